@@ -1,0 +1,30 @@
+# One command for the main job (`make demo`), one for the tests (`make test`); each installs what it needs.
+.DEFAULT_GOAL := help
+.PHONY: help demo up down test unit lint deploy destroy lock clean
+SHELL := /bin/bash
+
+PYTHON := $(shell command -v python3.13 >/dev/null && python3.13 -c '' 2>/dev/null && echo python3.13 || echo python3)
+CDK := .local/node/node_modules/.bin/cdk
+# The CLI is pinned: npm's "latest" has been an accidental publication (aws/aws-cdk#38113).
+CDK_VERSION := 2.1148.1
+# Some machines forbid bytecode; ours may be compiled once, or every import costs seconds.
+unexport PYTHONDONTWRITEBYTECODE
+
+help:  ## what there is
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
+
+.venv/.installed: requirements.txt functions/requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info[:2] == (3, 13) else f"claude-batch-relay needs Python 3.13, and {sys.executable} is {sys.version.split()[0]}: put a python3.13 on PATH")'
+	@echo "installing Python packages into .venv" && rm -rf .venv && $(PYTHON) -m venv .venv
+	@.venv/bin/python -m pip install -qq --disable-pip-version-check "$$(grep '^uv==' requirements.txt)"
+	@.venv/bin/uv pip install --quiet --python .venv/bin/python -r requirements.txt
+	@touch $@
+
+$(CDK):
+	@command -v npm >/dev/null || { echo "claude-batch-relay deploys with the AWS CDK, which needs Node.js 20 or later with npm: install it and run this again"; exit 1; }
+	@echo "installing the CDK CLI $(CDK_VERSION) into .local/node" && mkdir -p .local/node
+	@npm install --silent --no-audit --no-fund --no-save --prefix .local/node aws-cdk@$(CDK_VERSION)
+
+lock:  ## write the requirements files anew from pyproject.toml
+	@.venv/bin/uv pip compile --quiet --no-header --no-annotate --no-emit-index-url --no-emit-find-links --universal --python-version 3.13 pyproject.toml -o functions/requirements.txt
+	@.venv/bin/uv pip compile --quiet --no-header --no-annotate --no-emit-index-url --no-emit-find-links --universal --python-version 3.13 -c functions/requirements.txt pyproject.toml --group dev -o requirements.txt

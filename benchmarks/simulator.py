@@ -1,0 +1,130 @@
+"""What a 100,000-request batch costs the simulator: time, and memory of its own process.
+
+The client is as plain as can be: it uploads a file and reads the results in blocks.
+
+    python benchmarks/simulator.py [--requests 100000] [--megabytes 250]
+"""
+
+import argparse
+import http.client
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import msgspec
+
+ROOT = Path(__file__).parents[1]
+HEADERS = {"x-api-key": "sk-local", "anthropic-version": "2026-10-21"}
+BATCHES = "/v1/messages/batches"
+
+
+class _Batch(msgspec.Struct):
+    id: str
+    request_counts: dict[str, int]
+
+
+def main() -> None:
+    """Measure, and print a line for each call."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--requests", type=int, default=100_000)
+    parser.add_argument("--megabytes", type=int, default=250)
+    asked = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name, _simulator(Path(name)) as (port, pid):
+        body = Path(name) / "body.json"
+        _write(body, asked.requests, asked.megabytes * 1_000_000)
+        _tell("start", 0.0, pid)
+        client = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
+        with _peak(pid):
+            made = _create(client, body, pid)
+        _timed("retrieve", client, f"{BATCHES}/{made.id}", pid)
+        with _peak(pid):
+            lines = _timed("results", client, f"{BATCHES}/{made.id}/results", pid)
+        client.close()
+        print(f"{made.request_counts['processing']} requests in, {lines} lines out")
+
+
+@contextmanager
+def _simulator(folder: Path) -> Iterator[tuple[int, int]]:
+    command = [sys.executable, "-m", "local.simulator", "--processing-seconds", "0"]
+    command += ["--fates", "expired=0.03,overloaded_error=0.03,invalid_request_error=0.02"]
+    with subprocess.Popen(
+        [*command, "--folder", str(folder / "simulator")], cwd=ROOT, stdout=subprocess.PIPE
+    ) as process:
+        try:
+            url = process.stdout.readline() if process.stdout else b""
+            yield int(url.rpartition(b":")[2]), process.pid
+        finally:
+            process.terminate()
+
+
+def _write(file: Path, requests: int, size_bytes: int) -> None:
+    text = "x" * (size_bytes // requests - 150)
+    with file.open("w") as body:
+        body.write('{"requests":[')
+        for row in range(requests):
+            body.write("," if row else "")
+            body.write(
+                f'{{"custom_id":"{row:020}","params":{{"model":"claude-haiku-5-5","max_tokens":64,'
+                f'"messages":[{{"role":"user","content":"{row:09} {text}"}}]}}}}'
+            )
+        body.write("]}")
+
+
+def _create(client: http.client.HTTPConnection, body: Path, pid: int) -> _Batch:
+    began = time.perf_counter()
+    with body.open("rb") as file:
+        length = {"content-length": str(body.stat().st_size)}
+        client.request("POST", BATCHES, file, {**HEADERS, **length})
+        answer = client.getresponse().read()
+    _tell(f"create ({body.stat().st_size / 1e6:.0f} MB)", time.perf_counter() - began, pid)
+    return msgspec.json.decode(answer, type=_Batch)
+
+
+def _timed(name: str, client: http.client.HTTPConnection, path: str, pid: int) -> int:
+    began = time.perf_counter()
+    client.request("GET", path, headers=HEADERS)
+    answer, lines = client.getresponse(), 0
+    while block := answer.read(1 << 20):
+        lines += block.count(b"\n")
+    _tell(name, time.perf_counter() - began, pid)
+    return lines
+
+
+def _tell(name: str, took_s: float, pid: int) -> None:
+    own, mapped = _memory_mib(pid)
+    print(f"{name:18} {took_s:6.2f} s   own {own:4} MiB   mapped files {mapped:4} MiB")
+
+
+def _memory_mib(pid: int) -> tuple[int, int]:
+    """What the process holds itself, and what it looks at in the system's page cache."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    told = dict(re.findall(r"(RssAnon|RssFile):\s+(\d+)", status))
+    return int(told["RssAnon"]) // 1024, int(told["RssFile"]) // 1024
+
+
+@contextmanager
+def _peak(pid: int) -> Iterator[None]:
+    """Print the most of both that was seen while the block ran, looking every 10 ms."""
+    done, seen = threading.Event(), [_memory_mib(pid)]
+
+    def look() -> None:
+        while not done.wait(0.01):
+            seen.append(_memory_mib(pid))
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    yield
+    done.set()
+    thread.join()
+    own, mapped = (max(column) for column in zip(*seen, strict=True))
+    print(f"{'  at its peak':27}   own {own:4} MiB   mapped files {mapped:4} MiB")
+
+
+if __name__ == "__main__":
+    main()

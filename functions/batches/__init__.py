@@ -1,0 +1,1 @@
+"""What the steps share: pure modules, and one door to each service."""

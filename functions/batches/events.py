@@ -1,0 +1,142 @@
+"""What is announced: CloudEvents 1.0 in structured JSON, with a Subject for people and attributes for filters.
+
+An event's id is made from what happened, so that a second delivery is the same event. Payloads carry references and
+figures, never prompts or answers. docs/events/ has the JSON Schema of each type.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from functions.batches.items import Batch, Job, batch_key
+
+SUBJECT_MOST = 99
+ATTRIBUTE_MOST = 200
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """One event that is owed: put with what it tells of, published after, deleted after that.
+
+    Attributes:
+        id: the same for every delivery.
+        type: such as ``job.completed``.
+        time: when it happened, ISO 8601, UTC.
+        about: whom it is about: the job's id, or ``sending``.
+        headline: what a person reads first.
+        attributes: for SNS filter policies.
+        data: the payload.
+    """
+
+    id: str
+    type: str
+    time: str
+    about: str
+    headline: str
+    attributes: dict[str, str]
+    data: dict[str, Any]
+
+    @property
+    def subject(self) -> str:
+        """The headline as SNS takes it: printable ASCII, under 100 characters, no line break."""
+        ascii_only = re.sub(r"[^ -~]+", "?", self.headline).strip()
+        return ascii_only[:SUBJECT_MOST] or self.type
+
+    def filters(self) -> dict[str, str]:
+        """Give the message attributes: none empty, at most ten (raw delivery to SQS keeps ten)."""
+        given = {"type": self.type, "job": self.about, **self.attributes}
+        return {name: text[:ATTRIBUTE_MOST] for name, text in given.items() if text}
+
+    def cloud_event(self, source: str) -> dict[str, Any]:
+        """Give the message: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md."""
+        return {
+            "specversion": "1.0",
+            "id": self.id,
+            "source": source,
+            "type": self.type,
+            "subject": self.about,
+            "time": self.time,
+            "datacontenttype": "application/json",
+            "data": self.data,
+        }
+
+
+def _about_job(job: Job, results_bucket: str) -> dict[str, Any]:
+    upload = {"bucket": job.bucket, "key": job.key, "version": job.version}
+    return {"job": job.job, "name": job.label, "upload": upload, "results": f"s3://{results_bucket}/{job.folder}/"}
+
+
+def _folder(job: Job) -> str:
+    """The upload's folder: what teams filter by."""
+    return job.key.rpartition("/")[0]
+
+
+def job_planned(job: Job, results_bucket: str, at: str) -> Event:
+    """Say that an upload is read to its end."""
+    data = {
+        **_about_job(job, results_bucket),
+        "rows": job.row,
+        "requests": job.usable,
+        "rejected": job.rejected,
+        "chunks": job.chunk,
+    }
+    headline = f"{job.label}: {job.usable:,} requests planned, {job.rejected:,} rows rejected"
+    return Event(
+        id=f"{job.job}/planned", type="job.planned", time=at, about=job.job, headline=headline,
+        attributes={"folder": _folder(job)}, data=data,
+    )  # fmt: skip
+
+
+def job_ended(job: Job, results_bucket: str, figures: Mapping[str, Any], at: str) -> Event:
+    """Say that a job is done: completed, or rejected where nothing of it could be sent."""
+    outcome = job.outcome or "failed"
+    kind = "job.rejected" if outcome == "rejected" else "job.completed"
+    data = {**_about_job(job, results_bucket), "outcome": outcome, "reason": job.failure, **figures}
+    counts = figures["counts"]
+    what = job.failure or f"{counts.get('succeeded', 0):,} of {figures['rows']:,} rows succeeded"
+    return Event(
+        id=f"{job.job}/ended", type=kind, time=at, about=job.job, headline=f"{job.label}: {outcome}; {what}",
+        attributes={"folder": _folder(job), "outcome": outcome}, data=data,
+    )  # fmt: skip
+
+
+def batch_ended(batch: Batch, counts: Mapping[str, int], at: str) -> Event:
+    """Say that a Message Batch has ended at Anthropic."""
+    data = {
+        "job": batch.job, "batch": batch_key(batch), "batch_id": batch.batch_id, "chunk": batch.chunk,
+        "attempt": batch.attempt, "requests": batch.requests, "counts": dict(counts),
+    }  # fmt: skip
+    headline = f"{batch.batch_id} ended: {counts.get('succeeded', 0):,} of {batch.requests:,} succeeded"
+    return Event(
+        id=f"{batch_key(batch)}/ended/{batch.batch_id}", type="batch.ended", time=at, about=batch.job, headline=headline,
+        attributes={"batch": batch.item}, data=data,
+    )  # fmt: skip
+
+
+def stuck(item: Batch | Job, at: str) -> Event:
+    """Say that an item was set aside after several tries without progress."""
+    data = {"job": item.job, "item": item.item, "status": item.status, "step": item.next, "tries": item.tries}
+    headline = f"{item.job[:8]} {item.item}: set aside after {item.tries} tries; see the logs"
+    return Event(
+        id=f"{item.job}/{item.item}/stuck", type="batch.stuck", time=at, about=item.job, headline=headline,
+        attributes={"batch": item.item}, data=data,
+    )  # fmt: skip
+
+
+def parked(reason: str, sentence: str, at: str) -> Event:
+    """Say that nothing can be sent, why, and what to do."""
+    return Event(
+        id=f"sending/parked/{at}", type="sending.parked", time=at, about="sending",
+        headline=f"Sending is parked: {sentence}", attributes={"outcome": reason},
+        data={"reason": reason, "message": sentence, "since": at},
+    )  # fmt: skip
+
+
+def resumed(reason: str, since: str, at: str) -> Event:
+    """Say that sending goes on."""
+    return Event(
+        id=f"sending/resumed/{since}", type="sending.resumed", time=at, about="sending",
+        headline="Sending goes on", attributes={"outcome": reason},
+        data={"reason": reason, "parked_since": since},
+    )  # fmt: skip

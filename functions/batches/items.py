@@ -1,0 +1,239 @@
+"""What the table holds: jobs and their batches. The table is the truth; everything else is a hint.
+
+Partition key `job`, sort key `item`: the job itself is ``#``, its batches are ``00001-1`` (chunk, attempt).
+What is unfinished also has `open` and `since` (``STATUS#time``), the keys of the sparse index `unfinished`.
+An item that waits for a stage names the step in `next`; `owner` and `lease` say who works on it and how long.
+Unknown attributes are passed over, so an older function can read what a newer one wrote.
+"""
+
+import re
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from functions.batches import wire
+
+SCHEMA = 1
+JOB = "#"
+OPEN = "open"
+TRIES = 5
+"""Takes of one item without progress, after which it is set aside as stuck."""
+
+
+class Step(StrEnum):
+    """What an item waits for."""
+
+    PLAN = "plan"
+    SEND = "send"
+    COLLECT = "collect"
+    ASSEMBLE = "assemble"
+
+
+class JobStatus(StrEnum):
+    """Where a job stands."""
+
+    PLANNING = "PLANNING"
+    RUNNING = "RUNNING"
+    ASSEMBLING = "ASSEMBLING"
+    DONE = "DONE"
+
+
+class BatchStatus(StrEnum):
+    """Where a batch stands."""
+
+    WAITING = "WAITING"
+    SENDING = "SENDING"
+    UNSURE = "UNSURE"
+    IN_PROGRESS = "IN_PROGRESS"
+    ENDED = "ENDED"
+    COLLECTED = "COLLECTED"
+    SPLIT = "SPLIT"
+    STUCK = "STUCK"
+
+
+FINISHED = frozenset({BatchStatus.COLLECTED, BatchStatus.SPLIT, BatchStatus.STUCK})
+"""A batch that is one of these leaves the index of what is unfinished."""
+
+
+class Closing(StrEnum):
+    """How the rows of a batch end for which the API has no result."""
+
+    CANCELED = "canceled"
+    GONE = "results_gone"
+    MISSING = "result_missing"
+    STUCK = "relay_stuck"
+
+
+class Piece(msgspec.Struct, frozen=True, kw_only=True):
+    """One object that is joined with others: where it lies, how long it is, and its CRC-32."""
+
+    key: str
+    size: int
+    crc32: int
+
+
+class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a collected chunk leaves: its rows in order and, after its last attempt, what did not succeed."""
+
+    results: Piece
+    errors: Piece | None = None
+    retry: Piece | None = None
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Tokens of one model, in the API's own words."""
+
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_creation_input_tokens: int = 0
+    cache_read_input_tokens: int = 0
+    long_input_tokens: int = 0
+    long_output_tokens: int = 0
+    cache_creation_1h_input_tokens: int = 0
+    long_cache_creation_input_tokens: int = 0
+    long_cache_creation_1h_input_tokens: int = 0
+    long_cache_read_input_tokens: int = 0
+
+
+class Tally(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How the rows of a chunk stand: by outcome, by error type, by stop reason; tokens by model."""
+
+    outcomes: dict[str, int] = {}
+    errors: dict[str, int] = {}
+    stops: dict[str, int] = {}
+    usage: dict[str, Usage] = {}
+
+
+class Held(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What jobs and batches share: the keys, the status, and who works on it until when."""
+
+    job: str
+    item: str
+    schema: int
+    status: str
+    since: str
+    open: str | None = None
+    next: str | None = None
+    owner: str | None = None
+    lease: str | None = None
+    tries: int = 0
+    not_before: str | None = None
+    expires: int | None = None
+
+
+class Job(Held, frozen=True, kw_only=True, omit_defaults=True):
+    """The work that one upload asks for, with what cuts and sends it as it was when it was claimed."""
+
+    bucket: str
+    key: str
+    version: str
+    size_bytes: int
+    uploaded_at: str
+    claimed_at: str
+    requests_per_batch: int
+    batch_bytes: int
+    row_bytes: int
+    attempts: int
+    api_version: str
+    retention_days: int
+    parser: str
+    prices: str
+    # The checkpoint: up to here the upload is cut.
+    byte: int = 0
+    row: int = 0
+    line: int = 1
+    column: int = 0
+    chunk: int = 0
+    rejected: int = 0
+    reasons: dict[str, int] = {}
+    chunks: int = 0
+    finished: int = 0
+    canceled_at: str | None = None
+    failure: str | None = None
+    ended_at: str | None = None
+    outcome: str | None = None
+    reported: str | None = None
+
+    @property
+    def label(self) -> str:
+        """What people see: ``march-3f9ac21b``."""
+        stem = self.key.rsplit("/", 1)[-1].rsplit(".", 1)[0]
+        printable = re.sub(r"[^A-Za-z0-9._-]+", "_", stem)[:40].strip("_") or "upload"
+        return f"{printable}-{self.job[:8]}"
+
+    @property
+    def folder(self) -> str:
+        """Where its results lie: ``results/<path>/<name>/<job>``; a key too long for that is cut."""
+        path = self.key.rsplit(".", 1)[0] if "." in self.key.rsplit("/", 1)[-1] else self.key
+        cut = path.encode()[:900].decode(errors="ignore")
+        return f"results/{cut}/{self.job}"
+
+    @property
+    def usable(self) -> int:
+        """Rows that can be sent, of those planned so far."""
+        return self.row - self.rejected
+
+
+class Batch(Held, frozen=True, kw_only=True, omit_defaults=True):
+    """One Message Batch: one chunk, one attempt. Its files are pinned by name."""
+
+    chunk: str
+    attempt: int
+    first_row: int
+    last_row: int
+    start_byte: int
+    end_byte: int
+    line: int = 1
+    requests: int
+    size_bytes: int
+    requests_key: str
+    ledger_key: str
+    base: Piece | None = None
+    batch_id: str | None = None
+    created_at: str | None = None
+    recorded_at: str | None = None
+    ended_at: str | None = None
+    fingerprint: str | None = None
+    intent_at: str | None = None
+    resent: bool = False
+    absent: int = 0
+    absent_since: str | None = None
+    unlisted: int = 0
+    fetches: int = 0
+    fetched_at: str | None = None
+    canceling: bool = False
+    closing: str | None = None
+    refusal: str | None = None
+    part: Part | None = None
+    tally: Tally | None = None
+
+    @property
+    def rows(self) -> int:
+        """Rows of the chunk, rejected ones included."""
+        return self.last_row - self.first_row + 1
+
+
+class Hint(msgspec.Struct, frozen=True, kw_only=True):
+    """A queue message: look at this item, it may wait for that step."""
+
+    schema: int
+    job: str
+    item: str
+    next: str
+
+
+def since(status: str, at: str) -> str:
+    """Write the sort key of the index: by status, then by age."""
+    return f"{status}#{at}"
+
+
+def read(attributes: dict[str, Any]) -> Job | Batch:
+    """Read an item of a job: the job itself, or one of its batches."""
+    kind = Job if attributes["item"] == JOB else Batch
+    return msgspec.convert(attributes, kind)
+
+
+def batch_key(batch: Batch) -> str:
+    """Name a batch where people and events meet it: ``3f9ac21b04d7c1e89a02/00001-1``."""
+    return f"{batch.job}/{wire.batch_name(batch.chunk, batch.attempt)}"

@@ -1,0 +1,127 @@
+"""How many objects become one, under S3's rules: a plan, without a byte moved.
+
+Source of the rules: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import reduce
+
+from functions.batches.items import Piece
+
+MIB, GIB = 1 << 20, 1 << 30
+MIN_PART = 5 * MIB
+MAX_PART = 5 * GIB
+MAX_PARTS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A range of one object: `size` bytes from `start` on."""
+
+    key: str
+    start: int
+    size: int
+
+
+@dataclass(frozen=True)
+class UploadPart:
+    """One part of the joined object: one large span that S3 copies, or small ones that go through memory."""
+
+    spans: tuple[Span, ...]
+    size: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "size", sum(span.size for span in self.spans))
+
+    @property
+    def copied(self) -> bool:
+        """Whether S3 can copy it by itself."""
+        return len(self.spans) == 1 and self.size >= MIN_PART
+
+
+def join_plan(pieces: Sequence[Piece]) -> list[UploadPart]:
+    """Plan the parts of a multipart upload that puts the pieces one after the other.
+
+    Every part but the last is 5 MiB to 5 GiB. A large piece is copied by S3; a run of small ones goes
+    through memory, and where it is shorter than a part may be, it takes what it lacks from the large piece
+    behind it. Most parts that need memory are under 10 MiB.
+
+    Raises:
+        ValueError: more than 10,000 parts; join groups of pieces first.
+    """
+    parts: list[UploadPart] = []
+    small: list[Span] = []
+    for piece in pieces:
+        span = Span(piece.key, 0, piece.size)
+        if small:
+            span = _fill(small, span)
+        if sum(one.size for one in small) >= MIN_PART:
+            parts.append(UploadPart(tuple(small)))
+            small = []
+        if span.size >= MIN_PART and not small:
+            parts.extend(UploadPart((cut,)) for cut in _cut(span))
+        elif span.size:
+            small.append(span)
+    if small:
+        parts.append(UploadPart(tuple(small)))
+    if len(parts) > MAX_PARTS:
+        message = f"{len(parts):,} parts, and S3 joins {MAX_PARTS:,} at the most"
+        raise ValueError(message)
+    return parts
+
+
+def _fill(small: list[Span], span: Span) -> Span:
+    """Move to the small ones what they lack to make a part; give what is left of the span."""
+    lacking = max(0, MIN_PART - sum(one.size for one in small))
+    taken = min(lacking, span.size)
+    if 0 < span.size - taken < MIN_PART:
+        taken = min(span.size, MIN_PART * 2)
+    if taken:
+        small.append(Span(span.key, span.start, taken))
+    return Span(span.key, span.start + taken, span.size - taken)
+
+
+def _cut(span: Span) -> list[Span]:
+    """Cut a span into near-equal ones, each short enough for a part."""
+    count = -(-span.size // MAX_PART)
+    edges = [span.size * cut // count for cut in range(count + 1)]
+    return [
+        Span(span.key, span.start + low, high - low)
+        for low, high in zip(edges, edges[1:], strict=False)
+    ]
+
+
+def groups(pieces: Sequence[Piece]) -> list[Sequence[Piece]]:
+    """Cut a list of pieces that is too long for one join into lists that are not."""
+    return [pieces[at : at + MAX_PARTS] for at in range(0, len(pieces), MAX_PARTS)]
+
+
+def joined_crc32(pieces: Sequence[Piece]) -> int:
+    """Give the CRC-32 of the pieces one after the other, from theirs alone."""
+    return reduce(lambda crc, piece: crc32_combine(crc, piece.crc32, piece.size), pieces, 0)
+
+
+def crc32_combine(first: int, second: int, second_size: int) -> int:
+    """Give the CRC-32 of two strings put together, from theirs and the second one's length.
+
+    To append a zero byte to a string is linear in its CRC: raised to the length by squaring (as zlib's
+    ``crc32_combine``, which Python does not offer).
+    """
+    step = [0xEDB88320, *(1 << bit for bit in range(31))]
+    for _ in range(3):
+        step = _square(step)
+    while second_size:
+        if second_size & 1:
+            first = _times(step, first)
+        step = _square(step)
+        second_size >>= 1
+    return first ^ second
+
+
+def _times(matrix: list[int], vector: int) -> int:
+    return reduce(lambda total, bit: total ^ matrix[bit] if vector >> bit & 1 else total, range(32), 0)
+
+
+def _square(matrix: list[int]) -> list[int]:
+    return [_times(matrix, column) for column in matrix]

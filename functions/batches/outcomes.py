@@ -1,0 +1,172 @@
+"""How rows end: which results are worth another attempt, and how a chunk's rows are counted.
+
+Source of the classes: https://platform.claude.com/docs/en/build-with-claude/batch-processing
+"""
+
+from collections import Counter, defaultdict
+
+import msgspec
+
+from functions.batches.items import Closing, Tally, Usage
+from functions.batches.prices import is_long
+from functions.batches.requests import Rejection
+
+RETRIABLE_ERRORS = frozenset({"api_error", "overloaded_error", "timeout_error", "rate_limit_error"})
+"""Error types that another attempt may mend; an unknown one may not, and is not paid for again."""
+
+_CLOSING_SENTENCES = {
+    Closing.GONE: "the batch was deleted or archived at Anthropic before its results were fetched",
+    Closing.MISSING: "the batch ended without a result for this row, in several downloads",
+    Closing.STUCK: "the relay could not process this row's batch in several tries; see its logs",
+}
+
+
+class _Inner(msgspec.Struct):
+    type: str = "unknown"
+
+
+class _Error(msgspec.Struct):
+    error: _Inner = _Inner()
+
+
+class _CacheCreation(msgspec.Struct):
+    ephemeral_1h_input_tokens: int | None = None
+
+
+class _Usage(msgspec.Struct):
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+    cache_read_input_tokens: int | None = None
+    cache_creation: _CacheCreation | None = None
+
+
+class _Message(msgspec.Struct):
+    model: str = "unknown"
+    stop_reason: str | None = None
+    usage: _Usage = _Usage()
+
+
+class Outcome(msgspec.Struct):
+    """What is read of a result: enough to count it; the rest passes on unread."""
+
+    type: str
+    error: msgspec.Raw = msgspec.Raw(b"{}")
+    message: _Message | None = None
+
+    @property
+    def error_type(self) -> str:
+        """The API's own error type: ``result.error.error.type``; a rejection's code."""
+        if self.type == "rejected":
+            return _rejection.decode(self.error).code
+        return _error.decode(self.error).error.type
+
+    @property
+    def retriable(self) -> bool:
+        """Whether another attempt may succeed; what ended so was not billed."""
+        if self.type == "errored":
+            return self.error_type in RETRIABLE_ERRORS
+        return self.type == "expired"
+
+
+class ResultLine(msgspec.Struct):
+    """One line of the API's results; `result` stays as it came."""
+
+    custom_id: str
+    result: msgspec.Raw
+
+
+_outcome = msgspec.json.Decoder(Outcome)
+_error = msgspec.json.Decoder(_Error)
+_rejection = msgspec.json.Decoder(Rejection)
+_line = msgspec.json.Decoder(ResultLine)
+
+
+def read_result(result: bytes | msgspec.Raw) -> Outcome:
+    """Read how a row ended.
+
+    Raises:
+        msgspec.DecodeError: it is no result of the API.
+    """
+    return _outcome.decode(result)
+
+
+def read_line(line: bytes) -> ResultLine:
+    """Read one line of the API's results.
+
+    Raises:
+        msgspec.DecodeError: it is none.
+    """
+    return _line.decode(line)
+
+
+def closing_result(closing: Closing) -> bytes:
+    """Give the result of a row for which the API has none, in the shape of the API's own."""
+    if closing is Closing.CANCELED:
+        return b'{"type":"canceled"}'
+    error = {"type": closing.value, "message": _CLOSING_SENTENCES[closing]}
+    inner = {"type": "error", "error": error, "request_id": None}
+    return msgspec.json.encode({"type": "errored", "error": inner})
+
+
+def rejected_result(rejection: Rejection) -> bytes:
+    """Give the result of a row that was never sent."""
+    return msgspec.json.encode({"type": "rejected", "error": rejection})
+
+
+def output_line(row: int, custom_id: bytes | msgspec.Raw, result: bytes | msgspec.Raw) -> bytes:
+    """Write a line of results.jsonl: the user's custom_id and the result, byte for byte."""
+    return b'{"row":%d,"custom_id":%b,"result":%b}\n' % (row, bytes(custom_id), bytes(result))
+
+
+class Counting:
+    """Counts outcomes, and tokens by model, while results pass."""
+
+    def __init__(self) -> None:
+        self._outcomes, self._errors, self._stops = Counter[str](), Counter[str](), Counter[str]()
+        self._usage: dict[str, Counter[str]] = defaultdict(Counter)
+
+    def add(self, outcome: Outcome) -> None:
+        """Count one row."""
+        self._outcomes[outcome.type] += 1
+        if outcome.type in {"errored", "rejected"}:
+            self._errors[outcome.error_type] += 1
+        if outcome.message is not None:
+            self._stops[outcome.message.stop_reason or "none"] += 1
+            self._count_tokens(outcome.message)
+
+    def _count_tokens(self, message: _Message) -> None:
+        used, counts = message.usage, self._usage[message.model]
+        hour = (used.cache_creation.ephemeral_1h_input_tokens or 0) if used.cache_creation else 0
+        written = used.cache_creation_input_tokens or 0
+        tokens = {
+            "input_tokens": used.input_tokens or 0,
+            "output_tokens": used.output_tokens or 0,
+            "cache_creation_input_tokens": written - hour,
+            "cache_creation_1h_input_tokens": hour,
+            "cache_read_input_tokens": used.cache_read_input_tokens or 0,
+        }
+        prompt = sum(tokens.values()) - tokens["output_tokens"]
+        prefix = "long_" if is_long(message.model, prompt) else ""
+        counts.update({prefix + name: count for name, count in tokens.items()})
+
+    def tally(self) -> Tally:
+        """Give the counts so far."""
+        usage = {model: msgspec.convert(dict(c), Usage) for model, c in self._usage.items()}
+        return Tally(
+            outcomes=dict(self._outcomes), errors=dict(self._errors), stops=dict(self._stops), usage=usage
+        )
+
+
+def total(tallies: list[Tally]) -> Tally:
+    """Add up the tallies of chunks."""
+    sums = [Counter[str](), Counter[str](), Counter[str]()]
+    usage: dict[str, Counter[str]] = defaultdict(Counter)
+    for tally in tallies:
+        for counts, more in zip(sums, (tally.outcomes, tally.errors, tally.stops), strict=True):
+            counts.update(more)
+        for model, used in tally.usage.items():
+            usage[model].update(msgspec.to_builtins(used))
+    outcomes, errors, stops = ({name: c[name] for name in sorted(c)} for c in sums)
+    models = {model: msgspec.convert(dict(usage[model]), Usage) for model in sorted(usage)}
+    return Tally(outcomes=outcomes, errors=errors, stops=stops, usage=models)

@@ -1,0 +1,169 @@
+"""Whether a row can be sent, and if not, why: one sentence that says what is wrong, where, and what to do."""
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from functions.batches.errors import UnreadableUploadError
+from functions.batches.readers.record import Record
+
+NULL = msgspec.Raw(b"null")
+_NOT_IN_A_BATCH = ("speed", "store", "previous_thread_event_id", "cache_hint", "context_hint", "fallbacks")
+_NOT_SINCE = {"2026-10-21": ("temperature", "top_p", "top_k")}
+"""Parameters that the API refuses in a batch; and those refused from a version of the API on."""
+
+_BYTE = re.compile(r" \(byte (\d+)\)$")
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+
+
+class Rejection(msgspec.Struct, frozen=True):
+    """Why a row was never sent: a code for programs, a sentence for people, the line of the upload."""
+
+    code: str
+    message: str
+    line: int
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row: what is sent for it, or why nothing is.
+
+    Attributes:
+        custom_id: the user's own, as the JSON that stood in the upload; ``null`` where there is none.
+        params: the JSON that stood in the upload, byte for byte; None for a rejected row.
+        rejection: None for a row that can be sent.
+    """
+
+    custom_id: msgspec.Raw
+    params: bytes | None
+    rejection: Rejection | None
+
+
+class _Request(msgspec.Struct):
+    custom_id: msgspec.Raw = NULL
+    params: msgspec.Raw = NULL
+
+
+class _Params(msgspec.Struct):
+    stream: Any = None
+    max_tokens: Any = None
+    speed: Any = None
+    store: Any = None
+    previous_thread_event_id: Any = None
+    cache_hint: Any = None
+    context_hint: Any = None
+    fallbacks: Any = None
+    temperature: Any = None
+    top_p: Any = None
+    top_k: Any = None
+
+
+_request = msgspec.json.Decoder(_Request)
+_params = msgspec.json.Decoder(_Params)
+
+
+class _RejectedError(Exception):
+    """Carries a rejection's code and sentence out of a check."""
+
+    def __init__(self, code: str, sentence: str) -> None:
+        super().__init__(sentence)
+        self.code = code
+
+
+def check(record: Record, *, row_bytes: int, api_version: str) -> Row:
+    """Decide whether a record can be sent.
+
+    Args:
+        record: as a reader found it.
+        row_bytes: how long a row may be.
+        api_version: which parameters are refused depends on it.
+    """
+    custom_id = NULL
+    try:
+        request = _decode(record, row_bytes)
+        custom_id = request.custom_id
+        params = _check_params(request.params, api_version)
+    except _RejectedError as rejected:
+        message = f"line {record.line}: {rejected}"
+        return Row(custom_id, None, Rejection(rejected.code, message, record.line))
+    return Row(custom_id, params, None)
+
+
+def _decode(record: Record, row_bytes: int) -> _Request:
+    if record.data is None:
+        sentence = (
+            f"the row is {record.size:,} bytes long, and {row_bytes:,} is the most; shorten it, or "
+            "raise the setting rowBytes"
+        )
+        raise _RejectedError("too_long", sentence)
+    try:
+        record.data.decode()
+        return _request.decode(record.data)
+    except UnicodeDecodeError as error:
+        sentence = f"broken UTF-8 at column {record.column + error.start}; save the file as UTF-8"
+        raise _RejectedError("invalid_utf8", sentence) from None
+    except msgspec.ValidationError:
+        sentence = 'not a JSON object; a row is {"custom_id": "…", "params": {…}}'
+        raise _RejectedError("not_an_object", sentence) from None
+    except RecursionError:
+        raise _RejectedError("too_deep", "nested too deeply to be read") from None
+    except msgspec.DecodeError as error:
+        raise _malformed(record, str(error)) from None
+
+
+def _malformed(record: Record, problem: str) -> _RejectedError:
+    """Put the decoder's words and place into a sentence; they quote nothing of the row."""
+    if "surrogate" in problem or "hex escape" in problem or _SURROGATE.search(record.data or b""):
+        return _RejectedError("invalid_unicode", "half of a surrogate pair, such as \\ud83d alone")
+    found = _BYTE.search(problem)
+    if found is None:
+        return _RejectedError("invalid_json", "the JSON breaks off before its end")
+    trailing = "trailing" in problem
+    column = record.column + int(found[1]) - trailing
+    what = "more behind the JSON value" if trailing else problem[: found.start()].rsplit(": ")[-1]
+    return _RejectedError("invalid_json", f"not JSON: {what} at column {column}")
+
+
+def _check_params(params: msgspec.Raw, api_version: str) -> bytes:
+    if not bytes(params).startswith(b"{"):
+        sentence = (
+            '"params" is missing or not an object; it holds what a Messages request holds: '
+            '{"model": "…", "max_tokens": 1024, "messages": […]}'
+        )
+        raise _RejectedError("no_params", sentence)
+    given = _params.decode(params)
+    if given.stream:
+        raise _RejectedError("unsupported_parameter", '"stream" is not for batches; leave it out')
+    if given.max_tokens == 0 and given.max_tokens is not False:
+        raise _RejectedError("unsupported_parameter", '"max_tokens" is 0; put at least 1')
+    for name in _refused(api_version):
+        if getattr(given, name) is not None:
+            sentence = f'"{name}" is not taken in a batch (API version {api_version}); leave it out'
+            raise _RejectedError("unsupported_parameter", sentence)
+    return bytes(params)
+
+
+def _refused(api_version: str) -> tuple[str, ...]:
+    since = (names for version, names in _NOT_SINCE.items() if api_version >= version)
+    return sum(since, _NOT_IN_A_BATCH)
+
+
+def check_text(head: bytes) -> None:
+    """Decide by its first 64 KiB whether an upload is text at all.
+
+    A few bad bytes are rows to be rejected; more than one in ten is another kind of file.
+
+    Raises:
+        UnreadableUploadError: it is none; the message names the offset of the first bad byte.
+    """
+    decoded = head.decode(errors="surrogateescape")
+    bad = [spot for spot, char in enumerate(decoded) if _is_bad(char)]
+    if len(bad) * 10 > len(decoded):
+        offset = len(decoded[: bad[0]].encode(errors="surrogateescape"))
+        raise UnreadableUploadError(offset)
+
+
+def _is_bad(char: str) -> bool:
+    return char < " " and char not in "\t\n\r\f\b\x1b" or "\udc80" <= char <= "\udcff"

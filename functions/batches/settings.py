@@ -1,0 +1,81 @@
+"""What a function is told when it is deployed: infra writes it, the function reads it.
+
+Each setting is said once, here. `Settings.to_env` gives the environment of a Lambda function,
+`Settings.from_env` reads it back; waiting times are settings too, so that nobody need wait in a test.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Self
+
+from functions.batches.errors import SettingError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """What every stage needs: where things lie, and how to reach Claude."""
+
+    table_name: str
+    uploads_bucket: str
+    results_bucket: str
+    topic_arn: str
+    secret_name: str
+    base_url: str = "https://api.anthropic.com"
+    api_version: str = "2026-10-21"
+    retention_days: int = 90
+
+    def to_env(self) -> dict[str, str]:
+        """Give the settings as environment variables: ``TABLE_NAME`` for ``table_name``."""
+        return {field.name.upper(): str(getattr(self, field.name)) for field in fields(self)}
+
+    @classmethod
+    def from_env(cls, env: Mapping[str, str]) -> Self:
+        """Read the settings from environment variables.
+
+        Raises:
+            SettingError: one is missing or is not of its type; the message names it.
+        """
+        kinds: dict[str, type] = {field.name: type(field.default) for field in fields(cls)}
+        given = {name: env[name.upper()] for name in kinds if name.upper() in env}
+        try:
+            return cls(
+                **{
+                    name: int(text) if kinds[name] is int else text for name, text in given.items()
+                }
+            )
+        except (TypeError, ValueError) as error:
+            raise SettingError(str(error)) from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubmitSettings(Settings):
+    """For submit: what is frozen onto a job when it is claimed, and how long a create may take."""
+
+    requests_per_batch: int = 10_000
+    attempts: int = 3
+    batch_bytes: int = 250_000_000
+    row_bytes: int = 32_000_000
+    create_timeout_s: int = 600
+
+
+@dataclass(frozen=True, kw_only=True)
+class PollSettings(Settings):
+    """For poll: whom to wake, how much may be open at once, and what counts as proof of absence."""
+
+    submit_queue_url: str
+    results_queue_url: str
+    open_batches: int = 100
+    queued_requests: int = 200_000
+    absent_listings: int = 3
+    absent_s: int = 600
+    skew_s: int = 300
+    probe_s: int = 300
+    lease_s: int = 110
+
+
+@dataclass(frozen=True, kw_only=True)
+class ResultsSettings(Settings):
+    """For results: how often, and over how long, results that lack rows are fetched again."""
+
+    fetches: int = 5
+    fetch_s: int = 600
