@@ -91,7 +91,7 @@ def job_planned(job: Job, results_bucket: str, at: str) -> Event:
 def job_ended(job: Job, results_bucket: str, figures: Mapping[str, Any], at: str) -> Event:
     """Say that a job is done: completed, or rejected where nothing of it could be sent."""
     outcome = job.outcome or "failed"
-    kind = "job.rejected" if outcome == "rejected" else "job.completed"
+    kind = "job.completed" if job.usable else "job.rejected"
     data = {**_about_job(job, results_bucket), "outcome": outcome, "reason": job.failure, **figures}
     counts = figures["counts"]
     what = job.failure or f"{counts.get('succeeded', 0):,} of {figures['rows']:,} rows succeeded"

@@ -1,0 +1,199 @@
+"""The door to S3: streams in, streams out, and server-side joins. Nothing is held whole in memory."""
+
+import io
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from boto3.s3.transfer import TransferConfig
+from botocore.config import Config
+from botocore.exceptions import ClientError, HTTPClientError, ResponseStreamingError
+
+from functions.batches import joining
+from functions.batches.errors import DownloadError
+from functions.batches.items import Piece
+from functions.batches.joining import Span, UploadPart
+
+if TYPE_CHECKING:
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
+
+BLOCK = 1 << 20
+READS = 5
+"""Times a download that is cut is taken up again where it was cut, without a byte of progress."""
+_ABSENT = frozenset({"404", "NoSuchKey", "NoSuchVersion"})
+
+
+@dataclass(frozen=True)
+class Source:
+    """One object, and the version where it is the user's: what changes later is another upload."""
+
+    bucket: str
+    key: str
+    version: str | None = None
+
+
+class Files:
+    """The two buckets."""
+
+    def __init__(
+        self, results_bucket: str, *, client: "S3Client | None" = None, threads: int = 4
+    ) -> None:
+        config = Config(retries={"mode": "standard", "total_max_attempts": 5})
+        self._s3: S3Client = client or boto3.client("s3", config=config)
+        self.bucket = results_bucket
+        self._transfer = TransferConfig(max_concurrency=threads, use_threads=threads > 1)
+
+    def own(self, key: str) -> Source:
+        """Name an object of the results bucket."""
+        return Source(self.bucket, key)
+
+    def read(self, source: Source, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+        """Stream an object, or ``start`` to ``stop`` of it, in blocks of 1 MiB.
+
+        Raises:
+            DownloadError: it is not there, or broke off again and again.
+        """
+        at, left = start, READS
+        while stop is None or at < stop:
+            try:
+                body = self._open(source, at, stop)
+                if body is None:
+                    return
+                for block in body.iter_chunks(BLOCK):
+                    at, left = at + len(block), READS
+                    yield block
+            except (HTTPClientError, ResponseStreamingError) as error:
+                left -= 1
+                if left == 0:
+                    message = f"s3://{source.bucket}/{source.key} broke off at byte {at:,}, {READS} times"
+                    raise DownloadError(message) from error
+            else:
+                return
+
+    def _open(self, source: Source, start: int, stop: int | None) -> Any:
+        last = "" if stop is None else str(stop - 1)
+        version = {"VersionId": source.version} if source.version else {}
+        ranged = {"Range": f"bytes={start}-{last}"} if start or last else {}
+        try:
+            return self._s3.get_object(Bucket=source.bucket, Key=source.key, **ranged, **version)["Body"]  # type: ignore[arg-type]  # fmt: skip
+        except ClientError as error:
+            code = error.response["Error"]["Code"]
+            if code == "InvalidRange":
+                return None
+            if code in _ABSENT:
+                message = f"s3://{source.bucket}/{source.key} is no longer there"
+                raise DownloadError(message) from error
+            raise
+
+    def lines(self, source: Source) -> Iterator[bytes]:
+        """Stream an object's lines, without their line feeds."""
+        return lines(self.read(source))
+
+    def exists(self, key: str) -> bool:
+        """Say whether the results bucket has this object."""
+        try:
+            self._s3.head_object(Bucket=self.bucket, Key=key)
+        except ClientError as error:
+            if error.response["Error"]["Code"] in _ABSENT:
+                return False
+            raise
+        return True
+
+    def write(self, key: str, blocks: Iterable[bytes]) -> Piece:
+        """Stream bytes into an object, which is there when all of it is."""
+        stream = _Stream(blocks)
+        self._s3.upload_fileobj(stream, self.bucket, key, Config=self._transfer)  # type: ignore[arg-type]
+        return Piece(key=key, size=stream.size, crc32=stream.crc32)
+
+    def put(self, key: str, body: bytes, content_type: str = "application/json") -> None:
+        """Write a small object."""
+        self._s3.put_object(Bucket=self.bucket, Key=key, Body=body, ContentType=content_type)
+
+    def finish(self, keys: Iterable[str]) -> None:
+        """Mark work files as done with; the bucket's lifecycle removes what is so marked."""
+        tags = {"TagSet": [{"Key": "done", "Value": "true"}]}
+        for key in keys:
+            self._s3.put_object_tagging(Bucket=self.bucket, Key=key, Tagging=tags)  # type: ignore[arg-type]
+
+    def join(self, key: str, pieces: Sequence[Piece]) -> Piece:
+        """Put pieces one after the other into one object; S3 copies the large ones by itself."""
+        grouped = joining.groups(pieces)
+        if len(grouped) > 1:
+            pieces = [self.join(f"{key}.{n}", group) for n, group in enumerate(grouped)]
+        parts = joining.join_plan(pieces)
+        if len(parts) > 1 or any(part.copied for part in parts):
+            self._join(key, parts)
+        else:
+            self.put(key, b"".join(self._bytes(span) for part in parts for span in part.spans), _TYPE)
+        size = sum(piece.size for piece in pieces)
+        return Piece(key=key, size=size, crc32=joining.joined_crc32(pieces))
+
+    def _join(self, key: str, parts: Sequence[UploadPart]) -> None:
+        upload = self._s3.create_multipart_upload(Bucket=self.bucket, Key=key, ContentType=_TYPE)["UploadId"]
+        done = [self._part(key, upload, number, part) for number, part in enumerate(parts, 1)]
+        self._s3.complete_multipart_upload(
+            Bucket=self.bucket, Key=key, UploadId=upload, MultipartUpload={"Parts": done}
+        )
+
+    def _part(self, key: str, upload: str, number: int, part: UploadPart) -> "CompletedPartTypeDef":
+        if part.copied:
+            span = part.spans[0]
+            copied = self._s3.upload_part_copy(
+                Bucket=self.bucket, Key=key, UploadId=upload, PartNumber=number,
+                CopySource={"Bucket": self.bucket, "Key": span.key},
+                CopySourceRange=f"bytes={span.start}-{span.start + span.size - 1}",
+            )  # fmt: skip
+            return {"PartNumber": number, "ETag": copied["CopyPartResult"]["ETag"]}
+        body = b"".join(self._bytes(span) for span in part.spans)
+        put = self._s3.upload_part(
+            Bucket=self.bucket, Key=key, UploadId=upload, PartNumber=number, Body=body
+        )
+        return {"PartNumber": number, "ETag": put["ETag"]}
+
+    def _bytes(self, span: Span) -> bytes:
+        return b"".join(self.read(self.own(span.key), span.start, span.start + span.size))
+
+
+_TYPE = "application/x-ndjson"
+
+
+class _Stream(io.RawIOBase):
+    """What is iterated, as a file to be read once; counts its bytes and their CRC-32."""
+
+    def __init__(self, blocks: Iterable[bytes]) -> None:
+        self._blocks = iter(blocks)
+        self._rest = bytearray()
+        self.size = self.crc32 = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def read(self, size: int = -1) -> bytes:
+        while size < 0 or len(self._rest) < size:
+            block = next(self._blocks, None)
+            if block is None:
+                break
+            self._rest += block
+        taken = bytes(self._rest) if size < 0 else bytes(self._rest[:size])
+        del self._rest[: len(taken)]
+        self.size, self.crc32 = self.size + len(taken), zlib.crc32(taken, self.crc32)
+        return taken
+
+
+def lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """Cut blocks into lines, without their line feeds; a last line without one counts."""
+    held = b""
+    for block in blocks:
+        *whole, held = (held + block).split(b"\n")
+        yield from whole
+    if held:
+        yield held
+
+
+def blocks_of(file: Any, size: int = BLOCK) -> Iterator[bytes]:
+    """Read a file from where it stands, in blocks."""
+    read: Callable[[], bytes] = lambda: file.read(size)  # noqa: E731 - iter wants a callable
+    return iter(read, b"")

@@ -1,0 +1,48 @@
+"""The door to SNS: the webhook that Anthropic does not have."""
+
+from typing import TYPE_CHECKING
+
+import boto3
+import msgspec
+from aws_lambda_powertools import Logger
+from botocore.exceptions import BotoCoreError, ClientError
+
+from functions.batches.events import Event
+from functions.batches.store import Store
+
+if TYPE_CHECKING:
+    from mypy_boto3_sns import SNSClient
+
+logger = Logger(child=True)
+
+
+class Notify:
+    """The topic of events."""
+
+    def __init__(self, topic_arn: str, source: str, *, client: "SNSClient | None" = None) -> None:
+        self._topic, self._source = topic_arn, source
+        self._sns: SNSClient = client or boto3.client("sns")
+
+    def publish(self, event: Event) -> None:
+        """Publish an event; delivered at least once, always under the same id."""
+        self._sns.publish(
+            TopicArn=self._topic,
+            Subject=event.subject,
+            Message=msgspec.json.encode(event.cloud_event(self._source)).decode(),
+            MessageAttributes={
+                name: {"DataType": "String", "StringValue": text} for name, text in event.filters().items()
+            },
+        )
+
+    def pay(self, store: Store, owed: list[Event]) -> int:
+        """Publish what is owed, oldest first; what SNS does not take now, poll brings later."""
+        paid = 0
+        for event in sorted(owed, key=lambda one: one.time):
+            try:
+                self.publish(event)
+            except (ClientError, BotoCoreError) as error:
+                logger.warning("not published yet", extra={"event": event.id, "problem": type(error).__name__})
+                return paid
+            store.paid(event)
+            paid += 1
+        return paid
