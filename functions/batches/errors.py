@@ -4,7 +4,11 @@ RelayError
 ├── SettingError            a setting is missing or of the wrong type
 ├── UnreadableUploadError   the upload is no text
 ├── DownloadError           bytes could not be read to their end, after several tries
-└── IncompleteResultsError  the results lack rows, or hold others; worth fetching again
+├── IncompleteResultsError  the results lack rows, or hold others; worth fetching again
+├── KeyMissingError         the secret holds no API key yet
+├── NoResultsError          a 404 for results, which decides nothing
+├── ClaudeRefusesError      the API refuses the key
+└── ClaudeUnavailableError  the API gives no answer, or one that says later
 """
 
 
@@ -33,3 +37,28 @@ class DownloadError(RelayError):
 
 class IncompleteResultsError(RelayError):
     """The results lack rows, or hold others; worth fetching again."""
+
+
+class KeyMissingError(RelayError):
+    """The secret holds no API key yet."""
+
+    def __init__(self) -> None:
+        """Say what to do."""
+        super().__init__("the secret holds no API key; put one from the Claude Console into it")
+
+
+class NoResultsError(RelayError):
+    """A 404 for results, which decides nothing: good batches have them."""
+
+
+class ClaudeRefusesError(RelayError):
+    """The API refuses the key."""
+
+    def __init__(self, status: int) -> None:
+        """Keep the status: 401 or 403."""
+        super().__init__(f"the API refuses the key: status {status}")
+        self.status = status
+
+
+class ClaudeUnavailableError(RelayError):
+    """The API gives no answer, or one that says later."""

@@ -5,6 +5,7 @@ is the last: one transaction that moves the item on, puts the items that follow 
 that failed only because the SDK repeated it is recognized by its own mark.
 """
 
+import time
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -32,6 +33,8 @@ FOREIGN = "foreign"
 OWNER_DAYS = 60
 """How long it is remembered whose a Message Batch is: past the 29 days that Anthropic keeps it."""
 BACKOFF_S = 60
+_CONFLICT_WAITS_S = (0.05, 0.1, 0.2, 0.4, 0.8)
+"""Two transactions on one job at once: DynamoDB refuses one, and it is for us to repeat it."""
 TERMINAL = {*items.FINISHED}
 
 Given = Mapping[str, Any]
@@ -401,13 +404,18 @@ class Store:
 
         The SDK gives each call a token and repeats it with the same one, which DynamoDB recognizes.
         """
-        try:
-            self._dynamodb.transact_write_items(TransactItems=list(writes))
-        except self._dynamodb.exceptions.TransactionCanceledException as error:
-            reasons = {reason.get("Code") for reason in error.response.get("CancellationReasons", [])}  # type: ignore[typeddict-item]  # fmt: skip
-            if reasons <= {"None", "ConditionalCheckFailed"}:
-                return False
-            raise
+        for wait_s in (*_CONFLICT_WAITS_S, None):
+            try:
+                self._dynamodb.transact_write_items(TransactItems=list(writes))
+            except self._dynamodb.exceptions.TransactionCanceledException as error:
+                reasons = {reason.get("Code") for reason in error.response.get("CancellationReasons", [])}  # type: ignore[typeddict-item]  # fmt: skip
+                if "ConditionalCheckFailed" in reasons:
+                    return False
+                if wait_s is None:
+                    raise
+                time.sleep(wait_s)
+            else:
+                break
         return True
 
 

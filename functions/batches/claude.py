@@ -1,0 +1,236 @@
+"""The door to Claude: the Message Batches API through the SDK's own client, streamed, never repeated where it costs.
+
+`import anthropic` takes a second, so it is imported when the first request is made: a poll with nothing open
+never pays for it. The client's own log is left off: at DEBUG it writes whole prompts.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from functions.batches import times
+from functions.batches.errors import (
+    ClaudeRefusesError,
+    ClaudeUnavailableError,
+    DownloadError,
+    KeyMissingError,
+    NoResultsError,
+)
+from functions.batches.verdicts import MessageBatch, Unknown, Unsent, Verdict, judge
+
+if TYPE_CHECKING:
+    import anthropic
+    import httpx2
+
+PLACEHOLDER = "not-set-yet"
+PATH = "/v1/messages/batches"
+PAGE = 1000
+BLOCK = 1 << 20
+CONNECT_S, READ_S = 10.0, 60.0
+
+
+class _Page(msgspec.Struct):
+    data: list[MessageBatch]
+    has_more: bool = False
+    last_id: str | None = None
+
+
+@dataclass
+class _Body:
+    """Counts what of a body has gone out: cut off before its last byte, it was not accepted."""
+
+    blocks: Iterable[bytes]
+    size: int
+    sent: int = 0
+
+    def __iter__(self) -> Iterator[bytes]:
+        for block in self.blocks:
+            self.sent += len(block)
+            yield block
+
+    @property
+    def whole(self) -> bool:
+        return self.sent >= self.size
+
+
+class Claude:
+    """The API under one key.
+
+    Args:
+        base_url: where it is.
+        api_version: the header `anthropic-version` of everything but create, which has the job's own.
+        read_key: gives the key; called once, and anew (True) after a 401.
+    """
+
+    def __init__(
+        self,
+        *,
+        base_url: str,
+        api_version: str,
+        read_key: Callable[[bool], str],
+        create_timeout_s: float = 600.0,
+    ) -> None:
+        self._base_url, self._api_version = base_url, api_version
+        self._read_key, self._create_timeout_s = read_key, create_timeout_s
+        self._fresh = False
+
+    @cached_property
+    def _key(self) -> str:
+        key = self._read_key(self._fresh).strip()
+        if not key or key == PLACEHOLDER:
+            raise KeyMissingError
+        return key
+
+    @cached_property
+    def _client(self) -> "anthropic.Anthropic":
+        import anthropic  # noqa: PLC0415 - it takes a second, and most polls never need it
+
+        headers = {"anthropic-version": self._api_version}
+        return anthropic.Anthropic(
+            api_key=self._key, base_url=self._base_url, max_retries=0, default_headers=headers
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """Tell keys apart without keeping one: 12 hex digits of its SHA-256.
+
+        Raises:
+            KeyMissingError: there is none yet.
+        """
+        return hashlib.sha256(self._key.encode()).hexdigest()[:12]
+
+    def renew_key(self) -> None:
+        """Read the key anew before the next request: the one in hand is missing or refused."""
+        self.__dict__.pop("_key", None)
+        self.__dict__.pop("_client", None)
+        self._fresh = True
+
+    def create(self, blocks: Iterable[bytes], size: int, api_version: str) -> Verdict:
+        """Create a Message Batch from a body that is ready to be sent; never repeated.
+
+        Args:
+            blocks: the body, ``{"requests":[…]}``.
+            size: its length in bytes.
+            api_version: the job's own.
+        """
+        import anthropic  # noqa: PLC0415 - as above
+        import httpx2  # noqa: PLC0415
+
+        body = _Body(blocks, size)
+        headers = {"Content-Length": str(size), "Content-Type": "application/json", "anthropic-version": api_version}
+        timeout = httpx2.Timeout(self._create_timeout_s, connect=CONNECT_S)
+        try:
+            answer = self._client.post(
+                PATH, content=body, cast_to=httpx2.Response,
+                options={"max_retries": 0, "headers": headers, "timeout": timeout},
+            )  # fmt: skip
+        except anthropic.APIStatusError as error:
+            verdict = judge(error.status_code, error.response.headers, _content(error.response))
+            # An answer that came before the whole body had gone out: nothing was accepted.
+            return verdict if body.whole or not isinstance(verdict, Unknown) else Unsent(verdict.reason)
+        except (anthropic.APIError, httpx2.HTTPError) as error:
+            return _broken(error, body)
+        return judge(answer.status_code, answer.headers, answer.content)
+
+    def listing(self, since: datetime) -> list[MessageBatch]:
+        """List every batch that was created since then, newest first: complete, or an error.
+
+        Raises:
+            ClaudeUnavailableError: no list could be had now.
+            ClaudeRefusesError: the API refuses the key.
+        """
+        found: list[MessageBatch] = []
+        query: dict[str, Any] = {"limit": PAGE}
+        while True:
+            answer = self._get(PATH, query)
+            page = msgspec.json.decode(answer, type=_Page)
+            found += [batch for batch in page.data if times.parse(batch.created_at) >= since]
+            older = page.data and times.parse(page.data[-1].created_at) < since
+            if older or not page.has_more or page.last_id is None:
+                return found
+            query["after_id"] = page.last_id
+
+    def cancel(self, batch_id: str) -> None:
+        """Ask for a batch to be canceled; asked twice, it is canceled once."""
+        import httpx2  # noqa: PLC0415
+
+        with _told_apart():
+            self._client.post(f"{PATH}/{batch_id}/cancel", cast_to=httpx2.Response, options={"timeout": READ_S})
+
+    def results(self, batch_id: str) -> Iterator[bytes]:
+        """Stream a batch's results as they are, in blocks.
+
+        Raises:
+            NoResultsError: a 404, which decides nothing: good batches have them.
+            ClaudeUnavailableError: no answer, or one that says later.
+            ClaudeRefusesError: the API refuses the key.
+            DownloadError: the stream broke off.
+        """
+        import anthropic  # noqa: PLC0415
+        import httpx2  # noqa: PLC0415
+
+        with _told_apart():
+            answer = self._client.get(
+                f"{PATH}/{batch_id}/results", cast_to=httpx2.Response, stream=True,
+                stream_cls=anthropic.Stream, options={"timeout": READ_S},
+            )  # fmt: skip
+        try:
+            yield from answer.iter_bytes(BLOCK)  # type: ignore[attr-defined]
+        except (httpx2.HTTPError, httpx2.StreamError) as error:
+            message = f"the results of {batch_id} broke off: {type(error).__name__}"
+            raise DownloadError(message) from error
+        finally:
+            answer.close()  # type: ignore[attr-defined]
+
+    def _get(self, path: str, query: dict[str, Any]) -> bytes:
+        import httpx2  # noqa: PLC0415
+
+        with _told_apart():
+            answer = self._client.get(
+                path, cast_to=httpx2.Response, options={"params": query, "timeout": READ_S, "max_retries": 1}
+            )
+        return answer.content
+
+
+class _told_apart:  # noqa: N801 - reads as a statement
+    """Turns the SDK's errors into ours, by what is to be done about them."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        import anthropic  # noqa: PLC0415
+
+        if isinstance(error, anthropic.NotFoundError):
+            raise NoResultsError from error
+        if isinstance(error, anthropic.AuthenticationError | anthropic.PermissionDeniedError):
+            raise ClaudeRefusesError(error.status_code) from error
+        if isinstance(error, anthropic.APIStatusError):
+            message = f"status {error.status_code}"
+            raise ClaudeUnavailableError(message) from error
+        if isinstance(error, anthropic.APIError):
+            raise ClaudeUnavailableError(type(error).__name__) from error
+
+
+def _broken(error: Exception, body: _Body) -> Verdict:
+    """Say what a connection that broke proves."""
+    import httpx2  # noqa: PLC0415
+
+    cause = error.__cause__ or error
+    never = isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout)
+    reason = type(cause).__name__
+    return Unsent(reason) if never or not body.whole else Unknown(reason)
+
+
+def _content(answer: "httpx2.Response") -> bytes:
+    import httpx2  # noqa: PLC0415
+
+    try:
+        return answer.read()
+    except (httpx2.HTTPError, httpx2.StreamError):
+        return b""

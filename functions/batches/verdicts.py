@@ -1,0 +1,175 @@
+"""What the answer to a create proves: that is what is paid for, so nothing is guessed.
+
+A batch has no idempotency key. Where the answer proves that none was created, it says so here; everything else is
+`Unknown`, and nothing is sent again before it is found out. The table of answers is in the design.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+_SPEND_LIMITS = frozenset({"enforced_spend_limit_reached", "contract_spend_limit_reached"})
+_DEFAULT_RETRY_S = 60.0
+_MOST_RETRY_S = 6 * 3600.0
+
+
+class Counts(msgspec.Struct, frozen=True, kw_only=True):
+    """How a Message Batch's requests stand; all in `processing` until the whole batch ends."""
+
+    processing: int = 0
+    succeeded: int = 0
+    errored: int = 0
+    canceled: int = 0
+    expired: int = 0
+
+    @property
+    def total(self) -> int:
+        """How many requests it has."""
+        return self.processing + self.succeeded + self.errored + self.canceled + self.expired
+
+
+class MessageBatch(msgspec.Struct, frozen=True, kw_only=True):
+    """A Message Batch, as the API shows it: what is needed of it."""
+
+    id: str
+    processing_status: str
+    request_counts: Counts
+    created_at: str
+    expires_at: str
+    ended_at: str | None = None
+    archived_at: str | None = None
+    results_url: str | None = None
+
+    @property
+    def ended(self) -> bool:
+        """Whether its results are there, or were."""
+        return self.processing_status == "ended" or self.archived_at is not None
+
+
+@dataclass(frozen=True)
+class Accepted:
+    """A batch was created."""
+
+    batch: MessageBatch
+
+
+@dataclass(frozen=True)
+class Refused:
+    """None was created, because of these rows (400, 413); `message` is the API's own sentence."""
+
+    status: int
+    message: str
+
+
+@dataclass(frozen=True)
+class Parked:
+    """None was created, and none would be: no verdict on rows, but on the key or the account."""
+
+    reason: str
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Later:
+    """None was created; wait this long."""
+
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Unsent:
+    """None was created: the connection or the body broke off before the last byte."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Unknown:
+    """A batch may have been created. Find out before sending again."""
+
+    reason: str
+
+
+Verdict = Accepted | Refused | Parked | Later | Unsent | Unknown
+
+PARKED = {
+    "key_missing": "the secret holds no API key; put one from the Claude Console into it",
+    "key_refused": "Anthropic refuses the API key (401); put a valid one into the secret",
+    "billing": "Anthropic refuses for billing reasons (402); see the Claude Console's billing page",
+    "no_permission": "the API key may not create batches (403); allow it in the Claude Console",
+    "not_found": "the address or a resource is unknown to the API (404); check the setting baseUrl",
+    "spend_limit": "the workspace's or the organization's spend limit is reached; raise it in the Claude Console",
+    "refused": "Anthropic refuses creates with a status that is no verdict on rows; see the log of submit",
+}
+"""Why sending is parked, and what to do."""
+
+_BY_STATUS = {401: "key_refused", 402: "billing", 403: "no_permission", 404: "not_found"}
+_UNKNOWN_4XX = frozenset({408, 409, 425, 499})
+
+
+class _Details(msgspec.Struct):
+    error_code: str | None = None
+
+
+class _Error(msgspec.Struct):
+    message: str = "no message"
+    details: _Details | None = None
+
+
+class ErrorBody(msgspec.Struct):
+    """The API's error JSON: ``{"type":"error","error":{"type","message","details"}}``."""
+
+    error: _Error = _Error()
+
+
+def judge(status: int, headers: Mapping[str, str], body: bytes) -> Verdict:
+    """Say what an answer to create proves.
+
+    Args:
+        status: the HTTP status.
+        headers: those of the answer; names in lower case.
+        body: the whole body.
+    """
+    if status == 200:  # noqa: PLR2004 - HTTP's own number
+        return _created(body)
+    error = read_error(body)
+    if status in {400, 413}:
+        return _refused(status, error.message)
+    if status == 429:  # noqa: PLR2004
+        return _too_many(headers, error)
+    if 400 <= status < 500 and status not in _UNKNOWN_4XX:  # noqa: PLR2004
+        reason = _BY_STATUS.get(status, "refused")
+        return Parked(reason, PARKED[reason])
+    return Unknown(f"status {status}")
+
+
+def _created(body: bytes) -> Verdict:
+    try:
+        return Accepted(msgspec.json.decode(body, type=MessageBatch))
+    except msgspec.DecodeError:
+        return Unknown("the answer of status 200 is cut off or no batch")
+
+
+def _refused(status: int, message: str) -> Verdict:
+    if "credit balance" in message.lower():  # a 400 that is about the account, not about rows
+        return Parked("billing", PARKED["billing"])
+    return Refused(status, message)
+
+
+def _too_many(headers: Mapping[str, str], error: _Error) -> Verdict:
+    if error.details is not None and error.details.error_code in _SPEND_LIMITS:
+        return Parked("spend_limit", PARKED["spend_limit"])
+    try:
+        seconds = float(headers.get("retry-after", _DEFAULT_RETRY_S))
+    except ValueError:
+        seconds = _DEFAULT_RETRY_S
+    return Later(min(max(seconds, 1.0), _MOST_RETRY_S))
+
+
+def read_error(body: bytes) -> _Error:
+    """Read the API's error; a body that is none gives an error without a message."""
+    try:
+        return msgspec.json.decode(body, type=ErrorBody).error
+    except msgspec.DecodeError:
+        return _Error()
