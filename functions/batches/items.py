@@ -63,6 +63,11 @@ class Closing(StrEnum):
     GONE = "results_gone"
     MISSING = "result_missing"
     STUCK = "relay_stuck"
+    KEPT = "kept"
+
+
+KEEPING = frozenset({Closing.CANCELED, Closing.STUCK, Closing.KEPT})
+"""A row that closes so in a later attempt was not sent again: it keeps the result that it has."""
 
 
 class Piece(msgspec.Struct, frozen=True, kw_only=True):

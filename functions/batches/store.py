@@ -204,6 +204,7 @@ class Store:
         changes: Mapping[str, Any],
         *,
         given: Given | None = None,
+        add: Mapping[str, int] | None = None,
         job: Mapping[str, int] | None = None,
         puts: Sequence[Job | Batch | Owner] = (),
         events: Sequence[Event] = (),
@@ -215,6 +216,7 @@ class Store:
             item: as it was taken or read.
             changes: its attributes from now on; None removes one.
             given: what must still hold; if left out, that this stage owns the item.
+            add: what to add to counters of the item itself.
             job: what to add to counters of the item's job.
             puts: items to create; one that is there already undoes the whole.
             events: what is owed to whoever listens.
@@ -228,7 +230,7 @@ class Store:
         if not keep:
             release |= {"owner": None, "lease": None}
         writes = [
-            self._update(item.job, item.item, {**release, **self._status(changes), **changes}, held),
+            self._update(item.job, item.item, {**release, **self._status(changes), **changes}, held, add),
             *(self._put(put) for put in puts),
             *(self._put_event(event, item) for event in events),
         ]
@@ -244,6 +246,25 @@ class Store:
         if status in TERMINAL:
             return {"since": items.since(status, times.text(self._now())), "open": None, "next": None}
         return {"since": items.since(status, times.text(self._now())), "open": items.OPEN, "next": None}
+
+    def close(self, job: Job, expires: int) -> bool:
+        """Take a job that is done out of the index; it is forgotten much later."""
+        changes = {"open": None, "expires": expires}
+        return self.advance(job, changes, given={"status": JobStatus.DONE})
+
+    def report(self, job: Job, digest: str) -> None:
+        """Note what was last told of a job in its status.json."""
+        self._write(self._update(job.job, items.JOB, {"reported": digest}, {"status": job.status}))
+
+    def cancel(self, job: Job, at: str) -> bool:
+        """Note that a job is to be canceled."""
+        given = {"canceled_at": None, "outcome": None}
+        return self._write(self._update(job.job, items.JOB, {"canceled_at": at}, given))
+
+    def note(self, item: Job | Batch, changes: Mapping[str, Any]) -> bool:
+        """Change what poll counts on an item, if it still stands where poll saw it."""
+        given = {"status": item.status, "since": item.since}
+        return self._write(self._update(item.job, item.item, changes, given))
 
     def release(self, item: Job | Batch, not_before: str | None = None, **changes: Any) -> None:
         """Give an item back through no fault of its own: the try does not count."""
@@ -281,6 +302,11 @@ class Store:
     def own(self, owner: Owner) -> bool:
         """Note whose a Message Batch is; False if that is known already."""
         return self._write(self._put(owner))
+
+    def mark_double(self, owner: Owner) -> None:
+        """Let poll cancel a batch that was taken for ours before."""
+        changes = {"open": owner.open, "since": owner.since}
+        self._write(self._update(owner.job, owner.item, changes, {"of": owner.of}))
 
     def close_double(self, owner: Owner) -> None:
         """Note that a double batch is canceled or has ended."""
@@ -381,8 +407,12 @@ class Store:
             }
         }
 
-    def _update(self, job: str, item: str, changes: Given, given: Given) -> "TransactWriteItemTypeDef":
-        return {"Update": {"TableName": self._table, "Key": _wire({"job": job, "item": item}), **_expressions(changes, given)}}  # type: ignore[typeddict-item]  # fmt: skip
+    def _update(
+        self, job: str, item: str, changes: Given, given: Given, add: Mapping[str, int] | None = None
+    ) -> "TransactWriteItemTypeDef":
+        key = _wire({"job": job, "item": item})
+        expressions = _expressions(changes, given, add or {})
+        return {"Update": {"TableName": self._table, "Key": key, **expressions}}  # type: ignore[typeddict-item]  # fmt: skip
 
     def _add(self, job: str, counters: Mapping[str, int]) -> "TransactWriteItemTypeDef":
         return {
@@ -419,20 +449,24 @@ class Store:
         return True
 
 
-def _expressions(changes: Given, given: Given) -> dict[str, Any]:
-    sets = [name for name, value in changes.items() if value is not None]
-    removes = [name for name, value in changes.items() if value is None]
-    update = "SET " + ", ".join(f"#{name} = :new_{name}" for name in sets) if sets else ""
-    if removes:
-        update += " REMOVE " + ", ".join(f"#{name}" for name in removes)
+def _expressions(changes: Given, given: Given, add: Mapping[str, int]) -> dict[str, Any]:
+    """Write the expressions of an update: what to set, to remove and to add, and what must hold."""
+    sets = {name: value for name, value in changes.items() if value is not None}
+    clauses = {
+        "SET": [f"#{name} = :new_{name}" for name in sets],
+        "REMOVE": [f"#{name}" for name in changes if name not in sets],
+        "ADD": [f"#{name} :new_{name}" for name in add],
+    }
+    update = " ".join(f"{verb} {', '.join(list_)}" for verb, list_ in clauses.items() if list_)
     expressions = _condition(given)
-    names = expressions.get("ExpressionAttributeNames", {}) | {f"#{name}": name for name in changes}
-    values = expressions.get("ExpressionAttributeValues", {})
-    values |= _wire({f":new_{name}": changes[name] for name in sets})
-    expressions |= {"UpdateExpression": update.strip(), "ExpressionAttributeNames": names}
-    if values:
-        expressions["ExpressionAttributeValues"] = values
-    return expressions
+    names = {f"#{name}": name for name in [*changes, *add]}
+    values = _wire({f":new_{name}": value for name, value in {**sets, **add}.items()})
+    merged = {
+        "ExpressionAttributeNames": expressions.get("ExpressionAttributeNames", {}) | names,
+        "ExpressionAttributeValues": expressions.get("ExpressionAttributeValues", {}) | values,
+    }
+    filled = {name: parts for name, parts in merged.items() if parts}
+    return {**expressions, **filled, "UpdateExpression": update}
 
 
 def _condition(given: Given) -> dict[str, Any]:

@@ -1,0 +1,55 @@
+"""All doors of a stage, opened once per container."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+
+from aws_lambda_powertools.utilities import parameters
+
+from functions.batches import times
+from functions.batches.claude import Claude
+from functions.batches.files import Files
+from functions.batches.notify import Notify
+from functions.batches.settings import Settings
+from functions.batches.store import Store
+
+SOURCE = "urn:claude-batch-relay:"
+"""CloudEvents' `source`, before the name of the table: one deployment's events are told from another's."""
+
+
+@dataclass(frozen=True)
+class Doors[S: Settings]:
+    """What a stage is given: its settings, its doors, and the clock."""
+
+    settings: S
+    store: Store
+    files: Files
+    claude: Claude
+    notify: Notify
+    now: Callable[[], datetime] = times.now
+
+    def pay(self, job: str) -> None:
+        """Publish what is owed for a job, now that it is written down."""
+        self.notify.pay(self.store, self.store.owed(job))
+
+
+def open_doors[S: Settings](settings: S, create_timeout_s: float = 600.0) -> Doors[S]:
+    """Open the doors to AWS and to Claude."""
+
+    def read_key(fresh: bool) -> str:  # noqa: FBT001 - the door's own signature
+        # Five minutes: a key that is put into the secret is found without a new container.
+        found = parameters.get_secret(settings.secret_name, max_age=300, force_fetch=fresh)
+        return str(found)
+
+    return Doors(
+        settings=settings,
+        store=Store(settings.table_name),
+        files=Files(settings.results_bucket),
+        claude=Claude(
+            base_url=settings.base_url,
+            api_version=settings.api_version,
+            read_key=read_key,
+            create_timeout_s=create_timeout_s,
+        ),
+        notify=Notify(settings.topic_arn, SOURCE + settings.table_name),
+    )

@@ -1,0 +1,136 @@
+"""A job's last chunk is finished: join the chunks' parts, write the manifest, announce it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from functions.batches import events
+from functions.batches.doors import Doors
+from functions.batches.items import (
+    Batch,
+    BatchStatus,
+    Job,
+    JobStatus,
+    Part,
+    Piece,
+    Tally,
+)
+from functions.batches.outcomes import total
+from functions.batches.prices import cost_usd, price_list
+from functions.batches.settings import ResultsSettings
+from functions.steps.salvage import salvage
+
+
+def assemble(doors: Doors[ResultsSettings], job: Job) -> bool:
+    """Assemble a job that this stage owns; run again, it writes the same bytes.
+
+    Returns:
+        True if the job is done; False if somebody else has it.
+    """
+    batches = doors.store.batches(job.job)
+    finals = [_part(doors, job, batch) for batch in _last_attempts(batches)]
+    files = {
+        name: doors.files.join(f"{job.folder}/{name}.jsonl", pieces)
+        for name, pieces in _pieces([part for part, _ in finals]).items()
+    }
+    tally = total([tally for _, tally in finals])
+    job = msgspec.structs.replace(job, outcome=outcome_of(job, tally))
+    manifest = _manifest(doors, job, batches, files, tally)
+    doors.files.put(f"{job.folder}/manifest.json", _pretty(manifest))
+    doors.files.finish(_work_files(batches))
+    figures = {
+        "rows": sum(tally.outcomes.values()),
+        "counts": tally.outcomes,
+        "cost_usd": manifest["cost_usd"],
+        "manifest": f"s3://{doors.files.bucket}/{job.folder}/manifest.json",
+    }
+    event = events.job_ended(job, doors.files.bucket, figures, job.ended_at or job.claimed_at)
+    changes = {"status": JobStatus.DONE, "outcome": job.outcome}
+    done = doors.store.advance(job, changes, events=[event])
+    if done:
+        doors.pay(job.job)
+    return done
+
+
+def outcome_of(job: Job, tally: Tally) -> str:
+    """Say in a word how a job ended."""
+    succeeded, rows = tally.outcomes.get("succeeded", 0), sum(tally.outcomes.values())
+    if job.canceled_at is not None and succeeded < rows:
+        return "canceled"
+    if job.failure is not None or not succeeded:
+        return "failed"
+    return "succeeded" if succeeded == rows else "partial"
+
+
+def _last_attempts(batches: Sequence[Batch]) -> list[Batch]:
+    """Give each chunk's last batch, by row."""
+    last = {batch.chunk: batch for batch in batches if batch.status != BatchStatus.SPLIT}
+    return sorted(last.values(), key=lambda batch: batch.first_row)
+
+
+def _part(doors: Doors[ResultsSettings], job: Job, batch: Batch) -> tuple[Part, Tally]:
+    if batch.status == BatchStatus.COLLECTED and batch.part is not None and batch.tally is not None:
+        return batch.part, batch.tally
+    return salvage(doors, job, batch)
+
+
+def _pieces(parts: Sequence[Part]) -> dict[str, list[Piece]]:
+    return {
+        "results": [part.results for part in parts],
+        "errors": [part.errors for part in parts if part.errors is not None],
+        "retry": [part.retry for part in parts if part.retry is not None],
+    }
+
+
+def _manifest(
+    doors: Doors[ResultsSettings], job: Job, batches: Sequence[Batch], files: dict[str, Piece], tally: Tally
+) -> dict[str, Any]:
+    """Write down how the job went: made of the table alone, so that it comes out the same again."""
+    costs = {model: cost_usd(model, used) for model, used in tally.usage.items()}
+    known = [cost for cost in costs.values() if cost is not None]
+    return {
+        "schema": 1,
+        "job": job.job,
+        "name": job.label,
+        "outcome": job.outcome,
+        "reason": job.failure,
+        "upload": {"bucket": job.bucket, "key": job.key, "version": job.version, "size_bytes": job.size_bytes},
+        "times": {"uploaded_at": job.uploaded_at, "claimed_at": job.claimed_at, "ended_at": job.ended_at, "canceled_at": job.canceled_at},
+        "settings": {"requests_per_batch": job.requests_per_batch, "attempts": job.attempts, "api_version": job.api_version},
+        "rows": sum(tally.outcomes.values()),
+        "counts": tally.outcomes,
+        "errors": tally.errors,
+        "stop_reasons": tally.stops,
+        "usage": {model: msgspec.to_builtins(used) for model, used in tally.usage.items()},
+        "cost_usd": round(sum(known), 6) if len(known) == len(costs) else None,
+        "cost_usd_by_model": {model: cost if cost is None else round(cost, 6) for model, cost in costs.items()},
+        "prices": {"version": price_list().version, "source": price_list().source},
+        "batches": [_about(batch) for batch in batches],
+        "files": {name: _file(doors, piece) for name, piece in files.items()},
+    }  # fmt: skip
+
+
+def _about(batch: Batch) -> dict[str, Any]:
+    return {
+        "batch": batch.item, "chunk": batch.chunk, "attempt": batch.attempt, "batch_id": batch.batch_id,
+        "status": batch.status, "rows": [batch.first_row, batch.last_row], "requests": batch.requests,
+        "created_at": batch.created_at, "ended_at": batch.ended_at,
+    }  # fmt: skip
+
+
+def _file(doors: Doors[ResultsSettings], piece: Piece) -> dict[str, Any]:
+    key = piece.key
+    return {"uri": f"s3://{doors.files.bucket}/{key}", "size_bytes": piece.size, "crc32": f"{piece.crc32:08x}"}
+
+
+def _work_files(batches: Sequence[Batch]) -> list[str]:
+    """Name what the lifecycle may remove from now on."""
+    keys = [key for batch in batches for key in (batch.requests_key, batch.ledger_key)]
+    parts = [batch.part for batch in batches if batch.part is not None]
+    pieces = [piece for part in parts for piece in (part.results, part.errors, part.retry)]
+    return [*keys, *(piece.key for piece in pieces if piece is not None)]
+
+
+def _pretty(document: dict[str, Any]) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"

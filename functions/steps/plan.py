@@ -1,0 +1,195 @@
+"""Stream the upload, cut it into chunks, write each chunk's files; stop in time, and go on where it stopped."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import chain
+from tempfile import TemporaryFile
+from typing import IO, Any
+
+import msgspec
+
+from functions.batches import events, items, ledger, times, wire
+from functions.batches.doors import Doors
+from functions.batches.errors import UnreadableUploadError
+from functions.batches.files import Source, blocks_of
+from functions.batches.items import Batch, BatchStatus, Job, JobStatus, Step
+from functions.batches.ledger import ChunkFiles
+from functions.batches.readers import READERS
+from functions.batches.readers.record import Place, Record
+from functions.batches.requests import Row, check, check_text
+from functions.batches.settings import SubmitSettings
+
+HEAD_BYTES = 64 * 1024
+REASONS = 3
+"""How many kinds of rejection a job remembers the counts of, beyond which they are lumped together."""
+
+
+@dataclass
+class _Chunk:
+    """A chunk that is being cut: its two files on disk, and what the job's checkpoint will be."""
+
+    job: Job
+    body: IO[bytes]
+    rows: IO[bytes]
+    files: ChunkFiles = field(init=False)
+    reasons: Counter[str] = field(default_factory=Counter)
+    end: Place = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.files = ChunkFiles(self.job.job, self.name, 1, self.body, self.rows)
+        self.end = Place(self.job.byte, self.job.line, self.job.column)
+
+    @property
+    def name(self) -> str:
+        return wire.chunk_name(self.job.chunk + 1)
+
+    def takes(self, row: Row) -> bool:
+        """Whether this row still fits: chunks close by count and by bytes."""
+        grown = self.files.size_bytes + ledger.envelope_bytes(len(row.params or b""))
+        full = self.files.rows >= self.job.requests_per_batch or grown > self.job.batch_bytes
+        return not (full and self.files.rows)
+
+    def add(self, record: Record, row: Row) -> None:
+        self.files.add(self.job.row + self.files.rows + 1, record, row)
+        self.end = record.end
+        if row.rejection is not None:
+            self.reasons[row.rejection.code] += 1
+
+
+def plan(doors: Doors[SubmitSettings], job: Job, time_left_s: Callable[[], float]) -> Job | None:
+    """Cut what is not cut yet of a job's upload; each chunk is one transaction.
+
+    Returns:
+        The job as it is now; None if it stopped for want of time, or somebody else has it.
+    """
+    source = Source(job.bucket, job.key, job.version if job.version != "null" else None)
+    try:
+        rows = _rows(doors, job, source)
+    except UnreadableUploadError as error:
+        return _finish(doors, job, failure=str(error))
+    pending = next(rows, None)
+    while pending is not None:
+        if time_left_s() < _NEEDED_S:
+            doors.store.release(job)
+            return None
+        with TemporaryFile() as body, TemporaryFile() as written:
+            chunk = _Chunk(job, body, written)
+            pending = _fill(chunk, pending, rows)
+            planned = _leave(doors, chunk)
+        if planned is None:
+            return None
+        job = planned
+    return _finish(doors, job, failure=None)
+
+
+_NEEDED_S = 120.0
+"""Below this, no further chunk is begun: the largest takes some seconds to cut and to store."""
+
+
+def _rows(doors: Doors[SubmitSettings], job: Job, source: Source) -> Iterator[tuple[Record, Row]]:
+    """Read the upload from the checkpoint on.
+
+    Raises:
+        UnreadableUploadError: it is no text.
+    """
+    blocks = doors.files.read(source, job.byte)
+    if job.byte == 0:
+        head = b""
+        while len(head) < HEAD_BYTES and (block := next(blocks, b"")):
+            head += block
+        check_text(head[:HEAD_BYTES])
+        blocks = chain([head], blocks)
+    place = Place(job.byte, job.line, job.column)
+    records = READERS[job.parser](blocks, place, job.row_bytes)
+    return (
+        (record, check(record, row_bytes=job.row_bytes, api_version=job.api_version))
+        for record in records
+    )
+
+
+def _fill(
+    chunk: _Chunk, pending: tuple[Record, Row], rows: Iterator[tuple[Record, Row]]
+) -> tuple[Record, Row] | None:
+    """Fill a chunk; give the first row that did not fit, None at the upload's end."""
+    chunk.add(*pending)
+    for record, row in rows:
+        if not chunk.takes(row):
+            return record, row
+        chunk.add(record, row)
+    return None
+
+
+def _leave(doors: Doors[SubmitSettings], chunk: _Chunk) -> Job | None:
+    """Store a chunk's files, then the chunk and the checkpoint in one transaction."""
+    job, files = chunk.job, chunk.files
+    files.finish()
+    folder = f"work/{job.job}/{chunk.name}-1/{job.owner}"
+    keys = {"requests_key": f"{folder}.requests.json", "ledger_key": f"{folder}.ledger.jsonl"}
+    for file, key in zip((chunk.body, chunk.rows), keys.values(), strict=True):
+        file.seek(0)
+        doors.files.write(key, blocks_of(file))
+    batch = _batch(chunk, keys, times.text(doors.now()))
+    checkpoint: dict[str, Any] = {
+        "byte": chunk.end.byte,
+        "line": chunk.end.line,
+        "column": chunk.end.column,
+        "row": job.row + files.rows,
+        "chunk": job.chunk + 1,
+        "rejected": job.rejected + files.rows - files.requests,
+        "reasons": dict((Counter(job.reasons) + chunk.reasons).most_common(REASONS)),
+    }
+    given = {"owner": job.owner, "chunk": job.chunk or None}  # a fresh job's item has no zeros
+    # Added to, not set: it also grows where a refused chunk is split.
+    more = {"chunks": 1}
+    if not doors.store.advance(job, checkpoint, given=given, puts=[batch], add=more, keep=True):
+        return None
+    return msgspec.structs.replace(job, **checkpoint, tries=0)
+
+
+def _batch(chunk: _Chunk, keys: dict[str, str], now: str) -> Batch:
+    """Make a chunk's first batch; rejected rows alone need no sending and wait to be collected."""
+    job, files = chunk.job, chunk.files
+    sendable = files.requests > 0
+    status = BatchStatus.WAITING if sendable else BatchStatus.ENDED
+    return Batch(
+        job=job.job,
+        item=wire.batch_name(chunk.name, 1),
+        schema=items.SCHEMA,
+        status=status,
+        since=items.since(status, now),
+        open=items.OPEN,
+        next=Step.SEND if sendable else Step.COLLECT,
+        chunk=chunk.name,
+        attempt=1,
+        first_row=job.row + 1,
+        last_row=job.row + files.rows,
+        start_byte=job.byte,
+        end_byte=chunk.end.byte,
+        line=job.line,
+        requests=files.requests,
+        size_bytes=files.size_bytes,
+        **keys,
+    )
+
+
+def _finish(doors: Doors[SubmitSettings], job: Job, failure: str | None) -> Job | None:
+    """Note that the upload is read to its end, and whether anything of it can be sent."""
+    failure = failure or _nothing_usable(job)
+    changes = {"status": JobStatus.RUNNING, "failure": failure}
+    owed = [events.job_planned(job, doors.files.bucket, times.text(doors.now()))] if job.usable else []
+    if not doors.store.advance(job, changes, events=owed):
+        return None
+    doors.pay(job.job)
+    doors.store.settle(job.job)
+    return doors.store.job(job.job)
+
+
+def _nothing_usable(job: Job) -> str | None:
+    """Say why nothing of an upload can be sent; None where something can."""
+    if job.usable:
+        return None
+    if job.row == 0:
+        return "the upload is empty: put one request on each line"
+    reasons = ", ".join(f"{code} ({count:,})" for code, count in job.reasons.items())
+    return f"none of the {job.row:,} rows can be sent: {reasons}; results.jsonl says why, row by row"

@@ -1,0 +1,36 @@
+"""A chunk whose results could not be collected: account for its rows all the same."""
+
+from collections.abc import Iterator
+
+from functions.batches.doors import Doors
+from functions.batches.files import Source
+from functions.batches.items import Batch, Closing, Job, Part, Tally
+from functions.batches.outcomes import Counting, closing_result, output_line, read_result
+from functions.batches.settings import ResultsSettings
+
+
+def salvage(doors: Doors[ResultsSettings], job: Job, batch: Batch) -> tuple[Part, Tally]:
+    """Give each row of a stuck chunk a line that says so, and the chunk's own bytes of the upload for a retry.
+
+    Nothing of the chunk's files is read: they may be what it got stuck on. Rows that had a result in an earlier
+    attempt are found in that attempt's part, which the manifest names.
+    """
+    counting = Counting()
+    stem = f"work/{job.job}/{batch.item}/{job.owner}.stuck"
+    results = doors.files.write(f"{stem}.results.jsonl", _lines(batch, counting))
+    source = Source(job.bucket, job.key, job.version if job.version != "null" else None)
+    retry = doors.files.write(f"{stem}.retry.jsonl", _range(doors, source, batch))
+    return Part(results=results, errors=results, retry=retry), counting.tally()
+
+
+def _lines(batch: Batch, counting: Counting) -> Iterator[bytes]:
+    result = closing_result(Closing.STUCK)
+    outcome = read_result(result)
+    for row in range(batch.first_row, batch.last_row + 1):
+        counting.add(outcome)
+        yield output_line(row, b"null", result)
+
+
+def _range(doors: Doors[ResultsSettings], source: Source, batch: Batch) -> Iterator[bytes]:
+    yield from doors.files.read(source, batch.start_byte, batch.end_byte)
+    yield b"\n"
