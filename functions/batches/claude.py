@@ -5,7 +5,8 @@ never pays for it. The client's own log is left off: at DEBUG it writes whole pr
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -122,7 +123,11 @@ class Claude:
         import httpx2  # noqa: PLC0415
 
         body = _Body(blocks, size)
-        headers = {"Content-Length": str(size), "Content-Type": "application/json", "anthropic-version": api_version}
+        headers = {
+            "Content-Length": str(size),
+            "Content-Type": "application/json",
+            "anthropic-version": api_version,
+        }
         timeout = httpx2.Timeout(self._create_timeout_s, connect=CONNECT_S)
         try:
             answer = self._client.post(
@@ -132,7 +137,11 @@ class Claude:
         except anthropic.APIStatusError as error:
             verdict = judge(error.status_code, error.response.headers, _content(error.response))
             # An answer that came before the whole body had gone out: nothing was accepted.
-            return verdict if body.whole or not isinstance(verdict, Unknown) else Unsent(verdict.reason)
+            return (
+                verdict
+                if body.whole or not isinstance(verdict, Unknown)
+                else Unsent(verdict.reason)
+            )
         except (anthropic.APIError, httpx2.HTTPError) as error:
             return _broken(error, body)
         return judge(answer.status_code, answer.headers, answer.content)
@@ -156,13 +165,17 @@ class Claude:
             query["after_id"] = page.last_id
 
     def cancel(self, batch_id: str) -> None:
-        """Ask for a batch to be canceled; asked twice, it is canceled once."""
+        """Ask for a batch to be canceled; one that has ended, or is gone, has nothing left to cancel."""
+        import anthropic  # noqa: PLC0415
         import httpx2  # noqa: PLC0415
 
-        with _told_apart():
-            self._client.post(f"{PATH}/{batch_id}/cancel", cast_to=httpx2.Response, options={"timeout": READ_S})
+        settled = (anthropic.BadRequestError, anthropic.NotFoundError, anthropic.ConflictError)
+        with _told_apart(), suppress(*settled):
+            self._client.post(
+                f"{PATH}/{batch_id}/cancel", cast_to=httpx2.Response, options={"timeout": READ_S}
+            )
 
-    def results(self, batch_id: str) -> Iterator[bytes]:
+    def results(self, batch_id: str) -> Generator[bytes]:
         """Stream a batch's results as they are, in blocks.
 
         Raises:
@@ -192,7 +205,9 @@ class Claude:
 
         with _told_apart():
             answer = self._client.get(
-                path, cast_to=httpx2.Response, options={"params": query, "timeout": READ_S, "max_retries": 1}
+                path,
+                cast_to=httpx2.Response,
+                options={"params": query, "timeout": READ_S, "max_retries": 1},
             )
         return answer.content
 
@@ -203,7 +218,9 @@ class _told_apart:  # noqa: N801 - reads as a statement
     def __enter__(self) -> None:
         pass
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: object
+    ) -> None:
         import anthropic  # noqa: PLC0415
 
         if isinstance(error, anthropic.NotFoundError):

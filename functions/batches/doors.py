@@ -1,6 +1,7 @@
 """All doors of a stage, opened once per container."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -9,6 +10,7 @@ from aws_lambda_powertools.utilities import parameters
 from functions.batches import times
 from functions.batches.claude import Claude
 from functions.batches.files import Files
+from functions.batches.items import Batch, Job
 from functions.batches.notify import Notify
 from functions.batches.settings import Settings
 from functions.batches.store import Store
@@ -27,6 +29,15 @@ class Doors[S: Settings]:
     claude: Claude
     notify: Notify
     now: Callable[[], datetime] = times.now
+
+    @contextmanager
+    def holding(self, item: Job | Batch) -> Iterator[None]:
+        """Give an item back if working on it fails; the error goes on to the runtime."""
+        try:
+            yield
+        except Exception:
+            self.store.fail(item)
+            raise
 
     def pay(self, job: str) -> None:
         """Publish what is owed for a job, now that it is written down."""

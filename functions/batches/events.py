@@ -64,7 +64,12 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
 def _about_job(job: Job, results_bucket: str) -> dict[str, Any]:
     upload = {"bucket": job.bucket, "key": job.key, "version": job.version}
-    return {"job": job.job, "name": job.label, "upload": upload, "results": f"s3://{results_bucket}/{job.folder}/"}
+    return {
+        "job": job.job,
+        "name": job.label,
+        "upload": upload,
+        "results": f"s3://{results_bucket}/{job.folder}/",
+    }
 
 
 def _folder(job: Job) -> str:
@@ -92,7 +97,12 @@ def job_ended(job: Job, results_bucket: str, figures: Mapping[str, Any], at: str
     """Say that a job is done: completed, or rejected where nothing of it could be sent."""
     outcome = job.outcome or "failed"
     kind = "job.completed" if job.usable else "job.rejected"
-    data = {**_about_job(job, results_bucket), "outcome": outcome, "reason": job.failure, **figures}
+    data = {
+        **_about_job(job, results_bucket),
+        "outcome": outcome,
+        "reason": job.failure,
+        **figures,
+    }
     counts = figures["counts"]
     what = job.failure or f"{counts.get('succeeded', 0):,} of {figures['rows']:,} rows succeeded"
     return Event(
@@ -107,7 +117,9 @@ def batch_ended(batch: Batch, counts: Mapping[str, int], at: str) -> Event:
         "job": batch.job, "batch": batch_key(batch), "batch_id": batch.batch_id, "chunk": batch.chunk,
         "attempt": batch.attempt, "requests": batch.requests, "counts": dict(counts),
     }  # fmt: skip
-    headline = f"{batch.batch_id} ended: {counts.get('succeeded', 0):,} of {batch.requests:,} succeeded"
+    headline = (
+        f"{batch.batch_id} ended: {counts.get('succeeded', 0):,} of {batch.requests:,} succeeded"
+    )
     return Event(
         id=f"{batch_key(batch)}/ended/{batch.batch_id}", type="batch.ended", time=at, about=batch.job, headline=headline,
         attributes={"batch": batch.item}, data=data,
@@ -116,7 +128,13 @@ def batch_ended(batch: Batch, counts: Mapping[str, int], at: str) -> Event:
 
 def stuck(item: Batch | Job, at: str) -> Event:
     """Say that an item was set aside after several tries without progress."""
-    data = {"job": item.job, "item": item.item, "status": item.status, "step": item.next, "tries": item.tries}
+    data = {
+        "job": item.job,
+        "item": item.item,
+        "status": item.status,
+        "step": item.next,
+        "tries": item.tries,
+    }
     headline = f"{item.job[:8]} {item.item}: set aside after {item.tries} tries; see the logs"
     return Event(
         id=f"{item.job}/{item.item}/stuck", type="batch.stuck", time=at, about=item.job, headline=headline,

@@ -127,18 +127,24 @@ class Files:
         if len(parts) > 1 or any(part.copied for part in parts):
             self._join(key, parts)
         else:
-            self.put(key, b"".join(self._bytes(span) for part in parts for span in part.spans), _TYPE)
+            self.put(
+                key, b"".join(self._bytes(span) for part in parts for span in part.spans), _TYPE
+            )
         size = sum(piece.size for piece in pieces)
         return Piece(key=key, size=size, crc32=joining.joined_crc32(pieces))
 
     def _join(self, key: str, parts: Sequence[UploadPart]) -> None:
-        upload = self._s3.create_multipart_upload(Bucket=self.bucket, Key=key, ContentType=_TYPE)["UploadId"]
+        upload = self._s3.create_multipart_upload(Bucket=self.bucket, Key=key, ContentType=_TYPE)[
+            "UploadId"
+        ]
         done = [self._part(key, upload, number, part) for number, part in enumerate(parts, 1)]
         self._s3.complete_multipart_upload(
             Bucket=self.bucket, Key=key, UploadId=upload, MultipartUpload={"Parts": done}
         )
 
-    def _part(self, key: str, upload: str, number: int, part: UploadPart) -> "CompletedPartTypeDef":
+    def _part(
+        self, key: str, upload: str, number: int, part: UploadPart
+    ) -> "CompletedPartTypeDef":
         if part.copied:
             span = part.spans[0]
             copied = self._s3.upload_part_copy(

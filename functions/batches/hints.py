@@ -17,7 +17,9 @@ MOST = 10
 class Hints:
     """The queues of submit and of results."""
 
-    def __init__(self, submit_url: str, results_url: str, *, client: "SQSClient | None" = None) -> None:
+    def __init__(
+        self, submit_url: str, results_url: str, *, client: "SQSClient | None" = None
+    ) -> None:
         self._urls = {
             Step.PLAN: submit_url, Step.SEND: submit_url, Step.COLLECT: results_url, Step.ASSEMBLE: results_url
         }  # fmt: skip
@@ -26,7 +28,9 @@ class Hints:
     def wake(self, waiting: list[Job | Batch]) -> int:
         """Send a hint for each item, to the stage it waits for; a hint lost is sent by the next poll."""
         for url in dict.fromkeys(self._urls.values()):
-            due = [hint for one in waiting if self._urls[Step((hint := hint_for(one)).next)] == url]
+            due = [
+                hint for one in waiting if self._urls[Step((hint := hint_for(one)).next)] == url
+            ]
             for at in range(0, len(due), MOST):
                 entries = [
                     {"Id": str(number), "MessageBody": msgspec.json.encode(hint).decode()}

@@ -120,7 +120,9 @@ def crc32_combine(first: int, second: int, second_size: int) -> int:
 
 
 def _times(matrix: list[int], vector: int) -> int:
-    return reduce(lambda total, bit: total ^ matrix[bit] if vector >> bit & 1 else total, range(32), 0)
+    return reduce(
+        lambda total, bit: total ^ matrix[bit] if vector >> bit & 1 else total, range(32), 0
+    )
 
 
 def _square(matrix: list[int]) -> list[int]:

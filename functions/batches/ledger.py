@@ -61,7 +61,9 @@ class ChunkFiles:
         size_bytes: the length of the body, as if it were finished now.
     """
 
-    def __init__(self, job: str, chunk: str, attempt: int, body: BinaryIO, ledger: BinaryIO) -> None:
+    def __init__(
+        self, job: str, chunk: str, attempt: int, body: BinaryIO, ledger: BinaryIO
+    ) -> None:
         self._names = (job, chunk, attempt)
         self._body, self._ledger = body, ledger
         self._written = body.write(HEAD)
@@ -69,6 +71,7 @@ class ChunkFiles:
 
     @property
     def size_bytes(self) -> int:
+        """The length of the body, finished."""
         return self._written + len(TAIL)
 
     def add(self, number: int, record: Record, row: Row) -> None:
@@ -81,7 +84,9 @@ class ChunkFiles:
     def put(self, entry: Entry, params: bytes | None) -> None:
         """Write a row that another chunk's ledger has, with these params or none."""
         if params is not None:
-            opening = b'{"custom_id":"%b","params":' % str(WireId(*self._names, entry.row)).encode()
+            opening = (
+                b'{"custom_id":"%b","params":' % str(WireId(*self._names, entry.row)).encode()
+            )
             head = COMMA + opening if self.requests else opening
             at = self._written + len(head)
             self._written += self._body.write(b"".join((head, params, b"}")))
@@ -94,7 +99,7 @@ class ChunkFiles:
 
     def finish(self) -> None:
         """Close the body's brackets."""
-        self._written += self._body.write(TAIL)
+        self._body.write(TAIL)
         self._body.flush()
         self._ledger.flush()
 

@@ -30,7 +30,8 @@ class Notify:
             Subject=event.subject,
             Message=msgspec.json.encode(event.cloud_event(self._source)).decode(),
             MessageAttributes={
-                name: {"DataType": "String", "StringValue": text} for name, text in event.filters().items()
+                name: {"DataType": "String", "StringValue": text}
+                for name, text in event.filters().items()
             },
         )
 
@@ -41,7 +42,9 @@ class Notify:
             try:
                 self.publish(event)
             except (ClientError, BotoCoreError) as error:
-                logger.warning("not published yet", extra={"event": event.id, "problem": type(error).__name__})
+                logger.warning(
+                    "not published yet", extra={"event": event.id, "problem": type(error).__name__}
+                )
                 return paid
             store.paid(event)
             paid += 1

@@ -11,7 +11,9 @@ from functions.batches.items import Closing, Tally, Usage
 from functions.batches.prices import is_long
 from functions.batches.requests import Rejection
 
-RETRIABLE_ERRORS = frozenset({"api_error", "overloaded_error", "timeout_error", "rate_limit_error"})
+RETRIABLE_ERRORS = frozenset(
+    {"api_error", "overloaded_error", "timeout_error", "rate_limit_error"}
+)
 """Error types that another attempt may mend; an unknown one may not, and is not paid for again."""
 
 _CLOSING_SENTENCES = {
@@ -21,19 +23,19 @@ _CLOSING_SENTENCES = {
 }
 
 
-class _Inner(msgspec.Struct):
+class _Inner(msgspec.Struct, frozen=True):
     type: str = "unknown"
 
 
-class _Error(msgspec.Struct):
+class _Error(msgspec.Struct, frozen=True):
     error: _Inner = _Inner()
 
 
-class _CacheCreation(msgspec.Struct):
+class _CacheCreation(msgspec.Struct, frozen=True):
     ephemeral_1h_input_tokens: int | None = None
 
 
-class _Usage(msgspec.Struct):
+class _Usage(msgspec.Struct, frozen=True):
     input_tokens: int | None = None
     output_tokens: int | None = None
     cache_creation_input_tokens: int | None = None
@@ -41,7 +43,7 @@ class _Usage(msgspec.Struct):
     cache_creation: _CacheCreation | None = None
 
 
-class _Message(msgspec.Struct):
+class _Message(msgspec.Struct, frozen=True):
     model: str = "unknown"
     stop_reason: str | None = None
     usage: _Usage = _Usage()
@@ -154,7 +156,10 @@ class Counting:
         """Give the counts so far."""
         usage = {model: msgspec.convert(dict(c), Usage) for model, c in self._usage.items()}
         return Tally(
-            outcomes=dict(self._outcomes), errors=dict(self._errors), stops=dict(self._stops), usage=usage
+            outcomes=dict(self._outcomes),
+            errors=dict(self._errors),
+            stops=dict(self._stops),
+            usage=usage,
         )
 
 

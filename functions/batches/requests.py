@@ -10,7 +10,14 @@ from functions.batches.errors import UnreadableUploadError
 from functions.batches.readers.record import Record
 
 NULL = msgspec.Raw(b"null")
-_NOT_IN_A_BATCH = ("speed", "store", "previous_thread_event_id", "cache_hint", "context_hint", "fallbacks")
+_NOT_IN_A_BATCH = (
+    "speed",
+    "store",
+    "previous_thread_event_id",
+    "cache_hint",
+    "context_hint",
+    "fallbacks",
+)
 _NOT_SINCE = {"2026-10-21": ("temperature", "top_p", "top_k")}
 """Parameters that the API refuses in a batch; and those refused from a version of the API on."""
 
@@ -140,7 +147,9 @@ def _check_params(params: msgspec.Raw, api_version: str) -> bytes:
         raise _RejectedError("unsupported_parameter", '"max_tokens" is 0; put at least 1')
     for name in _refused(api_version):
         if getattr(given, name) is not None:
-            sentence = f'"{name}" is not taken in a batch (API version {api_version}); leave it out'
+            sentence = (
+                f'"{name}" is not taken in a batch (API version {api_version}); leave it out'
+            )
             raise _RejectedError("unsupported_parameter", sentence)
     return bytes(params)
 

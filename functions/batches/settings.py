@@ -39,9 +39,7 @@ class Settings:
         given = {name: env[name.upper()] for name in kinds if name.upper() in env}
         try:
             return cls(
-                **{
-                    name: int(text) if kinds[name] is int else text for name, text in given.items()
-                }
+                **{name: int(text) if kinds[name] is int else text for name, text in given.items()}
             )
         except (TypeError, ValueError) as error:
             raise SettingError(str(error)) from error

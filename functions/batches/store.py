@@ -230,7 +230,9 @@ class Store:
         if not keep:
             release |= {"owner": None, "lease": None}
         writes = [
-            self._update(item.job, item.item, {**release, **self._status(changes), **changes}, held, add),
+            self._update(
+                item.job, item.item, {**release, **self._status(changes), **changes}, held, add
+            ),
             *(self._put(put) for put in puts),
             *(self._put_event(event, item) for event in events),
         ]
@@ -244,8 +246,16 @@ class Store:
         if status is None:
             return {}
         if status in TERMINAL:
-            return {"since": items.since(status, times.text(self._now())), "open": None, "next": None}
-        return {"since": items.since(status, times.text(self._now())), "open": items.OPEN, "next": None}
+            return {
+                "since": items.since(status, times.text(self._now())),
+                "open": None,
+                "next": None,
+            }
+        return {
+            "since": items.since(status, times.text(self._now())),
+            "open": items.OPEN,
+            "next": None,
+        }
 
     def close(self, job: Job, expires: int) -> bool:
         """Take a job that is done out of the index; it is forgotten much later."""
@@ -271,11 +281,17 @@ class Store:
         self.advance(item, {"not_before": not_before, **changes})
 
     def fail(self, item: Job | Batch) -> None:
-        """Give an item back after a failure: the try counts, and the next one waits twice as long."""
+        """Give an item back after a failure: the try counts, and the next one waits twice as long.
+
+        Not one that is being sent: whether its batch exists is not known, and its lease shows that.
+        """
         later = times.after(self._now(), BACKOFF_S * 2**item.tries)
         self._write(
             self._update(
-                item.job, item.item, {"owner": None, "lease": None, "not_before": later}, {"owner": item.owner}
+                item.job,
+                item.item,
+                {"owner": None, "lease": None, "not_before": later},
+                {"owner": item.owner, "status": item.status},
             )
         )
 
@@ -295,7 +311,9 @@ class Store:
     def owner_item(self, batch_id: str, of: str, *, double: bool = False) -> Owner:
         """Make the item that says whose a Message Batch is; a double is to be canceled by poll."""
         now = self._now()
-        keys = {"open": items.OPEN, "since": items.since("DOUBLE", times.text(now))} if double else {}
+        keys = (
+            {"open": items.OPEN, "since": items.since("DOUBLE", times.text(now))} if double else {}
+        )
         expires = _epoch(now + timedelta(days=OWNER_DAYS))
         return Owner(job=batch_id, item=OWNER, schema=items.SCHEMA, expires=expires, of=of, **keys)
 
@@ -310,11 +328,18 @@ class Store:
 
     def close_double(self, owner: Owner) -> None:
         """Note that a double batch is canceled or has ended."""
-        self._write(self._update(owner.job, owner.item, {"open": None, "since": None}, {"of": owner.of}))
+        self._write(
+            self._update(owner.job, owner.item, {"open": None, "since": None}, {"of": owner.of})
+        )
 
     def park(self, event: Event, reason: str, probe_at: str) -> bool:
         """Stop sending, for all jobs; False if it is stopped already."""
-        changes = {"parked": reason, "parked_at": event.time, "probe_at": probe_at, "schema": items.SCHEMA}
+        changes = {
+            "parked": reason,
+            "parked_at": event.time,
+            "probe_at": probe_at,
+            "schema": items.SCHEMA,
+        }
         return self._write(
             self._update(RELAY, "sending", changes, {"parked": None}), self._put_event(event, None)
         )
@@ -334,7 +359,9 @@ class Store:
 
     def hold_sending(self, until: str) -> None:
         """Send nothing before then, for all jobs."""
-        self._write(self._update(RELAY, "sending", {"not_before": until, "schema": items.SCHEMA}, {}))
+        self._write(
+            self._update(RELAY, "sending", {"not_before": until, "schema": items.SCHEMA}, {})
+        )
 
     def single_flight(self, token: str, lease_s: float) -> bool:
         """Be the only poll for a while; False if another one is at work."""
@@ -408,7 +435,12 @@ class Store:
         }
 
     def _update(
-        self, job: str, item: str, changes: Given, given: Given, add: Mapping[str, int] | None = None
+        self,
+        job: str,
+        item: str,
+        changes: Given,
+        given: Given,
+        add: Mapping[str, int] | None = None,
     ) -> "TransactWriteItemTypeDef":
         key = _wire({"job": job, "item": item})
         expressions = _expressions(changes, given, add or {})
@@ -421,7 +453,9 @@ class Store:
                 "Key": _wire({"job": job, "item": items.JOB}),
                 "UpdateExpression": "ADD " + ", ".join(f"{name} :{name}" for name in counters),
                 "ConditionExpression": "attribute_exists(job)",
-                "ExpressionAttributeValues": _wire({f":{name}": by for name, by in counters.items()}),
+                "ExpressionAttributeValues": _wire(
+                    {f":{name}": by for name, by in counters.items()}
+                ),
             }
         }
 

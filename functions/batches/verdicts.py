@@ -108,16 +108,16 @@ _BY_STATUS = {401: "key_refused", 402: "billing", 403: "no_permission", 404: "no
 _UNKNOWN_4XX = frozenset({408, 409, 425, 499})
 
 
-class _Details(msgspec.Struct):
+class _Details(msgspec.Struct, frozen=True):
     error_code: str | None = None
 
 
-class _Error(msgspec.Struct):
+class _Error(msgspec.Struct, frozen=True):
     message: str = "no message"
     details: _Details | None = None
 
 
-class ErrorBody(msgspec.Struct):
+class ErrorBody(msgspec.Struct, frozen=True):
     """The API's error JSON: ``{"type":"error","error":{"type","message","details"}}``."""
 
     error: _Error = _Error()

@@ -70,7 +70,11 @@ def _last_attempts(batches: Sequence[Batch]) -> list[Batch]:
 
 
 def _part(doors: Doors[ResultsSettings], job: Job, batch: Batch) -> tuple[Part, Tally]:
-    if batch.status == BatchStatus.COLLECTED and batch.part is not None and batch.tally is not None:
+    if (
+        batch.status == BatchStatus.COLLECTED
+        and batch.part is not None
+        and batch.tally is not None
+    ):
         return batch.part, batch.tally
     return salvage(doors, job, batch)
 
@@ -84,7 +88,11 @@ def _pieces(parts: Sequence[Part]) -> dict[str, list[Piece]]:
 
 
 def _manifest(
-    doors: Doors[ResultsSettings], job: Job, batches: Sequence[Batch], files: dict[str, Piece], tally: Tally
+    doors: Doors[ResultsSettings],
+    job: Job,
+    batches: Sequence[Batch],
+    files: dict[str, Piece],
+    tally: Tally,
 ) -> dict[str, Any]:
     """Write down how the job went: made of the table alone, so that it comes out the same again."""
     costs = {model: cost_usd(model, used) for model, used in tally.usage.items()}
@@ -121,7 +129,11 @@ def _about(batch: Batch) -> dict[str, Any]:
 
 def _file(doors: Doors[ResultsSettings], piece: Piece) -> dict[str, Any]:
     key = piece.key
-    return {"uri": f"s3://{doors.files.bucket}/{key}", "size_bytes": piece.size, "crc32": f"{piece.crc32:08x}"}
+    return {
+        "uri": f"s3://{doors.files.bucket}/{key}",
+        "size_bytes": piece.size,
+        "crc32": f"{piece.crc32:08x}",
+    }
 
 
 def _work_files(batches: Sequence[Batch]) -> list[str]:

@@ -87,7 +87,11 @@ def collect(doors: Doors[ResultsSettings], batch: Batch) -> bool:
 
 
 def _merged(
-    doors: Doors[ResultsSettings], batch: Batch, entries: list[Entry], spool: Spool, closing: Closing
+    doors: Doors[ResultsSettings],
+    batch: Batch,
+    entries: list[Entry],
+    spool: Spool,
+    closing: Closing,
 ) -> Iterator[tuple[Entry, bytes]]:
     """Give each row of the chunk with the result it has now: new, rejected, or an earlier attempt's."""
     keep = batch.attempt > 1 and closing in KEEPING
@@ -130,7 +134,11 @@ def _passing(
 
 
 def _go_again(
-    doors: Doors[ResultsSettings], batch: Batch, entries: list[Entry], merge: _Merge, results: Piece
+    doors: Doors[ResultsSettings],
+    batch: Batch,
+    entries: list[Entry],
+    merge: _Merge,
+    results: Piece,
 ) -> bool:
     """Make the rows that are worth it the chunk's next attempt."""
     chosen = (entry if entry.row in merge.again else unsent(entry) for entry in entries)
@@ -152,7 +160,12 @@ def unsent(entry: Entry) -> Entry:
 
 
 def _leave(
-    doors: Doors[ResultsSettings], job: Job, stem: str, results: Piece, merge: _Merge, errors: IO[bytes]
+    doors: Doors[ResultsSettings],
+    job: Job,
+    stem: str,
+    results: Piece,
+    merge: _Merge,
+    errors: IO[bytes],
 ) -> Part:
     """Leave what did not succeed: as lines of results, and as lines of the upload."""
     errors.seek(0)

@@ -37,7 +37,7 @@ def fetch(
     Returns:
         How rows end that have no result there; None if the batch was given back, to be fetched later.
     """
-    if batch.batch_id is None or batch.closing == Closing.GONE:
+    if batch.batch_id is None or batch.closing in {Closing.GONE, Closing.STUCK}:
         return Closing(batch.closing or Closing.KEPT)
     try:
         _download(doors, batch, entries, spool)
@@ -45,12 +45,14 @@ def fetch(
         return _not_there(doors, batch)
     except IncompleteResultsError as error:
         return _incomplete(doors, batch, str(error))
-    except ClaudeRefusesError, KeyMissingError:
+    except (ClaudeRefusesError, KeyMissingError):
         doors.claude.renew_key()
         doors.store.release(batch, times.after(doors.now(), AGAIN_S))
         return None
     except (ClaudeUnavailableError, DownloadError) as error:
-        logger.warning("results broke off", extra={"batch": batch_key(batch), "problem": str(error)})
+        logger.warning(
+            "results broke off", extra={"batch": batch_key(batch), "problem": str(error)}
+        )
         doors.store.release(batch, times.after(doors.now(), AGAIN_S))
         return None
     return Closing.MISSING
@@ -95,7 +97,10 @@ def _incomplete(doors: Doors[ResultsSettings], batch: Batch, problem: str) -> Cl
     """Fetch again; still so after several downloads over some time, the rows without a result are missing."""
     now, fetches = doors.now(), batch.fetches + 1
     first = batch.fetched_at or times.text(now)
-    logger.warning("results are incomplete", extra={"batch": batch_key(batch), "problem": problem, "fetches": fetches})
+    logger.warning(
+        "results are incomplete",
+        extra={"batch": batch_key(batch), "problem": problem, "fetches": fetches},
+    )
     waited_s = (now - times.parse(first)).total_seconds()
     if fetches >= doors.settings.fetches and waited_s >= doors.settings.fetch_s:
         return Closing.MISSING

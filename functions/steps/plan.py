@@ -177,7 +177,11 @@ def _finish(doors: Doors[SubmitSettings], job: Job, failure: str | None) -> Job 
     """Note that the upload is read to its end, and whether anything of it can be sent."""
     failure = failure or _nothing_usable(job)
     changes = {"status": JobStatus.RUNNING, "failure": failure}
-    owed = [events.job_planned(job, doors.files.bucket, times.text(doors.now()))] if job.usable else []
+    owed = (
+        [events.job_planned(job, doors.files.bucket, times.text(doors.now()))]
+        if job.usable
+        else []
+    )
     if not doors.store.advance(job, changes, events=owed):
         return None
     doors.pay(job.job)
@@ -192,4 +196,6 @@ def _nothing_usable(job: Job) -> str | None:
     if job.row == 0:
         return "the upload is empty: put one request on each line"
     reasons = ", ".join(f"{code} ({count:,})" for code, count in job.reasons.items())
-    return f"none of the {job.row:,} rows can be sent: {reasons}; results.jsonl says why, row by row"
+    return (
+        f"none of the {job.row:,} rows can be sent: {reasons}; results.jsonl says why, row by row"
+    )

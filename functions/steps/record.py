@@ -60,7 +60,9 @@ def _double(doors: Doors[Settings], now: Batch, found: MessageBatch) -> bool:
         doors.store.own(extra)
         done = True
     if done:
-        logger.error("the same requests are in two batches", extra={"batch": of, "extra": extra.job})
+        logger.error(
+            "the same requests are in two batches", extra={"batch": of, "extra": extra.job}
+        )
     return done
 
 

@@ -12,8 +12,8 @@ from functions.batches.settings import ResultsSettings
 def salvage(doors: Doors[ResultsSettings], job: Job, batch: Batch) -> tuple[Part, Tally]:
     """Give each row of a stuck chunk a line that says so, and the chunk's own bytes of the upload for a retry.
 
-    Nothing of the chunk's files is read: they may be what it got stuck on. Rows that had a result in an earlier
-    attempt are found in that attempt's part, which the manifest names.
+    Nothing of the chunk's files is read: they may be what it got stuck on. After a first attempt there is no
+    retry: rows that succeeded then would be paid for again; the manifest names the batches.
     """
     counting = Counting()
     stem = f"work/{job.job}/{batch.item}/{job.owner}.stuck"
@@ -32,5 +32,6 @@ def _lines(batch: Batch, counting: Counting) -> Iterator[bytes]:
 
 
 def _range(doors: Doors[ResultsSettings], source: Source, batch: Batch) -> Iterator[bytes]:
-    yield from doors.files.read(source, batch.start_byte, batch.end_byte)
-    yield b"\n"
+    if batch.attempt == 1:
+        yield from doors.files.read(source, batch.start_byte, batch.end_byte)
+        yield b"\n"

@@ -76,7 +76,8 @@ def _intend(doors: Doors[SubmitSettings], batch: Batch, fingerprint: str) -> Bat
 
 def _act(doors: Doors[SubmitSettings], batch: Batch, verdict: Verdict) -> Verdict:
     """Do what an answer to create asks for."""
-    logger.info("create answered", extra={"batch": batch_key(batch), "verdict": type(verdict).__name__})
+    facts = {"batch": batch_key(batch), "verdict": type(verdict).__name__}
+    logger.info("create answered", extra=facts | {"reason": getattr(verdict, "reason", None)})
     match verdict:
         case Accepted():
             record.record(doors, batch, verdict.batch)
@@ -99,7 +100,12 @@ def _act(doors: Doors[SubmitSettings], batch: Batch, verdict: Verdict) -> Verdic
 
 def _wait(doors: Doors[SubmitSettings], batch: Batch, not_before: str | None) -> None:
     """Give the batch back: no batch was created, and that is no fault of its rows."""
-    waiting = {"status": BatchStatus.WAITING, "next": Step.SEND, "not_before": not_before, "intent_at": None}
+    waiting = {
+        "status": BatchStatus.WAITING,
+        "next": Step.SEND,
+        "not_before": not_before,
+        "intent_at": None,
+    }
     doors.store.advance(batch, waiting)
 
 

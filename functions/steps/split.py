@@ -65,7 +65,9 @@ def _middle(entries: Sequence[Entry]) -> int:
     return sent[len(sent) // 2]
 
 
-def _half(doors: Doors[SubmitSettings], batch: Batch, chunk: str, entries: Sequence[Entry]) -> Batch:
+def _half(
+    doors: Doors[SubmitSettings], batch: Batch, chunk: str, entries: Sequence[Entry]
+) -> Batch:
     keys, files = rewrite(doors, batch, chunk, 1, entries)
     now = times.text(doors.now())
     last = entries[-1]

@@ -1,0 +1,167 @@
+"""Every minute: note which batches have ended, and wake whatever can go on."""
+
+import os
+import uuid
+from dataclasses import dataclass, field
+from datetime import timedelta
+from functools import cache
+
+from aws_lambda_powertools import Logger, Metrics
+from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from functions.batches import events, times
+from functions.batches.admission import Limits, admit
+from functions.batches.doors import Doors, open_doors
+from functions.batches.hints import Hints
+from functions.batches.items import Batch, BatchStatus, Job, Step
+from functions.batches.settings import PollSettings
+from functions.batches.store import Sending, Unfinished
+from functions.batches.verdicts import PARKED
+from functions.steps.prove import prove
+from functions.steps.recover import idle, recover
+from functions.steps.report import report
+from functions.steps.watch import Watch, watch
+
+AT_ANTHROPIC = (BatchStatus.SENDING, BatchStatus.UNSURE, BatchStatus.IN_PROGRESS)
+SETTLING = timedelta(seconds=10)
+"""An event younger than this is probably being published by the stage that owes it."""
+logger = Logger()
+metrics = Metrics()
+
+
+@dataclass
+class Tally:
+    """What one poll saw and did; logged, and the source of the metrics."""
+
+    skipped: bool = False
+    succeeded: bool = False
+    open: int = 0
+    waiting: int = 0
+    ended: int = 0
+    admitted: int = 0
+    woken: int = 0
+    stuck: int = 0
+    doubles: int = 0
+    parked: bool = False
+    oldest_hours: float = 0.0
+
+
+@dataclass
+class _Due:
+    """What can go on now."""
+
+    items: list[Job | Batch] = field(default_factory=list)
+
+
+@cache
+def _doors() -> tuple[Doors[PollSettings], Hints]:
+    settings = PollSettings.from_env(os.environ)
+    return open_doors(settings), Hints(settings.submit_queue_url, settings.results_queue_url)
+
+
+@metrics.log_metrics
+@logger.inject_lambda_context
+def handler(_event: object, _context: LambdaContext) -> None:
+    """Poll once."""
+    tally = poll(*_doors())
+    logger.info("polled", extra={"tally": vars(tally)})
+    if not tally.skipped:
+        _measure(tally)
+
+
+def poll(doors: Doors[PollSettings], hints: Hints) -> Tally:
+    """Look at everything unfinished, once; only one poll at a time."""
+    token = uuid.uuid4().hex
+    if not doors.store.single_flight(token, doors.settings.lease_s):
+        return Tally(skipped=True)
+    unfinished = doors.store.unfinished()
+    seen = watch(doors, unfinished)
+    if seen.listed is not None:
+        prove(doors, unfinished.of(BatchStatus.UNSURE), seen.listed)
+    closed, stuck = recover(doors, unfinished)
+    sending = _sending(doors, unfinished, seen)
+    admitted = _admitted(doors, unfinished, sending)
+    due = [*_waiting(doors, unfinished), *seen.ended, *closed, *admitted]
+    hints.wake(due)
+    now = doors.now()
+    owed = [event for event in unfinished.events if times.parse(event.time) + SETTLING < now]
+    doors.notify.pay(doors.store, owed)
+    report(doors, unfinished)
+    doors.store.end_flight(token)
+    return Tally(
+        succeeded=seen.succeeded,
+        open=len(unfinished.of(*AT_ANTHROPIC)),
+        waiting=len(unfinished.of(BatchStatus.WAITING)),
+        ended=len(seen.ended),
+        admitted=len(admitted),
+        woken=len(due),
+        stuck=stuck,
+        doubles=len(unfinished.doubles),
+        parked=sending.parked is not None,
+        oldest_hours=_oldest_hours(doors, unfinished),
+    )
+
+
+def _waiting(doors: Doors[PollSettings], unfinished: Unfinished) -> list[Job | Batch]:
+    """Give what waits for a stage and is nobody's; what waits to be sent must be admitted first."""
+    now = times.text(doors.now())
+    held: list[Job | Batch] = [*unfinished.jobs, *unfinished.batches]
+    return [item for item in held if item.next not in {None, Step.SEND} and idle(item, now)]
+
+
+def _sending(doors: Doors[PollSettings], unfinished: Unfinished, seen: Watch) -> Sending:
+    """Park when the key is refused; go on when a batch has been accepted since."""
+    sending, now = doors.store.sending(), doors.now()
+    if sending.parked is None and seen.trouble is not None:
+        event = events.parked(seen.trouble, PARKED[seen.trouble], times.text(now))
+        if doors.store.park(event, seen.trouble, times.after(now, doors.settings.probe_s)):
+            doors.notify.pay(doors.store, [event])
+        return doors.store.sending()
+    if sending.parked is not None and sending.parked_at is not None:
+        accepted = [batch.recorded_at for batch in unfinished.batches if batch.recorded_at]
+        if any(at > sending.parked_at for at in accepted):
+            event = events.resumed(sending.parked, sending.parked_at, times.text(now))
+            if doors.store.resume(sending, event):
+                doors.notify.pay(doors.store, [event])
+            return doors.store.sending()
+    return sending
+
+
+def _admitted(doors: Doors[PollSettings], unfinished: Unfinished, sending: Sending) -> list[Batch]:
+    """Choose what may be sent now: within the limits, jobs in turns; one batch at a time to see if a stop is over."""
+    now = times.text(doors.now())
+    canceled = {job.job for job in unfinished.jobs if job.canceled_at is not None}
+    waiting = [
+        batch for batch in unfinished.of(BatchStatus.WAITING)
+        if idle(batch, now) and batch.job not in canceled
+    ]  # fmt: skip
+    if not waiting or (sending.not_before is not None and sending.not_before > now):
+        return []
+    limits = Limits(doors.settings.open_batches, doors.settings.queued_requests)
+    admitted = admit(waiting, unfinished.of(*AT_ANTHROPIC), limits)
+    if sending.parked is None:
+        return admitted
+    due = sending.probe_at is None or sending.probe_at <= now
+    probe_at = times.after(doors.now(), doors.settings.probe_s)
+    return admitted[:1] if due and doors.store.probe(sending, probe_at) else []
+
+
+def _oldest_hours(doors: Doors[PollSettings], unfinished: Unfinished) -> float:
+    begun = [
+        times.parse(batch.created_at or batch.intent_at or batch.since.partition("#")[2])
+        for batch in unfinished.of(*AT_ANTHROPIC, BatchStatus.ENDED)
+    ]
+    return max(((doors.now() - at).total_seconds() / 3600 for at in begun), default=0.0)
+
+
+def _measure(tally: Tally) -> None:
+    figures = {
+        "OpenBatches": tally.open, "Waiting": tally.waiting, "Stuck": tally.stuck, "Double": tally.doubles,
+        "Parked": int(tally.parked),
+    }  # fmt: skip
+    for name, count in figures.items():
+        metrics.add_metric(name, MetricUnit.Count, count)
+    metrics.add_metric("OldestBatchHours", MetricUnit.NoUnit, tally.oldest_hours)
+    if tally.succeeded:
+        metrics.add_metric("PollSucceeded", MetricUnit.Count, 1)

@@ -1,0 +1,51 @@
+"""A hint of poll's that a batch has ended: collect it; after a job's last, assemble the job."""
+
+import os
+from functools import cache
+from typing import Any
+
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from functions.batches.doors import Doors, open_doors
+from functions.batches.hints import read_hint
+from functions.batches.items import JOB, SCHEMA, Batch, Hint, Job, Step
+from functions.batches.settings import ResultsSettings
+from functions.steps.assemble import assemble
+from functions.steps.collect import collect
+
+MARGIN_S = 60.0
+"""A lease outlives its Lambda by this: clocks differ."""
+ASSEMBLE_S = 300.0
+"""With less time left than this, a job is assembled by the next invocation."""
+logger = Logger()
+
+
+@cache
+def _doors() -> Doors[ResultsSettings]:
+    return open_doors(ResultsSettings.from_env(os.environ))
+
+
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], context: LambdaContext) -> None:
+    """Take the messages of a queue: one at a time, as it is set up."""
+    for message in event["Records"]:
+        results(_doors(), read_hint(message["body"]), context)
+
+
+def results(doors: Doors[ResultsSettings], hint: Hint, context: LambdaContext) -> None:
+    """Do the step that an item waits for; where that finishes a job, assemble it here."""
+    time_left_s = context.get_remaining_time_in_millis() / 1000
+    item = doors.store.take(hint, time_left_s + MARGIN_S)
+    if item is None:
+        logger.info("nothing to do", extra={"job": hint.job, "item": hint.item, "step": hint.next})
+        return
+    with doors.holding(item):
+        match item:
+            case Job():
+                assemble(doors, item)
+            case Batch():
+                finished = collect(doors, item) and doors.store.settle(item.job)
+                if finished and context.get_remaining_time_in_millis() / 1000 > ASSEMBLE_S:
+                    follow_up = Hint(schema=SCHEMA, job=item.job, item=JOB, next=Step.ASSEMBLE)
+                    results(doors, follow_up, context)

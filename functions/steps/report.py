@@ -1,0 +1,51 @@
+"""Write each job's status.json while it runs, and once more when it is done."""
+
+import hashlib
+from collections import Counter
+from datetime import timedelta
+from typing import Any
+
+import msgspec
+
+from functions.batches import times
+from functions.batches.doors import Doors
+from functions.batches.items import Batch, Job, JobStatus
+from functions.batches.settings import PollSettings
+from functions.batches.store import Unfinished, by_job
+
+KEEP_DAYS = 60
+"""The least time a job is remembered: longer than anything that could bring its event back."""
+
+
+def report(doors: Doors[PollSettings], unfinished: Unfinished) -> None:
+    """Tell how each unfinished job stands, where that has changed."""
+    batches = by_job(unfinished.batches)
+    for job in unfinished.jobs:
+        status = _status(job, batches.get(job.job, []))
+        digest = hashlib.sha256(msgspec.json.encode(status)).hexdigest()[:16]
+        if digest != job.reported:
+            told = {**status, "at": times.text(doors.now())}
+            body = msgspec.json.format(msgspec.json.encode(told), indent=2)
+            doors.files.put(f"{job.folder}/status.json", body + b"\n")
+            doors.store.report(job, digest)
+        if job.status == JobStatus.DONE:
+            days = timedelta(days=max(job.retention_days, KEEP_DAYS))
+            doors.store.close(job, int((doors.now() + days).timestamp()))
+
+
+def _status(job: Job, batches: list[Batch]) -> dict[str, Any]:
+    return {
+        "job": job.job,
+        "name": job.label,
+        "status": job.status,
+        "outcome": job.outcome,
+        "reason": job.failure,
+        "canceled_at": job.canceled_at,
+        "rows_planned": job.row,
+        "rows_rejected": job.rejected,
+        "bytes_planned": job.byte,
+        "size_bytes": job.size_bytes,
+        "chunks": job.chunks,
+        "chunks_finished": job.finished,
+        "batches": dict(sorted(Counter(batch.status for batch in batches).items())),
+    }

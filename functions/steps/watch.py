@@ -1,0 +1,147 @@
+"""Ask the API once for all open batches: note the ended ones, cancel what is to be canceled."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+import msgspec
+from aws_lambda_powertools import Logger
+
+from functions.batches import events, times
+from functions.batches.doors import Doors
+from functions.batches.errors import ClaudeRefusesError, ClaudeUnavailableError, KeyMissingError
+from functions.batches.items import Batch, BatchStatus, Closing, Step, batch_key
+from functions.batches.settings import PollSettings
+from functions.batches.store import Unfinished
+from functions.batches.verdicts import PARKED, MessageBatch
+
+GONE_LISTINGS = 3
+EXPIRED = timedelta(hours=25)
+logger = Logger(child=True)
+
+
+@dataclass
+class Watch:
+    """What was learned from the API.
+
+    Attributes:
+        listed: every batch of the window, by id; None where it could not be asked.
+        ended: batches that wait to be collected from now on.
+        trouble: a reason to park, where the API refuses the key.
+    """
+
+    listed: dict[str, MessageBatch] | None = None
+    ended: list[Batch] = field(default_factory=list)
+    trouble: str | None = None
+    needed: bool = True
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the API told what had to be known."""
+        return self.listed is not None or not self.needed
+
+
+def watch(doors: Doors[PollSettings], unfinished: Unfinished) -> Watch:
+    """Look at all open batches, in one listing."""
+    begin = _window(doors, unfinished)
+    if begin is None and not unfinished.doubles:
+        return Watch(needed=False)
+    seen = _ask(doors, begin or doors.now())
+    if seen.listed is not None:
+        try:
+            _apply(doors, unfinished, seen)
+        except (ClaudeRefusesError, ClaudeUnavailableError) as error:
+            logger.warning("not canceled yet", extra={"problem": str(error)})
+    return seen
+
+
+def _window(doors: Doors[PollSettings], unfinished: Unfinished) -> datetime | None:
+    """Say since when batches are of interest: the oldest open or unsure one, less the clocks' difference."""
+    open_ = unfinished.of(BatchStatus.IN_PROGRESS, BatchStatus.UNSURE)
+    begun = [times.parse(batch.created_at or batch.intent_at or batch.since) for batch in open_]
+    return min(begun) - timedelta(seconds=doors.settings.skew_s) if begun else None
+
+
+def _ask(doors: Doors[PollSettings], begin: datetime) -> Watch:
+    """List the window; after a refusal of the key once more, with the key read anew."""
+    trouble = "key_missing"
+    for _ in range(2):
+        try:
+            return Watch({batch.id: batch for batch in doors.claude.listing(begin)})
+        except KeyMissingError:
+            trouble = "key_missing"
+        except ClaudeRefusesError as error:
+            trouble = "key_refused" if error.status == _UNAUTHORIZED else "no_permission"
+        except ClaudeUnavailableError as error:
+            logger.warning("no listing now", extra={"problem": str(error)})
+            return Watch()
+        doors.claude.renew_key()
+    logger.warning("no listing: the key", extra={"problem": PARKED[trouble]})
+    return Watch(trouble=trouble)
+
+
+_UNAUTHORIZED = 401
+
+
+def _apply(doors: Doors[PollSettings], unfinished: Unfinished, seen: Watch) -> None:
+    listed = seen.listed or {}
+    for batch in unfinished.of(BatchStatus.IN_PROGRESS):
+        moved = _look(doors, batch, listed)
+        if moved is not None:
+            seen.ended.append(moved)
+    canceled = {job.job for job in unfinished.jobs if job.canceled_at is not None}
+    for batch in unfinished.of(BatchStatus.IN_PROGRESS):
+        found = listed.get(batch.batch_id or "")
+        if batch.job in canceled and not batch.canceling and found is not None and not found.ended:
+            doors.claude.cancel(found.id)
+            doors.store.note(batch, {"canceling": True})
+    for double in unfinished.doubles:
+        doors.claude.cancel(double.job)
+        doors.store.close_double(double)
+
+
+def _look(
+    doors: Doors[PollSettings], batch: Batch, listed: Mapping[str, MessageBatch]
+) -> Batch | None:
+    """Note what the listing says of one open batch; give it back if it can be collected now."""
+    found = listed.get(batch.batch_id or "")
+    if found is None:
+        return _unlisted(doors, batch)
+    if found.ended:
+        counts = msgspec.to_builtins(found.request_counts)
+        ended_at = found.ended_at or times.text(doors.now())
+        event = events.batch_ended(batch, counts, ended_at)
+        return _ended(doors, batch, None, ended_at, [event])
+    if batch.unlisted:
+        doors.store.note(batch, {"unlisted": None})
+    return None
+
+
+def _unlisted(doors: Doors[PollSettings], batch: Batch) -> Batch | None:
+    """Not in the list: that decides nothing until it has expired, and only under the key that created it."""
+    now = doors.now()
+    expired = now > times.parse(batch.created_at or times.text(now)) + EXPIRED
+    if not expired or batch.fingerprint != doors.claude.fingerprint:
+        return None
+    if batch.unlisted + 1 < GONE_LISTINGS:
+        doors.store.note(batch, {"unlisted": batch.unlisted + 1})
+        return None
+    logger.error("a batch is gone from Anthropic's list", extra={"batch": batch_key(batch)})
+    return _ended(doors, batch, Closing.GONE, times.text(now), [])
+
+
+def _ended(
+    doors: Doors[PollSettings],
+    batch: Batch,
+    closing: Closing | None,
+    ended_at: str,
+    owed: list[events.Event],
+) -> Batch | None:
+    changes = {
+        "status": BatchStatus.ENDED, "next": Step.COLLECT, "ended_at": ended_at, "closing": closing
+    }  # fmt: skip
+    given = {"status": BatchStatus.IN_PROGRESS, "batch_id": batch.batch_id}
+    if not doors.store.advance(batch, changes, given=given, events=owed):
+        return None
+    doors.notify.pay(doors.store, owed)
+    return msgspec.structs.replace(batch, **changes)

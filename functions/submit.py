@@ -1,0 +1,71 @@
+"""An upload, or a hint of poll's: claim it, plan it, send it."""
+
+import os
+from functools import cache
+from typing import Any
+
+import msgspec
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.utilities.typing import LambdaContext
+
+from functions.batches.doors import Doors, open_doors
+from functions.batches.hints import read_hint
+from functions.batches.items import Batch, Hint, Job
+from functions.batches.settings import SubmitSettings
+from functions.steps.plan import plan
+from functions.steps.receive import Created, receive
+from functions.steps.send import send
+
+MARGIN_S = 60.0
+"""A lease outlives its Lambda by this: clocks differ."""
+logger = Logger()
+
+
+class _S3Event(msgspec.Struct):
+    created: list[Created] | None = msgspec.field(default=None, name="Records")
+    event: str | None = msgspec.field(default=None, name="Event")
+
+
+@cache
+def _doors() -> Doors[SubmitSettings]:
+    settings = SubmitSettings.from_env(os.environ)
+    return open_doors(settings, settings.create_timeout_s)
+
+
+@logger.inject_lambda_context
+def handler(event: dict[str, Any], context: LambdaContext) -> None:
+    """Take the messages of a queue: one at a time, as it is set up."""
+    for message in event["Records"]:
+        submit(_doors(), message["body"], context)
+
+
+def submit(doors: Doors[SubmitSettings], body: str, context: LambdaContext) -> None:
+    """Take one message: what S3 says of an upload, or a hint."""
+    upload = msgspec.json.decode(body, type=_S3Event)
+    if upload.event == "s3:TestEvent":
+        return
+    if upload.created is None:
+        work(doors, read_hint(body), context)
+        return
+    for created in upload.created:
+        hint = receive(doors, created)
+        if hint is not None:
+            work(doors, hint, context)
+
+
+def work(doors: Doors[SubmitSettings], hint: Hint, context: LambdaContext) -> None:
+    """Do the step that an item waits for, if it still does and nobody else is at it."""
+
+    def time_left_s() -> float:
+        return context.get_remaining_time_in_millis() / 1000
+
+    item = doors.store.take(hint, time_left_s() + MARGIN_S)
+    if item is None:
+        logger.info("nothing to do", extra={"job": hint.job, "item": hint.item, "step": hint.next})
+        return
+    with doors.holding(item):
+        match item:
+            case Job():
+                plan(doors, item, time_left_s)
+            case Batch():
+                send(doors, item)
