@@ -506,10 +506,7 @@ def _expressions(changes: Given, given: Given, add: Mapping[str, int]) -> dict[s
 def _condition(given: Given) -> dict[str, Any]:
     if not given:
         return {}
-    tests = [
-        f"attribute_not_exists(#{name})" if value is None else f"#{name} = :old_{name}"
-        for name, value in given.items()
-    ]
+    tests = [_test(name, value) for name, value in given.items()]
     condition: dict[str, Any] = {
         "ConditionExpression": " AND ".join(tests),
         "ExpressionAttributeNames": {f"#{name}": name for name in given},
@@ -518,6 +515,14 @@ def _condition(given: Given) -> dict[str, Any]:
     if values:
         condition["ExpressionAttributeValues"] = _wire(values)
     return condition
+
+
+def _test(name: str, value: object) -> str:
+    """Write one test; items leave out what is at its default, so a missing number is 0."""
+    if value is None:
+        return f"attribute_not_exists(#{name})"
+    equal = f"#{name} = :old_{name}"
+    return f"({equal} OR attribute_not_exists(#{name}))" if value == 0 else equal
 
 
 def _sort(item: dict[str, Any], unfinished: Unfinished) -> None:

@@ -139,7 +139,7 @@ def _leave(doors: Doors[SubmitSettings], chunk: _Chunk) -> Job | None:
         "rejected": job.rejected + files.rows - files.requests,
         "reasons": dict((Counter(job.reasons) + chunk.reasons).most_common(REASONS)),
     }
-    given = {"owner": job.owner, "chunk": job.chunk or None}  # a fresh job's item has no zeros
+    given = {"owner": job.owner, "chunk": job.chunk}
     # Added to, not set: it also grows where a refused chunk is split.
     more = {"chunks": 1}
     if not doors.store.advance(job, checkpoint, given=given, puts=[batch], add=more, keep=True):

@@ -1,17 +1,344 @@
 """Whole jobs, from the upload to the event."""
 
-from tests.world import World, request, upload_of
+import json
+import zlib
+from pathlib import Path
+
+import pytest
+
+from local.simulator import FAULTS
+from tests.world import RESULTS, UPLOADS, World, request, upload_of, world
+
+SAMPLES = Path(__file__).parents[3] / "shared" / "samples"
+KEY = "in/march.jsonl"
 
 
-def test_answers_every_row_in_order(relay: World) -> None:
-    relay.upload("in/march.jsonl", upload_of(25))
+def test_promise_1_answers_every_row_in_order(relay: World) -> None:
+    relay.upload(KEY, upload_of(25))
 
     relay.finish()
 
-    lines = relay.lines("in/march.jsonl")
+    lines = relay.lines(KEY)
     assert [line["row"] for line in lines] == list(range(1, 26))
     assert [line["custom_id"] for line in lines] == [f"row-{n}" for n in range(1, 26)]
     assert {line["result"]["type"] for line in lines} == {"succeeded"}
-    assert [event["type"] for event in relay.events()] == [
-        "job.planned", "batch.ended", "job.completed",
+    assert "hello 17" in lines[16]["result"]["message"]["content"][0]["text"]
+
+
+def test_promise_4_tells_of_each_change_once(relay: World) -> None:
+    relay.upload(KEY, upload_of(3))
+    relay.finish()
+
+    events = relay.events()
+
+    assert [event["type"] for event in events] == ["job.planned", "batch.ended", "job.completed"]
+    assert len({event["id"] for event in events}) == 3
+
+
+def test_joins_chunks_and_keeps_the_order(relay: World) -> None:
+    relay.deploy(requests_per_batch=10)
+    relay.upload(KEY, upload_of(95))
+
+    relay.finish()
+
+    assert [line["row"] for line in relay.lines(KEY)] == list(range(1, 96))
+    assert len(relay.simulator.batches()) == 10
+    assert relay.read(KEY, "errors.jsonl") == relay.read(KEY, "retry.jsonl") == b""
+
+
+def test_the_manifest_says_what_is_there(relay: World) -> None:
+    relay.deploy(requests_per_batch=10)
+    relay.upload(KEY, upload_of(25))
+    relay.finish()
+
+    manifest = relay.manifest(KEY)
+
+    results = relay.read(KEY, "results.jsonl")
+    assert manifest["rows"] == 25
+    assert manifest["counts"] == {"succeeded": 25}
+    assert manifest["outcome"] == "succeeded"
+    assert manifest["files"]["results"]["size_bytes"] == len(results)
+    assert manifest["files"]["results"]["crc32"] == f"{zlib.crc32(results):08x}"
+    assert manifest["cost_usd"] > 0
+    ids = {batch["batch_id"] for batch in manifest["batches"]}
+    assert ids == {batch["id"] for batch in relay.simulator.batches()}
+
+
+def test_a_row_that_cannot_be_sent_is_a_line_in_its_place(relay: World) -> None:
+    rows = [request(1), b"{broken", b'{"custom_id":"x"}', b'{"params":{"stream":true}}', request(5)]
+    relay.upload(KEY, b"\r\n".join(rows))
+
+    relay.finish()
+
+    lines = relay.lines(KEY)
+    assert [line["result"]["type"] for line in lines] == [
+        "succeeded", "rejected", "rejected", "rejected", "succeeded",
     ]  # fmt: skip
+    codes = [line["result"].get("error", {}).get("code") for line in lines]
+    assert codes == [None, "invalid_json", "no_params", "unsupported_parameter", None]
+    assert lines[2]["result"]["error"]["line"] == 3
+    assert relay.read(KEY, "retry.jsonl") == b"\n".join(rows[1:4]) + b"\n"
+    assert relay.lines(KEY, "errors.jsonl") == lines[1:4]
+
+
+def test_params_travel_byte_for_byte(relay: World, tmp_path: Path) -> None:
+    params = b'{ "model":"m", "max_tokens" : 5,"messages":[{"role":"user","content":"\\u00e9 \xc3\xa9"}]}'
+    relay.upload(KEY, b'{"custom_id": "a",  "params": ' + params + b"}")
+
+    relay.finish()
+
+    import hashlib  # noqa: PLC0415
+
+    assert list(relay.simulator.accepted_params()) == [hashlib.sha256(params).hexdigest()]
+
+
+@pytest.mark.parametrize(
+    "custom_id", ['"a b/c"', '"' + "x" * 500 + '"', '""', '"\\u00e9"', "17", "null", '"same"']
+)
+def test_any_custom_id_comes_back(relay: World, custom_id: str) -> None:
+    row = b'{"custom_id":%b,"params":{"model":"m","max_tokens":5,"messages":[{"role":"user","content":"x"}]}}'
+    relay.upload(KEY, b"\n".join([row % custom_id.encode()] * 2))
+
+    relay.finish()
+
+    assert relay.read(KEY, "results.jsonl").count(b'"custom_id":%b,' % custom_id.encode()) == 2
+
+
+def test_retries_what_is_worth_it_and_only_that(tmp_path: Path) -> None:
+    rows = [
+        request(n, text)
+        for n, text in enumerate(["[fate:expired]", "[fate:overloaded_error]", "[fate:invalid_request_error]", "fine"], 1)
+    ]
+    with world(tmp_path) as relay:
+        relay.upload(KEY, b"\n".join(rows))
+        relay.finish()
+
+        types = [line["result"]["type"] for line in relay.lines(KEY)]
+        assert types == ["succeeded", "succeeded", "errored", "succeeded"]
+        assert sorted(relay.simulator.accepted_params().values()) == [1, 1, 2, 2]
+        assert [(b["batch"], b["requests"]) for b in relay.manifest(KEY)["batches"]] == [
+            ("00001-1", 4), ("00001-2", 2),
+        ]  # fmt: skip
+        assert relay.read(KEY, "retry.jsonl") == rows[2] + b"\n"
+
+
+def test_gives_up_after_the_last_attempt(relay: World) -> None:
+    relay.deploy(attempts=2)
+    relay.upload(KEY, request(1, "[fate:always-overloaded_error]") + b"\n" + request(2))
+
+    relay.finish()
+
+    manifest = relay.manifest(KEY)
+    assert manifest["outcome"] == "partial"
+    assert manifest["counts"] == {"errored": 1, "succeeded": 1}
+    assert manifest["errors"] == {"overloaded_error": 1}
+    assert len(manifest["batches"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"", "the upload is empty"),
+        (b"\n \r\n\t", "the upload is empty"),
+        (bytes(range(256)) * 10, "no UTF-8 text: byte 0 "),
+        (b'{"recordId":"a","modelInput":{}}\n' * 3, "none of the 3 rows can be sent: no_params (3)"),
+    ],
+)
+def test_an_upload_without_a_usable_row_ends_with_a_sentence(
+    relay: World, body: bytes, reason: str
+) -> None:
+    relay.upload(KEY, body)
+
+    relay.finish()
+
+    (event,) = relay.events()
+    assert event["type"] == "job.rejected"
+    assert reason in event["data"]["reason"]
+    assert relay.manifest(KEY)["outcome"] == "failed"
+    assert relay.simulator.batches() == []
+
+
+def test_what_no_reader_claims_is_ignored(relay: World, caplog: pytest.LogCaptureFixture) -> None:
+    relay.upload("in/table.parquet", b"PAR1")
+
+    assert relay.tick().open == 0
+    assert [r.message for r in caplog.records] == ["ignored: no reader claims this suffix"]
+
+
+def test_the_same_event_again_changes_nothing(relay: World) -> None:
+    event = relay.put(KEY, upload_of(5))
+    for _ in range(3):
+        relay.submit_message(event)
+
+    relay.finish()
+    relay.submit_message(event)
+    relay.finish()
+
+    assert len(relay.simulator.batches()) == 1
+    assert [event["type"] for event in relay.events()].count("job.completed") == 1
+
+
+def test_an_event_after_the_job_is_forgotten_is_refused_by_the_manifest(relay: World) -> None:
+    event = relay.put(KEY, upload_of(5))
+    relay.submit_message(event)
+    relay.finish()
+    for item in relay.dynamodb.scan(TableName="relay")["Items"]:
+        relay.dynamodb.delete_item(TableName="relay", Key={n: item[n] for n in ("job", "item")})
+
+    relay.submit_message(event)
+
+    assert relay.tick().open == 0
+    assert len(relay.simulator.batches()) == 1
+
+
+def test_a_deploy_in_the_middle_changes_nothing_for_a_job(relay: World) -> None:
+    relay.deploy(requests_per_batch=10, attempts=1)
+    relay.context.left_s = 0  # plan stops before its first chunk
+    relay.upload(KEY, upload_of(20) + b"\n" + request(21, "[fate:expired]"))
+    relay.context.left_s = 900
+    relay.deploy(requests_per_batch=7, attempts=3)
+
+    relay.finish()
+
+    manifest = relay.manifest(KEY)
+    assert [batch["requests"] for batch in manifest["batches"]] == [10, 10, 1]
+    assert manifest["counts"] == {"succeeded": 20, "expired": 1}
+
+
+def test_plan_goes_on_where_it_stopped(relay: World) -> None:
+    relay.deploy(requests_per_batch=4)
+    lefts = iter([900, 900, 900, 0])  # take, first chunk, second chunk, stop
+    relay.context.get_remaining_time_in_millis = lambda: next(lefts, 900) * 1000  # type: ignore[method-assign]
+    relay.upload(KEY, b" ".join(upload_of(15).split(b"\n")))  # all on one line
+
+    relay.finish()
+
+    assert [line["row"] for line in relay.lines(KEY)] == list(range(1, 16))
+    assert [line["custom_id"] for line in relay.lines(KEY)] == [f"row-{n}" for n in range(1, 16)]
+
+
+def test_cancel_delivers_what_was_done(relay: World) -> None:
+    relay.deploy(requests_per_batch=2, open_batches=2)
+    relay.upload(KEY, upload_of(10))
+    relay.tick()
+    relay.tick()
+    relay.upload(KEY + ".cancel", b"")
+
+    relay.finish()
+
+    manifest = relay.manifest(KEY)
+    assert manifest["outcome"] == "canceled"
+    assert manifest["rows"] == sum(manifest["counts"].values()) == 10
+    assert manifest["counts"]["succeeded"] >= 2
+    assert manifest["counts"]["canceled"] >= 4
+    assert len(relay.read(KEY, "retry.jsonl").splitlines()) == manifest["counts"]["canceled"]
+
+
+def test_cancels_at_anthropic_what_is_open(tmp_path: Path) -> None:
+    with world(tmp_path, processing_s=3600.0) as relay:
+        relay.upload(KEY, upload_of(3))
+        relay.tick()
+        relay.upload(KEY + ".cancel", b"")
+        relay.finish()
+
+        assert relay.manifest(KEY)["counts"] == {"canceled": 3}
+        assert relay.simulator.calls()["cancel"] == 1
+
+
+def test_an_upload_after_the_cancel_is_not_meant(relay: World) -> None:
+    relay.upload(KEY + ".cancel", b"")
+    relay.pass_time(5)
+    relay.upload(KEY, upload_of(3))
+
+    relay.finish(15)
+
+    assert relay.manifest(KEY)["outcome"] == "succeeded"
+
+
+def test_small_jobs_do_not_wait_behind_a_huge_one(tmp_path: Path) -> None:
+    with world(tmp_path, processing_s=600.0) as relay:
+        relay.deploy(requests_per_batch=2, open_batches=3)
+        relay.upload("in/huge.jsonl", upload_of(40))
+        relay.tick()
+        relay.upload("in/small.jsonl", upload_of(2, "small"))
+        for _ in range(25):
+            relay.tick()
+
+        assert relay.manifest("in/small.jsonl")["outcome"] == "succeeded"
+        assert max(relay.simulator.accepted().values()) == 1
+
+
+def test_limits_are_kept(tmp_path: Path) -> None:
+    with world(tmp_path, processing_s=float("inf")) as relay:
+        relay.deploy(requests_per_batch=2, open_batches=50, queued_requests=7)
+        relay.upload(KEY, upload_of(40))
+        for _ in range(4):
+            relay.tick()
+
+        assert len(relay.simulator.batches()) == 3
+
+
+def test_status_json_follows_the_job(tmp_path: Path) -> None:
+    with world(tmp_path, processing_s=120.0) as relay:
+        relay.upload(KEY, upload_of(3))
+        relay.tick()
+        relay.tick()
+        running = json.loads(relay.read(KEY, "status.json"))
+        relay.finish()
+
+        assert (running["status"], running["rows_planned"]) == ("RUNNING", 3)
+        assert running["batches"] == {"IN_PROGRESS": 1}
+        assert json.loads(relay.read(KEY, "status.json"))["status"] == "DONE"
+
+
+def test_work_files_are_marked_when_the_job_is_done(relay: World) -> None:
+    relay.upload(KEY, upload_of(3))
+    relay.finish()
+
+    keys = [o["Key"] for o in relay.s3.list_objects_v2(Bucket=RESULTS, Prefix="work/")["Contents"]]
+
+    assert len(keys) == 5
+    for key in keys:
+        tags = relay.s3.get_object_tagging(Bucket=RESULTS, Key=key)["TagSet"]
+        assert tags == [{"Key": "done", "Value": "true"}]
+
+
+@pytest.mark.parametrize("key", ["a b/ü+%&.jsonl", "../../etc/x.jsonl", "noname/.jsonl", "x" * 900 + ".jsonl"])
+def test_keys_may_be_strange(relay: World, key: str) -> None:
+    relay.upload(key, upload_of(2))
+
+    relay.finish()
+
+    (completed,) = [e for e in relay.events() if e["type"] == "job.completed"]
+    assert completed["data"]["upload"]["key"] == key
+    folder = completed["data"]["results"].removeprefix(f"s3://{RESULTS}/")
+    assert relay.s3.head_object(Bucket=RESULTS, Key=f"{folder}results.jsonl")["ContentLength"] > 0
+
+
+def test_what_changes_while_it_is_read_is_another_upload(relay: World) -> None:
+    event = relay.put(KEY, upload_of(3, "first"))
+    relay.put(KEY, b"{}")
+    relay.submit_message(event)
+
+    relay.finish()
+
+    assert len(relay.lines(KEY)) == 3
+    assert relay.s3.list_object_versions(Bucket=UPLOADS)["Versions"][0]["Key"] == KEY
+
+
+@pytest.mark.skipif(not SAMPLES.exists(), reason="other people's data is not here")
+def test_bedrock_records_are_rejected_with_what_is_missing(relay: World) -> None:
+    body = (SAMPLES / "bedrock-records.jsonl").read_bytes()
+    relay.upload("in/bedrock.jsonl", body)
+
+    relay.finish()
+
+    lines = relay.lines("in/bedrock.jsonl")
+    assert len(lines) == sum(bool(line.strip()) for line in body.split(b"\n"))
+    assert all('"params" is missing' in line["result"]["error"]["message"] for line in lines)
+    assert relay.read("in/bedrock.jsonl", "retry.jsonl").strip() == body.strip()
+
+
+def test_every_fault_of_the_simulator_is_known_here() -> None:
+    """A new fault needs a test in test_faults.py."""
+    assert len(FAULTS) == 32

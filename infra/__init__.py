@@ -1,0 +1,1 @@
+"""What is deployed: one construct a stage, over storage, alarms and the bundle."""

@@ -1,0 +1,70 @@
+"""Results: collects what batches gave, joins a job's parts, announces it."""
+
+from pathlib import Path
+
+from constructs import Construct
+
+from functions.batches.settings import ResultsSettings
+from infra.settings import StackSettings
+from infra.stage import Stage, allow, shared
+from infra.storage import STAGE_TIMEOUT, Storage
+
+
+class Results(Stage):
+    """Woken by its queue, by poll alone."""
+
+    def __init__(
+        self, scope: Construct, *, settings: StackSettings, storage: Storage, bundle: Path
+    ) -> None:
+        super().__init__(
+            scope,
+            "Results",
+            settings=settings,
+            told=ResultsSettings(
+                **shared(storage, settings),
+                fetches=settings.fetches,
+                fetch_s=settings.fetch_seconds,
+            ),
+            bundle=bundle,
+            timeout=STAGE_TIMEOUT,
+            memory_mb=1769,  # one whole CPU
+            disk_mib=4096,
+            grants=[
+                allow(
+                    ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"],
+                    storage.results_queue.queue_arn,
+                ),
+                allow(
+                    [
+                        "dynamodb:GetItem",
+                        "dynamodb:PutItem",
+                        "dynamodb:UpdateItem",
+                        "dynamodb:Query",
+                    ],
+                    storage.table.table_arn,
+                ),
+                allow(
+                    ["s3:GetObject", "s3:GetObjectVersion"], storage.uploads.arn_for_objects("*")
+                ),
+                # Without ListBucket, S3 answers 403 for an object that is not there, not 404.
+                allow(["s3:ListBucket"], storage.results.bucket_arn),
+                allow(
+                    [
+                        "s3:GetObject",
+                        "s3:PutObject",
+                        "s3:AbortMultipartUpload",
+                        "s3:PutObjectTagging",
+                    ],
+                    storage.results.arn_for_objects("work/*"),
+                ),
+                allow(
+                    ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"],
+                    storage.results.arn_for_objects("results/*"),
+                ),
+                allow(["sns:Publish"], storage.events.topic_arn),
+                allow(["secretsmanager:GetSecretValue"], storage.secret_arn),
+            ],
+        )
+        self._any_object(storage.uploads, "*")
+        self._any_object(storage.results, "work/*", "results/*")
+        self._woken_by(storage.results_queue, at_once=10)

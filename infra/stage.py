@@ -1,0 +1,154 @@
+"""A stage: a function that may do what is named in its file and nothing else, with its own log."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TypedDict
+
+from aws_cdk import Duration, RemovalPolicy, Size, Stack
+from aws_cdk import aws_iam as iam
+from aws_cdk import aws_lambda as lambda_
+from aws_cdk import aws_logs as logs
+from aws_cdk import aws_s3 as s3
+from aws_cdk import aws_sqs as sqs
+from constructs import Construct
+
+from functions.batches.settings import Settings
+from infra.acknowledged import acknowledge
+from infra.settings import StackSettings
+from infra.storage import Storage
+
+METRICS_NAMESPACE = "claude-batch-relay"
+
+ARCHITECTURES = {"arm64": lambda_.Architecture.ARM_64, "x86_64": lambda_.Architecture.X86_64}
+
+LOG_DAYS = (
+    *(30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096),
+    *(1827, 2192, 2557, 2922, 3288, 3653),
+)
+"""The retentions that CloudWatch Logs knows, of those that `retentionDays` may ask for."""
+
+
+class Shared(TypedDict):
+    """What every stage is told: the fields of `functions.batches.settings.Settings`."""
+
+    table_name: str
+    uploads_bucket: str
+    results_bucket: str
+    topic_arn: str
+    secret_name: str
+    base_url: str
+    api_version: str
+    retention_days: int
+
+
+def shared(storage: Storage, settings: StackSettings) -> Shared:
+    """Say where things lie, and how to reach Claude."""
+    return Shared(
+        table_name=storage.table.table_name,
+        uploads_bucket=storage.uploads.bucket_name,
+        results_bucket=storage.results.bucket_name,
+        topic_arn=storage.events.topic_arn,
+        secret_name=storage.secret_name,
+        base_url=settings.base_url,
+        api_version=settings.api_version,
+        retention_days=settings.retention_days,
+    )
+
+
+def allow(actions: Sequence[str], *resources: str) -> iam.PolicyStatement:
+    """Allow these actions, named one by one, on these resources."""
+    return iam.PolicyStatement(actions=list(actions), resources=list(resources))
+
+
+class Stage(Construct):
+    """One function: its role, its log, its environment. Its file adds what wakes it."""
+
+    def __init__(  # noqa: PLR0913  # a function has that many properties
+        self,
+        scope: Construct,
+        name: str,
+        *,
+        settings: StackSettings,
+        told: Settings,
+        bundle: Path,
+        grants: Sequence[iam.PolicyStatement],
+        timeout: Duration,
+        memory_mb: int,
+        disk_mib: int = 512,
+    ) -> None:
+        super().__init__(scope, name)
+        log = self._log(settings.retention_days)
+        self.role = self._role(log, grants, tracing=settings.tracing)
+        self.function = lambda_.Function(
+            self,
+            "Function",
+            runtime=lambda_.Runtime.PYTHON_3_13,
+            architecture=ARCHITECTURES[settings.architecture],
+            handler=f"functions.{name.lower()}.handler",
+            code=lambda_.Code.from_asset(str(bundle)),
+            # What is not granted in the stage's file is not granted: no construct adds to it.
+            role=self.role.without_policy_updates(),
+            log_group=log,
+            timeout=timeout,
+            memory_size=memory_mb,
+            ephemeral_storage_size=Size.mebibytes(disk_mib),
+            tracing=lambda_.Tracing.ACTIVE if settings.tracing else lambda_.Tracing.DISABLED,
+            environment={
+                **told.to_env(),
+                "POWERTOOLS_SERVICE_NAME": settings.stack_name,
+                "POWERTOOLS_METRICS_NAMESPACE": METRICS_NAMESPACE,
+                "POWERTOOLS_LOG_LEVEL": "INFO",
+            },
+        )
+        acknowledge(
+            self.function,
+            "AwsSolutions-L1",
+            "The packages are pinned, compiled and tested for Python 3.13; a later Python is a "
+            "change of all of them together.",
+        )
+
+    def _log(self, days: int) -> logs.LogGroup:
+        log = logs.LogGroup(self, "Log", removal_policy=RemovalPolicy.DESTROY)
+        made = log.node.default_child
+        assert isinstance(made, logs.CfnLogGroup)  # noqa: S101  # the CDK's own child, for the type
+        made.retention_in_days = next(known for known in LOG_DAYS if known >= days)
+        return log
+
+    def _role(
+        self, log: logs.LogGroup, grants: Sequence[iam.PolicyStatement], *, tracing: bool
+    ) -> iam.Role:
+        may = [allow(["logs:CreateLogStream", "logs:PutLogEvents"], log.log_group_arn), *grants]
+        if tracing:
+            may.append(allow(["xray:PutTraceSegments", "xray:PutTelemetryRecords"], "*"))
+        role = iam.Role(
+            self,
+            "Role",
+            assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"),
+            inline_policies={"may": iam.PolicyDocument(statements=may)},
+        )
+        if tracing:
+            reason = "X-Ray knows no resources for writing traces."
+            acknowledge(role, "AwsSolutions-IAM5[Resource::*]", reason)
+        return role
+
+    def _woken_by(self, queue: sqs.Queue, *, at_once: int) -> None:
+        """Take messages from ``queue`` one by one, ``at_once`` of them side by side (2 or more)."""
+        lambda_.EventSourceMapping(
+            self,
+            "Source",
+            target=self.function,
+            event_source_arn=queue.queue_arn,
+            batch_size=1,
+            max_concurrency=at_once,
+        )
+
+    def _any_object(self, bucket: s3.Bucket, *names: str) -> None:
+        """Say why the role may touch whatever is called ``names`` in the bucket."""
+        made = bucket.node.default_child
+        assert isinstance(made, s3.CfnBucket)  # noqa: S101  # the CDK's own child, for the type
+        for name in names:
+            acknowledge(
+                self.role,
+                f"AwsSolutions-IAM5[Resource::<{Stack.of(self).get_logical_id(made)}.Arn>/{name}]",
+                "Objects are named by the user, and after their uploads: no list of them exists.",
+            )

@@ -1,0 +1,63 @@
+"""Submit: claims uploads, cuts them into chunks, sends batches."""
+
+from pathlib import Path
+
+from constructs import Construct
+
+from functions.batches.settings import SubmitSettings
+from infra.settings import StackSettings
+from infra.stage import Stage, allow, shared
+from infra.storage import STAGE_TIMEOUT, Storage
+
+
+class Submit(Stage):
+    """Woken by its queue: by S3 for each upload, by poll for whatever can go on."""
+
+    def __init__(
+        self, scope: Construct, *, settings: StackSettings, storage: Storage, bundle: Path
+    ) -> None:
+        super().__init__(
+            scope,
+            "Submit",
+            settings=settings,
+            told=SubmitSettings(
+                **shared(storage, settings),
+                requests_per_batch=settings.requests_per_batch,
+                attempts=settings.attempts,
+                create_timeout_s=settings.create_timeout_seconds,
+            ),
+            bundle=bundle,
+            timeout=STAGE_TIMEOUT,
+            memory_mb=1024,
+            disk_mib=1024,
+            grants=[
+                allow(
+                    ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"],
+                    storage.submit_queue.queue_arn,
+                ),
+                allow(
+                    [
+                        "dynamodb:GetItem",
+                        "dynamodb:PutItem",
+                        "dynamodb:UpdateItem",
+                        "dynamodb:Query",
+                    ],
+                    storage.table.table_arn,
+                ),
+                allow(
+                    ["s3:GetObject", "s3:GetObjectVersion"], storage.uploads.arn_for_objects("*")
+                ),
+                # Without ListBucket, S3 answers 403 for an object that is not there, not 404.
+                allow(["s3:ListBucket"], storage.results.bucket_arn),
+                allow(
+                    ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"],
+                    storage.results.arn_for_objects("work/*"),
+                ),
+                allow(["s3:GetObject"], storage.results.arn_for_objects("results/*")),
+                allow(["sns:Publish"], storage.events.topic_arn),
+                allow(["secretsmanager:GetSecretValue"], storage.secret_arn),
+            ],
+        )
+        self._any_object(storage.uploads, "*")
+        self._any_object(storage.results, "work/*", "results/*")
+        self._woken_by(storage.submit_queue, at_once=10)

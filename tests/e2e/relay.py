@@ -1,0 +1,147 @@
+"""A deployed relay as its users see it: upload, SNS, results; and the two clocks, driven by hand."""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from functions.batches.wire import job_id
+from local.cloud import Cloud
+from local.polling import invoke
+from local.simulator import Simulator
+from local.subscriber import Delivery, Subscriber
+
+LAST = {"job.completed", "job.rejected"}
+
+
+@dataclass(frozen=True)
+class Upload:
+    """An object that was uploaded, and the job that it asks for."""
+
+    key: str
+    job: str
+    folder: str
+
+
+@dataclass
+class Relay:
+    """The deployed relay, and all that SNS has told since the test began."""
+
+    cloud: Cloud
+    outputs: dict[str, str]
+    simulator: Simulator
+    subscriber: Subscriber
+    deliveries: list[Delivery] = field(default_factory=list)
+
+    def upload(self, key: str, body: bytes) -> Upload:
+        bucket = self.outputs["UploadsBucket"]
+        version = self.cloud.s3.put_object(Bucket=bucket, Key=key, Body=body)["VersionId"]
+        job = job_id(bucket, key, version)
+        return Upload(key, job, f"results/{key.rpartition('.')[0]}/{job}")
+
+    def poll(self) -> None:
+        invoke(self.cloud, self.outputs["PollFunctionName"])
+
+    def drive(self, until: Callable[[], Any], what: str, patience_s: float = 60) -> None:
+        """Poll again and again until something is so."""
+        end = time.monotonic() + patience_s
+        while not until():
+            assert time.monotonic() < end, f"waited {patience_s:.0f} s for {what}; {self.story()}"
+            self.poll()
+            self.listen()
+            time.sleep(0.1)
+
+    def finish(self, *uploads: Upload, patience_s: float = 60) -> None:
+        """Drive until SNS has told the end of every one."""
+        self.drive(
+            lambda: all(self.told(upload, *LAST) for upload in uploads), "the end", patience_s
+        )
+
+    def listen(self, wait_s: int = 0) -> None:
+        self.deliveries.extend(self.subscriber.receive(wait_s))
+
+    def told(self, upload: Upload, *types: str) -> list[Delivery]:
+        """Give every delivery of such an event about a job, doubles too."""
+        return [
+            one
+            for one in self.deliveries
+            if one.attributes["job"] == upload.job and one.attributes["type"] in types
+        ]
+
+    def about_sending(self, kind: str) -> list[Delivery]:
+        return [one for one in self.deliveries if one.attributes["type"] == kind]
+
+    def read(self, upload: Upload, name: str) -> bytes:
+        answer = self.cloud.s3.get_object(
+            Bucket=self.outputs["ResultsBucket"], Key=f"{upload.folder}/{name}"
+        )
+        return answer["Body"].read()
+
+    def lines(self, upload: Upload, name: str = "results.jsonl") -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.read(upload, name).splitlines()]
+
+    def manifest(self, upload: Upload) -> dict[str, Any]:
+        return dict(json.loads(self.read(upload, "manifest.json")))
+
+    def open_batches(self) -> list[dict[str, object]]:
+        """Give the batches that the API shows as in progress."""
+        known = self.simulator.batches()
+        return [one for one in known if one["processing_status"] == "in_progress"]
+
+    def logged(self, stage: str, text: str) -> list[str]:
+        """Give what a stage has logged that holds a text."""
+        function = self.outputs[f"{stage.title()}FunctionName"]
+        groups = self.cloud.functions.get_function_configuration(FunctionName=function)
+        group = groups.get("LoggingConfig", {}).get("LogGroup") or f"/aws/lambda/{function}"
+        pages = self._logs.get_paginator("filter_log_events").paginate(logGroupName=group)
+        return [
+            event["message"]
+            for page in pages
+            for event in page["events"]
+            if text in event["message"]
+        ]
+
+    @property
+    def _logs(self) -> Any:
+        where = {"endpoint_url": self.cloud.endpoint, "verify": str(self.cloud.certificate)}
+        return self.cloud.session.client("logs", **where)  # type: ignore[call-overload]
+
+    def restart_functions(self) -> None:
+        """End the containers that run, so that none remembers the key."""
+        for stage in ("Submit", "Poll", "Results"):
+            self.cloud.functions.update_function_configuration(
+                FunctionName=self.outputs[f"{stage}FunctionName"], Description="restarted"
+            )
+
+    def set_key(self, value: str) -> None:
+        self.cloud.secrets.put_secret_value(
+            SecretId=self.outputs["SecretName"], SecretString=value
+        )
+
+    def story(self) -> str:
+        """Say what happened, for a test that has failed."""
+        told = [(one.attributes["type"], one.subject) for one in self.deliveries]
+        return f"SNS told {told}; the API counted {self.simulator.calls()}"
+
+
+def rows(count: int, text: str = "question", start: int = 1) -> list[bytes]:
+    """Make requests, each with its own text."""
+    return [request(f"{text} {number}", f"id-{number}") for number in range(start, start + count)]
+
+
+def request(text: str, custom_id: str) -> bytes:
+    params = {
+        "model": "claude-haiku-5-5",
+        "max_tokens": 50,
+        "messages": [{"role": "user", "content": text}],
+    }
+    return json.dumps({"custom_id": custom_id, "params": params}).encode()
+
+
+def jsonl(lines: Iterable[bytes]) -> bytes:
+    return b"\n".join(lines) + b"\n"
+
+
+def kinds(lines: Sequence[dict[str, Any]]) -> list[str]:
+    return [line["result"]["type"] for line in lines]

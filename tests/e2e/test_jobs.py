@@ -1,0 +1,140 @@
+"""Whole jobs, from an upload to SNS and the results, with IAM enforced."""
+
+import json
+from collections import Counter
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.relay import Relay, jsonl, kinds, request, rows
+
+ROOT = Path(__file__).parent.parent.parent
+SAMPLES = ROOT.parent / "shared" / "samples"
+
+
+def test_the_example_gets_a_line_for_every_row_in_order(relay: Relay) -> None:
+    example = ROOT / "examples" / "questions.jsonl"
+    asked = example.read_bytes().splitlines()
+
+    upload = relay.upload("team/a b/questions.jsonl", example.read_bytes())
+    relay.finish(upload)
+
+    lines = relay.lines(upload)
+    assert [line["row"] for line in lines] == list(range(1, len(asked) + 1))
+    assert Counter(kinds(lines)) == {"succeeded": len(asked) - 4, "rejected": 4}
+    assert len(relay.lines(upload, "errors.jsonl")) == 4
+    # What the API was sent is what stood in the file, to the byte.
+    params = asked[0].partition(b'"params": ')[2][:-1]
+    assert relay.simulator.accepted_params()[sha256(params).hexdigest()] >= 1
+
+
+def test_a_thousand_rows_with_every_kind_of_trouble_come_out_in_order(relay: Relay) -> None:
+    fates = {7: "expired", 31: "overloaded_error", 53: "invalid_request_error"}
+    asked, sent = [], Counter[str]()
+    for row in range(1, 1001):
+        fate = fates.get(row % 100, "") or fates.get(row % 100 - 1, "")
+        fate = fate or ("expired" if row % 100 == 90 else "")
+        fate = fate or ("overloaded_error" if row % 100 == 91 else "")
+        asked.append(request(f"trouble {row}" + (f" [fate:{fate}]" if fate else ""), f"r{row}"))
+        sent[fate] += 1
+        if row % 100 == 99:
+            asked[-1] = b'{"custom_id": "torn", "params": {"model": '
+            sent["rejected"] += 1
+            sent[""] -= 1
+
+    upload = relay.upload("thousand.jsonl", jsonl(asked))
+    relay.finish(upload)
+
+    assert sent == {"": 910, "expired": 30, "overloaded_error": 30,
+                    "invalid_request_error": 20, "rejected": 10}  # fmt: skip
+    lines, manifest = relay.lines(upload), relay.manifest(upload)
+    assert [line["row"] for line in lines] == list(range(1, 1001))
+    assert [line["custom_id"] for line in lines if line["row"] % 100 != 99] == [
+        f"r{row}" for row in range(1, 1001) if row % 100 != 99
+    ]
+    assert Counter(kinds(lines)) == {"succeeded": 970, "errored": 20, "rejected": 10}
+    assert manifest["counts"] == {"succeeded": 970, "errored": 20, "rejected": 10}
+    for line, raw in zip(lines, asked, strict=True):
+        if line["result"]["type"] != "errored":
+            continue
+        params = raw.partition(b'"params": ')[2][:-1]
+        assert relay.simulator.accepted_params()[sha256(params).hexdigest()] == 1
+    batches = [(one["batch"], one["attempt"], one["requests"]) for one in manifest["batches"]]
+    assert batches == [("00001-1", 1, 990), ("00001-2", 2, 60)]
+    assert all(one["batch_id"].startswith("msgbatch_") for one in manifest["batches"])
+    assert {one["batch_id"] for one in manifest["batches"]} <= {
+        one["id"] for one in relay.simulator.batches()
+    }
+
+
+def test_the_end_of_a_job_is_one_event_however_often_it_is_delivered(relay: Relay) -> None:
+    upload = relay.upload("once.jsonl", jsonl(rows(3, "once")))
+    relay.finish(upload)
+    for _ in range(3):
+        relay.poll()
+    relay.listen(wait_s=2)
+
+    completed = relay.told(upload, "job.completed")
+    assert {one.event["id"] for one in completed} == {f"{upload.job}/ended"}
+    [kind] = {one.attributes["outcome"] for one in completed}
+    assert kind == "succeeded"
+
+
+def test_the_same_key_again_is_another_job(relay: Relay) -> None:
+    body = jsonl(rows(2, "twice"))
+    first, second = relay.upload("twice.jsonl", body), relay.upload("twice.jsonl", body)
+
+    relay.finish(first, second)
+
+    assert first.job != second.job
+    assert kinds(relay.lines(first)) == kinds(relay.lines(second)) == ["succeeded"] * 2
+
+
+def test_a_long_upload_runs_in_chunks_beside_a_short_one(relay: Relay) -> None:
+    long = relay.upload("long.jsonl", jsonl(rows(25_000, "long")))
+    short = relay.upload("short.jsonl", jsonl(rows(5, "short")))
+
+    relay.finish(long, short, patience_s=120)
+
+    batches = relay.manifest(long)["batches"]
+    assert [one["requests"] for one in batches] == [10_000, 10_000, 5_000]
+    results = relay.read(long, "results.jsonl").splitlines()
+    assert [json.loads(line)["custom_id"] for line in results] == [
+        f"id-{number}" for number in range(1, 25_001)
+    ]
+    assert kinds(relay.lines(short)) == ["succeeded"] * 5
+
+
+@pytest.mark.skipif(not SAMPLES.exists(), reason="the samples are not beside this clone")
+def test_bedrock_records_are_rejected_and_told_what_they_lack(relay: Relay) -> None:
+    body = (SAMPLES / "bedrock-records.jsonl").read_bytes()
+
+    upload = relay.upload("bedrock-records.jsonl", body)
+    relay.finish(upload)
+
+    lines = relay.lines(upload)
+    assert kinds(lines) == ["rejected"] * len(body.strip().splitlines())
+    assert all("params" in line["result"]["error"]["message"] for line in lines)
+    assert relay.told(upload, "job.completed", "job.rejected")
+
+
+@pytest.mark.skipif(not SAMPLES.exists(), reason="the samples are not beside this clone")
+@pytest.mark.parametrize("name", ["conversations.csv", "tickets.tsv"])
+def test_what_nothing_reads_is_ignored_with_one_line_in_the_log(relay: Relay, name: str) -> None:
+    upload = relay.upload(f"ignored/{name}", (SAMPLES / name).read_bytes())
+
+    relay.drive(lambda: relay.logged("submit", upload.key), f"a log line about {name}")
+    relay.listen(wait_s=1)
+
+    assert len(relay.logged("submit", upload.key)) == 1
+    assert relay.told(upload, "job.planned", "job.completed", "job.rejected") == []
+
+
+def test_an_upload_of_no_text_is_rejected_with_a_reason(relay: Relay) -> None:
+    upload = relay.upload("picture.jsonl", bytes(range(256)) * 300)
+
+    relay.finish(upload)
+
+    [delivery] = relay.told(upload, "job.rejected", "job.completed")
+    assert delivery.event["data"]["reason"]

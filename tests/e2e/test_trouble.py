@@ -1,0 +1,100 @@
+"""Jobs under trouble: answers lost, settings changed, canceled half-way, the key missing."""
+
+from collections import Counter
+
+from tests.e2e.conftest import Deploy
+from tests.e2e.relay import Relay, jsonl, kinds, rows
+
+
+def test_a_lost_answer_to_create_is_one_batch_that_is_adopted(relay: Relay) -> None:
+    creates = relay.simulator.calls().get("create", 0)
+    relay.simulator.arm("lost_answer")
+
+    upload = relay.upload("lost.jsonl", jsonl(rows(7, "lost")))
+    relay.finish(upload)
+
+    assert kinds(relay.lines(upload)) == ["succeeded"] * 7
+    assert relay.simulator.calls()["create"] - creates == 1
+    [batch] = relay.manifest(upload)["batches"]
+    assert batch["batch_id"] in {one["id"] for one in relay.simulator.batches()}
+
+
+def test_a_lost_answer_beside_a_foreign_batch_of_the_same_size_adopts_our_own(
+    relay: Relay,
+) -> None:
+    creates = relay.simulator.calls().get("create", 0)
+    foreign = relay.simulator.add_foreign(6)
+    relay.simulator.arm("bad_gateway_after_accept")
+
+    upload = relay.upload("foreign.jsonl", jsonl(rows(6, "foreign")))
+    relay.finish(upload)
+
+    [batch] = relay.manifest(upload)["batches"]
+    assert batch["batch_id"] != foreign
+    assert relay.simulator.calls()["create"] - creates == 1
+
+
+def test_a_deploy_in_the_middle_changes_nothing_for_a_job_that_runs(
+    relay: Relay, deploy: Deploy
+) -> None:
+    relay.simulator.processing_s = 3600
+    before = relay.upload("before.jsonl", jsonl(rows(30, "before")))
+    relay.drive(lambda: relay.told(before, "job.planned"), "the first job's plan")
+
+    deploy(requestsPerBatch="10")
+    relay.simulator.processing_s = 1
+    after = relay.upload("after.jsonl", jsonl(rows(30, "after")))
+    relay.drive(lambda: relay.told(after, "job.planned"), "the second job's plan")
+    for batch in relay.simulator.batches():
+        if batch["processing_status"] == "in_progress":
+            relay.simulator.end(str(batch["id"]))
+    relay.finish(before, after)
+    deploy()
+
+    assert [one["requests"] for one in relay.manifest(before)["batches"]] == [30]
+    assert [one["requests"] for one in relay.manifest(after)["batches"]] == [10, 10, 10]
+
+
+def test_a_cancel_half_way_delivers_what_was_done(relay: Relay) -> None:
+    relay.simulator.processing_s = 6
+    upload = relay.upload("cancel.jsonl", jsonl(rows(100, "cancel")))
+    relay.drive(relay.open_batches, "the batch")
+
+    relay.upload("cancel.jsonl.cancel", b"")
+    relay.finish(upload)
+    relay.simulator.processing_s = 1
+
+    counted = Counter(kinds(relay.lines(upload)))
+    assert counted["canceled"] > 0
+    assert sum(counted.values()) == 100
+    [delivery] = relay.told(upload, "job.completed")
+    assert delivery.attributes["outcome"] == "canceled"
+
+
+def test_without_a_key_sending_is_parked_and_goes_on_once_it_is_set(relay: Relay) -> None:
+    relay.set_key("not-set-yet")
+    relay.restart_functions()
+    try:
+        upload = relay.upload("keyless.jsonl", jsonl(rows(4, "keyless")))
+        relay.drive(lambda: relay.about_sending("sending.parked"), "an event that says why")
+    finally:
+        relay.set_key("sk-local")
+    relay.finish(upload, patience_s=90)
+
+    [parked] = {one.event["id"]: one for one in relay.about_sending("sending.parked")}.values()
+    assert "key" in parked.event["data"]["message"]
+    assert relay.about_sending("sending.resumed")
+    assert kinds(relay.lines(upload)) == ["succeeded"] * 4
+
+
+def test_a_wrong_key_parks_sending_and_the_right_one_is_read_anew(relay: Relay) -> None:
+    relay.set_key("sk-wrong")
+    relay.restart_functions()
+    try:
+        upload = relay.upload("wrong-key.jsonl", jsonl(rows(4, "wrong key")))
+        relay.drive(lambda: relay.about_sending("sending.parked"), "an event that says why")
+    finally:
+        relay.set_key("sk-local")
+    relay.finish(upload, patience_s=90)
+
+    assert kinds(relay.lines(upload)) == ["succeeded"] * 4

@@ -1,0 +1,153 @@
+"""What a user may set is read as they wrote it; a mistake is one sentence that says what to put."""
+
+import json
+import re
+from dataclasses import fields
+from typing import Any
+
+import pytest
+
+from infra.bundle import ROOT
+from infra.errors import ContextError
+from infra.settings import StackSettings, key
+
+
+def test_what_is_not_said_is_as_the_project_has_it() -> None:
+    settings = StackSettings.from_context({})
+
+    assert settings == StackSettings()
+    assert settings.poll_minutes == 1
+    assert settings.requests_per_batch == 10_000
+    assert settings.architecture == "arm64"
+
+
+def test_cdk_json_says_the_defaults() -> None:
+    context = json.loads((ROOT / "cdk.json").read_text())["context"]
+
+    assert StackSettings.from_context(context) == StackSettings()
+
+
+@pytest.mark.parametrize(
+    ("key", "written", "name", "read"),
+    [
+        ("pollMinutes", "5", "poll_minutes", 5),
+        ("pollMinutes", 5, "poll_minutes", 5),
+        ("tracing", "true", "tracing", True),
+        ("tracing", False, "tracing", False),
+        ("tracing", "False", "tracing", False),
+        ("stackName", "relay-2", "stack_name", "relay-2"),
+        ("baseUrl", "http://127.0.0.1:8080", "base_url", "http://127.0.0.1:8080"),
+        (
+            "baseUrl",
+            "https://gateway.example/anthropic/",
+            "base_url",
+            "https://gateway.example/anthropic",
+        ),
+        ("alarmEmail", "ops@example.com", "alarm_email", "ops@example.com"),
+        ("alarmEmail", None, "alarm_email", None),
+        ("alarmEmail", "", "alarm_email", None),
+        ("absentSeconds", "0", "absent_seconds", 0),
+    ],
+)
+def test_a_setting_is_read_as_it_was_written(
+    key: str, written: object, name: str, read: object
+) -> None:
+    assert getattr(StackSettings.from_context({key: written}), name) == read
+
+
+@pytest.mark.parametrize(
+    ("context", "sentence"),
+    [
+        (
+            {"stackName": "1st"},
+            "stackName is '1st', but must be 1 to 40 letters, digits and hyphens, a letter first.",
+        ),
+        ({"stackName": "r" * 41}, "1 to 40 letters, digits and hyphens, a letter first."),
+        (
+            {"pollMinutes": "often"},
+            "pollMinutes is 'often', but must be a whole number from 1 to 60.",
+        ),
+        ({"pollMinutes": 0}, "pollMinutes is 0, but must be a whole number from 1 to 60."),
+        ({"pollMinutes": 1.5}, "pollMinutes is 1.5, but must be a whole number from 1 to 60."),
+        ({"pollMinutes": True}, "pollMinutes is True, but must be a whole number from 1 to 60."),
+        ({"pollMinutes": [1]}, "pollMinutes is [1], but must be a whole number from 1 to 60."),
+        ({"requestsPerBatch": 100_001}, "must be a whole number from 1 to 100000."),
+        ({"openBatches": "-1"}, "openBatches is '-1', but must be a whole number from 1 to 1000."),
+        ({"attempts": 10}, "attempts is 10, but must be a whole number from 1 to 9."),
+        (
+            {"queuedRequests": 9_999},
+            (
+                "queuedRequests is 9999, less than one batch of requestsPerBatch, so that nothing "
+                "would ever be sent: put 10000 or more."
+            ),
+        ),
+        (
+            {"apiVersion": "latest"},
+            "apiVersion is 'latest', but must be a version of the API such as '2026-10-21'.",
+        ),
+        ({"baseUrl": "api.anthropic.com"}, "baseUrl is 'api.anthropic.com', but must be an https"),
+        ({"baseUrl": "http://proxy.example"}, "or the API key would travel in the clear"),
+        ({"baseUrl": "http://localhost.evil.example"}, "or the API key would travel in the clear"),
+        ({"baseUrl": "https://key@api.anthropic.com"}, "must be an https:// address"),
+        (
+            {"retentionDays": 29},
+            "retentionDays is 29, but must be a whole number from 30 to 3653.",
+        ),
+        ({"removalPolicy": "keep"}, "removalPolicy is 'keep', but must be 'retain' or 'destroy'."),
+        ({"alarmEmail": "ops"}, "alarmEmail is 'ops', but must be one e-mail address."),
+        (
+            {"secretName": "arn:aws:secretsmanager:us-east-1:1:secret:key"},
+            "but must be the name of a secret in Secrets Manager, not its ARN.",
+        ),
+        ({"architecture": "arm"}, "architecture is 'arm', but must be 'arm64' or 'x86_64'."),
+        ({"tracing": "yes"}, "tracing is 'yes', but must be true or false."),
+        ({"createTimeoutSeconds": 900}, "must be a whole number from 1 to 840."),
+        ({"bundle": "none"}, "bundle is 'none', but must be 'real' or 'stub'."),
+        (
+            {"pollMinute": 1},
+            "pollMinute is no setting of claude-batch-relay: did you mean pollMinutes?",
+        ),
+        (
+            {"poll_minutes": 1},
+            "poll_minutes is no setting of claude-batch-relay: did you mean pollMinutes?",
+        ),
+        ({"removal-policy": "retain"}, "did you mean removalPolicy?"),
+        (
+            {"colour": "red"},
+            "colour is no setting of claude-batch-relay: put one of absentListings,",
+        ),
+    ],
+)
+def test_a_mistake_is_one_sentence_that_says_what_to_put(
+    context: dict[str, Any], sentence: str
+) -> None:
+    with pytest.raises(ContextError) as caught:
+        StackSettings.from_context(context)
+
+    assert sentence in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_the_cdk_keeps_in_its_context_is_left_alone() -> None:
+    cdks = {
+        "@aws-cdk/core:newStyleStackSynthesis": True,
+        "aws:cdk:version-reporting": False,
+        "availability-zones:account=1:region=us-east-1": ["us-east-1a"],
+        "cli-telemetry": False,
+        "acknowledged-issue-numbers": [1],
+    }
+
+    assert StackSettings.from_context(cdks) == StackSettings()
+
+
+def test_each_setting_has_its_line_in_the_operators_guide() -> None:
+    guide = (ROOT / "docs" / "operating.md").read_text(encoding="utf-8")
+    (_, part) = guide.split("\n## Settings\n")
+    written = {
+        key
+        for row in re.findall(r"^\| (`.+?) \|", part.split("\n## ")[0], re.MULTILINE)
+        for key in re.findall(r"`(\w+)`", row)
+    }
+
+    known = {key(one) for one in fields(StackSettings)}
+    assert written == known - {"bundle"}

@@ -1,0 +1,336 @@
+"""Claude's faults: nothing is lost, and nothing is paid twice."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.world import World, request, upload_of, world
+
+KEY = "in/march.jsonl"
+
+
+def paid_once(relay: World) -> bool:
+    """Whether no row's params were accepted twice."""
+    return set(relay.simulator.accepted_params().values()) == {1}
+
+
+@pytest.mark.parametrize("fault", ["lost_answer", "bad_gateway_after_accept"])
+def test_promise_2_a_lost_answer_is_adopted_by_proof(relay: World, fault: str) -> None:
+    relay.simulator.arm(fault)
+    relay.upload(KEY, upload_of(5))
+
+    relay.finish()
+
+    assert relay.simulator.calls()["create"] == 1
+    assert [len(relay.lines(KEY)), paid_once(relay)] == [5, True]
+    (batch,) = relay.manifest(KEY)["batches"]
+    assert batch["batch_id"] == relay.simulator.batches()[0]["id"]
+
+
+def test_three_unsure_creates_of_one_size_are_told_apart(relay: World) -> None:
+    relay.deploy(requests_per_batch=4)
+    relay.simulator.arm("lost_answer", times=3)
+    relay.upload(KEY, upload_of(12))
+
+    relay.finish()
+
+    assert relay.simulator.calls()["create"] == 3
+    assert [line["custom_id"] for line in relay.lines(KEY)] == [f"row-{n}" for n in range(1, 13)]
+
+
+def test_foreign_batches_of_the_same_size_are_not_taken_for_ours(relay: World) -> None:
+    relay.simulator.arm("server_error")
+    relay.upload(KEY, upload_of(5))
+    relay.tick()
+    foreign = relay.simulator.add_foreign(5)
+
+    relay.finish()
+
+    assert len(relay.lines(KEY)) == 5
+    (batch,) = relay.manifest(KEY)["batches"]
+    assert batch["batch_id"] != foreign
+    assert paid_once(relay)
+
+
+def test_waits_while_a_foreign_batch_could_be_ours(relay: World) -> None:
+    relay.simulator.arm("server_error")
+    relay.upload(KEY, upload_of(5))
+    relay.tick()
+    foreign = relay.simulator.add_foreign(5, ended=False)
+    for _ in range(30):
+        relay.tick()
+    creates = relay.simulator.calls()["create"]
+    relay.simulator.end(foreign)
+    relay.finish()
+
+    assert creates == 1
+    assert len(relay.lines(KEY)) == 5
+
+
+def test_sends_again_only_what_is_proved_absent(relay: World) -> None:
+    relay.simulator.arm("server_error")  # 500 before it was accepted: nobody can know
+    relay.upload(KEY, upload_of(5))
+    relay.tick()
+    for _ in range(10):  # ten minutes after the lost answer is too early: five of skew, ten of listings
+        relay.tick()
+    early = relay.simulator.calls()["create"]
+
+    relay.finish()
+
+    assert early == 1
+    assert relay.simulator.calls()["create"] == 2
+    assert paid_once(relay)
+
+
+def test_an_orphan_that_appears_late_is_adopted(relay: World) -> None:
+    relay.simulator.arm("lost_answer")
+    relay.simulator.arm("hidden_from_list", listings=6)
+    relay.upload(KEY, upload_of(5))
+
+    relay.finish()
+
+    assert relay.simulator.calls()["create"] == 1
+    assert paid_once(relay)
+
+
+@pytest.mark.parametrize(
+    "fault",
+    ["rate_limited_without_retry_after", "overloaded", "service_unavailable", "conflict", "reset_in_body"],
+)
+def test_a_passing_refusal_costs_time_and_nothing_else(relay: World, fault: str) -> None:
+    relay.simulator.arm(fault)
+    relay.upload(KEY, upload_of(5))
+
+    relay.finish()
+
+    assert paid_once(relay)
+    assert len(relay.lines(KEY)) == 5
+
+
+def test_waits_as_long_as_retry_after_says(relay: World) -> None:
+    relay.simulator.arm("rate_limited", retry_after=3600)
+    relay.upload(KEY, upload_of(5))
+    for _ in range(55):
+        relay.tick()
+    early = relay.simulator.calls()["create"]
+
+    relay.finish()
+
+    assert early == 1
+    assert relay.simulator.calls()["create"] == 2
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        ("spend_limit", "spend_limit"),
+        ("billing", "billing"),
+        ("forbidden", "no_permission"),
+        ("not_found", "not_found"),
+        ("unauthorized", "key_refused"),
+    ],
+)
+def test_what_is_no_verdict_on_rows_parks_and_resumes_by_itself(
+    relay: World, fault: str, reason: str
+) -> None:
+    relay.deploy(requests_per_batch=2)
+    relay.simulator.arm(fault, times=3, endpoint="create")
+    relay.upload(KEY, upload_of(6))
+
+    relay.finish(60)
+
+    events = [(e["type"], e["data"].get("reason")) for e in relay.events() if "sending" in e["type"]]
+    assert events == [("sending.parked", reason), ("sending.resumed", reason)]
+    assert [len(relay.lines(KEY)), paid_once(relay)] == [6, True]
+
+
+def test_a_missing_key_parks_and_a_set_one_resumes(relay: World) -> None:
+    relay.key = "not-set-yet"
+    relay.upload(KEY, upload_of(5))
+    for _ in range(10):
+        relay.tick()
+    parked = [e for e in relay.events() if e["type"] == "sending.parked"]
+    relay.key = "sk-local"
+
+    relay.finish()
+
+    assert [e["data"]["reason"] for e in parked] == ["key_missing"]
+    assert "put one from the Claude Console" in parked[0]["data"]["message"]
+    assert len(relay.lines(KEY)) == 5
+
+
+def test_a_key_replaced_in_the_secret_is_read_anew_without_parking(tmp_path: Path) -> None:
+    with world(tmp_path, keys={"sk-new": "default"}) as relay:
+        relay.key = "sk-old"
+        relay.submit.claude.fingerprint  # noqa: B018 - the container has the old key in hand
+        relay.key = "sk-new"
+        relay.upload(KEY, upload_of(5))
+        relay.finish()
+
+        assert "sending.parked" not in [e["type"] for e in relay.events()]
+        assert len(relay.lines(KEY)) == 5
+
+
+def test_under_another_workspace_nothing_is_taken_for_absent(tmp_path: Path) -> None:
+    with world(tmp_path, keys={"sk-a": "one", "sk-b": "two"}) as relay:
+        relay.key = "sk-a"
+        relay.simulator.arm("lost_answer")
+        relay.upload(KEY, upload_of(5))
+        relay.tick()
+        relay.key = "sk-b"
+        relay.deploy()
+        for _ in range(30):
+            relay.tick()
+        meanwhile = relay.simulator.calls()["create"]
+        relay.key = "sk-a"
+        relay.deploy()
+        relay.finish()
+
+        assert meanwhile == 1
+        assert paid_once(relay)
+
+
+def test_a_refused_chunk_is_halved_down_to_the_row_at_fault(relay: World) -> None:
+    rows = [request(n, "refuse-me" if n == 6 else "fine") for n in range(1, 11)]
+    relay.simulator.arm("refuse_matching", times=0, contains="refuse-me")
+    relay.upload(KEY, b"\n".join(rows))
+
+    relay.finish()
+
+    lines = relay.lines(KEY)
+    assert [line["row"] for line in lines] == list(range(1, 11))
+    rejected = [line for line in lines if line["result"]["type"] == "rejected"]
+    assert [line["custom_id"] for line in rejected] == ["row-6"]
+    assert rejected[0]["result"]["error"]["message"].startswith("line 6: refused by the API (400): ")
+    assert relay.read(KEY, "retry.jsonl") == rows[5] + b"\n"
+    assert paid_once(relay)
+
+
+def test_a_create_that_is_too_large_is_halved(relay: World) -> None:
+    relay.simulator.arm("too_large", times=0, more_than=3)
+    relay.upload(KEY, upload_of(10))
+
+    relay.finish()
+
+    assert [line["row"] for line in relay.lines(KEY)] == list(range(1, 11))
+    assert max(relay.simulator.accepted_params().values()) == 1
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked", "close"])
+@pytest.mark.parametrize("fault", ["cut_at_line", "cut_inside_line"])
+def test_a_download_that_is_cut_is_fetched_again(relay: World, fault: str, framing: str) -> None:
+    relay.simulator.arm(fault, times=2, framing=framing)
+    relay.upload(KEY, upload_of(20))
+
+    relay.finish(60)
+
+    assert relay.manifest(KEY)["counts"] == {"succeeded": 20}
+
+
+@pytest.mark.parametrize("fault", ["row_missing", "row_doubled", "row_foreign", "results_not_found"])
+def test_results_that_are_not_the_rows_sent_are_fetched_again(relay: World, fault: str) -> None:
+    relay.simulator.arm(fault, times=2)
+    relay.upload(KEY, upload_of(20))
+
+    relay.finish(60)
+
+    assert relay.manifest(KEY)["counts"] == {"succeeded": 20}
+    assert paid_once(relay)
+
+
+def test_a_row_missing_for_good_is_errored_and_never_sent_again(relay: World) -> None:
+    relay.simulator.arm("row_missing", times=0)
+    relay.upload(KEY, upload_of(20))
+
+    relay.finish(60)
+
+    assert relay.manifest(KEY)["counts"] == {"errored": 1, "succeeded": 19}
+    assert relay.manifest(KEY)["errors"] == {"result_missing": 1}
+    assert paid_once(relay)
+
+
+@pytest.mark.parametrize(
+    ("fault", "errors"), [("unknown_result_type", {}), ("unknown_error_type", None)]
+)
+def test_an_unknown_result_passes_through(relay: World, fault: str, errors: Any) -> None:
+    relay.simulator.arm(fault)
+    relay.upload(KEY, upload_of(5))
+
+    relay.finish()
+
+    counts = relay.manifest(KEY)["counts"]
+    assert (counts["succeeded"], sum(counts.values())) == (4, 5)
+    assert paid_once(relay)
+    assert (relay.manifest(KEY)["errors"] == {}) is (errors == {})
+
+
+@pytest.mark.parametrize("fault", ["deleted_before_collection", "archived_before_collection"])
+def test_a_batch_that_is_gone_ends_its_rows_with_a_sentence(relay: World, fault: str) -> None:
+    relay.simulator.arm(fault)
+    relay.upload(KEY, upload_of(5))
+    for _ in range(5):
+        relay.tick()
+    relay.pass_time(26 * 3600)
+
+    relay.finish(60)
+
+    assert relay.manifest(KEY)["errors"] == {"results_gone": 5}
+    assert "deleted or archived" in relay.lines(KEY)[0]["result"]["error"]["error"]["message"]
+    assert paid_once(relay)
+
+
+def test_404s_decide_nothing(relay: World) -> None:
+    relay.simulator.arm("results_not_found", times=10)
+    relay.upload(KEY, upload_of(5))
+
+    relay.finish(60)
+
+    assert relay.manifest(KEY)["counts"] == {"succeeded": 5}
+
+
+def test_a_batch_canceled_in_the_console_is_delivered_as_it_is(tmp_path: Path) -> None:
+    with world(tmp_path, processing_s=600.0) as relay:
+        relay.simulator.arm("canceled_in_console", done=0.5)
+        relay.upload(KEY, upload_of(20))
+        relay.finish(60)
+
+        counts = relay.manifest(KEY)["counts"]
+        assert counts["canceled"] + counts["succeeded"] == 20
+        assert counts["canceled"] > 0
+        assert paid_once(relay)
+
+
+def test_a_late_200_overrides_what_was_thought_meanwhile(relay: World) -> None:
+    """A create that outlives its lease and its replacement: two batches, one canceled, one alarm."""
+    relay.deploy(create_timeout_s=20.0)
+    relay.upload(KEY, upload_of(5))
+    late = _send_with_a_late_answer(relay)
+    relay.finish(60)
+
+    assert late != relay.manifest(KEY)["batches"][0]["batch_id"]
+    assert len(relay.lines(KEY)) == 5
+
+
+def _send_with_a_late_answer(relay: World) -> str:
+    """Let a second Message Batch of the same requests be recorded after the first."""
+    from functions.steps.record import record  # noqa: PLC0415
+
+    relay.tick()
+    (batch,) = relay.store.unfinished().batches
+    body = relay.submit.files.read(relay.submit.files.own(batch.requests_key))
+    verdict: Any = relay.submit.claude.create(body, batch.size_bytes, "2026-10-21")
+    record(relay.submit, batch, verdict.batch)
+    assert relay.tick().doubles == 1
+    return str(verdict.batch.id)
+
+
+def test_when_claude_does_not_answer_the_poll_says_so(relay: World) -> None:
+    relay.upload(KEY, upload_of(5))
+    relay.tick()
+    relay.simulator.arm("server_error", times=0, endpoint="any")
+
+    failing = relay.tick()
+    relay.simulator.reset()
+
+    assert not failing.succeeded

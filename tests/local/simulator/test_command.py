@@ -1,0 +1,164 @@
+"""The command line, and the control over HTTP."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import anthropic
+import pytest
+
+from local.simulator import FAULTS, Simulator
+
+type Ask = Callable[..., list[Any]]
+type Raw = Callable[..., tuple[int, dict[str, str], bytes]]
+
+ROOT = Path(__file__).parents[3]
+
+
+def command(*arguments: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(  # noqa: S603 - our own program
+        [sys.executable, "-W", "error", "-m", "local.simulator", *map(str, arguments)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.fixture
+def running(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
+    with command("--folder", tmp_path / "f", "--port-file", tmp_path / "port") as process:
+        assert process.stdout is not None
+        try:
+            yield process, process.stdout.readline().strip()
+        finally:
+            process.kill()
+
+
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
+def test_it_serves_until_a_signal_and_leaves_nothing(
+    running: tuple[subprocess.Popen[str], str],
+    sdk: anthropic.Anthropic,
+    ask: Ask,
+    tmp_path: Path,
+    ending: signal.Signals,
+) -> None:
+    process, url = running
+    client = sdk.with_options(base_url=url)
+    batch = client.messages.batches.create(requests=ask(3))
+    assert url == f"http://127.0.0.1:{(tmp_path / 'port').read_text().strip()}"
+    assert len(list((tmp_path / "f").iterdir())) == 1
+
+    began = time.monotonic()
+    process.send_signal(ending)
+    out, err = process.communicate(timeout=5)
+
+    assert batch.processing_status == "in_progress"
+    assert (process.returncode, out, err) == (0, "", "")
+    assert time.monotonic() - began < 2, "also while the client keeps its connection"
+    assert list((tmp_path / "f").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["--fates", "expird=0.1"], "there is no fate 'expird': take some of"),
+        (["--fates", "expired=much"], "write a fate as NAME=SHARE"),
+        (["--port", "70000"], "a port is a number from 0 to 65535, not '70000'"),
+        (["--processing-seconds", "-1"], "seconds are a number from 0 up, not '-1'"),
+        (["--key", "sk-local"], "write a key as KEY=WORKSPACE"),
+        (["--folder", "/dev/null/x"], "Not a directory: '/dev/null/x'"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence_and_no_traceback(
+    arguments: list[str], sentence: str
+) -> None:
+    with command(*arguments) as process:
+        out, err = process.communicate(timeout=10)
+
+    assert process.returncode in {1, 2}
+    assert sentence in err.splitlines()[-1]
+    assert "Traceback" not in out + err
+
+
+def control(raw: Raw, path: str, **content: object) -> dict[str, Any]:
+    method = (
+        "POST"
+        if content or path.endswith(("reset", "end", "cancel", "delete", "archive"))
+        else "GET"
+    )
+    _, _, told = raw(method, f"/_simulator/{path}", json.dumps(content) if content else None)
+    answer: dict[str, Any] = json.loads(told)
+    return answer
+
+
+def test_control_arms_and_accounts(raw: Raw, client: anthropic.Anthropic, ask: Ask) -> None:
+    assert control(raw, "health") == {"status": "ok"}
+    assert set(control(raw, "faults")) == set(FAULTS)
+    assert control(raw, "faults", name="rate_limited", times=2, retry_after=9) == {"done": True}
+    with pytest.raises(anthropic.RateLimitError) as raised:
+        client.messages.batches.create(requests=ask(1))
+    assert raised.value.response.headers["retry-after"] == "9"
+
+    told = control(raw, "accounting")
+
+    assert told["armed"] == [{"name": "rate_limited", "times": 2, "left": 1}]
+    assert told["creates"] == {"received": 1, "accepted": 0}
+    assert told["calls"] == {"create": 1}
+    assert (told["accepted"], told["accepted_params"], told["batches"]) == ({}, {}, {})
+
+
+def test_control_ends_cancels_archives_deletes_and_resets(
+    raw: Raw, simulator: Simulator, client: anthropic.Anthropic, ask: Ask
+) -> None:
+    simulator.processing_s = float("inf")
+    one, two = (client.messages.batches.create(requests=ask(2)).id for _ in range(2))
+    foreign = control(raw, "foreign", count=3, ended=False)["id"]
+    retrieve = client.messages.batches.retrieve
+
+    assert retrieve(foreign).request_counts.processing == 3
+    control(raw, f"batches/{one}/end")
+    assert retrieve(one).request_counts.succeeded == 2
+    control(raw, f"batches/{two}/cancel")
+    assert retrieve(two).processing_status == "canceling"
+    control(raw, f"batches/{two}/end")
+    assert retrieve(two).request_counts.canceled == 2
+    control(raw, f"batches/{one}/archive")
+    assert retrieve(one).archived_at is not None
+    control(raw, f"batches/{two}/delete")
+    with pytest.raises(anthropic.NotFoundError):
+        retrieve(two)
+    control(raw, "reset")
+    assert simulator.batches() == []
+    assert list(simulator.folder.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "content", "sentence"),
+    [
+        ("faults", {"name": "nothing"}, "there is no fault 'nothing'"),
+        ("faults", {"times": 1}, "missing required field `name`"),
+        ("foreign", {"count": "many"}, "Expected `int`"),
+        ("batches/nobody/end", {}, "there is no batch nobody"),
+        ("nothing", {}, "no /_simulator/nothing"),
+    ],
+)
+def test_control_says_what_it_cannot_do(
+    raw: Raw, path: str, content: dict[str, object], sentence: str
+) -> None:
+    assert sentence in control(raw, path, **content)["error"]["message"]
+
+
+def test_only_what_is_in_progress_can_be_canceled_from_outside(
+    raw: Raw, simulator: Simulator
+) -> None:
+    batch_id = simulator.add_foreign(1)
+
+    told = control(raw, f"batches/{batch_id}/cancel")["error"]["message"]
+
+    assert told == f"the batch {batch_id} has ended: only one in progress can be canceled"

@@ -1,0 +1,246 @@
+"""What create takes, what it refuses as a whole, and what it leaves to each request's result."""
+
+import http.client
+import json
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import anthropic
+import pytest
+
+from local.simulator import Simulator
+
+type Ask = Callable[..., list[Any]]
+type Raw = Callable[..., tuple[int, dict[str, str], bytes]]
+
+HEADERS = {"x_api_key": "sk-local", "anthropic_version": "2026-10-21"}
+
+
+def outcomes(client: anthropic.Anthropic, requests: list[Any]) -> dict[str, str]:
+    """The sentence of each errored request, or its result's type."""
+    batch = client.messages.batches.create(requests=requests)
+    told: dict[str, str] = {}
+    for row in client.messages.batches.results(batch.id):
+        result = row.result
+        told[row.custom_id] = (
+            result.error.error.message if result.type == "errored" else result.type
+        )
+    return told
+
+
+@pytest.mark.parametrize(
+    "custom_id", ["", "a" * 65, "with space", "ünicode", "a.b", "r1\n", 7, None]
+)
+def test_one_bad_custom_id_refuses_the_whole_create(
+    simulator: Simulator, client: anthropic.Anthropic, ask: Ask, custom_id: object
+) -> None:
+    requests = ask(3)
+    requests[1]["custom_id"] = custom_id
+
+    with pytest.raises(anthropic.BadRequestError, match=r"requests\.1\.custom_id"):
+        client.messages.batches.create(requests=requests)
+
+    assert (simulator.accepted(), simulator.batches()) == ({}, [])
+
+
+def test_a_custom_id_of_every_allowed_character_and_length_is_taken(
+    simulator: Simulator, client: anthropic.Anthropic, ask: Ask
+) -> None:
+    requests = ask(2)
+    requests[0]["custom_id"], requests[1]["custom_id"] = "aZ09_-", "x" * 64
+    client.messages.batches.create(requests=requests)
+
+    assert simulator.accepted() == {"aZ09_-": 1, "x" * 64: 1}
+
+
+def test_a_custom_id_that_comes_twice_refuses_the_whole_create(
+    simulator: Simulator, client: anthropic.Anthropic, ask: Ask
+) -> None:
+    with pytest.raises(anthropic.BadRequestError, match=r"requests\.2\.custom_id: Duplicate"):
+        client.messages.batches.create(requests=[*ask(2), *ask(1)])
+
+    assert simulator.accepted() == {}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"{}",
+        b'{"requests":[]}',
+        b'{"requests":[7]}',
+        b'{"requests":[{"custom_id":"a"}]}',
+        b'{"requests":[{"custom_id":"a","params":[]}]}',
+        b'{"requests":[{"custom_id":"a","params":{},"more":1}]}',
+        b'{"requests":[{"custom_id":"a","params":{"x":NaN}}]}',
+        b'{"requests":[{"custom_id":"a","params":{"x":"\xff"}}]}',
+        b'{"requests":[{"custom_id":"a","params":{"x":"\\ud800 alone"}}]}',
+        b'{"requests":[{"custom_id":"a","params":{}}],"name":"mine"}',
+    ],
+)
+def test_what_is_no_create_is_400(simulator: Simulator, raw: Raw, body: bytes) -> None:
+    status, _, told = raw("POST", "/v1/messages/batches", body, **HEADERS)
+
+    assert (status, json.loads(told)["error"]["type"]) == (400, "invalid_request_error")
+    assert simulator.batches() == []
+
+
+def test_a_full_batch_is_taken_and_one_request_more_is_not(simulator: Simulator, raw: Raw) -> None:
+    def body(count: int) -> bytes:
+        rows = (b'{"custom_id":"%d","params":{}}' % row for row in range(count))
+        return b'{"requests":[' + b",".join(rows) + b"]}"
+
+    full, _, _ = raw("POST", "/v1/messages/batches", body(100_000), **HEADERS)
+    over, _, told = raw("POST", "/v1/messages/batches", body(100_001), **HEADERS)
+
+    assert (full, over) == (200, 400)
+    assert b"100000" in told
+    assert simulator.accounting()["creates"] == {"received": 2, "accepted": 1}
+
+
+def test_a_body_over_256_mb_is_413(simulator: Simulator, raw: Raw) -> None:
+    def body() -> Iterator[bytes]:
+        yield from (bytes(1 << 20) for _ in range(244))
+        yield bytes(256_000_001 - (244 << 20))
+
+    status, _, told = raw(
+        "POST", "/v1/messages/batches", body(), content_length="256000001", **HEADERS
+    )
+
+    assert (status, json.loads(told)["error"]["type"]) == (413, "request_too_large")
+    assert simulator.batches() == []
+
+
+def test_a_body_in_chunks_is_taken(simulator: Simulator, raw: Raw, ask: Ask) -> None:
+    content = json.dumps({"requests": ask(3)}).encode()
+    parts = (content[at : at + 50] for at in range(0, len(content), 50))
+
+    status, _, _ = raw("POST", "/v1/messages/batches", parts, **HEADERS)
+
+    assert (status, len(simulator.accepted())) == (200, 3)
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+@pytest.mark.parametrize("reset", [False, True])
+def test_a_create_cut_off_before_its_end_is_not_accepted(
+    simulator: Simulator, url: str, ask: Ask, *, chunked: bool, reset: bool
+) -> None:
+    content = json.dumps({"requests": ask(3)}).encode()
+    framing = b"transfer-encoding: chunked" if chunked else b"content-length: %d" % len(content)
+    # All but the last byte; in chunks: all but the last, empty chunk.
+    sent = b"%x\r\n%b\r\n" % (len(content), content) if chunked else content[:-1]
+    host = urlsplit(url)
+    with socket.create_connection((str(host.hostname), host.port or 0), timeout=5) as connection:
+        connection.sendall(
+            b"POST /v1/messages/batches HTTP/1.1\r\nhost: x\r\nx-api-key: sk-local\r\n"
+            b"anthropic-version: 2026-10-21\r\n%b\r\n\r\n%b" % (framing, sent)
+        )
+        if reset:
+            linger = struct.pack("ii", 1, 0)
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+        else:
+            connection.shutdown(socket.SHUT_WR)
+            assert connection.recv(100) == b""
+    simulator.add_foreign(1)  # the server still works
+
+    assert simulator.accepted() == {}
+    assert len(simulator.batches()) == 1
+
+
+def test_the_same_requests_twice_are_two_batches_and_the_accounts_say_so(
+    simulator: Simulator, client: anthropic.Anthropic, ask: Ask
+) -> None:
+    client.messages.batches.create(requests=ask(2))
+    client.messages.batches.create(requests=ask(3))
+
+    assert simulator.accepted() == {"r0": 2, "r1": 2, "r2": 1}
+    assert sorted(simulator.accepted_params().values()) == [1, 2, 2]
+    assert simulator.calls() == {"create": 2}
+
+
+def test_creates_at_the_same_time_are_all_counted(
+    simulator: Simulator, url: str, ask: Ask
+) -> None:
+    content = json.dumps({"requests": ask(20)})
+    told: list[int] = []
+
+    def create() -> None:
+        connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
+        named = {name.replace("_", "-"): value for name, value in HEADERS.items()}
+        connection.request("POST", "/v1/messages/batches", content, named)
+        told.append(connection.getresponse().status)
+        connection.close()
+
+    threads = [threading.Thread(target=create) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert told == [200] * 8
+    assert set(simulator.accepted().values()) == {8}
+    assert len({batch["id"] for batch in simulator.batches()}) == 8
+
+
+@pytest.mark.parametrize("missing", ["model", "max_tokens", "messages"])
+def test_params_are_checked_after_acceptance(
+    client: anthropic.Anthropic, ask: Ask, missing: str
+) -> None:
+    requests = ask(2)
+    del requests[0]["params"][missing]
+
+    told = outcomes(client, requests)
+
+    assert told == {"r0": f"{missing}: Field required", "r1": "succeeded"}
+
+
+@pytest.mark.parametrize(
+    ("params", "sentence"),
+    [
+        ({"stream": True}, "stream: not allowed inside a batch"),
+        ({"speed": "fast"}, "speed: not allowed inside a batch"),
+        ({"store": False}, "store: not allowed inside a batch"),
+        ({"previous_thread_event_id": "e"}, "previous_thread_event_id: not allowed"),
+        ({"cache_hint": {}}, "cache_hint: not allowed inside a batch"),
+        ({"context_hint": {}}, "context_hint: not allowed inside a batch"),
+        ({"fallbacks": []}, "fallbacks: not allowed inside a batch"),
+        ({"max_tokens": 0}, "max_tokens: Input should be greater"),
+        ({"max_tokens": "9"}, "max_tokens: Expected `int`"),
+        ({"messages": []}, "messages: at least one"),
+        ({"messages": [{"role": "me", "content": ""}]}, "messages.0.role: Invalid"),
+        ({"temperature": 1}, "temperature: Extra inputs"),
+        ({"top_p": 1}, "top_p: Extra inputs"),
+        ({"top_k": 1}, "top_k: Extra inputs"),
+    ],
+)
+def test_what_a_batch_may_not_hold_is_an_errored_result(
+    client: anthropic.Anthropic, ask: Ask, params: dict[str, Any], sentence: str
+) -> None:
+    told = outcomes(client, ask(1, **params))
+
+    assert told["r0"].startswith(sentence)
+
+
+def test_the_older_version_takes_sampling_and_no_stream_is_no_stream(
+    client: anthropic.Anthropic, ask: Ask
+) -> None:
+    older = client.with_options(default_headers={"anthropic-version": "2023-06-01"})
+    requests = ask(1, temperature=0.5, top_p=1, top_k=9, stream=False)
+
+    assert outcomes(older, requests) == {"r0": "succeeded"}
+
+
+def test_a_body_that_is_refused_for_its_key_is_read_to_its_end_first(
+    simulator: Simulator, raw: Raw
+) -> None:
+    # http.client gives up where its sending is reset; the SDK would still read the answer.
+    status, _, _ = raw("POST", "/v1/messages/batches", bytes(40 << 20), x_api_key="sk-no")
+
+    assert status == 401
+    assert simulator.calls() == {"create": 1}

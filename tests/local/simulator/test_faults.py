@@ -1,0 +1,339 @@
+"""Every fault of the documented table, proved by name through the real SDK."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import anthropic
+import httpx2
+import pytest
+
+from local.simulator import FAULTS, Simulator
+
+type Ask = Callable[..., list[Any]]
+type Proof = Callable[[Simulator, anthropic.Anthropic, Ask], None]
+
+PROOFS: dict[str, Proof] = {}
+
+
+def proves(name: str) -> Callable[[Proof], Proof]:
+    def noted(proof: Proof) -> Proof:
+        PROOFS[name] = proof
+        return proof
+
+    return noted
+
+
+def made(client: anthropic.Anthropic, requests: list[Any]) -> str:
+    return client.messages.batches.create(requests=requests).id
+
+
+def download(client: anthropic.Anthropic, batch_id: str) -> bytes:
+    path = f"/v1/messages/batches/{batch_id}/results"
+    return client.get(path, cast_to=httpx2.Response).content
+
+
+def partial(client: anthropic.Anthropic, batch_id: str) -> tuple[bytes, bool, httpx2.Headers]:
+    """What came of a download, whether it broke, and its headers."""
+    got = b""
+    path = f"/v1/messages/batches/{batch_id}/results"
+    answer = client.get(
+        path, cast_to=httpx2.Response, stream=True, stream_cls=anthropic.Stream[object]
+    )
+    response: Any = answer
+    try:
+        for block in response.iter_bytes():
+            got += block
+    except httpx2.RemoteProtocolError:
+        return got, True, response.headers
+    finally:
+        response.close()
+    return got, False, response.headers
+
+
+def named(content: bytes) -> list[bytes]:
+    return sorted(line.split(b'"')[3] for line in content.splitlines())
+
+
+@pytest.mark.parametrize("name", sorted(FAULTS))
+def test_the_fault_happens_once_and_is_used_up(
+    simulator: Simulator, client: anthropic.Anthropic, ask: Ask, name: str
+) -> None:
+    PROOFS[name](simulator, client, ask)
+
+    assert simulator.accounting()["armed"] == []
+    batch = made(client, ask(2, "afterwards"))
+    assert named(download(client, batch)) == [b"r0", b"r1"]
+    assert batch in {known.id for known in client.messages.batches.list().data}
+
+
+REFUSALS: dict[str, tuple[int, type[anthropic.APIStatusError], str]] = {
+    "bad_request": (400, anthropic.BadRequestError, "invalid_request_error"),
+    "unauthorized": (401, anthropic.AuthenticationError, "authentication_error"),
+    "billing": (402, anthropic.PaymentRequiredError, "billing_error"),
+    "forbidden": (403, anthropic.PermissionDeniedError, "permission_error"),
+    "not_found": (404, anthropic.NotFoundError, "not_found_error"),
+    "conflict": (409, anthropic.ConflictError, "invalid_request_error"),
+    "too_large": (413, anthropic.ContentTooLargeError, "request_too_large"),
+    "rate_limited_without_retry_after": (429, anthropic.RateLimitError, "rate_limit_error"),
+    "server_error": (500, anthropic.InternalServerError, "api_error"),
+    "service_unavailable": (503, anthropic.ServiceUnavailableError, "api_error"),
+    "overloaded": (529, anthropic.OverloadedError, "overloaded_error"),
+}
+
+
+def refusal(name: str) -> Proof:
+    def proof(simulator: Simulator, client: anthropic.Anthropic, ask: Ask) -> None:
+        status, error, kind = REFUSALS[name]
+        simulator.arm(name)
+        with pytest.raises(error) as raised:
+            made(client, ask(2))
+
+        body: Any = raised.value.body
+        assert (raised.value.status_code, body["error"]["type"]) == (status, kind)
+        assert body["request_id"] == raised.value.request_id
+        assert "retry-after" not in raised.value.response.headers
+        assert (simulator.accepted(), simulator.batches()) == ({}, [])
+
+    return proof
+
+
+for refused in REFUSALS:
+    PROOFS[refused] = refusal(refused)
+
+
+@proves("rate_limited")
+def _(simulator: Simulator, client: anthropic.Anthropic, ask: Ask) -> None:
+    simulator.arm("rate_limited", retry_after=17)
+    with pytest.raises(anthropic.RateLimitError) as raised:
+        made(client, ask(1))
+
+    assert raised.value.response.headers["retry-after"] == "17"
+    assert simulator.batches() == []
+
+
+@proves("spend_limit")
+def _(simulator: Simulator, client: anthropic.Anthropic, ask: Ask) -> None:
+    for code in ("enforced_spend_limit_reached", "contract_spend_limit_reached"):
+        simulator.arm("spend_limit", error_code=code)
+        with pytest.raises(anthropic.RateLimitError) as raised:
+            made(client, ask(1))
+
+        body: Any = raised.value.body
+        assert body["error"]["details"] == {"error_code": code}
+        assert simulator.batches() == []
+
+
+@proves("refuse_matching")
+def _(simulator: Simulator, client: anthropic.Anthropic, ask: Ask) -> None:
+    simulator.arm("refuse_matching")
+    requests = ask(3)
+    assert made(client, requests[:1]), "nothing in it matches"
+    requests[2]["params"]["metadata"] = {"user_id": "refuse-me"}
+    with pytest.raises(anthropic.BadRequestError, match=r"requests\.2 \(custom_id r2\)"):
+        made(client, requests)
+
+    assert simulator.accepted() == {"r0": 1}
+
+
+@proves("lost_answer")
+def _(simulator: Simulator, client: anthropic.Anthropic, ask: Ask) -> None:
+    simulator.arm("lost_answer")
+    with pytest.raises(anthropic.APIConnectionError):
+        made(client, ask(2))
+
+    assert simulator.accepted() == {"r0": 1, "r1": 1}
+    assert len(client.messages.batches.list().data) == 1
+
+
+@proves("bad_gateway_after_accept")
+def _(simulator: Simulator, client: anthropic.Anthropic, ask: Ask) -> None:
+    simulator.arm("bad_gateway_after_accept")
+    with pytest.raises(anthropic.InternalServerError) as raised:
+        made(client, ask(2))
+
+    assert raised.value.status_code == 502
+    assert simulator.accepted() == {"r0": 1, "r1": 1}
+
+
+@proves("slow_answer")
+def _(simulator: Simulator, client: anthropic.Anthropic, ask: Ask) -> None:
+    simulator.arm("slow_answer", times=2, delay_s=0.4)
+    began = time.monotonic()
+    late = made(client, ask(1))
+    assert time.monotonic() - began >= 0.4
+    with pytest.raises(anthropic.APITimeoutError):
+        made(client.with_options(timeout=0.1), ask(1))
+
+    assert simulator.accepted() == {"r0": 2}
+    assert [batch["id"] for batch in simulator.batches()][-1] == late
+
+
+@proves("reset_in_body")
+def _(simulator: Simulator, client: anthropic.Anthropic, ask: Ask) -> None:
+    simulator.arm("reset_in_body", bytes=100_000)
+    with pytest.raises(anthropic.APIConnectionError):
+        made(client, ask(2, "x" * 20_000_000))
+
+    assert (simulator.accepted(), simulator.batches()) == ({}, [])
+
+
+@proves("retrieve_not_found")
+def _(simulator: Simulator, client: anthropic.Anthropic, ask: Ask) -> None:
+    batch_id = made(client, ask(1))
+    simulator.arm("retrieve_not_found", times=2)
+    for _ in range(2):
+        with pytest.raises(anthropic.NotFoundError):
+            client.messages.batches.retrieve(batch_id)
+
+    assert client.messages.batches.retrieve(batch_id).id == batch_id
+
+
+@proves("results_not_found")
+def _(simulator: Simulator, client: anthropic.Anthropic, ask: Ask) -> None:
+    batch_id = made(client, ask(1))
+    simulator.arm("results_not_found", times=2)
+    for _ in range(2):
+        with pytest.raises(anthropic.NotFoundError):
+            download(client, batch_id)
+
+    assert client.messages.batches.retrieve(batch_id).results_url
+    assert named(download(client, batch_id)) == [b"r0"]
+
+
+@proves("hidden_from_list")
+def _(simulator: Simulator, client: anthropic.Anthropic, ask: Ask) -> None:
+    simulator.arm("hidden_from_list", listings=2)
+    simulator.arm("lost_answer")
+    with pytest.raises(anthropic.APIConnectionError):
+        made(client, ask(1))
+
+    seen = [len(client.messages.batches.list().data) for _ in range(3)]
+    assert seen == [0, 0, 1]
+
+
+@proves("foreign_batch")
+def _(simulator: Simulator, client: anthropic.Anthropic, ask: Ask) -> None:
+    simulator.arm("foreign_batch")
+    simulator.arm("foreign_batch", count=5)
+    own = made(client, ask(2))
+
+    listed = client.messages.batches.list().data
+    assert [batch.request_counts.succeeded for batch in listed] == [5, 2, 2]
+    assert listed[2].id == own
+    rows = download(client, listed[0].id)
+    assert all(name.startswith(b"foreign-") for name in named(rows))
+    assert simulator.accepted() == {"r0": 1, "r1": 1}
+
+
+@proves("canceled_in_console")
+def _(simulator: Simulator, client: anthropic.Anthropic, ask: Ask) -> None:
+    simulator.arm("canceled_in_console", done=0.25)
+    batch = client.messages.batches.retrieve(made(client, ask(8)))
+
+    assert batch.processing_status == "ended"
+    assert batch.cancel_initiated_at is not None
+    assert (batch.request_counts.succeeded, batch.request_counts.canceled) == (2, 6)
+    assert download(client, batch.id).count(b'{"type":"canceled"}') == 6
+
+
+@proves("deleted_before_collection")
+def _(simulator: Simulator, client: anthropic.Anthropic, ask: Ask) -> None:
+    simulator.arm("deleted_before_collection")
+    batch_id = made(client, ask(1))
+    assert client.messages.batches.retrieve(batch_id).processing_status == "ended"
+    for fetch in (download, lambda c, i: c.messages.batches.retrieve(i)):
+        with pytest.raises(anthropic.NotFoundError):
+            fetch(client, batch_id)
+
+
+@proves("archived_before_collection")
+def _(simulator: Simulator, client: anthropic.Anthropic, ask: Ask) -> None:
+    simulator.arm("archived_before_collection")
+    batch_id = made(client, ask(1))
+    assert client.messages.batches.retrieve(batch_id).archived_at is None
+    for _ in range(2):
+        with pytest.raises(anthropic.NotFoundError):
+            download(client, batch_id)
+
+    after = client.messages.batches.retrieve(batch_id)
+    assert after.archived_at is not None
+    assert after.results_url is None
+
+
+@proves("row_missing")
+def _(simulator: Simulator, client: anthropic.Anthropic, ask: Ask) -> None:
+    batch_id = made(client, ask(5))
+    simulator.arm("row_missing", rows=2)
+
+    assert len(set(named(download(client, batch_id)))) == 3
+
+
+@proves("row_doubled")
+def _(simulator: Simulator, client: anthropic.Anthropic, ask: Ask) -> None:
+    batch_id = made(client, ask(5))
+    simulator.arm("row_doubled")
+
+    names = named(download(client, batch_id))
+    assert (len(names), len(set(names))) == (6, 5)
+
+
+@proves("row_foreign")
+def _(simulator: Simulator, client: anthropic.Anthropic, ask: Ask) -> None:
+    batch_id = made(client, ask(2))
+    simulator.arm("row_foreign")
+
+    assert named(download(client, batch_id)) == [b"foreign-0", b"r0", b"r1"]
+
+
+@proves("unknown_result_type")
+def _(simulator: Simulator, client: anthropic.Anthropic, ask: Ask) -> None:
+    batch_id = made(client, ask(2))
+    simulator.arm("unknown_result_type")
+
+    kinds = [str(row.result.type) for row in client.messages.batches.results(batch_id)]
+    assert sorted(kinds) == ["postponed", "succeeded"]
+
+
+@proves("unknown_error_type")
+def _(simulator: Simulator, client: anthropic.Anthropic, ask: Ask) -> None:
+    batch_id = made(client, ask(2))
+    simulator.arm("unknown_error_type")
+
+    rows = list(client.messages.batches.results(batch_id))
+    errors = [str(r.result.error.error.type) for r in rows if r.result.type == "errored"]
+    assert (errors, len(rows)) == (["unheard_of_error"], 2)
+
+
+FRAMINGS = [("length", True), ("chunked", True), ("close", False)]
+
+
+@proves("cut_at_line")
+def _(simulator: Simulator, client: anthropic.Anthropic, ask: Ask) -> None:
+    batch_id = made(client, ask(10))
+    whole = download(client, batch_id)
+    for framing, breaks in FRAMINGS:
+        simulator.arm("cut_at_line", framing=framing, rows=3)
+        got, broke, headers = partial(client, batch_id)
+
+        assert got == b"".join(whole.splitlines(keepends=True)[:3])
+        assert broke is breaks, "without any framing the cut is silent"
+        assert headers.get("content-length") == (str(len(whole)) if framing == "length" else None)
+        assert ("transfer-encoding" in headers) is (framing == "chunked")
+
+
+@proves("cut_inside_line")
+def _(simulator: Simulator, client: anthropic.Anthropic, ask: Ask) -> None:
+    batch_id = made(client, ask(10))
+    whole = download(client, batch_id)
+    for framing, breaks in FRAMINGS:
+        simulator.arm("cut_inside_line", framing=framing)
+        got, broke, _headers = partial(client, batch_id)
+
+        assert whole.startswith(got)
+        assert (got.count(b"\n"), got.endswith(b"\n"), broke) == (5, False, breaks)
+
+
+def test_every_fault_says_what_happens_in_a_sentence() -> None:
+    assert all(fault.says.endswith(".") or fault.moment == "refuse" for fault in FAULTS.values())
+    assert set(PROOFS) == set(FAULTS)
