@@ -68,7 +68,7 @@ class World:
 
     def __post_init__(self) -> None:
         self._claudes: dict[type[Settings], Claude] = {}
-        self.simulator.clock = lambda: self.moment.timestamp()
+        self.simulator.clock = self.seconds
         self.deploy()
 
     def deploy(self, **settings: Any) -> None:
@@ -76,15 +76,22 @@ class World:
         self.changed |= settings
         self.submit = self._doors(SubmitSettings, {})
         self.results = self._doors(ResultsSettings, {})
-        urls = {"submit_queue_url": self.queues["submit"], "results_queue_url": self.queues["results"]}
+        urls = {
+            "submit_queue_url": self.queues["submit"],
+            "results_queue_url": self.queues["results"],
+        }
         self.poll = self._doors(PollSettings, urls)
         self.store = self.submit.store
 
     def _doors[S: Settings](self, kind: type[S], more: dict[str, str]) -> Doors[S]:
-        given = {name: value for name, value in self.changed.items() if name in kind.__dataclass_fields__}
+        given = {
+            name: value
+            for name, value in self.changed.items()
+            if name in kind.__dataclass_fields__
+        }
         settings = kind(
             table_name=TABLE, uploads_bucket=UPLOADS, results_bucket=RESULTS, topic_arn=self.topic,
-            secret_name="secret", base_url=self.url, **more, **given,
+            secret_name="secret", base_url=self.url, **{**more, **given},
         )  # fmt: skip
         claude = Claude(
             base_url=self.url,
@@ -103,6 +110,9 @@ class World:
 
     def now(self) -> datetime:
         return self.moment
+
+    def seconds(self) -> float:
+        return self.moment.timestamp()
 
     def pass_time(self, seconds: float) -> None:
         self.moment += timedelta(seconds=seconds)
@@ -127,7 +137,11 @@ class World:
             "s3": {
                 "s3SchemaVersion": "1.0",
                 "bucket": {"name": UPLOADS, "arn": f"arn:aws:s3:::{UPLOADS}"},
-                "object": {"key": urllib.parse.quote_plus(key), "size": len(body), "versionId": version},
+                "object": {
+                    "key": urllib.parse.quote_plus(key),
+                    "size": len(body),
+                    "versionId": version,
+                },
             },
         }
         return json.dumps({"Records": [record]})
@@ -140,7 +154,9 @@ class World:
     def tick(self, seconds: float = 60.0) -> Tally:
         """Let a minute pass, poll, and work off both queues."""
         self.pass_time(seconds)
-        tally = poll(self.poll, Hints(self.queues["submit"], self.queues["results"], client=self.sqs))
+        tally = poll(
+            self.poll, Hints(self.queues["submit"], self.queues["results"], client=self.sqs)
+        )
         self.work_off()
         return tally
 
@@ -156,18 +172,21 @@ class World:
             QueueUrl=self.queues[name], MaxNumberOfMessages=10
         ).get("Messages", []):
             for message in messages:
-                self.sqs.delete_message(QueueUrl=self.queues[name], ReceiptHandle=message["ReceiptHandle"])
+                self.sqs.delete_message(
+                    QueueUrl=self.queues[name], ReceiptHandle=message["ReceiptHandle"]
+                )
                 bodies.append(message["Body"])
         return bodies
 
     def finish(self, ticks: int = 30) -> int:
         """Tick until nothing is unfinished; gives the ticks it took."""
+        left = self.store.unfinished()
         for tick in range(1, ticks + 1):
             self.tick()
             left = self.store.unfinished()
             if not (left.jobs or left.batches or left.events):
                 return tick
-        message = f"unfinished after {ticks} ticks: {[(b.item, b.status) for b in left.batches]}, {left.jobs}"
+        message = f"unfinished after {ticks} ticks: {left}"
         raise AssertionError(message)
 
     # -- what users get
@@ -175,7 +194,9 @@ class World:
     def folder(self, key: str) -> str:
         """Say where an upload's results lie: the newest job's of that key."""
         stem = key.rsplit(".", 1)[0]
-        found = self.s3.list_objects_v2(Bucket=RESULTS, Prefix=f"results/{stem}/").get("Contents", [])
+        found = self.s3.list_objects_v2(Bucket=RESULTS, Prefix=f"results/{stem}/").get(
+            "Contents", []
+        )
         return max(found, key=lambda one: one["LastModified"])["Key"].rpartition("/")[0]
 
     def read(self, key: str, name: str) -> bytes:
@@ -215,16 +236,25 @@ def world(folder: Path, **simulated: Any) -> Iterator[World]:
         dynamodb = boto3.client("dynamodb", region_name=REGION)
         make_table(dynamodb)
         sqs, sns = boto3.client("sqs", region_name=REGION), boto3.client("sns", region_name=REGION)
-        queues = {name: sqs.create_queue(QueueName=name)["QueueUrl"] for name in ("submit", "results", "events")}
+        queues = {
+            name: sqs.create_queue(QueueName=name)["QueueUrl"]
+            for name in ("submit", "results", "events")
+        }
         topic = sns.create_topic(Name="events")["TopicArn"]
-        sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=f"arn:aws:sqs:{REGION}:123456789012:events")
+        sns.subscribe(
+            TopicArn=topic, Protocol="sqs", Endpoint=f"arn:aws:sqs:{REGION}:123456789012:events"
+        )
         yield World(simulator, url, s3, sqs, sns, dynamodb, topic, queues)
 
 
 def make_table(dynamodb: "DynamoDBClient") -> None:
     """Make the table that our own template describes."""
     resources = synthesized()["Resources"].values()
-    (table,) = (one for one in resources if one["Type"] in {"AWS::DynamoDB::Table", "AWS::DynamoDB::GlobalTable"})
+    (table,) = (
+        one
+        for one in resources
+        if one["Type"] in {"AWS::DynamoDB::Table", "AWS::DynamoDB::GlobalTable"}
+    )
     wanted = ("KeySchema", "AttributeDefinitions", "GlobalSecondaryIndexes")
     shape: Any = {name: table["Properties"][name] for name in wanted}
     dynamodb.create_table(TableName=TABLE, BillingMode="PAY_PER_REQUEST", **shape)
@@ -233,7 +263,10 @@ def make_table(dynamodb: "DynamoDBClient") -> None:
 def request(number: int, text: str = "hello", **params: Any) -> bytes:
     """Make a row that can be sent."""
     messages = [{"role": "user", "content": f"{text} {number}"}]
-    row = {"custom_id": f"row-{number}", "params": {"model": "claude-haiku-4-5", "max_tokens": 64, "messages": messages, **params}}
+    row = {
+        "custom_id": f"row-{number}",
+        "params": {"model": "claude-haiku-4-5", "max_tokens": 64, "messages": messages, **params},
+    }
     return json.dumps(row).encode()
 
 

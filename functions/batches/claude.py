@@ -198,7 +198,7 @@ class Claude:
             message = f"the results of {batch_id} broke off: {type(error).__name__}"
             raise DownloadError(message) from error
         finally:
-            answer.close()  # type: ignore[attr-defined]
+            answer.close()
 
     def _get(self, path: str, query: dict[str, Any]) -> bytes:
         import httpx2  # noqa: PLC0415

@@ -4,7 +4,7 @@ import io
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING
 
 import boto3
 from boto3.s3.transfer import TransferConfig
@@ -17,6 +17,7 @@ from functions.batches.items import Piece
 from functions.batches.joining import Span, UploadPart
 
 if TYPE_CHECKING:
+    from botocore.response import StreamingBody
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
 
@@ -59,10 +60,7 @@ class Files:
         at, left = start, READS
         while stop is None or at < stop:
             try:
-                body = self._open(source, at, stop)
-                if body is None:
-                    return
-                for block in body.iter_chunks(BLOCK):
+                for block in self._stream(source, at, stop):
                     at, left = at + len(block), READS
                     yield block
             except (HTTPClientError, ResponseStreamingError) as error:
@@ -73,7 +71,11 @@ class Files:
             else:
                 return
 
-    def _open(self, source: Source, start: int, stop: int | None) -> Any:
+    def _stream(self, source: Source, start: int, stop: int | None) -> Iterator[bytes]:
+        body = self._open(source, start, stop)
+        return iter(()) if body is None else body.iter_chunks(BLOCK)
+
+    def _open(self, source: Source, start: int, stop: int | None) -> "StreamingBody | None":
         last = "" if stop is None else str(stop - 1)
         version = {"VersionId": source.version} if source.version else {}
         ranged = {"Range": f"bytes={start}-{last}"} if start or last else {}
@@ -199,7 +201,7 @@ def lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
         yield held
 
 
-def blocks_of(file: Any, size: int = BLOCK) -> Iterator[bytes]:
+def blocks_of(file: IO[bytes], size: int = BLOCK) -> Iterator[bytes]:
     """Read a file from where it stands, in blocks."""
     read: Callable[[], bytes] = lambda: file.read(size)  # noqa: E731 - iter wants a callable
     return iter(read, b"")

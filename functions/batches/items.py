@@ -209,7 +209,6 @@ class Batch(Held, frozen=True, kw_only=True, omit_defaults=True):
     fetched_at: str | None = None
     canceling: bool = False
     closing: str | None = None
-    refusal: str | None = None
     part: Part | None = None
     tally: Tally | None = None
 
@@ -235,8 +234,9 @@ def since(status: str, at: str) -> str:
 
 def read(attributes: dict[str, Any]) -> Job | Batch:
     """Read an item of a job: the job itself, or one of its batches."""
-    kind = Job if attributes["item"] == JOB else Batch
-    return msgspec.convert(attributes, kind)
+    if attributes["item"] == JOB:
+        return msgspec.convert(attributes, Job)
+    return msgspec.convert(attributes, Batch)
 
 
 def batch_key(batch: Batch) -> str:

@@ -3,9 +3,10 @@
 Source of the rules: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
+from itertools import pairwise
 
 from functions.batches.items import Piece
 
@@ -50,25 +51,28 @@ def join_plan(pieces: Sequence[Piece]) -> list[UploadPart]:
     Raises:
         ValueError: more than 10,000 parts; join groups of pieces first.
     """
-    parts: list[UploadPart] = []
+    parts = [UploadPart(spans) for spans in _parts(pieces)]
+    if len(parts) > MAX_PARTS:
+        message = f"{len(parts):,} parts, and S3 joins {MAX_PARTS:,} at the most"
+        raise ValueError(message)
+    return parts
+
+
+def _parts(pieces: Sequence[Piece]) -> Iterator[tuple[Span, ...]]:
     small: list[Span] = []
     for piece in pieces:
         span = Span(piece.key, 0, piece.size)
         if small:
             span = _fill(small, span)
         if sum(one.size for one in small) >= MIN_PART:
-            parts.append(UploadPart(tuple(small)))
+            yield tuple(small)
             small = []
-        if span.size >= MIN_PART and not small:
-            parts.extend(UploadPart((cut,)) for cut in _cut(span))
+        if span.size >= MIN_PART:
+            yield from ((cut,) for cut in _cut(span))
         elif span.size:
             small.append(span)
     if small:
-        parts.append(UploadPart(tuple(small)))
-    if len(parts) > MAX_PARTS:
-        message = f"{len(parts):,} parts, and S3 joins {MAX_PARTS:,} at the most"
-        raise ValueError(message)
-    return parts
+        yield tuple(small)
 
 
 def _fill(small: list[Span], span: Span) -> Span:
@@ -86,10 +90,7 @@ def _cut(span: Span) -> list[Span]:
     """Cut a span into near-equal ones, each short enough for a part."""
     count = -(-span.size // MAX_PART)
     edges = [span.size * cut // count for cut in range(count + 1)]
-    return [
-        Span(span.key, span.start + low, high - low)
-        for low, high in zip(edges, edges[1:], strict=False)
-    ]
+    return [Span(span.key, span.start + low, high - low) for low, high in pairwise(edges)]
 
 
 def groups(pieces: Sequence[Piece]) -> list[Sequence[Piece]]:

@@ -5,7 +5,7 @@ stood in the upload. The ledger has a line a row of the chunk, in order, rejecte
 """
 
 from collections.abc import Iterator
-from typing import BinaryIO
+from typing import IO, NamedTuple
 
 import msgspec
 
@@ -52,6 +52,13 @@ def read_ledger(lines: Iterator[bytes]) -> Iterator[Entry]:
     return map(_decoder.decode, lines)
 
 
+class ChunkKeys(NamedTuple):
+    """Where a chunk's two files lie."""
+
+    requests: str
+    ledger: str
+
+
 class ChunkFiles:
     """Writes a chunk's two files, row by row.
 
@@ -62,7 +69,7 @@ class ChunkFiles:
     """
 
     def __init__(
-        self, job: str, chunk: str, attempt: int, body: BinaryIO, ledger: BinaryIO
+        self, job: str, chunk: str, attempt: int, body: IO[bytes], ledger: IO[bytes]
     ) -> None:
         self._names = (job, chunk, attempt)
         self._body, self._ledger = body, ledger

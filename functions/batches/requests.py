@@ -74,7 +74,7 @@ _params = msgspec.json.Decoder(_Params)
 class _RejectedError(Exception):
     """Carries a rejection's code and sentence out of a check."""
 
-    def __init__(self, code: str, sentence: str) -> None:
+    def __init__(self, *, code: str, sentence: str) -> None:
         super().__init__(sentence)
         self.code = code
 
@@ -104,18 +104,18 @@ def _decode(record: Record, row_bytes: int) -> _Request:
             f"the row is {record.size:,} bytes long, and {row_bytes:,} is the most; shorten it, or "
             "raise the setting rowBytes"
         )
-        raise _RejectedError("too_long", sentence)
+        raise _RejectedError(code="too_long", sentence=sentence)
     try:
         record.data.decode()
         return _request.decode(record.data)
     except UnicodeDecodeError as error:
         sentence = f"broken UTF-8 at column {record.column + error.start}; save the file as UTF-8"
-        raise _RejectedError("invalid_utf8", sentence) from None
+        raise _RejectedError(code="invalid_utf8", sentence=sentence) from None
     except msgspec.ValidationError:
         sentence = 'not a JSON object; a row is {"custom_id": "…", "params": {…}}'
-        raise _RejectedError("not_an_object", sentence) from None
+        raise _RejectedError(code="not_an_object", sentence=sentence) from None
     except RecursionError:
-        raise _RejectedError("too_deep", "nested too deeply to be read") from None
+        raise _RejectedError(code="too_deep", sentence="nested too deeply to be read") from None
     except msgspec.DecodeError as error:
         raise _malformed(record, str(error)) from None
 
@@ -123,14 +123,20 @@ def _decode(record: Record, row_bytes: int) -> _Request:
 def _malformed(record: Record, problem: str) -> _RejectedError:
     """Put the decoder's words and place into a sentence; they quote nothing of the row."""
     if "surrogate" in problem or "hex escape" in problem or _SURROGATE.search(record.data or b""):
-        return _RejectedError("invalid_unicode", "half of a surrogate pair, such as \\ud83d alone")
+        return _RejectedError(
+            code="invalid_unicode", sentence="half of a surrogate pair, such as \\ud83d alone"
+        )
     found = _BYTE.search(problem)
     if found is None:
-        return _RejectedError("invalid_json", "the JSON breaks off before its end")
+        return _RejectedError(code="invalid_json", sentence="the JSON breaks off before its end")
     trailing = "trailing" in problem
     column = record.column + int(found[1]) - trailing
-    what = "more behind the JSON value" if trailing else problem[: found.start()].rsplit(": ")[-1]
-    return _RejectedError("invalid_json", f"not JSON: {what} at column {column}")
+    what = (
+        "more behind the JSON value"
+        if trailing
+        else problem[: found.start()].rsplit(": ", maxsplit=1)[-1]
+    )
+    return _RejectedError(code="invalid_json", sentence=f"not JSON: {what} at column {column}")
 
 
 def _check_params(params: msgspec.Raw, api_version: str) -> bytes:
@@ -139,18 +145,22 @@ def _check_params(params: msgspec.Raw, api_version: str) -> bytes:
             '"params" is missing or not an object; it holds what a Messages request holds: '
             '{"model": "…", "max_tokens": 1024, "messages": […]}'
         )
-        raise _RejectedError("no_params", sentence)
+        raise _RejectedError(code="no_params", sentence=sentence)
     given = _params.decode(params)
     if given.stream:
-        raise _RejectedError("unsupported_parameter", '"stream" is not for batches; leave it out')
+        raise _RejectedError(
+            code="unsupported_parameter", sentence='"stream" is not for batches; leave it out'
+        )
     if given.max_tokens == 0 and given.max_tokens is not False:
-        raise _RejectedError("unsupported_parameter", '"max_tokens" is 0; put at least 1')
+        raise _RejectedError(
+            code="unsupported_parameter", sentence='"max_tokens" is 0; put at least 1'
+        )
     for name in _refused(api_version):
         if getattr(given, name) is not None:
             sentence = (
                 f'"{name}" is not taken in a batch (API version {api_version}); leave it out'
             )
-            raise _RejectedError("unsupported_parameter", sentence)
+            raise _RejectedError(code="unsupported_parameter", sentence=sentence)
     return bytes(params)
 
 
@@ -175,4 +185,4 @@ def check_text(head: bytes) -> None:
 
 
 def _is_bad(char: str) -> bool:
-    return char < " " and char not in "\t\n\r\f\b\x1b" or "\udc80" <= char <= "\udcff"
+    return (char < " " and char not in "\t\n\r\f\b\x1b") or "\udc80" <= char <= "\udcff"

@@ -6,7 +6,7 @@ Each setting is said once, here. `Settings.to_env` gives the environment of a La
 
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Self
+from typing import Any, Self
 
 from functions.batches.errors import SettingError
 
@@ -35,12 +35,13 @@ class Settings:
         Raises:
             SettingError: one is missing or is not of its type; the message names it.
         """
-        kinds: dict[str, type] = {field.name: type(field.default) for field in fields(cls)}
-        given = {name: env[name.upper()] for name in kinds if name.upper() in env}
+        given: dict[str, Any] = {}
         try:
-            return cls(
-                **{name: int(text) if kinds[name] is int else text for name, text in given.items()}
-            )
+            for field in fields(cls):
+                text = env.get(field.name.upper())
+                if text is not None:
+                    given[field.name] = int(text) if field.type is int else text
+            return cls(**given)
         except (TypeError, ValueError) as error:
             raise SettingError(str(error)) from error
 

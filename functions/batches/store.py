@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import boto3
 import msgspec
@@ -194,11 +194,11 @@ class Store:
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
             )  # fmt: skip
         except self._dynamodb.exceptions.ConditionalCheckFailedException as error:
-            seen = _plain(error.response.get("Item", {}))  # type: ignore[typeddict-item]
+            seen = _plain(cast("dict[str, Any]", error.response.get("Item", {})))
             return items.read(seen) if seen.get("owner") == token else None
         return items.read(_plain(answer["Attributes"]))
 
-    def advance(
+    def advance(  # noqa: PLR0913 - one transaction is one call; all but two are keywords
         self,
         item: Job | Batch,
         changes: Mapping[str, Any],
@@ -276,7 +276,9 @@ class Store:
         given = {"status": item.status, "since": item.since}
         return self._write(self._update(item.job, item.item, changes, given))
 
-    def release(self, item: Job | Batch, not_before: str | None = None, **changes: Any) -> None:
+    def release(
+        self, item: Job | Batch, not_before: str | None = None, **changes: str | int
+    ) -> None:
         """Give an item back through no fault of its own: the try does not count."""
         self.advance(item, {"not_before": not_before, **changes})
 
@@ -409,7 +411,7 @@ class Store:
         )
         return _plain(answer["Item"]) if "Item" in answer else None
 
-    def _query(self, **query: Any) -> Iterator[dict[str, Any]]:
+    def _query(self, **query: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401 - botocore's own
         pages = self._dynamodb.get_paginator("query").paginate(TableName=self._table, **query)
         for page in pages:
             yield from map(_plain, page["Items"])
@@ -472,7 +474,7 @@ class Store:
             try:
                 self._dynamodb.transact_write_items(TransactItems=list(writes))
             except self._dynamodb.exceptions.TransactionCanceledException as error:
-                reasons = {reason.get("Code") for reason in error.response.get("CancellationReasons", [])}  # type: ignore[typeddict-item]  # fmt: skip
+                reasons = {reason.get("Code") for reason in error.response["CancellationReasons"]}
                 if "ConditionalCheckFailed" in reasons:
                     return False
                 if wait_s is None:
@@ -554,7 +556,7 @@ def _plain(item: Mapping[str, Any]) -> dict[str, Any]:
     return {name: _whole_numbers(_deserialize(value)) for name, value in item.items()}
 
 
-def _whole_numbers(value: Any) -> Any:
+def _whole_numbers(value: object) -> object:
     if isinstance(value, Decimal):
         return int(value)
     if isinstance(value, dict):

@@ -15,7 +15,7 @@ _WIRE_ID = re.compile(r"([0-9a-f]{20})-([0-9]{5,}[ab]*)-([0-9]+)-([0-9]{9,})")
 
 def job_id(bucket: str, key: str, version: str) -> str:
     """Name the job of an upload: 20 hex digits that are the same however often its event comes."""
-    upload = "\n".join((bucket, key, version)).encode()
+    upload = f"{bucket}\n{key}\n{version}".encode()
     return hashlib.sha256(upload).hexdigest()[:JOB_DIGITS]
 
 

@@ -14,7 +14,7 @@ from functions.batches.doors import Doors
 from functions.batches.errors import UnreadableUploadError
 from functions.batches.files import Source, blocks_of
 from functions.batches.items import Batch, BatchStatus, Job, JobStatus, Step
-from functions.batches.ledger import ChunkFiles
+from functions.batches.ledger import ChunkFiles, ChunkKeys
 from functions.batches.readers import READERS
 from functions.batches.readers.record import Place, Record
 from functions.batches.requests import Row, check, check_text
@@ -125,8 +125,8 @@ def _leave(doors: Doors[SubmitSettings], chunk: _Chunk) -> Job | None:
     job, files = chunk.job, chunk.files
     files.finish()
     folder = f"work/{job.job}/{chunk.name}-1/{job.owner}"
-    keys = {"requests_key": f"{folder}.requests.json", "ledger_key": f"{folder}.ledger.jsonl"}
-    for file, key in zip((chunk.body, chunk.rows), keys.values(), strict=True):
+    keys = ChunkKeys(f"{folder}.requests.json", f"{folder}.ledger.jsonl")
+    for file, key in zip((chunk.body, chunk.rows), keys, strict=True):
         file.seek(0)
         doors.files.write(key, blocks_of(file))
     batch = _batch(chunk, keys, times.text(doors.now()))
@@ -147,7 +147,7 @@ def _leave(doors: Doors[SubmitSettings], chunk: _Chunk) -> Job | None:
     return msgspec.structs.replace(job, **checkpoint, tries=0)
 
 
-def _batch(chunk: _Chunk, keys: dict[str, str], now: str) -> Batch:
+def _batch(chunk: _Chunk, keys: ChunkKeys, now: str) -> Batch:
     """Make a chunk's first batch; rejected rows alone need no sending and wait to be collected."""
     job, files = chunk.job, chunk.files
     sendable = files.requests > 0
@@ -169,7 +169,8 @@ def _batch(chunk: _Chunk, keys: dict[str, str], now: str) -> Batch:
         line=job.line,
         requests=files.requests,
         size_bytes=files.size_bytes,
-        **keys,
+        requests_key=keys.requests,
+        ledger_key=keys.ledger,
     )
 
 

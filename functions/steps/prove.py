@@ -7,9 +7,8 @@ While a batch of the same size that nobody owns lies in the window, wait until i
 from collections.abc import Iterable
 from datetime import timedelta
 
-from aws_lambda_powertools import Logger
-
 import msgspec
+from aws_lambda_powertools import Logger
 
 from functions.batches import times
 from functions.batches.doors import Doors
@@ -32,6 +31,7 @@ def prove(
     """Adopt each unsure batch that is found, and send again what is proved to be absent.
 
     Args:
+        doors: poll's.
         unsure: batches whose create lost its answer.
         listed: every batch at Anthropic since before the first of them, complete.
     """

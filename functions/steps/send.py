@@ -83,19 +83,28 @@ def _act(doors: Doors[SubmitSettings], batch: Batch, verdict: Verdict) -> Verdic
             record.record(doors, batch, verdict.batch)
         case Refused():
             split.refused(doors, batch, verdict)
-        case Parked():
-            _wait(doors, batch, None)
-            if not _key_was_stale(doors, batch, verdict):
-                _park(doors, verdict)
+        case Parked() | Later() | Unsent():
+            _give_back(doors, batch, verdict)
+        case Unknown():
+            doors.store.advance(batch, {"status": BatchStatus.UNSURE})
+    return verdict
+
+
+def _give_back(
+    doors: Doors[SubmitSettings], batch: Batch, verdict: Parked | Later | Unsent
+) -> None:
+    """Let the batch wait for better times: none was created."""
+    match verdict:
         case Later():
             until = times.after(doors.now(), verdict.seconds)
             doors.store.hold_sending(until)
             _wait(doors, batch, until)
         case Unsent():
             _wait(doors, batch, times.after(doors.now(), RETRY_S))
-        case Unknown():
-            doors.store.advance(batch, {"status": BatchStatus.UNSURE, "refusal": verdict.reason})
-    return verdict
+        case Parked():
+            _wait(doors, batch, None)
+            if not _key_was_stale(doors, batch, verdict):
+                _park(doors, verdict)
 
 
 def _wait(doors: Doors[SubmitSettings], batch: Batch, not_before: str | None) -> None:

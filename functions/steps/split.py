@@ -10,9 +10,9 @@ import msgspec
 
 from functions.batches import items, times, wire
 from functions.batches.doors import Doors
-from functions.batches.items import Batch, BatchStatus, Closing, Step
-from functions.batches.ledger import ChunkFiles, Entry, read_ledger
 from functions.batches.files import blocks_of
+from functions.batches.items import Batch, BatchStatus, Closing, Step
+from functions.batches.ledger import ChunkFiles, ChunkKeys, Entry, read_ledger
 from functions.batches.requests import Rejection
 from functions.batches.settings import Settings, SubmitSettings
 from functions.batches.verdicts import Refused
@@ -83,16 +83,16 @@ def _half(
 
 def rewrite(
     doors: Doors[Settings], batch: Batch, chunk: str, attempt: int, entries: Iterable[Entry]
-) -> tuple[dict[str, str], ChunkFiles]:
+) -> tuple[ChunkKeys, ChunkFiles]:
     """Write the files of another chunk or attempt, from those of this batch, under this stage's own token."""
     folder = f"work/{batch.job}/{wire.batch_name(chunk, attempt)}/{batch.owner}"
-    keys = {"requests_key": f"{folder}.requests.json", "ledger_key": f"{folder}.ledger.jsonl"}
+    keys = ChunkKeys(f"{folder}.requests.json", f"{folder}.ledger.jsonl")
     with TemporaryFile() as body, TemporaryFile() as rows:
         files = ChunkFiles(batch.job, chunk, attempt, body, rows)
         for entry, params in _with_params(doors, batch, entries):
             files.put(entry, params)
         files.finish()
-        for file, key in zip((body, rows), keys.values(), strict=True):
+        for file, key in zip((body, rows), keys, strict=True):
             file.seek(0)
             doors.files.write(key, blocks_of(file))
     return keys, files
@@ -118,7 +118,7 @@ def _with_params(
 
 
 def waiting(
-    batch: Batch, chunk: str, attempt: int, keys: dict[str, str], files: ChunkFiles, now: str
+    batch: Batch, chunk: str, attempt: int, keys: ChunkKeys, files: ChunkFiles, now: str
 ) -> Batch:
     """Make a batch that waits to be sent, for the same chunk or a part of it."""
     return Batch(
@@ -138,7 +138,8 @@ def waiting(
         line=batch.line,
         requests=files.requests,
         size_bytes=files.size_bytes,
-        **keys,
+        requests_key=keys.requests,
+        ledger_key=keys.ledger,
     )
 
 

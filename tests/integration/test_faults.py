@@ -72,7 +72,9 @@ def test_sends_again_only_what_is_proved_absent(relay: World) -> None:
     relay.simulator.arm("server_error")  # 500 before it was accepted: nobody can know
     relay.upload(KEY, upload_of(5))
     relay.tick()
-    for _ in range(10):  # ten minutes after the lost answer is too early: five of skew, ten of listings
+    for _ in range(
+        10
+    ):  # ten minutes after the lost answer is too early: five of skew, ten of listings
         relay.tick()
     early = relay.simulator.calls()["create"]
 
@@ -96,7 +98,13 @@ def test_an_orphan_that_appears_late_is_adopted(relay: World) -> None:
 
 @pytest.mark.parametrize(
     "fault",
-    ["rate_limited_without_retry_after", "overloaded", "service_unavailable", "conflict", "reset_in_body"],
+    [
+        "rate_limited_without_retry_after",
+        "overloaded",
+        "service_unavailable",
+        "conflict",
+        "reset_in_body",
+    ],
 )
 def test_a_passing_refusal_costs_time_and_nothing_else(relay: World, fault: str) -> None:
     relay.simulator.arm(fault)
@@ -140,7 +148,9 @@ def test_what_is_no_verdict_on_rows_parks_and_resumes_by_itself(
 
     relay.finish(60)
 
-    events = [(e["type"], e["data"].get("reason")) for e in relay.events() if "sending" in e["type"]]
+    events = [
+        (e["type"], e["data"].get("reason")) for e in relay.events() if "sending" in e["type"]
+    ]
     assert events == [("sending.parked", reason), ("sending.resumed", reason)]
     assert [len(relay.lines(KEY)), paid_once(relay)] == [6, True]
 
@@ -202,7 +212,9 @@ def test_a_refused_chunk_is_halved_down_to_the_row_at_fault(relay: World) -> Non
     assert [line["row"] for line in lines] == list(range(1, 11))
     rejected = [line for line in lines if line["result"]["type"] == "rejected"]
     assert [line["custom_id"] for line in rejected] == ["row-6"]
-    assert rejected[0]["result"]["error"]["message"].startswith("line 6: refused by the API (400): ")
+    assert rejected[0]["result"]["error"]["message"].startswith(
+        "line 6: refused by the API (400): "
+    )
     assert relay.read(KEY, "retry.jsonl") == rows[5] + b"\n"
     assert paid_once(relay)
 
@@ -228,7 +240,9 @@ def test_a_download_that_is_cut_is_fetched_again(relay: World, fault: str, frami
     assert relay.manifest(KEY)["counts"] == {"succeeded": 20}
 
 
-@pytest.mark.parametrize("fault", ["row_missing", "row_doubled", "row_foreign", "results_not_found"])
+@pytest.mark.parametrize(
+    "fault", ["row_missing", "row_doubled", "row_foreign", "results_not_found"]
+)
 def test_results_that_are_not_the_rows_sent_are_fetched_again(relay: World, fault: str) -> None:
     relay.simulator.arm(fault, times=2)
     relay.upload(KEY, upload_of(20))

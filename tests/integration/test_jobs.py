@@ -65,7 +65,13 @@ def test_the_manifest_says_what_is_there(relay: World) -> None:
 
 
 def test_a_row_that_cannot_be_sent_is_a_line_in_its_place(relay: World) -> None:
-    rows = [request(1), b"{broken", b'{"custom_id":"x"}', b'{"params":{"stream":true}}', request(5)]
+    rows = [
+        request(1),
+        b"{broken",
+        b'{"custom_id":"x"}',
+        b'{"params":{"stream":true}}',
+        request(5),
+    ]
     relay.upload(KEY, b"\r\n".join(rows))
 
     relay.finish()
@@ -81,7 +87,7 @@ def test_a_row_that_cannot_be_sent_is_a_line_in_its_place(relay: World) -> None:
     assert relay.lines(KEY, "errors.jsonl") == lines[1:4]
 
 
-def test_params_travel_byte_for_byte(relay: World, tmp_path: Path) -> None:
+def test_params_travel_byte_for_byte(relay: World) -> None:
     params = b'{ "model":"m", "max_tokens" : 5,"messages":[{"role":"user","content":"\\u00e9 \xc3\xa9"}]}'
     relay.upload(KEY, b'{"custom_id": "a",  "params": ' + params + b"}")
 
@@ -107,7 +113,10 @@ def test_any_custom_id_comes_back(relay: World, custom_id: str) -> None:
 def test_retries_what_is_worth_it_and_only_that(tmp_path: Path) -> None:
     rows = [
         request(n, text)
-        for n, text in enumerate(["[fate:expired]", "[fate:overloaded_error]", "[fate:invalid_request_error]", "fine"], 1)
+        for n, text in enumerate(
+            ["[fate:expired]", "[fate:overloaded_error]", "[fate:invalid_request_error]", "fine"],
+            1,
+        )
     ]
     with world(tmp_path) as relay:
         relay.upload(KEY, b"\n".join(rows))
@@ -141,7 +150,10 @@ def test_gives_up_after_the_last_attempt(relay: World) -> None:
         (b"", "the upload is empty"),
         (b"\n \r\n\t", "the upload is empty"),
         (bytes(range(256)) * 10, "no UTF-8 text: byte 0 "),
-        (b'{"recordId":"a","modelInput":{}}\n' * 3, "none of the 3 rows can be sent: no_params (3)"),
+        (
+            b'{"recordId":"a","modelInput":{}}\n' * 3,
+            "none of the 3 rows can be sent: no_params (3)",
+        ),
     ],
 )
 def test_an_upload_without_a_usable_row_ends_with_a_sentence(
@@ -303,7 +315,9 @@ def test_work_files_are_marked_when_the_job_is_done(relay: World) -> None:
         assert tags == [{"Key": "done", "Value": "true"}]
 
 
-@pytest.mark.parametrize("key", ["a b/ü+%&.jsonl", "../../etc/x.jsonl", "noname/.jsonl", "x" * 900 + ".jsonl"])
+@pytest.mark.parametrize(
+    "key", ["a b/ü+%&.jsonl", "../../etc/x.jsonl", "noname/.jsonl", "x" * 900 + ".jsonl"]
+)
 def test_keys_may_be_strange(relay: World, key: str) -> None:
     relay.upload(key, upload_of(2))
 
