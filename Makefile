@@ -25,6 +25,37 @@ $(CDK):
 	@echo "installing the CDK CLI $(CDK_VERSION) into .local/node" && mkdir -p .local/node
 	@npm install --silent --no-audit --no-fund --no-save --prefix .local/node aws-cdk@$(CDK_VERSION)
 
+demo: .venv/.installed $(CDK)  ## send the example, or FILE=path, through the relay on this machine
+	@.venv/bin/python -m local run $(if $(FILE),"$(FILE)")
+
+up: .venv/.installed $(CDK)  ## start the local cloud, and leave it running
+	@.venv/bin/python -m local up
+
+down: .venv/.installed  ## stop it
+	@.venv/bin/python -m local down
+
+test: .venv/.installed $(CDK)  ## everything: style, types, unit, integration, infra, end to end
+	@.venv/bin/ruff check --quiet . && .venv/bin/ruff format --quiet --check .
+	@.venv/bin/mypy --no-error-summary
+	@.venv/bin/python -m pytest -q --cov --cov-report=term tests/unit tests/integration
+	@.venv/bin/python -m pytest -q tests/infra tests/local tests/e2e
+
+unit: .venv/.installed  ## the quick ones, in seconds
+	@.venv/bin/python -m pytest -q tests/unit
+
+lint: .venv/.installed  ## mend style, then say what is left
+	@.venv/bin/ruff format --quiet . && .venv/bin/ruff check --fix . && .venv/bin/mypy
+
+deploy: .venv/.installed $(CDK)  ## deploy into the AWS account that your credentials name
+	@.venv/bin/python -m infra.bundle
+	@CDK_DISABLE_CLI_TELEMETRY=true $(CDK) deploy --no-notices
+
+destroy: .venv/.installed $(CDK)  ## take the stack down; what holds data stays, unless removalPolicy says otherwise
+	@CDK_DISABLE_CLI_TELEMETRY=true $(CDK) destroy --no-notices
+
+clean:  ## forget what was installed and built here
+	@rm -rf .venv .local cdk.out
+
 lock:  ## write the requirements files anew from pyproject.toml
 	@.venv/bin/uv pip compile --quiet --no-header --no-annotate --no-emit-index-url --no-emit-find-links --universal --python-version 3.13 pyproject.toml -o functions/requirements.txt
 	@.venv/bin/uv pip compile --quiet --no-header --no-annotate --no-emit-index-url --no-emit-find-links --universal --python-version 3.13 -c functions/requirements.txt pyproject.toml --group dev -o requirements.txt

@@ -1,0 +1,95 @@
+"""`python -m local`: the relay on this machine, without an AWS account and without Docker."""
+
+import argparse
+import os
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from botocore.exceptions import BotoCoreError, ClientError
+from rich.console import Console
+
+from local import commands
+from local.errors import LocalError
+from local.home import Home
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+DESCRIPTION = """\
+Run claude-batch-relay on this machine: what `cdk deploy` deploys, in an emulator of AWS, against a
+simulator of the Message Batches API. Nothing leaves this machine and nothing costs money, unless
+CLAUDE=real and ANTHROPIC_API_KEY are in the environment.
+"""
+INTERRUPTED = 130
+
+
+def main() -> int:
+    """Do what the command line says.
+
+    Returns:
+        0 when it is done, 1 when it could not be, 2 for a wrong command line, 130 after Ctrl-C.
+    """
+    asked = _parser().parse_args()
+    signal.signal(signal.SIGTERM, _as_interrupt)
+    signal.signal(signal.SIGHUP, _as_interrupt)
+    console = Console(stderr=False)
+    try:
+        work: Callable[[argparse.Namespace, Home, Console], int] = asked.work
+        return work(asked, Home.of_clone(), console)
+    except LocalError as error:
+        return _failed(str(error))
+    except (BotoCoreError, ClientError) as error:
+        return _failed(f"the local cloud refused: {error}")
+    except KeyboardInterrupt:
+        return _failed("interrupted; everything that this command started is stopped", INTERRUPTED)
+
+
+def _failed(message: str, code: int = 1) -> int:
+    with suppress(BrokenPipeError):
+        print(f"claude-batch-relay: {message}", file=sys.stderr)
+    return code
+
+
+def _as_interrupt(_signal: int, _frame: FrameType | None) -> None:
+    """Unwind as Ctrl-C does, and let nothing interrupt the unwinding."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    raise KeyboardInterrupt
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m local", description=DESCRIPTION)
+    subcommands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    up = subcommands.add_parser("up", help="start it and leave it running; say how to use it")
+    up.add_argument("--port", type=_port, help="where AWS is to answer (default: chosen once)")
+    up.set_defaults(work=commands.up)
+
+    run = subcommands.add_parser("run", help="send files through, and wait for their results")
+    run.add_argument(
+        "files", nargs="*", type=Path, metavar="FILE", help="JSONL files (default: the example)"
+    )
+    run.add_argument(
+        "--into", type=Path, default=Path("results"), help="where results go (default: ./results)"
+    )
+    run.set_defaults(work=commands.run)
+
+    down = subcommands.add_parser("down", help="stop what `up` has left running")
+    down.set_defaults(work=commands.down)
+    return parser
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or not 0 < int(text) < 2**16:
+        message = f"a port is a number from 1 to 65535, not {text!r}"
+        raise argparse.ArgumentTypeError(message)
+    return int(text)
+
+
+if __name__ == "__main__":
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.exit(main())

@@ -1,0 +1,113 @@
+"""Who answers as Claude: the simulator, which costs nothing, or the real API, which is asked for."""
+
+import os
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from local.errors import LocalError
+from local.home import LOOPBACK, Home
+from local.processes import Program
+
+SIMULATED_KEY = "sk-local"
+REAL = "https://api.anthropic.com"
+READY_S = 15.0
+# Long enough for a progress display to show something, short enough not to wait for.
+PROCESSING_S = "2"
+FATES = "expired=0.03,overloaded_error=0.03"
+
+
+@dataclass(frozen=True)
+class Claude:
+    """Where requests go, and under which key.
+
+    Attributes:
+        name: ``simulator`` or ``real``.
+        base_url: of the Message Batches API.
+        key: never printed, never written to a file.
+    """
+
+    name: str
+    base_url: str
+    key: str
+
+    @property
+    def real(self) -> bool:
+        """Whether requests cost money."""
+        return self.name == "real"
+
+    def context(self) -> dict[str, str]:
+        """Give the settings of a stack that sends here; against the simulator nobody waits long."""
+        if self.real:
+            return {"baseUrl": self.base_url}
+        return {
+            "baseUrl": self.base_url,
+            "absentSeconds": "6",
+            "skewSeconds": "1",
+            "probeSeconds": "2",
+            "fetchSeconds": "5",
+            "createTimeoutSeconds": "60",
+        }
+
+
+def placed(home: Home, claude: Claude) -> Claude:
+    """Give the simulator a port that is free, if its own is not; the real API stays where it is."""
+    if claude.real:
+        return claude
+    port = home.port("simulator", idle=True)
+    return replace(claude, base_url=f"http://{LOOPBACK}:{port}")
+
+
+def chosen(home: Home, environment: Mapping[str, str]) -> Claude:
+    """Choose by the environment: the real API for ``CLAUDE=real`` with a key, else the simulator.
+
+    Raises:
+        LocalError: CLAUDE is another word, or is ``real`` without a key.
+    """
+    wanted = environment.get("CLAUDE", "") or "simulator"
+    if wanted == "simulator":
+        return Claude("simulator", f"http://{LOOPBACK}:{home.port('simulator')}", SIMULATED_KEY)
+    if wanted != "real":
+        message = f"CLAUDE is {wanted!r}: say CLAUDE=real, or nothing for the simulator"
+        raise LocalError(message)
+    key = environment.get("ANTHROPIC_API_KEY", "").strip()
+    if not key:
+        message = "CLAUDE=real needs a key: put one into the environment as ANTHROPIC_API_KEY"
+        raise LocalError(message)
+    return Claude("real", REAL, key)
+
+
+def simulate(home: Home, claude: Claude) -> Program:
+    """Start the simulator where ``claude`` says it is, and wait until it answers.
+
+    Raises:
+        LocalError: it does not start; the message shows its log's end.
+    """
+    folder = home.folder / "cloud" / "simulator"
+    ready = folder.with_suffix(".port")
+    ready.unlink(missing_ok=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    port = claude.base_url.rpartition(":")[2]
+    options = {
+        "--port": port,
+        "--folder": str(folder),
+        "--processing-seconds": PROCESSING_S,
+        "--fates": FATES,
+        "--port-file": str(ready),
+    }
+    words = [word for pair in options.items() for word in pair]
+    env = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    program = Program.start(
+        [sys.executable, "-m", "local.simulator", *words],
+        env=env | {"PYTHONPATH": str(home.root)},
+        log=home.folder / "cloud" / "simulator.log",
+    )
+    until = time.monotonic() + READY_S
+    while not ready.exists():
+        if not program.runs() or time.monotonic() > until:
+            program.stop()
+            message = f"the simulator does not start; {program.log} ends:\n{program.tail()}"
+            raise LocalError(message)
+        time.sleep(0.05)
+    return program

@@ -1,0 +1,125 @@
+"""One door to the local cloud's AWS: where it answers, under which credentials, one client each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, TypedDict
+
+import boto3
+from botocore.config import Config
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from mypy_boto3_cloudformation import CloudFormationClient
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_lambda import LambdaClient
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_secretsmanager import SecretsManagerClient
+    from mypy_boto3_sns import SNSClient
+    from mypy_boto3_sqs import SQSClient
+
+# The emulator takes a key of twelve digits for the account itself; the CDK CLI remembers accounts
+# by key, so it is one that nobody has.
+ACCOUNT = "111122223333"
+SECRET = "local"  # noqa: S105 - any word will do for the emulator
+REGION = "us-east-1"
+
+
+class _Where(TypedDict):
+    endpoint_url: str
+    verify: bool | str
+    config: Config
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """An AWS on this machine.
+
+    Attributes:
+        endpoint: the one address of all its services.
+        certificate: what to trust to speak TLS with it; None where it speaks plain HTTP.
+    """
+
+    endpoint: str
+    certificate: Path | None = None
+
+    def env(self) -> dict[str, str]:
+        """Give the environment under which any AWS tool speaks to this cloud."""
+        trust = (
+            {}
+            if self.certificate is None
+            else {
+                "AWS_CA_BUNDLE": str(self.certificate),
+                "NODE_EXTRA_CA_CERTS": str(self.certificate),
+            }
+        )
+        return {
+            "AWS_ACCESS_KEY_ID": ACCOUNT,
+            "AWS_SECRET_ACCESS_KEY": SECRET,
+            "AWS_REGION": REGION,
+            "AWS_DEFAULT_REGION": REGION,
+            "AWS_ENDPOINT_URL": self.endpoint,
+            **trust,
+        }
+
+    @cached_property
+    def session(self) -> boto3.Session:
+        """A session of our own, whatever credentials the user has."""
+        return boto3.Session(
+            aws_access_key_id=ACCOUNT, aws_secret_access_key=SECRET, region_name=REGION
+        )
+
+    @cached_property
+    def s3(self) -> S3Client:
+        """Objects."""
+        return self.session.client("s3", **self._where())
+
+    @cached_property
+    def sqs(self) -> SQSClient:
+        """Queues."""
+        return self.session.client("sqs", **self._where())
+
+    @cached_property
+    def sns(self) -> SNSClient:
+        """Topics."""
+        return self.session.client("sns", **self._where())
+
+    @cached_property
+    def functions(self) -> LambdaClient:
+        """Lambda functions."""
+        return self.session.client("lambda", **self._where())
+
+    @cached_property
+    def stacks(self) -> CloudFormationClient:
+        """CloudFormation."""
+        return self.session.client("cloudformation", **self._where())
+
+    @cached_property
+    def secrets(self) -> SecretsManagerClient:
+        """Secrets."""
+        return self.session.client("secretsmanager", **self._where())
+
+    @cached_property
+    def tables(self) -> DynamoDBClient:
+        """DynamoDB."""
+        return self.session.client("dynamodb", **self._where())
+
+    @cached_property
+    def systems(self) -> Any:  # noqa: ANN401 - no stubs are installed for this one call
+        """Systems Manager, for the parameter that says which bootstrap this is."""
+        return self.session.client("ssm", **self._where())
+
+    def _where(self) -> _Where:
+        return {
+            "endpoint_url": self.endpoint,
+            "verify": str(self.certificate) if self.certificate else True,
+            "config": Config(
+                proxies={},  # loopback is nobody else's way
+                read_timeout=930,  # a function may be invoked for as long as Lambda allows
+                request_checksum_calculation="when_required",
+                retries={"total_max_attempts": 2, "mode": "standard"},
+                s3={"addressing_style": "path"},
+            ),
+        }

@@ -1,0 +1,93 @@
+"""Deploy an assembly into the local cloud: its assets and its template, as they are."""
+
+import time
+
+from botocore.exceptions import ClientError
+
+from local.assembly import Assembly, Asset
+from local.cloud import ACCOUNT, REGION, Cloud
+from local.errors import LocalError
+
+# What `cdk bootstrap` leaves, as far as a template looks for it: a bucket, and a version.
+BOOTSTRAP_PARAMETER = "/cdk-bootstrap/hnb659fds/version"
+BOOTSTRAP_VERSION = "30"
+PATIENCE_S = 120.0
+
+
+def deploy(cloud: Cloud, assembly: Assembly) -> dict[str, str]:
+    """Create the stack, or update the one that is there.
+
+    Returns:
+        the stack's outputs, by name.
+
+    Raises:
+        LocalError: CloudFormation refused; the message says which resource, and why.
+    """
+    parameter = {"Name": BOOTSTRAP_PARAMETER, "Value": BOOTSTRAP_VERSION, "Type": "String"}
+    cloud.systems.put_parameter(**parameter, Overwrite=True)
+    for asset in assembly.assets:
+        _put(cloud, asset)
+    _submit(cloud, assembly)
+    _wait_until_settled(cloud, assembly.stack)
+    return outputs(cloud, assembly.stack)
+
+
+def outputs(cloud: Cloud, stack: str) -> dict[str, str]:
+    """Give a stack's outputs, by name."""
+    [described] = cloud.stacks.describe_stacks(StackName=stack)["Stacks"]
+    return {one["OutputKey"]: one["OutputValue"] for one in described.get("Outputs", [])}
+
+
+def _put(cloud: Cloud, asset: Asset) -> None:
+    bucket, key = _here(asset.bucket), _here(asset.key)
+    try:
+        cloud.s3.head_bucket(Bucket=bucket)
+    except ClientError:
+        cloud.s3.create_bucket(Bucket=bucket)
+    with asset.path.open("rb") as body:
+        cloud.s3.put_object(Bucket=bucket, Key=key, Body=body)
+
+
+def _here(name: str) -> str:
+    """Fill in what the assembly leaves open: whose account, and which region."""
+    for variable, value in {"AccountId": ACCOUNT, "Region": REGION, "Partition": "aws"}.items():
+        name = name.replace(f"${{AWS::{variable}}}", value)
+    return name
+
+
+def _submit(cloud: Cloud, assembly: Assembly) -> None:
+    url = f"{cloud.endpoint}/{_here(assembly.template_object)}"
+    try:
+        cloud.stacks.describe_stacks(StackName=assembly.stack)
+    except ClientError:
+        cloud.stacks.create_stack(
+            StackName=assembly.stack, TemplateURL=url, Capabilities=["CAPABILITY_NAMED_IAM"]
+        )
+        return
+    try:
+        cloud.stacks.update_stack(
+            StackName=assembly.stack, TemplateURL=url, Capabilities=["CAPABILITY_NAMED_IAM"]
+        )
+    except ClientError as error:
+        if "No updates are to be performed" not in str(error):
+            raise
+
+
+def _wait_until_settled(cloud: Cloud, stack: str) -> None:
+    until = time.monotonic() + PATIENCE_S
+    while True:
+        [described] = cloud.stacks.describe_stacks(StackName=stack)["Stacks"]
+        status: str = described["StackStatus"]
+        if status in {"CREATE_COMPLETE", "UPDATE_COMPLETE"}:
+            return
+        if not status.endswith("_IN_PROGRESS") or time.monotonic() > until:
+            message = f"the stack {stack} stands at {status}: {_why(cloud, stack)}"
+            raise LocalError(message)
+        time.sleep(0.1)
+
+
+def _why(cloud: Cloud, stack: str) -> str:
+    events = cloud.stacks.describe_stack_events(StackName=stack)["StackEvents"]
+    failed = [one for one in events if one.get("ResourceStatus", "").endswith("_FAILED")]
+    said = (f"{one['LogicalResourceId']}: {one.get('ResourceStatusReason')}" for one in failed)
+    return "; ".join(said) or "CloudFormation does not say why"

@@ -1,0 +1,89 @@
+"""What a person sees meanwhile: a live table on a terminal, plain lines elsewhere."""
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from local.job import Job
+
+
+class Display(AbstractContextManager["Display"]):
+    """Shows jobs as they go on; a line is printed only when it says something new."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._live = Live(console=console, refresh_per_second=4, transient=True)
+        self._shown: dict[str, str] = {}
+
+    def __enter__(self) -> Self:
+        if self._console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._live.stop()
+
+    def say(self, line: str) -> None:
+        """Print a line that stays."""
+        self._console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+    def show(self, jobs: Sequence[Job]) -> None:
+        """Show how the jobs stand."""
+        if self._console.is_terminal:
+            self._live.update(Group(_table(jobs)))
+            return
+        for job in jobs:
+            line = f"{job.name}: {standing(job)}"
+            if self._shown.get(job.id) != line:
+                self._shown[job.id] = line
+                self.say(line)
+
+
+def standing(job: Job) -> str:
+    """Say in a line how a job stands."""
+    if job.last is not None:
+        return job.outcome
+    if not job.status:
+        return "uploaded"
+    status = job.status
+    told = (
+        str(status["status"]).lower(),
+        f"{status['rows_planned']:,} rows read, {status['rows_rejected']:,} rejected",
+        f"{status['chunks_finished']} of {status['chunks'] or '?'} chunks finished",
+        *_batches(status),
+    )
+    return "; ".join(told)
+
+
+def _batches(status: Mapping[str, Any]) -> list[str]:
+    """Say which batches there are by status, if any are open."""
+    counted = status.get("batches") or {}
+    told = [f"{count} {name.lower().replace('_', ' ')}" for name, count in counted.items()]
+    return [f"batches: {', '.join(told)}"] if told else []
+
+
+def _table(jobs: Sequence[Job]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
+    for job in jobs:
+        chunks, finished = job.status.get("chunks") or 0, job.status.get("chunks_finished", 0)
+        bar = ProgressBar(total=chunks or 1, completed=finished, width=30, pulse=not chunks)
+        table.add_row(Text(job.name, style="bold"), bar, Text(standing(job)))
+    return table
+
+
+def pretty(event: Mapping[str, Any]) -> str:
+    """Write an event as a person reads it."""
+    return json.dumps(event, indent=2, ensure_ascii=False)

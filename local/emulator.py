@@ -1,0 +1,140 @@
+"""The emulator of AWS: installed into an environment of its own, started, stopped."""
+
+import os
+import ssl
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
+from pathlib import Path
+from urllib.error import URLError
+
+from local.cloud import REGION, Cloud
+from local.errors import LocalError
+from local.home import LOOPBACK, Home, taken
+from local.processes import Program
+
+# ministack pins its own botocore, so it never shares an environment with us; it is young, so it is
+# pinned. Without boto3 beside it, a custom resource hangs.
+PINS = ("ministack==1.5.33", "boto3==1.43.106")
+GATEWAY = Path(__file__).parent / "gateway.py"
+READY_S = 30.0
+
+
+@dataclass(frozen=True)
+class Emulator:
+    """An emulator that runs.
+
+    Attributes:
+        program: its process.
+        cloud: the AWS that it is.
+    """
+
+    program: Program
+    cloud: Cloud
+
+
+def install(home: Home, say: Callable[[str], None] = print) -> Path:
+    """Put the emulator into its own environment, unless it is there.
+
+    Returns:
+        its own Python.
+
+    Raises:
+        LocalError: it cannot be installed.
+    """
+    folder = home.folder / "ministack"
+    installed = folder / "installed.txt"
+    if not (installed.exists() and installed.read_text(encoding="utf-8").split() == list(PINS)):
+        say("installing the emulator of AWS into .local/ministack")
+        uv = str(Path(sys.executable).parent / "uv")
+        _run(uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder))
+        python = str(folder / "bin" / "python")
+        _run(uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", python, *PINS)
+        installed.write_text("\n".join(PINS), encoding="utf-8")
+    return folder / "bin" / "python"
+
+
+def start(python: Path, folder: Path, *, port: int, strict: bool = False) -> Emulator:
+    """Start the emulator on loopback and wait until it answers.
+
+    Args:
+        python: what `install` gave.
+        folder: where its log and its temporary files go.
+        port: where it is to listen.
+        strict: speak TLS and enforce IAM, as AWS does.
+
+    Raises:
+        LocalError: the port is another's, or it does not start; the message shows its log's end.
+    """
+    if taken(port):
+        message = f"port {port} is another program's: end that one, or choose another with --port"
+        raise LocalError(message)
+    temporary = folder / "tmp"
+    temporary.mkdir(parents=True, exist_ok=True)
+    env = _environment(port=port, temporary=temporary, strict=strict)
+    program = Program.start([python, "-P", GATEWAY], env=env, log=folder / "emulator.log")
+    certificate = temporary / "ministack-tls" / "server.crt" if strict else None
+    scheme = "https" if strict else "http"
+    emulator = Emulator(program, Cloud(f"{scheme}://{LOOPBACK}:{port}", certificate))
+    try:
+        _wait_until_ready(emulator)
+    except BaseException:
+        program.stop()
+        raise
+    return emulator
+
+
+def _environment(*, port: int, temporary: Path, strict: bool) -> dict[str, str]:
+    """Give a clean environment: ours would leak into the functions, and its ports to the world."""
+    env = {
+        "PATH": os.environ.get("PATH", os.defpath),
+        "HOME": str(temporary),
+        "TMPDIR": str(temporary),
+        "BIND_HOST": LOOPBACK,
+        "GATEWAY_PORT": str(port),
+        "MINISTACK_REGION": REGION,
+        "IOT_MTLS_ENABLED": "0",
+        "SFTP_ENABLED": "0",
+        "DOCKER_HOST": "unix:///nonexistent",
+        "LOG_LEVEL": "INFO",
+    }
+    return env | ({"AUTH": "true", "USE_SSL": "1"} if strict else {})
+
+
+def _wait_until_ready(emulator: Emulator) -> None:
+    until = time.monotonic() + READY_S
+    while not _healthy(emulator.cloud):
+        if not emulator.program.runs():
+            raise LocalError(_died(emulator, "ended at once"))
+        if time.monotonic() > until:
+            raise LocalError(_died(emulator, f"did not answer within {READY_S:.0f} s"))
+        time.sleep(0.05)
+
+
+def _died(emulator: Emulator, how: str) -> str:
+    log = emulator.program.log
+    return f"the emulator {how}; its log is {log} and ends:\n{emulator.program.tail()}"
+
+
+def _healthy(cloud: Cloud) -> bool:
+    """Ask for its health, past any proxy."""
+    try:
+        trust = ssl.create_default_context(cafile=cloud.certificate)
+        opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=trust)
+        )
+        with opener.open(f"{cloud.endpoint}/_ministack/health", timeout=2) as answer:
+            return bool(answer.status == HTTPStatus.OK)
+    except (URLError, OSError):
+        return False
+
+
+def _run(*command: str) -> None:
+    done = subprocess.run(list(command), capture_output=True, text=True, check=False)
+    if done.returncode:
+        message = f"the emulator could not be installed: {done.stderr.strip()[-600:]}"
+        raise LocalError(message)

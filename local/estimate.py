@@ -1,0 +1,87 @@
+"""What the real API would charge for files, before anything is sent, and whether that is agreed."""
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+from functions.batches.prices import price_list, price_of
+from local.errors import LocalError
+
+BYTES_PER_TOKEN = 4
+"""English prose has about four bytes to a token; other languages and code have fewer."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What files would cost at most, as far as it can be said.
+
+    Attributes:
+        requests: lines that could be sent.
+        dollars: for those whose model has a price, if each answer is as long as it may be.
+        unpriced: requests to models without a known price.
+    """
+
+    requests: int
+    dollars: float
+    unpriced: int
+
+    def __str__(self) -> str:
+        """Say it to a person."""
+        most = f"{self.requests:,} requests to the real API, at most about ${self.dollars:,.2f}"
+        basis = f"(prices of {price_list().version}, if every answer takes its max_tokens)"
+        unknown = f"; {self.unpriced:,} of them to models without a known price"
+        return f"{most} {basis}{unknown if self.unpriced else ''}"
+
+
+def estimate(files: Sequence[Path]) -> Estimate:
+    """Read files line by line; what is no request costs nothing."""
+    requests, dollars, unpriced = 0, 0.0, 0
+    for file in files:
+        with file.open("rb") as lines:
+            for line in lines:
+                params = _params(line)
+                if params is None:
+                    continue
+                requests += 1
+                cost = _most(params, len(line))
+                dollars, unpriced = dollars + (cost or 0.0), unpriced + (cost is None)
+    return Estimate(requests, dollars, unpriced)
+
+
+def consent(console: Console, environment: Mapping[str, str], what: str) -> None:
+    """Say what would be paid for, and go on only when a person agrees, or YES=1 has.
+
+    Raises:
+        LocalError: nobody is there to ask, or the answer is no.
+    """
+    console.print(what, markup=False, highlight=False, soft_wrap=True)
+    if environment.get("YES") == "1":
+        return
+    if not sys.stdin.isatty():
+        message = "nothing was sent: there is no terminal to ask on, so say YES=1 to agree"
+        raise LocalError(message)
+    if console.input("Send them? \\[y/N] ").strip().lower() not in {"y", "yes"}:
+        message = "nothing was sent"
+        raise LocalError(message)
+
+
+def _params(line: bytes) -> Mapping[str, object] | None:
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    params = row.get("params") if isinstance(row, dict) else None
+    return params if isinstance(params, dict) else None
+
+
+def _most(params: Mapping[str, object], size_bytes: int) -> float | None:
+    price, limit = price_of(str(params.get("model"))), params.get("max_tokens")
+    if price is None:
+        return None
+    tokens_in = size_bytes / BYTES_PER_TOKEN
+    tokens_out = limit if isinstance(limit, int) else 0
+    return (tokens_in * price.input + tokens_out * price.output) / 1e6

@@ -1,0 +1,124 @@
+"""One job, seen from outside: the upload, what S3 and SNS say of it, and its results."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from functions.batches.wire import job_id
+from local.cloud import Cloud
+from local.errors import LocalError
+
+LAST = frozenset({"job.completed", "job.rejected"})
+
+
+@dataclass(kw_only=True)
+class Job:
+    """A job that this command has asked for.
+
+    Attributes:
+        file: what was uploaded.
+        id: the job's, known from the upload.
+        folder: where its results lie, in the results bucket.
+        status: the latest status.json.
+        events: what SNS told, by the event's id, in order of arrival.
+    """
+
+    file: Path
+    id: str
+    folder: str
+    status: Mapping[str, Any] = field(default_factory=dict)
+    events: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    @property
+    def name(self) -> str:
+        """What people call it."""
+        return f"{self.file.stem}-{self.id[:8]}"
+
+    @property
+    def last(self) -> Mapping[str, Any] | None:
+        """The event that says it is over, once it has come."""
+        return next((one for one in self.events.values() if kind(one) in LAST), None)
+
+    @property
+    def outcome(self) -> str:
+        """How it ended, in the event's word."""
+        return str(((self.last or {}).get("data") or {}).get("outcome", "unfinished"))
+
+    @property
+    def seen(self) -> bool:
+        """Whether anything shows that the upload was taken up."""
+        return bool(self.status or self.events)
+
+
+def kind(event: Mapping[str, Any]) -> str:
+    """Give an event's type without the reverse domain before it, if it has one: ``job.completed``."""
+    return ".".join(str(event.get("type", "")).split(".")[-2:])
+
+
+def upload(cloud: Cloud, bucket: str, file: Path) -> Job:
+    """Put a file into the uploads bucket, under its own name.
+
+    Raises:
+        LocalError: there is no such file.
+    """
+    key = file.name
+    try:
+        cloud.s3.upload_file(str(file), bucket, key)
+    except OSError as error:
+        message = f"{file} cannot be read ({error.strerror}): give the path of a JSONL file"
+        raise LocalError(message) from error
+    version = cloud.s3.head_object(Bucket=bucket, Key=key)["VersionId"]
+    job = job_id(bucket, key, version)
+    path = key.rpartition(".")[0] or key
+    return Job(file=file, id=job, folder=f"results/{path}/{job}")
+
+
+def refresh(cloud: Cloud, bucket: str, job: Job) -> None:
+    """Read status.json anew; before the first poll there is none."""
+    try:
+        answer = cloud.s3.get_object(Bucket=bucket, Key=f"{job.folder}/status.json")
+    except ClientError:
+        return
+    job.status = json.loads(answer["Body"].read())
+
+
+def download(cloud: Cloud, bucket: str, job: Job, into: Path) -> Path:
+    """Copy a job's results into ``into/<name>/<job>/``, over what an earlier run left there.
+
+    Returns:
+        that folder.
+
+    Raises:
+        LocalError: a key would lead out of it.
+    """
+    base = into.resolve()
+    target = inside(base, job.folder.removeprefix("results/"))
+    target.mkdir(parents=True, exist_ok=True)
+    for key in _keys(cloud, bucket, f"{job.folder}/"):
+        path = inside(base, key.removeprefix("results/"))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        cloud.s3.download_file(bucket, key, str(path))
+    return target
+
+
+def inside(base: Path, key: str) -> Path:
+    """Give the place of a key under a folder.
+
+    Raises:
+        LocalError: the key would lead out of it: an object may be called ``../../.profile``.
+    """
+    parts = PurePosixPath(key).parts
+    safe = all(part not in {"..", "/"} and not set(part) & set("\0\\:") for part in parts)
+    if not parts or not safe or not (base.joinpath(*parts)).resolve().is_relative_to(base):
+        message = f"{key!r} is no name for a file here: fetch it with `aws s3 cp`"
+        raise LocalError(message)
+    return base.joinpath(*parts)
+
+
+def _keys(cloud: Cloud, bucket: str, prefix: str) -> Iterator[str]:
+    for page in cloud.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
+        yield from (one["Key"] for one in page.get("Contents", []))

@@ -1,0 +1,96 @@
+"""Programs that we start, each in a process group of its own, and end by their ids alone."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+GRACE_S = 2.0
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program that runs, maybe started by an earlier command of ours.
+
+    Attributes:
+        pid: its process id, and that of its group.
+        born: when it started, as the system says it; the same id born at another time is
+            another's program, and none of our business.
+        log: what it writes.
+    """
+
+    pid: int
+    born: str
+    log: Path
+
+    @classmethod
+    def start(cls, command: Sequence[str | Path], *, env: Mapping[str, str], log: Path) -> Self:
+        """Start a program in a group of its own, so that Ctrl-C reaches only us."""
+        log.parent.mkdir(parents=True, exist_ok=True)
+        words = [str(word) for word in command]
+        redirections = [
+            (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600),
+            (os.POSIX_SPAWN_DUP2, 1, 2),
+        ]
+        pid = os.posix_spawn(words[0], words, dict(env), file_actions=redirections, setsid=True)
+        return cls(pid=pid, born=birth(pid) or "", log=log)
+
+    def runs(self) -> bool:
+        """Tell whether it still runs."""
+        return bool(self.born) and birth(self.pid) == self.born
+
+    def stop(self) -> None:
+        """End it and all that it started; what does not go by itself is killed."""
+        if not self.runs():
+            return
+        self._signal(signal.SIGTERM)
+        until = time.monotonic() + GRACE_S
+        while self.runs() and time.monotonic() < until:
+            time.sleep(0.02)
+        self._signal(signal.SIGKILL)
+        _reap(self.pid)
+
+    def tail(self, lines: int = 8) -> str:
+        """Give the last lines of its log."""
+        try:
+            text = self.log.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return ""
+        return "\n".join(text.splitlines()[-lines:])
+
+    def _signal(self, number: signal.Signals) -> None:
+        try:
+            os.killpg(self.pid, number)
+        except (ProcessLookupError, PermissionError):
+            return
+
+
+def birth(pid: int) -> str | None:
+    """Give the time a process started, as an opaque text; None when there is none alive."""
+    stat = Path(f"/proc/{pid}/stat")
+    if Path("/proc/self/stat").exists():
+        try:
+            fields = stat.read_text(encoding="utf-8").rpartition(")")[2].split()
+        except OSError:
+            return None
+        return None if fields[0] in "ZX" else fields[19]
+    shown = subprocess.run(
+        ["/bin/ps", "-o", "stat=,lstart=", "-p", str(pid)],
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout.strip()
+    return None if not shown or shown.startswith("Z") else shown.partition(" ")[2]
+
+
+def _reap(pid: int) -> None:
+    """Collect a child's exit, if it was ours; a child of an earlier command never is."""
+    try:
+        os.waitpid(pid, os.WNOHANG)
+    except ChildProcessError:
+        return

@@ -1,0 +1,111 @@
+"""Serve the simulator from the command line, until SIGTERM or Ctrl-C."""
+
+import argparse
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+from local.simulator.server import serving
+from local.simulator.simulator import Simulator
+
+_LAST_PORT = 65_535
+
+
+def main() -> int:
+    """Serve; the exit status is 0 after a signal, 1 where it could not begin."""
+    asked = _parser().parse_args()
+    # Blocked before any thread starts, so that all inherit it, and only the wait below sees them.
+    ends = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends)
+    try:
+        with tempfile.TemporaryDirectory(prefix="simulator-") as spare:
+            _serve(asked, asked.folder or Path(spare), ends)
+    except (OSError, ValueError) as error:
+        print(f"the simulator cannot run: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _serve(asked: argparse.Namespace, folder: Path, ends: set[signal.Signals]) -> None:
+    simulator = Simulator(
+        folder,
+        keys=dict(asked.key or [("sk-local", "default")]),
+        processing_s=asked.processing_seconds,
+        expiry_s=asked.expiry_seconds,
+        fates=asked.fates,
+        seed=asked.seed,
+    )
+    with serving(simulator, asked.port) as url:
+        if asked.port_file:
+            _write(asked.port_file, url.rpartition(":")[2])
+        print(url, flush=True)
+        signal.sigwait(ends)
+    simulator.reset()  # its files are of no use to anybody now
+
+
+def _write(file: Path, content: str) -> None:
+    """Write so that whoever waits for the file never sees half of it."""
+    draft = file.with_name(f".{file.name}.draft")
+    draft.write_text(f"{content}\n")
+    draft.replace(file)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m local.simulator",
+        description="A simulator of the Message Batches API on 127.0.0.1. It prints its URL when "
+        "it is ready, and ends on SIGTERM or Ctrl-C. Control: POST /_simulator/faults and others.",
+    )
+    add = parser.add_argument
+    add("--port", type=_port, default=0, help="0, the default, is any that is free")
+    add("--folder", type=Path, help="where answers lie meanwhile (default: a temporary one)")
+    add("--port-file", type=Path, help="the port is written there when it is ready")
+    add("--processing-seconds", type=_seconds, default=2.0, metavar="S", help="a batch's (2)")
+    add("--expiry-seconds", type=_seconds, default=86_400.0, metavar="S", help="a batch's (a day)")
+    add("--fates", type=_fates, default={}, help="shares of rows: expired=0.03,refusal=0.01,…")
+    add("--seed", type=int, default=0, help="chooses which rows, and the order of results")
+    add("--key", type=_key, action="append", metavar="KEY=WORKSPACE", help="(sk-local=default)")
+    return parser
+
+
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > _LAST_PORT:
+        message = f"a port is a number from 0 to 65535, not {text!r}"
+        raise argparse.ArgumentTypeError(message)
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = -1.0
+    if not seconds >= 0:
+        message = f"seconds are a number from 0 up, not {text!r}"
+        raise argparse.ArgumentTypeError(message)
+    return seconds
+
+
+def _fates(text: str) -> dict[str, float]:
+    fates: dict[str, float] = {}
+    for part in filter(None, text.split(",")):
+        name, _, share = part.partition("=")
+        try:
+            fates[name.strip()] = float(share)
+        except ValueError:
+            message = f"write a fate as NAME=SHARE, such as expired=0.03, not {part!r}"
+            raise argparse.ArgumentTypeError(message) from None
+    return fates
+
+
+def _key(text: str) -> tuple[str, str]:
+    key, _, workspace = text.partition("=")
+    if not key or not workspace:
+        message = "write a key as KEY=WORKSPACE, such as sk-local=default"
+        raise argparse.ArgumentTypeError(message)
+    return key, workspace
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,220 @@
+"""What becomes of each request: its fate, and the line of results that says so.
+
+A fate is chosen when the batch is accepted, so that it never depends on how results are read:
+by a marker in the last user text (``[fate:expired]``, ``[fate:always-overloaded_error]``), else by
+a seeded share of all params. What is worth sending again goes wrong only the first time that the
+same params are seen, unless the marker says always.
+"""
+
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Literal
+
+import msgspec
+
+RETRIABLE = frozenset(
+    ("expired", "canceled", "api_error", "overloaded_error", "timeout_error", "rate_limit_error")
+)
+REFUSED = frozenset(
+    (
+        "invalid_request_error",
+        "authentication_error",
+        "permission_error",
+        "billing_error",
+        "not_found_error",
+        "unknown_error",
+    )
+)
+STOPS = frozenset(("refusal", "max_tokens", "pause_turn", "model_context_window_exceeded"))
+FATES = RETRIABLE | REFUSED | STOPS | {"unknown_result"}
+
+# The parameters that no request in a batch may carry.
+NOT_IN_A_BATCH = (
+    "speed",
+    "store",
+    "previous_thread_event_id",
+    "cache_hint",
+    "context_hint",
+    "fallbacks",
+)
+SAMPLING = ("temperature", "top_p", "top_k")
+# The versions that still take sampling parameters.
+OLD_VERSIONS = frozenset(("2023-01-01", "2023-06-01"))
+
+_MARKER = re.compile(r"\[fate:(always-)?([a-z_]+)\]")
+_ECHOED = 200
+
+
+class _Block(msgspec.Struct):
+    type: str
+    text: str = ""
+
+
+class _Turn(msgspec.Struct):
+    role: Literal["user", "assistant", "system"]
+    content: str | list[_Block]
+
+
+class _Params(msgspec.Struct):
+    model: str
+    max_tokens: int
+    messages: list[_Turn]
+
+
+class Answer(msgspec.Struct, frozen=True):
+    """How one request ended: ``kind`` is the API's result type, ``line`` its line of results."""
+
+    kind: str
+    line: bytes
+
+
+class Answers:
+    """Answers requests, the same ones always in the same way.
+
+    Args:
+        fates: share of requests by fate, such as ``{"expired": 0.03}``; at most 1 together.
+        seed: another seed chooses other requests.
+    """
+
+    def __init__(self, fates: Mapping[str, float], seed: int) -> None:
+        if unknown := set(fates) - FATES:
+            message = f"there is no fate {min(unknown)!r}: take some of {', '.join(sorted(FATES))}"
+            raise ValueError(message)
+        if min(fates.values(), default=0) < 0 or sum(fates.values()) > 1:
+            message = "the shares of all fates lie between 0 and 1 together"
+            raise ValueError(message)
+        self._fates = dict(fates)
+        self._key = seed.to_bytes(8, "big", signed=True)
+
+    def answer(
+        self, custom_id: str, params: bytes | msgspec.Raw, *, seen: int, version: str
+    ) -> Answer:
+        """Answer one request.
+
+        Args:
+            custom_id: goes back with the answer.
+            params: JSON, as it was sent.
+            seen: how often the same params were accepted before.
+            version: the create's ``anthropic-version``.
+        """
+        try:
+            params_ = _valid(params, version)
+        except (msgspec.MsgspecError, UnicodeDecodeError, _RefusedError) as error:
+            return _line(custom_id, _errored("invalid_request_error", _told(error)))
+        text = _last_user_text(params_)
+        digest = hashlib.blake2b(memoryview(params), digest_size=8, key=self._key).digest()
+        fate = self._fate(text, digest, first=seen == 0)
+        if fate not in FATES | {""}:
+            sentence = f"the simulator knows no fate {fate!r}"
+            return _line(custom_id, _errored("invalid_request_error", sentence))
+        return _line(custom_id, _result(fate, params_, text, digest.hex()))
+
+    def _fate(self, text: str, digest: bytes, *, first: bool) -> str:
+        """The request's fate; empty is a plain answer."""
+        if marked := _MARKER.search(text):
+            always, fate = marked.groups()
+            return "" if fate in RETRIABLE and not (first or always) else fate
+        point = int.from_bytes(digest, "big") / 2**64
+        for fate, share in self._fates.items():
+            if point < share:
+                return fate if first or fate not in RETRIABLE else ""
+            point -= share
+        return ""
+
+
+def unfinished(line: bytes, kind: str) -> bytes:
+    """The line of a request that was still waiting when its batch ended."""
+    head, _, _ = line.partition(b',"result":')
+    return head + b',"result":{"type":"' + kind.encode() + b'"}}\n'
+
+
+class _RefusedError(Exception):
+    """These params are against the documented rules."""
+
+
+def _told(error: Exception) -> str:
+    """The sentence of the API in the place of the parser's: ``messages.0.role: …``."""
+    sentence, _, path = str(error).partition(" - at `$")
+    where = re.sub(r"\[(\d+)\]", r".\1", path).strip("`.")
+    missing = re.fullmatch(r"Object missing required field `(\w+)`", sentence)
+    if missing:
+        where, sentence = f"{where}.{missing[1]}".strip("."), "Field required"
+    return f"{where}: {sentence}" if where else sentence
+
+
+def _valid(params: bytes | msgspec.Raw, version: str) -> _Params:
+    keys = msgspec.json.decode(params, type=dict[str, msgspec.Raw])
+    parsed = msgspec.json.decode(params, type=_Params)
+    refused = [key for key in NOT_IN_A_BATCH if key in keys]
+    if bytes(keys.get("stream", b"")) == b"true":
+        refused.append("stream")
+    if refused:
+        message = f"{refused[0]}: not allowed inside a batch"
+        raise _RefusedError(message)
+    if version not in OLD_VERSIONS and (sampling := [key for key in SAMPLING if key in keys]):
+        message = f"{sampling[0]}: Extra inputs are not permitted"
+        raise _RefusedError(message)
+    if parsed.max_tokens < 1:
+        message = "max_tokens: Input should be greater than or equal to 1"
+        raise _RefusedError(message)
+    if not parsed.messages:
+        message = "messages: at least one message is required"
+        raise _RefusedError(message)
+    return parsed
+
+
+def _last_user_text(params: _Params) -> str:
+    content = next((t.content for t in reversed(params.messages) if t.role == "user"), "")
+    if isinstance(content, str):
+        return content
+    return next((block.text for block in reversed(content) if block.type == "text"), "")
+
+
+def _result(fate: str, params: _Params, text: str, digest: str) -> dict[str, object]:
+    if fate in {"expired", "canceled"}:
+        return {"type": fate}
+    if fate == "unknown_result":
+        return {"type": "postponed", "until": None}
+    if fate and fate not in STOPS:
+        return _errored(fate, f"The simulator was asked for {fate}.")
+    return {"type": "succeeded", "message": _message(fate, params, text, digest)}
+
+
+def _errored(kind: str, message: str) -> dict[str, object]:
+    error = {"type": kind, "message": message}
+    return {"type": "errored", "error": {"type": "error", "error": error, "request_id": None}}
+
+
+def _message(fate: str, params: _Params, text: str, digest: str) -> dict[str, object]:
+    said = f"echo: {text[:_ECHOED]}"
+    read = sum(
+        len(turn.content)
+        if isinstance(turn.content, str)
+        else sum(len(b.text) for b in turn.content)
+        for turn in params.messages
+    )
+    written = (
+        params.max_tokens if fate == "max_tokens" else min(len(said) // 4 + 1, params.max_tokens)
+    )
+    return {
+        "id": f"msg_{digest}",
+        "type": "message",
+        "role": "assistant",
+        "model": params.model,
+        "content": [] if fate == "refusal" else [{"type": "text", "text": said}],
+        "stop_reason": fate or "end_turn",
+        "stop_sequence": None,
+        "usage": {
+            "input_tokens": read // 4 + 8,
+            "output_tokens": written,
+            "cache_creation_input_tokens": 0,
+            "cache_read_input_tokens": 0,
+            "service_tier": "batch",
+        },
+    }
+
+
+def _line(custom_id: str, result: dict[str, object]) -> Answer:
+    line = msgspec.json.encode({"custom_id": custom_id, "result": result}) + b"\n"
+    return Answer(str(result["type"]), line)

@@ -1,0 +1,181 @@
+"""The six endpoints."""
+
+import re
+
+from local.simulator import downloads
+from local.simulator.batches import Batch
+from local.simulator.errors import ApiError, invalid, not_found
+from local.simulator.faults import Facts
+from local.simulator.requests import receive
+from local.simulator.simulator import Simulator
+from local.simulator.wire import Call, HangUpError, Reply, json_reply
+
+VERSIONS = frozenset(("2023-01-01", "2023-06-01", "2026-10-21"))
+_PAGE, _LARGEST_PAGE = 20, 1000
+_ROUTES = (
+    ("POST", re.compile(r"/v1/messages/batches"), "create"),
+    ("GET", re.compile(r"/v1/messages/batches"), "list"),
+    ("GET", re.compile(r"/v1/messages/batches/([^/]+)"), "retrieve"),
+    ("GET", re.compile(r"/v1/messages/batches/([^/]+)/results"), "results"),
+    ("POST", re.compile(r"/v1/messages/batches/([^/]+)/cancel"), "cancel"),
+    ("DELETE", re.compile(r"/v1/messages/batches/([^/]+)"), "delete"),
+)
+
+
+class Api:
+    """Answers calls from what the simulator holds.
+
+    Args:
+        simulator: holds batches, faults and accounts.
+    """
+
+    def __init__(self, simulator: Simulator) -> None:
+        self._simulator = simulator
+        self._endpoints = {
+            "retrieve": self._retrieve,
+            "results": self._results,
+            "cancel": self._cancel,
+            "delete": self._delete,
+        }
+
+    def reply(self, call: Call) -> Reply:
+        """Do what is asked.
+
+        Raises:
+            ApiError: the API would answer so.
+            HangUpError: the connection ends without an answer.
+        """
+        endpoint, batch_id = _route(call)
+        self._simulator.count(endpoint)
+        workspace = self._workspace(call)
+        facts = Facts(endpoint, workspace, batch_id)
+        if endpoint == "create":
+            reply = self._create(call, facts)
+        else:
+            self._refuse(facts)
+            reply = self._list(call, facts) if endpoint == "list" else self._about(facts)
+        return self._spoilt(reply, facts)
+
+    def _workspace(self, call: Call) -> str:
+        bearer = call.headers.get("authorization", "")
+        key = call.headers.get("x-api-key") or bearer.removeprefix("Bearer ").strip()
+        if not key:
+            message = "x-api-key header is required"
+            raise ApiError(401, "authentication_error", message)
+        if key not in self._simulator.keys:
+            message = "invalid x-api-key"
+            raise ApiError(401, "authentication_error", message)
+        _version(call)
+        return self._simulator.keys[key]
+
+    def _refuse(self, facts: Facts) -> None:
+        if fault := self._simulator.fault("refuse", facts):
+            raise fault.error(facts)
+
+    def _spoilt(self, reply: Reply, facts: Facts) -> Reply:
+        """The reply to what was done, or what a fault makes of it."""
+        fault = self._simulator.fault("answer", facts)
+        if fault is None:
+            return reply
+        if fault.name == "lost_answer":
+            raise HangUpError
+        if fault.name == "slow_answer":
+            reply.delay_s = fault.number("delay_s")
+            return reply
+        return Reply(b"<html><h1>502 Bad Gateway</h1></html>", 502, "text/html")
+
+    def _create(self, call: Call, facts: Facts) -> Reply:
+        if fault := self._simulator.fault("body", facts):
+            call.body.break_off(int(fault.number("bytes")))
+        requests = receive(call.body, self._simulator.folder)
+        facts = Facts("create", facts.workspace, "", len(requests), requests.find)
+        self._refuse(facts)
+        batch = self._simulator.accept(facts.workspace, requests, _version(call))
+        for fault in self._simulator.faults("accepted", facts):
+            if fault.name == "hidden_from_list":
+                batch.listings = int(fault.number("listings"))
+            elif fault.name == "canceled_in_console":
+                batch.cancel(batch.created_s, fault.number("done"))
+            else:
+                count = int(fault.number("count")) or len(requests)
+                self._simulator.add_foreign(count, facts.workspace)
+        return json_reply(self._simulator.shape(batch, batch.created_s))
+
+    def _about(self, facts: Facts) -> Reply:
+        """What asks for one batch."""
+        batch = self._simulator.find(facts.workspace, facts.batch_id)
+        if batch is None:
+            message = f"Message Batch {facts.batch_id} not found"
+            raise not_found(message)
+        return self._endpoints[facts.endpoint](batch)
+
+    def _retrieve(self, batch: Batch) -> Reply:
+        return json_reply(self._simulator.shape(batch))
+
+    def _cancel(self, batch: Batch) -> Reply:
+        now_s = self._simulator.clock()
+        if batch.ended(now_s):
+            message = f"Message Batch {batch.id} has ended and cannot be canceled"
+            raise invalid(message)
+        batch.cancel(now_s)
+        return json_reply(self._simulator.shape(batch, now_s))
+
+    def _delete(self, batch: Batch) -> Reply:
+        if not batch.ended(self._simulator.clock()):
+            message = f"Message Batch {batch.id} has not ended: cancel it before deleting it"
+            raise invalid(message)
+        self._simulator.forget(batch)
+        return json_reply({"id": batch.id, "type": "message_batch_deleted"})
+
+    def _results(self, batch: Batch) -> Reply:
+        return downloads.results(self._simulator, batch)
+
+    def _list(self, call: Call, facts: Facts) -> Reply:
+        after, before = call.query.get("after_id"), call.query.get("before_id")
+        if after and before:
+            message = "only one of after_id and before_id may be given"
+            raise invalid(message)
+        limit = _limit(call.query.get("limit", str(_PAGE)))
+        known = self._simulator.listed(facts.workspace)
+        if cursor := after or before:
+            place = self._simulator.number(facts.workspace, cursor)
+            if place is None:
+                message = f"there is no Message Batch {cursor} to page from"
+                raise invalid(message)
+            known = [b for b in known if (b.number < place if after else b.number > place)]
+        page = known[-limit:] if before else known[:limit]
+        return json_reply(
+            {
+                "data": [self._simulator.shape(batch) for batch in page],
+                "has_more": len(known) > len(page),
+                "first_id": page[0].id if page else None,
+                "last_id": page[-1].id if page else None,
+            }
+        )
+
+
+def _route(call: Call) -> tuple[str, str]:
+    for method, pattern, endpoint in _ROUTES:
+        if call.method == method and (found := pattern.fullmatch(call.path)):
+            return endpoint, found[1] if found.groups() else ""
+    message = f"there is no {call.method} {call.path}"
+    raise not_found(message)
+
+
+def _version(call: Call) -> str:
+    version = call.headers.get("anthropic-version")
+    if version is None:
+        message = "anthropic-version: header is required"
+        raise invalid(message)
+    if version not in VERSIONS:
+        message = f"anthropic-version: {version!r} is not a valid version"
+        raise invalid(message)
+    return version
+
+
+def _limit(text: str) -> int:
+    limit = int(text) if re.fullmatch(r"\d{1,9}", text, re.ASCII) else 0
+    if not 1 <= limit <= _LARGEST_PAGE:
+        message = f"limit: Input should be an integer from 1 to {_LARGEST_PAGE}"
+        raise invalid(message)
+    return limit

@@ -1,0 +1,174 @@
+"""One batch: what it holds, where it stands at a time, and its lines of results."""
+
+import os
+import random
+from array import array
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+
+from local.simulator.answers import unfinished
+
+RESULTS_KEPT_S = 29 * 86_400.0
+# A canceled batch takes a tenth of its processing time to end, and this at most.
+CANCELING_S = 1.0
+
+# The kinds of results, one byte each in `Rows.kinds`; a kind that nobody knows counts as errored.
+_KINDS = ("succeeded", "errored", "canceled", "expired")
+
+
+def kind_code(kind: str) -> int:
+    """The byte of a kind of result."""
+    return _KINDS.index(kind) if kind in _KINDS else _KINDS.index("errored")
+
+
+@dataclass(slots=True)
+class Rows:
+    """The answers to a batch's requests: on disk, with nine bytes a row in memory.
+
+    Args:
+        file: one line of results a request, in the order of the create.
+        offsets: where each line starts, in bytes, and where the last one ends.
+        kinds: the kind of each result, as `kind_code`.
+    """
+
+    file: Path
+    offsets: array[int] = field(default_factory=lambda: array("Q", [0]))
+    kinds: bytearray = field(default_factory=bytearray)
+
+    def __len__(self) -> int:
+        return len(self.kinds)
+
+    def add(self, kind: str, size_bytes: int) -> None:
+        """Note one more line."""
+        self.offsets.append(self.offsets[-1] + size_bytes)
+        self.kinds.append(kind_code(kind))
+
+    def read(self, order: array[int]) -> Iterator[bytes]:
+        """The lines in this order."""
+        with self.file.open("rb") as file:
+            for row in order:
+                start = self.offsets[row]
+                yield os.pread(file.fileno(), self.offsets[row + 1] - start, start)
+
+
+@dataclass(slots=True)
+class Batch:
+    """A Message Batch.
+
+    Args:
+        number: counts from 1 over all batches; a later one is newer.
+        processing_s: from creation to the end, if it is not canceled and does not expire.
+        share: how much of it is done when it ends, 0 to 1, where something cut it short.
+        listings: list calls that still do not show it.
+    """
+
+    id: str
+    workspace: str
+    number: int
+    rows: Rows
+    seed: int
+    created_s: float
+    processing_s: float
+    expiry_s: float
+    canceled_s: float | None = None
+    ended_s: float | None = None
+    archived_s: float | None = None
+    share: float | None = None
+    deleted: bool = False
+    listings: int = 0
+
+    def ends_s(self) -> float:
+        """When it ends, or ended."""
+        if self.ended_s is not None:
+            return self.ended_s
+        natural = self.created_s + min(self.processing_s, self.expiry_s)
+        if self.canceled_s is None:
+            return natural
+        return min(natural, self.canceled_s + min(CANCELING_S, self.processing_s / 10))
+
+    def ended(self, now_s: float) -> bool:
+        """Whether it has; never at the very instant that it was created or canceled."""
+        return now_s > self.ends_s()
+
+    def archived(self, now_s: float) -> bool:
+        """Whether its results are gone."""
+        return self.archived_s is not None or now_s >= self.created_s + RESULTS_KEPT_S
+
+    def cancel(self, now_s: float, share: float | None = None) -> None:
+        """Cancel what is not done; ``share`` says how much is, else the time does."""
+        if self.canceled_s is None:
+            self.canceled_s = now_s
+            past_s = now_s - self.created_s
+            self.share = min(1.0, past_s / self.processing_s) if share is None else share
+
+    def end(self, now_s: float) -> None:
+        """End at once, with everything done that was not canceled."""
+        if not self.ended(now_s):
+            self.ended_s = now_s
+            self.share = 1.0 if self.canceled_s is None else self.share
+
+    def archive(self, now_s: float) -> None:
+        """Archive at once; that ends it, too."""
+        self.end(now_s)
+        self.archived_s = now_s
+
+    def shape(self, now_s: float, base_url: str) -> dict[str, object]:
+        """The batch as the API shows it."""
+        ended, archived = self.ended(now_s), self.archived(now_s)
+        canceling = "in_progress" if self.canceled_s is None else "canceling"
+        kept = min(self.archived_s or now_s, self.created_s + RESULTS_KEPT_S)
+        return {
+            "id": self.id,
+            "type": "message_batch",
+            "processing_status": "ended" if ended else canceling,
+            "request_counts": self._counts(ended=ended),
+            "created_at": _stamp(self.created_s),
+            "expires_at": _stamp(self.created_s + self.expiry_s),
+            "ended_at": _stamp(self.ends_s()) if ended else None,
+            "archived_at": _stamp(kept) if archived else None,
+            "cancel_initiated_at": None if self.canceled_s is None else _stamp(self.canceled_s),
+            "results_url": f"{base_url}/v1/messages/batches/{self.id}/results"
+            if ended and not archived
+            else None,
+        }
+
+    def lines(self) -> Iterator[bytes]:
+        """The results of the ended batch, shuffled; the same order every time."""
+        order, done = self._order(), self._done()
+        yield from self.rows.read(order[:done])
+        for line in self.rows.read(order[done:]):
+            yield unfinished(line, self._left())
+
+    def _counts(self, *, ended: bool) -> dict[str, int]:
+        if not ended:
+            return {"processing": len(self.rows), **dict.fromkeys(_KINDS, 0)}
+        done, kinds = self._done(), self.rows.kinds
+        if done < len(kinds):
+            kinds = bytearray(kinds[row] for row in self._order()[:done])
+        counts = {kind: kinds.count(code) for code, kind in enumerate(_KINDS)}
+        counts[self._left()] += len(self.rows) - done
+        return {"processing": 0, **counts}
+
+    def _order(self) -> array[int]:
+        order = array("L", range(len(self.rows)))
+        # The order is no secret: it has to be the same each time.
+        random.Random(f"{self.seed}:{self.number}").shuffle(order)  # noqa: S311 - see above
+        return order
+
+    def _done(self) -> int:
+        """How many rows were done when it ended: the first of its order."""
+        share = self.share
+        if share is None:
+            late = self.processing_s > self.expiry_s
+            share = self.expiry_s / self.processing_s if late else 1.0
+        return round(share * len(self.rows))
+
+    def _left(self) -> str:
+        """What became of the rows that were not done."""
+        return "expired" if self.canceled_s is None else "canceled"
+
+
+def _stamp(moment_s: float) -> str:
+    return f"{datetime.fromtimestamp(moment_s, UTC):%Y-%m-%dT%H:%M:%S.%fZ}"

@@ -1,0 +1,95 @@
+"""What a test or a person asks of the simulator over HTTP, under ``/_simulator/``.
+
+GET  health                                 {"status": "ok"}
+GET  accounting                             as `Simulator.accounting`
+GET  faults                                 the faults that there are, each with its sentence
+POST faults                                 {"name", "times"?, …options}
+POST reset
+POST foreign                                {"count", "workspace"?, "ended"?}: {"id"}
+POST batches/<id>/end|cancel|archive|delete
+"""
+
+import re
+
+import msgspec
+
+from local.simulator.errors import ApiError, ControlError, invalid, not_found
+from local.simulator.faults import FAULTS, Option
+from local.simulator.simulator import Simulator
+from local.simulator.wire import Call, Reply, json_reply
+
+PREFIX = "/_simulator/"
+_LIMIT_BYTES = 1 << 16
+_BATCH = re.compile(r"batches/([^/]+)/(end|cancel|archive|delete)")
+
+
+class _Foreign(msgspec.Struct, forbid_unknown_fields=True):
+    count: int
+    workspace: str = "default"
+    ended: bool = True
+
+
+class _Fault(msgspec.Struct):
+    name: str
+    times: int = 1
+
+
+def reply(simulator: Simulator, call: Call) -> Reply:
+    """Do what is asked.
+
+    Raises:
+        ApiError: there is no such thing, or it cannot be done; the message says why.
+    """
+    path = call.path.removeprefix(PREFIX)
+    content = call.body.read(_LIMIT_BYTES)
+    try:
+        return _read(simulator, path) if call.method == "GET" else _do(simulator, path, content)
+    except (ControlError, msgspec.MsgspecError) as error:
+        raise invalid(str(error)) from error
+
+
+def _read(simulator: Simulator, path: str) -> Reply:
+    if path == "health":
+        return json_reply({"status": "ok"})
+    if path == "accounting":
+        return json_reply(simulator.accounting())
+    if path == "faults":
+        return json_reply({name: fault.says for name, fault in FAULTS.items()})
+    raise _nothing(path)
+
+
+def _do(simulator: Simulator, path: str, content: bytes) -> Reply:
+    done: dict[str, object] = {"done": True}
+    if path == "reset":
+        simulator.reset()
+    elif path == "faults":
+        _arm(simulator, content)
+    elif path == "foreign":
+        wanted = msgspec.json.decode(content, type=_Foreign)
+        done["id"] = simulator.add_foreign(wanted.count, wanted.workspace, ended=wanted.ended)
+    elif found := _BATCH.fullmatch(path):
+        _batch(simulator, found[1], found[2])
+    else:
+        raise _nothing(path)
+    return json_reply(done)
+
+
+def _arm(simulator: Simulator, content: bytes) -> None:
+    fault = msgspec.json.decode(content, type=_Fault)
+    options = msgspec.json.decode(content, type=dict[str, Option])
+    chosen = {key: value for key, value in options.items() if key not in {"name", "times"}}
+    simulator.arm(fault.name, fault.times, **chosen)
+
+
+def _batch(simulator: Simulator, batch_id: str, verb: str) -> None:
+    verbs = {
+        "end": simulator.end,
+        "cancel": simulator.cancel,
+        "archive": simulator.archive,
+        "delete": simulator.delete,
+    }
+    verbs[verb](batch_id)
+
+
+def _nothing(path: str) -> ApiError:
+    return not_found(f"the simulator's control has no {PREFIX}{path}")

@@ -1,0 +1,110 @@
+"""The stream of a batch's results, and what faults do to it."""
+
+import itertools
+from collections.abc import Iterator
+
+import msgspec
+
+from local.simulator.batches import Batch
+from local.simulator.errors import not_found
+from local.simulator.faults import Armed, Facts
+from local.simulator.simulator import Simulator
+from local.simulator.wire import Framing, Reply
+
+_BLOCK_BYTES = 256 << 10
+
+
+def results(simulator: Simulator, batch: Batch) -> Reply:
+    """The results of a batch that has ended.
+
+    Raises:
+        ApiError: it has not ended, or its results are gone.
+    """
+    facts = Facts("results", batch.workspace, batch.id, len(batch.rows))
+    if fault := simulator.fault("collect", facts):
+        _remove(simulator, batch, fault)
+    now_s = simulator.clock()
+    if batch.deleted or batch.archived(now_s) or not batch.ended(now_s):
+        message = f"Message Batch {batch.id} has no available results"
+        raise not_found(message)
+    altered = simulator.faults("rows", facts)
+    cut = simulator.fault("stream", facts)
+    if cut is None:
+        blocks = _blocks(_altered(batch.lines(), altered))
+        return Reply(blocks, kind="application/x-jsonl", framing="chunked")
+    return Reply(
+        _blocks(_cut(_altered(batch.lines(), altered), len(batch.rows), cut)),
+        kind="application/x-jsonl",
+        framing=_framing(cut),
+        length=sum(map(len, _altered(batch.lines(), altered))),
+        cut=True,
+    )
+
+
+def _remove(simulator: Simulator, batch: Batch, fault: Armed) -> None:
+    if fault.name == "deleted_before_collection":
+        simulator.forget(batch)
+    else:
+        batch.archive(simulator.clock())
+
+
+def _framing(cut: Armed) -> Framing:
+    wanted = cut.options["framing"]
+    if wanted == "chunked":
+        return "chunked"
+    return "close" if wanted == "close" else "length"
+
+
+def _blocks(lines: Iterator[bytes]) -> Iterator[bytes]:
+    """The lines joined to fewer, larger writes."""
+    waiting: list[bytes] = []
+    size = 0
+    for line in lines:
+        waiting.append(line)
+        size += len(line)
+        if size >= _BLOCK_BYTES:
+            yield b"".join(waiting)
+            waiting, size = [], 0
+    if waiting:
+        yield b"".join(waiting)
+
+
+def _cut(lines: Iterator[bytes], count: int, fault: Armed) -> Iterator[bytes]:
+    """The lines up to the cut; a download that is to stop inside a line has half of that one."""
+    rows = int(fault.number("rows"))
+    yield from itertools.islice(lines, count // 2 if rows < 0 else rows)
+    if fault.name == "cut_inside_line":
+        line = next(lines, b"")
+        yield line[: len(line) // 2]
+
+
+def _altered(lines: Iterator[bytes], faults: list[Armed]) -> Iterator[bytes]:
+    """The lines, the first few of them changed by each fault in turn."""
+    for fault in faults:
+        lines = _spoil(lines, fault.name, int(fault.number("rows")))
+    return lines
+
+
+def _spoil(lines: Iterator[bytes], name: str, rows: int) -> Iterator[bytes]:
+    for number, line in enumerate(lines):
+        yield from _spoilt(line, name, number) if number < rows else (line,)
+
+
+def _spoilt(line: bytes, name: str, number: int) -> tuple[bytes, ...]:
+    """What comes in the place of one line."""
+    if name == "row_missing":
+        return ()
+    if name == "row_doubled":
+        return (line, line)
+    if name == "row_foreign":
+        return (_line(f"foreign-{number}", {"type": "expired"}), line)
+    custom_id = str(msgspec.json.decode(line)["custom_id"])
+    if name == "unknown_result_type":
+        return (_line(custom_id, {"type": "postponed", "until": None}),)
+    error = {"type": "unheard_of_error", "message": "Nobody has heard of this error."}
+    told = {"type": "error", "error": error, "request_id": None}
+    return (_line(custom_id, {"type": "errored", "error": told}),)
+
+
+def _line(custom_id: str, result: dict[str, object]) -> bytes:
+    return msgspec.json.encode({"custom_id": custom_id, "result": result}) + b"\n"

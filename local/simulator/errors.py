@@ -1,0 +1,54 @@
+"""The two kinds of error here: what the API answers, and what the person driving it did wrong.
+
+ApiError      an answer with the API's error shape
+ControlError  the simulator was asked for something that it does not have; the message says what
+"""
+
+from collections.abc import Mapping
+
+
+class ApiError(Exception):
+    """An answer other than 2xx, as the API gives it.
+
+    Args:
+        status: HTTP status.
+        kind: the API's word for it: ``invalid_request_error``, ``not_found_error``, …
+        message: one sentence.
+        headers: headers besides the usual ones, such as ``retry-after``.
+        details: the ``details`` object of the error, if it has one.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        kind: str,
+        message: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        details: Mapping[str, object] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.headers = dict(headers or {})
+        self.error: dict[str, object] = {"type": kind, "message": message}
+        if details is not None:
+            self.error["details"] = dict(details)
+
+
+class ControlError(Exception):
+    """Whoever drives the simulator asked for what it does not have."""
+
+
+def invalid(message: str) -> ApiError:
+    """The API's 400."""
+    return ApiError(400, "invalid_request_error", message)
+
+
+def not_found(message: str) -> ApiError:
+    """The API's 404."""
+    return ApiError(404, "not_found_error", message)
+
+
+def too_large(message: str) -> ApiError:
+    """The API's 413."""
+    return ApiError(413, "request_too_large", message)

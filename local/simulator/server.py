@@ -1,0 +1,193 @@
+"""The HTTP server: reads calls, writes replies, and ends connections in the ways asked for."""
+
+import socket
+import struct
+import sys
+import threading
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, cast
+from urllib.parse import parse_qsl, urlsplit
+
+from local.simulator import control
+from local.simulator.api import Api
+from local.simulator.errors import ApiError
+from local.simulator.simulator import Simulator
+from local.simulator.wire import Body, Call, HangUpError, Reply, json_reply
+
+# How often the server looks whether it is to stop.
+_LOOK_S = 0.01
+
+
+class Server(ThreadingHTTPServer):
+    """Serves one simulator on 127.0.0.1.
+
+    Args:
+        simulator: what it serves.
+        port: 0 for any that is free.
+
+    Raises:
+        OSError: the port is taken.
+    """
+
+    daemon_threads = False  # closing waits for them, so that nothing is left behind
+    request_queue_size = 128
+
+    def __init__(self, simulator: Simulator, port: int) -> None:
+        self.simulator = simulator
+        self.api = Api(simulator)
+        self.stopping = threading.Event()
+        self._open: set[socket.socket] = set()
+        self._open_lock = threading.Lock()
+        self._to_reset: set[socket.socket] = set()
+        super().__init__(("127.0.0.1", port), _Handler)
+        self.url = f"http://127.0.0.1:{self.server_port}"
+        simulator.url = self.url
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Accept a connection, and remember it."""
+        connection, address = super().get_request()
+        with self._open_lock:
+            self._open.add(connection)
+        return connection, address
+
+    def shutdown_request(self, request: Any) -> None:  # noqa: ANN401 - as in the standard library
+        """End a connection, and forget it."""
+        with self._open_lock:
+            self._open.discard(request)
+        if request in self._to_reset:
+            self._to_reset.discard(request)
+            self.close_request(request)  # the other way says goodbye first
+        else:
+            super().shutdown_request(request)
+
+    def reset(self, connection: socket.socket) -> None:
+        """Let the connection end with an RST: closing does that if nothing may linger."""
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._to_reset.add(connection)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as above
+        """Say nothing of a client that went away."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+    def stop(self) -> None:
+        """End all connections, and wait for their threads."""
+        self.stopping.set()
+        self.shutdown()
+        with self._open_lock:
+            for connection in self._open:
+                with suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+        self.server_close()
+
+
+@contextmanager
+def serving(simulator: Simulator, port: int = 0) -> Iterator[str]:
+    """Serve the simulator on 127.0.0.1 as long as the block runs.
+
+    Args:
+        simulator: what is served.
+        port: 0 for any that is free.
+
+    Yields:
+        the base URL, ``http://127.0.0.1:PORT``.
+    """
+    server = Server(simulator, port)
+    thread = threading.Thread(target=server.serve_forever, args=(_LOOK_S,), name="simulator")
+    thread.start()
+    try:
+        yield server.url
+    finally:
+        server.stop()
+        thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    wbufsize = 1 << 18
+
+    def __getattr__(self, name: str) -> Callable[[], None]:
+        """Serve every method in one place; the base looks for ``do_GET`` and the like."""
+        if name.startswith("do_"):
+            return self._serve
+        raise AttributeError(name)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as in the base
+        """Keep quiet: the accounts say what was called."""
+
+    def _serve(self) -> None:
+        server = cast("Server", self.server)
+        url = urlsplit(self.path)
+        body = self._body()
+        headers = {name.lower(): value for name, value in self.headers.items()}
+        call = Call(self.command, url.path, dict(parse_qsl(url.query)), headers, body)
+        request_id = f"req_{uuid.uuid4().hex[:24]}"
+        try:
+            reply = self._reply(server, call, request_id)
+        except HangUpError as end:
+            self._hang_up(reset=end.reset)
+            return
+        if reply.delay_s:
+            server.stopping.wait(reply.delay_s)
+        reply.headers["request-id"] = request_id
+        if not body.consumed:
+            # Closing on an unread body would reset the connection, and a client that is still
+            # sending would never see why it was refused.
+            with suppress(HangUpError):
+                deque(body.blocks(), maxlen=0)
+        self._write(reply)
+
+    def _body(self) -> Body:
+        chunked = "chunked" in self.headers.get("transfer-encoding", "").lower()
+        length = self.headers.get("content-length", "0")
+        return Body(self.rfile, int(length) if length.isdecimal() else 0, chunked=chunked)
+
+    def _reply(self, server: Server, call: Call, request_id: str) -> Reply:
+        try:
+            if call.path.startswith(control.PREFIX):
+                return control.reply(server.simulator, call)
+            return server.api.reply(call)
+        except ApiError as error:
+            told = {"type": "error", "error": error.error, "request_id": request_id}
+            reply = json_reply(told, error.status)
+            reply.headers.update(error.headers)
+            return reply
+
+    def _write(self, reply: Reply) -> None:
+        length = len(reply.content) if isinstance(reply.content, bytes) else reply.length
+        framing = {
+            "length": ("content-length", str(length)),
+            "chunked": ("transfer-encoding", "chunked"),
+            "close": ("connection", "close"),
+        }[reply.framing]
+        self.send_response(reply.status)
+        for name, value in (("content-type", reply.kind), framing, *reply.headers.items()):
+            self.send_header(name, value)
+        self.end_headers()
+        if isinstance(reply.content, bytes):
+            self.wfile.write(reply.content)
+        else:
+            self._stream(reply.content, reply)
+        self.wfile.flush()
+        self.close_connection = self.close_connection or reply.cut or reply.framing == "close"
+
+    def _stream(self, blocks: Iterator[bytes], reply: Reply) -> None:
+        chunked = reply.framing == "chunked"
+        for block in blocks:
+            self.wfile.write(_chunk(block) if chunked else block)
+        if chunked and not reply.cut:
+            self.wfile.write(_chunk(b""))
+
+    def _hang_up(self, *, reset: bool) -> None:
+        self.close_connection = True
+        if reset:
+            cast("Server", self.server).reset(self.connection)
+
+
+def _chunk(block: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(block), block)

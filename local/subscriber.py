@@ -1,0 +1,87 @@
+"""A subscription of our own to the relay's events: a queue that lives as long as the context."""
+
+import json
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from local.cloud import Cloud
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """One delivery of one event; the same event may come again.
+
+    Attributes:
+        event: the CloudEvent.
+        subject: what a person reads.
+        attributes: what filters see.
+    """
+
+    event: Mapping[str, Any]
+    subject: str
+    attributes: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Subscriber:
+    """A queue that gets every event of a topic."""
+
+    cloud: Cloud
+    queue_url: str
+
+    def receive(self, wait_s: int = 0) -> Iterator[Delivery]:
+        """Give what has come, each delivery once; wait up to ``wait_s`` for the first."""
+        while True:
+            answer = self.cloud.sqs.receive_message(
+                QueueUrl=self.queue_url, MaxNumberOfMessages=10, WaitTimeSeconds=wait_s
+            )
+            messages = answer.get("Messages", [])
+            for message in messages:
+                yield _read(message["Body"])
+                self.cloud.sqs.delete_message(
+                    QueueUrl=self.queue_url, ReceiptHandle=message["ReceiptHandle"]
+                )
+            if not messages:
+                return
+            wait_s = 0
+
+
+@contextmanager
+def subscribed(cloud: Cloud, topic: str) -> Iterator[Subscriber]:
+    """Subscribe a new queue to the topic; both ends go when the context ends."""
+    url = cloud.sqs.create_queue(QueueName=f"events-{uuid.uuid4().hex[:12]}")["QueueUrl"]
+    arn = cloud.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+    queue = arn["Attributes"]["QueueArn"]
+    cloud.sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": _policy(queue, topic)})
+    subscription = cloud.sns.subscribe(
+        TopicArn=topic, Protocol="sqs", Endpoint=queue, ReturnSubscriptionArn=True
+    )
+    try:
+        yield Subscriber(cloud, url)
+    finally:
+        cloud.sns.unsubscribe(SubscriptionArn=subscription["SubscriptionArn"])
+        cloud.sqs.delete_queue(QueueUrl=url)
+
+
+def _policy(queue: str, topic: str) -> str:
+    statement = {
+        "Effect": "Allow",
+        "Principal": {"Service": "sns.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": queue,
+        "Condition": {"ArnEquals": {"aws:SourceArn": topic}},
+    }
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
+
+
+def _read(body: str) -> Delivery:
+    notification = json.loads(body)
+    told = notification.get("MessageAttributes", {})
+    return Delivery(
+        event=json.loads(notification["Message"]),
+        subject=notification.get("Subject", ""),
+        attributes={name: one["Value"] for name, one in told.items()},
+    )
