@@ -39,6 +39,7 @@ class Results(Stage):
                         "dynamodb:GetItem",
                         "dynamodb:PutItem",
                         "dynamodb:UpdateItem",
+                        "dynamodb:DeleteItem",
                         "dynamodb:Query",
                     ],
                     storage.table.table_arn,

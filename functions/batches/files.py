@@ -120,11 +120,20 @@ class Files:
         for key in keys:
             self._s3.put_object_tagging(Bucket=self.bucket, Key=key, Tagging=tags)  # type: ignore[arg-type]
 
-    def join(self, key: str, pieces: Sequence[Piece]) -> Piece:
-        """Put pieces one after the other into one object; S3 copies the large ones by itself."""
+    def join(self, key: str, pieces: Sequence[Piece], scratch: str) -> Piece:
+        """Put pieces one after the other into one object; S3 copies the large ones by itself.
+
+        Args:
+            key: the object.
+            pieces: in order; too many for one join are joined in groups first.
+            scratch: where the groups go.
+        """
         grouped = joining.groups(pieces)
         if len(grouped) > 1:
-            pieces = [self.join(f"{key}.{n}", group) for n, group in enumerate(grouped)]
+            pieces = [
+                self.join(f"{scratch}.{number}", group, f"{scratch}.{number}")
+                for number, group in enumerate(grouped)
+            ]
         parts = joining.join_plan(pieces)
         if len(parts) > 1 or any(part.copied for part in parts):
             self._join(key, parts)
@@ -132,6 +141,8 @@ class Files:
             self.put(
                 key, b"".join(self._bytes(span) for part in parts for span in part.spans), _TYPE
             )
+        if len(grouped) > 1:
+            self.finish(piece.key for piece in pieces)
         size = sum(piece.size for piece in pieces)
         return Piece(key=key, size=size, crc32=joining.joined_crc32(pieces))
 

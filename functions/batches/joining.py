@@ -61,9 +61,7 @@ def join_plan(pieces: Sequence[Piece]) -> list[UploadPart]:
 def _parts(pieces: Sequence[Piece]) -> Iterator[tuple[Span, ...]]:
     small: list[Span] = []
     for piece in pieces:
-        span = Span(piece.key, 0, piece.size)
-        if small:
-            span = _fill(small, span)
+        span = _fill(small, Span(piece.key, 0, piece.size))
         if sum(one.size for one in small) >= MIN_PART:
             yield tuple(small)
             small = []
@@ -77,7 +75,9 @@ def _parts(pieces: Sequence[Piece]) -> Iterator[tuple[Span, ...]]:
 
 def _fill(small: list[Span], span: Span) -> Span:
     """Move to the small ones what they lack to make a part; give what is left of the span."""
-    lacking = max(0, MIN_PART - sum(one.size for one in small))
+    if not small:
+        return span
+    lacking = MIN_PART - sum(one.size for one in small)
     taken = min(lacking, span.size)
     if 0 < span.size - taken < MIN_PART:
         taken = min(span.size, MIN_PART * 2)

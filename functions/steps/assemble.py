@@ -31,14 +31,16 @@ def assemble(doors: Doors[ResultsSettings], job: Job) -> bool:
     batches = doors.store.batches(job.job)
     finals = [_part(doors, job, batch) for batch in _last_attempts(batches)]
     files = {
-        name: doors.files.join(f"{job.folder}/{name}.jsonl", pieces)
+        name: doors.files.join(
+            f"{job.folder}/{name}.jsonl", pieces, f"work/{job.job}/joined/{name}"
+        )
         for name, pieces in _pieces([part for part, _ in finals]).items()
     }
     tally = total([tally for _, tally in finals])
     job = msgspec.structs.replace(job, outcome=outcome_of(job, tally))
     manifest = _manifest(doors, job, batches, files, tally)
     doors.files.put(f"{job.folder}/manifest.json", _pretty(manifest))
-    doors.files.finish(_work_files(batches))
+    doors.files.finish(_work_files(batches, [part for part, _ in finals]))
     figures = {
         "rows": sum(tally.outcomes.values()),
         "counts": tally.outcomes,
@@ -136,12 +138,12 @@ def _file(doors: Doors[ResultsSettings], piece: Piece) -> dict[str, Any]:
     }
 
 
-def _work_files(batches: Sequence[Batch]) -> list[str]:
+def _work_files(batches: Sequence[Batch], finals: Sequence[Part]) -> list[str]:
     """Name what the lifecycle may remove from now on."""
     keys = [key for batch in batches for key in (batch.requests_key, batch.ledger_key)]
-    parts = [batch.part for batch in batches if batch.part is not None]
+    parts = [*finals, *(batch.part for batch in batches if batch.part is not None)]
     pieces = [piece for part in parts for piece in (part.results, part.errors, part.retry)]
-    return [*keys, *(piece.key for piece in pieces if piece is not None)]
+    return [*dict.fromkeys([*keys, *(piece.key for piece in pieces if piece is not None)])]
 
 
 def _pretty(document: dict[str, Any]) -> bytes:

@@ -24,6 +24,7 @@ EXPECTED: dict[str, Grants] = {
             "sqs:ReceiveMessage",
         },
         "<StorageTable>": {
+            "dynamodb:DeleteItem",
             "dynamodb:GetItem",
             "dynamodb:PutItem",
             "dynamodb:Query",
@@ -65,6 +66,7 @@ EXPECTED: dict[str, Grants] = {
             "sqs:ReceiveMessage",
         },
         "<StorageTable>": {
+            "dynamodb:DeleteItem",
             "dynamodb:GetItem",
             "dynamodb:PutItem",
             "dynamodb:Query",

@@ -1,7 +1,7 @@
 """JSON Lines, as files really are: BOM, CRLF, blank lines, no last newline, records run together on one line."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -9,15 +9,16 @@ from functions.batches.readers.record import Place, Record
 
 _BOM = b"\xef\xbb\xbf"
 _SPACE = b" \t\r\n"
-_JOINED = re.compile(rb"\}[ \t\r]*\{")
-_OPENS = re.compile(rb"[ \t\r\n]*+\{")
-_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"|["{}\[\]]', re.DOTALL)
+_JOINED = re.compile(rb"\}[ \t\r]*+\{")
+_SPACES = re.compile(rb"[ \t\r\n]*+")
+_MARK = re.compile(rb'["{}\[\]]')
+_QUOTED = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
 _DEPTH = {b"{": 1, b"[": 1, b"}": -1, b"]": -1}
 _value = msgspec.json.Decoder(msgspec.Raw)
 
 
 def read(blocks: Iterator[bytes], place: Place, row_bytes: int) -> Iterator[Record]:
-    """Read an upload: one record a row, in file order.
+    """Read an upload: one record a row, in file order, the same however it comes in blocks.
 
     Args:
         blocks: the upload's bytes from ``place.byte`` on, in blocks of any size.
@@ -29,56 +30,39 @@ def read(blocks: Iterator[bytes], place: Place, row_bytes: int) -> Iterator[Reco
         Every record that is not white space; whether its bytes are JSON is not checked here.
     """
     held = b""
-    began: Place | None = None  # where a row began that is longer than a row may be
+    long: _LongLine | None = None
     for block in blocks:
         *lines, held = (held + block).split(b"\n")
         for line in lines:
-            yield from _line(line, place, began, row_bytes)
-            place, began = place.along(len(line)).next_line(), None
-        while began is None and len(held) > row_bytes:
-            ends = list(_ends_of_objects(held))
-            if ends:
-                yield from _pieces(held[: ends[-1]], ends[:-1], place, row_bytes)
-                place, held = place.along(ends[-1]), held[ends[-1] :]
-            else:
-                began = place
-        if began is not None:
-            place, held = place.along(len(held)), b""
-    yield from _line(held, place, began, row_bytes)
+            yield from _records(line, place, row_bytes) if long is None else long.last(line)
+            place = (place if long is None else long.place).along(len(line)).next_line()
+            long = None
+        if long is None and len(held) > row_bytes:
+            held, begin = _past_bom(held, place)
+            long = _LongLine(begin, row_bytes)
+        if long is not None:
+            yield from long.take(held)
+            held = b""
+    yield from _records(held, place, row_bytes) if long is None else long.last(held)
 
 
-def _line(line: bytes, place: Place, began: Place | None, row_bytes: int) -> Iterator[Record]:
-    """Give the records of what is left of a line; of a row too long, that it is."""
-    if began is None:
-        yield from _records(line, place, row_bytes)
-    else:
-        end = place.along(len(line))
-        size = end.byte - began.byte
-        yield Record(began.line, began.column + 1, began.byte, size, None, end)
+def _past_bom(text: bytes, place: Place) -> tuple[bytes, Place]:
+    if place.byte == 0 and text.startswith(_BOM):
+        return text[len(_BOM) :], Place(len(_BOM))
+    return text, place
 
 
 def _records(line: bytes, place: Place, row_bytes: int) -> Iterator[Record]:
     """Cut a line into its records: nearly always one."""
-    if place.byte == 0 and line.startswith(_BOM):
-        line, place = line[len(_BOM) :], Place(len(_BOM))
-    yield from _pieces(line, _cuts(line), place, row_bytes)
-
-
-def _pieces(line: bytes, cuts: list[int], place: Place, row_bytes: int) -> Iterator[Record]:
-    for start, stop in zip([0, *cuts], [*cuts, len(line)], strict=True):
-        piece = line[start:stop]
-        data = piece.strip(_SPACE)
-        if data:
-            at = place.along(start + len(piece) - len(piece.lstrip(_SPACE)))
-            told = data if len(data) <= row_bytes else None
-            yield Record(at.line, at.column + 1, at.byte, len(data), told, place.along(stop))
-
-
-def _cuts(line: bytes) -> list[int]:
-    """Say where a line of objects that run together is to be cut; nowhere, if it is one JSON value."""
-    if _JOINED.search(line) is None or _whole(line):
-        return []
-    return [end for end in _ends_of_objects(line) if _OPENS.match(line, end)]
+    line, place = _past_bom(line, place)
+    if _JOINED.search(line) is not None and not _whole(line):
+        yield from _LongLine(place, row_bytes).last(line)
+        return
+    data = line.strip(_SPACE)
+    if data:
+        at = place.along(len(line) - len(line.lstrip(_SPACE)))
+        told = data if len(data) <= row_bytes else None
+        yield Record(at.line, at.column + 1, at.byte, len(data), told, place.along(len(line)))
 
 
 def _whole(line: bytes) -> bool:
@@ -89,23 +73,97 @@ def _whole(line: bytes) -> bool:
     return True
 
 
-def _ends_of_objects(text: bytes) -> Iterator[int]:
-    """Find where each object ends, of those that stand whole and side by side at the front."""
-    end = 0
-    while (opens := _OPENS.match(text, end)) is not None:
-        found = _end_of_object(text, opens.end() - 1)
-        if found is None:
-            return
-        yield (end := found)
+class _LongLine:
+    """A line of more than one record, or longer than a row may be, as its bytes come.
+
+    Attributes:
+        place: where the next byte stands.
+    """
+
+    def __init__(self, place: Place, row_bytes: int) -> None:
+        self.place = place
+        self._row_bytes = row_bytes
+        self._objects = _Objects()
+        self._begin: Place | None = None
+        self._size = 0
+        self._data = bytearray()
+
+    def take(self, text: bytes) -> Iterator[Record]:
+        """Take more of the line; gives the records that end in it."""
+        done = 0
+        for start in self._objects.starts(text):
+            self._add(text[done:start])
+            yield from self._ended()
+            done = start
+        self._add(text[done:])
+
+    def last(self, text: bytes) -> Iterator[Record]:
+        """Take the rest of the line."""
+        yield from self.take(text)
+        yield from self._ended()
+        # The caller goes on from the place where this text began.
+        self.place = Place(self.place.byte - len(text), self.place.line, self.place.column - len(text))
+
+    def _add(self, text: bytes) -> None:
+        blank = len(text) - len(text.lstrip(_SPACE)) if self._begin is None else 0
+        if self._begin is None and blank < len(text):
+            self._begin = self.place.along(blank)
+        if self._begin is not None:
+            content = len(text.rstrip(_SPACE))
+            if content:
+                self._size = self.place.byte + content - self._begin.byte
+            if len(self._data) <= self._row_bytes:
+                self._data += text[blank:]
+        self.place = self.place.along(len(text))
+
+    def _ended(self) -> Iterable[Record]:
+        begin, size, data = self._begin, self._size, self._data
+        self._begin, self._size, self._data = None, 0, bytearray()
+        if begin is None:
+            return ()
+        told = bytes(data[:size]) if size <= self._row_bytes else None
+        return (Record(begin.line, begin.column + 1, begin.byte, size, told, self.place),)
 
 
-def _end_of_object(text: bytes, start: int) -> int | None:
-    """Find where the object that opens here ends; None where it does not."""
-    depth = 0
-    for token in _TOKEN.finditer(text, start):
-        if token[0] == b'"':
-            return None
-        depth += _DEPTH.get(token[0], 0)
-        if depth == 0:
-            return token.end()
-    return None
+class _Objects:
+    """Finds where objects begin that stand whole and side by side, from the front of a line on."""
+
+    def __init__(self) -> None:
+        self._depth = 0
+        self._quoted = self._escaped = self._over = False
+
+    def starts(self, text: bytes) -> Iterator[int]:
+        """Give the offset of each opening brace in this next piece of the line."""
+        at = 0
+        while at < len(text) and not self._over:
+            if self._quoted:
+                at = self._through_string(text, at)
+            elif self._depth:
+                at = self._through_object(text, at)
+            else:
+                at = _end(_SPACES, text, at)
+                if text[at : at + 1] == b"{":
+                    yield at
+                    self._depth, at = 1, at + 1
+                else:
+                    self._over = at < len(text)
+
+    def _through_string(self, text: bytes, at: int) -> int:
+        at = _end(_QUOTED, text, at + self._escaped)
+        self._escaped = text[at : at + 1] == b"\\"  # the last byte of this piece
+        self._quoted = self._escaped or at >= len(text)
+        return at + 1
+
+    def _through_object(self, text: bytes, at: int) -> int:
+        mark = _MARK.search(text, at)
+        if mark is None:
+            return len(text)
+        self._quoted = mark[0] == b'"'
+        self._depth += _DEPTH.get(mark[0], 0)
+        self._over = self._depth == 0 and mark[0] != b"}"
+        return mark.end()
+
+
+def _end(pattern: re.Pattern[bytes], text: bytes, at: int) -> int:
+    match = pattern.match(text, at)
+    return at if match is None else match.end()
