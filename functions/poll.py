@@ -15,8 +15,8 @@ from functions.batches.admission import Limits, admit
 from functions.batches.doors import Doors, open_doors
 from functions.batches.hints import Hints
 from functions.batches.items import Batch, BatchStatus, Job, Step
+from functions.batches.marks import Sending, Unfinished
 from functions.batches.settings import PollSettings
-from functions.batches.store import Sending, Unfinished
 from functions.batches.verdicts import PARKED
 from functions.steps.prove import prove
 from functions.steps.recover import idle, recover

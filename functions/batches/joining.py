@@ -95,7 +95,14 @@ def _cut(span: Span) -> list[Span]:
 
 def groups(pieces: Sequence[Piece]) -> list[Sequence[Piece]]:
     """Cut a list of pieces that is too long for one join into lists that are not."""
-    return [pieces[at : at + MAX_PARTS] for at in range(0, len(pieces), MAX_PARTS)]
+    edges, parts = [0], 0
+    for at, piece in enumerate(pieces):
+        needed = max(1, -(-piece.size // MAX_PART))
+        if parts + needed > MAX_PARTS:
+            edges.append(at)
+            parts = 0
+        parts += needed
+    return [pieces[low:high] for low, high in pairwise([*edges, len(pieces)]) if low < high]
 
 
 def joined_crc32(pieces: Sequence[Piece]) -> int:

@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import dataclass
-from typing import Any
 
 import msgspec
 
@@ -22,7 +21,14 @@ _NOT_SINCE = {"2026-10-21": ("temperature", "top_p", "top_k")}
 """Parameters that the API refuses in a batch; and those refused from a version of the API on."""
 
 _BYTE = re.compile(r" \(byte (\d+)\)$")
-_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+_HALF = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+    rb"|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.",
+    re.DOTALL,
+)
+"""Passes over whole pairs and other escapes; its group is half of a surrogate pair."""
+_ZERO = re.compile(rb"-?0(\.0+)?([eE][+-]?\d+)?")
+_UNSET = (b"null", b"false")
 
 
 class Rejection(msgspec.Struct, frozen=True):
@@ -54,17 +60,19 @@ class _Request(msgspec.Struct):
 
 
 class _Params(msgspec.Struct):
-    stream: Any = None
-    max_tokens: Any = None
-    speed: Any = None
-    store: Any = None
-    previous_thread_event_id: Any = None
-    cache_hint: Any = None
-    context_hint: Any = None
-    fallbacks: Any = None
-    temperature: Any = None
-    top_p: Any = None
-    top_k: Any = None
+    """What decides whether params can be sent: raw, since a number may be too large to be one here."""
+
+    stream: msgspec.Raw = NULL
+    max_tokens: msgspec.Raw = NULL
+    speed: msgspec.Raw = NULL
+    store: msgspec.Raw = NULL
+    previous_thread_event_id: msgspec.Raw = NULL
+    cache_hint: msgspec.Raw = NULL
+    context_hint: msgspec.Raw = NULL
+    fallbacks: msgspec.Raw = NULL
+    temperature: msgspec.Raw = NULL
+    top_p: msgspec.Raw = NULL
+    top_k: msgspec.Raw = NULL
 
 
 _request = msgspec.json.Decoder(_Request)
@@ -122,14 +130,15 @@ def _decode(record: Record, row_bytes: int) -> _Request:
 
 def _malformed(record: Record, problem: str) -> _RejectedError:
     """Put the decoder's words and place into a sentence; they quote nothing of the row."""
-    if "surrogate" in problem or "hex escape" in problem or _SURROGATE.search(record.data or b""):
-        return _RejectedError(
-            code="invalid_unicode", sentence="half of a surrogate pair, such as \\ud83d alone"
-        )
+    half = next((at for at in _HALF.finditer(record.data or b"") if at[1]), None)
+    if half is not None:
+        column = record.column + half.start()
+        sentence = f"half of a surrogate pair, such as \\ud83d alone, at column {column}"
+        return _RejectedError(code="invalid_unicode", sentence=sentence)
     found = _BYTE.search(problem)
     if found is None:
         return _RejectedError(code="invalid_json", sentence="the JSON breaks off before its end")
-    trailing = "trailing" in problem
+    trailing = "trailing characters" in problem
     column = record.column + int(found[1]) - trailing
     what = (
         "more behind the JSON value"
@@ -147,16 +156,16 @@ def _check_params(params: msgspec.Raw, api_version: str) -> bytes:
         )
         raise _RejectedError(code="no_params", sentence=sentence)
     given = _params.decode(params)
-    if given.stream:
+    if bytes(given.stream) not in _UNSET:
         raise _RejectedError(
             code="unsupported_parameter", sentence='"stream" is not for batches; leave it out'
         )
-    if given.max_tokens == 0 and given.max_tokens is not False:
+    if _ZERO.fullmatch(given.max_tokens):
         raise _RejectedError(
             code="unsupported_parameter", sentence='"max_tokens" is 0; put at least 1'
         )
     for name in _refused(api_version):
-        if getattr(given, name) is not None:
+        if bytes(getattr(given, name)) != b"null":
             sentence = (
                 f'"{name}" is not taken in a batch (API version {api_version}); leave it out'
             )

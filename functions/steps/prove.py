@@ -15,9 +15,9 @@ from functions.batches.doors import Doors
 from functions.batches.errors import RelayError
 from functions.batches.files import lines
 from functions.batches.items import Batch, BatchStatus, Step, batch_key
+from functions.batches.marks import FOREIGN
 from functions.batches.outcomes import read_line
 from functions.batches.settings import PollSettings
-from functions.batches.store import FOREIGN
 from functions.batches.verdicts import MessageBatch
 from functions.batches.wire import WireId
 from functions.steps.record import record

@@ -6,8 +6,8 @@ from functions.batches import times
 from functions.batches.doors import Doors
 from functions.batches.errors import RelayError
 from functions.batches.items import Batch, BatchStatus, batch_key
+from functions.batches.marks import Owner
 from functions.batches.settings import Settings
-from functions.batches.store import Owner
 from functions.batches.verdicts import MessageBatch
 
 _MAY_BE_OURS = (BatchStatus.SENDING, BatchStatus.UNSURE, BatchStatus.WAITING)

@@ -10,8 +10,8 @@ from aws_lambda_powertools import Logger
 from functions.batches import events, items, times
 from functions.batches.doors import Doors
 from functions.batches.items import Batch, BatchStatus, Closing, Job, JobStatus, Step
+from functions.batches.marks import Unfinished
 from functions.batches.settings import PollSettings
-from functions.batches.store import Unfinished
 
 CANCEL_KEPT = timedelta(minutes=10)
 """How long a wish to cancel is kept: events may come out of order."""

@@ -10,8 +10,8 @@ import msgspec
 from functions.batches import times
 from functions.batches.doors import Doors
 from functions.batches.items import Batch, Job, JobStatus
+from functions.batches.marks import Unfinished, by_job
 from functions.batches.settings import PollSettings
-from functions.batches.store import Unfinished, by_job
 
 KEEP_DAYS = 60
 """The least time a job is remembered: longer than anything that could bring its event back."""

@@ -11,8 +11,8 @@ from functions.batches import events, times
 from functions.batches.doors import Doors
 from functions.batches.errors import ClaudeRefusesError, ClaudeUnavailableError, KeyMissingError
 from functions.batches.items import Batch, BatchStatus, Closing, Step, batch_key
+from functions.batches.marks import Unfinished
 from functions.batches.settings import PollSettings
-from functions.batches.store import Unfinished
 from functions.batches.verdicts import PARKED, MessageBatch
 
 GONE_LISTINGS = 3

@@ -34,12 +34,12 @@ def read(blocks: Iterator[bytes], place: Place, row_bytes: int) -> Iterator[Reco
     for block in blocks:
         *lines, held = (held + block).split(b"\n")
         for line in lines:
+            begin = place if long is None else long.place
             yield from _records(line, place, row_bytes) if long is None else long.last(line)
-            place = (place if long is None else long.place).along(len(line)).next_line()
-            long = None
+            place, long = begin.along(len(line)).next_line(), None
         if long is None and len(held) > row_bytes:
-            held, begin = _past_bom(held, place)
-            long = _LongLine(begin, row_bytes)
+            held, place = _past_bom(held, place)
+            long = _LongLine(place, row_bytes)
         if long is not None:
             yield from long.take(held)
             held = b""
@@ -101,8 +101,6 @@ class _LongLine:
         """Take the rest of the line."""
         yield from self.take(text)
         yield from self._ended()
-        # The caller goes on from the place where this text began.
-        self.place = Place(self.place.byte - len(text), self.place.line, self.place.column - len(text))
 
     def _add(self, text: bytes) -> None:
         blank = len(text) - len(text.lstrip(_SPACE)) if self._begin is None else 0

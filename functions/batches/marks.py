@@ -1,0 +1,93 @@
+"""What the table holds beside jobs and batches, and all that is unfinished, sorted by kind."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import msgspec
+
+from functions.batches import items
+from functions.batches.events import Event
+from functions.batches.items import Batch, BatchStatus, Job
+
+EVENT = "event/"
+RELAY = "relay"
+OWNER = "owner"
+FOREIGN = "foreign"
+
+
+@dataclass
+class Unfinished:
+    """All that is not at its end, as the index has it (which may be a moment behind)."""
+
+    jobs: list[Job] = field(default_factory=list)
+    batches: list[Batch] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    cancels: list["Cancel"] = field(default_factory=list)
+    doubles: list["Owner"] = field(default_factory=list)
+
+    def of(self, *statuses: BatchStatus) -> list[Batch]:
+        """Give the batches of these statuses, oldest first."""
+        return [batch for batch in self.batches if batch.status in statuses]
+
+
+class Cancel(msgspec.Struct, frozen=True, kw_only=True):
+    """A wish to cancel: every job of this upload key that was uploaded before then."""
+
+    job: str
+    item: str
+    schema: int
+    open: str
+    since: str
+    bucket: str
+    key: str
+    at: str
+    expires: int
+
+
+class Owner(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """Whose a Message Batch is: kept longer than Anthropic keeps the batch."""
+
+    job: str
+    item: str
+    schema: int
+    expires: int
+    of: str
+    open: str | None = None
+    since: str | None = None
+
+
+class Sending(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether requests may be sent at all: the same for every job."""
+
+    parked: str | None = None
+    parked_at: str | None = None
+    probe_at: str | None = None
+    not_before: str | None = None
+
+
+def sort(item: dict[str, Any], unfinished: Unfinished) -> None:
+    """Put an item where its kind belongs."""
+    if item["item"].startswith(EVENT):
+        unfinished.events.append(read_event(item))
+    elif item["item"] == OWNER:
+        unfinished.doubles.append(msgspec.convert(item, Owner))
+    elif item["job"] == "cancel":
+        unfinished.cancels.append(msgspec.convert(item, Cancel))
+    elif item["item"] == items.JOB:
+        unfinished.jobs.append(msgspec.convert(item, Job))
+    else:
+        unfinished.batches.append(msgspec.convert(item, Batch))
+
+
+def read_event(item: Mapping[str, Any]) -> Event:
+    """Read an event that is owed."""
+    return msgspec.json.decode(item["event"], type=Event)
+
+
+def by_job(batches: Iterable[Batch]) -> dict[str, list[Batch]]:
+    """Group batches by job."""
+    grouped: dict[str, list[Batch]] = {}
+    for batch in batches:
+        grouped.setdefault(batch.job, []).append(batch)
+    return grouped

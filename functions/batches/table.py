@@ -1,0 +1,200 @@
+"""The table in DynamoDB's words: reads, and writes that are made first and then done all together or not at all."""
+
+import time
+from collections.abc import Iterator, Mapping
+from decimal import Decimal
+from typing import TYPE_CHECKING, Any, cast
+
+import boto3
+import msgspec
+from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
+
+Given = Mapping[str, Any]
+"""What must hold for a write: attribute, value; None for an attribute that must not be there."""
+
+_CONFLICT_WAITS_S = (0.05, 0.1, 0.2, 0.4, 0.8)
+"""Two transactions on one item at once: DynamoDB refuses one, and it is for us to repeat it."""
+
+
+class Table:
+    """One table, with a partition key `job` and a sort key `item`."""
+
+    def __init__(self, name: str, client: "DynamoDBClient | None" = None) -> None:
+        self._name = name
+        self._dynamodb: DynamoDBClient = client or boto3.client("dynamodb")
+
+    def get(self, job: str, item: str) -> dict[str, Any] | None:
+        """Read an item as it is now; None if there is none."""
+        answer = self._dynamodb.get_item(
+            TableName=self._name, Key=wire({"job": job, "item": item}), ConsistentRead=True
+        )
+        return plain(answer["Item"]) if "Item" in answer else None
+
+    def query(
+        self, condition: str, values: Given, index: str | None = None
+    ) -> Iterator[dict[str, Any]]:
+        """Read the items of one partition, page by page; in `condition`, `#item` and `#open` stand for the keys."""
+        names = {name: name[1:] for name in ("#item", "#open") if name in condition}
+        where: dict[str, Any] = {"IndexName": index} if index else {"ConsistentRead": True}
+        if names:
+            where["ExpressionAttributeNames"] = names
+        pages = self._dynamodb.get_paginator("query").paginate(
+            TableName=self._name,
+            KeyConditionExpression=condition,
+            ExpressionAttributeValues=wire(values),
+            **where,
+        )
+        for page in pages:
+            yield from map(plain, page["Items"])
+
+    def take(self, job: str, item: str, condition: str, values: Given) -> dict[str, Any] | None:
+        """Make ``:token`` the owner of an item until ``:until``, and count the try, if the condition holds.
+
+        Returns:
+            The item as it is now, also where only the SDK's repeat of this very write was refused; None if the
+            condition does not hold.
+        """
+        try:
+            answer = self._dynamodb.update_item(
+                TableName=self._name,
+                Key=wire({"job": job, "item": item}),
+                UpdateExpression="SET #owner = :token, #lease = :until,"
+                " #tries = if_not_exists(#tries, :zero) + :one",
+                ConditionExpression=condition,
+                ExpressionAttributeNames=_named("owner", "lease", "tries")
+                | {name: name[1:] for name in ("#next", "#not_before") if name in condition},
+                ExpressionAttributeValues=wire({**values, ":zero": 0, ":one": 1}),
+                ReturnValues="ALL_NEW",
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+            )
+        except self._dynamodb.exceptions.ConditionalCheckFailedException as error:
+            seen = plain(cast("dict[str, Any]", error.response.get("Item", {})))
+            return seen if seen.get("owner") == values[":token"] else None
+        return plain(answer["Attributes"])
+
+    # -- writes, to be done together
+
+    def put(self, item: object, *, anew: bool = True) -> "TransactWriteItemTypeDef":
+        """Create an item; if it may not be there yet (`anew`), one that is undoes the whole."""
+        condition = {"ConditionExpression": "attribute_not_exists(job)"} if anew else {}
+        put = {"TableName": self._name, "Item": wire(msgspec.to_builtins(item)), **condition}
+        return cast("TransactWriteItemTypeDef", {"Put": put})
+
+    def update(
+        self,
+        job: str,
+        item: str,
+        changes: Given,
+        given: Given,
+        add: Mapping[str, int] | None = None,
+    ) -> "TransactWriteItemTypeDef":
+        """Change an item: what to set (None removes), what must hold, what to add to counters."""
+        update = self._at(job, item) | _expressions(changes, given, add or {})
+        return cast("TransactWriteItemTypeDef", {"Update": update})
+
+    def add(self, job: str, item: str, counters: Mapping[str, int]) -> "TransactWriteItemTypeDef":
+        """Add to counters of an item that is there."""
+        update = self._at(job, item) | _expressions({}, {}, counters)
+        update["ConditionExpression"] = "attribute_exists(job)"
+        return cast("TransactWriteItemTypeDef", {"Update": update})
+
+    def delete(self, job: str, item: str, given: Given) -> "TransactWriteItemTypeDef":
+        """Delete an item, if this holds of it."""
+        delete = self._at(job, item) | _condition(given)
+        return cast("TransactWriteItemTypeDef", {"Delete": delete})
+
+    def _at(self, job: str, item: str) -> dict[str, Any]:
+        return {"TableName": self._name, "Key": wire({"job": job, "item": item})}
+
+    def write(self, *writes: "TransactWriteItemTypeDef") -> bool:
+        """Do all the writes or none; False if what must hold does not.
+
+        The SDK gives each call a token and repeats it under the same one, which DynamoDB recognizes: a repeat of a
+        write that had succeeded succeeds again.
+        """
+        for wait_s in (*_CONFLICT_WAITS_S, None):
+            try:
+                self._dynamodb.transact_write_items(TransactItems=list(writes))
+            except self._dynamodb.exceptions.TransactionCanceledException as error:
+                reasons = {reason.get("Code") for reason in error.response["CancellationReasons"]}
+                if "ConditionalCheckFailed" in reasons:
+                    return False
+                if wait_s is None:
+                    raise
+                time.sleep(wait_s)
+            else:
+                break
+        return True
+
+
+def _named(*names: str) -> dict[str, str]:
+    return {f"#{name}": name for name in names}
+
+
+def _expressions(changes: Given, given: Given, add: Mapping[str, int]) -> dict[str, Any]:
+    """Write the expressions of an update: what to set, to remove and to add, and what must hold."""
+    sets = {name: value for name, value in changes.items() if value is not None}
+    clauses = {
+        "SET": [f"#{name} = :new_{name}" for name in sets],
+        "REMOVE": [f"#{name}" for name in changes if name not in sets],
+        "ADD": [f"#{name} :new_{name}" for name in add],
+    }
+    update = " ".join(f"{verb} {', '.join(parts)}" for verb, parts in clauses.items() if parts)
+    expressions = _condition(given)
+    values = wire({f":new_{name}": value for name, value in {**sets, **add}.items()})
+    merged = {
+        "ExpressionAttributeNames": expressions.get("ExpressionAttributeNames", {})
+        | _named(*changes, *add),
+        "ExpressionAttributeValues": expressions.get("ExpressionAttributeValues", {}) | values,
+    }
+    filled = {name: parts for name, parts in merged.items() if parts}
+    return {**expressions, **filled, "UpdateExpression": update}
+
+
+def _condition(given: Given) -> dict[str, Any]:
+    """Write what must hold."""
+    if not given:
+        return {}
+    condition: dict[str, Any] = {
+        "ConditionExpression": " AND ".join(_test(name, value) for name, value in given.items()),
+        "ExpressionAttributeNames": _named(*given),
+    }
+    values = {f":old_{name}": value for name, value in given.items() if value is not None}
+    if values:
+        condition["ExpressionAttributeValues"] = wire(values)
+    return condition
+
+
+def _test(name: str, value: object) -> str:
+    """Write one test; items leave out what is at its default, so a missing number is 0."""
+    if value is None:
+        return f"attribute_not_exists(#{name})"
+    equal = f"#{name} = :old_{name}"
+    return f"({equal} OR attribute_not_exists(#{name}))" if value == 0 else equal
+
+
+_serialize, _deserialize = TypeSerializer().serialize, TypeDeserializer().deserialize
+
+
+def wire(item: Given) -> dict[str, Any]:
+    """Write attributes as DynamoDB takes them: ``{"S": "…"}``."""
+    return {name: _serialize(msgspec.to_builtins(value)) for name, value in item.items()}
+
+
+def plain(item: Given) -> dict[str, Any]:
+    """Read attributes as DynamoDB gives them; its numbers are whole here."""
+    return {name: _whole_numbers(_deserialize(value)) for name, value in item.items()}
+
+
+def _whole_numbers(value: object) -> object:
+    if isinstance(value, Decimal):
+        return int(value)
+    if isinstance(value, dict):
+        return {name: _whole_numbers(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_whole_numbers(one) for one in value]
+    return value
