@@ -128,23 +128,8 @@ class World:
     def put(self, key: str, body: bytes) -> str:
         """Upload, and give S3's event."""
         version = self.s3.put_object(Bucket=UPLOADS, Key=key, Body=body)["VersionId"]
-        record = {
-            "eventVersion": "2.1",
-            "eventSource": "aws:s3",
-            "awsRegion": REGION,
-            "eventTime": self.moment.isoformat(timespec="milliseconds").replace("+00:00", "Z"),
-            "eventName": "ObjectCreated:Put",
-            "s3": {
-                "s3SchemaVersion": "1.0",
-                "bucket": {"name": UPLOADS, "arn": f"arn:aws:s3:::{UPLOADS}"},
-                "object": {
-                    "key": urllib.parse.quote_plus(key),
-                    "size": len(body),
-                    "versionId": version,
-                },
-            },
-        }
-        return json.dumps({"Records": [record]})
+        at = self.moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return s3_event(UPLOADS, key, len(body), version, at)
 
     def submit_message(self, body: str) -> None:
         submit(self.submit, body, self.context)  # type: ignore[arg-type]
@@ -154,11 +139,14 @@ class World:
     def tick(self, seconds: float = 60.0) -> Tally:
         """Let a minute pass, poll, and work off both queues."""
         self.pass_time(seconds)
-        tally = poll(
-            self.poll, Hints(self.queues["submit"], self.queues["results"], client=self.sqs)
-        )
+        tally = self.poll_once()
         self.work_off()
         return tally
+
+    def poll_once(self) -> Tally:
+        return poll(
+            self.poll, Hints(self.queues["submit"], self.queues["results"], client=self.sqs)
+        )
 
     def work_off(self) -> None:
         for body in self._drain("submit"):
@@ -215,6 +203,23 @@ class World:
 
     def envelopes(self) -> list[dict[str, Any]]:
         return [json.loads(body) for body in self._drain("events")]
+
+
+def s3_event(bucket: str, key: str, size: int, version: str, at: str) -> str:
+    """Write S3's message of a new object."""
+    record = {
+        "eventVersion": "2.1",
+        "eventSource": "aws:s3",
+        "awsRegion": REGION,
+        "eventTime": at,
+        "eventName": "ObjectCreated:Put",
+        "s3": {
+            "s3SchemaVersion": "1.0",
+            "bucket": {"name": bucket, "arn": f"arn:aws:s3:::{bucket}"},
+            "object": {"key": urllib.parse.quote_plus(key), "size": size, "versionId": version},
+        },
+    }
+    return json.dumps({"Records": [record]})
 
 
 def json_hint(body: str) -> Any:

@@ -1,0 +1,35 @@
+"""What a relay costs in which nothing goes on."""
+
+from collections import Counter
+
+from tests.world import World, upload_of
+
+
+def calls_of_one_poll(relay: World) -> Counter[str]:
+    """Count the calls to AWS that one poll makes."""
+    counted: Counter[str] = Counter()
+
+    def count(model: object, **_: object) -> None:
+        counted[getattr(model, "name", "?")] += 1
+
+    for client in (relay.dynamodb, relay.s3, relay.sqs, relay.sns):
+        client.meta.events.register("before-call.*.*", count)
+    relay.poll_once()
+    for client in (relay.dynamodb, relay.s3, relay.sqs, relay.sns):
+        client.meta.events.unregister("before-call.*.*", count)
+    return counted
+
+
+def test_promise_5_an_idle_poll_reads_one_page_and_asks_nobody(relay: World) -> None:
+    calls = calls_of_one_poll(relay)
+
+    assert calls == {"UpdateItem": 1, "Query": 1, "GetItem": 1, "TransactWriteItems": 1}
+    assert relay.simulator.calls() == {}
+
+
+def test_finished_jobs_are_not_read_again(relay: World) -> None:
+    for number in range(3):
+        relay.upload(f"in/{number}.jsonl", upload_of(2))
+    relay.finish()
+
+    assert sum(calls_of_one_poll(relay).values()) == 4

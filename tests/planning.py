@@ -1,0 +1,54 @@
+"""Plan one made-up upload, and say what it took: run by test_size.py in a process of its own."""
+
+import json
+import os
+import resource
+import sys
+
+import boto3
+from moto import mock_aws
+
+from functions.batches.claude import Claude
+from functions.batches.doors import Doors
+from functions.batches.files import Files
+from functions.batches.notify import Notify
+from functions.batches.settings import SubmitSettings
+from functions.batches.store import Store
+from functions.submit import submit
+from tests.world import REGION, TABLE, Lambda, make_table, s3_event
+
+S3_PASSES = {"core": {"passthrough": {"services": ["s3"]}}}
+
+
+def main(endpoint: str, key: str) -> None:
+    for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
+        os.environ[name] = "testing"
+    os.environ["AWS_DEFAULT_REGION"] = REGION
+    with mock_aws(config=S3_PASSES):  # type: ignore[call-overload]
+        make_table(boto3.client("dynamodb"))
+        rows = plan(endpoint, key)
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    print(json.dumps({"peak_mb": peak_mb, "rows": rows}))  # noqa: T201 - what the test reads
+
+
+def plan(endpoint: str, key: str) -> int:
+    """Let submit plan the upload; gives its rows."""
+    topic = boto3.client("sns").create_topic(Name="events")["TopicArn"]
+    settings = SubmitSettings(
+        table_name=TABLE, uploads_bucket="uploads", results_bucket="results", topic_arn=topic, secret_name="none"
+    )  # fmt: skip
+    store = Store(TABLE)
+    doors = Doors(
+        settings=settings,
+        store=store,
+        files=Files("results", client=boto3.client("s3", endpoint_url=endpoint)),
+        claude=Claude(base_url=endpoint, api_version="2026-10-21", read_key=lambda _fresh: "none"),
+        notify=Notify(topic, "urn:test"),
+    )
+    submit(doors, s3_event("uploads", key, 0, "v1", "2026-11-23T00:00:00.000Z"), Lambda())  # type: ignore[arg-type]
+    (job,) = store.unfinished().jobs
+    return job.row
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
