@@ -25,6 +25,7 @@ simulator of the Message Batches API. Nothing leaves this machine and nothing co
 CLAUDE=real and ANTHROPIC_API_KEY are in the environment.
 """
 INTERRUPTED = 130
+ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main() -> int:
@@ -34,8 +35,8 @@ def main() -> int:
         0 when it is done, 1 when it could not be, 2 for a wrong command line, 130 after Ctrl-C.
     """
     asked = _parser().parse_args()
-    signal.signal(signal.SIGTERM, _as_interrupt)
-    signal.signal(signal.SIGHUP, _as_interrupt)
+    for number in ENDS:
+        signal.signal(number, _as_interrupt)
     console = Console(stderr=False)
     try:
         work: Callable[[argparse.Namespace, Home, Console], int] = asked.work
@@ -56,7 +57,7 @@ def _failed(message: str, code: int = 1) -> int:
 
 def _as_interrupt(_signal: int, _frame: FrameType | None) -> None:
     """Unwind as Ctrl-C does, and let nothing interrupt the unwinding."""
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in ENDS:
         signal.signal(number, signal.SIG_IGN)
     raise KeyboardInterrupt
 

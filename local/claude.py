@@ -4,7 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from local.errors import LocalError
 from local.home import LOOPBACK, Home
@@ -30,7 +30,7 @@ class Claude:
 
     name: str
     base_url: str
-    key: str
+    key: str = field(repr=False)
 
     @property
     def real(self) -> bool:

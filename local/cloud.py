@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypedDict
 
 import boto3
+import botocore.session
 from botocore.config import Config
 
 if TYPE_CHECKING:
@@ -66,9 +68,14 @@ class Cloud:
 
     @cached_property
     def session(self) -> boto3.Session:
-        """A session of our own, whatever credentials the user has."""
+        """A session of our own, whatever profile and credentials the user has."""
+        nowhere = (None, None, os.devnull, None)
+        files = {"profile": (None, None, None, None), "config_file": nowhere}
         return boto3.Session(
-            aws_access_key_id=ACCOUNT, aws_secret_access_key=SECRET, region_name=REGION
+            aws_access_key_id=ACCOUNT,
+            aws_secret_access_key=SECRET,
+            region_name=REGION,
+            botocore_session=botocore.session.Session(session_vars=files),
         )
 
     @cached_property

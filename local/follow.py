@@ -28,7 +28,7 @@ def follow(
         LocalError: nothing takes an upload up, or poll fails again and again.
     """
     began = time.monotonic()
-    with Polling(running.cloud, running.outputs["PollFunctionName"]) as polling:
+    with Polling(running.cloud, running.outputs) as polling:
         while any(job.last is None for job in asked):
             polling.tick()
             _look(running, asked, subscriber, display)

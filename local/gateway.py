@@ -1,7 +1,12 @@
-"""Start the emulator with one gap closed; run by the emulator's own Python, which has nothing of ours.
+"""Start the emulator with two gaps closed; run by the emulator's own Python, which has nothing of ours.
 
-ministack 1.5.33 gives the whole object when a range of a version is asked for. S3 gives the range,
-and plan goes on in the middle of an upload by it. tests/e2e/test_conformance.py pins what S3 does.
+tests/e2e/test_conformance.py pins what AWS does. ministack 1.5.33:
+
+- gives the whole object when a range of a version is asked for, and plan goes on in the middle of
+  an upload by a range;
+- asks for permission to ``sqs:SendMessageBatch``, an action that IAM does not know: AWS asks for
+  ``sqs:SendMessage``, as for the other batches of SQS and SNS
+  (https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-api-permissions-reference.html).
 """
 
 from collections.abc import Callable, Mapping
@@ -40,13 +45,30 @@ def ranged(get: Get, parse: Callable[[str, int], tuple[int, int] | None]) -> Get
     return get_range
 
 
+def plain(action_of: Callable[..., str | None]) -> Callable[..., str | None]:
+    """Name a batch of calls by the one permission that it needs.
+
+    Args:
+        action_of: gives the IAM action of a request.
+    """
+
+    def plain_action_of(*request: object, **named: object) -> str | None:
+        action = action_of(*request, **named)
+        ours = action is not None and action.startswith(("sqs:", "sns:"))
+        return action.removesuffix("Batch") if action and ours else action
+
+    return plain_action_of
+
+
 def main() -> None:
     """Serve as ``ministack`` does."""
     # Only the emulator's own environment has these.
     from ministack import app  # type: ignore[import-not-found]  # noqa: PLC0415 - as said above
+    from ministack.core import iam_actions  # type: ignore[import-not-found]  # noqa: PLC0415
     from ministack.services import s3  # type: ignore[import-not-found]  # noqa: PLC0415 - as above
 
     s3._get_object = ranged(s3._get_object, s3._parse_range)  # noqa: SLF001 - the gap's own place
+    iam_actions.extract_iam_action = plain(iam_actions.extract_iam_action)
     app.main()
 
 

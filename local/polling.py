@@ -1,18 +1,29 @@
-"""Poll, invoked by us every second or so: nobody waits for the schedule's minute here."""
+"""Poll, invoked by us every second or so: nobody waits for the schedule's minute here.
+
+Poll wakes whatever waits, each time anew. Invoked again before a function that was woken has even
+started, it would wake it again, and each message starts another container: so we look first whether
+the queues are empty. Once a minute, as deployed, that cannot happen.
+"""
 
 import json
 import time
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from botocore.exceptions import BotoCoreError, ClientError
 
 from local.cloud import Cloud
 from local.errors import LocalError
 
+if TYPE_CHECKING:
+    from mypy_boto3_sqs.literals import QueueAttributeNameType
+
 FAILURES = 4
+BUSY_S = 5.0
+"""How long a busy function keeps us from invoking poll; others may have something to be woken for."""
 
 
 class Polling(AbstractContextManager["Polling"]):
@@ -20,13 +31,13 @@ class Polling(AbstractContextManager["Polling"]):
 
     Args:
         cloud: where it is deployed.
-        function: its name.
+        outputs: of the stack.
         every_s: the least time between the starts of two.
     """
 
-    def __init__(self, cloud: Cloud, function: str, every_s: float = 1.0) -> None:
+    def __init__(self, cloud: Cloud, outputs: Mapping[str, str], every_s: float = 1.0) -> None:
         self._cloud = cloud
-        self._function = function
+        self._outputs = outputs
         self._every_s = every_s
         self._began = 0.0
         self._failures = 0
@@ -53,9 +64,12 @@ class Polling(AbstractContextManager["Polling"]):
         now = time.monotonic()
         if now - self._began < self._every_s or (self._flight and not self._flight.done()):
             return
+        if now - self._began < BUSY_S and busy(self._cloud, self._outputs):
+            return
         self._judge()
         self._began = now
-        self._flight = self._thread.submit(invoke, self._cloud, self._function)
+        function = self._outputs["PollFunctionName"]
+        self._flight = self._thread.submit(invoke, self._cloud, function)
 
     def _judge(self) -> None:
         error = self._flight.exception() if self._flight else None
@@ -65,6 +79,21 @@ class Polling(AbstractContextManager["Polling"]):
         self._failures += 1
         if self._failures >= FAILURES or not isinstance(error, LocalError):
             raise error
+
+
+def busy(cloud: Cloud, outputs: Mapping[str, str]) -> bool:
+    """Tell whether a stage that was woken has not done its work yet."""
+    return any(_messages(cloud, outputs[queue]) for queue in ("SubmitQueueUrl", "ResultsQueueUrl"))
+
+
+def _messages(cloud: Cloud, queue: str) -> int:
+    """Count what lies in a queue, or is being worked on."""
+    names: Sequence[QueueAttributeNameType] = (
+        "ApproximateNumberOfMessages",
+        "ApproximateNumberOfMessagesNotVisible",
+    )
+    told = cloud.sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=names)["Attributes"]
+    return sum(int(told[name]) for name in names)
 
 
 def invoke(cloud: Cloud, function: str) -> None:

@@ -48,11 +48,9 @@ class Program:
         """End it and all that it started; what does not go by itself is killed."""
         if not self.runs():
             return
-        self._signal(signal.SIGTERM)
-        until = time.monotonic() + GRACE_S
-        while self.runs() and time.monotonic() < until:
-            time.sleep(0.02)
-        self._signal(signal.SIGKILL)
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            self._signal(number)  # the second also reaches what a heedful leader has left behind
+            self._wait()
         _reap(self.pid)
 
     def tail(self, lines: int = 8) -> str:
@@ -62,6 +60,11 @@ class Program:
         except OSError:
             return ""
         return "\n".join(text.splitlines()[-lines:])
+
+    def _wait(self) -> None:
+        until = time.monotonic() + GRACE_S
+        while self.runs() and time.monotonic() < until:
+            time.sleep(0.02)
 
     def _signal(self, number: signal.Signals) -> None:
         try:

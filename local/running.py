@@ -67,6 +67,7 @@ def found(home: Home) -> Running | None:
     """
     running = _read(home)
     if running is None:
+        _file(home).unlink(missing_ok=True)  # torn, if it is there at all
         return None
     if running.attended() and running.starter != os.getpid():
         message = (
@@ -114,6 +115,7 @@ def start(home: Home, claude: Claude, kind: Kind, say: Say, port: int | None = N
         endpoint="",
         claude=claude.name,
     )
+    _claim(home, running)
     try:
         return _bring_up(home, claude, running, python, assembly, port)
     except BaseException:
@@ -183,6 +185,18 @@ def _bring_up(
     return _write(home, replace(running, digest=assembly.digest, outputs=outputs))
 
 
+def _claim(home: Home, running: Running) -> None:
+    """Be the one command that starts it: of two at once, the second finds the first one's note."""
+    draft = _draft(home, running)
+    try:
+        _file(home).hardlink_to(draft)
+    except FileExistsError:
+        message = "another command is starting the local cloud: wait for it, then try again"
+        raise LocalError(message) from None
+    finally:
+        draft.unlink()
+
+
 def _agree(running: Running, claude: Claude) -> None:
     if running.claude != claude.name:
         message = (
@@ -197,12 +211,15 @@ def _file(home: Home) -> Path:
 
 
 def _write(home: Home, running: Running) -> Running:
-    file = _file(home)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    draft = file.with_suffix(".draft")
-    draft.write_text(json.dumps(asdict(running), default=str, indent=1), encoding="utf-8")
-    draft.replace(file)
+    _draft(home, running).replace(_file(home))
     return running
+
+
+def _draft(home: Home, running: Running) -> Path:
+    draft = _file(home).with_suffix(f".{os.getpid()}")
+    draft.parent.mkdir(parents=True, exist_ok=True)
+    draft.write_text(json.dumps(asdict(running), default=str, indent=1), encoding="utf-8")
+    return draft
 
 
 def _read(home: Home) -> Running | None:

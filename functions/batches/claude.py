@@ -83,7 +83,8 @@ class Claude:
     @cached_property
     def _key(self) -> str:
         key = self._read_key(self._fresh).strip()
-        if not key or key == PLACEHOLDER:
+        # Anything else could not be a header's value, and would fail in each request anew.
+        if key == PLACEHOLDER or not (key.isascii() and key.isprintable() and key):
             raise KeyMissingError
         return key
 

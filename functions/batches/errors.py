@@ -4,6 +4,7 @@ RelayError
 ├── SettingError            a setting is missing or of the wrong type
 ├── UnreadableUploadError   the upload is no text
 ├── DownloadError           bytes could not be read to their end, after several tries
+│   └── GoneError           the object is no longer there
 ├── IncompleteResultsError  the results lack rows, or hold others; worth fetching again
 ├── KeyMissingError         the secret holds no API key yet
 ├── NoResultsError          a 404 for results, which decides nothing
@@ -33,6 +34,10 @@ class UnreadableUploadError(RelayError):
 
 class DownloadError(RelayError):
     """Bytes could not be read to their end, after several tries."""
+
+
+class GoneError(DownloadError):
+    """The object is no longer there."""
 
 
 class IncompleteResultsError(RelayError):

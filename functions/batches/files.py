@@ -12,7 +12,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, HTTPClientError, ResponseStreamingError
 
 from functions.batches import joining
-from functions.batches.errors import DownloadError
+from functions.batches.errors import DownloadError, GoneError
 from functions.batches.items import Piece
 from functions.batches.joining import Span, UploadPart
 
@@ -87,7 +87,7 @@ class Files:
                 return None
             if code in _ABSENT:
                 message = f"s3://{source.bucket}/{source.key} is no longer there"
-                raise DownloadError(message) from error
+                raise GoneError(message) from error
             raise
 
     def lines(self, source: Source) -> Iterator[bytes]:

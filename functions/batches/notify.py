@@ -45,7 +45,15 @@ class Notify:
                 logger.warning(
                     "not published yet", extra={"event": event.id, "problem": type(error).__name__}
                 )
+                if _about_this_one(error):
+                    continue
                 return paid
             store.paid(event)
             paid += 1
         return paid
+
+
+def _about_this_one(error: Exception) -> bool:
+    """Whether SNS takes offence at one message alone: the others must not wait behind it."""
+    code = error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
+    return code in {"InvalidParameter", "InvalidParameterValue", "ParameterValueInvalid"}

@@ -1,7 +1,7 @@
 """Whether a row can be sent, and if not, why: one sentence that says what is wrong, where, and what to do."""
 
 import re
-from dataclasses import dataclass
+from functools import cache
 
 import msgspec
 
@@ -39,8 +39,7 @@ class Rejection(msgspec.Struct, frozen=True):
     line: int
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
+class Row(msgspec.Struct, frozen=True, gc=False):
     """One row: what is sent for it, or why nothing is.
 
     Attributes:
@@ -114,7 +113,8 @@ def _decode(record: Record, row_bytes: int) -> _Request:
         )
         raise _RejectedError(code="too_long", sentence=sentence)
     try:
-        record.data.decode()
+        if not record.data.isascii():  # which is six times quicker to see
+            record.data.decode()
         return _request.decode(record.data)
     except UnicodeDecodeError as error:
         sentence = f"broken UTF-8 at column {record.column + error.start}; save the file as UTF-8"
@@ -149,7 +149,8 @@ def _malformed(record: Record, problem: str) -> _RejectedError:
 
 
 def _check_params(params: msgspec.Raw, api_version: str) -> bytes:
-    if not bytes(params).startswith(b"{"):
+    raw = bytes(params)
+    if not raw.startswith(b"{"):
         sentence = (
             '"params" is missing or not an object; it holds what a Messages request holds: '
             '{"model": "…", "max_tokens": 1024, "messages": […]}'
@@ -170,9 +171,10 @@ def _check_params(params: msgspec.Raw, api_version: str) -> bytes:
                 f'"{name}" is not taken in a batch (API version {api_version}); leave it out'
             )
             raise _RejectedError(code="unsupported_parameter", sentence=sentence)
-    return bytes(params)
+    return raw
 
 
+@cache
 def _refused(api_version: str) -> tuple[str, ...]:
     since = (names for version, names in _NOT_SINCE.items() if api_version >= version)
     return sum(since, _NOT_IN_A_BATCH)

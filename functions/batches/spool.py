@@ -18,6 +18,7 @@ class Spool:
         self._at = array("Q", bytes(8 * rows))
         self._size = array("Q", bytes(8 * rows))
         self._end = 0
+        self._away = False  # whether the file stands elsewhere than at its end
 
     def has(self, row: int) -> bool:
         """Whether there is a result for this row."""
@@ -25,8 +26,18 @@ class Spool:
         return 0 <= slot < len(self._size) and self._size[slot] > 0
 
     def put(self, row: int, result: bytes) -> None:
-        """Keep the result of a row of the chunk."""
+        """Keep the result of a row of the chunk.
+
+        Raises:
+            IndexError: the row is another chunk's.
+        """
         slot = row - self._first
+        if not 0 <= slot < len(self._size):
+            message = f"row {row} is none of this chunk's"
+            raise IndexError(message)
+        if self._away:
+            self._file.seek(self._end)
+            self._away = False
         self._at[slot], self._size[slot] = self._end, len(result)
         self._end += self._file.write(result)
 
@@ -36,6 +47,7 @@ class Spool:
             return None
         slot = row - self._first
         self._file.seek(self._at[slot])
+        self._away = True
         return self._file.read(self._size[slot])
 
     def rewind(self) -> None:
@@ -43,5 +55,6 @@ class Spool:
         self._file.seek(0)
         self._file.truncate()
         self._end = 0
+        self._away = False
         self._at = array("Q", bytes(8 * len(self._at)))
         self._size = array("Q", bytes(8 * len(self._size)))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from functions.batches import items, times
+from functions.batches import items, times, wire
 from functions.batches.events import Event
 from functions.batches.items import Batch, Hint, Job, JobStatus
 from functions.batches.marks import (
@@ -97,7 +97,7 @@ class Store:
     def ask_to_cancel(self, bucket: str, key: str, at: datetime) -> None:
         """Note that the jobs of an upload are to be canceled; poll does it."""
         cancel = Cancel(
-            job="cancel", item=f"{bucket}/{key}"[:1000], schema=items.SCHEMA, open=items.OPEN,
+            job="cancel", item=wire.job_id(bucket, key, ""), schema=items.SCHEMA, open=items.OPEN,
             since=items.since("CANCEL", times.text(at)), bucket=bucket, key=key, at=times.text(at),
             expires=_epoch(at + timedelta(days=1)),
         )  # fmt: skip

@@ -6,12 +6,15 @@ A batch has no idempotency key. Where the answer proves that none was created, i
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 
 import msgspec
 
 _SPEND_LIMITS = frozenset({"enforced_spend_limit_reached", "contract_spend_limit_reached"})
 _DEFAULT_RETRY_S = 60.0
 _MOST_RETRY_S = 6 * 3600.0
+ARCHIVED = timedelta(days=30)
+"""From a batch's creation on, its results are gone by now under any key: 29 days, and a margin."""
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):

@@ -80,7 +80,8 @@ def collect(doors: Doors[ResultsSettings], batch: Batch) -> bool:
         rows = _merged(doors, batch, entries, spool, ready)
         stem = f"work/{batch.job}/{batch.item}/{batch.owner}"
         results = doors.files.write(f"{stem}.results.jsonl", _passing(rows, merge, errors))
-        if merge.again and batch.attempt < job.attempts and job.canceled_at is None:
+        more = ready not in KEEPING and batch.attempt < job.attempts and job.canceled_at is None
+        if merge.again and more:
             return _go_again(doors, batch, entries, merge, results)
         part = _leave(doors, job, stem, results, merge, errors)
     return _finish(doors, batch, merge, part)

@@ -21,6 +21,7 @@ from functions.batches.ledger import Entry
 from functions.batches.outcomes import read_line, read_result
 from functions.batches.settings import ResultsSettings
 from functions.batches.spool import Spool
+from functions.batches.verdicts import ARCHIVED
 from functions.batches.wire import WireId
 
 AGAIN_S = 60
@@ -110,10 +111,11 @@ def _incomplete(doors: Doors[ResultsSettings], batch: Batch, problem: str) -> Cl
 
 
 def _not_there(doors: Doors[ResultsSettings], batch: Batch) -> Closing | None:
-    """A 404 decides nothing until the batch must have expired; then its results are gone."""
+    """A 404 decides nothing until the batch must have expired, and under another key not for a month."""
     now, fetches = doors.now(), batch.fetches + 1
-    expired = times.parse(batch.created_at or times.text(now)) + EXPIRED
-    if fetches >= doors.settings.fetches and now > expired:
+    same_key = batch.fingerprint == doors.claude.fingerprint
+    age = now - times.parse(batch.created_at or times.text(now))
+    if fetches >= doors.settings.fetches and age > (EXPIRED if same_key else ARCHIVED):
         return Closing.GONE
     doors.store.release(batch, times.after(now, AGAIN_S), fetches=fetches)
     return None

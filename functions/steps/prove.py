@@ -14,11 +14,11 @@ from functions.batches import times
 from functions.batches.doors import Doors
 from functions.batches.errors import RelayError
 from functions.batches.files import lines
-from functions.batches.items import Batch, BatchStatus, Step, batch_key
+from functions.batches.items import Batch, BatchStatus, Closing, Step, batch_key
 from functions.batches.marks import FOREIGN
 from functions.batches.outcomes import read_line
 from functions.batches.settings import PollSettings
-from functions.batches.verdicts import MessageBatch
+from functions.batches.verdicts import ARCHIVED, MessageBatch
 from functions.batches.wire import WireId
 from functions.steps.record import record
 
@@ -36,8 +36,6 @@ def prove(
         listed: every batch at Anthropic since before the first of them, complete.
     """
     for batch in unsure:
-        if batch.fingerprint != doors.claude.fingerprint:
-            continue  # another key may see another workspace: it proves nothing
         candidates = [found for found in listed.values() if _may_be(doors, batch, found)]
         undecided = [found for found in candidates if not _decided(doors, found)]
         if not undecided:
@@ -92,7 +90,10 @@ def _absent(doors: Doors[PollSettings], batch: Batch) -> None:
     """Count a complete listing without the batch; after enough of them over enough time, send it again."""
     settings, now = doors.settings, doors.now()
     current = doors.store.batch(batch.job, batch.item)
-    if current is None or current.status != BatchStatus.UNSURE:
+    if current is None or (current.status, current.since) != (BatchStatus.UNSURE, batch.since):
+        return  # what was listed was another create's window
+    if current.fingerprint != doors.claude.fingerprint:
+        _out_of_sight(doors, current)
         return
     lost_at = times.parse(batch.since.partition("#")[2])
     if now < lost_at + timedelta(seconds=settings.skew_s):
@@ -106,3 +107,14 @@ def _absent(doors: Doors[PollSettings], batch: Batch) -> None:
     given = {"status": BatchStatus.UNSURE, "since": current.since, "batch_id": None}
     if doors.store.advance(current, again, given=given):
         logger.warning("absent, sent again", extra={"batch": batch_key(batch), "listings": count})
+
+
+def _out_of_sight(doors: Doors[PollSettings], batch: Batch) -> None:
+    """Another key may see another workspace, and proves no absence: wait until no key could find it any more."""
+    lost_at = times.parse(batch.since.partition("#")[2])
+    if doors.now() <= lost_at + ARCHIVED:
+        return
+    changes = {"status": BatchStatus.ENDED, "next": Step.COLLECT, "closing": Closing.GONE}
+    given = {"status": BatchStatus.UNSURE, "since": batch.since, "batch_id": None}
+    if doors.store.advance(batch, changes, given=given):
+        logger.error("never found under this key", extra={"batch": batch_key(batch)})

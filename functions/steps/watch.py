@@ -9,11 +9,16 @@ from aws_lambda_powertools import Logger
 
 from functions.batches import events, times
 from functions.batches.doors import Doors
-from functions.batches.errors import ClaudeRefusesError, ClaudeUnavailableError, KeyMissingError
+from functions.batches.errors import (
+    ClaudeRefusesError,
+    ClaudeUnavailableError,
+    KeyMissingError,
+    NoResultsError,
+)
 from functions.batches.items import Batch, BatchStatus, Closing, Step, batch_key
 from functions.batches.marks import Unfinished
 from functions.batches.settings import PollSettings
-from functions.batches.verdicts import PARKED, MessageBatch
+from functions.batches.verdicts import ARCHIVED, PARKED, MessageBatch
 
 GONE_LISTINGS = 3
 EXPIRED = timedelta(hours=25)
@@ -72,8 +77,8 @@ def _ask(doors: Doors[PollSettings], begin: datetime) -> Watch:
             trouble = "key_missing"
         except ClaudeRefusesError as error:
             trouble = "key_refused" if error.status == _UNAUTHORIZED else "no_permission"
-        except ClaudeUnavailableError as error:
-            logger.warning("no listing now", extra={"problem": str(error)})
+        except (ClaudeUnavailableError, NoResultsError, msgspec.DecodeError) as error:
+            logger.warning("no listing now", extra={"problem": type(error).__name__})
             return Watch()
         doors.claude.renew_key()
     logger.warning("no listing: the key", extra={"problem": PARKED[trouble]})
@@ -118,10 +123,11 @@ def _look(
 
 
 def _unlisted(doors: Doors[PollSettings], batch: Batch) -> Batch | None:
-    """Not in the list: that decides nothing until it has expired, and only under the key that created it."""
+    """Not in the list: that decides nothing until it has expired, and under another key not for a month."""
     now = doors.now()
-    expired = now > times.parse(batch.created_at or times.text(now)) + EXPIRED
-    if not expired or batch.fingerprint != doors.claude.fingerprint:
+    same_key = batch.fingerprint == doors.claude.fingerprint
+    age = now - times.parse(batch.created_at or times.text(now))
+    if age <= (EXPIRED if same_key else ARCHIVED):
         return None
     if batch.unlisted + 1 < GONE_LISTINGS:
         doors.store.note(batch, {"unlisted": batch.unlisted + 1})

@@ -1,9 +1,12 @@
 """A cloud with IAM enforced, and the stack in it as the real CDK CLI deploys it."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
+from botocore.exceptions import ClientError
 
 from local import assembly, emulator
 from local.cloud import ACCOUNT, REGION, Cloud
@@ -11,8 +14,6 @@ from local.home import Home, free_port
 from local.simulator import Simulator, serving
 from local.subscriber import subscribed
 from tests.e2e.relay import Relay
-
-type Deploy = Callable[..., dict[str, str]]
 
 STACK = "relay-e2e"
 PROCESSING_S = 1.0
@@ -39,25 +40,43 @@ def claude_url(simulator: Simulator) -> Iterator[str]:
         yield url
 
 
-@pytest.fixture(scope="session")
-def cdk(cloud: Cloud, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., str]:
-    """Run the real CLI against the cloud."""
-    folder = tmp_path_factory.mktemp("cdk")
-    env = {**cloud.env(), "CDK_HOME": str(folder / "home"), "CI": "true"}
+@dataclass(frozen=True)
+class Deploy:
+    """Runs the real CLI: each set of settings is synthesized into a folder of its own."""
 
-    def run(*words: str) -> str:
-        output = ["--output", str(folder / "out")]
-        return assembly.run([*assembly.cdk(HOME), *words, *output], HOME.root, env)
+    cloud: Cloud
+    folder: Path
+    settings: dict[str, str]
 
-    return run
+    def __call__(self, **changes: str) -> dict[str, str]:
+        told = self.folder / "outputs.json"
+        output = self._assembly(changes)
+        self.cdk("deploy", output, changes, "--require-approval", "never",
+                 "--outputs-file", str(told))  # fmt: skip
+        return dict(json.loads(told.read_bytes())[STACK])
+
+    @property
+    def usual(self) -> Path:
+        """The assembly of the settings as they were at first."""
+        return self._assembly({})
+
+    def cdk(self, verb: str, output: Path, changes: dict[str, str], *words: str) -> None:
+        settings = (self.settings | changes).items()
+        context = [word for pair in settings for word in ("--context", "=".join(pair))]
+        env = {**self.cloud.env(), "CDK_HOME": str(self.folder / "home"), "CI": "true"}
+        command = [*assembly.cdk(HOME), verb, *words, "--output", str(output), *context]
+        assembly.run(command, HOME.root, env)
+
+    def _assembly(self, changes: dict[str, str]) -> Path:
+        return self.folder / ("-".join(sorted(changes)) or "usual")
 
 
 @pytest.fixture(scope="session")
 def deploy(
-    cdk: Callable[..., str], claude_url: str, tmp_path_factory: pytest.TempPathFactory
+    cloud: Cloud, claude_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Deploy]:
     """Deploy the stack with settings that nobody has to wait for; at the end it is destroyed."""
-    usual = {
+    settings = {
         "stackName": STACK,
         "architecture": assembly.host_architecture(),
         "baseUrl": claude_url,
@@ -68,16 +87,12 @@ def deploy(
         "fetchSeconds": "2",
         "createTimeoutSeconds": "30",
     }
-
-    def with_settings(**settings: str) -> dict[str, str]:
-        told = tmp_path_factory.mktemp("outputs") / "outputs.json"
-        cdk("deploy", *_context(usual | settings), "--require-approval", "never",
-            "--outputs-file", str(told))  # fmt: skip
-        return dict(json.loads(told.read_bytes())[STACK])
-
-    cdk("bootstrap", f"aws://{ACCOUNT}/{REGION}", *_context(usual))
-    yield with_settings
-    cdk("destroy", *_context(usual), "--force")
+    deploy = Deploy(cloud, tmp_path_factory.mktemp("cdk"), settings)
+    deploy.cdk("bootstrap", deploy.usual, {}, f"aws://{ACCOUNT}/{REGION}")
+    yield deploy
+    deploy.cdk("destroy", deploy.usual, {}, "--force")
+    with pytest.raises(ClientError, match="does not exist"):
+        cloud.stacks.describe_stacks(StackName=STACK)
 
 
 @pytest.fixture(scope="session")
@@ -92,7 +107,3 @@ def relay(cloud: Cloud, outputs: dict[str, str], simulator: Simulator) -> Iterat
     with subscribed(cloud, outputs["EventsTopicArn"]) as subscriber:
         yield Relay(cloud, outputs, simulator, subscriber)
     simulator.processing_s = PROCESSING_S
-
-
-def _context(settings: dict[str, str]) -> list[str]:
-    return [word for pair in settings.items() for word in ("--context", "=".join(pair))]

@@ -8,7 +8,7 @@ from typing import Any
 
 from functions.batches.wire import job_id
 from local.cloud import Cloud
-from local.polling import invoke
+from local.polling import Polling, invoke
 from local.simulator import Simulator
 from local.subscriber import Delivery, Subscriber
 
@@ -46,11 +46,13 @@ class Relay:
     def drive(self, until: Callable[[], Any], what: str, patience_s: float = 60) -> None:
         """Poll again and again until something is so."""
         end = time.monotonic() + patience_s
-        while not until():
-            assert time.monotonic() < end, f"waited {patience_s:.0f} s for {what}; {self.story()}"
-            self.poll()
-            self.listen()
-            time.sleep(0.1)
+        with Polling(self.cloud, self.outputs, every_s=0.5) as polling:
+            while not until():
+                late = f"waited {patience_s:.0f} s for {what}; {self.story()}"
+                assert time.monotonic() < end, late
+                polling.tick()
+                self.listen()
+                time.sleep(0.1)
 
     def finish(self, *uploads: Upload, patience_s: float = 60) -> None:
         """Drive until SNS has told the end of every one."""
@@ -110,8 +112,10 @@ class Relay:
     def restart_functions(self) -> None:
         """End the containers that run, so that none remembers the key."""
         for stage in ("Submit", "Poll", "Results"):
+            function = self.outputs[f"{stage}FunctionName"]
+            told = self.cloud.functions.get_function_configuration(FunctionName=function)
             self.cloud.functions.update_function_configuration(
-                FunctionName=self.outputs[f"{stage}FunctionName"], Description="restarted"
+                FunctionName=function, MemorySize=told["MemorySize"]
             )
 
     def set_key(self, value: str) -> None:

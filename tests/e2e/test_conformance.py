@@ -31,9 +31,14 @@ def bucket(cloud: Cloud, name: str) -> str:
 
 @pytest.fixture
 def queue(cloud: Cloud, name: str) -> str:
-    anyone = {"Effect": "Allow", "Principal": "*", "Action": "sqs:*", "Resource": "*"}
-    policy = json.dumps({"Version": "2012-10-17", "Statement": [anyone]})
-    return cloud.sqs.create_queue(QueueName=name, Attributes={"Policy": policy})["QueueUrl"]
+    service = {
+        "Effect": "Allow",
+        "Principal": {"Service": ["s3.amazonaws.com", "sns.amazonaws.com"]},
+        "Action": "sqs:SendMessage",
+        "Resource": "*",
+    }
+    attributes: Any = {"Policy": _policy(service)}
+    return cloud.sqs.create_queue(QueueName=name, Attributes=attributes)["QueueUrl"]
 
 
 @pytest.fixture
@@ -56,7 +61,7 @@ def table(cloud: Cloud, name: str) -> str:
 
 
 @pytest.fixture
-def function(cloud: Cloud, name: str) -> Iterator[Callable[[str], str]]:
+def function(cloud: Cloud, name: str) -> Iterator[Callable[..., str]]:
     """Make a function of some lines of Python that may do nothing but write logs."""
     trust = {
         "Effect": "Allow",
@@ -68,10 +73,12 @@ def function(cloud: Cloud, name: str) -> Iterator[Callable[[str], str]]:
     )
     role = iam.create_role(
         RoleName=name,
-        AssumeRolePolicyDocument=json.dumps({"Version": "2012-10-17", "Statement": [trust]}),
+        AssumeRolePolicyDocument=_policy(trust),
     )
 
-    def make(body: str) -> str:
+    def make(body: str, allowed: str = "logs:PutLogEvents") -> str:
+        allow = {"Effect": "Allow", "Action": allowed, "Resource": "*"}
+        iam.put_role_policy(RoleName=name, PolicyName=name, PolicyDocument=_policy(allow))
         code = io.BytesIO()
         with zipfile.ZipFile(code, "w") as archive:
             archive.writestr("index.py", body)
@@ -87,6 +94,10 @@ def function(cloud: Cloud, name: str) -> Iterator[Callable[[str], str]]:
 
     yield make
     cloud.functions.delete_function(FunctionName=name)
+
+
+def _policy(statement: dict[str, Any]) -> str:
+    return json.dumps({"Version": "2012-10-17", "Statement": [statement]})
 
 
 def _keys(partition: str, sort: str) -> Any:
@@ -280,7 +291,7 @@ def test_sqs_puts_what_is_received_too_often_into_the_dead_letter_queue(
 
 
 def test_lambda_ends_a_function_that_takes_too_long(
-    cloud: Cloud, function: Callable[[str], str]
+    cloud: Cloud, function: Callable[..., str]
 ) -> None:
     made = function("import time\ndef handler(event, context):\n    time.sleep(30)\n")
 
@@ -292,18 +303,24 @@ def test_lambda_ends_a_function_that_takes_too_long(
     assert time.monotonic() - began < 20
 
 
-def test_lambda_gives_a_function_no_more_than_its_role_allows(
-    cloud: Cloud, function: Callable[[str], str], table: str
+def test_lambda_gives_a_function_what_its_role_allows_and_no_more(
+    cloud: Cloud, function: Callable[..., str], queue: str
 ) -> None:
     made = function(
         "import boto3\n"
-        "def handler(table, context):\n"
-        "    boto3.client('dynamodb').scan(TableName=table)\n"
+        "def handler(queue, context):\n"
+        "    entry = {'Id': '1', 'MessageBody': '\"sent\"'}\n"
+        "    sqs = boto3.client('sqs')\n"
+        "    sqs.send_message_batch(QueueUrl=queue, Entries=[entry])\n"
+        "    sqs.purge_queue(QueueUrl=queue)\n",
+        allowed="sqs:SendMessage",
     )
 
-    answer = cloud.functions.invoke(FunctionName=made, Payload=json.dumps(table).encode())
+    answer = cloud.functions.invoke(FunctionName=made, Payload=json.dumps(queue).encode())
 
-    assert "AccessDeniedException" in answer["Payload"].read().decode()
+    assert "AccessDenied" in (said := answer["Payload"].read().decode())
+    assert "sqs:PurgeQueue" in said
+    assert received(cloud, queue) == ["sent"]
 
 
 def _text(value: str) -> dict[str, str]:

@@ -1,10 +1,9 @@
 """One record of an upload, as a reader finds it."""
 
-from dataclasses import dataclass
+import msgspec
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(msgspec.Struct, frozen=True, gc=False):
     """Where a reader stands, always between two records.
 
     Attributes:
@@ -26,8 +25,7 @@ class Place:
         return Place(self.byte + 1, self.line + 1)
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(msgspec.Struct, frozen=True, gc=False):
     """The bytes of one row, without the white space around them.
 
     Attributes:

@@ -1,0 +1,105 @@
+import socket
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from local import emulator
+from local.cloud import ACCOUNT, Cloud
+from local.errors import LocalError
+from local.gateway import Answer, plain, ranged
+from local.home import LOOPBACK, Home, free_port
+
+
+@pytest.fixture(scope="session")
+def python() -> Path:
+    return emulator.install(Home.of_clone())
+
+
+def test_it_answers_as_the_account_that_nobody_has(cloud: Cloud) -> None:
+    queue = cloud.sqs.create_queue(QueueName="whose")["QueueUrl"]
+
+    assert f"/{ACCOUNT}/" in queue
+
+
+def test_the_settings_of_the_user_do_not_lead_elsewhere(
+    cloud: Cloud, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "work")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "https://example.com")
+    monkeypatch.setenv("HTTP_PROXY", "http://192.0.2.1:3128")
+    monkeypatch.setenv("AWS_CA_BUNDLE", "/nonexistent")
+
+    fresh = Cloud(cloud.endpoint)
+
+    assert "Buckets" in fresh.s3.list_buckets()
+
+
+def test_a_port_that_is_taken_is_said_to_be(python: Path, tmp_path: Path) -> None:
+    port = free_port()
+    with (
+        closing(socket.create_server((LOOPBACK, port))),
+        pytest.raises(LocalError, match=f"port {port} is another program's"),
+    ):
+        emulator.start(python, tmp_path, port=port)
+
+
+def test_an_emulator_that_dies_shows_the_end_of_its_log(tmp_path: Path) -> None:
+    broken = tmp_path / "python"
+    broken.write_text("#!/bin/sh\necho 'no such module' >&2\nexit 3\n")
+    broken.chmod(0o755)
+
+    with pytest.raises(LocalError, match=r"(?s)emulator.log and ends:.*no such module"):
+        emulator.start(broken, tmp_path, port=free_port())
+
+
+def test_it_listens_on_loopback_alone(cloud: Cloud) -> None:
+    port = int(cloud.endpoint.rpartition(":")[2])
+    listening = {
+        address
+        for line in Path("/proc/net/tcp").read_text().splitlines()[1:]
+        for address, listens in [(line.split()[1], line.split()[3] == "0A")]
+        if listens and address.endswith(f":{port:04X}")
+    }
+
+    assert listening == {f"0100007F:{port:04X}"}
+
+
+def whole(*_request: object) -> Answer:
+    return 200, {"Content-Length": "10", "x-amz-checksum-crc32": "abc"}, b"0123456789"
+
+
+def parse(asked: str, size: int) -> tuple[int, int] | None:
+    first, _, last = asked.removeprefix("bytes=").partition("-")
+    return (int(first), min(int(last or size), size - 1)) if int(first) < size else None
+
+
+def test_a_range_of_a_whole_answer_is_cut_out_of_it() -> None:
+    answer = ranged(whole, parse)("b", "k", {"range": "bytes=3-5"})
+
+    assert answer == (206, {"Content-Length": "3", "Content-Range": "bytes 3-5/10"}, b"345")
+
+
+def test_a_range_beyond_the_end_is_refused() -> None:
+    status, told, _ = ranged(whole, parse)("b", "k", {"range": "bytes=10-"})
+
+    assert (status, told["Content-Range"]) == (416, "bytes */10")
+
+
+def test_an_answer_without_a_range_passes_unchanged() -> None:
+    assert ranged(whole, parse)("b", "k", {}) == whole()
+
+
+@pytest.mark.parametrize(
+    ("said", "needed"),
+    [
+        ("sqs:SendMessageBatch", "sqs:SendMessage"),
+        ("sqs:SendMessage", "sqs:SendMessage"),
+        ("glue:GetBatch", "glue:GetBatch"),
+        (None, None),
+    ],
+)
+def test_a_batch_of_messages_needs_the_permission_of_one(
+    said: str | None, needed: str | None
+) -> None:
+    assert plain(lambda: said)() == needed

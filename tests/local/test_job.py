@@ -1,0 +1,65 @@
+import uuid
+from pathlib import Path
+
+import pytest
+
+from local.cloud import Cloud
+from local.errors import LocalError
+from local.job import Job, download, inside, upload
+
+
+@pytest.fixture
+def bucket(cloud: Cloud) -> str:
+    name = f"bucket-{uuid.uuid4().hex[:12]}"
+    cloud.s3.create_bucket(Bucket=name)
+    cloud.s3.put_bucket_versioning(Bucket=name, VersioningConfiguration={"Status": "Enabled"})
+    return name
+
+
+@pytest.mark.parametrize(
+    "key",
+    ["../evil", "a/../../evil", "/etc/passwd", "a/..", "", "a\0b", "..\\evil", "C:/evil"],
+)
+def test_no_key_leads_out_of_the_results_folder(tmp_path: Path, key: str) -> None:
+    with pytest.raises(LocalError, match="aws s3 cp"):
+        inside(tmp_path, key)
+
+
+def test_a_link_in_the_results_folder_leads_nowhere_either(tmp_path: Path) -> None:
+    (tmp_path / "results").mkdir()
+    (tmp_path / "results" / "away").symlink_to(tmp_path)
+
+    with pytest.raises(LocalError, match="aws s3 cp"):
+        inside(tmp_path / "results", "away/file")
+
+
+@pytest.mark.parametrize("key", ["march/3f9a/results.jsonl", "ü b/#1", "a..b", "...", "~x"])
+def test_ordinary_and_odd_names_stay_as_they_are(tmp_path: Path, key: str) -> None:
+    assert inside(tmp_path, key) == tmp_path / key
+
+
+def test_the_same_file_uploaded_twice_is_two_jobs(
+    cloud: Cloud, bucket: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "march.v2.jsonl"
+    file.write_text("{}")
+
+    first, second = upload(cloud, bucket, file), upload(cloud, bucket, file)
+
+    assert first.id != second.id
+    assert first.folder == f"results/march.v2/{first.id}"
+
+
+def test_results_are_copied_under_the_job_and_nothing_else(
+    cloud: Cloud, bucket: str, tmp_path: Path
+) -> None:
+    job = Job(file=Path("march.jsonl"), id="3f9a", folder="results/march/3f9a")
+    for key in ("march/3f9a/results.jsonl", "march/3f9a/manifest.json", "march/3f9a2/other"):
+        cloud.s3.put_object(Bucket=bucket, Key=f"results/{key}", Body=key.encode())
+
+    folder = download(cloud, bucket, job, tmp_path / "here")
+
+    assert folder == tmp_path / "here" / "march" / "3f9a"
+    assert {path.name for path in folder.iterdir()} == {"results.jsonl", "manifest.json"}
+    assert (folder / "results.jsonl").read_text() == "march/3f9a/results.jsonl"
+    assert not (tmp_path / "here" / "march" / "3f9a2").exists()

@@ -1,0 +1,68 @@
+"""Items as the table holds them, for tests that need one."""
+
+from typing import Any
+
+import msgspec
+
+from functions.batches import events
+from functions.batches.events import Event
+from functions.batches.items import JOB, OPEN, SCHEMA, Batch, Job, Piece
+from functions.batches.verdicts import PARKED
+
+AT = "2026-11-23T20:54:10.123Z"
+JOB_ID = "3f9ac21b04d7c1e89a02"
+
+
+def job(key: str = "in/march.jsonl", **given: Any) -> Job:
+    made = Job(
+        job=JOB_ID, item=JOB, schema=SCHEMA, status="RUNNING", since=f"RUNNING#{AT}", open=OPEN,
+        bucket="uploads", key=key, version="v1", size_bytes=1, uploaded_at=AT, claimed_at=AT,
+        requests_per_batch=10, batch_bytes=1000, row_bytes=1000, attempts=3,
+        api_version="2026-10-21", retention_days=90, parser=".jsonl", prices="2026-11",
+    )  # fmt: skip
+    return msgspec.structs.replace(made, **given)
+
+
+def batch(job_id: str = JOB_ID, chunk: int = 1, requests: int = 10, **given: Any) -> Batch:
+    made = Batch(
+        job=job_id, item=f"{chunk:05d}-1", schema=SCHEMA, status="WAITING", since=f"WAITING#{AT}",
+        open=OPEN, next="send", chunk=f"{chunk:05d}", attempt=1, first_row=1, last_row=requests,
+        start_byte=0, end_byte=1, requests=requests, size_bytes=1, requests_key="work/r",
+        ledger_key="work/l",
+    )  # fmt: skip
+    return msgspec.structs.replace(made, **given)
+
+
+def pieces(*sizes: int) -> list[Piece]:
+    return [Piece(key=f"work/{n}", size=size, crc32=0) for n, size in enumerate(sizes)]
+
+
+def one_of_each() -> dict[str, Event]:
+    """Make an event of every type: the examples of docs/events/README.md."""
+    march = job("marketing/march.jsonl", row=41, rejected=4, chunk=1, outcome="partial")
+    empty = job(
+        "marketing/april.jsonl", job="0c5f1e2d3b4a59687766", row=3, rejected=3, outcome="failed",
+        failure="none of the 3 rows can be sent: no_params (3); results.jsonl says why, row by row",
+    )  # fmt: skip
+    sent = batch(requests=37, batch_id="msgbatch_013Zva2CMHLNnXjNJJKqJ2EF", status="IN_PROGRESS")
+    aside = batch(chunk=2, requests=37, status="ENDED", next="collect", tries=5)
+    counts = {"processing": 0, "succeeded": 36, "errored": 0, "canceled": 0, "expired": 1}
+    made = [
+        events.job_planned(march, "results", AT),
+        events.job_ended(march, "results", _figures(march, {"succeeded": 37, "rejected": 4}), AT),
+        events.job_ended(empty, "results", _figures(empty, {"rejected": 3}), AT),
+        events.batch_ended(sent, counts, AT),
+        events.stuck(aside, AT),
+        events.parked("spend_limit", PARKED["spend_limit"], AT),
+        events.resumed("spend_limit", AT, "2026-11-23T21:04:10.123Z"),
+    ]
+    return {event.type: event for event in made}
+
+
+def _figures(ended: Job, counts: dict[str, int]) -> dict[str, Any]:
+    return {
+        "rows": ended.row,
+        "counts": counts,
+        "cost_usd": 0.0123 if "succeeded" in counts else 0,
+        "manifest": f"s3://results/{ended.folder}/manifest.json",
+    }

@@ -1,0 +1,133 @@
+"""Every event is as docs/events/ says, its examples included."""
+
+import json
+import re
+from functools import cache
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jsonschema import Draft202012Validator
+
+from functions.batches import events
+from functions.batches.events import Event
+from functions.batches.items import BatchStatus, JobStatus, Step
+from functions.batches.verdicts import PARKED, Counts
+from tests.unit.made import AT, batch, job, one_of_each
+from tests.unit.schemas import FOLDER, problems, schemas
+
+SOURCE = "urn:claude-batch-relay:claude-batch-relay"
+TYPES = sorted(one_of_each())
+keys = st.text(st.characters(codec="utf-8"), min_size=1, max_size=60)
+
+
+def message(event: Event, **changed: Any) -> dict[str, Any]:
+    """Give the event as it is on the wire."""
+    written = msgspec.json.encode(event.cloud_event(SOURCE))
+    read: dict[str, Any] = json.loads(written)
+    return read | changed
+
+
+@cache
+def examples() -> list[dict[str, Any]]:
+    text = (FOLDER / "README.md").read_text()
+    blocks = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
+    return [block for block in map(json.loads, blocks) if "Message" in block]
+
+
+def test_each_type_has_a_schema_and_each_schema_a_type() -> None:
+    assert sorted(schemas()) == sorted(["envelope", *TYPES])
+    assert sorted(schemas()["envelope"]["properties"]["type"]["enum"]) == TYPES
+
+
+@pytest.mark.parametrize("name", sorted(["envelope", *TYPES]))
+def test_each_schema_is_one_and_strict(name: str) -> None:
+    schema = schemas()[name]
+
+    Draft202012Validator.check_schema(schema)
+    assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
+    assert schema["additionalProperties"] is False
+    assert sorted(schema["required"]) == sorted(schema["properties"])
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_an_event_of_each_type_is_as_its_schema_says(kind: str) -> None:
+    assert problems(message(one_of_each()[kind])) == []
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_a_field_too_many_or_too_few_is_noticed(kind: str) -> None:
+    event = one_of_each()[kind]
+
+    assert problems(message(event, data=event.data | {"prompt": "x"})) != []
+    assert problems(message(event, extra=1)) != []
+    for name in event.data:
+        assert problems(message(event, data={k: v for k, v in event.data.items() if k != name}))
+    for other in set(TYPES) - {kind, "job.completed", "job.rejected"}:
+        assert problems(message(event, type=other)) != []
+
+
+@given(keys, st.none() | st.text(min_size=1, max_size=30), st.none() | st.floats(0, 9))
+def test_events_of_any_upload_are_as_the_schema_says(
+    key: str, failure: str | None, cost: float | None
+) -> None:
+    made = job(key, row=5, chunk=1, failure=failure, outcome="failed" if failure else "succeeded")
+    figures = {
+        "rows": 5, "counts": {"succeeded": 4, "invented": 1}, "cost_usd": cost,
+        "manifest": f"s3://b/{made.folder}/manifest.json",
+    }  # fmt: skip
+
+    for event in (events.job_planned(made, "b", AT), events.job_ended(made, "b", figures, AT)):
+        assert problems(message(event)) == []
+
+
+@pytest.mark.parametrize("item", [job(status=s, next=n) for s in JobStatus for n in (*Step, None)
+                                  if s is not JobStatus.DONE])  # fmt: skip
+def test_whatever_job_is_set_aside_the_event_is_as_the_schema_says(item: Any) -> None:
+    assert problems(message(events.stuck(msgspec.structs.replace(item, tries=5), AT))) == []
+
+
+@pytest.mark.parametrize(
+    "status",
+    [s for s in BatchStatus if s not in {BatchStatus.COLLECTED, BatchStatus.SPLIT, BatchStatus.STUCK}],
+)  # fmt: skip
+def test_whatever_batch_is_set_aside_the_event_is_as_the_schema_says(status: BatchStatus) -> None:
+    item = batch(status=status, item="00001abba-3", tries=5)
+
+    assert problems(message(events.stuck(item, AT))) == []
+
+
+@pytest.mark.parametrize("reason", PARKED)
+def test_every_reason_to_park_is_in_the_schema(reason: str) -> None:
+    assert problems(message(events.parked(reason, PARKED[reason], AT))) == []
+    assert problems(message(events.resumed(reason, AT, AT))) == []
+
+
+def test_the_counts_of_a_batch_are_the_apis_own() -> None:
+    counts = msgspec.to_builtins(Counts(succeeded=3))
+    ended = msgspec.structs.replace(batch(batch_id="msgbatch_1"), chunk="00001a", item="00001a-1")
+    event = events.batch_ended(ended, counts, "2024-09-24T18:37:24.100435Z")
+
+    assert problems(message(event)) == []
+
+
+@pytest.mark.parametrize("kind", TYPES)
+def test_the_readme_shows_each_event_as_it_comes(kind: str) -> None:
+    (shown,) = [one for one in examples() if one["Message"]["type"] == kind]
+    event = one_of_each()[kind]
+    attributes = {
+        name: {"Type": "String", "Value": text} for name, text in event.filters().items()
+    }
+
+    assert problems(shown["Message"]) == []
+    assert shown == {
+        "Subject": event.subject, "Message": message(event), "MessageAttributes": attributes,
+    }  # fmt: skip
+
+
+def test_the_schemas_lie_where_the_readme_says() -> None:
+    linked = re.findall(r"\]\(([a-z.]+\.schema\.json)\)", (FOLDER / "README.md").read_text())
+
+    assert sorted(linked) == sorted(path.name for path in FOLDER.glob("*.schema.json"))

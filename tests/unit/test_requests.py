@@ -1,0 +1,160 @@
+"""Which rows can be sent, and the sentence for each that cannot."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from functions.batches.errors import UnreadableUploadError
+from functions.batches.readers.record import Place, Record
+from functions.batches.requests import Rejection, Row, check, check_text
+
+NOW, THEN = "2026-10-21", "2023-06-01"
+SECRET = "Zq7"
+
+
+def record(data: bytes | None, line: int = 4, column: int = 1) -> Record:
+    return Record(line, column, 0, len(data or b"x" * 50), data, Place())
+
+
+def checked(data: bytes | None, version: str = NOW, column: int = 1) -> Row:
+    return check(record(data, column=column), row_bytes=40, api_version=version)
+
+
+def rejection(data: bytes | None, version: str = NOW, column: int = 1) -> Rejection:
+    row = checked(data, version, column)
+    assert row.params is None
+    assert row.rejection is not None
+    return row.rejection
+
+
+def with_params(params: str) -> bytes:
+    return b'{"params":%b}' % params.encode()
+
+
+_scraps = st.sampled_from(
+    [b"{", b"}", b"[", b"]", b'"', b"\\", b":", b",", b"1e999", b"NaN", b'"params"', b"null", b"\\ud83d",
+     b'"max_tokens"', b'"stream"', b"true", b"\xff", b"\x00", b"-", SECRET.encode(), b"9" * 400]
+)  # fmt: skip
+rubbish = st.binary(max_size=60) | st.lists(_scraps, max_size=16).map(b"".join)
+
+
+@given(rubbish | rubbish.map(lambda inner: b'{"params":{"x":%b}}' % inner), st.integers(1, 90))
+@example(b'{"params":{"max_tokens":1e999}}', 1)
+@example(b'{"params":{"temperature":%b}}' % (b"9" * 5000), 1)
+@example(b"[" * 100_000, 1)
+@example(b'{"params":{"stream":%b}}' % (b"[" * 100_000), 1)
+@example(b'{"params":{"x":"\\ud83d', 1)
+def test_never_raises_and_says_one_sentence_that_quotes_nothing(data: bytes, column: int) -> None:
+    row = check(record(data, column=column), row_bytes=10**6, api_version=NOW)
+
+    assert (row.params is None) is (row.rejection is not None)
+    if row.rejection is not None:
+        said = row.rejection.message
+        assert re.fullmatch(r"line 4: [^\n]{10,250}[^.\n]", said)
+        assert SECRET not in said
+        assert row.rejection.line == 4
+        columns = [int(found) for found in re.findall(r"column (\d+)", said)]
+        assert all(column <= at <= column + len(data) for at in columns)
+
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(st.characters(codec="utf-8"), max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=6,
+)
+
+
+@given(_json, st.dictionaries(st.sampled_from(["model", "messages", "x"]), _json), st.booleans())
+def test_params_and_custom_id_travel_byte_for_byte(own: Any, params: Any, escaped: Any) -> None:
+    written = [json.dumps(one, ensure_ascii=escaped).encode() for one in (own, params)]
+
+    row = checked(b' {"other": 1, "custom_id" : %b , "params":  %b }' % tuple(written))
+
+    assert [bytes(row.custom_id), row.params] == written
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "says"),
+    [
+        (b"{broken", "invalid_json", "object keys must be strings at column 2"),
+        (b'{"params":{"a":NaN}}', "invalid_json", "not JSON: invalid character at column 16"),
+        (b'{"params":', "invalid_json", "the JSON breaks off before its end"),
+        (b'{"a":1} x', "invalid_json", "more behind the JSON value at column 9"),
+        (b'{"params":{"a":1,}}', "invalid_json", "trailing comma in object at column 18"),
+        (b'{"params":{"a":"\\ud83d\\ude00"}}}', "invalid_json", "more behind the JSON value at column 32"),
+        (b'{"params":{"a":"\\ud83d"}}', "invalid_unicode", "half of a surrogate pair, such as \\ud83d alone, at column 17"),
+        (b'{"params":{"a":"\\\\ud83d \\ude00"}}', "invalid_unicode", "column 25"),
+        (b'{"params":{"a":"\xe9"}}', "invalid_utf8", "broken UTF-8 at column 17; save the file as UTF-8"),
+        (b'"text"', "not_an_object", "not a JSON object; a row is"),
+        (b"[1]", "not_an_object", "not a JSON object; a row is"),
+        (b"{}", "no_params", '"params" is missing or not an object'),
+        (b'{"params":"x"}', "no_params", '"params" is missing or not an object'),
+        (b'{"params":null}', "no_params", '"params" is missing or not an object'),
+        (None, "too_long", "the row is 50 bytes long, and 40 is the most"),
+        (b"[" * 100_000, "not_an_object", "not a JSON object"),
+        (b'{"a":' * 100_000, "too_deep", "nested too deeply to be read"),
+    ],
+)  # fmt: skip
+def test_says_what_is_wrong_and_where(data: bytes | None, code: str, says: str) -> None:
+    assert rejection(data).code == code
+    assert says in rejection(data).message
+
+
+def test_the_column_counts_from_where_the_record_begins() -> None:
+    assert rejection(b"{broken", column=100).message.endswith("at column 101")
+
+
+REFUSED = [
+    '"stream":true', '"speed":"fast"', '"store":true', '"store":false', '"cache_hint":{}', '"fallbacks":[]',
+    '"context_hint":"x"', '"previous_thread_event_id":"e"', '"max_tokens":0', '"max_tokens":0.0',
+    '"max_tokens" : 0 ',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("version", [NOW, THEN])
+@pytest.mark.parametrize("parameter", REFUSED)
+def test_what_no_batch_takes_is_never_sent(parameter: str, version: str) -> None:
+    found = rejection(with_params("{" + parameter + "}"), version)
+
+    assert found.code == "unsupported_parameter"
+    assert parameter.split('"')[1] in found.message
+
+
+@pytest.mark.parametrize("name", ["temperature", "top_p", "top_k"])
+def test_the_api_version_decides_about_sampling(name: str) -> None:
+    params = with_params(f'{{"{name}":0}}')
+
+    assert rejection(params, NOW).code == "unsupported_parameter"
+    assert checked(params, THEN).rejection is None
+
+
+@pytest.mark.parametrize(
+    "params", ["{}", '{"stream":false}', '{"stream":null}', '{"speed":null}', '{"max_tokens":1}',
+               '{"max_tokens":null}', '{"max_tokens":1e999}', '{"max_tokens":false}', '{"model":5}']
+)  # fmt: skip
+def test_what_the_api_may_judge_is_sent(params: str) -> None:
+    """Its own validation gives the better sentence, and is free."""
+    assert checked(with_params(params)).params == params.encode()
+
+
+@pytest.mark.parametrize(
+    ("head", "offset"),
+    [(b"\x1f\x8b\x08" + bytes(range(256)), "0"), (b"PK\x03\x04" + b"\x00" * 20, "2"),
+     ("{}".encode("utf-16"), "0"), ("{}".encode("utf-16-le"), "1"), (b"\xff", "0")],
+)  # fmt: skip
+def test_what_is_no_text_is_refused_with_the_offset(head: bytes, offset: str) -> None:
+    with pytest.raises(UnreadableUploadError, match=rf"no UTF-8 text: byte {offset} is the first"):
+        check_text(head)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"", b"{}", "日本語".encode() * 100, b" " * 40 + "語".encode()[:-1], b"{}\r\n" * 9, b"x" * 99 + b"\xe9",
+     "é".encode() * 32768],
+)  # fmt: skip
+def test_text_with_a_bad_byte_here_or_there_is_text(head: bytes) -> None:
+    check_text(head)

@@ -1,0 +1,146 @@
+"""What an answer to create proves: the table of the reference, answer by answer."""
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from functions.batches.verdicts import (
+    PARKED,
+    Accepted,
+    Counts,
+    Later,
+    MessageBatch,
+    Parked,
+    Refused,
+    Unknown,
+    Verdict,
+    judge,
+)
+
+BATCH: dict[str, Any] = {
+    "id": "msgbatch_013Zva2CMHLNnXjNJJKqJ2EF", "type": "message_batch", "processing_status": "in_progress",
+    "request_counts": {"processing": 2, "succeeded": 0, "errored": 0, "canceled": 0, "expired": 0},
+    "created_at": "2024-09-24T18:37:24.100435Z", "expires_at": "2024-09-25T18:37:24.100435Z",
+    "ended_at": None, "archived_at": None, "cancel_initiated_at": None, "results_url": None,
+}  # fmt: skip
+HTML = b"<html><h1>502 Bad Gateway</h1></html>"
+
+
+def error(message: str = "no", kind: str = "x", **more: Any) -> bytes:
+    return json.dumps(
+        {"type": "error", "error": {"type": kind, "message": message, **more}}
+    ).encode()
+
+
+def answered(status: int, body: bytes = error(), **headers: str) -> Verdict:
+    return judge(status, {name.replace("_", "-"): value for name, value in headers.items()}, body)
+
+
+def test_a_200_is_a_batch() -> None:
+    verdict = answered(200, json.dumps(BATCH).encode())
+
+    assert isinstance(verdict, Accepted)
+    assert verdict.batch.id == BATCH["id"]
+    assert verdict.batch.request_counts.total == 2
+
+
+@given(st.integers(0, len(json.dumps(BATCH)) - 1))
+def test_a_200_that_is_cut_off_proves_nothing(length: int) -> None:
+    assert isinstance(answered(200, json.dumps(BATCH).encode()[:length]), Unknown)
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"null", HTML, error()])
+def test_a_200_that_is_no_batch_proves_nothing(body: bytes) -> None:
+    assert isinstance(answered(200, body), Unknown)
+
+
+@pytest.mark.parametrize("status", [400, 413])
+def test_a_refusal_of_the_rows_keeps_the_apis_own_sentence(status: int) -> None:
+    assert answered(status, error("requests.3: too long")) == Refused(
+        status, "requests.3: too long"
+    )
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"),
+    [(401, "key_refused"), (402, "billing"), (403, "no_permission"), (404, "not_found"), (405, "refused"),
+     (418, "refused"), (422, "refused")],
+)  # fmt: skip
+@pytest.mark.parametrize("body", [error(), HTML, b""])
+def test_what_is_no_verdict_on_rows_parks(status: int, reason: str, body: bytes) -> None:
+    assert answered(status, body) == Parked(reason, PARKED[reason])
+
+
+def test_a_400_about_credit_is_no_verdict_on_rows() -> None:
+    verdict = answered(400, error("Your credit balance is too low to access the Anthropic API."))
+
+    assert verdict == Parked("billing", PARKED["billing"])
+
+
+@pytest.mark.parametrize("code", ["enforced_spend_limit_reached", "contract_spend_limit_reached"])
+def test_a_spend_limit_parks_whatever_retry_after_says(code: str) -> None:
+    verdict = answered(429, error(details={"error_code": code}), retry_after="5")
+
+    assert verdict == Parked("spend_limit", PARKED["spend_limit"])
+
+
+@pytest.mark.parametrize(
+    ("retry_after", "seconds"),
+    [("30", 30.0), ("1.5", 1.5), ("0", 1.0), ("-9", 1.0), ("inf", 21_600.0), ("999999", 21_600.0),
+     ("Wed, 21 Oct 2026 07:28:00 GMT", 60.0), ("", 60.0)],
+)  # fmt: skip
+def test_a_429_says_how_long_to_wait_within_reason(retry_after: str, seconds: float) -> None:
+    assert answered(429, retry_after=retry_after) == Later(seconds)
+
+
+@pytest.mark.parametrize("body", [error(), error(details=None), error(details={}), HTML, b""])
+def test_a_429_that_says_nothing_is_a_minute(body: bytes) -> None:
+    assert answered(429, body) == Later(60.0)
+
+
+@pytest.mark.parametrize(
+    "status", [408, 409, 425, 499, 500, 502, 503, 504, 520, 522, 524, 529, 599, 201, 204, 302]
+)
+@pytest.mark.parametrize("body", [error(), HTML, b"", json.dumps(BATCH).encode()])
+def test_whatever_else_leaves_it_unknown(status: int, body: bytes) -> None:
+    """A proxy's answer says nothing of what the API did behind it."""
+    assert answered(status, body) == Unknown(f"status {status}")
+
+
+@given(st.integers(100, 599), st.text(max_size=60))
+def test_only_a_200_is_ever_taken_for_a_batch_and_only_a_4xx_for_none(
+    status: int, text: str
+) -> None:
+    verdict = answered(status, text.encode("utf-8", "replace"))
+
+    assert isinstance(verdict, Refused | Parked | Later) is (
+        400 <= status < 500 and status not in {408, 409, 425, 499}
+    )
+    assert not isinstance(verdict, Accepted)
+
+
+def test_every_reason_to_park_says_what_to_do() -> None:
+    for sentence in PARKED.values():
+        assert len(sentence) > 30
+        assert ";" in sentence
+        assert "\n" not in sentence
+
+
+def batch(**given_: Any) -> MessageBatch:
+    counts = Counts(**BATCH["request_counts"])
+    wanted = {
+        name: BATCH[name] for name in ("id", "processing_status", "created_at", "expires_at")
+    }
+    return MessageBatch(**{**wanted, "request_counts": counts, **given_})
+
+
+@pytest.mark.parametrize(
+    ("given_", "ended"),
+    [({}, False), ({"processing_status": "canceling"}, False), ({"processing_status": "ended"}, True),
+     ({"archived_at": "2024-10-24T18:37:24Z"}, True)],
+)  # fmt: skip
+def test_a_batch_has_ended_when_the_api_says_so(given_: dict[str, str], ended: bool) -> None:  # noqa: FBT001
+    assert batch(**given_).ended is ended
