@@ -112,13 +112,9 @@ def _decode(record: Record, row_bytes: int) -> _Request:
             "raise the setting rowBytes"
         )
         raise _RejectedError(code="too_long", sentence=sentence)
+    _check_utf8(record.data, record.column)
     try:
-        if not record.data.isascii():  # which is six times quicker to see
-            record.data.decode()
         return _request.decode(record.data)
-    except UnicodeDecodeError as error:
-        sentence = f"broken UTF-8 at column {record.column + error.start}; save the file as UTF-8"
-        raise _RejectedError(code="invalid_utf8", sentence=sentence) from None
     except msgspec.ValidationError:
         sentence = 'not a JSON object; a row is {"custom_id": "…", "params": {…}}'
         raise _RejectedError(code="not_an_object", sentence=sentence) from None
@@ -126,6 +122,16 @@ def _decode(record: Record, row_bytes: int) -> _Request:
         raise _RejectedError(code="too_deep", sentence="nested too deeply to be read") from None
     except msgspec.DecodeError as error:
         raise _malformed(record, str(error)) from None
+
+
+def _check_utf8(data: bytes, column: int) -> None:
+    if data.isascii():  # six times quicker to see
+        return
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        sentence = f"broken UTF-8 at column {column + error.start}; save the file as UTF-8"
+        raise _RejectedError(code="invalid_utf8", sentence=sentence) from None
 
 
 def _malformed(record: Record, problem: str) -> _RejectedError:
