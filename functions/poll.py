@@ -2,7 +2,7 @@
 
 import os
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from functools import cache
 
@@ -24,10 +24,12 @@ from functions.steps.report import report
 from functions.steps.watch import Watch, watch
 
 AT_ANTHROPIC = (BatchStatus.SENDING, BatchStatus.UNSURE, BatchStatus.IN_PROGRESS)
+KEY_TROUBLE = ("key_missing", "key_refused")
+"""Reasons to park that a listing which succeeds does away with."""
 SETTLING = timedelta(seconds=10)
 """An event younger than this is probably being published by the stage that owes it."""
 logger = Logger()
-metrics = Metrics()
+metrics = Metrics(namespace="claude-batch-relay")
 
 
 @dataclass
@@ -45,13 +47,6 @@ class Tally:
     doubles: int = 0
     parked: bool = False
     oldest_hours: float = 0.0
-
-
-@dataclass
-class _Due:
-    """What can go on now."""
-
-    items: list[Job | Batch] = field(default_factory=list)
 
 
 @cache
@@ -111,7 +106,7 @@ def _waiting(doors: Doors[PollSettings], unfinished: Unfinished) -> list[Job | B
 
 
 def _sending(doors: Doors[PollSettings], unfinished: Unfinished, seen: Watch) -> Sending:
-    """Park when the key is refused; go on when a batch has been accepted since."""
+    """Park when the key is refused; go on when a batch has been accepted since, or the key works again."""
     sending, now = doors.store.sending(), doors.now()
     if sending.parked is None and seen.trouble is not None:
         event = events.parked(seen.trouble, PARKED[seen.trouble], times.text(now))
@@ -120,7 +115,8 @@ def _sending(doors: Doors[PollSettings], unfinished: Unfinished, seen: Watch) ->
         return doors.store.sending()
     if sending.parked is not None and sending.parked_at is not None:
         accepted = [batch.recorded_at for batch in unfinished.batches if batch.recorded_at]
-        if any(at > sending.parked_at for at in accepted):
+        key_works = sending.parked in KEY_TROUBLE and seen.listed is not None
+        if key_works or any(at > sending.parked_at for at in accepted):
             event = events.resumed(sending.parked, sending.parked_at, times.text(now))
             if doors.store.resume(sending, event):
                 doors.notify.pay(doors.store, [event])

@@ -53,7 +53,8 @@ class Polling(AbstractContextManager["Polling"]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        """Let the last invocation end, unless all is being given up: it holds poll's lease."""
+        self._thread.shutdown(wait=error is None, cancel_futures=error is not None)
 
     def tick(self) -> None:
         """Start another invocation, if none is under way and it is time.

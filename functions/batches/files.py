@@ -3,13 +3,14 @@
 import io
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
 import boto3
 from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
-from botocore.exceptions import ClientError, HTTPClientError, ResponseStreamingError
+from botocore.exceptions import ClientError, HTTPClientError, IncompleteReadError
 
 from functions.batches import joining
 from functions.batches.errors import DownloadError, GoneError
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
 
 BLOCK = 1 << 20
+TAGGING = 10
+"""Objects tagged at once, as many as the client keeps connections: a long job has tens of thousands."""
 READS = 5
 """Times a download that is cut is taken up again where it was cut, without a byte of progress."""
 _ABSENT = frozenset({"404", "NoSuchKey", "NoSuchVersion"})
@@ -63,7 +66,7 @@ class Files:
                 for block in self._stream(source, at, stop):
                     at, left = at + len(block), READS
                     yield block
-            except (HTTPClientError, ResponseStreamingError) as error:
+            except (HTTPClientError, IncompleteReadError) as error:
                 left -= 1
                 if left == 0:
                     message = f"s3://{source.bucket}/{source.key} broke off at byte {at:,}, {READS} times"
@@ -116,9 +119,17 @@ class Files:
 
     def finish(self, keys: Iterable[str]) -> None:
         """Mark work files as done with; the bucket's lifecycle removes what is so marked."""
+        with ThreadPoolExecutor(TAGGING) as pool:
+            for _ in pool.map(self._finish, keys):
+                pass
+
+    def _finish(self, key: str) -> None:
         tags = {"TagSet": [{"Key": "done", "Value": "true"}]}
-        for key in keys:
+        try:
             self._s3.put_object_tagging(Bucket=self.bucket, Key=key, Tagging=tags)  # type: ignore[arg-type]
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in _ABSENT:
+                raise  # what is gone already needs no mark
 
     def join(self, key: str, pieces: Sequence[Piece], scratch: str) -> Piece:
         """Put pieces one after the other into one object; S3 copies the large ones by itself.

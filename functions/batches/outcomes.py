@@ -16,6 +16,8 @@ RETRIABLE_ERRORS = frozenset(
 )
 """Error types that another attempt may mend; an unknown one may not, and is not paid for again."""
 
+_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+_NOT_JSON = "broken UTF-8, or nested too deeply"
 _CLOSING_SENTENCES = {
     Closing.GONE: "the batch was deleted or archived at Anthropic before its results were fetched",
     Closing.MISSING: "the batch ended without a result for this row, in several downloads",
@@ -58,10 +60,13 @@ class Outcome(msgspec.Struct):
 
     @property
     def error_type(self) -> str:
-        """The API's own error type: ``result.error.error.type``; a rejection's code."""
-        if self.type == "rejected":
-            return _rejection.decode(self.error).code
-        return _error.decode(self.error).error.type
+        """The API's own error type: ``result.error.error.type``; a rejection's code; else ``unknown``."""
+        try:
+            if self.type == "rejected":
+                return _rejection.decode(self.error).code
+            return _error.decode(self.error).error.type
+        except _UNREADABLE:
+            return "unknown"
 
     @property
     def retriable(self) -> bool:
@@ -90,7 +95,10 @@ def read_result(result: bytes | msgspec.Raw) -> Outcome:
     Raises:
         msgspec.DecodeError: it is no result of the API.
     """
-    return _outcome.decode(result)
+    try:
+        return _outcome.decode(result)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise msgspec.DecodeError(_NOT_JSON) from error
 
 
 def read_line(line: bytes) -> ResultLine:
@@ -99,7 +107,10 @@ def read_line(line: bytes) -> ResultLine:
     Raises:
         msgspec.DecodeError: it is none.
     """
-    return _line.decode(line)
+    try:
+        return _line.decode(line)
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise msgspec.DecodeError(_NOT_JSON) from error
 
 
 def closing_result(closing: Closing) -> bytes:

@@ -5,7 +5,7 @@ Each setting is said once, here. `Settings.to_env` gives the environment of a La
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, Self
 
 from functions.batches.errors import SettingError
@@ -36,14 +36,22 @@ class Settings:
             SettingError: one is missing or is not of its type; the message names it.
         """
         given: dict[str, Any] = {}
-        try:
-            for field in fields(cls):
-                text = env.get(field.name.upper())
-                if text is not None:
-                    given[field.name] = int(text) if field.type is int else text
-            return cls(**given)
-        except (TypeError, ValueError) as error:
-            raise SettingError(str(error)) from error
+        for field in fields(cls):
+            text = env.get(field.name.upper())
+            if text is not None:
+                given[field.name] = _whole(field.name, text) if field.type is int else text
+            elif field.default is MISSING:
+                message = f"the setting {field.name.upper()} is missing from the environment"
+                raise SettingError(message)
+        return cls(**given)
+
+
+def _whole(name: str, text: str) -> int:
+    try:
+        return int(text)
+    except ValueError as error:
+        message = f"the setting {name.upper()} is no whole number: {text!r}"
+        raise SettingError(message) from error
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -137,6 +137,7 @@ class Store:
         add: Mapping[str, int] | None = None,
         job: Mapping[str, int] | None = None,
         puts: Sequence[Job | Batch | Owner] = (),
+        double: Owner | None = None,
         events: Sequence[Event] = (),
         keep: bool = False,
     ) -> bool:
@@ -149,6 +150,7 @@ class Store:
             add: what to add to counters of the item itself.
             job: what to add to counters of the item's job.
             puts: items to create; one that is there already undoes the whole.
+            double: a batch that was taken for ours before, for poll to cancel.
             events: what is owed to whoever listens.
             keep: go on owning the item, as a stage does that has made progress.
 
@@ -168,6 +170,9 @@ class Store:
         ]
         if job:
             writes.append(self._table.add(item.job, items.JOB, job))
+        if double is not None:
+            marks = {"open": double.open, "since": double.since}
+            writes.append(self._table.update(double.job, double.item, marks, {"of": double.of}))
         return self._table.write(*writes)
 
     def _status(self, changes: Mapping[str, Any]) -> dict[str, Any]:
@@ -256,11 +261,6 @@ class Store:
     def own(self, owner: Owner) -> bool:
         """Note whose a Message Batch is; False if that is known already."""
         return self._table.write(self._table.put(owner))
-
-    def mark_double(self, owner: Owner) -> None:
-        """Let poll cancel a batch that was taken for ours before."""
-        changes = {"open": owner.open, "since": owner.since}
-        self._table.write(self._table.update(owner.job, owner.item, changes, {"of": owner.of}))
 
     def close_double(self, owner: Owner) -> None:
         """Note that a double batch is canceled or has ended."""

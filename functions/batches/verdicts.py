@@ -4,6 +4,7 @@ A batch has no idempotency key. Where the answer proves that none was created, i
 `Unknown`, and nothing is sent again before it is found out. The table of answers is in the design.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
@@ -13,6 +14,8 @@ import msgspec
 _SPEND_LIMITS = frozenset({"enforced_spend_limit_reached", "contract_spend_limit_reached"})
 _DEFAULT_RETRY_S = 60.0
 _MOST_RETRY_S = 6 * 3600.0
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for bytes that are no JSON of the shape that is wanted."""
 ARCHIVED = timedelta(days=30)
 """From a batch's creation on, its results are gone by now under any key: 29 days, and a margin."""
 
@@ -150,7 +153,7 @@ def judge(status: int, headers: Mapping[str, str], body: bytes) -> Verdict:
 def _created(body: bytes) -> Verdict:
     try:
         return Accepted(msgspec.json.decode(body, type=MessageBatch))
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return Unknown("the answer of status 200 is cut off or no batch")
 
 
@@ -167,6 +170,8 @@ def _too_many(headers: Mapping[str, str], error: _Error) -> Verdict:
         seconds = float(headers.get("retry-after", _DEFAULT_RETRY_S))
     except ValueError:
         seconds = _DEFAULT_RETRY_S
+    if math.isnan(seconds):
+        seconds = _DEFAULT_RETRY_S
     return Later(min(max(seconds, 1.0), _MOST_RETRY_S))
 
 
@@ -174,5 +179,5 @@ def read_error(body: bytes) -> _Error:
     """Read the API's error; a body that is none gives an error without a message."""
     try:
         return msgspec.json.decode(body, type=ErrorBody).error
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return _Error()

@@ -7,6 +7,7 @@ import msgspec
 
 from functions.batches import events
 from functions.batches.doors import Doors
+from functions.batches.errors import RelayError
 from functions.batches.items import (
     Batch,
     BatchStatus,
@@ -29,7 +30,9 @@ def assemble(doors: Doors[ResultsSettings], job: Job) -> bool:
         True if the job is done; False if somebody else has it.
     """
     batches = doors.store.batches(job.job)
-    finals = [_part(doors, job, batch) for batch in _last_attempts(batches)]
+    last = _last_attempts(batches)
+    finals = [_part(doors, job, batch) for batch in last]
+    _check_whole(job, last, [tally for _, tally in finals])
     files = {
         name: doors.files.join(
             f"{job.folder}/{name}.jsonl", pieces, f"work/{job.job}/joined/{name}"
@@ -69,6 +72,24 @@ def _last_attempts(batches: Sequence[Batch]) -> list[Batch]:
     """Give each chunk's last batch, by row."""
     last = {batch.chunk: batch for batch in batches if batch.status != BatchStatus.SPLIT}
     return sorted(last.values(), key=lambda batch: batch.first_row)
+
+
+def _check_whole(job: Job, last: Sequence[Batch], tallies: Sequence[Tally]) -> None:
+    """Refuse to call a job done that lacks a row: every row is in one chunk, and each chunk has all of its own.
+
+    Raises:
+        RelayError: it does; nothing of what is there is lost.
+    """
+    expected = 1
+    for batch, tally in zip(last, tallies, strict=True):
+        counted = sum(tally.outcomes.values())
+        if (batch.first_row, counted) != (expected, batch.rows):
+            message = f"{job.job}/{batch.item}: {counted:,} rows from {batch.first_row:,} on, expected {expected:,}"
+            raise RelayError(message)
+        expected = batch.last_row + 1
+    if expected != job.row + 1:
+        message = f"{job.job}: chunks end at row {expected - 1:,}, the upload at {job.row:,}"
+        raise RelayError(message)
 
 
 def _part(doors: Doors[ResultsSettings], job: Job, batch: Batch) -> tuple[Part, Tally]:

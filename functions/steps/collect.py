@@ -12,6 +12,7 @@ from aws_lambda_powertools import Logger
 
 from functions.batches import times
 from functions.batches.doors import Doors
+from functions.batches.errors import GoneError
 from functions.batches.files import blocks_of
 from functions.batches.items import (
     KEEPING,
@@ -171,7 +172,12 @@ def _leave(
     """Leave what did not succeed: as lines of results, and as lines of the upload."""
     errors.seek(0)
     failed = doors.files.write(f"{stem}.errors.jsonl", blocks_of(errors))
-    retry = doors.files.write(f"{stem}.retry.jsonl", slices.of_upload(doors, job, merge.failed))
+    try:
+        rows = slices.of_upload(doors, job, merge.failed)
+        retry = doors.files.write(f"{stem}.retry.jsonl", rows)
+    except GoneError:  # the user has removed it: no reason to keep answers back
+        logger.warning("no retry.jsonl: the upload is gone", extra={"job": job.job})
+        retry = None
     return Part(results=results, errors=failed, retry=retry)
 
 

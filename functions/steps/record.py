@@ -70,7 +70,4 @@ def _swap(doors: Doors[Settings], now: Batch, found: MessageBatch, extra: Owner)
     changes = {"batch_id": found.id, "created_at": found.created_at}
     given = {"status": now.status, "batch_id": now.batch_id}
     owner = doors.store.owner_item(found.id, batch_key(now))
-    if not doors.store.advance(now, changes, given=given, puts=[owner]):
-        return False
-    doors.store.mark_double(extra)
-    return True
+    return doors.store.advance(now, changes, given=given, puts=[owner], double=extra)

@@ -88,13 +88,25 @@ def _set_aside(doors: Doors[PollSettings], held: Iterable[Job | Batch], now: str
         if item.tries >= items.TRIES and item.next is not None and (item.lease is None or item.lease < now)
     ]  # fmt: skip
     for item in stuck:
-        event = events.stuck(item, now)
+        owed = _owed(doors, item, now)
         given = {"status": item.status, "since": item.since, "tries": item.tries}
         counted = {"finished": 1} if _is_last_resort(item) else None
-        if doors.store.advance(item, _aside(item), given=given, job=counted, events=[event]):
+        if doors.store.advance(item, _aside(item), given=given, job=counted, events=owed):
             logger.error("set aside", extra={"job": item.job, "item": item.item})
-            doors.notify.pay(doors.store, [event])
+            doors.notify.pay(doors.store, owed)
     return len(stuck)
+
+
+def _owed(doors: Doors[PollSettings], item: Job | Batch, now: str) -> list[events.Event]:
+    """Tell once that an item is set aside; of a job that ends by that, also that it has ended."""
+    if _is_last_resort(item):
+        return []
+    owed = [events.stuck(item, now)]
+    if isinstance(item, Job) and item.status == JobStatus.ASSEMBLING:
+        ended = msgspec.structs.replace(item, **_aside(item))
+        figures = {"rows": item.row, "counts": {}, "cost_usd": None, "manifest": None}
+        owed.append(events.job_ended(ended, doors.files.bucket, figures, now))
+    return owed
 
 
 def _is_last_resort(item: Job | Batch) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from functions.batches.doors import Doors
+from functions.batches.errors import GoneError
 from functions.batches.files import Source
 from functions.batches.items import Batch, Closing, Job, Part, Tally
 from functions.batches.outcomes import Counting, closing_result, output_line, read_result
@@ -19,7 +20,10 @@ def salvage(doors: Doors[ResultsSettings], job: Job, batch: Batch) -> tuple[Part
     stem = f"work/{job.job}/{batch.item}/{job.owner}.stuck"
     results = doors.files.write(f"{stem}.results.jsonl", _lines(batch, counting))
     source = Source(job.bucket, job.key, job.version if job.version != "null" else None)
-    retry = doors.files.write(f"{stem}.retry.jsonl", _range(doors, source, batch))
+    try:
+        retry = doors.files.write(f"{stem}.retry.jsonl", _range(doors, source, batch))
+    except GoneError:  # the user has removed the upload
+        retry = None
     return Part(results=results, errors=results, retry=retry), counting.tally()
 
 

@@ -81,6 +81,7 @@ def deploy(
         "architecture": assembly.host_architecture(),
         "baseUrl": claude_url,
         "removalPolicy": "destroy",
+        "pollMinutes": "60",  # the tests invoke poll; a second one beside it would surprise them
         "absentSeconds": "3",
         "skewSeconds": "1",
         "probeSeconds": "1",

@@ -8,7 +8,7 @@ from typing import Any
 
 from functions.batches.wire import job_id
 from local.cloud import Cloud
-from local.polling import Polling, invoke
+from local.polling import Polling, busy, invoke
 from local.simulator import Simulator
 from local.subscriber import Delivery, Subscriber
 
@@ -110,7 +110,12 @@ class Relay:
         return self.cloud.session.client("logs", **where)  # type: ignore[call-overload]
 
     def restart_functions(self) -> None:
-        """End the containers that run, so that none remembers the key."""
+        """End the containers that run, so that none remembers the key.
+
+        One that is at work would leave its lease behind, and all would wait for that to run out.
+        """
+        while busy(self.cloud, self.outputs):
+            time.sleep(0.2)
         for stage in ("Submit", "Poll", "Results"):
             function = self.outputs[f"{stage}FunctionName"]
             told = self.cloud.functions.get_function_configuration(FunctionName=function)

@@ -100,16 +100,3 @@ def test_without_a_key_sending_is_parked_and_goes_on_once_it_is_set(relay: Relay
     assert "key" in parked.event["data"]["message"]
     assert relay.about_sending("sending.resumed")
     assert kinds(relay.lines(upload)) == ["succeeded"] * 4
-
-
-def test_a_wrong_key_parks_sending_and_the_right_one_is_read_anew(relay: Relay) -> None:
-    relay.set_key("sk-wrong")
-    relay.restart_functions()
-    try:
-        upload = relay.upload("wrong-key.jsonl", jsonl(rows(4, "wrong key")))
-        relay.drive(lambda: relay.about_sending("sending.parked"), "an event that says why")
-    finally:
-        relay.set_key("sk-local")
-    relay.finish(upload, patience_s=90)
-
-    assert kinds(relay.lines(upload)) == ["succeeded"] * 4

@@ -90,9 +90,11 @@ class Mortal(World):
         for name in ("create", "listing", "cancel"):
             setattr(claude, name, self.fate.around(f"claude.{name}", getattr(claude, name)))
         streamed = claude.results
-        claude.results = self.fate.around(
-            "claude.results", lambda batch_id: (block for block in [*streamed(batch_id)])
-        )
+
+        def whole(batch_id: str) -> Iterator[bytes]:
+            yield from [*streamed(batch_id)]
+
+        claude.results = self.fate.around("claude.results", whole)
         return replace(doors, files=Files(RESULTS, client=self.s3, threads=1))
 
     def submit_message(self, body: str) -> None:
@@ -120,11 +122,14 @@ class Mortal(World):
 
     def _deliver(self, queue: str, body: str) -> None:
         context: Any = self.context
-        ok = self._run(
-            lambda: submit(self.submit, body, context)
-            if queue == "submit"
-            else results(self.results, json_hint(body), context)
-        )
+
+        def stage() -> None:
+            if queue == "submit":
+                submit(self.submit, body, context)
+            else:
+                results(self.results, json_hint(body), context)
+
+        ok = self._run(stage)
         if not ok:
             self.again.append((self.seconds() + VISIBLE_S, queue, body))
 
@@ -148,4 +153,3 @@ def mortal(folder: Path, **simulated: Any) -> Iterator[Mortal]:
     with world(folder, **simulated) as made:
         taken = {one.name: getattr(made, one.name) for one in fields(made)}
         yield Mortal(**taken)
-

@@ -11,10 +11,12 @@ from typing import Any
 import botocore.exceptions
 import pytest
 
+from functions.batches.errors import DownloadError
+from functions.batches.items import Batch
 from tests.integration.mortal import Killed, Mortal, Strike, mortal
-from tests.world import TABLE, World, request, upload_of, world
+from tests.world import RESULTS, TABLE, World, request, upload_of, world
 
-EVERY = int(os.environ.get("CRASHES_EVERY", "13"))
+EVERY = int(os.environ.get("CRASHES_EVERY", "23"))
 """Every so many calls one is struck; 1 strikes them all, which takes some minutes."""
 ROWS = 8
 TWICE = 5
@@ -55,6 +57,7 @@ def play(relay: Mortal, name: str, strike: Strike | None) -> list[str]:
     relay.events()
     body, key = job(name), f"in/{name}.jsonl"
     relay.upload(key, body)
+    left = relay.store.unfinished()
     for _ in range(TICKS):
         relay.tick(TICK_S)
         left = relay.store.unfinished()
@@ -115,9 +118,7 @@ def figures() -> Any:
 
 
 @pytest.mark.parametrize("how", ["kill", "error", "freeze"])
-def test_struck_at_any_call_a_job_ends_whole(
-    tmp_path: Path, how: str, figures: list[str]
-) -> None:
+def test_struck_at_any_call_a_job_ends_whole(tmp_path: Path, how: str, figures: list[str]) -> None:
     with mortal(tmp_path) as relay:
         relay.deploy(requests_per_batch=3)
         assert play(relay, "plain", None) == []
@@ -157,30 +158,32 @@ def test_a_404_for_the_listing_stops_nothing_else(tmp_path: Path) -> None:
         assert relay.simulator.calls()["create"] == 2
 
 
-def test_what_is_set_aside_in_a_later_attempt_is_not_sent_a_third_time(relay: World) -> None:
+def test_what_is_set_aside_in_a_later_attempt_is_not_sent_a_third_time(tmp_path: Path) -> None:
     """Its second batch may have been paid for: that it was not collected says nothing of its rows."""
-    relay.upload(KEY, request(1, "[fate:expired]") + b"\n" + request(2))
-    for _ in range(20):
-        relay.tick()
-        second = [batch for batch in relay.store.unfinished().batches if batch.attempt == 2]
-        if second and second[0].status == "WAITING":
-            break
-    (batch,) = second
-    ledger = relay.s3.get_object(Bucket="results", Key=batch.ledger_key)["Body"].read()
-    while relay.store.unfinished().batches[0].status != "ENDED":
-        relay.tick()
-    relay.s3.delete_object(Bucket="results", Key=batch.ledger_key)
-    for _ in range(120):
-        with suppress(Exception):
+    with world(tmp_path, processing_s=100.0) as relay:
+        relay.upload(KEY, request(1, "[fate:expired]") + b"\n" + request(2))
+        batch = _until(relay, attempt=2, status="IN_PROGRESS")
+        ledger = relay.s3.get_object(Bucket=RESULTS, Key=batch.ledger_key)["Body"].read()
+        relay.s3.delete_object(Bucket=RESULTS, Key=batch.ledger_key)
+        while not (batch := _until(relay, attempt=2)).closing:
+            pass
+        relay.s3.put_object(Bucket=RESULTS, Key=batch.ledger_key, Body=ledger)
+
+        relay.finish(60)
+
+        assert sorted(relay.simulator.accepted_params().values()) == [1, 2]
+        assert [line["result"]["type"] for line in relay.lines(KEY)] == ["expired", "succeeded"]
+
+
+def _until(relay: World, **wanted: Any) -> Batch:
+    """Tick until there is such a batch."""
+    for _ in range(60):
+        with suppress(DownloadError):
             relay.tick()
-        if (now := relay.store.batch(batch.job, batch.item)) is None or now.closing:
-            break
-    relay.s3.put_object(Bucket="results", Key=batch.ledger_key, Body=ledger)
-
-    relay.finish(60)
-
-    assert sorted(relay.simulator.accepted_params().values()) == [1, 2]
-    assert [line["result"]["type"] for line in relay.lines(KEY)] == ["expired", "succeeded"]
+        for batch in relay.store.unfinished().batches:
+            if all(getattr(batch, name) == value for name, value in wanted.items()):
+                return batch
+    raise AssertionError(wanted)
 
 
 def test_an_unsure_batch_is_adopted_under_a_key_that_replaced_the_first(tmp_path: Path) -> None:
@@ -220,9 +223,10 @@ def test_a_404_under_another_key_does_not_end_paid_rows(tmp_path: Path) -> None:
     with world(tmp_path, keys={"sk-a": "one", "sk-b": "two"}, processing_s=100.0) as relay:
         relay.key = "sk-a"
         relay.upload(KEY, upload_of(3))
-        relay.simulator.arm("server_error", times=1, endpoint="results")
+        relay.simulator.arm("server_error", times=2, endpoint="results")
         for _ in range(4):
             relay.tick()
+        assert relay.store.unfinished().batches[0].status == "ENDED"
         relay.key = "sk-b"
         relay.deploy()
         relay.pass_time(26 * 3600)
@@ -238,7 +242,7 @@ def test_a_404_under_another_key_does_not_end_paid_rows(tmp_path: Path) -> None:
 
 def test_an_upload_that_is_gone_costs_the_retry_file_and_no_answer(relay: World) -> None:
     relay.upload(KEY, upload_of(3) + b"\n{broken")
-    (job,) = relay.store.unfinished().jobs
+    (job,) = relay.store.unfinished().jobs  # read to its end by now
     relay.s3.delete_object(Bucket="uploads", Key=KEY, VersionId=job.version)
 
     relay.finish(200)
@@ -264,7 +268,7 @@ def test_an_event_that_sns_refuses_holds_up_no_other(relay: World) -> None:
     assert "job.completed" in [event["type"] for event in relay.events()]
 
 
-@pytest.mark.parametrize("key", ["ü" * 500 + ".jsonl", "event/x.jsonl", "x" * 1010 + ".jsonl"])
+@pytest.mark.parametrize("key", ["ü" * 505 + "x.jsonl", "x" * 1010 + ".jsonl"])
 def test_any_upload_can_be_canceled(tmp_path: Path, key: str) -> None:
     with world(tmp_path, processing_s=3600.0) as relay:
         relay.upload(key, upload_of(2))
@@ -275,7 +279,7 @@ def test_any_upload_can_be_canceled(tmp_path: Path, key: str) -> None:
         assert relay.simulator.calls()["cancel"] == 1
 
 
-@pytest.mark.parametrize("key", ["sk-ü", '{\n "key": "sk-local"\n}', "sk a"])
+@pytest.mark.parametrize("key", ["sk-ü", '{\n "key": "sk-local"\n}', ""])
 def test_a_secret_that_is_no_key_parks(relay: World, key: str) -> None:
     relay.key = key
     relay.upload(KEY, upload_of(2))
@@ -284,3 +288,50 @@ def test_a_secret_that_is_no_key_parks(relay: World, key: str) -> None:
 
     parked = [event for event in relay.events() if event["type"] == "sending.parked"]
     assert [event["data"]["reason"] for event in parked] == ["key_missing"]
+
+
+def test_a_job_that_lacks_a_chunk_is_not_called_done(tmp_path: Path) -> None:
+    with mortal(tmp_path) as relay:
+        relay.deploy(requests_per_batch=1)
+        relay.upload(KEY, upload_of(3))
+        (job,) = relay.store.unfinished().jobs
+        relay.dynamodb.delete_item(
+            TableName=TABLE, Key={"job": {"S": job.job}, "item": {"S": "00002-1"}}
+        )
+        relay.dynamodb.update_item(
+            TableName=TABLE,
+            Key={"job": {"S": job.job}, "item": {"S": "#"}},
+            UpdateExpression="ADD finished :one",
+            ExpressionAttributeValues={":one": {"N": "1"}},
+        )
+        for _ in range(90):
+            relay.tick()
+
+        assert "stuck" in " ".join(event["type"] for event in relay.events())
+        assert (found := relay.store.job(job.job)) is not None
+        assert (found.status, found.outcome) == ("DONE", "failed")
+
+
+def test_what_the_sdk_repeats_after_it_was_done_changes_nothing(tmp_path: Path) -> None:
+    """A write that succeeded, and whose answer was lost: its second time fails, or does it once more."""
+    with mortal(tmp_path) as relay:
+        relay.deploy(requests_per_batch=3)
+        for client in (relay.dynamodb, relay.sns, relay.sqs):
+            _repeat(client)
+
+        assert play(relay, "repeated", None) == []
+
+
+def _repeat(client: Any) -> None:
+    call = client._make_api_call  # noqa: SLF001 - the one way that every call goes
+    # Transactions carry a token, by which DynamoDB knows a repeated one: moto does not.
+    once = {"TransactWriteItems", "ReceiveMessage"}
+
+    def twice(operation: str, arguments: dict[str, Any]) -> Any:
+        if operation in once:
+            return call(operation, arguments)
+        with suppress(client.exceptions.ClientError):
+            call(operation, arguments)
+        return call(operation, arguments)
+
+    client._make_api_call = twice  # noqa: SLF001

@@ -348,3 +348,78 @@ def test_when_claude_does_not_answer_the_poll_says_so(relay: World) -> None:
     relay.simulator.reset()
 
     assert not failing.succeeded
+
+
+def test_a_batch_deleted_before_it_was_seen_to_end_is_gone_when_it_must_have_expired(
+    relay: World,
+) -> None:
+    relay.upload(KEY, upload_of(5))
+    relay.tick()
+    relay.simulator.delete(relay.simulator.batches()[0]["id"])  # type: ignore[arg-type]
+    for _ in range(10):
+        relay.tick()
+    (waiting,) = relay.store.unfinished().batches
+    relay.pass_time(26 * 3600)
+    relay.finish()
+
+    assert waiting.status == "IN_PROGRESS"
+    assert relay.manifest(KEY)["errors"] == {"results_gone": 5}
+
+
+def test_a_key_that_is_refused_while_nothing_waits_parks_until_it_works_again(
+    tmp_path: Path,
+) -> None:
+    with world(tmp_path, processing_s=600.0) as relay:
+        relay.upload(KEY, upload_of(5))
+        relay.tick()
+        relay.key = "sk-wrong"
+        relay.deploy()
+        parked = [relay.tick().parked for _ in range(3)]
+        relay.key = "sk-local"
+        relay.finish()
+
+        events = [e["type"] for e in relay.events() if "sending" in e["type"]]
+        assert parked == [True] * 3
+        assert events == ["sending.parked", "sending.resumed"]
+        assert relay.manifest(KEY)["counts"] == {"succeeded": 5}
+
+
+def test_a_double_that_is_older_takes_the_place_of_the_newer(tmp_path: Path) -> None:
+    """The answer to the first create comes after the second one's."""
+    from functions.steps.record import record  # noqa: PLC0415
+
+    with world(tmp_path, processing_s=600.0) as relay:
+        relay.upload(KEY, upload_of(3))
+        (batch,) = relay.store.unfinished().batches
+        body = relay.submit.files.read(relay.submit.files.own(batch.requests_key))
+        first: Any = relay.submit.claude.create(body, batch.size_bytes, "2026-10-21")
+        relay.tick()
+        record(relay.submit, batch, first.batch)
+        doubles = relay.tick().doubles
+        relay.finish()
+
+        assert doubles == 1
+        assert relay.manifest(KEY)["batches"][0]["batch_id"] == first.batch.id
+        assert relay.simulator.calls()["cancel"] == 1
+        assert len(relay.lines(KEY)) == 3
+
+
+def test_a_job_that_cannot_be_assembled_still_ends_and_says_so(relay: World) -> None:
+    relay.upload(KEY, upload_of(3))
+    relay.simulator.arm("results_not_found")
+    for _ in range(2):
+        relay.tick()
+    put = relay.results.files.put
+    relay.results.files.put = lambda *_: 1 / 0  # type: ignore[assignment]
+    ended: list[dict[str, Any]] = []
+    for _ in range(60):
+        try:
+            relay.tick(200)
+        except ZeroDivisionError:
+            continue
+        ended += [e for e in relay.events() if e["type"] == "job.completed"]
+    relay.results.files.put = put  # type: ignore[method-assign]
+
+    (event,) = ended
+    assert event["data"]["outcome"] == "failed"
+    assert "could not be assembled" in event["data"]["reason"]

@@ -84,11 +84,12 @@ def test_a_small_job_does_not_wait_behind_a_huge_one(ahead: int, room: int) -> N
 
 
 def test_jobs_take_turns() -> None:
-    waiting = [batch(job * 20, chunk) for chunk in (1, 2, 3) for job in "ab"]
+    old = [batch("a" * 20, chunk, since="WAITING#2026-11-20") for chunk in (1, 2, 3)]
+    young = [batch("b" * 20, chunk, since="WAITING#2026-11-23") for chunk in (1, 2, 3)]
 
-    admitted = admit(waiting, [], Limits(4, 10**6))
+    admitted = admit([*old, *young], [], Limits(4, 10**6))
 
-    assert named(admitted) == [(job * 20, f"0000{n}-1") for n in (1, 2) for job in "ab"]
+    assert admitted == [old[0], young[0], old[1], young[1]]
 
 
 def test_of_two_jobs_with_none_there_the_one_that_waits_longer_goes_first() -> None:

@@ -167,3 +167,28 @@ def test_the_tallies_of_chunks_add_up_to_that_of_the_rows(chunks: list[list[byte
 
 def test_the_retriable_errors_are_the_references() -> None:
     assert sorted(RETRIABLE_ERRORS) == sorted(AGAIN)
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        b'{"type":"errored","error":null}',
+        b'{"type":"errored","error":{"error":"x"}}',
+        b'{"type":"errored","error":{"error":{"type":null}}}',
+        b'{"type":"rejected"}',
+    ],
+)
+def test_an_error_of_a_shape_that_nobody_knows_is_counted_and_not_sent_again(
+    result: bytes,
+) -> None:
+    outcome = read_result(result)
+
+    assert (outcome.error_type, outcome.retriable) == ("unknown", False)
+
+
+@pytest.mark.parametrize(
+    "line", [b'{"custom_id":"\xff","result":{}}', b'{"custom_id":' + b"[" * 100_000]
+)
+def test_a_line_that_is_none_is_a_decode_error(line: bytes) -> None:
+    with pytest.raises(msgspec.DecodeError):
+        read_line(line)

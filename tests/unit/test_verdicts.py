@@ -144,3 +144,18 @@ def batch(**given_: Any) -> MessageBatch:
 )  # fmt: skip
 def test_a_batch_has_ended_when_the_api_says_so(given_: dict[str, str], ended: bool) -> None:  # noqa: FBT001
     assert batch(**given_).ended is ended
+
+
+@pytest.mark.parametrize("status", [200, 400, 429, 500])
+@pytest.mark.parametrize(
+    "body", [b'{"error":{"message":"\xff"}}', b'{"error":{"x":' + b"[" * 100_000]
+)
+def test_a_body_that_cannot_be_read_still_gets_a_verdict(status: int, body: bytes) -> None:
+    verdict = judge(status, {}, body)
+
+    assert isinstance(verdict, {200: Unknown, 400: Refused, 429: Later, 500: Unknown}[status])
+
+
+@pytest.mark.parametrize("text", ["nan", "soon"])
+def test_a_retry_after_that_is_no_time_is_a_minute(text: str) -> None:
+    assert judge(429, {"retry-after": text}, b"") == Later(60.0)

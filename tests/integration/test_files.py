@@ -1,0 +1,99 @@
+"""Joins on the server, and downloads that break off."""
+
+import zlib
+from typing import Any
+
+import pytest
+from botocore.exceptions import IncompleteReadError
+
+from functions.batches import joining
+from functions.batches.errors import DownloadError, GoneError
+from functions.batches.files import Source
+from functions.batches.items import Piece
+from tests.world import RESULTS, UPLOADS, World
+
+MIB = 1 << 20
+
+
+def pieces(relay: World, *sizes: int) -> tuple[list[Piece], bytes]:
+    bodies = [bytes([65 + n]) * size for n, size in enumerate(sizes)]
+    files = relay.results.files
+    made = [files.write(f"work/{n}", iter([body])) for n, body in enumerate(bodies)]
+    return made, b"".join(bodies)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        (), (0, 0), (3, 0, 5), (6 * MIB,), (6 * MIB, 7 * MIB), (MIB, 6 * MIB, 3),
+        (MIB, 20 * MIB, MIB, MIB, 9 * MIB), (4 * MIB, 4 * MIB, 4 * MIB),
+    ],
+)  # fmt: skip
+def test_joins_pieces_of_any_size(relay: World, sizes: tuple[int, ...]) -> None:
+    made, whole = pieces(relay, *sizes)
+
+    joined = relay.results.files.join("results/all", made, "work/joined")
+
+    got = relay.s3.get_object(Bucket=RESULTS, Key="results/all")["Body"].read()
+    assert got == whole
+    assert (joined.size, joined.crc32) == (len(whole), zlib.crc32(whole))
+
+
+def test_joins_more_pieces_than_parts_may_be(
+    relay: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(joining, "MAX_PARTS", 3)
+    made, whole = pieces(relay, *[6 * MIB] * 7)
+
+    relay.results.files.join("results/all", made, "work/joined")
+
+    assert relay.s3.get_object(Bucket=RESULTS, Key="results/all")["Body"].read() == whole
+    keys = [o["Key"] for o in relay.s3.list_objects_v2(Bucket=RESULTS)["Contents"]]
+    assert [key for key in keys if key.startswith("results/")] == ["results/all"]
+
+
+class Breaking:
+    """S3's answer, which breaks off once it has given so much, so many times."""
+
+    def __init__(self, client: Any, times: int) -> None:
+        self._client, self._left, self.get = client, times, client.get_object
+
+    def get_object(self, **asked: Any) -> Any:
+        answer = self.get(**asked)
+        if self._left:
+            self._left -= 1
+            whole = answer["Body"].read()
+            answer["Body"] = self
+            self.rest = whole[: len(whole) // 2]
+        return answer
+
+    def iter_chunks(self, size: int) -> Any:
+        yield from [self.rest[:size]] if self.rest else []
+        raise IncompleteReadError(actual_bytes=1, expected_bytes=2)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+
+def test_a_download_that_breaks_off_goes_on_where_it_broke(relay: World) -> None:
+    version = relay.s3.put_object(Bucket=UPLOADS, Key="a", Body=b"0123456789")["VersionId"]
+    files = relay.submit.files
+    files._s3 = Breaking(relay.s3, 2)  # type: ignore[assignment]  # noqa: SLF001 - the far end
+
+    got = b"".join(files.read(Source(UPLOADS, "a", version)))
+
+    assert got == b"0123456789"
+
+
+def test_what_is_gone_is_said_to_be(relay: World) -> None:
+    with pytest.raises(GoneError, match="s3://uploads/none is no longer there"):
+        list(relay.submit.files.read(Source(UPLOADS, "none")))
+
+
+def test_what_breaks_off_at_once_every_time_is_an_error(relay: World) -> None:
+    relay.s3.put_object(Bucket=UPLOADS, Key="a", Body=b"0")
+    files = relay.submit.files
+    files._s3 = Breaking(relay.s3, 99)  # type: ignore[assignment]  # noqa: SLF001 - the far end
+
+    with pytest.raises(DownloadError, match="broke off at byte 0, 5 times"):
+        list(files.read(Source(UPLOADS, "a")))

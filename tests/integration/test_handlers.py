@@ -1,0 +1,91 @@
+"""The handlers as Lambda calls them: settings from the environment, the key from the secret."""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import boto3
+import pytest
+from aws_lambda_powertools.utilities import parameters
+
+from functions import poll, results, submit
+from functions.batches.errors import SettingError
+from functions.batches.settings import PollSettings, ResultsSettings, SubmitSettings
+from tests.world import World, upload_of, world
+
+KEY = "in/march.jsonl"
+
+
+class Context:
+    """Lambda's context."""
+
+    function_name = memory_limit_in_mb = invoked_function_arn = aws_request_id = "here"
+
+    def get_remaining_time_in_millis(self) -> int:
+        return 900_000
+
+
+@pytest.fixture
+def deployed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """A relay whose functions find everything as they do when deployed."""
+    with world(tmp_path) as relay:
+        secret: Any = boto3.client("secretsmanager").create_secret(
+            Name="key", SecretString="sk-local"
+        )
+        told = {
+            "table_name": "relay", "uploads_bucket": "uploads", "results_bucket": "results",
+            "topic_arn": relay.topic, "secret_name": secret["Name"], "base_url": relay.url,
+        }  # fmt: skip
+        queues: Any = {f"{name}_queue_url": relay.queues[name] for name in ("submit", "results")}
+        settings = (
+            SubmitSettings(**told), PollSettings(**told, **queues), ResultsSettings(**told)
+        )  # fmt: skip
+        for one in settings:
+            for name, text in one.to_env().items():
+                monkeypatch.setenv(name, text)
+        monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "claude-batch-relay")
+        monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "relay")
+        relay.simulator.clock = time.time
+        parameters.clear_caches()  # type: ignore[no-untyped-call]
+        for stage in (submit, poll, results):
+            stage._doors.cache_clear()  # noqa: SLF001 - a new container
+        yield relay
+
+
+def wake(relay: World, stage: ModuleType, queue: str) -> None:
+    for body in relay._drain(queue):  # noqa: SLF001 - the queue's messages as they are
+        stage.handler({"Records": [{"body": body}]}, Context())
+
+
+def test_a_job_runs_through_the_handlers(
+    deployed: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    event = deployed.put(KEY, upload_of(3))
+    submit.handler({"Records": [{"body": json.dumps({"Event": "s3:TestEvent"})}]}, Context())  # type: ignore[arg-type]
+    submit.handler({"Records": [{"body": event}]}, Context())  # type: ignore[arg-type]
+    for _ in range(5):
+        poll.handler({}, Context())
+        wake(deployed, submit, "submit")
+        wake(deployed, results, "results")
+
+    assert deployed.manifest(KEY)["counts"] == {"succeeded": 3}
+    printed = capsys.readouterr().out
+    assert '"PollSucceeded":[1.0]' in printed.replace(" ", "")
+    assert "sk-local" not in printed
+
+
+def test_a_poll_beside_another_does_nothing(deployed: World) -> None:
+    assert deployed.store.single_flight("another", 60)
+
+    assert deployed.poll_once().skipped
+
+
+def test_a_missing_setting_is_named(deployed: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert deployed.url
+    monkeypatch.delenv("TABLE_NAME")
+
+    with pytest.raises(SettingError, match="TABLE_NAME is missing"):
+        submit.handler({"Records": [{"body": "{}"}]}, Context())  # type: ignore[arg-type]
