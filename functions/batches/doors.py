@@ -48,8 +48,8 @@ def open_doors[S: Settings](settings: S, create_timeout_s: float = 600.0) -> Doo
     """Open the doors to AWS and to Claude."""
 
     def read_key(fresh: bool) -> str:  # noqa: FBT001 - the door's own signature
-        # Five minutes: a key that is put into the secret is found without a new container.
-        found = parameters.get_secret(settings.secret_name, max_age=300, force_fetch=fresh)
+        # Once per container, and anew after a refusal.
+        found = parameters.get_secret(settings.secret_name, force_fetch=fresh)
         return str(found)
 
     return Doors(

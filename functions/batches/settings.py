@@ -67,7 +67,10 @@ class SubmitSettings(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class PollSettings(Settings):
-    """For poll: whom to wake, how much may be open at once, and what counts as proof of absence."""
+    """For poll: whom to wake, how much may be open at once, and what counts as proof of absence.
+
+    `lease_s` is longer than poll may run (120 s), so that no two are at work at once.
+    """
 
     submit_queue_url: str
     results_queue_url: str
@@ -77,7 +80,7 @@ class PollSettings(Settings):
     absent_s: int = 600
     skew_s: int = 300
     probe_s: int = 300
-    lease_s: int = 110
+    lease_s: int = 130
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -92,7 +92,8 @@ class Mortal(World):
         streamed = claude.results
 
         def whole(batch_id: str) -> Iterator[bytes]:
-            yield from [*streamed(batch_id)]
+            blocks = [*streamed(batch_id)]  # struck after it: all of it was read
+            return (block for block in blocks)
 
         claude.results = self.fate.around("claude.results", whole)
         return replace(doors, files=Files(RESULTS, client=self.s3, threads=1))

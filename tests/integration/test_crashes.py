@@ -16,7 +16,7 @@ from functions.batches.items import Batch
 from tests.integration.mortal import Killed, Mortal, Strike, mortal
 from tests.world import RESULTS, TABLE, World, request, upload_of, world
 
-EVERY = int(os.environ.get("CRASHES_EVERY", "23"))
+EVERY = int(os.environ.get("CRASHES_EVERY", "31"))
 """Every so many calls one is struck; 1 strikes them all, which takes some minutes."""
 ROWS = 8
 TWICE = 5

@@ -1,4 +1,7 @@
 import socket
+import subprocess
+import sys
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -8,7 +11,9 @@ from local import emulator
 from local.cloud import ACCOUNT, Cloud
 from local.errors import LocalError
 from local.gateway import Answer, plain, ranged
-from local.home import LOOPBACK, Home, free_port
+from local.home import LOOPBACK, Home, free_port, taken
+
+ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.fixture(scope="session")
@@ -103,3 +108,22 @@ def test_a_batch_of_messages_needs_the_permission_of_one(
     said: str | None, needed: str | None
 ) -> None:
     assert plain(lambda: said)() == needed
+
+
+def test_it_ends_with_the_command_that_started_it_even_if_that_is_killed(
+    python: Path, tmp_path: Path
+) -> None:
+    port = free_port()
+    script = (
+        "from pathlib import Path\n"
+        "from local import emulator\n"
+        f"emulator.start(Path({str(python)!r}), Path({str(tmp_path)!r}), port={port})\n"
+        "import os; os._exit(9)\n"
+    )
+
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False)  # noqa: S603 - ours
+
+    until = time.monotonic() + 10
+    while taken(port):
+        assert time.monotonic() < until
+        time.sleep(0.1)
