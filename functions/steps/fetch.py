@@ -24,7 +24,6 @@ from functions.batches.spool import Spool
 from functions.batches.verdicts import ARCHIVED
 from functions.batches.wire import WireId
 
-AGAIN_S = 60
 EXPIRED = timedelta(hours=25)
 """From its creation on, a batch has ended at Anthropic by now, whatever happened: 24 hours, and a margin."""
 logger = Logger(child=True)
@@ -48,13 +47,13 @@ def fetch(
         return _incomplete(doors, batch, str(error))
     except (ClaudeRefusesError, KeyMissingError):
         doors.claude.renew_key()
-        doors.store.release(batch, times.after(doors.now(), AGAIN_S))
+        doors.store.release(batch, _again_at(doors))
         return None
     except (ClaudeUnavailableError, DownloadError) as error:
         logger.warning(
             "results broke off", extra={"batch": batch_key(batch), "problem": str(error)}
         )
-        doors.store.release(batch, times.after(doors.now(), AGAIN_S))
+        doors.store.release(batch, _again_at(doors))
         return None
     return Closing.MISSING
 
@@ -105,8 +104,7 @@ def _incomplete(doors: Doors[ResultsSettings], batch: Batch, problem: str) -> Cl
     waited_s = (now - times.parse(first)).total_seconds()
     if fetches >= doors.settings.fetches and waited_s >= doors.settings.fetch_s:
         return Closing.MISSING
-    pause = times.after(now, doors.settings.fetch_s / doors.settings.fetches)
-    doors.store.release(batch, pause, fetches=fetches, fetched_at=first)
+    doors.store.release(batch, _again_at(doors), fetches=fetches, fetched_at=first)
     return None
 
 
@@ -117,5 +115,10 @@ def _not_there(doors: Doors[ResultsSettings], batch: Batch) -> Closing | None:
     age = now - times.parse(batch.created_at or times.text(now))
     if fetches >= doors.settings.fetches and age > (EXPIRED if same_key else ARCHIVED):
         return Closing.GONE
-    doors.store.release(batch, times.after(now, AGAIN_S), fetches=fetches)
+    doors.store.release(batch, _again_at(doors), fetches=fetches)
     return None
+
+
+def _again_at(doors: Doors[ResultsSettings]) -> str:
+    """Say when to fetch again: the fetches are spread over the time that they are given."""
+    return times.after(doors.now(), doors.settings.fetch_s / doors.settings.fetches)

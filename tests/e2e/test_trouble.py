@@ -94,7 +94,7 @@ def test_without_a_key_sending_is_parked_and_goes_on_once_it_is_set(relay: Relay
         relay.drive(lambda: relay.about_sending("sending.parked"), "an event that says why")
     finally:
         relay.set_key("sk-local")
-    relay.finish(upload, patience_s=90)
+    relay.finish(upload, patience_s=300)
 
     [parked] = {one.event["id"]: one for one in relay.about_sending("sending.parked")}.values()
     assert "key" in parked.event["data"]["message"]
