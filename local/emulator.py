@@ -58,7 +58,9 @@ def install(home: Home, say: Callable[[str], None] = print) -> Path:
     return folder / "bin" / "python"
 
 
-def start(python: Path, folder: Path, *, port: int, strict: bool = False) -> Emulator:
+def start(
+    python: Path, folder: Path, *, port: int, strict: bool = False, tied: bool = True
+) -> Emulator:
     """Start the emulator on loopback and wait until it answers.
 
     Args:
@@ -66,6 +68,7 @@ def start(python: Path, folder: Path, *, port: int, strict: bool = False) -> Emu
         folder: where its log and its temporary files go.
         port: where it is to listen.
         strict: speak TLS and enforce IAM, as AWS does.
+        tied: end when this process ends, however it does.
 
     Raises:
         LocalError: the port is another's, or it does not start; the message shows its log's end.
@@ -76,6 +79,7 @@ def start(python: Path, folder: Path, *, port: int, strict: bool = False) -> Emu
     temporary = folder / "tmp"
     temporary.mkdir(parents=True, exist_ok=True)
     env = _environment(port=port, temporary=temporary, strict=strict)
+    env |= {"TIED_TO": str(os.getpid())} if tied else {}
     program = Program.start([python, "-P", GATEWAY], env=env, log=folder / "emulator.log")
     certificate = temporary / "ministack-tls" / "server.crt" if strict else None
     scheme = "https" if strict else "http"

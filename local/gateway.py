@@ -9,6 +9,10 @@ tests/e2e/test_conformance.py pins what AWS does. ministack 1.5.33:
   (https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-api-permissions-reference.html).
 """
 
+import os
+import signal
+import threading
+import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -60,8 +64,17 @@ def plain(action_of: Callable[..., str | None]) -> Callable[..., str | None]:
     return plain_action_of
 
 
+def end_with(parent: int) -> None:
+    """End, with all functions, as soon as the process that started us has: it may be killed."""
+    while os.getppid() == parent:
+        time.sleep(1)
+    os.killpg(os.getpgrp(), signal.SIGKILL)
+
+
 def main() -> None:
     """Serve as ``ministack`` does."""
+    if parent := os.environ.pop("TIED_TO", ""):
+        threading.Thread(target=end_with, args=(int(parent),), daemon=True).start()
     # Only the emulator's own environment has these.
     from ministack import app  # type: ignore[import-not-found]  # noqa: PLC0415 - as said above
     from ministack.core import iam_actions  # type: ignore[import-not-found]  # noqa: PLC0415

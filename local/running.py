@@ -176,7 +176,10 @@ def _bring_up(
         program = claudes.simulate(home, claude)
         running = _write(home, replace(running, programs=(program,)))
     began = emulator.start(
-        python, home.folder / "cloud", port=port or home.port("emulator", idle=True)
+        python,
+        home.folder / "cloud",
+        port=port or home.port("emulator", idle=True),
+        tied=running.kind == "run",
     )
     programs = (*running.programs, began.program)
     running = _write(home, replace(running, endpoint=began.cloud.endpoint, programs=programs))
