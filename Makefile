@@ -1,6 +1,6 @@
 # One command for the main job (`make demo`), one for the tests (`make test`); each installs what it needs.
 .DEFAULT_GOAL := help
-.PHONY: help demo up down test unit lint deploy destroy lock clean
+.PHONY: help demo up down test unit bench lint deploy destroy lock clean
 SHELL := /bin/bash
 
 PYTHON := $(shell command -v python3.13 >/dev/null && python3.13 -c '' 2>/dev/null && echo python3.13 || echo python3)
@@ -37,11 +37,14 @@ down: .venv/.installed  ## stop it
 test: .venv/.installed $(CDK)  ## everything: style, types, unit, integration, infra, end to end
 	@.venv/bin/ruff check --quiet . && .venv/bin/ruff format --quiet --check .
 	@.venv/bin/mypy --no-error-summary
-	@.venv/bin/python -m pytest -q --cov --cov-report=term tests/unit tests/integration
+	@.venv/bin/python -m pytest -q --cov --cov-report=term tests/unit tests/integration tests/crash
 	@.venv/bin/python -m pytest -q tests/infra tests/local tests/e2e
 
 unit: .venv/.installed  ## the quick ones, in seconds
 	@.venv/bin/python -m pytest -q tests/unit
+
+bench: .venv/.installed  ## side by side with what one would pick instead, or FULL=1 for the full size
+	@.venv/bin/python -m benchmarks $(if $(FULL),--full)
 
 lint: .venv/.installed  ## mend style, then say what is left
 	@.venv/bin/ruff format --quiet . && .venv/bin/ruff check --fix . && .venv/bin/mypy
