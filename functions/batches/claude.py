@@ -197,7 +197,7 @@ class Claude:
             yield from answer.iter_bytes(BLOCK)  # type: ignore[attr-defined]
         except (httpx2.HTTPError, httpx2.StreamError) as error:
             message = f"the results of {batch_id} broke off: {type(error).__name__}"
-            raise DownloadError(message) from error
+            raise DownloadError(message) from None
         finally:
             answer.close()
 
@@ -214,7 +214,7 @@ class Claude:
 
 
 class _told_apart:  # noqa: N801 - reads as a statement
-    """Turns the SDK's errors into ours, by what is to be done about them."""
+    """Turns the SDK's errors into ours, by what is to be done about them; theirs may quote a prompt, and end here."""
 
     def __enter__(self) -> None:
         pass
@@ -225,14 +225,14 @@ class _told_apart:  # noqa: N801 - reads as a statement
         import anthropic  # noqa: PLC0415
 
         if isinstance(error, anthropic.NotFoundError):
-            raise NoResultsError from error
+            raise NoResultsError from None
         if isinstance(error, anthropic.AuthenticationError | anthropic.PermissionDeniedError):
-            raise ClaudeRefusesError(error.status_code) from error
+            raise ClaudeRefusesError(error.status_code) from None
         if isinstance(error, anthropic.APIStatusError):
             message = f"status {error.status_code}"
-            raise ClaudeUnavailableError(message) from error
+            raise ClaudeUnavailableError(message) from None
         if isinstance(error, anthropic.APIError):
-            raise ClaudeUnavailableError(type(error).__name__) from error
+            raise ClaudeUnavailableError(type(error).__name__) from None
 
 
 def _broken(error: Exception, body: _Body) -> Verdict:

@@ -1,5 +1,6 @@
 """The table in DynamoDB's words: reads, and writes that are made first and then done all together or not at all."""
 
+import random
 import time
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
@@ -125,7 +126,7 @@ class Table:
                     return False
                 if wait_s is None:
                     raise
-                time.sleep(wait_s)
+                time.sleep(wait_s * random.uniform(0.5, 1.5))  # noqa: S311 - so that two do not meet again
             else:
                 break
         return True
