@@ -144,10 +144,8 @@ def _admitted(doors: Doors[PollSettings], unfinished: Unfinished, sending: Sendi
 
 
 def _oldest_hours(doors: Doors[PollSettings], unfinished: Unfinished) -> float:
-    begun = [
-        times.parse(batch.created_at or batch.intent_at or batch.since.partition("#")[2])
-        for batch in unfinished.of(*AT_ANTHROPIC, BatchStatus.ENDED)
-    ]
+    """Say how long the oldest batch has been on its way, from the first try to send it: also one that never arrives."""
+    begun = [times.parse(batch.begun_at) for batch in unfinished.batches if batch.begun_at]
     return max(((doors.now() - at).total_seconds() / 3600 for at in begun), default=0.0)
 
 

@@ -103,7 +103,7 @@ class Alarms(Construct):
         self._alarm(
             "old-batch",
             self._said_by_poll("OldestBatchHours", "Maximum", Duration.minutes(15)),
-            "A batch is unfinished after 26 hours, though Anthropic ends each within 24: read what "
+            "A batch is unfinished 26 hours after its first create, though Anthropic ends each within 24: read what "
             "poll says of it, and look for it in Anthropic's console.",
             more_than=26,
         )

@@ -39,7 +39,6 @@ class Poll(Stage):
                 absent_listings=settings.absent_listings,
                 absent_s=settings.absent_seconds,
                 skew_s=settings.skew_seconds,
-                probe_s=settings.probe_seconds,
             ),
             bundle=bundle,
             timeout=Duration.minutes(2),

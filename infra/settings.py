@@ -92,6 +92,7 @@ class StackSettings:
     absent_listings: int = _whole(3, 1, 100)
     skew_seconds: int = _whole(300, 0, 3600)
     probe_seconds: int = _whole(300, 0, 86_400)
+    retry_seconds: int = _whole(60, 1, 3600)
     fetches: int = _whole(5, 1, 100)
     fetch_seconds: int = _whole(600, 0, 86_400)
     create_timeout_seconds: int = _whole(600, 1, 840)  # submit itself has 900

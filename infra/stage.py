@@ -39,6 +39,8 @@ class Shared(TypedDict):
     base_url: str
     api_version: str
     retention_days: int
+    probe_s: int
+    retry_s: int
 
 
 def shared(storage: Storage, settings: StackSettings) -> Shared:
@@ -52,6 +54,8 @@ def shared(storage: Storage, settings: StackSettings) -> Shared:
         base_url=settings.base_url,
         api_version=settings.api_version,
         retention_days=settings.retention_days,
+        probe_s=settings.probe_seconds,
+        retry_s=settings.retry_seconds,
     )
 
 

@@ -46,6 +46,7 @@ class Claude:
             "absentSeconds": "6",
             "skewSeconds": "1",
             "probeSeconds": "2",
+            "retrySeconds": "2",
             "fetchSeconds": "5",
             "createTimeoutSeconds": "60",
         }

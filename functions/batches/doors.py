@@ -36,7 +36,7 @@ class Doors[S: Settings]:
         try:
             yield
         except Exception:
-            self.store.fail(item)
+            self.store.fail(item, self.settings.retry_s)
             raise
 
     def pay(self, job: str) -> None:

@@ -181,7 +181,10 @@ class Job(Held, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Batch(Held, frozen=True, kw_only=True, omit_defaults=True):
-    """One Message Batch: one chunk, one attempt. Its files are pinned by name."""
+    """One Message Batch: one chunk, one attempt. Its files are pinned by name.
+
+    `begun_at` is when it was first tried to send it, `intent_at` when it was last.
+    """
 
     chunk: str
     attempt: int
@@ -200,8 +203,8 @@ class Batch(Held, frozen=True, kw_only=True, omit_defaults=True):
     recorded_at: str | None = None
     ended_at: str | None = None
     fingerprint: str | None = None
+    begun_at: str | None = None
     intent_at: str | None = None
-    resent: bool = False
     absent: int = 0
     absent_since: str | None = None
     unlisted: int = 0

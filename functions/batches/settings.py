@@ -13,7 +13,11 @@ from functions.batches.errors import SettingError
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What every stage needs: where things lie, and how to reach Claude."""
+    """What every stage needs: where things lie, how to reach Claude, how long to wait after a failure.
+
+    While sending is parked, a batch is let through every `probe_s` seconds; what failed is tried again after
+    `retry_s`, and after ever longer pauses.
+    """
 
     table_name: str
     uploads_bucket: str
@@ -23,6 +27,8 @@ class Settings:
     base_url: str = "https://api.anthropic.com"
     api_version: str = "2026-10-21"
     retention_days: int = 90
+    probe_s: int = 300
+    retry_s: int = 60
 
     def to_env(self) -> dict[str, str]:
         """Give the settings as environment variables: ``TABLE_NAME`` for ``table_name``."""
@@ -79,7 +85,6 @@ class PollSettings(Settings):
     absent_listings: int = 3
     absent_s: int = 600
     skew_s: int = 300
-    probe_s: int = 300
     lease_s: int = 130
 
 

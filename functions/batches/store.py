@@ -35,9 +35,11 @@ if TYPE_CHECKING:
 INDEX = "unfinished"
 OWNER_DAYS = 60
 """How long it is remembered whose a Message Batch is: past the 29 days that Anthropic keeps it."""
-BACKOFF_S = 60
+LONGER = 6
+"""So many times longer each pause between tries is: the four between five tries outlast four hours, as an outage may."""
+BATCH_DAYS = 400
+"""A batch is forgotten so long after its end: past any job that was parked half-way."""
 _FREE = "(attribute_not_exists(#lease) OR #lease < :now)"
-TERMINAL = {*items.FINISHED}
 
 
 class Store:
@@ -180,17 +182,11 @@ class Store:
         status = changes.get("status")
         if status is None:
             return {}
-        if status in TERMINAL:
-            return {
-                "since": items.since(status, times.text(self._now())),
-                "open": None,
-                "next": None,
-            }
-        return {
-            "since": items.since(status, times.text(self._now())),
-            "open": items.OPEN,
-            "next": None,
-        }
+        now = self._now()
+        keys = {"since": items.since(status, times.text(now)), "next": None}
+        if status in items.FINISHED:
+            return keys | {"open": None, "expires": _epoch(now + timedelta(days=BATCH_DAYS))}
+        return keys | {"open": items.OPEN}
 
     def close(self, job: Job, expires: int) -> bool:
         """Take a job that is done out of the index; it is forgotten much later."""
@@ -221,12 +217,12 @@ class Store:
         """Give an item back through no fault of its own: the try does not count."""
         self.advance(item, {"not_before": not_before, **changes})
 
-    def fail(self, item: Job | Batch) -> None:
-        """Give an item back after a failure: the try counts, and the next one waits twice as long.
+    def fail(self, item: Job | Batch, retry_s: float) -> None:
+        """Give an item back after a failure: the try counts, and each pause is longer than the last.
 
         Not one that is being sent: whether its batch exists is not known, and its lease shows that.
         """
-        later = times.after(self._now(), BACKOFF_S * 2**item.tries)
+        later = times.after(self._now(), retry_s * LONGER ** (item.tries - 1))
         self._table.write(
             self._table.update(
                 item.job,

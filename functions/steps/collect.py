@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import timedelta
 from itertools import repeat
 from tempfile import TemporaryFile
 from typing import IO, Any
@@ -38,7 +37,6 @@ from functions.steps import slices
 from functions.steps.fetch import fetch
 from functions.steps.split import rewrite, waiting
 
-EXPIRE_DAYS = 120
 logger = Logger(child=True)
 
 
@@ -148,7 +146,7 @@ def _go_again(
     keys, files = rewrite(doors, batch, batch.chunk, attempt, chosen)
     following = waiting(batch, batch.chunk, attempt, keys, files, times.text(doors.now()))
     following = msgspec.structs.replace(following, base=results)
-    changes = _collected(doors, merge, Part(results=results))
+    changes = _collected(merge, Part(results=results))
     done = doors.store.advance(batch, changes, puts=[following])
     logger.info("collected", extra={"batch": batch_key(batch), "again": len(merge.again)})
     return done
@@ -183,16 +181,14 @@ def _leave(
 
 def _finish(doors: Doors[ResultsSettings], batch: Batch, merge: _Merge, part: Part) -> bool:
     """Note that the chunk is finished."""
-    done = doors.store.advance(batch, _collected(doors, merge, part), job={"finished": 1})
+    done = doors.store.advance(batch, _collected(merge, part), job={"finished": 1})
     logger.info("collected", extra={"batch": batch_key(batch), "finished": done})
     return done
 
 
-def _collected(doors: Doors[ResultsSettings], merge: _Merge, part: Part) -> dict[str, Any]:
-    forget = doors.now() + timedelta(days=EXPIRE_DAYS)
+def _collected(merge: _Merge, part: Part) -> dict[str, Any]:
     return {
         "status": BatchStatus.COLLECTED,
         "part": part,
         "tally": merge.counting.tally(),
-        "expires": int(forget.timestamp()),
     }

@@ -103,7 +103,7 @@ def _absent(doors: Doors[PollSettings], batch: Batch) -> None:
     if count < settings.absent_listings or waited_s < settings.absent_s:
         doors.store.note(current, {"absent": count, "absent_since": first})
         return
-    again = {"status": BatchStatus.WAITING, "next": Step.SEND, "resent": True}
+    again = {"status": BatchStatus.WAITING, "next": Step.SEND}
     given = {"status": BatchStatus.UNSURE, "since": current.since, "batch_id": None}
     if doors.store.advance(current, again, given=given):
         logger.warning("absent, sent again", extra={"batch": batch_key(batch), "listings": count})

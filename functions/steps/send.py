@@ -21,8 +21,6 @@ from functions.batches.verdicts import (
 )
 from functions.steps import record, split
 
-PROBE_S = 60
-RETRY_S = 60
 logger = Logger(child=True)
 
 
@@ -62,9 +60,11 @@ def _chained(first: bytes, blocks: Iterator[bytes]) -> Iterator[bytes]:
 
 def _intend(doors: Doors[SubmitSettings], batch: Batch, fingerprint: str) -> Batch | None:
     """Write down that a batch is about to be created: a crash from here on leaves it unsure."""
+    now = times.text(doors.now())
     changes = {
         "status": BatchStatus.SENDING,
-        "intent_at": times.text(doors.now()),
+        "begun_at": batch.begun_at or now,
+        "intent_at": now,
         "fingerprint": fingerprint,
         "absent": None,
         "absent_since": None,
@@ -100,7 +100,7 @@ def _give_back(
             doors.store.hold_sending(until)
             _wait(doors, batch, until)
         case Unsent():
-            _wait(doors, batch, times.after(doors.now(), RETRY_S))
+            _wait(doors, batch, times.after(doors.now(), doors.settings.retry_s))
         case Parked():
             _wait(doors, batch, None)
             if not _key_was_stale(doors, batch, verdict):
@@ -133,5 +133,5 @@ def _park(doors: Doors[SubmitSettings], verdict: Parked) -> None:
     """Stop sending for all jobs, and say so once."""
     now = doors.now()
     event = events.parked(verdict.reason, verdict.sentence, times.text(now))
-    if doors.store.park(event, verdict.reason, times.after(now, PROBE_S)):
+    if doors.store.park(event, verdict.reason, times.after(now, doors.settings.probe_s)):
         doors.notify.pay(doors.store, [event])

@@ -61,10 +61,16 @@ def watch(doors: Doors[PollSettings], unfinished: Unfinished) -> Watch:
 
 
 def _window(doors: Doors[PollSettings], unfinished: Unfinished) -> datetime | None:
-    """Say since when batches are of interest: the oldest open or unsure one, less the clocks' difference."""
+    """Say since when batches are of interest: the oldest open or unsure one, less the clocks' difference.
+
+    Where none is, but one could not be sent, the API is asked all the same: a wrong address would not show otherwise.
+    """
     open_ = unfinished.of(BatchStatus.IN_PROGRESS, BatchStatus.UNSURE)
     begun = [times.parse(batch.created_at or batch.intent_at or batch.since) for batch in open_]
-    return min(begun) - timedelta(seconds=doors.settings.skew_s) if begun else None
+    if begun:
+        return min(begun) - timedelta(seconds=doors.settings.skew_s)
+    waits = any(batch.begun_at for batch in unfinished.of(BatchStatus.WAITING))
+    return doors.now() if waits else None
 
 
 def _ask(doors: Doors[PollSettings], begin: datetime) -> Watch:

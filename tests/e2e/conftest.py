@@ -85,6 +85,7 @@ def deploy(
         "absentSeconds": "3",
         "skewSeconds": "1",
         "probeSeconds": "1",
+        "retrySeconds": "1",
         "fetchSeconds": "2",
         "createTimeoutSeconds": "30",
     }

@@ -405,6 +405,7 @@ def test_a_double_that_is_older_takes_the_place_of_the_newer(tmp_path: Path) -> 
 
 
 def test_a_job_that_cannot_be_assembled_still_ends_and_says_so(relay: World) -> None:
+    relay.deploy(retry_s=10)
     relay.upload(KEY, upload_of(3))
     relay.simulator.arm("results_not_found")
     for _ in range(2):

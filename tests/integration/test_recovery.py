@@ -162,7 +162,7 @@ def test_a_secret_that_is_no_key_parks(relay: World, key: str) -> None:
 
 def test_a_job_that_lacks_a_chunk_is_not_called_done(tmp_path: Path) -> None:
     with mortal(tmp_path) as relay:
-        relay.deploy(requests_per_batch=1)
+        relay.deploy(requests_per_batch=1, retry_s=10)
         relay.upload(KEY, upload_of(3))
         (job,) = relay.store.unfinished().jobs
         relay.dynamodb.delete_item(

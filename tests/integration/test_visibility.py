@@ -1,0 +1,66 @@
+"""What goes nowhere shows: in what poll measures, and in a log that quotes nobody."""
+
+import json
+import traceback
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+import pytest
+
+from functions.batches import times
+from functions.batches.errors import ClaudeUnavailableError
+from functions.steps.receive import Created, receive
+from local.home import free_port
+from tests.world import World, upload_of
+
+KEY = "in/march.jsonl"
+
+
+def test_a_wrong_address_is_no_successful_poll(relay: World) -> None:
+    right, relay.url = relay.url, f"http://127.0.0.1:{free_port()}"
+    relay.deploy()
+    relay.upload(KEY, upload_of(2))
+    relay.tick()
+
+    assert not relay.tick().succeeded
+
+    relay.url = right
+    relay.deploy()
+    assert relay.tick().succeeded
+    relay.finish()
+
+
+def test_a_create_that_is_never_accepted_grows_old(relay: World) -> None:
+    relay.simulator.arm("server_error", times=0, endpoint="create")
+    relay.upload(KEY, upload_of(2))
+    ages = [relay.tick(1800).oldest_hours for _ in range(60)]
+
+    assert max(ages) > 26
+    assert relay.simulator.calls()["create"] > 3
+
+
+def test_what_the_api_says_stays_out_of_a_traceback(relay: World) -> None:
+    secret = "my prompt, quoted"
+    relay.simulator.arm("server_error", times=0, endpoint="list", message=secret)
+
+    with pytest.raises(ClaudeUnavailableError) as caught:
+        relay.poll.claude.listing(datetime.now(UTC))
+
+    assert secret not in "".join(traceback.format_exception(caught.value))
+
+
+def test_each_pause_after_a_failure_is_longer_and_four_of_them_outlast_four_hours(
+    relay: World,
+) -> None:
+    event = json.loads(relay.put(KEY, upload_of(2)))
+    hint = receive(relay.submit, msgspec.convert(event["Records"][0], Created))
+    assert hint is not None
+    waits: list[timedelta] = []
+    while job := relay.store.take(hint, 60):
+        relay.store.fail(job, relay.submit.settings.retry_s)
+        (failed,) = relay.store.unfinished().jobs
+        waits.append(times.parse(failed.not_before or "") - relay.now())
+        relay.pass_time(waits[-1].total_seconds() + 1)
+
+    minutes = [round(wait.total_seconds() / 60) for wait in waits]
+    assert minutes == [1, 6, 36, 216, 1296]
