@@ -1,0 +1,84 @@
+"""The subscriber that users copy takes an event once, however often it comes."""
+
+import importlib.util
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import boto3
+import pytest
+from moto import mock_aws
+
+SUBSCRIBER = Path(__file__).parents[2] / "examples" / "subscriber.py"
+RESULTS = b'{"row":1,"result":{"type":"succeeded"}}\n{"row":2,"result":{"type":"errored"}}\n'
+
+
+@pytest.fixture
+def subscriber(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
+    """A subscriber with its table, and the results that its event speaks of."""
+    monkeypatch.setenv("SEEN_TABLE", "seen")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    spec = importlib.util.spec_from_file_location("subscriber", SUBSCRIBER)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    with mock_aws():
+        boto3.client("dynamodb").create_table(
+            TableName="seen",
+            KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
+            AttributeDefinitions=[{"AttributeName": "id", "AttributeType": "S"}],
+            BillingMode="PAY_PER_REQUEST",
+        )
+        s3 = boto3.client("s3")
+        s3.create_bucket(Bucket="results")
+        s3.put_object(Bucket="results", Key="results/march/1/results.jsonl", Body=RESULTS)
+        yield module
+
+
+def delivery(kind: str = "job.completed") -> dict[str, Any]:
+    """Give what Lambda gets from SNS."""
+    data = {"name": "march-1", "outcome": "partial", "counts": {"succeeded": 1, "errored": 1}}
+    event = {
+        "id": "1/ended",
+        "type": kind,
+        "data": {**data, "results": "s3://results/results/march/1/"},
+    }
+    return {"Records": [{"Sns": {"Message": json.dumps(event)}}]}
+
+
+def test_a_finished_job_is_worked_on_once(
+    subscriber: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for _ in range(2):
+        subscriber.handler(delivery(), None)
+
+    out = capsys.readouterr().out
+    assert out.count("1 rows of s3://results/results/march/1/results.jsonl have no answer") == 1
+    assert "1/ended came again" in out
+
+
+def test_what_failed_is_worked_on_again_when_it_is_stale(
+    subscriber: ModuleType, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    s3 = boto3.client("s3")
+    body = s3.get_object(Bucket="results", Key="results/march/1/results.jsonl")["Body"].read()
+    s3.delete_object(Bucket="results", Key="results/march/1/results.jsonl")
+    with pytest.raises(s3.exceptions.NoSuchKey):
+        subscriber.handler(delivery(), None)
+    s3.put_object(Bucket="results", Key="results/march/1/results.jsonl", Body=body)
+    monkeypatch.setattr(subscriber, "STALE_S", -1)
+
+    subscriber.handler(delivery(), None)
+
+    assert "have no answer" in capsys.readouterr().out
+
+
+def test_other_events_are_passed_over(
+    subscriber: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    subscriber.handler(delivery("job.planned"), None)
+
+    assert capsys.readouterr().out == ""
