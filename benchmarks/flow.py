@@ -1,0 +1,124 @@
+"""plan, send and collect of one large upload, each side in turns, several times."""
+
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from benchmarks import material
+from benchmarks.processes import BenchmarkError, Run, counts, measure
+from benchmarks.relay import UPLOADS, Relay
+from functions.batches.items import Batch, Step
+from functions.batches.wire import WireId
+
+RIVALS = Path(__file__).with_name("rivals")
+UPLOAD = "upload.jsonl"
+
+
+class _Line(msgspec.Struct):
+    row: int
+    custom_id: str
+    result: msgspec.Raw
+
+
+@dataclass
+class Flow:
+    """One upload, and who works on it.
+
+    Attributes:
+        folder: where S3 keeps it, and Claude its results.
+        rival: the Python of the rivals' environment.
+    """
+
+    relay: Relay
+    folder: Path
+    rival: Path
+    rows: int
+
+    def runs(self, repeats: int) -> dict[str, list[Run]]:
+        """Do everything that often; gives each side's runs by name."""
+        upload = self.folder / UPLOADS / UPLOAD
+        upload.parent.mkdir(parents=True)
+        material.write_upload(upload, self.rows)
+        found: dict[str, list[Run]] = defaultdict(list)
+        for repeat in range(repeats):
+            for name, run in self._once(upload, f"v{repeat}"):
+                found[name].append(run)
+        return found
+
+    def _once(self, upload: Path, version: str) -> list[tuple[str, Run]]:
+        job, planned = self.relay.plan(UPLOAD, version)
+        cut = measure(self.relay.python, "-m", "benchmarks.cut", upload)
+        loads = measure(self.rival, RIVALS / "loads.py", upload)
+        sending = self._send(job)
+        self.relay.end(job)
+        collecting = self._collect(self.relay.batch(job))
+        return [("plan", planned), ("cut", cut), ("loads", loads), *sending, *collecting]
+
+    def _send(self, job: str) -> list[tuple[str, Run]]:
+        batch = self.relay.batch(job)
+        ours = self.relay.step("submit", job, Step.SEND)
+        _must("bytes sent", counts(self.relay.claude)["last"], batch.size_bytes)
+        env = self._rivals_environment()
+        sdk = measure(self.rival, RIVALS / "send.py", UPLOADS, UPLOAD, env=env)
+        body = self._body(batch)
+        curl = measure(
+            "curl", "--silent", "--fail", "--request", "POST", "--header", "Expect:", "--upload-file", body,
+            f"{self.relay.claude}/v1/messages/batches",
+        )  # fmt: skip
+        return [("send", ours), ("send sdk", sdk), ("send curl", curl)]
+
+    def _body(self, batch: Batch) -> Path:
+        """Put a chunk's body, which lies at S3 in parts, into one file."""
+        body = self.folder / "body.json"
+        read = f"{self.relay.s3}/results/{batch.requests_key}"
+        measure("curl", "--silent", "--fail", "--output", body, read)
+        _must("bytes of the body", body.stat().st_size, batch.size_bytes)
+        return body
+
+    def _collect(self, batch: Batch) -> list[tuple[str, Run]]:
+        ids = [
+            str(WireId(batch.job, batch.chunk, batch.attempt, row))
+            for row in range(batch.first_row, batch.last_row + 1)
+        ]
+        results = self.folder / f"{batch.batch_id}.jsonl"
+        material.write_results(results, ids)
+        ours = self.relay.step("results", batch.job, Step.COLLECT)
+        self._verify(self.relay.batch(batch.job))
+        written = self.folder / "theirs.jsonl"
+        sdk = measure(
+            self.rival, RIVALS / "collect.py", str(batch.batch_id), written, env=self._rivals_environment()
+        )  # fmt: skip
+        _must("lines of the rival", written.read_bytes().count(b"\n"), self.rows)
+        results.unlink()
+        return [("collect", ours), ("collect sdk", sdk)]
+
+    def _verify(self, batch: Batch) -> None:
+        """Read what collect left: a line a row, in order, each with its own result."""
+        if batch.part is None:
+            message = f"the batch was not collected: it is {batch.status}"
+            raise BenchmarkError(message)
+        copy = self.folder / "ours.jsonl"
+        source = f"{self.relay.s3}/results/{batch.part.results.key}"
+        measure("curl", "--silent", "--fail", "--output", copy, source)
+        decode = msgspec.json.Decoder(_Line).decode
+        seen = 0
+        with copy.open("rb") as lines:
+            for seen, line in enumerate(lines, 1):
+                read = decode(line)
+                own = b"msg_%024d" % (seen - 1) in bytes(read.result)[:80]
+                if read.row != seen or not (own or seen % material.FAILING == 1):
+                    message = f"line {seen} of the results is not that of row {seen}"
+                    raise BenchmarkError(message)
+        _must("lines collected", seen, self.rows)
+
+    def _rivals_environment(self) -> dict[str, str]:
+        claude = {"ANTHROPIC_API_KEY": "sk-local", "ANTHROPIC_BASE_URL": self.relay.claude}
+        return self.relay.cloud.env() | claude | {"AWS_ENDPOINT_URL_S3": self.relay.s3}
+
+
+def _must(what: str, seen: int, expected: int) -> None:
+    if seen != expected:
+        message = f"{what}: {seen:,}, and {expected:,} were expected"
+        raise BenchmarkError(message)

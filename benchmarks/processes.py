@@ -1,0 +1,91 @@
+"""Processes of the benchmark: those that are measured, and the far ends that they speak to."""
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import urllib.request
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmarks.s3 import COUNTS
+
+ROOT = Path(__file__).parents[1]
+LAUNCH = Path(__file__).with_name("launch.py")
+
+
+class BenchmarkError(Exception):
+    """A side of the comparison did not do its work."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one process took.
+
+    Attributes:
+        work_s: the work alone, once everything is imported; by the process's own clock.
+        wall_s: the whole process, by the system's.
+        cpu_s: what it had of the processors.
+        peak_mb: its peak resident memory.
+        told: what it says itself.
+    """
+
+    work_s: float
+    wall_s: float
+    cpu_s: float
+    peak_mb: float
+    told: dict[str, Any] = field(default_factory=dict)
+
+
+def measure(*command: str | Path, env: Mapping[str, str] | None = None) -> Run:
+    """Run a program to its end; its last line, where it is JSON, is what it says itself.
+
+    Raises:
+        BenchmarkError: it failed; the message is its last words.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        took = Path(folder, "took.json")
+        words = [sys.executable, "-S", LAUNCH, took, *command]
+        ended = subprocess.run(
+            [str(word) for word in words], capture_output=True, text=True, check=False, cwd=ROOT,
+            env=_environment(env or {}),
+        )  # fmt: skip
+        if ended.returncode:
+            said = (ended.stderr or ended.stdout).strip().rpartition("\n")[2]
+            message = f"{' '.join(str(word)[:60] for word in command)} failed: {said or ended.returncode}"
+            raise BenchmarkError(message)
+        system = json.loads(took.read_text(encoding="utf-8"))
+    last = ended.stdout.strip().rpartition("\n")[2]
+    told = json.loads(last) if last.startswith('{"work_s"') else {"work_s": system["wall_s"]}
+    return Run(told.pop("work_s"), **system, told=told)
+
+
+@contextmanager
+def far_end(module: str, *arguments: str | Path) -> Iterator[str]:
+    """Serve a far end in a process of its own; gives its address."""
+    command = [sys.executable, "-m", module, *(str(one) for one in arguments)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        try:
+            url = process.stdout.readline().strip() if process.stdout else ""
+            if not url:
+                message = f"{module} did not start"
+                raise BenchmarkError(message)
+            yield url
+        finally:
+            process.terminate()
+
+
+def counts(url: str) -> dict[str, int]:
+    """Ask a far end what it has seen so far."""
+    with urllib.request.urlopen(url + COUNTS, timeout=30) as answer:  # noqa: S310 - a loopback address made here
+        return dict(json.loads(answer.read()))
+
+
+def _environment(more: Mapping[str, str]) -> dict[str, str]:
+    """Give a process what it needs of ours, and no proxy or AWS setting of the user's."""
+    ours = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
+    return {**ours, "LANG": "C.UTF-8", **more}

@@ -1,0 +1,126 @@
+"""The relay as it is deployed, without the deploying: the emulator's table and topic, and what a function is told."""
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.processes import Run, measure
+from functions.batches.items import Batch, BatchStatus, Step
+from functions.batches.settings import PollSettings, ResultsSettings, SubmitSettings
+from functions.batches.store import INDEX, Store
+from functions.batches.wire import job_id
+from local import emulator
+from local.cloud import Cloud
+from local.home import Home, free_port
+
+UPLOADS, RESULTS, TABLE = "uploads", "results", "relay"
+CHUNK = "00001-1"
+KEY = "sk-local"
+
+
+@dataclass
+class Relay:
+    """What stages need to run: AWS, and the far ends of S3 and of Claude.
+
+    Attributes:
+        python: runs the stages.
+        s3: the address of the S3 stand-in.
+        claude: the address of the API's.
+        requests: the most in one chunk.
+    """
+
+    cloud: Cloud
+    python: Path
+    s3: str
+    claude: str
+    requests: int = 100_000
+
+    @property
+    def store(self) -> Store:
+        """The table, for what comes before and after a stage."""
+        return Store(TABLE, client=self.cloud.tables)
+
+    def settings(self) -> dict[str, str]:
+        """Give the environment of all three functions."""
+        common: dict[str, Any] = {
+            "table_name": TABLE, "uploads_bucket": UPLOADS, "results_bucket": RESULTS, "secret_name": "key",
+            "topic_arn": self.cloud.sns.create_topic(Name="events")["TopicArn"], "base_url": self.claude,
+        }  # fmt: skip
+        queue = self.cloud.sqs.create_queue(QueueName="hints")["QueueUrl"]
+        kinds = (
+            PollSettings(**common, submit_queue_url=queue, results_queue_url=queue),
+            ResultsSettings(**common),
+            SubmitSettings(**common, requests_per_batch=self.requests),
+        )
+        return {name: text for kind in kinds for name, text in kind.to_env().items()}
+
+    def run(self, stage: str, message: dict[str, Any] | None = None) -> Run:
+        """Run a stage on one message, in a process of its own."""
+        env = self.cloud.env() | self.settings() | {
+            "AWS_ENDPOINT_URL_S3": self.s3, "POWERTOOLS_SERVICE_NAME": "relay", "POWERTOOLS_LOG_LEVEL": "WARNING",
+            "POWERTOOLS_METRICS_NAMESPACE": "relay",
+        }  # fmt: skip
+        words = [] if message is None else [json.dumps(message)]
+        return measure(self.python, "-m", "benchmarks.stage", stage, *words, env=env)
+
+    def plan(self, key: str, version: str) -> tuple[str, Run]:
+        """Let submit claim and plan an upload; gives the job."""
+        name = {"key": key, "size": 0, "versionId": version}
+        record = {
+            "eventTime": "2026-11-23T00:00:00.000Z",
+            "s3": {"bucket": {"name": UPLOADS}, "object": name},
+        }
+        return job_id(UPLOADS, key, version), self.run("submit", {"Records": [record]})
+
+    def step(self, stage: str, job: str, step: Step, item: str = CHUNK) -> Run:
+        """Wake a stage for a step of an item."""
+        return self.run(stage, {"schema": 1, "job": job, "item": item, "next": step})
+
+    def batch(self, job: str) -> Batch:
+        """Read a job's one batch."""
+        found = self.store.batch(job, CHUNK)
+        if found is None:
+            message = f"{job} has no batch: it was not planned"
+            raise LookupError(message)
+        return found
+
+    def end(self, job: str) -> None:
+        """Note that a batch has ended, as poll does."""
+        changes = {"status": BatchStatus.ENDED, "next": Step.COLLECT}
+        self.store.advance(self.batch(job), changes, given={"status": BatchStatus.IN_PROGRESS})
+
+
+@contextmanager
+def cloud(folder: Path) -> Iterator[Cloud]:
+    """Start the emulator with an empty table, and end it."""
+    python = emulator.install(Home.of_clone())
+    started = emulator.start(python, folder, port=free_port())
+    try:
+        started.cloud.secrets.create_secret(Name="key", SecretString=KEY)
+        make_table(started.cloud)
+        yield started.cloud
+    finally:
+        started.program.stop()
+
+
+def make_table(where: Cloud) -> None:
+    """Make the table, empty: the keys are those of infra/storage.py."""
+    keys = [("job", "HASH"), ("item", "RANGE")], [("open", "HASH"), ("since", "RANGE")]
+    table, index = ([{"AttributeName": n, "KeyType": k} for n, k in pairs] for pairs in keys)
+    if TABLE in where.tables.list_tables()["TableNames"]:
+        where.tables.delete_table(TableName=TABLE)
+    where.tables.create_table(
+        TableName=TABLE,
+        BillingMode="PAY_PER_REQUEST",
+        KeySchema=table,  # type: ignore[arg-type]
+        AttributeDefinitions=[
+            {"AttributeName": name, "AttributeType": "S"}
+            for name in ("job", "item", "open", "since")
+        ],
+        GlobalSecondaryIndexes=[
+            {"IndexName": INDEX, "KeySchema": index, "Projection": {"ProjectionType": "ALL"}}  # type: ignore[typeddict-item]
+        ],
+    )

@@ -1,0 +1,106 @@
+"""The table, and the file of results."""
+
+import json
+import os
+import platform
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.processes import Run
+
+
+@dataclass(frozen=True)
+class Line:
+    """One comparison.
+
+    Attributes:
+        ratio: how many times better ours is; below 1 it is worse.
+        memory: peak MB, ours and theirs.
+        target: as the issue has it.
+        reached: whether it is; None where there is none to reach.
+    """
+
+    work: str
+    ours: str
+    against: str
+    theirs: str
+    ratio: float | None
+    memory: str
+    target: str
+    reached: bool | None
+
+
+def median(runs: Sequence[Run], name: str = "work_s") -> float:
+    """Give the middle of what several runs took."""
+    return float(statistics.median(getattr(run, name) for run in runs))
+
+
+def timed(  # noqa: PLR0913 - one line of the table, all but two by keyword
+    ours: Sequence[Run],
+    theirs: Sequence[Run],
+    *,
+    work: str,
+    against: str,
+    target: str,
+    least: float,
+    memory: float | None = None,
+    clock: str = "work_s",
+) -> Line:
+    """Compare two sides by time, and by memory where `memory` is the least ratio.
+
+    The ratio is the median of the repeats' own: both sides of one had the same neighbours on the machine.
+    """
+    pairs = zip(ours, theirs, strict=True)
+    ratio = statistics.median(getattr(b, clock) / getattr(a, clock) for a, b in pairs)
+    own_mb, their_mb = median(ours, "peak_mb"), median(theirs, "peak_mb")
+    lean = memory is None or their_mb / own_mb >= memory
+    return Line(
+        work, _seconds(median(ours, clock)), against, _seconds(median(theirs, clock)), round(ratio, 2),
+        f"{own_mb:.0f} / {their_mb:.0f}", target,
+        (ratio >= least and lean) if target else None,
+    )  # fmt: skip
+
+
+def _seconds(took_s: float) -> str:
+    return f"{took_s:.2f} s"
+
+
+def show(lines: Sequence[Line]) -> None:
+    """Print the table."""
+    table = Table(
+        "work", "ours", "against", "theirs", "times better", "MB ours / theirs", "target", ""
+    )
+    for line in lines:
+        ratio = "" if line.ratio is None else f"{line.ratio:.2f}"
+        mark = {True: "yes", False: "NO", None: ""}[line.reached]
+        table.add_row(
+            line.work, line.ours, line.against, line.theirs, ratio, line.memory, line.target, mark
+        )
+    Console(width=170).print(table)
+
+
+def write(
+    file: Path, lines: Sequence[Line], runs: Mapping[str, Sequence[Run]], size: Mapping[str, Any]
+) -> None:
+    """Write everything that was measured, on what and when."""
+    pages, page = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
+    document = {
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": {
+            "cores": os.cpu_count(),
+            "memory_gb": round(pages * page / 1e9, 1),
+            "processor": platform.machine(),
+            "python": platform.python_version(),
+        },
+        "size": size,
+        "table": [asdict(line) for line in lines],
+        "runs": {name: [asdict(run) for run in several] for name, several in runs.items()},
+    }
+    file.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")

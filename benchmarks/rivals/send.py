@@ -1,0 +1,16 @@
+"""A rival: read the upload from S3, and create the batch as the SDK's documentation says."""
+
+import json
+import sys
+import time
+
+import anthropic
+import boto3
+
+bucket, key = sys.argv[1:]
+client = anthropic.Anthropic()
+s3 = boto3.client("s3")
+began = time.perf_counter()
+lines = s3.get_object(Bucket=bucket, Key=key)["Body"].iter_lines(1 << 20)
+client.messages.batches.create(requests=[json.loads(line) for line in lines])
+print(json.dumps({"work_s": time.perf_counter() - began}))

@@ -1,0 +1,74 @@
+"""The rows of the table: what is compared with what, and what the issue asks for."""
+
+from collections.abc import Mapping, Sequence
+
+from benchmarks.material import ROW_BYTES
+from benchmarks.processes import Run
+from benchmarks.report import Line, median, timed
+from benchmarks.standing import Polled
+
+MOST_CALLS = 2
+PARSED_MB_S = 150
+MOST_SHARE = 0.01
+LEAN = 8
+"""The SDK's memory over ours, at the least."""
+
+
+def of_flow(runs: Mapping[str, Sequence[Run]], rows: int) -> list[Line]:
+    """Compare plan, send and collect."""
+    speed = rows * ROW_BYTES / 1e6 / median(runs["cut"])
+    return [
+        timed(runs["send"], runs["send sdk"], work=f"send {rows:,} requests", against="batches.create(requests=[…])",
+              target="≥ 10, ≤ 1/8 memory", least=10, memory=LEAN),
+        timed(runs["send"], runs["send curl"], work="", against="curl --upload-file", target="≥ 1/4", least=0.25),
+        timed(runs["collect"], runs["collect sdk"], work=f"collect {rows:,} results",
+              against="loop over results(), unordered, to a file", target="≥ 8, ≤ memory", least=8, memory=1),
+        timed(runs["cut"], runs["loads"], work="plan: read, check, cut, local", against="json.loads per line",
+              target="≥ 6", least=6),
+        Line("", f"{speed:.0f} MB/s", "", "", None, "", f"≥ {PARSED_MB_S} MB/s", speed >= PARSED_MB_S),
+        timed(runs["plan"], runs["loads"], work="plan, the whole stage, S3 to S3", against="json.loads per line",
+              target="", least=0),
+    ]  # fmt: skip
+
+
+def of_polls(polls: Sequence[Polled]) -> list[Line]:
+    """Show what a poll asks for, against one with a single open batch."""
+    one, many, history = polls
+    return [
+        Line(
+            f"poll {polled.open:,} open, {polled.finished:,} finished", _asked(polled), f"{base.open:,} open, "
+            f"{base.finished:,} finished", _asked(base), None, f"{polled.run.peak_mb:.0f} / {base.run.peak_mb:.0f}",
+            target, reached,
+        )
+        for polled, base, target, reached in (
+            (many, one, f"≤ {MOST_CALLS} API calls", many.api_calls <= MOST_CALLS),
+            (history, many, "history reads nothing", history.dynamodb == many.dynamodb),
+        )
+    ]  # fmt: skip
+
+
+def _asked(polled: Polled) -> str:
+    items = polled.dynamodb.get("items", 0)
+    reads = sum(polled.dynamodb.get(name, 0) for name in ("Query", "GetItem"))
+    return f"{polled.api_calls} API, {reads} reads of {items:,} items, {polled.run.work_s:.2f} s"
+
+
+def of_assembly(joined: tuple[Run, Mapping[str, int]], size_bytes: int) -> Line:
+    """Show which bytes of a join pass through the Lambda."""
+    run, seen = joined
+    passed, copied = seen.get("read", 0) + seen.get("written", 0), seen.get("copied", 0)
+    reached = copied == size_bytes and passed <= size_bytes * MOST_SHARE
+    return Line(
+        f"assemble {size_bytes / 1e9:.1f} GB", f"{run.work_s:.2f} s, {passed / 1e3:.0f} kB pass", "copied by S3",
+        f"{copied / 1e9:.1f} GB", None, f"{run.peak_mb:.0f}", "≤ 1 % pass", reached,
+    )  # fmt: skip
+
+
+def of_cold_starts(runs: Mapping[str, Sequence[Run]]) -> list[Line]:
+    """Compare importing a stage from the bundle with importing the SDK from it."""
+    sdk = runs["anthropic"]
+    return [
+        timed(several, sdk, work=f"cold start: import {name}", against="import anthropic", target="≤ 1/2",
+              least=2, clock="wall_s")
+        for name, several in runs.items() if several is not sdk
+    ]  # fmt: skip

@@ -1,0 +1,111 @@
+"""What does not depend on one upload's size: poll, assemble, cold start."""
+
+import json
+import platform
+import sys
+import zipfile
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+
+from benchmarks.claude import batch_id
+from benchmarks.processes import Run, counts, far_end, measure
+from benchmarks.relay import TABLE, UPLOADS, Relay, make_table
+from functions.batches import items
+from functions.batches.items import Batch, BatchStatus, Job, JobStatus, Part, Piece, Step, Tally
+from functions.batches.table import wire
+from infra.bundle import bundled
+
+NOW = "2026-11-23T00:00:00.000Z"
+JOB = "0" * 20
+
+
+@dataclass(frozen=True)
+class Polled:
+    """What one poll took, with so much open and so much long finished."""
+
+    open: int
+    finished: int
+    api_calls: int
+    dynamodb: dict[str, int]
+    run: Run
+
+
+def poll(relay: Relay, folder: Path, open_: int, finished: int) -> Polled:
+    """Poll once."""
+    make_table(relay.cloud)
+    batches = (_batch(number, BatchStatus.IN_PROGRESS) for number in range(1, open_ + 1))
+    _fill(relay, [_job(JobStatus.RUNNING)], batches)
+    _fill(relay, (_batch(number, BatchStatus.COLLECTED, "f" * 20) for number in range(finished)))
+    arguments = ("--folder", folder, "--listed", str(open_))
+    with far_end("benchmarks.claude", *arguments) as claude:
+        relay.claude = claude
+        run = relay.run("poll")
+        return Polled(open_, finished, counts(claude)["calls"] // 2, run.told["dynamodb"], run)
+
+
+def assemble(relay: Relay, chunks: int, chunk_bytes: int) -> tuple[Run, dict[str, int]]:
+    """Assemble a job of so many chunks, at an S3 that makes them up; gives what S3 saw."""
+    make_table(relay.cloud)
+    batches = [
+        _batch(number, BatchStatus.COLLECTED, size=chunk_bytes) for number in range(1, chunks + 1)
+    ]
+    _fill(relay, [_job(JobStatus.ASSEMBLING, rows=chunks)], batches)
+    sizes = {f"/results/{batch.requests_key}": chunk_bytes for batch in batches}
+    # Few: what a command line can carry. The others are never read, only copied.
+    some = dict(list(sizes.items())[:50])
+    with far_end("benchmarks.s3", "--sizes", json.dumps(some)) as s3:
+        relay.s3 = s3
+        run = relay.step("results", JOB, Step.ASSEMBLE, items.JOB)
+        return run, counts(s3)
+
+
+def cold_starts(folder: Path, repeats: int) -> dict[str, list[Run]]:
+    """Import each stage from the bundle, as Lambda does, and the SDK alone: in turns, once unmeasured."""
+    machine = "arm64" if platform.machine() in {"arm64", "aarch64"} else "x86_64"
+    with zipfile.ZipFile(bundled(machine)) as bundle:
+        bundle.extractall(folder)
+    names = ("functions.submit", "functions.poll", "functions.results", "anthropic")
+    rounds = [[_imported(name, folder) for name in names] for _ in range(repeats + 1)][1:]
+    return {name: list(runs) for name, *runs in zip(names, *rounds, strict=True)}
+
+
+def _imported(name: str, folder: Path) -> Run:
+    env = {
+        "PYTHONPATH": str(folder), "POWERTOOLS_SERVICE_NAME": "relay", "AWS_DEFAULT_REGION": "us-east-1",
+    }  # fmt: skip
+    return measure(sys.executable, "-S", "-c", f"import {name}", env=env)
+
+
+def _job(status: JobStatus, rows: int = 1) -> Job:
+    return Job(
+        job=JOB, item=items.JOB, schema=items.SCHEMA, status=status, since=items.since(status, NOW), open=items.OPEN,
+        next=Step.ASSEMBLE if status == JobStatus.ASSEMBLING else None, bucket=UPLOADS, key="upload.jsonl",
+        version="v1", size_bytes=1, uploaded_at=NOW, claimed_at=NOW, requests_per_batch=1, batch_bytes=1, row_bytes=1,
+        attempts=1, api_version="2026-10-21", retention_days=90, parser=".jsonl", prices="1", row=rows, chunks=10_000,
+    )  # fmt: skip
+
+
+def _batch(number: int, status: BatchStatus, job: str = JOB, size: int = 0) -> Batch:
+    name = f"{number:05}"
+    piece = Piece(key=f"work/{name}", size=size, crc32=0)
+    done = status in items.FINISHED
+    return Batch(
+        job=job, item=f"{name}-1", schema=items.SCHEMA, status=status, since=items.since(status, NOW),
+        open=None if done else items.OPEN, chunk=name, attempt=1, first_row=number, last_row=number, start_byte=0,
+        end_byte=1, requests=1, size_bytes=1, requests_key=f"work/{name}", ledger_key=f"work/{name}",
+        batch_id=batch_id(number), created_at=NOW, part=Part(results=piece) if done else None,
+        tally=Tally(outcomes={"succeeded": 1}) if done else None,
+    )  # fmt: skip
+
+
+def _fill(relay: Relay, *many: Iterable[Job | Batch]) -> None:
+    puts = [
+        {"PutRequest": {"Item": wire(msgspec.to_builtins(item))}}
+        for items_ in many
+        for item in items_
+    ]
+    for at in range(0, len(puts), 25):
+        relay.cloud.tables.batch_write_item(RequestItems={TABLE: puts[at : at + 25]})  # type: ignore[dict-item]
