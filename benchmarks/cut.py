@@ -6,11 +6,11 @@ import time
 from pathlib import Path
 from tempfile import TemporaryFile
 
+from functions.batches.bulk import Plain, checked
 from functions.batches.files import blocks_of
 from functions.batches.ledger import ChunkFiles
 from functions.batches.readers import jsonl
 from functions.batches.readers.record import Place
-from functions.batches.requests import check
 
 MOST = 32_000_000
 
@@ -20,8 +20,12 @@ def main(upload: str) -> None:
     began = time.perf_counter()
     with Path(upload).open("rb") as file, TemporaryFile() as body, TemporaryFile() as rows:
         chunk = ChunkFiles("0" * 20, "00001", 1, body, rows)
-        for number, record in enumerate(jsonl.read(blocks_of(file), Place(), MOST), 1):
-            chunk.add(number, record, check(record, row_bytes=MOST, api_version="2026-10-21"))
+        pieces = jsonl.pieces(blocks_of(file), Place(), MOST)
+        for found in checked(pieces, row_bytes=MOST, api_version="2026-10-21"):
+            if isinstance(found, Plain):
+                chunk.add_plain(chunk.rows + 1, found)
+            else:
+                chunk.add(chunk.rows + 1, *found)
         chunk.finish()
     print(json.dumps({"work_s": time.perf_counter() - began, "rows": chunk.rows}))
 

@@ -171,7 +171,7 @@ def _check_params(params: msgspec.Raw, api_version: str) -> bytes:
         raise _RejectedError(
             code="unsupported_parameter", sentence='"max_tokens" is 0; put at least 1'
         )
-    for name in _refused(api_version):
+    for name in refused(api_version):
         if bytes(getattr(given, name)) != b"null":
             sentence = (
                 f'"{name}" is not taken in a batch (API version {api_version}); leave it out'
@@ -181,7 +181,8 @@ def _check_params(params: msgspec.Raw, api_version: str) -> bytes:
 
 
 @cache
-def _refused(api_version: str) -> tuple[str, ...]:
+def refused(api_version: str) -> tuple[str, ...]:
+    """Name the parameters that no batch may have."""
     since = (names for version, names in _NOT_SINCE.items() if api_version >= version)
     return sum(since, _NOT_IN_A_BATCH)
 

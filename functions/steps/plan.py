@@ -10,14 +10,15 @@ from typing import IO, Any
 import msgspec
 
 from functions.batches import events, items, ledger, times, wire
+from functions.batches.bulk import Checked, Plain, checked
 from functions.batches.doors import Doors
 from functions.batches.errors import UnreadableUploadError
 from functions.batches.files import Source, blocks_of
 from functions.batches.items import Batch, BatchStatus, Job, JobStatus, Step
 from functions.batches.ledger import ChunkFiles, ChunkKeys
 from functions.batches.readers import READERS
-from functions.batches.readers.record import Place, Record
-from functions.batches.requests import Row, check, check_text
+from functions.batches.readers.record import Place
+from functions.batches.requests import check_text
 from functions.batches.settings import SubmitSettings
 
 HEAD_BYTES = 64 * 1024
@@ -44,17 +45,49 @@ class _Chunk:
     def name(self) -> str:
         return wire.chunk_name(self.job.chunk + 1)
 
-    def takes(self, row: Row) -> bool:
-        """Whether this row still fits: chunks close by count and by bytes."""
-        grown = self.files.size_bytes + ledger.envelope_bytes(len(row.params or b""))
-        full = self.files.rows >= self.job.requests_per_batch or grown > self.job.batch_bytes
-        return not (full and self.files.rows)
-
-    def add(self, record: Record, row: Row) -> None:
-        self.files.add(self.job.row + self.files.rows + 1, record, row)
+    def add(self, rows: Plain | Checked) -> Plain | Checked | None:
+        """Add what fits; gives the rest, with which the chunk is full."""
+        if isinstance(rows, Plain):
+            return self._add_plain(rows)
+        record, row = rows
+        if not self._takes(len(row.params or b"")):
+            return rows
+        self.files.add(self._next, record, row)
         self.end = record.end
         if row.rejection is not None:
             self.reasons[row.rejection.code] += 1
+        return None
+
+    def _add_plain(self, rows: Plain) -> Plain | None:
+        count = self._fitting(rows)
+        fitting, others = rows.cut(count) if count < len(rows.at) else (rows, None)
+        if count:
+            self.files.add_plain(self._next, fitting)
+            self.end = fitting.end
+        return others
+
+    @property
+    def _next(self) -> int:
+        return self.job.row + self.files.rows + 1
+
+    def _takes(self, params_size: int, ahead: int = 0, ahead_bytes: int = 0) -> bool:
+        """Whether a row fits, behind so many others: chunks close by count and by bytes."""
+        rows, size = self.files.rows + ahead, self.files.size_bytes + ahead_bytes
+        grown = size + ledger.envelope_bytes(params_size)
+        full = rows >= self.job.requests_per_batch or grown > self.job.batch_bytes
+        return not (full and rows)
+
+    def _fitting(self, rows: Plain) -> int:
+        """Say how many rows fit; all of them, nearly always, which their bytes alone tell."""
+        count, grown = len(rows.at), sum(rows.sizes)
+        if self._takes(grown + count * ledger.envelope_bytes(0), ahead=count - 1):
+            return count
+        size = 0
+        for ahead, params in enumerate(rows.params):
+            if not self._takes(len(params), ahead, size):
+                return ahead
+            size += self.files.added_bytes(self._next + ahead, len(params))
+        return count
 
 
 def plan(doors: Doors[SubmitSettings], job: Job, time_left_s: Callable[[], float]) -> Job | None:
@@ -87,7 +120,7 @@ _NEEDED_S = 120.0
 """Below this, no further chunk is begun: the largest takes some seconds to cut and to store."""
 
 
-def _rows(doors: Doors[SubmitSettings], job: Job, source: Source) -> Iterator[tuple[Record, Row]]:
+def _rows(doors: Doors[SubmitSettings], job: Job, source: Source) -> Iterator[Plain | Checked]:
     """Read the upload from the checkpoint on.
 
     Raises:
@@ -101,23 +134,16 @@ def _rows(doors: Doors[SubmitSettings], job: Job, source: Source) -> Iterator[tu
         check_text(head[:HEAD_BYTES])
         blocks = chain([head], blocks)
     place = Place(job.byte, job.line, job.column)
-    records = READERS[job.parser](blocks, place, job.row_bytes)
-    return (
-        (record, check(record, row_bytes=job.row_bytes, api_version=job.api_version))
-        for record in records
-    )
+    pieces = READERS[job.parser](blocks, place, job.row_bytes)
+    return checked(pieces, row_bytes=job.row_bytes, api_version=job.api_version)
 
 
 def _fill(
-    chunk: _Chunk, pending: tuple[Record, Row], rows: Iterator[tuple[Record, Row]]
-) -> tuple[Record, Row] | None:
-    """Fill a chunk; give the first row that did not fit, None at the upload's end."""
-    chunk.add(*pending)
-    for record, row in rows:
-        if not chunk.takes(row):
-            return record, row
-        chunk.add(record, row)
-    return None
+    chunk: _Chunk, pending: Plain | Checked, rows: Iterator[Plain | Checked]
+) -> Plain | Checked | None:
+    """Fill a chunk; give the rows that did not fit, None at the upload's end."""
+    rests = (chunk.add(found) for found in chain([pending], rows))
+    return next((rest for rest in rests if rest is not None), None)
 
 
 def _leave(doors: Doors[SubmitSettings], chunk: _Chunk) -> Job | None:

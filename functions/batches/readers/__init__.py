@@ -1,17 +1,17 @@
 """What reads uploads, by suffix: add a format by adding a module here and a line to `READERS`.
 
 A reader is a function of the upload's bytes that yields one `Record` a row, in order, and can begin at any
-record's first byte. What no reader claims is ignored.
+record's first byte; it may leave whole `Lines` together. What no reader claims is ignored.
 """
 
 from collections.abc import Callable, Iterator
 
 from functions.batches.readers import jsonl
-from functions.batches.readers.record import Place, Record
+from functions.batches.readers.record import Lines, Place, Record
 
-Reader = Callable[[Iterator[bytes], Place, int], Iterator[Record]]
+Reader = Callable[[Iterator[bytes], Place, int], Iterator[Lines | Record]]
 
-READERS: dict[str, Reader] = {".jsonl": jsonl.read, ".ndjson": jsonl.read}
+READERS: dict[str, Reader] = {".jsonl": jsonl.pieces, ".ndjson": jsonl.pieces}
 
 
 def parser_of(key: str) -> str | None:

@@ -1,12 +1,14 @@
 """JSON Lines, as files really are: BOM, CRLF, blank lines, no last newline, records run together on one line."""
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 
 import msgspec
 
-from functions.batches.readers.record import Place, Record
+from functions.batches.readers.record import Lines, Place, Record
 
+_NEAR = 1 << 18
+_FEED = re.compile(rb"\n")
 _BOM = b"\xef\xbb\xbf"
 _SPACE = b" \t\r\n"
 _JOINED = re.compile(rb"\}[ \t\r]*+\{")
@@ -17,8 +19,14 @@ _DEPTH = {b"{": 1, b"[": 1, b"}": -1, b"]": -1}
 _value = msgspec.json.Decoder(msgspec.Raw)
 
 
-def read(blocks: Iterator[bytes], place: Place, row_bytes: int) -> Iterator[Record]:
-    """Read an upload: one record a row, in file order, the same however it comes in blocks.
+def read(blocks: Iterable[bytes], place: Place, row_bytes: int) -> Iterator[Record]:
+    """Read an upload one record at a time: every record of `pieces`."""
+    for piece in pieces(blocks, place, row_bytes):
+        yield from records(piece, row_bytes) if isinstance(piece, Lines) else (piece,)
+
+
+def pieces(blocks: Iterable[bytes], place: Place, row_bytes: int) -> Iterator[Lines | Record]:
+    """Read an upload in file order, the same rows however it comes in blocks.
 
     Args:
         blocks: the upload's bytes from ``place.byte`` on, in blocks of any size.
@@ -27,23 +35,58 @@ def read(blocks: Iterator[bytes], place: Place, row_bytes: int) -> Iterator[Reco
             stays below a few times this.
 
     Yields:
-        Every record that is not white space; whether its bytes are JSON is not checked here.
+        Lines that end within some hundred kilobytes, as they are; of a longer line, its records.
     """
-    held = b""
-    long: _LongLine | None = None
-    for block in blocks:
-        *lines, held = (held + block).split(b"\n")
-        for line in lines:
-            begin = place if long is None else long.place
-            yield from _records(line, place, row_bytes) if long is None else long.last(line)
-            place, long = begin.along(len(line)).next_line(), None
-        if long is None and len(held) > row_bytes:
-            held, place = _past_bom(held, place)
-            long = _LongLine(place, row_bytes)
-        if long is not None:
-            yield from long.take(held)
-            held = b""
-    yield from _records(held, place, row_bytes) if long is None else long.last(held)
+    held, long = bytearray(), None
+    for block in _small(blocks):
+        whole, feed, rest = block.rpartition(b"\n")
+        if feed:
+            text, held = b"".join((held, whole)), bytearray()
+            place = yield from _whole_lines(text, place, long)
+            long = None
+        if long is None and len(held) + len(rest) > row_bytes:
+            rest, place = _past_bom(b"".join((held, rest)), place)
+            held, long = bytearray(), _LongLine(place, row_bytes)
+        if long is None:
+            held += rest
+        else:
+            yield from long.take(rest)
+    yield from _rest(bytes(held), place) if long is None else long.last(b"")
+
+
+def _rest(held: bytes, place: Place) -> Iterator[Lines]:
+    """Give what no line feed ends."""
+    if held:
+        yield Lines(held, place, [])
+
+
+def _whole_lines(
+    text: bytes, place: Place, long: "_LongLine | None"
+) -> Generator[Lines | Record, None, Place]:
+    """Give whole lines, the first perhaps the end of a long one; returns where the next begins."""
+    feed = b"\n"
+    if long is not None:
+        first, feed, text = text.partition(b"\n")
+        yield from long.last(first)
+        place = long.place.next_line()
+    if not feed:
+        return place
+    lines = Lines(text, place, [found.start() for found in _FEED.finditer(text)])
+    yield lines
+    return Place(place.byte + len(text) + 1, place.line + len(lines.breaks) + 1)
+
+
+def _small(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """Cut blocks so that what is looked at several times stays near the processor."""
+    return (block[at : at + _NEAR] for block in blocks for at in range(0, len(block), _NEAR))
+
+
+def records(lines: Lines, row_bytes: int) -> Iterator[Record]:
+    """Cut lines into records: every one that is not white space; whether it is JSON is not checked here."""
+    place = lines.place
+    for line in lines.text.split(b"\n"):
+        yield from _records(line, place, row_bytes)
+        place = place.along(len(line)).next_line()
 
 
 def _past_bom(text: bytes, place: Place) -> tuple[bytes, Place]:

@@ -1,4 +1,4 @@
-"""One record of an upload, as a reader finds it."""
+"""What readers find in an upload: records one by one, or whole lines that are still to be looked at."""
 
 import msgspec
 
@@ -43,3 +43,28 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     size: int
     data: bytes | None
     end: Place
+
+
+class Lines(msgspec.Struct, frozen=True):
+    """Whole lines, one after the other, not cut into records yet: nearly all can be checked at once.
+
+    Attributes:
+        text: the lines, without the last one's line feed.
+        place: where the first begins.
+        breaks: where in the text the line feeds are.
+    """
+
+    text: bytes
+    place: Place
+    breaks: list[int]
+
+    def halves(self) -> "tuple[Lines, Lines]":
+        """Give the first and the second half of two lines or more."""
+        middle = len(self.breaks) // 2
+        cut = self.breaks[middle] + 1
+        place = Place(self.place.byte + cut, self.place.line + middle + 1)
+        later = [at - cut for at in self.breaks[middle + 1 :]]
+        return (
+            Lines(self.text[: cut - 1], self.place, self.breaks[:middle]),
+            Lines(self.text[cut:], place, later),
+        )

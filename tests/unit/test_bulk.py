@@ -1,0 +1,89 @@
+"""Rows checked many at once come out exactly as rows checked one by one."""
+
+import io
+import json
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from functions.batches.bulk import Checked, Plain, checked
+from functions.batches.ledger import ChunkFiles
+from functions.batches.readers.jsonl import pieces, read
+from functions.batches.readers.record import Place
+from functions.batches.requests import check
+from tests.unit.made import JOB_ID
+
+MOST = 200
+VERSIONS = ("2026-10-21", "2023-06-01")
+
+_good = st.builds(
+    lambda own, text: json.dumps({"custom_id": own, "params": {"a": text}}).encode(),
+    st.none() | st.text(max_size=4),
+    st.text(max_size=9),
+)
+_odd = st.sampled_from(
+    [b"", b" ", b"\r", b"{}", b"[]", b"{broken", b'{"params":{}}', b'{"params":{}}{"params":{}}', b' {"params":{}}',
+     b'{"params":{"a":', b'{"b":1}', b'"}', b'{"params":{"a":"\xff"}}', b'{"params":{"stream":true}}', b"1}", b"{1",
+     b'{"params":{"stream":false}}', b'{"params":{"max_tokens":0}}', b'{"params":{"top_p":1}}', b'{"params":{"a":[{}',
+     b"{}]}}", b'{"params":{"a":"' + b"x" * MOST + b'"}}', b'{"params":{},"params":{"b":2},"custom_id":7}',
+     b'{"params":{"store":null}}', b'{"params":"x"}', b'{"params":{"a":NaN}}', b"\xef\xbb\xbf{}", b'{"params":{}}\r',
+     b'{"p\\u0061rams":{"a":1}}', b'{"params":{"str\\u0065am":true}}']
+)  # fmt: skip
+uploads = st.tuples(
+    st.lists(_good | _good | _odd, max_size=12), st.sampled_from([b"\n", b"\r\n"])
+).map(lambda drawn: drawn[1].join(drawn[0]))
+
+
+def files_of(found: list[Plain | Checked]) -> tuple[bytes, bytes, list[Place]]:
+    """Write what was found; gives both files, and where each piece ends."""
+    body, ledger, ends = io.BytesIO(), io.BytesIO(), []
+    files = ChunkFiles(JOB_ID, "00001", 1, body, ledger)
+    for one in found:
+        if isinstance(one, Plain):
+            files.add_plain(files.rows + 1, one)
+            ends.append(one.end)
+        else:
+            files.add(files.rows + 1, *one)
+            ends.append(one[0].end)
+    size = files.size_bytes
+    files.finish()
+    assert size == len(body.getvalue())
+    return body.getvalue(), ledger.getvalue(), ends
+
+
+@given(uploads, st.integers(1, 300), st.sampled_from(VERSIONS))
+@example(b'{"params":{"a":{"b":1}\n{"c":{}}}}', 300, VERSIONS[0])
+@example(b'{"params":{}}{"params":{}}\n{"params":{"a":[{}\n{}]}}', 300, VERSIONS[0])
+@example(b'{"params":{"a":"x"}}\r\n{"params":{"a":"y"}}\r\n{"params":{}}', 300, VERSIONS[0])
+def test_many_at_once_is_the_same_as_one_by_one(body: bytes, size: int, version: str) -> None:
+    blocks = [body[at : at + size] for at in range(0, len(body), size)]
+    records = list(read(blocks, Place(), MOST))
+    singly = [(record, check(record, row_bytes=MOST, api_version=version)) for record in records]
+
+    together = list(checked(pieces(blocks, Place(), MOST), row_bytes=MOST, api_version=version))
+
+    assert files_of(together)[:2] == files_of([*singly])[:2]
+    assert {*files_of(together)[2]} <= {record.end for record in records}
+
+
+@pytest.mark.parametrize("ending", [b"\n", b"\r\n"])
+def test_plain_lines_are_checked_together(ending: bytes) -> None:
+    body = ending.join([b'{"custom_id":"a","params":{"max_tokens":5}}'] * 9) + ending
+
+    (found,) = checked(pieces([body], Place(), MOST), row_bytes=MOST, api_version=VERSIONS[0])
+
+    assert isinstance(found, Plain)
+    assert len(found.at) == 9
+
+
+@given(st.integers(1, 8))
+def test_cut_in_two_it_is_the_same_rows(count: int) -> None:
+    body = b"\n".join(b'{"custom_id":%d,"params":{}}' % n for n in range(9)) + b"\n"
+    (whole,) = checked(pieces([body], Place(), MOST), row_bytes=MOST, api_version=VERSIONS[0])
+    assert isinstance(whole, Plain)
+
+    first, others = whole.cut(count)
+
+    assert files_of([first, others])[:2] == files_of([whole])[:2]
+    assert first.end.byte + 1 == others.at[0]
