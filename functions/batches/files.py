@@ -1,21 +1,19 @@
 """The door to S3: streams in, streams out, and server-side joins. Nothing is held whole in memory."""
 
-import io
-import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
 import boto3
-from boto3.s3.transfer import TransferConfig
 from botocore.config import Config
 from botocore.exceptions import ClientError, HTTPClientError, IncompleteReadError
 
-from functions.batches import joining
+from functions.batches import joining, writing
 from functions.batches.errors import DownloadError, GoneError
 from functions.batches.items import Piece
 from functions.batches.joining import Span, UploadPart
+from functions.batches.writing import Target
 
 if TYPE_CHECKING:
     from botocore.response import StreamingBody
@@ -23,8 +21,12 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
 
 BLOCK = 1 << 20
+NEAR = 1 << 18
+"""What is looked at several times comes in pieces of this length, which stay near the processor."""
 TAGGING = 10
 """Objects tagged at once, as many as the client keeps connections: a long job has tens of thousands."""
+PARTS, SPANS = 4, 4
+"""Parts of a join that are made at once, and pieces of one that are read at once."""
 READS = 5
 """Times a download that is cut is taken up again where it was cut, without a byte of progress."""
 _ABSENT = frozenset({"404", "NoSuchKey", "NoSuchVersion"})
@@ -45,10 +47,13 @@ class Files:
     def __init__(
         self, results_bucket: str, *, client: "S3Client | None" = None, threads: int = 4
     ) -> None:
-        config = Config(retries={"mode": "standard", "total_max_attempts": 5})
+        config = Config(
+            retries={"mode": "standard", "total_max_attempts": 5},
+            max_pool_connections=PARTS * SPANS + 1,
+        )
         self._s3: S3Client = client or boto3.client("s3", config=config)
         self.bucket = results_bucket
-        self._transfer = TransferConfig(max_concurrency=threads, use_threads=threads > 1)
+        self._threads = threads
 
     def own(self, key: str) -> Source:
         """Name an object of the results bucket."""
@@ -109,9 +114,7 @@ class Files:
 
     def write(self, key: str, blocks: Iterable[bytes]) -> Piece:
         """Stream bytes into an object, which is there when all of it is."""
-        stream = _Stream(blocks)
-        self._s3.upload_fileobj(stream, self.bucket, key, Config=self._transfer)  # type: ignore[arg-type]
-        return Piece(key=key, size=stream.size, crc32=stream.crc32)
+        return writing.write(Target(self._s3, self.bucket, key, self._threads), blocks)
 
     def put(self, key: str, body: bytes, content_type: str = "application/json") -> None:
         """Write a small object."""
@@ -149,9 +152,7 @@ class Files:
         if len(parts) > 1 or any(part.copied for part in parts):
             self._join(key, parts)
         else:
-            self.put(
-                key, b"".join(self._bytes(span) for part in parts for span in part.spans), _TYPE
-            )
+            self.put(key, b"".join(self._bytes(part) for part in parts), _TYPE)
         if len(grouped) > 1:
             self.finish(piece.key for piece in pieces)
         size = sum(piece.size for piece in pieces)
@@ -161,7 +162,9 @@ class Files:
         upload = self._s3.create_multipart_upload(Bucket=self.bucket, Key=key, ContentType=_TYPE)[
             "UploadId"
         ]
-        done = [self._part(key, upload, number, part) for number, part in enumerate(parts, 1)]
+        with ThreadPoolExecutor(min(PARTS, self._threads)) as pool:
+            numbered = enumerate(parts, 1)
+            done = [*pool.map(lambda one: self._part(key, upload, *one), numbered)]
         self._s3.complete_multipart_upload(
             Bucket=self.bucket, Key=key, UploadId=upload, MultipartUpload={"Parts": done}
         )
@@ -177,40 +180,21 @@ class Files:
                 CopySourceRange=f"bytes={span.start}-{span.start + span.size - 1}",
             )  # fmt: skip
             return {"PartNumber": number, "ETag": copied["CopyPartResult"]["ETag"]}
-        body = b"".join(self._bytes(span) for span in part.spans)
         put = self._s3.upload_part(
-            Bucket=self.bucket, Key=key, UploadId=upload, PartNumber=number, Body=body
+            Bucket=self.bucket, Key=key, UploadId=upload, PartNumber=number, Body=self._bytes(part)
         )
         return {"PartNumber": number, "ETag": put["ETag"]}
 
-    def _bytes(self, span: Span) -> bytes:
+    def _bytes(self, part: UploadPart) -> bytes:
+        """Read what goes through memory."""
+        with ThreadPoolExecutor(min(SPANS, self._threads)) as pool:
+            return b"".join(pool.map(self._span, part.spans))
+
+    def _span(self, span: Span) -> bytes:
         return b"".join(self.read(self.own(span.key), span.start, span.start + span.size))
 
 
 _TYPE = "application/x-ndjson"
-
-
-class _Stream(io.RawIOBase):
-    """What is iterated, as a file to be read once; counts its bytes and their CRC-32."""
-
-    def __init__(self, blocks: Iterable[bytes]) -> None:
-        self._blocks = iter(blocks)
-        self._rest = bytearray()
-        self.size = self.crc32 = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def read(self, size: int = -1) -> bytes:
-        while size < 0 or len(self._rest) < size:
-            block = next(self._blocks, None)
-            if block is None:
-                break
-            self._rest += block
-        taken = bytes(self._rest) if size < 0 else bytes(self._rest[:size])
-        del self._rest[: len(taken)]
-        self.size, self.crc32 = self.size + len(taken), zlib.crc32(taken, self.crc32)
-        return taken
 
 
 def lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
@@ -221,6 +205,23 @@ def lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
         yield from whole
     if held:
         yield held
+
+
+def texts(blocks: Iterable[bytes], size: int = NEAR) -> Iterator[bytes]:
+    """Cut blocks into texts of whole lines, without the last one's line feed; about this long, if lines are shorter."""
+    held: list[bytes] = []
+    length = 0
+    for block in blocks:
+        whole, feed, rest = block.rpartition(b"\n")
+        if feed and length + len(block) >= size:
+            yield b"".join((*held, whole))
+            held, length = [rest], len(rest)
+        else:
+            held.append(block)
+            length += len(block)
+    text = b"".join(held)
+    if text:
+        yield text.removesuffix(b"\n")
 
 
 def blocks_of(file: IO[bytes], size: int = BLOCK) -> Iterator[bytes]:

@@ -59,30 +59,41 @@ def join_plan(pieces: Sequence[Piece]) -> list[UploadPart]:
 
 
 def _parts(pieces: Sequence[Piece]) -> Iterator[tuple[Span, ...]]:
-    small: list[Span] = []
+    run = _Run()
     for piece in pieces:
-        span = _fill(small, Span(piece.key, 0, piece.size))
-        if sum(one.size for one in small) >= MIN_PART:
-            yield tuple(small)
-            small = []
+        span = _fill(run, Span(piece.key, 0, piece.size))
+        if run.size >= MIN_PART:
+            yield tuple(run.spans)
+            run = _Run()
         if span.size >= MIN_PART:
             yield from ((cut,) for cut in _cut(span))
         elif span.size:
-            small.append(span)
-    if small:
-        yield tuple(small)
+            run.add(span)
+    if run.spans:
+        yield tuple(run.spans)
 
 
-def _fill(small: list[Span], span: Span) -> Span:
+@dataclass
+class _Run:
+    """Small spans that make one part together."""
+
+    spans: list[Span] = field(default_factory=list)
+    size: int = 0
+
+    def add(self, span: Span) -> None:
+        self.spans.append(span)
+        self.size += span.size
+
+
+def _fill(run: _Run, span: Span) -> Span:
     """Move to the small ones what they lack to make a part; give what is left of the span."""
-    if not small:
+    if not run.spans:
         return span
-    lacking = MIN_PART - sum(one.size for one in small)
-    taken = min(lacking, span.size)
+    taken = min(MIN_PART - run.size, span.size)
     if 0 < span.size - taken < MIN_PART:
         taken = min(span.size, MIN_PART * 2)
     if taken:
-        small.append(Span(span.key, span.start, taken))
+        run.add(Span(span.key, span.start, taken))
     return Span(span.key, span.start + taken, span.size - taken)
 
 
