@@ -25,6 +25,11 @@ $(CDK):
 	@echo "installing the CDK CLI $(CDK_VERSION) into .local/node" && mkdir -p .local/node
 	@npm install --silent --no-audit --no-fund --no-save --prefix .local/node aws-cdk@$(CDK_VERSION)
 
+.local/fuzz/.installed: .venv/.installed pyproject.toml
+	@echo "installing what fuzzes into .local/fuzz" && rm -rf .local/fuzz
+	@.venv/bin/uv pip install --quiet --python .venv/bin/python --target .local/fuzz --group fuzz
+	@touch $@
+
 demo: .venv/.installed $(CDK)  ## send the example, or FILE=path, through the relay on this machine
 	@.venv/bin/python -m local run $(if $(FILE),"$(FILE)")
 

@@ -1,0 +1,151 @@
+"""The way of the rows without its stages, quick enough for millions: upload, chunk's files, results, lines, retry."""
+
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
+
+from functions.batches.doors import Doors
+from functions.batches.files import Files, lines
+from functions.batches.items import Piece
+from functions.batches.joining import MAX_PART, MAX_PARTS, MIN_PART, groups, join_plan
+from functions.batches.ledger import ChunkFiles, Entry, read_ledger
+from functions.batches.outcomes import output_line, read_line, read_result, rejected_result
+from functions.batches.readers import READERS
+from functions.batches.readers.record import Place, Record
+from functions.batches.requests import check
+from functions.batches.spool import Spool
+from functions.batches.wire import WireId
+from functions.steps import slices
+from functions.steps.split import rewrite
+from tests.fuzz import oracle
+from tests.fuzz.dials import dials
+from tests.fuzz.jobs import spoiled
+from tests.fuzz.memory import MemoryS3
+from tests.unit.made import batch, job
+
+CHUNK, ROW_BYTES = "00001", 400
+MISSING = b'{"type":"errored"}'
+JOB = batch().job
+
+
+def rows(data: bytes) -> None:
+    """Four dials: the blocks' size, where a chunk begins, results' fates, how much of the bytes is hostile."""
+    (size, first, fates, cut), rest = dials(data, 4)
+    hostile, body = rest[: cut % 48], rest[cut % 48 :]
+    written, ledger, expected = io.BytesIO(), io.BytesIO(), oracle.spots(body)
+    files = ChunkFiles(JOB, CHUNK, 1, written, ledger)
+    records = list(READERS[".jsonl"](_blocks(body, size + 1), Place(), ROW_BYTES))
+    for number, record in enumerate(records, first + 1):
+        files.add(number, record, check(record, row_bytes=ROW_BYTES, api_version="2026-10-21"))
+    files.finish()
+    entries = list(read_ledger(iter(ledger.getvalue().split(b"\n")[:-1])))
+    wishes = rest[: fates % 32]
+    stream = b"\n".join(spoiled(_sent(entries), wishes, hostile))
+    spool = _spooled(stream, entries, first, size + 1)
+    told = [output_line(entry.row, entry.custom_id, _result(entry, spool)) for entry in entries]
+
+    assert len(told) == len(expected), "rows out = rows in"
+    for at, (spot, line) in enumerate(zip(expected, told, strict=True)):
+        custom_id, params = oracle.request_of(spot.data, ROW_BYTES)
+        assert line.startswith(b'{"row":%d,"custom_id":%b,"result":' % (first + 1 + at, custom_id))
+        begin = entries[at].params_at
+        cut_out = written.getvalue()[begin : begin + entries[at].params_size]
+        assert (cut_out or None) == params
+        assert entries[at].line == spot.line
+    _can_be_cut_out(body, records, entries, fates)
+    _split(written.getvalue(), entries)
+
+
+def _blocks(body: bytes, size: int) -> Iterator[bytes]:
+    return (body[at : at + size] for at in range(0, len(body), size))
+
+
+def _sent(entries: list[Entry]) -> list[bytes]:
+    return [str(WireId(JOB, CHUNK, 1, one.row)).encode() for one in entries if one.sent]
+
+
+def _spooled(stream: bytes, entries: list[Entry], first: int, size: int) -> Spool:
+    """Keep what is a result of a row that was sent: the first of each."""
+    sent = {one.row for one in entries if one.sent}
+    spool = Spool(io.BytesIO(), first + 1, len(entries))
+    for line in lines(_blocks(stream, size)):
+        try:
+            parsed = read_line(line)
+            read_result(parsed.result)
+        except msgspec.DecodeError:
+            continue
+        whose = WireId.parse(parsed.custom_id)
+        if whose and whose.job == JOB and whose.row in sent and not spool.has(whose.row):
+            spool.put(whose.row, bytes(parsed.result))
+    return spool
+
+
+def _result(entry: Entry, spool: Spool) -> bytes:
+    if entry.rejection is not None:
+        return rejected_result(entry.rejection)
+    return spool.get(entry.row) or MISSING
+
+
+def _doors(files: dict[str, bytes]) -> Doors[Any]:
+    s3: Any = MemoryS3({("results", key, None): body for key, body in files.items()})
+    s3.objects["uploads", "in/march.jsonl", "v1"] = files.get("upload", b"")
+    nothing: Any = None
+    return Doors(nothing, nothing, Files("results", client=s3, threads=1), nothing, nothing)
+
+
+def _can_be_cut_out(body: bytes, records: list[Record], entries: list[Entry], wanted: int) -> None:
+    """Any rows of the upload can be had again for a retry, as they stood there."""
+    chosen = [at for at in range(len(entries)) if wanted >> at % 8 & 1]
+    cut = b"".join(
+        slices.of_upload(_doors({"upload": body}), job(), [entries[at] for at in chosen])
+    )
+    there = [body[records[at].at :][: records[at].size] + b"\n" for at in chosen]
+    assert cut == b"".join(there)
+
+
+def _split(written: bytes, entries: list[Entry]) -> None:
+    """Each half of a refused chunk has its rows' params and its own names."""
+    doors = _doors({"work/r": written})
+    for letter, half in (
+        ("a", entries[: len(entries) // 2]),
+        ("b", entries[len(entries) // 2 :]),
+    ):
+        keys, files = rewrite(doors, batch(), CHUNK + letter, 1, half)
+        body = b"".join(doors.files.read(doors.files.own(keys.requests)))
+        again = list(read_ledger(doors.files.lines(doors.files.own(keys.ledger))))
+        assert (files.rows, files.size_bytes) == (len(half), len(body))
+        for old, new in zip(half, again, strict=True):
+            assert (new.row, new.line, new.at, new.size) == (old.row, old.line, old.at, old.size)
+            assert new.rejection == old.rejection
+            params = body[new.params_at :][: new.params_size]
+            assert params == written[old.params_at :][: old.params_size]
+
+
+def join(data: bytes) -> None:
+    """Pieces of any size are joined by S3's rules: each byte once, in order."""
+    sizes = [_size(data[at : at + 2]) for at in range(0, len(data) - 1, 2)]
+    pieces = [Piece(key=str(at), size=size, crc32=0) for at, size in enumerate(sizes)]
+    try:
+        parts = join_plan(pieces)
+    except ValueError:
+        assert sum(size // MIN_PART + 1 for size in sizes) > MAX_PARTS
+        return
+    assert all(MIN_PART <= part.size <= MAX_PART for part in parts[:-1])
+    assert all(part.size <= MAX_PART for part in parts)
+    spans = [span for part in parts for span in part.spans]
+    assert sum(span.size for span in spans) == sum(sizes)
+    at = {piece.key: 0 for piece in pieces}
+    for span in spans:
+        assert span.start == at[span.key]
+        at[span.key] += span.size
+    assert [int(span.key) for span in spans] == sorted(int(span.key) for span in spans)
+    assert [piece for group in groups(pieces) for piece in group] == pieces
+
+
+def _size(two: bytes) -> int:
+    """Give a size near where a rule changes: two bytes, of which the first says how large."""
+    large, small = two
+    edges = (0, MIN_PART, 2 * MIN_PART, MAX_PART, 2 * MAX_PART, 3 << 30)
+    return max(0, edges[large % 6] + (small - 128) * (1 << 10 * (large // 6 % 3)))
