@@ -4,6 +4,8 @@ Source of the classes: https://platform.claude.com/docs/en/build-with-claude/bat
 """
 
 from collections import Counter, defaultdict
+from collections.abc import Mapping
+from typing import Annotated
 
 import msgspec
 
@@ -16,6 +18,11 @@ RETRIABLE_ERRORS = frozenset(
 )
 """Error types that another attempt may mend; an unknown one may not, and is not paid for again."""
 
+NAMES, NAME_MOST = 50, 100
+"""Kinds that are counted apart in a chunk, and how long their names may be: a tally has to fit into an item."""
+OTHER = "other"
+
+_Tokens = Annotated[int, msgspec.Meta(ge=0, le=10**12)] | None
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _NOT_JSON = "broken UTF-8, or nested too deeply"
 _CLOSING_SENTENCES = {
@@ -34,14 +41,14 @@ class _Error(msgspec.Struct, frozen=True):
 
 
 class _CacheCreation(msgspec.Struct, frozen=True):
-    ephemeral_1h_input_tokens: int | None = None
+    ephemeral_1h_input_tokens: _Tokens = None
 
 
 class _Usage(msgspec.Struct, frozen=True):
-    input_tokens: int | None = None
-    output_tokens: int | None = None
-    cache_creation_input_tokens: int | None = None
-    cache_read_input_tokens: int | None = None
+    input_tokens: _Tokens = None
+    output_tokens: _Tokens = None
+    cache_creation_input_tokens: _Tokens = None
+    cache_read_input_tokens: _Tokens = None
     cache_creation: _CacheCreation | None = None
 
 
@@ -76,6 +83,13 @@ class Outcome(msgspec.Struct):
         return self.type == "expired"
 
 
+class _Bare(msgspec.Struct):
+    """A result whose message has a shape that nobody knows yet: it is delivered all the same."""
+
+    type: str
+    error: msgspec.Raw = msgspec.Raw(b"{}")
+
+
 class ResultLine(msgspec.Struct):
     """One line of the API's results; `result` stays as it came."""
 
@@ -84,19 +98,24 @@ class ResultLine(msgspec.Struct):
 
 
 _outcome = msgspec.json.Decoder(Outcome)
+_bare = msgspec.json.Decoder(_Bare)
 _error = msgspec.json.Decoder(_Error)
 _rejection = msgspec.json.Decoder(Rejection)
 _line = msgspec.json.Decoder(ResultLine)
 
 
 def read_result(result: bytes | msgspec.Raw) -> Outcome:
-    """Read how a row ended.
+    """Read how a row ended; tokens are not counted where a message tells them in a way that nobody knows.
 
     Raises:
         msgspec.DecodeError: it is no result of the API.
     """
     try:
-        return _outcome.decode(result)
+        try:
+            return _outcome.decode(result)
+        except msgspec.ValidationError:
+            bare = _bare.decode(result)
+            return Outcome(bare.type, bare.error)
     except (UnicodeDecodeError, RecursionError) as error:
         raise msgspec.DecodeError(_NOT_JSON) from error
 
@@ -141,15 +160,15 @@ class Counting:
 
     def add(self, outcome: Outcome) -> None:
         """Count one row."""
-        self._outcomes[outcome.type] += 1
+        self._outcomes[_name(outcome.type, self._outcomes)] += 1
         if outcome.type in {"errored", "rejected"}:
-            self._errors[outcome.error_type] += 1
+            self._errors[_name(outcome.error_type, self._errors)] += 1
         if outcome.message is not None:
-            self._stops[outcome.message.stop_reason or "none"] += 1
+            self._stops[_name(outcome.message.stop_reason or "none", self._stops)] += 1
             self._count_tokens(outcome.message)
 
     def _count_tokens(self, message: _Message) -> None:
-        used, counts = message.usage, self._usage[message.model]
+        used, counts = message.usage, self._usage[_name(message.model, self._usage)]
         hour = (used.cache_creation.ephemeral_1h_input_tokens or 0) if used.cache_creation else 0
         written = used.cache_creation_input_tokens or 0
         tokens = {
@@ -172,6 +191,14 @@ class Counting:
             stops=dict(self._stops),
             usage=usage,
         )
+
+
+def _name(name: str, counted: Mapping[str, object]) -> str:
+    """Give the name under which something is counted."""
+    if name in counted:
+        return name
+    fits = 0 < len(name) <= NAME_MOST and len(counted) < NAMES
+    return name if fits else OTHER
 
 
 def total(tallies: list[Tally]) -> Tally:

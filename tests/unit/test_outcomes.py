@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from functions.batches.items import Closing, Tally, Usage
 from functions.batches.outcomes import (
+    NAMES,
     RETRIABLE_ERRORS,
     Counting,
     closing_result,
@@ -192,3 +193,33 @@ def test_an_error_of_a_shape_that_nobody_knows_is_counted_and_not_sent_again(
 def test_a_line_that_is_none_is_a_decode_error(line: bytes) -> None:
     with pytest.raises(msgspec.DecodeError):
         read_line(line)
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b'"of another shape"',
+        b'{"usage":{"input_tokens":1.5}}',
+        b'{"usage":{"input_tokens":-1}}',
+        b'{"usage":{"input_tokens":99999999999999999999999999999999999999999}}',
+        b'{"model":["claude"]}',
+    ],
+)
+def test_an_answer_whose_tokens_cannot_be_counted_is_delivered_all_the_same(
+    message: bytes,
+) -> None:
+    tally = counted(b'{"type":"succeeded","message":%b}' % message)
+
+    assert (tally.outcomes, tally.usage) == ({"succeeded": 1}, {})
+
+
+def test_kinds_without_end_are_lumped_together_so_that_the_tally_can_be_stored() -> None:
+    results = [
+        b'{"type":"succeeded","message":{"model":"m%d","stop_reason":"s%d"}}' % (n, n)
+        for n in range(1000)
+    ]
+    tally = counted(*results, b'{"type":""}', b'{"type":"%b"}' % (b"x" * 500_000))
+
+    assert tally.outcomes == {"succeeded": 1000, "other": 2}
+    assert (len(tally.stops), tally.stops["other"]) == (NAMES + 1, 1000 - NAMES)
+    assert len(tally.usage) == NAMES + 1
