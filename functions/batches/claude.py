@@ -5,7 +5,7 @@ never pays for it. The client's own log is left off: at DEBUG it writes whole pr
 """
 
 import hashlib
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,7 +22,7 @@ from functions.batches.errors import (
     KeyMissingError,
     NoResultsError,
 )
-from functions.batches.verdicts import MessageBatch, Unknown, Unsent, Verdict, judge
+from functions.batches.verdicts import UNREADABLE, MessageBatch, Unknown, Unsent, Verdict, judge
 
 if TYPE_CHECKING:
     import anthropic
@@ -158,7 +158,7 @@ class Claude:
         query: dict[str, Any] = {"limit": PAGE}
         while True:
             answer = self._get(PATH, query)
-            page = msgspec.json.decode(answer, type=_Page)
+            page = _page(answer, known={batch.id for batch in found})
             found += [batch for batch in page.data if times.parse(batch.created_at) >= since]
             older = page.data and times.parse(page.data[-1].created_at) < since
             if older or not page.has_more or page.last_id is None:
@@ -211,6 +211,23 @@ class Claude:
                 options={"params": query, "timeout": READ_S, "max_retries": 1},
             )
         return answer.content
+
+
+def _page(answer: bytes, known: Collection[str]) -> _Page:
+    """Read a page of the list; one that goes on with what is known would go on for ever.
+
+    Raises:
+        ClaudeUnavailableError: it is none.
+    """
+    try:
+        page = msgspec.json.decode(answer, type=_Page)
+    except UNREADABLE as error:
+        message = f"the list cannot be read: {type(error).__name__}"
+        raise ClaudeUnavailableError(message) from None
+    if page.has_more and (not page.data or page.data[-1].id in known):
+        message = "the list does not go on"
+        raise ClaudeUnavailableError(message)
+    return page
 
 
 class _told_apart:  # noqa: N801 - reads as a statement

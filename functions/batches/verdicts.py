@@ -5,11 +5,14 @@ A batch has no idempotency key. Where the answer proves that none was created, i
 """
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import msgspec
+
+from functions.batches import times
 
 _SPEND_LIMITS = frozenset({"enforced_spend_limit_reached", "contract_spend_limit_reached"})
 _DEFAULT_RETRY_S = 60.0
@@ -18,6 +21,9 @@ UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for bytes that are no JSON of the shape that is wanted."""
 ARCHIVED = timedelta(days=30)
 """From a batch's creation on, its results are gone by now under any key: 29 days, and a margin."""
+
+_BATCH_ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
+_EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +52,17 @@ class MessageBatch(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: str | None = None
     archived_at: str | None = None
     results_url: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse one whose id or times are none: every poll would fail on it anew.
+
+        Raises:
+            ValueError: it is none; for a decoder, one more field that cannot be read.
+        """
+        times_ = [times.parse(at) for at in (self.created_at, self.ended_at) if at is not None]
+        if not _BATCH_ID.fullmatch(self.id) or min(times_) < _EARLIEST:
+            message = "neither a batch's id nor its time"
+            raise ValueError(message)
 
     @property
     def ended(self) -> bool:

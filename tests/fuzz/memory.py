@@ -17,8 +17,11 @@ from functions.batches.claude import Claude
 type Answer = Callable[[httpx2.Request], httpx2.Response]
 
 
-def refused(code: str, operation: str = "Any") -> ClientError:
-    return ClientError({"Error": {"Code": code, "Message": code}}, operation)
+def _error(code: str) -> ClientError:
+    return ClientError({"Error": {"Code": code, "Message": code}}, "any")
+
+
+NO_SUCH_KEY, NOT_FOUND, INVALID_RANGE = map(_error, ("NoSuchKey", "404", "InvalidRange"))
 
 
 class _Body(io.BytesIO):
@@ -41,16 +44,16 @@ class MemoryS3:
     ) -> dict[str, Any]:  # fmt: skip
         found = self.objects.get((Bucket, Key, VersionId))
         if found is None:
-            raise refused("NoSuchKey")
+            raise NO_SUCH_KEY
         start, _, last = Range.removeprefix("bytes=").partition("-")
         if start and int(start) >= len(found):
-            raise refused("InvalidRange")
+            raise INVALID_RANGE
         stop = int(last) + 1 if last else None
         return {"Body": _Body(found[int(start or 0) : stop])}
 
     def head_object(self, *, Bucket: str, Key: str) -> None:  # noqa: N803
         if (Bucket, Key, None) not in self.objects:
-            raise refused("404")
+            raise NOT_FOUND
 
     def put_object(self, *, Bucket: str, Key: str, Body: bytes, **_: object) -> None:  # noqa: N803
         self.objects[Bucket, Key, None] = Body
@@ -73,7 +76,7 @@ class MemoryS3:
         return {"ETag": str(PartNumber)}
 
     def complete_multipart_upload(self, *, Bucket: str, Key: str, UploadId: str, **_: object) -> None:  # noqa: N803  # fmt: skip
-        _, parts = self._open.pop(UploadId)
+        parts = self._open.pop(UploadId)[1]
         self.objects[Bucket, Key, None] = b"".join(parts[number] for number in sorted(parts))
 
 
@@ -101,13 +104,17 @@ class MemorySns:
 
 
 _held: dict[str, Answer] = {}
+
+
+def _answered(asked: httpx2.Request) -> httpx2.Response:
+    return _held["answer"](asked)
+
+
 _client = anthropic.Anthropic(
     api_key="sk-local",
     base_url="http://127.0.0.1",
     max_retries=0,
-    http_client=httpx2.Client(
-        transport=httpx2.MockTransport(lambda asked: _held["answer"](asked))
-    ),
+    http_client=httpx2.Client(transport=httpx2.MockTransport(_answered)),
 )
 
 

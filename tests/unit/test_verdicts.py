@@ -159,3 +159,20 @@ def test_a_body_that_cannot_be_read_still_gets_a_verdict(status: int, body: byte
 @pytest.mark.parametrize("text", ["nan", "soon"])
 def test_a_retry_after_that_is_no_time_is_a_minute(text: str) -> None:
     assert judge(429, {"retry-after": text}, b"") == Later(60.0)
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"created_at": "yesterday"},
+        {"created_at": "2026-11-23T20:54:10"},
+        {"created_at": "0001-01-01T00:00:00Z"},
+        {"ended_at": "never"},
+        {"id": ""},
+        {"id": "../../keys"},
+        {"id": "x" * 3000},
+    ],
+)
+def test_a_batch_without_a_time_or_an_id_is_none(odd: dict[str, str]) -> None:
+    """It would be stored, and every poll would fail on it anew."""
+    assert isinstance(answered(200, json.dumps(BATCH | odd).encode()), Unknown)
