@@ -14,6 +14,8 @@ from functions.batches.items import Batch, Job, batch_key
 
 SUBJECT_MOST = 99
 ATTRIBUTE_MOST = 200
+_NO_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What SNS and SQS take in no attribute: control characters, as an object's name may have them."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,7 +48,9 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     def filters(self) -> dict[str, str]:
         """Give the message attributes: none empty, at most ten (raw delivery to SQS keeps ten)."""
         given = {"type": self.type, "job": self.about, **self.attributes}
-        return {name: text[:ATTRIBUTE_MOST] for name, text in given.items() if text}
+        return {
+            name: _NO_XML.sub("?", text[:ATTRIBUTE_MOST]) for name, text in given.items() if text
+        }
 
     def cloud_event(self, source: str) -> dict[str, Any]:
         """Give the message: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md."""

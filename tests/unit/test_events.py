@@ -17,6 +17,8 @@ SUBJECT = re.compile(r"[!-~][ -~]{0,98}")
 MESSAGE_MOST = 262_144
 RAW_DELIVERY_MOST = 10
 ATTRIBUTE_NAME = re.compile(r"(?!aws\.|amazon\.)[A-Za-z0-9_-]+([.][A-Za-z0-9_-]+)*", re.IGNORECASE)
+# https://www.w3.org/TR/REC-xml/#charsets: SNS refuses other characters, and the event would never go out.
+XML = re.compile("[\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]*")
 
 keys = st.text(st.characters(codec="utf-8"), min_size=1, max_size=300)
 FIGURES: dict[str, Any] = {
@@ -34,6 +36,7 @@ def of_job(key: str, failure: str | None = None) -> list[Event]:
 
 @given(keys, st.none() | st.text(max_size=300))
 @example("\r\n\x00\x7f\u2028.jsonl", "\n\n")
+@example("a\x00b\uffff/c.jsonl", None)
 @example("x" * 300, "é" * 300)
 @example("   /   ", " ")
 def test_sns_takes_the_subject_and_the_attributes_of_any_upload(
@@ -45,6 +48,7 @@ def test_sns_takes_the_subject_and_the_attributes_of_any_upload(
         assert 2 <= len(filters) <= RAW_DELIVERY_MOST
         assert all(0 < len(text) <= 200 for text in filters.values())
         assert all(ATTRIBUTE_NAME.fullmatch(name) for name in filters)
+        assert all(XML.fullmatch(text) for text in filters.values())
         assert len(msgspec.json.encode(event.cloud_event("urn:x:y"))) < MESSAGE_MOST
 
 
