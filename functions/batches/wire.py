@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Self
 
 JOB_DIGITS = 20
-_WIRE_ID = re.compile(r"([0-9a-f]{20})-([0-9]{5,}[ab]*)-([0-9]+)-([0-9]{9,})")
+_WIRE_ID = re.compile(r"([0-9a-f]{20})-([0-9]{5,}[ab]*)-([0-9]{1,9})-([0-9]{9,18})")
 
 
 def job_id(bucket: str, key: str, version: str) -> str:

@@ -49,6 +49,8 @@ def test_what_is_not_ours_is_nobodys(custom_id: str) -> None:
         "3F9AC21B04D7C1E89A02-00001-1-000000017",
         "3f9ac21b04d7c1e89a02-00001c-1-000000017",
         "3f9ac21b04d7c1e89a02-00001-1-00000001७",
+        f"3f9ac21b04d7c1e89a02-00001-{'9' * 5000}-000000017",
+        f"3f9ac21b04d7c1e89a02-00001-1-{'9' * 5000}",
     ],
 )
 def test_what_only_looks_like_ours_is_nobodys(custom_id: str) -> None:
