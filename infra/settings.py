@@ -150,4 +150,5 @@ def _looks_like_ours(name: str) -> bool:
 def _unknown(name: str, ours: Mapping[str, object]) -> str:
     near = get_close_matches(name.replace("-", "").replace("_", ""), ours, n=1, cutoff=0.6)
     meant = f"did you mean {near[0]}?" if near else f"put one of {', '.join(sorted(ours))}."
-    return f"{name} is no setting of claude-batch-relay: {meant}"
+    shown = name if name.isprintable() else repr(name)
+    return f"{shown} is no setting of claude-batch-relay: {meant}"

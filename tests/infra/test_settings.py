@@ -112,6 +112,7 @@ def test_a_setting_is_read_as_it_was_written(
             "poll_minutes is no setting of claude-batch-relay: did you mean pollMinutes?",
         ),
         ({"removal-policy": "retain"}, "did you mean removalPolicy?"),
+        ({"colour\n": "red"}, r"'colour\n' is no setting of claude-batch-relay: put one of"),
         (
             {"colour": "red"},
             "colour is no setting of claude-batch-relay: put one of absentListings,",
