@@ -170,21 +170,14 @@ _KINDS = (
 
 def spoiled(names: list[bytes], wishes: bytes, hostile: bytes) -> Iterator[bytes]:
     """Give lines of results: most as they should be; some missing, doubled, foreign, or no line at all."""
+    strange = hostile.replace(b"\n", b"")
     for at, name in enumerate(names):
         wish = wishes[at % len(wishes)] if wishes else 0
         line = b'{"custom_id":"%b","result":%b}' % (name, _KINDS[wish % 8])
-        match wish >> 4:
-            case 9:
-                continue
-            case 10:
-                yield line
-            case 11:
-                yield hostile.replace(b"\n", b"")
-            case 12:
-                line = b'{"custom_id":"%b","result":%b}' % (name, hostile.replace(b"\n", b""))
-            case 13:
-                yield line.replace(name[:4], b"0000")
-        yield line
+        odd = b'{"custom_id":"%b","result":%b}' % (name, strange)
+        foreign = line.replace(name[:4], b"0000")
+        told = {9: (), 10: (line, line), 11: (strange, line), 12: (odd,), 13: (foreign, line)}
+        yield from told.get(wish >> 4, (line,))
 
 
 def whole_job(data: bytes) -> None:

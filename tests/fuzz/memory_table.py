@@ -28,8 +28,11 @@ class ConditionalCheckFailedException(ClientError):  # noqa: N818 - boto3's name
 
 class TransactionCanceledException(ClientError):  # noqa: N818
     def __init__(self) -> None:
-        reasons = [{"Code": "ConditionalCheckFailed"}]
-        super().__init__({"Error": {"Code": "TransactionCanceled"}, "CancellationReasons": reasons}, "T")  # type: ignore[typeddict-unknown-key]  # fmt: skip
+        response: Any = {
+            "Error": {"Code": "TransactionCanceled"},
+            "CancellationReasons": [{"Code": "ConditionalCheckFailed"}],
+        }
+        super().__init__(response, "TransactWriteItems")
 
 
 class _Exceptions:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 BOM = b"\xef\xbb\xbf"
@@ -33,7 +34,7 @@ def spots(body: bytes) -> list[Spot]:
     at = len(BOM) if body.startswith(BOM) else 0
     for line, text in enumerate(body[at:].split(b"\n"), 1):
         edges = [*_starts(text), len(text)]
-        for begin, end in zip(edges, edges[1:], strict=False):
+        for begin, end in pairwise(edges):
             whole = text[begin:end]
             data = whole.strip(SPACE)
             if data:
@@ -93,7 +94,7 @@ def loads(data: bytes) -> Any:
         ValueError: it is none.
     """
     text = data.decode()
-    value = _json.decode(text) if text[:1] != "\ufeff" else _refuse("BOM")
+    value = _json.decode(text)
     json.dumps(value, ensure_ascii=False).encode()
     return value
 

@@ -7,7 +7,7 @@
 import logging
 import sys
 
-import atheris
+import atheris  # type: ignore[import-untyped]  # it has none, and is not in .venv
 
 with atheris.instrument_imports(include=["functions", "infra"]):
     from tests.fuzz.targets import TARGETS
