@@ -112,6 +112,14 @@ class Files:
             raise
         return True
 
+    def under(self, prefix: str) -> Iterator[str]:
+        """Name the objects of the results bucket under a prefix, page by page."""
+        pages = self._s3.get_paginator("list_objects_v2").paginate(
+            Bucket=self.bucket, Prefix=prefix
+        )
+        for page in pages:
+            yield from (found["Key"] for found in page.get("Contents", []))
+
     def write(self, key: str, blocks: Iterable[bytes]) -> Piece:
         """Stream bytes into an object, which is there when all of it is."""
         return writing.write(Target(self._s3, self.bucket, key, self._threads), blocks)

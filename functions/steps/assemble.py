@@ -43,7 +43,8 @@ def assemble(doors: Doors[ResultsSettings], job: Job) -> bool:
     job = msgspec.structs.replace(job, outcome=outcome_of(job, tally))
     manifest = _manifest(doors, job, batches, files, tally)
     doors.files.put(f"{job.folder}/manifest.json", _pretty(manifest))
-    doors.files.finish(_work_files(batches, [part for part, _ in finals]))
+    # All of them: also what a stage that died had written, and no item names.
+    doors.files.finish(doors.files.under(f"work/{job.job}/"))
     figures = {
         "rows": sum(tally.outcomes.values()),
         "counts": tally.outcomes,
@@ -157,14 +158,6 @@ def _file(doors: Doors[ResultsSettings], piece: Piece) -> dict[str, Any]:
         "size_bytes": piece.size,
         "crc32": f"{piece.crc32:08x}",
     }
-
-
-def _work_files(batches: Sequence[Batch], finals: Sequence[Part]) -> list[str]:
-    """Name what the lifecycle may remove from now on."""
-    keys = [key for batch in batches for key in (batch.requests_key, batch.ledger_key)]
-    parts = [*finals, *(batch.part for batch in batches if batch.part is not None)]
-    pieces = [piece for part in parts for piece in (part.results, part.errors, part.retry)]
-    return [*dict.fromkeys([*keys, *(piece.key for piece in pieces if piece is not None)])]
 
 
 def _pretty(document: dict[str, Any]) -> bytes:

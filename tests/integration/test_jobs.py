@@ -315,6 +315,18 @@ def test_work_files_are_marked_when_the_job_is_done(relay: World) -> None:
         assert tags == [{"Key": "done", "Value": "true"}]
 
 
+def test_what_a_stage_that_died_had_written_is_marked_too(relay: World) -> None:
+    relay.upload(KEY, upload_of(3))
+    (job,) = relay.store.unfinished().jobs
+    stray = f"work/{job.job}/00001-1/of-one-that-died.requests.json"
+    relay.s3.put_object(Bucket=RESULTS, Key=stray, Body=b"half of it")
+
+    relay.finish()
+
+    tags = relay.s3.get_object_tagging(Bucket=RESULTS, Key=stray)["TagSet"]
+    assert tags == [{"Key": "done", "Value": "true"}]
+
+
 @pytest.mark.parametrize(
     "key", ["a b/ü+%&.jsonl", "../../etc/x.jsonl", "noname/.jsonl", "x" * 900 + ".jsonl"]
 )
