@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -233,27 +234,47 @@ def world(folder: Path, **simulated: Any) -> Iterator[World]:
     """Make a world of its own."""
     simulator = Simulator(folder, **simulated)
     with mock_aws(), serving(simulator) as url:
-        s3 = boto3.client("s3", region_name=REGION)
-        where: Any = {"LocationConstraint": REGION}
-        for bucket in (UPLOADS, RESULTS):
-            s3.create_bucket(Bucket=bucket, CreateBucketConfiguration=where)
-        s3.put_bucket_versioning(Bucket=UPLOADS, VersioningConfiguration={"Status": "Enabled"})
-        dynamodb = boto3.client("dynamodb", region_name=REGION)
-        make_table(dynamodb)
-        sqs, sns = boto3.client("sqs", region_name=REGION), boto3.client("sns", region_name=REGION)
-        queues = {
-            name: sqs.create_queue(QueueName=name)["QueueUrl"]
-            for name in ("submit", "results", "events")
-        }
-        topic = sns.create_topic(Name="events")["TopicArn"]
-        sns.subscribe(
-            TopicArn=topic, Protocol="sqs", Endpoint=f"arn:aws:sqs:{REGION}:123456789012:events"
-        )
-        yield World(simulator, url, s3, sqs, sns, dynamodb, topic, queues)
+        clients = aws()
+        yield World(simulator, url, *clients, *furnish(*clients))
+
+
+def aws() -> "tuple[S3Client, SQSClient, SNSClient, DynamoDBClient]":
+    """Open a client for each service."""
+    return (
+        boto3.client("s3", region_name=REGION),
+        boto3.client("sqs", region_name=REGION),
+        boto3.client("sns", region_name=REGION),
+        boto3.client("dynamodb", region_name=REGION),
+    )
+
+
+def furnish(
+    s3: "S3Client", sqs: "SQSClient", sns: "SNSClient", dynamodb: "DynamoDBClient"
+) -> tuple[str, dict[str, str]]:
+    """Put buckets, table, queues and topic into an empty AWS; gives the topic and the queues."""
+    where: Any = {"LocationConstraint": REGION}
+    for bucket in (UPLOADS, RESULTS):
+        s3.create_bucket(Bucket=bucket, CreateBucketConfiguration=where)
+    s3.put_bucket_versioning(Bucket=UPLOADS, VersioningConfiguration={"Status": "Enabled"})
+    make_table(dynamodb)
+    queues = {
+        name: sqs.create_queue(QueueName=name)["QueueUrl"]
+        for name in ("submit", "results", "events")
+    }
+    topic = sns.create_topic(Name="events")["TopicArn"]
+    sns.subscribe(
+        TopicArn=topic, Protocol="sqs", Endpoint=f"arn:aws:sqs:{REGION}:123456789012:events"
+    )
+    return topic, queues
 
 
 def make_table(dynamodb: "DynamoDBClient") -> None:
     """Make the table that our own template describes."""
+    dynamodb.create_table(TableName=TABLE, BillingMode="PAY_PER_REQUEST", **_table_shape())
+
+
+@cache
+def _table_shape() -> Any:
     resources = synthesized()["Resources"].values()
     (table,) = (
         one
@@ -261,8 +282,7 @@ def make_table(dynamodb: "DynamoDBClient") -> None:
         if one["Type"] in {"AWS::DynamoDB::Table", "AWS::DynamoDB::GlobalTable"}
     )
     wanted = ("KeySchema", "AttributeDefinitions", "GlobalSecondaryIndexes")
-    shape: Any = {name: table["Properties"][name] for name in wanted}
-    dynamodb.create_table(TableName=TABLE, BillingMode="PAY_PER_REQUEST", **shape)
+    return {name: table["Properties"][name] for name in wanted}
 
 
 def request(number: int, text: str = "hello", **params: Any) -> bytes:

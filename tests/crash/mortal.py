@@ -1,10 +1,17 @@
 """A world whose stages can be struck at any call they make: to AWS, or to Claude."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
+
+import httpx2
+from botocore.response import StreamingBody
+from moto import mock_aws
 
 from functions.batches.files import Files
 from functions.batches.hints import Hints
@@ -12,56 +19,14 @@ from functions.batches.settings import Settings
 from functions.poll import poll
 from functions.results import results
 from functions.submit import submit
-from tests.world import RESULTS, World, json_hint, world
+from local.simulator import Simulator, serving
+from tests.crash.backstage import forget
+from tests.crash.fate import Fate, Killed
+from tests.world import RESULTS, World, aws, furnish, json_hint
 
-VISIBLE_S = 1200.0
-"""A message whose function died is there again after this."""
-
-
-class Killed(BaseException):
-    """The process is gone: no `except Exception` sees it."""
-
-
-@dataclass
-class Strike:
-    """What happens at one call of a run: the N-th that any stage makes."""
-
-    at: int
-    after: bool
-    do: Callable[[], None]
-
-
-@dataclass
-class Fate:
-    """Counts the calls that stages make, and strikes at one of them."""
-
-    strike: Strike | None = None
-    watching: bool = False
-    calls: list[str] = field(default_factory=list)
-
-    def around[**P, R](self, name: str, call: Callable[P, R]) -> Callable[P, R]:
-        """Make a call that can be struck just before and just after."""
-
-        def struck(*args: P.args, **kwargs: P.kwargs) -> R:
-            number = self._count(name)
-            self._hit(number, after=False)
-            answer = call(*args, **kwargs)
-            self._hit(number, after=True)
-            return answer
-
-        return struck
-
-    def _count(self, name: str) -> int:
-        if not self.watching:
-            return -1
-        self.calls.append(name)
-        return len(self.calls)
-
-    def _hit(self, number: int, *, after: bool) -> None:
-        strike = self.strike
-        if self.watching and strike and (strike.at, strike.after) == (number, after):
-            self.strike = None
-            strike.do()
+VISIBLE_S = 960.0
+"""A message whose function died is there again after this: infra/storage.py."""
+BEGINNING = datetime(2026, 11, 2, 8, 0, tzinfo=UTC)
 
 
 class Mortal(World):
@@ -71,31 +36,39 @@ class Mortal(World):
         self.fate, self.polling = Fate(), False
         self.again: list[tuple[float, str, str]] = []
         self.deaths: list[BaseException] = []
+        self.look: Callable[[], None] = lambda: None
         for client in (self.s3, self.sqs, self.sns, self.dynamodb):
             self._wrap(client)
         super().__post_init__()
+
+    def anew(self) -> None:
+        """Begin once more, with nothing but buckets, queues, a topic and an empty table."""
+        forget()
+        furnish(self.s3, self.sqs, self.sns, self.dynamodb)
+        self.simulator.reset()
+        self.moment = BEGINNING
+        self.again.clear()
+        self.deaths.clear()
+        for doors in (self.submit, self.results, self.poll):
+            doors.claude.__dict__.pop("_key", None)  # a new container reads it anew
 
     def _wrap(self, client: Any) -> None:
         call = client._make_api_call  # noqa: SLF001 - the one way that every call goes
 
         def named(operation: str, arguments: dict[str, Any]) -> Any:
             name = f"{client.meta.service_model.service_name}.{operation}"
-            return self.fate.around(name, call)(operation, arguments)
+            answer = self.fate.around(name, call)(operation, arguments)
+            if operation == "GetObject" and self.fate.watching:
+                answer["Body"] = _Body(self.fate, f"{name} block", answer["Body"])
+            return answer
 
         client._make_api_call = named  # noqa: SLF001
 
     def _doors[S: Settings](self, kind: type[S], more: dict[str, str]) -> Any:
         doors = super()._doors(kind, more)
         claude: Any = doors.claude
-        for name in ("create", "listing", "cancel"):
-            setattr(claude, name, self.fate.around(f"claude.{name}", getattr(claude, name)))
-        streamed = claude.results
-
-        def whole(batch_id: str) -> Iterator[bytes]:
-            blocks = [*streamed(batch_id)]  # struck after it: all of it was read
-            return (block for block in blocks)
-
-        claude.results = self.fate.around("claude.results", whole)
+        read_key = claude._read_key  # noqa: SLF001 - in Lambda, this is a call to AWS
+        claude._read_key = self.fate.around("secretsmanager.GetSecretValue", read_key)  # noqa: SLF001
         return replace(doors, files=Files(RESULTS, client=self.s3, threads=1))
 
     def submit_message(self, body: str) -> None:
@@ -107,6 +80,7 @@ class Mortal(World):
         self._run(lambda: poll(self.poll, self.hints))
         self.polling = False
         self.work_off()
+        self.look()
 
     @property
     def hints(self) -> Hints:
@@ -130,27 +104,71 @@ class Mortal(World):
             else:
                 results(self.results, json_hint(body), context)
 
-        ok = self._run(stage)
-        if not ok:
+        if not self._run(stage):
             self.again.append((self.seconds() + VISIBLE_S, queue, body))
 
     def _run(self, stage: Callable[[], Any]) -> bool:
         """Run a stage as the runtime does: whatever it dies of, the next invocation finds the table."""
-        self.fate.watching = True
+        outer = self.fate.watching, self.fate.dead
+        self.fate.watching, self.fate.dead = True, False
         try:
             stage()
         except (Killed, Exception) as error:  # noqa: BLE001 - the runtime takes them all
             self.deaths.append(error)
+            self.fate.watching = False
+            self.look()
             return False
         else:
             return True
         finally:
-            self.fate.watching = False
+            self.fate.watching, self.fate.dead = outer
+
+
+class _Body:
+    """An object's bytes, on their way."""
+
+    def __init__(self, fate: Fate, name: str, body: StreamingBody) -> None:
+        self._fate, self._name, self._body = fate, name, body
+
+    def iter_chunks(self, size: int) -> Iterator[bytes]:
+        return self._fate.stream(self._name, self._body.iter_chunks(size))
+
+
+class _Answer(httpx2.SyncByteStream):
+    """An answer's bytes, on their way."""
+
+    def __init__(self, fate: Fate, name: str, stream: Any) -> None:
+        self._fate, self._name, self._stream = fate, name, stream
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self._fate.stream(self._name, iter(self._stream))
+
+    def close(self) -> None:
+        self._stream.close()
+
+
+@contextmanager
+def _http(fate: Fate) -> Iterator[None]:
+    """Count what goes out to Claude: at the socket's side of the SDK's own client, request by request."""
+    request_whole = httpx2.HTTPTransport.handle_request
+
+    def counted(transport: httpx2.HTTPTransport, request: httpx2.Request) -> httpx2.Response:
+        name = f"claude.{request.method} {re.sub(r'msgbatch_[0-9a-z]+', 'ID', request.url.path)}"
+        answer = fate.around(name, request_whole)(transport, request)
+        if fate.watching:
+            answer.stream = _Answer(fate, f"{name} block", answer.stream)
+        return answer
+
+    with patch.object(httpx2.HTTPTransport, "handle_request", counted):
+        yield
 
 
 @contextmanager
 def mortal(folder: Path, **simulated: Any) -> Iterator[Mortal]:
     """Make a world of its own."""
-    with world(folder, **simulated) as made:
-        taken = {one.name: getattr(made, one.name) for one in fields(made)}
-        yield Mortal(**taken)
+    simulator = Simulator(folder, **simulated)
+    with mock_aws(), serving(simulator) as url:
+        clients = aws()
+        relay = Mortal(simulator, url, *clients, *furnish(*clients))
+        with _http(relay.fate):
+            yield relay

@@ -1,0 +1,84 @@
+"""moto from behind: what lies in its S3, read in no time, and everything forgotten without making it anew."""
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+from moto.backends import get_backend
+from moto.core.model_instances import reset_model_data
+from moto.core.models import DEFAULT_ACCOUNT_ID
+
+from infra.synth import synthesized
+from tests.world import RESULTS
+
+
+@dataclass(frozen=True)
+class Stored:
+    """An object of the results bucket."""
+
+    key: str
+    etag: str
+    body: bytes
+    tags: dict[str, str]
+
+
+def forget() -> None:
+    """Empty every service that the relay uses."""
+    for service in ("s3", "sqs", "sns", "dynamodb"):
+        for account in get_backend(service).values():
+            account.reset()
+    reset_model_data()
+
+
+def objects(prefix: str, unless: dict[str, str]) -> dict[str, Stored]:
+    """Give the objects under a prefix, but those whose ETag is known already."""
+    return {
+        name: Stored(name, key.etag, key.value, _tags(key))
+        for name, key in _bucket().keys.items()
+        if name.startswith(prefix) and unless.get(name) != key.etag
+    }
+
+
+def open_uploads() -> int:
+    """Count multipart uploads that were neither completed nor aborted."""
+    return len(_bucket().multiparts)
+
+
+def _s3() -> Any:
+    return get_backend("s3")[DEFAULT_ACCOUNT_ID]["aws"]
+
+
+def _bucket() -> Any:
+    return _s3().buckets[RESULTS]
+
+
+def _tags(key: Any) -> dict[str, str]:
+    return {one["Key"]: one["Value"] for one in _s3().get_object_tagging(key)["Tags"]}
+
+
+@cache
+def _rules() -> list[dict[str, Any]]:
+    """Give the lifecycle rules of the results bucket, as our template has them."""
+    buckets = [
+        one["Properties"]["LifecycleConfiguration"]["Rules"]
+        for one in synthesized()["Resources"].values()
+        if one["Type"] == "AWS::S3::Bucket"
+    ]
+    (rules,) = [one for one in buckets if "work-of-done-jobs" in json.dumps(one)]
+    return list(rules)
+
+
+def removed_in_time(stored: Stored) -> bool:
+    """Whether a lifecycle rule removes an object."""
+    return any(
+        "ExpirationInDays" in rule
+        and stored.key.startswith(rule.get("Prefix", ""))
+        and all(stored.tags.get(tag["Key"]) == tag["Value"] for tag in rule.get("TagFilters", []))
+        for rule in _rules()
+    )
+
+
+def aborted_in_time() -> bool:
+    """Whether a lifecycle rule ends multipart uploads that nobody completes."""
+    return any("AbortIncompleteMultipartUpload" in rule for rule in _rules())

@@ -1,0 +1,36 @@
+"""Every campaign against the promises, in the order of the table; each is run in a process of its own."""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Protocol
+
+from tests.crash import kills
+from tests.crash.figures import Figures
+
+Campaign = Callable[[bool], Figures]
+"""Runs at full length, or a sample of itself, and gives its figures. Several of one name are added up."""
+
+
+class _Half(Protocol):
+    def __call__(self, full: bool, half: int) -> Figures: ...  # noqa: FBT001 - as all are called
+
+
+def _shared(campaign: _Half) -> list[Campaign]:
+    """Cut a campaign so that every core has a share of it."""
+    return [partial(campaign, half=half) for half in range(kills.HALVES)]
+
+
+STRIKES: list[Campaign] = [
+    *_shared(kills.kills),
+    *_shared(kills.large),
+    *_shared(kills.pairs),
+    *_shared(kills.recovery),
+    *_shared(kills.adoption),
+    *_shared(kills.errors),
+    *_shared(kills.freezes),
+]
+
+CAMPAIGNS: list[Campaign] = [
+    *STRIKES,
+    # Others go here, as they are: disorder.campaign, faults_campaign.campaign, fuzz.campaign, model.campaign.
+]

@@ -1,0 +1,133 @@
+"""How a job ended, as a user sees it, and what that may differ in from one run to the next: ids and times."""
+
+import json
+import re
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from tests.crash import backstage
+from tests.crash.mortal import Mortal
+from tests.world import TABLE
+
+_BATCH = re.compile(rb"msgbatch_[0-9a-z]+")
+_TIME = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)")
+
+
+@dataclass(frozen=True)
+class Names:
+    """What is called otherwise in each run."""
+
+    job: str
+    version: str
+
+    def plain(self, text: bytes) -> bytes:
+        """Put a word in the place of every id and time."""
+        text = text.replace(self.job.encode(), b"JOB").replace(self.job[:8].encode(), b"JOB8")
+        text = text.replace(self.version.encode(), b"VERSION")
+        return _TIME.sub(b"TIME", _BATCH.sub(b"BATCH", text))
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What is left of a job when it is done; all of it without ids and times.
+
+    Attributes:
+        files: what lies in the job's folder, by name.
+        events: each event by its id, as it was delivered.
+        custom_ids: how often each request was accepted: each attempt of a row has its own.
+        params: the same by content: what the user is billed for.
+    """
+
+    files: dict[str, bytes]
+    events: dict[str, set[bytes]]
+    custom_ids: dict[str, int]
+    params: dict[str, int]
+
+    @classmethod
+    def of(cls, relay: Mortal, names: Names) -> "Ending":
+        found = backstage.objects("results/", {})
+        told: dict[str, set[bytes]] = {}
+        for event in relay.events():
+            name = names.plain(event["id"].encode()).decode()
+            told.setdefault(name, set()).add(names.plain(json.dumps(event).encode()))
+        accepted = relay.simulator.accepted().items()
+        return cls(
+            files={key.rpartition("/")[2]: names.plain(one.body) for key, one in found.items()},
+            events=told,
+            custom_ids={names.plain(name.encode()).decode(): count for name, count in accepted},
+            params=relay.simulator.accepted_params(),
+        )
+
+    @property
+    def rows(self) -> list[int]:
+        lines = self.files.get("results.jsonl", b"").splitlines()
+        return [json.loads(line)["row"] for line in lines]
+
+    def rows_lost(self, expected: "Ending") -> int:
+        """Count the rows without a line, and those with more than one."""
+        found, wanted = Counter(self.rows), Counter(expected.rows)
+        return (wanted - found).total() + (found - wanted).total()
+
+    def paid_twice(self, expected: "Ending") -> int:
+        """Count the requests that were accepted again, although they had been before."""
+        return max(
+            sum(count - 1 for count in self.custom_ids.values()),
+            (Counter(self.params) - Counter(expected.params)).total(),
+        )
+
+    def unlike(self, expected: "Ending") -> list[str]:
+        """Say what is not as in the undisturbed run."""
+        named: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
+            ("file", self.files, expected.files), ("event", self.events, expected.events),
+            ("accepted", self.custom_ids, expected.custom_ids), ("paid", self.params, expected.params),
+        ]  # fmt: skip
+        found: list[str] = []
+        for kind, ours, theirs in named:
+            names = sorted({*ours, *theirs})
+            found += [f"{kind} {name}" for name in names if ours.get(name) != theirs.get(name)]
+        return found
+
+
+@dataclass
+class Watcher:
+    """Looks at the results folder at every tick and every death: nothing there is ever half of something."""
+
+    names: Names
+    expected: Ending | None
+    wrong: list[str] = field(default_factory=list)
+    seen: dict[str, str] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
+
+    def look(self) -> None:
+        """Look at what has changed since the last time."""
+        for key, stored in backstage.objects("results/", self.seen).items():
+            self.seen[key], self.sizes[key] = stored.etag, len(stored.body)
+            name = key.rpartition("/")[2]
+            if name == "status.json":
+                json.loads(stored.body)
+            elif self.expected and self.names.plain(stored.body) != self.expected.files.get(name):
+                self.wrong.append(f"visible before it was whole: {name}")
+            if name == "manifest.json":
+                self._named(json.loads(stored.body))
+
+    def _named(self, manifest: dict[str, Any]) -> None:
+        for file in manifest["files"].values():
+            key = file["uri"].partition("//")[2].partition("/")[2]
+            if self.sizes.get(key) != file["size_bytes"]:
+                self.wrong.append(f"named before it was there: {key}")
+
+
+def left_behind(relay: Mortal) -> list[str]:
+    """Name what no lifecycle rule, and no expiry of the table's, will ever remove."""
+    work = backstage.objects("work/", {})
+    found = [key for key, stored in work.items() if not backstage.removed_in_time(stored)]
+    if backstage.open_uploads() and not backstage.aborted_in_time():
+        found.append("a multipart upload")
+    for page in relay.dynamodb.get_paginator("scan").paginate(TableName=TABLE):
+        found += [
+            f"item {one['job']['S']}/{one['item']['S']}"
+            for one in page["Items"]
+            if "expires" not in one and one["job"]["S"] != "relay"
+        ]
+    return [f"never removed: {name}" for name in found]

@@ -1,0 +1,88 @@
+"""The jobs that are struck."""
+
+import hashlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from tests.crash.ending import Ending
+from tests.crash.mortal import Mortal
+from tests.world import request
+
+MB = 1_000_000
+
+
+def nothing(_relay: Mortal) -> None:
+    """Ask the simulator for no fault."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """An upload, and what is set for it.
+
+    Attributes:
+        rows: its lines.
+        outcomes: how each row is to end.
+        sent: how often each row is to be accepted.
+        arm: the simulator's faults, armed before the upload.
+    """
+
+    rows: list[bytes]
+    outcomes: list[str]
+    sent: list[int]
+    requests_per_batch: int
+    arm: Callable[[Mortal], None] = nothing
+
+    @property
+    def body(self) -> bytes:
+        return b"\n".join(self.rows)
+
+
+def march() -> Job:
+    """Make an upload of three chunks: a row is sent twice, and one never."""
+    rows = [request(n, "[fate:expired] march" if n == 5 else "march") for n in range(1, 9)]
+    rows[3] = b'{"custom_id": "row-4"}'
+    outcomes = ["rejected" if n == 4 else "succeeded" for n in range(1, 9)]
+    return Job(rows, outcomes, [1, 1, 1, 0, 2, 1, 1, 1], requests_per_batch=3)
+
+
+def lost() -> Job:
+    """Make the same, where a create's answer is lost while a stranger's batch of its size lies beside it."""
+
+    def arm(relay: Mortal) -> None:
+        relay.simulator.add_foreign(3)
+        relay.simulator.arm("lost_answer", endpoint="create")
+
+    job = march()
+    return Job(job.rows, job.outcomes, job.sent, job.requests_per_batch, arm)
+
+
+def large() -> Job:
+    """Make an upload of two chunks, whose rejected rows are too large for one block or one part."""
+    rows = [request(1), _refused(9 * MB), request(3), _refused(6 * MB)]
+    outcomes = ["succeeded", "rejected", "succeeded", "rejected"]
+    return Job(rows, outcomes, [1, 0, 1, 0], requests_per_batch=2)
+
+
+def _refused(size_bytes: int) -> bytes:
+    return b'{"custom_id": "large", "prompt": "' + b"x" * size_bytes + b'"}'
+
+
+def unlike_what_was_asked(job: Job, ending: Ending | None) -> list[str]:
+    """Say what is wrong with an undisturbed run: it is the measure of all others."""
+    if ending is None:
+        return ["undisturbed: no end"]
+    lines = [json.loads(line) for line in ending.files["results.jsonl"].splitlines()]
+    found = [(line["row"], line["result"]["type"]) for line in lines]
+    wanted = [*enumerate(job.outcomes, 1)]
+    accepted = {
+        hashlib.sha256(row.partition(b'"params": ')[2][:-1]).hexdigest(): sent
+        for row, sent in zip(job.rows, job.sent, strict=True)
+        if sent
+    }
+    wrong = [] if found == wanted else [f"undisturbed: rows {found}"]
+    wrong += [] if ending.params == accepted else ["undisturbed: accepted otherwise than asked"]
+    completed = ending.events.get("JOB/ended", set())
+    wrong += [] if len(completed) == 1 else ["undisturbed: no event of its end"]
+    wrong += [] if json.loads(ending.files["status.json"])["status"] == "DONE" else ["not DONE"]
+    return wrong

@@ -1,0 +1,68 @@
+"""A job, run through to its end under whatever befalls it, and what is wrong with how it ended."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from functions.batches.wire import job_id
+from tests.crash.ending import Ending, Names, Watcher, left_behind
+from tests.crash.fate import Strike
+from tests.crash.jobs import Job
+from tests.crash.mortal import Mortal
+from tests.world import UPLOADS
+
+TICK_S = 150.0
+"""Poll comes less often here than it does: each one takes a while."""
+TICKS = 60
+KEY = "in/march.jsonl"
+
+
+@dataclass
+class Play:
+    """One run.
+
+    Attributes:
+        ticks: polls until nothing was left to do.
+        calls: the name of each call that the stages made.
+        wrong: what is not as it should be.
+        struck: how many strikes there were: a run that ended before the last proves less.
+    """
+
+    ticks: int = 0
+    calls: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
+    struck: int = 0
+    ending: Ending | None = None
+
+
+def play(
+    relay: Mortal, job: Job, strikes: Sequence[Strike] = (), expected: Ending | None = None
+) -> Play:
+    """Run a job through; compare its end with that of an undisturbed run, where there was one."""
+    relay.anew()
+    job.arm(relay)
+    relay.fate.foretell(strikes)
+    event = relay.put(KEY, job.body)
+    version = json.loads(event)["Records"][0]["s3"]["object"]["versionId"]
+    watcher = Watcher(Names(job_id(UPLOADS, KEY, version), version), expected)
+    relay.look = watcher.look
+    relay.submit_message(event)
+    run = Play()
+    while _unfinished(relay) and run.ticks < TICKS:
+        relay.tick(TICK_S)
+        run.ticks += 1
+    run.calls, run.struck = [*relay.fate.calls], relay.fate.struck
+    run.wrong = watcher.wrong
+    if left := _unfinished(relay):
+        run.wrong.append(f"waits for ever: {left}")
+    run.ending = Ending.of(relay, watcher.names)
+    if expected is not None:
+        run.wrong += run.ending.unlike(expected)
+    run.wrong += left_behind(relay)
+    return run
+
+
+def _unfinished(relay: Mortal) -> str:
+    left = relay.store.unfinished()
+    more = [*left.jobs, *left.batches, *left.events, *left.doubles, *relay.again]
+    return " ".join(map(repr, more))

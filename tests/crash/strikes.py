@@ -1,0 +1,42 @@
+"""What can befall a stage at a call: it is killed, the call fails, or it stands still while others go on."""
+
+import httpx2
+from botocore.exceptions import ReadTimeoutError
+
+from tests.crash.fate import Killed, Strike
+from tests.crash.mortal import Mortal
+
+STILL_TICKS, STILL_S = 8, 150.0
+"""Twenty minutes in all: past the lease of a stage, which is its fifteen and one more."""
+
+
+def kill(relay: Mortal, at: int, *, after: bool) -> Strike:
+    """End the process."""
+
+    def die(_name: str) -> None:
+        relay.fate.dead = True
+        raise Killed
+
+    return Strike(at, after, die)
+
+
+def error(_relay: Mortal, at: int, *, after: bool) -> Strike:
+    """Let the call fail as its own client says it: after it took place, only its answer is lost."""
+
+    def fail(name: str) -> None:
+        if name.startswith("claude."):
+            message = "no answer"
+            raise httpx2.ReadTimeout(message)
+        raise ReadTimeoutError(endpoint_url="https://aws")
+
+    return Strike(at, after, fail)
+
+
+def freeze(relay: Mortal, at: int, *, after: bool) -> Strike:
+    """Stand still, and go on when others have: past the lease of a stage; poll is never run so long."""
+
+    def stand(_name: str) -> None:
+        for _ in range(1 if relay.polling else STILL_TICKS):
+            relay.tick(60.0 if relay.polling else STILL_S)
+
+    return Strike(at, after, stand)
