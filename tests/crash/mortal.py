@@ -20,7 +20,7 @@ from functions.poll import poll
 from functions.results import results
 from functions.submit import submit
 from local.simulator import Simulator, serving
-from tests.crash.backstage import forget
+from tests.crash.backstage import forget, hasten
 from tests.crash.fate import Fate, Killed
 from tests.world import RESULTS, World, aws, furnish, json_hint
 
@@ -50,7 +50,7 @@ class Mortal(World):
         self.again.clear()
         self.deaths.clear()
         for doors in (self.submit, self.results, self.poll):
-            doors.claude.__dict__.pop("_key", None)  # a new container reads it anew
+            doors.claude.renew_key()  # as a new container does
 
     def _wrap(self, client: Any) -> None:
         call = client._make_api_call  # noqa: SLF001 - the one way that every call goes
@@ -170,5 +170,5 @@ def mortal(folder: Path, **simulated: Any) -> Iterator[Mortal]:
     with mock_aws(), serving(simulator) as url:
         clients = aws()
         relay = Mortal(simulator, url, *clients, *furnish(*clients))
-        with _http(relay.fate):
+        with _http(relay.fate), hasten():
             yield relay
