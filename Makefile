@@ -42,7 +42,7 @@ down: .venv/.installed  ## stop it
 test: .venv/.installed $(CDK)  ## everything: style, types, unit, integration, infra, end to end
 	@.venv/bin/ruff check --quiet . && .venv/bin/ruff format --quiet --check .
 	@.venv/bin/mypy --no-error-summary
-	@.venv/bin/python -m pytest -q -n 2 --cov --cov-report=term tests/unit tests/integration tests/crash
+	@.venv/bin/python -m pytest -q -n 2 --cov --cov-report=term tests/unit tests/integration tests/crash tests/fuzz
 	@.venv/bin/python -m pytest -q tests/infra tests/local tests/e2e
 
 unit: .venv/.installed  ## the quick ones, in seconds

@@ -8,6 +8,7 @@ from functools import cache
 from typing import Any
 from unittest.mock import patch
 
+from httpx2 import create_ssl_context
 from httpx2._transports import default
 from moto.backends import get_backend
 from moto.core import serialize
@@ -54,7 +55,7 @@ def hasten() -> Iterator[None]:
             return context.obj.get(context.key)
         return search(self, context)
 
-    contexts = patch.object(default, "create_ssl_context", cache(default.create_ssl_context))
+    contexts = patch.object(default, "create_ssl_context", cache(create_ssl_context))
     with patch.object(picker, "__call__", pick), contexts:
         yield
 

@@ -12,9 +12,8 @@ from functions.batches.items import Piece
 from functions.batches.joining import MAX_PART, MAX_PARTS, MIN_PART, groups, join_plan
 from functions.batches.ledger import ChunkFiles, Entry, read_ledger
 from functions.batches.outcomes import output_line, read_line, read_result, rejected_result
-from functions.batches.readers import READERS
+from functions.batches.readers import READERS, jsonl
 from functions.batches.readers.record import Place, Record
-from functions.batches.requests import check
 from functions.batches.spool import Spool
 from functions.batches.wire import WireId
 from functions.steps import slices
@@ -23,6 +22,7 @@ from tests.fuzz import oracle
 from tests.fuzz.dials import dials
 from tests.fuzz.jobs import spoiled
 from tests.fuzz.memory import MemoryS3
+from tests.fuzz.uploads import write
 from tests.unit.made import batch, job
 
 CHUNK, ROW_BYTES = "00001", 400
@@ -36,9 +36,9 @@ def rows(data: bytes) -> None:
     hostile, body = rest[: cut % 48], rest[cut % 48 :]
     written, ledger, expected = io.BytesIO(), io.BytesIO(), oracle.spots(body)
     files = ChunkFiles(JOB, CHUNK, 1, written, ledger)
-    records = list(READERS[".jsonl"](_blocks(body, size + 1), Place(), ROW_BYTES))
-    for number, record in enumerate(records, first + 1):
-        files.add(number, record, check(record, row_bytes=ROW_BYTES, api_version="2026-10-21"))
+    records = list(jsonl.read(_blocks(body, size + 1), Place(), ROW_BYTES))
+    pieces = READERS[".jsonl"](_blocks(body, size + 1), Place(), ROW_BYTES)
+    write(files, pieces, first, ROW_BYTES)
     files.finish()
     entries = list(read_ledger(iter(ledger.getvalue().split(b"\n")[:-1])))
     wishes = rest[: fates % 32]
