@@ -1,0 +1,85 @@
+"""docs/reliability.md: what was tried against the promises, and what came of it."""
+
+from collections.abc import Sequence
+
+from tests.crash.figures import Figures
+
+COLUMNS = (
+    "campaign", "calls M", "tried", "recovered", "rows lost", "requests paid twice",
+    "longest recovery, in ticks", "seconds",
+)  # fmt: skip
+
+_PAGE = """\
+# Reliability
+[Promises 1 and 2](../README.md#what-it-promises), N rows in and N lines out, and paid once, are not argued for here; they are attacked, in every way that we could think of.
+This page is written by `make crash`, on {today}: {tried:,} runs in {minutes:.0f} minutes of two processes. CI runs all single kills and a sample of the rest (`make test`).
+
+{table}
+
+{verdict}
+
+## How it is done
+A job runs through the real handlers: an upload of three chunks, of which one row expires and is sent again, and one is rejected; or one whose objects need several parts.
+S3, SQS, SNS and DynamoDB are [moto](https://github.com/getmoto/moto), with the table and the lifecycle rules of our own template; Claude is the simulator of `local/simulator`,
+on a real socket. Time is a clock that the tests move; a tick is a poll with what it wakes, here every 150 seconds.
+
+**Calls M** are all that leaves the process in an undisturbed run: each AWS API call and each part of a multipart upload, each block of an S3 object, each request to
+Claude and each block of an answer, each page of a listing. For every one of them the job is run again, and its stage is struck **just before** and **just after** it:
+- *killed*: a `BaseException` that nothing may catch, and no call gets out any more, whatever a `finally` would like to do;
+- *fails*: the error of the client's own, also where the call took place and only its answer is lost;
+- *stands still*: for twenty minutes, past its lease, while others go on; then it goes on, too.
+
+Then time passes, the schedule ticks, and what was being worked on is delivered again. A run is **recovered** if, compared with the undisturbed one and but for ids and times:
+- `results.jsonl`, `errors.jsonl`, `retry.jsonl`, `manifest.json` and `status.json` are the same, byte for byte;
+- each custom_id was accepted once, and each row's content as often as then: the simulator counts both;
+- the same events arrived, each under one id, however often, with the same content;
+- at no tick and at no death was anything to be seen in the results that was not whole, and the manifest named nothing that was not there;
+- nothing is left that no lifecycle rule and no expiry removes: neither objects, nor parts of uploads, nor items of the table.
+
+A pair of kills counts the second from the first on. *In an adoption* begins with a create whose answer is lost, and a stranger's batch of the same size beside it;
+*in recovery* kills four times where most is in doubt, and once more at each call of what mends it.
+
+## What it does not show
+moto and the simulator are not AWS and Anthropic: they are as strict as we know how to make them, and no stricter. A kill inside one of AWS's own services is AWS's. Two calls that one
+stage makes at the same time (tagging) are struck in the order in which they happen to come.
+"""
+
+
+def written(table: Sequence[Figures], today: str, minutes: float) -> str:
+    """Write the page.
+
+    Args:
+        table: the figures, one campaign each.
+        today: the date.
+        minutes: how long all of it took.
+    """
+    tried = sum(one.tried for one in table)
+    return _PAGE.format(
+        today=today, minutes=minutes, tried=tried, table=_markdown(table), verdict=_verdict(table)
+    )
+
+
+def cells(figures: Figures) -> list[str]:
+    """Give a row of the table."""
+    counts = (
+        figures.tried, figures.recovered, figures.rows_lost, figures.paid_twice
+    )  # fmt: skip
+    return [
+        figures.campaign,
+        f"{figures.calls:,}" if figures.calls else "",
+        *(f"{count:,}" for count in counts),
+        f"{figures.longest_ticks:,}" if figures.longest_ticks else "",
+        f"{figures.seconds:,.0f}",
+    ]
+
+
+def _markdown(table: Sequence[Figures]) -> str:
+    rows = [COLUMNS, ["---"] + ["---:"] * (len(COLUMNS) - 1), *map(cells, table)]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def _verdict(table: Sequence[Figures]) -> str:
+    broken = [wrong for one in table for wrong in one.broken]
+    if not broken:
+        return "All of them held."
+    return "\n".join(["What did not hold:", *(f"- {wrong}" for wrong in broken)])
