@@ -10,6 +10,7 @@ from botocore.exceptions import ClientError
 
 from local import assembly, emulator
 from local.cloud import ACCOUNT, REGION, Cloud
+from local.emulator import Emulator
 from local.home import Home, free_port
 from local.simulator import Simulator, serving
 from local.subscriber import subscribed
@@ -21,12 +22,17 @@ HOME = Home.of_clone()
 
 
 @pytest.fixture(scope="session")
-def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
+def emulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     python = emulator.install(HOME)
     folder = tmp_path_factory.mktemp("cloud")
     began = emulator.start(python, folder, port=free_port(), strict=True)
-    yield began.cloud
+    yield began
     began.program.stop()
+
+
+@pytest.fixture(scope="session")
+def cloud(emulated: Emulator) -> Cloud:
+    return emulated.cloud
 
 
 @pytest.fixture(scope="session")

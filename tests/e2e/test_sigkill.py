@@ -1,0 +1,114 @@
+"""A Lambda's process is killed by the system, in the middle of what costs: nothing is lost, nothing is sent again."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from boto3.dynamodb.types import TypeDeserializer
+
+from functions.batches import times
+from local.emulator import Emulator
+from tests.e2e.relay import Relay, Upload, jsonl, kinds, rows
+
+ANSWER_S = 15.0
+"""How long the simulator keeps an answer back, so that there is a middle to be killed in."""
+PATIENCE_S = 60.0
+
+
+@pytest.fixture
+def mortal(relay: Relay) -> Iterator[Relay]:
+    """A relay whose queues are emptied at the end: what a dead function was at stays hidden for long."""
+    yield relay
+    for queue in ("SubmitQueueUrl", "ResultsQueueUrl"):
+        relay.cloud.sqs.purge_queue(QueueUrl=relay.outputs[queue])
+
+
+def test_functions_killed_while_they_send_and_collect_are_made_up_for(
+    mortal: Relay, emulated: Emulator
+) -> None:
+    relay, creates = mortal, mortal.simulator.calls().get("create", 0)
+    relay.simulator.arm("slow_answer", endpoint="create", delay_s=ANSWER_S)
+    upload = relay.upload("killed.jsonl", jsonl(rows(5, "killed")))
+    until(lambda: polled(relay, bool(accepted(relay, upload))), "the create to be accepted")
+    kill(relay, emulated, "Submit")
+    assert batch(relay, upload)["status"] == "SENDING"
+
+    outlive_the_lease(relay, upload)
+    until(lambda: polled(relay, batch(relay, upload)["status"] == "IN_PROGRESS"), "its adoption")
+    reads = relay.simulator.calls()["results"]
+    relay.simulator.arm("slow_answer", endpoint="results", delay_s=ANSWER_S)
+    relay.poll()
+    until(lambda: relay.simulator.calls()["results"] > reads, "the results to be read")
+    kill(relay, emulated, "Results")
+    assert batch(relay, upload)["status"] == "ENDED"
+
+    outlive_the_lease(relay, upload)
+    until(lambda: polled(relay, bool(relay.told(upload, "job.completed"))), "its end")
+    assert kinds(relay.lines(upload)) == ["succeeded"] * 5
+    assert sorted(accepted(relay, upload).values()) == [1] * 5
+    assert relay.simulator.calls()["create"] - creates == 1
+
+
+def accepted(relay: Relay, upload: Upload) -> dict[str, int]:
+    """Give how often each request of a job was accepted."""
+    found = relay.simulator.accepted().items()
+    return {name: count for name, count in found if name.startswith(upload.job)}
+
+
+def polled(relay: Relay, done: bool) -> bool:  # noqa: FBT001 - what was to be seen before this poll
+    """Poll once more, if that is not so yet."""
+    if not done:
+        relay.poll()
+        relay.listen()
+    return done
+
+
+def until(done: Callable[[], object], what: str) -> None:
+    end = time.monotonic() + PATIENCE_S
+    while not done():
+        assert time.monotonic() < end, f"waited {PATIENCE_S:.0f} s for {what}"
+        time.sleep(0.2)
+
+
+def kill(relay: Relay, emulated: Emulator, stage: str) -> None:
+    """End a function's processes as the system does when memory runs out: they are the emulator's children."""
+    name = relay.outputs[f"{stage}FunctionName"]
+    killed = [pid for pid in children(emulated.program.pid) if is_function(pid, name)]
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+    assert killed, f"no process of {name}"
+
+
+def children(parent: int) -> list[int]:
+    found = Path(f"/proc/{parent}/task").glob("*/children")
+    return [int(pid) for file in found for pid in file.read_text(encoding="utf-8").split()]
+
+
+def is_function(pid: int, name: str) -> bool:
+    try:
+        environment = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return False  # it has gone meanwhile
+    return f"AWS_LAMBDA_FUNCTION_NAME={name}".encode() in environment
+
+
+def batch(relay: Relay, upload: Upload) -> dict[str, str]:
+    """Read the job's one batch."""
+    key = {"job": {"S": upload.job}, "item": {"S": "00001-1"}}
+    found = relay.cloud.tables.get_item(TableName=relay.outputs["TableName"], Key=key)
+    return {name: TypeDeserializer().deserialize(value) for name, value in found["Item"].items()}
+
+
+def outlive_the_lease(relay: Relay, upload: Upload) -> None:
+    """Let the quarter of an hour pass that a dead function still holds its batch."""
+    relay.cloud.tables.update_item(
+        TableName=relay.outputs["TableName"],
+        Key={"job": {"S": upload.job}, "item": {"S": "00001-1"}},
+        UpdateExpression="SET #lease = :past",
+        ConditionExpression="attribute_exists(#lease)",
+        ExpressionAttributeNames={"#lease": "lease"},
+        ExpressionAttributeValues={":past": {"S": times.after(times.now(), -1)}},
+    )
