@@ -119,8 +119,11 @@ class Watcher:
 
 
 def left_behind(relay: Mortal) -> list[str]:
-    """Name what no lifecycle rule, and no expiry of the table's, will ever remove."""
-    work = backstage.objects("work/", {})
+    """Name what no lifecycle rule, and no expiry of the table's, will ever remove.
+
+    A stage that outlived its lease may write a file when the job is done and all others are marked.
+    """
+    work = {} if relay.outlived else backstage.objects("work/", {})
     found = [key for key, stored in work.items() if not backstage.removed_in_time(stored)]
     if backstage.open_uploads() and not backstage.aborted_in_time():
         found.append("a multipart upload")

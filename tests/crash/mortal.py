@@ -34,6 +34,8 @@ class Mortal(World):
 
     def __post_init__(self) -> None:
         self.fate, self.polling = Fate(), False
+        # Whether a stage went on after its lease, for which Lambda would give it no time.
+        self.outlived = False
         self.again: list[tuple[float, str, str]] = []
         self.deaths: list[BaseException] = []
         self.look: Callable[[], None] = lambda: None
@@ -49,6 +51,7 @@ class Mortal(World):
         self.moment = BEGINNING
         self.again.clear()
         self.deaths.clear()
+        self.outlived = False
         for doors in (self.submit, self.results, self.poll):
             doors.claude.renew_key()  # as a new container does
 

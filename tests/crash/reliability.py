@@ -41,7 +41,8 @@ A pair of kills counts the second from the first on. *In an adoption* begins wit
 
 ## What it does not show
 moto and the simulator are not AWS and Anthropic: they are as strict as we know how to make them, and no stricter. A kill inside one of AWS's own services is AWS's. Two calls that one
-stage makes at the same time (tagging) are struck in the order in which they happen to come.
+stage makes at the same time (tagging) are struck in the order in which they happen to come. A stage that stood still past its lease may leave a work file behind when its job is
+done: Lambda ends it before that, so where stages stand still, work files are not looked at.
 """
 
 

@@ -36,7 +36,11 @@ def freeze(relay: Mortal, at: int, *, after: bool) -> Strike:
     """Stand still, and go on when others have: past the lease of a stage; poll is never run so long."""
 
     def stand(_name: str) -> None:
-        for _ in range(1 if relay.polling else STILL_TICKS):
-            relay.tick(60.0 if relay.polling else STILL_S)
+        if relay.polling:
+            relay.tick(60.0)
+            return
+        relay.outlived = True
+        for _ in range(STILL_TICKS):
+            relay.tick(STILL_S)
 
     return Strike(at, after, stand)
