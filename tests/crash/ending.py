@@ -101,8 +101,10 @@ class Watcher:
 
     def look(self) -> None:
         """Look at what has changed since the last time."""
-        for key, stored in backstage.objects("results/", self.seen).items():
+        changed = backstage.objects("results/", self.seen)
+        for key, stored in changed.items():
             self.seen[key], self.sizes[key] = stored.etag, len(stored.body)
+        for key, stored in changed.items():
             name = key.rpartition("/")[2]
             if name == "status.json":
                 json.loads(stored.body)
