@@ -5,6 +5,8 @@ RelayError
 ├── UnreadableUploadError   the upload is no text
 ├── DownloadError           bytes could not be read to their end, after several tries
 │   └── GoneError           the object is no longer there
+├── NoRoomError             the disk is too small for a chunk
+│   └── ErrorsTooLongError  … for the lines of what did not succeed
 ├── IncompleteResultsError  the results lack rows, or hold others; worth fetching again
 ├── KeyMissingError         the secret holds no API key yet
 ├── NoResultsError          a 404 for results, which decides nothing
@@ -42,6 +44,28 @@ class GoneError(DownloadError):
 
 class IncompleteResultsError(RelayError):
     """The results lack rows, or hold others; worth fetching again."""
+
+
+class NoRoomError(RelayError):
+    """The disk is too small for a chunk: one result alone is longer than its share."""
+
+    def __init__(self, row: int, size: int, most: int) -> None:
+        """Say which, and which setting gives it room."""
+        super().__init__(
+            f"the result of row {row:,} has {size:,} bytes, and {most:,} fit on the disk; raise resultsDiskMib"
+        )
+
+
+class ErrorsTooLongError(NoRoomError):
+    """The disk is too small for the lines of what did not succeed."""
+
+    def __init__(self, most: int) -> None:
+        """Say how much there is, and which setting gives more."""
+        RelayError.__init__(
+            self,
+            f"the lines of the rows that did not succeed have more than {most:,} bytes, which is the disk's "
+            "share for them; raise resultsDiskMib, or lower requestsPerBatch",
+        )
 
 
 class KeyMissingError(RelayError):

@@ -5,7 +5,7 @@ stood in the upload. The ledger has a line a row of the chunk, in order, rejecte
 """
 
 from collections.abc import Iterator
-from itertools import accumulate, islice, repeat
+from itertools import accumulate, chain, islice, repeat
 from operator import add
 from typing import IO, NamedTuple
 
@@ -19,7 +19,7 @@ from functions.batches.wire import pattern
 HEAD, TAIL = b'{"requests":[', b"]}"
 
 
-class Entry(msgspec.Struct, frozen=True, array_like=True):
+class Entry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """One row of a chunk.
 
     Attributes:
@@ -53,6 +53,11 @@ _decoder = msgspec.json.Decoder(Entry)
 def read_ledger(lines: Iterator[bytes]) -> Iterator[Entry]:
     """Read a ledger, in row order."""
     return map(_decoder.decode, lines)
+
+
+def read_all(texts: Iterator[bytes]) -> Iterator[Entry]:
+    """Read a ledger that comes in texts of whole lines, in row order: several times as fast."""
+    return chain.from_iterable(map(_decoder.decode_lines, texts))
 
 
 class ChunkKeys(NamedTuple):

@@ -25,6 +25,7 @@ OTHER = "other"
 _Tokens = Annotated[int, msgspec.Meta(ge=0, le=10**12)] | None
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 _NOT_JSON = "broken UTF-8, or nested too deeply"
+_NOT_LINES = "not one on each line"
 _CLOSING_SENTENCES = {
     Closing.GONE: "the batch was deleted or archived at Anthropic before its results were fetched",
     Closing.MISSING: "the batch ended without a result for this row, in several downloads",
@@ -32,19 +33,29 @@ _CLOSING_SENTENCES = {
 }
 
 
-class _Inner(msgspec.Struct, frozen=True):
+_WITH_ERROR = frozenset({"errored", "rejected"})
+_TOKENS = (
+    "input_tokens",
+    "output_tokens",
+    "cache_creation_input_tokens",
+    "cache_creation_1h_input_tokens",
+    "cache_read_input_tokens",
+)
+
+
+class _Inner(msgspec.Struct, frozen=True, gc=False):
     type: str = "unknown"
 
 
-class _Error(msgspec.Struct, frozen=True):
+class _Error(msgspec.Struct, frozen=True, gc=False):
     error: _Inner = _Inner()
 
 
-class _CacheCreation(msgspec.Struct, frozen=True):
+class _CacheCreation(msgspec.Struct, frozen=True, gc=False):
     ephemeral_1h_input_tokens: _Tokens = None
 
 
-class _Usage(msgspec.Struct, frozen=True):
+class _Usage(msgspec.Struct, frozen=True, gc=False):
     input_tokens: _Tokens = None
     output_tokens: _Tokens = None
     cache_creation_input_tokens: _Tokens = None
@@ -52,13 +63,13 @@ class _Usage(msgspec.Struct, frozen=True):
     cache_creation: _CacheCreation | None = None
 
 
-class _Message(msgspec.Struct, frozen=True):
+class _Message(msgspec.Struct, frozen=True, gc=False):
     model: str = "unknown"
     stop_reason: str | None = None
     usage: _Usage = _Usage()
 
 
-class Outcome(msgspec.Struct):
+class Outcome(msgspec.Struct, gc=False):
     """What is read of a result: enough to count it; the rest passes on unread."""
 
     type: str
@@ -90,7 +101,7 @@ class _Bare(msgspec.Struct):
     error: msgspec.Raw = msgspec.Raw(b"{}")
 
 
-class ResultLine(msgspec.Struct):
+class ResultLine(msgspec.Struct, gc=False):
     """One line of the API's results; `result` stays as it came."""
 
     custom_id: str
@@ -132,6 +143,24 @@ def read_line(line: bytes) -> ResultLine:
         raise msgspec.DecodeError(_NOT_JSON) from error
 
 
+def read_lines(text: bytes) -> tuple[list[str], list[msgspec.Raw], list[Outcome]]:
+    """Read whole lines of the API's results at once: their ids, their results as they came, and as they are read.
+
+    Raises:
+        msgspec.DecodeError: one of them is none, or they are not what lines they seem.
+    """
+    try:
+        read = _line.decode_lines(text)
+        results = [one.result for one in read]
+        outcomes = _outcome.decode_lines(b"\n".join(results))
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise msgspec.DecodeError(_NOT_JSON) from error
+    # Where every line feed stands between two braces, it parts two of them: see `bulk`.
+    if not len(read) - 1 == text.count(b"\n") == text.count(b"}\n{"):
+        raise msgspec.DecodeError(_NOT_LINES)
+    return [one.custom_id for one in read], results, outcomes
+
+
 def closing_result(closing: Closing) -> bytes:
     """Give the result of a row for which the API has none, in the shape of the API's own."""
     if closing is Closing.CANCELED:
@@ -156,40 +185,42 @@ class Counting:
 
     def __init__(self) -> None:
         self._outcomes, self._errors, self._stops = Counter[str](), Counter[str](), Counter[str]()
-        self._usage: dict[str, Counter[str]] = defaultdict(Counter)
+        self._usage: dict[str, list[int]] = defaultdict(lambda: [0] * 2 * len(_TOKENS))
 
     def add(self, outcome: Outcome) -> None:
         """Count one row."""
         self._outcomes[_name(outcome.type, self._outcomes)] += 1
-        if outcome.type in {"errored", "rejected"}:
-            self._errors[_name(outcome.error_type, self._errors)] += 1
         if outcome.message is not None:
             self._stops[_name(outcome.message.stop_reason or "none", self._stops)] += 1
             self._count_tokens(outcome.message)
+        if outcome.type in _WITH_ERROR:
+            self._errors[_name(outcome.error_type, self._errors)] += 1
 
     def _count_tokens(self, message: _Message) -> None:
-        used, counts = message.usage, self._usage[_name(message.model, self._usage)]
-        hour = (used.cache_creation.ephemeral_1h_input_tokens or 0) if used.cache_creation else 0
-        written = used.cache_creation_input_tokens or 0
-        tokens = {
-            "input_tokens": used.input_tokens or 0,
-            "output_tokens": used.output_tokens or 0,
-            "cache_creation_input_tokens": written - hour,
-            "cache_creation_1h_input_tokens": hour,
-            "cache_read_input_tokens": used.cache_read_input_tokens or 0,
-        }
-        prompt = sum(tokens.values()) - tokens["output_tokens"]
-        prefix = "long_" if is_long(message.model, prompt) else ""
-        counts.update({prefix + name: count for name, count in tokens.items()})
+        used = message.usage
+        put_in, put_out = used.input_tokens or 0, used.output_tokens or 0
+        written, read = used.cache_creation_input_tokens or 0, used.cache_read_input_tokens or 0
+        made = used.cache_creation
+        hour = (made.ephemeral_1h_input_tokens or 0) if made is not None else 0
+        sums = self._usage[_name(message.model, self._usage)]
+        at = len(_TOKENS) if is_long(message.model, put_in + written + read) else 0
+        sums[at] += put_in
+        sums[at + 1] += put_out
+        sums[at + 2] += written - hour
+        sums[at + 3] += hour
+        sums[at + 4] += read
 
     def tally(self) -> Tally:
         """Give the counts so far."""
-        usage = {model: msgspec.convert(dict(c), Usage) for model, c in self._usage.items()}
+        names = (*_TOKENS, *("long_" + name for name in _TOKENS))
         return Tally(
             outcomes=dict(self._outcomes),
             errors=dict(self._errors),
             stops=dict(self._stops),
-            usage=usage,
+            usage={
+                model: msgspec.convert(dict(zip(names, sums, strict=True)), Usage)
+                for model, sums in self._usage.items()
+            },
         )
 
 

@@ -1,7 +1,7 @@
 """What tokens cost at the batch price. Prices are data with a date: prices.json; an unknown model has none."""
 
 import re
-from functools import cache
+from functools import cache, lru_cache
 from importlib import resources
 
 import msgspec
@@ -46,8 +46,14 @@ def price_of(model: str) -> Price | None:
 
 def is_long(model: str, prompt_tokens: int) -> bool:
     """Say whether a prompt of this length costs the long price."""
+    above = _long_above(model)
+    return above is not None and prompt_tokens > above
+
+
+@lru_cache(maxsize=100)
+def _long_above(model: str) -> int | None:
     price = price_of(model)
-    return price is not None and price.long_above is not None and prompt_tokens > price.long_above
+    return None if price is None else price.long_above
 
 
 def cost_usd(model: str, usage: Usage) -> float | None:

@@ -90,7 +90,8 @@ class PollSettings(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class ResultsSettings(Settings):
-    """For results: how often, and over how long, results that lack rows are fetched again."""
+    """For results: how often, and over how long, results that lack rows are fetched again; how much disk there is."""
 
     fetches: int = 5
     fetch_s: int = 600
+    disk_bytes: int = 4 << 30

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from functions.batches.errors import NoRoomError
 from functions.batches.spool import Spool
 
 FIRST, ROWS = 41, 8
@@ -30,15 +31,37 @@ def test_gives_back_what_was_kept_in_whatever_order(
             assert (spool.get(row), spool.has(row)) == (kept.get(row), row in kept)
 
 
-def test_rewound_it_has_forgotten_everything() -> None:
-    file = io.BytesIO()
-    spool = Spool(file, FIRST, ROWS)
-    spool.put(FIRST, b"first")
-    spool.rewind()
+def test_what_does_not_fit_is_kept_a_window_of_rows_at_a_time() -> None:
+    kept = {FIRST + n: bytes([97 + n]) * (n + 1) for n in range(ROWS)}
+    with TemporaryFile(buffering=0) as file:
+        spool = Spool(file, FIRST, ROWS, most=10)
+        for row, result in kept.items():
+            spool.put(row, result)
+        assert not spool.whole
 
-    assert (spool.get(FIRST), file.getvalue()) == (None, b"")
-    spool.put(FIRST + 1, b"anew")
-    assert (spool.has(FIRST), spool.get(FIRST + 1)) == (False, b"anew")
+        got: dict[int, bytes | None] = {}
+        for window in spool.windows():
+            spool.turn(window)
+            assert spool.lacking() == len(window)
+            for row, result in kept.items():
+                spool.put_again(row, result + b"x")  # it was not so long
+                spool.put_again(row, result)
+                spool.put_again(row, result)
+            assert spool.lacking() == 0
+            assert file.seek(0, 2) <= 10
+            got |= {row: spool.get(row) for row in window}
+
+    assert got == kept
+    assert not any(spool.has(row) for row in (FIRST - 1, FIRST + ROWS))
+
+
+def test_one_result_that_does_not_fit_alone_is_refused_with_its_row_and_the_setting() -> None:
+    with TemporaryFile(buffering=0) as file:
+        spool = Spool(file, FIRST, ROWS, most=10)
+        spool.put(FIRST + 2, b"x" * 11)
+
+        with pytest.raises(NoRoomError, match=r"row 43 has 11 bytes, and 10 fit .*resultsDiskMib"):
+            spool.windows()
 
 
 @pytest.mark.parametrize("row", [FIRST - 1, FIRST + ROWS])
