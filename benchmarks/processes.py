@@ -28,6 +28,7 @@ class Run:
 
     Attributes:
         work_s: the work alone, once everything is imported; by the process's own clock.
+        work_cpu_s: what the work alone had of the processors, all threads of it.
         wall_s: the whole process, by the system's.
         cpu_s: what it had of the processors.
         peak_mb: its peak resident memory.
@@ -35,6 +36,7 @@ class Run:
     """
 
     work_s: float
+    work_cpu_s: float
     wall_s: float
     cpu_s: float
     peak_mb: float
@@ -61,7 +63,8 @@ def measure(*command: str | Path, env: Mapping[str, str] | None = None) -> Run:
         system = json.loads(took.read_text(encoding="utf-8"))
     last = ended.stdout.strip().rpartition("\n")[2]
     told = json.loads(last) if last.startswith('{"work_s"') else {"work_s": system["wall_s"]}
-    return Run(told.pop("work_s"), **system, told=told)
+    work_s, work_cpu_s = told.pop("work_s"), told.pop("work_cpu_s", system["cpu_s"])
+    return Run(work_s, work_cpu_s, **system, told=told)
 
 
 @contextmanager

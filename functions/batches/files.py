@@ -45,7 +45,7 @@ class Files:
     """The two buckets."""
 
     def __init__(
-        self, results_bucket: str, *, client: "S3Client | None" = None, threads: int = 4
+        self, results_bucket: str, *, client: "S3Client | None" = None, threads: int = 3
     ) -> None:
         config = Config(
             retries={"mode": "standard", "total_max_attempts": 5},

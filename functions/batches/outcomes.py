@@ -155,8 +155,7 @@ def read_lines(text: bytes) -> tuple[list[str], list[msgspec.Raw], list[Outcome]
         outcomes = _outcome.decode_lines(b"\n".join(results))
     except (UnicodeDecodeError, RecursionError) as error:
         raise msgspec.DecodeError(_NOT_JSON) from error
-    # Where every line feed stands between two braces, it parts two of them: see `bulk`.
-    if not len(read) - 1 == text.count(b"\n") == text.count(b"}\n{"):
+    if len(read) - 1 != text.count(b"\n"):
         raise msgspec.DecodeError(_NOT_LINES)
     return [one.custom_id for one in read], results, outcomes
 

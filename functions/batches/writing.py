@@ -8,7 +8,7 @@ import zlib
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from itertools import chain
+from itertools import count, islice
 from typing import TYPE_CHECKING, NamedTuple
 
 from functions.batches.items import Piece
@@ -35,11 +35,11 @@ def write(to: Target, blocks: Iterable[bytes]) -> Piece:
     """Write an object, which is there when all of it is."""
     counted = _Counted(blocks)
     parts = _parts(counted)
-    first, second = next(parts, b""), next(parts, None)
-    if second is None:
-        to.s3.put_object(Bucket=to.bucket, Key=to.key, Body=first)
+    held = deque(islice(parts, 2))
+    if len(held) > 1:
+        _in_parts(to, _draining(held, parts))
     else:
-        _in_parts(to, chain([first, second], parts))
+        to.s3.put_object(Bucket=to.bucket, Key=to.key, Body=held.pop() if held else b"")
     return Piece(key=to.key, size=counted.size, crc32=counted.crc32)
 
 
@@ -56,22 +56,26 @@ class _Counted:
             yield block
 
 
-def _parts(blocks: Iterable[bytes]) -> Iterator[bytes]:
+def _parts(blocks: Iterable[bytes]) -> Iterator[bytearray]:
     """Gather blocks until they are long enough for a part; only the last is shorter."""
-    held: list[bytes] = []
-    size, number = 0, 0
+    part, number = bytearray(), 0
     for block in blocks:
-        held.append(block)
-        size += len(block)
-        if size >= MIN_PART << (number // PARTS_OF_A_SIZE):
-            part, held, size = b"".join(held), [], 0
-            number += 1
+        part += block
+        if len(part) >= MIN_PART << (number // PARTS_OF_A_SIZE):
             yield part
-    if held:
-        yield b"".join(held)
+            part, number = bytearray(), number + 1
+    if part:
+        yield part
 
 
-def _in_parts(to: Target, parts: Iterator[bytes]) -> None:
+def _draining(held: deque[bytearray], parts: Iterator[bytearray]) -> Iterator[bytearray]:
+    """Give those that are held and then the others; none is held any longer than that."""
+    while held:
+        yield held.popleft()
+    yield from parts
+
+
+def _in_parts(to: Target, parts: Iterator[bytearray]) -> None:
     upload = to.s3.create_multipart_upload(Bucket=to.bucket, Key=to.key)["UploadId"]
     try:
         done = [*_at_once(to, upload, parts)] if to.threads > 1 else [*_singly(to, upload, parts)]
@@ -83,23 +87,28 @@ def _in_parts(to: Target, parts: Iterator[bytes]) -> None:
     )
 
 
-def _singly(to: Target, upload: str, parts: Iterator[bytes]) -> Iterator["CompletedPartTypeDef"]:
+def _singly(
+    to: Target, upload: str, parts: Iterator[bytearray]
+) -> Iterator["CompletedPartTypeDef"]:
     return (_send(to, upload, number, part) for number, part in enumerate(parts, 1))
 
 
-def _at_once(to: Target, upload: str, parts: Iterator[bytes]) -> Iterator["CompletedPartTypeDef"]:
+def _at_once(
+    to: Target, upload: str, parts: Iterator[bytearray]
+) -> Iterator["CompletedPartTypeDef"]:
     """Send several parts side by side; the next is only gathered when there is room for it."""
     with ThreadPoolExecutor(to.threads) as pool:
         sending: deque[Future[CompletedPartTypeDef]] = deque()
-        for number, part in enumerate(parts, 1):
-            sending.append(pool.submit(_send, to, upload, number, part))
-            del part  # or it would be held while the next one grows
+        numbers = count(1)
+        for part in parts:  # enumerate would hold each part while the next one grows
+            sending.append(pool.submit(_send, to, upload, next(numbers), part))
+            del part  # as would its name
             if len(sending) >= to.threads:
                 yield sending.popleft().result()
         yield from (one.result() for one in sending)
 
 
-def _send(to: Target, upload: str, number: int, part: bytes) -> "CompletedPartTypeDef":
+def _send(to: Target, upload: str, number: int, part: bytearray) -> "CompletedPartTypeDef":
     put = to.s3.upload_part(
         Bucket=to.bucket, Key=to.key, UploadId=upload, PartNumber=number, Body=part
     )
