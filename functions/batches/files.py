@@ -50,6 +50,7 @@ class Files:
         config = Config(
             retries={"mode": "standard", "total_max_attempts": 5},
             max_pool_connections=PARTS * SPANS + 1,
+            s3={"payload_signing_enabled": False},  # as boto3 does over TLS; a CRC goes along
         )
         self._s3: S3Client = client or boto3.client("s3", config=config)
         self.bucket = results_bucket

@@ -1,7 +1,7 @@
 """What has come of a batch's results: which rows still lack theirs, how each ended, and the tally so far."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
@@ -29,9 +29,9 @@ class Received:
         counting: the tally of what came.
     """
 
-    def __init__(self, batch: Batch, sent: Iterable[bool], spool: Spool) -> None:
+    def __init__(self, batch: Batch, sent: Sequence[bool], spool: Spool) -> None:
         self._batch, self._first, self.spool = batch, batch.first_row, spool
-        self.states = bytearray(LACKING if one else NOT_SENT for one in sent)
+        self.states = bytearray(sent)  # a truth is LACKING, which is 1
         self.sent = self.lacking = self.states.count(LACKING)
         self.counting = Counting()
         stem = f"{batch.job}-{batch_name(batch.chunk, batch.attempt)}-"

@@ -3,6 +3,7 @@
 import os
 from array import array
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import accumulate, pairwise
 from typing import IO
 
@@ -57,6 +58,7 @@ class Spool:
         fits = ends[-1] <= self._most
         if fits:
             self._file.write(b"".join(results))
+            self._file.flush()
             self._end = ends[-1]
         first, at, size = self._first, self._at, self._size
         for row, begin, length in zip(rows, ends, sizes, strict=False):
@@ -67,10 +69,14 @@ class Spool:
     def get(self, row: int) -> bytes | None:
         """Give a row's result; None if there is none on disk."""
         slot = row - self._first
-        if not self.has(row) or self._at[slot] == AWAY:
+        if not 0 <= slot < len(self._size):
             return None
-        self._file.flush()
-        return os.pread(self._file.fileno(), self._size[slot], self._at[slot])
+        size, at = self._size[slot], self._at[slot]
+        return os.pread(self._descriptor, size, at) if size and at != AWAY else None
+
+    @cached_property
+    def _descriptor(self) -> int:
+        return self._file.fileno()
 
     def windows(self) -> list[range]:
         """Cut the chunk into runs of rows whose results fit on disk together; one, nearly always.
@@ -105,6 +111,7 @@ class Spool:
         if known and self._at[slot] == AWAY:
             self._at[slot] = self._end
             self._end += self._file.write(result)
+            self._file.flush()
 
     def lacking(self) -> int:
         """Count the rows of the window whose result is known and not on disk."""

@@ -36,7 +36,7 @@ def collect(doors: Doors[ResultsSettings], batch: Batch) -> bool:
     most = doors.settings.disk_bytes
     with TemporaryFile(buffering=0) as file, TemporaryFile() as errors:
         spool = Spool(file, batch.first_row, batch.rows, most // 2)
-        received = Received(batch, (entry.sent for entry in _entries(doors, batch)), spool)
+        received = Received(batch, [entry.sent for entry in _entries(doors, batch)], spool)
         closing = fetch(doors, batch, received)
         if closing is None:
             return False

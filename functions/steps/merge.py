@@ -87,6 +87,7 @@ class Merge:
         before = self._before(self.batch.base)
         windows = iter(self.received.spool.windows())
         window = next(windows)
+        get, states, first = self.received.spool.get, self.received.states, self.batch.first_row
         held: list[bytes] = []
         size = 0
         if not self.received.spool.whole:
@@ -95,7 +96,11 @@ class Merge:
             if entry.row not in window:
                 window = next(windows)
                 self._turn(window)
-            line = self._line(entry, earlier)
+            result = get(entry.row)
+            if result is None or states[entry.row - first] != SUCCEEDED:
+                line = self._line(entry, earlier, result)
+            else:
+                line = output_line(entry.row, entry.custom_id, result)
             held.append(line)
             size += len(line)
             if size >= NEAR:
@@ -107,8 +112,8 @@ class Merge:
         self.received.spool.turn(window)
         fetch_again(self.doors, self.batch, self.received)
 
-    def _line(self, entry: Entry, earlier: bytes) -> bytes:
-        new = self.received.spool.get(entry.row)
+    def _line(self, entry: Entry, earlier: bytes, new: bytes | None) -> bytes:
+        """Write the line of a row that has no result, or one that is no success; note what there is to note."""
         if new is None:
             result = self._result(entry, earlier)
             outcome = read_result(result)
