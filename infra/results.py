@@ -24,11 +24,12 @@ class Results(Stage):
                 **shared(storage, settings),
                 fetches=settings.fetches,
                 fetch_s=settings.fetch_seconds,
+                disk_bytes=settings.results_disk_mib << 20,
             ),
             bundle=bundle,
             timeout=STAGE_TIMEOUT,
             memory_mb=1769,  # one whole CPU
-            disk_mib=4096,
+            disk_mib=settings.results_disk_mib,
             grants=[
                 allow(
                     ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"],

@@ -1,10 +1,12 @@
 """Memory: what is measured is the process of the stage alone; S3 is in another one."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+from benchmarks.processes import far_end
 from benchmarks.s3 import serving
 
 ROOT = Path(__file__).parents[2]
@@ -27,3 +29,25 @@ def test_promise_3_memory_does_not_grow_with_the_upload() -> None:
 
     assert (small_rows, large_rows) == (50_000, 200_000)
     assert large < small * 1.1
+
+
+def test_promise_3_every_stage_works_with_less_memory_than_its_files_are_long(
+    tmp_path: Path,
+) -> None:
+    """`tests.bounded` sets the limits; here are the far ends."""
+    sizes = {"/uploads/large.jsonl": 240 * MB}
+    sizes |= {f"/results/work/{number}": 1 << 20 for number in range(300)}
+    with (
+        serving(sizes, tmp_path) as endpoint,
+        far_end("benchmarks.claude", "--folder", tmp_path, "--requests", "100000") as claude,
+    ):
+        command = [sys.executable, "-m", "tests.bounded", endpoint, claude, str(tmp_path)]
+        # One arena: else each thread reserves 64 MiB that it never uses, and the limit counts them.
+        env = {**os.environ, "MALLOC_ARENA_MAX": "1"}
+        ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=env)  # noqa: S603  # fmt: skip
+
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    told = json.loads(ended.stdout.splitlines()[-1])
+    assert told["sent"] > 200 * MB
+    assert told["collected"] > 200 * MB
+    assert told["joined"] == 300 << 20
