@@ -35,7 +35,7 @@ class Received:
         self.sent = self.lacking = self.states.count(LACKING)
         self.counting = Counting()
         stem = f"{batch.job}-{batch_name(batch.chunk, batch.attempt)}-"
-        self._own = re.compile(re.escape(stem) + "([0-9]{9,})").fullmatch
+        self._own = re.compile(re.escape(stem) + "([0-9]{9,18})").fullmatch
 
     def take(self, text: bytes) -> int:
         """Keep the results of whole lines; gives how many lines are broken, doubled, or of another batch."""

@@ -1,0 +1,72 @@
+"""Lines of results taken many at once come out exactly as lines taken one by one."""
+
+import re
+from tempfile import TemporaryFile
+
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from functions.batches.items import Tally
+from functions.batches.received import Received
+from functions.batches.spool import Spool
+from functions.batches.wire import WireId
+from tests.unit.made import JOB_ID, batch
+
+FIRST, ROWS = 41, 9
+SENT = [row % 4 != 0 for row in range(ROWS)]
+_results = st.sampled_from(
+    [
+        b'{"type":"succeeded","message":{"model":"m","usage":{"input_tokens":3}}}', b'{"type":"expired"}',
+        b'{"type":"errored","error":{"type":"error","error":{"type":"overloaded_error"}}}', b'{"type":"canceled"}',
+        b'{"type":"errored","error":5}', b'{"type":7}', b'"none"', b'{"type":"succeeded","message":{"usage":"?"}}',
+        b'{"type":"succeeded","message":{"usage":{"input_tokens":-1}}}', b'{"type":"new","x":[{}]}',
+    ]
+)  # fmt: skip
+
+
+def line(row: int, result: bytes, attempt: int = 1, job: str = JOB_ID) -> bytes:
+    own = str(WireId(job, "00001", attempt, row)).encode()
+    return b'{"custom_id":"%b","result":%b}' % (own, result)
+
+
+_lines = st.builds(line, st.integers(FIRST - 2, FIRST + ROWS + 1), _results)
+_odd = st.sampled_from(
+    [b"", b"{broken", b"[]", line(FIRST + 1, b"{}"), line(FIRST + 1, b'{"type":"expired"}', attempt=2), b"{",
+     line(FIRST + 1, b'{"type":"expired"}', job="0" * 20), b'{"custom_id":"x","result":{"type":"expired"}}',
+     line(FIRST + 1, b'{"type":"expired"}') + line(FIRST + 2, b'{"type":"expired"}'), b'{"custom_id":"\xff"}']
+)  # fmt: skip
+
+
+def taken(texts: list[bytes]) -> tuple[int, int, bytes, list[bytes | None], Tally]:
+    """Take each text; gives what is known afterwards."""
+    with TemporaryFile(buffering=0) as file:
+        one = batch(requests=ROWS, first_row=FIRST, last_row=FIRST + ROWS - 1)
+        received = Received(one, SENT, Spool(file, FIRST, ROWS))
+        strange = sum(received.take(text) for text in texts)
+        kept = [received.spool.get(row) for row in range(FIRST, FIRST + ROWS)]
+        return strange, received.lacking, bytes(received.states), kept, received.counting.tally()
+
+
+@given(
+    st.lists(_lines | _lines | _odd, min_size=1, max_size=8),
+    st.permutations(range(FIRST, FIRST + ROWS)),
+)
+@example(
+    [b'{"custom_id":"x",', b'"result":{}}', line(FIRST + 1, b"{}") * 2],
+    [*range(FIRST, FIRST + ROWS)],
+)
+def test_many_at_once_are_the_same_as_one_by_one(lines: list[bytes], order: list[int]) -> None:
+    every = [line(row, b'{"type":"succeeded","message":{}}') for row in order if SENT[row - FIRST]]
+
+    for some in (lines, every, every + lines, lines + every):
+        assert taken([b"\n".join(some)]) == taken(some)
+
+
+def test_each_row_that_was_sent_is_wanted_once() -> None:
+    good = [line(FIRST + n, b'{"type":"expired"}') for n, sent in enumerate(SENT) if sent]
+    text = b"\n".join(good)
+
+    assert taken([text])[:2] == (0, 0)
+    assert taken([text, text])[:2] == (sum(SENT), 0)
+    assert taken([b"\n".join([*good, good[0]])])[:2] == (1, 0)
+    assert re.fullmatch(rb"[\x00\x04]*", taken([text])[2])
