@@ -71,7 +71,9 @@ def _intend(doors: Doors[SubmitSettings], batch: Batch, fingerprint: str) -> Bat
     }
     if not doors.store.advance(batch, changes, keep=True):
         return None
-    return doors.store.batch(batch.job, batch.item)
+    sending = doors.store.batch(batch.job, batch.item)
+    # Whoever stood still until its lease was over would find another owner here, or none, and must not act as that one.
+    return sending if sending is not None and sending.owner == batch.owner else None
 
 
 def _act(doors: Doors[SubmitSettings], batch: Batch, verdict: Verdict) -> Verdict:
