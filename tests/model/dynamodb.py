@@ -1,0 +1,186 @@
+"""DynamoDB as a value: what a call answers, and what the table is after it.
+
+It knows the expressions that functions/batches/table.py writes, and refuses others. test_dynamodb.py holds it
+against moto, call by call.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from functools import cache, cached_property
+from typing import Any
+
+import msgspec
+
+Typed = dict[str, Any]
+"""Attributes as they are on the wire: ``{"status": {"S": "WAITING"}}``."""
+_NOT_BEHAVIOUR = ("expires", "reported")
+"""Attributes that nothing is decided by, but whether status.json is written once more."""
+
+
+class Item:
+    """One item; never changed once it is made."""
+
+    def __init__(self, attributes: Typed) -> None:
+        self.attributes = attributes
+
+    @cached_property
+    def text(self) -> str:
+        """What tells it from others, for comparing states."""
+        # Poll's own item counts its polls, and nobody looks.
+        passed = {*_NOT_BEHAVIOUR, "tries"} if self.get("item") == "poll" else _NOT_BEHAVIOUR
+        kept = {k: v for k, v in sorted(self.attributes.items()) if k not in passed}
+        return msgspec.json.encode(kept).decode()
+
+    def get(self, name: str) -> str | None:
+        value = self.attributes.get(name)
+        return None if value is None else str(next(iter(value.values())))
+
+
+Table = dict[tuple[str, str], Item]
+
+
+class RefusedError(Exception):
+    """A condition does not hold; `seen` is the item as it is."""
+
+    def __init__(self, seen: Typed) -> None:
+        super().__init__("a condition does not hold")
+        self.seen = seen
+
+
+def get(table: Table, arguments: Mapping[str, Any]) -> Typed:
+    found = table.get(_key(arguments["Key"]))
+    return {"Item": found.attributes} if found else {}
+
+
+def query(table: Table, arguments: Mapping[str, Any]) -> list[Typed]:
+    """Answer the three queries that there are, in the order of the sort key."""
+    values, condition = (
+        arguments["ExpressionAttributeValues"],
+        arguments["KeyConditionExpression"],
+    )
+    if arguments.get("IndexName"):
+        found = [item.attributes for item in table.values() if "open" in item.attributes]
+        return sorted(found, key=lambda one: str(one["since"]["S"]))
+    low, high = _range(condition, values)
+    return [item.attributes for key, item in sorted(table.items()) if low <= key < high]
+
+
+def _range(condition: str, values: Typed) -> tuple[tuple[str, str], tuple[str, str]]:
+    job = values[":job"]["S"]
+    if condition == "job = :job AND #item BETWEEN :low AND :high":
+        return (job, values[":low"]["S"]), (job, values[":high"]["S"] + "\0")
+    if condition == "job = :job AND begins_with(#item, :event)":
+        prefix = values[":event"]["S"]
+        return (job, prefix), (job, prefix + "\U0010ffff")
+    raise NotImplementedError(condition)
+
+
+def write(table: Table, writes: list[dict[str, Any]]) -> Table:
+    """Do all the writes.
+
+    Raises:
+        RefusedError: one of the conditions does not hold, and nothing is done.
+    """
+    after = dict(table)
+    done: set[tuple[str, str]] = set()
+    for one in writes:
+        ((verb, arguments),) = one.items()
+        key = _key(arguments.get("Key") or arguments["Item"])
+        if key in done:
+            message = f"two writes to {key} in one transaction"
+            raise AssertionError(message)
+        done.add(key)
+        before = table[key].attributes if key in table else {}
+        if not _holds(arguments, before):
+            raise RefusedError(before)
+        if verb == "Delete":
+            after.pop(key, None)
+        elif verb == "Put":
+            after[key] = Item(dict(arguments["Item"]))
+        else:
+            after[key] = Item(_updated(arguments, before or dict(arguments["Key"])))
+    return after
+
+
+def _key(key: Typed) -> tuple[str, str]:
+    return key["job"]["S"], key["item"]["S"]
+
+
+Test = Callable[[Typed, Mapping[str, str], Typed], bool]
+
+
+def _holds(arguments: Mapping[str, Any], item: Typed) -> bool:
+    expression = arguments.get("ConditionExpression")
+    if expression is None:
+        return True
+    names = arguments.get("ExpressionAttributeNames", {})
+    values = arguments.get("ExpressionAttributeValues", {})
+    return all(any(t(item, names, values) for t in terms) for terms in _condition(expression))
+
+
+@cache
+def _condition(expression: str) -> list[list[Test]]:
+    """Read a condition: terms that must all hold, each of them alternatives."""
+    terms = expression.split(" AND ")  # there is none within parentheses
+    return [[_atom(atom) for atom in _bare(term).split(" OR ")] for term in terms]
+
+
+def _bare(term: str) -> str:
+    return term[1:-1] if term.startswith("(") else term
+
+
+def _atom(atom: str) -> Test:
+    if found := re.fullmatch(r"attribute_(not_)?exists\((#?\w+)\)", atom):
+        wanted, name = found[1] is None, found[2]
+        return lambda item, names, _: (names.get(name, name) in item) is wanted
+    if found := re.fullmatch(r"(#\w+) (=|<|<=) (:\w+)", atom):
+        left, sign, right = found[1], found[2], found[3]
+        return lambda item, names, values: _compare(item.get(names[left]), sign, values[right])
+    raise NotImplementedError(atom)
+
+
+def _compare(left: Typed | None, sign: str, right: Typed) -> bool:
+    if left is None or left.keys() != right.keys():
+        return False
+    if sign == "=":
+        return left == right
+    ((kind, a), (_, b)) = (*left.items(), *right.items())
+    low, high = (int(a), int(b)) if kind == "N" else (a, b)
+    return bool(low < high or (sign == "<=" and low == high))
+
+
+def _updated(arguments: Mapping[str, Any], before: Typed) -> Typed:
+    names = arguments.get("ExpressionAttributeNames", {})
+    values = arguments.get("ExpressionAttributeValues", {})
+    after = dict(before)
+    for verb, target, value, default in _changes(arguments["UpdateExpression"]):
+        name = names[target]
+        if verb == "SET":
+            after[name] = values[value]
+        elif verb == "REMOVE":
+            after.pop(name, None)
+        else:
+            old = before.get(name, values[default] if default else {"N": "0"})
+            after[name] = {"N": str(int(old["N"]) + int(values[value]["N"]))}
+    return after
+
+
+@cache
+def _changes(expression: str) -> list[tuple[str, str, str, str | None]]:
+    counted = r"(#\w+) = if_not_exists\(\1, (:\w+)\) \+ (:\w+)"
+    changes: list[tuple[str, str, str, str | None]] = [
+        ("ADD", found[1], found[3], found[2]) for found in re.finditer(counted, expression)
+    ]
+    parts = re.split(r"(?:^| )(SET|REMOVE|ADD) ", re.sub(r",? ?" + counted, "", expression))
+    for verb, clause in zip(parts[1::2], parts[2::2], strict=True):
+        for one in clause.split(", "):
+            target, *rest = re.split(r" = | ", one)
+            changes.append((verb, target, rest[0] if rest else "", None))
+    return changes
+
+
+def take(table: Table, arguments: Mapping[str, Any]) -> tuple[Table, Typed]:
+    """Update one item, and give it as it is then."""
+    key = _key(arguments["Key"])
+    after = write(table, [{"Update": arguments}])
+    return after, {"Attributes": after[key].attributes}
