@@ -13,7 +13,7 @@ from moto import mock_aws
 from tests.model.checks import Moves
 from tests.model.doors import DynamoDB
 from tests.model.runs import Runner, no_chance
-from tests.model.scenarios import LEDGER, PLAIN, RETRIED, SPLIT, Scenario
+from tests.model.scenarios import RETRIED, SPLIT, Scenario
 from tests.model.states import State
 from tests.world import REGION, make_table
 
@@ -77,7 +77,7 @@ def _plain(answer: Any, error: ClientError | None) -> Any:
     return {name: answer.get(name) for name in ("Item", "Attributes")}
 
 
-@pytest.mark.parametrize("scenario", [PLAIN, RETRIED, SPLIT, LEDGER])
+@pytest.mark.parametrize("scenario", [RETRIED, SPLIT])
 def test_answers_as_moto_does(moto: Any, scenario: Scenario) -> None:
     runner = Runner(scenario, Moves())
     seen: Counter[str] = Counter()
