@@ -1,0 +1,201 @@
+"""Uploads that nobody would write by accident: each row is answered or told why not, through the whole relay."""
+
+import gzip
+import json
+from typing import Any
+
+import pytest
+
+from functions.batches.readers import READERS
+from functions.batches.readers.record import Place
+from functions.batches.requests import check
+from tests.world import RESULTS, UPLOADS, World, request
+
+KEY = "in/odd.jsonl"
+BOM = b"\xef\xbb\xbf"
+GOOD = b'{"custom_id":"good","params":{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"hi"}]}}'  # fmt: skip
+ROW_BYTES = 12_000_000
+
+
+@pytest.fixture(autouse=True)
+def as_deployed(relay: World) -> None:
+    relay.deploy(row_bytes=ROW_BYTES, requests_per_batch=10_000)
+    relay.pass_time(7200)
+    relay.envelopes()
+
+
+def params(more: bytes) -> bytes:
+    """Make a row whose params also hold this."""
+    return GOOD[:-2] + b',"metadata":' + more + b"}}"
+
+
+def told(relay: World, body: bytes, key: str = KEY) -> list[str]:
+    """Send an upload through; say how each row ended: its outcome, or why it was rejected."""
+    relay.upload(key, body)
+    relay.finish()
+    lines = relay.read(key, "results.jsonl").split(b"\n")[:-1]
+    results = [json.loads(line.partition(b',"result":')[2][:-1]) for line in lines]
+    assert [line.partition(b",")[0] for line in lines] == [
+        b'{"row":%d' % (number + 1) for number in range(len(lines))
+    ]
+    return [r["error"]["code"] if r["type"] == "rejected" else r["type"] for r in results]
+
+
+ROWS: dict[str, tuple[bytes, str]] = {
+    "ten megabytes": (params(b'"' + b"x" * 10_000_000 + b'"'), "succeeded"),
+    "longer than a row may be": (params(b'"' + b"x" * ROW_BYTES + b'"'), "too_long"),
+    "100,000 brackets": (params(b"[" * 100_000 + b"]" * 100_000), "too_deep"),
+    "100,000 brackets left open": (params(b"[" * 100_000), "too_deep"),
+    "NaN": (params(b"NaN"), "invalid_json"),
+    "Infinity": (params(b"-Infinity"), "invalid_json"),
+    "half a surrogate pair": (params(b'"\\ud83d"'), "invalid_unicode"),
+    "half a surrogate pair as UTF-8": (params(b'"\xed\xa0\xbd"'), "invalid_utf8"),
+    "NUL": (params(b'"\0"'), "invalid_json"),
+    "NUL, escaped": (params(b'"\\u0000"'), "succeeded"),
+    "a key twice": (GOOD[:-1] + b',"params":1}', "no_params"),
+    "a key twice, the last one good": (b'{"params":1,' + GOOD[1:], "succeeded"),
+    "10,000 digits": (params(b"9" * 10_000), "succeeded"),
+    "a number beyond any": (params(b"1e999999999"), "succeeded"),
+    "keys like ours": (
+        GOOD[:-1] + b',"row":1,"result":{"type":"succeeded"},"requests":[]}',
+        "succeeded",
+    ),
+    "keys like ours in params": (params(b'{"row":7,"result":{"custom_id":"x"}}'), "succeeded"),
+    "a line separator": (params('"\u2028\u2029\u0085"'.encode()), "succeeded"),
+    "a carriage return between": (GOOD.replace(b",", b"\r,"), "succeeded"),
+    "custom_id of many brackets": (
+        GOOD.replace(b'"good"', b"[" * 500 + b"]" * 500),
+        "succeeded",
+    ),
+    "custom_id of many digits": (GOOD.replace(b'"good"', b"9" * 10_000), "succeeded"),
+    "custom_id of a megabyte": (GOOD.replace(b"good", b"x" * 1_000_000), "succeeded"),
+    "a byte order mark within": (BOM + GOOD, "invalid_json"),
+}
+"""A row, and how it ends."""
+
+
+def test_each_hostile_row_ends_as_it_should_and_its_neighbours_do_not_notice(
+    relay: World,
+) -> None:
+    rows = [GOOD]
+    for row, _ in ROWS.values():
+        rows += [row, GOOD]
+    ends = told(relay, b"\n".join(rows))
+
+    assert dict(zip(ROWS, ends[1::2], strict=True)) == {
+        name: end for name, (_, end) in ROWS.items()
+    }
+    assert ends[::2] == ["succeeded"] * (len(ROWS) + 1)
+    retry = relay.read(KEY, "retry.jsonl").split(b"\n")[:-1]
+    assert retry == [row for row, end in ROWS.values() if end != "succeeded"]
+
+
+@pytest.mark.parametrize("sent", [b"1", b"[1]", b'{"a":1}', b'"3f9ac21b04d7c1e89a02-00001-1-000000002"', b"null"])  # fmt: skip
+def test_a_custom_id_of_any_shape_comes_back_as_it_stood(relay: World, sent: bytes) -> None:
+    """One in our own format, of another job, too: what travels is ours alone."""
+    assert told(relay, GOOD.replace(b'"good"', sent) + b"\n" + GOOD) == ["succeeded"] * 2
+    first = relay.read(KEY, "results.jsonl").split(b"\n")[0]
+    assert first.startswith(b'{"row":1,"custom_id":%b,"result":' % sent)
+
+
+UPLOADS_WHOLE: dict[str, tuple[bytes, str]] = {
+    "no bytes": (b"", "the upload is empty"),
+    "a byte order mark": (BOM, "the upload is empty"),
+    "blank lines": (b"\n \t\r\n\r\n\n", "the upload is empty"),
+    "UTF-16": (GOOD.decode().encode("utf-16"), "no UTF-8 text"),
+    "gzip": (gzip.compress(GOOD * 50), "no UTF-8 text"),
+    "zeros": (b"\0" * 100_000, "no UTF-8 text"),
+}
+
+
+@pytest.mark.parametrize("name", UPLOADS_WHOLE)
+def test_an_upload_that_holds_no_rows_ends_with_a_sentence(relay: World, name: str) -> None:
+    body, sentence = UPLOADS_WHOLE[name]
+
+    assert told(relay, body) == []
+    manifest = relay.manifest(KEY)
+    assert (manifest["outcome"], manifest["rows"]) == ("failed", 0)
+    assert sentence in manifest["reason"]
+    assert [event["type"] for event in relay.events()] == ["job.rejected"]
+
+
+KEYS = [
+    "a/../b.jsonl",
+    "a/./b c+d%20e%2F.jsonl",
+    "..jsonl",
+    ".jsonl",
+    "line\nbreak/\r.jsonl",
+    "\x01\x02/\x1f\x7f.jsonl",
+    "\u2028/\u2029\u0085/\u202egpj.jsonl",
+    "\U0001f600/é/日本.NDJSON",
+    "x" * (1024 - 6) + ".jsonl",
+    "/" * 300 + "é" * 350 + ".jsonl",
+    "\"&<>'{}[]`^|\\#?=;:@$,!*().jsonl",
+]
+
+
+@pytest.mark.parametrize("key", KEYS, ids=ascii)
+def test_an_object_of_any_name_is_answered_in_a_folder_of_its_own(relay: World, key: str) -> None:
+    assert len(key.encode()) <= 1024
+    before = objects(relay)
+    relay.upload(key, GOOD)
+    relay.finish()
+    keys = objects(relay) - before
+    (told_,) = [one for one in relay.envelopes() if one["MessageAttributes"]["type"]["Value"] == "job.completed"]  # fmt: skip
+
+    assert len({name.rpartition("/")[0] for name in keys}) == 1
+    assert {name.rpartition("/")[2] for name in keys} >= {"results.jsonl", "manifest.json"}
+    completed = json.loads(told_["Message"])["data"]
+    assert (completed["upload"]["key"], completed["outcome"]) == (key, "succeeded")
+    assert told_["Subject"].isprintable()
+
+
+def objects(relay: World) -> set[str]:
+    found = relay.s3.list_objects_v2(Bucket=RESULTS, Prefix="results/", EncodingType="url")
+    return {one["Key"] for one in found.get("Contents", [])}
+
+
+def test_an_upload_that_changes_while_it_is_read_is_read_as_it_was(relay: World) -> None:
+    relay.deploy(requests_per_batch=2)
+    first = b"\n".join(request(number, "first") for number in range(1, 8))
+    event = relay.put(KEY, first)
+    left = iter([900_000, 900_000, 900_000, 900_000])
+    patient = relay.context.get_remaining_time_in_millis
+    stopped: Any = relay.context
+    stopped.get_remaining_time_in_millis = lambda: next(left, 1000)
+    relay.submit_message(event)
+    (job,) = relay.store.unfinished().jobs
+    assert 0 < job.row < 7
+    relay.s3.put_object(Bucket=UPLOADS, Key=KEY, Body=b"nothing of it\n" * 100)
+
+    stopped.get_remaining_time_in_millis = patient
+    relay.finish()
+    lines = [json.loads(line) for line in relay.read(KEY, "results.jsonl").split(b"\n")[:-1]]
+    assert [line["custom_id"] for line in lines] == [f"row-{n}" for n in range(1, 8)]
+    assert {line["result"]["type"] for line in lines} == {"succeeded"}
+
+
+def test_the_deepest_row_that_is_taken_comes_through(relay: World) -> None:
+    """Where the parser gives up depends on the stack it is called on: what is taken must still be read back."""
+    limit = deepest()
+    rows = [nested(depth) for depth in range(limit - 100, limit + 100)]
+    ends = told(relay, b"\n".join(rows))
+
+    assert set(ends) == {"succeeded", "too_deep"}
+    assert ends == sorted(ends)
+    assert relay.manifest(KEY)["errors"] == {"too_deep": ends.count("too_deep")}
+
+
+def nested(depth: int) -> bytes:
+    return GOOD.replace(b'"good"', b"[" * depth + b"]" * depth)
+
+
+def deepest() -> int:
+    """Find out how deep a custom_id may be nested when it is read from here."""
+    low, high = 100, 100_000
+    while low < high - 1:
+        middle = (low + high) // 2
+        (record,) = READERS[".jsonl"](iter([nested(middle)]), Place(), ROW_BYTES)
+        row = check(record, row_bytes=ROW_BYTES, api_version="2026-10-21")
+        low, high = (middle, high) if row.rejection is None else (low, middle)
+    return low

@@ -1,0 +1,57 @@
+"""A few dozen uploads through the real stages over moto: as many lines out as rows in, and as over wires in memory."""
+
+import pytest
+from hypothesis import given, settings
+
+from tests.fuzz import oracle
+from tests.fuzz.jobs import ROW_BYTES, Anthropic, Clock, Relay, spoiled
+from tests.fuzz.made import FEW, bodies
+from tests.world import World
+
+PER_BATCH = 3
+
+
+@pytest.fixture(scope="module")
+def cut_small(relay: World) -> World:
+    relay.deploy(requests_per_batch=PER_BATCH, row_bytes=ROW_BYTES)
+    return relay
+
+
+def in_memory(body: bytes) -> list[bytes]:
+    """Give the lines that a job over wires in memory leaves, up to the result."""
+    api = Anthropic(lambda names: b"\n".join(spoiled(names, b"", b"")))
+    there = Relay(PER_BATCH, Clock(0), api)
+    there.upload("in/a.jsonl", body)
+    while there.tick():
+        pass
+    (lines,) = (
+        found
+        for (_, key, _), found in there.s3.objects.items()
+        if key.endswith("/results.jsonl") and key.startswith("results/")
+    )
+    return heads(lines)
+
+
+def heads(lines: bytes) -> list[bytes]:
+    """Cut the lines off where the API's results begin; a rejection is our own, and stays."""
+    found = []
+    for line in lines.split(b"\n")[:-1]:
+        head, _, result = line.partition(b',"result":')
+        found.append(line if result.startswith(b'{"type":"rejected"') else head)
+    return found
+
+
+@given(body=bodies)
+@settings(FEW, max_examples=24)
+def test_any_upload_leaves_a_line_for_each_row_here_as_in_memory(
+    cut_small: World, body: bytes
+) -> None:
+    relay = cut_small
+    relay.pass_time(7200)
+    relay.upload("in/a.jsonl", body)
+    relay.finish()
+    lines = heads(relay.read("in/a.jsonl", "results.jsonl"))
+    unread = relay.manifest("in/a.jsonl")["reason"] or ""
+
+    assert len(lines) == (0 if "no UTF-8 text" in unread else len(oracle.spots(body)))
+    assert lines == in_memory(body)
