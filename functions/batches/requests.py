@@ -76,6 +76,9 @@ class _Params(msgspec.Struct):
 
 _request = msgspec.json.Decoder(_Request)
 _params = msgspec.json.Decoder(_Params)
+_value = msgspec.json.Decoder(msgspec.Raw)
+_MARGIN = 500
+"""Brackets that could be put around a custom_id, and it would still be read."""
 
 
 class _RejectedError(Exception):
@@ -97,7 +100,7 @@ def check(record: Record, *, row_bytes: int, api_version: str) -> Row:
     custom_id = NULL
     try:
         request = _decode(record, row_bytes)
-        custom_id = request.custom_id
+        custom_id = _check_custom_id(request.custom_id)
         params = _check_params(request.params, api_version)
     except _RejectedError as rejected:
         message = f"line {record.line}: {rejected}"
@@ -152,6 +155,18 @@ def _malformed(record: Record, problem: str) -> _RejectedError:
         else problem[: found.start()].rsplit(": ", maxsplit=1)[-1]
     )
     return _RejectedError(code="invalid_json", sentence=f"not JSON: {what} at column {column}")
+
+
+def _check_custom_id(custom_id: msgspec.Raw) -> msgspec.Raw:
+    """Refuse one nested so deeply that it might not be read again: how deep that is depends on the stack."""
+    raw = bytes(custom_id)
+    if raw.startswith((b"[", b"{")):
+        try:
+            _value.decode(b"[" * _MARGIN + raw + b"]" * _MARGIN)
+        except RecursionError:
+            sentence = '"custom_id" is nested too deeply to be kept'
+            raise _RejectedError(code="too_deep", sentence=sentence) from None
+    return custom_id
 
 
 def _check_params(params: msgspec.Raw, api_version: str) -> bytes:

@@ -1,3 +1,4 @@
+import zlib
 from collections.abc import Iterator
 
 import pytest
@@ -15,3 +16,9 @@ def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         patch.delenv("AWS_PROFILE", raising=False)
         with world(tmp_path_factory.mktemp("simulator")) as made:
             yield made
+
+
+@pytest.fixture
+def key(request: pytest.FixtureRequest) -> str:
+    """Name an upload: one of its own for each test, since jobs of the same name are told apart by their second."""
+    return f"in/{zlib.crc32(request.node.name.encode()):08x}.jsonl"

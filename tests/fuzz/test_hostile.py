@@ -11,7 +11,6 @@ from functions.batches.readers.record import Place
 from functions.batches.requests import check
 from tests.world import RESULTS, UPLOADS, World, request
 
-KEY = "in/odd.jsonl"
 BOM = b"\xef\xbb\xbf"
 GOOD = b'{"custom_id":"good","params":{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"hi"}]}}'  # fmt: skip
 ROW_BYTES = 12_000_000
@@ -29,7 +28,7 @@ def params(more: bytes) -> bytes:
     return GOOD[:-2] + b',"metadata":' + more + b"}}"
 
 
-def told(relay: World, body: bytes, key: str = KEY) -> list[str]:
+def told(relay: World, key: str, body: bytes) -> list[str]:
     """Send an upload through; say how each row ended: its outcome, or why it was rejected."""
     relay.upload(key, body)
     relay.finish()
@@ -75,26 +74,28 @@ ROWS: dict[str, tuple[bytes, str]] = {
 
 
 def test_each_hostile_row_ends_as_it_should_and_its_neighbours_do_not_notice(
-    relay: World,
+    relay: World, key: str
 ) -> None:
     rows = [GOOD]
     for row, _ in ROWS.values():
         rows += [row, GOOD]
-    ends = told(relay, b"\n".join(rows))
+    ends = told(relay, key, b"\n".join(rows))
 
     assert dict(zip(ROWS, ends[1::2], strict=True)) == {
         name: end for name, (_, end) in ROWS.items()
     }
     assert ends[::2] == ["succeeded"] * (len(ROWS) + 1)
-    retry = relay.read(KEY, "retry.jsonl").split(b"\n")[:-1]
+    retry = relay.read(key, "retry.jsonl").split(b"\n")[:-1]
     assert retry == [row for row, end in ROWS.values() if end != "succeeded"]
 
 
 @pytest.mark.parametrize("sent", [b"1", b"[1]", b'{"a":1}', b'"3f9ac21b04d7c1e89a02-00001-1-000000002"', b"null"])  # fmt: skip
-def test_a_custom_id_of_any_shape_comes_back_as_it_stood(relay: World, sent: bytes) -> None:
+def test_a_custom_id_of_any_shape_comes_back_as_it_stood(
+    relay: World, key: str, sent: bytes
+) -> None:
     """One in our own format, of another job, too: what travels is ours alone."""
-    assert told(relay, GOOD.replace(b'"good"', sent) + b"\n" + GOOD) == ["succeeded"] * 2
-    first = relay.read(KEY, "results.jsonl").split(b"\n")[0]
+    assert told(relay, key, GOOD.replace(b'"good"', sent) + b"\n" + GOOD) == ["succeeded"] * 2
+    first = relay.read(key, "results.jsonl").split(b"\n")[0]
     assert first.startswith(b'{"row":1,"custom_id":%b,"result":' % sent)
 
 
@@ -109,17 +110,19 @@ UPLOADS_WHOLE: dict[str, tuple[bytes, str]] = {
 
 
 @pytest.mark.parametrize("name", UPLOADS_WHOLE)
-def test_an_upload_that_holds_no_rows_ends_with_a_sentence(relay: World, name: str) -> None:
+def test_an_upload_that_holds_no_rows_ends_with_a_sentence(
+    relay: World, key: str, name: str
+) -> None:
     body, sentence = UPLOADS_WHOLE[name]
 
-    assert told(relay, body) == []
-    manifest = relay.manifest(KEY)
+    assert told(relay, key, body) == []
+    manifest = relay.manifest(key)
     assert (manifest["outcome"], manifest["rows"]) == ("failed", 0)
     assert sentence in manifest["reason"]
     assert [event["type"] for event in relay.events()] == ["job.rejected"]
 
 
-KEYS = [
+NAMES = [
     "a/../b.jsonl",
     "a/./b c+d%20e%2F.jsonl",
     "..jsonl",
@@ -134,19 +137,19 @@ KEYS = [
 ]
 
 
-@pytest.mark.parametrize("key", KEYS, ids=ascii)
-def test_an_object_of_any_name_is_answered_in_a_folder_of_its_own(relay: World, key: str) -> None:
-    assert len(key.encode()) <= 1024
+@pytest.mark.parametrize("name", NAMES, ids=ascii)
+def test_an_object_of_any_name_is_answered_in_a_folder_of_its_own(relay: World, name: str) -> None:
+    assert len(name.encode()) <= 1024
     before = objects(relay)
-    relay.upload(key, GOOD)
+    relay.upload(name, GOOD)
     relay.finish()
     keys = objects(relay) - before
     (told_,) = [one for one in relay.envelopes() if one["MessageAttributes"]["type"]["Value"] == "job.completed"]  # fmt: skip
 
-    assert len({name.rpartition("/")[0] for name in keys}) == 1
-    assert {name.rpartition("/")[2] for name in keys} >= {"results.jsonl", "manifest.json"}
+    assert len({one.rpartition("/")[0] for one in keys}) == 1
+    assert {one.rpartition("/")[2] for one in keys} >= {"results.jsonl", "manifest.json"}
     completed = json.loads(told_["Message"])["data"]
-    assert (completed["upload"]["key"], completed["outcome"]) == (key, "succeeded")
+    assert (completed["upload"]["key"], completed["outcome"]) == (name, "succeeded")
     assert told_["Subject"].isprintable()
 
 
@@ -155,10 +158,10 @@ def objects(relay: World) -> set[str]:
     return {one["Key"] for one in found.get("Contents", [])}
 
 
-def test_an_upload_that_changes_while_it_is_read_is_read_as_it_was(relay: World) -> None:
+def test_an_upload_that_changes_while_it_is_read_is_read_as_it_was(relay: World, key: str) -> None:
     relay.deploy(requests_per_batch=2)
     first = b"\n".join(request(number, "first") for number in range(1, 8))
-    event = relay.put(KEY, first)
+    event = relay.put(key, first)
     left = iter([900_000, 900_000, 900_000, 900_000])
     patient = relay.context.get_remaining_time_in_millis
     stopped: Any = relay.context
@@ -166,24 +169,24 @@ def test_an_upload_that_changes_while_it_is_read_is_read_as_it_was(relay: World)
     relay.submit_message(event)
     (job,) = relay.store.unfinished().jobs
     assert 0 < job.row < 7
-    relay.s3.put_object(Bucket=UPLOADS, Key=KEY, Body=b"nothing of it\n" * 100)
+    relay.s3.put_object(Bucket=UPLOADS, Key=key, Body=b"nothing of it\n" * 100)
 
     stopped.get_remaining_time_in_millis = patient
     relay.finish()
-    lines = [json.loads(line) for line in relay.read(KEY, "results.jsonl").split(b"\n")[:-1]]
+    lines = [json.loads(line) for line in relay.read(key, "results.jsonl").split(b"\n")[:-1]]
     assert [line["custom_id"] for line in lines] == [f"row-{n}" for n in range(1, 8)]
     assert {line["result"]["type"] for line in lines} == {"succeeded"}
 
 
-def test_the_deepest_row_that_is_taken_comes_through(relay: World) -> None:
+def test_the_deepest_row_that_is_taken_comes_through(relay: World, key: str) -> None:
     """Where the parser gives up depends on the stack it is called on: what is taken must still be read back."""
     limit = deepest()
     rows = [nested(depth) for depth in range(limit - 100, limit + 100)]
-    ends = told(relay, b"\n".join(rows))
+    ends = told(relay, key, b"\n".join(rows))
 
     assert set(ends) == {"succeeded", "too_deep"}
     assert ends == sorted(ends)
-    assert relay.manifest(KEY)["errors"] == {"too_deep": ends.count("too_deep")}
+    assert relay.manifest(key)["errors"] == {"too_deep": ends.count("too_deep")}
 
 
 def nested(depth: int) -> bytes:
