@@ -13,7 +13,7 @@ import msgspec
 
 from functions.batches.readers import jsonl
 from functions.batches.readers.record import Lines, Place, Record
-from functions.batches.requests import NULL, Row, check, refused
+from functions.batches.requests import NULL, Row, are_kept, check, refused
 
 _OPEN, _CLOSE, _RETURN = b"{}\r"
 Checked = tuple[Record, Row]
@@ -103,12 +103,12 @@ def _plain(lines: Lines, row_bytes: int, api_version: str) -> Plain | None:
         _params(api_version).decode_lines(b"\n".join(params))
     except (msgspec.DecodeError, RecursionError):
         return None
-    if len(requests) != len(sizes):
+    custom_ids = [request.custom_id for request in requests]
+    if len(requests) != len(sizes) or not are_kept(custom_ids):
         return None
     offset = lines.place.byte
     return Plain(
-        lines.place.line, [start + offset for start in starts], sizes,
-        [request.custom_id for request in requests], params, ending,
+        lines.place.line, [start + offset for start in starts], sizes, custom_ids, params, ending,
     )  # fmt: skip
 
 

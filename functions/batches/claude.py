@@ -97,6 +97,14 @@ class Claude:
             api_key=self._key, base_url=self._base_url, max_retries=0, default_headers=headers
         )
 
+    @cached_property
+    def _wire(self) -> "httpx2.Client":
+        import httpx2  # noqa: PLC0415 - as above
+
+        # No redirect is followed: the key would go to whatever host it names.
+        once = httpx2.Limits(max_keepalive_connections=0)
+        return httpx2.Client(timeout=READ_S, follow_redirects=False, limits=once)
+
     @property
     def fingerprint(self) -> str:
         """Tell keys apart without keeping one: 12 hex digits of its SHA-256.
@@ -192,10 +200,7 @@ class Claude:
         headers = {"x-api-key": self._key, "anthropic-version": self._api_version}
         url = f"{self._base_url.rstrip('/')}{PATH}/{batch_id}/results"
         try:
-            with (
-                httpx2.Client(timeout=READ_S, follow_redirects=True) as client,
-                client.stream("GET", url, headers=headers) as answer,
-            ):
+            with self._wire.stream("GET", url, headers=headers) as answer:
                 _refuse_errors(answer.status_code)
                 yield from _read(answer, batch_id)
         except httpx2.HTTPError as error:

@@ -1,6 +1,7 @@
 """Whether a row can be sent, and if not, why: one sentence that says what is wrong, where, and what to do."""
 
 import re
+from collections.abc import Sequence
 from functools import cache
 
 import msgspec
@@ -160,13 +161,19 @@ def _malformed(record: Record, problem: str) -> _RejectedError:
 def _check_custom_id(custom_id: msgspec.Raw) -> msgspec.Raw:
     """Refuse one nested so deeply that it might not be read again: how deep that is depends on the stack."""
     raw = bytes(custom_id)
-    if raw.startswith((b"[", b"{")):
-        try:
-            _value.decode(b"[" * _MARGIN + raw + b"]" * _MARGIN)
-        except RecursionError:
-            sentence = '"custom_id" is nested too deeply to be kept'
-            raise _RejectedError(code="too_deep", sentence=sentence) from None
+    if raw.startswith((b"[", b"{")) and not are_kept([custom_id]):
+        sentence = '"custom_id" is nested too deeply to be kept'
+        raise _RejectedError(code="too_deep", sentence=sentence)
     return custom_id
+
+
+def are_kept(custom_ids: Sequence[msgspec.Raw]) -> bool:
+    """Whether custom_ids can surely be read again, from a deeper stack than here."""
+    try:
+        _value.decode(b"[" * _MARGIN + b",".join(custom_ids) + b"]" * _MARGIN)
+    except RecursionError:
+        return False
+    return True
 
 
 def _check_params(params: msgspec.Raw, api_version: str) -> bytes:

@@ -56,9 +56,10 @@ class Fate:
                 return call(*args, **kwargs)
             place = self._count(name)
             self._hit(name, place, after=False)
-            answer = call(*args, **kwargs)
-            self._hit(name, place, after=True)
-            return answer
+            try:
+                return call(*args, **kwargs)
+            finally:  # a call that fails has taken place, too
+                self._hit(name, place, after=True)
 
         return struck
 

@@ -95,6 +95,14 @@ class Relay:
         left = doors.store.unfinished()
         return bool(left.jobs or left.batches or left.events)
 
+    def finish(self) -> None:
+        """Tick until nothing is left to do, which must come."""
+        for _ in range(TICKS):
+            if not self.tick():
+                return
+        message = f"not done after {TICKS} ticks: {self.table.items}"
+        raise AssertionError(message)
+
     def work_off(self) -> None:
         context: Any = self.clock
         sending = self.doors(
@@ -188,12 +196,7 @@ def whole_job(data: bytes) -> None:
     api = Anthropic(lambda names: b"\n".join(spoiled(names, wishes, hostile)))
     relay = Relay(per_batch % 5 + 1, Clock(short), api)
     relay.upload("in/a.jsonl", body)
-    for _ in range(TICKS):
-        if not relay.tick():
-            break
-    else:
-        message = f"not done after {TICKS} ticks: {relay.table.items}"
-        raise AssertionError(message)
+    relay.finish()
     _nothing_lost(relay, api, body)
 
 

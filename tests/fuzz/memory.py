@@ -55,6 +55,13 @@ class MemoryS3:
         if (Bucket, Key, None) not in self.objects:
             raise NOT_FOUND
 
+    def get_paginator(self, _listing: str) -> "MemoryS3":
+        return self
+
+    def paginate(self, *, Bucket: str, Prefix: str) -> list[dict[str, Any]]:  # noqa: N803
+        keys = sorted(key for bucket, key, _ in self.objects if bucket == Bucket)
+        return [{"Contents": [{"Key": key} for key in keys if key.startswith(Prefix)]}]
+
     def put_object(self, *, Bucket: str, Key: str, Body: bytes, **_: object) -> None:  # noqa: N803
         self.objects[Bucket, Key, None] = Body
 
@@ -110,11 +117,9 @@ def _answered(asked: httpx2.Request) -> httpx2.Response:
     return _held["answer"](asked)
 
 
+_wire = httpx2.Client(transport=httpx2.MockTransport(_answered))
 _client = anthropic.Anthropic(
-    api_key="sk-local",
-    base_url="http://127.0.0.1",
-    max_retries=0,
-    http_client=httpx2.Client(transport=httpx2.MockTransport(_answered)),
+    api_key="sk-local", base_url="http://127.0.0.1", max_retries=0, http_client=_wire
 )
 
 
@@ -124,5 +129,5 @@ def claude(answer: Answer) -> Claude:
     door = Claude(
         base_url="http://127.0.0.1", api_version="2026-10-21", read_key=lambda _fresh: "sk-local"
     )
-    door.__dict__["_client"] = _client
+    door.__dict__.update(_client=_client, _wire=_wire)
     return door

@@ -1,6 +1,7 @@
 """The way of the rows without its stages, quick enough for millions: upload, chunk's files, results, lines, retry."""
 
 import io
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -43,8 +44,10 @@ def rows(data: bytes) -> None:
     entries = list(read_ledger(iter(ledger.getvalue().split(b"\n")[:-1])))
     wishes = rest[: fates % 32]
     stream = b"\n".join(spoiled(_sent(entries), wishes, hostile))
-    spool = _spooled(stream, entries, first, size + 1)
-    told = [output_line(entry.row, entry.custom_id, _result(entry, spool)) for entry in entries]
+    with tempfile.TemporaryFile(buffering=0) as disk:
+        spool = Spool(disk, first + 1, len(entries))
+        _keep(spool, _blocks(stream, size + 1), entries)
+        told = [output_line(one.row, one.custom_id, _result(one, spool)) for one in entries]
 
     assert len(told) == len(expected), "rows out = rows in"
     for at, (spot, line) in enumerate(zip(expected, told, strict=True)):
@@ -66,11 +69,10 @@ def _sent(entries: list[Entry]) -> list[bytes]:
     return [str(WireId(JOB, CHUNK, 1, one.row)).encode() for one in entries if one.sent]
 
 
-def _spooled(stream: bytes, entries: list[Entry], first: int, size: int) -> Spool:
+def _keep(spool: Spool, stream: Iterator[bytes], entries: list[Entry]) -> None:
     """Keep what is a result of a row that was sent: the first of each."""
     sent = {one.row for one in entries if one.sent}
-    spool = Spool(io.BytesIO(), first + 1, len(entries))
-    for line in lines(_blocks(stream, size)):
+    for line in lines(stream):
         try:
             parsed = read_line(line)
             read_result(parsed.result)
@@ -79,7 +81,6 @@ def _spooled(stream: bytes, entries: list[Entry], first: int, size: int) -> Spoo
         whose = WireId.parse(parsed.custom_id)
         if whose and whose.job == JOB and whose.row in sent and not spool.has(whose.row):
             spool.put(whose.row, bytes(parsed.result))
-    return spool
 
 
 def _result(entry: Entry, spool: Spool) -> bytes:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from functions.batches.readers import READERS
+from functions.batches.readers import jsonl
 from functions.batches.readers.record import Place
 from functions.batches.requests import check
 from tests.world import RESULTS, UPLOADS, World, request
@@ -137,7 +137,7 @@ NAMES = [
 ]
 
 
-@pytest.mark.parametrize("name", NAMES, ids=ascii)
+@pytest.mark.parametrize("name", NAMES, ids=lambda name: ascii(name)[:40])
 def test_an_object_of_any_name_is_answered_in_a_folder_of_its_own(relay: World, name: str) -> None:
     assert len(name.encode()) <= 1024
     before = objects(relay)
@@ -198,7 +198,7 @@ def deepest() -> int:
     low, high = 100, 100_000
     while low < high - 1:
         middle = (low + high) // 2
-        (record,) = READERS[".jsonl"](iter([nested(middle)]), Place(), ROW_BYTES)
+        (record,) = jsonl.read(iter([nested(middle)]), Place(), ROW_BYTES)
         row = check(record, row_bytes=ROW_BYTES, api_version="2026-10-21")
         low, high = (middle, high) if row.rejection is None else (low, middle)
     return low

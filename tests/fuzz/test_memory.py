@@ -25,8 +25,7 @@ def in_memory(body: bytes) -> list[bytes]:
     api = Anthropic(lambda names: b"\n".join(spoiled(names, b"", b"")))
     there = Relay(PER_BATCH, Clock(0), api)
     there.upload("in/a.jsonl", body)
-    while there.tick():
-        pass
+    there.finish()
     (lines,) = (
         found
         for (_, key, _), found in there.s3.objects.items()
