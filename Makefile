@@ -42,13 +42,13 @@ down: .venv/.installed  ## stop it
 test: .venv/.installed $(CDK)  ## everything: style, types, unit, integration, infra, end to end
 	@.venv/bin/ruff check --quiet . && .venv/bin/ruff format --quiet --check .
 	@.venv/bin/mypy --no-error-summary
-	@.venv/bin/python -m pytest -q -n 2 --cov --cov-report=term tests/unit tests/integration tests/crash tests/fuzz
+	@.venv/bin/python -m pytest -q -n 2 --cov --cov-report=term tests/unit tests/integration tests/crash tests/fuzz tests/model
 	@.venv/bin/python -m pytest -q tests/infra tests/local tests/e2e
 
 unit: .venv/.installed  ## the quick ones, in seconds
 	@.venv/bin/python -m pytest -q tests/unit
 
-crash: .venv/.installed $(CDK)  ## every campaign against the promises at full length, into docs/reliability.md; or QUICK=1
+crash: .venv/.installed .local/fuzz/.installed $(CDK)  ## every campaign against the promises at full length, into docs/reliability.md; or QUICK=1
 	@.venv/bin/python -m tests.crash $(if $(QUICK),--quick)
 
 bench: .venv/.installed  ## side by side with what one would pick instead, or FULL=1 for the full size

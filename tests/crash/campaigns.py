@@ -6,6 +6,9 @@ from typing import Protocol
 
 from tests.crash import kills
 from tests.crash.figures import Figures
+from tests.fuzz.campaign import campaign as fuzz
+from tests.model.campaign import campaign as model
+from tests.model.scenarios import ALL
 
 Campaign = Callable[[bool], Figures]
 """Runs at full length, or a sample of itself, and gives its figures. Several of one name are added up."""
@@ -32,5 +35,6 @@ STRIKES: list[Campaign] = [
 
 CAMPAIGNS: list[Campaign] = [
     *STRIKES,
-    # Others go here, as they are: disorder.campaign, faults_campaign.campaign, fuzz.campaign, model.campaign.
+    *(partial(model, scenario) for scenario in ALL),
+    fuzz,
 ]

@@ -38,11 +38,9 @@ Plan = tuple[Blow, ...]
 
 
 def kills(full: bool, half: int) -> Figures:  # noqa: FBT001 - as the list of campaigns calls it
-    """Kill at every single call."""
-    step = 1 if full else 5
-    return _campaign(
-        "killed at every call", jobs.march(), lambda calls: _every(kill, calls, 1, step), half
-    )
+    """Kill at every single call; all of them even where there is little time."""
+    del full
+    return _campaign("killed at every call", jobs.march(), lambda calls: _every(kill, calls), half)
 
 
 def errors(full: bool, half: int) -> Figures:  # noqa: FBT001 - as above

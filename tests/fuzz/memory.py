@@ -65,9 +65,6 @@ class MemoryS3:
     def put_object(self, *, Bucket: str, Key: str, Body: bytes, **_: object) -> None:  # noqa: N803
         self.objects[Bucket, Key, None] = Body
 
-    def upload_fileobj(self, file: Any, bucket: str, key: str, **_: object) -> None:
-        self.objects[bucket, key, None] = file.read()
-
     def put_object_tagging(self, *, Key: str, **_: object) -> None:  # noqa: N803
         self.tagged.add(Key)
 

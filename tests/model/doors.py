@@ -1,7 +1,8 @@
 """The far ends of all wires: what AWS and Anthropic answer, as functions of a state. The doors over them are the real ones."""
 
-import io
 import urllib.parse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -126,8 +127,12 @@ class S3:
 
         return self._cable.call("head", look)
 
-    def upload_fileobj(self, stream: io.RawIOBase, _bucket: str, key: str, **_config: Any) -> None:
-        self._put(key, stream.read() or b"")
+    def get_paginator(self, _listing: str) -> "S3":
+        return self
+
+    def paginate(self, **given: Any) -> Any:
+        keys = self._call(lambda s: (s, sorted(s.objects)))
+        return [{"Contents": [{"Key": key} for key in keys if key.startswith(given["Prefix"])]}]
 
     def put_object(self, **given: Any) -> None:
         self._put(given["Key"], given["Body"])
@@ -189,16 +194,26 @@ class Sdk:
             )
         )
 
-    def get(self, path: str, **_options: Any) -> Any:
-        if path.endswith("/results"):
-            batch_id = path.split("/")[-2]
-            found = self._cable.call("results", lambda s: answers(s, batch_id, self._said()))
-        else:
-            found = self._cable.call("listing", lambda s: lists(s, self._said()))
-        return _checked(found)
+    def get(self, _path: str, **_options: Any) -> Any:
+        said = self._cable.answered_as
+        return _checked(self._cable.call("listing", lambda s: lists(s, said())))
 
-    def _said(self) -> str | None:
-        return self._cable.answered_as()
+
+class Download:
+    """httpx's client, by which results are read."""
+
+    def __init__(self, cable: "Cable") -> None:
+        self._cable = cable
+
+    @contextmanager
+    def stream(self, _method: str, url: str, **_options: Any) -> Iterator[httpx2.Response]:
+        batch_id, said = url.split("/")[-2], self._cable.answered_as
+        found = self._cable.call("results", lambda s: answers(s, batch_id, said()))
+        status, headers, body = found
+        if status == 0:
+            message = "no answer"
+            raise httpx2.ConnectError(message)
+        yield httpx2.Response(status, headers=headers, content=body)
 
 
 _ERRORS: dict[int, type[anthropic.APIStatusError]] = {
@@ -221,13 +236,18 @@ def _checked(answer: list[Any]) -> Any:
 
 
 class _Wired(Claude):
-    """The real door, on a client of the model."""
+    """The real door, on clients of the model."""
 
     sdk: Any
+    download: Any
 
     @property
     def _client(self) -> Any:
         return self.sdk
+
+    @property
+    def _wire(self) -> Any:
+        return self.download
 
 
 class Opened:
@@ -254,7 +274,7 @@ class Opened:
             secret_name="secret", **more,
         )  # fmt: skip
         claude = _Wired(base_url="http://claude", api_version="x", read_key=lambda _: "sk-model")
-        claude.sdk = Sdk(self._cable)
+        claude.sdk, claude.download = Sdk(self._cable), Download(self._cable)
         return Doors(
             settings=settings,
             store=Store(TABLE, client=self._table, now=self._cable.now),
