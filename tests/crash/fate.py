@@ -40,6 +40,8 @@ class Fate:
     struck: int = 0
     watching: bool = False
     dead: bool = False
+    befall: Callable[[str, bool], None] | None = None
+    block: int = 1 << 30
     _base: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -56,10 +58,12 @@ class Fate:
                 return call(*args, **kwargs)
             place = self._count(name)
             self._hit(name, place, after=False)
+            self._meet(name, after=False)
             try:
                 return call(*args, **kwargs)
             finally:  # a call that fails has taken place, too
                 self._hit(name, place, after=True)
+                self._meet(name, after=True)
 
         return struck
 
@@ -75,6 +79,10 @@ class Fate:
                 raise Killed
             self.calls.append(name)
             return self.struck, len(self.calls) - self._base
+
+    def _meet(self, name: str, *, after: bool) -> None:
+        if self.befall is not None:
+            self.befall(name, after)
 
     def _hit(self, name: str, place: tuple[int, int], *, after: bool) -> None:
         turn, number = place

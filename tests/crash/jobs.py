@@ -46,6 +46,12 @@ def march() -> Job:
     return Job(rows, outcomes, [1, 1, 1, 0, 2, 1, 1, 1], requests_per_batch=3)
 
 
+def small() -> Job:
+    """Make an upload of two chunks, the first of them sent twice: as little as has every step."""
+    rows = [request(1, "[fate:expired] small"), request(2, "small")]
+    return Job(rows, ["succeeded", "succeeded"], [2, 1], requests_per_batch=1)
+
+
 def lost() -> Job:
     """Make the same, where a create's answer is lost while a stranger's batch of its size lies beside it."""
 

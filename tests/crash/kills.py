@@ -13,7 +13,7 @@ from tests.crash.fate import Strike
 from tests.crash.figures import Figures
 from tests.crash.jobs import Job
 from tests.crash.mortal import Mortal, mortal
-from tests.crash.plays import Play, play
+from tests.crash.plays import Play, note, play
 from tests.crash.strikes import error, freeze, kill
 
 HALVES = 2
@@ -143,7 +143,7 @@ def _campaign(
         figures.broken += [f"undisturbed: {wrong}" for wrong in undisturbed.wrong]
         figures.broken += jobs.unlike_what_was_asked(job, undisturbed.ending)
         for plan in plans(undisturbed.calls)[half::HALVES]:
-            _note(figures, plan, _struck(relay, job, plan, undisturbed.ending), undisturbed)
+            _noted(figures, plan, _struck(relay, job, plan, undisturbed.ending), undisturbed)
     figures.seconds = time.monotonic() - begun
     return figures
 
@@ -153,18 +153,10 @@ def _struck(relay: Mortal, job: Job, plan: Plan, expected: Ending | None) -> Pla
     return play(relay, job, strikes, expected)
 
 
-def _note(figures: Figures, plan: Plan, run: Play, undisturbed: Play) -> None:
-    """Add a run to the figures."""
-    figures.tried += 1
-    figures.longest_ticks = max(figures.longest_ticks, run.ticks)
-    if run.ending is not None and undisturbed.ending is not None:
-        figures.rows_lost += run.ending.rows_lost(undisturbed.ending)
-        figures.paid_twice += run.ending.paid_twice(undisturbed.ending)
-    wrong = [*run.wrong, *_missed(plan, run)]
-    figures.recovered += not wrong
-    if wrong:
-        told = ", then ".join(_told(plan, run))
-        figures.broken.append(f"{figures.campaign}: {told}: {'; '.join(wrong)}")
+def _noted(figures: Figures, plan: Plan, run: Play, undisturbed: Play) -> None:
+    """Add a run to the figures: one that was not struck proves nothing."""
+    run.wrong += _missed(plan, run)
+    note(figures, ", then ".join(_told(plan, run)), run, undisturbed)
 
 
 def _missed(plan: Plan, run: Play) -> list[str]:

@@ -75,15 +75,23 @@ class Mortal(World):
         return replace(doors, files=Files(RESULTS, client=self.s3, threads=1))
 
     def submit_message(self, body: str) -> None:
-        self._deliver("submit", body)
+        self.bring([("submit", body)])
+
+    def bring(self, messages: list[tuple[str, str]]) -> None:
+        """Give messages to their stages: each with its queue's name, one after the other."""
+        for queue, body in messages:
+            self._deliver(queue, body)
 
     def tick(self, seconds: float = 60.0) -> Any:
         self.pass_time(seconds)
         self.polling = True
-        self._run(lambda: poll(self.poll, self.hints))
+        self._poll()
         self.polling = False
         self.work_off()
         self.look()
+
+    def _poll(self) -> None:
+        self._run(lambda: poll(self.poll, self.hints))
 
     @property
     def hints(self) -> Hints:
@@ -92,11 +100,9 @@ class Mortal(World):
     def work_off(self) -> None:
         due = [one for one in self.again if one[0] <= self.seconds()]
         self.again = [one for one in self.again if one[0] > self.seconds()]
-        for _, queue, body in due:
-            self._deliver(queue, body)
+        self.bring([(queue, body) for _, queue, body in due])
         for queue in ("submit", "results"):
-            for body in self._drain(queue):
-                self._deliver(queue, body)
+            self.bring([(queue, body) for body in self._drain(queue)])
 
     def _deliver(self, queue: str, body: str) -> None:
         context: Any = self.context
@@ -134,7 +140,7 @@ class _Body:
         self._fate, self._name, self._body = fate, name, body
 
     def iter_chunks(self, size: int) -> Iterator[bytes]:
-        return self._fate.stream(self._name, self._body.iter_chunks(size))
+        return self._fate.stream(self._name, self._body.iter_chunks(min(size, self._fate.block)))
 
 
 class _Answer(httpx2.SyncByteStream):
@@ -167,11 +173,13 @@ def _http(fate: Fate) -> Iterator[None]:
 
 
 @contextmanager
-def mortal(folder: Path, **simulated: Any) -> Iterator[Mortal]:
+def mortal[M: Mortal](
+    folder: Path, kind: type[M] = Mortal, **simulated: Any
+) -> Iterator[M]:
     """Make a world of its own."""
     simulator = Simulator(folder, **simulated)
     with mock_aws(), serving(simulator) as url:
         clients = aws()
-        relay = Mortal(simulator, url, *clients, *furnish(*clients))
+        relay = kind(simulator, url, *clients, *furnish(*clients))
         with _http(relay.fate), hasten():
             yield relay

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from functions.batches.wire import job_id
 from tests.crash.ending import Ending, Names, Watcher, left_behind
 from tests.crash.fate import Strike
+from tests.crash.figures import Figures
 from tests.crash.jobs import Job
 from tests.crash.mortal import Mortal
 from tests.world import UPLOADS
@@ -36,7 +37,11 @@ class Play:
 
 
 def play(
-    relay: Mortal, job: Job, strikes: Sequence[Strike] = (), expected: Ending | None = None
+    relay: Mortal,
+    job: Job,
+    strikes: Sequence[Strike] = (),
+    expected: Ending | None = None,
+    ticks: int = TICKS,
 ) -> Play:
     """Run a job through; compare its end with that of an undisturbed run, where there was one."""
     relay.anew()
@@ -48,7 +53,7 @@ def play(
     relay.look = watcher.look
     relay.submit_message(event)
     run = Play()
-    while _unfinished(relay) and run.ticks < TICKS:
+    while _unfinished(relay) and run.ticks < ticks:
         relay.tick(TICK_S)
         run.ticks += 1
     run.calls, run.struck = [*relay.fate.calls], relay.fate.struck
@@ -60,6 +65,18 @@ def play(
         run.wrong += run.ending.unlike(expected)
     run.wrong += left_behind(relay)
     return run
+
+
+def note(figures: Figures, told: str, run: Play, undisturbed: Play) -> None:
+    """Add a run to the figures; `told` says what befell it."""
+    figures.tried += 1
+    figures.longest_ticks = max(figures.longest_ticks, run.ticks)
+    if run.ending is not None and undisturbed.ending is not None:
+        figures.rows_lost += run.ending.rows_lost(undisturbed.ending)
+        figures.paid_twice += run.ending.paid_twice(undisturbed.ending)
+    figures.recovered += not run.wrong
+    if run.wrong:
+        figures.broken.append(f"{figures.campaign}: {told}: {'; '.join(run.wrong)}")
 
 
 def _unfinished(relay: Mortal) -> str:

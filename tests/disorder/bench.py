@@ -1,0 +1,75 @@
+"""Runs one job again and again, each time under another disorder, and counts what came of it."""
+
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from unittest.mock import patch
+
+from functions.batches import table
+from tests.crash import jobs
+from tests.crash.fate import Strike
+from tests.crash.figures import Figures
+from tests.crash.jobs import Job
+from tests.crash.mortal import Mortal, mortal
+from tests.crash.plays import Play, note, play
+from tests.disorder.restless import Restless
+
+TICKS = 150
+"""Six hours: an outage may last one, and the pauses between tries outlast it."""
+Begin = Callable[[], None]
+
+
+@dataclass
+class Bench:
+    """One campaign at work.
+
+    Attributes:
+        relay: where its job runs.
+        undisturbed: how it ends if nothing befalls it.
+        figures: what came of it so far.
+    """
+
+    relay: Restless
+    job: Job
+    undisturbed: Play
+    figures: Figures
+
+    def run(self, told: str, begin: Begin, strikes: Sequence[Strike] = ()) -> Play:
+        """Run the job once more.
+
+        Args:
+            told: how to see it again, if it ends otherwise than it should.
+            begin: sets what is to befall it, just before it is uploaded.
+            strikes: what else befalls it, call by call.
+        """
+
+        def arm(relay: Mortal) -> None:
+            self.job.arm(relay)
+            begin()
+
+        struck = replace(self.job, arm=arm)
+        run = play(self.relay, struck, strikes, self.undisturbed.ending, TICKS)
+        if run.wrong:
+            run.wrong += [repr(error) for error in self.relay.deaths[-1:]]
+        note(self.figures, told, run, self.undisturbed)
+        return run
+
+
+@contextmanager
+def bench(campaign: str, job: Job) -> Iterator[Bench]:
+    """Make a world for a campaign, and run its job undisturbed."""
+    begun = time.monotonic()
+    # A transaction in conflict is repeated after moments that nobody need sit through here.
+    waits = patch.object(table, "_CONFLICT_WAITS_S", (0.0,) * 5)
+    with tempfile.TemporaryDirectory() as folder, mortal(Path(folder), Restless) as relay, waits:
+        relay.deploy(requests_per_batch=job.requests_per_batch)
+        undisturbed = play(relay, job)
+        figures = Figures(campaign, calls=len(undisturbed.calls))
+        figures.broken += [f"undisturbed: {wrong}" for wrong in undisturbed.wrong]
+        figures.broken += jobs.unlike_what_was_asked(job, undisturbed.ending)
+        made = Bench(relay, job, undisturbed, figures)
+        yield made
+    figures.seconds = time.monotonic() - begun

@@ -1,0 +1,151 @@
+"""Stages at once: two invocations on one item, or a stage and poll, interleaved call by call."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tests.crash import jobs
+from tests.crash.figures import Figures
+from tests.disorder.baton import Baton, Chooser, Schedule, Step, drawn, explored, following, told
+from tests.disorder.bench import Bench, bench
+from tests.disorder.restless import Message, Restless, step_of
+
+LEASE_S = 1000.0
+"""Longer than any stage may work, and than its lease lasts."""
+POLLS_LEASE_S = 140.0
+Rival = Callable[[Restless, Message | None], None]
+
+
+def twin(relay: Restless, message: Message | None) -> None:
+    """Do the same: the message came twice."""
+    if message is None:
+        relay.poll_alone()
+    else:
+        relay.deliver(message)
+
+
+def poller(relay: Restless, _message: Message | None) -> None:
+    """Poll, a minute later, and do what that wakes."""
+    relay.pass_time(60)
+    relay.poll_alone()
+    relay.work_off()
+
+
+def heir(relay: Restless, message: Message | None) -> None:
+    """Poll when the lease of whoever is at it is over, and do what that wakes: the same over again, or what follows."""
+    relay.pass_time(POLLS_LEASE_S if message is None else LEASE_S)
+    relay.poll_alone()
+    relay.work_off()
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A moment of a job at which two are at work.
+
+    Attributes:
+        step: what one of them does; `poll`, or what a message asks for.
+        nth: which one of these, counted from 1.
+        rival: what the other one does.
+        left_s: what a Lambda has left: with little, a job is assembled by an invocation of its own.
+    """
+
+    step: str
+    nth: int
+    rival: Rival
+    left_s: float = 900.0
+
+    def __str__(self) -> str:
+        return f"{self.step} {self.nth}, {self.rival.__name__}"
+
+
+class Stage:
+    """Lets a scene happen when its moment has come, once."""
+
+    def __init__(self, relay: Restless, scene: Scene, choose: Chooser) -> None:
+        self._relay, self._scene = relay, scene
+        self._met = 0
+        self.baton = Baton(choose)
+        relay.context.left_s = scene.left_s
+        relay.post, relay.minute = self._bring, self._minute
+
+    def _bring(self, messages: list[Message]) -> None:
+        for message in messages:
+            if self._is_it(step_of(message)):
+                self._play(message, lambda one=message: self._relay.deliver(one))
+            else:
+                self._relay.deliver(message)
+
+    def _minute(self) -> None:
+        if self._is_it("poll"):
+            self._play(None, self._relay.poll_alone)
+        else:
+            self._relay.poll_alone()
+
+    def _is_it(self, step: str) -> bool:
+        self._met += step == self._scene.step
+        return step == self._scene.step and self._met == self._scene.nth
+
+    def _play(self, message: Message | None, act: Callable[[], None]) -> None:
+        rival = self._scene.rival
+        acts = {"first": act, rival.__name__: lambda: rival(self._relay, message)}
+        self._relay.at_once(self.baton, acts)
+
+
+STEPS = (
+    ("receive", 1), ("send", 1), ("send", 2), ("collect", 1), ("collect", 2), ("collect", 3), ("assemble", 1),
+)  # fmt: skip
+POLLS = (1, 2, 3)
+SCENES = [
+    *(Scene(step, nth, rival, 250.0) for step, nth in STEPS for rival in (twin, poller, heir)),
+    *(Scene("poll", nth, rival) for nth in POLLS for rival in (twin, heir)),
+]
+
+
+def crowd(full: bool, half: int) -> Figures:  # noqa: FBT001 - as the list of campaigns calls it
+    """Interrupt once, at every call."""
+    with bench("two at once, interrupted at every call", jobs.small()) as at:
+        for scene in SCENES[half::2]:
+            _explore(at, scene, 1, 1 if full else 40)
+    return at.figures
+
+
+def _explore(at: Bench, scene: Scene, interruptions: int, step: int) -> None:
+    def play(schedule: Schedule) -> Sequence[Step]:
+        return _run(at, scene, following(schedule), str(schedule))
+
+    for _ in explored(play, interruptions, step):
+        pass
+
+
+def _run(at: Bench, scene: Scene, choose: Chooser, how: str) -> Sequence[Step]:
+    stages: list[Stage] = []
+    run = at.run(f"{scene}: {how}", lambda: stages.append(Stage(at.relay, scene, choose)))
+    steps = stages[0].baton.steps
+    if not steps:
+        at.figures.broken.append(f"{scene}: never came to it, in {run.ticks} ticks")
+    elif run.wrong:
+        at.figures.broken.append(f"{scene}: {told(steps)}")
+    return steps
+
+
+def mob(full: bool, half: int) -> Figures:  # noqa: FBT001 - as above
+    """Do everything that there is to do at once, each of it twice, poll, too; by schedules that are drawn."""
+    seeds = range(100 if full else 2)
+    with bench("all at once and twice", jobs.march()) as at:
+        for seed in seeds[half::2]:
+            at.run(f"all at once {seed}", lambda seed=seed: _gather(at.relay, drawn(seed)))
+    return at.figures
+
+
+def _gather(relay: Restless, choose: Chooser) -> None:
+    """Let each message wait for the next poll, and go with it."""
+    waiting: list[Message] = []
+
+    def minute() -> None:
+        acts: dict[str, Callable[[], object]] = {
+            f"{step_of(message)} {number}": lambda one=message: relay.deliver(one)
+            for number, message in enumerate([*waiting, *waiting])
+        }
+        waiting.clear()
+        relay.at_once(Baton(choose), {"poll": relay.poll_alone, "poll again": relay.poll_alone} | acts)
+
+    relay.post, relay.minute = waiting.extend, minute
