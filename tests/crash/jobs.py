@@ -52,6 +52,11 @@ def small() -> Job:
     return Job(rows, ["succeeded", "succeeded"], [2, 1], requests_per_batch=1)
 
 
+def tiny() -> Job:
+    """Make an upload of one row, sent twice: as little as has every step."""
+    return Job([request(1, "[fate:expired] tiny")], ["succeeded"], [2], requests_per_batch=1)
+
+
 def lost() -> Job:
     """Make the same, where a create's answer is lost while a stranger's batch of its size lies beside it."""
 

@@ -1,6 +1,6 @@
 """Stages at once: two invocations on one item, or a stage and poll, interleaved call by call."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from tests.crash import jobs
@@ -90,21 +90,45 @@ class Stage:
         self._relay.at_once(self.baton, acts)
 
 
-STEPS = (
-    ("receive", 1), ("send", 1), ("send", 2), ("collect", 1), ("collect", 2), ("collect", 3), ("assemble", 1),
-)  # fmt: skip
-POLLS = (1, 2, 3)
-SCENES = [
-    *(Scene(step, nth, rival, 250.0) for step, nth in STEPS for rival in (twin, poller, heir)),
-    *(Scene("poll", nth, rival) for nth in POLLS for rival in (twin, heir)),
-]
+def _scenes(steps: Mapping[str, int], polls: int) -> list[Scene]:
+    """Give each of the first so many of a step, with each rival that it can have."""
+    found = [
+        Scene(step, nth, rival, 250.0)
+        for step, count in steps.items()
+        for nth in range(1, count + 1)
+        for rival in (twin, poller, heir)
+    ]
+    return found + [
+        Scene("poll", nth, rival) for nth in range(1, polls + 1) for rival in (twin, heir)
+    ]
 
 
-def crowd(full: bool, half: int) -> Figures:  # noqa: FBT001 - as the list of campaigns calls it
-    """Interrupt once, at every call."""
-    with bench("two at once, interrupted at every call", jobs.small()) as at:
-        for scene in SCENES[half::2]:
+EVERYWHERE = _scenes({"receive": 1, "send": 2, "collect": 2, "assemble": 1}, polls=3)
+LAST_CHUNKS = _scenes({"collect": 2}, polls=0)
+
+
+def once(full: bool, half: int) -> Figures:  # noqa: FBT001 - as the list of campaigns calls it
+    """Interrupt one of two once, at every call."""
+    with bench("two at once, interrupted at every call", jobs.tiny()) as at:
+        for scene in EVERYWHERE[half::2]:
             _explore(at, scene, 1, 1 if full else 40)
+    return at.figures
+
+
+def chunks(full: bool, half: int) -> Figures:  # noqa: FBT001 - as above
+    """The same where several chunks are collected, and somebody's is the last."""
+    with bench("two at once, interrupted at every call", jobs.small()) as at:
+        for scene in LAST_CHUNKS[half::2] if full else []:
+            _explore(at, scene, 1, 1)
+    return at.figures
+
+
+def again(full: bool, half: int) -> Figures:  # noqa: FBT001 - as above
+    """Interrupt twice, where somebody goes on whose lease is over."""
+    scenes = [scene for scene in EVERYWHERE if scene.rival is heir]
+    with bench("two at once, interrupted twice", jobs.tiny()) as at:
+        for scene in (scenes if full else scenes[3:5])[half::2]:
+            _explore(at, scene, 2, 7 if full else 19)
     return at.figures
 
 
@@ -129,7 +153,7 @@ def _run(at: Bench, scene: Scene, choose: Chooser, how: str) -> Sequence[Step]:
 
 def mob(full: bool, half: int) -> Figures:  # noqa: FBT001 - as above
     """Do everything that there is to do at once, each of it twice, poll, too; by schedules that are drawn."""
-    seeds = range(100 if full else 2)
+    seeds = range(40 if full else 4)
     with bench("all at once and twice", jobs.march()) as at:
         for seed in seeds[half::2]:
             at.run(f"all at once {seed}", lambda seed=seed: _gather(at.relay, drawn(seed)))
@@ -148,4 +172,9 @@ def _gather(relay: Restless, choose: Chooser) -> None:
         waiting.clear()
         relay.at_once(Baton(choose), {"poll": relay.poll_alone, "poll again": relay.poll_alone} | acts)
 
-    relay.post, relay.minute = waiting.extend, minute
+    def bring(messages: list[Message]) -> None:
+        waiting.extend(messages)
+        if any(step_of(message) == "receive" for message in messages):
+            minute()
+
+    relay.post, relay.minute = bring, minute

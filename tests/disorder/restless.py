@@ -61,10 +61,13 @@ class Restless(Mortal):
         self.again.append((self.seconds() + seconds, *message))
 
     def at_once(self, baton: Baton, acts: Mapping[str, Callable[[], object]]) -> None:
-        """Let these happen at once, as the baton goes: it is offered before each call."""
+        """Let these happen at once, as the baton goes: it is offered before each call.
+
+        Not between two blocks of a stream, which nobody else can change.
+        """
 
         def offer(name: str, after: bool) -> None:  # noqa: FBT001 - as it is called
-            if not after:
+            if not after and not name.endswith(" block"):
                 baton.offer(name)
 
         self.fate.befall, self.fate.watching = offer, True

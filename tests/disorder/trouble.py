@@ -1,0 +1,109 @@
+"""AWS in trouble: calls that fail with its own errors, now and then, or all of a kind for as long as an outage lasts."""
+
+import random
+from collections.abc import Callable
+
+import httpx2
+from botocore.exceptions import ClientError, IncompleteReadError
+
+from tests.crash import jobs
+from tests.crash.figures import Figures
+from tests.disorder.bench import bench
+from tests.disorder.restless import Restless
+
+PIECE = 150
+"""Bytes between two places at which a download may break off."""
+OUTAGE_S = 3600.0
+
+DYNAMODB = ("ThrottlingException", "ProvisionedThroughputExceededException", "InternalServerError")
+S3 = ("SlowDown", "InternalError", "ServiceUnavailable")
+OTHERS = ("ThrottlingException", "ServiceUnavailable", "InternalFailure")
+DONE_ALL_THE_SAME = {"InternalServerError", "InternalError", "InternalFailure"}
+"""Errors after which nobody knows whether the call took place."""
+
+
+def failure(relay: Restless, name: str, code: str) -> Exception:
+    """Make the error with which a call's own client would fail."""
+    if name.startswith("claude."):
+        return httpx2.ReadError("cut")
+    if name.endswith(" block"):
+        return IncompleteReadError(actual_bytes=PIECE, expected_bytes=2 * PIECE)
+    operation = name.partition(".")[2]
+    if code == "TransactionConflict":
+        reasons = {"CancellationReasons": [{"Code": "TransactionConflict"}]}
+        told = {"Error": {"Code": "TransactionCanceledException", "Message": code}, **reasons}
+        return relay.dynamodb.exceptions.TransactionCanceledException(told, operation)  # type: ignore[arg-type]
+    return ClientError({"Error": {"Code": code, "Message": "later"}}, operation)
+
+
+def codes(name: str) -> tuple[str, ...]:
+    """Give the errors that a call may fail with."""
+    service = name.partition(".")[0]
+    if name == "dynamodb.TransactWriteItems":
+        return (*DYNAMODB, "TransactionConflict")
+    return {"dynamodb": DYNAMODB, "s3": S3}.get(service, OTHERS)
+
+
+def may_fail(name: str) -> bool:
+    """Whether a call is AWS's; of Claude's, only the download of results breaks off here."""
+    return not name.startswith("claude.") or name.endswith("results block")
+
+
+def now_and_then(relay: Restless, seed: int) -> None:
+    """Let any call fail, as a seed has it."""
+    draw = random.Random(seed)  # noqa: S311 - the seed is to be repeated, not to be secret
+    rate = draw.choice((0.01, 0.02, 0.04))
+
+    def befall(name: str, after: bool) -> None:  # noqa: FBT001 - as it is called
+        if not may_fail(name) or draw.random() >= rate:
+            return
+        code = draw.choice(codes(name))
+        if not after or code in DONE_ALL_THE_SAME:
+            raise failure(relay, name, code)
+
+    relay.fate.befall, relay.fate.block = befall, PIECE
+
+
+def outage(relay: Restless, operation: str, code: str, nth: int) -> None:
+    """Let one kind of call fail for an hour, from its n-th time on."""
+    met, until = 0, 0.0
+
+    def befall(name: str, after: bool) -> None:  # noqa: FBT001 - as it is called
+        nonlocal met, until
+        if name != operation or after:
+            return
+        met += 1
+        if met == nth:
+            until = relay.seconds() + OUTAGE_S
+        if relay.seconds() < until:
+            raise failure(relay, name, code)
+
+    relay.fate.befall = befall
+
+
+def random_trouble(full: bool, half: int) -> Figures:  # noqa: FBT001 - as the list of campaigns calls it
+    """Let calls to AWS fail at random."""
+    seeds = range(60 if full else 4)
+    with bench("AWS fails now and then", jobs.march()) as at:
+        for seed in seeds[half::2]:
+            at.run(f"trouble {seed}", lambda seed=seed: now_and_then(at.relay, seed))
+    return at.figures
+
+
+def outages(full: bool, half: int) -> Figures:  # noqa: FBT001 - as above
+    """Let each operation of AWS, SNS's too, fail for an hour, from its first time on, or from its last."""
+    with bench("an operation of AWS fails for an hour", jobs.march()) as at:
+        calls = [name for name in at.undisturbed.calls if may_fail(name)]
+        found = sorted({
+            (name, code, nth)
+            for name in calls
+            for nth in {1, calls.count(name) // 2 + 1, calls.count(name)}
+            for code in codes(name)[-1:]
+        })  # fmt: skip
+        for one in (found if full else found[::8])[half::2]:
+            at.run(f"outage {one}", _outage(at.relay, one))
+    return at.figures
+
+
+def _outage(relay: Restless, one: tuple[str, str, int]) -> Callable[[], None]:
+    return lambda: outage(relay, *one)
