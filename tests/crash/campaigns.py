@@ -4,8 +4,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
-from tests.crash import kills
+from tests.crash import faults, kills
 from tests.crash.figures import Figures
+from tests.disorder import clocks, crowd, post, trouble
 from tests.fuzz.campaign import campaign as fuzz
 from tests.model.campaign import campaign as model
 from tests.model.scenarios import ALL
@@ -33,8 +34,24 @@ STRIKES: list[Campaign] = [
     *_shared(kills.freezes),
 ]
 
+FAULTS: list[Campaign] = [*_shared(faults.alone), *_shared(faults.pairs)]
+
+DISORDER: list[Campaign] = [
+    *_shared(post.post),
+    *_shared(crowd.once),
+    *_shared(crowd.chunks),
+    *_shared(crowd.again),
+    *_shared(crowd.mob),
+    *_shared(trouble.random_trouble),
+    *_shared(trouble.outages),
+    *_shared(clocks.deadlines),
+    *_shared(clocks.skew),
+]
+
 CAMPAIGNS: list[Campaign] = [
     *STRIKES,
+    *FAULTS,
+    *DISORDER,
     *(partial(model, scenario) for scenario in ALL),
     fuzz,
 ]

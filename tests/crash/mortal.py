@@ -16,7 +16,7 @@ from moto import mock_aws
 from functions.batches.files import Files
 from functions.batches.hints import Hints
 from functions.batches.settings import Settings
-from functions.poll import poll
+from functions.poll import Tally, poll
 from functions.results import results
 from functions.submit import submit
 from local.simulator import Simulator, serving
@@ -38,6 +38,7 @@ class Mortal(World):
         self.outlived = False
         self.again: list[tuple[float, str, str]] = []
         self.deaths: list[BaseException] = []
+        self.tallies: list[Tally] = []
         self.look: Callable[[], None] = lambda: None
         for client in (self.s3, self.sqs, self.sns, self.dynamodb):
             self._wrap(client)
@@ -51,6 +52,7 @@ class Mortal(World):
         self.moment = BEGINNING
         self.again.clear()
         self.deaths.clear()
+        self.tallies.clear()
         self.outlived = False
         for doors in (self.submit, self.results, self.poll):
             doors.claude.renew_key()  # as a new container does
@@ -91,7 +93,7 @@ class Mortal(World):
         self.look()
 
     def _poll(self) -> None:
-        self._run(lambda: poll(self.poll, self.hints))
+        self._run(lambda: self.tallies.append(poll(self.poll, self.hints)))
 
     @property
     def hints(self) -> Hints:

@@ -1,0 +1,78 @@
+"""Time against us: Lambda ends a stage in the middle, and Anthropic's clock is not ours."""
+
+import random
+
+from tests.crash import jobs
+from tests.crash.fate import Killed
+from tests.crash.figures import Figures
+from tests.crash.jobs import Job
+from tests.crash.strikes import error, freeze, kill
+from tests.disorder.bench import Bench, bench
+from tests.disorder.restless import Restless
+
+LAMBDA_S = 900.0
+SLOW = 4
+"""So many invocations of one run are slow: one item tried in vain five times would be set aside."""
+SKEW_S = 300.0
+"""As far as clocks may differ: a setting of poll's."""
+
+
+def slow(relay: Restless, seed: int) -> None:
+    """Let time pass with each call of some stages: one that uses up its Lambda's is gone, whatever it was at."""
+    draw = random.Random(seed)  # noqa: S311 - the seed is to be repeated, not to be secret
+    left = SLOW
+    a_call_s = 0.0
+
+    def begin() -> None:
+        nonlocal a_call_s, left
+        is_slow = left > 0 and draw.random() < 1 / 2
+        left -= is_slow
+        a_call_s = LAMBDA_S / draw.uniform(3, 40) if is_slow else 0.0
+        relay.context.left_s = LAMBDA_S
+
+    def befall(_name: str, after: bool) -> None:  # noqa: FBT001 - as it is called
+        if relay.polling or after:
+            return
+        relay.pass_time(a_call_s)
+        relay.context.left_s -= a_call_s
+        if relay.context.left_s <= 0:
+            relay.fate.dead = True
+            raise Killed
+
+    def bring(messages: list[tuple[str, str]]) -> None:
+        for message in messages:
+            begin()
+            relay.deliver(message)
+
+    relay.post, relay.fate.befall = bring, befall
+
+
+def deadlines(full: bool, half: int) -> Figures:  # noqa: FBT001 - as the list of campaigns calls it
+    """Let stages be so slow that Lambda ends them, at calls that are drawn; plan stops in time, and goes on."""
+    seeds = range(60 if full else 4)
+    with bench("Lambda's time is up", jobs.march()) as at:
+        for seed in seeds[half::2]:
+            at.run(f"slow {seed}", lambda seed=seed: slow(at.relay, seed))
+    return at.figures
+
+
+def skew(full: bool, half: int) -> Figures:  # noqa: FBT001 - as above
+    """Let our clock be five minutes behind Anthropic's, or before it."""
+    job: Job = (jobs.march(), jobs.lost())[half]
+    with bench("clocks five minutes apart", job) as at:
+        create = 1 + next(
+            n for n, name in enumerate(at.undisturbed.calls) if name.startswith("claude.POST")
+        )
+        for seconds in (SKEW_S, -SKEW_S):
+            at.run(f"{seconds:+.0f} s", lambda seconds=seconds: _apart(at, seconds))
+            for how in (kill, error, freeze):
+                for call in range(create - 2, create + 40, 3) if full else [create]:
+                    strike = how(at.relay, call, after=how is not freeze)
+                    told = f"{seconds:+.0f} s, {how.__name__} at call {call}"
+                    at.run(told, lambda seconds=seconds: _apart(at, seconds), [strike])
+    return at.figures
+
+
+def _apart(at: Bench, seconds: float) -> None:
+    """Set Anthropic's clock; a batch that lies there already is as old as it was."""
+    at.relay.simulator.clock = lambda: at.relay.seconds() + seconds
