@@ -45,7 +45,7 @@ class Run:
 
 def small() -> Job:
     """Make an upload of two chunks of one size: a row is sent twice, and one never."""
-    rows = [request(n, "[fate:expired] march" if n == 3 else "march") for n in range(1, 5)]  # noqa: PLR2004 - row 3
+    rows = [request(n, "[fate:expired] march" if n == 3 else "march") for n in range(1, 5)]
     rows.append(b'{"custom_id": "row-5"}')
     return Job(rows, ["succeeded"] * 4 + ["rejected"], [1, 1, 2, 1, 0], requests_per_batch=2)
 

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -175,13 +175,16 @@ def _http(fate: Fate) -> Iterator[None]:
 
 
 @contextmanager
-def mortal[M: Mortal](
-    folder: Path, kind: type[M] = Mortal, **simulated: Any
-) -> Iterator[M]:
-    """Make a world of its own."""
+def world_of[M: Mortal](kind: type[M], folder: Path, **simulated: Any) -> Iterator[M]:
+    """Make a world of this kind, of its own."""
     simulator = Simulator(folder, **simulated)
     with mock_aws(), serving(simulator) as url:
         clients = aws()
         relay = kind(simulator, url, *clients, *furnish(*clients))
         with _http(relay.fate), hasten():
             yield relay
+
+
+def mortal(folder: Path, **simulated: Any) -> AbstractContextManager[Mortal]:
+    """Make a world of its own."""
+    return world_of(Mortal, folder, **simulated)

@@ -13,7 +13,7 @@ from tests.crash import jobs
 from tests.crash.fate import Strike
 from tests.crash.figures import Figures
 from tests.crash.jobs import Job
-from tests.crash.mortal import Mortal, mortal
+from tests.crash.mortal import Mortal, world_of
 from tests.crash.plays import Play, note, play
 from tests.disorder.restless import Restless
 
@@ -64,7 +64,7 @@ def bench(campaign: str, job: Job) -> Iterator[Bench]:
     begun = time.monotonic()
     # A transaction in conflict is repeated after moments that nobody need sit through here.
     waits = patch.object(table, "_CONFLICT_WAITS_S", (0.0,) * 5)
-    with tempfile.TemporaryDirectory() as folder, mortal(Path(folder), Restless) as relay, waits:
+    with tempfile.TemporaryDirectory() as folder, world_of(Restless, Path(folder)) as relay, waits:
         relay.deploy(requests_per_batch=job.requests_per_batch)
         undisturbed = play(relay, job)
         figures = Figures(campaign, calls=len(undisturbed.calls))

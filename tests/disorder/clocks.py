@@ -1,11 +1,11 @@
 """Time against us: Lambda ends a stage in the middle, and Anthropic's clock is not ours."""
 
 import random
+from functools import partial
 
 from tests.crash import jobs
 from tests.crash.fate import Killed
 from tests.crash.figures import Figures
-from tests.crash.jobs import Job
 from tests.crash.strikes import error, freeze, kill
 from tests.disorder.bench import Bench, bench
 from tests.disorder.restless import Restless
@@ -17,31 +17,37 @@ SKEW_S = 300.0
 """As far as clocks may differ: a setting of poll's."""
 
 
+class _Pace:
+    """How long each call of an invocation takes."""
+
+    def __init__(self, draw: random.Random) -> None:
+        self._draw, self._left = draw, SLOW
+        self.a_call_s = 0.0
+
+    def anew(self) -> None:
+        """Draw for the next invocation."""
+        is_slow = self._left > 0 and self._draw.random() < 1 / 2
+        self._left -= is_slow
+        self.a_call_s = LAMBDA_S / self._draw.uniform(3, 40) if is_slow else 0.0
+
+
 def slow(relay: Restless, seed: int) -> None:
     """Let time pass with each call of some stages: one that uses up its Lambda's is gone, whatever it was at."""
-    draw = random.Random(seed)  # noqa: S311 - the seed is to be repeated, not to be secret
-    left = SLOW
-    a_call_s = 0.0
-
-    def begin() -> None:
-        nonlocal a_call_s, left
-        is_slow = left > 0 and draw.random() < 1 / 2
-        left -= is_slow
-        a_call_s = LAMBDA_S / draw.uniform(3, 40) if is_slow else 0.0
-        relay.context.left_s = LAMBDA_S
+    pace = _Pace(random.Random(seed))  # noqa: S311 - the seed is to be repeated, not to be secret
 
     def befall(_name: str, after: bool) -> None:  # noqa: FBT001 - as it is called
         if relay.polling or after:
             return
-        relay.pass_time(a_call_s)
-        relay.context.left_s -= a_call_s
+        relay.pass_time(pace.a_call_s)
+        relay.context.left_s -= pace.a_call_s
         if relay.context.left_s <= 0:
             relay.fate.dead = True
             raise Killed
 
     def bring(messages: list[tuple[str, str]]) -> None:
         for message in messages:
-            begin()
+            pace.anew()
+            relay.context.left_s = LAMBDA_S
             relay.deliver(message)
 
     relay.post, relay.fate.befall = bring, befall
@@ -52,24 +58,24 @@ def deadlines(full: bool, half: int) -> Figures:  # noqa: FBT001 - as the list o
     seeds = range(60 if full else 4)
     with bench("Lambda's time is up", jobs.march()) as at:
         for seed in seeds[half::2]:
-            at.run(f"slow {seed}", lambda seed=seed: slow(at.relay, seed))
+            at.run(f"slow {seed}", partial(slow, at.relay, seed))
     return at.figures
 
 
 def skew(full: bool, half: int) -> Figures:  # noqa: FBT001 - as above
     """Let our clock be five minutes behind Anthropic's, or before it."""
-    job: Job = (jobs.march(), jobs.lost())[half]
+    job = (jobs.march(), jobs.lost())[half]
     with bench("clocks five minutes apart", job) as at:
         create = 1 + next(
             n for n, name in enumerate(at.undisturbed.calls) if name.startswith("claude.POST")
         )
         for seconds in (SKEW_S, -SKEW_S):
-            at.run(f"{seconds:+.0f} s", lambda seconds=seconds: _apart(at, seconds))
+            at.run(f"{seconds:+.0f} s", partial(_apart, at, seconds))
             for how in (kill, error, freeze):
                 for call in range(create - 2, create + 40, 3) if full else [create]:
                     strike = how(at.relay, call, after=how is not freeze)
                     told = f"{seconds:+.0f} s, {how.__name__} at call {call}"
-                    at.run(told, lambda seconds=seconds: _apart(at, seconds), [strike])
+                    at.run(told, partial(_apart, at, seconds), [strike])
     return at.figures
 
 

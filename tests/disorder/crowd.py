@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from tests.crash import jobs
 from tests.crash.figures import Figures
@@ -70,7 +71,7 @@ class Stage:
     def _bring(self, messages: list[Message]) -> None:
         for message in messages:
             if self._is_it(step_of(message)):
-                self._play(message, lambda one=message: self._relay.deliver(one))
+                self._play(message, partial(self._relay.deliver, message))
             else:
                 self._relay.deliver(message)
 
@@ -156,7 +157,7 @@ def mob(full: bool, half: int) -> Figures:  # noqa: FBT001 - as above
     seeds = range(40 if full else 4)
     with bench("all at once and twice", jobs.march()) as at:
         for seed in seeds[half::2]:
-            at.run(f"all at once {seed}", lambda seed=seed: _gather(at.relay, drawn(seed)))
+            at.run(f"all at once {seed}", partial(_gather, at.relay, drawn(seed)))
     return at.figures
 
 
@@ -166,11 +167,13 @@ def _gather(relay: Restless, choose: Chooser) -> None:
 
     def minute() -> None:
         acts: dict[str, Callable[[], object]] = {
-            f"{step_of(message)} {number}": lambda one=message: relay.deliver(one)
+            f"{step_of(message)} {number}": partial(relay.deliver, message)
             for number, message in enumerate([*waiting, *waiting])
         }
         waiting.clear()
-        relay.at_once(Baton(choose), {"poll": relay.poll_alone, "poll again": relay.poll_alone} | acts)
+        relay.at_once(
+            Baton(choose), {"poll": relay.poll_alone, "poll again": relay.poll_alone} | acts
+        )
 
     def bring(messages: list[Message]) -> None:
         waiting.extend(messages)

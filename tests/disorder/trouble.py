@@ -1,7 +1,7 @@
 """AWS in trouble: calls that fail with its own errors, now and then, or all of a kind for as long as an outage lasts."""
 
 import random
-from collections.abc import Callable
+from functools import partial
 
 import httpx2
 from botocore.exceptions import ClientError, IncompleteReadError
@@ -86,7 +86,7 @@ def random_trouble(full: bool, half: int) -> Figures:  # noqa: FBT001 - as the l
     seeds = range(60 if full else 4)
     with bench("AWS fails now and then", jobs.march()) as at:
         for seed in seeds[half::2]:
-            at.run(f"trouble {seed}", lambda seed=seed: now_and_then(at.relay, seed))
+            at.run(f"trouble {seed}", partial(now_and_then, at.relay, seed))
     return at.figures
 
 
@@ -101,9 +101,5 @@ def outages(full: bool, half: int) -> Figures:  # noqa: FBT001 - as above
             for code in codes(name)[-1:]
         })  # fmt: skip
         for one in (found if full else found[::8])[half::2]:
-            at.run(f"outage {one}", _outage(at.relay, one))
+            at.run(f"outage {one}", partial(outage, at.relay, *one))
     return at.figures
-
-
-def _outage(relay: Restless, one: tuple[str, str, int]) -> Callable[[], None]:
-    return lambda: outage(relay, *one)
