@@ -28,13 +28,13 @@ def main() -> int:
         console.print(f"{share}: {figures.campaign}, {figures.tried:,} tried")
         for wrong in figures.broken:
             console.print(f"broken: {wrong}", style="red", markup=False)
+        if not asked.quick:  # each time: whatever ends this, what was seen is there
+            minutes = (time.monotonic() - begun) / 60
+            left = len(CAMPAIGNS) - len(found)
+            page = written(added(found), f"{datetime.now(UTC):%Y-%m-%d}", minutes, left)
+            asked.page.write_text(page, encoding="utf-8")
     table = added(found)
     console.print(_shown(table))
-    if not asked.quick:
-        minutes = (time.monotonic() - begun) / 60
-        today = f"{datetime.now(UTC):%Y-%m-%d}"
-        asked.page.write_text(written(table, today, minutes), encoding="utf-8")
-        console.print(f"written: {asked.page}")
     return int(any(one.broken for one in table))
 
 

@@ -31,6 +31,7 @@ STRIKES: list[Campaign] = [
     *_shared(kills.recovery),
     *_shared(kills.adoption),
     *_shared(kills.errors),
+    *_shared(kills.parts_fail),
     *_shared(kills.freezes),
 ]
 

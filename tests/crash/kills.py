@@ -44,18 +44,26 @@ def kills(full: bool, half: int) -> Figures:  # noqa: FBT001 - as the list of ca
 
 
 def errors(full: bool, half: int) -> Figures:  # noqa: FBT001 - as above
-    """Let every call fail, before and after it took place."""
-    step, from_ = (1, 1) if full else (31, 3)
+    """Let calls fail, before and after they took place: every second of them."""
+    step, from_ = (2, 1) if full else (31, 3)
     return _campaign(
-        "every call fails", jobs.march(), lambda calls: _every(error, calls, from_, step), half
+        "a call fails", jobs.march(), lambda calls: _every(error, calls, from_, step), half
+    )
+
+
+def parts_fail(full: bool, half: int) -> Figures:  # noqa: FBT001 - as above
+    """The same where objects have parts: one that is complete, and nobody was told."""
+    step, from_ = (2, 2) if full else (61, 7)
+    return _campaign(
+        "a call fails", jobs.large(), lambda calls: _every(error, calls, from_, step), half
     )
 
 
 def freezes(full: bool, half: int) -> Figures:  # noqa: FBT001 - as above
-    """Stand still at every call, past the lease."""
-    step, from_ = (1, 1) if full else (31, 5)
+    """Stand still at every third call, past the lease."""
+    step, from_ = (3, 1) if full else (31, 5)
     return _campaign(
-        "every call stands still", jobs.march(), lambda calls: _every(freeze, calls, from_, step), half
+        "a stage stands still", jobs.march(), lambda calls: _every(freeze, calls, from_, step), half
     )  # fmt: skip
 
 
@@ -80,7 +88,7 @@ def adoption(full: bool, half: int) -> Figures:  # noqa: FBT001 - as above
 
 def recovery(full: bool, half: int) -> Figures:  # noqa: FBT001 - as above
     """Kill once where it hurts most, then again at each call of what mends it."""
-    step = 2 if full else 53
+    step = 4 if full else 53
 
     def plans(calls: Sequence[str]) -> list[Plan]:
         firsts = [Blow(kill, at, after=True) for at in _where_it_hurts(calls)]
@@ -108,7 +116,7 @@ def _where_it_hurts(calls: Sequence[str]) -> list[int]:
 
 def pairs(full: bool, half: int) -> Figures:  # noqa: FBT001 - as above
     """Kill twice: pairs of calls, spread over all."""
-    count = 600 if full else 16
+    count = 520 if full else 16
 
     def plans(calls: Sequence[str]) -> list[Plan]:
         chance = random.Random(20261124)  # noqa: S311 - the same pairs each time
