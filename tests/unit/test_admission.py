@@ -113,3 +113,15 @@ def test_a_batch_beyond_the_limit_goes_alone() -> None:
     large, small = batch("a" * 20, requests=500), batch("b" * 20, requests=1)
 
     assert admit([large, small], [], Limits(10, 100)) == [large]
+
+
+def test_a_huge_job_leaves_room_for_who_comes_next() -> None:
+    """Its batches may take a day: nobody should have to wait for the first of them to end."""
+    limits = Limits(100, 200_000)
+    huge = [batch("a" * 20, chunk, 10_000) for chunk in range(1, 101)]
+    there = admit(huge, [], limits)
+    rest = [one for one in huge if one not in there]
+    small = batch("b" * 20, 1, 1_000, since="WAITING#2026-11-30")
+
+    assert sum(one.requests for one in there) == 190_000
+    assert admit([*rest, small], there, limits) == [small]
