@@ -1,18 +1,19 @@
 """Settle what is unsure: prove, then adopt. Absence needs several complete listings over time.
 
-While a batch of the same size that nobody owns lies in the window, wait until it ends and read one result line: its
-`custom_id` names the owner, or marks it foreign.
+While a batch of the same size that nobody owns lies in the window, wait until it ends and read its results: the
+first `custom_id` that names a batch of ours proves whose it is; if none of the first lines does, it is foreign.
 """
 
 from collections.abc import Iterable
 from datetime import timedelta
+from itertools import islice
 
 import msgspec
 from aws_lambda_powertools import Logger
 
 from functions.batches import times
 from functions.batches.doors import Doors
-from functions.batches.errors import RelayError
+from functions.batches.errors import IncompleteResultsError, RelayError
 from functions.batches.files import lines
 from functions.batches.items import Batch, BatchStatus, Closing, Step, batch_key
 from functions.batches.marks import FOREIGN
@@ -23,6 +24,9 @@ from functions.batches.wire import WireId
 from functions.steps.record import record
 
 logger = Logger(child=True)
+
+WITNESSES = 100
+"""Lines that must all be strangers' before a batch is foreign: an ours taken for foreign is paid for twice."""
 
 
 def prove(
@@ -61,13 +65,12 @@ def _decided(doors: Doors[PollSettings], found: MessageBatch) -> bool:
     if found.processing_status != "ended":
         return False
     try:
-        whose = _whose(doors, found)
+        batch = _whose(doors, found)
     except (RelayError, msgspec.DecodeError) as error:
         logger.warning(
             "no proof yet", extra={"batch_id": found.id, "problem": type(error).__name__}
         )
         return found.archived_at is not None
-    batch = doors.store.batch(whose.job, whose.batch) if whose else None
     if batch is None:
         doors.store.own(doors.store.owner_item(found.id, FOREIGN))
     else:
@@ -76,14 +79,29 @@ def _decided(doors: Doors[PollSettings], found: MessageBatch) -> bool:
     return True
 
 
-def _whose(doors: Doors[PollSettings], found: MessageBatch) -> WireId | None:
-    """Read one line of a batch's results: its custom_id names the owner, if that is us."""
+def _whose(doors: Doors[PollSettings], found: MessageBatch) -> Batch | None:
+    """Read a batch's results until a `custom_id` names one of our batches, which proves it; None: it is not ours.
+
+    Raises:
+        IncompleteResultsError: the results end before they have told enough; that proves nothing.
+    """
+    read, strangers = 0, set[tuple[str, str]]()
     stream = doors.claude.results(found.id)
     try:
-        line = next(lines(stream), b"")
+        for line in islice(lines(stream), WITNESSES):
+            read += 1
+            named = WireId.parse(read_line(line).custom_id)
+            if named is None or (named.job, named.batch) in strangers:
+                continue
+            if batch := doors.store.batch(named.job, named.batch):
+                return batch
+            strangers.add((named.job, named.batch))
     finally:
         stream.close()
-    return WireId.parse(read_line(line).custom_id)
+    if read < min(WITNESSES, found.request_counts.total):
+        message = f"the results end after {read:,} lines"
+        raise IncompleteResultsError(message)
+    return None
 
 
 def _absent(doors: Doors[PollSettings], batch: Batch) -> None:

@@ -28,6 +28,30 @@ def test_promise_2_a_lost_answer_is_adopted_by_proof(relay: World, fault: str) -
     assert batch["batch_id"] == relay.simulator.batches()[0]["id"]
 
 
+def test_a_strangers_row_before_ours_does_not_hide_a_lost_answer(relay: World) -> None:
+    relay.simulator.arm("lost_answer")
+    relay.simulator.arm("row_foreign", times=2)
+    relay.upload(KEY, upload_of(5))
+
+    relay.finish()
+
+    assert relay.simulator.calls()["create"] == 1
+    assert [len(relay.lines(KEY)), paid_once(relay)] == [5, True]
+
+
+@pytest.mark.parametrize("cut", ["cut_at_line", "cut_inside_line"])
+def test_a_cut_download_takes_no_batch_for_a_strangers(relay: World, cut: str) -> None:
+    relay.simulator.arm("lost_answer")
+    relay.simulator.arm("row_foreign", times=3)
+    relay.simulator.arm(cut, times=3, framing="close", rows=1)
+    relay.upload(KEY, upload_of(5))
+
+    relay.finish()
+
+    assert relay.simulator.calls()["create"] == 1
+    assert [len(relay.lines(KEY)), paid_once(relay)] == [5, True]
+
+
 def test_three_unsure_creates_of_one_size_are_told_apart(relay: World) -> None:
     relay.deploy(requests_per_batch=4)
     relay.simulator.arm("lost_answer", times=3)
