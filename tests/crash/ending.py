@@ -35,6 +35,8 @@ class Ending:
     Attributes:
         files: what lies in the job's folder, by name.
         events: each event by its id, as it was delivered.
+        told: how many events of each type, each id once.
+        torn: the ids under which more than one content was delivered.
         custom_ids: how often each request was accepted: each attempt of a row has its own.
         params: the same by content: what the user is billed for.
     """
@@ -43,20 +45,28 @@ class Ending:
     events: dict[str, set[bytes]]
     custom_ids: dict[str, int]
     params: dict[str, int]
+    told: dict[str, int]
+    torn: list[str]
 
     @classmethod
     def of(cls, relay: Mortal, names: Names) -> "Ending":
         found = backstage.objects("results/", {})
-        told: dict[str, set[bytes]] = {}
+        events: dict[str, set[bytes]] = {}
+        by_id: dict[str, set[bytes]] = {}
+        types: dict[str, str] = {}
         for event in relay.events():
-            name = names.plain(event["id"].encode()).decode()
-            told.setdefault(name, set()).add(names.plain(json.dumps(event).encode()))
+            content = names.plain(json.dumps(event).encode())
+            events.setdefault(names.plain(event["id"].encode()).decode(), set()).add(content)
+            by_id.setdefault(event["id"], set()).add(content)
+            types[event["id"]] = event["type"]
         accepted = relay.simulator.accepted().items()
         return cls(
             files={key.rpartition("/")[2]: names.plain(one.body) for key, one in found.items()},
-            events=told,
+            events=events,
             custom_ids={names.plain(name.encode()).decode(): count for name, count in accepted},
             params=relay.simulator.accepted_params(),
+            told=Counter(types.values()),
+            torn=[name for name, contents in by_id.items() if len(contents) > 1],
         )
 
     @property

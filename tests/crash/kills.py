@@ -162,13 +162,14 @@ def _struck(relay: Mortal, job: Job, plan: Plan, expected: Ending | None) -> Pla
 
 
 def _noted(figures: Figures, plan: Plan, run: Play, undisturbed: Play) -> None:
-    """Add a run to the figures: one that was not struck proves nothing."""
-    run.wrong += _missed(plan, run)
-    note(figures, ", then ".join(_told(plan, run)), run, undisturbed)
+    """Add a run to the figures: one that was not struck proves nothing.
 
-
-def _missed(plan: Plan, run: Play) -> list[str]:
-    return [] if run.struck == len(plan) else ["ended before the last strike"]
+    After a first blow there may be fewer calls left than the second waits for; such a run was struck once.
+    """
+    if not run.struck:
+        run.wrong.append("ended before the first strike")
+    struck = plan[: max(run.struck, 1)]
+    note(figures, ", then ".join(_told(struck, run)), run, undisturbed)
 
 
 def _told(plan: Plan, run: Play) -> Iterator[str]:

@@ -6,6 +6,7 @@ from functools import partial
 import httpx2
 from botocore.exceptions import ClientError, IncompleteReadError
 
+from functions.batches.items import TRIES
 from tests.crash import jobs
 from tests.crash.figures import Figures
 from tests.disorder.bench import bench
@@ -50,15 +51,18 @@ def may_fail(name: str) -> bool:
 
 
 def now_and_then(relay: Restless, seed: int) -> None:
-    """Let any call fail, as a seed has it."""
+    """Let any call fail, as a seed has it, but no item so often that it is set aside."""
+    left = TRIES - 1
     draw = random.Random(seed)  # noqa: S311 - the seed is to be repeated, not to be secret
     rate = draw.choice((0.01, 0.02, 0.04))
 
     def befall(name: str, after: bool) -> None:  # noqa: FBT001 - as it is called
-        if not may_fail(name) or draw.random() >= rate:
+        nonlocal left
+        if not left or not may_fail(name) or draw.random() >= rate:
             return
         code = draw.choice(codes(name))
         if not after or code in DONE_ALL_THE_SAME:
+            left -= 1
             raise failure(relay, name, code)
 
     relay.fate.befall, relay.fate.block = befall, PIECE
