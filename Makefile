@@ -1,6 +1,6 @@
 # One command for the main job (`make demo`), one for the tests (`make test`); each installs what it needs.
 .DEFAULT_GOAL := help
-.PHONY: help demo up down test unit crash bench lint deploy destroy lock clean
+.PHONY: help demo up down test unit crash bench scale lint deploy destroy lock clean
 SHELL := /bin/bash
 
 PYTHON := $(shell command -v python3.13 >/dev/null && python3.13 -c '' 2>/dev/null && echo python3.13 || echo python3)
@@ -30,6 +30,11 @@ $(CDK):
 	@.venv/bin/uv pip install --quiet --python .venv/bin/python --target .local/fuzz --group fuzz
 	@touch $@
 
+.local/plots/.installed: .venv/.installed pyproject.toml
+	@echo "installing what draws into .local/plots" && rm -rf .local/plots
+	@.venv/bin/uv pip install --quiet --python .venv/bin/python --target .local/plots --compile-bytecode --group bench
+	@touch $@
+
 demo: .venv/.installed $(CDK)  ## send the example, or FILE=path, through the relay on this machine
 	@.venv/bin/python -m local run $(if $(FILE),"$(FILE)")
 
@@ -51,8 +56,11 @@ unit: .venv/.installed  ## the quick ones, in seconds
 crash: .venv/.installed .local/fuzz/.installed $(CDK)  ## every campaign against the promises at full length, into docs/reliability.md; or QUICK=1
 	@.venv/bin/python -m tests.crash $(if $(QUICK),--quick)
 
-bench: .venv/.installed  ## side by side with what one would pick instead, or FULL=1 for the full size
+bench: .venv/.installed .local/plots/.installed  ## side by side with what one would pick instead, or FULL=1 for the full size
 	@.venv/bin/python -m benchmarks $(if $(FULL),--full)
+
+scale: .venv/.installed .local/plots/.installed  ## what a million requests cost in AWS and what limits a day, into docs/scale.md
+	@.venv/bin/python -m benchmarks.scale
 
 lint: .venv/.installed  ## mend style, then say what is left
 	@.venv/bin/ruff format --quiet . && .venv/bin/ruff check --fix . && .venv/bin/mypy
