@@ -1,23 +1,38 @@
 """The far end of the Message Batches API, with nothing behind it: it takes bodies as fast as they come, and serves files.
 
-The simulator parses what it is sent; here that would be what is measured. Results lie in the folder as ``<id>.jsonl``.
+The simulator parses what it is sent; here that would be what is measured. Results lie in the folder as ``<id>.jsonl``;
+or, with ``--answers``, a batch ends as it is created, and its results are made of the custom_ids that it was sent.
 
-    python -m benchmarks.claude FOLDER --requests 100000 [--listed 1000]
+    python -m benchmarks.claude (--folder FOLDER --requests 100000 [--listed 1000] | --answers) [--mb-s 75]
 """
 
 import argparse
 import json
+import re
 from collections import Counter
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from itertools import count
+from itertools import batched, count
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
+from benchmarks import material
+from benchmarks.pace import Pace
 from benchmarks.s3 import COUNTS
 
 PATH = "/v1/messages/batches"
+_CUSTOM_ID = re.compile(rb'"custom_id": ?"([^"]+)"')
+
+
+@dataclass
+class _Sent:
+    """A batch that was sent: its body, until its results are asked for."""
+
+    requests: int
+    created_at: datetime
+    body: bytearray
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -26,17 +41,36 @@ class _Handler(BaseHTTPRequestHandler):
     folder: ClassVar[Path]
     requests: ClassVar[int]
     listed: ClassVar[int]
+    answers: ClassVar[bool]
+    inwards: ClassVar[Pace]
+    outwards: ClassVar[Pace]
+    sent: ClassVar[dict[str, _Sent]] = {}
     counts: ClassVar[Counter[str]] = Counter()
     made: ClassVar[Any] = count(1)
 
     def do_POST(self) -> None:
         """Take a batch, to its last byte."""
         self.counts["calls"] += 1
-        left, room = int(self.headers["Content-Length"]), bytearray(1 << 20)
-        self.counts["last"] = left
-        while left:
-            left -= self.rfile.readinto(memoryview(room)[: min(left, len(room))])
-        self._answer(self._batch(batch_id(next(self.made))))
+        size = self.counts["last"] = int(self.headers["Content-Length"])
+        name = batch_id(next(self.made))
+        if self.answers:
+            room = bytearray(size)
+            self._take(memoryview(room), size)
+            requests = room.count(b'"custom_id":')
+            self.sent[name] = _Sent(requests, datetime.now(UTC), room)
+        else:
+            self._take(memoryview(bytearray(1 << 20)), size)
+        self._answer(self._batch(name))
+
+    def _take(self, room: memoryview, size: int) -> None:
+        """Take a body into a room of its size, or over and over into a smaller one."""
+        at = 0
+        while at < size:
+            begin = at % len(room)
+            stop = min(len(room), begin + min(size - at, self.inwards.block))
+            taken = self.rfile.readinto(room[begin:stop])
+            self.inwards.wait(taken)
+            at += taken
 
     def do_PUT(self) -> None:
         """Take a batch from whoever cannot say POST."""
@@ -50,8 +84,11 @@ class _Handler(BaseHTTPRequestHandler):
             return
         self.counts["calls"] += 1
         if path == PATH:
-            rows = [self._batch(batch_id(number)) for number in range(self.listed, 0, -1)]
+            names = [*self.sent][::-1] or [batch_id(n) for n in range(self.listed, 0, -1)]
+            rows = [self._batch(name, ended=self.answers) for name in names]
             self._answer({"data": rows, "has_more": False, "first_id": None, "last_id": None})
+        elif path.endswith("/results") and self.answers:
+            self._made_up(self.sent[path.split("/")[-2]])
         elif path.endswith("/results"):
             self._results(self.folder / f"{path.split('/')[-2]}.jsonl")
         else:
@@ -66,11 +103,26 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.flush()
             self.connection.sendfile(content)
 
+    def _made_up(self, sent: _Sent) -> None:
+        """Answer what was sent, once: it is forgotten then."""
+        answers = material.answers(_CUSTOM_ID.findall(sent.body))
+        sent.body = bytearray()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/x-jsonl")
+        self.send_header("Transfer-Encoding", "chunked")
+        self.end_headers()
+        for lines in batched(answers, 100, strict=False):
+            block = b"".join(lines)
+            self.outwards.wait(len(block))
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(block), block))
+        self.wfile.write(b"0\r\n\r\n")
+
     def _batch(self, name: str, *, ended: bool = False) -> dict[str, Any]:
-        now = datetime.now(UTC)
+        sent = self.sent.get(name)
+        now = datetime.now(UTC) if sent is None else sent.created_at
         address = f"http://{self.headers['Host']}{PATH}/{name}"
         counts = dict.fromkeys(("processing", "succeeded", "errored", "canceled", "expired"), 0)
-        counts["succeeded" if ended else "processing"] = self.requests
+        counts["succeeded" if ended else "processing"] = sent.requests if sent else self.requests
         return {
             "id": name, "type": "message_batch", "processing_status": "ended" if ended else "in_progress",
             "request_counts": counts, "created_at": now.isoformat(), "ended_at": now.isoformat() if ended else None,
@@ -101,7 +153,10 @@ def main() -> None:
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--requests", type=int, default=1)
     parser.add_argument("--listed", type=int, default=0)
-    parser.parse_args(namespace=_Handler)
+    parser.add_argument("--answers", action="store_true")
+    parser.add_argument("--mb-s", type=float, default=0)
+    asked = parser.parse_args(namespace=_Handler)
+    _Handler.inwards, _Handler.outwards = Pace(asked.mb_s), Pace(asked.mb_s)
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     server.daemon_threads = True
     print(f"http://127.0.0.1:{server.server_address[1]}", flush=True)

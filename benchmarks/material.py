@@ -1,7 +1,7 @@
 """What is sent and answered: made up, the same each time, and shaped like real prompts."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -42,17 +42,23 @@ def _of_size(size: int) -> str:
 
 def write_results(file: Path, custom_ids: Sequence[str]) -> None:
     """Write a batch's results in another order than the requests came."""
+    with file.open("wb") as results:
+        results.writelines(answers([custom_id.encode() for custom_id in custom_ids]))
+
+
+def answers(custom_ids: Sequence[bytes]) -> Iterator[bytes]:
+    """Answer requests, in another order than they came: a line of `RESULT_BYTES` each, but those that fail."""
     shuffled = list(enumerate(custom_ids))
     random.Random(4).shuffle(shuffled)  # noqa: S311 - the same each time is what is wanted
-    text = _of_size(RESULT_BYTES - len(_line("0" * 47, _answer(0, ""))))
-    with file.open("wb") as results:
-        for number, custom_id in shuffled:
-            failed = number % FAILING == 0
-            results.write(_line(custom_id, _INVALID if failed else _answer(number, text)))
+    text = _of_size(RESULT_BYTES - len(_line(b"0" * 47, _answer(0, ""))))
+    before, _, after = _answer(0, text).partition(b"0" * 24)
+    for number, custom_id in shuffled:
+        failed = number % FAILING == 0
+        yield _line(custom_id, _INVALID if failed else b"%b%024d%b" % (before, number, after))
 
 
-def _line(custom_id: str, result: bytes) -> bytes:
-    return b'{"custom_id":"%b","result":%b}\n' % (custom_id.encode(), result)
+def _line(custom_id: bytes, result: bytes) -> bytes:
+    return b'{"custom_id":"%b","result":%b}\n' % (custom_id, result)
 
 
 def _answer(number: int, text: str) -> bytes:

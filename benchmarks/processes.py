@@ -16,6 +16,8 @@ from benchmarks.s3 import COUNTS
 
 ROOT = Path(__file__).parents[1]
 LAUNCH = Path(__file__).with_name("launch.py")
+TOLD = '{"work_s"'
+"""How a line begins in which a process says what its work took."""
 
 
 class BenchmarkError(Exception):
@@ -54,7 +56,7 @@ def measure(*command: str | Path, env: Mapping[str, str] | None = None) -> Run:
         words = [sys.executable, "-S", LAUNCH, took, *command]
         ended = subprocess.run(
             [str(word) for word in words], capture_output=True, text=True, check=False, cwd=ROOT,
-            env=_environment(env or {}),
+            env=environment(env or {}),
         )  # fmt: skip
         if ended.returncode:
             said = (ended.stderr or ended.stdout).strip().rpartition("\n")[2]
@@ -62,7 +64,7 @@ def measure(*command: str | Path, env: Mapping[str, str] | None = None) -> Run:
             raise BenchmarkError(message)
         system = json.loads(took.read_text(encoding="utf-8"))
     last = ended.stdout.strip().rpartition("\n")[2]
-    told = json.loads(last) if last.startswith('{"work_s"') else {"work_s": system["wall_s"]}
+    told = json.loads(last) if last.startswith(TOLD) else {"work_s": system["wall_s"]}
     work_s, work_cpu_s = told.pop("work_s"), told.pop("work_cpu_s", system["cpu_s"])
     return Run(work_s, work_cpu_s, **system, told=told)
 
@@ -88,7 +90,7 @@ def counts(url: str) -> dict[str, int]:
         return dict(json.loads(answer.read()))
 
 
-def _environment(more: Mapping[str, str]) -> dict[str, str]:
+def environment(more: Mapping[str, str]) -> dict[str, str]:
     """Give a process what it needs of ours, and no proxy or AWS setting of the user's."""
     ours = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
     return {**ours, "LANG": "C.UTF-8", **more}

@@ -19,6 +19,18 @@ from local.home import Home, free_port
 UPLOADS, RESULTS, TABLE = "uploads", "results", "relay"
 CHUNK = "00001-1"
 KEY = "sk-local"
+ONE_STEP_S = 200
+"""Time for one step, and not for the next."""
+
+
+def uploaded(key: str, version: str) -> dict[str, Any]:
+    """Write S3's message of a new object."""
+    name = {"key": key, "size": 0, "versionId": version}
+    record = {
+        "eventTime": "2026-11-23T00:00:00.000Z",
+        "s3": {"bucket": {"name": UPLOADS}, "object": name},
+    }
+    return {"Records": [record]}
 
 
 @dataclass
@@ -43,37 +55,39 @@ class Relay:
         """The table, for what comes before and after a stage."""
         return Store(TABLE, client=self.cloud.tables)
 
+    @property
+    def queue(self) -> str:
+        """The queue of hints: here, one for both stages."""
+        return self.cloud.sqs.create_queue(QueueName="hints")["QueueUrl"]
+
     def settings(self) -> dict[str, str]:
         """Give the environment of all three functions."""
         common: dict[str, Any] = {
             "table_name": TABLE, "uploads_bucket": UPLOADS, "results_bucket": RESULTS, "secret_name": "key",
             "topic_arn": self.cloud.sns.create_topic(Name="events")["TopicArn"], "base_url": self.claude,
         }  # fmt: skip
-        queue = self.cloud.sqs.create_queue(QueueName="hints")["QueueUrl"]
         kinds = (
-            PollSettings(**common, submit_queue_url=queue, results_queue_url=queue),
+            PollSettings(**common, submit_queue_url=self.queue, results_queue_url=self.queue),
             ResultsSettings(**common),
             SubmitSettings(**common, requests_per_batch=self.requests),
         )
         return {name: text for kind in kinds for name, text in kind.to_env().items()}
 
-    def run(self, stage: str, message: dict[str, Any] | None = None) -> Run:
-        """Run a stage on one message, in a process of its own."""
-        env = self.cloud.env() | self.settings() | {
+    def environment(self) -> dict[str, str]:
+        """Give a stage all that Lambda would give it."""
+        return self.cloud.env() | self.settings() | {
             "AWS_ENDPOINT_URL_S3": self.s3, "POWERTOOLS_SERVICE_NAME": "relay", "POWERTOOLS_LOG_LEVEL": "WARNING",
             "POWERTOOLS_METRICS_NAMESPACE": "relay",
         }  # fmt: skip
-        words = [] if message is None else [json.dumps(message)]
-        return measure(self.python, "-m", "benchmarks.stage", stage, *words, env=env)
+
+    def run(self, stage: str, message: dict[str, Any]) -> Run:
+        """Run a stage on one message, in a process of its own."""
+        words = (stage, str(ONE_STEP_S), json.dumps(message))
+        return measure(self.python, "-m", "benchmarks.stage", *words, env=self.environment())
 
     def plan(self, key: str, version: str) -> tuple[str, Run]:
         """Let submit claim and plan an upload; gives the job."""
-        name = {"key": key, "size": 0, "versionId": version}
-        record = {
-            "eventTime": "2026-11-23T00:00:00.000Z",
-            "s3": {"bucket": {"name": UPLOADS}, "object": name},
-        }
-        return job_id(UPLOADS, key, version), self.run("submit", {"Records": [record]})
+        return job_id(UPLOADS, key, version), self.run("submit", uploaded(key, version))
 
     def step(self, stage: str, job: str, step: Step, item: str = CHUNK) -> Run:
         """Wake a stage for a step of an item."""

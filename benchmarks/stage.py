@@ -1,6 +1,9 @@
-"""Run one stage of the relay on one message, as a warm Lambda container would; says how long it took.
+"""Run one stage of the relay on messages, as a warm Lambda container would; says how long each took.
 
-python -m benchmarks.stage submit MESSAGE
+    python -m benchmarks.stage submit 900 MESSAGE…
+    python -m benchmarks.stage submit 900 < MESSAGES
+
+Each invocation has so many seconds.
 """
 
 import importlib
@@ -8,7 +11,6 @@ import json
 import sys
 import time
 from collections import Counter
-from dataclasses import dataclass
 from typing import Any
 
 import boto3
@@ -18,35 +20,40 @@ HTTP = {"submit": "anthropic", "poll": "anthropic", "results": "httpx2"}
 NOTHING = json.dumps({"schema": 1, "job": "none", "item": "#", "next": "none"})
 
 
-@dataclass
 class Context:
     """What Lambda tells a function of itself."""
 
-    function_name: str = "benchmark"
-    memory_limit_in_mb: int = 1769
-    invoked_function_arn: str = "arn:aws:lambda:us-east-1:111122223333:function:benchmark"
-    aws_request_id: str = "1"
+    function_name = "benchmark"
+    memory_limit_in_mb = 1769
+    invoked_function_arn = "arn:aws:lambda:us-east-1:111122223333:function:benchmark"
+    aws_request_id = "1"
+
+    def __init__(self, seconds: float) -> None:
+        self._until = time.monotonic() + seconds
 
     def get_remaining_time_in_millis(self) -> int:
-        """Leave time for one step, and not for the next."""
-        return 200_000
+        """Say what is left of an invocation's time."""
+        return int((self._until - time.monotonic()) * 1000)
 
 
-def main(stage: str, message: str | None = None) -> None:
-    """Open the doors with a hint of nothing, then do the work under the clock."""
+def main(stage: str, seconds: str, *messages: str) -> None:
+    """Open the doors with a hint of nothing, say so, then do the work under the clock."""
     seen = _counted()
     importlib.import_module(HTTP[stage])
     handler: Any = importlib.import_module(f"functions.{stage}").handler
-    handler(_event(NOTHING if message else None), Context())
-    seen.clear()
-    began, spent = time.perf_counter(), time.process_time()
-    handler(_event(message), Context())
-    took = {"work_s": time.perf_counter() - began, "work_cpu_s": time.process_time() - spent}
-    print(json.dumps({**took, "dynamodb": dict(seen)}))
+    handler(_event(NOTHING), Context(float(seconds)))
+    if not messages:
+        print("ready", flush=True)
+    for message in messages or sys.stdin:
+        seen.clear()
+        began, spent = time.perf_counter(), time.process_time()
+        handler(_event(message), Context(float(seconds)))
+        took = {"work_s": time.perf_counter() - began, "work_cpu_s": time.process_time() - spent}
+        print(json.dumps({**took, "dynamodb": dict(seen)}), flush=True)
 
 
-def _event(message: str | None) -> dict[str, Any]:
-    return {} if message is None else {"Records": [{"body": message}]}
+def _event(message: str) -> dict[str, Any]:
+    return {"Records": [{"body": message}]}
 
 
 def _counted() -> Counter[str]:

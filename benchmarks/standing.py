@@ -42,7 +42,7 @@ def poll(relay: Relay, folder: Path, open_: int, finished: int) -> Polled:
     arguments = ("--folder", folder, "--listed", str(open_))
     with far_end("benchmarks.claude", *arguments) as claude:
         relay.claude = claude
-        run = relay.run("poll")
+        run = relay.run("poll", {})
         return Polled(open_, finished, counts(claude)["calls"] // 2, run.told["dynamodb"], run)
 
 

@@ -17,8 +17,11 @@ from functions.batches.items import Batch, BatchStatus, Step
 
 HOUR, DAY = 60, 24 * 60
 CHUNK = 10_000
-SMALL_JOBS, SMALL_ROWS = 100, 1_000
+HUGE_ROWS, SMALL_JOBS, SMALL_ROWS = 10_000_000, 100, 1_000
 DEFAULTS = Limits(batches=100, requests=200_000)
+KEEPING_NOTHING = 10**9
+"""One part in so many is none."""
+HUGE = "h" * 20
 
 Admission = Callable[[Sequence[Batch], Sequence[Batch]], list[Batch]]
 Duration = Callable[[random.Random], int]
@@ -26,31 +29,41 @@ Duration = Callable[[random.Random], int]
 
 
 def usual(draw: random.Random) -> int:
-    """Most within an hour."""
+    """Most within an hour, the median at 37 minutes."""
     return min(DAY, max(2, round(draw.lognormvariate(3.6, 0.6))))
 
 
 def slow(draw: random.Random) -> int:
     """A day on which everything takes many hours, as it may: results are promised within 24."""
-    return draw.randint(6 * 60, DAY)
+    return draw.randint(6 * HOUR, DAY)
 
 
-def first_come(waiting: Sequence[Batch], there: Sequence[Batch]) -> list[Batch]:
+DAYS: dict[str, Duration] = {"usual": usual, "slow": slow}
+
+
+def first_come(waiting: Sequence[Batch], there: Sequence[Batch], limits: Limits) -> list[Batch]:
     """Admit in the order of arrival, as a queue would: what ours is compared with."""
     requests = sum(batch.requests for batch in there)
-    admitted = []
+    admitted: list[Batch] = []
     for batch in sorted(waiting, key=lambda one: (one.since, one.item)):
         requests += batch.requests
-        if requests > DEFAULTS.requests or len(there) + len(admitted) >= DEFAULTS.batches:
+        if requests > limits.requests or len(there) + len(admitted) >= limits.batches:
             break
         admitted.append(batch)
     return admitted
 
 
+def keeping(one_in: int, limits: Limits = DEFAULTS) -> Admission:
+    """Give the relay's own admission, with one part in so many kept for jobs that have nothing at Anthropic."""
+    return partial(admit, limits=Limits(limits.batches, limits.requests, kept=one_in))
+
+
+FIRST_COME, IN_TURNS, OURS = "first come, first served", "in turns", "in turns, 5 % kept: ours"
 POLICIES: dict[str, Admission] = {
-    "first come, first served": first_come,
-    "in turns": partial(admit, limits=Limits(DEFAULTS.batches, DEFAULTS.requests, kept=10**9)),
-    "in turns, a twentieth kept free": partial(admit, limits=DEFAULTS),
+    FIRST_COME: partial(first_come, limits=DEFAULTS),
+    IN_TURNS: keeping(KEEPING_NOTHING),
+    OURS: keeping(DEFAULTS.kept),
+    "in turns, 25 % kept": keeping(4),
 }
 
 
@@ -59,68 +72,94 @@ class Seen:
     """What came of one simulation; minutes.
 
     Attributes:
-        huge_rows: of the huge job.
         waits: of each small job, until it was sent.
-        ends: of each small job, until its results were there.
+        slower: of each small job, how many times longer it took than its own batch.
         huge: until the huge job's results were there.
-        at_once: the most requests that were at Anthropic.
+        full: while the huge job had something waiting; in that time, `done` rows ended.
+        item_minutes: unfinished batches, summed over all polls.
     """
 
-    huge_rows: int
     waits: list[int] = field(default_factory=list)
-    ends: list[int] = field(default_factory=list)
+    slower: list[float] = field(default_factory=list)
     huge: int = 0
-    at_once: int = 0
+    full: int = 0
+    done: int = 0
+    item_minutes: int = 0
 
-    def row(self) -> list[str]:
-        """Give the figures as people read them."""
-        middle, late = (statistics.quantiles(self.waits, n=20)[at] for at in (9, 18))
-        rows_a_day = self.huge_rows / self.huge * DAY
-        return [
-            _time(middle), _time(late), _time(max(self.waits)), _time(max(self.ends)),
-            _time(self.huge), f"{rows_a_day / 1e6:.1f} M",
-        ]  # fmt: skip
+    @property
+    def rows_a_day(self) -> float:
+        """Rows that end in a day, while there is enough to send."""
+        return self.done / self.full * DAY
 
-
-def _time(minutes: float) -> str:
-    return f"{minutes:.0f} min" if minutes <= HOUR else f"{minutes / HOUR:.1f} h"
+    def late(self, percent: int) -> float:
+        """Say how long this share of the small jobs waited at most, in minutes."""
+        return statistics.quantiles(self.waits, n=100, method="inclusive")[percent - 1]
 
 
-def simulate(admission: Admission, duration: Duration, huge_rows: int) -> Seen:
+@dataclass
+class _Anthropic:
+    """The batches that are there, each with the minute in which it ends."""
+
+    there: list[tuple[int, Batch]] = field(default_factory=list)
+
+    def pass_minute(self, minute: int) -> list[Batch]:
+        """Give what has ended by now."""
+        ended = [batch for end, batch in self.there if end <= minute]
+        self.there = [(end, batch) for end, batch in self.there if end > minute]
+        return ended
+
+
+def simulate(
+    admission: Admission, duration: Duration, huge_rows: int = HUGE_ROWS, small: int = SMALL_JOBS
+) -> Seen:
     """Let a huge job come first, and the small ones over the day after it; run until all have ended."""
-    draw, seen = random.Random(7), Seen(huge_rows)  # noqa: S311 - the same day for each policy
-    coming: dict[int, list[Batch]] = defaultdict(list)
-    coming[0] = _job("h" * 20, huge_rows, 0)
-    for number in range(SMALL_JOBS):
-        minute = draw.randrange(60, DAY)
-        coming[minute] += _job(f"{number:020}", SMALL_ROWS, minute)
+    draw, seen, anthropic = random.Random(7), Seen(), _Anthropic()  # noqa: S311 - the same day for each policy
+    coming = _arrivals(draw, huge_rows, small)
     waiting: list[Batch] = []
-    there: list[tuple[int, Batch]] = []
     minute, last = 0, max(coming)
-    while minute <= last or waiting or there:
-        waiting += coming.pop(minute, [])
-        there = [(end, batch) for end, batch in there if end > minute]
-        admitted = admission(waiting, [batch for _, batch in there])
-        chosen = {(batch.job, batch.item) for batch in admitted}
-        waiting = [batch for batch in waiting if (batch.job, batch.item) not in chosen]
-        for batch in admitted:
-            end = minute + duration(draw)
-            there.append((end, batch))
-            _note(seen, batch, minute, end)
-        seen.at_once = max(seen.at_once, sum(batch.requests for _, batch in there))
+    while minute <= last or waiting or anthropic.there:
+        arrived, ended = coming.pop(minute, []), anthropic.pass_minute(minute)
+        waiting += arrived
+        _count(seen, minute, waiting, ended)
+        if arrived or ended:
+            admitted = admission(waiting, [batch for _, batch in anthropic.there])
+            chosen = {id(batch) for batch in admitted}
+            waiting = [batch for batch in waiting if id(batch) not in chosen]
+            for batch in admitted:
+                took = duration(draw)
+                anthropic.there.append((minute + took, batch))
+                _note(seen, batch, minute, took)
+        seen.item_minutes += len(waiting) + len(anthropic.there)
         minute += 1
     return seen
 
 
-def _note(seen: Seen, batch: Batch, minute: int, end: int) -> None:
-    if batch.job.startswith("h"):
-        seen.huge = max(seen.huge, end)
+def _arrivals(draw: random.Random, huge_rows: int, small: int) -> dict[int, list[Batch]]:
+    """Say what comes in which minute."""
+    coming: dict[int, list[Batch]] = defaultdict(list)
+    coming[0] = made_job(HUGE, huge_rows, 0)
+    for number in range(small):
+        minute = draw.randrange(HOUR, DAY)
+        coming[minute] += made_job(f"{number:020}", SMALL_ROWS, minute)
+    return coming
+
+
+def _count(seen: Seen, minute: int, waiting: Sequence[Batch], ended: Sequence[Batch]) -> None:
+    if any(batch.job == HUGE for batch in waiting):
+        seen.full = minute
+        seen.done += sum(batch.requests for batch in ended)
+
+
+def _note(seen: Seen, batch: Batch, minute: int, took: int) -> None:
+    if batch.job == HUGE:
+        seen.huge = max(seen.huge, minute + took)
     else:
-        seen.waits.append(minute - int(batch.since))
-        seen.ends.append(end - int(batch.since))
+        waited = minute - int(batch.since)
+        seen.waits.append(waited)
+        seen.slower.append((waited + took) / took)
 
 
-def _job(job: str, rows: int, minute: int) -> list[Batch]:
+def made_job(job: str, rows: int, minute: int) -> list[Batch]:
     """Make a job's batches, all waiting since a minute."""
     return [
         Batch(

@@ -1,86 +1,152 @@
-"""How many calls to AWS a chunk costs, and a job beside its chunks: counted on the real handlers, over moto."""
+"""What a chunk costs in calls and bytes, and a job beside its chunks: counted on the real handlers, at full size.
 
+AWS is moto's and Claude a simulator's; the requests are as many and as long as in a real chunk, so that each part of
+a multipart upload is a call that was made.
+"""
+
+import io
 import os
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
-import msgspec
+from benchmarks.material import FAILING, write_upload
+from benchmarks.scale.arrivals import CHUNK
+from benchmarks.scale.cost import Calls
+from benchmarks.scale.units import Units, size_bytes
+from functions import poll
+from functions.batches.hints import Hints
+from tests.world import RESULTS, TABLE, World, aws, world
 
-from functions.batches.table import plain
-from tests.world import TABLE, World, upload_of, world
-
-FEW, MANY, ROWS = 3, 11, 4
+FEW, MANY = 1, 3
 KEY = "in/march.jsonl"
+TICKS = 8
+PLATFORM_BYTES = 330 + 3 * 26
+"""What Lambda itself writes into the log for each invocation: START, END and REPORT, as CloudWatch counts them."""
+LINE_BYTES = 26
+"""What CloudWatch Logs adds to each line."""
+ECHOED = 1_700
+"""Characters of its prompt that the simulator answers with here: results are as long as those of the benchmarks."""
 
 
-@dataclass(frozen=True)
-class Calls:
-    """Calls by name, such as ``s3.PutObject``; DynamoDB's also by what they are charged as.
+class Context:
+    """What a Lambda is told of itself."""
 
-    Attributes:
-        chunk: of each chunk.
-        job: of a job, beside those of its chunks.
-        poll: of a poll with nothing to do.
-        item_bytes: of a batch's item in the table.
-    """
-
-    chunk: Mapping[str, float]
-    job: Mapping[str, float]
-    poll: Mapping[str, float]
-    item_bytes: int
+    function_name, memory_limit_in_mb, aws_request_id = "poll", 512, "1"
+    invoked_function_arn = "arn:aws:lambda:us-east-1:111122223333:function:poll"
 
 
 def count() -> Calls:
     """Run two jobs, one longer than the other: what differs is the chunks'."""
     os.environ.update(AWS_ACCESS_KEY_ID="testing", AWS_SECRET_ACCESS_KEY="testing", AWS_DEFAULT_REGION="us-east-1")  # noqa: S106 - moto wants some  # fmt: skip
-    few, many = (_of_job(chunks) for chunks in (FEW, MANY))
-    names = sorted(few[0].keys() | many[0].keys())
-    chunk = {name: (many[0][name] - few[0][name]) / (MANY - FEW) for name in names}
-    job = {name: few[0][name] - FEW * chunk[name] for name in names}
-    return Calls(chunk, job, few[1], many[2])
+    (few, _, _), (many, idle, item_bytes) = _of_job(FEW), _of_job(MANY)
+    chunk = {name: (many[name] - few[name]) / (MANY - FEW) for name in sorted({*few, *many})}
+    job = {name: few[name] - FEW * each for name, each in chunk.items()}
+    return Calls(chunk, job, idle, item_bytes)
 
 
 def _of_job(chunks: int) -> tuple[Counter[str], Counter[str], int]:
-    """Give the calls of a job's stages, those of one idle poll, and the size of an item."""
-    with tempfile.TemporaryDirectory() as folder, world(Path(folder)) as relay:
-        relay.deploy(requests_per_batch=ROWS)
-        seen = _listen(relay)
-        relay.upload(KEY, upload_of(chunks * ROWS))
-        for _ in range(8):
-            relay.pass_time(60)
-            before = seen.copy()
-            relay.poll_once()
-            polled = seen - before
-            seen -= polled  # every minute anyway
+    """Run a job of so many chunks to its end; gives its calls, those of an idle poll, and the size of an item."""
+    fates = {"invalid_request_error": 1 / FAILING}
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        patch("local.simulator.answers._ECHOED", ECHOED),
+        world(Path(folder), fates=fates) as relay,
+        _metered(relay) as meter,
+    ):
+        idle = meter.poll()
+        upload = Path(folder) / "upload.jsonl"
+        write_upload(upload, chunks * CHUNK)
+        before = meter.total()
+        relay.upload(KEY, upload.read_bytes())
+        for _ in range(TICKS):
+            polled = meter.poll()
+            # How often the index is read depends on how long batches take: cost.py adds it.
+            polled["dynamodb.half_reads"] -= idle["dynamodb.half_reads"]
+            meter.forget("dynamodb.half_reads", polled["dynamodb.half_reads"])
             relay.work_off()
-        _queue_calls(seen, chunks)
-        biggest = max(
-            relay.dynamodb.scan(TableName=TABLE)["Items"], key=lambda item: len(str(item))
+        calls = meter.total()
+        calls.subtract(before)
+        calls.subtract({name: TICKS * each for name, each in idle.items()})
+        calls.update({"sqs.messages": 1, "lambda.invocations": 1, "s3.PutObject": -1})  # S3's event; the user's upload
+        calls.update(_stored())
+        if relay.manifest(KEY)["rows"] != chunks * CHUNK:
+            message = f"the job did not end within {TICKS} polls: nothing is counted"
+            raise RuntimeError(message)
+        return calls, idle, _largest_item()
+
+
+class _Meter:
+    """Counts the calls of a world, and what its functions say."""
+
+    def __init__(self, relay: World) -> None:
+        self._relay, self._seen, self.said = relay, Counter[str](), io.StringIO()
+        Units(relay.dynamodb, aws()[3], self._seen)
+        for client in (relay.s3, relay.sns, relay.sqs):
+            client.meta.events.register("after-call", self._note)
+
+    def _note(self, model: Any, parsed: Mapping[str, Any], **_: object) -> None:  # noqa: ANN401 - botocore's
+        self._seen[f"{model.service_model.service_name}.{model.name}"] += 1
+        if model.name == "ReceiveMessage":
+            messages = len(parsed.get("Messages", []))
+            self._seen["sqs.messages"] += messages
+            self._seen["lambda.invocations"] += messages
+
+    def total(self) -> Counter[str]:
+        """Give all that was counted, and the bytes of the log."""
+        said, total = self.said.getvalue(), self._seen.copy()
+        total["log.bytes"] = (
+            len(said)
+            + LINE_BYTES * said.count("\n")
+            + PLATFORM_BYTES * total["lambda.invocations"]
         )
-        return seen, polled, len(msgspec.json.encode(plain(biggest)))
+        return total
+
+    def forget(self, name: str, count: int) -> None:
+        """Leave so many out."""
+        self._seen[name] -= count
+
+    def poll(self) -> Counter[str]:
+        """Let a minute pass and poll once, as Lambda would; gives what that took."""
+        relay, before = self._relay, self.total()
+        relay.pass_time(60)
+        hints = Hints(relay.queues["submit"], relay.queues["results"], client=relay.sqs)
+        with patch("functions.poll._doors", lambda: (relay.poll, hints)):
+            poll.handler({}, Context())  # type: ignore[arg-type]
+        self._seen["lambda.invocations"] += 1
+        polled = self.total()
+        polled.subtract(before)
+        return polled
 
 
-def _listen(relay: World) -> Counter[str]:
-    seen: Counter[str] = Counter()
-
-    def note(model: Any, params: Mapping[str, Any], **_: object) -> None:  # noqa: ANN401 - botocore's
-        service = model.service_model.service_name
-        seen[f"{service}.{model.name}"] += 1
-        if model.name == "TransactWriteItems":
-            body = msgspec.json.decode(params["body"])
-            seen["dynamodb.written in transactions"] += len(body["TransactItems"])
-
-    for client in (relay.s3, relay.sns, relay.dynamodb):
-        client.meta.events.register("before-call", note)
-    return seen
+@contextmanager
+def _metered(relay: World) -> Iterator[_Meter]:
+    meter = _Meter(relay)
+    handler: Any = poll.logger.registered_handler  # one for all three functions here
+    spoken = handler.setStream(meter.said)
+    try:
+        with redirect_stdout(meter.said):
+            yield meter
+    finally:
+        handler.setStream(spoken)
 
 
-def _queue_calls(seen: Counter[str], chunks: int) -> None:
-    """Add what Lambda and poll do at the queues: a hint to send and one to collect; each sent, received, deleted."""
-    hints = 2 * chunks + 2
-    seen["sqs.messages"] += 3 * hints
-    seen["lambda.invocations"] += hints
+def _stored() -> dict[str, int]:
+    """Say how much lies in the results bucket, and how much was sent to Claude."""
+    pages = aws()[0].get_paginator("list_objects_v2").paginate(Bucket=RESULTS)
+    sizes = {one["Key"]: one["Size"] for page in pages for one in page["Contents"]}
+    work = {key: size for key, size in sizes.items() if key.startswith("work/")}
+    return {
+        "s3.work_bytes": sum(work.values()),
+        "s3.results_bytes": sum(sizes.values()) - sum(work.values()),
+        "claude.sent_bytes": sum(n for key, n in work.items() if key.endswith("requests.json")),
+    }
+
+
+def _largest_item() -> int:
+    found = aws()[3].scan(TableName=TABLE)["Items"]
+    return max(size_bytes(item) for item in found if "batch_id" in item)

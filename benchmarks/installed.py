@@ -1,0 +1,33 @@
+"""The rivals, each installed into an environment of its own, as its documentation says."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from benchmarks.processes import ROOT, BenchmarkError
+
+SDK = ("anthropic==2.12.0", "boto3==1.43.106")
+BATCHWIZARD = ("batchwizard==0.5.0",)
+
+
+def python_with(*packages: str) -> Path:
+    """Give the Python of an environment that has these packages, installed unless it is there.
+
+    Raises:
+        BenchmarkError: they could not be installed.
+    """
+    folder = ROOT / ".local" / "rivals" / packages[0]
+    python, noted = folder / "bin" / "python", folder / "installed.txt"
+    if not noted.exists() or noted.read_text(encoding="utf-8").split() != [*packages]:
+        uv = str(Path(sys.executable).with_name("uv"))
+        commands = (
+            [uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)],
+            [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(python), *packages],
+        )  # fmt: skip
+        for command in commands:
+            ended = subprocess.run(command, capture_output=True, text=True, check=False)
+            if ended.returncode:
+                message = f"{packages[0]} could not be installed: {ended.stderr.strip()[-600:]}"
+                raise BenchmarkError(message)
+        noted.write_text("\n".join(packages), encoding="utf-8")
+    return python

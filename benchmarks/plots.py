@@ -1,0 +1,116 @@
+"""Draws what was measured, as small SVG files: the same figures give the same bytes."""
+
+import importlib
+import sys
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PACKAGES = Path(__file__).parent.parent / ".local" / "plots"
+"""Where `make` has put matplotlib: nothing else needs it."""
+WIDE, HIGH = 7.0, 4.0
+COLOURS = ("#d97757", "#3b6ea5", "#4a8c5c", "#8a6fb0", "#b5892e", "#4d4d4d")
+INK, FAINT = "#333333", "#dddddd"
+_STYLE = {
+    "svg.hashsalt": "claude-batch-relay", "svg.fonttype": "none", "font.size": 9.5, "font.family": "sans-serif",
+    "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK, "xtick.color": INK, "ytick.color": INK,
+    "axes.titlesize": 11, "axes.titlelocation": "left", "axes.titleweight": "bold", "axes.grid": True,
+    "grid.color": FAINT, "grid.linewidth": 0.7, "axes.axisbelow": True, "axes.spines.top": False, "axes.spines.right": False,
+    "legend.frameon": False, "figure.facecolor": "white", "axes.facecolor": "white",
+}  # fmt: skip
+
+
+def lines(  # noqa: PLR0913 - one drawing is one call; all but two are keywords
+    file: Path,
+    series: Mapping[str, Sequence[tuple[float, float]]],
+    *,
+    title: str,
+    across: str,
+    up: str,
+    marks: Sequence[tuple[float, float, str]] = (),
+    log: str = "",
+    ticks: Mapping[float, str] | None = None,
+    dashed: Collection[str] = (),
+) -> None:
+    """Draw one line for each series, with a legend where there are several.
+
+    Args:
+        file: where to put it; a PNG, if it is named so.
+        series: points by name.
+        title: what it shows.
+        across: what the horizontal axis is, with its unit; `up` is the vertical one.
+        up: see `across`.
+        marks: points to be named: across, up, text.
+        log: the axes that are logarithmic: ``"x"``, ``"y"``, ``"xy"``.
+        ticks: what to write on the horizontal axis, and where; else numbers.
+        dashed: the series that are there for comparison.
+    """
+    with _drawing(file, title) as axes:
+        for number, (name, points) in enumerate(series.items()):
+            style = "--" if name in dashed else "-"
+            colour = COLOURS[number % len(COLOURS)]
+            axes.plot(*zip(*points, strict=True), style, label=name, color=colour, linewidth=2)
+        for at, height, text in marks:
+            axes.plot([at], [height], "o", color=INK, markersize=5)
+            axes.annotate(text, (at, height), xytext=(6, 6), textcoords="offset points")
+        axes.set(xlabel=across, ylabel=up)
+        _scale(axes, log, ticks)
+        if len(series) > 1:
+            axes.legend(loc="best")
+
+
+def bars(
+    file: Path, amounts: Mapping[str, float], *, title: str, across: str, form: str = "{:.2f}"
+) -> None:
+    """Draw one bar for each amount, the first one on top, each with its figure.
+
+    Args:
+        file: where to put it.
+        amounts: by name.
+        title: what it shows.
+        across: what the amounts are, with their unit.
+        form: how a figure is written, as `str.format` takes it.
+    """
+    with _drawing(file, title) as axes:
+        names, widths = [*amounts][::-1], [*amounts.values()][::-1]
+        drawn = axes.barh(names, widths, color=COLOURS[1], height=0.65)
+        axes.bar_label(drawn, [form.format(width) for width in widths], padding=4)
+        axes.set(xlabel=across, xlim=(0, max(widths) * 1.12))
+        axes.grid(visible=False, axis="y")
+        axes.tick_params(axis="y", length=0)
+
+
+@contextmanager
+def _drawing(file: Path, title: str) -> "Iterator[Any]":
+    """Give empty axes, and save what has been drawn."""
+    if str(PACKAGES) not in sys.path:
+        sys.path.append(str(PACKAGES))
+    matplotlib, figures = (
+        importlib.import_module(name) for name in ("matplotlib", "matplotlib.figure")
+    )
+    with matplotlib.rc_context(_STYLE):
+        figure = figures.Figure(figsize=(WIDE, HIGH), layout="constrained")
+        axes = figure.subplots()
+        axes.set_title(title)
+        yield axes
+        file.parent.mkdir(parents=True, exist_ok=True)
+        metadata = {"Date": None} if file.suffix == ".svg" else {}
+        figure.savefig(file, metadata=metadata, dpi=110)
+
+
+def _scale(axes: Any, log: str, ticks: Mapping[float, str] | None) -> None:  # noqa: ANN401 - matplotlib's
+    """Make axes logarithmic, with plain numbers on them."""
+    ticker = importlib.import_module("matplotlib.ticker")
+    plain = ticker.FuncFormatter(lambda value, _: f"{value:,.10g}")
+    for name in log:
+        axes.set(**{f"{name}scale": "log"})
+        axis = getattr(axes, f"{name}axis")
+        axis.set_major_formatter(plain)
+        axis.set_minor_formatter(ticker.NullFormatter())
+    if ticks is not None:
+        axes.set_xticks([*ticks], [*ticks.values()])
+        axes.minorticks_off()

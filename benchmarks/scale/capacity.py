@@ -1,0 +1,138 @@
+"""How much one poll and one assembly can do: the processor's part measured here, on the relay's own functions.
+
+What a call to a service takes on its way is not measured but assumed, and said so on the page.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import boto3
+import botocore.awsrequest
+import botocore.config
+import botocore.parsers
+import msgspec
+
+from benchmarks.scale.arrivals import CHUNK, made_job
+from functions.batches.admission import Limits, admit
+from functions.batches.items import Piece
+from functions.batches.joining import joined_crc32
+from functions.batches.marks import Unfinished, sort
+from functions.batches.table import plain, wire
+
+CALL_S = 0.010
+"""Assumed: a call's way to a service of the same region and back."""
+COPY_S, TAG_S = 0.3, 0.025
+"""Assumed: an UploadPartCopy of 20 MB; a PutObjectTagging, or a GET of a few KB."""
+CPU_MB = 1769
+"""Lambda gives one whole processor at this much memory."""
+SAMPLE = 1_000
+
+
+@dataclass(frozen=True)
+class Capacity:
+    """Seconds of one whole processor.
+
+    Attributes:
+        read_s: to read an unfinished batch from the index.
+        admit_s: to choose among 10,000 that wait.
+        call_s: to make one call to DynamoDB.
+        crc_s: to add one piece's checksum to a joined object's.
+    """
+
+    read_s: float
+    admit_s: float
+    call_s: float
+    crc_s: float
+
+
+def measured() -> Capacity:
+    """Measure on this machine, for a second or two."""
+    waiting = made_job("a" * 20, 10_000 * CHUNK, 0)
+    pieces = [Piece(key=str(n), size=21_500_000 + n, crc32=n) for n in range(100)]
+    return Capacity(
+        read_s=_took(_reading()) / SAMPLE,
+        admit_s=_took(lambda: admit(waiting, [], Limits(1_000, 500_000))),
+        call_s=_took(_calling(50)) / 50,
+        crc_s=_took(lambda: joined_crc32(pieces)) / len(pieces),
+    )
+
+
+def _took(work: Callable[[], object]) -> float:
+    """Give the least processor time of three runs, in seconds."""
+    times = []
+    for _ in range(3):
+        began = time.process_time()
+        work()
+        times.append(time.process_time() - began)
+    return min(times)
+
+
+def _reading() -> Callable[[], object]:
+    """Parse a page of the index as boto3 does, and sort its items as poll does."""
+    (batch,) = made_job("a" * 20, CHUNK, 0)
+    at, key = "2026-11-24T00:00:00.000Z", f"work/{'a' * 20}/00001-1/{'b' * 32}"
+    item = msgspec.structs.replace(
+        batch, open="open", since=f"IN_PROGRESS#{at}", batch_id="msgbatch_013Zva2CMHLNnXjNJJKqJ2EF",
+        created_at=at, recorded_at=at, begun_at=at, intent_at=at, fingerprint="a" * 12,
+        requests_key=f"{key}.requests.json", ledger_key=f"{key}.ledger.jsonl", size_bytes=24_500_000,
+    )  # fmt: skip
+    page = {"Items": [wire(msgspec.to_builtins(item))] * SAMPLE, "Count": SAMPLE}
+    service = boto3.client("dynamodb", region_name="us-east-1").meta.service_model
+    parser = botocore.parsers.create_parser(service.metadata["protocol"])
+    shape = service.operation_model("Query").output_shape
+    answer = {"body": json.dumps(page).encode(), "headers": {}, "status_code": 200}
+
+    def read() -> None:
+        unfinished = Unfinished()
+        for found in parser.parse(answer, shape)["Items"]:
+            sort(plain(found), unfinished)
+
+    return read
+
+
+def _calling(times: int) -> Callable[[], object]:
+    """Make calls through the whole of boto3, short of the network."""
+    client: Any = boto3.client(
+        "dynamodb", region_name="us-east-1", aws_access_key_id="testing", aws_secret_access_key="testing",  # noqa: S106 - never sent
+        endpoint_url="https://dynamodb.us-east-1.amazonaws.com", config=botocore.config.Config(parameter_validation=True),
+    )  # fmt: skip
+
+    def answer(request: Any, **_: object) -> object:  # noqa: ANN401 - botocore's
+        made = botocore.awsrequest.AWSResponse(request.url, 200, {}, None)  # type: ignore[arg-type]
+        made._content = b"{}"  # noqa: SLF001 - what it would have read
+        return made
+
+    client.meta.events.register("before-send.dynamodb", answer)
+    update = {"Update": {
+        "TableName": "relay", "Key": wire({"job": "a" * 20, "item": "00001-1"}), "UpdateExpression": "SET #a = :a",
+        "ExpressionAttributeNames": {"#a": "status"}, "ExpressionAttributeValues": wire({":a": "ENDED"}),
+    }}  # fmt: skip
+
+    def call() -> None:
+        for _ in range(times):
+            client.transact_write_items(TransactItems=[update, update])
+
+    return call
+
+
+def poll_s(capacity: Capacity, calls: int, items: int = 0, memory_mb: int = 512) -> float:
+    """Say how long a poll takes that makes so many calls one after the other and reads so many items, in seconds."""
+    share = min(1.0, memory_mb / CPU_MB)
+    return (
+        calls * (CALL_S + capacity.call_s / share) + items * capacity.read_s / share
+    )
+
+
+def assembly_s(capacity: Capacity, chunks: int, copies_at_once: int, crc_s: float | None = None) -> float:  # fmt: skip
+    """Say how long a job of so many chunks takes to be assembled, in seconds.
+
+    Each has a piece of results to be copied, one of errors and one of retry to be read, and five files to be tagged.
+    """
+    each_crc = capacity.crc_s if crc_s is None else crc_s
+    copied = chunks * COPY_S / copies_at_once
+    read = 2 * chunks * TAG_S / 9
+    tagged = 5 * chunks * TAG_S / 10
+    return copied + read + tagged + 3 * chunks * each_crc + chunks * capacity.read_s

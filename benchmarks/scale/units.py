@@ -1,0 +1,102 @@
+"""What DynamoDB charges for each call, by its own rules, from the items as they are before and after it.
+
+https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/read-write-operations.html: a write is one unit for
+each KB, and as many again in the index (twice as many where the index' key changes); a consistent read one for each
+4 KB, any other half of that. In a transaction everything counts twice. Whether that holds for its writes to an
+index too, AWS does not say: here they do.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+KIB = 1024
+INDEX_KEY = ("open", "since")
+Item = Mapping[str, Any]
+
+
+class Units:
+    """Watches the calls of one client, and adds them up.
+
+    Args:
+        watched: the client that the relay uses.
+        own: another one, to look with.
+        seen: gets ``dynamodb.writes`` and ``dynamodb.half_reads``, in units and halves of one.
+    """
+
+    def __init__(
+        self, watched: "DynamoDBClient", own: "DynamoDBClient", seen: Counter[str]
+    ) -> None:
+        self._own, self._seen = own, seen
+        self._items: dict[str, Item] = {}
+        watched.meta.events.register("before-call.dynamodb", self._asked)
+        watched.meta.events.register("after-call.dynamodb", self._answered)
+
+    def _asked(self, params: Mapping[str, Any], context: dict[str, Any], **_: object) -> None:
+        context["asked"] = json.loads(params["body"])
+
+    def _answered(
+        self, model: Any, parsed: Mapping[str, Any], context: dict[str, Any], **_: object  # noqa: ANN401 - botocore's
+    ) -> None:  # fmt: skip
+        asked = context["asked"]
+        if model.name == "TransactWriteItems":
+            self._seen["dynamodb.writes"] += 2 * sum(
+                self._written(one) for one in _keys_of(asked["TransactItems"])
+            )
+        elif model.name == "UpdateItem":
+            self._seen["dynamodb.writes"] += self._written((asked["TableName"], asked["Key"]))
+        else:
+            read = [parsed["Item"]] if "Item" in parsed else parsed.get("Items", [])
+            blocks = units(sum(map(size_bytes, read)), 4 * KIB)
+            self._seen["dynamodb.half_reads"] += blocks * (1 + asked.get("ConsistentRead", False))
+
+    def _written(self, at: tuple[str, Item]) -> int:
+        table, key = at
+        name = json.dumps(key, sort_keys=True)
+        before = self._items.get(name, {})
+        after: Item = self._own.get_item(TableName=table, Key=dict(key)).get("Item", {})
+        self._items[name] = after
+        return units(max(size_bytes(before), size_bytes(after))) + in_index(before, after)
+
+
+def _keys_of(writes: list[dict[str, Any]]) -> list[tuple[str, Item]]:
+    found = []
+    for write in writes:
+        (what,) = write.values()
+        key = what.get("Key") or {name: what["Item"][name] for name in ("job", "item")}
+        found.append((what["TableName"], key))
+    return found
+
+
+def units(size: int, each: int = KIB) -> int:
+    """Give the units of so many bytes: one at least."""
+    return max(1, -(-size // each))
+
+
+def in_index(before: Item, after: Item) -> int:
+    """Give the units of what a write changes in the index: an item whose key changes is removed and put anew."""
+    old, new = ([item.get(name) for name in INDEX_KEY] for item in (before, after))
+    was, is_ = None not in old, None not in new
+    if was and is_ and old == new:
+        return units(max(size_bytes(before), size_bytes(after)))
+    return was * units(size_bytes(before)) + is_ * units(size_bytes(after))
+
+
+def size_bytes(item: Item) -> int:
+    """Give an item's size as DynamoDB counts it: names and values; 3 bytes a list or map, and 1 for each member."""
+    return sum(len(name.encode()) + _value_bytes(value) for name, value in item.items())
+
+
+def _value_bytes(value: Mapping[str, Any]) -> int:
+    (kind, held), = value.items()  # fmt: skip
+    if kind == "M":
+        return 3 + len(held) + size_bytes(held)
+    if kind == "L":
+        return 3 + sum(1 + _value_bytes(one) for one in held)
+    if kind == "N":
+        return 1 + -(-len(held) // 2)
+    return len(held.encode()) if kind == "S" else 1

@@ -1,0 +1,51 @@
+"""A part of a processor, as Lambda gives it by memory: by a control group of Linux's, which root may make."""
+
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from benchmarks.processes import BenchmarkError
+
+ONE_CPU_MB = 1769
+"""https://docs.aws.amazon.com/lambda/latest/dg/configuration-memory.html"""
+PERIOD_US = 20_000
+_ROOT = Path("/sys/fs/cgroup")
+
+
+@contextmanager
+def share_of(memory_mb: int) -> Iterator[Callable[[], list[str]]]:
+    """Give what makes the words before a command that let it have the share of a Lambda of this memory.
+
+    Each command is a group of its own.
+
+    Raises:
+        BenchmarkError: no control group can be made here.
+    """
+    quota_us = round(memory_mb / ONE_CPU_MB * PERIOD_US)
+    made: list[Path] = []
+
+    def words() -> list[str]:
+        made.append(_group(quota_us))
+        return ["sh", "-c", 'echo $$ > "$0" && exec "$@"', str(made[-1] / "cgroup.procs")]
+
+    try:
+        yield words
+    finally:
+        for group in made:
+            group.rmdir()
+
+
+def _group(quota_us: int) -> Path:
+    old = _ROOT / "cpu"
+    try:
+        group = Path(tempfile.mkdtemp(prefix="relay-", dir=old if old.is_dir() else _ROOT))
+        if old.is_dir():
+            (group / "cpu.cfs_period_us").write_text(str(PERIOD_US), encoding="ascii")
+            (group / "cpu.cfs_quota_us").write_text(str(quota_us), encoding="ascii")
+        else:
+            (group / "cpu.max").write_text(f"{quota_us} {PERIOD_US}", encoding="ascii")
+    except OSError as error:
+        message = f"a part of a processor can be given only by root on Linux: {error}"
+        raise BenchmarkError(message) from error
+    return group

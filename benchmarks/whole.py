@@ -1,0 +1,101 @@
+"""A whole job, from the event of its upload to its manifest, as it is deployed: warm Lambdas, one poll after the other.
+
+The schedule's minutes are left out: a poll begins as soon as all that the last one woke is done.
+"""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmarks.lambdas import Lambdas
+from benchmarks.processes import BenchmarkError, Run, far_end, measure
+from benchmarks.relay import RESULTS, UPLOADS, Relay, uploaded
+from functions.batches.items import Job, JobStatus
+from functions.batches.wire import job_id
+
+MOST_POLLS = 1000
+ROW_BYTES = 2400
+"""Of the rows that the S3 stand-in makes up."""
+
+
+@dataclass(frozen=True)
+class Whole:
+    """What a job took.
+
+    Attributes:
+        seconds: from the event to the manifest.
+        steps: the seconds of each step's invocations, added up.
+        peaks: the peak memory of each function, in MB.
+    """
+
+    rows: int
+    seconds: float
+    steps: Mapping[str, float]
+    peaks: Mapping[str, float]
+
+    @property
+    def as_run(self) -> Run:
+        """Give it as one process's, for the table: its memory is that of the function that takes most."""
+        peak = max(self.peaks.values())
+        return Run(self.seconds, self.seconds, self.seconds, self.seconds, peak, dict(self.steps))
+
+
+def whole(relay: Relay, folder: Path, key: str, version: str) -> Whole:
+    """Run one job from its beginning to its end."""
+    with Lambdas.warm(relay, folder) as lambdas:
+        began = time.perf_counter()
+        job = run(lambdas, key, version)
+        seconds = time.perf_counter() - began
+    return Whole(job.row, seconds, lambdas.seconds(), lambdas.peaks)
+
+
+def run(lambdas: Lambdas, key: str, version: str) -> Job:
+    """Let Lambdas do a job.
+
+    Raises:
+        BenchmarkError: it does not come to its end.
+    """
+    lambdas.invoke(uploaded(key, version))
+    for _ in range(MOST_POLLS):
+        job = lambdas.relay.store.job(job_id(UPLOADS, key, version))
+        if job is None or job.status == JobStatus.DONE:
+            break
+        lambdas.poll()
+    if job is None or job.outcome not in {"succeeded", "partial"}:
+        message = f"{key} did not come to its end: {job and job.status}"
+        raise BenchmarkError(message)
+    return job
+
+
+def growth(relay: Relay, folder: Path, sizes_bytes: tuple[int, int]) -> tuple[Whole, Whole]:
+    """Run a job of each size; the uploads are made up as they are read, and work files are gone once they are read."""
+    rows = [size // ROW_BYTES for size in sizes_bytes]
+    uploads = {f"/{UPLOADS}/{count}.jsonl": count * ROW_BYTES for count in rows}
+    with (
+        far_end("benchmarks.s3", "--folder", folder, "--fleeting", "--sizes", json.dumps(uploads)) as relay.s3,
+        far_end("benchmarks.claude", "--answers") as relay.claude,
+    ):  # fmt: skip
+        small, large = (whole(relay, folder, f"{count}.jsonl", "v1") for count in rows)
+    if (small.rows, large.rows) != (rows[0], rows[1]):
+        message = f"{small.rows:,} and {large.rows:,} rows, and {rows} were expected"
+        raise BenchmarkError(message)
+    return small, large
+
+
+def check(relay: Relay, folder: Path, key: str, version: str, rows: int) -> None:
+    """Read what a job left: a line a row, in order.
+
+    Raises:
+        BenchmarkError: it is not.
+    """
+    copy = folder / "results.jsonl"
+    where = f"results/{key.removesuffix('.jsonl')}/{job_id(UPLOADS, key, version)}/results.jsonl"
+    measure("curl", "--silent", "--fail", "--output", copy, f"{relay.s3}/{RESULTS}/{where}")
+    with copy.open("rb") as lines:
+        found = [json.loads(line)["row"] for line in lines]
+    copy.unlink()
+    if found != list(range(1, rows + 1)):
+        message = f"{key}: {len(found):,} lines, and {rows:,} rows in order were expected"
+        raise BenchmarkError(message)
