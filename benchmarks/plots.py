@@ -14,6 +14,9 @@ PACKAGES = Path(__file__).parent.parent / ".local" / "plots"
 """Where `make` has put matplotlib: nothing else needs it."""
 WIDE, HIGH = 7.0, 4.0
 COLOURS = ("#d97757", "#3b6ea5", "#4a8c5c", "#8a6fb0", "#b5892e", "#4d4d4d")
+ABREAST = 4
+"""Names in one line of a legend; two, if one of them is longer than `LONG`."""
+LONG = 16
 INK, FAINT = "#333333", "#dddddd"
 _STYLE = {
     "svg.hashsalt": "claude-batch-relay", "svg.fonttype": "none", "font.size": 9.5, "font.family": "sans-serif",
@@ -60,11 +63,17 @@ def lines(  # noqa: PLR0913 - one drawing is one call; all but two are keywords
         axes.set(xlabel=across, ylabel=up)
         _scale(axes, log, ticks)
         if len(series) > 1:
-            axes.legend(loc="best")
+            axes.figure.legend(loc="outside lower center", ncols=_abreast(series))
 
 
 def bars(
-    file: Path, amounts: Mapping[str, float], *, title: str, across: str, form: str = "{:.2f}"
+    file: Path,
+    amounts: Mapping[str, float],
+    *,
+    title: str,
+    across: str,
+    form: str = "{:.2f}",
+    apart: Collection[str] = (),
 ) -> None:
     """Draw one bar for each amount, the first one on top, each with its figure.
 
@@ -74,14 +83,21 @@ def bars(
         title: what it shows.
         across: what the amounts are, with their unit.
         form: how a figure is written, as `str.format` takes it.
+        apart: the names that are drawn in another colour.
     """
     with _drawing(file, title) as axes:
         names, widths = [*amounts][::-1], [*amounts.values()][::-1]
-        drawn = axes.barh(names, widths, color=COLOURS[1], height=0.65)
+        colours = [COLOURS[0] if name in apart else COLOURS[1] for name in names]
+        drawn = axes.barh(names, widths, color=colours, height=0.65)
         axes.bar_label(drawn, [form.format(width) for width in widths], padding=4)
         axes.set(xlabel=across, xlim=(0, max(widths) * 1.12))
         axes.grid(visible=False, axis="y")
         axes.tick_params(axis="y", length=0)
+
+
+def _abreast(names: Collection[str]) -> int:
+    """Say how many names of a legend fit into one line."""
+    return 2 if max(map(len, names)) > LONG else ABREAST
 
 
 @contextmanager

@@ -17,15 +17,15 @@ from functions.batches.hints import Hints
 from functions.batches.items import Batch, BatchStatus, Job, Step
 from functions.batches.marks import Sending, Unfinished
 from functions.batches.settings import PollSettings
-from functions.batches.verdicts import PARKED
+from functions.batches.verdicts import KEY_TROUBLE, PARKED
 from functions.steps.prove import prove
 from functions.steps.recover import idle, recover
 from functions.steps.report import report
 from functions.steps.watch import Watch, watch
 
 AT_ANTHROPIC = (BatchStatus.SENDING, BatchStatus.UNSURE, BatchStatus.IN_PROGRESS)
-KEY_TROUBLE = ("key_missing", "key_refused")
-"""Reasons to park that a listing which succeeds does away with."""
+SILENCE_S = 15.0
+"""Poll waits no longer for the API's answers: it has two minutes, and much to do that needs none."""
 SETTLING = timedelta(seconds=10)
 """An event younger than this is probably being published by the stage that owes it."""
 logger = Logger()
@@ -52,7 +52,9 @@ class Tally:
 @cache
 def _doors() -> tuple[Doors[PollSettings], Hints]:
     settings = PollSettings.from_env(os.environ)
-    return open_doors(settings), Hints(settings.submit_queue_url, settings.results_queue_url)
+    return open_doors(settings, read_s=SILENCE_S), Hints(
+        settings.submit_queue_url, settings.results_queue_url
+    )
 
 
 @metrics.log_metrics
@@ -70,12 +72,13 @@ def poll(doors: Doors[PollSettings], hints: Hints) -> Tally:
     token = uuid.uuid4().hex
     if not doors.store.single_flight(token, doors.settings.lease_s):
         return Tally(skipped=True)
-    unfinished = doors.store.unfinished()
+    unfinished, sending = doors.store.unfinished(), doors.store.sending()
+    if sending.parked in KEY_TROUBLE:
+        doors.claude.renew_key()  # what poll may do with an old one says nothing of the secret's
+    doors.claude.freshen_key()
     seen = watch(doors, unfinished)
-    if seen.listed is not None:
-        prove(doors, unfinished.of(BatchStatus.UNSURE), seen.listed)
     closed, stuck = recover(doors, unfinished)
-    sending = _sending(doors, unfinished, seen)
+    sending = _sending(doors, unfinished, sending, seen)
     admitted = _admitted(doors, unfinished, sending)
     due = [*_waiting(doors, unfinished), *seen.ended, *closed, *admitted]
     hints.wake(due)
@@ -83,6 +86,8 @@ def poll(doors: Doors[PollSettings], hints: Hints) -> Tally:
     owed = [event for event in unfinished.events if times.parse(event.time) + SETTLING < now]
     doors.notify.pay(doors.store, owed)
     report(doors, unfinished)
+    if seen.listed is not None:  # last: it may have to wait for what nothing else here needs
+        prove(doors, unfinished.of(BatchStatus.UNSURE), seen.listed)
     doors.store.end_flight(token)
     return Tally(
         succeeded=seen.succeeded,
@@ -105,23 +110,35 @@ def _waiting(doors: Doors[PollSettings], unfinished: Unfinished) -> list[Job | B
     return [item for item in held if item.next not in {None, Step.SEND} and idle(item, now)]
 
 
-def _sending(doors: Doors[PollSettings], unfinished: Unfinished, seen: Watch) -> Sending:
-    """Park when the key is refused; go on when a batch has been accepted since, or the key works again."""
-    sending, now = doors.store.sending(), doors.now()
-    if sending.parked is None and seen.trouble is not None:
-        event = events.parked(seen.trouble, PARKED[seen.trouble], times.text(now))
-        if doors.store.park(event, seen.trouble, times.after(now, doors.settings.probe_s)):
-            doors.notify.pay(doors.store, [event])
-        return doors.store.sending()
+def _sending(
+    doors: Doors[PollSettings], unfinished: Unfinished, sending: Sending, seen: Watch
+) -> Sending:
+    """Park when the key is refused; go on when a batch was sent and accepted since, or the key works again."""
+    now = doors.now()
+    if seen.trouble is not None:
+        return sending if sending.parked is not None else _parked(doors, seen.trouble)
     if sending.parked is not None and sending.parked_at is not None:
-        accepted = [batch.recorded_at for batch in unfinished.batches if batch.recorded_at]
         key_works = sending.parked in KEY_TROUBLE and seen.listed is not None
-        if key_works or any(at > sending.parked_at for at in accepted):
+        if key_works or any(_sent_since(batch, sending.parked_at) for batch in unfinished.batches):
             event = events.resumed(sending.parked, sending.parked_at, times.text(now))
             if doors.store.resume(sending, event):
                 doors.notify.pay(doors.store, [event])
             return doors.store.sending()
     return sending
+
+
+def _parked(doors: Doors[PollSettings], trouble: str) -> Sending:
+    now = doors.now()
+    event = events.parked(trouble, PARKED[trouble], times.text(now))
+    if doors.store.park(event, trouble, times.after(now, doors.settings.probe_s)):
+        doors.notify.pay(doors.store, [event])
+    return doors.store.sending()
+
+
+def _sent_since(batch: Batch, parked_at: str) -> bool:
+    """Whether a batch was accepted that went out since: one that was under way before proves nothing."""
+    sent_at, accepted_at = batch.intent_at or "", batch.recorded_at or ""
+    return sent_at > parked_at and accepted_at > parked_at
 
 
 def _admitted(doors: Doors[PollSettings], unfinished: Unfinished, sending: Sending) -> list[Batch]:
@@ -138,9 +155,12 @@ def _admitted(doors: Doors[PollSettings], unfinished: Unfinished, sending: Sendi
     admitted = admit(waiting, unfinished.of(*AT_ANTHROPIC), limits)
     if sending.parked is None:
         return admitted
+    chosen = sorted(admitted, key=lambda batch: batch.parks)[
+        :1
+    ]  # a batch at fault would hold all up
     due = sending.probe_at is None or sending.probe_at <= now
     probe_at = times.after(doors.now(), doors.settings.probe_s)
-    return admitted[:1] if due and doors.store.probe(sending, probe_at) else []
+    return chosen if due and doors.store.probe(sending, probe_at) else []
 
 
 def _oldest_hours(doors: Doors[PollSettings], unfinished: Unfinished) -> float:

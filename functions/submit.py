@@ -29,7 +29,7 @@ class _S3Event(msgspec.Struct):
 @cache
 def _doors() -> Doors[SubmitSettings]:
     settings = SubmitSettings.from_env(os.environ)
-    return open_doors(settings, settings.create_timeout_s)
+    return open_doors(settings, create_timeout_s=settings.create_timeout_s)
 
 
 @logger.inject_lambda_context

@@ -68,7 +68,7 @@ class StackSettings:
     poll_minutes: int = _whole(1, 1, 60)
     requests_per_batch: int = _whole(10_000, 1, 100_000)
     row_bytes: int = _whole(32_000_000, 1000, 64_000_000)  # several times this is held in memory
-    open_batches: int = _whole(100, 1, 1000)
+    open_batches: int = _whole(1000, 1, 10_000)
     queued_requests: int = _whole(200_000, 1, 100_000_000)
     attempts: int = _whole(3, 1, 9)
     api_version: str = _text(

@@ -64,6 +64,7 @@ class World:
     queues: dict[str, str]
     moment: datetime = field(default_factory=lambda: datetime.now(UTC))
     key: str = "sk-local"
+    keys: dict[type[Settings], str] = field(default_factory=dict)
     changed: dict[str, Any] = field(default_factory=dict)
     context: Lambda = field(default_factory=Lambda)
 
@@ -97,8 +98,9 @@ class World:
         claude = Claude(
             base_url=self.url,
             api_version=settings.api_version,
-            read_key=lambda _fresh: self.key,
+            read_key=lambda _fresh: self.keys.get(kind, self.key),
             create_timeout_s=given.get("create_timeout_s", 20.0),
+            clock=self.seconds,
         )
         return Doors(
             settings=settings,

@@ -18,7 +18,7 @@ from functions.batches.items import Batch, BatchStatus, Step
 HOUR, DAY = 60, 24 * 60
 CHUNK = 10_000
 HUGE_ROWS, SMALL_JOBS, SMALL_ROWS = 10_000_000, 100, 1_000
-DEFAULTS = Limits(batches=100, requests=200_000)
+DEFAULTS = Limits(batches=1_000, requests=200_000)
 KEEPING_NOTHING = 10**9
 """One part in so many is none."""
 HUGE = "h" * 20

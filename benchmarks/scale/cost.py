@@ -22,6 +22,8 @@ FREE_DISK_MB = 512
 POLL_MB = 512
 CONTAINERS, COLD_S = 21, 3.0
 """Containers that start for a million requests: ten of submit and of results, one of poll; seconds each, billed."""
+KEY_READS = 250
+"""The key is read by each container, and anew after some minutes of work: fewer than that."""
 POLLERS, POLL_WAIT_S = 5, 20
 """Lambda reads a queue with five long polls of 20 seconds at least."""
 METRICS, ALARMS, QUEUES = 7, 10, 2
@@ -50,11 +52,17 @@ class Calls:
 
 @dataclass(frozen=True)
 class Price:
-    """What one of something costs, in USD; `free` of them a month cost nothing, if nobody else in the account uses them."""
+    """What one of something costs, in USD; `free` of them a month cost nothing, if nobody else in the account uses them.
+
+    Attributes:
+        source: where AWS says it.
+        read: on which page it was found; None if on none, and it is from memory.
+    """
 
     usd: float
     free: float
     source: str
+    read: str | None
 
 
 @dataclass(frozen=True)
@@ -89,7 +97,7 @@ def prices() -> dict[str, Price]:
     """Read the price list."""
     listed: Mapping[str, Any] = json.loads(PRICES.read_text())["prices"]
     return {
-        name: Price(one["usd"] / one["per"], one["free"], one["source"])
+        name: Price(one["usd"] / one["per"], one["free"], one["source"], one["read"])
         for name, one in listed.items()
     }
 
@@ -148,7 +156,7 @@ def of_million(calls: Calls, measured: Iterable[Stage], item_minutes: int) -> li
         Line("SQS requests", 3 * made["sqs.messages"]),
         Line("SNS requests", made["sns.Publish"]),
         Line("CloudWatch log GB", made["log.bytes"] / GB),
-        Line("Secrets Manager calls", CONTAINERS),
+        Line("Secrets Manager calls", KEY_READS),
     ]
 
 

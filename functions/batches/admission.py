@@ -12,7 +12,7 @@ class Limits:
     """How much may be at Anthropic at once: Message Batches, and requests in them.
 
     Attributes:
-        kept: one part in so many is kept for jobs that have nothing there; of the defaults, 5 Message Batches
+        kept: one part in so many is kept for jobs that have nothing there; of the defaults, 50 Message Batches
             and 10,000 requests, which is one more chunk.
     """
 

@@ -5,6 +5,7 @@ never pays for it. The client's own log is left off: at DEBUG it writes whole pr
 """
 
 import hashlib
+import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -33,12 +34,13 @@ PLACEHOLDER = "not-set-yet"
 PATH = "/v1/messages/batches"
 PAGE = 1000
 CONNECT_S, READ_S = 10.0, 60.0
+KEY_S = 300.0
+"""How long a key is used before the secret is read again: a new one may be in it while the old one is still good."""
 
 
 class _Page(msgspec.Struct):
     data: list[MessageBatch]
-    has_more: bool = False
-    last_id: str | None = None
+    has_more: bool  # a page that does not say so is no proof that there is no other
 
 
 @dataclass
@@ -65,7 +67,10 @@ class Claude:
     Args:
         base_url: where it is.
         api_version: the header `anthropic-version` of everything but create, which has the job's own.
-        read_key: gives the key; called once, and anew (True) after a 401.
+        read_key: gives the key; called once, and anew (True) after a 401 or some minutes.
+        create_timeout_s: how long sending one batch may take.
+        read_s: how long any other answer may keep silent.
+        clock: seconds, for the key's age.
     """
 
     def __init__(
@@ -75,14 +80,17 @@ class Claude:
         api_version: str,
         read_key: Callable[[bool], str],
         create_timeout_s: float = 600.0,
+        read_s: float = READ_S,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._base_url, self._api_version = base_url, api_version
         self._read_key, self._create_timeout_s = read_key, create_timeout_s
-        self._fresh = False
+        self._read_s, self._clock = read_s, clock
+        self._fresh, self._key_since = False, clock()
 
     @cached_property
     def _key(self) -> str:
-        key = self._read_key(self._fresh).strip()
+        key, self._key_since = self._read_key(self._fresh).strip(), self._clock()
         # Anything else could not be a header's value, and would fail in each request anew.
         if key == PLACEHOLDER or not (key.isascii() and key.isprintable() and key):
             raise KeyMissingError
@@ -101,9 +109,8 @@ class Claude:
     def _wire(self) -> "httpx2.Client":
         import httpx2  # noqa: PLC0415 - as above
 
-        # No redirect is followed: the key would go to whatever host it names.
         once = httpx2.Limits(max_keepalive_connections=0)
-        return httpx2.Client(timeout=READ_S, follow_redirects=False, limits=once)
+        return httpx2.Client(timeout=self._read_s, follow_redirects=False, limits=once)
 
     @property
     def fingerprint(self) -> str:
@@ -113,6 +120,11 @@ class Claude:
             KeyMissingError: there is none yet.
         """
         return hashlib.sha256(self._key.encode()).hexdigest()[:12]
+
+    def freshen_key(self) -> None:
+        """Let work begin with the secret's own key, or one that was so some minutes ago: all functions agree on it then."""
+        if self._clock() - self._key_since >= KEY_S:
+            self.renew_key()
 
     def renew_key(self) -> None:
         """Read the key anew before the next request: the one in hand is missing or refused."""
@@ -141,7 +153,7 @@ class Claude:
         try:
             answer = self._client.post(
                 PATH, content=body, cast_to=httpx2.Response,
-                options={"max_retries": 0, "headers": headers, "timeout": timeout},
+                options=_once(headers=headers, timeout=timeout),
             )  # fmt: skip
         except anthropic.APIStatusError as error:
             verdict = judge(error.status_code, error.response.headers, _content(error.response))
@@ -169,9 +181,9 @@ class Claude:
             page = _page(answer, known={batch.id for batch in found})
             found += [batch for batch in page.data if times.parse(batch.created_at) >= since]
             older = page.data and times.parse(page.data[-1].created_at) < since
-            if older or not page.has_more or page.last_id is None:
+            if older or not page.has_more:
                 return found
-            query["after_id"] = page.last_id
+            query["after_id"] = page.data[-1].id
 
     def cancel(self, batch_id: str) -> None:
         """Ask for a batch to be canceled; one that has ended, or is gone, has nothing left to cancel."""
@@ -181,7 +193,9 @@ class Claude:
         settled = (anthropic.BadRequestError, anthropic.NotFoundError, anthropic.ConflictError)
         with _told_apart(), suppress(*settled):
             self._client.post(
-                f"{PATH}/{batch_id}/cancel", cast_to=httpx2.Response, options={"timeout": READ_S}
+                f"{PATH}/{batch_id}/cancel",
+                cast_to=httpx2.Response,
+                options=_once(timeout=self._read_s),
             )
 
     def results(self, batch_id: str) -> Generator[bytes]:
@@ -213,9 +227,14 @@ class Claude:
             answer = self._client.get(
                 path,
                 cast_to=httpx2.Response,
-                options={"params": query, "timeout": READ_S, "max_retries": 1},
+                options=_once(params=query, timeout=self._read_s),
             )
         return answer.content
+
+
+def _once(**more: Any) -> Any:  # noqa: ANN401 - the SDK's own options
+    """Repeat nothing, and follow no redirect: the key would go to whatever host it names, whose word proves nothing."""
+    return {"max_retries": 0, "follow_redirects": False, **more}
 
 
 def _page(answer: bytes, known: Collection[str]) -> _Page:

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from aws_lambda_powertools.utilities import parameters
+from botocore.exceptions import ClientError
 
 from functions.batches import times
-from functions.batches.claude import Claude
+from functions.batches.claude import READ_S, Claude
+from functions.batches.errors import RelayError
 from functions.batches.files import Files
 from functions.batches.items import Batch, Job
 from functions.batches.notify import Notify
@@ -35,8 +37,8 @@ class Doors[S: Settings]:
         """Give an item back if working on it fails; the error goes on to the runtime."""
         try:
             yield
-        except Exception:
-            self.store.fail(item, self.settings.retry_s)
+        except Exception as error:
+            self.store.fail(item, self.settings.retry_s, _problem(error))
             raise
 
     def pay(self, job: str) -> None:
@@ -44,11 +46,22 @@ class Doors[S: Settings]:
         self.notify.pay(self.store, self.store.owed(job))
 
 
-def open_doors[S: Settings](settings: S, create_timeout_s: float = 600.0) -> Doors[S]:
+def _problem(error: Exception) -> str:
+    """Say what went wrong: our own sentence, or the error's name; what others write may quote a prompt."""
+    code = (
+        getattr(error, "response", {}).get("Error", {}).get("Code")
+        if isinstance(error, ClientError)
+        else None
+    )
+    return str(error) if isinstance(error, RelayError) else code or type(error).__name__
+
+
+def open_doors[S: Settings](
+    settings: S, *, create_timeout_s: float = 600.0, read_s: float = READ_S
+) -> Doors[S]:
     """Open the doors to AWS and to Claude."""
 
     def read_key(fresh: bool) -> str:  # noqa: FBT001 - the door's own signature
-        # Once per container, and anew after a refusal.
         found = parameters.get_secret(settings.secret_name, force_fetch=fresh)
         return str(found)
 
@@ -61,6 +74,7 @@ def open_doors[S: Settings](settings: S, create_timeout_s: float = 600.0) -> Doo
             api_version=settings.api_version,
             read_key=read_key,
             create_timeout_s=create_timeout_s,
+            read_s=read_s,
         ),
         notify=Notify(settings.topic_arn, SOURCE + settings.table_name),
     )

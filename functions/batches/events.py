@@ -130,18 +130,19 @@ def batch_ended(batch: Batch, counts: Mapping[str, int], at: str) -> Event:
     )  # fmt: skip
 
 
-def stuck(item: Batch | Job, at: str) -> Event:
-    """Say that an item was set aside after several tries without progress."""
+def stuck(item: Batch | Job, reason: str, at: str) -> Event:
+    """Say that an item was set aside after several tries without progress, and why."""
     data = {
         "job": item.job,
         "item": item.item,
         "status": item.status,
         "step": item.next,
         "tries": item.tries,
+        "reason": reason,
     }
-    headline = f"{item.job[:8]} {item.item}: set aside after {item.tries} tries; see the logs"
+    headline = f"{item.job[:8]} {item.item}: set aside in {item.next}: {reason}"
     return Event(
-        id=f"{item.job}/{item.item}/stuck", type="batch.stuck", time=at, about=item.job, headline=headline,
+        id=f"{item.job}/{item.item}/stuck/{item.next}", type="batch.stuck", time=at, about=item.job, headline=headline,
         attributes={"batch": item.item}, data=data,
     )  # fmt: skip
 

@@ -25,8 +25,8 @@ NEAR = 1 << 18
 """What is looked at several times comes in pieces of this length, which stay near the processor."""
 TAGGING = 10
 """Objects tagged at once, as many as the client keeps connections: a long job has tens of thousands."""
-PARTS, SPANS = 4, 4
-"""Parts of a join that are made at once, and pieces of one that are read at once."""
+PARTS, SPANS, COPIES = 4, 4, 16
+"""Parts of a join that are made at once, pieces of one that are read at once, parts that S3 copies by itself at once."""
 READS = 5
 """Times a download that is cut is taken up again where it was cut, without a byte of progress."""
 _ABSENT = frozenset({"404", "NoSuchKey", "NoSuchVersion"})
@@ -49,7 +49,7 @@ class Files:
     ) -> None:
         config = Config(
             retries={"mode": "standard", "total_max_attempts": 5},
-            max_pool_connections=PARTS * SPANS + 1,
+            max_pool_connections=PARTS * SPANS + COPIES + 1,
             s3={"payload_signing_enabled": False},  # as boto3 does over TLS; a CRC goes along
         )
         self._s3: S3Client = client or boto3.client("s3", config=config)
@@ -171,9 +171,14 @@ class Files:
         upload = self._s3.create_multipart_upload(Bucket=self.bucket, Key=key, ContentType=_TYPE)[
             "UploadId"
         ]
-        with ThreadPoolExecutor(min(PARTS, self._threads)) as pool:
-            numbered = enumerate(parts, 1)
-            done = [*pool.map(lambda one: self._part(key, upload, *one), numbered)]
+        few = min(PARTS, self._threads)
+        many = few if few == 1 else COPIES
+        with ThreadPoolExecutor(few) as reading, ThreadPoolExecutor(many) as copying:
+            sent = [
+                (copying if part.copied else reading).submit(self._part, key, upload, number, part)
+                for number, part in enumerate(parts, 1)
+            ]
+            done = [one.result() for one in sent]
         self._s3.complete_multipart_upload(
             Bucket=self.bucket, Key=key, UploadId=upload, MultipartUpload={"Parts": done}
         )

@@ -111,7 +111,7 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What jobs and batches share: the keys, the status, and who works on it until when."""
+    """What jobs and batches share: the keys, the status, who works on it until when, what went wrong the last time."""
 
     job: str
     item: str
@@ -123,6 +123,7 @@ class Held(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     owner: str | None = None
     lease: str | None = None
     tries: int = 0
+    problem: str | None = None
     not_before: str | None = None
     expires: int | None = None
 
@@ -183,7 +184,8 @@ class Job(Held, frozen=True, kw_only=True, omit_defaults=True):
 class Batch(Held, frozen=True, kw_only=True, omit_defaults=True):
     """One Message Batch: one chunk, one attempt. Its files are pinned by name.
 
-    `begun_at` is when it was first tried to send it, `intent_at` when it was last.
+    `begun_at` is when it was first tried to send it, `intent_at` when it was last. `vain` counts creates that gave no
+    batch and no reason, `parks` those that stopped sending for all.
     """
 
     chunk: str
@@ -205,6 +207,8 @@ class Batch(Held, frozen=True, kw_only=True, omit_defaults=True):
     fingerprint: str | None = None
     begun_at: str | None = None
     intent_at: str | None = None
+    vain: int = 0
+    parks: int = 0
     absent: int = 0
     absent_since: str | None = None
     unlisted: int = 0

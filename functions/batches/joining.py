@@ -5,7 +5,7 @@ Source of the rules: https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfact
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import reduce
+from functools import cache, reduce
 from itertools import pairwise
 
 from functions.batches.items import Piece
@@ -127,15 +127,19 @@ def crc32_combine(first: int, second: int, second_size: int) -> int:
     To append a zero byte to a string is linear in its CRC: raised to the length by squaring (as zlib's
     ``crc32_combine``, which Python does not offer).
     """
-    step = [0xEDB88320, *(1 << bit for bit in range(31))]
-    for _ in range(3):
-        step = _square(step)
-    while second_size:
-        if second_size & 1:
-            first = _times(step, first)
-        step = _square(step)
-        second_size >>= 1
+    for power in range(second_size.bit_length()):
+        if second_size >> power & 1:
+            first = _times(_zeros(power), first)
     return first ^ second
+
+
+@cache
+def _zeros(power: int) -> list[int]:
+    """Give what appending so many zero bytes does to a CRC: 2 to this power."""
+    if power > 0:
+        return _square(_zeros(power - 1))
+    step = [0xEDB88320, *(1 << bit for bit in range(31))]
+    return _square(_square(_square(step)))
 
 
 def _times(matrix: list[int], vector: int) -> int:

@@ -75,17 +75,19 @@ class SubmitSettings(Settings):
 class PollSettings(Settings):
     """For poll: whom to wake, how much may be open at once, and what counts as proof of absence.
 
-    `lease_s` is longer than poll may run (120 s), so that no two are at work at once.
+    `lease_s` is longer than poll may run (120 s), so that no two are at work at once. A wish to cancel is kept for
+    `wish_s`: events may come out of order, and an upload's hours late.
     """
 
     submit_queue_url: str
     results_queue_url: str
-    open_batches: int = 100
+    open_batches: int = 1_000
     queued_requests: int = 200_000
     absent_listings: int = 3
     absent_s: int = 600
     skew_s: int = 300
     lease_s: int = 130
+    wish_s: int = 86_400
 
 
 @dataclass(frozen=True, kw_only=True)

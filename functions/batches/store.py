@@ -26,7 +26,7 @@ from functions.batches.marks import (
     read_event,
     sort,
 )
-from functions.batches.table import Given, Table
+from functions.batches.table import Below, Given, Table
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -35,10 +35,14 @@ if TYPE_CHECKING:
 INDEX = "unfinished"
 OWNER_DAYS = 60
 """How long it is remembered whose a Message Batch is: past the 29 days that Anthropic keeps it."""
+PROBLEM = 300
+"""Characters that are kept of what went wrong."""
 LONGER = 6
 """So many times longer each pause between tries is: the four between five tries outlast four hours, as an outage may."""
 BATCH_DAYS = 400
 """A batch is forgotten so long after its end: past any job that was parked half-way."""
+WISH_DAYS = 3
+"""A wish to cancel that poll never met is forgotten after so long."""
 _FREE = "(attribute_not_exists(#lease) OR #lease < :now)"
 
 
@@ -97,13 +101,13 @@ class Store:
         return self._table.write(self._table.put(job))
 
     def ask_to_cancel(self, bucket: str, key: str, at: datetime) -> None:
-        """Note that the jobs of an upload are to be canceled; poll does it."""
+        """Note that the jobs of an upload are to be canceled; poll does it. The latest wish counts, whichever comes last."""
         cancel = Cancel(
             job="cancel", item=wire.job_id(bucket, key, ""), schema=items.SCHEMA, open=items.OPEN,
             since=items.since("CANCEL", times.text(at)), bucket=bucket, key=key, at=times.text(at),
-            expires=_epoch(at + timedelta(days=1)),
+            expires=_epoch(at + timedelta(days=WISH_DAYS)),
         )  # fmt: skip
-        self._table.write(self._table.put(cancel, anew=False))
+        self._table.write(self._table.put(cancel, {"at": Below(cancel.at)}))
 
     def forget_cancel(self, cancel: Cancel) -> None:
         """Forget a wish to cancel that has been met."""
@@ -160,7 +164,7 @@ class Store:
             False, and nothing is changed, if it no longer holds.
         """
         held = {"owner": item.owner} if given is None else given
-        release: dict[str, Any] = {"tries": None, "not_before": None}
+        release: dict[str, Any] = {"tries": None, "problem": None, "not_before": None}
         if not keep:
             release |= {"owner": None, "lease": None}
         writes = [
@@ -217,7 +221,7 @@ class Store:
         """Give an item back through no fault of its own: the try does not count."""
         self.advance(item, {"not_before": not_before, **changes})
 
-    def fail(self, item: Job | Batch, retry_s: float) -> None:
+    def fail(self, item: Job | Batch, retry_s: float, problem: str) -> None:
         """Give an item back after a failure: the try counts, and each pause is longer than the last.
 
         Not one that is being sent: whether its batch exists is not known, and its lease shows that.
@@ -227,7 +231,7 @@ class Store:
             self._table.update(
                 item.job,
                 item.item,
-                {"owner": None, "lease": None, "not_before": later},
+                {"owner": None, "lease": None, "not_before": later, "problem": problem[:PROBLEM]},
                 {"owner": item.owner, "status": item.status},
             )
         )
@@ -295,10 +299,10 @@ class Store:
         )
 
     def hold_sending(self, until: str) -> None:
-        """Send nothing before then, for all jobs."""
-        self._table.write(
-            self._table.update(RELAY, "sending", {"not_before": until, "schema": items.SCHEMA}, {})
-        )
+        """Send nothing before then, for all jobs; nor before what somebody else was told, where that is later."""
+        changes = {"not_before": until, "schema": items.SCHEMA}
+        later = {"not_before": Below(until)}
+        self._table.write(self._table.update(RELAY, "sending", changes, later))
 
     def single_flight(self, token: str, lease_s: float) -> bool:
         """Be the only poll for a while; False if another one is at work."""
@@ -320,7 +324,7 @@ class Store:
             "job": job, "item": EVENT + event.id, "schema": items.SCHEMA, "open": items.OPEN,
             "since": items.since("EVENT", event.time), "event": msgspec.json.encode(event).decode(),
         }  # fmt: skip
-        return self._table.put(item, anew=False)
+        return self._table.put(item, given={})
 
     def owed(self, job: str) -> list[Event]:
         """Read the events that are owed for a job."""

@@ -2,20 +2,28 @@
 
 import random
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
 
 import boto3
 import msgspec
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
+from botocore.exceptions import ClientError
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
 
 Given = Mapping[str, Any]
-"""What must hold for a write: attribute, value; None for an attribute that must not be there."""
+"""What must hold for a write: attribute, value; None for an attribute that must not be there, `Below` for a lesser one."""
+
+
+class Below(msgspec.Struct, frozen=True):
+    """In a `Given`: the attribute is not there, or less than this."""
+
+    value: str
+
 
 _CONFLICT_WAITS_S = (0.05, 0.1, 0.2, 0.4, 0.8)
 """Two transactions on one item at once: DynamoDB refuses one, and it is for us to repeat it."""
@@ -60,7 +68,9 @@ class Table:
             condition does not hold.
         """
         try:
-            answer = self._dynamodb.update_item(
+            answer = _patiently(
+                self._dynamodb.update_item,
+                self._dynamodb.exceptions.TransactionConflictException,
                 TableName=self._name,
                 Key=wire({"job": job, "item": item}),
                 UpdateExpression="SET #owner = :token, #lease = :until,"
@@ -79,9 +89,10 @@ class Table:
 
     # -- writes, to be done together
 
-    def put(self, item: object, *, anew: bool = True) -> "TransactWriteItemTypeDef":
-        """Create an item; if it may not be there yet (`anew`), one that is undoes the whole."""
-        condition = {"ConditionExpression": "attribute_not_exists(job)"} if anew else {}
+    def put(self, item: object, given: Given | None = None) -> "TransactWriteItemTypeDef":
+        """Create an item; it must not be there yet, or what is `given` must hold of the one that is."""
+        anew = {"ConditionExpression": "attribute_not_exists(job)"}
+        condition = anew if given is None else _condition(given)
         put = {"TableName": self._name, "Item": wire(msgspec.to_builtins(item)), **condition}
         return cast("TransactWriteItemTypeDef", {"Put": put})
 
@@ -117,19 +128,34 @@ class Table:
         The SDK gives each call a token and repeats it under the same one, which DynamoDB recognizes: a repeat of a
         write that had succeeded succeeds again.
         """
-        for wait_s in (*_CONFLICT_WAITS_S, None):
-            try:
-                self._dynamodb.transact_write_items(TransactItems=list(writes))
-            except self._dynamodb.exceptions.TransactionCanceledException as error:
-                reasons = {reason.get("Code") for reason in error.response["CancellationReasons"]}
-                if "ConditionalCheckFailed" in reasons:
-                    return False
-                if wait_s is None:
-                    raise
-                time.sleep(wait_s * random.uniform(0.5, 1.5))  # noqa: S311 - so that two do not meet again
-            else:
-                break
+        canceled = self._dynamodb.exceptions.TransactionCanceledException
+        try:
+            _patiently(self._dynamodb.transact_write_items, canceled, TransactItems=list(writes))
+        except canceled as error:
+            if _does_not_hold(error):
+                return False
+            raise
         return True
+
+
+def _patiently[**P, R](
+    call: Callable[P, R], conflict: type[ClientError], *args: P.args, **kwargs: P.kwargs
+) -> R:
+    """Call again after a moment, some times, while another transaction on the same item is at work."""
+    for wait_s in _CONFLICT_WAITS_S:
+        try:
+            return call(*args, **kwargs)
+        except conflict as error:
+            if _does_not_hold(error):
+                raise
+            time.sleep(wait_s * random.uniform(0.5, 1.5))  # noqa: S311 - so that two do not meet again
+    return call(*args, **kwargs)
+
+
+def _does_not_hold(error: ClientError) -> bool:
+    """Whether a transaction was refused for its conditions, and not for another one beside it."""
+    reasons: Any = error.response.get("CancellationReasons", [])
+    return "ConditionalCheckFailed" in {reason.get("Code") for reason in reasons}
 
 
 def _named(*names: str) -> dict[str, str]:
@@ -164,7 +190,11 @@ def _condition(given: Given) -> dict[str, Any]:
         "ConditionExpression": " AND ".join(_test(name, value) for name, value in given.items()),
         "ExpressionAttributeNames": _named(*given),
     }
-    values = {f":old_{name}": value for name, value in given.items() if value is not None}
+    values = {
+        f":old_{name}": value.value if isinstance(value, Below) else value
+        for name, value in given.items()
+        if value is not None
+    }
     if values:
         condition["ExpressionAttributeValues"] = wire(values)
     return condition
@@ -174,6 +204,8 @@ def _test(name: str, value: object) -> str:
     """Write one test; items leave out what is at its default, so a missing number is 0."""
     if value is None:
         return f"attribute_not_exists(#{name})"
+    if isinstance(value, Below):
+        return f"(attribute_not_exists(#{name}) OR #{name} < :old_{name})"
     equal = f"#{name} = :old_{name}"
     return f"({equal} OR attribute_not_exists(#{name}))" if value == 0 else equal
 

@@ -126,6 +126,8 @@ PARKED = {
     "refused": "Anthropic refuses creates with a status that is no verdict on rows; see the log of submit",
 }
 """Why sending is parked, and what to do."""
+KEY_TROUBLE = frozenset({"key_missing", "key_refused"})
+"""Reasons to park that are over as soon as the secret holds a key that the API takes."""
 
 _BY_STATUS = {401: "key_refused", 402: "billing", 403: "no_permission", 404: "not_found"}
 _UNKNOWN_4XX = frozenset({408, 409, 425, 499})

@@ -33,6 +33,7 @@ def fetch(doors: Doors[ResultsSettings], batch: Batch, received: Received) -> Cl
     """
     if batch.batch_id is None or batch.closing in {Closing.GONE, Closing.STUCK}:
         return Closing(batch.closing or Closing.KEPT)
+    doors.claude.freshen_key()
     try:
         _download(doors, batch, received)
     except NoResultsError:

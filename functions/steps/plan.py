@@ -94,7 +94,7 @@ def plan(doors: Doors[SubmitSettings], job: Job, time_left_s: Callable[[], float
     """Cut what is not cut yet of a job's upload; each chunk is one transaction.
 
     Returns:
-        The job as it is now; None if it stopped for want of time, or somebody else has it.
+        The job as it is now; None if it stopped for the time being, or somebody else has it.
     """
     source = Source(job.bucket, job.key, job.version if job.version != "null" else None)
     try:
@@ -102,8 +102,9 @@ def plan(doors: Doors[SubmitSettings], job: Job, time_left_s: Callable[[], float
     except UnreadableUploadError as error:
         return _finish(doors, job, failure=str(error))
     pending = next(rows, None)
+    began_s = time_left_s()
     while pending is not None:
-        if time_left_s() < _NEEDED_S:
+        if time_left_s() < max(_NEEDED_S, began_s - TURN_S):
             doors.store.release(job)
             return None
         with TemporaryFile() as body, TemporaryFile() as written:
@@ -116,6 +117,8 @@ def plan(doors: Doors[SubmitSettings], job: Job, time_left_s: Callable[[], float
     return _finish(doors, job, failure=None)
 
 
+TURN_S = 180.0
+"""So long is planned at a time: ten large uploads at once would take every place that sending has."""
 _NEEDED_S = 120.0
 """Below this, no further chunk is begun: the largest takes some seconds to cut and to store."""
 

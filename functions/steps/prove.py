@@ -25,6 +25,8 @@ from functions.steps.record import record
 
 logger = Logger(child=True)
 
+BUDGET = timedelta(seconds=60)
+"""No further proof is begun after so long: each may wait for an answer, and poll has two minutes."""
 WITNESSES = 100
 """Lines that must all be strangers' before a batch is foreign: an ours taken for foreign is paid for twice."""
 
@@ -39,7 +41,11 @@ def prove(
         unsure: batches whose create lost its answer.
         listed: every batch at Anthropic since before the first of them, complete.
     """
+    until = doors.now() + BUDGET
     for batch in unsure:
+        if doors.now() > until:
+            logger.warning("no time left for proofs: the next poll goes on")
+            return
         candidates = [found for found in listed.values() if _may_be(doors, batch, found)]
         undecided = [found for found in candidates if not _decided(doors, found)]
         if not undecided:
@@ -121,7 +127,7 @@ def _absent(doors: Doors[PollSettings], batch: Batch) -> None:
     if count < settings.absent_listings or waited_s < settings.absent_s:
         doors.store.note(current, {"absent": count, "absent_since": first})
         return
-    again = {"status": BatchStatus.WAITING, "next": Step.SEND}
+    again = {"status": BatchStatus.WAITING, "next": Step.SEND, "vain": current.vain + 1}
     given = {"status": BatchStatus.UNSURE, "since": current.since, "batch_id": None}
     if doors.store.advance(current, again, given=given):
         logger.warning("absent, sent again", extra={"batch": batch_key(batch), "listings": count})

@@ -13,8 +13,8 @@ from functions.batches.items import Batch, BatchStatus, Closing, Job, JobStatus,
 from functions.batches.marks import Unfinished
 from functions.batches.settings import PollSettings
 
-CANCEL_KEPT = timedelta(minutes=10)
-"""How long a wish to cancel is kept: events may come out of order."""
+VAIN_FOR = timedelta(days=3)
+"""So long may creates of a batch give neither a batch nor a reason: Anthropic's own trouble is over by then."""
 logger = Logger(child=True)
 
 
@@ -60,7 +60,7 @@ def _cancel_jobs(doors: Doors[PollSettings], unfinished: Unfinished) -> None:
             ):
                 doors.store.cancel(job, wish.at)
                 logger.info("canceled", extra={"job": job.job})
-        if times.parse(wish.at) + CANCEL_KEPT < doors.now():
+        if times.parse(wish.at) + timedelta(seconds=doors.settings.wish_s) < doors.now():
             doors.store.forget_cancel(wish)
 
 
@@ -84,11 +84,13 @@ def _close_canceled(doors: Doors[PollSettings], unfinished: Unfinished, now: str
 def _set_aside(doors: Doors[PollSettings], held: Iterable[Job | Batch], now: str) -> int:
     """Set aside what was tried too often; the job goes on, with its rows accounted for."""
     stuck = [
-        item for item in held
-        if item.tries >= items.TRIES and item.next is not None and (item.lease is None or item.lease < now)
-    ]  # fmt: skip
-    for item in stuck:
-        owed = _owed(doors, item, now)
+        (item, reason)
+        for item in held
+        if item.next is not None and (item.lease is None or item.lease < now)
+        if (reason := _stuck(doors, item)) is not None
+    ]
+    for item, reason in stuck:
+        owed = _owed(doors, item, reason, now)
         given = {"status": item.status, "since": item.since, "tries": item.tries}
         counted = {"finished": 1} if _is_last_resort(item) else None
         if doors.store.advance(item, _aside(item), given=given, job=counted, events=owed):
@@ -97,11 +99,27 @@ def _set_aside(doors: Doors[PollSettings], held: Iterable[Job | Batch], now: str
     return len(stuck)
 
 
-def _owed(doors: Doors[PollSettings], item: Job | Batch, now: str) -> list[events.Event]:
+def _stuck(doors: Doors[PollSettings], item: Job | Batch) -> str | None:
+    """Say why an item gets no further; None where it may still."""
+    if item.tries >= items.TRIES:
+        return item.problem or "no try came to its end: out of time or memory"
+    if not isinstance(item, Batch) or item.next != Step.SEND:
+        return None
+    if item.parks >= items.TRIES:
+        return f"{item.parks} times the API refused it as if for all, and took others: is it their content?"
+    begun = times.parse(item.begun_at) if item.begun_at else doors.now()
+    if item.vain >= items.TRIES and doors.now() - begun > VAIN_FOR:
+        return f"{item.vain} creates gave no batch and no reason, over {VAIN_FOR.days} days; see the log of submit"
+    return None
+
+
+def _owed(
+    doors: Doors[PollSettings], item: Job | Batch, reason: str, now: str
+) -> list[events.Event]:
     """Tell once that an item is set aside; of a job that ends by that, also that it has ended."""
     if _is_last_resort(item):
         return []
-    owed = [events.stuck(item, now)]
+    owed = [events.stuck(item, reason, now)]
     if isinstance(item, Job) and item.status == JobStatus.ASSEMBLING:
         ended = msgspec.structs.replace(item, **_aside(item))
         figures = {"rows": item.row, "counts": {}, "cost_usd": None, "manifest": None}

@@ -10,6 +10,7 @@ from functions.batches.errors import KeyMissingError
 from functions.batches.items import Batch, BatchStatus, Step, batch_key
 from functions.batches.settings import SubmitSettings
 from functions.batches.verdicts import (
+    KEY_TROUBLE,
     PARKED,
     Accepted,
     Later,
@@ -39,6 +40,7 @@ def send(doors: Doors[SubmitSettings], batch: Batch) -> Verdict | None:
     if job.canceled_at is not None:
         doors.store.release(batch)  # poll closes it
         return None
+    doors.claude.freshen_key()
     try:
         fingerprint = doors.claude.fingerprint
     except KeyMissingError:
@@ -104,18 +106,26 @@ def _give_back(
         case Unsent():
             _wait(doors, batch, times.after(doors.now(), doors.settings.retry_s))
         case Parked():
-            _wait(doors, batch, None)
+            _wait(doors, batch, None, parks=batch.parks + _stops_all(doors, verdict))
             if not _key_was_stale(doors, batch, verdict):
                 _park(doors, verdict)
 
 
-def _wait(doors: Doors[SubmitSettings], batch: Batch, not_before: str | None) -> None:
+def _stops_all(doors: Doors[SubmitSettings], verdict: Parked) -> bool:
+    """Whether it is this batch that stops sending: one that does so again and again, while others pass, is at fault."""
+    return verdict.reason not in KEY_TROUBLE and doors.store.sending().parked is None
+
+
+def _wait(
+    doors: Doors[SubmitSettings], batch: Batch, not_before: str | None, **counted: int
+) -> None:
     """Give the batch back: no batch was created, and that is no fault of its rows."""
     waiting = {
         "status": BatchStatus.WAITING,
         "next": Step.SEND,
         "not_before": not_before,
         "intent_at": None,
+        **counted,
     }
     doors.store.advance(batch, waiting)
 

@@ -130,13 +130,22 @@ class Watcher:
                 self.wrong.append(f"named before it was there: {key}")
 
 
+def _token(key: str) -> str:
+    """Give the token of the stage that wrote a work file: its name is that and a kind."""
+    return key.rpartition("/")[2].partition(".")[0]
+
+
 def left_behind(relay: Mortal) -> list[str]:
     """Name what no lifecycle rule, and no expiry of the table's, will ever remove.
 
-    A stage that outlived its lease may write a file when the job is done and all others are marked.
+    A stage that outlived its lease may write a file when the job is done and all others are marked: one under its
+    own token.
     """
-    work = {} if relay.outlived else backstage.objects("work/", {})
-    found = [key for key, stored in work.items() if not backstage.removed_in_time(stored)]
+    found = [
+        key
+        for key, stored in backstage.objects("work/", {}).items()
+        if not backstage.removed_in_time(stored) and _token(key) not in relay.outlived
+    ]
     if backstage.open_uploads() and not backstage.aborted_in_time():
         found.append("a multipart upload")
     for page in relay.dynamodb.get_paginator("scan").paginate(TableName=TABLE):

@@ -45,6 +45,11 @@ class Fate:
     _base: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
+    @property
+    def left(self) -> int:
+        """Count the calls since the last strike."""
+        return len(self.calls) - self._base
+
     def foretell(self, strikes: Sequence[Strike]) -> None:
         """Begin another run."""
         self.strikes, self.struck, self._base = strikes, 0, 0

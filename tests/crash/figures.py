@@ -11,9 +11,12 @@ class Figures:
         campaign: its name, as the table shows it.
         calls: how many calls an undisturbed run makes, where the campaign strikes at calls; else 0.
         tried: runs, each with its own trouble (for fuzzing: inputs).
+        struck_twice: of these, pairs of blows of which both fell, each counted once.
         recovered: runs whose job ended whole.
         rows_lost: rows that had no line, or more than one.
         paid_twice: requests that were accepted again although they had been before, and need not have been.
+        doubles: requests that were accepted again because a create outlived its lease, and whose newer batch was
+            flagged and canceled: nobody can avoid that, and nothing else makes it.
         longest_ticks: the most polls that a run needed to its end.
         seconds: how long the campaign took.
         broken: what did not hold, each with how to see it again.
@@ -22,9 +25,11 @@ class Figures:
     campaign: str
     calls: int = 0
     tried: int = 0
+    struck_twice: int = 0
     recovered: int = 0
     rows_lost: int = 0
     paid_twice: int = 0
+    doubles: int = 0
     longest_ticks: int = 0
     seconds: float = 0.0
     broken: list[str] = field(default_factory=list)

@@ -1,7 +1,7 @@
 """A world whose stages can be struck at any call they make: to AWS, or to Claude."""
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -34,8 +34,10 @@ class Mortal(World):
 
     def __post_init__(self) -> None:
         self.fate, self.polling = Fate(), False
-        # Whether a stage went on after its lease, for which Lambda would give it no time.
-        self.outlived = False
+        # The tokens of the stage that runs, and those of stages that went on after their lease, for which
+        # Lambda would give them no time.
+        self.tokens = set[str]()
+        self.outlived = set[str]()
         self.again: list[tuple[float, str, str]] = []
         self.deaths: list[BaseException] = []
         self.tallies: list[Tally] = []
@@ -53,7 +55,8 @@ class Mortal(World):
         self.again.clear()
         self.deaths.clear()
         self.tallies.clear()
-        self.outlived = False
+        self.tokens.clear()
+        self.outlived.clear()
         for doors in (self.submit, self.results, self.poll):
             doors.claude.renew_key()  # as a new container does
 
@@ -62,6 +65,8 @@ class Mortal(World):
 
         def named(operation: str, arguments: dict[str, Any]) -> Any:
             name = f"{client.meta.service_model.service_name}.{operation}"
+            if token := arguments.get("ExpressionAttributeValues", {}).get(":token"):
+                self.tokens.add(token["S"])
             answer = self.fate.around(name, call)(operation, arguments)
             if operation == "GetObject" and self.fate.watching:
                 answer["Body"] = _Body(self.fate, f"{name} block", answer["Body"])
@@ -120,8 +125,8 @@ class Mortal(World):
 
     def _run(self, stage: Callable[[], Any]) -> bool:
         """Run a stage as the runtime does: whatever it dies of, the next invocation finds the table."""
-        outer = self.fate.watching, self.fate.dead
-        self.fate.watching, self.fate.dead = True, False
+        outer = self.fate.watching, self.fate.dead, self.tokens
+        self.fate.watching, self.fate.dead, self.tokens = True, False, set()
         try:
             stage()
         except (Killed, Exception) as error:  # noqa: BLE001 - the runtime takes them all
@@ -132,7 +137,7 @@ class Mortal(World):
         else:
             return True
         finally:
-            self.fate.watching, self.fate.dead = outer
+            self.fate.watching, self.fate.dead, self.tokens = outer
 
 
 class _Body:
@@ -152,10 +157,17 @@ class _Answer(httpx2.SyncByteStream):
         self._fate, self._name, self._stream = fate, name, stream
 
     def __iter__(self) -> Iterator[bytes]:
-        return self._fate.stream(self._name, iter(self._stream))
+        return self._fate.stream(self._name, _cut(self._stream, self._fate.block))
 
     def close(self) -> None:
         self._stream.close()
+
+
+def _cut(blocks: Iterable[bytes], size: int) -> Iterator[bytes]:
+    """Cut blocks that are longer than this."""
+    for block in blocks:
+        for at in range(0, len(block), size):
+            yield block[at : at + size]
 
 
 @contextmanager

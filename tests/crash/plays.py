@@ -27,12 +27,14 @@ class Play:
         calls: the name of each call that the stages made.
         wrong: what is not as it should be.
         struck: how many strikes there were: a run that ended before the last proves less.
+        left: how many calls there were after the last of them.
     """
 
     ticks: int = 0
     calls: list[str] = field(default_factory=list)
     wrong: list[str] = field(default_factory=list)
     struck: int = 0
+    left: int = 0
     ending: Ending | None = None
 
 
@@ -56,7 +58,7 @@ def play(
     while _unfinished(relay) and run.ticks < ticks:
         relay.tick(TICK_S)
         run.ticks += 1
-    run.calls, run.struck = [*relay.fate.calls], relay.fate.struck
+    run.calls, run.struck, run.left = [*relay.fate.calls], relay.fate.struck, relay.fate.left
     run.wrong = watcher.wrong
     if left := _unfinished(relay):
         run.wrong.append(f"waits for ever: {left}")

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import contextmanager
+from dataclasses import replace
 from multiprocessing import get_context
 
 from tests.crash.campaigns import Campaign
@@ -20,16 +21,20 @@ def run(campaigns: Sequence[Campaign], *, full: bool) -> Iterator[Figures]:
 
 
 def added(found: Sequence[Figures]) -> list[Figures]:
-    """Add up the figures of each campaign that was cut in pieces."""
+    """Add up the figures of each campaign that was cut in pieces; what was found stays as it is."""
     total: dict[str, Figures] = {}
     for one in found:
-        if (sum_ := total.setdefault(one.campaign, one)) is one:
+        if one.campaign not in total:
+            total[one.campaign] = replace(one, broken=[*one.broken])
             continue
+        sum_ = total[one.campaign]
         sum_.calls = max(sum_.calls, one.calls)
         sum_.tried += one.tried
+        sum_.struck_twice += one.struck_twice
         sum_.recovered += one.recovered
         sum_.rows_lost += one.rows_lost
         sum_.paid_twice += one.paid_twice
+        sum_.doubles += one.doubles
         sum_.longest_ticks = max(sum_.longest_ticks, one.longest_ticks)
         sum_.seconds += one.seconds
         sum_.broken += one.broken

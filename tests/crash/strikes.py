@@ -39,8 +39,13 @@ def freeze(relay: Mortal, at: int, *, after: bool) -> Strike:
         if relay.polling:
             relay.tick(60.0)
             return
-        relay.outlived = True
-        for _ in range(STILL_TICKS):
-            relay.tick(STILL_S)
+        stand_still(relay, STILL_TICKS)
 
     return Strike(at, after, stand)
+
+
+def stand_still(relay: Mortal, ticks: int) -> None:
+    """Let others go on while a stage stands still, past its lease."""
+    relay.outlived |= relay.tokens
+    for _ in range(ticks):
+        relay.tick(STILL_S)

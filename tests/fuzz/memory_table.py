@@ -35,9 +35,14 @@ class TransactionCanceledException(ClientError):  # noqa: N818
         super().__init__(response, "TransactWriteItems")
 
 
+class TransactionConflictException(ClientError):  # noqa: N818
+    """Never here: nothing is at work beside."""
+
+
 class _Exceptions:
     ConditionalCheckFailedException = ConditionalCheckFailedException
     TransactionCanceledException = TransactionCanceledException
+    TransactionConflictException = TransactionConflictException
 
 
 @dataclass

@@ -54,7 +54,10 @@ def key(data: bytes) -> None:
     assert (len(made.job), int(made.job, 16) >= 0) == (JOB_DIGITS, True)
     _lies_well(made)
     assert msgspec.convert(plain(wire(msgspec.to_builtins(made))), Job) == made
-    for event in (job_planned(made, "results", made.claimed_at), stuck(made, made.claimed_at)):
+    for event in (
+        job_planned(made, "results", made.claimed_at),
+        stuck(made, "x", made.claimed_at),
+    ):
         assert 0 < len(event.subject) < 100
         assert event.subject.isascii()
         assert event.subject.isprintable()

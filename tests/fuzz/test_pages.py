@@ -34,6 +34,8 @@ def answer(page: bytes) -> Any:
         json.dumps({"data": [BATCH | {"created_at": "yesterday"}]}).encode(),
         json.dumps({"data": [], **MORE}).encode(),
         json.dumps({"data": [BATCH], **MORE}).encode(),
+        json.dumps({"data": [BATCH]}).encode(),
+        json.dumps({"data": []}).encode(),
     ],
     ids=[
         "nothing",
@@ -45,6 +47,8 @@ def answer(page: bytes) -> Any:
         "no time",
         "empty",
         "endless",
+        "perhaps one of several",
+        "perhaps the first, with nothing",
     ],
 )
 def test_is_no_list_now(page: bytes) -> None:
@@ -53,6 +57,8 @@ def test_is_no_list_now(page: bytes) -> None:
 
 
 def test_a_list_of_one_page_is_read() -> None:
-    (found,) = claude(answer(json.dumps({"data": [BATCH]}).encode())).listing(SINCE)
+    (found,) = claude(answer(json.dumps({"data": [BATCH], "has_more": False}).encode())).listing(
+        SINCE
+    )
 
     assert (found.id, found.ended) == ("msgbatch_1", True)

@@ -267,6 +267,34 @@ def test_an_upload_after_the_cancel_is_not_meant(relay: World) -> None:
     assert relay.manifest(KEY)["outcome"] == "succeeded"
 
 
+def test_an_upload_whose_event_comes_hours_after_its_cancel_is_not_sent(relay: World) -> None:
+    event = relay.put(KEY, upload_of(2))
+    relay.pass_time(5)
+    relay.upload(KEY + ".cancel", b"")
+    for _ in range(12):
+        relay.tick(3600.0)
+    relay.submit_message(event)
+
+    relay.finish()
+
+    assert relay.manifest(KEY)["counts"] == {"canceled": 2}
+    assert relay.simulator.calls().get("create", 0) == 0
+
+
+def test_of_two_cancels_out_of_order_the_later_counts(relay: World) -> None:
+    first = relay.put(KEY + ".cancel", b"")
+    relay.pass_time(5)
+    upload = relay.put(KEY, upload_of(2))
+    relay.pass_time(5)
+    second = relay.put(KEY + ".cancel", b"")
+    for event in (upload, second, first):
+        relay.submit_message(event)
+
+    relay.finish()
+
+    assert relay.manifest(KEY)["outcome"] == "canceled"
+
+
 def test_small_jobs_do_not_wait_behind_a_huge_one(tmp_path: Path) -> None:
     with world(tmp_path, processing_s=600.0) as relay:
         relay.deploy(requests_per_batch=2, open_batches=3)

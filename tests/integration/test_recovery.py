@@ -1,12 +1,17 @@
 """What comes back by itself: after a lost answer, a changed key, something that is gone or was refused."""
 
+import threading
+import time
 from contextlib import suppress
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import botocore.exceptions
 import pytest
 
+from functions.batches.claude import Claude
 from functions.batches.errors import DownloadError
 from functions.batches.items import Batch
 from tests.crash.mortal import mortal
@@ -180,3 +185,71 @@ def test_a_job_that_lacks_a_chunk_is_not_called_done(tmp_path: Path) -> None:
         assert "stuck" in " ".join(event["type"] for event in relay.events())
         assert (found := relay.store.job(job.job)) is not None
         assert (found.status, found.outcome) == ("DONE", "failed")
+
+
+def test_a_conflict_with_another_transaction_is_waited_for(relay: World) -> None:
+    relay.upload(KEY, upload_of(2))
+    relay.pass_time(60)
+    relay.poll_once()
+    update, conflicts = relay.dynamodb.update_item, 2
+
+    def conflicting(**arguments: Any) -> Any:
+        nonlocal conflicts
+        if conflicts:
+            conflicts -= 1
+            code = "TransactionConflictException"
+            said: Any = {"Error": {"Code": code, "Message": "another is at work"}}
+            raise relay.dynamodb.exceptions.TransactionConflictException(said, "UpdateItem")
+        return update(**arguments)
+
+    relay.dynamodb.update_item = conflicting  # type: ignore[method-assign]
+    relay.work_off()
+
+    assert relay.simulator.calls()["create"] == 1
+
+
+class Silent(BaseHTTPRequestHandler):
+    """Takes every request, and says nothing."""
+
+    def do_GET(self) -> None:
+        time.sleep(1.0)
+
+    def log_message(self, *_args: object) -> None:
+        pass
+
+
+def test_an_api_that_says_nothing_keeps_poll_from_nothing_else(tmp_path: Path) -> None:
+    """What waits is woken, and poll ends, with its listing unheard."""
+    with (
+        world(tmp_path, processing_s=600.0) as relay,
+        HTTPServer(("127.0.0.1", 0), Silent) as silent,
+    ):
+        relay.upload("in/first.jsonl", upload_of(2, "first"))
+        relay.tick()
+        threading.Thread(target=silent.handle_request).start()
+        url = f"http://127.0.0.1:{silent.server_port}"
+        mute = Claude(base_url=url, api_version="x", read_key=lambda _: "sk-local", read_s=0.2)
+        relay.poll = replace(relay.poll, claude=mute)
+        relay.upload(KEY, upload_of(2))
+        relay.pass_time(60)
+        tally = relay.poll_once()
+
+        assert (tally.succeeded, tally.admitted, tally.woken) == (False, 1, 1)
+
+
+def test_a_plan_gives_its_place_to_others_after_some_minutes(relay: World) -> None:
+    relay.deploy(requests_per_batch=1)
+    write = relay.submit.files.write
+
+    def slow(key: str, blocks: Any) -> Any:
+        relay.context.left_s -= 100.0
+        return write(key, blocks)
+
+    relay.submit.files.write = slow  # type: ignore[method-assign]
+    relay.upload(KEY, upload_of(3))
+    (job,) = relay.store.unfinished().jobs
+    relay.context.left_s = 900.0
+    relay.finish()
+
+    assert (job.status, job.row, job.tries, job.owner) == ("PLANNING", 1, 0, None)
+    assert [line["row"] for line in relay.lines(KEY)] == [1, 2, 3]

@@ -1,13 +1,15 @@
-"""The key goes to the API's own host alone."""
+"""The key goes to the API's own host alone, and nothing that is said elsewhere proves anything."""
 
 import threading
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
 from functions.batches.claude import Claude
 from functions.batches.errors import ClaudeUnavailableError
+from functions.batches.verdicts import Unknown
 
 
 class Elsewhere(BaseHTTPRequestHandler):
@@ -21,6 +23,10 @@ class Elsewhere(BaseHTTPRequestHandler):
         self.send_header("Location", "/elsewhere")
         self.send_header("Content-Length", "0")
         self.end_headers()
+
+    def do_POST(self) -> None:
+        self.rfile.read(int(self.headers["Content-Length"]))
+        self.do_GET()
 
     def log_message(self, *_args: object) -> None:
         pass
@@ -38,13 +44,35 @@ def server() -> Iterator[tuple[str, list[str]]]:
         thread.join()
 
 
+def door(url: str) -> Claude:
+    return Claude(base_url=url, api_version="2023-06-01", read_key=lambda _fresh: "sk-local")
+
+
 def test_results_that_are_said_to_be_elsewhere_are_asked_for_later(
     server: tuple[str, list[str]],
 ) -> None:
     url, seen = server
-    claude = Claude(base_url=url, api_version="2023-06-01", read_key=lambda _fresh: "sk-local")
 
     with pytest.raises(ClaudeUnavailableError, match="307"):
-        list(claude.results("msgbatch_1"))
+        list(door(url).results("msgbatch_1"))
 
     assert seen == ["/v1/messages/batches/msgbatch_1/results"]
+
+
+def test_a_listing_that_is_said_to_be_elsewhere_is_none(server: tuple[str, list[str]]) -> None:
+    url, seen = server
+
+    with pytest.raises(ClaudeUnavailableError, match="307"):
+        door(url).listing(datetime(2026, 11, 1, tzinfo=UTC))
+
+    assert seen == ["/v1/messages/batches?limit=1000"]
+
+
+def test_a_create_that_is_sent_elsewhere_proves_nothing(server: tuple[str, list[str]]) -> None:
+    url, seen = server
+    body = b'{"requests":[]}'
+
+    verdict = door(url).create([body], len(body), "2026-10-21")
+
+    assert verdict == Unknown("status 307")
+    assert seen == ["/v1/messages/batches"]

@@ -57,7 +57,7 @@ def test_each_pause_after_a_failure_is_longer_and_four_of_them_outlast_four_hour
     assert hint is not None
     waits: list[timedelta] = []
     while job := relay.store.take(hint, 60):
-        relay.store.fail(job, relay.submit.settings.retry_s)
+        relay.store.fail(job, relay.submit.settings.retry_s, "AccessDenied")
         (failed,) = relay.store.unfinished().jobs
         waits.append(times.parse(failed.not_before or "") - relay.now())
         relay.pass_time(waits[-1].total_seconds() + 1)

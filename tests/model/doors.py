@@ -38,12 +38,17 @@ class _TransactionCanceledError(ClientError):
     pass
 
 
+class _TransactionConflictError(ClientError):
+    """Never here: one call is over before the next begins."""
+
+
 class DynamoDB:
     """DynamoDB's client."""
 
     exceptions = SimpleNamespace(
         ConditionalCheckFailedException=_ConditionalCheckFailedError,
         TransactionCanceledException=_TransactionCanceledError,
+        TransactionConflictException=_TransactionConflictError,
     )
 
     def __init__(self, cable: "Cable") -> None:
@@ -262,7 +267,7 @@ class Opened:
             SubmitSettings, requests_per_batch=how.rows_per_batch, attempts=how.attempts
         )
         self.poll = self._doors(
-            PollSettings, submit_queue_url="submit", results_queue_url="results"
+            PollSettings, submit_queue_url="submit", results_queue_url="results", wish_s=600
         )
         self.results = self._doors(ResultsSettings, fetches=2)
         self.hints = Hints("submit", "results", client=queues)

@@ -13,7 +13,7 @@ import msgspec
 
 Typed = dict[str, Any]
 """Attributes as they are on the wire: ``{"status": {"S": "WAITING"}}``."""
-_NOT_BEHAVIOUR = ("expires", "reported")
+_NOT_BEHAVIOUR = ("expires", "problem", "reported")
 """Attributes that nothing is decided by, but whether status.json is written once more."""
 
 

@@ -82,7 +82,7 @@ def lists(state: State, said: str | None) -> Answer:
     if said == "busy":
         return state, [529, {}, b"{}"]
     shown = [b.about(state.now) for b in reversed(state.claude) if b.seen_from <= state.now]
-    return state, [200, {}, msgspec.json.encode({"data": shown})]
+    return state, [200, {}, msgspec.json.encode({"data": shown, "has_more": False})]
 
 
 def answers(state: State, batch_id: str, said: str | None) -> Answer:

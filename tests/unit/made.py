@@ -52,7 +52,7 @@ def one_of_each() -> dict[str, Event]:
         events.job_ended(march, "results", _figures(march, {"succeeded": 37, "rejected": 4}), AT),
         events.job_ended(empty, "results", _figures(empty, {"rejected": 3}), AT),
         events.batch_ended(sent, counts, AT),
-        events.stuck(aside, AT),
+        events.stuck(aside, "AccessDenied", AT),
         events.parked("spend_limit", PARKED["spend_limit"], AT),
         events.resumed("spend_limit", AT, "2026-11-23T21:04:10.123Z"),
     ]

@@ -86,7 +86,7 @@ def test_events_of_any_upload_are_as_the_schema_says(
 @pytest.mark.parametrize("item", [job(status=s, next=n) for s in JobStatus for n in (*Step, None)
                                   if s is not JobStatus.DONE])  # fmt: skip
 def test_whatever_job_is_set_aside_the_event_is_as_the_schema_says(item: Any) -> None:
-    assert problems(message(events.stuck(msgspec.structs.replace(item, tries=5), AT))) == []
+    assert problems(message(events.stuck(msgspec.structs.replace(item, tries=5), "x", AT))) == []
 
 
 @pytest.mark.parametrize(
@@ -96,7 +96,7 @@ def test_whatever_job_is_set_aside_the_event_is_as_the_schema_says(item: Any) ->
 def test_whatever_batch_is_set_aside_the_event_is_as_the_schema_says(status: BatchStatus) -> None:
     item = batch(status=status, item="00001abba-3", tries=5)
 
-    assert problems(message(events.stuck(item, AT))) == []
+    assert problems(message(events.stuck(item, "x", AT))) == []
 
 
 @pytest.mark.parametrize("reason", PARKED)

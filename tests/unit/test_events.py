@@ -86,8 +86,9 @@ def test_different_events_have_different_ids() -> None:
     more = [
         events.batch_ended(second, {}, AT),
         events.batch_ended(msgspec.structs.replace(second, batch_id="msgbatch_3"), {}, AT),
-        events.stuck(second, AT),
-        events.stuck(job(tries=5), AT),
+        events.stuck(second, "x", AT),
+        events.stuck(job(tries=5, next="plan"), "x", AT),
+        events.stuck(job(tries=5, next="assemble"), "x", AT),
         events.parked("billing", "x", "2026-11-24T00:00:00.000Z"),
         events.job_planned(job(job="1" * 20), "b", AT),
     ]

@@ -1,0 +1,80 @@
+"""Counts, prices and simulates; prints the tables, and writes docs/scale.md with its drawings.
+
+python -m benchmarks.scale [--results FILE] [--into FOLDER]
+"""
+
+import argparse
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks.scale import calls, capacity, cost, page
+from benchmarks.scale.arrivals import DAYS, OURS, POLICIES, simulate
+from benchmarks.scale.drawings import draw
+from benchmarks.scale.limits import TIERS, rows_a_day
+
+ROOT = Path(__file__).parent.parent.parent
+RESULTS, DOCS = ROOT / "benchmarks" / "results.json", ROOT / "docs"
+MINUTES = (10, 20, 40, 60, 120, 360, 720, 1440)
+
+
+def main() -> None:
+    """Do all of it; a minute or two."""
+    asked = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
+    asked.add_argument(
+        "--results", type=Path, default=RESULTS, help="what make bench has measured"
+    )
+    asked.add_argument("--into", type=Path, default=DOCS, help="where scale.md and scale/ go")
+    given = asked.parse_args()
+    try:
+        stages = {one.stage: one for one in cost.stages(given.results)}
+    except (OSError, KeyError) as error:
+        sys.exit(f"{given.results} has no seconds of Lambda ({error!r}): run make bench first")
+    found = look(stages)
+    show(found)
+    today = datetime.now(UTC).date().isoformat()
+    draw(found, given.into / "scale")
+    (given.into / "scale.md").write_text(page.written(found, today), encoding="utf-8")
+    print(f"written: {given.into / 'scale.md'}")
+
+
+def look(stages: dict[str, cost.Stage]) -> page.Found:
+    """Count, measure and simulate."""
+    return page.Found(
+        calls=calls.count(),
+        stages=stages,
+        capacity=capacity.measured(),
+        item_minutes=simulate(POLICIES[OURS], DAYS["usual"], cost.MILLION, small=0).item_minutes,
+        policies={
+            day: {name: simulate(policy, duration) for name, policy in POLICIES.items()}
+            for day, duration in DAYS.items()
+        },
+        tiers={
+            name: {minutes: rows_a_day(tier.requests, minutes) for minutes in MINUTES}
+            for name, tier in TIERS.items()
+        },
+    )
+
+
+def show(found: page.Found) -> None:
+    """Print the tables."""
+    console = Console(width=170)
+    tables = {
+        "a million requests": page.million(found),
+        "an idle month": page.idle(found.idle),
+        "rows a day": page.tiers(found),
+        "what limits 100 M rows a day": page.limit_table(found),
+        "fairness": page.fairness(found),
+    }
+    for title, (head, *rows) in tables.items():
+        table = Table(*head, title=title)
+        for row in rows:
+            table.add_row(*row)
+        console.print(table)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,154 @@
+"""A create that outlives its lease, its Lambda and its replacement: it goes out an hour late, or is heard of so late.
+
+That is the one case in which requests are accepted twice: sent again because their absence was proved, rightly or not,
+and sent by what stood still. No row may be lost by it, the double is flagged, and the newer batch is canceled.
+"""
+
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+
+from tests.crash import jobs
+from tests.crash.ending import Ending
+from tests.crash.fate import Strike
+from tests.crash.figures import Figures
+from tests.crash.jobs import Job
+from tests.crash.kills import HALVES
+from tests.crash.mortal import Mortal, mortal
+from tests.crash.plays import KEY, Play, play
+from tests.crash.strikes import STILL_S, stand_still
+
+NAME = "a create stands still for an hour"
+STILL_TICKS = int(3600 / STILL_S)
+PROCESSING_S = (3600.0, 0.0)
+"""By half: the replacement is at work when the late one comes; or it is collected, and the job is done."""
+HIDDEN = 60
+"""Listings that lack the first batch: past the hour, and past the proof of its absence."""
+TICKS = 150
+POST = "claude.POST /v1/messages/batches"
+ACCEPTED, RECORDED = (0, True), (3, True)
+"""Calls after a create: from the first on, its batch exists; with the last, that is written down."""
+
+
+@dataclass(frozen=True)
+class Late:
+    """Where a stage stands still for an hour.
+
+    Attributes:
+        nth: at which create, counted from 1.
+        call: at which call, counted from that create.
+        after: after that call; else before it.
+        hidden: whether the batch of that create is missing from the listings meanwhile.
+    """
+
+    nth: int
+    call: int
+    after: bool
+    hidden: bool
+
+    def __str__(self) -> str:
+        when = "after" if self.after else "before"
+        return f"{when} call {self.call:+} of create {self.nth}{', hidden' * self.hidden}"
+
+    @property
+    def doubles(self) -> bool:
+        """Whether its requests are accepted twice: they go out late, or nobody can see that they have gone out."""
+        place = self.call, self.after
+        goes_out_late = place in {(-1, True), (0, False)}
+        return goes_out_late or (self.hidden and ACCEPTED <= place < RECORDED)
+
+    def armed(self, job: Job) -> Job:
+        """Give the job with what is asked of the simulator."""
+
+        def arm(relay: Mortal) -> None:
+            relay.simulator.arm("hidden_from_list", listings=HIDDEN, after=self.nth - 1)
+
+        return replace(job, arm=arm) if self.hidden else job
+
+    def strike(self, relay: Mortal, calls: Sequence[str]) -> Strike:
+        """Make the strike."""
+        create = [at for at, name in enumerate(calls, 1) if name == POST][self.nth - 1]
+        return Strike(
+            create + self.call, self.after, lambda _name: stand_still(relay, STILL_TICKS)
+        )
+
+
+EVERY = [
+    Late(nth, call, after, hidden)
+    for nth in (1, 2, 4)
+    for call in range(-2, 4)
+    for after in (False, True)
+    for hidden in (False, True)
+    # What is accepted second is answered otherwise where a row expires the first time.
+    if not (hidden and nth == 2)
+]
+"""From the intent on until the answer is written down; of two chunks, and of one's second attempt."""
+SAMPLE = [one for one in EVERY if one.nth == 1 and one.call == 0]
+
+
+def late(full: bool, half: int) -> Figures:  # noqa: FBT001 - as the list of campaigns calls it
+    """Let a stage stand still for an hour around a create, before the request goes out, and after it."""
+    begun, job = time.monotonic(), jobs.march()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        mortal(Path(folder), processing_s=PROCESSING_S[half % HALVES]) as relay,
+    ):
+        relay.deploy(requests_per_batch=job.requests_per_batch)
+        undisturbed = play(relay, job, ticks=TICKS)
+        figures = Figures(NAME, calls=len(undisturbed.calls))
+        figures.broken += [f"undisturbed: {wrong}" for wrong in undisturbed.wrong]
+        figures.broken += jobs.unlike_what_was_asked(job, undisturbed.ending)
+        for one in EVERY if full else SAMPLE:
+            strike = one.strike(relay, undisturbed.calls)
+            run = play(relay, one.armed(job), [strike], undisturbed.ending, TICKS)
+            _note(figures, one, relay, run, undisturbed)
+    figures.seconds = time.monotonic() - begun
+    return figures
+
+
+def _note(figures: Figures, late: Late, relay: Mortal, run: Play, undisturbed: Play) -> None:
+    """Add a run to the figures: all is as undisturbed, but for one batch that was accepted twice where that can be."""
+    ours, theirs = run.ending, undisturbed.ending
+    assert ours is not None
+    assert theirs is not None
+    again = Counter(ours.custom_ids) - Counter(theirs.custom_ids)
+    wrong = [one for one in run.wrong if not (again and one.startswith(("accepted ", "paid ")))]
+    wrong += [] if run.struck else ["ended before the strike"]
+    wrong += _twice(again, theirs) if late.doubles else [f"accepted again: {name}" for name in again]
+    wrong += _flagged(relay, late)
+    figures.tried += 1
+    figures.longest_ticks = max(figures.longest_ticks, run.ticks)
+    figures.rows_lost += ours.rows_lost(theirs)
+    figures.doubles += again.total() if late.doubles else 0
+    figures.paid_twice += ours.paid_twice(theirs) - (again.total() if late.doubles else 0)
+    figures.recovered += not wrong
+    if wrong:
+        figures.broken.append(f"{NAME}: {late}: {'; '.join(wrong)}")
+
+
+def _twice(again: Counter[str], expected: Ending) -> list[str]:
+    """Hold what was accepted twice to one batch: all of it once more, and nothing else."""
+    batches = {name.rpartition("-")[0] for name in again}
+    wanted = {
+        name: 1 for name in expected.custom_ids if name.rpartition("-")[0] in batches
+    }
+    return [] if len(batches) == 1 and again == wanted else [f"accepted again: {dict(again)}"]
+
+
+def _flagged(relay: Mortal, late: Late) -> list[str]:
+    """Hold the alarm and the cancellation to what must be: one of each for a double, else none."""
+    flagged = sum(tally.doubles for tally in relay.tallies)
+    canceled = relay.simulator.calls().get("cancel", 0)
+    if (flagged, canceled) != (late.doubles, late.doubles):
+        return [f"{flagged} doubles flagged, {canceled} canceled"]
+    kept = {one["batch_id"]: one["created_at"] for one in relay.manifest(KEY)["batches"]}
+    stopped = [one for one in relay.simulator.batches() if one["cancel_initiated_at"]]
+    return [
+        f"the older of two was canceled, or ours: {one['id']}"
+        for one in stopped
+        if one["id"] in kept or str(one["created_at"]) <= min(kept.values())
+    ]

@@ -1,0 +1,142 @@
+"""What docs/scale.md is made of: waiting, prices, units of DynamoDB, parts of an object."""
+
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from benchmarks.scale import cost
+from benchmarks.scale.arrivals import FIRST_COME, HOUR, IN_TURNS, OURS, POLICIES, simulate, slow
+from benchmarks.scale.cost import Calls, Line, Stage
+from benchmarks.scale.limits import parts
+from benchmarks.scale.page import verdict
+from benchmarks.scale.units import in_index, size_bytes, units
+from functions.batches.joining import MIB, MIN_PART
+from functions.batches.writing import PARTS_OF_A_SIZE, Target, write
+
+HUGE_ROWS = 1_000_000
+
+
+def test_a_small_job_waits_behind_a_huge_one_in_a_queue_and_not_in_ours() -> None:
+    queue, ours = (simulate(POLICIES[name], slow, HUGE_ROWS) for name in (FIRST_COME, OURS))
+
+    assert queue.late(50) > 24 * HOUR
+    assert ours.late(50) == 0
+    assert max(ours.waits) < 6 * HOUR
+
+
+def test_what_is_kept_is_of_use_on_a_slow_day() -> None:
+    turns, ours = (simulate(POLICIES[name], slow, HUGE_ROWS) for name in (IN_TURNS, OURS))
+
+    assert ours.late(80) < turns.late(80)
+
+
+def test_batches_that_take_twice_as_long_halve_the_rows_of_a_day() -> None:
+    hour, two = (
+        simulate(POLICIES[OURS], lambda _, took=took: took, HUGE_ROWS, small=0)  # type: ignore[misc]
+        for took in (HOUR, 2 * HOUR)
+    )
+
+    # 190,000 of the 200,000, with a twentieth kept.
+    assert hour.rows_a_day == pytest.approx(190_000 * 24)
+    assert two.rows_a_day == pytest.approx(hour.rows_a_day / 2)
+
+
+def test_the_services_parts_are_the_bill() -> None:
+    lines = cost.of_million(counted(), [Stage("plan", 1024, 100.0, 1)], item_minutes=1_000)
+
+    assert sum(cost.by_service(lines).values()) == pytest.approx(cost.total(lines))
+    assert cost.by_service(lines).keys() >= {"S3", "Lambda", "DynamoDB", "SQS", "SNS"}
+
+
+def test_a_second_of_lambda_costs_what_its_memory_is_worth() -> None:
+    small, large = (
+        cost.total(cost.of_million(counted(), [Stage("plan", memory, 10_000.0, 1)], 0))
+        for memory in (1024, 2048)
+    )
+
+    started = cost.CONTAINERS * cost.COLD_S
+    assert large - small == pytest.approx((10_000 + started) * cost.prices()["Lambda GB-seconds"].usd)  # fmt: skip
+
+
+def test_what_is_free_is_left_out_once() -> None:
+    free, more = Line("SQS requests", 1_000_000), Line("SQS requests", 3_000_000)
+
+    assert free.usd_beyond_free == 0
+    assert more.usd == pytest.approx(1.20)
+    assert more.usd_beyond_free == pytest.approx(0.80)
+
+
+def test_every_line_of_an_idle_month_has_a_price() -> None:
+    lines = cost.of_idle_month(counted(), poll_s=0.05)
+
+    assert all(line.usd > 0 for line in lines)
+    assert cost.total(lines) > sum(line.usd_beyond_free for line in lines)
+
+
+def test_says_plainly_where_the_target_is_missed() -> None:
+    sent = Line("Internet egress GB", 2.5)
+
+    assert "not reached" not in verdict(0.05, Line("Internet egress GB", 0.1))
+    assert verdict(0.05, sent).count("**is not reached**") == 1
+    assert verdict(0.11, sent).count("**is not reached**") == 2
+
+
+@pytest.mark.parametrize("size", [0, 1, MIN_PART, MIN_PART + 1, 24_550_014, 51 * MIB])
+def test_objects_have_as_many_parts_as_they_are_written_in(size: int) -> None:
+    s3: Any = CountingS3()
+    blocks = (bytes(MIB) for _ in range(size // MIB))
+
+    write(Target(s3, "results", "work/x", 1), [*blocks, bytes(size % MIB)])
+
+    assert parts(size) == s3.seen["upload_part"] + s3.seen["put_object"]
+
+
+def test_parts_grow() -> None:
+    assert parts(PARTS_OF_A_SIZE * MIN_PART) == PARTS_OF_A_SIZE
+    assert parts((PARTS_OF_A_SIZE + 2) * MIN_PART) == PARTS_OF_A_SIZE + 1
+
+
+def test_a_write_is_a_unit_for_each_kb_and_twice_as_many_where_the_index_key_changes() -> None:
+    waiting = {"open": {"S": "open"}, "since": {"S": "WAITING"}, "text": {"S": "x" * 1100}}
+    sending = waiting | {"since": {"S": "SENDING"}}
+    done = {"text": waiting["text"]}
+
+    assert units(size_bytes(waiting)) == 2
+    assert in_index({}, waiting) == 2
+    assert in_index(waiting, waiting) == 2
+    assert in_index(waiting, sending) == 4
+    assert in_index(waiting, done) == 2
+    assert in_index(done, done) == 0
+
+
+class CountingS3:
+    """Takes what is written and counts the calls."""
+
+    def __init__(self) -> None:
+        self.seen: Counter[str] = Counter()
+
+    def put_object(self, **_: Any) -> None:
+        self.seen["put_object"] += 1
+
+    def create_multipart_upload(self, **_: Any) -> dict[str, str]:
+        return {"UploadId": "1"}
+
+    def upload_part(self, **_: Any) -> dict[str, str]:
+        self.seen["upload_part"] += 1
+        return {"ETag": "1"}
+
+    def complete_multipart_upload(self, **_: Any) -> None:
+        self.seen["complete"] += 1
+
+
+def counted() -> Calls:
+    """Make up calls: one of each kind for each chunk."""
+    s3 = ("PutObject", "PutObjectTagging", "CreateMultipartUpload", "UploadPart", "UploadPartCopy",
+          "CompleteMultipartUpload", "ListObjectsV2", "GetObject", "HeadObject")  # fmt: skip
+    names = (
+        *(f"s3.{name}" for name in s3), "s3.work_bytes", "dynamodb.writes", "dynamodb.half_reads", "sqs.messages",
+        "sns.Publish", "lambda.invocations", "log.bytes", "claude.sent_bytes",
+    )  # fmt: skip
+    each = dict.fromkeys(names, 1.0)
+    return Calls(chunk=each, job=each, idle=each, item_bytes=1_149)
