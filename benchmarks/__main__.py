@@ -5,83 +5,114 @@ everything is imported, for both; what importing takes is a row of its own. Memo
 """
 
 import argparse
-import subprocess
 import sys
 import tempfile
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks import rows
 from benchmarks.flow import Flow
+from benchmarks.installed import BATCHWIZARD, SDK, python_with
+from benchmarks.memory import draw, sweep, told
 from benchmarks.processes import ROOT, BenchmarkError, far_end
 from benchmarks.relay import Relay, cloud
-from benchmarks.report import show, write
+from benchmarks.report import note, show, write
 from benchmarks.standing import assemble, cold_starts, poll
+from benchmarks.versus import Versus
+from benchmarks.whole import growth
 from local.errors import LocalError
 
-RIVALS = ("anthropic==2.12.0", "boto3==1.43.106")
-REDUCED = {"rows": 20_000, "repeats": 3, "open": 1_000, "finished": 2_000, "chunks": 50}
-FULL = {"rows": 100_000, "repeats": 3, "open": 1_000, "finished": 20_000, "chunks": 500}
+MB, GB = 10**6, 10**9
 CHUNK_BYTES = 24_000_000
+RESULTS = ROOT / "benchmarks" / "results.json"
+README = ROOT / "README.md"
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much is measured.
+
+    Attributes:
+        rows: of the upload that both sides work on.
+        repeats: how often; a ratio is the median of the repeats' own.
+        open: batches of a poll; finished: those that lie in the table beside them.
+        chunks: of a job that is assembled.
+        uploads: bytes of a small and a large upload.
+        memory: sizes of Lambda's, in MB, and rows for each.
+    """
+
+    rows: int
+    repeats: int
+    open: int
+    finished: int
+    chunks: int
+    uploads: tuple[int, int]
+    memory: tuple[int, ...]
+    sized_rows: int
+
+
+REDUCED = Size(20_000, 3, 1_000, 2_000, 50, (100 * MB, 1 * GB), (512, 1024, 1769, 3008), 20_000)
+FULL = Size(
+    100_000, 3, 1_000, 1_000_000, 500, (100 * MB, 10 * GB),
+    (512, 768, 1024, 1280, 1536, 1769, 2048, 2560, 3008), 50_000,
+)  # fmt: skip
 
 
 def main() -> None:
-    """Measure, print the table, and write benchmarks/results.json."""
+    """Measure, print the table, and write benchmarks/results.json, the README's table and a plot."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=main.__doc__)
     parser.add_argument("--full", action="store_true", help="100,000 rows instead of 20,000")
-    size = FULL if parser.parse_args().full else REDUCED
+    full = parser.parse_args().full
     home = ROOT / ".local" / "bench"
     home.mkdir(parents=True, exist_ok=True)
     try:
         with tempfile.TemporaryDirectory(dir=home) as folder:
-            _measure(Path(folder), size)
+            _measure(Path(folder), FULL if full else REDUCED)
     except (BenchmarkError, LocalError) as error:
         sys.exit(f"the benchmark did not come to its end: {error}")
 
 
-def _measure(folder: Path, size: dict[str, int]) -> None:
-    rival = _rivals()
-    print(f"measuring with {size['rows']:,} rows, {size['repeats']} times", flush=True)
-    requests = ("--requests", str(size["rows"]))
-    with (
-        cloud(folder / "cloud") as aws,
-        far_end("benchmarks.s3", "--folder", folder) as s3,
-        far_end("benchmarks.claude", "--folder", folder, *requests) as claude,
-    ):
-        relay = Relay(aws, Path(sys.executable), s3, claude)
-        runs = Flow(relay, folder, rival, size["rows"]).runs(size["repeats"])
-        amounts = ((1, 0), (size["open"], 0), (size["open"], size["finished"]))
+def _measure(folder: Path, size: Size) -> None:
+    sdk, batchwizard = python_with(*SDK), python_with(*BATCHWIZARD)
+    print(f"measuring with {size.rows:,} rows, {size.repeats} times", flush=True)
+    requests = ("--requests", str(size.rows))
+    with cloud(folder / "cloud") as aws:
+        with (
+            far_end("benchmarks.s3", "--folder", folder) as s3,
+            far_end("benchmarks.claude", "--folder", folder, *requests) as claude,
+        ):
+            relay = Relay(aws, Path(sys.executable), s3, claude)
+            runs = Flow(relay, folder, sdk, size.rows).runs(size.repeats)
+        relay = Relay(aws, Path(sys.executable), "", "", requests=10_000)
+        runs |= Versus(relay, folder, sdk, batchwizard, size.rows).runs(size.repeats)
+        _say("a large upload")
+        grown = growth(relay, folder, size.uploads)
+        _say("memory sizes")
+        sized = sweep(relay, folder, size.sized_rows, size.memory)
+        _say("poll and assemble")
+        joined = assemble(relay, size.chunks, CHUNK_BYTES)
+        amounts = ((1, 0), (size.open, 0), (size.open, size.finished))
         polls = [poll(relay, folder, open_, finished) for open_, finished in amounts]
-        joined = assemble(relay, size["chunks"], CHUNK_BYTES)
-    cold = cold_starts(folder / "bundle", size["repeats"])
+    cold = cold_starts(folder / "bundle", size.repeats)
     lines = [
-        *rows.of_flow(runs, size["rows"]),
+        *rows.of_flow(runs, size.rows),
+        *rows.of_whole(runs, size.rows),
+        *rows.of_growth(grown, size.uploads),
         *rows.of_polls(polls),
-        rows.of_assembly(joined, size["chunks"] * CHUNK_BYTES),
+        rows.of_assembly(joined, size.chunks * CHUNK_BYTES),
         *rows.of_cold_starts(cold),
     ]
     show(lines)
     everything = {**runs, "poll": [one.run for one in polls], "assemble": [joined[0]]}
     everything |= {f"import {name}": several for name, several in cold.items()}
-    write(ROOT / "benchmarks" / "results.json", lines, everything, size)
+    document = write(RESULTS, lines, everything, asdict(size) | {"lambda": told(sized)})
+    draw(ROOT / "benchmarks" / "memory.svg", sized)
+    if size is FULL:
+        note(README, document)
 
 
-def _rivals() -> Path:
-    """Give the Python of the rivals' own environment, installed unless it is there."""
-    folder = ROOT / ".local" / "rivals"
-    python, installed = folder / "bin" / "python", folder / "installed.txt"
-    if not installed.exists() or installed.read_text(encoding="utf-8").split() != [*RIVALS]:
-        uv = str(Path(sys.executable).with_name("uv"))
-        commands = (
-            [uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)],
-            [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(python), *RIVALS],
-        )  # fmt: skip
-        for command in commands:
-            ended = subprocess.run(command, capture_output=True, text=True, check=False)
-            if ended.returncode:
-                message = f"the rivals could not be installed: {ended.stderr.strip()[-600:]}"
-                raise BenchmarkError(message)
-        installed.write_text("\n".join(RIVALS), encoding="utf-8")
-    return python
+def _say(what: str) -> None:
+    print(f"measuring {what}", flush=True)
 
 
 if __name__ == "__main__":

@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks.lambdas import STAGES, Lambdas
+from benchmarks.plots import lines
 from benchmarks.processes import far_end
-from benchmarks.relay import UPLOADS, Relay
+from benchmarks.relay import UPLOADS, Relay, make_table
 from benchmarks.share import share_of
 from benchmarks.whole import run
 from infra.synth import synthesized
@@ -46,6 +47,7 @@ def sweep(relay: Relay, folder: Path, rows: int, sizes: Sequence[int]) -> list[S
     wire = ("--mb-s", str(WIRE_MB_S))
     found: list[Sized] = []
     for size in sorted({*sizes, *deployed().values()}):
+        make_table(relay.cloud)
         with (
             far_end(
                 "benchmarks.s3", "--folder", folder, "--sizes", json.dumps(upload), *wire
@@ -83,3 +85,20 @@ def deployed() -> dict[str, int]:
 def told(sized: Sequence[Sized]) -> list[dict[str, object]]:
     """Write it as benchmarks/results.json has it."""
     return [asdict(one) | {"usd_per_million": one.usd} for one in sized]
+
+
+def draw(file: Path, sized: Sequence[Sized]) -> None:
+    """Draw what a million requests cost by memory size, each step and all of them."""
+    steps = {step: {one.memory_mb: one for one in sized if one.stage == step} for step in STAGES}
+    series = {
+        step: [(size, ones[size].usd * 1000) for size in sorted(ones)]
+        for step, ones in steps.items()
+        if ones
+    }
+    marks = [
+        (one.memory_mb, one.usd * 1000, "deployed") for one in sized if one.default and one.stage in series
+    ]  # fmt: skip
+    lines(
+        file, series, title="A million requests in Lambda, by memory size", across="memory, MB",
+        up="US dollars / 1000", marks=marks,
+    )  # fmt: skip

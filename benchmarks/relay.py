@@ -121,7 +121,10 @@ def cloud(folder: Path) -> Iterator[Cloud]:
 
 
 def make_table(where: Cloud) -> None:
-    """Make the table, empty: the keys are those of infra/storage.py."""
+    """Make the table, empty: the keys are those of infra/storage.py.
+
+    For each far end of Claude's anew: each names its batches from 1 on, and whose a batch is, is never forgotten.
+    """
     keys = [("job", "HASH"), ("item", "RANGE")], [("open", "HASH"), ("since", "RANGE")]
     table, index = ([{"AttributeName": n, "KeyType": k} for n, k in pairs] for pairs in keys)
     if TABLE in where.tables.list_tables()["TableNames"]:

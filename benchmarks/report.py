@@ -87,9 +87,9 @@ def show(lines: Sequence[Line]) -> None:
 
 
 def write(
-    file: Path, lines: Sequence[Line], runs: Mapping[str, Sequence[Run]], size: Mapping[str, Any]
-) -> None:
-    """Write everything that was measured, on what and when."""
+    file: Path, lines: Sequence[Line], runs: Mapping[str, Sequence[Run]], more: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Write everything that was measured, on what and when; gives it, too."""
     pages, page = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
     document = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -99,8 +99,44 @@ def write(
             "processor": platform.machine(),
             "python": platform.python_version(),
         },
-        "size": size,
         "table": [asdict(line) for line in lines],
+        **more,
         "runs": {name: [asdict(run) for run in several] for name, several in runs.items()},
     }
     file.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    return document
+
+
+BEGIN, END = "<!-- written by make bench FULL=1 -->", "<!-- until here -->"
+
+
+def note(readme: Path, document: Mapping[str, Any]) -> None:
+    """Put the table into the README, between its two marks."""
+    machine = document["machine"]
+    before, _, rest = readme.read_text(encoding="utf-8").partition(BEGIN)
+    after = rest.partition(END)[2]
+    told = f"{machine['cores']} cores ({machine['processor']}), Python {machine['python']}, {document['date'][:10]}, all far ends on the same machine:"
+    table = "\n".join([_MARKDOWN_HEAD, *map(_markdown, document["table"])])
+    readme.write_text(f"{before}{BEGIN}\n{told}\n\n{table}\n{END}{after}", encoding="utf-8")
+
+
+_MARKDOWN_HEAD = (
+    "| work | ours | against | theirs | times better | MB, ours / theirs | target | reached |\n"
+    "|---|---|---|---|---:|---|---|---|"
+)
+
+
+def _markdown(line: Mapping[str, Any]) -> str:
+    ratio = "" if line["ratio"] is None else f"{line['ratio']:.2f}"
+    reached = {True: "yes", False: "**no**", None: ""}[line["reached"]]
+    cells = (
+        line["work"],
+        line["ours"],
+        line["against"],
+        line["theirs"],
+        ratio,
+        line["memory"],
+        line["target"],
+        reached,
+    )
+    return f"| {' | '.join(cells)} |"

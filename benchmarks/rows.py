@@ -2,14 +2,18 @@
 
 from collections.abc import Mapping, Sequence
 
+from benchmarks.lambdas import STAGES
 from benchmarks.material import ROW_BYTES
 from benchmarks.processes import Run
 from benchmarks.report import Line, median, timed
 from benchmarks.standing import Polled
+from benchmarks.whole import Whole
 
 MOST_CALLS = 2
 PARSED_MB_S = 150
 MOST_SHARE = 0.01
+MOST_MB = 250
+MORE_TIME, MORE_MEMORY = 1.2, 1.1
 LEAN = 8
 """The SDK's memory over ours, at the least."""
 
@@ -29,6 +33,43 @@ def of_flow(runs: Mapping[str, Sequence[Run]], rows: int) -> list[Line]:
         timed(runs["plan"], runs["loads"], work="plan, the whole stage, S3 to S3", against="json.loads per line",
               target="", least=0),
     ]  # fmt: skip
+
+
+def of_whole(runs: Mapping[str, Sequence[Run]], rows: int) -> list[Line]:
+    """Compare a whole job; theirs ends with a file that is in no order."""
+    ours = runs["whole"]
+    names = {"whole sdk": "plain SDK script", "whole batchwizard": "batchwizard 0.5.0"}
+    lines = [
+        timed(ours, runs[name], work=f"whole job, {rows:,} rows", against=what, target="≥ 4, the faster", least=4)
+        for name, what in names.items()
+    ]  # fmt: skip
+    peak = median(ours, "peak_mb")
+    most = Line(
+        "", "", "", "", None, f"{peak:.0f}", f"≤ {MOST_MB} MB in any stage", peak <= MOST_MB
+    )
+    return [*lines, most]
+
+
+def of_growth(grown: tuple[Whole, Whole], sizes_bytes: tuple[int, int]) -> list[Line]:
+    """Compare a large upload with a small one: memory by function, time a byte by step."""
+    small = grown[0]
+    told = [f"{size / 1e9:g} GB" for size in sizes_bytes]
+    lines = []
+    for step, stage in STAGES.items():
+        if step not in small.steps:
+            continue
+        each = [
+            whole.steps[step] / size * 1e9 for whole, size in zip(grown, sizes_bytes, strict=True)
+        ]
+        peaks = [whole.peaks[stage] for whole in grown]
+        fits = each[1] <= each[0] * MORE_TIME and peaks[1] <= peaks[0] * MORE_MEMORY
+        lines.append(
+            Line(
+                f"{told[1]} upload, {step}", f"{each[1]:.2f} s/GB", told[0], f"{each[0]:.2f} s/GB",
+                round(each[0] / each[1], 2), f"{peaks[1]:.0f} / {peaks[0]:.0f}", "memory + 10 %, time a byte + 20 %", fits,
+            )
+        )  # fmt: skip
+    return lines
 
 
 def of_polls(polls: Sequence[Polled]) -> list[Line]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks import material
 from benchmarks.processes import BenchmarkError, Run, far_end, measure
-from benchmarks.relay import KEY, UPLOADS, Relay
+from benchmarks.relay import KEY, UPLOADS, Relay, make_table
 from benchmarks.whole import check, whole
 
 SCRIPT = Path(__file__).with_name("rivals") / "whole.py"
@@ -36,6 +36,7 @@ class Versus:
         upload.parent.mkdir(parents=True, exist_ok=True)
         material.write_upload(upload, self.rows)
         found: dict[str, list[Run]] = defaultdict(list)
+        make_table(self.relay.cloud)
         with (
             far_end("benchmarks.s3", "--folder", self.folder) as self.relay.s3,
             far_end("benchmarks.claude", "--answers") as self.relay.claude,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmarks.lambdas import Lambdas
 from benchmarks.processes import BenchmarkError, Run, far_end, measure
-from benchmarks.relay import RESULTS, UPLOADS, Relay, uploaded
+from benchmarks.relay import RESULTS, UPLOADS, Relay, make_table, uploaded
 from functions.batches.items import Job, JobStatus
 from functions.batches.wire import job_id
 
@@ -73,6 +73,7 @@ def growth(relay: Relay, folder: Path, sizes_bytes: tuple[int, int]) -> tuple[Wh
     """Run a job of each size; the uploads are made up as they are read, and work files are gone once they are read."""
     rows = [size // ROW_BYTES for size in sizes_bytes]
     uploads = {f"/{UPLOADS}/{count}.jsonl": count * ROW_BYTES for count in rows}
+    make_table(relay.cloud)
     with (
         far_end("benchmarks.s3", "--folder", folder, "--fleeting", "--sizes", json.dumps(uploads)) as relay.s3,
         far_end("benchmarks.claude", "--answers") as relay.claude,

@@ -28,7 +28,7 @@ class Results(Stage):
             ),
             bundle=bundle,
             timeout=STAGE_TIMEOUT,
-            memory_mb=1769,  # one whole CPU
+            memory_mb=settings.stage_memory_mb,
             disk_mib=settings.results_disk_mib,
             grants=[
                 allow(

@@ -12,6 +12,8 @@ from typing import Any, Literal, Self, cast
 
 from infra.errors import ContextError
 
+_LONG_ROW = 32_000_000
+
 type Architecture = Literal["arm64", "x86_64"]
 
 # Keys that the CDK's own tools write without the ":" or "/" that most of theirs have.
@@ -118,6 +120,15 @@ class StackSettings:
             }
         )
         return settings._fitting_together()
+
+    @property
+    def stage_memory_mb(self) -> int:
+        """Give the memory of submit and of results, in MB.
+
+        The least is the cheapest: they wait for the network most of the time (docs/scale.md). Of a row, plan holds
+        several times its length at once.
+        """
+        return 512 if self.row_bytes <= _LONG_ROW else 1024
 
     def _fitting_together(self) -> Self:
         if self.queued_requests < self.requests_per_batch:

@@ -29,7 +29,7 @@ class Submit(Stage):
             ),
             bundle=bundle,
             timeout=STAGE_TIMEOUT,
-            memory_mb=1024,
+            memory_mb=settings.stage_memory_mb,
             disk_mib=1024,
             grants=[
                 allow(

@@ -130,7 +130,7 @@ def batch_ended(batch: Batch, counts: Mapping[str, int], at: str) -> Event:
     )  # fmt: skip
 
 
-def stuck(item: Batch | Job, reason: str, at: str) -> Event:
+def stuck(item: Batch | Job, problem: str, at: str) -> Event:
     """Say that an item was set aside after several tries without progress, and why."""
     data = {
         "job": item.job,
@@ -138,9 +138,9 @@ def stuck(item: Batch | Job, reason: str, at: str) -> Event:
         "status": item.status,
         "step": item.next,
         "tries": item.tries,
-        "reason": reason,
+        "problem": problem,
     }
-    headline = f"{item.job[:8]} {item.item}: set aside in {item.next}: {reason}"
+    headline = f"{item.job[:8]} {item.item}: set aside in {item.next}: {problem}"
     return Event(
         id=f"{item.job}/{item.item}/stuck/{item.next}", type="batch.stuck", time=at, about=item.job, headline=headline,
         attributes={"batch": item.item}, data=data,

@@ -84,13 +84,13 @@ def _close_canceled(doors: Doors[PollSettings], unfinished: Unfinished, now: str
 def _set_aside(doors: Doors[PollSettings], held: Iterable[Job | Batch], now: str) -> int:
     """Set aside what was tried too often; the job goes on, with its rows accounted for."""
     stuck = [
-        (item, reason)
+        (item, problem)
         for item in held
         if item.next is not None and (item.lease is None or item.lease < now)
-        if (reason := _stuck(doors, item)) is not None
+        if (problem := _stuck(doors, item)) is not None
     ]
-    for item, reason in stuck:
-        owed = _owed(doors, item, reason, now)
+    for item, problem in stuck:
+        owed = _owed(doors, item, problem, now)
         given = {"status": item.status, "since": item.since, "tries": item.tries}
         counted = {"finished": 1} if _is_last_resort(item) else None
         if doors.store.advance(item, _aside(item), given=given, job=counted, events=owed):
@@ -114,12 +114,12 @@ def _stuck(doors: Doors[PollSettings], item: Job | Batch) -> str | None:
 
 
 def _owed(
-    doors: Doors[PollSettings], item: Job | Batch, reason: str, now: str
+    doors: Doors[PollSettings], item: Job | Batch, problem: str, now: str
 ) -> list[events.Event]:
     """Tell once that an item is set aside; of a job that ends by that, also that it has ended."""
     if _is_last_resort(item):
         return []
-    owed = [events.stuck(item, reason, now)]
+    owed = [events.stuck(item, problem, now)]
     if isinstance(item, Job) and item.status == JobStatus.ASSEMBLING:
         ended = msgspec.structs.replace(item, **_aside(item))
         figures = {"rows": item.row, "counts": {}, "cost_usd": None, "manifest": None}

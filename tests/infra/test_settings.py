@@ -72,7 +72,10 @@ def test_a_setting_is_read_as_it_was_written(
         ({"pollMinutes": True}, "pollMinutes is True, but must be a whole number from 1 to 60."),
         ({"pollMinutes": [1]}, "pollMinutes is [1], but must be a whole number from 1 to 60."),
         ({"requestsPerBatch": 100_001}, "must be a whole number from 1 to 100000."),
-        ({"openBatches": "-1"}, "openBatches is '-1', but must be a whole number from 1 to 10000."),
+        (
+            {"openBatches": "-1"},
+            "openBatches is '-1', but must be a whole number from 1 to 10000.",
+        ),
         ({"attempts": 10}, "attempts is 10, but must be a whole number from 1 to 9."),
         (
             {"queuedRequests": 9_999},

@@ -211,6 +211,14 @@ def test_an_x86_function_can_be_asked_for(found: Found) -> None:
     assert all(one["Architectures"] == ["x86_64"] for one in functions.values())
 
 
+@pytest.mark.parametrize(("row_bytes", "memory_mb"), [(32_000_000, 512), (64_000_000, 1024)])
+def test_longer_rows_have_more_memory(found: Found, row_bytes: int, memory_mb: int) -> None:
+    functions = found("AWS::Lambda::Function", synthesized(rowBytes=row_bytes)).values()
+
+    memory = {one["Handler"].split(".")[1]: one["MemorySize"] for one in functions}
+    assert memory == {"submit": memory_mb, "results": memory_mb, "poll": 512}
+
+
 def test_cloudformation_itself_refuses_to_deploy_a_stub(template: Template) -> None:
     (assertion,) = template["Rules"]["NoStub"]["Assertions"]
 

@@ -287,7 +287,7 @@ def test_creates_that_come_to_nothing_for_days_are_set_aside(relay: World) -> No
     told = [event for event in relay.events() if event["type"] == "batch.stuck"]
     assert 3 * 144 <= ticks < 4 * 144
     assert [event["data"]["step"] for event in told] == ["send"]
-    assert "creates gave no batch and no reason" in told[0]["data"]["reason"]
+    assert "creates gave no batch and no reason" in told[0]["data"]["problem"]
     assert relay.manifest("in/bad.jsonl")["errors"] == {"relay_stuck": 2}
 
 
