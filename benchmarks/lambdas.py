@@ -96,11 +96,13 @@ class Lambdas:
     """The three functions.
 
     Attributes:
+        at_once: containers of submit, and of results; with one of each, everything happens in turn.
         invocations: everything that was done.
         peaks: the peak memory of each function, in MB; known at the end.
     """
 
     relay: Relay
+    at_once: int
     invocations: list[Invocation] = field(default_factory=list)
     peaks: dict[str, float] = field(default_factory=dict)
     _idle: dict[str, "SimpleQueue[Container]"] = field(default_factory=dict)
@@ -122,10 +124,10 @@ class Lambdas:
             before: gives the words before a container's command.
             at_once: containers of submit, and of results; as many as there are cores, if left out.
         """
-        made, count = cls(relay), at_once or os.cpu_count() or 1
+        made = cls(relay, at_once or os.cpu_count() or 1)
         with ExitStack() as ending:
-            for stage, how_many in (("submit", count), ("results", count), ("poll", 1)):
-                containers = [Container(relay, stage, folder, before()) for _ in range(how_many)]
+            for stage, count in (("submit", made.at_once), ("results", made.at_once), ("poll", 1)):
+                containers = [Container(relay, stage, folder, before()) for _ in range(count)]
                 ending.callback(made._end, stage, containers)
                 made._idle[stage] = SimpleQueue()
                 for container in containers:
@@ -147,12 +149,14 @@ class Lambdas:
         step = message.get("next", "plan")
         self._invoke(STAGES[step], step, message)
 
-    def poll(self) -> None:
-        """Poll, and give all hints to their stages, each as soon as a container is free."""
+    def poll(self) -> int:
+        """Poll, and give all hints to their stages, each as soon as a container is free; gives how many there were."""
         self._invoke("poll", "poll", {})
-        with ThreadPoolExecutor(2 * (os.cpu_count() or 1)) as pool:
-            for _ in pool.map(self.invoke, self._hints()):
+        hints = self._hints()
+        with ThreadPoolExecutor(1 if self.at_once == 1 else 2 * self.at_once) as pool:
+            for _ in pool.map(self.invoke, hints):
                 pass
+        return len(hints)
 
     def _invoke(self, stage: str, step: str, message: dict[str, Any]) -> None:
         container = self._idle[stage].get()

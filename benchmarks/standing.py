@@ -43,10 +43,14 @@ def poll(relay: Relay, folder: Path, open_: int, finished: int) -> Polled:
     _fill(relay, [_job(JobStatus.RUNNING)], batches)
     _write(relay, map(_finished, range(finished)))
     arguments = ("--folder", folder, "--listed", str(open_))
-    with far_end("benchmarks.claude", *arguments) as claude:
-        relay.claude = claude
+    with (
+        far_end("benchmarks.claude", *arguments) as relay.claude,
+        far_end("benchmarks.s3") as relay.s3,
+    ):
         run = relay.run("poll", {})
-        return Polled(open_, finished, counts(claude)["calls"] // 2, run.told["dynamodb"], run)
+        return Polled(
+            open_, finished, counts(relay.claude)["calls"] // 2, run.told["dynamodb"], run
+        )
 
 
 def assemble(relay: Relay, chunks: int, chunk_bytes: int) -> tuple[Run, dict[str, int]]:
@@ -59,10 +63,9 @@ def assemble(relay: Relay, chunks: int, chunk_bytes: int) -> tuple[Run, dict[str
     sizes = {f"/results/{batch.requests_key}": chunk_bytes for batch in batches}
     # Few: what a command line can carry. The others are never read, only copied.
     some = dict(list(sizes.items())[:50])
-    with far_end("benchmarks.s3", "--sizes", json.dumps(some)) as s3:
-        relay.s3 = s3
+    with far_end("benchmarks.s3", "--sizes", json.dumps(some)) as relay.s3:
         run = relay.step("results", JOB, Step.ASSEMBLE, items.JOB)
-        return run, counts(s3)
+        return run, counts(relay.s3)
 
 
 def cold_starts(folder: Path, repeats: int) -> dict[str, list[Run]]:
@@ -106,7 +109,7 @@ def _batch(number: int, status: BatchStatus, job: str = JOB, size: int = 0) -> B
 
 def _finished(number: int) -> dict[str, Any]:
     """Make an item of history: no more of it than tells that it is none of the index's, for there may be a million."""
-    names = {"job": f"{number // 1000:020x}", "item": f"{number:05}-1", "status": "COLLECTED"}
+    names = {"job": f"f{number // 1000:019x}", "item": f"{number:05}-1", "status": "COLLECTED"}
     return {name: {"S": text} for name, text in names.items()}
 
 

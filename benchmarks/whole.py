@@ -6,6 +6,7 @@ The schedule's minutes are left out: a poll begins as soon as all that the last 
 import json
 import time
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from benchmarks.relay import RESULTS, UPLOADS, Relay, make_table, uploaded
 from functions.batches.items import Job, JobStatus
 from functions.batches.wire import job_id
 
-MOST_POLLS = 1000
+MOST_POLLS, PAUSE_S = 10_000, 0.02
 ROW_BYTES = 2400
 """Of the rows that the S3 stand-in makes up."""
 
@@ -42,9 +43,9 @@ class Whole:
         return Run(self.seconds, self.seconds, self.seconds, self.seconds, peak, dict(self.steps))
 
 
-def whole(relay: Relay, folder: Path, key: str, version: str) -> Whole:
+def whole(relay: Relay, folder: Path, key: str, version: str, at_once: int | None = None) -> Whole:
     """Run one job from its beginning to its end."""
-    with Lambdas.warm(relay, folder) as lambdas:
+    with Lambdas.warm(relay, folder, at_once=at_once) as lambdas:
         began = time.perf_counter()
         job = run(lambdas, key, version)
         seconds = time.perf_counter() - began
@@ -52,17 +53,23 @@ def whole(relay: Relay, folder: Path, key: str, version: str) -> Whole:
 
 
 def run(lambdas: Lambdas, key: str, version: str) -> Job:
-    """Let Lambdas do a job.
+    """Let Lambdas do a job; chunks are sent while others are still planned, if more than one Lambda is at work.
 
     Raises:
         BenchmarkError: it does not come to its end.
     """
-    lambdas.invoke(uploaded(key, version))
-    for _ in range(MOST_POLLS):
-        job = lambdas.relay.store.job(job_id(UPLOADS, key, version))
-        if job is None or job.status == JobStatus.DONE:
-            break
-        lambdas.poll()
+    job = None
+    with ThreadPoolExecutor(1) as beside:
+        planned = beside.submit(lambdas.invoke, uploaded(key, version))
+        if lambdas.at_once == 1:
+            planned.result()
+        for _ in range(MOST_POLLS):
+            job = lambdas.relay.store.job(job_id(UPLOADS, key, version))
+            if job is not None and job.status == JobStatus.DONE:
+                break
+            if not lambdas.poll():
+                time.sleep(PAUSE_S)
+        planned.result()
     if job is None or job.outcome not in {"succeeded", "partial"}:
         message = f"{key} did not come to its end: {job and job.status}"
         raise BenchmarkError(message)
@@ -70,7 +77,10 @@ def run(lambdas: Lambdas, key: str, version: str) -> Job:
 
 
 def growth(relay: Relay, folder: Path, sizes_bytes: tuple[int, int]) -> tuple[Whole, Whole]:
-    """Run a job of each size; the uploads are made up as they are read, and work files are gone once they are read."""
+    """Run a job of each size, one invocation after the other.
+
+    The uploads are made up as they are read, and work files are gone once they are read.
+    """
     rows = [size // ROW_BYTES for size in sizes_bytes]
     uploads = {f"/{UPLOADS}/{count}.jsonl": count * ROW_BYTES for count in rows}
     make_table(relay.cloud)
@@ -78,7 +88,7 @@ def growth(relay: Relay, folder: Path, sizes_bytes: tuple[int, int]) -> tuple[Wh
         far_end("benchmarks.s3", "--folder", folder, "--fleeting", "--sizes", json.dumps(uploads)) as relay.s3,
         far_end("benchmarks.claude", "--answers") as relay.claude,
     ):  # fmt: skip
-        small, large = (whole(relay, folder, f"{count}.jsonl", "v1") for count in rows)
+        small, large = (whole(relay, folder, f"{count}.jsonl", "v1", at_once=1) for count in rows)
     if (small.rows, large.rows) != (rows[0], rows[1]):
         message = f"{small.rows:,} and {large.rows:,} rows, and {rows} were expected"
         raise BenchmarkError(message)
