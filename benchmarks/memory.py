@@ -100,5 +100,5 @@ def draw(file: Path, sized: Sequence[Sized]) -> None:
     ]  # fmt: skip
     lines(
         file, series, title="A million requests in Lambda, by memory size", across="memory, MB",
-        up="US dollars / 1000", marks=marks,
+        up="US dollars / 1,000", marks=marks,
     )  # fmt: skip

@@ -25,8 +25,8 @@ NEAR = 1 << 18
 """What is looked at several times comes in pieces of this length, which stay near the processor."""
 TAGGING = 10
 """Objects tagged at once, as many as the client keeps connections: a long job has tens of thousands."""
-PARTS, SPANS, COPIES = 4, 4, 16
-"""Parts of a join that are made at once, pieces of one that are read at once, parts that S3 copies by itself at once."""
+SPANS, COPIES = 8, 16
+"""Of a join: pieces that are read at once, for one part at a time, and parts that S3 copies by itself at once."""
 READS = 5
 """Times a download that is cut is taken up again where it was cut, without a byte of progress."""
 _ABSENT = frozenset({"404", "NoSuchKey", "NoSuchVersion"})
@@ -49,7 +49,7 @@ class Files:
     ) -> None:
         config = Config(
             retries={"mode": "standard", "total_max_attempts": 5},
-            max_pool_connections=PARTS * SPANS + COPIES + 1,
+            max_pool_connections=SPANS + COPIES + 1,
             s3={"payload_signing_enabled": False},  # as boto3 does over TLS; a CRC goes along
         )
         self._s3: S3Client = client or boto3.client("s3", config=config)
@@ -171,9 +171,7 @@ class Files:
         upload = self._s3.create_multipart_upload(Bucket=self.bucket, Key=key, ContentType=_TYPE)[
             "UploadId"
         ]
-        few = min(PARTS, self._threads)
-        many = few if few == 1 else COPIES
-        with ThreadPoolExecutor(few) as reading, ThreadPoolExecutor(many) as copying:
+        with ThreadPoolExecutor(1) as reading, ThreadPoolExecutor(self._many(COPIES)) as copying:
             sent = [
                 (copying if part.copied else reading).submit(self._part, key, upload, number, part)
                 for number, part in enumerate(parts, 1)
@@ -201,8 +199,12 @@ class Files:
 
     def _bytes(self, part: UploadPart) -> bytes:
         """Read what goes through memory."""
-        with ThreadPoolExecutor(min(SPANS, self._threads)) as pool:
+        with ThreadPoolExecutor(self._many(SPANS)) as pool:
             return b"".join(pool.map(self._span, part.spans))
+
+    def _many(self, most: int) -> int:
+        """Say how many to do at once; with one thread, everything happens in turn."""
+        return most if self._threads > 1 else 1
 
     def _span(self, span: Span) -> bytes:
         return b"".join(self.read(self.own(span.key), span.start, span.start + span.size))

@@ -6,6 +6,7 @@ from typing import Protocol
 
 from tests.crash import faults, kills
 from tests.crash.figures import Figures
+from tests.crash.late import late
 from tests.disorder import clocks, crowd, post, trouble
 from tests.fuzz.campaign import campaign as fuzz
 from tests.model.campaign import campaign as model
@@ -33,6 +34,7 @@ STRIKES: list[Campaign] = [
     *_shared(kills.errors),
     *_shared(kills.parts_fail),
     *_shared(kills.freezes),
+    *_shared(late),
 ]
 
 FAULTS: list[Campaign] = [*_shared(faults.alone), *_shared(faults.pairs)]
@@ -41,6 +43,10 @@ DISORDER: list[Campaign] = [
     *_shared(post.post),
     *_shared(crowd.once),
     *_shared(crowd.chunks),
+    *_shared(crowd.splits),
+    *_shared(crowd.refusals),
+    *_shared(crowd.adoptions),
+    *_shared(crowd.late_answers),
     *_shared(crowd.again),
     *_shared(crowd.mob),
     *_shared(trouble.random_trouble),

@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from tests.crash.ending import Ending
 from tests.crash.mortal import Mortal
@@ -61,11 +61,48 @@ def lost() -> Job:
     """Make the same, where a create's answer is lost while a stranger's batch of its size lies beside it."""
 
     def arm(relay: Mortal) -> None:
-        relay.simulator.add_foreign(3)
+        _beside(relay, 3)
         relay.simulator.arm("lost_answer", endpoint="create")
 
-    job = march()
-    return Job(job.rows, job.outcomes, job.sent, job.requests_per_batch, arm)
+    return replace(march(), arm=arm)
+
+
+def beside() -> Job:
+    """Make an upload of one row, sent twice, while a stranger's batch of its size lies beside it."""
+    return replace(tiny(), arm=lambda relay: _beside(relay, 1))
+
+
+def unsure() -> Job:
+    """Make the same, where the answer to the first create is lost."""
+
+    def arm(relay: Mortal) -> None:
+        _beside(relay, 1)
+        relay.simulator.arm("lost_answer", endpoint="create")
+
+    return replace(tiny(), arm=arm)
+
+
+def _beside(relay: Mortal, requests: int) -> None:
+    relay.simulator.add_foreign(requests)
+
+
+def halved() -> Job:
+    """Make an upload of one chunk that is refused, and halved, and then taken."""
+
+    def arm(relay: Mortal) -> None:
+        relay.simulator.arm("bad_request", times=0, more_than=1)
+
+    rows = [request(1, "half"), request(2, "half")]
+    return Job(rows, ["succeeded"] * 2, [1, 1], requests_per_batch=2, arm=arm)
+
+
+def refused() -> Job:
+    """Make an upload of one row, which is refused."""
+
+    def arm(relay: Mortal) -> None:
+        relay.simulator.arm("bad_request", times=0)
+
+    return Job([request(1, "refused")], ["rejected"], [0], requests_per_batch=1, arm=arm)
 
 
 def large() -> Job:

@@ -9,7 +9,6 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 from tests.crash import jobs
@@ -87,7 +86,7 @@ EVERY = [
     if not (hidden and nth == 2)
 ]
 """From the intent on until the answer is written down; of two chunks, and of one's second attempt."""
-SAMPLE = [one for one in EVERY if one.nth == 1 and one.call == 0]
+SAMPLE = [Late(1, 0, *where) for where in ((False, False), (True, False), (True, True))]
 
 
 def late(full: bool, half: int) -> Figures:  # noqa: FBT001 - as the list of campaigns calls it
@@ -118,7 +117,9 @@ def _note(figures: Figures, late: Late, relay: Mortal, run: Play, undisturbed: P
     again = Counter(ours.custom_ids) - Counter(theirs.custom_ids)
     wrong = [one for one in run.wrong if not (again and one.startswith(("accepted ", "paid ")))]
     wrong += [] if run.struck else ["ended before the strike"]
-    wrong += _twice(again, theirs) if late.doubles else [f"accepted again: {name}" for name in again]
+    wrong += (
+        _twice(again, theirs) if late.doubles else [f"accepted again: {name}" for name in again]
+    )
     wrong += _flagged(relay, late)
     figures.tried += 1
     figures.longest_ticks = max(figures.longest_ticks, run.ticks)
@@ -133,9 +134,7 @@ def _note(figures: Figures, late: Late, relay: Mortal, run: Play, undisturbed: P
 def _twice(again: Counter[str], expected: Ending) -> list[str]:
     """Hold what was accepted twice to one batch: all of it once more, and nothing else."""
     batches = {name.rpartition("-")[0] for name in again}
-    wanted = {
-        name: 1 for name in expected.custom_ids if name.rpartition("-")[0] in batches
-    }
+    wanted = {name: 1 for name in expected.custom_ids if name.rpartition("-")[0] in batches}
     return [] if len(batches) == 1 and again == wanted else [f"accepted again: {dict(again)}"]
 
 
@@ -145,10 +144,14 @@ def _flagged(relay: Mortal, late: Late) -> list[str]:
     canceled = relay.simulator.calls().get("cancel", 0)
     if (flagged, canceled) != (late.doubles, late.doubles):
         return [f"{flagged} doubles flagged, {canceled} canceled"]
-    kept = {one["batch_id"]: one["created_at"] for one in relay.manifest(KEY)["batches"]}
-    stopped = [one for one in relay.simulator.batches() if one["cancel_initiated_at"]]
+    kept = {one["batch"]: one["created_at"] for one in relay.manifest(KEY)["batches"]}
+    stopped = {
+        str(one["id"]): str(one["created_at"])
+        for one in relay.simulator.batches()
+        if one["cancel_initiated_at"]  # one that had ended is left as it is
+    }
     return [
-        f"the older of two was canceled, or ours: {one['id']}"
-        for one in stopped
-        if one["id"] in kept or str(one["created_at"]) <= min(kept.values())
+        f"the older of two was canceled: {name}"
+        for name, created_at in stopped.items()
+        if created_at <= kept[(relay.store.owner(name) or "").partition("/")[2]]
     ]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from tests.crash.figures import Figures
 
 COLUMNS = (
-    "campaign", "calls M", "tried", "recovered", "rows lost", "requests paid twice",
+    "campaign", "calls M", "tried", "struck twice", "recovered", "rows lost", "requests paid twice",
     "longest recovery, in ticks", "seconds",
 )  # fmt: skip
 
@@ -30,7 +30,7 @@ on a real socket. Time is a clock that the tests move; a tick is a poll with wha
 Claude and each block of an answer, each page of a listing. For every one of them the job is run again, and its stage is struck **just before** and **just after** it:
 - *killed*: a `BaseException` that nothing may catch, and no call gets out any more, whatever a `finally` would like to do;
 - *fails* (every second call): the error of the client's own, also where the call took place and only its answer is lost, as of a CompleteMultipartUpload;
-- *stands still* (every third call): for twenty minutes, past its lease, while others go on; then it goes on, too.
+- *stands still* (every third call): for twenty minutes, past its lease, while others go on; then it goes on, too. Around a create, for an hour: past its lease, its Lambda and its replacement.
 
 Then time passes, the schedule ticks, and what was being worked on is delivered again. A run is **recovered** if, compared with the undisturbed one and but for ids and times:
 - `results.jsonl`, `errors.jsonl`, `retry.jsonl`, `manifest.json` and `status.json` are the same, byte for byte;
@@ -39,24 +39,30 @@ Then time passes, the schedule ticks, and what was being worked on is delivered 
 - at no tick and at no death was anything to be seen in the results that was not whole, and the manifest named nothing that was not there;
 - nothing is left that no lifecycle rule and no expiry removes: neither objects, nor parts of uploads, nor items of the table.
 
-A pair of kills counts the second from the first on. *In an adoption* begins with a create whose answer is lost, and a stranger's batch of the same size beside it;
+A pair of kills counts the second from the first on; *struck twice* are the different pairs of which both fell. *In an adoption* begins with a create whose answer is lost, and a stranger's batch of the same size beside it;
 *in recovery* kills four times where most is in doubt, and once more at each call of what mends it.
 
 **Claude's faults** are those of the simulator, each by its name (`tests/crash/fault_table.py` says what becomes of the rows), alone and each with each; a run in which one of them was never met counts as
 broken. Where the two rows of a batch must be paid for again (its create lost its answer, and it was deleted before a line of it could be read), the table says so, and they are not counted. What needs a
 story of its own has a test: three unsure creates of one size, foreign batches in the window, an orphan that is listed late, `retry-after` of an hour, keys missing, wrong, replaced and of another workspace, the
-late 200 (`tests/integration/test_faults.py`, `test_recovery.py`), and SIGKILL of real processes (`tests/e2e/test_sigkill.py`).
+late 200 (`tests/integration/test_faults.py`, `test_recovery.py`, `test_record.py`), poison (`test_poison.py`), what the SDK repeats by itself (`tests/crash/test_repeats.py`), and SIGKILL of real processes (`tests/e2e/test_sigkill.py`).
 
 **Disorder**: messages twice, hours late, out of order, or lost; two invocations at once, or one and poll, interleaved at every call by a scheduler whose every run can be repeated; AWS's own errors, at random and
-for an hour for each operation, SNS's too; Lambda's time running out in the middle; clocks five minutes apart. Items of another schema version: `tests/integration/test_schema.py`.
+for an hour for each operation, SNS's too; Lambda's time running out, also in the middle of a stream; clocks five minutes apart. Items of another schema version: `tests/integration/test_schema.py`.
 
 The **model** ([states](states.md)) counts states explored, and those from which the end is reached; **fuzz** counts inputs, guided by coverage, to all that reads bytes from outside.
 
 ## What it does not show
 moto and the simulator are not AWS and Anthropic: they are as strict as we know how to make them, and no stricter. A kill inside one of AWS's own services is AWS's. Two calls that one
 stage makes at the same time (tagging) are struck in the order in which they happen to come. A stage that stood still past its lease may leave a work file behind when its job is
-done: Lambda ends it before that, so where stages stand still, work files are not looked at.
+done: Lambda ends it before that, so the files under its own token are not looked at.
 """
+
+
+_DOUBLES = """
+
+Where a create stands still for an hour, {doubles:,} requests were accepted twice: what stood still came after their absence had been proved and they had been sent again. That is the one case in which this can be
+([states](states.md#a-batch), WAITING to IN_PROGRESS); Lambda ends a stage long before. Each time the double was flagged, and the newer batch canceled, if it had not ended. The table does not count these."""
 
 
 def written(table: Sequence[Figures], today: str, minutes: float, left: int) -> str:
@@ -70,6 +76,8 @@ def written(table: Sequence[Figures], today: str, minutes: float, left: int) -> 
     """
     tried = sum(one.tried for one in table if one.campaign not in _NO_RUNS)
     verdict = _verdict(table)
+    if doubles := sum(one.doubles for one in table):
+        verdict += _DOUBLES.format(doubles=doubles)
     if left:
         verdict += (
             f"\n\nThis is not all: {left} shares of campaigns had not ended when it was written."
@@ -81,12 +89,12 @@ def written(table: Sequence[Figures], today: str, minutes: float, left: int) -> 
 
 def cells(figures: Figures) -> list[str]:
     """Give a row of the table."""
-    counts = (
-        figures.tried, figures.recovered, figures.rows_lost, figures.paid_twice
-    )  # fmt: skip
+    counts = (figures.recovered, figures.rows_lost, figures.paid_twice)
     return [
         figures.campaign,
         f"{figures.calls:,}" if figures.calls else "",
+        f"{figures.tried:,}",
+        f"{figures.struck_twice:,}" if figures.struck_twice else "",
         *(f"{count:,}" for count in counts),
         f"{figures.longest_ticks:,}" if figures.longest_ticks else "",
         f"{figures.seconds:,.0f}",

@@ -108,7 +108,10 @@ class Baton:
 
 
 def explored(
-    play: Callable[[Schedule], Sequence[Step]], interruptions: int, thinned: int = 1
+    play: Callable[[Schedule], Sequence[Step]],
+    interruptions: int,
+    thinned: int = 1,
+    begun: Schedule = (),
 ) -> Iterator[Schedule]:
     """Play every schedule in which nobody is interrupted more often than this, all in all.
 
@@ -116,8 +119,9 @@ def explored(
         play: plays one schedule, and gives the choices that there were.
         interruptions: times that somebody who could have gone on did not.
         thinned: interrupt at each so-manieth call alone.
+        begun: how every schedule begins; its interruptions count.
     """
-    waiting: list[Schedule] = [()]
+    waiting: list[Schedule] = [begun]
     while waiting:
         schedule = waiting.pop()
         steps = play(schedule)
@@ -125,8 +129,8 @@ def explored(
         spent = sum(step.chosen > 0 and not step.free for step in steps[: len(schedule)])
         for at in range(len(schedule), len(steps)):
             if steps[at].free or (spent < interruptions and at % thinned == thinned - 1):
-                begun = schedule + (0,) * (at - len(schedule))
-                waiting += [(*begun, other) for other in range(1, len(steps[at].ready))]
+                until = schedule + (0,) * (at - len(schedule))
+                waiting += [(*until, other) for other in range(1, len(steps[at].ready))]
 
 
 def told(steps: Sequence[Step]) -> str:

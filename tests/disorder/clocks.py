@@ -13,6 +13,8 @@ from tests.disorder.restless import Restless
 LAMBDA_S = 900.0
 SLOW = 4
 """So many invocations of one run are slow: one item tried in vain five times would be set aside."""
+BLOCK, IN_A_STREAM = 40, "between two blocks of a stream"
+"""Bytes, so few that a small file comes in many."""
 SKEW_S = 300.0
 """As far as clocks may differ: a setting of poll's."""
 
@@ -31,18 +33,24 @@ class _Pace:
         self.a_call_s = LAMBDA_S / self._draw.uniform(3, 40) if is_slow else 0.0
 
 
-def slow(relay: Restless, seed: int) -> None:
-    """Let time pass with each call of some stages: one that uses up its Lambda's is gone, whatever it was at."""
+def slow(relay: Restless, seed: int, block: int) -> None:
+    """Let time pass with each call of some stages: one that uses up its Lambda's is gone, whatever it was at.
+
+    A stream makes a call for each block of this length.
+    """
+    before = ""
     pace = _Pace(random.Random(seed))  # noqa: S311 - the seed is to be repeated, not to be secret
 
-    def befall(_name: str, after: bool) -> None:  # noqa: FBT001 - as it is called
+    def befall(name: str, after: bool) -> None:  # noqa: FBT001 - as it is called
+        nonlocal before
         if relay.polling or after:
             return
         relay.pass_time(pace.a_call_s)
         relay.context.left_s -= pace.a_call_s
         if relay.context.left_s <= 0:
             relay.fate.dead = True
-            raise Killed
+            raise Killed(IN_A_STREAM if name == before and name.endswith(" block") else name)
+        before = name
 
     def bring(messages: list[tuple[str, str]]) -> None:
         for message in messages:
@@ -50,15 +58,22 @@ def slow(relay: Restless, seed: int) -> None:
             relay.context.left_s = LAMBDA_S
             relay.deliver(message)
 
-    relay.post, relay.fate.befall = bring, befall
+    relay.post, relay.fate.befall, relay.fate.block = bring, befall, block
 
 
 def deadlines(full: bool, half: int) -> Figures:  # noqa: FBT001 - as the list of campaigns calls it
-    """Let stages be so slow that Lambda ends them, at calls that are drawn; plan stops in time, and goes on."""
-    seeds = range(60 if full else 4)
+    """Let stages be so slow that Lambda ends them, at calls that are drawn; plan stops in time, and goes on.
+
+    In every second run streams are long, and many are ended in the middle of one.
+    """
+    seeds, cut = range(60 if full else 4), 0
     with bench("Lambda's time is up", jobs.march()) as at:
         for seed in seeds[half::2]:
-            at.run(f"slow {seed}", partial(slow, at.relay, seed))
+            block = BLOCK if seed // 2 % 2 else 1 << 30
+            at.run(f"slow {seed}", partial(slow, at.relay, seed, block))
+            cut += any(str(death) == IN_A_STREAM for death in at.relay.deaths)
+        if not cut:
+            at.figures.broken.append("no stage ran out of time in the middle of a stream")
     return at.figures
 
 

@@ -38,6 +38,25 @@ def heir(relay: Restless, message: Message | None) -> None:
     relay.work_off()
 
 
+def prover(relay: Restless, _message: Message | None) -> None:
+    """Poll when the lease is over: what was being sent is unsure; then it is proved, and found ended, and collected."""
+    relay.pass_time(LEASE_S)
+    for _ in range(3):
+        relay.poll_alone()
+        relay.work_off()
+        relay.pass_time(60)
+
+
+def successor(relay: Restless, _message: Message | None) -> None:
+    """Poll until what was being sent is proved absent, and send it again; half an hour after it was begun."""
+    relay.outlived |= relay.tokens
+    relay.pass_time(LEASE_S)
+    for _ in range(6):
+        relay.poll_alone()
+        relay.work_off()
+        relay.pass_time(330)
+
+
 @dataclass(frozen=True)
 class Scene:
     """A moment of a job at which two are at work.
@@ -106,6 +125,14 @@ def _scenes(steps: Mapping[str, int], polls: int) -> list[Scene]:
 
 EVERYWHERE = _scenes({"receive": 1, "send": 2, "collect": 2, "assemble": 1}, polls=3)
 LAST_CHUNKS = _scenes({"collect": 2}, polls=0)
+REFUSALS = [
+    *_scenes({"send": 1}, polls=0),
+    Scene("send", 1, successor),
+]
+"""A create that is refused: its chunk is halved, or its only row is rejected."""
+ADOPTIONS = [Scene("poll", nth, rival) for nth in (2, 3) for rival in (twin, heir)]
+"""The poll that proves whose a batch is, and the one that finds it ended."""
+LATE = Scene("send", 1, prover)
 
 
 def once(full: bool, half: int) -> Figures:  # noqa: FBT001 - as the list of campaigns calls it
@@ -124,6 +151,43 @@ def chunks(full: bool, half: int) -> Figures:  # noqa: FBT001 - as above
     return at.figures
 
 
+def splits(full: bool, half: int) -> Figures:  # noqa: FBT001 - as above
+    """The same where a create is refused, and its chunk is halved."""
+    with bench("two at once, interrupted at every call", jobs.halved()) as at:
+        for scene in (REFUSALS if full else REFUSALS[2:])[half::2]:
+            _explore(at, scene, 1, 1 if full else 15)
+    return at.figures
+
+
+def refusals(full: bool, half: int) -> Figures:  # noqa: FBT001 - as above
+    """The same where a create is refused, and its only row is rejected."""
+    with bench("two at once, interrupted at every call", jobs.refused()) as at:
+        for scene in (REFUSALS if full else REFUSALS[2:])[half::2]:
+            _explore(at, scene, 1, 1 if full else 15)
+    return at.figures
+
+
+def adoptions(full: bool, half: int) -> Figures:  # noqa: FBT001 - as above
+    """The same where a batch is adopted whose create lost its answer, with a stranger's of its size beside it."""
+    with bench("two at once, interrupted at every call", jobs.unsure()) as at:
+        for scene in ADOPTIONS[half::2]:
+            _explore(at, scene, 1, 1 if full else 40)
+    return at.figures
+
+
+def late_answers(full: bool, half: int) -> Figures:  # noqa: FBT001 - as above
+    """Let a stage hear at last that its create was accepted, at any call of the polls that prove just that.
+
+    By half: before it looks at the table, and before it writes what it has heard.
+    """
+    with bench("two at once, interrupted twice", jobs.beside()) as at:
+        calls = [step.call for step in _run(at, LATE, following(()), "undisturbed")]
+        heard = 1 + next(n for n, call in enumerate(calls) if call.startswith("claude.POST"))
+        begun = (*(0 for _ in range(heard + half)), 1)
+        _explore(at, LATE, 2, 1 if full else 40, begun)
+    return at.figures
+
+
 def again(full: bool, half: int) -> Figures:  # noqa: FBT001 - as above
     """Interrupt twice, where somebody goes on whose lease is over."""
     scenes = [scene for scene in EVERYWHERE if scene.rival is heir]
@@ -133,11 +197,11 @@ def again(full: bool, half: int) -> Figures:  # noqa: FBT001 - as above
     return at.figures
 
 
-def _explore(at: Bench, scene: Scene, interruptions: int, step: int) -> None:
+def _explore(at: Bench, scene: Scene, interruptions: int, step: int, begun: Schedule = ()) -> None:
     def play(schedule: Schedule) -> Sequence[Step]:
         return _run(at, scene, following(schedule), str(schedule))
 
-    for _ in explored(play, interruptions, step):
+    for _ in explored(play, interruptions, step, begun):
         pass
 
 

@@ -2,6 +2,7 @@
 
 import random
 from functools import partial
+from typing import Any
 
 import httpx2
 from botocore.exceptions import ClientError, IncompleteReadError
@@ -34,14 +35,23 @@ def failure(relay: Restless, name: str, code: str) -> Exception:
         reasons = {"CancellationReasons": [{"Code": "TransactionConflict"}]}
         told = {"Error": {"Code": "TransactionCanceledException", "Message": code}, **reasons}
         return relay.dynamodb.exceptions.TransactionCanceledException(told, operation)  # type: ignore[arg-type]
-    return ClientError({"Error": {"Code": code, "Message": "later"}}, operation)
+    kinds: Any = relay.dynamodb.exceptions
+    kind = kinds.from_code(code) if name.startswith("dynamodb.") else ClientError
+    made: Exception = kind({"Error": {"Code": code, "Message": "later"}}, operation)
+    return made
 
 
 def codes(name: str) -> tuple[str, ...]:
     """Give the errors that a call may fail with."""
     service = name.partition(".")[0]
-    if name == "dynamodb.TransactWriteItems":
-        return (*DYNAMODB, "TransactionConflict")
+    conflict = {
+        "dynamodb.TransactWriteItems": "TransactionConflict",
+        "dynamodb.UpdateItem": "TransactionConflictException",
+    }
+    if name.endswith(" block"):
+        return ("cut",)
+    if name in conflict:
+        return (*DYNAMODB, conflict[name])
     return {"dynamodb": DYNAMODB, "s3": S3}.get(service, OTHERS)
 
 
@@ -95,15 +105,23 @@ def random_trouble(full: bool, half: int) -> Figures:  # noqa: FBT001 - as the l
 
 
 def outages(full: bool, half: int) -> Figures:  # noqa: FBT001 - as above
-    """Let each operation of AWS, SNS's too, fail for an hour, from its first time on, or from its last."""
+    """Let each operation of AWS, SNS's too, fail for an hour.
+
+    From its first time on, with each of its errors; or from one in the middle, or from its last.
+    """
     with bench("an operation of AWS fails for an hour", jobs.march()) as at:
         calls = [name for name in at.undisturbed.calls if may_fail(name)]
         found = sorted({
             (name, code, nth)
             for name in calls
             for nth in {1, calls.count(name) // 2 + 1, calls.count(name)}
-            for code in codes(name)[-1:]
+            for code in (codes(name) if nth == 1 else codes(name)[-1:])
         })  # fmt: skip
-        for one in (found if full else found[::8])[half::2]:
+        sample = [
+            one
+            for number, one in enumerate(found)
+            if number % 12 == 0 or one[1:] == ("TransactionConflictException", 1)
+        ]
+        for one in (found if full else sample)[half::2]:
             at.run(f"outage {one}", partial(outage, at.relay, *one))
     return at.figures

@@ -4,18 +4,23 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 from boto3.dynamodb.types import TypeDeserializer
 
 from functions.batches import times
 from local.emulator import Emulator
+from local.errors import LocalError
 from tests.e2e.relay import Relay, Upload, jsonl, kinds, rows
 
 ANSWER_S = 15.0
 """How long the simulator keeps an answer back, so that there is a middle to be killed in."""
 PATIENCE_S = 60.0
+ONLY = "00001-1"
+"""The one batch of a small job."""
 
 
 @pytest.fixture
@@ -34,22 +39,60 @@ def test_functions_killed_while_they_send_and_collect_are_made_up_for(
     upload = relay.upload("killed.jsonl", jsonl(rows(5, "killed")))
     until(lambda: polled(relay, bool(accepted(relay, upload))), "the create to be accepted")
     kill(relay, emulated, "Submit")
-    assert batch(relay, upload)["status"] == "SENDING"
+    assert item(relay, upload.job, ONLY)["status"] == "SENDING"
 
-    outlive_the_lease(relay, upload)
-    until(lambda: polled(relay, batch(relay, upload)["status"] == "IN_PROGRESS"), "its adoption")
+    outlive_the_lease(relay, upload.job, ONLY)
+    until(
+        lambda: polled(relay, item(relay, upload.job, ONLY)["status"] == "IN_PROGRESS"),
+        "its adoption",
+    )
     reads = relay.simulator.calls()["results"]
     relay.simulator.arm("slow_answer", endpoint="results", delay_s=ANSWER_S)
     relay.poll()
     until(lambda: relay.simulator.calls()["results"] > reads, "the results to be read")
     kill(relay, emulated, "Results")
-    assert batch(relay, upload)["status"] == "ENDED"
+    assert item(relay, upload.job, ONLY)["status"] == "ENDED"
 
-    outlive_the_lease(relay, upload)
+    outlive_the_lease(relay, upload.job, ONLY)
     until(lambda: polled(relay, bool(relay.told(upload, "job.completed"))), "its end")
     assert kinds(relay.lines(upload)) == ["succeeded"] * 5
     assert sorted(accepted(relay, upload).values()) == [1] * 5
     assert relay.simulator.calls()["create"] - creates == 1
+
+
+def test_a_function_killed_while_it_plans_is_made_up_for(
+    mortal: Relay, emulated: Emulator
+) -> None:
+    relay, count = mortal, 30_000
+    rejected = [b'{"custom_id": "no params"}'] * (count - 5)
+    upload = relay.upload("planned.jsonl", jsonl([*rows(5, "planned"), *rejected]))
+    until(lambda: item(relay, upload.job, "#").get("chunk"), "the first chunk", every_s=0.01)
+    kill(relay, emulated, "Submit")
+    killed = item(relay, upload.job, "#")
+    assert (killed["status"], killed["row"] < count) == ("PLANNING", True)
+
+    outlive_the_lease(relay, upload.job, "#")
+    relay.finish(upload)
+    assert kinds(relay.lines(upload)) == ["succeeded"] * 5 + ["rejected"] * (count - 5)
+    assert sorted(accepted(relay, upload).values()) == [1] * 5
+
+
+def test_a_poll_killed_while_it_asks_is_made_up_for(mortal: Relay, emulated: Emulator) -> None:
+    relay, lists = mortal, mortal.simulator.calls().get("list", 0)
+    relay.simulator.arm("slow_answer", endpoint="list", delay_s=ANSWER_S / 3)
+    upload = relay.upload("polled.jsonl", jsonl(rows(5, "polled")))
+    until(lambda: polled(relay, bool(accepted(relay, upload))), "the create to be accepted")
+    with ThreadPoolExecutor(1) as pool:
+        polling = pool.submit(relay.poll)
+        until(lambda: relay.simulator.calls().get("list", 0) > lists, "the list to be asked for")
+        kill(relay, emulated, "Poll")
+        with pytest.raises(LocalError):
+            polling.result()
+
+    outlive_the_lease(relay, "relay", "poll")
+    relay.finish(upload)
+    assert kinds(relay.lines(upload)) == ["succeeded"] * 5
+    assert sorted(accepted(relay, upload).values()) == [1] * 5
 
 
 def accepted(relay: Relay, upload: Upload) -> dict[str, int]:
@@ -66,11 +109,11 @@ def polled(relay: Relay, done: bool) -> bool:  # noqa: FBT001 - what was to be s
     return done
 
 
-def until(done: Callable[[], object], what: str) -> None:
+def until(done: Callable[[], object], what: str, every_s: float = 0.2) -> None:
     end = time.monotonic() + PATIENCE_S
     while not done():
         assert time.monotonic() < end, f"waited {PATIENCE_S:.0f} s for {what}"
-        time.sleep(0.2)
+        time.sleep(every_s)
 
 
 def kill(relay: Relay, emulated: Emulator, stage: str) -> None:
@@ -95,18 +138,19 @@ def is_function(pid: int, name: str) -> bool:
     return f"AWS_LAMBDA_FUNCTION_NAME={name}".encode() in environment
 
 
-def batch(relay: Relay, upload: Upload) -> dict[str, str]:
-    """Read the job's one batch."""
-    key = {"job": {"S": upload.job}, "item": {"S": "00001-1"}}
+def item(relay: Relay, job: str, name: str) -> dict[str, Any]:
+    """Read an item of the table; empty where there is none yet."""
+    key = {"job": {"S": job}, "item": {"S": name}}
     found = relay.cloud.tables.get_item(TableName=relay.outputs["TableName"], Key=key)
-    return {name: TypeDeserializer().deserialize(value) for name, value in found["Item"].items()}
+    read = TypeDeserializer().deserialize
+    return {attribute: read(value) for attribute, value in found.get("Item", {}).items()}
 
 
-def outlive_the_lease(relay: Relay, upload: Upload) -> None:
-    """Let the quarter of an hour pass that a dead function still holds its batch."""
+def outlive_the_lease(relay: Relay, job: str, name: str) -> None:
+    """Let the time pass that a dead function still holds its item."""
     relay.cloud.tables.update_item(
         TableName=relay.outputs["TableName"],
-        Key={"job": {"S": upload.job}, "item": {"S": "00001-1"}},
+        Key={"job": {"S": job}, "item": {"S": name}},
         UpdateExpression="SET #lease = :past",
         ConditionExpression="attribute_exists(#lease)",
         ExpressionAttributeNames={"#lease": "lease"},

@@ -1,0 +1,119 @@
+"""An item that fails again and again is set aside, says so once, and holds nothing else up."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from functions import poll
+from functions.batches.items import TRIES
+from tests.crash.mortal import Mortal, mortal
+from tests.integration.test_handlers import Context
+from tests.world import RESULTS, TABLE, UPLOADS, World, upload_of
+
+BAD, GOOD = "in/bad.jsonl", "in/good.jsonl"
+
+
+@pytest.mark.parametrize(
+    ("step", "item", "counts", "set_aside"),
+    [
+        ("plan", "#", {}, 1),  # of what cannot be read, nobody knows the rows
+        ("send", "00001-1", {"errored": 3}, 1),
+        (
+            "collect",
+            "00001-1",
+            {"errored": 3},
+            2,
+        ),  # and again, since its ledger is not there either
+    ],
+)
+def test_a_poisoned_job_ends_and_holds_no_other_up(
+    tmp_path: Path, step: str, item: str, counts: dict[str, int], set_aside: int
+) -> None:
+    with mortal(tmp_path, processing_s=100.0) as relay:
+        alone = _ticks_to_the_end_of_a_good_one(relay)
+        relay.anew()
+        _upload_poisoned(relay, step)
+        beside = _ticks_to_the_end_of_a_good_one(relay)
+        _end_all(relay)
+
+        told = {event["id"]: event for event in relay.events()}.values()
+        stuck = [event["data"] for event in told if event["type"] == "batch.stuck"]
+        assert beside == alone
+        assert relay.manifest(GOOD)["counts"] == {"succeeded": 3}
+        assert [(one["item"], one["step"], one["tries"]) for one in stuck] == [(item, step, TRIES)]
+        assert "is no longer there" in stuck[0]["problem"]
+        assert sum(tally.stuck for tally in relay.tallies) == set_aside
+        assert relay.manifest(BAD)["counts"] == counts
+        assert [line["row"] for line in relay.lines(BAD)] == [*range(1, 1 + sum(counts.values()))]
+        assert relay.store.unfinished().jobs == []
+        assert max(relay.simulator.accepted_params().values()) == 1
+
+
+def test_the_poll_that_sets_an_item_aside_measures_it_once(
+    relay: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(poll, "_doors", lambda: (relay.poll, _Silent()))
+    relay.upload(BAD, upload_of(3))
+    (batch,) = relay.store.unfinished().batches
+    _poll(capsys)
+    relay.dynamodb.update_item(
+        TableName=TABLE,
+        Key={"job": {"S": batch.job}, "item": {"S": batch.item}},
+        UpdateExpression="SET tries = :tries",
+        ExpressionAttributeValues={":tries": {"N": str(TRIES)}},
+    )
+
+    measured = [_poll(capsys) for _ in range(3)]
+
+    assert measured == [1.0, 0.0, 0.0]
+    assert [event["type"] for event in relay.events()].count("batch.stuck") == 1
+
+
+class _Silent:
+    """Wakes nobody."""
+
+    def wake(self, waiting: list[Any]) -> int:
+        return len(waiting)
+
+
+def _poll(capsys: pytest.CaptureFixture[str]) -> float:
+    """Poll as the schedule does; gives the metric."""
+    poll.handler({}, Context())
+    lines = capsys.readouterr().out.splitlines()
+    (metrics,) = (json.loads(line) for line in lines if '"_aws"' in line)
+    (stuck,) = metrics["Stuck"]
+    return float(stuck)
+
+
+def _ticks_to_the_end_of_a_good_one(relay: Mortal) -> int:
+    relay.upload(GOOD, upload_of(3, "good"))
+    (job,) = (job for job in relay.store.unfinished().jobs if job.key == GOOD)
+    ticks = 0
+    while (now := relay.store.job(job.job)) is not None and now.status != "DONE":
+        relay.tick()
+        ticks += 1
+        assert ticks < 30, now
+    return ticks
+
+
+def _upload_poisoned(relay: Mortal, step: str) -> None:
+    """Upload, and take away what that step must read."""
+    if step == "plan":
+        event = relay.put(BAD, upload_of(3, "bad"))
+        version = json.loads(event)["Records"][0]["s3"]["object"]["versionId"]
+        relay.s3.delete_object(Bucket=UPLOADS, Key=BAD, VersionId=version)
+        relay.submit_message(event)
+        return
+    relay.upload(BAD, upload_of(3, "bad"))
+    (batch,) = relay.store.unfinished().batches
+    key = batch.requests_key if step == "send" else batch.ledger_key
+    relay.s3.delete_object(Bucket=RESULTS, Key=key)
+
+
+def _end_all(relay: Mortal) -> None:
+    for _ in range(200):
+        relay.tick(600)
+        if not (relay.store.unfinished().jobs or relay.store.unfinished().events):
+            return
