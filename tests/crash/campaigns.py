@@ -59,6 +59,6 @@ CAMPAIGNS: list[Campaign] = [
     *STRIKES,
     *FAULTS,
     *DISORDER,
-    *(partial(model, scenario) for scenario in ALL),
     fuzz,
+    *(partial(model, scenario) for scenario in reversed(ALL)),  # the longest last
 ]
