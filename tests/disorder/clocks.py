@@ -38,8 +38,7 @@ def slow(relay: Restless, seed: int, block: int) -> None:
 
     A stream makes a call for each block of this length.
     """
-    before = ""
-    pace = _Pace(random.Random(seed))  # noqa: S311 - the seed is to be repeated, not to be secret
+    before, pace = "", _Pace(random.Random(seed))  # noqa: S311 - the seed is to be repeated
 
     def befall(name: str, after: bool) -> None:  # noqa: FBT001 - as it is called
         nonlocal before

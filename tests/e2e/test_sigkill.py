@@ -39,19 +39,16 @@ def test_functions_killed_while_they_send_and_collect_are_made_up_for(
     upload = relay.upload("killed.jsonl", jsonl(rows(5, "killed")))
     until(lambda: polled(relay, bool(accepted(relay, upload))), "the create to be accepted")
     kill(relay, emulated, "Submit")
-    assert item(relay, upload.job, ONLY)["status"] == "SENDING"
+    assert status(relay, upload) == "SENDING"
 
     outlive_the_lease(relay, upload.job, ONLY)
-    until(
-        lambda: polled(relay, item(relay, upload.job, ONLY)["status"] == "IN_PROGRESS"),
-        "its adoption",
-    )
+    until(lambda: polled(relay, status(relay, upload) == "IN_PROGRESS"), "its adoption")
     reads = relay.simulator.calls()["results"]
     relay.simulator.arm("slow_answer", endpoint="results", delay_s=ANSWER_S)
     relay.poll()
     until(lambda: relay.simulator.calls()["results"] > reads, "the results to be read")
     kill(relay, emulated, "Results")
-    assert item(relay, upload.job, ONLY)["status"] == "ENDED"
+    assert status(relay, upload) == "ENDED"
 
     outlive_the_lease(relay, upload.job, ONLY)
     until(lambda: polled(relay, bool(relay.told(upload, "job.completed"))), "its end")
@@ -136,6 +133,11 @@ def is_function(pid: int, name: str) -> bool:
     except OSError:
         return False  # it has gone meanwhile
     return f"AWS_LAMBDA_FUNCTION_NAME={name}".encode() in environment
+
+
+def status(relay: Relay, upload: Upload) -> str:
+    """Say where a small job's batch stands."""
+    return str(item(relay, upload.job, ONLY)["status"])
 
 
 def item(relay: Relay, job: str, name: str) -> dict[str, Any]:
