@@ -52,11 +52,15 @@ class Settings:
         return cls(**given)
 
 
+_SHOWN = 40
+"""Characters of a mistake that are shown: a sentence stays one."""
+
+
 def _whole(name: str, text: str) -> int:
     try:
         return int(text)
     except ValueError as error:
-        message = f"the setting {name.upper()} is no whole number: {text!r}"
+        message = f"the setting {name.upper()} is no whole number: {text[:_SHOWN]!r}"
         raise SettingError(message) from error
 
 
