@@ -155,9 +155,8 @@ def _admitted(doors: Doors[PollSettings], unfinished: Unfinished, sending: Sendi
     admitted = admit(waiting, unfinished.of(*AT_ANTHROPIC), limits)
     if sending.parked is None:
         return admitted
-    chosen = sorted(admitted, key=lambda batch: batch.parks)[
-        :1
-    ]  # a batch at fault would hold all up
+    # The one that stopped sending least often: a batch at fault would hold all others up.
+    chosen = sorted(admitted, key=lambda batch: batch.parks)[:1]
     due = sending.probe_at is None or sending.probe_at <= now
     probe_at = times.after(doors.now(), doors.settings.probe_s)
     return chosen if due and doors.store.probe(sending, probe_at) else []

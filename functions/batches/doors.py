@@ -48,12 +48,11 @@ class Doors[S: Settings]:
 
 def _problem(error: Exception) -> str:
     """Say what went wrong: our own sentence, or the error's name; what others write may quote a prompt."""
-    code = (
-        getattr(error, "response", {}).get("Error", {}).get("Code")
-        if isinstance(error, ClientError)
-        else None
-    )
-    return str(error) if isinstance(error, RelayError) else code or type(error).__name__
+    if isinstance(error, RelayError):
+        return str(error)
+    if isinstance(error, ClientError):
+        return error.response["Error"]["Code"]
+    return type(error).__name__
 
 
 def open_doors[S: Settings](

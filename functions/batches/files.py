@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from io import BytesIO
 from typing import IO, TYPE_CHECKING
 
 import boto3
@@ -199,8 +200,11 @@ class Files:
 
     def _bytes(self, part: UploadPart) -> bytes:
         """Read what goes through memory."""
+        read = BytesIO()
         with ThreadPoolExecutor(self._many(SPANS)) as pool:
-            return b"".join(pool.map(self._span, part.spans))
+            for span in pool.map(self._span, part.spans):
+                read.write(span)
+        return read.getvalue()
 
     def _many(self, most: int) -> int:
         """Say how many to do at once; with one thread, everything happens in turn."""

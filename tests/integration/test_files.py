@@ -1,6 +1,8 @@
 """Joins on the server, and downloads that break off."""
 
+import random
 import zlib
+from base64 import b64encode
 from typing import Any
 
 import pytest
@@ -37,6 +39,30 @@ def test_joins_pieces_of_any_size(relay: World, sizes: tuple[int, ...]) -> None:
     got = relay.s3.get_object(Bucket=RESULTS, Key="results/all")["Body"].read()
     assert got == whole
     assert (joined.size, joined.crc32) == (len(whole), zlib.crc32(whole))
+
+
+@pytest.mark.parametrize("size", [0, 3, 5 * MIB, 12 * MIB])
+def test_what_is_written_goes_with_its_checksum(relay: World, size: int) -> None:
+    sent: list[tuple[bytes, str]] = []
+
+    def note(params: dict[str, Any], **_: object) -> None:
+        sent.append((params["body"].getvalue(), params["headers"]["x-amz-checksum-crc32"]))
+
+    for operation in ("PutObject", "UploadPart"):
+        relay.s3.meta.events.register(f"before-call.s3.{operation}", note)
+    body = random.Random(size).randbytes(size)  # noqa: S311 - any bytes will do
+
+    piece = relay.results.files.write(
+        "work/1", (body[at : at + MIB] for at in range(0, size, MIB))
+    )
+
+    assert len(sent) == max(1, -(-size // (5 * MIB)))
+    assert all(checksum == _as_s3_says_it(zlib.crc32(part)) for part, checksum in sent)
+    assert (piece.size, piece.crc32) == (size, zlib.crc32(body))
+
+
+def _as_s3_says_it(crc32: int) -> str:
+    return b64encode(crc32.to_bytes(4)).decode()
 
 
 def test_joins_more_pieces_than_parts_may_be(
