@@ -6,8 +6,8 @@ import time
 from pathlib import Path
 from tempfile import TemporaryFile
 
+from functions.batches.blocks import blocks_of
 from functions.batches.bulk import Plain, checked
-from functions.batches.files import blocks_of
 from functions.batches.ledger import ChunkFiles
 from functions.batches.readers import jsonl
 from functions.batches.readers.record import Place

@@ -15,7 +15,7 @@ from typing import Any
 
 import boto3
 
-HTTP = {"submit": "anthropic", "poll": "anthropic", "results": "httpx2"}
+HTTP = {"submit": "anthropic", "poll": "anthropic", "results": "urllib3"}
 """What a stage imports when it first speaks to Claude: done before, as in a container that has. It is a row of its own."""
 NOTHING = json.dumps({"schema": 1, "job": "none", "item": "#", "next": "none"})
 

@@ -1,5 +1,6 @@
 """All doors of a stage, opened once per container."""
 
+import gc
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -64,7 +65,7 @@ def open_doors[S: Settings](
         found = parameters.get_secret(settings.secret_name, force_fetch=fresh)
         return str(found)
 
-    return Doors(
+    doors = Doors(
         settings=settings,
         store=Store(settings.table_name),
         files=Files(settings.results_bucket),
@@ -77,3 +78,5 @@ def open_doors[S: Settings](
         ),
         notify=Notify(settings.topic_arn, SOURCE + settings.table_name),
     )
+    gc.freeze()  # what is there by now stays: no need to look through it each time that garbage is collected
+    return doors

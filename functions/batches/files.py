@@ -1,16 +1,17 @@
 """The door to S3: streams in, streams out, and server-side joins. Nothing is held whole in memory."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
-from typing import IO, TYPE_CHECKING
+from typing import TYPE_CHECKING
 
 import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError, HTTPClientError, IncompleteReadError
 
 from functions.batches import joining, writing
+from functions.batches.blocks import lines
 from functions.batches.errors import DownloadError, GoneError
 from functions.batches.items import Piece
 from functions.batches.joining import Span, UploadPart
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import CompletedPartTypeDef
 
 BLOCK = 1 << 20
-NEAR = 1 << 18
-"""What is looked at several times comes in pieces of this length, which stay near the processor."""
 TAGGING = 10
 """Objects tagged at once, as many as the client keeps connections: a long job has tens of thousands."""
 SPANS, COPIES = 8, 16
@@ -215,36 +214,3 @@ class Files:
 
 
 _TYPE = "application/x-ndjson"
-
-
-def lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """Cut blocks into lines, without their line feeds; a last line without one counts."""
-    held = b""
-    for block in blocks:
-        *whole, held = (held + block).split(b"\n")
-        yield from whole
-    if held:
-        yield held
-
-
-def texts(blocks: Iterable[bytes], size: int = NEAR) -> Iterator[bytes]:
-    """Cut blocks into texts of whole lines, without the last one's line feed; about this long, if lines are shorter."""
-    held: list[bytes] = []
-    length = 0
-    for block in blocks:
-        whole, feed, rest = block.rpartition(b"\n")
-        if feed and length + len(block) >= size:
-            yield b"".join((*held, whole))
-            held, length = [rest], len(rest)
-        else:
-            held.append(block)
-            length += len(block)
-    text = b"".join(held)
-    if text:
-        yield text.removesuffix(b"\n")
-
-
-def blocks_of(file: IO[bytes], size: int = BLOCK) -> Iterator[bytes]:
-    """Read a file from where it stands, in blocks."""
-    read: Callable[[], bytes] = lambda: file.read(size)  # noqa: E731 - iter wants a callable
-    return iter(read, b"")

@@ -44,14 +44,9 @@ def price_of(model: str) -> Price | None:
     return price_list().models.get(name)
 
 
-def is_long(model: str, prompt_tokens: int) -> bool:
-    """Say whether a prompt of this length costs the long price."""
-    above = _long_above(model)
-    return above is not None and prompt_tokens > above
-
-
 @lru_cache(maxsize=100)
-def _long_above(model: str) -> int | None:
+def long_above(model: str) -> int | None:
+    """Say above how many tokens of prompt a model costs the long price; None where it has none."""
     price = price_of(model)
     return None if price is None else price.long_above
 

@@ -1,14 +1,20 @@
 """What has come of a batch's results: which rows still lack theirs, how each ended, and the tally so far."""
 
-import re
 from collections.abc import Sequence
 
 import msgspec
 
 from functions.batches.items import Batch
-from functions.batches.outcomes import Counting, Outcome, read_line, read_lines, read_result
+from functions.batches.outcomes import (
+    Counting,
+    Outcome,
+    Results,
+    read_line,
+    read_lines,
+    read_result,
+)
 from functions.batches.spool import Spool
-from functions.batches.wire import WireId, batch_name
+from functions.batches.wire import WireId, pattern
 
 NOT_SENT, LACKING, SUCCEEDED, FAILED, AGAIN = range(5)
 """What is known of a row: not sent in this attempt; sent; ended well; not; not, and worth another attempt."""
@@ -34,29 +40,22 @@ class Received:
         self.states = bytearray(sent)  # a truth is LACKING, which is 1
         self.sent = self.lacking = self.states.count(LACKING)
         self.counting = Counting()
-        stem = f"{batch.job}-{batch_name(batch.chunk, batch.attempt)}-"
-        self._own = re.compile(re.escape(stem) + "([0-9]{9,18})").fullmatch
+        self._wire_ids = pattern(batch.job, batch.chunk, batch.attempt)
 
     def take(self, text: bytes) -> int:
         """Keep the results of whole lines; gives how many lines are broken, doubled, or of another batch."""
-        try:
-            ids, results, outcomes = read_lines(text)
-            rows = [int(found[1]) for found in map(self._own, ids) if found is not None]
-        except msgspec.DecodeError:
-            rows, results, outcomes = [], [], []
-        if not rows or not self._wanted(rows, len(results)):
+        results = read_lines(text, self._wire_ids)
+        if results is None or not self._wanted(results.rows):
             return sum(self._take_one(line) for line in text.split(b"\n"))
-        self._keep(rows, results, outcomes)
+        self._keep(results)
         return 0
 
-    def _wanted(self, rows: Sequence[int], count: int) -> bool:
-        """Whether these are so many rows, each of them lacking."""
+    def _wanted(self, rows: Sequence[int]) -> bool:
+        """Whether each of these rows is lacking."""
         first, states = self._first, self.states
-        if not count == len(rows) == len({*rows}):
+        if len(rows) != len({*rows}) or min(rows) < first or max(rows) >= first + len(states):
             return False
-        if min(rows) < first or max(rows) >= first + len(states):
-            return False
-        return all(states[row - first] == LACKING for row in rows)
+        return {states[row - first] for row in rows} == {LACKING}
 
     def _take_one(self, line: bytes) -> bool:
         """Keep one line's result; True for a line that is broken, doubled, or of another batch."""
@@ -65,23 +64,27 @@ class Received:
             outcome = read_result(parsed.result)
         except msgspec.DecodeError:
             return True
-        whose = WireId.parse(parsed.custom_id)
-        if whose is None or (whose.job, whose.batch) != (self._batch.job, self._batch.item):
+        row = self._own_row(parsed.custom_id)
+        if row is None or not self._wanted([row]):
             return True
-        if not self._wanted([whose.row], 1):
-            return True
-        self._keep([whose.row], [bytes(parsed.result)], [outcome])
+        result = bytes(parsed.result)
+        self._keep(Results([row], result, [len(result)], [outcome]))
         return False
 
-    def _keep(
-        self, rows: Sequence[int], results: Sequence[bytes], outcomes: Sequence[Outcome]
-    ) -> None:
-        self.spool.put_all(rows, results)
-        first, states, add = self._first, self.states, self.counting.add
-        for row, outcome in zip(rows, outcomes, strict=True):
-            add(outcome)
+    def _own_row(self, custom_id: str) -> int | None:
+        """Say which row of this batch it is; None for another's."""
+        named = WireId.parse(custom_id)
+        if named is None or (named.job, named.batch) != (self._batch.job, self._batch.item):
+            return None
+        return named.row
+
+    def _keep(self, results: Results) -> None:
+        self.spool.put_all(results.rows, results.text, results.sizes)
+        self.counting.add(results.outcomes)
+        first, states = self._first, self.states
+        for row, outcome in zip(results.rows, results.outcomes, strict=True):
             states[row - first] = state_of(outcome)
-        self.lacking -= len(rows)
+        self.lacking -= len(results.rows)
 
     def take_again(self, text: bytes) -> None:
         """Keep what the spool had no room for; everything else has been seen, and is passed over."""
@@ -90,9 +93,9 @@ class Received:
                 parsed = read_line(line)
             except msgspec.DecodeError:
                 continue
-            found = self._own(parsed.custom_id)
-            if found is not None:
-                self.spool.put_again(int(found[1]), bytes(parsed.result))
+            row = self._own_row(parsed.custom_id)
+            if row is not None:
+                self.spool.put_again(row, bytes(parsed.result))
 
 
 def state_of(outcome: Outcome) -> int:

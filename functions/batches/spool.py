@@ -17,10 +17,13 @@ class Spool:
     """The results of one batch by row, on disk; where they are too long for that, those of some rows at a time.
 
     Args:
-        file: where to keep them; empty, and unbuffered.
+        file: where to keep them, empty.
         first_row: the first row of the chunk.
         rows: how many rows the chunk has.
         most: how many bytes the file may have.
+
+    Attributes:
+        whole: whether all that came is on disk.
     """
 
     def __init__(self, file: IO[bytes], first_row: int, rows: int, most: int = AWAY) -> None:
@@ -28,51 +31,42 @@ class Spool:
         self._at = array("Q", bytes(8 * rows))
         self._size = array("Q", bytes(8 * rows))
         self._end = 0
+        self.whole = True
         self._window = range(first_row, first_row + rows)
 
-    def has(self, row: int) -> bool:
-        """Whether there is a result for this row, on disk or not."""
-        slot = row - self._first
-        return 0 <= slot < len(self._size) and self._size[slot] > 0
+    def put_all(self, rows: Sequence[int], text: bytes, sizes: Sequence[int]) -> None:
+        """Keep the results of rows that are all the chunk's; what does not fit is only measured.
 
-    @property
-    def whole(self) -> bool:
-        """Whether all that came is on disk."""
-        return sum(self._size) == self._end
-
-    def put(self, row: int, result: bytes) -> None:
-        """Keep the result of a row of the chunk.
-
-        Raises:
-            IndexError: the row is another chunk's.
+        Args:
+            rows: whose they are.
+            text: the results, with a byte between one and the next.
+            sizes: how long each is.
         """
-        if not 0 <= row - self._first < len(self._size):
-            message = f"row {row} is none of this chunk's"
-            raise IndexError(message)
-        self.put_all([row], [result])
-
-    def put_all(self, rows: Sequence[int], results: Sequence[bytes | memoryview]) -> None:
-        """Keep the results of rows that are all the chunk's; what does not fit is only measured."""
-        sizes = [len(result) for result in results]
-        ends = [*accumulate(sizes, initial=self._end)]
-        fits = ends[-1] <= self._most
-        if fits:
-            self._file.write(b"".join(results))
-            self._file.flush()
-            self._end = ends[-1]
-        first, at, size = self._first, self._at, self._size
-        for row, begin, length in zip(rows, ends, sizes, strict=False):
+        fits = self._end + len(text) <= self._most
+        begins = accumulate((size + 1 for size in sizes), initial=self._end)
+        first, at, known = self._first, self._at, self._size
+        for row, begin, size in zip(rows, begins, sizes, strict=False):
             slot = row - first
             at[slot] = begin if fits else AWAY
-            size[slot] = length
+            known[slot] = size
+        if fits:
+            self._end += self._file.write(text)
+            self._file.flush()
+        else:
+            self.whole = False
 
-    def get(self, row: int) -> bytes | None:
-        """Give a row's result; None if there is none on disk."""
-        slot = row - self._first
-        if not 0 <= slot < len(self._size):
-            return None
-        size, at = self._size[slot], self._at[slot]
-        return os.pread(self._descriptor, size, at) if size and at != AWAY else None
+    def size(self, row: int) -> int:
+        """Say how long the result of a row of the chunk is; 0 where there is none."""
+        return self._size[row - self._first]
+
+    def get_all(self, row: int, count: int) -> list[bytes | None]:
+        """Give the results of so many rows of the chunk from this one on; None where there is none on disk."""
+        slots = slice(row - self._first, row - self._first + count)
+        file, pread = self._descriptor, os.pread
+        return [
+            pread(file, size, at) if size and at != AWAY else None
+            for size, at in zip(self._size[slots], self._at[slots], strict=True)
+        ]
 
     @cached_property
     def _descriptor(self) -> int:

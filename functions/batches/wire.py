@@ -9,7 +9,8 @@ import re
 from dataclasses import dataclass
 from typing import Self
 
-JOB_DIGITS = 20
+JOB_DIGITS, ROW_DIGITS = 20, 9
+"""Of a job's name; and of a row's number, at the least."""
 _WIRE_ID = re.compile(r"([0-9a-f]{20})-([0-9]{5,}[ab]*)-([0-9]{1,9})-([0-9]{9,18})")
 
 
@@ -31,7 +32,7 @@ def batch_name(chunk: str, attempt: int) -> str:
 
 def pattern(job: str, chunk: str, attempt: int) -> bytes:
     """Give what ``% row`` makes a `custom_id` of, for whoever writes very many."""
-    return f"{job}-{chunk}-{attempt}-%09d".encode()
+    return f"{job}-{chunk}-{attempt}-%0{ROW_DIGITS}d".encode()
 
 
 @dataclass(frozen=True)

@@ -1,39 +1,30 @@
 """One object in S3 from bytes as they come: whole in one request, or in parts, some of them on their way at once.
 
-In memory are the part that grows and those that are being sent, of 5 MiB each. boto3's own transfer holds ten of
-8 MiB, which is more than everything else that a stage needs.
+In memory are the part that grows and those that are being sent, of 5 MiB each, in rooms that are used again.
+boto3's own transfer holds ten of 8 MiB, which is more than everything else that a stage needs.
 """
 
+import io
 import zlib
 from base64 import b64encode
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from io import BytesIO
-from itertools import count, islice
-from typing import TYPE_CHECKING, NamedTuple
+from functools import partial
+from itertools import chain
+from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from functions.batches.items import Piece
 from functions.batches.joining import MIN_PART, crc32_combine
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
 
 PARTS_OF_A_SIZE = 2000
 """After so many parts they are twice as long: 10,000 of them hold more than S3 takes as one object."""
-
-
-class _Part(NamedTuple):
-    """Bytes of an object, and their CRC-32: it goes along, so that S3 sees what came otherwise."""
-
-    body: bytes
-    crc32: int
-
-    @property
-    def checksum(self) -> str:
-        """The CRC-32 as S3 takes it; left out, the SDK would compute it once more."""
-        return b64encode(self.crc32.to_bytes(4)).decode()
+AT_ONCE = 1 << 20
+"""Bytes for the socket at once. The SDK would send 16 KiB at a time, for most of twice the processor's time."""
 
 
 class Target(NamedTuple):
@@ -45,89 +36,142 @@ class Target(NamedTuple):
     threads: int
 
 
+class _Sent(NamedTuple):
+    """A part that S3 has."""
+
+    number: int
+    etag: str
+    size: int
+    crc32: int
+
+
 def write(to: Target, blocks: Iterable[bytes]) -> Piece:
     """Write an object, which is there when all of it is."""
-    counted = _Counted(_parts(blocks))
-    parts = iter(counted)
-    held = deque(islice(parts, 2))
-    if len(held) > 1:
-        _in_parts(to, _draining(held, parts))
-    else:
-        _put(to, held.pop() if held else _Part(b"", 0))
-    return Piece(key=to.key, size=counted.size, crc32=counted.crc32)
+    rooms = _Rooms()
+    parts = rooms.filled(blocks)
+    first, second = next(parts, memoryview(b"")), next(parts, None)
+    if second is None:
+        return _put(to, bytes(first))
+    return _in_parts(to, rooms, chain((first, second), parts))
 
 
-def _put(to: Target, part: _Part) -> None:
-    to.s3.put_object(Bucket=to.bucket, Key=to.key, Body=part.body, ChecksumCRC32=part.checksum)
+def _put(to: Target, body: bytes) -> Piece:
+    crc32 = zlib.crc32(body)
+    to.s3.put_object(Bucket=to.bucket, Key=to.key, Body=body, ChecksumCRC32=_told(crc32))
+    return Piece(key=to.key, size=len(body), crc32=crc32)
 
 
-class _Counted:
-    """Parts that pass; counts their bytes and their CRC-32."""
+class _Rooms:
+    """Memory for parts, taken from the system once for each that is held at the same time."""
 
-    def __init__(self, parts: Iterable[_Part]) -> None:
-        self._parts = parts
-        self.size = self.crc32 = 0
+    def __init__(self) -> None:
+        self._free: list[memoryview] = []
 
-    def __iter__(self) -> Iterator[_Part]:
-        for part in self._parts:
-            self.size += len(part.body)
-            self.crc32 = crc32_combine(self.crc32, part.crc32, len(part.body))
-            yield part
-            del part  # as does who asks for the next
+    def filled(self, blocks: Iterable[bytes]) -> Iterator[memoryview]:
+        """Fill one room after the other; only the last part is shorter."""
+        number, at = 1, 0
+        room = self._take(number)
+        for block in blocks:
+            rest = memoryview(block)
+            while rest:
+                if at == len(room):
+                    yield room
+                    number, at = number + 1, 0
+                    room = self._take(number)
+                fits = rest[: len(room) - at]
+                room[at : at + len(fits)] = fits
+                at, rest = at + len(fits), rest[len(fits) :]
+        if at:
+            yield room[:at]
+
+    def _take(self, number: int) -> memoryview:
+        size = MIN_PART << ((number - 1) // PARTS_OF_A_SIZE)
+        room = self._free.pop() if self._free else memoryview(b"")
+        # A mapping, not a bytearray: of what is never filled, nothing is taken.
+        flags = MAP_PRIVATE | MAP_ANONYMOUS
+        return room if len(room) == size else memoryview(mmap(-1, size, flags=flags))
+
+    def free(self, part: memoryview) -> None:
+        """Take a part's room back."""
+        self._free.append(part)
 
 
-def _parts(blocks: Iterable[bytes]) -> Iterator[_Part]:
-    """Gather blocks until they are long enough for a part; only the last is shorter."""
-    part, crc32, number = BytesIO(), 0, 0
-    for block in blocks:
-        part.write(block)
-        crc32 = zlib.crc32(block, crc32)
-        if part.tell() >= MIN_PART << (number // PARTS_OF_A_SIZE):
-            yield _Part(part.getvalue(), crc32)
-            part, crc32, number = BytesIO(), 0, number + 1
-    if part.tell():
-        yield _Part(part.getvalue(), crc32)
-
-
-def _draining(held: deque[_Part], parts: Iterator[_Part]) -> Iterator[_Part]:
-    """Give those that are held and then the others; none is held any longer than that."""
-    while held:
-        yield held.popleft()
-    yield from parts
-
-
-def _in_parts(to: Target, parts: Iterator[_Part]) -> None:
-    upload = to.s3.create_multipart_upload(Bucket=to.bucket, Key=to.key)["UploadId"]
+def _in_parts(to: Target, rooms: _Rooms, parts: Iterator[memoryview]) -> Piece:
+    """Send parts; S3 holds each to its own CRC-32, and the object to that of all of them."""
+    upload = to.s3.create_multipart_upload(
+        Bucket=to.bucket, Key=to.key, ChecksumAlgorithm="CRC32", ChecksumType="FULL_OBJECT"
+    )["UploadId"]
     try:
-        done = [*_at_once(to, upload, parts)] if to.threads > 1 else [*_singly(to, upload, parts)]
+        sent = [*_at_once(to, upload, rooms, parts)]
     except Exception:
         to.s3.abort_multipart_upload(Bucket=to.bucket, Key=to.key, UploadId=upload)
         raise
+    crc32 = 0
+    for part in sent:
+        crc32 = crc32_combine(crc32, part.crc32, part.size)
+    done: Any = [
+        {"PartNumber": part.number, "ETag": part.etag, "ChecksumCRC32": _told(part.crc32)}
+        for part in sent
+    ]
     to.s3.complete_multipart_upload(
-        Bucket=to.bucket, Key=to.key, UploadId=upload, MultipartUpload={"Parts": done}
-    )
+        Bucket=to.bucket, Key=to.key, UploadId=upload, MultipartUpload={"Parts": done},
+        ChecksumType="FULL_OBJECT", ChecksumCRC32=_told(crc32),
+    )  # fmt: skip
+    return Piece(key=to.key, size=sum(part.size for part in sent), crc32=crc32)
 
 
-def _singly(to: Target, upload: str, parts: Iterator[_Part]) -> Iterator["CompletedPartTypeDef"]:
-    return (_send(to, upload, number, part) for number, part in enumerate(parts, 1))
-
-
-def _at_once(to: Target, upload: str, parts: Iterator[_Part]) -> Iterator["CompletedPartTypeDef"]:
+def _at_once(
+    to: Target, upload: str, rooms: _Rooms, parts: Iterator[memoryview]
+) -> Iterator[_Sent]:
     """Send several parts side by side; the next is only gathered when there is room for it."""
+    send = partial(_send, to, upload, rooms)
+    if to.threads == 1:
+        yield from (send(number, part) for number, part in enumerate(parts, 1))
+        return
     with ThreadPoolExecutor(to.threads) as pool:
-        sending: deque[Future[CompletedPartTypeDef]] = deque()
-        numbers = count(1)
-        for part in parts:  # enumerate would hold each part while the next one grows
-            sending.append(pool.submit(_send, to, upload, next(numbers), part))
-            del part  # as would its name
+        sending: deque[Future[_Sent]] = deque()
+        for number, part in enumerate(parts, 1):
+            sending.append(pool.submit(send, number, part))
             if len(sending) >= to.threads:
                 yield sending.popleft().result()
         yield from (one.result() for one in sending)
 
 
-def _send(to: Target, upload: str, number: int, part: _Part) -> "CompletedPartTypeDef":
+def _send(to: Target, upload: str, rooms: _Rooms, number: int, part: memoryview) -> _Sent:
+    """Send a part with its CRC-32; left out, the SDK would compute it once more."""
+    crc32 = zlib.crc32(part)
     put = to.s3.upload_part(
-        Bucket=to.bucket, Key=to.key, UploadId=upload, PartNumber=number, Body=part.body,
-        ChecksumCRC32=part.checksum,
+        Bucket=to.bucket, Key=to.key, UploadId=upload, PartNumber=number, Body=_Body(part),  # type: ignore[arg-type]
+        ChecksumCRC32=_told(crc32),
     )  # fmt: skip
-    return {"PartNumber": number, "ETag": put["ETag"]}
+    rooms.free(part)
+    return _Sent(number, put["ETag"], len(part), crc32)
+
+
+class _Body(io.RawIOBase):
+    """A part as the SDK reads it for its socket: without a copy, and more at a time than it asks for."""
+
+    def __init__(self, part: memoryview) -> None:
+        self._part, self._at = part, 0
+
+    def __len__(self) -> int:
+        return len(self._part)
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        begins = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: len(self)}
+        self._at = begins[whence] + offset
+        return self._at
+
+    def read(self, size: int = -1) -> bytes:
+        begin = self._at
+        self._at = len(self) if size < 0 else min(begin + max(size, AT_ONCE), len(self))
+        piece = self._part[begin : self._at]
+        return piece if size >= 0 else bytes(piece)  # type: ignore[return-value] # a socket takes both
+
+
+def _told(crc32: int) -> str:
+    """Write a CRC-32 as S3 takes it."""
+    return b64encode(crc32.to_bytes(4)).decode()

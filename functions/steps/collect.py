@@ -1,6 +1,6 @@
 """A batch has ended: put its results in row order, exactly one for each row sent; what is worth it goes again."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from tempfile import TemporaryFile
 from typing import Any
 
@@ -8,9 +8,9 @@ import msgspec
 from aws_lambda_powertools import Logger
 
 from functions.batches import times
+from functions.batches.blocks import blocks_of, texts
 from functions.batches.doors import Doors
 from functions.batches.errors import GoneError
-from functions.batches.files import blocks_of, texts
 from functions.batches.items import KEEPING, Batch, BatchStatus, Job, Part, Piece, batch_key
 from functions.batches.ledger import Entry, read_all
 from functions.batches.received import Received
@@ -34,9 +34,9 @@ def collect(doors: Doors[ResultsSettings], batch: Batch) -> bool:
     if job is None:
         return False
     most = doors.settings.disk_bytes
-    with TemporaryFile(buffering=0) as file, TemporaryFile() as errors:
+    with TemporaryFile() as file, TemporaryFile() as errors:
         spool = Spool(file, batch.first_row, batch.rows, most // 2)
-        received = Received(batch, [entry.sent for entry in _entries(doors, batch)], spool)
+        received = Received(batch, _sent(doors, batch), spool)
         closing = fetch(doors, batch, received)
         if closing is None:
             return False
@@ -49,6 +49,13 @@ def collect(doors: Doors[ResultsSettings], batch: Batch) -> bool:
             return _go_again(doors, batch, merge, results)
         part = _leave(doors, job, stem, results, merge)
     return _finish(doors, batch, merge, part)
+
+
+def _sent(doors: Doors[ResultsSettings], batch: Batch) -> Sequence[bool]:
+    """Say of each row of the chunk whether it was sent; nearly always, all were."""
+    if batch.requests == batch.rows:
+        return [True] * batch.rows
+    return [entry.sent for entry in _entries(doors, batch)]
 
 
 def _entries(doors: Doors[ResultsSettings], batch: Batch) -> Iterator[Entry]:

@@ -5,6 +5,7 @@ from datetime import timedelta
 from aws_lambda_powertools import Logger
 
 from functions.batches import times
+from functions.batches.blocks import texts
 from functions.batches.doors import Doors
 from functions.batches.errors import (
     ClaudeRefusesError,
@@ -14,7 +15,6 @@ from functions.batches.errors import (
     KeyMissingError,
     NoResultsError,
 )
-from functions.batches.files import texts
 from functions.batches.items import Batch, Closing, batch_key
 from functions.batches.received import Received
 from functions.batches.settings import ResultsSettings

@@ -1,20 +1,22 @@
 """A chunk's rows in order, each with the result it has now: new, rejected, or an earlier attempt's."""
 
 from array import array
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
 from typing import IO
 
 import msgspec
 
+from functions.batches.blocks import NEAR, texts
 from functions.batches.doors import Doors
 from functions.batches.errors import ErrorsTooLongError
-from functions.batches.files import NEAR
 from functions.batches.items import KEEPING, Batch, Closing, Piece
 from functions.batches.ledger import Entry
 from functions.batches.outcomes import (
+    LINE_END,
     closing_result,
+    line_head,
     output_line,
     read_result,
     rejected_result,
@@ -33,6 +35,8 @@ class _BaseLine(msgspec.Struct):
     result: msgspec.Raw
 
 
+_Row = tuple[Entry, bytes]
+"""A row's entry, and its result in an earlier attempt."""
 _base = msgspec.json.Decoder(_BaseLine)
 
 
@@ -84,47 +88,60 @@ class Merge:
             DownloadError: read again, they were others.
             NoRoomError: one result alone is longer than the disk may hold.
         """
-        before = self._before(self.batch.base)
-        windows = iter(self.received.spool.windows())
+        for rows in self._together(entries):
+            yield self._written(rows)
+
+    def _together(self, entries: Iterable[Entry]) -> Iterator[list[_Row]]:
+        """Take rows together until their results are some hundred kilobytes; those results are on disk then."""
+        spool, before = self.received.spool, self._before(self.batch.base)
+        windows = iter(spool.windows())
         window = next(windows)
-        get, states, first = self.received.spool.get, self.received.states, self.batch.first_row
-        held: list[bytes] = []
-        size = 0
-        if not self.received.spool.whole:
+        if not spool.whole:
             self._turn(window)
+        rows: list[_Row] = []
+        size = 0
         for entry, earlier in zip(entries, before, strict=self.batch.base is not None):
+            if rows and (size >= NEAR or entry.row not in window):
+                yield rows
+                rows, size = [], 0
             if entry.row not in window:
                 window = next(windows)
                 self._turn(window)
-            result = get(entry.row)
-            if result is None or states[entry.row - first] != SUCCEEDED:
-                line = self._line(entry, earlier, result)
-            else:
-                line = output_line(entry.row, entry.custom_id, result)
-            held.append(line)
-            size += len(line)
-            if size >= NEAR:
-                yield b"".join(held)
-                held, size = [], 0
-        yield b"".join(held)
+            rows.append((entry, earlier))
+            size += spool.size(entry.row) or len(earlier)
+        if rows:
+            yield rows
 
     def _turn(self, window: range) -> None:
         self.received.spool.turn(window)
         fetch_again(self.doors, self.batch, self.received)
 
-    def _line(self, entry: Entry, earlier: bytes, new: bytes | None) -> bytes:
-        """Write the line of a row that has no result, or one that is no success; note what there is to note."""
-        if new is None:
-            result = self._result(entry, earlier)
-            outcome = read_result(result)
-            self.counting.add(outcome)
-            state = state_of(outcome)
-        else:
-            result, state = new, self.received.states[entry.row - self.batch.first_row]
-        line = output_line(entry.row, entry.custom_id, result)
-        if state != SUCCEEDED:
-            self._note_failed(entry, line, state)
-        return line
+    def _written(self, rows: Sequence[_Row]) -> bytes:
+        """Write the lines of some rows; note what there is to note of them."""
+        new = self.received.spool.get_all(rows[0][0].row, len(rows))
+        results = [
+            self._result(*row) if one is None else one for row, one in zip(rows, new, strict=True)
+        ]
+        self._note(rows, new, results)
+        texts = [LINE_END] * (3 * len(rows))
+        texts[::3] = [line_head(entry.row, entry.custom_id) for entry, _ in rows]
+        texts[1::3] = results
+        return b"".join(texts)
+
+    def _note(
+        self, rows: Sequence[_Row], new: Sequence[bytes | None], results: Sequence[bytes]
+    ) -> None:
+        """Count the rows for which no result came, and note those that did not succeed."""
+        begin = rows[0][0].row - self.batch.first_row
+        states = self.received.states[begin : begin + len(rows)]
+        absent = [at for at, one in enumerate(new) if one is None]
+        outcomes = [read_result(results[at]) for at in absent]
+        self.counting.add(outcomes)
+        for at, outcome in zip(absent, outcomes, strict=True):
+            states[at] = state_of(outcome)
+        for (entry, _), result, state in zip(rows, results, states, strict=True):
+            if state != SUCCEEDED:
+                self._note_failed(entry, result, state)
 
     def _result(self, entry: Entry, earlier: bytes) -> bytes:
         """Give the result of a row for which none came."""
@@ -134,7 +151,8 @@ class Merge:
             return self._closed
         return earlier
 
-    def _note_failed(self, entry: Entry, line: bytes, state: int) -> None:
+    def _note_failed(self, entry: Entry, result: bytes, state: int) -> None:
+        line = output_line(entry.row, entry.custom_id, result)
         if self.errors.tell() + len(line) > self.errors_most:
             raise ErrorsTooLongError(self.errors_most)
         self.errors.write(line)
@@ -147,4 +165,5 @@ class Merge:
         if base is None:
             return repeat(b"null")
         files = self.doors.files
-        return (bytes(_base.decode(line).result) for line in files.lines(files.own(base.key)))
+        earlier = texts(files.read(files.own(base.key)))
+        return (bytes(line.result) for text in earlier for line in _base.decode_lines(text))

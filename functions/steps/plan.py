@@ -10,10 +10,11 @@ from typing import IO, Any
 import msgspec
 
 from functions.batches import events, items, ledger, times, wire
+from functions.batches.blocks import blocks_of
 from functions.batches.bulk import Checked, Plain, checked
 from functions.batches.doors import Doors
 from functions.batches.errors import UnreadableUploadError
-from functions.batches.files import Source, blocks_of
+from functions.batches.files import Source
 from functions.batches.items import Batch, BatchStatus, Job, JobStatus, Step
 from functions.batches.ledger import ChunkFiles, ChunkKeys
 from functions.batches.readers import READERS

@@ -12,9 +12,9 @@ import msgspec
 from aws_lambda_powertools import Logger
 
 from functions.batches import times
+from functions.batches.blocks import lines
 from functions.batches.doors import Doors
 from functions.batches.errors import IncompleteResultsError, RelayError
-from functions.batches.files import lines
 from functions.batches.items import Batch, BatchStatus, Closing, Step, batch_key
 from functions.batches.marks import FOREIGN
 from functions.batches.outcomes import read_line

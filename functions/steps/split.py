@@ -9,8 +9,8 @@ from tempfile import TemporaryFile
 import msgspec
 
 from functions.batches import items, times, wire
+from functions.batches.blocks import blocks_of
 from functions.batches.doors import Doors
-from functions.batches.files import blocks_of
 from functions.batches.items import Batch, BatchStatus, Closing, Step
 from functions.batches.ledger import ChunkFiles, ChunkKeys, Entry, read_ledger
 from functions.batches.requests import Rejection

@@ -6,12 +6,14 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from unittest.mock import patch
+from urllib.parse import urlsplit
 
 import httpx2
 from botocore.response import StreamingBody
 from moto import mock_aws
+from urllib3 import BaseHTTPResponse, PoolManager
 
 from functions.batches.files import Files
 from functions.batches.hints import Hints
@@ -172,18 +174,36 @@ def _cut(blocks: Iterable[bytes], size: int) -> Iterator[bytes]:
 
 @contextmanager
 def _http(fate: Fate) -> Iterator[None]:
-    """Count what goes out to Claude: at the socket's side of the SDK's own client, request by request."""
-    request_whole = httpx2.HTTPTransport.handle_request
+    """Count what goes out to Claude, request by request: from the SDK's own client, and to download results."""
+    request_whole, download_whole = httpx2.HTTPTransport.handle_request, PoolManager.request
 
     def counted(transport: httpx2.HTTPTransport, request: httpx2.Request) -> httpx2.Response:
-        name = f"claude.{request.method} {re.sub(r'msgbatch_[0-9a-z]+', 'ID', request.url.path)}"
+        name = _call(request.method, request.url.path)
         answer = fate.around(name, request_whole)(transport, request)
         if fate.watching:
             answer.stream = _Answer(fate, f"{name} block", answer.stream)
         return answer
 
-    with patch.object(httpx2.HTTPTransport, "handle_request", counted):
+    def downloaded(pools: PoolManager, method: str, url: str, **options: Any) -> BaseHTTPResponse:
+        name = _call(method, urlsplit(url).path)
+        answer: Any = fate.around(name, download_whole)(pools, method, url, **options)
+        if fate.watching:
+            whole = answer.stream
+            answer.stream = lambda size: fate.stream(
+                f"{name} block", _cut(whole(size), fate.block)
+            )
+        return cast("BaseHTTPResponse", answer)
+
+    with (
+        patch.object(httpx2.HTTPTransport, "handle_request", counted),
+        patch.object(PoolManager, "request", downloaded),
+    ):
         yield
+
+
+def _call(method: str, path: str) -> str:
+    """Name a request to Claude: the same for each batch."""
+    return f"claude.{method} {re.sub(r'msgbatch_[0-9a-z]+', 'ID', path)}"
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """What can befall a stage at a call: it is killed, the call fails, or it stands still while others go on."""
 
 import httpx2
+import urllib3
 from botocore.exceptions import ReadTimeoutError
 
 from tests.crash.fate import Killed, Strike
@@ -24,8 +25,10 @@ def error(_relay: Mortal, at: int, *, after: bool) -> Strike:
     """Let the call fail as its own client says it: after it took place, only its answer is lost."""
 
     def fail(name: str) -> None:
+        message = "no answer"
+        if "/results" in name:
+            raise urllib3.exceptions.ProtocolError(message)
         if name.startswith("claude."):
-            message = "no answer"
             raise httpx2.ReadTimeout(message)
         raise ReadTimeoutError(endpoint_url="https://aws")
 

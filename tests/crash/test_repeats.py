@@ -71,6 +71,8 @@ def _repeat(relay: Mortal, client: Any) -> None:
             return call(operation, arguments)
         with suppress(client.exceptions.ClientError):
             call(operation, {**arguments})
+        if operation == "UploadPart":
+            arguments["Body"].seek(0)  # as the SDK does
         return call(operation, arguments)
 
     client._make_api_call = twice  # noqa: SLF001

@@ -4,7 +4,7 @@ import random
 from functools import partial
 from typing import Any
 
-import httpx2
+import urllib3
 from botocore.exceptions import ClientError, IncompleteReadError
 
 from functions.batches.items import TRIES
@@ -27,7 +27,7 @@ DONE_ALL_THE_SAME = {"InternalServerError", "InternalError", "InternalFailure"}
 def failure(relay: Restless, name: str, code: str) -> Exception:
     """Make the error with which a call's own client would fail."""
     if name.startswith("claude."):
-        return httpx2.ReadError("cut")
+        return urllib3.exceptions.ProtocolError("cut")
     if name.endswith(" block"):
         return IncompleteReadError(actual_bytes=PIECE, expected_bytes=2 * PIECE)
     operation = name.partition(".")[2]

@@ -9,9 +9,9 @@ import httpx2
 import msgspec
 
 from functions.batches import times
+from functions.batches.blocks import lines
 from functions.batches.claude import Claude
 from functions.batches.errors import ClaudeUnavailableError, NoResultsError, RelayError
-from functions.batches.files import lines
 from functions.batches.items import Tally
 from functions.batches.outcomes import (
     Counting,
@@ -44,8 +44,7 @@ def result(data: bytes) -> None:
     assert told == b'{"row":17,"custom_id":"mine","result":' + bytes(line.result) + b"}\n"
     assert told.count(b"\n") == 1 + bytes(line.result).count(b"\n")
     counting = Counting()
-    counting.add(outcome)
-    counting.add(read_result(rejected_result(Rejection("x", "y", 1))))
+    counting.add([outcome, read_result(rejected_result(Rejection("x", "y", 1)))])
     _fits(counting.tally())
     WireId.parse(line.custom_id)
     assert isinstance(outcome.retriable, bool)

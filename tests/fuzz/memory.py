@@ -6,10 +6,11 @@ Everything of ours is the real one. `test_memory.py` shows that a job ends the s
 import io
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import IO, Any
 
 import anthropic
 import httpx2
+import urllib3
 from botocore.exceptions import ClientError
 
 from functions.batches.claude import Claude
@@ -74,9 +75,10 @@ class MemoryS3:
         return {"UploadId": name}
 
     def upload_part(
-        self, *, UploadId: str, PartNumber: int, Body: bytes, **_: object  # noqa: N803
+        self, *, UploadId: str, PartNumber: int, Body: bytes | IO[bytes], **_: object  # noqa: N803
     ) -> dict[str, str]:  # fmt: skip
-        self._open[UploadId][1][PartNumber] = Body
+        body = Body if isinstance(Body, bytes) else b"".join(map(bytes, iter(Body.read, b"")))
+        self._open[UploadId][1][PartNumber] = body
         return {"ETag": str(PartNumber)}
 
     def complete_multipart_upload(self, *, Bucket: str, Key: str, UploadId: str, **_: object) -> None:  # noqa: N803  # fmt: skip
@@ -114,10 +116,21 @@ def _answered(asked: httpx2.Request) -> httpx2.Response:
     return _held["answer"](asked)
 
 
-_wire = httpx2.Client(transport=httpx2.MockTransport(_answered))
+class _Wire:
+    """urllib3's pools."""
+
+    def request(self, method: str, url: str, **_: object) -> urllib3.BaseHTTPResponse:
+        answer = _answered(httpx2.Request(method, url))
+        body = io.BytesIO(answer.read())
+        return urllib3.HTTPResponse(
+            body, answer.headers, answer.status_code, preload_content=False
+        )
+
+
 _client = anthropic.Anthropic(
-    api_key="sk-local", base_url="http://127.0.0.1", max_retries=0, http_client=_wire
-)
+    api_key="sk-local", base_url="http://127.0.0.1", max_retries=0,
+    http_client=httpx2.Client(transport=httpx2.MockTransport(_answered)),
+)  # fmt: skip
 
 
 def claude(answer: Answer) -> Claude:
@@ -126,5 +139,5 @@ def claude(answer: Answer) -> Claude:
     door = Claude(
         base_url="http://127.0.0.1", api_version="2026-10-21", read_key=lambda _fresh: "sk-local"
     )
-    door.__dict__.update(_client=_client, _wire=_wire)
+    door.__dict__.update(_client=_client, _wire=_Wire())
     return door

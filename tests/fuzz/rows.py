@@ -7,8 +7,9 @@ from typing import Any
 
 import msgspec
 
+from functions.batches.blocks import lines
 from functions.batches.doors import Doors
-from functions.batches.files import Files, lines
+from functions.batches.files import Files
 from functions.batches.items import Piece
 from functions.batches.joining import MAX_PART, MAX_PARTS, MIN_PART, groups, join_plan
 from functions.batches.ledger import ChunkFiles, Entry, read_ledger
@@ -44,7 +45,7 @@ def rows(data: bytes) -> None:
     entries = list(read_ledger(iter(ledger.getvalue().split(b"\n")[:-1])))
     wishes = rest[: fates % 32]
     stream = b"\n".join(spoiled(_sent(entries), wishes, hostile))
-    with tempfile.TemporaryFile(buffering=0) as disk:
+    with tempfile.TemporaryFile() as disk:
         spool = Spool(disk, first + 1, len(entries))
         _keep(spool, _blocks(stream, size + 1), entries)
         told = [output_line(one.row, one.custom_id, _result(one, spool)) for one in entries]
@@ -79,14 +80,15 @@ def _keep(spool: Spool, stream: Iterator[bytes], entries: list[Entry]) -> None:
         except msgspec.DecodeError:
             continue
         whose = WireId.parse(parsed.custom_id)
-        if whose and whose.job == JOB and whose.row in sent and not spool.has(whose.row):
-            spool.put(whose.row, bytes(parsed.result))
+        if whose and whose.job == JOB and whose.row in sent and not spool.size(whose.row):
+            result = bytes(parsed.result)
+            spool.put_all([whose.row], result, [len(result)])
 
 
 def _result(entry: Entry, spool: Spool) -> bytes:
     if entry.rejection is not None:
         return rejected_result(entry.rejection)
-    return spool.get(entry.row) or MISSING
+    return spool.get_all(entry.row, 1)[0] or MISSING
 
 
 def _doors(files: dict[str, bytes]) -> Doors[Any]:

@@ -1,16 +1,20 @@
 """Joins on the server, and downloads that break off."""
 
+import io
 import random
 import zlib
 from base64 import b64encode
 from typing import Any
 
 import pytest
+from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
 from botocore.exceptions import IncompleteReadError
+from urllib3 import HTTPResponse
 
 from functions.batches import joining
 from functions.batches.errors import DownloadError, GoneError
-from functions.batches.files import Source
+from functions.batches.files import Files, Source
 from functions.batches.items import Piece
 from tests.world import RESULTS, UPLOADS, World
 
@@ -46,7 +50,8 @@ def test_what_is_written_goes_with_its_checksum(relay: World, size: int) -> None
     sent: list[tuple[bytes, str]] = []
 
     def note(params: dict[str, Any], **_: object) -> None:
-        sent.append((params["body"].getvalue(), params["headers"]["x-amz-checksum-crc32"]))
+        sent.append((params["body"].read(), params["headers"]["x-amz-checksum-crc32"]))
+        params["body"].seek(0)
 
     for operation in ("PutObject", "UploadPart"):
         relay.s3.meta.events.register(f"before-call.s3.{operation}", note)
@@ -59,6 +64,32 @@ def test_what_is_written_goes_with_its_checksum(relay: World, size: int) -> None
     assert len(sent) == max(1, -(-size // (5 * MIB)))
     assert all(checksum == _as_s3_says_it(zlib.crc32(part)) for part, checksum in sent)
     assert (piece.size, piece.crc32) == (size, zlib.crc32(body))
+    got = relay.s3.get_object(Bucket=RESULTS, Key="work/1", ChecksumMode="ENABLED")
+    assert got["Body"].read() == body
+    if len(sent) > 1:
+        whole = (got["ChecksumType"], got["ChecksumCRC32"])
+        assert whole == ("FULL_OBJECT", _as_s3_says_it(zlib.crc32(body)))
+
+
+def test_a_part_that_s3_had_no_time_for_is_sent_again_whole(relay: World) -> None:
+    answers = [500, 200, 200, 503, 200]
+
+    def busy(request: Any, **_: object) -> Any:
+        status = answers.pop(0)
+        if status == 200:
+            return None
+        request.body.read(1)
+        answer = HTTPResponse(io.BytesIO(), status=status, preload_content=False)
+        return AWSResponse("", status, HTTPHeaders(), answer)
+
+    relay.s3.meta.events.register_first("before-send.s3.UploadPart", busy)
+    body = random.Random(1).randbytes(11 * MIB)  # noqa: S311 - as above
+    files = Files(RESULTS, client=relay.s3, threads=1)
+
+    files.write("work/1", [body])
+
+    assert not answers
+    assert relay.s3.get_object(Bucket=RESULTS, Key="work/1")["Body"].read() == body
 
 
 def _as_s3_says_it(crc32: int) -> str:

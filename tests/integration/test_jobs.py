@@ -85,6 +85,7 @@ def test_a_row_that_cannot_be_sent_is_a_line_in_its_place(relay: World) -> None:
     assert lines[2]["result"]["error"]["line"] == 3
     assert relay.read(KEY, "retry.jsonl") == b"\n".join(rows[1:4]) + b"\n"
     assert relay.lines(KEY, "errors.jsonl") == lines[1:4]
+    assert relay.simulator.calls()["results"] == 1  # none of them was waited for
 
 
 def test_params_travel_byte_for_byte(relay: World) -> None:
@@ -129,6 +130,7 @@ def test_retries_what_is_worth_it_and_only_that(tmp_path: Path) -> None:
             ("00001-1", 4), ("00001-2", 2),
         ]  # fmt: skip
         assert relay.read(KEY, "retry.jsonl") == rows[2] + b"\n"
+        assert relay.simulator.calls()["results"] == 2
 
 
 def test_gives_up_after_the_last_attempt(relay: World) -> None:

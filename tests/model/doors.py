@@ -1,15 +1,15 @@
 """The far ends of all wires: what AWS and Anthropic answer, as functions of a state. The doors over them are the real ones."""
 
 import urllib.parse
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
+from io import BytesIO
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import anthropic
 import httpx2
 import msgspec
+import urllib3
 from botocore.exceptions import ClientError
 
 from functions.batches.claude import Claude
@@ -205,20 +205,19 @@ class Sdk:
 
 
 class Download:
-    """httpx's client, by which results are read."""
+    """urllib3's pools, by which results are read."""
 
     def __init__(self, cable: "Cable") -> None:
         self._cable = cable
 
-    @contextmanager
-    def stream(self, _method: str, url: str, **_options: Any) -> Iterator[httpx2.Response]:
+    def request(self, _method: str, url: str, **_options: Any) -> urllib3.BaseHTTPResponse:
         batch_id, said = url.split("/")[-2], self._cable.answered_as
         found = self._cable.call("results", lambda s: answers(s, batch_id, said()))
         status, headers, body = found
         if status == 0:
             message = "no answer"
-            raise httpx2.ConnectError(message)
-        yield httpx2.Response(status, headers=headers, content=body)
+            raise urllib3.exceptions.ProtocolError(message)
+        return urllib3.HTTPResponse(BytesIO(body), headers, status, preload_content=False)
 
 
 _ERRORS: dict[int, type[anthropic.APIStatusError]] = {

@@ -110,8 +110,7 @@ def test_a_line_that_is_none_is_refused(line: bytes) -> None:
 
 def counted(*results: bytes) -> Tally:
     counting = Counting()
-    for result in results:
-        counting.add(read_result(result))
+    counting.add([read_result(result) for result in results])
     return counting.tally()
 
 
@@ -132,6 +131,7 @@ def test_counts_outcomes_errors_and_stops_apart() -> None:
 
 def test_counts_tokens_by_model_and_by_the_price_they_have() -> None:
     long: dict[str, Any] = {"input_tokens": 100_001, "output_tokens": 7}
+    short: dict[str, Any] = {"input_tokens": 100_000, "output_tokens": 5}
     cached: dict[str, Any] = {
         "input_tokens": 1, "output_tokens": 2, "cache_creation_input_tokens": 30, "cache_read_input_tokens": 4,
         "cache_creation": {"ephemeral_1h_input_tokens": 10, "ephemeral_5m_input_tokens": 20},
@@ -139,11 +139,14 @@ def test_counts_tokens_by_model_and_by_the_price_they_have() -> None:
 
     tally = counted(
         succeeded("claude-haiku-5-5", **long), succeeded("claude-haiku-4-5", **long),
+        succeeded("claude-haiku-5-5", **short),
         succeeded("claude-haiku-4-5", **cached), succeeded("claude-haiku-4-5", input_tokens=None),
     )  # fmt: skip
 
     assert tally.usage == {
-        "claude-haiku-5-5": Usage(long_input_tokens=100_001, long_output_tokens=7),
+        "claude-haiku-5-5": Usage(
+            input_tokens=100_000, output_tokens=5, long_input_tokens=100_001, long_output_tokens=7
+        ),
         "claude-haiku-4-5": Usage(
             input_tokens=100_002, output_tokens=9, cache_creation_input_tokens=20,
             cache_creation_1h_input_tokens=10, cache_read_input_tokens=4,

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from functions.batches.items import Usage
-from functions.batches.prices import cost_usd, is_long, price_list, price_of
+from functions.batches.prices import cost_usd, long_above, price_list, price_of
 
 # The reference: US dollars per million tokens, batch price, input and output.
 TABLE = [
@@ -38,9 +38,8 @@ def test_cached_tokens_cost_a_share_of_the_input(name: str, share: float) -> Non
 
 
 def test_a_long_prompt_costs_the_long_price() -> None:
-    assert [is_long("claude-haiku-5-5", tokens) for tokens in (100_000, 100_001)] == [False, True]
-    assert not is_long("claude-opus-5-5", MILLION)
-    assert not is_long("unheard-of", MILLION)
+    assert long_above("claude-haiku-5-5") == 100_000
+    assert long_above("claude-opus-5-5") is long_above("unheard-of") is None
     assert cost_usd("claude-haiku-5-5", Usage(long_input_tokens=MILLION)) == pytest.approx(0.25)
     assert cost_usd("claude-haiku-5-5", Usage(long_output_tokens=MILLION)) == pytest.approx(1.25)
 

@@ -2,14 +2,18 @@
 
 import re
 from tempfile import TemporaryFile
+from unittest.mock import patch
 
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from functions.batches import received
 from functions.batches.items import Tally
+from functions.batches.outcomes import read_lines
 from functions.batches.received import Received
 from functions.batches.spool import Spool
-from functions.batches.wire import WireId
+from functions.batches.wire import WireId, pattern
 from tests.unit.made import JOB_ID, batch
 
 FIRST, ROWS = 41, 9
@@ -30,21 +34,25 @@ def line(row: int, result: bytes, attempt: int = 1, job: str = JOB_ID) -> bytes:
 
 
 _lines = st.builds(line, st.integers(FIRST - 2, FIRST + ROWS + 1), _results)
-_odd = st.sampled_from(
-    [b"", b"{broken", b"[]", line(FIRST + 1, b"{}"), line(FIRST + 1, b'{"type":"expired"}', attempt=2), b"{",
+ODD = [b"", b"{broken", b"[]", line(FIRST + 1, b"{}"), line(FIRST + 1, b'{"type":"expired"}', attempt=2), b"{",
      line(FIRST + 1, b'{"type":"expired"}', job="0" * 20), b'{"custom_id":"x","result":{"type":"expired"}}',
-     line(FIRST + 1, b'{"type":"expired"}') + line(FIRST + 2, b'{"type":"expired"}'), b'{"custom_id":"\xff"}']
-)  # fmt: skip
+     line(FIRST + 1, b'{"type":"expired"}') + line(FIRST + 2, b'{"type":"expired"}'), b'{"custom_id":"\xff"}',
+     line(FIRST + 1, b'{"type":"expired"} {"type":"expired"}'), line(FIRST + 1, b'{"type":"expired"},"new":{}'),
+     line(FIRST + 1, b'{"type":"expired"},"result":{"type":"canceled"}'), line(FIRST + 1, b'{"type":"expired"}}{'),
+     line(FIRST + 1, b' {"type":"expired"} '), line(FIRST + 1, b'{"type":"expired"}').replace(b":", b": "),
+     line(FIRST + 1, b'{"type":"expired"}') + b"\r", line(FIRST + 1, b'{"type":"expired"}')[:-1] + b"]",
+     line(FIRST + 1, b'{"type":"a\x0bb"}'), b'{"result":{"type":"expired"},' + line(FIRST + 1, b"")[1 : -len(b',"result":}')] + b"}"]  # fmt: skip
+_odd = st.sampled_from([*ODD, line(-FIRST, b'{"type":"expired"}')])
 
 
 def taken(texts: list[bytes]) -> tuple[int, int, bytes, list[bytes | None], Tally]:
     """Take each text; gives what is known afterwards."""
-    with TemporaryFile(buffering=0) as file:
+    with TemporaryFile() as file:
         one = batch(requests=ROWS, first_row=FIRST, last_row=FIRST + ROWS - 1)
-        received = Received(one, SENT, Spool(file, FIRST, ROWS))
-        strange = sum(received.take(text) for text in texts)
-        kept = [received.spool.get(row) for row in range(FIRST, FIRST + ROWS)]
-        return strange, received.lacking, bytes(received.states), kept, received.counting.tally()
+        got = Received(one, SENT, Spool(file, FIRST, ROWS))
+        strange = sum(got.take(text) for text in texts)
+        kept = got.spool.get_all(FIRST, ROWS)
+        return strange, got.lacking, bytes(got.states), kept, got.counting.tally()
 
 
 @given(
@@ -59,7 +67,27 @@ def test_many_at_once_are_the_same_as_one_by_one(lines: list[bytes], order: list
     every = [line(row, b'{"type":"succeeded","message":{}}') for row in order if SENT[row - FIRST]]
 
     for some in (lines, every, every + lines, lines + every):
-        assert taken([b"\n".join(some)]) == taken(some)
+        with patch.object(received, "read_lines", return_value=None):
+            one_by_one = taken(some)
+        assert taken([b"\n".join(some)]) == one_by_one
+
+
+def test_lines_as_the_api_writes_them_are_read_at_once() -> None:
+    text = b"\n".join(line(row, b'{"type":"expired"}') for row in (FIRST + 2, FIRST))
+
+    read = read_lines(text, pattern(JOB_ID, "00001", 1))
+
+    assert read is not None
+    assert (read.rows, read.sizes) == ([FIRST + 2, FIRST], [18, 18])
+    assert read.text == b'{"type":"expired"}\n{"type":"expired"}'
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_a_line_that_is_any_other_is_not_read_at_once(odd: bytes) -> None:
+    good = line(FIRST, b'{"type":"canceled"}')
+
+    for text in (odd, b"\n".join((good, odd)), b"\n".join((odd, good))):
+        assert read_lines(text, pattern(JOB_ID, "00001", 1)) is None
 
 
 def test_each_row_that_was_sent_is_wanted_once() -> None:

@@ -1,6 +1,6 @@
 """Results come in any order and are given back by row."""
 
-import io
+import resource
 from tempfile import TemporaryFile
 
 import pytest
@@ -11,35 +11,41 @@ from functions.batches.errors import NoRoomError
 from functions.batches.spool import Spool
 
 FIRST, ROWS = 41, 8
-_puts = st.tuples(st.integers(FIRST, FIRST + ROWS - 1), st.binary(min_size=1, max_size=20))
+_puts = st.dictionaries(
+    st.integers(FIRST, FIRST + ROWS - 1), st.binary(min_size=1, max_size=20), min_size=1
+)
 
 
-@given(st.lists(st.one_of(_puts, st.integers(FIRST, FIRST + ROWS - 1)), max_size=30))
-def test_gives_back_what_was_kept_in_whatever_order(
-    steps: list[tuple[int, bytes] | int],
-) -> None:
+def put(spool: Spool, results: dict[int, bytes]) -> None:
+    spool.put_all([*results], b"\n".join(results.values()), [*map(len, results.values())])
+
+
+@given(st.lists(_puts, max_size=8))
+def test_gives_back_what_was_kept_in_whatever_order(steps: list[dict[int, bytes]]) -> None:
     kept: dict[int, bytes] = {}
     with TemporaryFile() as file:
         spool = Spool(file, FIRST, ROWS)
         for step in steps:
-            if isinstance(step, tuple):
-                spool.put(*step)
-                kept[step[0]] = step[1]
-            else:
-                assert spool.get(step) == kept.get(step)
-        for row in range(FIRST - 3, FIRST + ROWS + 3):
-            assert (spool.get(row), spool.has(row)) == (kept.get(row), row in kept)
+            put(spool, step)
+            kept |= step
+            own = [kept.get(row) for row in range(FIRST, FIRST + ROWS)]
+            assert spool.get_all(FIRST, ROWS) == own
+            assert spool.get_all(FIRST + 2, 3) == own[2:5]
+            assert [spool.size(row) for row in range(FIRST, FIRST + ROWS)] == [
+                len(one or b"") for one in own
+            ]
 
 
-def test_what_does_not_fit_is_kept_a_window_of_rows_at_a_time() -> None:
+@pytest.mark.parametrize("together", [1, 3, ROWS])
+def test_what_does_not_fit_is_kept_a_window_of_rows_at_a_time(together: int) -> None:
     kept = {FIRST + n: bytes([97 + n]) * (n + 1) for n in range(ROWS)}
-    with TemporaryFile(buffering=0) as file:
+    with TemporaryFile() as file:
         spool = Spool(file, FIRST, ROWS, most=10)
-        for row, result in kept.items():
-            spool.put(row, result)
+        for begin in range(FIRST, FIRST + ROWS, together):
+            put(spool, {row: kept[row] for row in range(begin, begin + together) if row in kept})
         assert not spool.whole
 
-        got: dict[int, bytes | None] = {}
+        got: list[bytes | None] = []
         for window in spool.windows():
             spool.turn(window)
             assert spool.lacking() == len(window)
@@ -49,25 +55,29 @@ def test_what_does_not_fit_is_kept_a_window_of_rows_at_a_time() -> None:
                 spool.put_again(row, result)
             assert spool.lacking() == 0
             assert file.seek(0, 2) <= 10
-            got |= {row: spool.get(row) for row in window}
+            got += spool.get_all(window.start, len(window))
 
-    assert got == kept
-    assert not any(spool.has(row) for row in (FIRST - 1, FIRST + ROWS))
+    assert got == [*kept.values()]
 
 
 def test_one_result_that_does_not_fit_alone_is_refused_with_its_row_and_the_setting() -> None:
-    with TemporaryFile(buffering=0) as file:
+    with TemporaryFile() as file:
         spool = Spool(file, FIRST, ROWS, most=10)
-        spool.put(FIRST + 2, b"x" * 11)
+        put(spool, {FIRST + 2: b"x" * 11})
 
         with pytest.raises(NoRoomError, match=r"row 43 has 11 bytes, and 10 fit .*resultsDiskMib"):
             spool.windows()
 
 
-@pytest.mark.parametrize("row", [FIRST - 1, FIRST + ROWS])
-def test_a_row_of_another_chunk_is_refused(row: int) -> None:
-    spool = Spool(io.BytesIO(), FIRST, ROWS)
-
-    with pytest.raises(IndexError, match=f"row {row} is none of this chunk's"):
-        spool.put(row, b"x")
-    assert not any(spool.has(own) for own in range(FIRST, FIRST + ROWS))
+def test_a_disk_that_is_full_is_an_error_and_no_shorter_result() -> None:
+    most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with TemporaryFile() as file:
+        spool = Spool(file, FIRST, ROWS)
+        put(spool, {FIRST: b"x" * 90_000})
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, most[1]))
+        try:
+            with pytest.raises(OSError, match="too large"):
+                put(spool, {FIRST + 1: b"y" * 90_000})
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, most)
+            file.truncate(0)

@@ -5,10 +5,9 @@ from collections.abc import Generator, Iterable, Iterator
 
 import msgspec
 
+from functions.batches.blocks import cut
 from functions.batches.readers.record import Lines, Place, Record
 
-_NEAR = 1 << 18
-_FEED = re.compile(rb"\n")
 _BOM = b"\xef\xbb\xbf"
 _SPACE = b" \t\r\n"
 _JOINED = re.compile(rb"\}[ \t\r]*+\{")
@@ -38,7 +37,7 @@ def pieces(blocks: Iterable[bytes], place: Place, row_bytes: int) -> Iterator[Li
         Lines that end within some hundred kilobytes, as they are; of a longer line, its records.
     """
     held, long = bytearray(), None
-    for block in _small(blocks):
+    for block in cut(blocks):
         whole, feed, rest = block.rpartition(b"\n")
         if feed:
             text, held = b"".join((held, whole)), bytearray()
@@ -71,14 +70,17 @@ def _whole_lines(
         place = long.place.next_line()
     if not feed:
         return place
-    lines = Lines(text, place, [found.start() for found in _FEED.finditer(text)])
+    lines = Lines(text, place, _feeds(text))
     yield lines
     return Place(place.byte + len(text) + 1, place.line + len(lines.breaks) + 1)
 
 
-def _small(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """Cut blocks so that what is looked at several times stays near the processor."""
-    return (block[at : at + _NEAR] for block in blocks for at in range(0, len(block), _NEAR))
+def _feeds(text: bytes) -> list[int]:
+    """Find the line feeds; by `find`, for a regular expression takes five times as long."""
+    find, at, found = text.find, -1, list[int]()
+    while (at := find(b"\n", at + 1)) >= 0:
+        found.append(at)
+    return found
 
 
 def records(lines: Lines, row_bytes: int) -> Iterator[Record]:
