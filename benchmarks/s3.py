@@ -145,11 +145,12 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _take(self, left: int, file: Path | None) -> None:
         """Take a body, into a file or nowhere."""
-        with (file or Path("/dev/null")).open("wb") as written:
+        room = memoryview(bytearray(1 << 18))
+        with (file or Path("/dev/null")).open("wb", buffering=0) as written:
             while left:
-                block = self.rfile.read(min(left, self.inwards.block, 1 << 20))
-                self.inwards.wait(len(block))
-                left -= written.write(block)
+                taken = self.rfile.readinto(room[: min(left, self.inwards.block)])
+                self.inwards.wait(taken)
+                left -= written.write(room[:taken])
 
     def do_POST(self) -> None:
         """Begin or complete an upload in parts."""
