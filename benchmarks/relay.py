@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.processes import Run, measure
 from functions.batches.items import Batch, BatchStatus, Step
-from functions.batches.settings import PollSettings, ResultsSettings, SubmitSettings
+from functions.batches.settings import PROCESS, PollSettings, ResultsSettings, SubmitSettings
 from functions.batches.store import INDEX, Store
 from functions.batches.wire import job_id
 from local import emulator
@@ -75,7 +75,7 @@ class Relay:
 
     def environment(self) -> dict[str, str]:
         """Give a stage all that Lambda would give it."""
-        return self.cloud.env() | self.settings() | {
+        return self.cloud.env() | PROCESS | self.settings() | {
             "AWS_ENDPOINT_URL_S3": self.s3, "POWERTOOLS_SERVICE_NAME": "relay", "POWERTOOLS_LOG_LEVEL": "WARNING",
             "POWERTOOLS_METRICS_NAMESPACE": "relay",
         }  # fmt: skip

@@ -12,7 +12,7 @@ from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from functions.batches.settings import Settings
+from functions.batches.settings import PROCESS, Settings
 from infra.acknowledged import acknowledge
 from infra.settings import StackSettings
 from infra.storage import Storage
@@ -98,6 +98,7 @@ class Stage(Construct):
             ephemeral_storage_size=Size.mebibytes(disk_mib),
             tracing=lambda_.Tracing.ACTIVE if settings.tracing else lambda_.Tracing.DISABLED,
             environment={
+                **PROCESS,
                 **told.to_env(),
                 "POWERTOOLS_SERVICE_NAME": settings.stack_name,
                 "POWERTOOLS_METRICS_NAMESPACE": METRICS_NAMESPACE,

@@ -10,6 +10,9 @@ from typing import Any, Self
 
 from functions.batches.errors import SettingError
 
+PROCESS = {"MALLOC_ARENA_MAX": "1"}
+"""For the C library of each function: it would give every thread a heap of its own, though threads of Python's take turns."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
