@@ -146,9 +146,11 @@ class _Handler(BaseHTTPRequestHandler):
     def _take(self, left: int, file: Path | None) -> None:
         """Take a body, into a file or nowhere."""
         room = memoryview(bytearray(1 << 18))
-        with (file or Path("/dev/null")).open("wb", buffering=0) as written:
+        with (file or Path("/dev/null")).open("wb") as written:
             while left:
                 taken = self.rfile.readinto(room[: min(left, self.inwards.block)])
+                if not taken:
+                    return
                 self.inwards.wait(taken)
                 left -= written.write(room[:taken])
 

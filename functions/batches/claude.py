@@ -1,5 +1,7 @@
 """The door to Claude: the Message Batches API through the SDK's own client, streamed, never repeated where it costs.
 
+Results alone are downloaded without the SDK.
+
 `import anthropic` takes a second, so it is imported when the first request is made: a poll with nothing open
 never pays for it. The client's own log is left off: at DEBUG it writes whole prompts.
 """
@@ -14,11 +16,11 @@ from datetime import datetime
 from functools import cached_property
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 import msgspec
 import truststore
 import urllib3
+from botocore.httpsession import ProxyConfiguration
 from botocore.utils import get_environ_proxies
 
 from functions.batches import times
@@ -113,15 +115,17 @@ class Claude:
 
     @cached_property
     def _wire(self) -> urllib3.PoolManager:
-        """Reach the API without the SDK, by the proxy and the certificates that the SDK takes, too."""
+        """Reach the API without the SDK: by the certificates that the SDK takes, and the proxy that boto3 takes."""
         options: Any = {
             "timeout": urllib3.Timeout(connect=CONNECT_S, read=self._read_s),
             "ssl_context": truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
         }
-        proxy = get_environ_proxies(self._base_url).get(urlsplit(self._base_url).scheme)
+        proxies = ProxyConfiguration(get_environ_proxies(self._base_url))
+        proxy = proxies.proxy_url_for(self._base_url)
         if proxy is None:
             return urllib3.PoolManager(**options)
-        return urllib3.ProxyManager(proxy, **options)
+        words = proxies.proxy_headers_for(proxy)
+        return urllib3.ProxyManager(proxy, proxy_headers=words, **options)
 
     @property
     def fingerprint(self) -> str:
@@ -224,7 +228,7 @@ class Claude:
         headers = {
             "x-api-key": self._key,
             "anthropic-version": self._api_version,
-            "connection": "close",  # the next download is some minutes away, and this would be dead by then
+            "user-agent": "claude-batch-relay",
         }
         url = f"{self._base_url.rstrip('/')}{PATH}/{batch_id}/results"
         try:
@@ -235,12 +239,16 @@ class Claude:
             raise ClaudeUnavailableError(type(error).__name__) from None
         try:
             _refuse_errors(answer.status)
-            yield from answer.stream(BLOCK)
-        except urllib3.exceptions.HTTPError as error:
+            yield from answer.stream(BLOCK, decode_content=True)
+        except (
+            urllib3.exceptions.HTTPError,
+            ValueError,
+        ) as error:  # the latter for a chunk of less than nothing
             message = f"the results of {batch_id} broke off: {type(error).__name__}"
             raise DownloadError(message) from None
         finally:
             answer.close()  # the rest is not waited for
+            self._wire.clear()  # nor is the next download, for which a connection would be too old
 
     def _get(self, path: str, query: dict[str, Any]) -> bytes:
         import httpx2  # noqa: PLC0415

@@ -157,6 +157,7 @@ class Results(NamedTuple):
         rows: whose they are.
         text: the results as they came, with a byte between one and the next.
         sizes: how long each is there.
+        outcomes: how each ended.
     """
 
     rows: list[int]

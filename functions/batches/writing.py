@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 PARTS_OF_A_SIZE = 2000
-"""After so many parts they are twice as long: 10,000 of them hold more than S3 takes as one object."""
+"""After so many parts they are twice as long: 10,000 of them, the most that S3 takes, hold 300 GB."""
 AT_ONCE = 1 << 20
 """Bytes for the socket at once. The SDK would send 16 KiB at a time, for most of twice the processor's time."""
 
@@ -149,7 +149,7 @@ def _send(to: Target, upload: str, rooms: _Rooms, number: int, part: memoryview)
 
 
 class _Body(io.RawIOBase):
-    """A part as the SDK reads it for its socket: without a copy, and more at a time than it asks for."""
+    """A part as the SDK reads it for its socket: a view of it, which is no copy, and more at a time than it asks for."""
 
     def __init__(self, part: memoryview) -> None:
         self._part, self._at = part, 0

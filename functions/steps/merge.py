@@ -25,6 +25,8 @@ from functions.batches.received import AGAIN, SUCCEEDED, Received, state_of
 from functions.batches.settings import ResultsSettings
 from functions.steps.fetch import fetch_again
 
+ROW_BYTES = 512
+"""What a row takes at the most beside its result and its custom_id: the words around them, a rejection, its objects."""
 _SENTENCED = frozenset({Closing.CANCELED, Closing.GONE, Closing.MISSING, Closing.STUCK})
 
 
@@ -108,7 +110,7 @@ class Merge:
                 window = next(windows)
                 self._turn(window)
             rows.append((entry, earlier))
-            size += spool.size(entry.row) or len(earlier)
+            size += (spool.size(entry.row) or len(earlier)) + len(entry.custom_id) + ROW_BYTES
         if rows:
             yield rows
 
@@ -123,10 +125,10 @@ class Merge:
             self._result(*row) if one is None else one for row, one in zip(rows, new, strict=True)
         ]
         self._note(rows, new, results)
-        texts = [LINE_END] * (3 * len(rows))
-        texts[::3] = [line_head(entry.row, entry.custom_id) for entry, _ in rows]
-        texts[1::3] = results
-        return b"".join(texts)
+        pieces = [LINE_END] * (3 * len(rows))
+        pieces[::3] = [line_head(entry.row, entry.custom_id) for entry, _ in rows]
+        pieces[1::3] = results
+        return b"".join(pieces)
 
     def _note(
         self, rows: Sequence[_Row], new: Sequence[bytes | None], results: Sequence[bytes]

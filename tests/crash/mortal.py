@@ -189,8 +189,8 @@ def _http(fate: Fate) -> Iterator[None]:
         answer: Any = fate.around(name, download_whole)(pools, method, url, **options)
         if fate.watching:
             whole = answer.stream
-            answer.stream = lambda size: fate.stream(
-                f"{name} block", _cut(whole(size), fate.block)
+            answer.stream = lambda size, **how: fate.stream(
+                f"{name} block", _cut(whole(size, **how), fate.block)
             )
         return cast("BaseHTTPResponse", answer)
 

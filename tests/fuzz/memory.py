@@ -126,6 +126,9 @@ class _Wire:
             body, answer.headers, answer.status_code, preload_content=False
         )
 
+    def clear(self) -> None:
+        pass
+
 
 _client = anthropic.Anthropic(
     api_key="sk-local", base_url="http://127.0.0.1", max_retries=0,

@@ -24,7 +24,8 @@ class Elsewhere(BaseHTTPRequestHandler):
     seen: list[str]
 
     def do_GET(self) -> None:
-        self.seen.append(self.path)
+        words = self.headers.get("Proxy-Authorization")
+        self.seen.append(f"{self.path} {words}" if words else self.path)
         self.send_response(307)
         self.send_header("Location", "/elsewhere")
         self.send_header("Content-Length", "0")
@@ -95,17 +96,19 @@ def test_results_that_are_said_to_be_elsewhere_are_asked_for_later(
     assert seen == ["/v1/messages/batches/msgbatch_1/results"]
 
 
+@pytest.mark.parametrize("form", ["http://{}", "{}", "http://ours:p%40ss@{}"])
 def test_results_come_by_the_proxy_that_is_set(
-    server: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch
+    server: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch, form: str
 ) -> None:
     url, seen = server
-    monkeypatch.setenv("http_proxy", url)
+    monkeypatch.setenv("http_proxy", form.format(url.removeprefix("http://")))
     monkeypatch.setenv("no_proxy", "")
 
     with pytest.raises(ClaudeUnavailableError, match="307"):
         list(door("http://api.invalid").results("msgbatch_1"))
 
-    assert seen == ["http://api.invalid/v1/messages/batches/msgbatch_1/results"]
+    words = " Basic b3VyczpwQHNz" if "@" in form else ""
+    assert seen == [f"http://api.invalid/v1/messages/batches/msgbatch_1/results{words}"]
 
 
 def test_results_are_asked_only_of_a_host_that_is_vouched_for(

@@ -219,6 +219,9 @@ class Download:
             raise urllib3.exceptions.ProtocolError(message)
         return urllib3.HTTPResponse(BytesIO(body), headers, status, preload_content=False)
 
+    def clear(self) -> None:
+        pass
+
 
 _ERRORS: dict[int, type[anthropic.APIStatusError]] = {
     401: anthropic.AuthenticationError,

@@ -1,0 +1,54 @@
+"""A chunk's lines come some at a time, however long what stands around a result is."""
+
+from collections.abc import Iterator
+from tempfile import TemporaryFile
+from typing import Any
+
+import msgspec
+import pytest
+
+from functions.batches.blocks import NEAR
+from functions.batches.items import Closing
+from functions.batches.ledger import Entry
+from functions.batches.received import Received
+from functions.batches.requests import Rejection
+from functions.batches.spool import Spool
+from functions.batches.wire import WireId
+from functions.steps.merge import Merge
+from tests.unit.made import JOB_ID, batch
+
+ROWS = 2_000
+NOTHING: Any = None
+
+
+def entries(own: int, rejection: Rejection | None = None) -> Iterator[Entry]:
+    """Give rows whose custom_id is so long."""
+    custom_id = msgspec.Raw(b'"%b"' % (b"x" * own))
+    sent = 0 if rejection else 1
+    return (Entry(row, row, 0, 1, custom_id, 0, sent, rejection) for row in range(1, ROWS + 1))
+
+
+def results() -> bytes:
+    line = b'{"custom_id":"%b","result":{"type":"succeeded","message":{}}}'
+    ids = (str(WireId(JOB_ID, "00001", 1, row)).encode() for row in range(1, ROWS + 1))
+    return b"\n".join(line % own for own in ids)
+
+
+@pytest.mark.parametrize("own", [0, 9, 20_000])
+@pytest.mark.parametrize("rejection", [None, Rejection("too_deep", "line 1: no " * 20, 1)])
+@pytest.mark.parametrize("text", [results(), b""], ids=["succeeded", "missing"])
+def test_lines_come_some_hundred_kilobytes_at_a_time(
+    own: int, rejection: Rejection | None, text: bytes
+) -> None:
+    one = batch(requests=ROWS)
+    with TemporaryFile() as file, TemporaryFile() as errors:
+        received = Received(one, [rejection is None] * ROWS, Spool(file, 1, ROWS))
+        if rejection is None and text:
+            received.take(text)
+        merge = Merge(NOTHING, one, received, Closing.MISSING, errors, 1 << 30)
+
+        blocks = [*merge.lines(entries(own, rejection))]
+
+    assert sum(block.count(b"\n") for block in blocks) == ROWS
+    assert max(map(len, blocks)) < NEAR + own + 1000
+    assert len(blocks) < 2 + ROWS * (own + 1000) / NEAR
