@@ -240,10 +240,8 @@ class Claude:
         try:
             _refuse_errors(answer.status)
             yield from answer.stream(BLOCK, decode_content=True)
-        except (
-            urllib3.exceptions.HTTPError,
-            ValueError,
-        ) as error:  # the latter for a chunk of less than nothing
+        # urllib3 lets a ValueError pass where a chunk is said to be of less than nothing.
+        except (urllib3.exceptions.HTTPError, ValueError) as error:
             message = f"the results of {batch_id} broke off: {type(error).__name__}"
             raise DownloadError(message) from None
         finally:

@@ -44,9 +44,11 @@ def answering(answer: bytes) -> Iterator[tuple[Claude, list[tuple[str, int]]]]:
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         url = f"http://127.0.0.1:{server.server_port}"
-        yield Claude(base_url=url, api_version="2023-06-01", read_key=lambda _fresh: "k"), came
-        server.shutdown()
-        thread.join()
+        try:
+            yield Claude(base_url=url, api_version="2023-06-01", read_key=lambda _fresh: "k"), came
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 @pytest.mark.parametrize(

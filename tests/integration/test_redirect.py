@@ -51,9 +51,11 @@ def serving(certificate: Path | None = None) -> Iterator[tuple[int, list[str]]]:
             made.socket = context.wrap_socket(made.socket, server_side=True)
         thread = threading.Thread(target=made.serve_forever)
         thread.start()
-        yield made.server_port, seen
-        made.shutdown()
-        thread.join()
+        try:
+            yield made.server_port, seen
+        finally:
+            made.shutdown()
+            thread.join()
 
 
 @pytest.fixture
