@@ -15,8 +15,8 @@ from typing import Any
 
 import boto3
 
-HTTP = {"submit": "anthropic", "poll": "anthropic", "results": "urllib3"}
-"""What a stage imports when it first speaks to Claude: done before, as in a container that has. It is a row of its own."""
+SDK = {"submit", "poll"}
+"""Who imports it when it first speaks to Claude: done before, as in a container that has. It is a row of its own."""
 NOTHING = json.dumps({"schema": 1, "job": "none", "item": "#", "next": "none"})
 
 
@@ -39,7 +39,8 @@ class Context:
 def main(stage: str, seconds: str, *messages: str) -> None:
     """Open the doors with a hint of nothing, say so, then do the work under the clock."""
     seen = _counted()
-    importlib.import_module(HTTP[stage])
+    if stage in SDK:
+        importlib.import_module("anthropic")
     handler: Any = importlib.import_module(f"functions.{stage}").handler
     handler(_event(NOTHING), Context(float(seconds)))
     if not messages:

@@ -307,3 +307,8 @@ def succeeded(world_: World, key: str) -> list[bool]:
 
 
 __all__ = ["PLACEHOLDER", "Lambda", "World", "request", "succeeded", "time", "upload_of", "world"]
+
+
+def paid_once(relay: World) -> bool:
+    """Whether no row's params were accepted twice."""
+    return set(relay.simulator.accepted_params().values()) == {1}

@@ -124,8 +124,8 @@ class Claude:
         proxy = proxies.proxy_url_for(self._base_url)
         if proxy is None:
             return urllib3.PoolManager(**options)
-        words = proxies.proxy_headers_for(proxy)
-        return urllib3.ProxyManager(proxy, proxy_headers=words, **options)
+        headers = proxies.proxy_headers_for(proxy)
+        return urllib3.ProxyManager(proxy, proxy_headers=headers, **options)
 
     @property
     def fingerprint(self) -> str:

@@ -1,6 +1,6 @@
 """One object in S3 from bytes as they come: whole in one request, or in parts, some of them on their way at once.
 
-In memory are the part that grows and those that are being sent, of 5 MiB each, in rooms that are used again.
+In memory are the part that grows and those that are being sent, of 5 MiB each, in buffers that are used again.
 boto3's own transfer holds ten of 8 MiB, which is more than everything else that a stage needs.
 """
 
@@ -47,62 +47,62 @@ class _Sent(NamedTuple):
 
 def write(to: Target, blocks: Iterable[bytes]) -> Piece:
     """Write an object, which is there when all of it is."""
-    rooms = _Rooms()
-    parts = rooms.filled(blocks)
+    buffers = _Buffers()
+    parts = buffers.filled(blocks)
     first, second = next(parts, memoryview(b"")), next(parts, None)
     if second is None:
         return _put(to, bytes(first))
-    return _in_parts(to, rooms, chain((first, second), parts))
+    return _in_parts(to, buffers, chain((first, second), parts))
 
 
 def _put(to: Target, body: bytes) -> Piece:
     crc32 = zlib.crc32(body)
-    to.s3.put_object(Bucket=to.bucket, Key=to.key, Body=body, ChecksumCRC32=_told(crc32))
+    to.s3.put_object(Bucket=to.bucket, Key=to.key, Body=body, ChecksumCRC32=_base64(crc32))
     return Piece(key=to.key, size=len(body), crc32=crc32)
 
 
-class _Rooms:
+class _Buffers:
     """Memory for parts, taken from the system once for each that is held at the same time."""
 
     def __init__(self) -> None:
         self._free: list[memoryview] = []
 
     def filled(self, blocks: Iterable[bytes]) -> Iterator[memoryview]:
-        """Fill one room after the other; only the last part is shorter."""
+        """Fill one buffer after the other; only the last part is shorter."""
         number, at = 1, 0
-        room = self._take(number)
+        buffer = self._take(number)
         for block in blocks:
             rest = memoryview(block)
             while rest:
-                if at == len(room):
-                    yield room
+                if at == len(buffer):
+                    yield buffer
                     number, at = number + 1, 0
-                    room = self._take(number)
-                fits = rest[: len(room) - at]
-                room[at : at + len(fits)] = fits
+                    buffer = self._take(number)
+                fits = rest[: len(buffer) - at]
+                buffer[at : at + len(fits)] = fits
                 at, rest = at + len(fits), rest[len(fits) :]
         if at:
-            yield room[:at]
+            yield buffer[:at]
 
     def _take(self, number: int) -> memoryview:
         size = MIN_PART << ((number - 1) // PARTS_OF_A_SIZE)
-        room = self._free.pop() if self._free else memoryview(b"")
+        buffer = self._free.pop() if self._free else memoryview(b"")
         # A mapping, not a bytearray: of what is never filled, nothing is taken.
         flags = MAP_PRIVATE | MAP_ANONYMOUS
-        return room if len(room) == size else memoryview(mmap(-1, size, flags=flags))
+        return buffer if len(buffer) == size else memoryview(mmap(-1, size, flags=flags))
 
     def free(self, part: memoryview) -> None:
-        """Take a part's room back."""
+        """Take a part's buffer back, once nobody reads it."""
         self._free.append(part)
 
 
-def _in_parts(to: Target, rooms: _Rooms, parts: Iterator[memoryview]) -> Piece:
+def _in_parts(to: Target, buffers: _Buffers, parts: Iterator[memoryview]) -> Piece:
     """Send parts; S3 holds each to its own CRC-32, and the object to that of all of them."""
     upload = to.s3.create_multipart_upload(
         Bucket=to.bucket, Key=to.key, ChecksumAlgorithm="CRC32", ChecksumType="FULL_OBJECT"
     )["UploadId"]
     try:
-        sent = [*_at_once(to, upload, rooms, parts)]
+        sent = [*_at_once(to, upload, buffers, parts)]
     except Exception:
         to.s3.abort_multipart_upload(Bucket=to.bucket, Key=to.key, UploadId=upload)
         raise
@@ -110,21 +110,21 @@ def _in_parts(to: Target, rooms: _Rooms, parts: Iterator[memoryview]) -> Piece:
     for part in sent:
         crc32 = crc32_combine(crc32, part.crc32, part.size)
     done: Any = [
-        {"PartNumber": part.number, "ETag": part.etag, "ChecksumCRC32": _told(part.crc32)}
+        {"PartNumber": part.number, "ETag": part.etag, "ChecksumCRC32": _base64(part.crc32)}
         for part in sent
     ]
     to.s3.complete_multipart_upload(
         Bucket=to.bucket, Key=to.key, UploadId=upload, MultipartUpload={"Parts": done},
-        ChecksumType="FULL_OBJECT", ChecksumCRC32=_told(crc32),
+        ChecksumType="FULL_OBJECT", ChecksumCRC32=_base64(crc32),
     )  # fmt: skip
     return Piece(key=to.key, size=sum(part.size for part in sent), crc32=crc32)
 
 
 def _at_once(
-    to: Target, upload: str, rooms: _Rooms, parts: Iterator[memoryview]
+    to: Target, upload: str, buffers: _Buffers, parts: Iterator[memoryview]
 ) -> Iterator[_Sent]:
-    """Send several parts side by side; the next is only gathered when there is room for it."""
-    send = partial(_send, to, upload, rooms)
+    """Send several parts side by side; the next is only gathered when there is buffer for it."""
+    send = partial(_send, to, upload, buffers)
     if to.threads == 1:
         yield from (send(number, part) for number, part in enumerate(parts, 1))
         return
@@ -137,14 +137,14 @@ def _at_once(
         yield from (one.result() for one in sending)
 
 
-def _send(to: Target, upload: str, rooms: _Rooms, number: int, part: memoryview) -> _Sent:
+def _send(to: Target, upload: str, buffers: _Buffers, number: int, part: memoryview) -> _Sent:
     """Send a part with its CRC-32; left out, the SDK would compute it once more."""
     crc32 = zlib.crc32(part)
     put = to.s3.upload_part(
         Bucket=to.bucket, Key=to.key, UploadId=upload, PartNumber=number, Body=_Body(part),  # type: ignore[arg-type]
-        ChecksumCRC32=_told(crc32),
+        ChecksumCRC32=_base64(crc32),
     )  # fmt: skip
-    rooms.free(part)
+    buffers.free(part)
     return _Sent(number, put["ETag"], len(part), crc32)
 
 
@@ -172,6 +172,6 @@ class _Body(io.RawIOBase):
         return piece if size >= 0 else bytes(piece)  # type: ignore[return-value] # a socket takes both
 
 
-def _told(crc32: int) -> str:
+def _base64(crc32: int) -> str:
     """Write a CRC-32 as S3 takes it."""
     return b64encode(crc32.to_bytes(4)).decode()

@@ -1,7 +1,7 @@
 """A world whose stages can be struck at any call they make: to AWS, or to Claude."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -15,6 +15,7 @@ from botocore.response import StreamingBody
 from moto import mock_aws
 from urllib3 import BaseHTTPResponse, PoolManager
 
+from functions.batches.blocks import cut
 from functions.batches.files import Files
 from functions.batches.hints import Hints
 from functions.batches.settings import Settings
@@ -159,17 +160,10 @@ class _Answer(httpx2.SyncByteStream):
         self._fate, self._name, self._stream = fate, name, stream
 
     def __iter__(self) -> Iterator[bytes]:
-        return self._fate.stream(self._name, _cut(self._stream, self._fate.block))
+        return self._fate.stream(self._name, cut(self._stream, self._fate.block))
 
     def close(self) -> None:
         self._stream.close()
-
-
-def _cut(blocks: Iterable[bytes], size: int) -> Iterator[bytes]:
-    """Cut blocks that are longer than this."""
-    for block in blocks:
-        for at in range(0, len(block), size):
-            yield block[at : at + size]
 
 
 @contextmanager
@@ -190,7 +184,7 @@ def _http(fate: Fate) -> Iterator[None]:
         if fate.watching:
             whole = answer.stream
             answer.stream = lambda size, **how: fate.stream(
-                f"{name} block", _cut(whole(size, **how), fate.block)
+                f"{name} block", cut(whole(size, **how), fate.block)
             )
         return cast("BaseHTTPResponse", answer)
 

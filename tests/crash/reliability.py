@@ -45,7 +45,7 @@ A pair of kills counts the second from the first on; *struck twice* are the diff
 **Claude's faults** are those of the simulator, each by its name (`tests/crash/fault_table.py` says what becomes of the rows), alone and each with each; a run in which one of them was never met counts as
 broken. Where the two rows of a batch must be paid for again (its create lost its answer, and it was deleted before a line of it could be read), the table says so, and they are not counted. What needs a
 story of its own has a test: three unsure creates of one size, foreign batches in the window, an orphan that is listed late, `retry-after` of an hour, keys missing, wrong, replaced and of another workspace, the
-late 200 (`tests/integration/test_faults.py`, `test_recovery.py`, `test_record.py`), poison (`test_poison.py`), what the SDK repeats by itself (`tests/crash/test_repeats.py`), and SIGKILL of real processes (`tests/e2e/test_sigkill.py`).
+late 200 (`tests/integration/test_lost_answers.py`, `test_refusals.py`, `test_recovery.py`, `test_record.py`), poison (`test_poison.py`), what the SDK repeats by itself (`tests/crash/test_repeats.py`), and SIGKILL of real processes (`tests/e2e/test_sigkill.py`).
 
 **Disorder**: messages twice, hours late, out of order, or lost; two invocations at once, or one and poll, interleaved at every call by a scheduler whose every run can be repeated; AWS's own errors, at random and
 for an hour for each operation, SNS's too; Lambda's time running out, also in the middle of a stream; clocks five minutes apart. Items of another schema version: `tests/integration/test_schema.py`.

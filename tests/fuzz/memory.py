@@ -77,8 +77,7 @@ class MemoryS3:
     def upload_part(
         self, *, UploadId: str, PartNumber: int, Body: bytes | IO[bytes], **_: object  # noqa: N803
     ) -> dict[str, str]:  # fmt: skip
-        body = Body if isinstance(Body, bytes) else b"".join(map(bytes, iter(Body.read, b"")))
-        self._open[UploadId][1][PartNumber] = body
+        self._open[UploadId][1][PartNumber] = Body if isinstance(Body, bytes) else Body.read()
         return {"ETag": str(PartNumber)}
 
     def complete_multipart_upload(self, *, Bucket: str, Key: str, UploadId: str, **_: object) -> None:  # noqa: N803  # fmt: skip

@@ -56,6 +56,12 @@ def test_no_key_is_in_an_environment(found: Found) -> None:
         assert function["Environment"]["Variables"]["SECRET_NAME"].endswith("anthropic-api-key")
 
 
+def test_the_threads_of_a_function_share_a_heap(found: Found) -> None:
+    # Else its memory grows with what its container has done before.
+    for function in found("AWS::Lambda::Function").values():
+        assert function["Environment"]["Variables"]["MALLOC_ARENA_MAX"] == "1"
+
+
 def test_the_key_is_a_placeholder_until_somebody_sets_it(found: Found) -> None:
     (secret,) = found("AWS::SecretsManager::Secret").values()
 

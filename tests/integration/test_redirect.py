@@ -24,8 +24,8 @@ class Elsewhere(BaseHTTPRequestHandler):
     seen: list[str]
 
     def do_GET(self) -> None:
-        words = self.headers.get("Proxy-Authorization")
-        self.seen.append(f"{self.path} {words}" if words else self.path)
+        credentials = self.headers.get("Proxy-Authorization")
+        self.seen.append(f"{self.path} {credentials}" if credentials else self.path)
         self.send_response(307)
         self.send_header("Location", "/elsewhere")
         self.send_header("Content-Length", "0")
@@ -109,8 +109,8 @@ def test_results_come_by_the_proxy_that_is_set(
     with pytest.raises(ClaudeUnavailableError, match="307"):
         list(door("http://api.invalid").results("msgbatch_1"))
 
-    words = " Basic b3VyczpwQHNz" if "@" in form else ""
-    assert seen == [f"http://api.invalid/v1/messages/batches/msgbatch_1/results{words}"]
+    credentials = " Basic b3VyczpwQHNz" if "@" in form else ""
+    assert seen == [f"http://api.invalid/v1/messages/batches/msgbatch_1/results{credentials}"]
 
 
 def test_results_are_asked_only_of_a_host_that_is_vouched_for(
