@@ -12,7 +12,7 @@ import msgspec
 
 from functions.batches.items import Closing, Tally, Usage
 from functions.batches.prices import long_above
-from functions.batches.requests import Rejection
+from functions.batches.requests import Rejection, are_kept
 from functions.batches.wire import ROW_DIGITS
 
 RETRIABLE_ERRORS = frozenset(
@@ -20,6 +20,8 @@ RETRIABLE_ERRORS = frozenset(
 )
 """Error types that another attempt may mend; an unknown one may not, and is not paid for again."""
 
+LONG = 10_000
+"""A result shorter than this, in bytes, is nested half as deeply as the parser goes, at the most."""
 NAMES, NAME_MOST = 50, 100
 """Kinds that are counted apart in a chunk, and how long their names may be: a tally has to fit into an item."""
 OTHER = "other"
@@ -194,9 +196,15 @@ def read_lines(text: bytes, wire_ids: bytes) -> Results | None:
         outcomes = _outcome.decode_lines(joined)
     except (ValueError, *_UNREADABLE):
         return None
-    if len(outcomes) != len(rows):
+    if len(outcomes) != len(rows) or not are_read_again(results):
         return None
     return Results(rows, joined, list(map(len, results)), outcomes)
+
+
+def are_read_again(results: Sequence[bytes]) -> bool:
+    """Whether results can surely be read again, in another attempt or where the disk is short; only long ones can not."""
+    long = [result for result in results if len(result) >= LONG]
+    return not long or are_kept(long)
 
 
 def closing_result(closing: Closing) -> bytes:

@@ -9,6 +9,7 @@ from functions.batches.outcomes import (
     Counting,
     Outcome,
     Results,
+    are_read_again,
     read_line,
     read_lines,
     read_result,
@@ -58,16 +59,16 @@ class Received:
         return {states[row - first] for row in rows} == {LACKING}
 
     def _take_one(self, line: bytes) -> bool:
-        """Keep one line's result; True for a line that is broken, doubled, or of another batch."""
+        """Keep one line's result; True for a line that is broken, too deep, doubled, or of another batch."""
         try:
             parsed = read_line(line)
             outcome = read_result(parsed.result)
         except msgspec.DecodeError:
             return True
         row = self._own_row(parsed.custom_id)
-        if row is None or not self._wanted([row]):
-            return True
         result = bytes(parsed.result)
+        if row is None or not self._wanted([row]) or not are_read_again([result]):
+            return True
         self._keep(Results([row], result, [len(result)], [outcome]))
         return False
 

@@ -79,7 +79,7 @@ _request = msgspec.json.Decoder(_Request)
 _params = msgspec.json.Decoder(_Params)
 _value = msgspec.json.Decoder(msgspec.Raw)
 _MARGIN = 500
-"""Brackets that could be put around a custom_id, and it would still be read."""
+"""Brackets that could be put around a value that is kept, and it would still be read."""
 
 
 class _RejectedError(Exception):
@@ -167,10 +167,10 @@ def _check_custom_id(custom_id: msgspec.Raw) -> msgspec.Raw:
     return custom_id
 
 
-def are_kept(custom_ids: Sequence[msgspec.Raw]) -> bool:
-    """Whether custom_ids can surely be read again, from a deeper stack than here."""
+def are_kept(values: Sequence[bytes | msgspec.Raw]) -> bool:
+    """Whether JSON that was read can surely be read again, from a deeper stack than here."""
     try:
-        _value.decode(b"[" * _MARGIN + b",".join(custom_ids) + b"]" * _MARGIN)
+        _value.decode(b"[" * _MARGIN + b",".join(values) + b"]" * _MARGIN)
     except RecursionError:
         return False
     return True

@@ -2,14 +2,16 @@
 
 import gzip
 import json
+from collections.abc import Generator
 from typing import Any
 
 import pytest
 
+from functions.batches.blocks import NEAR
 from functions.batches.readers import jsonl
 from functions.batches.readers.record import Place
 from functions.batches.requests import check
-from tests.world import RESULTS, UPLOADS, World, request
+from tests.world import RESULTS, UPLOADS, World, request, upload_of
 
 BOM = b"\xef\xbb\xbf"
 GOOD = b'{"custom_id":"good","params":{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"hi"}]}}'  # fmt: skip
@@ -187,6 +189,30 @@ def test_the_deepest_row_that_is_taken_comes_through(relay: World, key: str) -> 
     assert set(ends) == {"succeeded", "too_deep"}
     assert ends == sorted(ends)
     assert relay.manifest(key)["errors"] == {"too_deep": ends.count("too_deep")}
+
+
+@pytest.mark.parametrize("disk_bytes", [1 << 30, 4_000_000])
+def test_the_deepest_result_that_is_taken_comes_through_another_attempt(
+    relay: World, key: str, monkeypatch: pytest.MonkeyPatch, disk_bytes: int
+) -> None:
+    """What is taken must be read again: from an earlier attempt's part, and where the disk is short."""
+    relay.deploy(disk_bytes=disk_bytes)
+    download = relay.results.claude.results
+
+    def deep(batch_id: str) -> Generator[bytes]:
+        for line in sorted(b"".join(download(batch_id)).splitlines(keepends=True)):
+            row = int(line.partition(b'","result"')[0][-9:])
+            depth = 9_400 + 10 * row if row < 20 else 9_930 + row
+            brackets = b"[" * depth + b" " * NEAR + b"]" * depth  # so long that it is read alone
+            yield line.replace(b'"content":', b'"new":%b,"content":' % brackets)
+
+    monkeypatch.setattr(relay.results.claude, "results", deep)
+    again = request(1, f"{key} [fate:overloaded_error]")  # once: another test's is another text
+    ends = told(relay, key, again + upload_of(60))
+
+    assert len(relay.manifest(key)["batches"]) == 2
+    assert set(ends) == {"succeeded", "errored"}
+    assert ends == sorted(ends, reverse=True)
 
 
 def nested(depth: int) -> bytes:
