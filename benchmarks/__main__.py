@@ -15,7 +15,7 @@ from benchmarks.flow import Flow
 from benchmarks.installed import BATCHWIZARD, SDK, python_with
 from benchmarks.memory import draw, sweep, told
 from benchmarks.processes import ROOT, BenchmarkError, far_end
-from benchmarks.relay import Relay, cloud
+from benchmarks.relay import Relay, cloud, unpacked
 from benchmarks.report import note, show, write
 from benchmarks.standing import assemble, cold_starts, poll
 from benchmarks.versus import Versus
@@ -74,6 +74,7 @@ def main() -> None:
 
 def _measure(folder: Path, size: Size) -> None:
     sdk, batchwizard = python_with(*SDK), python_with(*BATCHWIZARD)
+    bundle = unpacked(folder / "bundle")
     print(f"measuring with {size.rows:,} rows, {size.repeats} times", flush=True)
     requests = ("--requests", str(size.rows))
     with cloud(folder / "cloud") as aws:
@@ -81,9 +82,9 @@ def _measure(folder: Path, size: Size) -> None:
             far_end("benchmarks.s3", "--folder", folder) as s3,
             far_end("benchmarks.claude", "--folder", folder, *requests) as claude,
         ):
-            relay = Relay(aws, Path(sys.executable), s3, claude)
+            relay = Relay(aws, bundle, s3, claude)
             runs = Flow(relay, folder, sdk, size.rows).runs(size.repeats)
-        relay = Relay(aws, Path(sys.executable), "", "", requests=10_000)
+        relay = Relay(aws, bundle, "", "", requests=10_000)
         runs |= Versus(relay, folder, sdk, batchwizard, size.rows).runs(size.repeats)
         _say("a large upload")
         grown = growth(relay, folder, size.uploads)
@@ -93,7 +94,7 @@ def _measure(folder: Path, size: Size) -> None:
         joined = assemble(relay, size.chunks, CHUNK_BYTES)
         amounts = ((1, 0), (size.open, 0), (size.open, size.finished))
         polls = [poll(relay, folder, open_, finished) for open_, finished in amounts]
-    cold = cold_starts(folder / "bundle", size.repeats)
+    cold = cold_starts(bundle, size.repeats)
     lines = [
         *rows.of_flow(runs, size.rows),
         *rows.of_whole(runs, size.rows),

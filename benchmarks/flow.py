@@ -1,5 +1,6 @@
 """plan, send and collect of one large upload, each side in turns, several times."""
 
+import sys
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +50,7 @@ class Flow:
 
     def _once(self, upload: Path, version: str) -> list[tuple[str, Run]]:
         job, planned = self.relay.plan(UPLOAD, version)
-        cut = measure(self.relay.python, "-m", "benchmarks.cut", upload)
+        cut = measure(sys.executable, "-m", "benchmarks.cut", upload)
         loads = measure(self.rival, RIVALS / "loads.py", upload)
         sending = self._send(job)
         self.relay.end(job)

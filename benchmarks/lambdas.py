@@ -15,7 +15,7 @@ from queue import SimpleQueue
 from typing import Any, Self
 
 from benchmarks.processes import LAUNCH, ROOT, TOLD, BenchmarkError, environment
-from benchmarks.relay import Relay
+from benchmarks.relay import STAGE, Relay
 
 LAMBDA_S = 900
 STAGES = {"plan": "submit", "send": "submit", "collect": "results", "assemble": "results"}
@@ -46,17 +46,7 @@ class Container:
 
     def __init__(self, relay: Relay, stage: str, folder: Path, before: Sequence[str] = ()) -> None:
         self._took = Path(tempfile.mkdtemp(dir=folder), "took.json")
-        words = [
-            *before,
-            sys.executable,
-            "-S",
-            LAUNCH,
-            self._took,
-            relay.python,
-            "-m",
-            "benchmarks.stage",
-            stage,
-        ]
+        words = [*before, sys.executable, "-S", LAUNCH, self._took, *STAGE, stage]
         self._process = subprocess.Popen(
             [*(str(word) for word in words), str(LAMBDA_S)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
             stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment(relay.environment()),

@@ -1,6 +1,9 @@
 """The relay as it is deployed, without the deploying: the emulator's table and topic, and what a function is told."""
 
 import json
+import platform
+import sys
+import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,6 +15,7 @@ from functions.batches.items import Batch, BatchStatus, Step
 from functions.batches.settings import PROCESS, PollSettings, ResultsSettings, SubmitSettings
 from functions.batches.store import INDEX, Store
 from functions.batches.wire import job_id
+from infra.bundle import bundled
 from local import emulator
 from local.cloud import Cloud
 from local.home import Home, free_port
@@ -19,6 +23,8 @@ from local.home import Home, free_port
 UPLOADS, RESULTS, TABLE = "uploads", "results", "relay"
 CHUNK = "00001-1"
 KEY = "sk-local"
+STAGE = (sys.executable, "-S", "-m", "benchmarks.stage")
+"""Runs a stage with the packages of the bundle, and no other."""
 ONE_STEP_S = 200
 """Time for one step, and not for the next."""
 
@@ -38,14 +44,14 @@ class Relay:
     """What stages need to run: AWS, and the far ends of S3 and of Claude.
 
     Attributes:
-        python: runs the stages.
+        bundle: the folder where the bundle lies unpacked, from which the stages run.
         s3: the address of the S3 stand-in.
         claude: the address of the API's.
         requests: the most in one chunk.
     """
 
     cloud: Cloud
-    python: Path
+    bundle: Path
     s3: str
     claude: str
     requests: int = 100_000
@@ -77,13 +83,13 @@ class Relay:
         """Give a stage all that Lambda would give it."""
         return self.cloud.env() | PROCESS | self.settings() | {
             "AWS_ENDPOINT_URL_S3": self.s3, "POWERTOOLS_SERVICE_NAME": "relay", "POWERTOOLS_LOG_LEVEL": "WARNING",
-            "POWERTOOLS_METRICS_NAMESPACE": "relay",
+            "POWERTOOLS_METRICS_NAMESPACE": "relay", "PYTHONPATH": str(self.bundle),
         }  # fmt: skip
 
     def run(self, stage: str, message: dict[str, Any]) -> Run:
         """Run a stage on one message, in a process of its own."""
         words = (stage, str(ONE_STEP_S), json.dumps(message))
-        return measure(self.python, "-m", "benchmarks.stage", *words, env=self.environment())
+        return measure(*STAGE, *words, env=self.environment())
 
     def plan(self, key: str, version: str) -> tuple[str, Run]:
         """Let submit claim and plan an upload; gives the job."""
@@ -105,6 +111,14 @@ class Relay:
         """Note that a batch has ended, as poll does."""
         changes = {"status": BatchStatus.ENDED, "next": Step.COLLECT}
         self.store.advance(self.batch(job), changes, given={"status": BatchStatus.IN_PROGRESS})
+
+
+def unpacked(folder: Path) -> Path:
+    """Build the bundle for this machine, and unpack it into a folder."""
+    machine = "arm64" if platform.machine() in {"arm64", "aarch64"} else "x86_64"
+    with zipfile.ZipFile(bundled(machine)) as bundle:
+        bundle.extractall(folder)
+    return folder
 
 
 @contextmanager

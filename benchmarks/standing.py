@@ -1,9 +1,7 @@
 """What does not depend on one upload's size: poll, assemble, cold start."""
 
 import json
-import platform
 import sys
-import zipfile
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -19,7 +17,6 @@ from benchmarks.relay import TABLE, UPLOADS, Relay, make_table
 from functions.batches import items
 from functions.batches.items import Batch, BatchStatus, Job, JobStatus, Part, Piece, Step, Tally
 from functions.batches.table import wire
-from infra.bundle import bundled
 
 NOW = "2026-11-23T00:00:00.000Z"
 JOB = "0" * 20
@@ -68,19 +65,16 @@ def assemble(relay: Relay, chunks: int, chunk_bytes: int) -> tuple[Run, dict[str
         return run, counts(relay.s3)
 
 
-def cold_starts(folder: Path, repeats: int) -> dict[str, list[Run]]:
+def cold_starts(bundle: Path, repeats: int) -> dict[str, list[Run]]:
     """Import each stage from the bundle, as Lambda does, and the SDK alone: in turns, once unmeasured."""
-    machine = "arm64" if platform.machine() in {"arm64", "aarch64"} else "x86_64"
-    with zipfile.ZipFile(bundled(machine)) as bundle:
-        bundle.extractall(folder)
     names = ("functions.submit", "functions.poll", "functions.results", "anthropic")
-    rounds = [[_imported(name, folder) for name in names] for _ in range(repeats + 1)][1:]
+    rounds = [[_imported(name, bundle) for name in names] for _ in range(repeats + 1)][1:]
     return {name: list(runs) for name, *runs in zip(names, *rounds, strict=True)}
 
 
-def _imported(name: str, folder: Path) -> Run:
+def _imported(name: str, bundle: Path) -> Run:
     env = {
-        "PYTHONPATH": str(folder), "POWERTOOLS_SERVICE_NAME": "relay", "AWS_DEFAULT_REGION": "us-east-1",
+        "PYTHONPATH": str(bundle), "POWERTOOLS_SERVICE_NAME": "relay", "AWS_DEFAULT_REGION": "us-east-1",
     }  # fmt: skip
     return measure(sys.executable, "-S", "-c", f"import {name}", env=env)
 

@@ -6,7 +6,9 @@ is built twice; the packages lie in a zip of their own, so that a change of ours
 """
 
 import argparse
+import gzip
 import hashlib
+import json
 import shutil
 import subprocess
 import sys
@@ -14,7 +16,7 @@ import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import uv
 
@@ -133,11 +135,39 @@ def _trim(folder: Path) -> None:
         for service in described.iterdir():
             if service.is_dir() and service.name not in SERVICES:
                 shutil.rmtree(service)
+    _trim_models(folder / "botocore" / "data")
     for note in folder.glob("*.dist-info/*"):
         if note.name in _NOTES:
             note.unlink()
     shutil.rmtree(folder / "bin", ignore_errors=True)
     (folder / ".lock").unlink(missing_ok=True)
+
+
+def _trim_models(data: Path) -> None:
+    """Leave out what botocore would read at each cold start, and hold in memory ever after, for nothing.
+
+    That is where all the other services lie, and documentation: half of the time until a function begins to work.
+    """
+    endpoints = data / "endpoints.json"
+    found = json.loads(endpoints.read_bytes())
+    for partition in found["partitions"]:
+        services = partition["services"].items()
+        partition["services"] = {name: one for name, one in services if name in SERVICES}
+    endpoints.write_text(_json(found), encoding="utf-8")
+    for packed in data.glob("*/*/service-2.json.gz"):
+        model = json.loads(gzip.decompress(packed.read_bytes()), object_hook=_undocumented)
+        packed.with_suffix("").write_text(_json(model), encoding="utf-8")
+        packed.unlink()
+
+
+def _undocumented(part: dict[str, Any]) -> dict[str, Any]:
+    """Empty a documentation, which botocore reads here and there; a shape's member of that name is an object."""
+    written = isinstance(part.get("documentation"), str)
+    return part | {"documentation": ""} if written else part
+
+
+def _json(found: object) -> str:
+    return json.dumps(found, separators=(",", ":"))
 
 
 def _zip(folder: Path, path: Path) -> None:

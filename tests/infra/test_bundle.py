@@ -1,11 +1,15 @@
 """The bundle holds what Lambda needs, for Lambda's processor, and depends on its sources alone."""
 
+import gzip
+import json
 import platform
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
+from typing import Any
 
+import botocore
 import pytest
 
 from infra.bundle import PROCESSORS, SERVICES, bundled, stub, tags
@@ -66,6 +70,49 @@ def test_a_client_of_each_service_can_be_made(unpacked: Path, service: str) -> N
 
     assert done.stderr == ""
     assert done.stdout.startswith("https://")
+
+
+@pytest.mark.parametrize("service", sorted(SERVICES))
+def test_what_is_known_of_a_service_is_whole_but_for_its_documentation(
+    unpacked: Path, service: str
+) -> None:
+    known = Path(botocore.__file__).parent / "data"
+    models = [*known.glob(f"{service}/*/service-2.json.gz")]
+    assert models
+    for packed in models:
+        whole = json.loads(gzip.decompress(packed.read_bytes()), object_hook=undocumented)
+        left = (unpacked / "botocore/data" / packed.relative_to(known)).with_suffix("")
+        assert json.loads(left.read_bytes()) == whole
+
+
+def undocumented(part: dict[str, Any]) -> dict[str, Any]:
+    """Empty a documentation and keep its place: botocore fails where it is missing."""
+    return {
+        name: "" if name == "documentation" and isinstance(inner, str) else inner
+        for name, inner in part.items()
+    }
+
+
+ENDPOINTS = f"""
+import boto3, json
+session = boto3.Session(aws_access_key_id="a", aws_secret_access_key="b")
+found = []
+for partition in session.get_available_partitions():
+    for service in {sorted(SERVICES)}:
+        regions = session.get_available_regions(service, partition)
+        meta = session.client(service, regions[-1]).meta if regions else None
+        found.append([service, regions, meta and meta.endpoint_url])
+print(json.dumps(found))
+"""
+
+
+def test_each_service_is_found_in_each_partition_as_without_the_trimming(unpacked: Path) -> None:
+    trimmed = run_in(unpacked, ENDPOINTS)
+    whole = run_in(Path(botocore.__file__).parents[1], ENDPOINTS)
+
+    assert trimmed.stderr == ""
+    assert whole.stdout.count("https://") > 20
+    assert json.loads(trimmed.stdout) == json.loads(whole.stdout)
 
 
 @pytest.mark.parametrize("architecture", ["arm64", "x86_64"])
