@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
+from itertools import batched
 from typing import TYPE_CHECKING
 
 import boto3
@@ -132,8 +133,11 @@ class Files:
     def finish(self, keys: Iterable[str]) -> None:
         """Mark work files as done with; the bucket's lifecycle removes what is so marked."""
         with ThreadPoolExecutor(TAGGING) as pool:
-            for _ in pool.map(self._finish, keys):
-                pass
+            for some in batched(
+                keys, 1000, strict=False
+            ):  # what waits for its turn takes memory, too
+                for _ in pool.map(self._finish, some):
+                    pass
 
     def _finish(self, key: str) -> None:
         tags = {"TagSet": [{"Key": "done", "Value": "true"}]}

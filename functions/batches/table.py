@@ -29,6 +29,10 @@ _CONFLICT_WAITS_S = (0.05, 0.1, 0.2, 0.4, 0.8)
 """Two transactions on one item at once: DynamoDB refuses one, and it is for us to repeat it."""
 
 
+PAGE = 100
+"""Items that are read at once: a megabyte of them, which DynamoDB sends unless it is asked for less, takes ten in memory."""
+
+
 class Table:
     """One table, with a partition key `job` and a sort key `item`."""
 
@@ -55,6 +59,7 @@ class Table:
             TableName=self._name,
             KeyConditionExpression=condition,
             ExpressionAttributeValues=wire(values),
+            PaginationConfig={"PageSize": PAGE},
             **where,
         )
         for page in pages:

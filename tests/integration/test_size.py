@@ -5,9 +5,15 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from benchmarks.processes import far_end
 from benchmarks.s3 import serving
+from functions.batches.table import PAGE, wire
+from tests.unit.made import JOB_ID, batch
+from tests.world import TABLE, World
 
 ROOT = Path(__file__).parents[2]
 MB = 1_000_000
@@ -51,3 +57,19 @@ def test_promise_3_every_stage_works_with_less_memory_than_its_files_are_long(
     assert told["sent"] > 200 * MB
     assert told["collected"] > 200 * MB
     assert told["joined"] == 300 << 20
+
+
+def test_promise_3_the_batches_of_a_long_job_are_read_some_at_a_time(relay: World) -> None:
+    for number in range(1, 2 * PAGE + 2):
+        item = msgspec.to_builtins(batch(chunk=number))
+        relay.dynamodb.put_item(TableName=TABLE, Item=wire(item))
+    pages: list[int] = []
+
+    def note(parsed: dict[str, Any], **_: object) -> None:
+        pages.append(len(parsed["Items"]))
+
+    relay.dynamodb.meta.events.register("after-call.dynamodb.Query", note)
+    found = relay.results.store.batches(JOB_ID)
+
+    assert [one.item for one in found] == [f"{number:05}-1" for number in range(1, 2 * PAGE + 2)]
+    assert pages == [PAGE, PAGE, 1]
