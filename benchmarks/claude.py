@@ -42,6 +42,7 @@ class _Handler(BaseHTTPRequestHandler):
     requests: ClassVar[int]
     listed: ClassVar[int]
     answers: ClassVar[bool]
+    mb_s: ClassVar[float]
     inwards: ClassVar[Pace]
     outwards: ClassVar[Pace]
     sent: ClassVar[dict[str, _Sent]] = {}

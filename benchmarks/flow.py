@@ -52,10 +52,12 @@ class Flow:
         job, planned = self.relay.plan(UPLOAD, version)
         cut = measure(sys.executable, "-m", "benchmarks.cut", upload)
         loads = measure(self.rival, RIVALS / "loads.py", upload)
+        copying = measure("cp", upload, self.folder / "copy.jsonl")
         sending = self._send(job)
         self.relay.end(job)
         collecting = self._collect(self.relay.batch(job))
-        return [("plan", planned), ("cut", cut), ("loads", loads), *sending, *collecting]
+        planning = [("plan", planned), ("cut", cut), ("loads", loads), ("cp", copying)]
+        return [*planning, *sending, *collecting]
 
     def _send(self, job: str) -> list[tuple[str, Run]]:
         batch = self.relay.batch(job)

@@ -115,8 +115,8 @@ class Relay:
 
 def unpacked(folder: Path) -> Path:
     """Build the bundle for this machine, and unpack it into a folder."""
-    machine = "arm64" if platform.machine() in {"arm64", "aarch64"} else "x86_64"
-    with zipfile.ZipFile(bundled(machine)) as bundle:
+    arm = platform.machine() in {"arm64", "aarch64"}
+    with zipfile.ZipFile(bundled("arm64" if arm else "x86_64")) as bundle:
         bundle.extractall(folder)
     return folder
 
@@ -140,18 +140,19 @@ def make_table(where: Cloud) -> None:
     For each far end of Claude's anew: each names its batches from 1 on, and whose a batch is, is never forgotten.
     """
     keys = [("job", "HASH"), ("item", "RANGE")], [("open", "HASH"), ("since", "RANGE")]
-    table, index = ([{"AttributeName": n, "KeyType": k} for n, k in pairs] for pairs in keys)
+    schemas: Any = ([{"AttributeName": n, "KeyType": k} for n, k in pairs] for pairs in keys)
+    table, index = schemas
     if TABLE in where.tables.list_tables()["TableNames"]:
         where.tables.delete_table(TableName=TABLE)
     where.tables.create_table(
         TableName=TABLE,
         BillingMode="PAY_PER_REQUEST",
-        KeySchema=table,  # type: ignore[arg-type]
+        KeySchema=table,
         AttributeDefinitions=[
             {"AttributeName": name, "AttributeType": "S"}
             for name in ("job", "item", "open", "since")
         ],
         GlobalSecondaryIndexes=[
-            {"IndexName": INDEX, "KeySchema": index, "Projection": {"ProjectionType": "ALL"}}  # type: ignore[typeddict-item]
+            {"IndexName": INDEX, "KeySchema": index, "Projection": {"ProjectionType": "ALL"}}
         ],
     )

@@ -30,6 +30,7 @@ def of_flow(runs: Mapping[str, Sequence[Run]], rows: int) -> list[Line]:
         timed(runs["cut"], runs["loads"], work="plan: read, check, cut, local", against="json.loads per line",
               target="≥ 6", least=6),
         Line("", f"{speed:.0f} MB/s", "", "", None, "", f"≥ {PARSED_MB_S} MB/s", speed >= PARSED_MB_S),
+        timed(runs["cut"], runs["cp"], work="", against="cp to another file, unread", target="", least=0),
         timed(runs["plan"], runs["loads"], work="plan, the whole stage, S3 to S3", against="json.loads per line",
               target="", least=0),
     ]  # fmt: skip
