@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
 
 INDEX = "unfinished"
+PAGE = 100
+"""Batches of a job that are read at once."""
 OWNER_DAYS = 60
 """How long it is remembered whose a Message Batch is: past the 29 days that Anthropic keeps it."""
 PROBLEM = 300
@@ -74,7 +76,7 @@ class Store:
     def batches(self, job: str) -> list[Batch]:
         """Read all batches of a job, by chunk and attempt."""
         condition = "job = :job AND #item BETWEEN :low AND :high"
-        found = self._table.query(condition, {":job": job, ":low": "0", ":high": ":"})
+        found = self._table.query(condition, {":job": job, ":low": "0", ":high": ":"}, limit=PAGE)
         return [msgspec.convert(item, Batch) for item in found]
 
     def unfinished(self) -> Unfinished:

@@ -29,10 +29,6 @@ _CONFLICT_WAITS_S = (0.05, 0.1, 0.2, 0.4, 0.8)
 """Two transactions on one item at once: DynamoDB refuses one, and it is for us to repeat it."""
 
 
-PAGE = 100
-"""Items that are read at once: a megabyte of them, which DynamoDB sends unless it is asked for less, takes ten in memory."""
-
-
 class Table:
     """One table, with a partition key `job` and a sort key `item`."""
 
@@ -48,18 +44,22 @@ class Table:
         return plain(answer["Item"]) if "Item" in answer else None
 
     def query(
-        self, condition: str, values: Given, index: str | None = None
+        self, condition: str, values: Given, index: str | None = None, limit: int | None = None
     ) -> Iterator[dict[str, Any]]:
-        """Read the items of one partition, page by page; in `condition`, `#item` and `#open` stand for the keys."""
+        """Read the items of one partition, page by page; in `condition`, `#item` and `#open` stand for the keys.
+
+        A page is a megabyte, which takes ten in memory, unless its items are limited.
+        """
         names = {name: name[1:] for name in ("#item", "#open") if name in condition}
         where: dict[str, Any] = {"IndexName": index} if index else {"ConsistentRead": True}
         if names:
             where["ExpressionAttributeNames"] = names
+        if limit:
+            where["Limit"] = limit
         pages = self._dynamodb.get_paginator("query").paginate(
             TableName=self._name,
             KeyConditionExpression=condition,
             ExpressionAttributeValues=wire(values),
-            PaginationConfig={"PageSize": PAGE},
             **where,
         )
         for page in pages:

@@ -11,7 +11,8 @@ import msgspec
 
 from benchmarks.processes import far_end
 from benchmarks.s3 import serving
-from functions.batches.table import PAGE, wire
+from functions.batches.store import PAGE
+from functions.batches.table import wire
 from tests.unit.made import JOB_ID, batch
 from tests.world import TABLE, World
 
