@@ -146,7 +146,7 @@ def _trim(folder: Path) -> None:
 def _trim_models(data: Path) -> None:
     """Leave out what botocore would read at each cold start, and hold in memory ever after, for nothing.
 
-    That is where all the other services lie, and documentation: half of the time until a function begins to work.
+    That is where all the other services lie, and documentation: half of what it takes to make the clients.
     """
     endpoints = data / "endpoints.json"
     found = json.loads(endpoints.read_bytes())

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 BLOCK = 1 << 20
 TAGGING = 10
 """Objects tagged at once, as many as the client keeps connections: a long job has tens of thousands."""
+QUEUED = 200
+"""Objects that wait to be tagged: they take memory, too."""
 SPANS, COPIES = 8, 16
 """Of a join: pieces that are read at once, for one part at a time, and parts that S3 copies by itself at once."""
 READS = 5
@@ -133,9 +135,7 @@ class Files:
     def finish(self, keys: Iterable[str]) -> None:
         """Mark work files as done with; the bucket's lifecycle removes what is so marked."""
         with ThreadPoolExecutor(TAGGING) as pool:
-            for some in batched(
-                keys, 1000, strict=False
-            ):  # what waits for its turn takes memory, too
+            for some in batched(keys, QUEUED, strict=False):
                 for _ in pool.map(self._finish, some):
                     pass
 

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import msgspec
 
 from benchmarks.processes import far_end
 from benchmarks.s3 import serving
+from functions.batches.files import QUEUED
 from functions.batches.store import PAGE
 from functions.batches.table import wire
 from tests.unit.made import JOB_ID, batch
@@ -74,3 +76,22 @@ def test_promise_3_the_batches_of_a_long_job_are_read_some_at_a_time(relay: Worl
 
     assert [one.item for one in found] == [f"{number:05}-1" for number in range(1, 2 * PAGE + 2)]
     assert pages == [PAGE, PAGE, 1]
+
+
+def test_promise_3_the_files_of_a_long_job_are_tagged_some_at_a_time(relay: World) -> None:
+    tagged: list[str] = []
+    ahead: list[int] = []
+
+    def note(params: dict[str, Any], **_: object) -> None:
+        tagged.append(params["url_path"])
+
+    def keys() -> Iterator[str]:
+        for number in range(2 * QUEUED + 1):
+            ahead.append(number - len(tagged))
+            yield f"work/{number}"
+
+    relay.s3.meta.events.register("before-call.s3.PutObjectTagging", note)
+    relay.results.files.finish(keys())
+
+    assert len(tagged) == len({*tagged}) == 2 * QUEUED + 1
+    assert max(ahead) < QUEUED
