@@ -74,8 +74,8 @@ class Relay:
         }  # fmt: skip
         kinds = (
             PollSettings(**common, submit_queue_url=self.queue, results_queue_url=self.queue),
-            ResultsSettings(**common),
-            SubmitSettings(**common, requests_per_batch=self.requests),
+            ResultsSettings(**common, queue_url=self.queue),
+            SubmitSettings(**common, queue_url=self.queue, requests_per_batch=self.requests),
         )
         return {name: text for kind in kinds for name, text in kind.to_env().items()}
 

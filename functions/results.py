@@ -10,6 +10,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from functions.batches.doors import Doors, open_doors
 from functions.batches.hints import read_hint
 from functions.batches.items import JOB, SCHEMA, Batch, Hint, Job, Step
+from functions.batches.redelivery import Redelivery
 from functions.batches.settings import ResultsSettings
 from functions.steps.assemble import assemble
 from functions.steps.collect import collect
@@ -26,17 +27,26 @@ def _doors() -> Doors[ResultsSettings]:
     return open_doors(ResultsSettings.from_env(os.environ))
 
 
+@cache
+def _redelivery() -> Redelivery:
+    return Redelivery(_doors().settings.queue_url)
+
+
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> None:
     """Take the messages of a queue: one at a time, as it is set up."""
     for message in event["Records"]:
-        results(_doors(), read_hint(message["body"]), context)
+        with _redelivery().soon_after_error(message):
+            results(_doors(), read_hint(message["body"]), context)
 
 
 def results(doors: Doors[ResultsSettings], hint: Hint, context: LambdaContext) -> None:
     """Do the step that an item waits for; where that finishes a job, assemble it here."""
-    time_left_s = context.get_remaining_time_in_millis() / 1000
-    item = doors.store.take(hint, time_left_s + MARGIN_S)
+
+    def time_left_s() -> float:
+        return context.get_remaining_time_in_millis() / 1000
+
+    item = doors.store.take(hint, time_left_s() + MARGIN_S, doors.settings.retry_s)
     if item is None:
         logger.info("nothing to do", extra={"job": hint.job, "item": hint.item, "step": hint.next})
         return
@@ -45,7 +55,7 @@ def results(doors: Doors[ResultsSettings], hint: Hint, context: LambdaContext) -
             case Job():
                 assemble(doors, item)
             case Batch():
-                finished = collect(doors, item) and doors.store.settle(item.job)
-                if finished and context.get_remaining_time_in_millis() / 1000 > ASSEMBLE_S:
+                finished = collect(doors, item, time_left_s) and doors.store.settle(item.job)
+                if finished and time_left_s() > ASSEMBLE_S:
                     follow_up = Hint(schema=SCHEMA, job=item.job, item=JOB, next=Step.ASSEMBLE)
                     results(doors, follow_up, context)

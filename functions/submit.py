@@ -11,6 +11,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from functions.batches.doors import Doors, open_doors
 from functions.batches.hints import read_hint
 from functions.batches.items import Batch, Hint, Job
+from functions.batches.redelivery import Redelivery
 from functions.batches.settings import SubmitSettings
 from functions.steps.plan import plan
 from functions.steps.receive import Created, receive
@@ -32,11 +33,17 @@ def _doors() -> Doors[SubmitSettings]:
     return open_doors(settings, create_timeout_s=settings.create_timeout_s)
 
 
+@cache
+def _redelivery() -> Redelivery:
+    return Redelivery(_doors().settings.queue_url)
+
+
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> None:
     """Take the messages of a queue: one at a time, as it is set up."""
     for message in event["Records"]:
-        submit(_doors(), message["body"], context)
+        with _redelivery().soon_after_error(message):
+            submit(_doors(), message["body"], context)
 
 
 def submit(doors: Doors[SubmitSettings], body: str, context: LambdaContext) -> None:
@@ -59,7 +66,7 @@ def work(doors: Doors[SubmitSettings], hint: Hint, context: LambdaContext) -> No
     def time_left_s() -> float:
         return context.get_remaining_time_in_millis() / 1000
 
-    item = doors.store.take(hint, time_left_s() + MARGIN_S)
+    item = doors.store.take(hint, time_left_s() + MARGIN_S, doors.settings.retry_s)
     if item is None:
         logger.info("nothing to do", extra={"job": hint.job, "item": hint.item, "step": hint.next})
         return

@@ -1,7 +1,7 @@
 """What wakes a person: each alarm, what it watches, and what to do about it.
 
-docs/operating.md has a line for each, under the same name. They are ten, as many as cost
-nothing; each is about one figure, so that it says which function, queue or state it means.
+docs/operating.md has a line for each, under the same name. They watch twelve figures, of
+which CloudWatch gives ten for nothing; each is about one thing, so that it says which function, queue or state it means.
 """
 
 from aws_cdk import Duration, Stack
@@ -40,6 +40,7 @@ class Alarms(Construct):
         self.service = settings.stack_name
         self.topic = self._topic(settings.alarm_email)
         self._dead_letters(storage, poll)
+        self._messages_wait(storage)
         self._poll_stands_still(settings.poll_minutes)
         self._work_stands_still()
         self._function_fails("submit", submit)
@@ -71,13 +72,13 @@ class Alarms(Construct):
         self._when_not_empty(
             "dead-uploads",
             storage.submit_dead,
-            "An upload, or a hint to go on, failed five times. An upload that lies here is not "
+            "A message failed for days. An upload that lies here is not "
             "being worked on: read submit's log, mend the cause, then redrive the queue.",
         )
         self._when_not_empty(
             "dead-results",
             storage.results_dead,
-            "Collecting or joining results failed five times. Poll goes on asking for it by "
+            "Collecting or joining results failed for days. Poll goes on asking for it by "
             "itself: read the log of results, mend the cause, then purge the queue.",
         )
         self._when_not_empty(
@@ -85,6 +86,29 @@ class Alarms(Construct):
             poll.missed,
             "A run of poll failed or never began. The next run does its work: read poll's log if "
             "this goes on. The queue empties itself within the hour.",
+        )
+
+    def _messages_wait(self, storage: Storage) -> None:
+        """Watch the older of the two queues' oldest messages: one alarm, and two figures to pay for."""
+        ages = {
+            name: queue.metric_approximate_age_of_oldest_message(
+                period=Duration.minutes(5), statistic="Maximum"
+            )
+            for name, queue in (
+                ("submit", storage.submit_queue),
+                ("results", storage.results_queue),
+            )
+        }
+        self._alarm(
+            "old-messages",
+            cloudwatch.MathExpression(
+                expression="MAX([submit, results])",
+                using_metrics=ages,
+                period=Duration.minutes(5),
+            ),
+            "A message has waited for an hour: too few invocations, or each of them fails. Look at the throttles of "
+            "submit and results, raise submitConcurrency or resultsConcurrency, and read their logs.",
+            more_than=3600,
         )
 
     def _poll_stands_still(self, every_minutes: int) -> None:
@@ -116,8 +140,8 @@ class Alarms(Construct):
         self._alarm(
             "stuck",
             self._said_by_poll("Stuck", "Sum", hour),
-            "An item was set aside after five tries without progress; its rows are accounted for "
-            "and the job goes on. The event batch.stuck names it, retry.jsonl holds its rows.",
+            "An item has made no progress in five tries. It is tried again, up to six hours apart, and goes on by "
+            "itself once the cause is mended: the event batch.stuck names it and says what went wrong.",
         )
         self._alarm(
             "double",
@@ -131,7 +155,7 @@ class Alarms(Construct):
             f"{name}-errors",
             stage.function.metric_errors(period=Duration.minutes(15)),
             f"The function {name} has failed again and again: read the last error in its log. "
-            "What failed is tried again by itself, five times in all.",
+            "What failed is tried again by itself.",
             more_than=2,
         )
 

@@ -22,6 +22,7 @@ class Results(Stage):
             settings=settings,
             told=ResultsSettings(
                 **shared(storage, settings),
+                queue_url=storage.results_queue.queue_url,
                 fetches=settings.fetches,
                 fetch_s=settings.fetch_seconds,
                 disk_bytes=settings.results_disk_mib << 20,
@@ -32,7 +33,12 @@ class Results(Stage):
             disk_mib=settings.results_disk_mib,
             grants=[
                 allow(
-                    ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"],
+                    [
+                        "sqs:ReceiveMessage",
+                        "sqs:DeleteMessage",
+                        "sqs:ChangeMessageVisibility",
+                        "sqs:GetQueueAttributes",
+                    ],
                     storage.results_queue.queue_arn,
                 ),
                 allow(
@@ -69,4 +75,4 @@ class Results(Stage):
         )
         self._any_object(storage.uploads, "*")
         self._any_object(storage.results, "work/*", "results/*")
-        self._woken_by(storage.results_queue, at_once=10)
+        self._woken_by(storage.results_queue, at_once=settings.results_concurrency)

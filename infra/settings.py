@@ -96,7 +96,9 @@ class StackSettings:
     probe_seconds: int = _whole(300, 0, 86_400)
     retry_seconds: int = _whole(60, 1, 3600)
     fetches: int = _whole(5, 1, 100)
-    fetch_seconds: int = _whole(600, 0, 86_400)
+    fetch_seconds: int = _whole(21_600, 0, 864_000)
+    submit_concurrency: int = _whole(4, 2, 1000)
+    results_concurrency: int = _whole(4, 2, 1000)
     results_disk_mib: int = _whole(4096, 512, 10_240)
     create_timeout_seconds: int = _whole(600, 1, 840)  # submit itself has 900
     bundle: Literal["real", "stub"] = _one_of("real", "real", "stub")

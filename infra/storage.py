@@ -25,7 +25,16 @@ STAGE_TIMEOUT = Duration.minutes(15)
 """How long submit and results may run: Lambda's longest."""
 
 VISIBILITY = Duration.minutes(16)
-"""How long a message is hidden while a stage works on it: longer than any stage may run."""
+"""How long a message is hidden while a stage works on it: longer than any stage may run.
+
+AWS recommends six times the function's timeout, so that a throttled batch of messages does not come back while Lambda
+still retries it. Here a message is a batch of its own, one that comes back too early changes nothing, and a killed
+stage's upload would be hidden for an hour and a half.
+"""
+
+MAX_RECEIVES = 1000
+"""Receives before a message counts as dead: days, at a quarter of an hour each. A throttled receive counts, too, and
+how often an item was tried is counted in the table."""
 
 
 class Storage(Construct):
@@ -56,14 +65,14 @@ class Storage(Construct):
         )
 
     def _queue(self, name: str) -> tuple[sqs.Queue, sqs.Queue]:
-        """Make a queue and where its messages go after five tries; both keep them two weeks."""
+        """Make a queue and where its dead messages go; both keep them two weeks."""
         dead = dead_letters(self, f"{name}Dead", kept=Duration.days(14))
         queue = sqs.Queue(
             self,
             f"{name}Queue",
             visibility_timeout=VISIBILITY,
             retention_period=Duration.days(14),
-            dead_letter_queue=sqs.DeadLetterQueue(queue=dead, max_receive_count=5),
+            dead_letter_queue=sqs.DeadLetterQueue(queue=dead, max_receive_count=MAX_RECEIVES),
             encryption=sqs.QueueEncryption.SQS_MANAGED,
             enforce_ssl=True,
         )

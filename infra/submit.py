@@ -22,6 +22,7 @@ class Submit(Stage):
             settings=settings,
             told=SubmitSettings(
                 **shared(storage, settings),
+                queue_url=storage.submit_queue.queue_url,
                 requests_per_batch=settings.requests_per_batch,
                 attempts=settings.attempts,
                 row_bytes=settings.row_bytes,
@@ -33,7 +34,12 @@ class Submit(Stage):
             disk_mib=1024,
             grants=[
                 allow(
-                    ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"],
+                    [
+                        "sqs:ReceiveMessage",
+                        "sqs:DeleteMessage",
+                        "sqs:ChangeMessageVisibility",
+                        "sqs:GetQueueAttributes",
+                    ],
                     storage.submit_queue.queue_arn,
                 ),
                 allow(
@@ -62,4 +68,4 @@ class Submit(Stage):
         )
         self._any_object(storage.uploads, "*")
         self._any_object(storage.results, "work/*", "results/*")
-        self._woken_by(storage.submit_queue, at_once=10)
+        self._woken_by(storage.submit_queue, at_once=settings.submit_concurrency)

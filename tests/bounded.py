@@ -71,8 +71,12 @@ def hint(job: str, item: str, step: Step) -> Hint:
 def run(endpoint: str, claude: str, folder: Path) -> dict[str, int]:
     """Plan, send, collect and assemble under the limit; gives what there was of each."""
     now: Any = Lambda(left_s=200.0)
-    submitting = doors(SubmitSettings, endpoint, claude, requests_per_batch=100_000)
-    collecting = doors(ResultsSettings, endpoint, claude, disk_bytes=160_000_000)
+    submitting = doors(
+        SubmitSettings, endpoint, claude, queue_url="submit", requests_per_batch=100_000
+    )
+    collecting = doors(
+        ResultsSettings, endpoint, claude, queue_url="results", disk_bytes=160_000_000
+    )
     store, job = submitting.store, job_id("uploads", "large.jsonl", "v1")
     with bounded():
         submit(

@@ -35,7 +35,8 @@ def plan(endpoint: str, key: str) -> int:
     """Let submit plan the upload; gives its rows."""
     topic = boto3.client("sns").create_topic(Name="events")["TopicArn"]
     settings = SubmitSettings(
-        table_name=TABLE, uploads_bucket="uploads", results_bucket="results", topic_arn=topic, secret_name="none"
+        table_name=TABLE, uploads_bucket="uploads", results_bucket="results", topic_arn=topic, secret_name="none",
+        queue_url="submit",
     )  # fmt: skip
     store = Store(TABLE)
     doors = Doors(

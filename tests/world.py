@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient
     from mypy_boto3_sqs import SQSClient
 
+_MINUTES = 30
 UPLOADS, RESULTS, TABLE = "uploads", "results", "relay"
 REGION = "eu-central-1"
 
@@ -76,8 +77,8 @@ class World:
     def deploy(self, **settings: Any) -> None:
         """Set the functions up anew, with other settings."""
         self.changed |= settings
-        self.submit = self._doors(SubmitSettings, {})
-        self.results = self._doors(ResultsSettings, {})
+        self.submit = self._doors(SubmitSettings, {"queue_url": self.queues["submit"]})
+        self.results = self._doors(ResultsSettings, {"queue_url": self.queues["results"]})
         urls = {
             "submit_queue_url": self.queues["submit"],
             "results_queue_url": self.queues["results"],
@@ -170,10 +171,10 @@ class World:
         return bodies
 
     def finish(self, ticks: int = 30) -> int:
-        """Tick until nothing is unfinished; gives the ticks it took."""
+        """Tick until nothing is unfinished: a minute at a time, later two hours, as pauses grow; gives the ticks."""
         left = self.store.unfinished()
         for tick in range(1, ticks + 1):
-            self.tick()
+            self.tick(60.0 if tick <= _MINUTES else 7200.0)
             left = self.store.unfinished()
             if not (left.jobs or left.batches or left.events):
                 return tick

@@ -26,7 +26,7 @@ KEY_READS = 250
 """The key is read by each container, and anew after some minutes of work: fewer than that."""
 POLLERS, POLL_WAIT_S = 5, 20
 """Lambda reads a queue with five long polls of 20 seconds at least."""
-METRICS, ALARMS, QUEUES = 7, 10, 2
+METRICS, ALARMS, QUEUES = 7, 12, 2
 
 _PUT = ("PutObject", "PutObjectTagging", "CreateMultipartUpload", "UploadPart", "UploadPartCopy",
         "CompleteMultipartUpload", "ListObjectsV2")  # fmt: skip

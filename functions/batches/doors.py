@@ -6,12 +6,19 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 
-from aws_lambda_powertools.utilities import parameters
-from botocore.exceptions import ClientError
+from botocore.exceptions import BotoCoreError, ClientError
 
-from functions.batches import times
+from functions.batches import secret, times
 from functions.batches.claude import READ_S, Claude
-from functions.batches.errors import RelayError
+from functions.batches.errors import (
+    ClaudeRefusesError,
+    ClaudeUnavailableError,
+    DownloadError,
+    GoneError,
+    KeyMissingError,
+    NoRoomError,
+    RelayError,
+)
 from functions.batches.files import Files
 from functions.batches.items import Batch, Job
 from functions.batches.notify import Notify
@@ -39,12 +46,31 @@ class Doors[S: Settings]:
         try:
             yield
         except Exception as error:
-            self.store.fail(item, self.settings.retry_s, _problem(error))
+            self.store.fail(
+                item, self.settings.retry_s, _problem(error), at_fault=is_at_fault(error)
+            )
             raise
 
     def pay(self, job: str) -> None:
         """Publish what is owed for a job, now that it is written down."""
         self.notify.pay(self.store, self.store.owed(job))
+
+
+_ENVIRONMENT = (
+    *(BotoCoreError, OSError, DownloadError, NoRoomError),
+    *(KeyMissingError, ClaudeRefusesError, ClaudeUnavailableError),
+)
+"""Errors that say nothing about the item: AWS or Anthropic do not answer or refuse, or the disk is full."""
+
+
+def is_at_fault(error: Exception) -> bool:
+    """Return whether an error may lie in the item itself, so that waiting does not help.
+
+    An object that is gone does not come back. What DynamoDB calls invalid stays invalid.
+    """
+    if isinstance(error, ClientError):
+        return error.response["Error"]["Code"] == "ValidationException"
+    return isinstance(error, GoneError) or not isinstance(error, _ENVIRONMENT)
 
 
 def _problem(error: Exception) -> str:
@@ -62,8 +88,7 @@ def open_doors[S: Settings](
     """Open the doors to AWS and to Claude."""
 
     def read_key(fresh: bool) -> str:  # noqa: FBT001 - the door's own signature
-        found = parameters.get_secret(settings.secret_name, force_fetch=fresh)
-        return str(found)
+        return secret.read_key(settings.secret_name, fresh=fresh)
 
     doors = Doors(
         settings=settings,

@@ -4,11 +4,13 @@ RelayError
 ├── SettingError            a setting is missing or of the wrong type
 ├── UnreadableUploadError   the upload is no text
 ├── DownloadError           bytes could not be read to their end, after several tries
-│   └── GoneError           the object is no longer there
+│   ├── GoneError           the object is no longer there
+│   └── DownloadTooSlowError  the results do not arrive within the time of one Lambda
 ├── NoRoomError             the disk is too small for a chunk
 │   └── ErrorsTooLongError  … for the lines of what did not succeed
 ├── IncompleteResultsError  the results lack rows, or hold others; worth fetching again
 ├── KeyMissingError         the secret holds no API key yet
+│   └── KeyUnreadableError  the secret cannot be read
 ├── NoResultsError          a 404 for results, which decides nothing
 ├── ClaudeRefusesError      the API refuses the key
 └── ClaudeUnavailableError  the API gives no answer, or one that says later
@@ -42,6 +44,14 @@ class GoneError(DownloadError):
     """The object is no longer there."""
 
 
+class DownloadTooSlowError(DownloadError):
+    """The results do not arrive within the time of one Lambda."""
+
+    def __init__(self, size: int) -> None:
+        """Say how much arrived."""
+        super().__init__(f"out of time after {size:,} bytes of results; the download starts over")
+
+
 class IncompleteResultsError(RelayError):
     """The results lack rows, or hold others; worth fetching again."""
 
@@ -71,9 +81,26 @@ class ErrorsTooLongError(NoRoomError):
 class KeyMissingError(RelayError):
     """The secret holds no API key yet."""
 
-    def __init__(self) -> None:
+    reason = "key_missing"
+
+    def __init__(
+        self, message: str = "the secret holds no API key; put one from the Claude Console into it"
+    ) -> None:
         """Say what to do."""
-        super().__init__("the secret holds no API key; put one from the Claude Console into it")
+        super().__init__(message)
+
+
+class KeyUnreadableError(KeyMissingError):
+    """The secret cannot be read: deleted, denied, or Secrets Manager does not answer."""
+
+    reason = "key_unreadable"
+
+    def __init__(self, problem: str) -> None:
+        """Name the problem, an error code of AWS, and what to check."""
+        super().__init__(
+            f"the secret cannot be read ({problem}); check that it exists and that the functions "
+            "may read and decrypt it"
+        )
 
 
 class NoResultsError(RelayError):

@@ -131,7 +131,7 @@ def batch_ended(batch: Batch, counts: Mapping[str, int], at: str) -> Event:
 
 
 def stuck(item: Batch | Job, problem: str, at: str) -> Event:
-    """Say that an item was set aside after several tries without progress, and why."""
+    """Say that an item makes no progress, and why. Each time that it gets stuck is an event of its own."""
     data = {
         "job": item.job,
         "item": item.item,
@@ -140,9 +140,9 @@ def stuck(item: Batch | Job, problem: str, at: str) -> Event:
         "tries": item.tries,
         "problem": problem,
     }
-    headline = f"{item.job[:8]} {item.item}: set aside in {item.next}: {problem}"
+    headline = f"{item.job[:8]} {item.item}: stuck in {item.next}: {problem}"
     return Event(
-        id=f"{item.job}/{item.item}/stuck/{item.next}", type="batch.stuck", time=at, about=item.job, headline=headline,
+        id=f"{item.job}/{item.item}/stuck/{item.next}/{item.tried_since or at}", type="batch.stuck", time=at, about=item.job, headline=headline,
         attributes={"batch": item.item}, data=data,
     )  # fmt: skip
 

@@ -18,7 +18,7 @@ SCHEMA = 1
 JOB = "#"
 OPEN = "open"
 TRIES = 5
-"""Takes of one item without progress, after which it is set aside as stuck."""
+"""Takes of one item without progress, after which `batch.stuck` says so and an unpaid item may be given up."""
 
 
 class Step(StrEnum):
@@ -111,7 +111,11 @@ class Tally(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Held(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What jobs and batches share: the keys, the status, who works on it until when, what went wrong the last time."""
+    """What jobs and batches share: the keys, the status, who works on it until when, what went wrong the last time.
+
+    `tries` counts takes since the last progress, the first of them at `tried_since`. `at_fault` says that the last
+    `problem` may lie in the item itself and not in its environment. `stuck_at` is when `batch.stuck` was announced.
+    """
 
     job: str
     item: str
@@ -123,7 +127,10 @@ class Held(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     owner: str | None = None
     lease: str | None = None
     tries: int = 0
+    tried_since: str | None = None
     problem: str | None = None
+    at_fault: bool = False
+    stuck_at: str | None = None
     not_before: str | None = None
     expires: int | None = None
 
@@ -185,7 +192,8 @@ class Batch(Held, frozen=True, kw_only=True, omit_defaults=True):
     """One Message Batch: one chunk, one attempt. Its files are pinned by name.
 
     `begun_at` is when it was first tried to send it, `intent_at` when it was last. `vain` counts creates that gave no
-    batch and no reason, `parks` those that stopped sending for all.
+    batch and no reason, `parks` those that stopped sending for all. `unlisted` counts complete listings without it
+    since `missing_since`, `not_found` the 404 answers for its results since `not_found_since`.
     """
 
     chunk: str
@@ -212,8 +220,11 @@ class Batch(Held, frozen=True, kw_only=True, omit_defaults=True):
     absent: int = 0
     absent_since: str | None = None
     unlisted: int = 0
+    missing_since: str | None = None
     fetches: int = 0
     fetched_at: str | None = None
+    not_found: int = 0
+    not_found_since: str | None = None
     canceling: bool = False
     closing: str | None = None
     part: Part | None = None
@@ -223,6 +234,12 @@ class Batch(Held, frozen=True, kw_only=True, omit_defaults=True):
     def rows(self) -> int:
         """Rows of the chunk, rejected ones included."""
         return self.last_row - self.first_row + 1
+
+    @property
+    def awaits_results(self) -> bool:
+        """Whether it ended at Anthropic, and its answers are still to be downloaded."""
+        given_up = self.closing in {Closing.GONE, Closing.STUCK}
+        return self.next == Step.COLLECT and self.batch_id is not None and not given_up
 
 
 class Hint(msgspec.Struct, frozen=True, kw_only=True):

@@ -69,8 +69,9 @@ def _whole(name: str, text: str) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class SubmitSettings(Settings):
-    """For submit: what is frozen onto a job when it is claimed, and how long a create may take."""
+    """For submit: its queue, what is frozen onto a job when it is claimed, and how long a create may take."""
 
+    queue_url: str
     requests_per_batch: int = 10_000
     attempts: int = 3
     batch_bytes: int = 250_000_000
@@ -99,8 +100,12 @@ class PollSettings(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class ResultsSettings(Settings):
-    """For results: how often, and over how long, results that lack rows are fetched again; how much disk there is."""
+    """For results: its queue; how often, and over how long, missing results are asked for; how much disk there is.
 
+    Results that lack rows, or that are not found, are given up after `fetches` downloads over `fetch_s` at the least.
+    """
+
+    queue_url: str
     fetches: int = 5
-    fetch_s: int = 600
+    fetch_s: int = 21_600
     disk_bytes: int = 4 << 30

@@ -39,13 +39,17 @@ OWNER_DAYS = 60
 """How long it is remembered whose a Message Batch is: past the 29 days that Anthropic keeps it."""
 PROBLEM = 300
 """Characters that are kept of what went wrong."""
-LONGER = 6
-"""So many times longer each pause between tries is: the four between five tries outlast four hours, as an outage may."""
+BACKOFF_FACTOR = 6
+"""Delays of 1, 6, 36 and 216 minutes outlast a four-hour outage."""
+MAX_PAUSE_S = 6 * 3600.0
+"""No pause between tries is longer, however many there were."""
 BATCH_DAYS = 400
 """A batch is forgotten so long after its end: past any job that was parked half-way."""
 WISH_DAYS = 3
 """A wish to cancel that poll never met is forgotten after so long."""
 _FREE = "(attribute_not_exists(#lease) OR #lease < :now)"
+_PROGRESS = ("tries", "tried_since", "problem", "at_fault", "stuck_at", "not_before")
+"""Attributes that a failure leaves on an item and the next progress removes."""
 
 
 class Store:
@@ -117,8 +121,13 @@ class Store:
 
     # -- take and advance
 
-    def take(self, hint: Hint, lease_s: float) -> Job | Batch | None:
+    def take(self, hint: Hint, lease_s: float, retry_s: float = 60.0) -> Job | Batch | None:
         """Make this stage the item's owner, if it waits for that step and nobody else works on it.
+
+        Args:
+            hint: which item, and the step it waits for.
+            lease_s: how long this stage owns it.
+            retry_s: the first pause, should this try be killed; each later one is longer.
 
         Returns:
             The item as it is now, with the token in `owner`; None if there is nothing to do.
@@ -127,14 +136,25 @@ class Store:
         taken = self._table.take(
             hint.job,
             hint.item,
-            f"#next = :next AND (attribute_not_exists(#tries) OR #tries < :most) AND {_FREE}"
+            f"#next = :next AND {_FREE}"
             " AND (attribute_not_exists(#not_before) OR #not_before <= :now)",
             {
                 ":token": uuid.uuid4().hex, ":until": times.after(now, lease_s),
-                ":now": times.text(now), ":next": hint.next, ":most": items.TRIES,
+                ":now": times.text(now), ":next": hint.next,
             },
         )  # fmt: skip
-        return items.read(taken) if taken else None
+        item = items.read(taken) if taken else None
+        if item is not None and item.tries > 1:
+            self._pause_after_crash(item, retry_s)
+        return item
+
+    def _pause_after_crash(self, item: Job | Batch, retry_s: float) -> None:
+        """Make the next try wait as after a failure, in case this one is killed before it says anything."""
+        until = times.parse(item.lease or times.text(self._now()))
+        later = times.after(until, pause_s(item.tries, retry_s))
+        self._table.write(
+            self._table.update(item.job, item.item, {"not_before": later}, {"owner": item.owner})
+        )
 
     def advance(  # noqa: PLR0913 - one transaction is one call; all but two are keywords
         self,
@@ -166,7 +186,7 @@ class Store:
             False, and nothing is changed, if it no longer holds.
         """
         held = {"owner": item.owner} if given is None else given
-        release: dict[str, Any] = {"tries": None, "problem": None, "not_before": None}
+        release: dict[str, Any] = dict.fromkeys(_PROGRESS)
         if not keep:
             release |= {"owner": None, "lease": None}
         writes = [
@@ -223,19 +243,40 @@ class Store:
         """Give an item back through no fault of its own: the try does not count."""
         self.advance(item, {"not_before": not_before, **changes})
 
-    def fail(self, item: Job | Batch, retry_s: float, problem: str) -> None:
+    def fail(
+        self,
+        item: Job | Batch,
+        retry_s: float,
+        problem: str,
+        *,
+        at_fault: bool = False,
+        noted: Mapping[str, str | int] | None = None,
+    ) -> None:
         """Give an item back after a failure: the try counts, and each pause is longer than the last.
 
         Not one that is being sent: whether its batch exists is not known, and its lease shows that.
+
+        Args:
+            item: as it was taken.
+            retry_s: the first pause, in seconds.
+            problem: a sentence, or an error's name.
+            at_fault: whether the problem may lie in the item itself; its environment is charged to no item.
+            noted: what else to note on the item.
         """
-        later = times.after(self._now(), retry_s * LONGER ** (item.tries - 1))
-        self._table.write(
-            self._table.update(
-                item.job,
-                item.item,
-                {"owner": None, "lease": None, "not_before": later, "problem": problem[:PROBLEM]},
-                {"owner": item.owner, "status": item.status},
-            )
+        failed = {
+            "owner": None, "lease": None, "problem": problem[:PROBLEM], "at_fault": at_fault or None,
+            "not_before": times.after(self._now(), pause_s(item.tries, retry_s)), **(noted or {}),
+        }  # fmt: skip
+        given = {"owner": item.owner, "status": item.status}
+        self._table.write(self._table.update(item.job, item.item, failed, given))
+
+    def announce_stuck(self, item: Job | Batch, event: Event) -> bool:
+        """Note that `batch.stuck` is owed for an item that goes on waiting; False if it is noted already."""
+        given = {"status": item.status, "since": item.since, "stuck_at": None}
+        changes = {"stuck_at": event.time}
+        return self._table.write(
+            self._table.update(item.job, item.item, changes, given),
+            self._event_item(event, item.job),
         )
 
     def settle(self, job_id: str) -> bool:
@@ -338,6 +379,11 @@ class Store:
         """Forget an event that has been published."""
         job = event.about if event.about != "sending" else RELAY
         self._table.write(self._table.delete(job, EVENT + event.id, {}))
+
+
+def pause_s(tries: int, retry_s: float) -> float:
+    """Return how long to wait after so many tries without progress, in seconds."""
+    return min(retry_s * float(BACKOFF_FACTOR ** min(max(tries, 1) - 1, 10)), MAX_PAUSE_S)
 
 
 def _epoch(moment: datetime) -> int:

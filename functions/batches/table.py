@@ -79,9 +79,10 @@ class Table:
                 TableName=self._name,
                 Key=wire({"job": job, "item": item}),
                 UpdateExpression="SET #owner = :token, #lease = :until,"
-                " #tries = if_not_exists(#tries, :zero) + :one",
+                " #tries = if_not_exists(#tries, :zero) + :one,"
+                " #tried_since = if_not_exists(#tried_since, :now)",
                 ConditionExpression=condition,
-                ExpressionAttributeNames=_named("owner", "lease", "tries")
+                ExpressionAttributeNames=_named("owner", "lease", "tries", "tried_since")
                 | {name: name[1:] for name in ("#next", "#not_before") if name in condition},
                 ExpressionAttributeValues=wire({**values, ":zero": 0, ":one": 1}),
                 ReturnValues="ALL_NEW",

@@ -21,6 +21,10 @@ UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 """What msgspec raises for bytes that are no JSON of the shape that is wanted."""
 ARCHIVED = timedelta(days=30)
 """From a batch's creation on, its results are gone by now under any key: 29 days, and a margin."""
+ENDS_WITHIN = timedelta(hours=25)
+"""From a batch's creation on, it has ended at Anthropic by now, whatever happened: 24 hours, and a margin."""
+GONE_LISTINGS = 3
+"""Complete listings that must lack a batch before it may be gone; its results must not be found, either."""
 
 _BATCH_ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
 _EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
@@ -117,7 +121,8 @@ class Unknown:
 Verdict = Accepted | Refused | Parked | Later | Unsent | Unknown
 
 PARKED = {
-    "key_missing": "the secret holds no API key; put one from the Claude Console into it",
+    "key_missing": 'the secret holds no API key; store one as plain text or as {"ANTHROPIC_API_KEY": "…"}',
+    "key_unreadable": "the secret with the API key cannot be read; check that it exists and that the functions may decrypt it",
     "key_refused": "Anthropic refuses the API key (401); put a valid one into the secret",
     "billing": "Anthropic refuses for billing reasons (402); see the Claude Console's billing page",
     "no_permission": "the API key may not create batches (403); allow it in the Claude Console",
@@ -126,7 +131,7 @@ PARKED = {
     "refused": "Anthropic refuses creates with a status that is no verdict on rows; see the log of submit",
 }
 """Why sending is parked, and what to do."""
-KEY_TROUBLE = frozenset({"key_missing", "key_refused"})
+KEY_TROUBLE = frozenset({"key_missing", "key_unreadable", "key_refused"})
 """Reasons to park that are over as soon as the secret holds a key that the API takes."""
 
 _BY_STATUS = {401: "key_refused", 402: "billing", 403: "no_permission", 404: "not_found"}

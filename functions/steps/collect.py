@@ -1,6 +1,6 @@
 """A batch has ended: put its results in row order, exactly one for each row sent; what is worth it goes again."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from tempfile import TemporaryFile
 from typing import Any
 
@@ -24,8 +24,13 @@ from functions.steps.split import rewrite, waiting
 logger = Logger(child=True)
 
 
-def collect(doors: Doors[ResultsSettings], batch: Batch) -> bool:
+def collect(doors: Doors[ResultsSettings], batch: Batch, time_left_s: Callable[[], float]) -> bool:
     """Collect a batch that this stage owns.
+
+    Args:
+        doors: those of results.
+        batch: as it was taken.
+        time_left_s: how long this invocation may still run.
 
     Returns:
         True if the batch is collected; False if it waits, or somebody else has it.
@@ -37,7 +42,7 @@ def collect(doors: Doors[ResultsSettings], batch: Batch) -> bool:
     with TemporaryFile() as file, TemporaryFile() as errors:
         spool = Spool(file, batch.first_row, batch.rows, most // 2)
         received = Received(batch, _sent(doors, batch), spool)
-        closing = fetch(doors, batch, received)
+        closing = fetch(doors, batch, received, time_left_s)
         if closing is None:
             return False
         merge = Merge(doors, batch, received, closing, errors, most // 4)

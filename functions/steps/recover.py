@@ -12,9 +12,10 @@ from functions.batches.doors import Doors
 from functions.batches.items import Batch, BatchStatus, Closing, Job, JobStatus, Step
 from functions.batches.marks import Unfinished
 from functions.batches.settings import PollSettings
+from functions.batches.verdicts import ARCHIVED
 
 VAIN_FOR = timedelta(days=3)
-"""So long may creates of a batch give neither a batch nor a reason: Anthropic's own trouble is over by then."""
+"""A batch that was created in vain, or a try that was killed, for longer than this is no passing trouble."""
 logger = Logger(child=True)
 
 
@@ -28,7 +29,7 @@ def recover(doors: Doors[PollSettings], unfinished: Unfinished) -> tuple[list[Ba
     """Mend what stands still.
 
     Returns:
-        The batches that wait to be collected from now on, and how many items were set aside as stuck.
+        The batches that wait to be collected from now on, and how many items are stuck.
     """
     now = times.text(doors.now())
     for batch in unfinished.of(BatchStatus.SENDING):
@@ -82,49 +83,90 @@ def _close_canceled(doors: Doors[PollSettings], unfinished: Unfinished, now: str
 
 
 def _set_aside(doors: Doors[PollSettings], held: Iterable[Job | Batch], now: str) -> int:
-    """Set aside what was tried too often; the job goes on, with its rows accounted for."""
-    stuck = [
-        (item, problem)
-        for item in held
-        if item.next is not None and (item.lease is None or item.lease < now)
-        if (problem := _stuck(doors, item)) is not None
-    ]
-    for item, problem in stuck:
-        owed = _owed(doors, item, problem, now)
-        given = {"status": item.status, "since": item.since, "tries": item.tries}
-        counted = {"finished": 1} if _is_last_resort(item) else None
-        if doors.store.advance(item, _aside(item), given=given, job=counted, events=owed):
-            logger.error("set aside", extra={"job": item.job, "item": item.item})
-            doors.notify.pay(doors.store, owed)
+    """Announce what gets no further, and give up what waiting can no longer help; the job goes on without it.
+
+    Returns:
+        How many items are stuck.
+    """
+    stuck = [item for item in held if item.next is not None and not _is_leased(item, now)]
+    stuck = [item for item in stuck if item.tries >= items.TRIES or _is_refused(doors, item)]
+    for item in stuck:
+        if item.stuck_at is None:
+            event = events.stuck(item, _problem(item), now)
+            if doors.store.announce_stuck(item, event):
+                logger.error("stuck", extra={"job": item.job, "item": item.item})
+                doors.notify.pay(doors.store, [event])
+        elif _is_hopeless(doors, item):
+            _give_up(doors, item, now)
     return len(stuck)
 
 
-def _stuck(doors: Doors[PollSettings], item: Job | Batch) -> str | None:
-    """Say why an item gets no further; None where it may still."""
-    if item.tries >= items.TRIES:
-        return item.problem or "no try came to its end: out of time or memory"
+def _is_leased(item: Job | Batch, now: str) -> bool:
+    return item.lease is not None and item.lease >= now
+
+
+def _problem(item: Job | Batch) -> str:
+    """Return what went wrong the last time, or what its silence means."""
+    if item.problem is not None:
+        return item.problem
+    if isinstance(item, Batch) and item.next == Step.SEND and item.tries < items.TRIES:
+        return (
+            f"{item.parks} times the API refused this batch with an account-level error but accepted others; check its rows"
+            if item.parks >= items.TRIES
+            else f"{item.vain} creates gave no batch and no reason, over {VAIN_FOR.days} days; see the log of submit"
+        )
+    return "every attempt was killed before it finished (timeout or out of memory)"
+
+
+def _is_refused(doors: Doors[PollSettings], item: Job | Batch) -> bool:
+    """Return whether the API takes other batches and never this one."""
     if not isinstance(item, Batch) or item.next != Step.SEND:
-        return None
-    if item.parks >= items.TRIES:
-        return f"{item.parks} times the API refused it as if for all, and took others: is it their content?"
+        return False
     begun = times.parse(item.begun_at) if item.begun_at else doors.now()
-    if item.vain >= items.TRIES and doors.now() - begun > VAIN_FOR:
-        return f"{item.vain} creates gave no batch and no reason, over {VAIN_FOR.days} days; see the log of submit"
-    return None
+    in_vain = item.vain >= items.TRIES and doors.now() - begun > VAIN_FOR
+    return item.parks >= items.TRIES or in_vain
 
 
-def _owed(
-    doors: Doors[PollSettings], item: Job | Batch, problem: str, now: str
-) -> list[events.Event]:
-    """Tell once that an item is set aside; of a job that ends by that, also that it has ended."""
-    if _is_last_resort(item):
+def _is_hopeless(doors: Doors[PollSettings], item: Job | Batch) -> bool:
+    """Return whether waiting can no longer help.
+
+    What was paid for waits until Anthropic has deleted it: an ended batch, a chunk with an earlier attempt, a job's
+    parts. Anything else is given up where the problem lies in the item itself, or if for three days every try was
+    killed before it could say what was wrong. A fault of the environment gives up nothing.
+    """
+    now = doors.now()
+    if isinstance(item, Batch) and item.awaits_results:
+        return item.created_at is not None and now - times.parse(item.created_at) > ARCHIVED
+    since = times.parse(item.tried_since) if item.tried_since else now
+    if _holds_answers(item):
+        return item.at_fault and now - since > ARCHIVED
+    killed = item.problem is None and now - since > VAIN_FOR
+    return _is_refused(doors, item) or (item.tries >= items.TRIES and (item.at_fault or killed))
+
+
+def _holds_answers(item: Job | Batch) -> bool:
+    """Return whether answers that were paid for are in the item's files, and nowhere else."""
+    if isinstance(item, Job):
+        return item.status == JobStatus.ASSEMBLING
+    return item.base is not None and item.next == Step.COLLECT
+
+
+def _give_up(doors: Doors[PollSettings], item: Job | Batch, now: str) -> None:
+    given = {"status": item.status, "since": item.since, "tries": item.tries}
+    counted = {"finished": 1} if _is_last_resort(item) else None
+    owed = _end(doors, item, now)
+    if doors.store.advance(item, _aside(item), given=given, job=counted, events=owed):
+        logger.error("given up", extra={"job": item.job, "item": item.item})
+        doors.notify.pay(doors.store, owed)
+
+
+def _end(doors: Doors[PollSettings], item: Job | Batch, now: str) -> list[events.Event]:
+    """Build the event of a job that ends by being given up."""
+    if isinstance(item, Batch) or item.status != JobStatus.ASSEMBLING:
         return []
-    owed = [events.stuck(item, problem, now)]
-    if isinstance(item, Job) and item.status == JobStatus.ASSEMBLING:
-        ended = msgspec.structs.replace(item, **_aside(item))
-        figures = {"rows": item.row, "counts": {}, "cost_usd": None, "manifest": None}
-        owed.append(events.job_ended(ended, doors.files.bucket, figures, now))
-    return owed
+    ended = msgspec.structs.replace(item, **_aside(item))
+    figures = {"rows": item.row, "counts": {}, "cost_usd": None, "manifest": None}
+    return [events.job_ended(ended, doors.files.bucket, figures, now)]
 
 
 def _is_last_resort(item: Job | Batch) -> bool:
@@ -133,7 +175,7 @@ def _is_last_resort(item: Job | Batch) -> bool:
 
 
 def _aside(item: Job | Batch) -> dict[str, Any]:
-    """Say what becomes of a stuck item."""
+    """Say what becomes of an item that is given up."""
     if isinstance(item, Batch):
         if _is_last_resort(item):
             return {"status": BatchStatus.STUCK}
@@ -141,7 +183,5 @@ def _aside(item: Job | Batch) -> dict[str, Any]:
     if item.status == JobStatus.PLANNING:
         sentence = f"the upload could not be read past row {item.row:,}, line {item.line:,}, in several tries"
         return {"status": JobStatus.RUNNING, "failure": sentence}
-    sentence = (
-        "the results could not be assembled in several tries; the parts are kept under work/"
-    )
+    sentence = "the results could not be assembled for a month; the parts are kept under work/"
     return {"status": JobStatus.DONE, "outcome": "failed", "failure": sentence}

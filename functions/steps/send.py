@@ -11,7 +11,6 @@ from functions.batches.items import Batch, BatchStatus, Step, batch_key
 from functions.batches.settings import SubmitSettings
 from functions.batches.verdicts import (
     KEY_TROUBLE,
-    PARKED,
     Accepted,
     Later,
     Parked,
@@ -43,9 +42,9 @@ def send(doors: Doors[SubmitSettings], batch: Batch) -> Verdict | None:
     doors.claude.freshen_key()
     try:
         fingerprint = doors.claude.fingerprint
-    except KeyMissingError:
+    except KeyMissingError as error:
         doors.claude.renew_key()
-        return _act(doors, batch, Parked("key_missing", PARKED["key_missing"]))
+        return _act(doors, batch, Parked(error.reason, str(error)))
     blocks = doors.files.read(doors.files.own(batch.requests_key))
     first = next(blocks, b"")
     sending = _intend(doors, batch, fingerprint)

@@ -15,13 +15,17 @@ from functions.batches.errors import (
     KeyMissingError,
     NoResultsError,
 )
-from functions.batches.items import Batch, BatchStatus, Closing, Step, batch_key
+from functions.batches.items import Batch, BatchStatus, Step, batch_key
 from functions.batches.marks import Unfinished
 from functions.batches.settings import PollSettings
-from functions.batches.verdicts import ARCHIVED, PARKED, MessageBatch
+from functions.batches.verdicts import (
+    ARCHIVED,
+    ENDS_WITHIN,
+    GONE_LISTINGS,
+    PARKED,
+    MessageBatch,
+)
 
-GONE_LISTINGS = 3
-EXPIRED = timedelta(hours=25)
 logger = Logger(child=True)
 
 
@@ -65,8 +69,11 @@ def _window(doors: Doors[PollSettings], unfinished: Unfinished) -> datetime | No
 
     Where none is, but one could not be sent, the API is asked all the same: a wrong address would not show otherwise.
     """
-    open_ = unfinished.of(BatchStatus.IN_PROGRESS, BatchStatus.UNSURE)
-    begun = [times.parse(batch.created_at or batch.intent_at or batch.since) for batch in open_]
+    open_ = unfinished.of(BatchStatus.IN_PROGRESS, BatchStatus.UNSURE) + _not_found(unfinished)
+    begun = [
+        times.parse(batch.created_at or batch.intent_at or batch.since.partition("#")[2])
+        for batch in open_
+    ]
     if begun:
         return min(begun) - timedelta(seconds=doors.settings.skew_s)
     waits = any(batch.begun_at for batch in unfinished.of(BatchStatus.WAITING))
@@ -79,8 +86,8 @@ def _ask(doors: Doors[PollSettings], begin: datetime) -> Watch:
     for _ in range(2):
         try:
             return Watch({batch.id: batch for batch in doors.claude.listing(begin)})
-        except KeyMissingError:
-            trouble = "key_missing"
+        except KeyMissingError as error:
+            trouble = error.reason
         except ClaudeRefusesError as error:
             trouble = "key_refused" if error.status == _UNAUTHORIZED else "no_permission"
         except (ClaudeUnavailableError, NoResultsError, msgspec.DecodeError) as error:
@@ -96,10 +103,12 @@ _UNAUTHORIZED = 401
 
 def _apply(doors: Doors[PollSettings], unfinished: Unfinished, seen: Watch) -> None:
     listed = seen.listed or {}
-    for batch in unfinished.of(BatchStatus.IN_PROGRESS):
-        moved = _look(doors, batch, listed)
-        if moved is not None:
-            seen.ended.append(moved)
+    looked = [_look(doors, batch, listed) for batch in unfinished.of(BatchStatus.IN_PROGRESS)]
+    seen.ended += [batch for batch in looked if batch is not None]
+    for batch in _not_found(unfinished):
+        found = listed.get(batch.batch_id or "")
+        there = found is not None and found.archived_at is None
+        (_listed_again if there else _count_miss)(doors, batch)
     canceled = {job.job for job in unfinished.jobs if job.canceled_at is not None}
     for batch in unfinished.of(BatchStatus.IN_PROGRESS):
         found = listed.get(batch.batch_id or "")
@@ -122,36 +131,52 @@ def _look(
         counts = msgspec.to_builtins(found.request_counts)
         ended_at = found.ended_at or times.text(doors.now())
         event = events.batch_ended(batch, counts, ended_at)
-        return _ended(doors, batch, None, ended_at, [event])
-    if batch.unlisted:
-        doors.store.note(batch, {"unlisted": None})
+        return _ended(doors, batch, ended_at, [event])
+    _listed_again(doors, batch)
     return None
 
 
+def _listed_again(doors: Doors[PollSettings], batch: Batch) -> None:
+    if batch.unlisted:
+        doors.store.note(batch, {"unlisted": None, "missing_since": None})
+
+
+def _not_found(unfinished: Unfinished) -> list[Batch]:
+    """Return the ended batches whose results were not found: they are gone only if no listing has them, either."""
+    return [batch for batch in unfinished.of(BatchStatus.ENDED) if batch.not_found]
+
+
 def _unlisted(doors: Doors[PollSettings], batch: Batch) -> Batch | None:
-    """Not in the list: that decides nothing until it has expired, and under another key not for a month."""
+    """Ask for the results of an open batch that several listings lack, once it must have ended."""
+    misses = _count_miss(doors, batch)
+    if misses < GONE_LISTINGS:
+        return None
+    logger.error("a batch is missing from Anthropic's list", extra={"batch": batch_key(batch)})
+    return _ended(doors, batch, times.text(doors.now()), [])
+
+
+def _count_miss(doors: Doors[PollSettings], batch: Batch) -> int:
+    """Count a listing that lacks a batch; under another key it counts only after a month.
+
+    Returns:
+        How many listings lack it so far, `GONE_LISTINGS` at the most: no more are needed.
+    """
     now = doors.now()
     same_key = batch.fingerprint == doors.claude.fingerprint
     age = now - times.parse(batch.created_at or times.text(now))
-    if age <= (EXPIRED if same_key else ARCHIVED):
-        return None
-    if batch.unlisted + 1 < GONE_LISTINGS:
-        doors.store.note(batch, {"unlisted": batch.unlisted + 1})
-        return None
-    logger.error("a batch is gone from Anthropic's list", extra={"batch": batch_key(batch)})
-    return _ended(doors, batch, Closing.GONE, times.text(now), [])
+    if age <= (ENDS_WITHIN if same_key else ARCHIVED):
+        return 0
+    misses = min(batch.unlisted + 1, GONE_LISTINGS)
+    if misses > batch.unlisted:
+        since = batch.missing_since or times.text(now)
+        doors.store.note(batch, {"unlisted": misses, "missing_since": since})
+    return misses
 
 
 def _ended(
-    doors: Doors[PollSettings],
-    batch: Batch,
-    closing: Closing | None,
-    ended_at: str,
-    owed: list[events.Event],
+    doors: Doors[PollSettings], batch: Batch, ended_at: str, owed: list[events.Event]
 ) -> Batch | None:
-    changes = {
-        "status": BatchStatus.ENDED, "next": Step.COLLECT, "ended_at": ended_at, "closing": closing
-    }  # fmt: skip
+    changes = {"status": BatchStatus.ENDED, "next": Step.COLLECT, "ended_at": ended_at}
     given = {"status": BatchStatus.IN_PROGRESS, "batch_id": batch.batch_id}
     if not doors.store.advance(batch, changes, given=given, events=owed):
         return None

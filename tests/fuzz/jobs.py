@@ -106,11 +106,14 @@ class Relay:
     def work_off(self) -> None:
         context: Any = self.clock
         sending = self.doors(
-            SubmitSettings, requests_per_batch=self.per_batch, row_bytes=ROW_BYTES
+            SubmitSettings,
+            queue_url="submit",
+            requests_per_batch=self.per_batch,
+            row_bytes=ROW_BYTES,
         )
         for body in self.sqs.drain("submit"):
             submit(sending, body, context)
-        collecting = self.doors(ResultsSettings, fetches=2, fetch_s=60)
+        collecting = self.doors(ResultsSettings, queue_url="results", fetches=2, fetch_s=60)
         for body in self.sqs.drain("results"):
             results(collecting, read_hint(body), context)
 

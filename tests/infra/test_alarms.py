@@ -23,7 +23,7 @@ def alarms(found: Found) -> dict[str, dict[str, Any]]:
     }
 
 
-def test_these_are_the_alarms_and_no_more_than_cost_nothing(
+def test_these_are_the_alarms(
     alarms: dict[str, dict[str, Any]],
 ) -> None:
     assert set(alarms) == {
@@ -33,6 +33,7 @@ def test_these_are_the_alarms_and_no_more_than_cost_nothing(
         "missed-polls",
         "no-poll",
         "old-batch",
+        "old-messages",
         "parked",
         "results-errors",
         "stuck",
@@ -74,7 +75,7 @@ def test_every_queue_where_failures_wait_has_an_alarm(
     watched = {
         one["Dimensions"][0]["Value"]["Fn::GetAtt"][0]
         for one in alarms.values()
-        if one["MetricName"] == "ApproximateNumberOfMessagesVisible" and one["Threshold"] == 0
+        if one.get("MetricName") == "ApproximateNumberOfMessagesVisible" and one["Threshold"] == 0
     }
 
     assert failures == {"StorageSubmitDead", "StorageResultsDead", "StoragePollMissed"}

@@ -19,6 +19,7 @@ EXPECTED: dict[str, Grants] = {
     "SubmitRole": {
         "<SubmitLog>": {"logs:CreateLogStream", "logs:PutLogEvents"},
         "<StorageSubmitQueue>": {
+            "sqs:ChangeMessageVisibility",
             "sqs:DeleteMessage",
             "sqs:GetQueueAttributes",
             "sqs:ReceiveMessage",
@@ -61,6 +62,7 @@ EXPECTED: dict[str, Grants] = {
     "ResultsRole": {
         "<ResultsLog>": {"logs:CreateLogStream", "logs:PutLogEvents"},
         "<StorageResultsQueue>": {
+            "sqs:ChangeMessageVisibility",
             "sqs:DeleteMessage",
             "sqs:GetQueueAttributes",
             "sqs:ReceiveMessage",

@@ -85,7 +85,7 @@ def test_a_stage_takes_its_queues_messages_one_by_one(found: Found, stage: str) 
         "BatchSize": 1,
         "EventSourceArn": f"<Storage{stage}Queue>",
         "FunctionName": f"<{stage}Function>",
-        "ScalingConfig": {"MaximumConcurrency": 10},
+        "ScalingConfig": {"MaximumConcurrency": 4},
     }
 
 
@@ -95,7 +95,7 @@ def test_what_fails_five_times_is_kept_for_two_weeks(found: Found, stage: str) -
 
     assert queues[f"Storage{stage}Queue"]["RedrivePolicy"] == {
         "deadLetterTargetArn": f"<Storage{stage}Dead>",
-        "maxReceiveCount": 5,
+        "maxReceiveCount": 1000,
     }
     assert queues[f"Storage{stage}Dead"]["MessageRetentionPeriod"] == 14 * 86_400
     assert queues[f"Storage{stage}Queue"]["MessageRetentionPeriod"] == 14 * 86_400

@@ -41,17 +41,23 @@ def deployed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]
         }  # fmt: skip
         queues: Any = {f"{name}_queue_url": relay.queues[name] for name in ("submit", "results")}
         settings = (
-            SubmitSettings(**told), PollSettings(**told, **queues), ResultsSettings(**told)
-        )  # fmt: skip
+            SubmitSettings(**told, queue_url=relay.queues["submit"]),
+            PollSettings(**told, **queues),
+            ResultsSettings(**told, queue_url=relay.queues["results"]),
+        )
         for one in settings:
             for name, text in one.to_env().items():
-                monkeypatch.setenv(name, text)
+                monkeypatch.setenv(
+                    name, text
+                )  # QUEUE_URL is each function's own: here, nothing fails
         monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "claude-batch-relay")
         monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "relay")
         relay.simulator.clock = time.time
         parameters.clear_caches()  # type: ignore[no-untyped-call]
         for stage in (submit, poll, results):
             stage._doors.cache_clear()  # noqa: SLF001 - a new container
+        for stage in (submit, results):
+            stage._redelivery.cache_clear()  # noqa: SLF001
         yield relay
 
 

@@ -266,12 +266,15 @@ class Opened:
         self._table, self._files, self._topic, queues = clients
         how = cable.scenario
         self.submit = self._doors(
-            SubmitSettings, requests_per_batch=how.rows_per_batch, attempts=how.attempts
+            SubmitSettings,
+            queue_url="submit",
+            requests_per_batch=how.rows_per_batch,
+            attempts=how.attempts,
         )
         self.poll = self._doors(
             PollSettings, submit_queue_url="submit", results_queue_url="results", wish_s=600
         )
-        self.results = self._doors(ResultsSettings, fetches=2)
+        self.results = self._doors(ResultsSettings, queue_url="results", fetches=2)
         self.hints = Hints("submit", "results", client=queues)
         self.context: Any = SimpleNamespace(get_remaining_time_in_millis=lambda: 900_000)
 

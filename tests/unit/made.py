@@ -45,7 +45,14 @@ def one_of_each() -> dict[str, Event]:
         failure="none of the 3 rows can be sent: no_params (3); results.jsonl says why, row by row",
     )  # fmt: skip
     sent = batch(requests=37, batch_id="msgbatch_013Zva2CMHLNnXjNJJKqJ2EF", status="IN_PROGRESS")
-    aside = batch(chunk=2, requests=37, status="ENDED", next="collect", tries=5)
+    aside = batch(
+        chunk=2,
+        requests=37,
+        status="ENDED",
+        next="collect",
+        tries=5,
+        tried_since="2026-11-23T16:35:10.123Z",
+    )
     counts = {"processing": 0, "succeeded": 36, "errored": 0, "canceled": 0, "expired": 1}
     made = [
         events.job_planned(march, "results", AT),

@@ -11,7 +11,7 @@ from functions.batches.settings import PollSettings, ResultsSettings, Settings, 
 
 NEEDED = {
     "table_name": "t", "uploads_bucket": "u", "results_bucket": "r", "topic_arn": "a", "secret_name": "s",
-    "submit_queue_url": "q1", "results_queue_url": "q2",
+    "submit_queue_url": "q1", "results_queue_url": "q2", "queue_url": "q",
 }  # fmt: skip
 KINDS: list[type[Settings]] = [SubmitSettings, PollSettings, ResultsSettings]
 

@@ -1,0 +1,68 @@
+"""The secret as operators fill it, and as it may fail: each time a sentence, and never the key."""
+
+from collections.abc import Iterator
+from typing import Any
+from unittest.mock import patch
+
+import boto3
+import pytest
+from aws_lambda_powertools.utilities import parameters
+from botocore.exceptions import ClientError, EndpointConnectionError
+from moto import mock_aws
+
+from functions.batches import secret
+from functions.batches.errors import KeyMissingError, KeyUnreadableError
+
+NAME = "relay/key"
+
+
+@pytest.fixture(autouse=True)
+def secrets() -> Iterator[Any]:
+    with mock_aws():
+        parameters.clear_caches()  # type: ignore[no-untyped-call]
+        yield boto3.client("secretsmanager")
+        parameters.clear_caches()  # type: ignore[no-untyped-call]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["sk-ant-1", '{"ANTHROPIC_API_KEY": "sk-ant-1"}', ' {"ANTHROPIC_API_KEY":"sk-ant-1"}\n'],
+)
+def test_a_key_is_plain_text_or_a_member_of_json(secrets: Any, text: str) -> None:
+    secrets.create_secret(Name=NAME, SecretString=text)
+
+    assert secret.read_key(NAME, fresh=True) == "sk-ant-1"
+
+
+@pytest.mark.parametrize("text", ['{"key": "sk-ant-1"}', '{"ANTHROPIC_API_KEY": 5}', "{sk-ant-1"])
+def test_json_without_a_key_is_refused_with_a_sentence(secrets: Any, text: str) -> None:
+    secrets.create_secret(Name=NAME, SecretString=text)
+
+    with pytest.raises(KeyMissingError, match=r'JSON without "ANTHROPIC_API_KEY"') as caught:
+        secret.read_key(NAME, fresh=True)
+    assert "sk-ant-1" not in str(caught.value)
+    assert caught.value.reason == "key_missing"
+
+
+def test_a_secret_that_is_not_there_is_unreadable() -> None:
+    with pytest.raises(KeyUnreadableError, match="ResourceNotFoundException") as caught:
+        secret.read_key(NAME, fresh=True)
+    assert caught.value.reason == "key_unreadable"
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            ClientError({"Error": {"Code": "AccessDeniedException"}}, "GetSecretValue"),
+            "AccessDenied",
+        ),
+        (ClientError({"Error": {"Code": "DecryptionFailure"}}, "GetSecretValue"), "Decryption"),
+        (EndpointConnectionError(endpoint_url="https://aws"), "EndpointConnectionError"),
+    ],
+)
+def test_whatever_keeps_a_secret_from_being_read_is_named(error: Exception, said: str) -> None:
+    failing = patch("botocore.client.BaseClient._make_api_call", side_effect=error)
+
+    with failing, pytest.raises(KeyUnreadableError, match=said):
+        secret.read_key(NAME, fresh=True)
