@@ -7,7 +7,7 @@ from typing import Protocol
 from tests.crash import faults, kills
 from tests.crash.figures import Figures
 from tests.crash.late import late
-from tests.disorder import clocks, crowd, post, trouble
+from tests.disorder import clocks, crowd, environment, post, trouble
 from tests.fuzz.campaign import campaign as fuzz
 from tests.model.campaign import campaign as model
 from tests.model.scenarios import ALL
@@ -53,6 +53,7 @@ DISORDER: list[Campaign] = [
     *_shared(trouble.outages),
     *_shared(clocks.deadlines),
     *_shared(clocks.skew),
+    *_shared(environment.environment),
 ]
 
 CAMPAIGNS: list[Campaign] = [

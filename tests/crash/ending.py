@@ -6,6 +6,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from functions.batches.wire import WireId
 from tests.crash import backstage
 from tests.crash.mortal import Mortal
 from tests.world import TABLE
@@ -37,6 +38,7 @@ class Ending:
         events: each event by its id, as it was delivered.
         told: how many events of each type, each id once.
         torn: the ids under which more than one content was delivered.
+        billed: the rows of this job that were answered, and paid for.
         custom_ids: how often each request was accepted: each attempt of a row has its own.
         params: the same by content: what the user is billed for.
     """
@@ -47,6 +49,7 @@ class Ending:
     params: dict[str, int]
     told: dict[str, int]
     torn: list[str]
+    billed: set[int]
 
     @classmethod
     def of(cls, relay: Mortal, names: Names) -> "Ending":
@@ -67,12 +70,20 @@ class Ending:
             params=relay.simulator.accepted_params(),
             told=Counter(types.values()),
             torn=[name for name, contents in by_id.items() if len(contents) > 1],
+            billed=_billed(relay, names.job),
         )
 
     @property
     def rows(self) -> list[int]:
         lines = self.files.get("results.jsonl", b"").splitlines()
         return [json.loads(line)["row"] for line in lines]
+
+    @property
+    def undelivered(self) -> list[int]:
+        """Name the rows whose answer was paid for, and is not in the results."""
+        lines = map(json.loads, self.files.get("results.jsonl", b"").splitlines())
+        delivered = {line["row"] for line in lines if line["result"]["type"] == "succeeded"}
+        return sorted(self.billed - delivered)
 
     def rows_lost(self, expected: "Ending") -> int:
         """Count the rows without a line, and those with more than one."""
@@ -97,6 +108,16 @@ class Ending:
             names = sorted({*ours, *theirs})
             found += [f"{kind} {name}" for name in names if ours.get(name) != theirs.get(name)]
         return found
+
+
+def _billed(relay: Mortal, job: str) -> set[int]:
+    """Return the rows of a job that Anthropic has answered, in whichever batch."""
+    ids = [
+        WireId.parse(custom_id)
+        for batch_id in relay.simulator.billed()
+        for custom_id in relay.simulator.billed_ids(batch_id)
+    ]
+    return {one.row for one in ids if one is not None and one.job == job}
 
 
 @dataclass

@@ -72,6 +72,7 @@ def drive(
     run.calls, run.struck = [*relay.fate.calls], relay.fate.struck
     run.wrong += [*watcher.wrong, *_unfinished(relay), *left_behind(relay)]
     run.ending = Ending.of(relay, watcher.names)
+    run.wrong += [f"paid for and not delivered: row {row}" for row in run.ending.undelivered]
     _judge(run, run.ending, expected)
     return run
 

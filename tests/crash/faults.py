@@ -86,6 +86,9 @@ def note(figures: Figures, what: str, run: Run, paid: int) -> None:
     """Add a run to the figures."""
     figures.tried += 1
     figures.longest_ticks = max(figures.longest_ticks, run.ticks)
+    if run.ending is not None:
+        figures.billed += len(run.ending.billed)
+        figures.undelivered += len(run.ending.undelivered)
     figures.rows_lost += run.lost
     figures.paid_twice += max(0, run.extra - paid)
     wrong = [*run.wrong]

@@ -13,6 +13,8 @@ class Figures:
         tried: runs, each with its own trouble (for fuzzing: inputs).
         struck_twice: of these, pairs of blows of which both fell, each counted once.
         recovered: runs whose job ended whole.
+        billed: rows that Anthropic answered, and billed.
+        undelivered: of these, rows whose answer is not in the results.
         rows_lost: rows that had no line, or more than one.
         paid_twice: requests that were accepted again although they had been before, and need not have been.
         doubles: requests that were accepted again because a create outlived its lease, and whose newer batch was
@@ -27,6 +29,8 @@ class Figures:
     tried: int = 0
     struck_twice: int = 0
     recovered: int = 0
+    billed: int = 0
+    undelivered: int = 0
     rows_lost: int = 0
     paid_twice: int = 0
     doubles: int = 0

@@ -123,6 +123,8 @@ def _note(figures: Figures, late: Late, relay: Mortal, run: Play, undisturbed: P
     wrong += _flagged(relay, late)
     figures.tried += 1
     figures.longest_ticks = max(figures.longest_ticks, run.ticks)
+    figures.billed += len(ours.billed)
+    figures.undelivered += len(ours.undelivered)
     figures.rows_lost += ours.rows_lost(theirs)
     figures.doubles += again.total() if late.doubles else 0
     figures.paid_twice += ours.paid_twice(theirs) - (again.total() if late.doubles else 0)

@@ -12,7 +12,7 @@ from tests.crash.jobs import Job
 from tests.crash.mortal import Mortal
 from tests.world import UPLOADS
 
-TICK_S = 150.0
+TICK_S, SLOW_S = 150.0, 3600.0
 """Poll comes less often here than it does: each one takes a while."""
 TICKS = 60
 KEY = "in/march.jsonl"
@@ -44,8 +44,12 @@ def play(
     strikes: Sequence[Strike] = (),
     expected: Ending | None = None,
     ticks: int = TICKS,
+    patience: int | None = None,
 ) -> Play:
-    """Run a job through; compare its end with that of an undisturbed run, where there was one."""
+    """Run a job through; compare its end with that of an undisturbed run, where there was one.
+
+    After so many ticks as there is `patience` for, the clock goes faster.
+    """
     relay.anew()
     job.arm(relay)
     relay.fate.foretell(strikes)
@@ -56,7 +60,7 @@ def play(
     relay.submit_message(event)
     run = Play()
     while _unfinished(relay) and run.ticks < ticks:
-        relay.tick(TICK_S)
+        relay.tick(SLOW_S if patience is not None and run.ticks >= patience else TICK_S)
         run.ticks += 1
     run.calls, run.struck, run.left = [*relay.fate.calls], relay.fate.struck, relay.fate.left
     run.wrong = watcher.wrong
@@ -66,6 +70,7 @@ def play(
     if expected is not None:
         run.wrong += run.ending.unlike(expected)
     run.wrong += left_behind(relay)
+    run.wrong += [f"paid for and not delivered: row {row}" for row in run.ending.undelivered]
     return run
 
 
@@ -74,6 +79,8 @@ def note(figures: Figures, told: str, run: Play, undisturbed: Play) -> None:
     figures.tried += 1
     figures.longest_ticks = max(figures.longest_ticks, run.ticks)
     if run.ending is not None and undisturbed.ending is not None:
+        figures.billed += len(run.ending.billed)
+        figures.undelivered += len(run.ending.undelivered)
         figures.rows_lost += run.ending.rows_lost(undisturbed.ending)
         figures.paid_twice += run.ending.paid_twice(undisturbed.ending)
     figures.recovered += not run.wrong

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from tests.crash.figures import Figures
 
 COLUMNS = (
-    "campaign", "calls M", "tried", "struck twice", "recovered", "rows lost", "requests paid twice",
-    "longest recovery, in ticks", "seconds",
+    "campaign", "calls M", "tried", "struck twice", "recovered", "answers billed", "not delivered", "rows lost",
+    "requests paid twice", "longest recovery, in ticks", "seconds",
 )  # fmt: skip
 
 _NO_RUNS = {"model", "fuzz"}
@@ -15,7 +15,7 @@ _NO_RUNS = {"model", "fuzz"}
 _PAGE = """\
 # Reliability
 [Promises 1 and 2](../README.md#what-it-promises), N rows in and N lines out, and paid once, are not argued for here; they are attacked, in every way that we could think of.
-This page is written by `make crash`, on {today}: {tried:,} runs of a whole job, states and inputs beside them, in {minutes:.0f} minutes of two processes. CI runs all single kills and a sample of the rest (`make test`).
+This page is written by `make crash`, on {today}: {tried:,} runs of a whole job, states and inputs beside them, in {minutes:.0f} minutes of two processes. CI runs a fixed sample of every campaign (`make test`).
 
 {table}
 
@@ -35,6 +35,7 @@ Claude and each block of an answer, each page of a listing. For every one of the
 Then time passes, the schedule ticks, and what was being worked on is delivered again. A run is **recovered** if, compared with the undisturbed one and but for ids and times:
 - `results.jsonl`, `errors.jsonl`, `retry.jsonl`, `manifest.json` and `status.json` are the same, byte for byte;
 - each custom_id was accepted once, and each row's content as often as then: the simulator counts both;
+- every answer that the simulator billed is in `results.jsonl`;
 - the same events arrived, each under one id, however often, with the same content;
 - at no tick and at no death was anything to be seen in the results that was not whole, and the manifest named nothing that was not there;
 - nothing is left that no lifecycle rule and no expiry removes: neither objects, nor parts of uploads, nor items of the table.
@@ -49,6 +50,10 @@ late 200 (`tests/integration/test_lost_answers.py`, `test_refusals.py`, `test_re
 
 **Disorder**: messages twice, hours late, out of order, or lost; two invocations at once, or one and poll, interleaved at every call by a scheduler whose every run can be repeated; AWS's own errors, at random and
 for an hour for each operation, SNS's too; Lambda's time running out, also in the middle of a stream; clocks five minutes apart. Items of another schema version: `tests/integration/test_schema.py`.
+
+**The environment fails** for ten minutes, eight hours, a day and a week: the secret cannot be read, a bucket denies reading or writing or its KMS key is disabled, the disk is full, the table throttles or
+denies, SNS, SQS or tagging is denied, Anthropic cannot be reached or does not answer a create, a listing or a download; from the first, a middle or the last such call of the job on. What may differ from
+the undisturbed run is what tells of it (`batch.stuck`, `sending.parked`, status.json), and retry.jsonl, where the upload could not be read again.
 
 The **model** ([states](states.md)) counts states explored, and those from which the end is reached; **fuzz** counts inputs, guided by coverage, to all that reads bytes from outside.
 
@@ -89,7 +94,10 @@ def written(table: Sequence[Figures], today: str, minutes: float, left: int) -> 
 
 def cells(figures: Figures) -> list[str]:
     """Give a row of the table."""
-    counts = (figures.recovered, figures.rows_lost, figures.paid_twice)
+    counts = (
+        *(figures.recovered, figures.billed, figures.undelivered),
+        *(figures.rows_lost, figures.paid_twice),
+    )
     return [
         figures.campaign,
         f"{figures.calls:,}" if figures.calls else "",

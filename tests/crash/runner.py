@@ -32,6 +32,8 @@ def added(found: Sequence[Figures]) -> list[Figures]:
         sum_.tried += one.tried
         sum_.struck_twice += one.struck_twice
         sum_.recovered += one.recovered
+        sum_.billed += one.billed
+        sum_.undelivered += one.undelivered
         sum_.rows_lost += one.rows_lost
         sum_.paid_twice += one.paid_twice
         sum_.doubles += one.doubles

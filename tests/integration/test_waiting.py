@@ -1,0 +1,172 @@
+"""What was paid for waits: trouble in the environment, however long, gives up no answer."""
+
+import json
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+
+from functions.batches.errors import KeyUnreadableError
+from functions.batches.items import Batch
+from tests.crash.fate import Killed
+from tests.crash.mortal import Mortal, mortal
+from tests.world import World, paid_once, upload_of, world
+
+KEY = "in/march.jsonl"
+HOUR_S, DAY_S = 3600.0, 86400.0
+
+
+def only_batch(relay: World) -> Batch:
+    (batch,) = relay.store.unfinished().batches
+    return batch
+
+
+def delivered(relay: World) -> bool:
+    """Return whether every answer that was billed is in the results."""
+    lines = [line for line in relay.lines(KEY) if line["result"]["type"] == "succeeded"]
+    return sum(relay.simulator.billed().values()) == len(lines)
+
+
+@pytest.fixture
+def slow_to_die(tmp_path: Path) -> Iterator[Mortal]:
+    """A relay whose downloads are killed by Lambda each time, until `fate.befall` is taken away."""
+
+    def die(name: str, after: bool) -> None:  # noqa: FBT001 - as it is called
+        if name.endswith("/results block") and not after:
+            relay.fate.dead = True
+            raise Killed
+
+    with mortal(tmp_path) as relay:
+        relay.fate.befall = die
+        yield relay
+
+
+def test_a_download_that_lambda_ends_each_time_is_tried_ever_more_seldom(
+    slow_to_die: Mortal,
+) -> None:
+    relay = slow_to_die
+    relay.upload(KEY, upload_of(3))
+    downloads: list[int] = []
+    for _ in range(8):
+        before = relay.simulator.calls().get("results", 0)
+        for _ in range(24 * 6):
+            relay.tick(600)
+        downloads.append(relay.simulator.calls().get("results", 0) - before)
+    waiting = only_batch(relay)
+    relay.fate.befall = None
+    relay.finish(60)
+
+    assert downloads[0] > downloads[-1] > 0
+    assert max(downloads[1:]) <= 4
+    assert (waiting.status, waiting.closing) == ("ENDED", None)
+    assert [event["type"] for event in relay.events()].count("batch.stuck") == 1
+    assert delivered(relay)
+
+
+def test_results_that_do_not_arrive_in_time_wait_for_a_better_day(relay: World) -> None:
+    relay.upload(KEY, upload_of(3))
+    relay.tick()
+    left = iter([900.0] * 2 + [50.0] * 50)
+    context: Any = relay.context
+    context.get_remaining_time_in_millis = lambda: int(next(left) * 1000)
+    relay.tick()
+    waiting = only_batch(relay)
+    del context.get_remaining_time_in_millis
+
+    relay.finish()
+
+    assert "out of time after" in (waiting.problem or "")
+    assert (waiting.status, waiting.tries) == ("ENDED", 1)
+    assert delivered(relay)
+
+
+def test_a_secret_that_nobody_can_read_for_a_week_gives_up_nothing(tmp_path: Path) -> None:
+    with world(tmp_path) as relay:
+        relay.upload("in/paid.jsonl", upload_of(3, "paid"))
+        relay.tick()
+        relay.upload(KEY, upload_of(3))
+        for stage in (relay.submit, relay.poll, relay.results):
+            stage.claude._read_key = _unreadable  # noqa: SLF001 - in Lambda, a call to AWS
+            stage.claude.renew_key()
+        for _ in range(84):
+            relay.tick(2 * HOUR_S)
+        during = (
+            relay.store.sending(),
+            [batch.closing for batch in relay.store.unfinished().batches],
+        )
+        events = relay.events()
+        relay.deploy()
+        relay.finish(60)
+
+        assert (during[0].parked, during[1]) == ("key_unreadable", [None, None])
+        (parked,) = [event for event in events if event["type"] == "sending.parked"]
+        assert "cannot be read" in parked["data"]["message"]
+        for key in (KEY, "in/paid.jsonl"):
+            assert relay.manifest(key)["counts"] == {"succeeded": 3}
+        assert paid_once(relay)
+
+
+def _unreadable(_fresh: bool) -> str:  # noqa: FBT001 - as it is called
+    code = "KMSAccessDeniedException"
+    raise KeyUnreadableError(code)
+
+
+def test_a_batch_that_no_listing_has_is_asked_for_its_results(relay: World) -> None:
+    """The listing is one witness: its results may be there all the same."""
+    relay.simulator.arm("hidden_from_list", listings=1000)
+    relay.upload(KEY, upload_of(3))
+    for _ in range(30):
+        relay.tick(HOUR_S)
+    relay.finish(60)
+
+    assert relay.manifest(KEY)["counts"] == {"succeeded": 3}
+    assert delivered(relay)
+
+
+def test_a_batch_listed_with_results_is_never_gone_however_many_404s(relay: World) -> None:
+    relay.upload(KEY, upload_of(3))
+    relay.tick()
+    relay.simulator.arm("results_not_found", times=0)
+    for _ in range(100):
+        relay.tick(6 * HOUR_S)
+    waiting = only_batch(relay)
+    relay.simulator._faults.clear()  # noqa: SLF001 - the batches stay
+    relay.finish(60)
+
+    assert waiting.not_found > 5
+    assert (waiting.closing, waiting.unlisted) == (None, 0)
+    assert delivered(relay)
+
+
+def test_after_a_month_what_cannot_be_downloaded_ends_its_rows(relay: World) -> None:
+    relay.upload(KEY, upload_of(3))
+    relay.tick()
+    relay.simulator.arm("server_error", times=0, endpoint="results")
+    for _ in range(115):
+        relay.tick(6 * HOUR_S)
+    before = only_batch(relay)
+    for _ in range(12):
+        relay.tick(6 * HOUR_S)
+    relay.finish(60)
+
+    assert before.closing is None
+    assert relay.manifest(KEY)["errors"] == {"relay_stuck": 3}
+
+
+def test_a_fault_of_aws_never_closes_what_was_not_sent(relay: World) -> None:
+    relay.upload(KEY, upload_of(3))
+    files: Any = relay.submit.files
+    files.read = Mock(side_effect=PermissionError)
+    for _ in range(100):
+        with suppress(PermissionError):
+            relay.tick(6 * HOUR_S)
+    waiting = only_batch(relay)
+    del files.read
+    relay.finish(60)
+
+    assert (waiting.status, waiting.at_fault) == ("WAITING", False)
+    assert relay.manifest(KEY)["counts"] == {"succeeded": 3}
+    assert json.loads(relay.read(KEY, "status.json"))["status"] == "DONE"
