@@ -29,6 +29,7 @@ from functions.results import results
 from functions.submit import submit
 from infra.synth import synthesized
 from local.simulator import Simulator, serving
+from tests import s3_walls
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -244,7 +245,7 @@ def world(folder: Path, **simulated: Any) -> Iterator[World]:
 def aws() -> "tuple[S3Client, SQSClient, SNSClient, DynamoDBClient]":
     """Open a client for each service."""
     return (
-        boto3.client("s3", region_name=REGION),
+        s3_walls.build(boto3.client("s3", region_name=REGION)),
         boto3.client("sqs", region_name=REGION),
         boto3.client("sns", region_name=REGION),
         boto3.client("dynamodb", region_name=REGION),

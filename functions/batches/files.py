@@ -1,5 +1,6 @@
 """The door to S3: streams in, streams out, and server-side joins. Nothing is held whole in memory."""
 
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -16,12 +17,11 @@ from functions.batches.blocks import lines
 from functions.batches.errors import DownloadError, GoneError
 from functions.batches.items import Piece
 from functions.batches.joining import Span, UploadPart
-from functions.batches.writing import Target
+from functions.batches.writing import Sent, Target
 
 if TYPE_CHECKING:
     from botocore.response import StreamingBody
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import CompletedPartTypeDef
 
 BLOCK = 1 << 20
 TAGGING = 10
@@ -161,45 +161,42 @@ class Files:
                 self.join(f"{scratch}.{number}", group, f"{scratch}.{number}")
                 for number, group in enumerate(grouped)
             ]
+        crc32 = joining.joined_crc32(pieces)
         parts = joining.join_plan(pieces)
         if len(parts) > 1 or any(part.copied for part in parts):
-            self._join(key, parts)
+            self._join(key, parts, crc32)
         else:
-            self.put(key, b"".join(self._bytes(part) for part in parts), _TYPE)
-        if len(grouped) > 1:
-            self.finish(piece.key for piece in pieces)
-        size = sum(piece.size for piece in pieces)
-        return Piece(key=key, size=size, crc32=joining.joined_crc32(pieces))
+            self._s3.put_object(
+                Bucket=self.bucket, Key=key, Body=b"".join(self._bytes(part) for part in parts),
+                ContentType=_TYPE, ChecksumCRC32=writing.base64_crc32(crc32),
+            )  # fmt: skip
+        return Piece(key=key, size=sum(piece.size for piece in pieces), crc32=crc32)
 
-    def _join(self, key: str, parts: Sequence[UploadPart]) -> None:
-        upload = self._s3.create_multipart_upload(Bucket=self.bucket, Key=key, ContentType=_TYPE)[
-            "UploadId"
-        ]
+    def _join(self, key: str, parts: Sequence[UploadPart], crc32: int) -> None:
+        """Join in parts; the CRC-32 that S3 holds the object to is that of the pieces when they were written."""
+        to = Target(self._s3, self.bucket, key, self._threads)
+        with writing.begun(to, ContentType=_TYPE) as upload:
+            writing.complete(to, upload, self._send(to, upload, parts), crc32)
+
+    def _send(self, to: Target, upload: str, parts: Sequence[UploadPart]) -> list[Sent]:
+        """Send and copy parts side by side; if one fails, those that have not begun are let be."""
         with ThreadPoolExecutor(1) as reading, ThreadPoolExecutor(self._many(COPIES)) as copying:
-            sent = [
-                (copying if part.copied else reading).submit(self._part, key, upload, number, part)
+            sending = [
+                copying.submit(_copy, to, upload, number, part.spans[0])
+                if part.copied
+                else reading.submit(self._read, to, upload, number, part)
                 for number, part in enumerate(parts, 1)
             ]
-            done = [one.result() for one in sent]
-        self._s3.complete_multipart_upload(
-            Bucket=self.bucket, Key=key, UploadId=upload, MultipartUpload={"Parts": done}
-        )
+            try:
+                return [one.result() for one in sending]
+            except BaseException:
+                for one in sending:
+                    one.cancel()
+                raise
 
-    def _part(
-        self, key: str, upload: str, number: int, part: UploadPart
-    ) -> "CompletedPartTypeDef":
-        if part.copied:
-            span = part.spans[0]
-            copied = self._s3.upload_part_copy(
-                Bucket=self.bucket, Key=key, UploadId=upload, PartNumber=number,
-                CopySource={"Bucket": self.bucket, "Key": span.key},
-                CopySourceRange=f"bytes={span.start}-{span.start + span.size - 1}",
-            )  # fmt: skip
-            return {"PartNumber": number, "ETag": copied["CopyPartResult"]["ETag"]}
-        put = self._s3.upload_part(
-            Bucket=self.bucket, Key=key, UploadId=upload, PartNumber=number, Body=self._bytes(part)
-        )
-        return {"PartNumber": number, "ETag": put["ETag"]}
+    def _read(self, to: Target, upload: str, number: int, part: UploadPart) -> Sent:
+        body = self._bytes(part)
+        return writing.send(to, upload, number, body, zlib.crc32(body))
 
     def _bytes(self, part: UploadPart) -> bytes:
         """Read what goes through memory."""
@@ -215,6 +212,16 @@ class Files:
 
     def _span(self, span: Span) -> bytes:
         return b"".join(self.read(self.own(span.key), span.start, span.start + span.size))
+
+
+def _copy(to: Target, upload: str, number: int, span: Span) -> Sent:
+    """Let S3 copy a part; it computes the checksum by itself."""
+    copied = to.s3.upload_part_copy(
+        Bucket=to.bucket, Key=to.key, UploadId=upload, PartNumber=number,
+        CopySource={"Bucket": to.bucket, "Key": span.key},
+        CopySourceRange=f"bytes={span.start}-{span.start + span.size - 1}",
+    )["CopyPartResult"]  # fmt: skip
+    return Sent(number, copied["ETag"], copied.get("ChecksumCRC32"))
 
 
 _TYPE = "application/x-ndjson"

@@ -14,6 +14,8 @@ MIB, GIB = 1 << 20, 1 << 30
 MIN_PART = 5 * MIB
 MAX_PART = 5 * GIB
 MAX_PARTS = 10_000
+COPIED = 256 * MIB
+"""A part of this length is copied within seconds, while the SDK waits 60 for an answer; S3 would take up to 5 GiB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,21 +46,34 @@ class UploadPart:
 def join_plan(pieces: Sequence[Piece]) -> list[UploadPart]:
     """Plan the parts of a multipart upload that puts the pieces one after the other.
 
-    Every part but the last is 5 MiB to 5 GiB. A large piece is copied by S3; a run of small ones goes
-    through memory, and where it is shorter than a part may be, it takes what it lacks from the large piece
+    Every part but the last is 5 MiB to 5 GiB. A large piece is copied by S3, in parts of 256 MiB, or of more where
+    there would be too many of them; a run of small ones goes through memory, and where it is shorter than a part may be, it takes what it lacks from the large piece
     behind it. Most parts that need memory are under 10 MiB.
 
     Raises:
         ValueError: more than 10,000 parts; join groups of pieces first.
     """
-    parts = [UploadPart(spans) for spans in _parts(pieces)]
+    parts = [UploadPart(spans) for spans in _parts(pieces, _copied(pieces))]
     if len(parts) > MAX_PARTS:
         message = f"{len(parts):,} parts, and S3 joins {MAX_PARTS:,} at the most"
         raise ValueError(message)
     return parts
 
 
-def _parts(pieces: Sequence[Piece]) -> Iterator[tuple[Span, ...]]:
+def _copied(pieces: Sequence[Piece]) -> int:
+    """Choose how long a copied part may be."""
+    most = COPIED
+    while most < MAX_PART and sum(_needed(piece, most) for piece in pieces) > MAX_PARTS:
+        most *= 2
+    return min(most, MAX_PART)
+
+
+def _needed(piece: Piece, most: int) -> int:
+    """Count the parts that a piece can add to a join."""
+    return max(1, -(-piece.size // most))
+
+
+def _parts(pieces: Sequence[Piece], most: int) -> Iterator[tuple[Span, ...]]:
     run = _Run()
     for piece in pieces:
         span = _fill(run, Span(piece.key, 0, piece.size))
@@ -66,7 +81,7 @@ def _parts(pieces: Sequence[Piece]) -> Iterator[tuple[Span, ...]]:
             yield tuple(run.spans)
             run = _Run()
         if span.size >= MIN_PART:
-            yield from ((cut,) for cut in _cut(span))
+            yield from ((cut,) for cut in _cut(span, most))
         elif span.size:
             run.add(span)
     if run.spans:
@@ -97,9 +112,9 @@ def _fill(run: _Run, span: Span) -> Span:
     return Span(span.key, span.start + taken, span.size - taken)
 
 
-def _cut(span: Span) -> list[Span]:
-    """Cut a span into near-equal ones, each short enough for a part."""
-    count = -(-span.size // MAX_PART)
+def _cut(span: Span, most: int) -> list[Span]:
+    """Cut a span into near-equal ones, none longer than `most`."""
+    count = -(-span.size // most)
     edges = [span.size * cut // count for cut in range(count + 1)]
     return [Span(span.key, span.start + low, high - low) for low, high in pairwise(edges)]
 
@@ -108,7 +123,7 @@ def groups(pieces: Sequence[Piece]) -> list[Sequence[Piece]]:
     """Cut a list of pieces that is too long for one join into lists that are not."""
     edges, parts = [0], 0
     for at, piece in enumerate(pieces):
-        needed = max(1, -(-piece.size // MAX_PART))
+        needed = _needed(piece, MAX_PART)
         if parts + needed > MAX_PARTS:
             edges.append(at)
             parts = 0

@@ -8,12 +8,15 @@ import io
 import zlib
 from base64 import b64encode
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
+from contextlib import contextmanager, suppress
+from functools import partial, reduce
 from itertools import chain
 from mmap import MAP_ANONYMOUS, MAP_PRIVATE, mmap
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from botocore.exceptions import BotoCoreError, ClientError
 
 from functions.batches.items import Piece
 from functions.batches.joining import MIN_PART, crc32_combine
@@ -36,11 +39,18 @@ class Target(NamedTuple):
     threads: int
 
 
-class _Sent(NamedTuple):
-    """A part that S3 has."""
+class Sent(NamedTuple):
+    """A part that S3 has, and its CRC-32 as S3 writes it; of a copied one it may not have said it."""
 
     number: int
     etag: str
+    checksum: str | None
+
+
+class _Written(NamedTuple):
+    """A part that was sent from here."""
+
+    sent: Sent
     size: int
     crc32: int
 
@@ -57,7 +67,7 @@ def write(to: Target, blocks: Iterable[bytes]) -> Piece:
 
 def _put(to: Target, body: bytes) -> Piece:
     crc32 = zlib.crc32(body)
-    to.s3.put_object(Bucket=to.bucket, Key=to.key, Body=body, ChecksumCRC32=_base64(crc32))
+    to.s3.put_object(Bucket=to.bucket, Key=to.key, Body=body, ChecksumCRC32=base64_crc32(crc32))
     return Piece(key=to.key, size=len(body), crc32=crc32)
 
 
@@ -97,39 +107,55 @@ class _Buffers:
 
 
 def _in_parts(to: Target, buffers: _Buffers, parts: Iterator[memoryview]) -> Piece:
-    """Send parts; S3 holds each to its own CRC-32, and the object to that of all of them."""
-    upload = to.s3.create_multipart_upload(
-        Bucket=to.bucket, Key=to.key, ChecksumAlgorithm="CRC32", ChecksumType="FULL_OBJECT"
-    )["UploadId"]
+    with begun(to) as upload:
+        written = [*_at_once(to, upload, buffers, parts)]
+        crc32 = reduce(lambda crc, part: crc32_combine(crc, part.crc32, part.size), written, 0)
+        complete(to, upload, [part.sent for part in written], crc32)
+    return Piece(key=to.key, size=sum(part.size for part in written), crc32=crc32)
+
+
+@contextmanager
+def begun(to: Target, **about: str) -> Iterator[str]:
+    """Begin an upload in parts, and give its id; on a failure it is aborted.
+
+    S3 holds each part to its own CRC-32, and the object to that of all of them. It refuses a part with a checksum
+    where the upload was begun without: https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html.
+    """
+    begin: Any = {"ChecksumAlgorithm": "CRC32", "ChecksumType": "FULL_OBJECT", **about}
+    where: Any = {"Bucket": to.bucket, "Key": to.key}
+    upload = to.s3.create_multipart_upload(**where, **begin)["UploadId"]
     try:
-        sent = [*_at_once(to, upload, buffers, parts)]
+        yield upload
     except Exception:
-        to.s3.abort_multipart_upload(Bucket=to.bucket, Key=to.key, UploadId=upload)
+        # Where that fails, too, the bucket's lifecycle removes the parts; what is raised is why it was needed.
+        with suppress(ClientError, BotoCoreError):
+            to.s3.abort_multipart_upload(**where, UploadId=upload)
         raise
-    crc32 = 0
-    for part in sent:
-        crc32 = crc32_combine(crc32, part.crc32, part.size)
+
+
+def complete(to: Target, upload: str, parts: Sequence[Sent], crc32: int) -> None:
+    """Make the parts one object; S3 refuses one whose CRC-32 is another than this."""
     done: Any = [
-        {"PartNumber": part.number, "ETag": part.etag, "ChecksumCRC32": _base64(part.crc32)}
-        for part in sent
+        {"PartNumber": part.number, "ETag": part.etag}
+        | ({"ChecksumCRC32": part.checksum} if part.checksum else {})
+        for part in parts
     ]
     to.s3.complete_multipart_upload(
         Bucket=to.bucket, Key=to.key, UploadId=upload, MultipartUpload={"Parts": done},
-        ChecksumType="FULL_OBJECT", ChecksumCRC32=_base64(crc32),
+        ChecksumType="FULL_OBJECT", ChecksumCRC32=base64_crc32(crc32),
     )  # fmt: skip
-    return Piece(key=to.key, size=sum(part.size for part in sent), crc32=crc32)
 
 
 def _at_once(
     to: Target, upload: str, buffers: _Buffers, parts: Iterator[memoryview]
-) -> Iterator[_Sent]:
+) -> Iterator[_Written]:
     """Send several parts side by side; the next is only gathered when there is buffer for it."""
     send = partial(_send, to, upload, buffers)
     if to.threads == 1:
         yield from (send(number, part) for number, part in enumerate(parts, 1))
         return
     with ThreadPoolExecutor(to.threads) as pool:
-        sending: deque[Future[_Sent]] = deque()
+        sending: deque[Future[_Written]] = deque()
         for number, part in enumerate(parts, 1):
             sending.append(pool.submit(send, number, part))
             if len(sending) >= to.threads:
@@ -137,15 +163,21 @@ def _at_once(
         yield from (one.result() for one in sending)
 
 
-def _send(to: Target, upload: str, buffers: _Buffers, number: int, part: memoryview) -> _Sent:
-    """Send a part with its CRC-32; left out, the SDK would compute it once more."""
+def _send(to: Target, upload: str, buffers: _Buffers, number: int, part: memoryview) -> _Written:
     crc32 = zlib.crc32(part)
-    put = to.s3.upload_part(
-        Bucket=to.bucket, Key=to.key, UploadId=upload, PartNumber=number, Body=_Body(part),  # type: ignore[arg-type]
-        ChecksumCRC32=_base64(crc32),
-    )  # fmt: skip
+    sent = send(to, upload, number, _Body(part), crc32)
     buffers.free(part)
-    return _Sent(number, put["ETag"], len(part), crc32)
+    return _Written(sent, len(part), crc32)
+
+
+def send(to: Target, upload: str, number: int, body: "bytes | _Body", crc32: int) -> Sent:
+    """Send a part with its CRC-32; left out, the SDK would compute it once more."""
+    checksum = base64_crc32(crc32)
+    put = to.s3.upload_part(
+        Bucket=to.bucket, Key=to.key, UploadId=upload, PartNumber=number, Body=body,  # type: ignore[arg-type]
+        ChecksumCRC32=checksum,
+    )  # fmt: skip
+    return Sent(number, put["ETag"], checksum)
 
 
 class _Body(io.RawIOBase):
@@ -172,6 +204,6 @@ class _Body(io.RawIOBase):
         return piece if size >= 0 else bytes(piece)  # type: ignore[return-value] # a socket takes both
 
 
-def _base64(crc32: int) -> str:
+def base64_crc32(crc32: int) -> str:
     """Write a CRC-32 as S3 takes it."""
     return b64encode(crc32.to_bytes(4)).decode()

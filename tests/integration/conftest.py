@@ -20,3 +20,9 @@ def relay(tmp_path: Path) -> Iterator[World]:
     """A relay whose Claude answers at once."""
     with world(tmp_path) as made:
         yield made
+
+
+@pytest.fixture
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the SDK repeat a request without a pause."""
+    monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _seconds: None)

@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
-from botocore.exceptions import IncompleteReadError
+from botocore.exceptions import ClientError, IncompleteReadError
 from urllib3 import HTTPResponse
 
 from functions.batches import joining
 from functions.batches.errors import DownloadError, GoneError
 from functions.batches.files import Files, Source
 from functions.batches.items import Piece
+from tests.s3_walls import Refusal, refusing
 from tests.world import RESULTS, UPLOADS, World
 
 MIB = 1 << 20
@@ -40,8 +41,11 @@ def test_joins_pieces_of_any_size(relay: World, sizes: tuple[int, ...]) -> None:
 
     joined = relay.results.files.join("results/all", made, "work/joined")
 
-    got = relay.s3.get_object(Bucket=RESULTS, Key="results/all")["Body"].read()
-    assert got == whole
+    got = relay.s3.get_object(Bucket=RESULTS, Key="results/all", ChecksumMode="ENABLED")
+    assert got["Body"].read() == whole
+    if "-" in got["ETag"]:  # of what was put at once, moto notes no checksum
+        assert got["ChecksumType"] == "FULL_OBJECT"
+        assert got["ChecksumCRC32"] == _as_s3_says_it(zlib.crc32(whole))
     assert (joined.size, joined.crc32) == (len(whole), zlib.crc32(whole))
 
 
@@ -71,6 +75,7 @@ def test_what_is_written_goes_with_its_checksum(relay: World, size: int) -> None
         assert whole == ("FULL_OBJECT", _as_s3_says_it(zlib.crc32(body)))
 
 
+@pytest.mark.usefixtures("at_once")
 def test_a_part_that_s3_had_no_time_for_is_sent_again_whole(relay: World) -> None:
     answers = [500, 200, 200, 503, 200]
 
@@ -107,6 +112,54 @@ def test_joins_more_pieces_than_parts_may_be(
     assert relay.s3.get_object(Bucket=RESULTS, Key="results/all")["Body"].read() == whole
     keys = [o["Key"] for o in relay.s3.list_objects_v2(Bucket=RESULTS)["Contents"]]
     assert [key for key in keys if key.startswith("results/")] == ["results/all"]
+
+
+@pytest.mark.parametrize("operation", ["UploadPart", "UploadPartCopy", "CompleteMultipartUpload"])
+def test_of_a_join_that_fails_nothing_is_left_lying_about(relay: World, operation: str) -> None:
+    made, _ = pieces(relay, MIB, 9 * MIB, 6 * MIB)
+    denied = Refusal(403, "AccessDenied")
+
+    with refusing(relay.s3, operation, denied, "results/all"), pytest.raises(ClientError):
+        relay.results.files.join("results/all", made, "work/joined")
+
+    assert "Uploads" not in relay.s3.list_multipart_uploads(Bucket=RESULTS)
+
+
+def test_that_an_upload_cannot_be_aborted_hides_not_why_it_should(relay: World) -> None:
+    made, _ = pieces(relay, 6 * MIB, 6 * MIB)
+    gone, denied = Refusal(404, "NoSuchKey"), Refusal(403, "AccessDenied")
+
+    with (
+        refusing(relay.s3, "UploadPartCopy", gone),
+        refusing(relay.s3, "AbortMultipartUpload", denied),
+        pytest.raises(ClientError, match="NoSuchKey"),
+    ):
+        relay.results.files.join("results/all", made, "work/joined")
+
+
+def test_a_part_that_fails_calls_off_those_that_have_not_begun(relay: World) -> None:
+    made, _ = pieces(relay, *[5 * MIB] * 6)
+    files = Files(RESULTS, client=relay.s3, threads=1)
+
+    with (
+        refusing(relay.s3, "UploadPartCopy", Refusal(403, "AccessDenied")) as tried,
+        pytest.raises(ClientError),
+    ):
+        files.join("results/all", made, "work/joined")
+
+    assert len(tried) < 6
+
+
+@pytest.mark.usefixtures("at_once")
+@pytest.mark.parametrize("sizes", [(MIB, 2), (6 * MIB, 7 * MIB)])
+def test_a_piece_that_has_changed_since_it_was_written_is_not_joined(
+    relay: World, sizes: tuple[int, ...]
+) -> None:
+    made, _ = pieces(relay, *sizes)
+    relay.s3.put_object(Bucket=RESULTS, Key="work/1", Body=b"?" * sizes[1])
+
+    with pytest.raises(ClientError, match="BadDigest"):
+        relay.results.files.join("results/all", made, "work/joined")
 
 
 class Breaking:

@@ -86,6 +86,24 @@ def test_a_large_piece_behind_a_small_one_gives_what_that_lacks_and_no_more() ->
     ]
 
 
+@given(lists)
+@example([5_000 * GIB])
+@example([10_000 * 5 * GIB])
+@example([5 * MIB] * 9_999 + [GIB])
+def test_a_copied_part_is_as_short_as_ten_thousand_parts_allow(sizes: list[int]) -> None:
+    """The SDK waits a minute for a copy; some hundred MiB take seconds."""
+    longest = max((part.size for part in join_plan(pieces(*sizes))), default=0)
+
+    fit = next((n for n in range(6) if sum(-(-s // (256 * MIB << n)) for s in sizes) + len(sizes) <= 10_000), 6)  # fmt: skip
+    assert longest <= 256 * MIB << fit
+
+
+def test_an_object_of_fifty_gib_is_copied_in_parts_of_256_mib() -> None:
+    plan = join_plan(pieces(50 * GIB))
+
+    assert [part.size for part in plan] == [256 * MIB] * 200
+
+
 def test_nothing_is_a_plan_of_nothing() -> None:
     assert join_plan(pieces()) == join_plan(pieces(0, 0)) == []
 

@@ -1,0 +1,122 @@
+"""Our fake of S3 refuses what S3 refuses: each line of the tables in tests/s3_walls.py."""
+
+import base64
+import zlib
+from collections.abc import Callable
+from typing import Any
+
+import boto3
+import pytest
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from tests.s3_walls import (
+    PASSING,
+    REFUSED,
+    UNREADABLE,
+    Refusal,
+    build,
+    refusing,
+    without_list_bucket,
+)
+from tests.world import REGION, RESULTS, UPLOADS, World
+
+pytestmark = pytest.mark.usefixtures("at_once")
+MIB = 1 << 20
+BODY = b"x" * 5 * MIB
+
+
+def crc(body: bytes) -> str:
+    return base64.b64encode(zlib.crc32(body).to_bytes(4)).decode()
+
+
+def begin(s3: Any, **how: str) -> dict[str, str]:
+    where = {"Bucket": RESULTS, "Key": "joined"}
+    return {**where, "UploadId": s3.create_multipart_upload(**where, **how)["UploadId"]}
+
+
+def quiet() -> Any:
+    """A client that sends no checksum unless it is asked to."""
+    config = Config(request_checksum_calculation="when_required")
+    return build(boto3.client("s3", region_name=REGION, config=config))
+
+
+def checksum_without(s3: Any) -> None:
+    s3.upload_part(**begin(s3), PartNumber=1, Body=BODY, ChecksumCRC32=crc(BODY))
+
+
+def default_checksum_without(s3: Any) -> None:
+    s3.upload_part(**begin(s3), PartNumber=1, Body=BODY)  # the SDK adds one by itself
+
+
+def none_where_there_is_one(_s3: Any) -> None:
+    s3 = quiet()
+    s3.upload_part(**begin(s3, ChecksumAlgorithm="CRC32"), PartNumber=1, Body=BODY)
+
+
+def another_body(s3: Any) -> None:
+    s3.put_object(Bucket=RESULTS, Key="k", Body=b"this", ChecksumCRC32=crc(b"that"))
+
+
+def another_object(s3: Any) -> None:
+    upload = begin(s3, ChecksumAlgorithm="CRC32", ChecksumType="FULL_OBJECT")
+    etag = s3.upload_part(**upload, PartNumber=1, Body=BODY, ChecksumCRC32=crc(BODY))["ETag"]
+    parts = {"Parts": [{"PartNumber": 1, "ETag": etag, "ChecksumCRC32": crc(BODY)}]}
+    s3.complete_multipart_upload(**upload, MultipartUpload=parts, ChecksumCRC32=crc(b"another"))
+
+
+def bare_end(s3: Any) -> None:
+    upload = begin(s3, ChecksumAlgorithm="CRC32")
+    etag = s3.upload_part(**upload, PartNumber=1, Body=BODY, ChecksumCRC32=crc(BODY))["ETag"]
+    parts = {"Parts": [{"PartNumber": 1, "ETag": etag}]}
+    s3.complete_multipart_upload(**upload, MultipartUpload=parts)
+
+
+def long_copy(s3: Any) -> None:
+    s3.put_object(Bucket=RESULTS, Key="source", Body=BODY)
+    source = {"Bucket": RESULTS, "Key": "source"}
+    s3.upload_part_copy(**begin(s3), PartNumber=1, CopySource=source, CopySourceRange=f"bytes=0-{5 << 30}")  # fmt: skip
+
+
+MAKES = [
+    ("a checksum where the upload has none", checksum_without),
+    ("a checksum where the upload has none", default_checksum_without),
+    ("no checksum where the upload has one", none_where_there_is_one),
+    ("bytes that are not their checksum", another_body),
+    ("an object that is not its checksum", another_object),
+    ("an end without the parts' checksums", bare_end),
+    ("a copied part over 5 GiB", long_copy),
+]
+
+
+def test_each_wall_has_a_test() -> None:
+    assert {wall for wall, _ in MAKES} == {*REFUSED}
+
+
+@pytest.mark.parametrize(("wall", "make"), MAKES)
+def test_what_moto_takes_is_refused_as_s3_does(
+    relay: World, wall: str, make: Callable[[Any], None]
+) -> None:
+    with pytest.raises(ClientError) as refused:
+        make(relay.s3)
+
+    assert refused.value.response["Error"]["Code"] == REFUSED[wall].code
+
+
+@pytest.mark.parametrize("refusal", [*UNREADABLE.values(), *PASSING.values()])
+def test_what_s3_answers_reaches_the_client(relay: World, refusal: Refusal) -> None:
+    relay.s3.put_object(Bucket=UPLOADS, Key="a", Body=b"0")
+
+    with refusing(relay.s3, "GetObject", refusal), pytest.raises(ClientError) as refused:
+        relay.s3.get_object(Bucket=UPLOADS, Key="a")
+
+    assert refused.value.response["Error"]["Code"] == refusal.code
+    assert refused.value.response["ResponseMetadata"]["HTTPStatusCode"] == refusal.status
+    assert relay.s3.get_object(Bucket=UPLOADS, Key="a")["Body"].read() == b"0"
+
+
+def test_who_may_not_list_a_bucket_is_not_told_that_nothing_is_there(relay: World) -> None:
+    with without_list_bucket(relay.s3), pytest.raises(ClientError) as refused:
+        relay.s3.get_object(Bucket=UPLOADS, Key="none")
+
+    assert refused.value.response["Error"]["Code"] == "AccessDenied"
