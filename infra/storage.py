@@ -82,6 +82,8 @@ class Storage(Construct):
         return self._bucket(
             "Uploads",
             versioned=True,
+            # People's own uploads: a large one over a slow line takes days.
+            unfinished=Duration.days(7),
             rules=[
                 s3.LifecycleRule(
                     id="old-versions",
@@ -95,8 +97,11 @@ class Storage(Construct):
         return self._bucket(
             "Results",
             versioned=False,
+            # No stage runs longer than a quarter of an hour, and none goes on with another's.
+            unfinished=Duration.days(1),
             rules=[
-                # Never by age alone: a job may wait for weeks. Results tags the files of a done job.
+                # Never by age alone: a job may wait for weeks. Results tags the files of a job that has ended; the
+                # days count from when each was written.
                 s3.LifecycleRule(
                     id="work-of-done-jobs",
                     prefix="work/",
@@ -107,7 +112,12 @@ class Storage(Construct):
         )
 
     def _bucket(
-        self, name: str, *, versioned: bool, rules: Sequence[s3.LifecycleRule]
+        self,
+        name: str,
+        *,
+        versioned: bool,
+        unfinished: Duration,
+        rules: Sequence[s3.LifecycleRule],
     ) -> s3.Bucket:
         bucket = s3.Bucket(
             self,
@@ -121,7 +131,7 @@ class Storage(Construct):
             lifecycle_rules=[
                 s3.LifecycleRule(
                     id="unfinished-multipart",
-                    abort_incomplete_multipart_upload_after=Duration.days(1),
+                    abort_incomplete_multipart_upload_after=unfinished,
                 ),
                 *rules,
             ],

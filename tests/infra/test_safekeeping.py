@@ -59,14 +59,16 @@ def test_uploads_are_versioned_and_old_versions_outlive_the_retention(found: Fou
     assert "ExpirationInDays" not in rules["old-versions"]
 
 
-@pytest.mark.parametrize("bucket", ["StorageUploads", "StorageResults"])
-def test_unfinished_multipart_uploads_go_after_a_day(found: Found, bucket: str) -> None:
+@pytest.mark.parametrize(("bucket", "days"), [("StorageUploads", 7), ("StorageResults", 1)])
+def test_unfinished_multipart_uploads_go_after_days_that_nothing_of_theirs_takes(
+    found: Found, bucket: str, days: int
+) -> None:
     rules = found("AWS::S3::Bucket")[bucket]["LifecycleConfiguration"]["Rules"]
 
     assert {
         "Id": "unfinished-multipart",
         "Status": "Enabled",
-        "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": 1},
+        "AbortIncompleteMultipartUpload": {"DaysAfterInitiation": days},
     } in rules
 
 
