@@ -55,7 +55,8 @@ class Submit(Stage):
                 allow(
                     ["s3:GetObject", "s3:GetObjectVersion"], storage.uploads.arn_for_objects("*")
                 ),
-                # Without ListBucket, S3 answers 403 for an object that is not there, not 404.
+                # Without them, S3 answers 403 for an object or a version that is not there, not 404.
+                allow(["s3:ListBucket", "s3:ListBucketVersions"], storage.uploads.bucket_arn),
                 allow(["s3:ListBucket"], storage.results.bucket_arn),
                 allow(
                     ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"],

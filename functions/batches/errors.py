@@ -4,8 +4,10 @@ RelayError
 ├── SettingError            a setting is missing or of the wrong type
 ├── UnreadableUploadError   the upload is no text
 ├── DownloadError           bytes could not be read to their end, after several tries
-│   ├── GoneError           the object is no longer there
-│   └── DownloadTooSlowError  the results do not arrive within the time of one Lambda
+│   ├── ObjectUnreadableError   S3 refuses an object until somebody changes something
+│   │   └── GoneError       … it is no longer there
+│   └── DownloadTooSlowError    the results do not arrive within the time of one Lambda
+├── UploadLostError         the upload cannot be read again, for retry.jsonl
 ├── NoRoomError             the disk is too small for a chunk
 │   └── ErrorsTooLongError  … for the lines of what did not succeed
 ├── IncompleteResultsError  the results lack rows, or hold others; worth fetching again
@@ -40,7 +42,16 @@ class DownloadError(RelayError):
     """Bytes could not be read to their end, after several tries."""
 
 
-class GoneError(DownloadError):
+class ObjectUnreadableError(DownloadError):
+    """S3 refuses an object until somebody changes something: it is gone, archived, denied, or its key is."""
+
+    def __init__(self, uri: str, why: str) -> None:
+        """Keep the reason, to be read behind another name."""
+        super().__init__(f"{uri} {why}")
+        self.why = why
+
+
+class GoneError(ObjectUnreadableError):
     """The object is no longer there."""
 
 
@@ -50,6 +61,15 @@ class DownloadTooSlowError(DownloadError):
     def __init__(self, size: int) -> None:
         """Say how much arrived."""
         super().__init__(f"out of time after {size:,} bytes of results; the download starts over")
+
+
+class UploadLostError(RelayError):
+    """The upload cannot be read again, for retry.jsonl."""
+
+    def __init__(self, why: str, *, passing: bool) -> None:
+        """Say why, and keep whether it may pass by itself."""
+        super().__init__(f"the upload {why}")
+        self.passing = passing
 
 
 class IncompleteResultsError(RelayError):

@@ -14,9 +14,10 @@ from botocore.exceptions import ClientError, HTTPClientError, IncompleteReadErro
 
 from functions.batches import joining, writing
 from functions.batches.blocks import lines
-from functions.batches.errors import DownloadError, GoneError
+from functions.batches.errors import DownloadError, GoneError, ObjectUnreadableError
 from functions.batches.items import Piece
 from functions.batches.joining import Span, UploadPart
+from functions.batches.refusals import ABSENT, why_refused
 from functions.batches.writing import Sent, Target
 
 if TYPE_CHECKING:
@@ -32,7 +33,6 @@ SPANS, COPIES = 8, 16
 """Of a join: pieces that are read at once, for one part at a time, and parts that S3 copies by itself at once."""
 READS = 5
 """Times a download that is cut is taken up again where it was cut, without a byte of progress."""
-_ABSENT = frozenset({"404", "NoSuchKey", "NoSuchVersion"})
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,11 @@ class Source:
     bucket: str
     key: str
     version: str | None = None
+
+    @property
+    def uri(self) -> str:
+        """Its name, as people and tools write it."""
+        return f"s3://{self.bucket}/{self.key}"
 
 
 class Files:
@@ -67,7 +72,8 @@ class Files:
         """Stream an object, or ``start`` to ``stop`` of it, in blocks of 1 MiB.
 
         Raises:
-            DownloadError: it is not there, or broke off again and again.
+            ObjectUnreadableError: S3 refuses it until somebody changes something; `GoneError` where it is not there.
+            DownloadError: it broke off again and again.
         """
         at, left = start, READS
         while stop is None or at < stop:
@@ -78,7 +84,7 @@ class Files:
             except (HTTPClientError, IncompleteReadError) as error:
                 left -= 1
                 if left == 0:
-                    message = f"s3://{source.bucket}/{source.key} broke off at byte {at:,}, {READS} times"
+                    message = f"{source.uri} broke off at byte {at:,}, {READS} times"
                     raise DownloadError(message) from error
             else:
                 return
@@ -97,10 +103,11 @@ class Files:
             code = error.response["Error"]["Code"]
             if code == "InvalidRange":
                 return None
-            if code in _ABSENT:
-                message = f"s3://{source.bucket}/{source.key} is no longer there"
-                raise GoneError(message) from error
-            raise
+            why = why_refused(error)
+            if why is None:
+                raise
+            kind = GoneError if code in ABSENT else ObjectUnreadableError
+            raise kind(source.uri, why) from error
 
     def lines(self, source: Source) -> Iterator[bytes]:
         """Stream an object's lines, without their line feeds."""
@@ -111,7 +118,7 @@ class Files:
         try:
             self._s3.head_object(Bucket=self.bucket, Key=key)
         except ClientError as error:
-            if error.response["Error"]["Code"] in _ABSENT:
+            if error.response["Error"]["Code"] in ABSENT:
                 return False
             raise
         return True
@@ -144,7 +151,7 @@ class Files:
         try:
             self._s3.put_object_tagging(Bucket=self.bucket, Key=key, Tagging=tags)  # type: ignore[arg-type]
         except ClientError as error:
-            if error.response["Error"]["Code"] not in _ABSENT:
+            if error.response["Error"]["Code"] not in ABSENT:
                 raise  # what is gone already needs no mark
 
     def join(self, key: str, pieces: Sequence[Piece], scratch: str) -> Piece:

@@ -79,11 +79,15 @@ class Piece(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a collected chunk leaves: its rows in order and, after its last attempt, what did not succeed."""
+    """What a collected chunk leaves: its rows in order and, after its last attempt, what did not succeed.
+
+    `retry_problem` says why rows that did not succeed are not in `retry`.
+    """
 
     results: Piece
     errors: Piece | None = None
     retry: Piece | None = None
+    retry_problem: str | None = None
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -41,7 +41,7 @@ def assemble(doors: Doors[ResultsSettings], job: Job) -> bool:
     }
     tally = total([tally for _, tally in finals])
     job = msgspec.structs.replace(job, outcome=outcome_of(job, tally))
-    manifest = _manifest(doors, job, batches, files, tally)
+    manifest = _manifest(doors, job, batches, files, tally) | {"retry": _retry(finals)}
     doors.files.put(f"{job.folder}/manifest.json", _pretty(manifest))
     # All of them: also what a stage that died had written, and no item names.
     doors.files.finish(doors.files.under(f"work/{job.job}/"))
@@ -101,6 +101,21 @@ def _part(doors: Doors[ResultsSettings], job: Job, batch: Batch) -> tuple[Part, 
     ):
         return batch.part, batch.tally
     return salvage(doors, job, batch)
+
+
+def _retry(finals: Sequence[tuple[Part, Tally]]) -> dict[str, Any]:
+    """Say which rows that did not succeed are in retry.jsonl, and why others are not."""
+    rows = {True: 0, False: 0}
+    for part, tally in finals:
+        failed = sum(tally.outcomes.values()) - tally.outcomes.get("succeeded", 0)
+        rows[part.retry_problem is None] += failed
+    reasons = sorted({part.retry_problem for part, _ in finals if part.retry_problem})
+    return {
+        "complete": rows[False] == 0,
+        "rows": rows[True],
+        "missing_rows": rows[False],
+        "reason": "; ".join(reasons) if rows[False] else None,
+    }
 
 
 def _pieces(parts: Sequence[Part]) -> dict[str, list[Piece]]:

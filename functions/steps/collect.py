@@ -10,7 +10,6 @@ from aws_lambda_powertools import Logger
 from functions.batches import times
 from functions.batches.blocks import blocks_of, texts
 from functions.batches.doors import Doors
-from functions.batches.errors import GoneError
 from functions.batches.items import KEEPING, Batch, BatchStatus, Job, Part, Piece, batch_key
 from functions.batches.ledger import Entry, read_all
 from functions.batches.received import Received
@@ -106,13 +105,10 @@ def _leave(
     """Leave what did not succeed: as lines of results, and as lines of the upload."""
     merge.errors.seek(0)
     failed = doors.files.write(f"{stem}.errors.jsonl", blocks_of(merge.errors))
-    try:
-        rows = slices.of_upload(doors, job, merge.failed.at, merge.failed.size)
-        retry = doors.files.write(f"{stem}.retry.jsonl", rows)
-    except GoneError:  # the user has removed it: no reason to keep answers back
-        logger.warning("no retry.jsonl: the upload is gone", extra={"job": job.job})
-        retry = None
-    return Part(results=results, errors=failed, retry=retry)
+    rows = slices.of_upload(doors, job, merge.failed.at, merge.failed.size)
+    key = f"{stem}.retry.jsonl"
+    retry, problem = slices.retry_part(doors, key, rows, merge.batch.tries)
+    return Part(results=results, errors=failed, retry=retry, retry_problem=problem)
 
 
 def _finish(doors: Doors[ResultsSettings], batch: Batch, merge: Merge, part: Part) -> bool:

@@ -3,13 +3,16 @@
 from collections.abc import Iterator
 
 from functions.batches.doors import Doors
-from functions.batches.errors import GoneError
-from functions.batches.files import Source
 from functions.batches.items import Batch, Closing, Job, Part, Tally
 from functions.batches.outcomes import Counting, closing_result, output_line, read_result
 from functions.batches.settings import ResultsSettings
+from functions.steps.slices import retry_part, upload_of
 
 _RESULT = closing_result(Closing.STUCK)
+_SENT_BEFORE = (
+    "a chunk that got stuck in a later attempt is left out: its rows that had succeeded would be paid for again; "
+    "the manifest names its batches"
+)
 
 
 def salvage(doors: Doors[ResultsSettings], job: Job, batch: Batch) -> tuple[Part, Tally]:
@@ -22,12 +25,13 @@ def salvage(doors: Doors[ResultsSettings], job: Job, batch: Batch) -> tuple[Part
     counting.add([read_result(_RESULT)] * batch.rows)
     stem = f"work/{job.job}/{batch.item}/{job.owner}.stuck"
     results = doors.files.write(f"{stem}.results.jsonl", _lines(batch))
-    source = Source(job.bucket, job.key, job.version if job.version != "null" else None)
-    try:
-        retry = doors.files.write(f"{stem}.retry.jsonl", _range(doors, source, batch))
-    except GoneError:  # the user has removed the upload
-        retry = None
-    return Part(results=results, errors=results, retry=retry), counting.tally()
+    if batch.attempt == 1:
+        rows = _range(doors, job, batch)
+        retry, problem = retry_part(doors, f"{stem}.retry.jsonl", rows, job.tries)
+    else:
+        retry, problem = None, _SENT_BEFORE
+    part = Part(results=results, errors=results, retry=retry, retry_problem=problem)
+    return part, counting.tally()
 
 
 def _lines(batch: Batch) -> Iterator[bytes]:
@@ -35,7 +39,6 @@ def _lines(batch: Batch) -> Iterator[bytes]:
         yield output_line(row, b"null", _RESULT)
 
 
-def _range(doors: Doors[ResultsSettings], source: Source, batch: Batch) -> Iterator[bytes]:
-    if batch.attempt == 1:
-        yield from doors.files.read(source, batch.start_byte, batch.end_byte)
-        yield b"\n"
+def _range(doors: Doors[ResultsSettings], job: Job, batch: Batch) -> Iterator[bytes]:
+    yield from doors.files.read(upload_of(job), batch.start_byte, batch.end_byte)
+    yield b"\n"

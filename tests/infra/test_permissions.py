@@ -31,6 +31,7 @@ EXPECTED: dict[str, Grants] = {
             "dynamodb:Query",
             "dynamodb:UpdateItem",
         },
+        "<StorageUploads>": {"s3:ListBucket", "s3:ListBucketVersions"},
         "<StorageUploads>/*": {"s3:GetObject", "s3:GetObjectVersion"},
         "<StorageResults>": {"s3:ListBucket"},
         "<StorageResults>/work/*": {"s3:AbortMultipartUpload", "s3:GetObject", "s3:PutObject"},
@@ -74,6 +75,7 @@ EXPECTED: dict[str, Grants] = {
             "dynamodb:Query",
             "dynamodb:UpdateItem",
         },
+        "<StorageUploads>": {"s3:ListBucket", "s3:ListBucketVersions"},
         "<StorageUploads>/*": {"s3:GetObject", "s3:GetObjectVersion"},
         "<StorageResults>": {"s3:ListBucket"},
         "<StorageResults>/work/*": {

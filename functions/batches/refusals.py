@@ -1,0 +1,30 @@
+"""Why S3 does not give an object: what it will go on refusing until somebody changes something, in a sentence.
+
+Codes: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html; those of KMS pass through S3 with a prefix.
+"""
+
+from botocore.exceptions import ClientError
+
+ABSENT = frozenset({"404", "NoSuchKey", "NoSuchVersion", "NoSuchBucket"})
+_GONE = "is no longer there"
+_NO_KEY = "cannot be decrypted: its KMS key"
+_SENTENCES = {
+    **dict.fromkeys(ABSENT, _GONE),
+    "MethodNotAllowed": "is deleted: this version is a delete marker",
+    "AccessDenied": "may not be read: a policy of its bucket, of its key or of the organization denies it",
+    "AllAccessDisabled": "may not be read: S3 has disabled all access to it",
+    "InvalidObjectState": "is archived: restore it to read it",
+    "KMS.AccessDeniedException": f"{_NO_KEY} may not be used by this role",
+    "KMS.DisabledException": f"{_NO_KEY} is disabled",
+    "KMS.KMSInvalidStateException": f"{_NO_KEY} is waiting to be deleted",
+    "KMS.NotFoundException": f"{_NO_KEY} is gone",
+}
+
+
+def why_refused(error: ClientError) -> str | None:
+    """Say why S3 refuses an object, to be read behind its name; None for what may pass by itself."""
+    told = error.response["Error"]
+    code = told.get("Code", "")
+    if code == "AccessDenied" and "kms:" in told.get("Message", ""):
+        code = "KMS.AccessDeniedException"
+    return _SENTENCES.get(code)

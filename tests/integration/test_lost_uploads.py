@@ -1,0 +1,231 @@
+"""The upload cannot be read again: that costs retry.jsonl, says why in the manifest, and holds no answer back."""
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from functions.batches.items import Batch, BatchStatus
+from tests.crash.mortal import Mortal, mortal
+from tests.s3_walls import PASSING, UNREADABLE, Refusal, refusing, without_list_bucket
+from tests.world import RESULTS, UPLOADS, World, request, s3_event, upload_of, world
+
+pytestmark = pytest.mark.usefixtures("at_once")
+KEY = "in/march.jsonl"
+FAILED = "[fate:invalid_request_error]"
+DENIED = UNREADABLE["a bucket policy"]
+BUSY = PASSING["too many requests"]
+
+
+def three(failing: int = 2) -> bytes:
+    rows = (request(n, FAILED if n == failing else "fine") for n in range(1, 4))
+    return b"\n".join(rows)
+
+
+@pytest.mark.parametrize("refusal", UNREADABLE.values(), ids=[*UNREADABLE])
+def test_each_refusal_costs_the_retry_file_alone(relay: World, refusal: Refusal) -> None:
+    relay.upload(KEY, three())
+    with refusing(relay.s3, "GetObject", refusal, KEY):
+        relay.finish()
+
+    manifest = relay.manifest(KEY)
+    assert manifest["counts"] == {"errored": 1, "succeeded": 2}
+    assert [line["row"] for line in relay.lines(KEY)] == [1, 2, 3]
+    assert len(relay.lines(KEY, "errors.jsonl")) == 1
+    retry = manifest["retry"]
+    assert (retry["complete"], retry["rows"], retry["missing_rows"]) == (False, 0, 1)
+    assert retry["reason"].startswith("the upload ")
+    assert relay.read(KEY, "retry.jsonl") == b""
+
+
+@pytest.mark.parametrize(
+    ("refusal", "said"),
+    [
+        ("version gone", "the upload is no longer there"),
+        ("a delete marker", "the upload is deleted: this version is a delete marker"),
+        ("archived", "the upload is archived: restore it to read it"),
+        ("KMS: not permitted", "the upload cannot be decrypted: its KMS key may not be used by this role"),
+        ("KMS: disabled", "the upload cannot be decrypted: its KMS key is disabled"),
+    ],
+)  # fmt: skip
+def test_the_manifest_says_why(relay: World, refusal: str, said: str) -> None:
+    relay.upload(KEY, three())
+    with refusing(relay.s3, "GetObject", UNREADABLE[refusal], KEY):
+        relay.finish()
+
+    assert relay.manifest(KEY)["retry"]["reason"] == said
+
+
+def test_a_retry_file_that_lacks_nothing_says_so(relay: World) -> None:
+    relay.upload(KEY, three())
+    relay.finish()
+
+    complete = {"complete": True, "rows": 1, "missing_rows": 0, "reason": None}
+    assert relay.manifest(KEY)["retry"] == complete
+
+
+def test_a_version_that_was_deleted_is_missed_by_no_answer_even_without_list_bucket(
+    relay: World,
+) -> None:
+    relay.upload(KEY, three())
+    (job,) = relay.store.unfinished().jobs
+    relay.s3.delete_object(Bucket=UPLOADS, Key=KEY, VersionId=job.version)
+    with without_list_bucket(relay.s3):
+        relay.finish()
+
+    assert relay.manifest(KEY)["counts"] == {"errored": 1, "succeeded": 2}
+
+
+def test_what_can_be_read_is_in_the_retry_file(relay: World) -> None:
+    relay.deploy(requests_per_batch=1)
+    rows = [request(n, FAILED) for n in range(1, 4)]
+    relay.upload(KEY, b"\n".join(rows))
+    with refusing(relay.s3, "GetObject", DENIED, KEY, after=2):
+        relay.finish()
+
+    assert relay.read(KEY, "retry.jsonl") == b"".join(row + b"\n" for row in rows[:2])
+    retry = relay.manifest(KEY)["retry"]
+    assert (retry["complete"], retry["rows"], retry["missing_rows"]) == (False, 2, 1)
+
+
+def test_a_refusal_in_the_middle_leaves_no_half_of_a_part(relay: World) -> None:
+    """Rows are so far apart that each is a request of its own; the first fill more than one part of an upload."""
+    long = "x" * (4 << 20)
+    rows = [request(n, (FAILED if n % 2 else "fine") + long) for n in range(1, 8)]
+    relay.upload(KEY, b"\n".join(rows))
+    with (
+        refusing(relay.s3, "GetObject", DENIED, KEY, after=3) as asked,
+        refusing(relay.s3, "AbortMultipartUpload", BUSY, "retry.jsonl", after=9) as aborted,
+    ):
+        relay.finish()
+
+    assert (len(asked), len(aborted)) == (4, 1)
+    assert "Uploads" not in relay.s3.list_multipart_uploads(Bucket=RESULTS)
+    retry = relay.manifest(KEY)["retry"]
+    assert (retry["rows"], retry["missing_rows"]) == (0, 4)
+    assert relay.manifest(KEY)["counts"]["succeeded"] == 3
+
+
+@pytest.mark.parametrize("refusal", PASSING.values(), ids=[*PASSING])
+def test_what_may_pass_is_waited_for(tmp_path: Path, refusal: Refusal) -> None:
+    with mortal(tmp_path) as relay:
+        relay.upload(KEY, three())
+        with refusing(relay.s3, "GetObject", refusal, KEY):
+            while not relay.deaths:
+                relay.tick()
+        finish(relay)
+
+        assert relay.manifest(KEY)["retry"]["complete"]
+        assert relay.read(KEY, "retry.jsonl") == request(2, FAILED) + b"\n"
+
+
+def test_what_does_not_pass_is_waited_for_an_hour_and_no_longer(tmp_path: Path) -> None:
+    with mortal(tmp_path) as relay:
+        relay.upload(KEY, three())
+        begun = relay.moment
+        with refusing(relay.s3, "GetObject", BUSY, KEY):
+            finish(relay)
+
+        assert 40 * 60 < (relay.moment - begun).total_seconds() < 70 * 60
+        assert relay.manifest(KEY)["counts"] == {"errored": 1, "succeeded": 2}
+        reason = "the upload could not be read in several tries (SlowDown)"
+        assert relay.manifest(KEY)["retry"]["reason"] == reason
+
+
+def finish(relay: Mortal) -> None:
+    for _ in range(200):
+        relay.tick()
+        if not relay.store.unfinished().jobs:
+            return
+    raise AssertionError(relay.deaths)
+
+
+def test_trouble_with_the_results_bucket_is_not_taken_for_the_uploads(relay: World) -> None:
+    relay.upload(KEY, three())
+    relay.tick()
+    with (
+        refusing(relay.s3, "PutObject", Refusal(403, "AccessDenied"), "retry.jsonl"),
+        suppress(ClientError, AssertionError),
+    ):
+        relay.finish(3)
+    relay.finish(60)
+
+    assert relay.manifest(KEY)["retry"]["complete"]
+
+
+def test_an_upload_without_versions_that_was_replaced_by_a_shorter_one(relay: World) -> None:
+    suspended: Any = {"Status": "Suspended"}
+    relay.s3.put_bucket_versioning(Bucket=UPLOADS, VersioningConfiguration=suspended)
+    relay.s3.put_object(Bucket=UPLOADS, Key=KEY, Body=three(failing=3))
+    at = relay.moment.isoformat()
+    relay.submit_message(s3_event(UPLOADS, KEY, len(three()), "null", at))
+    relay.s3.put_object(Bucket=UPLOADS, Key=KEY, Body=b"{}")
+    relay.finish()
+
+    assert relay.manifest(KEY)["counts"] == {"errored": 1, "succeeded": 2}
+    assert "is shorter than it was" in relay.manifest(KEY)["retry"]["reason"]
+
+
+@pytest.mark.parametrize("refusal", [DENIED, UNREADABLE["version gone"]])
+def test_a_stuck_chunk_is_accounted_for_without_its_upload(relay: World, refusal: Refusal) -> None:
+    stuck(relay)
+    with refusing(relay.s3, "GetObject", refusal, KEY):
+        relay.finish(60)
+
+    retry = relay.manifest(KEY)["retry"]
+    assert relay.manifest(KEY)["errors"] == {"relay_stuck": 3}
+    assert (retry["complete"], retry["missing_rows"]) == (False, 3)
+    assert retry["reason"].startswith("the upload ")
+
+
+def test_a_stuck_chunk_offers_its_rows_again(relay: World) -> None:
+    stuck(relay)
+    relay.finish(60)
+
+    assert relay.read(KEY, "retry.jsonl") == three() + b"\n"
+    assert relay.manifest(KEY)["retry"]["complete"]
+
+
+def stuck(relay: World) -> None:
+    """Bring a job to where its one chunk is stuck for good."""
+    relay.upload(KEY, three())
+    (batch,) = relay.store.unfinished().batches
+    give_up(relay, batch)
+
+
+def give_up(relay: World, batch: Batch) -> None:
+    changes = {"status": BatchStatus.STUCK}
+    given = {"status": batch.status}
+    assert relay.store.advance(batch, changes, given=given, job={"finished": 1})
+
+
+def test_rows_sent_before_are_not_offered_again_and_the_manifest_says_so(tmp_path: Path) -> None:
+    with world(tmp_path, processing_s=100.0) as relay:
+        relay.upload(KEY, request(1, "[fate:expired]") + b"\n" + request(2))
+        give_up(relay, second_attempt(relay))
+        relay.finish(60)
+
+        retry = relay.manifest(KEY)["retry"]
+        assert (retry["complete"], retry["rows"], retry["missing_rows"]) == (False, 0, 2)
+        assert "would be paid for again" in retry["reason"]
+        assert relay.read(KEY, "retry.jsonl") == b""
+
+
+def second_attempt(relay: World) -> Batch:
+    for _ in range(20):
+        relay.tick()
+        for batch in relay.store.unfinished().batches:
+            if batch.attempt == 2:
+                return batch
+    raise AssertionError
+
+
+def test_promise_1_all_rows_are_there_though_nothing_of_the_upload_is(relay: World) -> None:
+    relay.deploy(requests_per_batch=2)
+    relay.upload(KEY, upload_of(5) + b"\n{broken")
+    with refusing(relay.s3, "GetObject", DENIED, KEY):
+        relay.finish()
+
+    assert [line["row"] for line in relay.lines(KEY)] == [1, 2, 3, 4, 5, 6]
