@@ -12,8 +12,12 @@ import msgspec
 
 from functions.batches.items import Batch, Job, batch_key
 
+SENDING, UPLOADS = "sending", "uploads"
+NO_JOB = frozenset({SENDING, UPLOADS})
+"""What an event may be about besides a job."""
 SUBJECT_MOST = 99
 ATTRIBUTE_MOST = 200
+_CUT = "..."
 _NO_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """What SNS and SQS take in no attribute: control characters, as an object's name may have them."""
 
@@ -25,7 +29,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
         id: the same for every delivery.
         type: such as ``job.completed``.
         time: when it happened, ISO 8601, UTC.
-        about: whom it is about: the job's id, or ``sending``.
+        about: whom it is about: the job's id, ``sending`` or ``uploads``.
         headline: what a person reads first.
         attributes: for SNS filter policies.
         data: the payload.
@@ -41,9 +45,12 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def subject(self) -> str:
-        """The headline as SNS takes it: printable ASCII, under 100 characters, no line break."""
+        """The headline as SNS takes it: printable ASCII, under 100 characters, cut at a word."""
         ascii_only = re.sub(r"[^ -~]+", "?", self.headline).strip()
-        return ascii_only[:SUBJECT_MOST] or self.type
+        if len(ascii_only) <= SUBJECT_MOST:
+            return ascii_only or self.type
+        room = SUBJECT_MOST - len(_CUT)
+        return (ascii_only[: room + 1].rpartition(" ")[0].rstrip() or ascii_only[:room]) + _CUT
 
     def filters(self) -> dict[str, str]:
         """Give the message attributes: none empty, at most ten (raw delivery to SQS keeps ten)."""
@@ -76,9 +83,9 @@ def _about_job(job: Job, results_bucket: str) -> dict[str, Any]:
     }
 
 
-def _folder(job: Job) -> str:
+def folder_of(key: str) -> str:
     """The upload's folder: what teams filter by."""
-    return job.key.rpartition("/")[0]
+    return key.rpartition("/")[0]
 
 
 def job_planned(job: Job, results_bucket: str, at: str) -> Event:
@@ -93,7 +100,7 @@ def job_planned(job: Job, results_bucket: str, at: str) -> Event:
     headline = f"{job.label}: {job.usable:,} requests planned, {job.rejected:,} rows rejected"
     return Event(
         id=f"{job.job}/planned", type="job.planned", time=at, about=job.job, headline=headline,
-        attributes={"folder": _folder(job)}, data=data,
+        attributes={"folder": folder_of(job.key)}, data=data,
     )  # fmt: skip
 
 
@@ -111,7 +118,7 @@ def job_ended(job: Job, results_bucket: str, figures: Mapping[str, Any], at: str
     what = job.failure or f"{counts.get('succeeded', 0):,} of {figures['rows']:,} rows succeeded"
     return Event(
         id=f"{job.job}/ended", type=kind, time=at, about=job.job, headline=f"{job.label}: {outcome}; {what}",
-        attributes={"folder": _folder(job), "outcome": outcome}, data=data,
+        attributes={"folder": folder_of(job.key), "outcome": outcome}, data=data,
     )  # fmt: skip
 
 
@@ -150,7 +157,7 @@ def stuck(item: Batch | Job, problem: str, at: str) -> Event:
 def parked(reason: str, sentence: str, at: str) -> Event:
     """Say that nothing can be sent, why, and what to do."""
     return Event(
-        id=f"sending/parked/{at}", type="sending.parked", time=at, about="sending",
+        id=f"sending/parked/{at}", type="sending.parked", time=at, about=SENDING,
         headline=f"Sending is parked: {sentence}", attributes={"outcome": reason},
         data={"reason": reason, "message": sentence, "since": at},
     )  # fmt: skip
@@ -159,7 +166,7 @@ def parked(reason: str, sentence: str, at: str) -> Event:
 def resumed(reason: str, since: str, at: str) -> Event:
     """Say that sending goes on."""
     return Event(
-        id=f"sending/resumed/{since}", type="sending.resumed", time=at, about="sending",
+        id=f"sending/resumed/{since}", type="sending.resumed", time=at, about=SENDING,
         headline="Sending goes on", attributes={"outcome": reason},
         data={"reason": reason, "parked_since": since},
     )  # fmt: skip

@@ -31,8 +31,12 @@ class Unfinished:
         return [batch for batch in self.batches if batch.status in statuses]
 
 
-class Cancel(msgspec.Struct, frozen=True, kw_only=True):
-    """A wish to cancel: every job of this upload key that was uploaded before then."""
+class Cancel(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A wish to cancel: every job of this upload key that was uploaded before then.
+
+    `marker` is the object that asked for it, `matched` the key of the uploads that it canceled; `told_at` is when it
+    was announced that it has met none.
+    """
 
     job: str
     item: str
@@ -43,6 +47,9 @@ class Cancel(msgspec.Struct, frozen=True, kw_only=True):
     key: str
     at: str
     expires: int
+    marker: str | None = None
+    matched: str | None = None
+    told_at: str | None = None
 
 
 class Owner(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

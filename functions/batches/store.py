@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from functions.batches import items, times, wire
-from functions.batches.events import Event
+from functions.batches.events import NO_JOB, Event
 from functions.batches.items import Batch, Hint, Job, JobStatus
 from functions.batches.marks import (
     EVENT,
@@ -27,6 +27,7 @@ from functions.batches.marks import (
     sort,
 )
 from functions.batches.table import Below, Given, Table
+from functions.batches.uploads import Uploads
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -64,6 +65,7 @@ class Store:
     ) -> None:
         self._table = Table(table_name, client)
         self._now = now
+        self.uploads = Uploads(self._table, self._event_item)
 
     # -- reading
 
@@ -106,12 +108,12 @@ class Store:
         """Take an upload; False if an earlier event for it already has."""
         return self._table.write(self._table.put(job))
 
-    def ask_to_cancel(self, bucket: str, key: str, at: datetime) -> None:
+    def ask_to_cancel(self, bucket: str, key: str, at: datetime, marker: str) -> None:
         """Note that the jobs of an upload are to be canceled; poll does it. The latest wish counts, whichever comes last."""
         cancel = Cancel(
             job="cancel", item=wire.job_id(bucket, key, ""), schema=items.SCHEMA, open=items.OPEN,
             since=items.since("CANCEL", times.text(at)), bucket=bucket, key=key, at=times.text(at),
-            expires=_epoch(at + timedelta(days=WISH_DAYS)),
+            expires=_epoch(at + timedelta(days=WISH_DAYS)), marker=marker,
         )  # fmt: skip
         self._table.write(self._table.put(cancel, {"at": Below(cancel.at)}))
 
@@ -225,11 +227,21 @@ class Store:
             self._table.update(job.job, items.JOB, {"reported": digest}, {"status": job.status})
         )
 
-    def cancel(self, job: Job, at: str) -> bool:
-        """Note that a job is to be canceled."""
-        given = {"canceled_at": None, "outcome": None}
+    def cancel(self, job: Job, wish: Cancel) -> bool:
+        """Note that a job is to be canceled, if it is not yet, and on the wish that it has met one."""
+        given = {"canceled_at": job.canceled_at, "outcome": None}
+        canceled = {"canceled_at": job.canceled_at or wish.at}
         return self._table.write(
-            self._table.update(job.job, items.JOB, {"canceled_at": at}, given)
+            self._table.update(job.job, items.JOB, canceled, given),
+            self._table.update(wish.job, wish.item, {"matched": job.key}, {"at": wish.at}),
+        )
+
+    def tell_unmatched(self, wish: Cancel, event: Event) -> bool:
+        """Note that it is announced that a wish to cancel has met no job; False if it has met one since."""
+        given = {"at": wish.at, "matched": None, "told_at": None}
+        return self._table.write(
+            self._table.update(wish.job, wish.item, {"told_at": event.time}, given),
+            self._event_item(event, RELAY),
         )
 
     def note(self, item: Job | Batch, changes: Mapping[str, Any]) -> bool:
@@ -361,13 +373,15 @@ class Store:
 
     # -- events
 
-    def _event_item(self, event: Event, job: str) -> "TransactWriteItemTypeDef":
+    def _event_item(
+        self, event: Event, job: str, given: Given | None = None
+    ) -> "TransactWriteItemTypeDef":
         """Freeze an event beside what it tells of."""
         item = {
             "job": job, "item": EVENT + event.id, "schema": items.SCHEMA, "open": items.OPEN,
             "since": items.since("EVENT", event.time), "event": msgspec.json.encode(event).decode(),
         }  # fmt: skip
-        return self._table.put(item, given={})
+        return self._table.put(item, given=given or {})
 
     def owed(self, job: str) -> list[Event]:
         """Read the events that are owed for a job."""
@@ -377,7 +391,7 @@ class Store:
 
     def paid(self, event: Event) -> None:
         """Forget an event that has been published."""
-        job = event.about if event.about != "sending" else RELAY
+        job = RELAY if event.about in NO_JOB else event.about
         self._table.write(self._table.delete(job, EVENT + event.id, {}))
 
 

@@ -93,6 +93,22 @@ class Table:
             return seen if seen.get("owner") == values[":token"] else None
         return plain(answer["Attributes"])
 
+    def count(self, job: str, item: str, changes: Given, add: Mapping[str, int]) -> dict[str, Any]:
+        """Add to counters of an item, which is created if need be, and set some of its attributes.
+
+        Returns:
+            The item as it is now.
+        """
+        answer = _patiently(
+            self._dynamodb.update_item,
+            self._dynamodb.exceptions.TransactionConflictException,
+            TableName=self._name,
+            Key=wire({"job": job, "item": item}),
+            ReturnValues="ALL_NEW",
+            **_expressions(changes, {}, add),
+        )
+        return plain(answer["Attributes"])
+
     # -- writes, to be done together
 
     def put(self, item: object, given: Given | None = None) -> "TransactWriteItemTypeDef":

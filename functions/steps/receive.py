@@ -11,8 +11,10 @@ from functions.batches.items import Hint, Job, JobStatus, Step
 from functions.batches.prices import price_list
 from functions.batches.readers import parser_of
 from functions.batches.settings import SubmitSettings
+from functions.steps.ignored import ignore
 
 CANCEL = ".cancel"
+"""What a cancel marker's key ends with, in upper or lower case."""
 logger = Logger(child=True)
 
 
@@ -42,6 +44,11 @@ class Created(msgspec.Struct):
         """The object's key, as it was before S3 encoded it for the event."""
         return unquote_plus(self.s3.object.key)
 
+    @property
+    def is_folder(self) -> bool:
+        """Whether it only stands for a folder, as the console makes them."""
+        return self.key.endswith("/") and self.s3.object.size == 0
+
 
 def receive(doors: Doors[SubmitSettings], created: Created) -> Hint | None:
     """Claim an upload; the same event again changes nothing.
@@ -50,12 +57,14 @@ def receive(doors: Doors[SubmitSettings], created: Created) -> Hint | None:
         The hint to go straight on with; None if there is nothing to plan.
     """
     bucket, key = created.s3.bucket.name, created.key
-    if key.endswith(CANCEL):
-        doors.store.ask_to_cancel(bucket, key.removesuffix(CANCEL), times.parse(created.at))
+    if key.lower().endswith(CANCEL):
+        upload = key[: -len(CANCEL)]
+        doors.store.ask_to_cancel(bucket, upload, times.parse(created.at), key)
         return None
     parser = parser_of(key)
     if parser is None:
-        logger.info("ignored: no reader claims this suffix", extra={"bucket": bucket, "key": key})
+        if not created.is_folder:
+            ignore(doors, bucket, key, created.at)
         return None
     job = _job(doors, created, parser)
     if doors.files.exists(f"{job.folder}/manifest.json"):

@@ -13,6 +13,7 @@ from functions.batches.items import Batch, BatchStatus, Closing, Job, JobStatus,
 from functions.batches.marks import Unfinished
 from functions.batches.settings import PollSettings
 from functions.batches.verdicts import ARCHIVED
+from functions.steps.cancellations import cancel_jobs
 
 VAIN_FOR = timedelta(days=3)
 """A batch that was created in vain, or a try that was killed, for longer than this is no passing trouble."""
@@ -38,7 +39,7 @@ def recover(doors: Doors[PollSettings], unfinished: Unfinished) -> tuple[list[Ba
     for job in unfinished.jobs:
         if job.status == JobStatus.RUNNING and job.finished >= job.chunks:
             doors.store.settle(job.job)
-    _cancel_jobs(doors, unfinished)
+    cancel_jobs(doors, unfinished)
     closed = _close_canceled(doors, unfinished, now)
     return closed, _set_aside(doors, [*unfinished.jobs, *unfinished.batches], now)
 
@@ -47,22 +48,6 @@ def _unsure(doors: Doors[PollSettings], batch: Batch) -> None:
     """A stage died between its intent and an answer: the batch may exist."""
     given = {"status": BatchStatus.SENDING, "owner": batch.owner}
     doors.store.advance(batch, {"status": BatchStatus.UNSURE}, given=given)
-
-
-def _cancel_jobs(doors: Doors[PollSettings], unfinished: Unfinished) -> None:
-    """Note each wish to cancel on the jobs that it means: those uploaded before it."""
-    for wish in unfinished.cancels:
-        for job in unfinished.jobs:
-            meant = (job.bucket, job.key) == (wish.bucket, wish.key)
-            if (
-                meant
-                and job.canceled_at is None
-                and times.parse(job.uploaded_at) <= times.parse(wish.at)
-            ):
-                doors.store.cancel(job, wish.at)
-                logger.info("canceled", extra={"job": job.job})
-        if times.parse(wish.at) + timedelta(seconds=doors.settings.wish_s) < doors.now():
-            doors.store.forget_cancel(wish)
 
 
 def _close_canceled(doors: Doors[PollSettings], unfinished: Unfinished, now: str) -> list[Batch]:

@@ -89,6 +89,18 @@ def stuck(relay: World) -> None:
     relay.finish()
 
 
+def unnoticed(relay: World) -> None:
+    """Objects and a marker that lead to nothing, which nobody would see."""
+    relay.upload(KEY, upload_of(1, PROMPT))
+    relay.upload("in/märz.json", PROMPT.encode())
+    relay.upload("in/april.JSON", PROMPT.encode())
+    relay.upload("notes", PROMPT.encode())
+    relay.upload("may.cancel", b"")
+    relay.finish()
+    relay.pass_time(600)
+    relay.finish()
+
+
 ENDS = ["batch.ended", "job.completed", "job.planned"]
 PLAYS: list[tuple[Play, list[str]]] = [
     (answered_and_rejected, ENDS),
@@ -98,6 +110,7 @@ PLAYS: list[tuple[Play, list[str]]] = [
     (refused_rows, ENDS),
     (lost_and_cut, ENDS),
     (canceled, ENDS),
+    (unnoticed, [*ENDS[:1], "cancel.unmatched", *ENDS[1:], "upload.ignored"]),
     (stuck, ["batch.ended", "batch.stuck", "job.completed", "job.planned"]),
 ]
 every_play = pytest.mark.parametrize(

@@ -4,9 +4,11 @@ from typing import Any
 
 import msgspec
 
-from functions.batches import events
+from functions.batches import events, upload_events
 from functions.batches.events import Event
 from functions.batches.items import JOB, OPEN, SCHEMA, Batch, Job, Piece
+from functions.batches.marks import Cancel
+from functions.batches.uploads import Ignored
 from functions.batches.verdicts import PARKED
 
 AT = "2026-11-23T20:54:10.123Z"
@@ -37,6 +39,22 @@ def pieces(*sizes: int) -> list[Piece]:
     return [Piece(key=f"work/{n}", size=size, crc32=0) for n, size in enumerate(sizes)]
 
 
+def ignored(**given: Any) -> Ignored:
+    made = Ignored(
+        item="2026-11-23/0c5f1e2d3b4a59687766", day="2026-11-23", bucket="uploads", folder="marketing",
+        suffix=".json", count=12,
+    )  # fmt: skip
+    return msgspec.structs.replace(made, **given)
+
+
+def wish(key: str = "marketing/march.jsonl", **given: Any) -> Cancel:
+    made = Cancel(
+        job="cancel", item="0c5f1e2d3b4a59687766", schema=SCHEMA, open=OPEN, since=f"CANCEL#{AT}",
+        bucket="uploads", key=key, at=AT, expires=1, marker=f"{key}.cancel",
+    )  # fmt: skip
+    return msgspec.structs.replace(made, **given)
+
+
 def one_of_each() -> dict[str, Event]:
     """Make an event of every type: the examples of docs/events/README.md."""
     march = job("marketing/march.jsonl", row=41, rejected=4, chunk=1, outcome="partial")
@@ -62,6 +80,12 @@ def one_of_each() -> dict[str, Event]:
         events.stuck(aside, "AccessDenied", AT),
         events.parked("spend_limit", PARKED["spend_limit"], AT),
         events.resumed("spend_limit", AT, "2026-11-23T21:04:10.123Z"),
+        upload_events.upload_ignored(
+            ignored(), {"bucket": "uploads", "key": "marketing/march.json"}, [".jsonl"], AT
+        ),
+        upload_events.cancel_unmatched(
+            wish(), [], "2026-11-24T20:54:10.123Z", "2026-11-23T21:04:30.123Z"
+        ),
     ]
     return {event.type: event for event in made}
 

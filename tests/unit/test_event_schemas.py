@@ -11,11 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from functions.batches import events
+from functions.batches import events, upload_events
 from functions.batches.events import Event
 from functions.batches.items import BatchStatus, JobStatus, Step
 from functions.batches.verdicts import PARKED, Counts
-from tests.unit.made import AT, batch, job, one_of_each
+from functions.steps.ignored import suffix_of
+from tests.unit.made import AT, batch, ignored, job, one_of_each, wish
 from tests.unit.schemas import FOLDER, problems, schemas
 
 SOURCE = "urn:claude-batch-relay:claude-batch-relay"
@@ -80,6 +81,16 @@ def test_events_of_any_upload_are_as_the_schema_says(
     }  # fmt: skip
 
     for event in (events.job_planned(made, "b", AT), events.job_ended(made, "b", figures, AT)):
+        assert problems(message(event)) == []
+
+
+@given(keys)
+def test_events_of_any_ignored_upload_and_any_marker_are_as_the_schema_says(key: str) -> None:
+    counted = ignored(folder=key, suffix=suffix_of(key))
+    for event in (
+        upload_events.upload_ignored(counted, {"bucket": "b", "key": key}, [".jsonl"], AT),
+        upload_events.cancel_unmatched(wish(key), [key] * 11, AT, AT),
+    ):
         assert problems(message(event)) == []
 
 

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from functions.batches import events
+from functions.batches import events, upload_events
 from functions.batches.events import Event
-from tests.unit.made import AT, JOB_ID, batch, job, one_of_each
+from functions.steps.ignored import suffix_of
+from tests.unit.made import AT, JOB_ID, batch, ignored, job, one_of_each, wish
 
 # https://docs.aws.amazon.com/sns/latest/api/API_Publish.html and .../dg/sns-message-attributes.html
 SUBJECT = re.compile(r"[!-~][ -~]{0,98}")
@@ -29,6 +30,15 @@ FIGURES: dict[str, Any] = {
 }
 
 
+def of_uploads(key: str) -> list[Event]:
+    folder, _, name = key.rpartition("/")
+    counted = ignored(folder=folder, suffix=suffix_of(key), count=10**9)
+    return [
+        upload_events.upload_ignored(counted, {"bucket": "b", "key": key}, [".jsonl"], AT),
+        upload_events.cancel_unmatched(wish(key), [name or "x"] * 99, AT, AT),
+    ]
+
+
 def of_job(key: str, failure: str | None = None) -> list[Event]:
     made = job(key, row=10**9, failure=failure)
     return [events.job_planned(made, "b", AT), events.job_ended(made, "b", FIGURES, AT)]
@@ -42,7 +52,7 @@ def of_job(key: str, failure: str | None = None) -> list[Event]:
 def test_sns_takes_the_subject_and_the_attributes_of_any_upload(
     key: str, failure: str | None
 ) -> None:
-    for event in of_job(key, failure):
+    for event in [*of_job(key, failure), *of_uploads(key)]:
         assert SUBJECT.fullmatch(event.subject)
         filters = event.filters()
         assert 2 <= len(filters) <= RAW_DELIVERY_MOST
@@ -108,3 +118,28 @@ def test_completed_and_rejected_are_one_event_of_a_job() -> None:
 def test_the_headline_says_how_it_ended_and_why() -> None:
     assert of_job("march.jsonl")[1].subject == "march-3f9ac21b: failed; 3 of 3 rows succeeded"
     assert of_job("march.jsonl", "it is empty")[1].subject == "march-3f9ac21b: failed; it is empty"
+
+
+@pytest.mark.parametrize(
+    ("headline", "subject"),
+    [
+        ("x" * 99, "x" * 99),
+        ("x" * 100, "x" * 96 + "..."),
+        ("word " * 20, ("word " * 20).strip()),
+        ("word " * 21, "word " * 18 + "word..."),
+        ("x" * 96 + " y" * 3, "x" * 96 + "..."),
+    ],
+)
+def test_a_long_subject_is_cut_at_a_word(headline: str, subject: str) -> None:
+    assert msgspec.structs.replace(of_job("a")[0], headline=headline).subject == subject
+
+
+@pytest.mark.parametrize(
+    ("key", "suffix"),
+    [
+        ("a/b.JSON", ".json"), ("a.b/c", ""), ("a.tar.gz", ".gz"), (".env", ".env"), ("a.", ""), ("a.0001", ""),
+        ("a.7z", ".7z"), ("a." + "x" * 17, ""), ("a.é", ""),
+    ],
+)  # fmt: skip
+def test_the_suffix_of_a_key(key: str, suffix: str) -> None:
+    assert suffix_of(key) == suffix

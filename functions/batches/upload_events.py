@@ -1,0 +1,57 @@
+"""What is announced of uploads that start no job, and of markers that meet none."""
+
+from collections.abc import Mapping, Sequence
+
+from functions.batches import events
+from functions.batches.events import Event, folder_of
+from functions.batches.marks import Cancel
+from functions.batches.uploads import Ignored
+
+CANDIDATES = 10
+"""Keys that an event names at most."""
+_AMBIGUOUS = (
+    "several uploads have this name; name one in full, with its suffix: march.jsonl.cancel"
+)
+_UNMATCHED = (
+    "no unfinished job was uploaded under this key before the marker; name the marker after the upload, with its "
+    "suffix: march.jsonl.cancel. A job that has ended cannot be canceled"
+)
+
+
+def upload_ignored(
+    ignored: Ignored, upload: Mapping[str, str], reads: Sequence[str], at: str
+) -> Event:
+    """Say that objects of a folder are ignored, since no reader claims their suffix; once a day."""
+    suffix, count = ignored.suffix or "no known suffix", f"{ignored.count:,}"
+    objects = "object" if ignored.count == 1 else "objects"
+    readable = ", ".join(reads)
+    data = {
+        "upload": dict(upload),
+        "suffix": ignored.suffix,
+        "day": ignored.day,
+        "count": ignored.count,
+        "reads": list(reads),
+        "message": f"objects with {suffix} start no job: put one request on each line of a file that ends in {readable}",
+    }
+    return Event(
+        id=f"ignored/{ignored.item}", type="upload.ignored", time=at, about=events.UPLOADS,
+        headline=f"Ignored {count} {objects} with {suffix} in {ignored.folder or 'the top folder'}; read are {readable}",
+        attributes={"folder": ignored.folder, "suffix": ignored.suffix}, data=data,
+    )  # fmt: skip
+
+
+def cancel_unmatched(wish: Cancel, candidates: Sequence[str], until: str, at: str) -> Event:
+    """Say that a cancel marker meets no job, what was looked for, and what to do."""
+    data = {
+        "upload": {"bucket": wish.bucket, "key": wish.key},
+        "marker": wish.marker or f"{wish.key}.cancel",
+        "marked_at": wish.at,
+        "looked_for_until": until,
+        "candidates": list(candidates[:CANDIDATES]),
+        "message": _AMBIGUOUS if candidates else _UNMATCHED,
+    }
+    return Event(
+        id=f"cancel/{wish.item}/{wish.at}", type="cancel.unmatched", time=at, about=events.UPLOADS,
+        headline=f"Nothing canceled by {data['marker']}: {data['message']}",
+        attributes={"folder": folder_of(wish.key)}, data=data,
+    )  # fmt: skip

@@ -1,0 +1,194 @@
+"""What leads to nothing is told: objects that no reader claims, markers that meet no job."""
+
+import json
+from typing import Any
+
+import pytest
+
+from functions.batches.settings import PollSettings
+from functions.steps import ignored
+from functions.steps.cancellations import TELL_AFTER_S
+from tests.world import World, upload_of
+
+KEY = "in/march.jsonl"
+
+
+def told(relay: World, kind: str) -> list[dict[str, Any]]:
+    """Give the events of a type that came since the last look."""
+    return [event for event in relay.events() if event["type"] == kind]
+
+
+def test_ignored_objects_are_told_once_a_day_with_their_count(relay: World) -> None:
+    for name in ("march.json", "april.JSON", "may.json"):
+        relay.upload(f"in/{name}", b"{}")
+    relay.tick()
+
+    (event,) = told(relay, "upload.ignored")
+    assert event["data"]["count"] == 3
+    assert event["data"]["suffix"] == ".json"
+    assert event["data"]["reads"] == [".jsonl", ".ndjson"]
+
+    relay.upload("in/june.json", b"{}")
+    relay.tick()
+    assert told(relay, "upload.ignored") == []
+
+    relay.pass_time(86_400)
+    relay.upload("in/july.json", b"{}")
+    relay.tick()
+    (next_day,) = told(relay, "upload.ignored")
+    assert next_day["data"]["count"] == 1
+    assert next_day["id"] != event["id"]
+
+
+def test_each_folder_and_each_suffix_is_told(relay: World) -> None:
+    for key in ("a.csv", "a.json", "in/a.json", "in/a.jsonl.gz", "in/README", "in/part.0001"):
+        relay.upload(key, b"x")
+    relay.tick()
+
+    seen = [event["data"] for event in told(relay, "upload.ignored")]
+    assert {(one["upload"]["key"].rpartition("/")[0], one["suffix"]) for one in seen} == {
+        ("", ".csv"), ("", ".json"), ("in", ".json"), ("in", ".gz"), ("in", ""),
+    }  # fmt: skip
+
+
+def test_a_count_goes_on_where_submit_died_before_it_owed_the_event(relay: World) -> None:
+    relay.store.uploads.count_ignored("uploads", "in", ".json", relay.now())
+
+    relay.upload("in/march.json", b"{}")
+    relay.tick()
+
+    (event,) = told(relay, "upload.ignored")
+    assert event["data"]["count"] == 2
+
+
+def test_an_event_that_is_published_is_not_owed_again_by_a_later_object(relay: World) -> None:
+    relay.upload("in/march.json", b"{}")
+    relay.tick(seconds=11)
+    assert len(told(relay, "upload.ignored")) == 1
+
+    assert ignored.COUNTS_FOR.total_seconds() > 11
+    relay.upload("in/april.json", b"{}")
+    assert relay.store.unfinished().events == []
+
+
+def test_folders_and_markers_are_no_ignored_uploads(relay: World) -> None:
+    relay.upload("in/", b"")
+    relay.upload("in/march.jsonl.cancel", b"")
+    relay.tick()
+
+    assert told(relay, "upload.ignored") == []
+
+
+@pytest.mark.parametrize("marker", [f"{KEY}.cancel", f"{KEY}.CANCEL", "in/march.Cancel"])
+def test_a_marker_is_read_in_any_case_and_without_the_suffix(relay: World, marker: str) -> None:
+    relay.upload(KEY, upload_of(2))
+    relay.pass_time(1)
+    relay.upload(marker, b"")
+    relay.finish()
+
+    assert relay.manifest(KEY)["outcome"] == "canceled"
+    relay.tick(TELL_AFTER_S)
+    assert told(relay, "cancel.unmatched") == []
+
+
+def test_a_marker_that_could_mean_several_uploads_cancels_none_and_names_them(
+    relay: World,
+) -> None:
+    relay.key = "not-set-yet"  # so that neither job ends
+    for suffix in ("jsonl", "ndjson"):
+        relay.upload(f"in/march.{suffix}", upload_of(2, suffix))
+    relay.pass_time(1)
+    relay.upload("in/march.cancel", b"")
+    relay.tick()
+    relay.tick(TELL_AFTER_S)
+
+    assert [job.canceled_at for job in relay.store.unfinished().jobs] == [None, None]
+    (event,) = told(relay, "cancel.unmatched")
+    assert event["data"]["candidates"] == ["in/march.jsonl", "in/march.ndjson"]
+
+
+def test_a_marker_named_in_full_means_that_upload_alone(relay: World) -> None:
+    relay.upload("in/march.jsonl", upload_of(2))
+    relay.upload("in/march.jsonl.jsonl", upload_of(2, "other"))
+    relay.pass_time(1)
+    relay.upload("in/march.jsonl.cancel", b"")
+    relay.finish()
+
+    assert relay.manifest("in/march.jsonl.jsonl")["outcome"] == "succeeded"
+
+
+def test_a_marker_without_a_suffix_keeps_to_the_upload_it_met_first(relay: World) -> None:
+    relay.upload("in/march.jsonl", upload_of(2))
+    late = relay.put("in/march.ndjson", upload_of(2, "late"))
+    relay.pass_time(1)
+    relay.upload("in/march.cancel", b"")
+    relay.finish()
+    relay.submit_message(late)
+    relay.finish()
+
+    ended = [event["data"] for event in relay.events() if event["type"] == "job.completed"]
+    assert [(one["upload"]["key"], one["outcome"]) for one in ended] == [
+        ("in/march.jsonl", "canceled"), ("in/march.ndjson", "succeeded"),
+    ]  # fmt: skip
+
+
+def test_a_marker_that_meets_no_job_is_told_once_and_goes_on_waiting(relay: World) -> None:
+    event = relay.put(KEY, upload_of(2))
+    relay.pass_time(1)
+    relay.upload("in/march.jsonl.CANCEL", b"")
+    relay.tick()
+    assert told(relay, "cancel.unmatched") == []
+    for _ in range(3):
+        relay.tick(TELL_AFTER_S)
+
+    (unmatched,) = told(relay, "cancel.unmatched")
+    assert unmatched["data"]["upload"]["key"] == KEY
+    assert unmatched["data"]["marker"] == "in/march.jsonl.CANCEL"
+    assert "A job that has ended cannot be canceled" in unmatched["data"]["message"]
+
+    relay.submit_message(event)
+    relay.finish()
+    assert relay.manifest(KEY)["outcome"] == "canceled"
+
+
+def test_a_short_window_is_told_at_its_end(relay: World) -> None:
+    relay.deploy(wish_s=60)
+    relay.upload("gone.cancel", b"")
+    relay.tick(61)
+
+    assert len(told(relay, "cancel.unmatched")) == 1
+    assert relay.store.unfinished().cancels == []
+    assert PollSettings.wish_s > TELL_AFTER_S
+
+
+def test_a_marker_after_the_job_has_ended_is_told(relay: World) -> None:
+    relay.upload(KEY, upload_of(1))
+    relay.finish()
+    relay.upload(f"{KEY}.cancel", b"")
+    relay.tick(TELL_AFTER_S)
+
+    assert len(told(relay, "cancel.unmatched")) == 1
+
+
+def test_a_second_marker_for_a_canceled_job_is_not_told(relay: World) -> None:
+    relay.upload(KEY, upload_of(1))
+    for _ in range(2):
+        relay.pass_time(1)
+        relay.upload(f"{KEY}.cancel", b"")
+        relay.poll_once()
+    relay.finish()
+    relay.tick(TELL_AFTER_S)
+
+    assert told(relay, "cancel.unmatched") == []
+
+
+def test_a_subscriber_can_filter_by_folder_and_suffix(relay: World) -> None:
+    relay.upload("in/märz.json", b"{}")
+    relay.tick()
+
+    (envelope,) = relay.envelopes()
+    given = {name: one["Value"] for name, one in envelope["MessageAttributes"].items()}
+    assert given == {
+        "type": "upload.ignored", "job": "uploads", "folder": "in", "suffix": ".json",
+    }  # fmt: skip
+    assert json.loads(envelope["Message"])["subject"] == "uploads"
