@@ -15,6 +15,7 @@ from functions.batches.redelivery import Redelivery
 from functions.batches.settings import SubmitSettings
 from functions.steps.plan import plan
 from functions.steps.receive import Created, receive
+from functions.steps.replaced import is_replaced
 from functions.steps.send import send
 
 MARGIN_S = 60.0
@@ -73,6 +74,7 @@ def work(doors: Doors[SubmitSettings], hint: Hint, context: LambdaContext) -> No
     with doors.holding(item):
         match item:
             case Job():
-                plan(doors, item, time_left_s)
+                if not is_replaced(doors, item):
+                    plan(doors, item, time_left_s)
             case Batch():
                 send(doors, item)

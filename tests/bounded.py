@@ -81,7 +81,7 @@ def run(endpoint: str, claude: str, folder: Path) -> dict[str, int]:
     with bounded():
         submit(
             submitting,
-            s3_event("uploads", "large.jsonl", 0, "v1", "2026-11-23T00:00:00.000Z"),
+            s3_event("uploads", "large.jsonl", 1, "v1", "2026-11-23T00:00:00.000Z"),
             now,
         )
     first = store.batches(job)[0]

@@ -46,7 +46,7 @@ def plan(endpoint: str, key: str) -> int:
         claude=Claude(base_url=endpoint, api_version="2026-10-21", read_key=lambda _fresh: "none"),
         notify=Notify(topic, "urn:test"),
     )
-    submit(doors, s3_event("uploads", key, 0, "v1", "2026-11-23T00:00:00.000Z"), Lambda())  # type: ignore[arg-type]
+    submit(doors, s3_event("uploads", key, 1, "v1", "2026-11-23T00:00:00.000Z"), Lambda())  # type: ignore[arg-type]
     (job,) = store.unfinished().jobs
     return job.row
 

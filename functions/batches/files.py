@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from io import BytesIO
 from itertools import batched
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import boto3
 from botocore.config import Config
@@ -23,6 +23,7 @@ from functions.batches.writing import Sent, Target
 if TYPE_CHECKING:
     from botocore.response import StreamingBody
     from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
 
 BLOCK = 1 << 20
 TAGGING = 10
@@ -33,6 +34,8 @@ SPANS, COPIES = 8, 16
 """Of a join: pieces that are read at once, for one part at a time, and parts that S3 copies by itself at once."""
 READS = 5
 """Times a download that is cut is taken up again where it was cut, without a byte of progress."""
+_REFUSED = frozenset({"400", "403", "405"})
+"""HeadObject has no body, so that its errors have no name: a key of the user's, no permission, a delete marker."""
 
 
 @dataclass(frozen=True)
@@ -122,6 +125,18 @@ class Files:
                 return False
             raise
         return True
+
+    def describe(self, source: Source) -> "HeadObjectOutputTypeDef | None":
+        """Read an object's version, size, ETag and checksum; None where it is not there or may not be read."""
+        version: dict[str, Any] = {"VersionId": source.version} if source.version else {}
+        try:
+            return self._s3.head_object(
+                Bucket=source.bucket, Key=source.key, ChecksumMode="ENABLED", **version
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] in ABSENT | _REFUSED:
+                return None
+            raise
 
     def under(self, prefix: str) -> Iterator[str]:
         """Name the objects of the results bucket under a prefix, page by page."""

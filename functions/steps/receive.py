@@ -12,6 +12,7 @@ from functions.batches.prices import price_list
 from functions.batches.readers import parser_of
 from functions.batches.settings import SubmitSettings
 from functions.steps.ignored import ignore
+from functions.steps.replaced import EMPTY_WAITS_S
 
 CANCEL = ".cancel"
 """What a cancel marker's key ends with, in upper or lower case."""
@@ -79,6 +80,7 @@ def _job(doors: Doors[SubmitSettings], created: Created, parser: str) -> Job:
     """Make the job, with what cuts and sends it as it is set now: a later deploy changes nothing for it."""
     now, settings = times.text(doors.now()), doors.settings
     bucket, key, version = created.s3.bucket.name, created.key, created.s3.object.version or "null"
+    empty = created.s3.object.size == 0
     return Job(
         job=wire.job_id(bucket, key, version),
         item=items.JOB,
@@ -87,6 +89,7 @@ def _job(doors: Doors[SubmitSettings], created: Created, parser: str) -> Job:
         since=items.since(JobStatus.PLANNING, now),
         open=items.OPEN,
         next=Step.PLAN,
+        not_before=times.after(doors.now(), EMPTY_WAITS_S) if empty else None,
         bucket=bucket,
         key=key,
         version=version,
