@@ -6,7 +6,7 @@
 ...     client = anthropic.Anthropic(base_url=url, api_key="sk-local", max_retries=0)
 """
 
-from local.simulator.faults import FAULTS
+from local.simulator.catalog import FAULTS
 from local.simulator.server import serving
 from local.simulator.simulator import Simulator
 

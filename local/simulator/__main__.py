@@ -36,6 +36,7 @@ def _serve(asked: argparse.Namespace, folder: Path, ends: set[signal.Signals]) -
         fates=asked.fates,
         seed=asked.seed,
     )
+    simulator.models.update(asked.model)
     with serving(simulator, asked.port) as url:
         if asked.port_file:
             _write(asked.port_file, url.rpartition(":")[2])
@@ -66,6 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--fates", type=_fates, default={}, help="shares of rows: expired=0.03,refusal=0.01,…")
     add("--seed", type=int, default=0, help="chooses which rows, and the order of results")
     add("--key", type=_key, action="append", metavar="KEY=WORKSPACE", help="(sk-local=default)")
+    add("--model", action="append", default=[], metavar="NAME", help="one more that is known")
     return parser
 
 

@@ -9,9 +9,11 @@ same params are seen, unless the marker says always.
 import hashlib
 import re
 from collections.abc import Mapping
-from typing import Literal
+from collections.abc import Set as AbstractSet
 
 import msgspec
+
+from local.simulator.params import Params, ParamsError, valid
 
 RETRIABLE = frozenset(
     ("expired", "canceled", "api_error", "overloaded_error", "timeout_error", "rate_limit_error")
@@ -29,37 +31,8 @@ REFUSED = frozenset(
 STOPS = frozenset(("refusal", "max_tokens", "pause_turn", "model_context_window_exceeded"))
 FATES = RETRIABLE | REFUSED | STOPS | {"unknown_result"}
 
-# The parameters that no request in a batch may carry.
-NOT_IN_A_BATCH = (
-    "speed",
-    "store",
-    "previous_thread_event_id",
-    "cache_hint",
-    "context_hint",
-    "fallbacks",
-)
-SAMPLING = ("temperature", "top_p", "top_k")
-# The versions that still take sampling parameters.
-OLD_VERSIONS = frozenset(("2023-01-01", "2023-06-01"))
-
 _MARKER = re.compile(r"\[fate:(always-)?([a-z_]+)\]")
 _ECHOED = 200
-
-
-class _Block(msgspec.Struct):
-    type: str
-    text: str = ""
-
-
-class _Turn(msgspec.Struct):
-    role: Literal["user", "assistant", "system"]
-    content: str | list[_Block]
-
-
-class _Params(msgspec.Struct):
-    model: str
-    max_tokens: int
-    messages: list[_Turn]
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -75,9 +48,10 @@ class Answers:
     Args:
         fates: share of requests by fate, such as ``{"expired": 0.03}``; at most 1 together.
         seed: another seed chooses other requests.
+        models: those that there are; the set may change.
     """
 
-    def __init__(self, fates: Mapping[str, float], seed: int) -> None:
+    def __init__(self, fates: Mapping[str, float], seed: int, models: AbstractSet[str]) -> None:
         if unknown := set(fates) - FATES:
             message = f"there is no fate {min(unknown)!r}: take some of {', '.join(sorted(FATES))}"
             raise ValueError(message)
@@ -86,6 +60,7 @@ class Answers:
             raise ValueError(message)
         self._fates = dict(fates)
         self._key = seed.to_bytes(8, "big", signed=True)
+        self._models = models
 
     def answer(
         self, custom_id: str, params: bytes | msgspec.Raw, *, seen: int, version: str
@@ -99,9 +74,9 @@ class Answers:
             version: the create's ``anthropic-version``.
         """
         try:
-            params_ = _valid(params, version)
-        except (msgspec.MsgspecError, UnicodeDecodeError, _RefusedError) as error:
-            return _line(custom_id, _errored("invalid_request_error", _told(error)))
+            params_ = valid(params, version, self._models)
+        except ParamsError as error:
+            return _line(custom_id, _errored(error.kind, str(error)))
         text = _last_user_text(params_)
         digest = hashlib.blake2b(memoryview(params), digest_size=8, key=self._key).digest()
         fate = self._fate(text, digest, first=seen == 0)
@@ -129,49 +104,14 @@ def unfinished(line: bytes, kind: str) -> bytes:
     return head + b',"result":{"type":"' + kind.encode() + b'"}}\n'
 
 
-class _RefusedError(Exception):
-    """These params are against the documented rules."""
-
-
-def _told(error: Exception) -> str:
-    """The sentence of the API in the place of the parser's: ``messages.0.role: …``."""
-    sentence, _, path = str(error).partition(" - at `$")
-    where = re.sub(r"\[(\d+)\]", r".\1", path).strip("`.")
-    missing = re.fullmatch(r"Object missing required field `(\w+)`", sentence)
-    if missing:
-        where, sentence = f"{where}.{missing[1]}".strip("."), "Field required"
-    return f"{where}: {sentence}" if where else sentence
-
-
-def _valid(params: bytes | msgspec.Raw, version: str) -> _Params:
-    keys = msgspec.json.decode(params, type=dict[str, msgspec.Raw])
-    parsed = msgspec.json.decode(params, type=_Params)
-    refused = [key for key in NOT_IN_A_BATCH if key in keys]
-    if bytes(keys.get("stream", b"")) == b"true":
-        refused.append("stream")
-    if refused:
-        message = f"{refused[0]}: not allowed inside a batch"
-        raise _RefusedError(message)
-    if version not in OLD_VERSIONS and (sampling := [key for key in SAMPLING if key in keys]):
-        message = f"{sampling[0]}: Extra inputs are not permitted"
-        raise _RefusedError(message)
-    if parsed.max_tokens < 1:
-        message = "max_tokens: Input should be greater than or equal to 1"
-        raise _RefusedError(message)
-    if not parsed.messages:
-        message = "messages: at least one message is required"
-        raise _RefusedError(message)
-    return parsed
-
-
-def _last_user_text(params: _Params) -> str:
+def _last_user_text(params: Params) -> str:
     content = next((t.content for t in reversed(params.messages) if t.role == "user"), "")
     if isinstance(content, str):
         return content
     return next((block.text for block in reversed(content) if block.type == "text"), "")
 
 
-def _result(fate: str, params: _Params, text: str, digest: str) -> dict[str, object]:
+def _result(fate: str, params: Params, text: str, digest: str) -> dict[str, object]:
     if fate in {"expired", "canceled"}:
         return {"type": fate}
     if fate == "unknown_result":
@@ -182,11 +122,34 @@ def _result(fate: str, params: _Params, text: str, digest: str) -> dict[str, obj
 
 
 def _errored(kind: str, message: str) -> dict[str, object]:
-    error = {"type": kind, "message": message}
+    """Build an errored result; ``details`` is as in captured ones, and in no documentation."""
+    details = {"error_visibility": "user_facing"}
+    error = {"details": details, "type": kind, "message": message}
     return {"type": "errored", "error": {"type": "error", "error": error, "request_id": None}}
 
 
-def _message(fate: str, params: _Params, text: str, digest: str) -> dict[str, object]:
+# Members that are the same in all messages. What the types of SDK 2.14 call optional is there, too, as in captured
+# results: null, or what a request without caching, tools and thinking has.
+_CACHE = {
+    "cache_creation_input_tokens": 0,
+    "cache_read_input_tokens": 0,
+    "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
+}
+_BATCH = {
+    "output_tokens_details": {"thinking_tokens": 0},
+    "server_tool_use": None,
+    "service_tier": "batch",
+    "inference_geo": "not_available",
+    "speed": "standard",
+}
+_REFUSAL = {
+    "type": "refusal",
+    "category": "general_harms",
+    "explanation": "The simulator was asked for a refusal.",
+}
+
+
+def _message(fate: str, params: Params, text: str, digest: str) -> dict[str, object]:
     said = f"echo: {text[:_ECHOED]}"
     read = sum(
         len(turn.content)
@@ -197,21 +160,19 @@ def _message(fate: str, params: _Params, text: str, digest: str) -> dict[str, ob
     written = (
         params.max_tokens if fate == "max_tokens" else min(len(said) // 4 + 1, params.max_tokens)
     )
+    refused = fate == "refusal"
     return {
+        "model": params.model,
         "id": f"msg_{digest}",
         "type": "message",
         "role": "assistant",
-        "model": params.model,
-        "content": [] if fate == "refusal" else [{"type": "text", "text": said}],
+        "content": [] if refused else [{"type": "text", "text": said, "citations": None}],
+        "container": None,
         "stop_reason": fate or "end_turn",
         "stop_sequence": None,
-        "usage": {
-            "input_tokens": read // 4 + 8,
-            "output_tokens": written,
-            "cache_creation_input_tokens": 0,
-            "cache_read_input_tokens": 0,
-            "service_tier": "batch",
-        },
+        "stop_details": _REFUSAL if refused else None,
+        "usage": {"input_tokens": read // 4 + 8, **_CACHE, "output_tokens": written, **_BATCH},
+        "diagnostics": None,
     }
 
 

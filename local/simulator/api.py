@@ -1,6 +1,7 @@
 """The six endpoints."""
 
 import re
+from dataclasses import replace
 
 from local.simulator import downloads
 from local.simulator.batches import Batch
@@ -48,7 +49,13 @@ class Api:
         endpoint, batch_id = _route(call)
         self._simulator.count(endpoint)
         workspace = self._workspace(call)
-        facts = Facts(endpoint, workspace, batch_id)
+        facts = Facts(
+            endpoint,
+            workspace,
+            batch_id,
+            queued=self._simulator.queued,
+            recent=self._simulator.recent,
+        )
         if endpoint == "create":
             reply = self._create(call, facts)
         else:
@@ -82,13 +89,16 @@ class Api:
         if fault.name == "slow_answer":
             reply.delay_s = fault.number("delay_s")
             return reply
+        if "status" in fault.options:
+            raise fault.error(facts)
         return Reply(b"<html><h1>502 Bad Gateway</h1></html>", 502, "text/html")
 
     def _create(self, call: Call, facts: Facts) -> Reply:
         if fault := self._simulator.fault("body", facts):
             call.body.break_off(int(fault.number("bytes")))
+        _check_encoding(call)
         requests = receive(call.body, self._simulator.folder)
-        facts = Facts("create", facts.workspace, "", len(requests), requests.find)
+        facts = replace(facts, requests=len(requests), find=requests.find)
         self._refuse(facts)
         batch = self._simulator.accept(facts.workspace, requests, _version(call))
         for fault in self._simulator.faults("accepted", facts):
@@ -122,7 +132,9 @@ class Api:
 
     def _delete(self, batch: Batch) -> Reply:
         if not batch.ended(self._simulator.clock()):
-            message = f"Message Batch {batch.id} has not ended: cancel it before deleting it"
+            message = (
+                "In progress batches cannot be deleted. Consider canceling the batch instead."
+            )
             raise invalid(message)
         self._simulator.forget(batch)
         return json_reply({"id": batch.id, "type": "message_batch_deleted"})
@@ -171,6 +183,21 @@ def _version(call: Call) -> str:
         message = f"anthropic-version: {version!r} is not a valid version"
         raise invalid(message)
     return version
+
+
+def _check_encoding(call: Call) -> None:
+    """Refuse a compressed body, as SDK 2.14 has it: a 400 with this code (`RequestBodyEncodingUnsupportedError`).
+
+    It lists that for Messages, where gzip is taken in practice; for batches, nothing says that any encoding is.
+    """
+    encoding = call.headers.get("content-encoding", "identity")
+    if encoding != "identity":
+        raise ApiError(
+            400,
+            "invalid_request_error",
+            f"The request's Content-Encoding {encoding!r} is not supported.",
+            details={"error_code": "request_body_encoding_unsupported"},
+        )
 
 
 def _limit(text: str) -> int:

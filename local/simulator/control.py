@@ -13,8 +13,8 @@ import re
 
 import msgspec
 
+from local.simulator.catalog import FAULTS, Option
 from local.simulator.errors import ApiError, ControlError, invalid, not_found
-from local.simulator.faults import FAULTS, Option
 from local.simulator.simulator import Simulator
 from local.simulator.wire import Call, Reply, json_reply
 

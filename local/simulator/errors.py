@@ -4,6 +4,7 @@ ApiError      an answer with the API's error shape
 ControlError  the simulator was asked for something that it does not have; the message says what
 """
 
+import re
 from collections.abc import Mapping
 
 
@@ -52,3 +53,29 @@ def not_found(message: str) -> ApiError:
 def too_large(message: str) -> ApiError:
     """The API's 413."""
     return ApiError(413, "request_too_large", message)
+
+
+_MISSING = re.compile(r"Object missing required field `(\w+)`")
+_UNKNOWN = re.compile(r"Object contains unknown field `(.*)`", re.DOTALL)
+_WRONG_TYPE = re.compile(r"Expected `(\w+)[^`]*`, got .*", re.DOTALL)
+_TYPES = {
+    "str": "string",
+    "int": "integer",
+    "float": "number",
+    "bool": "boolean",
+    "array": "list",
+    "object": "dictionary",
+}
+
+
+def parser_sentence(message: str) -> str:
+    """Write msgspec's sentence as the API writes it: ``messages.0.role: Field required``."""
+    sentence, _, path = message.partition(" - at `$")
+    where = re.sub(r"\[(\d+)\]", r".\1", path).strip("`.")
+    if missing := _MISSING.fullmatch(sentence):
+        where, sentence = f"{where}.{missing[1]}".strip("."), "Field required"
+    elif unknown := _UNKNOWN.fullmatch(sentence):
+        where, sentence = f"{where}.{unknown[1]}".strip("."), "Extra inputs are not permitted"
+    elif wrong := _WRONG_TYPE.fullmatch(sentence):
+        sentence = f"Input should be a valid {_TYPES.get(wrong[1], wrong[1])}"
+    return f"{where}: {sentence}" if where else sentence

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from local.simulator.errors import ApiError, invalid, too_large
+from local.simulator.errors import ApiError, invalid, parser_sentence, too_large
 from local.simulator.wire import Body, HangUpError
 
 LIMIT_REQUESTS = 100_000
@@ -16,6 +16,7 @@ LIMIT_REQUESTS = 100_000
 LIMIT_BYTES = 256_000_000
 # What is beyond this is not even read to its end.
 _PATIENCE_BYTES = 2 * LIMIT_BYTES
+_LONGEST_ID = 64
 _CUSTOM_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 
@@ -94,34 +95,43 @@ def _checked(content: mmap.mmap) -> Requests:
     try:
         items = msgspec.json.decode(content, type=_Create).requests
     except msgspec.ValidationError as error:
-        raise invalid(_told(str(error))) from None
+        raise invalid(parser_sentence(str(error))) from None
     except msgspec.DecodeError as error:
         message = f"The request body is not valid JSON: {error}"
         raise invalid(message) from None
-    if not 1 <= len(items) <= LIMIT_REQUESTS:
-        message = f"requests: a batch has 1 to {LIMIT_REQUESTS} requests, not {len(items)}"
-        raise invalid(message)
+    _check_count(len(items))
     known: set[str] = set()
     for index, item in enumerate(items):
-        if wrong := _wrong(item, known):
+        if wrong := _wrong(item):
             message = f"requests.{index}.{wrong}"
+            raise invalid(message)
+        if item.custom_id in known:
+            # As the API says it, without the place.
+            message = (
+                "requests: custom_id's must be unique within a batch. "
+                f"Duplicate custom_id found: {item.custom_id}"
+            )
             raise invalid(message)
         known.add(item.custom_id)
     return Requests(items)
 
 
-def _wrong(item: Request, known: set[str]) -> str:
+def _check_count(count: int) -> None:
+    if not count:
+        message = "requests: List should have at least 1 item after validation, not 0"
+        raise invalid(message)
+    if count > LIMIT_REQUESTS:
+        message = f"requests: List should have at most {LIMIT_REQUESTS} items, not {count}"
+        raise invalid(message)
+
+
+def _wrong(item: Request) -> str:
+    if not item.custom_id:
+        return "custom_id: String should have at least 1 character"
+    if len(item.custom_id) > _LONGEST_ID:
+        return f"custom_id: String should have at most {_LONGEST_ID} characters"
     if not _CUSTOM_ID.fullmatch(item.custom_id):
         return "custom_id: String should match pattern '^[a-zA-Z0-9_-]{1,64}$'"
-    if item.custom_id in known:
-        return f"custom_id: Duplicate custom_id {item.custom_id!r}"
     if memoryview(item.params)[0] != ord("{"):
         return "params: Input should be a valid dictionary"
     return ""
-
-
-def _told(message: str) -> str:
-    """The parser's sentence with the path first, as the API writes it."""
-    sentence, _, path = message.partition(" - at `$")
-    where = re.sub(r"\[(\d+)\]", r".\1", path).strip("`.")
-    return f"{where}: {sentence}" if where else sentence

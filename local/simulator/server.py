@@ -169,7 +169,9 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in (("content-type", reply.kind), framing, *reply.headers.items()):
             self.send_header(name, value)
         self.end_headers()
-        if isinstance(reply.content, bytes):
+        if self.command == "HEAD":
+            pass  # headers are all there is; what follows would be read as the next answer
+        elif isinstance(reply.content, bytes):
             self.wfile.write(reply.content)
         else:
             self._stream(reply.content, reply)

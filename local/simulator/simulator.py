@@ -4,7 +4,7 @@ import hashlib
 import threading
 import time
 import uuid
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,11 +14,16 @@ import msgspec
 
 from local.simulator.answers import Answers
 from local.simulator.batches import Batch, Rows
+from local.simulator.catalog import Moment, Option
 from local.simulator.errors import ControlError
-from local.simulator.faults import Armed, Facts, Faults, Moment, Option
+from local.simulator.faults import Armed, Facts, Faults
+from local.simulator.models import MODELS
 from local.simulator.requests import Request, Requests
 
 _DEFAULT_KEYS: Mapping[str, str] = MappingProxyType({"sk-local": "default"})
+_MINUTE_S = 60.0
+# Of the calls of the last minute, no more are kept than the highest tier may make, and some.
+_CALLS_KEPT = 10_000
 _NO_FATES: Mapping[str, float] = MappingProxyType({})
 
 
@@ -55,11 +60,13 @@ class Simulator:
         self.url = "http://127.0.0.1"  # `serving` puts the port
         self.clock: Callable[[], float] = time.time  # seconds since 1970, for tests of 29 days
         self._seed = seed
-        self._answers = Answers(fates, seed)
+        self.models = set(MODELS)  # requests for any other are errored
+        self._answers = Answers(fates, seed, self.models)
         self._faults = Faults()
         self._lock = threading.RLock()
         self._batches: list[Batch] = []
         self._calls: Counter[str] = Counter()
+        self._recent: deque[float] = deque(maxlen=_CALLS_KEPT)
         self._accepted: Counter[str] = Counter()
         self._digests: Counter[bytes] = Counter()
         self._creates = 0
@@ -117,7 +124,8 @@ class Simulator:
         """Let somebody else create a batch of so many requests; unended ones wait for `end`."""
         name = uuid.uuid4().hex[:8]
         params = msgspec.Raw(
-            b'{"model":"foreign","max_tokens":9,"messages":[{"role":"user","content":"not yours"}]}'
+            b'{"model":"claude-haiku-4-5","max_tokens":9,'
+            b'"messages":[{"role":"user","content":"not yours"}]}'
         )
         items = (Request(f"foreign-{name}-{row}", params) for row in range(count))
         rows = self._answer(((item, 1) for item in items), "")
@@ -156,6 +164,7 @@ class Simulator:
             self._faults.clear()
             for account in (self._calls, self._accepted, self._digests):
                 account.clear()
+            self._recent.clear()
             self._creates = 0
 
     # What the endpoints ask for.
@@ -164,6 +173,19 @@ class Simulator:
         """Note a call."""
         with self._lock:
             self._calls[endpoint] += 1
+            self._recent.append(self.clock())
+
+    def recent(self) -> int:
+        """How many calls came in within the last minute, up to 10,000."""
+        with self._lock:
+            since = self.clock() - _MINUTE_S
+            return sum(moment_s > since for moment_s in self._recent)
+
+    def queued(self) -> int:
+        """How many requests are in processing, in all workspaces: limits are the organization's."""
+        with self._lock:
+            now_s = self.clock()
+            return sum(len(batch.rows) for batch in self._batches if not batch.ended(now_s))
 
     def fault(self, moment: Moment, facts: Facts) -> Armed | None:
         """The fault that strikes here."""

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from local.simulator.faults import Option
+from local.simulator.catalog import Option
 from tests.crash.mortal import Mortal
 
 
@@ -47,6 +47,7 @@ _HALVED = Case(may={"rejected refused": 1, "expired": 1})
 CASES: Mapping[str, Case] = {
     "lost_answer": Case(unsure=True),
     "bad_gateway_after_accept": Case(unsure=True),
+    "overloaded_after_accept": Case(unsure=True),
     "slow_answer": Case({"delay_s": 0.05}),
     "bad_request": _HALVED,
     "too_large": _HALVED,
@@ -59,6 +60,7 @@ CASES: Mapping[str, Case] = {
     "conflict": Case(),
     "rate_limited": Case({"retry_after": 600}),
     "rate_limited_without_retry_after": Case(),
+    "ramp_limit": Case(),
     "server_error": Case(),
     "service_unavailable": Case(),
     "overloaded": Case(),

@@ -397,4 +397,4 @@ def test_bedrock_records_are_rejected_with_what_is_missing(relay: World) -> None
 
 def test_every_fault_of_the_simulator_is_known_here() -> None:
     """A new fault needs a test in test_lost_answers.py, test_refusals.py or test_faults.py."""
-    assert len(FAULTS) == 32
+    assert len(FAULTS) == 50

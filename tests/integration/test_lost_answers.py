@@ -10,7 +10,16 @@ from tests.world import World, paid_once, upload_of, world
 KEY = "in/march.jsonl"
 
 
-@pytest.mark.parametrize("fault", ["lost_answer", "bad_gateway_after_accept"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "lost_answer",
+        "bad_gateway_after_accept",
+        "server_error_after_accept",
+        "gateway_timeout_after_accept",
+        "overloaded_after_accept",
+    ],
+)
 def test_promise_2_a_lost_answer_is_adopted_by_proof(relay: World, fault: str) -> None:
     relay.simulator.arm(fault)
     relay.upload(KEY, upload_of(5))

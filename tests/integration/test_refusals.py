@@ -19,6 +19,8 @@ KEY = "in/march.jsonl"
         "overloaded",
         "service_unavailable",
         "conflict",
+        "gateway_timeout",
+        "ramp_limit",
         "reset_in_body",
     ],
 )

@@ -1,18 +1,23 @@
 """What create takes, what it refuses as a whole, and what it leaves to each request's result."""
 
+import gzip
 import http.client
 import json
 import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, get_args, get_type_hints
 from urllib.parse import urlsplit
 
 import anthropic
 import pytest
+from anthropic.types import Model
+from anthropic.types.message_create_params import MessageCreateParamsNonStreaming
 
 from local.simulator import Simulator
+from local.simulator.models import MODELS
+from local.simulator.params import NOT_IN_A_BATCH
 
 type Ask = Callable[..., list[Any]]
 type Raw = Callable[..., tuple[int, dict[str, str], bytes]]
@@ -60,7 +65,7 @@ def test_a_custom_id_of_every_allowed_character_and_length_is_taken(
 def test_a_custom_id_that_comes_twice_refuses_the_whole_create(
     simulator: Simulator, client: anthropic.Anthropic, ask: Ask
 ) -> None:
-    with pytest.raises(anthropic.BadRequestError, match=r"requests\.2\.custom_id: Duplicate"):
+    with pytest.raises(anthropic.BadRequestError, match=r"Duplicate custom_id found: r0"):
         client.messages.batches.create(requests=[*ask(2), *ask(1)])
 
     assert simulator.accepted() == {}
@@ -114,6 +119,21 @@ def test_a_body_over_256_mb_is_413(simulator: Simulator, raw: Raw) -> None:
     )
 
     assert (status, json.loads(told)["error"]["type"]) == (413, "request_too_large")
+    assert simulator.batches() == []
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "br", "zstd"])
+def test_a_compressed_body_is_refused(
+    simulator: Simulator, raw: Raw, ask: Ask, encoding: str
+) -> None:
+    body = gzip.compress(json.dumps({"requests": ask(3)}).encode())
+    status, _, told = raw(
+        "POST", "/v1/messages/batches", body, content_encoding=encoding, **HEADERS
+    )
+
+    error = json.loads(told)["error"]
+    assert (status, error["type"]) == (400, "invalid_request_error")
+    assert error["details"] == {"error_code": "request_body_encoding_unsupported"}
     assert simulator.batches() == []
 
 
@@ -203,15 +223,33 @@ def test_params_are_checked_after_acceptance(
 @pytest.mark.parametrize(
     ("params", "sentence"),
     [
-        ({"stream": True}, "stream: not allowed inside a batch"),
+        ({"stream": True}, '"stream=True" is not supported in the Message Batches API'),
         ({"speed": "fast"}, "speed: not allowed inside a batch"),
         ({"store": False}, "store: not allowed inside a batch"),
         ({"previous_thread_event_id": "e"}, "previous_thread_event_id: not allowed"),
         ({"cache_hint": {}}, "cache_hint: not allowed inside a batch"),
         ({"context_hint": {}}, "context_hint: not allowed inside a batch"),
         ({"fallbacks": []}, "fallbacks: not allowed inside a batch"),
-        ({"max_tokens": 0}, "max_tokens: Input should be greater"),
-        ({"max_tokens": "9"}, "max_tokens: Expected `int`"),
+        ({"max_tokens": 0}, "max_tokens: must be greater than or equal to 1"),
+        ({"max_tokens": "9"}, "max_tokens: Input should be a valid integer"),
+        ({"max_tokens": None}, "max_tokens: Input should be a valid integer"),
+        ({"model": 5}, "model: Input should be a valid string"),
+        ({"messages": {}}, "messages: Input should be a valid list"),
+        ({"messages": ["hi"]}, "messages.0: Input should be a valid dictionary"),
+        ({"messages": [{"content": "hi"}]}, "messages.0.role: Field required"),
+        (
+            {"messages": [{"role": "user", "content": "", "name": "me"}]},
+            "messages.0.name: Extra inputs are not permitted",
+        ),
+        ({"system": 7}, "system: Input should be a valid string"),
+        ({"stop_sequences": "."}, "stop_sequences: Input should be a valid list"),
+        ({"tools": [1]}, "tools.0: Input should be a valid dictionary"),
+        ({"thinking": "on"}, "thinking: Input should be a valid dictionary"),
+        ({"betas": ["x"]}, "betas: Extra inputs are not permitted"),
+        ({"betas": None}, "betas: Extra inputs are not permitted"),
+        ({"extra_body": {}}, "extra_body: Extra inputs are not permitted"),
+        ({"extra_headers": {}}, "extra_headers: Extra inputs are not permitted"),
+        ({"response_format": {}}, "response_format: Extra inputs are not permitted"),
         ({"messages": []}, "messages: at least one"),
         ({"messages": [{"role": "me", "content": ""}]}, "messages.0.role: Invalid"),
         ({"temperature": 1}, "temperature: Extra inputs"),
@@ -225,6 +263,45 @@ def test_what_a_batch_may_not_hold_is_an_errored_result(
     told = outcomes(client, ask(1, **params))
 
     assert told["r0"].startswith(sentence)
+
+
+def test_every_parameter_that_the_sdk_knows_is_taken(
+    client: anthropic.Anthropic, ask: Ask
+) -> None:
+    """Those that are headers, and those that no batch takes, are not."""
+    known = get_type_hints(MessageCreateParamsNonStreaming)
+    values: dict[str, object] = {
+        "stop_sequences": ["."],
+        "system": "be brief",
+        "tools": [{"name": "t", "input_schema": {}}],
+        "service_tier": "auto",
+        "stream": False,
+        **dict.fromkeys(("inference_geo", "user_profile_id"), "x"),
+    }
+    params = {name: values.get(name, {}) for name in known} | ask(1)[0]["params"]
+    for name in ("workspace_id", *NOT_IN_A_BATCH):
+        params.pop(name, None)
+
+    assert outcomes(client, [{"custom_id": "r0", "params": params}]) == {"r0": "succeeded"}
+
+
+def test_an_unknown_model_is_not_found_and_a_new_one_can_be_made_known(
+    simulator: Simulator, client: anthropic.Anthropic, ask: Ask
+) -> None:
+    batch = client.messages.batches.create(requests=ask(1, model="claude-9"))
+    (row,) = client.messages.batches.results(batch.id)
+    simulator.models.add("claude-9")
+
+    assert row.result.type == "errored"
+    assert row.result.error.error.type == "not_found_error"
+    assert row.result.error.error.message == "model: claude-9"
+    assert outcomes(client, ask(1, model="claude-9")) == {"r0": "succeeded"}
+
+
+def test_every_model_that_the_sdk_names_is_known() -> None:
+    (named,) = (one for one in get_args(Model) if get_args(one))
+
+    assert set(get_args(named)) <= MODELS
 
 
 def test_the_older_version_takes_sampling_and_no_stream_is_no_stream(

@@ -1,11 +1,13 @@
 """The six endpoints, through the real SDK."""
 
 import json
+import socket
 import time
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import anthropic
 import pytest
@@ -136,7 +138,7 @@ def test_only_an_ended_batch_can_be_deleted_and_only_another_canceled(
     simulator.processing_s = float("inf")
     batch_id = client.messages.batches.create(requests=ask(1)).id
 
-    with pytest.raises(anthropic.BadRequestError, match="cancel it before"):
+    with pytest.raises(anthropic.BadRequestError, match="Consider canceling"):
         client.messages.batches.delete(batch_id)
     simulator.end(batch_id)
     with pytest.raises(anthropic.BadRequestError, match="has ended"):
@@ -242,6 +244,20 @@ def test_what_is_no_endpoint_is_404_in_the_apis_shape(raw: Raw) -> None:
 
         assert (status, json.loads(body)["error"]["type"]) == (404, "not_found_error")
         assert headers["request-id"].startswith("req_")
+
+
+def test_head_answers_with_headers_alone(url: str) -> None:
+    """A body would be read as the beginning of the next answer."""
+    host = urlsplit(url)
+    with socket.create_connection((str(host.hostname), host.port or 0), timeout=5) as connection:
+        connection.sendall(
+            b"HEAD /v1/messages/batches HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+        )
+        answer = b"".join(iter(lambda: connection.recv(1000), b""))
+
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert b"content-length: 0" not in head
+    assert body == b""
 
 
 def test_every_response_has_a_request_id_of_its_own(client: anthropic.Anthropic) -> None:

@@ -73,12 +73,18 @@ REFUSALS: dict[str, tuple[int, type[anthropic.APIStatusError], str]] = {
     "billing": (402, anthropic.PaymentRequiredError, "billing_error"),
     "forbidden": (403, anthropic.PermissionDeniedError, "permission_error"),
     "not_found": (404, anthropic.NotFoundError, "not_found_error"),
-    "conflict": (409, anthropic.ConflictError, "invalid_request_error"),
+    "conflict": (409, anthropic.ConflictError, "conflict_error"),
     "too_large": (413, anthropic.ContentTooLargeError, "request_too_large"),
     "rate_limited_without_retry_after": (429, anthropic.RateLimitError, "rate_limit_error"),
     "server_error": (500, anthropic.InternalServerError, "api_error"),
     "service_unavailable": (503, anthropic.ServiceUnavailableError, "api_error"),
+    "gateway_timeout": (504, anthropic.DeadlineExceededError, "timeout_error"),
     "overloaded": (529, anthropic.OverloadedError, "overloaded_error"),
+    "usage_limit": (400, anthropic.BadRequestError, "invalid_request_error"),
+    "workspace_usage_limit": (400, anthropic.BadRequestError, "invalid_request_error"),
+    "organization_disabled": (400, anthropic.BadRequestError, "invalid_request_error"),
+    "credit_balance": (400, anthropic.BadRequestError, "invalid_request_error"),
+    "spend_limit_without_code": (429, anthropic.RateLimitError, "rate_limit_error"),
 }
 
 
@@ -92,6 +98,7 @@ def refusal(name: str) -> Proof:
         body: Any = raised.value.body
         assert (raised.value.status_code, body["error"]["type"]) == (status, kind)
         assert body["request_id"] == raised.value.request_id
+        assert "details" not in body["error"]
         assert "retry-after" not in raised.value.response.headers
         assert (simulator.accepted(), simulator.batches()) == ({}, [])
 
@@ -112,16 +119,109 @@ def _(simulator: Simulator, client: anthropic.Anthropic, ask: Ask) -> None:
     assert simulator.batches() == []
 
 
-@proves("spend_limit")
-def _(simulator: Simulator, client: anthropic.Anthropic, ask: Ask) -> None:
-    for code in ("enforced_spend_limit_reached", "contract_spend_limit_reached"):
-        simulator.arm("spend_limit", error_code=code)
-        with pytest.raises(anthropic.RateLimitError) as raised:
-            made(client, ask(1))
+CODES: dict[str, tuple[int, str, type[anthropic.APIStatusError]]] = {
+    "organization_on_hold": (400, "organization_on_hold", anthropic.OrganizationOnHoldError),
+    "cmek_key_disabled": (400, "cmek_key_disabled", anthropic.CMEKKeyDisabledError),
+    # SDK 2.14 has a class for it.
+    "workspace_human_review_disabled": (
+        400, "workspace_human_review_disabled", anthropic.BadRequestError,
+    ),
+    "claude_code_key_creator_not_member": (
+        400, "claude_code_key_creator_not_member", anthropic.ClaudeCodeKeyCreatorNotMemberError,
+    ),
+    "linked_spend_limit": (
+        402, "linked_organization_spend_limit_reached",
+        anthropic.LinkedOrganizationSpendLimitReachedError,
+    ),
+    "spend_limit": (429, "enforced_spend_limit_reached", anthropic.EnforcedSpendLimitReachedError),
+    "contract_spend_limit": (
+        429, "contract_spend_limit_reached", anthropic.ContractSpendLimitReachedError,
+    ),
+    "ramp_limit": (429, "ramp_limit_exceeded", anthropic.RampLimitExceededError),
+}  # fmt: skip
+
+
+def coded(name: str) -> Proof:
+    def proof(simulator: Simulator, client: anthropic.Anthropic, ask: Ask) -> None:
+        status, code, error = CODES[name]
+        simulator.arm(name)
+        with pytest.raises(error) as raised:
+            made(client, ask(2))
 
         body: Any = raised.value.body
+        assert raised.value.status_code == status
         assert body["error"]["details"] == {"error_code": code}
-        assert simulator.batches() == []
+        waits = raised.value.response.headers.get("retry-after")
+        assert waits == ("60" if name == "ramp_limit" else None)
+        assert (simulator.accepted(), simulator.batches()) == ({}, [])
+
+    return proof
+
+
+for with_code in CODES:
+    PROOFS[with_code] = coded(with_code)
+
+
+@proves("queue_limit")
+def _(simulator: Simulator, client: anthropic.Anthropic, ask: Ask) -> None:
+    now_s = time.time()
+    simulator.clock, simulator.processing_s = lambda: now_s, 100.0
+    simulator.arm("queue_limit", queue_over=5)
+    made(client, ask(3))
+    made(client.with_options(api_key="sk-other"), ask(2))
+    with pytest.raises(anthropic.RateLimitError) as raised:
+        made(client, ask(1))
+
+    assert raised.value.response.headers["retry-after"] == "60"
+    assert len(simulator.batches()) == 2
+    simulator.arm("queue_limit", queue_over=5)
+    now_s += 101
+    made(client, ask(5))  # all others have ended
+    with pytest.raises(anthropic.RateLimitError):
+        made(client, ask(1))
+    simulator.clock, simulator.processing_s = time.time, 0.0
+
+
+@proves("request_limit")
+def _(simulator: Simulator, client: anthropic.Anthropic, ask: Ask) -> None:
+    now_s = time.time()
+    simulator.clock = lambda: now_s
+    simulator.arm("request_limit", calls_over=2)
+    for _ in range(5):
+        client.messages.batches.list()
+        now_s += 31
+    client.messages.batches.list()
+    with pytest.raises(anthropic.RateLimitError) as raised:
+        made(client, ask(1))
+    simulator.clock = time.time
+
+    assert raised.value.response.headers["retry-after"] == "30"
+
+
+AFTERWARDS: dict[str, tuple[int, type[anthropic.APIStatusError], str]] = {
+    "server_error_after_accept": (500, anthropic.InternalServerError, "api_error"),
+    "gateway_timeout_after_accept": (504, anthropic.DeadlineExceededError, "timeout_error"),
+    "overloaded_after_accept": (529, anthropic.OverloadedError, "overloaded_error"),
+}
+
+
+def afterwards(name: str) -> Proof:
+    def proof(simulator: Simulator, client: anthropic.Anthropic, ask: Ask) -> None:
+        status, error, kind = AFTERWARDS[name]
+        simulator.arm(name)
+        with pytest.raises(error) as raised:
+            made(client, ask(2))
+
+        body: Any = raised.value.body
+        assert (raised.value.status_code, body["error"]["type"]) == (status, kind)
+        assert simulator.accepted() == {"r0": 1, "r1": 1}
+        assert len(client.messages.batches.list().data) == 1
+
+    return proof
+
+
+for late in AFTERWARDS:
+    PROOFS[late] = afterwards(late)
 
 
 @proves("refuse_matching")

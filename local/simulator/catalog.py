@@ -1,0 +1,213 @@
+"""Every fault that can be ordered, by name."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Literal
+
+type Option = str | int | float
+type Moment = Literal["body", "refuse", "accepted", "answer", "collect", "rows", "stream"]
+
+# Filters that every fault takes; they say which calls it strikes.
+FILTERS: Mapping[str, Option] = MappingProxyType(
+    {
+        "after": 0,  # leave the first so many matching calls alone
+        "batch_id": "",  # only calls about this batch
+        "workspace": "",  # only calls under this workspace's keys
+        "contains": "",  # only creates of which a custom_id or params contains this text
+        "more_than": 0,  # only creates (or results) of more requests than this
+        "queue_over": 0,  # only creates that would leave more requests than this in processing
+        "calls_over": 0,  # only calls after so many within a minute, of all keys
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """One fault.
+
+    Args:
+        endpoint: the calls it strikes: create, retrieve, list, results, cancel, delete, or any.
+            Faults of the moments refuse and answer take an option ``endpoint`` that says another.
+        moment: when: while the body comes in; instead of doing it (refuse); after the batch was
+            stored (accepted); in place of the answer to what was done (answer); before
+            results are opened (collect); in their rows; in their stream.
+        says: what happens, in a sentence.
+        options: its own options and their defaults.
+    """
+
+    endpoint: str
+    moment: Moment
+    says: str
+    options: Mapping[str, Option] = field(default_factory=dict)
+
+
+def _refusal(status: int, kind: str, says: str, **options: Option) -> Fault:
+    told = {"status": status, "kind": kind, "message": says, "endpoint": "create", **options}
+    return Fault("create", "refuse", f"{status} {kind}, and nothing is done: {says}", told)
+
+
+def _account(sentence: str, error_code: str = "") -> Fault:
+    """Build a 400 that is about the account, and about none of the requests."""
+    return _refusal(400, "invalid_request_error", sentence, error_code=error_code)
+
+
+def _afterwards(status: int, kind: str, message: str) -> Fault:
+    told: Mapping[str, Option] = {
+        "status": status, "kind": kind, "message": message, "endpoint": "create",
+    }  # fmt: skip
+    return Fault("create", "answer", f"It is done, and the answer is {status} {kind}.", told)
+
+
+_REGAIN = "You will regain access on 2027-01-01 at 00:00 UTC."
+_MONTHLY = (
+    "You have reached your API usage limits: your organization has crossed its monthly API usage "
+    f"threshold, set based on your organization's API tier. {_REGAIN}"
+)
+_FRAMING: Mapping[str, Option] = {"framing": "length", "rows": -1}
+
+FAULTS: Mapping[str, Fault] = {
+    # What happens to the answer after the work was done.
+    "lost_answer": Fault(
+        "create", "answer", "It is done, and the connection closes without an answer.",
+        {"endpoint": "create"},
+    ),
+    "bad_gateway_after_accept": Fault(
+        "create", "answer", "It is done, and a proxy answers 502 in HTML.", {"endpoint": "create"}
+    ),
+    "server_error_after_accept": _afterwards(500, "api_error", "Internal server error"),
+    "gateway_timeout_after_accept": _afterwards(504, "timeout_error", "Request timeout"),
+    "overloaded_after_accept": _afterwards(529, "overloaded_error", "Overloaded"),
+    "slow_answer": Fault(
+        "create", "answer", "It is done, and the answer comes delay_s seconds late.",
+        {"endpoint": "create", "delay_s": 1.0},
+    ),
+    # Refusals: nothing is done.
+    "bad_request": _refusal(400, "invalid_request_error", "This request is refused."),
+    "refuse_matching": _refusal(
+        400, "invalid_request_error",
+        "A create holding a request that contains the text is refused; the message names it.",
+        contains="refuse-me",
+    ),
+    # About the account, as 400: of a limit set in the Console and of a disabled organization there are public reports
+    # (claude-code#2127, #38038, #19028, #72457); the four with a code are those that SDK 2.14 lists for create.
+    "usage_limit": _account(f"You have reached your specified API usage limits. {_REGAIN}"),
+    "workspace_usage_limit": _account(
+        f"You have reached your specified workspace API usage limits. {_REGAIN}"
+    ),
+    "organization_disabled": _account("This organization has been disabled."),
+    "credit_balance": _account(
+        "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing "
+        "to upgrade or purchase credits."
+    ),
+    "organization_on_hold": _account("This organization is on hold.", "organization_on_hold"),
+    "cmek_key_disabled": _account(
+        "The workspace's customer-managed encryption key is disabled.", "cmek_key_disabled"
+    ),
+    "workspace_human_review_disabled": _account(
+        "This operation is not available in a workspace with Human Review turned off.",
+        "workspace_human_review_disabled",
+    ),
+    "claude_code_key_creator_not_member": _account(
+        "The user who created this API key is no longer a member.",
+        "claude_code_key_creator_not_member",
+    ),
+    "unauthorized": _refusal(401, "authentication_error", "invalid x-api-key"),
+    "billing": _refusal(
+        402, "billing_error", "Your credit balance is too low to access the Anthropic API."
+    ),
+    "linked_spend_limit": _refusal(
+        402, "billing_error", "The linked organization has reached its spend limit.",
+        error_code="linked_organization_spend_limit_reached",
+    ),
+    "forbidden": _refusal(
+        403, "permission_error", "Your API key may not use the specified resource."
+    ),
+    "not_found": _refusal(404, "not_found_error", "Not found"),
+    "conflict": _refusal(409, "conflict_error", "The request conflicts with another."),
+    "too_large": _refusal(
+        413, "request_too_large", "Request exceeds the maximum allowed number of bytes."
+    ),
+    "rate_limited": _refusal(
+        429, "rate_limit_error", "This request would exceed your rate limit.", retry_after=1
+    ),
+    "rate_limited_without_retry_after": _refusal(
+        429, "rate_limit_error", "This request would exceed your rate limit."
+    ),
+    # The limits of the lowest tier; with other numbers they are those of another.
+    "request_limit": _refusal(
+        429, "rate_limit_error", "This request would exceed your organization's rate limit.",
+        endpoint="any", calls_over=1000, retry_after=30,
+    ),
+    "queue_limit": _refusal(
+        429, "rate_limit_error", "Too many batch requests are waiting in the processing queue.",
+        queue_over=200_000, retry_after=60,
+    ),
+    "ramp_limit": _refusal(
+        429, "rate_limit_error", "This request would exceed your organization's ramp limit.",
+        error_code="ramp_limit_exceeded", retry_after=60,
+    ),
+    # Without retry-after: waiting a minute is of no use.
+    "spend_limit": _refusal(
+        429, "rate_limit_error", _MONTHLY, error_code="enforced_spend_limit_reached"
+    ),
+    "contract_spend_limit": _refusal(
+        429, "rate_limit_error", "Your organization has reached the spend limit of its contract.",
+        error_code="contract_spend_limit_reached",
+    ),
+    "spend_limit_without_code": _refusal(429, "rate_limit_error", _MONTHLY),
+    "server_error": _refusal(500, "api_error", "Internal server error"),
+    "service_unavailable": _refusal(503, "api_error", "Service unavailable"),
+    "gateway_timeout": _refusal(504, "timeout_error", "Request timeout"),
+    "overloaded": _refusal(529, "overloaded_error", "Overloaded"),
+    "retrieve_not_found": _refusal(
+        404, "not_found_error", "A good batch is not found.", endpoint="retrieve"
+    ),
+    "results_not_found": _refusal(
+        404, "not_found_error", "Results of a good batch are not found.", endpoint="results"
+    ),
+    # The body of a create.
+    "reset_in_body": Fault(
+        "create", "body", "The connection is reset after so many bytes of the request's body.",
+        {"bytes": 1},
+    ),
+    # What becomes of a batch once it is accepted.
+    "hidden_from_list": Fault(
+        "create", "accepted", "The new batch is missing from that many list calls.",
+        {"listings": 1},
+    ),
+    "foreign_batch": Fault(
+        "create", "accepted",
+        "A foreign batch appears in the workspace with it (count 0: as many requests).",
+        {"count": 0},
+    ),
+    "canceled_in_console": Fault(
+        "create", "accepted", "Somebody cancels the new batch when this share of it is done.",
+        {"done": 0.5},
+    ),
+    "deleted_before_collection": Fault(
+        "results", "collect", "The batch is deleted just before its results are fetched."
+    ),
+    "archived_before_collection": Fault(
+        "results", "collect", "The batch is archived just before its results are fetched."
+    ),
+    # The rows of one download; the next one is good again.
+    "row_missing": Fault("results", "rows", "So many rows are missing.", {"rows": 1}),
+    "row_doubled": Fault("results", "rows", "So many rows come twice.", {"rows": 1}),
+    "row_foreign": Fault("results", "rows", "So many rows of nobody's come first.", {"rows": 1}),
+    "unknown_result_type": Fault(
+        "results", "rows", "So many rows have a result type nobody has heard of.", {"rows": 1}
+    ),
+    "unknown_error_type": Fault(
+        "results", "rows", "So many rows are errored with a type nobody has heard of.",
+        {"rows": 1},
+    ),
+    # The stream of one download. framing: length, chunked or close; rows: whole rows before the
+    # cut (-1: half of them).
+    "cut_at_line": Fault(
+        "results", "stream", "The download stops between two lines.", _FRAMING
+    ),
+    "cut_inside_line": Fault(
+        "results", "stream", "The download stops in the middle of a line.", _FRAMING
+    ),
+}  # fmt: skip

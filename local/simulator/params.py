@@ -1,0 +1,141 @@
+"""Whether the API would take a request's params. It looks only once the batch is accepted: these are errored results.
+
+Sources: the fields and their types are those of SDK 2.14 (``MessageCreateParamsBase``); a member that is none of them is
+"Extra inputs are not permitted" (anthropic-sdk-python#1118). The sentences about ``stream``, ``max_tokens``, ``messages``
+and unknown models were captured from results of the real API in July and September 2026 by others.
+"""
+
+from collections.abc import Set as AbstractSet
+from operator import attrgetter
+from typing import Literal
+
+import msgspec
+
+from local.simulator.errors import parser_sentence
+
+# The parameters that no request in a batch may carry.
+NOT_IN_A_BATCH = (
+    "speed",
+    "store",
+    "previous_thread_event_id",
+    "cache_hint",
+    "context_hint",
+    "fallbacks",
+)
+SAMPLING = ("temperature", "top_p", "top_k")
+# The versions that still take sampling parameters.
+OLD_VERSIONS = frozenset(("2023-01-01", "2023-06-01"))
+
+_ABSENT = msgspec.Raw(b"")
+
+
+class ParamsError(Exception):
+    """The API would not take these params.
+
+    Args:
+        message: one sentence, as the API writes it.
+        kind: the API's error type.
+    """
+
+    def __init__(self, message: str, kind: str = "invalid_request_error") -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class Block(msgspec.Struct, gc=False):
+    """A content block, of any type; its other members are not looked at."""
+
+    type: str
+    text: str = ""
+
+
+class Turn(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    """A message of the conversation."""
+
+    role: Literal["user", "assistant", "system"]
+    content: str | list[Block]
+
+
+class _Object(msgspec.Struct, gc=False):
+    """Any object."""
+
+
+class Params(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    """All members that params may have; those that a batch refuses are seen by their presence."""
+
+    model: str
+    max_tokens: int
+    messages: list[Turn]
+    system: str | list[Block] | None = None
+    stream: bool | None = None
+    stop_sequences: list[str] | None = None
+    tools: list[_Object] | None = None
+    tool_choice: _Object | None = None
+    thinking: _Object | None = None
+    metadata: _Object | None = None
+    output_config: _Object | None = None
+    cache_control: _Object | None = None
+    diagnostics: _Object | None = None
+    container: str | _Object | None = None
+    inference_geo: str | None = None
+    service_tier: Literal["auto", "standard_only"] | None = None
+    user_profile_id: str | None = None
+    temperature: msgspec.Raw = _ABSENT
+    top_p: msgspec.Raw = _ABSENT
+    top_k: msgspec.Raw = _ABSENT
+    speed: msgspec.Raw = _ABSENT
+    store: msgspec.Raw = _ABSENT
+    previous_thread_event_id: msgspec.Raw = _ABSENT
+    cache_hint: msgspec.Raw = _ABSENT
+    context_hint: msgspec.Raw = _ABSENT
+    fallbacks: msgspec.Raw = _ABSENT
+
+
+_decoder = msgspec.json.Decoder(Params)
+_refused = attrgetter(*NOT_IN_A_BATCH)
+_sampling = attrgetter(*SAMPLING)
+_NONE_REFUSED = (_ABSENT,) * len(NOT_IN_A_BATCH)
+
+
+def valid(params: bytes | msgspec.Raw, version: str, models: AbstractSet[str]) -> Params:
+    """Read params that the API takes.
+
+    Args:
+        params: JSON, as it was sent.
+        version: the create's ``anthropic-version``.
+        models: those that there are.
+
+    Raises:
+        ParamsError: the API would answer so.
+    """
+    try:
+        parsed = _decoder.decode(params)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise ParamsError(parser_sentence(str(error))) from None
+    if sentence := _against_rules(parsed, version):
+        raise ParamsError(sentence)
+    if parsed.model not in models:
+        message = f"model: {parsed.model}"
+        raise ParamsError(message, "not_found_error")
+    return parsed
+
+
+def _against_rules(params: Params, version: str) -> str:
+    refused = _refused(params)
+    if refused != _NONE_REFUSED:  # the rule for all but a few, and quick to see
+        return f"{_given(NOT_IN_A_BATCH, refused)}: not allowed inside a batch"
+    if params.stream:
+        return '"stream=True" is not supported in the Message Batches API'
+    if version not in OLD_VERSIONS and (given := _given(SAMPLING, _sampling(params))):
+        return f"{given}: Extra inputs are not permitted"
+    if params.max_tokens < 1:
+        return "max_tokens: must be greater than or equal to 1"
+    if not params.messages:
+        return "messages: at least one message is required"
+    return ""
+
+
+def _given(names: tuple[str, ...], values: tuple[msgspec.Raw, ...]) -> str:
+    """Name the first that is there, whatever its value; empty without."""
+    given = (name for name, value in zip(names, values, strict=True) if value is not _ABSENT)
+    return next(given, "")
