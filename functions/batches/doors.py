@@ -18,6 +18,7 @@ from functions.batches.errors import (
     KeyMissingError,
     NoRoomError,
     RelayError,
+    UploadLostError,
 )
 from functions.batches.files import Files
 from functions.batches.items import Batch, Job
@@ -57,7 +58,7 @@ class Doors[S: Settings]:
 
 
 _ENVIRONMENT = (
-    *(BotoCoreError, OSError, DownloadError, NoRoomError),
+    *(BotoCoreError, OSError, DownloadError, UploadLostError, NoRoomError),
     *(KeyMissingError, ClaudeRefusesError, ClaudeUnavailableError),
 )
 """Errors that say nothing about the item: AWS or Anthropic do not answer or refuse, or the disk is full."""

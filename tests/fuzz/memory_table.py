@@ -64,6 +64,7 @@ class MemoryTable:
         values = plain(given["ExpressionAttributeValues"])
         tries = found.get("tries", 0) + 1
         found |= {"owner": values[":token"], "lease": values[":until"], "tries": tries}
+        found.setdefault("tried_since", values[":now"])
         self.items[place] = found
         return {"Attributes": wire(found)}
 

@@ -157,6 +157,8 @@ def _updated(arguments: Mapping[str, Any], before: Typed) -> Typed:
         name = names[target]
         if verb == "SET":
             after[name] = values[value]
+        elif verb == "DEFAULT":
+            after.setdefault(name, values[value])
         elif verb == "REMOVE":
             after.pop(name, None)
         else:
@@ -171,7 +173,10 @@ def _changes(expression: str) -> list[tuple[str, str, str, str | None]]:
     changes: list[tuple[str, str, str, str | None]] = [
         ("ADD", found[1], found[3], found[2]) for found in re.finditer(counted, expression)
     ]
-    parts = re.split(r"(?:^| )(SET|REMOVE|ADD) ", re.sub(r",? ?" + counted, "", expression))
+    plain = re.sub(r",? ?" + counted, "", expression)
+    default = r",? ?(#\w+) = if_not_exists\(\1, (:\w+)\)"
+    changes += [("DEFAULT", found[1], found[2], None) for found in re.finditer(default, plain)]
+    parts = re.split(r"(?:^| )(SET|REMOVE|ADD) ", re.sub(default, "", plain))
     for verb, clause in zip(parts[1::2], parts[2::2], strict=True):
         for one in clause.split(", "):
             target, *rest = re.split(r" = | ", one)
