@@ -61,6 +61,7 @@ class Batch:
         number: counts from 1 over all batches; a later one is newer.
         processing_s: from creation to the end, if it is not canceled and does not expire.
         share: how much of it is done when it ends, 0 to 1, where something cut it short.
+        foreign: somebody else created it, and pays for it.
         listings: list calls that still do not show it.
     """
 
@@ -77,6 +78,7 @@ class Batch:
     archived_s: float | None = None
     share: float | None = None
     deleted: bool = False
+    foreign: bool = False
     listings: int = 0
 
     def ends_s(self) -> float:
@@ -140,6 +142,19 @@ class Batch:
         yield from self.rows.read(order[:done])
         for line in self.rows.read(order[done:]):
             yield unfinished(line, self._left())
+
+    def billed(self, now_s: float) -> int:
+        """How many answers are paid for: those that were done when it ended, also if it was canceled."""
+        return self._counts(ended=self.ended(now_s))["succeeded"]
+
+    def billed_ids(self, now_s: float) -> Iterator[str]:
+        """The custom_ids of those answers."""
+        if not self.ended(now_s):
+            return
+        kinds, succeeded = self.rows.kinds, kind_code("succeeded")
+        done = self._order()[: self._done()]
+        for line in self.rows.read(array("L", (r for r in done if kinds[r] == succeeded))):
+            yield line.split(b'"', 4)[3].decode()
 
     def _counts(self, *, ended: bool) -> dict[str, int]:
         if not ended:

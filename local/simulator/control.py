@@ -2,6 +2,8 @@
 
 GET  health                                 {"status": "ok"}
 GET  accounting                             as `Simulator.accounting`
+GET  billed                                 {"succeeded", "batches": {<id>: succeeded}}: `Simulator.billed`
+GET  batches/<id>/billed                    the custom_ids behind that number, one a line, as text
 GET  faults                                 the faults that there are, each with its sentence
 POST faults                                 {"name", "times"?, …options}
 POST reset
@@ -10,6 +12,8 @@ POST batches/<id>/end|cancel|archive|delete
 """
 
 import re
+from collections.abc import Iterator
+from itertools import batched
 
 import msgspec
 
@@ -20,6 +24,7 @@ from local.simulator.wire import Call, Reply, json_reply
 
 PREFIX = "/_simulator/"
 _LIMIT_BYTES = 1 << 16
+_BILLED = re.compile(r"batches/([^/]+)/billed")
 _BATCH = re.compile(r"batches/([^/]+)/(end|cancel|archive|delete)")
 
 
@@ -55,7 +60,21 @@ def _read(simulator: Simulator, path: str) -> Reply:
         return json_reply(simulator.accounting())
     if path == "faults":
         return json_reply({name: fault.says for name, fault in FAULTS.items()})
+    if path == "billed":
+        counts = simulator.billed()
+        return json_reply({"succeeded": sum(counts.values()), "batches": counts})
+    if found := _BILLED.fullmatch(path):
+        return _ids(simulator.billed_ids(found[1]))
     raise _nothing(path)
+
+
+def _ids(ids: Iterator[str]) -> Reply:
+    """The ids, some at a time: a batch may have 100,000."""
+    blocks = (
+        "".join(f"{custom_id}\n" for custom_id in some).encode()
+        for some in batched(ids, 1000, strict=False)
+    )
+    return Reply(blocks, kind="text/plain", framing="chunked")
 
 
 def _do(simulator: Simulator, path: str, content: bytes) -> Reply:

@@ -120,6 +120,29 @@ class Simulator:
                 "armed": self._faults.waiting(),
             }
 
+    def billed(self) -> dict[str, int]:
+        """How many answers of each batch that has ended are paid for, also of deleted ones.
+
+        They are its succeeded results, also where it was canceled. Foreign batches do not count.
+        """
+        with self._lock:
+            now_s = self.clock()
+            own = [batch for batch in self._batches if not batch.foreign and batch.ended(now_s)]
+            return {batch.id: batch.billed(now_s) for batch in own}
+
+    def billed_ids(self, batch_id: str) -> Iterator[str]:
+        """The custom_ids of a batch's answers that are paid for, in the order of its results.
+
+        Raises:
+            ControlError: there never was such a batch.
+        """
+        with self._lock:
+            batch = next((b for b in self._batches if b.id == batch_id), None)
+        if batch is None:
+            message = f"there is no batch {batch_id}"
+            raise ControlError(message)
+        return batch.billed_ids(self.clock())
+
     def add_foreign(self, count: int, workspace: str = "default", *, ended: bool = True) -> str:
         """Let somebody else create a batch of so many requests; unended ones wait for `end`."""
         name = uuid.uuid4().hex[:8]
@@ -129,7 +152,7 @@ class Simulator:
         )
         items = (Request(f"foreign-{name}-{row}", params) for row in range(count))
         rows = self._answer(((item, 1) for item in items), "")
-        return self._open(workspace, rows, 0.0 if ended else float("inf")).id
+        return self._open(workspace, rows, 0.0 if ended else float("inf"), foreign=True).id
 
     def end(self, batch_id: str) -> None:
         """End the batch now."""
@@ -236,10 +259,9 @@ class Simulator:
             return next((batch.number for batch in known), None)
 
     def forget(self, batch: Batch) -> None:
-        """Delete the batch; its place in the order of creation remains, for paging."""
+        """Delete the batch; its place in the order remains, for paging, and so does its bill."""
         with self._lock:
             batch.deleted = True
-            batch.rows.file.unlink(missing_ok=True)
 
     def shape(self, batch: Batch, now_s: float | None = None) -> dict[str, object]:
         """The batch as the API shows it now, or at that time."""
@@ -256,7 +278,9 @@ class Simulator:
                 rows.add(answer.kind, file.write(answer.line))
         return rows
 
-    def _open(self, workspace: str, rows: Rows, processing_s: float) -> Batch:
+    def _open(
+        self, workspace: str, rows: Rows, processing_s: float, *, foreign: bool = False
+    ) -> Batch:
         with self._lock:
             batch = Batch(
                 id=f"msgbatch_{uuid.uuid4().hex[:24]}",
@@ -267,6 +291,7 @@ class Simulator:
                 created_s=self.clock(),
                 processing_s=processing_s,
                 expiry_s=self.expiry_s,
+                foreign=foreign,
             )
             self._batches.append(batch)
             return batch

@@ -32,7 +32,8 @@ def command(*arguments: object) -> subprocess.Popen[str]:
 
 @pytest.fixture
 def running(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
-    with command("--folder", tmp_path / "f", "--port-file", tmp_path / "port") as process:
+    arguments = ["--folder", tmp_path / "f", "--port-file", tmp_path / "port", "--model", "mine-1"]
+    with command(*arguments) as process:
         assert process.stdout is not None
         try:
             yield process, process.stdout.readline().strip()
@@ -62,6 +63,17 @@ def test_it_serves_until_a_signal_and_leaves_nothing(
     assert (process.returncode, out, err) == (0, "", "")
     assert time.monotonic() - began < 2, "also while the client keeps its connection"
     assert list((tmp_path / "f").iterdir()) == []
+
+
+def test_a_model_of_ones_own_is_known(
+    running: tuple[subprocess.Popen[str], str], sdk: anthropic.Anthropic, ask: Ask
+) -> None:
+    client = sdk.with_options(base_url=running[1])
+    batch = client.messages.batches.create(requests=[*ask(1, model="mine-1")])
+    client.post(f"/_simulator/batches/{batch.id}/end", cast_to=object)
+
+    (row,) = client.messages.batches.results(batch.id)
+    assert row.result.type == "succeeded"
 
 
 @pytest.mark.parametrize(
