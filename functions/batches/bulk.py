@@ -13,7 +13,7 @@ import msgspec
 
 from functions.batches.readers import jsonl
 from functions.batches.readers.record import Lines, Place, Record
-from functions.batches.requests import NULL, Row, are_kept, check, refused
+from functions.batches.requests import NULL, SDK_ARGUMENTS, Row, are_kept, check, refused
 
 _OPEN, _CLOSE, _RETURN = b"{}\r"
 Checked = tuple[Record, Row]
@@ -57,6 +57,10 @@ class Plain(msgspec.Struct, frozen=True):
 class _Request(msgspec.Struct, gc=False):
     params: msgspec.Raw
     custom_id: msgspec.Raw = NULL
+
+
+class _Turn(msgspec.Struct, gc=False):
+    """Any object."""
 
 
 _requests = msgspec.json.Decoder(_Request)
@@ -136,7 +140,8 @@ def _is_utf8(text: bytes) -> bool:
 @cache
 def _params(api_version: str) -> msgspec.json.Decoder[Any]:
     """Give a decoder that takes params which no rule can refuse, and perhaps not all of those."""
-    some = Annotated[int, msgspec.Meta(ge=1)] | None
-    fields: list[Any] = [("stream", None, None), ("max_tokens", some, None)]
+    fields: list[Any] = [("model", str), ("messages", list[_Turn])]
+    fields += [("max_tokens", Annotated[int, msgspec.Meta(ge=1)]), ("stream", None, None)]
     fields += [(name, None, None) for name in refused(api_version)]
+    fields += [(name, msgspec.UnsetType, msgspec.UNSET) for name in SDK_ARGUMENTS]
     return msgspec.json.Decoder(msgspec.defstruct("Params", fields, gc=False))

@@ -10,6 +10,7 @@ from functions.batches.errors import UnreadableUploadError
 from functions.batches.readers.record import Record
 
 NULL = msgspec.Raw(b"null")
+_ABSENT = msgspec.Raw(b"")
 _NOT_IN_A_BATCH = (
     "speed",
     "store",
@@ -20,6 +21,13 @@ _NOT_IN_A_BATCH = (
 )
 _NOT_SINCE = {"2026-10-21": ("temperature", "top_p", "top_k")}
 """Parameters that the API refuses in a batch; and those refused from a version of the API on."""
+_NEEDED = ("model", "max_tokens", "messages")
+SDK_ARGUMENTS = {
+    "betas": "leave it out",
+    "extra_headers": "leave it out",
+    "extra_body": 'put what it holds into "params" itself',
+}
+"""Members without which, and with which, every request fails, and what to do; of other unknown ones nobody can be sure."""
 
 _BYTE = re.compile(r" \(byte (\d+)\)$")
 _HALF = re.compile(
@@ -62,8 +70,13 @@ class _Request(msgspec.Struct):
 class _Params(msgspec.Struct):
     """What decides whether params can be sent: raw, since a number may be too large to be one here."""
 
+    model: msgspec.Raw = NULL
+    messages: msgspec.Raw = NULL
     stream: msgspec.Raw = NULL
     max_tokens: msgspec.Raw = NULL
+    betas: msgspec.Raw = _ABSENT
+    extra_headers: msgspec.Raw = _ABSENT
+    extra_body: msgspec.Raw = _ABSENT
     speed: msgspec.Raw = NULL
     store: msgspec.Raw = NULL
     previous_thread_event_id: msgspec.Raw = NULL
@@ -199,7 +212,20 @@ def _check_params(params: msgspec.Raw, api_version: str) -> bytes:
                 f'"{name}" is not taken in a batch (API version {api_version}); leave it out'
             )
             raise _RejectedError(code="unsupported_parameter", sentence=sentence)
+    _check_members(given)
     return raw
+
+
+def _check_members(given: _Params) -> None:
+    """Refuse what is certain to fail: the API would say so of each row, a day later."""
+    for name, instead in SDK_ARGUMENTS.items():
+        if bytes(getattr(given, name)):
+            sentence = f'"{name}" is an argument of the SDK, and the API refuses it in "params"; {instead}'
+            raise _RejectedError(code="unsupported_parameter", sentence=sentence)
+    for name in _NEEDED:
+        if bytes(getattr(given, name)) == b"null":
+            sentence = f'"{name}" is missing; "params" holds at least "model", "max_tokens" and "messages"'
+            raise _RejectedError(code="missing_parameter", sentence=sentence)
 
 
 @cache

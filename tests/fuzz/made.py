@@ -17,7 +17,7 @@ FEW = settings(
 words = st.sampled_from(
     [
         "custom_id", "params", "stream", "max_tokens", "row", "result", "type", "error", "message", "usage", "model",
-        "data", "created_at", "Records", "s3", "key", "temperature", "\ud83d\ude00", "}{", "\\",
+        "messages", "betas", "data", "created_at", "Records", "s3", "key", "temperature", "\ud83d\ude00", "}{", "\\",
     ]
 )  # fmt: skip
 values = st.recursive(
@@ -26,10 +26,14 @@ values = st.recursive(
     max_leaves=8,
 )
 _objects = st.dictionaries(words, values, max_size=4).map(lambda made: json.dumps(made).encode())
+_needed = {"model": "m", "max_tokens": 5, "messages": []}
+_params = st.dictionaries(words, values, max_size=3).map(
+    lambda made: json.dumps({**_needed, **made}).encode()
+)
 _rows = st.builds(
     lambda own, params: b'{"custom_id":%b,"params":%b}' % (json.dumps(own).encode(), params),
     values,
-    _objects,
+    _params | _objects,
 )
 _scraps = st.sampled_from(
     [b"\n", b"\r\n", b" ", b"}", b"{", b'"', b"\\", b"\xff", b"\0", b"\xef\xbb\xbf", b"\xff\xfe", b"x" * 30]

@@ -17,6 +17,11 @@ REFUSED = (
     "top_p", "top_k",
 )  # fmt: skip
 """What no request in a batch may carry under API version 2026-10-21."""
+NEEDED, SDK_ARGUMENTS = (
+    ("model", "max_tokens", "messages"),
+    {"betas", "extra_body", "extra_headers"},
+)
+"""What each must carry, and what none may, whatever its value."""
 
 
 @dataclass(frozen=True)
@@ -142,6 +147,8 @@ def _sendable(params: bytes) -> bool:
         return False
     given = members(params)
     if given.get("stream", b"null") not in {b"null", b"false"} or _zero(given.get("max_tokens")):
+        return False
+    if any(given.get(name, b"null") == b"null" for name in NEEDED) or SDK_ARGUMENTS & set(given):
         return False
     return all(given.get(name, b"null") == b"null" for name in REFUSED)
 

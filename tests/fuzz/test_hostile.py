@@ -14,7 +14,7 @@ from functions.batches.requests import check
 from tests.world import RESULTS, UPLOADS, World, request, upload_of
 
 BOM = b"\xef\xbb\xbf"
-GOOD = b'{"custom_id":"good","params":{"model":"m","max_tokens":9,"messages":[{"role":"user","content":"hi"}]}}'  # fmt: skip
+GOOD = b'{"custom_id":"good","params":{"model":"claude-haiku-4-5","max_tokens":9,"messages":[{"role":"user","content":"hi"}]}}'  # fmt: skip
 ROW_BYTES = 12_000_000
 
 
@@ -27,7 +27,7 @@ def as_deployed(relay: World) -> None:
 
 def params(more: bytes) -> bytes:
     """Make a row whose params also hold this."""
-    return GOOD[:-2] + b',"metadata":' + more + b"}}"
+    return GOOD[:-2] + b',"metadata":{"user_id":' + more + b"}}}"
 
 
 def told(relay: World, key: str, body: bytes) -> list[str]:

@@ -89,7 +89,7 @@ def test_a_row_that_cannot_be_sent_is_a_line_in_its_place(relay: World) -> None:
 
 
 def test_params_travel_byte_for_byte(relay: World) -> None:
-    params = b'{ "model":"m", "max_tokens" : 5,"messages":[{"role":"user","content":"\\u00e9 \xc3\xa9"}]}'
+    params = b'{ "model":"claude-haiku-4-5", "max_tokens" : 5,"messages":[{"role":"user","content":"\\u00e9 \xc3\xa9"}]}'
     relay.upload(KEY, b'{"custom_id": "a",  "params": ' + params + b"}")
 
     relay.finish()
@@ -103,7 +103,7 @@ def test_params_travel_byte_for_byte(relay: World) -> None:
     "custom_id", ['"a b/c"', '"' + "x" * 500 + '"', '""', '"\\u00e9"', "17", "null", '"same"']
 )
 def test_any_custom_id_comes_back(relay: World, custom_id: str) -> None:
-    row = b'{"custom_id":%b,"params":{"model":"m","max_tokens":5,"messages":[{"role":"user","content":"x"}]}}'
+    row = b'{"custom_id":%b,"params":{"model":"claude-haiku-4-5","max_tokens":5,"messages":[{"role":"user","content":"x"}]}}'
     relay.upload(KEY, b"\n".join([row % custom_id.encode()] * 2))
 
     relay.finish()

@@ -35,6 +35,9 @@ def with_params(params: str) -> bytes:
     return b'{"params":%b}' % params.encode()
 
 
+NEEDED = '"model":"m","max_tokens":1,"messages":[]'
+
+
 _scraps = st.sampled_from(
     [b"{", b"}", b"[", b"]", b'"', b"\\", b":", b",", b"1e999", b"NaN", b'"params"', b"null", b"\\ud83d",
      b'"max_tokens"', b'"stream"', b"true", b"\xff", b"\x00", b"-", SECRET.encode(), b"9" * 400]
@@ -70,6 +73,8 @@ _json = st.recursive(
 
 @given(_json, st.dictionaries(st.sampled_from(["model", "messages", "x"]), _json), st.booleans())
 def test_params_and_custom_id_travel_byte_for_byte(own: Any, params: Any, escaped: Any) -> None:
+    params = {"model": "m", "max_tokens": 1, "messages": [], **params}
+    params = {name: "m" if value is None else value for name, value in params.items()}
     written = [json.dumps(one, ensure_ascii=escaped).encode() for one in (own, params)]
 
     row = checked(b' {"other": 1, "custom_id" : %b , "params":  %b }' % tuple(written))
@@ -126,19 +131,43 @@ def test_what_no_batch_takes_is_never_sent(parameter: str, version: str) -> None
 
 @pytest.mark.parametrize("name", ["temperature", "top_p", "top_k"])
 def test_the_api_version_decides_about_sampling(name: str) -> None:
-    params = with_params(f'{{"{name}":0}}')
+    params = with_params(f'{{{NEEDED},"{name}":0}}')
 
     assert rejection(params, NOW).code == "unsupported_parameter"
     assert checked(params, THEN).rejection is None
 
 
 @pytest.mark.parametrize(
-    "params", ["{}", '{"stream":false}', '{"stream":null}', '{"speed":null}', '{"max_tokens":1}',
-               '{"max_tokens":null}', '{"max_tokens":1e999}', '{"max_tokens":false}', '{"model":5}']
+    "more", ["", ',"stream":false', ',"stream":null', ',"speed":null', ',"max_tokens":1e999', ',"max_tokens":false',
+             ',"model":5', ',"messages":"hi"', ',"response_format":{}', ',"metadata":{"betas":[]}']
 )  # fmt: skip
-def test_what_the_api_may_judge_is_sent(params: str) -> None:
+def test_what_the_api_may_judge_is_sent(more: str) -> None:
     """Its own validation gives the better sentence, and is free."""
+    params = f"{{{NEEDED}{more}}}"
+
     assert checked(with_params(params)).params == params.encode()
+
+
+@pytest.mark.parametrize("value", ["null", "[]", '"x"', "{}"])
+@pytest.mark.parametrize("name", ["betas", "extra_body", "extra_headers"])
+def test_an_argument_of_the_sdk_is_no_parameter(name: str, value: str) -> None:
+    found = rejection(with_params(f'{{{NEEDED},"{name}":{value}}}'))
+
+    assert found.code == "unsupported_parameter"
+    assert found.message.startswith(
+        f'line 4: "{name}" is an argument of the SDK, and the API refu'
+    )
+
+
+@pytest.mark.parametrize("name", ["model", "max_tokens", "messages"])
+@pytest.mark.parametrize("null", [True, False])
+def test_params_without_what_every_request_needs_are_not_sent(name: str, *, null: bool) -> None:
+    params: dict[str, Any] = json.loads(f"{{{NEEDED}}}")
+    del params[name]
+    found = rejection(with_params(json.dumps({**params, **({name: None} if null else {})})))
+
+    assert found.code == "missing_parameter"
+    assert found.message.startswith(f'line 4: "{name}" is missing; "params" holds at least')
 
 
 @pytest.mark.parametrize(
