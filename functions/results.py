@@ -1,4 +1,4 @@
-"""A hint of poll's that a batch has ended: collect it; after a job's last, assemble the job."""
+"""A hint of poll's that a batch has ended: collect it; after a job's last, assemble the job, and tidy up."""
 
 import os
 from functools import cache
@@ -14,6 +14,7 @@ from functions.batches.redelivery import Redelivery
 from functions.batches.settings import ResultsSettings
 from functions.steps.assemble import assemble
 from functions.steps.collect import collect
+from functions.steps.tidy import tidy
 
 MARGIN_S = 60.0
 """A lease outlives its Lambda by this: clocks differ."""
@@ -53,7 +54,8 @@ def results(doors: Doors[ResultsSettings], hint: Hint, context: LambdaContext) -
     with doors.holding(item):
         match item:
             case Job():
-                assemble(doors, item)
+                step = tidy if item.next == Step.TIDY else assemble
+                step(doors, item, time_left_s)
             case Batch():
                 finished = collect(doors, item, time_left_s) and doors.store.settle(item.job)
                 if finished and time_left_s() > ASSEMBLE_S:

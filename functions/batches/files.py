@@ -138,10 +138,11 @@ class Files:
                 return None
             raise
 
-    def under(self, prefix: str) -> Iterator[str]:
-        """Name the objects of the results bucket under a prefix, page by page."""
+    def under(self, prefix: str, after: str | None = None) -> Iterator[str]:
+        """Name the objects of the results bucket under a prefix, in order, page by page; those behind `after`."""
+        behind: Any = {"StartAfter": after} if after else {}
         pages = self._s3.get_paginator("list_objects_v2").paginate(
-            Bucket=self.bucket, Prefix=prefix
+            Bucket=self.bucket, Prefix=prefix, **behind
         )
         for page in pages:
             yield from (found["Key"] for found in page.get("Contents", []))

@@ -21,7 +21,8 @@ class Hints:
         self, submit_url: str, results_url: str, *, client: "SQSClient | None" = None
     ) -> None:
         self._urls = {
-            Step.PLAN: submit_url, Step.SEND: submit_url, Step.COLLECT: results_url, Step.ASSEMBLE: results_url
+            Step.PLAN: submit_url, Step.SEND: submit_url,
+            Step.COLLECT: results_url, Step.ASSEMBLE: results_url, Step.TIDY: results_url,
         }  # fmt: skip
         self._sqs: SQSClient = client or boto3.client("sqs")
 

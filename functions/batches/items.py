@@ -28,6 +28,7 @@ class Step(StrEnum):
     SEND = "send"
     COLLECT = "collect"
     ASSEMBLE = "assemble"
+    TIDY = "tidy"
 
 
 class JobStatus(StrEnum):
@@ -171,6 +172,7 @@ class Job(Held, frozen=True, kw_only=True, omit_defaults=True):
     ended_at: str | None = None
     outcome: str | None = None
     reported: str | None = None
+    tidied: str | None = None
 
     @property
     def label(self) -> str:

@@ -211,7 +211,9 @@ class Store:
         if status is None:
             return {}
         now = self._now()
-        keys = {"since": items.since(status, times.text(now)), "next": None}
+        # However a job has ended, its work files are left to be marked.
+        step = items.Step.TIDY if status == JobStatus.DONE else None
+        keys = {"since": items.since(status, times.text(now)), "next": step}
         if status in items.FINISHED:
             return keys | {"open": None, "expires": _epoch(now + timedelta(days=BATCH_DAYS))}
         return keys | {"open": items.OPEN}

@@ -1,6 +1,6 @@
 """A job's last chunk is finished: join the chunks' parts, write the manifest, announce it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -21,13 +21,13 @@ from functions.batches.outcomes import total
 from functions.batches.prices import cost_usd, price_list
 from functions.batches.settings import ResultsSettings
 from functions.steps.salvage import salvage
+from functions.steps.tidy import tidy
 
 
-def assemble(doors: Doors[ResultsSettings], job: Job) -> bool:
+def assemble(doors: Doors[ResultsSettings], job: Job, time_left_s: Callable[[], float]) -> None:
     """Assemble a job that this stage owns; run again, it writes the same bytes.
 
-    Returns:
-        True if the job is done; False if somebody else has it.
+    The job is done, and that is announced, before its work files are marked: that may fail, and goes on later.
     """
     batches = doors.store.batches(job.job)
     last = _last_attempts(batches)
@@ -43,8 +43,6 @@ def assemble(doors: Doors[ResultsSettings], job: Job) -> bool:
     job = msgspec.structs.replace(job, outcome=outcome_of(job, tally))
     manifest = _manifest(doors, job, batches, files, tally) | {"retry": _retry(finals)}
     doors.files.put(f"{job.folder}/manifest.json", _pretty(manifest))
-    # All of them: also what a stage that died had written, and no item names.
-    doors.files.finish(doors.files.under(f"work/{job.job}/"))
     figures = {
         "rows": sum(tally.outcomes.values()),
         "counts": tally.outcomes,
@@ -53,10 +51,9 @@ def assemble(doors: Doors[ResultsSettings], job: Job) -> bool:
     }
     event = events.job_ended(job, doors.files.bucket, figures, job.ended_at or job.claimed_at)
     changes = {"status": JobStatus.DONE, "outcome": job.outcome}
-    done = doors.store.advance(job, changes, events=[event])
-    if done:
+    if doors.store.advance(job, changes, events=[event], keep=True):
         doors.pay(job.job)
-    return done
+        tidy(doors, job, time_left_s)
 
 
 def outcome_of(job: Job, tally: Tally) -> str:

@@ -73,7 +73,7 @@ def _set_aside(doors: Doors[PollSettings], held: Iterable[Job | Batch], now: str
     Returns:
         How many items are stuck.
     """
-    stuck = [item for item in held if item.next is not None and not _is_leased(item, now)]
+    stuck = [item for item in held if _waits(item, now)]
     stuck = [item for item in stuck if item.tries >= items.TRIES or _is_refused(doors, item)]
     for item in stuck:
         if item.stuck_at is None:
@@ -86,8 +86,10 @@ def _set_aside(doors: Doors[PollSettings], held: Iterable[Job | Batch], now: str
     return len(stuck)
 
 
-def _is_leased(item: Job | Batch, now: str) -> bool:
-    return item.lease is not None and item.lease >= now
+def _waits(item: Job | Batch, now: str) -> bool:
+    """Return whether nobody works on an item that waits for a step; of a job that is done, only tidying is left."""
+    leased = item.lease is not None and item.lease >= now
+    return item.next is not None and item.status != JobStatus.DONE and not leased
 
 
 def _problem(item: Job | Batch) -> str:

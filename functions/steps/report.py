@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import msgspec
+from aws_lambda_powertools import Logger
 
 from functions.batches import times
 from functions.batches.doors import Doors
@@ -13,8 +14,11 @@ from functions.batches.items import Batch, Job, JobStatus
 from functions.batches.marks import Unfinished, by_job
 from functions.batches.settings import PollSettings
 
+TIDYING = timedelta(days=7)
+"""So long it is tried to mark the work files of a job that has ended; a denial is mended by then, or meant."""
 KEEP_DAYS = 60
 """The least time a job is remembered: longer than anything that could bring its event back."""
+logger = Logger(child=True)
 
 
 def report(doors: Doors[PollSettings], unfinished: Unfinished) -> None:
@@ -28,9 +32,18 @@ def report(doors: Doors[PollSettings], unfinished: Unfinished) -> None:
             body = msgspec.json.format(msgspec.json.encode(told), indent=2)
             doors.files.put(f"{job.folder}/status.json", body + b"\n")
             doors.store.report(job, digest)
-        if job.status == JobStatus.DONE:
+        if job.status == JobStatus.DONE and _tidied(doors, job):
             days = timedelta(days=max(job.retention_days, KEEP_DAYS))
             doors.store.close(job, int((doors.now() + days).timestamp()))
+
+
+def _tidied(doors: Doors[PollSettings], job: Job) -> bool:
+    """Whether a job's work files are marked, or that has failed for so long that nobody waits for it."""
+    ended_at = times.parse(job.since.partition("#")[2])
+    if job.next is not None and doors.now() - ended_at > TIDYING:
+        logger.error("work files are not marked, and stay", extra={"job": job.job})
+        return True
+    return job.next is None
 
 
 def _status(job: Job, batches: list[Batch]) -> dict[str, Any]:

@@ -121,7 +121,8 @@ def _where_it_hurts(calls: Sequence[str]) -> list[int]:
     """Give the calls after which most is in doubt: a create, and the transactions around it and at the end."""
     create = 1 + next(at for at, name in enumerate(calls) if name.startswith("claude.POST"))
     collected = 1 + max(at for at, name in enumerate(calls) if name.endswith("results block"))
-    manifest = 1 + max(at for at, name in enumerate(calls) if name == "s3.PutObjectTagging")
+    tidied = calls.index("s3.PutObjectTagging")
+    manifest = 1 + max(at for at, name in enumerate(calls[:tidied]) if name == "s3.PutObject")
     return [create - 2, create, collected, manifest]
 
 

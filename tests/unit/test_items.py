@@ -88,7 +88,7 @@ def test_the_index_is_sorted_by_status_and_then_by_age() -> None:
 
 def test_the_words_in_the_table_are_the_designs() -> None:
     """They outlive a deploy: a word that is changed here orphans items."""
-    assert [step.value for step in Step] == ["plan", "send", "collect", "assemble"]
+    assert [step.value for step in Step] == ["plan", "send", "collect", "assemble", "tidy"]
     assert {status.value for status in BatchStatus} == {
         "WAITING", "SENDING", "UNSURE", "IN_PROGRESS", "ENDED", "COLLECTED", "SPLIT", "STUCK",
     }  # fmt: skip
