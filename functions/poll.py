@@ -14,7 +14,7 @@ from functions.batches import events, times
 from functions.batches.admission import Limits, admit
 from functions.batches.doors import Doors, open_doors
 from functions.batches.hints import Hints
-from functions.batches.items import Batch, BatchStatus, Job, Step
+from functions.batches.items import Batch, BatchStatus, Job, Step, batch_key
 from functions.batches.marks import Sending, Unfinished
 from functions.batches.settings import PollSettings
 from functions.batches.verdicts import KEY_TROUBLE, PARKED
@@ -26,6 +26,8 @@ from functions.steps.watch import Watch, watch
 AT_ANTHROPIC = (BatchStatus.SENDING, BatchStatus.UNSURE, BatchStatus.IN_PROGRESS)
 SILENCE_S = 15.0
 """Poll waits no longer for the API's answers: it has two minutes, and much to do that needs none."""
+PROBE_MOST_S = 3600.0
+"""While sending is parked, a batch is let through at least so often: a stop lasts hours, and then goes on by itself."""
 SETTLING = timedelta(seconds=10)
 """An event younger than this is probably being published by the stage that owes it."""
 logger = Logger()
@@ -155,11 +157,23 @@ def _admitted(doors: Doors[PollSettings], unfinished: Unfinished, sending: Sendi
     admitted = admit(waiting, unfinished.of(*AT_ANTHROPIC), limits)
     if sending.parked is None:
         return admitted
-    # The one that stopped sending least often: a batch at fault would hold all others up.
+    # The one that was refused least often: a batch at fault would hold all others up.
     chosen = sorted(admitted, key=lambda batch: batch.parks)[:1]
     due = sending.probe_at is None or sending.probe_at <= now
-    probe_at = times.after(doors.now(), doors.settings.probe_s)
-    return chosen if due and doors.store.probe(sending, probe_at) else []
+    probe_at = times.after(doors.now(), _probe_pause_s(doors, sending))
+    return (
+        chosen
+        if due and chosen and doors.store.probe(sending, batch_key(chosen[0]), probe_at)
+        else []
+    )
+
+
+def _probe_pause_s(doors: Doors[PollSettings], sending: Sending) -> float:
+    """Say how long to wait after a probe: ever longer, but not for a key, which is asked for the minute it is there."""
+    pause_s = float(doors.settings.probe_s)
+    if sending.parked in KEY_TROUBLE:
+        return pause_s
+    return max(pause_s, min(pause_s * (1 << min(sending.probes, 20)), PROBE_MOST_S))
 
 
 def _oldest_hours(doors: Doors[PollSettings], unfinished: Unfinished) -> float:

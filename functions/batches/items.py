@@ -198,8 +198,10 @@ class Batch(Held, frozen=True, kw_only=True, omit_defaults=True):
     """One Message Batch: one chunk, one attempt. Its files are pinned by name.
 
     `begun_at` is when it was first tried to send it, `intent_at` when it was last. `vain` counts creates that gave no
-    batch and no reason, `parks` those that stopped sending for all. `unlisted` counts complete listings without it
-    since `missing_since`, `not_found` the 404 answers for its results since `not_found_since`.
+    batch and no reason; `named` those that were refused for a request that the API named, which is no longer in it.
+    `parks` counts those that were refused and named none, `judged` how often others were accepted between two of these:
+    since `refused_at`, when the first was sent that is not judged yet. `unlisted` counts complete listings without it since `missing_since`, `not_found` the
+    404 answers for its results since `not_found_since`.
     """
 
     chunk: str
@@ -223,6 +225,9 @@ class Batch(Held, frozen=True, kw_only=True, omit_defaults=True):
     intent_at: str | None = None
     vain: int = 0
     parks: int = 0
+    refused_at: str | None = None
+    judged: int = 0
+    named: int = 0
     absent: int = 0
     absent_since: str | None = None
     unlisted: int = 0

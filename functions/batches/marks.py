@@ -65,12 +65,26 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Sending(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether requests may be sent at all: the same for every job."""
+    """Whether requests may be sent at all: the same for every job.
+
+    Attributes:
+        parked: why not, and `parked_at` since when.
+        probe_at: when a batch may be let through to see; `probes` counts those that were.
+        probe: the batch that may be sent now, once, though sending is parked.
+        not_before: no create before then, by the API's word; `limited` counts such words in a row, from `limited_at` on.
+        accepted_at: when the batch was sent that was accepted last, and `accepted_by` its key and version of the API.
+    """
 
     parked: str | None = None
     parked_at: str | None = None
     probe_at: str | None = None
+    probes: int = 0
+    probe: str | None = None
     not_before: str | None = None
+    limited: int = 0
+    limited_at: str | None = None
+    accepted_at: str | None = None
+    accepted_by: str | None = None
 
 
 def sort(item: dict[str, Any], unfinished: Unfinished) -> None:

@@ -340,24 +340,39 @@ class Store:
             self._event_item(event, RELAY),
         )
 
-    def probe(self, sending: Sending, probe_at: str) -> bool:
+    def probe(self, sending: Sending, batch: str, probe_at: str) -> bool:
         """Let one batch through to see whether sending works again; False if another poll did."""
+        changes = {"probe": batch, "probe_at": probe_at, "probes": sending.probes + 1}
         given = {"parked": sending.parked, "probe_at": sending.probe_at}
+        return self._table.write(self._table.update(RELAY, "sending", changes, given))
+
+    def use_probe(self, batch: str) -> bool:
+        """Use up the leave that poll gave this batch to be sent while sending is parked; False if it has none."""
         return self._table.write(
-            self._table.update(RELAY, "sending", {"probe_at": probe_at}, given)
+            self._table.update(RELAY, "sending", {"probe": None}, {"probe": batch})
         )
 
     def resume(self, sending: Sending, event: Event) -> bool:
         """Send again, for all jobs."""
-        changes = {"parked": None, "parked_at": None, "probe_at": None, "not_before": None}
+        changes = dict.fromkeys(
+            ("parked", "parked_at", "probe_at", "probes", "probe", "not_before", "limited", "limited_at")
+        )  # fmt: skip
         given = {"parked": sending.parked, "parked_at": sending.parked_at}
         return self._table.write(
             self._table.update(RELAY, "sending", changes, given), self._event_item(event, RELAY)
         )
 
-    def hold_sending(self, until: str) -> None:
+    def accepted(self, sent_at: str, who: str) -> None:
+        """Note that a create that was sent then was accepted, under this key and version of the API."""
+        changes = {
+            "accepted_at": sent_at, "accepted_by": who, "limited": None, "limited_at": None, "schema": items.SCHEMA,
+        }  # fmt: skip
+        later = {"accepted_at": Below(sent_at)}
+        self._table.write(self._table.update(RELAY, "sending", changes, later))
+
+    def hold_sending(self, until: str, **counted: int | str) -> None:
         """Send nothing before then, for all jobs; nor before what somebody else was told, where that is later."""
-        changes = {"not_before": until, "schema": items.SCHEMA}
+        changes = {"not_before": until, "schema": items.SCHEMA, **counted}
         later = {"not_before": Below(until)}
         self._table.write(self._table.update(RELAY, "sending", changes, later))
 

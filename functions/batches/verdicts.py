@@ -7,8 +7,9 @@ A batch has no idempotency key. Where the answer proves that none was created, i
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 
 import msgspec
 
@@ -83,25 +84,41 @@ class Accepted:
 
 @dataclass(frozen=True)
 class Refused:
-    """None was created, because of these rows (400, 413); `message` is the API's own sentence."""
+    """None was created, because of these rows.
+
+    Attributes:
+        status: the HTTP status.
+        message: the API's own sentence, for results.jsonl alone: it may quote the row.
+        index: the request that the sentence names, from 0; None where it names none.
+    """
 
     status: int
     message: str
+    index: int | None = None
 
 
 @dataclass(frozen=True)
 class Parked:
-    """None was created, and none would be: no verdict on rows, but on the key or the account."""
+    """None was created, and none would be now: the key or the account is blocked, as far as the answer tells.
+
+    Attributes:
+        reason: one of `PARKED`.
+        sentence: what is wrong and what to do, with the API's own words; it quotes no prompt.
+        rows: the verdict on the rows, if it turns out that the account is well; None where the answer cannot be
+            about rows.
+    """
 
     reason: str
     sentence: str
+    rows: Refused | None = None
 
 
 @dataclass(frozen=True)
 class Later:
-    """None was created; wait this long."""
+    """None was created; wait this long. `words` are the API's own, without quotations."""
 
     seconds: float
+    words: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True)
@@ -128,7 +145,8 @@ PARKED = {
     "no_permission": "the API key may not create batches (403); allow it in the Claude Console",
     "not_found": "the address or a resource is unknown to the API (404); check the setting baseUrl",
     "spend_limit": "the workspace's or the organization's spend limit is reached; raise it in the Claude Console",
-    "refused": "Anthropic refuses creates with a status that is no verdict on rows; see the log of submit",
+    "rate_limited": "Anthropic has refused every create for an hour (429); see the Claude Console's limits and spend",
+    "refused": "Anthropic refuses creates and names no row, so perhaps the account is blocked; see the Claude Console",
 }
 """Why sending is parked, and what to do."""
 KEY_TROUBLE = frozenset({"key_missing", "key_unreadable", "key_refused"})
@@ -136,6 +154,15 @@ KEY_TROUBLE = frozenset({"key_missing", "key_unreadable", "key_refused"})
 
 _BY_STATUS = {401: "key_refused", 402: "billing", 403: "no_permission", 404: "not_found"}
 _UNKNOWN_4XX = frozenset({408, 409, 425, 499})
+_PERHAPS_ROWS = frozenset({"refused", "no_permission"})
+_NAMED = re.compile(r"(?<![\w.])requests(?:\.|\[)(\d{1,6})(?!\w)")
+"""A request of the body, as the API names it: ``requests.17.params.model: …``."""
+_QUOTED = re.compile(
+    r"""["\u201c\u00ab`].*?(?:["\u201d\u00bb`]|$)|(?<!\w)['\u2018].*?(?:['\u2019](?!\w)|$)|sk-[\w-]+"""
+)
+"""What stands in quotation marks, and what looks like a key."""
+MESSAGE_MOST, WORDS_MOST = 500, 200
+"""Characters of the API's sentence that are kept: in results.jsonl, and in an event."""
 
 
 class _Details(msgspec.Struct, frozen=True):
@@ -143,7 +170,7 @@ class _Details(msgspec.Struct, frozen=True):
 
 
 class _Error(msgspec.Struct, frozen=True):
-    message: str = "no message"
+    message: str = ""
     details: _Details | None = None
 
 
@@ -161,17 +188,14 @@ def judge(status: int, headers: Mapping[str, str], body: bytes) -> Verdict:
         headers: those of the answer; names in lower case.
         body: the whole body.
     """
-    if status == 200:  # noqa: PLR2004 - HTTP's own number
+    if status == HTTPStatus.OK:
         return _created(body)
+    if not 400 <= status < 500 or status in _UNKNOWN_4XX:  # noqa: PLR2004 - HTTP's own numbers
+        return Unknown(f"status {status}")
     error = read_error(body)
-    if status in {400, 413}:
-        return _refused(status, error.message)
-    if status == 429:  # noqa: PLR2004
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
         return _too_many(headers, error)
-    if 400 <= status < 500 and status not in _UNKNOWN_4XX:  # noqa: PLR2004
-        reason = _BY_STATUS.get(status, "refused")
-        return Parked(reason, PARKED[reason])
-    return Unknown(f"status {status}")
+    return _refused(status, error)
 
 
 def _created(body: bytes) -> Verdict:
@@ -181,22 +205,46 @@ def _created(body: bytes) -> Verdict:
         return Unknown("the answer of status 200 is cut off or no batch")
 
 
-def _refused(status: int, message: str) -> Verdict:
-    if "credit balance" in message.lower():  # a 400 that is about the account, not about rows
-        return Parked("billing", PARKED["billing"])
-    return Refused(status, message)
+def _refused(status: int, error: _Error) -> Verdict:
+    """Say whether it is the rows: only where the API names a request, or calls the body too large."""
+    reason = _BY_STATUS.get(status, "refused")
+    perhaps_rows = reason in _PERHAPS_ROWS
+    named = _NAMED.search(error.message[:MESSAGE_MOST]) if perhaps_rows else None
+    rows = Refused(status, error.message[:MESSAGE_MOST], int(named[1]) if named else None)
+    if named or status == HTTPStatus.CONTENT_TOO_LARGE:
+        return rows
+    return _parked(reason, error, rows if perhaps_rows else None)
+
+
+def _parked(reason: str, error: _Error, rows: Refused | None = None) -> Parked:
+    words, sentence = words_of(error.message), PARKED[reason]
+    if not words:
+        return Parked(reason, sentence, rows)
+    if reason == "refused":  # ours knows less than the API's
+        return Parked(reason, f"{words} {sentence}", rows)
+    return Parked(reason, f"{sentence}. {words}", rows)
+
+
+def words_of(message: str) -> str:
+    """Give the API's words as an event may have them: one line, bounded, and without what stands in quotation marks.
+
+    Words in quotation marks may come from a prompt; a sentence about the account needs none.
+    """
+    printable = "".join(char if char.isprintable() else " " for char in message[:MESSAGE_MOST])
+    words = " ".join(_QUOTED.sub("\u2026", printable).split())[:WORDS_MOST]
+    return f"Anthropic says: {words.rstrip('. ')}." if words else ""
 
 
 def _too_many(headers: Mapping[str, str], error: _Error) -> Verdict:
     if error.details is not None and error.details.error_code in _SPEND_LIMITS:
-        return Parked("spend_limit", PARKED["spend_limit"])
+        return _parked("spend_limit", error)
     try:
         seconds = float(headers.get("retry-after", _DEFAULT_RETRY_S))
     except ValueError:
         seconds = _DEFAULT_RETRY_S
     if math.isnan(seconds):
         seconds = _DEFAULT_RETRY_S
-    return Later(min(max(seconds, 1.0), _MOST_RETRY_S))
+    return Later(min(max(seconds, 1.0), _MOST_RETRY_S), words_of(error.message))
 
 
 def read_error(body: bytes) -> _Error:

@@ -74,7 +74,7 @@ def _set_aside(doors: Doors[PollSettings], held: Iterable[Job | Batch], now: str
         How many items are stuck.
     """
     stuck = [item for item in held if _waits(item, now)]
-    stuck = [item for item in stuck if item.tries >= items.TRIES or _is_refused(doors, item)]
+    stuck = [item for item in stuck if item.tries >= items.TRIES or _is_in_vain(doors, item)]
     for item in stuck:
         if item.stuck_at is None:
             event = events.stuck(item, _problem(item), now)
@@ -97,21 +97,16 @@ def _problem(item: Job | Batch) -> str:
     if item.problem is not None:
         return item.problem
     if isinstance(item, Batch) and item.next == Step.SEND and item.tries < items.TRIES:
-        return (
-            f"{item.parks} times the API refused this batch with an account-level error but accepted others; check its rows"
-            if item.parks >= items.TRIES
-            else f"{item.vain} creates gave no batch and no reason, over {VAIN_FOR.days} days; see the log of submit"
-        )
+        return f"{item.vain} creates gave no batch and no reason, over {VAIN_FOR.days} days; see the log of submit"
     return "every attempt was killed before it finished (timeout or out of memory)"
 
 
-def _is_refused(doors: Doors[PollSettings], item: Job | Batch) -> bool:
-    """Return whether the API takes other batches and never this one."""
+def _is_in_vain(doors: Doors[PollSettings], item: Job | Batch) -> bool:
+    """Return whether creates of a batch have given neither a batch nor a reason, for days."""
     if not isinstance(item, Batch) or item.next != Step.SEND:
         return False
     begun = times.parse(item.begun_at) if item.begun_at else doors.now()
-    in_vain = item.vain >= items.TRIES and doors.now() - begun > VAIN_FOR
-    return item.parks >= items.TRIES or in_vain
+    return item.vain >= items.TRIES and doors.now() - begun > VAIN_FOR
 
 
 def _is_hopeless(doors: Doors[PollSettings], item: Job | Batch) -> bool:
@@ -128,7 +123,7 @@ def _is_hopeless(doors: Doors[PollSettings], item: Job | Batch) -> bool:
     if _holds_answers(item):
         return item.at_fault and now - since > ARCHIVED
     killed = item.problem is None and now - since > VAIN_FOR
-    return _is_refused(doors, item) or (item.tries >= items.TRIES and (item.at_fault or killed))
+    return _is_in_vain(doors, item) or (item.tries >= items.TRIES and (item.at_fault or killed))
 
 
 def _holds_answers(item: Job | Batch) -> bool:

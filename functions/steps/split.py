@@ -1,9 +1,10 @@
-"""A create was refused because of its rows: halve the chunk, down to the one row that is at fault.
+"""A create was refused because of its rows: reject the one that the API names, or halve the chunk until it is alone.
 
 A refused create is free. A chunk's later attempt is not split: its rows have a result each, and keep it.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
 from tempfile import TemporaryFile
 
 import msgspec
@@ -19,65 +20,100 @@ from functions.batches.verdicts import Refused
 
 
 def refused(doors: Doors[SubmitSettings], batch: Batch, verdict: Refused) -> None:
-    """Do what a 400 or 413 asks for."""
+    """Do what a refusal of the rows asks for: reject the one at fault, or halve to find it."""
+    index = 0 if batch.requests == 1 else verdict.index
+    named_before = batch.named and batch.requests > 1
     if batch.attempt > 1:
         kept = {"status": BatchStatus.ENDED, "next": Step.COLLECT, "closing": Closing.KEPT}
         doors.store.advance(batch, kept)
-    elif batch.requests == 1:
-        _reject(doors, batch, verdict)
+    elif index is None or index >= batch.requests or named_before:
+        halve(doors, batch)
     else:
-        _halve(doors, batch)
+        _reject(doors, batch, index, verdict)
 
 
-def _reject(doors: Doors[SubmitSettings], batch: Batch, verdict: Refused) -> None:
-    """Make the one row that is at fault a rejected row, with the API's own sentence."""
-    ledger = [
-        _rejected(entry, verdict) if entry.sent else entry for entry in _entries(doors, batch)
-    ]
-    key = f"work/{batch.job}/{batch.item}/{batch.owner}.refused.jsonl"
-    doors.files.write(key, (msgspec.json.encode(entry) + b"\n" for entry in ledger))
-    changes = {"status": BatchStatus.ENDED, "next": Step.COLLECT, "ledger_key": key, "requests": 0}
-    doors.store.advance(batch, changes)
+def _reject(doors: Doors[SubmitSettings], batch: Batch, index: int, verdict: Refused) -> None:
+    """Make a request a rejected row, with the API's own sentence; the batch goes on without it.
+
+    If the API names another one then, the batch is halved: a chunk full of bad rows is not sent whole once for each.
+    """
+    entries = (
+        _rejected(entry, verdict) if entry.sent and ahead == index else entry
+        for ahead, entry in _counted(_entries(doors, batch))
+    )
+    keys, files = rewrite(doors, batch, batch.chunk, 1, entries)
+    changes = {
+        "requests_key": keys.requests, "ledger_key": keys.ledger, "requests": files.requests,
+        "size_bytes": files.size_bytes, "named": batch.named + 1, "intent_at": None,
+    }  # fmt: skip
+    doors.store.advance(batch, changes | _next_step(files))
+
+
+def _next_step(files: ChunkFiles) -> dict[str, str]:
+    """Say what waits for a chunk that was rewritten: rejected rows alone need no sending."""
+    if files.requests:
+        return {"status": BatchStatus.WAITING, "next": Step.SEND}
+    return {"status": BatchStatus.ENDED, "next": Step.COLLECT}
 
 
 def _rejected(entry: Entry, verdict: Refused) -> Entry:
-    message = f"line {entry.line}: refused by the API ({verdict.status}): {verdict.message}"
+    words = verdict.message or "it gave no reason"
+    message = f"line {entry.line}: refused by the API ({verdict.status}): {words}"
     return Entry(
         entry.row, entry.line, entry.at, entry.size, entry.custom_id,
         rejection=Rejection("refused", message, entry.line),
     )  # fmt: skip
 
 
-def _halve(doors: Doors[SubmitSettings], batch: Batch) -> None:
+def _counted(entries: Iterable[Entry]) -> Iterator[tuple[int, Entry]]:
+    """Give each entry with the number of requests before it."""
+    ahead = 0
+    for entry in entries:
+        yield ahead, entry
+        ahead += entry.sent
+
+
+def halve(doors: Doors[SubmitSettings], batch: Batch) -> None:
     """Put two batches in the place of one, in one transaction."""
-    entries = list(_entries(doors, batch))
-    middle = _middle(entries)
-    halves = [
-        _half(doors, batch, batch.chunk + letter, half)
-        for letter, half in (("a", entries[:middle]), ("b", entries[middle:]))
-    ]
+    middle = batch.requests // 2
+    first = (e for ahead, e in _counted(_entries(doors, batch)) if ahead < middle)
+    second = (e for ahead, e in _counted(_entries(doors, batch)) if ahead >= middle)
+    halves = [_half(doors, batch, "a", first), _half(doors, batch, "b", second)]
     doors.store.advance(batch, {"status": BatchStatus.SPLIT}, job={"chunks": 1}, puts=halves)
 
 
-def _middle(entries: Sequence[Entry]) -> int:
-    """Find the index that halves what was sent."""
-    sent = [index for index, entry in enumerate(entries) if entry.sent]
-    return sent[len(sent) // 2]
+@dataclass
+class _Passing:
+    """Entries that pass, the first and the last of which are wanted afterwards."""
+
+    entries: Iterator[Entry]
+    first: Entry = field(init=False)
+    last: Entry = field(init=False)
+
+    def __iter__(self) -> Iterator[Entry]:
+        self.first = self.last = next(self.entries)
+        yield self.first
+        for entry in self.entries:
+            self.last = entry
+            yield entry
 
 
 def _half(
-    doors: Doors[SubmitSettings], batch: Batch, chunk: str, entries: Sequence[Entry]
+    doors: Doors[SubmitSettings], batch: Batch, letter: str, entries: Iterator[Entry]
 ) -> Batch:
-    keys, files = rewrite(doors, batch, chunk, 1, entries)
-    now = times.text(doors.now())
-    last = entries[-1]
+    chunk, passing = batch.chunk + letter, _Passing(entries)
+    keys, files = rewrite(doors, batch, chunk, 1, passing)
+    first, last = passing.first, passing.last
     return msgspec.structs.replace(
-        waiting(batch, chunk, 1, keys, files, now),
-        first_row=entries[0].row,
+        waiting(batch, chunk, 1, keys, files, times.text(doors.now())),
+        first_row=first.row,
         last_row=last.row,
-        start_byte=entries[0].at,
+        start_byte=first.at,
         end_byte=last.at + last.size,
-        line=entries[0].line,
+        line=first.line,
+        parks=batch.parks,
+        judged=batch.judged,
+        refused_at=batch.refused_at,
     )
 
 

@@ -86,6 +86,10 @@ class Simulator:
         """
         self._faults.arm(name, times, options)
 
+    def disarm(self) -> None:
+        """Take back every fault."""
+        self._faults.clear()
+
     def accepted(self) -> dict[str, int]:
         """How often each custom_id was accepted by a create; foreign batches do not count."""
         with self._lock:

@@ -40,7 +40,7 @@ class Case:
         return Counter(self.rows) | Counter(self.may)
 
 
-# A refusal of rows (400, 413) halves the chunk; a second fault may let it strike a single row, which is rejected,
+# A body that is too large (413) is halved; a second fault may let it strike a single row, which is rejected,
 # or a later attempt, whose row keeps the result of the first.
 _HALVED = Case(may={"rejected refused": 1, "expired": 1})
 
@@ -49,7 +49,7 @@ CASES: Mapping[str, Case] = {
     "bad_gateway_after_accept": Case(unsure=True),
     "overloaded_after_accept": Case(unsure=True),
     "slow_answer": Case({"delay_s": 0.05}),
-    "bad_request": _HALVED,
+    "bad_request": Case(parks=True),
     "too_large": _HALVED,
     "refuse_matching": Case({"contains": "march 2"}, times=0, rows={"rejected refused": 1}),
     "unauthorized": Case(parks=True),

@@ -90,7 +90,7 @@ def halved() -> Job:
     """Make an upload of one chunk that is refused, and halved, and then taken."""
 
     def arm(relay: Mortal) -> None:
-        relay.simulator.arm("bad_request", times=0, more_than=1)
+        relay.simulator.arm("too_large", times=0, more_than=1)
 
     rows = [request(1, "half"), request(2, "half")]
     return Job(rows, ["succeeded"] * 2, [1, 1], requests_per_batch=2, arm=arm)
@@ -100,7 +100,7 @@ def refused() -> Job:
     """Make an upload of one row, which is refused."""
 
     def arm(relay: Mortal) -> None:
-        relay.simulator.arm("bad_request", times=0)
+        relay.simulator.arm("refuse_matching", times=0, contains="refused")
 
     return Job([request(1, "refused")], ["rejected"], [0], requests_per_batch=1, arm=arm)
 

@@ -48,20 +48,21 @@ def test_waits_as_long_as_retry_after_says(relay: World) -> None:
 
 
 @pytest.mark.parametrize(
-    ("fault", "reason"),
+    ("fault", "reason", "times"),
     [
-        ("spend_limit", "spend_limit"),
-        ("billing", "billing"),
-        ("forbidden", "no_permission"),
-        ("not_found", "not_found"),
-        ("unauthorized", "key_refused"),
+        ("spend_limit", "spend_limit", 3),
+        ("billing", "billing", 3),
+        ("forbidden", "no_permission", 3),
+        ("not_found", "not_found", 3),
+        ("bad_request", "refused", 3),
+        ("unauthorized", "key_refused", 1),
     ],
 )
 def test_what_is_no_verdict_on_rows_parks_and_resumes_by_itself(
-    relay: World, fault: str, reason: str
+    relay: World, fault: str, reason: str, times: int
 ) -> None:
     relay.deploy(requests_per_batch=2)
-    relay.simulator.arm(fault, times=3, endpoint="create")
+    relay.simulator.arm(fault, times=times, endpoint="create")
     relay.upload(KEY, upload_of(6))
 
     relay.finish(60)
@@ -186,7 +187,7 @@ def test_creates_that_come_to_nothing_for_days_are_set_aside(relay: World) -> No
 def test_a_batch_refused_as_if_for_all_holds_up_no_other_for_long(
     relay: World, status: int
 ) -> None:
-    relay.simulator.arm("refuse_matching", times=0, contains="poison", status=status)
+    relay.simulator.arm("bad_request", times=0, contains="poison", status=status)
     relay.upload("in/bad.jsonl", upload_of(2, "poison"))
     for number in range(10):
         relay.upload(f"in/good{number}.jsonl", upload_of(2, f"good {number}"))
@@ -197,7 +198,7 @@ def test_a_batch_refused_as_if_for_all_holds_up_no_other_for_long(
     assert [relay.manifest(f"in/good{n}.jsonl")["outcome"] for n in range(10)] == [
         "succeeded"
     ] * 10
-    assert relay.manifest("in/bad.jsonl")["errors"] == {"relay_stuck": 2}
+    assert relay.manifest("in/bad.jsonl")["errors"] == {"refused": 2}
 
 
 def test_of_two_pauses_that_are_asked_for_the_longer_counts(relay: World) -> None:

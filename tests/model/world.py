@@ -50,8 +50,7 @@ def accept(state: State, body: bytes, how: "Scenario", said: str | None, moves: 
         return state, [REFUSALS[said], {"retry-after": "60"}, b"{}"]
     requests = msgspec.json.decode(body, type=_Body).requests
     if any(one.params.model == "refused" for one in requests):
-        error = {"type": "error", "error": {"message": "requests: refused"}}
-        return state, [400, {}, msgspec.json.encode(error)]
+        return state, [413, {}, b"{}"]
     ids = tuple(one.custom_id for one in requests)
     batch = MessageBatch(
         id=f"msgbatch_{len(state.claude) + 1}",

@@ -18,6 +18,7 @@ from functions.batches.verdicts import (
     Unknown,
     Verdict,
     judge,
+    words_of,
 )
 
 BATCH: dict[str, Any] = {
@@ -60,7 +61,61 @@ def test_a_200_that_is_no_batch_proves_nothing(body: bytes) -> None:
 @pytest.mark.parametrize("status", [400, 413])
 def test_a_refusal_of_the_rows_keeps_the_apis_own_sentence(status: int) -> None:
     assert answered(status, error("requests.3: too long")) == Refused(
-        status, "requests.3: too long"
+        status, "requests.3: too long", 3
+    )
+
+
+@pytest.mark.parametrize(
+    ("message", "index"),
+    [("requests.0.custom_id: String should match pattern", 0), ("requests[17].params.model: Field required", 17),
+     ("Invalid value at requests.5", 5), ("requests.12: too long", 12)],
+)  # fmt: skip
+def test_a_request_that_is_named_is_at_fault(message: str, index: int) -> None:
+    assert answered(400, error(message)) == Refused(400, message, index)
+
+
+ACCOUNT = [
+    ("You have reached your specified API usage limits. You will regain access on 2026-12-01 at 00:00 UTC.", {}),
+    ("This organization has been disabled.", {}),
+    ("Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing.", {}),
+    ("The organization is on hold.", {"error_code": "organization_on_hold"}),
+    ("no", {"error_code": "cmek_key_disabled"}),
+    ("no", {"error_code": "workspace_human_review_disabled"}),
+    ("no", {"error_code": "claude_code_key_creator_not_member"}),
+    ("You may make 50 more requests.", {}), ("max 3 requests. 5 were made", {}), ("the next one will be another", {}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("message", "details"), ACCOUNT)
+def test_a_400_that_names_no_request_may_be_about_the_account(
+    message: str, details: dict[str, str]
+) -> None:
+    verdict = answered(400, error(message, "invalid_request_error", details=details))
+
+    assert isinstance(verdict, Parked)
+    assert verdict.reason == "refused"
+    assert verdict.sentence.startswith(f"Anthropic says: {message.rstrip('.')[:150]}")
+    assert verdict.sentence.endswith(PARKED["refused"])
+    assert verdict.rows == Refused(400, message)
+
+
+@pytest.mark.parametrize(
+    "message",
+    ['bad: "SECRET of mine" here', "bad: 'SECRET' here", "bad: `SECRET` here", "bad: \u201cSECRET\u201d here",
+     'bad: here "SECRET', "bad: here 'SECRET it's", "bad: sk-ant-SECRET-x here", "bad: here " + "x" * 600 + "SECRET"],
+)  # fmt: skip
+def test_what_is_told_to_all_quotes_nothing(message: str) -> None:
+    verdict = answered(400, error(message))
+
+    assert isinstance(verdict, Parked)
+    assert "SECRET" not in verdict.sentence
+    assert verdict.sentence.startswith("Anthropic says: bad: ")
+    assert len(verdict.sentence) < 400
+
+
+def test_an_apostrophe_is_no_quotation_mark() -> None:
+    assert words_of("Your organization's limit isn't set\n now.") == (
+        "Anthropic says: Your organization's limit isn't set now."
     )
 
 
@@ -69,22 +124,21 @@ def test_a_refusal_of_the_rows_keeps_the_apis_own_sentence(status: int) -> None:
     [(401, "key_refused"), (402, "billing"), (403, "no_permission"), (404, "not_found"), (405, "refused"),
      (418, "refused"), (422, "refused")],
 )  # fmt: skip
-@pytest.mark.parametrize("body", [error(), HTML, b""])
+@pytest.mark.parametrize("body", [error(), error("requests_per_minute.3"), HTML, b""])
 def test_what_is_no_verdict_on_rows_parks(status: int, reason: str, body: bytes) -> None:
-    assert answered(status, body) == Parked(reason, PARKED[reason])
+    verdict = answered(status, body)
 
-
-def test_a_400_about_credit_is_no_verdict_on_rows() -> None:
-    verdict = answered(400, error("Your credit balance is too low to access the Anthropic API."))
-
-    assert verdict == Parked("billing", PARKED["billing"])
+    assert isinstance(verdict, Parked)
+    assert verdict.reason == reason
+    assert PARKED[reason] in verdict.sentence
+    assert (verdict.rows is not None) is (reason in {"refused", "no_permission"})
 
 
 @pytest.mark.parametrize("code", ["enforced_spend_limit_reached", "contract_spend_limit_reached"])
 def test_a_spend_limit_parks_whatever_retry_after_says(code: str) -> None:
     verdict = answered(429, error(details={"error_code": code}), retry_after="5")
 
-    assert verdict == Parked("spend_limit", PARKED["spend_limit"])
+    assert verdict == Parked("spend_limit", f"{PARKED['spend_limit']}. Anthropic says: no.")
 
 
 @pytest.mark.parametrize(
@@ -153,7 +207,7 @@ def test_a_batch_has_ended_when_the_api_says_so(given_: dict[str, str], ended: b
 def test_a_body_that_cannot_be_read_still_gets_a_verdict(status: int, body: bytes) -> None:
     verdict = judge(status, {}, body)
 
-    assert isinstance(verdict, {200: Unknown, 400: Refused, 429: Later, 500: Unknown}[status])
+    assert isinstance(verdict, {200: Unknown, 400: Parked, 429: Later, 500: Unknown}[status])
 
 
 @pytest.mark.parametrize("text", ["nan", "soon"])
