@@ -75,7 +75,9 @@ class Relay:
         kinds = (
             PollSettings(**common, submit_queue_url=self.queue, results_queue_url=self.queue),
             ResultsSettings(**common, queue_url=self.queue),
-            SubmitSettings(**common, queue_url=self.queue, requests_per_batch=self.requests),
+            SubmitSettings(
+                **common, queue_url=self.queue, requests_per_batch=self.requests, repeats="run"
+            ),
         )
         return {name: text for kind in kinds for name, text in kind.to_env().items()}
 

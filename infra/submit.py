@@ -27,6 +27,7 @@ class Submit(Stage):
                 attempts=settings.attempts,
                 row_bytes=settings.row_bytes,
                 create_timeout_s=settings.create_timeout_seconds,
+                repeats=settings.repeats,
             ),
             bundle=bundle,
             timeout=STAGE_TIMEOUT,

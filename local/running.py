@@ -128,6 +128,7 @@ def synthesized(home: Home, claude: Claude, say: Say) -> Assembly:
     context = {
         "architecture": host_architecture(),
         "removalPolicy": "destroy",
+        "repeats": "run",  # the same example is run again and again
         **claude.context(),
     }
     return synthesize(home, claude.name, context, say)

@@ -72,7 +72,12 @@ def run(endpoint: str, claude: str, folder: Path) -> dict[str, int]:
     """Plan, send, collect and assemble under the limit; gives what there was of each."""
     now: Any = Lambda(left_s=200.0)
     submitting = doors(
-        SubmitSettings, endpoint, claude, queue_url="submit", requests_per_batch=100_000
+        SubmitSettings,
+        endpoint,
+        claude,
+        queue_url="submit",
+        requests_per_batch=100_000,
+        repeats="run",
     )
     collecting = doors(
         ResultsSettings, endpoint, claude, queue_url="results", disk_bytes=160_000_000

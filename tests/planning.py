@@ -37,6 +37,7 @@ def plan(endpoint: str, key: str) -> int:
     settings = SubmitSettings(
         table_name=TABLE, uploads_bucket="uploads", results_bucket="results", topic_arn=topic, secret_name="none",
         queue_url="submit",
+        repeats="run",
     )  # fmt: skip
     store = Store(TABLE)
     doors = Doors(

@@ -54,7 +54,10 @@ class Lambda:
 
 @dataclass
 class World:
-    """Everything that a job meets between its upload and its event."""
+    """Everything that a job meets between its upload and its event.
+
+    Tests upload the same bytes again and again: here they run, unless a test deploys with `repeats` ``skip``.
+    """
 
     simulator: Simulator
     url: str
@@ -67,7 +70,7 @@ class World:
     moment: datetime = field(default_factory=lambda: datetime.now(UTC))
     key: str = "sk-local"
     keys: dict[type[Settings], str] = field(default_factory=dict)
-    changed: dict[str, Any] = field(default_factory=dict)
+    changed: dict[str, Any] = field(default_factory=lambda: {"repeats": "run"})
     context: Lambda = field(default_factory=Lambda)
 
     def __post_init__(self) -> None:

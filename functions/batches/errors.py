@@ -10,6 +10,7 @@ RelayError
 ├── UploadLostError         the upload cannot be read again, for retry.jsonl
 ├── NoRoomError             the disk is too small for a chunk
 │   └── ErrorsTooLongError  … for the lines of what did not succeed
+├── ClaimError              other claims came in between again and again; worth another try
 ├── IncompleteResultsError  the results lack rows, or hold others; worth fetching again
 ├── KeyMissingError         the secret holds no API key yet
 │   └── KeyUnreadableError  the secret cannot be read
@@ -70,6 +71,14 @@ class UploadLostError(RelayError):
         """Say why, and keep whether it may pass by itself."""
         super().__init__(f"the upload {why}")
         self.passing = passing
+
+
+class ClaimError(RelayError):
+    """Other claims came in between again and again; the message that asked for it comes again."""
+
+    def __init__(self, name: str) -> None:
+        """Name the upload's job, or the key of the marker."""
+        super().__init__(f"{name}: other claims of the same bytes came in between, several times")
 
 
 class IncompleteResultsError(RelayError):

@@ -69,7 +69,10 @@ def _whole(name: str, text: str) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class SubmitSettings(Settings):
-    """For submit: its queue, what is frozen onto a job when it is claimed, and how long a create may take."""
+    """For submit: its queue, what is frozen onto a job when it is claimed, and how long a create may take.
+
+    `repeats` says what becomes of an upload whose bytes a job has already: ``skip`` or ``run``.
+    """
 
     queue_url: str
     requests_per_batch: int = 10_000
@@ -77,6 +80,7 @@ class SubmitSettings(Settings):
     batch_bytes: int = 250_000_000
     row_bytes: int = 32_000_000
     create_timeout_s: int = 600
+    repeats: str = "skip"
 
 
 @dataclass(frozen=True, kw_only=True)

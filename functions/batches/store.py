@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from functions.batches import items, times, wire
+from functions.batches.claims import Claims
 from functions.batches.events import NO_JOB, Event
 from functions.batches.items import Batch, Hint, Job, JobStatus
 from functions.batches.marks import (
@@ -65,6 +66,7 @@ class Store:
     ) -> None:
         self._table = Table(table_name, client)
         self._now = now
+        self.claims = Claims(self._table, self._event_item, now)
         self.uploads = Uploads(self._table, self._event_item)
 
     # -- reading
@@ -102,11 +104,7 @@ class Store:
         """Read whether requests may be sent at all."""
         return msgspec.convert(self._table.get(RELAY, "sending") or {}, Sending)
 
-    # -- claiming
-
-    def claim(self, job: Job) -> bool:
-        """Take an upload; False if an earlier event for it already has."""
-        return self._table.write(self._table.put(job))
+    # -- canceling
 
     def ask_to_cancel(self, bucket: str, key: str, at: datetime, marker: str) -> None:
         """Note that the jobs of an upload are to be canceled; poll does it. The latest wish counts, whichever comes last."""

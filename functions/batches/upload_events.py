@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from functions.batches import events
 from functions.batches.events import Event, folder_of
+from functions.batches.items import Job
 from functions.batches.marks import Cancel
 from functions.batches.uploads import Ignored
 
@@ -54,4 +55,26 @@ def cancel_unmatched(wish: Cancel, candidates: Sequence[str], until: str, at: st
         id=f"cancel/{wish.item}/{wish.at}", type="cancel.unmatched", time=at, about=events.UPLOADS,
         headline=f"Nothing canceled by {data['marker']}: {data['message']}",
         attributes={"folder": folder_of(wish.key)}, data=data,
+    )  # fmt: skip
+
+
+def job_duplicate(job: Job, original: Job, results_bucket: str, at: str) -> Event:
+    """Say that an upload is not run, since another job has its bytes, and where that one's results are."""
+    results = f"s3://{results_bucket}/{original.folder}/"
+    first = {"bucket": original.bucket, "key": original.key, "version": original.version}
+    data = {
+        "job": job.job,
+        "name": job.label,
+        "upload": {"bucket": job.bucket, "key": job.key, "version": job.version},
+        "duplicate_of": {
+            "job": original.job, "name": original.label, "upload": first, "results": results,
+            "outcome": original.outcome,
+        },
+        "message": f"not run: {original.label} has the same bytes, and its results in {results}; to run it all the "
+        f"same, upload an empty object named after the upload and .again",
+    }  # fmt: skip
+    return Event(
+        id=f"{job.job}/duplicate", type="job.duplicate", time=at, about=job.job,
+        headline=f"{job.label}: not run, the same bytes as {original.label}",
+        attributes={"folder": folder_of(job.key)}, data=data,
     )  # fmt: skip

@@ -1,21 +1,22 @@
-"""An object was created: claim it as a job, or note the wish to cancel one."""
+"""An object was created: claim it as a job, or note what a marker asks for."""
 
 from urllib.parse import unquote_plus
 
 import msgspec
 from aws_lambda_powertools import Logger
 
-from functions.batches import items, times, wire
+from functions.batches import items, times
 from functions.batches.doors import Doors
-from functions.batches.items import Hint, Job, JobStatus, Step
-from functions.batches.prices import price_list
+from functions.batches.items import Hint, Step
 from functions.batches.readers import parser_of
 from functions.batches.settings import SubmitSettings
+from functions.steps.duplicates import claim_unless_repeated, run_again
 from functions.steps.ignored import ignore
-from functions.steps.replaced import EMPTY_WAITS_S
+from functions.steps.new_job import Upload, new_job
 
 CANCEL = ".cancel"
-"""What a cancel marker's key ends with, in upper or lower case."""
+AGAIN = ".again"
+"""What a marker's key ends with, in upper or lower case: cancel the upload's jobs; run it though it repeats a job."""
 logger = Logger(child=True)
 
 
@@ -46,62 +47,50 @@ class Created(msgspec.Struct):
         return unquote_plus(self.s3.object.key)
 
     @property
+    def upload(self) -> Upload:
+        """The version of the object that was created."""
+        thing = self.s3.object
+        return Upload(self.s3.bucket.name, self.key, thing.version or "null", thing.size, self.at)
+
+    @property
     def is_folder(self) -> bool:
         """Whether it only stands for a folder, as the console makes them."""
         return self.key.endswith("/") and self.s3.object.size == 0
 
 
 def receive(doors: Doors[SubmitSettings], created: Created) -> Hint | None:
-    """Claim an upload; the same event again changes nothing.
+    """Claim an upload, or note what a marker asks for; the same event again changes nothing.
 
     Returns:
         The hint to go straight on with; None if there is nothing to plan.
     """
-    bucket, key = created.s3.bucket.name, created.key
-    if key.lower().endswith(CANCEL):
-        upload = key[: -len(CANCEL)]
-        doors.store.ask_to_cancel(bucket, upload, times.parse(created.at), key)
+    bucket, key, lowered = created.s3.bucket.name, created.key, created.key.lower()
+    at = times.parse(created.at)
+    if lowered.endswith(CANCEL):
+        doors.store.ask_to_cancel(bucket, key[: -len(CANCEL)], at, key)
         return None
-    parser = parser_of(key)
-    if parser is None:
+    if lowered.endswith(AGAIN):
+        return run_again(doors, bucket, key[: -len(AGAIN)], times.text(at))
+    if parser_of(key) is None:
         if not created.is_folder:
             ignore(doors, bucket, key, created.at)
         return None
-    job = _job(doors, created, parser)
+    return claim(doors, created.upload)
+
+
+def claim(doors: Doors[SubmitSettings], upload: Upload) -> Hint | None:
+    """Claim an upload that a reader reads.
+
+    Returns:
+        The hint to go straight on with; None if there is nothing to plan.
+    """
+    job = new_job(doors, upload, parser_of(upload.key) or "")
     if doors.files.exists(f"{job.folder}/manifest.json"):
         logger.info("ignored: its results are there already", extra={"job": job.job})
         return None
-    if not doors.store.claim(job):
-        logger.info("claimed before", extra={"job": job.job})
+    if doors.settings.repeats == "run" or not upload.size_bytes:
+        if not doors.store.claims.claim(job):
+            logger.info("claimed before", extra={"job": job.job})
+    elif not claim_unless_repeated(doors, job):
+        return None
     return Hint(schema=items.SCHEMA, job=job.job, item=items.JOB, next=Step.PLAN)
-
-
-def _job(doors: Doors[SubmitSettings], created: Created, parser: str) -> Job:
-    """Make the job, with what cuts and sends it as it is set now: a later deploy changes nothing for it."""
-    now, settings = times.text(doors.now()), doors.settings
-    bucket, key, version = created.s3.bucket.name, created.key, created.s3.object.version or "null"
-    empty = created.s3.object.size == 0
-    return Job(
-        job=wire.job_id(bucket, key, version),
-        item=items.JOB,
-        schema=items.SCHEMA,
-        status=JobStatus.PLANNING,
-        since=items.since(JobStatus.PLANNING, now),
-        open=items.OPEN,
-        next=Step.PLAN,
-        not_before=times.after(doors.now(), EMPTY_WAITS_S) if empty else None,
-        bucket=bucket,
-        key=key,
-        version=version,
-        size_bytes=created.s3.object.size,
-        uploaded_at=created.at,
-        claimed_at=now,
-        requests_per_batch=settings.requests_per_batch,
-        batch_bytes=settings.batch_bytes,
-        row_bytes=settings.row_bytes,
-        attempts=settings.attempts,
-        api_version=settings.api_version,
-        retention_days=settings.retention_days,
-        parser=parser,
-        prices=price_list().version,
-    )

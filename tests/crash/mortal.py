@@ -47,6 +47,7 @@ class Mortal(World):
         self.look: Callable[[], None] = lambda: None
         for client in (self.s3, self.sqs, self.sns, self.dynamodb):
             self._wrap(client)
+        self.changed["repeats"] = "skip"  # as deployed
         super().__post_init__()
 
     def anew(self) -> None:

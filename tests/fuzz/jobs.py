@@ -110,6 +110,7 @@ class Relay:
             queue_url="submit",
             requests_per_batch=self.per_batch,
             row_bytes=ROW_BYTES,
+            repeats="run",
         )
         for body in self.sqs.drain("submit"):
             submit(sending, body, context)

@@ -52,7 +52,7 @@ class MemoryS3:
         stop = int(last) + 1 if last else None
         return {"Body": _Body(found[int(start or 0) : stop])}
 
-    def head_object(self, *, Bucket: str, Key: str) -> None:  # noqa: N803
+    def head_object(self, *, Bucket: str, Key: str, **_: object) -> None:  # noqa: N803
         if (Bucket, Key, None) not in self.objects:
             raise NOT_FOUND
 

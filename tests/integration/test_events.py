@@ -91,11 +91,13 @@ def stuck(relay: World) -> None:
 
 def unnoticed(relay: World) -> None:
     """Objects and a marker that lead to nothing, which nobody would see."""
+    relay.deploy(repeats="skip")
     relay.upload(KEY, upload_of(1, PROMPT))
     relay.upload("in/märz.json", PROMPT.encode())
     relay.upload("in/april.JSON", PROMPT.encode())
     relay.upload("notes", PROMPT.encode())
     relay.upload("may.cancel", b"")
+    relay.upload("in/copy.jsonl", upload_of(1, PROMPT))
     relay.finish()
     relay.pass_time(600)
     relay.finish()
@@ -110,7 +112,17 @@ PLAYS: list[tuple[Play, list[str]]] = [
     (refused_rows, ENDS),
     (lost_and_cut, ENDS),
     (canceled, ENDS),
-    (unnoticed, [*ENDS[:1], "cancel.unmatched", *ENDS[1:], "upload.ignored"]),
+    (
+        unnoticed,
+        [
+            "batch.ended",
+            "cancel.unmatched",
+            "job.completed",
+            "job.duplicate",
+            "job.planned",
+            "upload.ignored",
+        ],
+    ),
     (stuck, ["batch.ended", "batch.stuck", "job.completed", "job.planned"]),
 ]
 every_play = pytest.mark.parametrize(

@@ -128,7 +128,10 @@ class S3:
     def head_object(self, **given: Any) -> Any:
         def look(state: State) -> "Applied":
             absent = ClientError({"Error": {"Code": "404"}}, "HeadObject")
-            return state, {} if given["Key"] in state.objects else absent
+            body = state.objects.get(given["Key"])
+            if body is None:
+                return state, absent
+            return state, {"ETag": "of the body", "ContentLength": len(body), "VersionId": "v1"}
 
         return self._cable.call("head", look)
 

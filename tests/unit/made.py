@@ -83,6 +83,9 @@ def one_of_each() -> dict[str, Event]:
         upload_events.upload_ignored(
             ignored(), {"bucket": "uploads", "key": "marketing/march.json"}, [".jsonl"], AT
         ),
+        upload_events.job_duplicate(
+            job("marketing/copy.jsonl", job="0c5f1e2d3b4a59687766"), march, "results", AT
+        ),
         upload_events.cancel_unmatched(
             wish(), [], "2026-11-24T20:54:10.123Z", "2026-11-23T21:04:30.123Z"
         ),

@@ -80,7 +80,12 @@ def test_events_of_any_upload_are_as_the_schema_says(
         "manifest": f"s3://b/{made.folder}/manifest.json",
     }  # fmt: skip
 
-    for event in (events.job_planned(made, "b", AT), events.job_ended(made, "b", figures, AT)):
+    other = job(key, outcome=made.outcome if made.outcome == "succeeded" else None)
+    for event in (
+        events.job_planned(made, "b", AT),
+        events.job_ended(made, "b", figures, AT),
+        upload_events.job_duplicate(made, other, "b", AT),
+    ):
         assert problems(message(event)) == []
 
 
