@@ -102,11 +102,12 @@ def _problem(item: Job | Batch) -> str:
 
 
 def _is_in_vain(doors: Doors[PollSettings], item: Job | Batch) -> bool:
-    """Return whether creates of a batch have given neither a batch nor a reason, for days."""
-    if not isinstance(item, Batch) or item.next != Step.SEND:
+    """Return whether creates of a batch gave neither a batch nor a reason for days, while others were accepted."""
+    if not isinstance(item, Batch) or item.next != Step.SEND or item.vain < items.TRIES:
         return False
-    begun = times.parse(item.begun_at) if item.begun_at else doors.now()
-    return item.vain >= items.TRIES and doors.now() - begun > VAIN_FOR
+    begun_at = item.begun_at or times.text(doors.now())
+    others_pass = (doors.store.sending().accepted_at or "") > begun_at
+    return others_pass and doors.now() - times.parse(begun_at) > VAIN_FOR
 
 
 def _is_hopeless(doors: Doors[PollSettings], item: Job | Batch) -> bool:

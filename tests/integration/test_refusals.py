@@ -168,19 +168,33 @@ def test_a_key_that_may_send_and_not_list_stays_parked(relay: World) -> None:
     assert sendings(relay) == [("parked", "no_permission")]
 
 
-def test_creates_that_come_to_nothing_for_days_are_set_aside(relay: World) -> None:
+def test_creates_in_vain_for_days_while_others_are_accepted_end_their_rows(relay: World) -> None:
     relay.simulator.arm("refuse_matching", times=0, contains="poison", status=500)
     relay.upload("in/bad.jsonl", upload_of(2, "poison"))
+    relay.tick(1800)
+    relay.upload("in/good.jsonl", upload_of(2, "good"))
     ticks = 0
-    while relay.store.unfinished().jobs and ticks < 1000:
-        relay.tick(600.0)
+    while relay.store.unfinished().jobs and ticks < 300:
+        relay.tick(1800)
         ticks += 1
 
     told = [event for event in relay.events() if event["type"] == "batch.stuck"]
-    assert 3 * 144 <= ticks < 4 * 144
+    assert 3 * 48 <= ticks < 4 * 48
     assert [event["data"]["step"] for event in told] == ["send"]
     assert "creates gave no batch and no reason" in told[0]["data"]["problem"]
     assert relay.manifest("in/bad.jsonl")["errors"] == {"relay_stuck": 2}
+
+
+def test_creates_in_vain_for_a_week_while_none_is_accepted_give_up_nothing(relay: World) -> None:
+    relay.simulator.arm("server_error", times=0, endpoint="create")
+    relay.upload(KEY, upload_of(2))
+    for _ in range(7 * 24):
+        relay.tick(3600)
+    relay.simulator._faults.clear()  # noqa: SLF001 - the account is as it was
+    relay.finish(60)
+
+    assert relay.manifest(KEY)["counts"] == {"succeeded": 2}
+    assert paid_once(relay)
 
 
 @pytest.mark.parametrize("status", [403, 422])
