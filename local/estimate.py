@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from functions.batches.prices import price_list, price_of
+from functions.batches.prices import price_list
 from local.errors import LocalError
 
 BYTES_PER_TOKEN = 4
@@ -79,7 +79,7 @@ def _params(line: bytes) -> Mapping[str, object] | None:
 
 
 def _most(params: Mapping[str, object], size_bytes: int) -> float | None:
-    price, limit = price_of(str(params.get("model"))), params.get("max_tokens")
+    price, limit = price_list().price_of(str(params.get("model"))), params.get("max_tokens")
     if price is None:
         return None
     tokens_in = size_bytes / BYTES_PER_TOKEN

@@ -235,9 +235,14 @@ def output_line(row: int, custom_id: bytes | msgspec.Raw, result: bytes) -> byte
 
 
 class Counting:
-    """Counts outcomes, and tokens by model, while results pass."""
+    """Counts outcomes, and tokens by model, while results pass.
 
-    def __init__(self) -> None:
+    Args:
+        prices: the price list that says which prompts are long; the newest if left out.
+    """
+
+    def __init__(self, prices: str | None = None) -> None:
+        self._prices = prices
         self._outcomes, self._errors, self._stops = Counter[str](), Counter[str](), Counter[str]()
         self._usage: dict[str, list[int]] = defaultdict(lambda: [0] * 2 * len(_TOKENS))
 
@@ -254,7 +259,7 @@ class Counting:
             self._count_tokens(model, usages)
 
     def _count_tokens(self, model: str, usages: Sequence[_Usage]) -> None:
-        above = long_above(model)
+        above = long_above(model, self._prices)
         short, long = usages, list[_Usage]()
         if above is not None:
             short = [used for used in usages if used.prompt_tokens <= above]

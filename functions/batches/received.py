@@ -28,6 +28,7 @@ class Received:
         batch: whose results.
         sent: for each row of the chunk, whether it was sent in this attempt.
         spool: where to keep them.
+        prices: the job's price list.
 
     Attributes:
         states: what is known of each row of the chunk.
@@ -36,11 +37,13 @@ class Received:
         counting: the tally of what came.
     """
 
-    def __init__(self, batch: Batch, sent: Sequence[bool], spool: Spool) -> None:
+    def __init__(
+        self, batch: Batch, sent: Sequence[bool], spool: Spool, prices: str | None = None
+    ) -> None:
         self._batch, self._first, self.spool = batch, batch.first_row, spool
         self.states = bytearray(sent)  # a truth is LACKING, which is 1
         self.sent = self.lacking = self.states.count(LACKING)
-        self.counting = Counting()
+        self.counting = Counting(prices)
         self._wire_ids = pattern(batch.job, batch.chunk, batch.attempt)
 
     def take(self, text: bytes) -> int:

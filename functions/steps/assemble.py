@@ -18,7 +18,7 @@ from functions.batches.items import (
     Tally,
 )
 from functions.batches.outcomes import total
-from functions.batches.prices import cost_usd, price_list
+from functions.batches.prices import frozen
 from functions.batches.settings import ResultsSettings
 from functions.steps.salvage import salvage
 from functions.steps.tidy import tidy
@@ -131,8 +131,6 @@ def _manifest(
     tally: Tally,
 ) -> dict[str, Any]:
     """Write down how the job went: made of the table alone, so that it comes out the same again."""
-    costs = {model: cost_usd(model, used) for model, used in tally.usage.items()}
-    known = [cost for cost in costs.values() if cost is not None]
     return {
         "schema": 1,
         "job": job.job,
@@ -147,12 +145,32 @@ def _manifest(
         "errors": tally.errors,
         "stop_reasons": tally.stops,
         "usage": {model: msgspec.to_builtins(used) for model, used in tally.usage.items()},
-        "cost_usd": round(sum(known), 6) if len(known) == len(costs) else None,
-        "cost_usd_by_model": {model: cost if cost is None else round(cost, 6) for model, cost in costs.items()},
-        "prices": {"version": price_list().version, "source": price_list().source},
+        **_cost(job, tally),
         "batches": [_about(batch) for batch in batches],
         "files": {name: _file(doors, piece) for name, piece in files.items()},
     }  # fmt: skip
+
+
+def _cost(job: Job, tally: Tally) -> dict[str, Any]:
+    """Price a job by the list that it was claimed under; where that is gone, nothing is said in its place."""
+    prices = frozen(job.prices)
+    costs = {
+        model: None if prices is None else prices.cost_usd(model, used)
+        for model, used in tally.usage.items()
+    }
+    known = [cost for cost in costs.values() if cost is not None]
+    gone = f"this deployment has no price list {job.prices}, under which the job was claimed"
+    return {
+        "cost_usd": round(sum(known), 6) if len(known) == len(costs) else None,
+        "cost_usd_by_model": {
+            model: None if cost is None else round(cost, 6) for model, cost in costs.items()
+        },
+        "prices": {
+            "version": job.prices,
+            "source": None if prices is None else prices.source,
+            "problem": gone if prices is None else None,
+        },
+    }
 
 
 def _about(batch: Batch) -> dict[str, Any]:

@@ -40,7 +40,7 @@ def collect(doors: Doors[ResultsSettings], batch: Batch, time_left_s: Callable[[
     most = doors.settings.disk_bytes
     with TemporaryFile() as file, TemporaryFile() as errors:
         spool = Spool(file, batch.first_row, batch.rows, most // 2)
-        received = Received(batch, _sent(doors, batch), spool)
+        received = Received(batch, _sent(doors, batch), spool, job.prices)
         closing = fetch(doors, batch, received, time_left_s)
         if closing is None:
             return False
