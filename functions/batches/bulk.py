@@ -11,9 +11,10 @@ from typing import Annotated, Any
 
 import msgspec
 
+from functions.batches.broken import ID_BYTES, NULL
 from functions.batches.readers import jsonl
 from functions.batches.readers.record import Lines, Place, Record
-from functions.batches.requests import NULL, SDK_ARGUMENTS, Row, are_kept, check, refused
+from functions.batches.requests import SDK_ARGUMENTS, Row, check, custom_ids_of, refused
 
 _OPEN, _CLOSE, _RETURN = b"{}\r"
 Checked = tuple[Record, Row]
@@ -105,10 +106,10 @@ def _plain(lines: Lines, row_bytes: int, api_version: str) -> Plain | None:
         requests = _requests.decode_lines(text)
         params = [request.params for request in requests]
         _params(api_version).decode_lines(b"\n".join(params))
+        custom_ids = custom_ids_of([request.custom_id for request in requests], text)
     except (msgspec.DecodeError, RecursionError):
         return None
-    custom_ids = [request.custom_id for request in requests]
-    if len(requests) != len(sizes) or not are_kept(custom_ids):
+    if len(requests) != len(sizes) or max(map(len, custom_ids)) > ID_BYTES:
         return None
     offset = lines.place.byte
     return Plain(

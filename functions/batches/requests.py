@@ -6,10 +6,10 @@ from functools import cache
 
 import msgspec
 
+from functions.batches.broken import ID_BYTES, NULL, fault_of, readable_id
 from functions.batches.errors import UnreadableUploadError
 from functions.batches.readers.record import Record
 
-NULL = msgspec.Raw(b"null")
 _ABSENT = msgspec.Raw(b"")
 _NOT_IN_A_BATCH = (
     "speed",
@@ -29,13 +29,7 @@ SDK_ARGUMENTS = {
 }
 """Members without which, and with which, every request fails, and what to do; of other unknown ones nobody can be sure."""
 
-_BYTE = re.compile(r" \(byte (\d+)\)$")
-_HALF = re.compile(
-    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-    rb"|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.",
-    re.DOTALL,
-)
-"""Passes over whole pairs and other escapes; its group is half of a surrogate pair."""
+_SIMPLE = re.compile(rb'["\d-]')
 _ZERO = re.compile(rb"-?0(\.0+)?([eE][+-]?\d+)?")
 _UNSET = (b"null", b"false")
 
@@ -67,6 +61,15 @@ class _Request(msgspec.Struct):
     params: msgspec.Raw = NULL
 
 
+class _OtherNames(msgspec.Struct, gc=False):
+    """What other tools call a custom_id, in the order in which they count."""
+
+    camel: msgspec.Raw = msgspec.field(default=NULL, name="customId")
+    id: msgspec.Raw = NULL
+    record: msgspec.Raw = msgspec.field(default=NULL, name="recordId")
+    key: msgspec.Raw = NULL
+
+
 class _Params(msgspec.Struct):
     """What decides whether params can be sent: raw, since a number may be too large to be one here."""
 
@@ -89,6 +92,7 @@ class _Params(msgspec.Struct):
 
 
 _request = msgspec.json.Decoder(_Request)
+_other_names = msgspec.json.Decoder(_OtherNames)
 _params = msgspec.json.Decoder(_Params)
 _value = msgspec.json.Decoder(msgspec.Raw)
 _MARGIN = 500
@@ -96,11 +100,11 @@ _MARGIN = 500
 
 
 class _RejectedError(Exception):
-    """Carries a rejection's code and sentence out of a check."""
+    """Carries a rejection's code and sentence out of a check, and the custom_id that a broken row is known to have."""
 
-    def __init__(self, *, code: str, sentence: str) -> None:
+    def __init__(self, *, code: str, sentence: str, custom_id: msgspec.Raw | None = None) -> None:
         super().__init__(sentence)
-        self.code = code
+        self.code, self.custom_id = code, custom_id
 
 
 def check(record: Record, *, row_bytes: int, api_version: str) -> Row:
@@ -113,32 +117,42 @@ def check(record: Record, *, row_bytes: int, api_version: str) -> Row:
     """
     custom_id = NULL
     try:
-        request = _decode(record, row_bytes)
-        custom_id = _check_custom_id(request.custom_id)
+        data = _data_of(record, row_bytes)
+        request = _decode(data, record.column)
+        custom_id = _check_custom_id(_custom_id_of(request, data))
         params = _check_params(request.params, api_version)
     except _RejectedError as rejected:
         message = f"line {record.line}: {rejected}"
-        return Row(custom_id, None, Rejection(rejected.code, message, record.line))
+        rejection = Rejection(rejected.code, message, record.line)
+        return Row(rejected.custom_id or custom_id, None, rejection)
     return Row(custom_id, params, None)
 
 
-def _decode(record: Record, row_bytes: int) -> _Request:
+def _data_of(record: Record, row_bytes: int) -> bytes:
     if record.data is None:
         sentence = (
             f"the row is {record.size:,} bytes long, and {row_bytes:,} is the most; shorten it, or "
             "raise the setting rowBytes"
         )
         raise _RejectedError(code="too_long", sentence=sentence)
-    _check_utf8(record.data, record.column)
+    return record.data
+
+
+def _decode(data: bytes, column: int) -> _Request:
+    _check_utf8(data, column)
     try:
-        return _request.decode(record.data)
+        return _request.decode(data)
     except msgspec.ValidationError:
         sentence = 'not a JSON object; a row is {"custom_id": "…", "params": {…}}'
         raise _RejectedError(code="not_an_object", sentence=sentence) from None
     except RecursionError:
-        raise _RejectedError(code="too_deep", sentence="nested too deeply to be read") from None
+        own = readable_id(data, None)
+        sentence = "nested too deeply to be read"
+        raise _RejectedError(code="too_deep", sentence=sentence, custom_id=own) from None
     except msgspec.DecodeError as error:
-        raise _malformed(record, str(error)) from None
+        code, sentence, at = fault_of(data, column, str(error))
+        own = readable_id(data, at)
+        raise _RejectedError(code=code, sentence=sentence, custom_id=own) from None
 
 
 def _check_utf8(data: bytes, column: int) -> None:
@@ -147,36 +161,52 @@ def _check_utf8(data: bytes, column: int) -> None:
     try:
         data.decode()
     except UnicodeDecodeError as error:
+        own = readable_id(data, None)
         sentence = f"broken UTF-8 at column {column + error.start}; save the file as UTF-8"
-        raise _RejectedError(code="invalid_utf8", sentence=sentence) from None
+        raise _RejectedError(code="invalid_utf8", sentence=sentence, custom_id=own) from None
 
 
-def _malformed(record: Record, problem: str) -> _RejectedError:
-    """Put the decoder's words and place into a sentence; they quote nothing of the row."""
-    half = next((at for at in _HALF.finditer(record.data or b"") if at[1]), None)
-    if half is not None:
-        column = record.column + half.start()
-        sentence = f"half of a surrogate pair, such as \\ud83d alone, at column {column}"
-        return _RejectedError(code="invalid_unicode", sentence=sentence)
-    found = _BYTE.search(problem)
-    if found is None:
-        return _RejectedError(code="invalid_json", sentence="the JSON breaks off before its end")
-    trailing = "trailing characters" in problem
-    column = record.column + int(found[1]) - trailing
-    what = (
-        "more behind the JSON value"
-        if trailing
-        else problem[: found.start()].rsplit(": ", maxsplit=1)[-1]
-    )
-    return _RejectedError(code="invalid_json", sentence=f"not JSON: {what} at column {column}")
+def _custom_id_of(request: _Request, data: bytes) -> msgspec.Raw:
+    """Give the row's custom_id, or what other tools call it: `customId`, `id`, `recordId` or `key`."""
+    if not _is_null(request.custom_id):
+        return request.custom_id
+    return _other_name(_other_names.decode(data))
+
+
+def custom_ids_of(own: list[msgspec.Raw], text: bytes) -> list[msgspec.Raw]:
+    """Give the same of many rows, one a line, at once.
+
+    Args:
+        own: what each has as `custom_id`; ``null`` where it has none.
+        text: the lines.
+    """
+    if not any(map(_is_null, own)):
+        return own
+    others = _other_names.decode_lines(text)
+    return [
+        _other_name(other) if _is_null(one) else one
+        for one, other in zip(own, others, strict=False)  # not as many: the caller sees it
+    ]
+
+
+def _is_null(value: msgspec.Raw) -> bool:
+    return value is NULL or (len(value) == len(NULL) and value == NULL)
+
+
+def _other_name(row: _OtherNames) -> msgspec.Raw:
+    """Choose by name; what is no string and no number is something else than an id."""
+    named = (row.camel, row.id, row.record, row.key)
+    return next((one for one in named if _SIMPLE.match(bytes(one))), NULL)
 
 
 def _check_custom_id(custom_id: msgspec.Raw) -> msgspec.Raw:
-    """Refuse one nested so deeply that it might not be read again: how deep that is depends on the stack."""
-    raw = bytes(custom_id)
-    if raw.startswith((b"[", b"{")) and not are_kept([custom_id]):
-        sentence = '"custom_id" is nested too deeply to be kept'
-        raise _RejectedError(code="too_deep", sentence=sentence)
+    """Refuse one that is too long to be kept; a shorter one is not nested so deeply that it could not be read again."""
+    if len(custom_id) > ID_BYTES:
+        sentence = (
+            f'"custom_id" is {len(custom_id):,} bytes long, and {ID_BYTES:,} is the most; shorten it (it is null '
+            "in results.jsonl)"
+        )
+        raise _RejectedError(code="custom_id_too_long", sentence=sentence)
     return custom_id
 
 
@@ -244,6 +274,7 @@ def check_text(head: bytes) -> None:
         UnreadableUploadError: it is none; the message names the offset of the first bad byte.
     """
     decoded = head.decode(errors="surrogateescape")
+    decoded = decoded.rstrip("\0\x1a") or decoded  # what fills up the end of a file is no row
     bad = [spot for spot, char in enumerate(decoded) if _is_bad(char)]
     if len(bad) * 10 > len(decoded):
         offset = len(decoded[: bad[0]].encode(errors="surrogateescape"))

@@ -4,6 +4,7 @@ Cut character by character, read by the standard library's json: the two agree, 
 """
 
 import json
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
@@ -11,7 +12,8 @@ from itertools import pairwise
 from typing import Any
 
 BOM = b"\xef\xbb\xbf"
-SPACE = b" \t\r"
+SPACE = b" \t\r\0\x1a"
+ID_BYTES = 4096
 REFUSED = (
     "speed", "store", "previous_thread_event_id", "cache_hint", "context_hint", "fallbacks", "temperature",
     "top_p", "top_k",
@@ -36,8 +38,11 @@ class Spot:
 def spots(body: bytes) -> list[Spot]:
     """Cut an upload into its rows."""
     found: list[Spot] = []
-    at = len(BOM) if body.startswith(BOM) else 0
-    for line, text in enumerate(body[at:].split(b"\n"), 1):
+    at = 0
+    for line, whole_line in enumerate(body.split(b"\n"), 1):
+        text = whole_line
+        while text.startswith(BOM):
+            text, at = text[len(BOM) :], at + len(BOM)
         edges = [*_starts(text), len(text)]
         for begin, end in pairwise(edges):
             whole = text[begin:end]
@@ -63,7 +68,7 @@ def _starts(text: bytes) -> list[int]:
 
 
 def _skip(text: bytes, at: int) -> int:
-    while text[at : at + 1] in {b" ", b"\t", b"\r"}:
+    while at < len(text) and text[at] in SPACE:
         at += 1
     return at
 
@@ -126,20 +131,39 @@ def _gap(text: str, at: int) -> int:
     return at
 
 
-def request_of(data: bytes, row_bytes: int) -> tuple[bytes, bytes | None]:
-    """Say which custom_id and params a row has; None where it cannot be sent.
+def request_of(data: bytes, row_bytes: int) -> tuple[bytes | None, bytes | None]:
+    """Say which custom_id and params a row has; params are None where it cannot be sent, and the other where it is broken.
 
     Raises:
         RecursionError: nested too deeply to be read here.
     """
+    if len(data) > row_bytes:
+        return b"null", None
     try:
-        if len(data) > row_bytes or not isinstance(loads(data), dict):
+        if not isinstance(loads(data), dict):
             return b"null", None
     except ValueError:
-        return b"null", None
+        return None, None
     row = members(data)
-    params = row.get("params", b"null")
-    return row.get("custom_id", b"null"), params if _sendable(params) else None
+    params, custom_id = row.get("params", b"null"), _custom_id(row)
+    if len(custom_id) > ID_BYTES:
+        return b"null", None
+    return custom_id, params if _sendable(params) else None
+
+
+def _custom_id(row: dict[str, bytes]) -> bytes:
+    own = row.get("custom_id", b"null")
+    others = [row.get(name, b"null") for name in ("customId", "id", "recordId", "key")]
+    simple = [value for value in others if value[:1] in {b'"', b"-"} or value[:1].isdigit()]
+    return own if own != b"null" else next(iter(simple), b"null")
+
+
+def can_be_the_id(custom_id: bytes, data: bytes) -> bool:
+    """Say whether a broken row may be told under this custom_id: a string or a number that stands in it as one."""
+    if custom_id == b"null":
+        return True
+    where = re.compile(rb'"custom_id"[ \t\r\n]*:[ \t\r\n]*' + re.escape(custom_id))
+    return where.search(data) is not None and isinstance(loads(custom_id), str | int | float)
 
 
 def _sendable(params: bytes) -> bool:

@@ -68,14 +68,20 @@ def _agrees(record: Record, row_bytes: int) -> Row:
     except RecursionError:
         return row
     if record.data is not None and (row.rejection is None or row.rejection.code != "too_deep"):
-        assert (bytes(row.custom_id), row.params) == (custom_id, params)
+        assert row.params == params
+        assert (
+            custom_id == bytes(row.custom_id)
+            if custom_id is not None
+            else (oracle.can_be_the_id(bytes(row.custom_id), record.data))
+        )
     return row
 
 
 def text(data: bytes) -> None:
     """An upload is text unless more than a tenth of it is not; the offset is that of the first that is not."""
-    readable = data.decode(errors="ignore")
-    broken = len(data) - len(readable.encode())
+    kept = data.rstrip(b"\0\x1a") or data
+    readable = kept.decode(errors="ignore")
+    broken = len(kept) - len(readable.encode())
     controls = sum(char in CONTROLS for char in readable)
     try:
         check_text(data)

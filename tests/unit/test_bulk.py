@@ -2,11 +2,13 @@
 
 import io
 import json
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from functions.batches import broken, bulk, requests
 from functions.batches.bulk import Checked, Plain, checked
 from functions.batches.ledger import ChunkFiles
 from functions.batches.readers.jsonl import pieces, read
@@ -15,6 +17,7 @@ from functions.batches.requests import check
 from tests.unit.made import JOB_ID
 
 MOST = 200
+ID_MOST = 16
 VERSIONS = ("2026-10-21", "2023-06-01")
 
 NEEDED = b'"model":"m","max_tokens":5,"messages":[{}]'
@@ -43,7 +46,10 @@ _rows = [
     b'{"params":{"model":null}}', b'{"params":{"model":5}}', b'{"params":{"messages":null}}',
     b'{"params":{"messages":{}}}', b'{"params":{"messages":[1]}}', b'{"params":{"max_tokens":null}}',
     b'{"params":{"max_tokens":1e3}}', b'{"params":{"betas":null}}', b'{"params":{"betas":["x"]}}',
-    b'{"params":{"extra_body":{}}}', b'{"params":{"extr\\u0061_headers":{}}}'
+    b'{"params":{"extra_body":{}}}', b'{"params":{"extr\\u0061_headers":{}}}',
+    b'\xef\xbb\xbf{"params":{}}',
+    b'{"params":{}}\x1a', bytes(3), b'{"id":7,"params":{}}', b'{"custom_id":null,"key":"k","params":{}}', b'{"id":[],"params":{}}',
+    b'{"custom_id":"' + b"y" * 20 + b'","params":{}}', b'{"params":{}}\xc2\xa0', b'{"custom_id":3,"params":NaN}',
 ]  # fmt: skip
 ODD = [*_rows, *map(full, _rows)]
 uploads = st.tuples(
@@ -66,6 +72,15 @@ def files_of(found: list[Plain | Checked]) -> tuple[bytes, bytes, list[Place]]:
     files.finish()
     assert size == len(body.getvalue())
     return body.getvalue(), ledger.getvalue(), ends
+
+
+@pytest.fixture(autouse=True, scope="module")
+def short_ids() -> Iterator[None]:
+    """Let a custom_id be too long soon."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (bulk, requests, broken):
+            patch.setattr(module, "ID_BYTES", ID_MOST)
+        yield
 
 
 @given(uploads, st.integers(1, 300), st.sampled_from(VERSIONS))
@@ -93,6 +108,16 @@ def test_an_odd_row_between_good_ones_is_checked_as_it_is_alone(row: bytes) -> N
     """Each in its turn: hypothesis draws not every one of them."""
     good = full(b'{"params":{}}')
     read_both_ways(b"\n".join([good, row, good]), 300, VERSIONS[0])
+
+
+@pytest.mark.parametrize("row", [b'{"id":7,"params":{}}', b'{"params":{}}'])
+def test_rows_without_a_custom_id_are_checked_together_too(row: bytes) -> None:
+    body = b"\n".join([full(row)] * 9) + b"\n"
+
+    (found,) = checked(pieces([body], Place(), MOST), row_bytes=MOST, api_version=VERSIONS[0])
+
+    assert isinstance(found, Plain)
+    assert {bytes(one) for one in found.custom_ids} == {b"7" if b"7" in row else b"null"}
 
 
 @pytest.mark.parametrize("ending", [b"\n", b"\r\n"])

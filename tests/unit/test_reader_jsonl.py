@@ -1,6 +1,7 @@
 """Uploads as they really are, in blocks of any size."""
 
 import json
+import re
 import tracemalloc
 from collections.abc import Iterator
 
@@ -14,6 +15,9 @@ from functions.batches.readers.record import Place, Record
 
 MOST = 24
 BOM = b"\xef\xbb\xbf"
+SPACE = b" \t\r\n\0\x1a"
+NOTHING = re.compile(rb"(?:(?:^|(?<=\n))(?:\xef\xbb\xbf)+|[ \t\r\n\0\x1a])*")
+"""White space, what fills up a file's end, and marks at the front of a line."""
 
 _values = st.recursive(
     st.none() | st.integers(0, 99) | st.text(alphabet='ab"\\{}[] \r\té', max_size=6),
@@ -24,7 +28,7 @@ _objects = st.dictionaries(st.sampled_from("abc{"), _values, max_size=3).map(
     lambda value: json.dumps(value, ensure_ascii=False).encode()
 )
 _scraps = st.sampled_from(
-    [b"{", b"}", b"[", b"]", b'"', b"\\", b" ", b"\t", b"\r", b"\n", b"\r\n", b"x", b"1", b"{}", b"\xff"]
+    [b"{", b"}", b"[", b"]", b'"', b"\\", b" ", b"\t", b"\r", b"\n", b"\r\n", b"x", b"1", b"{}", b"\xff", BOM, b"\0", b"\x1a"]
 )  # fmt: skip
 uploads = st.lists(_objects | _scraps, max_size=14).map(b"".join)
 """Objects alone and run together, strings full of braces and quotes, and every kind of rubbish."""
@@ -68,15 +72,15 @@ def test_resumes_at_the_end_of_any_record(body: bytes, size: int) -> None:
 @given(uploads, st.integers(1, 40))
 @example(BOM + b"{}", 1)
 def test_loses_no_byte_that_is_not_white_space(body: bytes, size: int) -> None:
-    seen = 3 if body.startswith(BOM) else 0
+    seen = 0
     for record in records(body, size):
-        assert body[seen : record.at].strip(b" \t\r\n") == b""
+        assert NOTHING.fullmatch(body[seen : record.at])
         seen = record.at + record.size
         told = body[record.at : seen]
-        assert told == told.strip(b" \t\r\n") != b""
+        assert told == told.strip(SPACE) != b""
         assert record.data == (told if record.size <= MOST else None)
         assert record.end.byte >= seen
-    assert body[seen:].strip(b" \t\r\n") == b""
+    assert NOTHING.fullmatch(body[seen:])
 
 
 @given(uploads)
@@ -85,7 +89,12 @@ def test_tells_the_line_and_the_column_of_each_record(body: bytes) -> None:
         before = body[: record.at]
         assert record.line == before.count(b"\n") + 1
         begin = before.rfind(b"\n") + 1
-        bom = 3 if begin == 0 and body.startswith(BOM) else 0
+        line = body[begin:]
+        bom = (
+            len(BOM) * ((len(line) - len(line.lstrip(BOM))) // len(BOM))
+            if line.startswith(BOM)
+            else 0
+        )
         assert record.column == record.at - begin - bom + 1
 
 
@@ -124,8 +133,17 @@ def test_finds_the_records(body: bytes, expected: list[bytes | None]) -> None:
     assert texts(body) == expected
 
 
-def test_a_byte_order_mark_is_one_only_at_the_front() -> None:
-    assert texts(b"{}\n" + BOM + b"{}") == [b"{}", BOM + b"{}"]
+def test_a_byte_order_mark_is_one_only_at_the_front_of_a_line() -> None:
+    assert texts(b"{}\n" + BOM + b"{}\n" + BOM + b"\r\n" + BOM + BOM + b"{}") == [b"{}"] * 3
+    assert texts(b"{}" + BOM + b"\n {}\n " + BOM) == [b"{}" + BOM, b"{}", BOM]
+
+
+@pytest.mark.parametrize("size", [1, 3, 1000])
+@pytest.mark.parametrize(
+    "end", [b"\x1a", b"\n\x1a", b"\r\n\x1a\x1a", bytes(200), b"\n" + bytes(200), b"\0\n\0"]
+)
+def test_what_fills_up_the_end_of_a_file_is_no_row(end: bytes, size: int) -> None:
+    assert [record.data for record in records(b'{"a":1}\n{}' + end, size)] == [b'{"a":1}', b"{}"]
 
 
 def test_a_row_that_is_too_long_tells_its_place_and_size() -> None:

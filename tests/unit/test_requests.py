@@ -86,7 +86,14 @@ def test_params_and_custom_id_travel_byte_for_byte(own: Any, params: Any, escape
     ("data", "code", "says"),
     [
         (b"{broken", "invalid_json", "object keys must be strings at column 2"),
-        (b'{"params":{"a":NaN}}', "invalid_json", "not JSON: invalid character at column 16"),
+        (b'{"params":{"a":NaN}}', "invalid_json", "not JSON: NaN at column 16; JSON has no NaN: leave it out, or put null"),
+        (b'{"params":{"a":-Infinity}}', "invalid_json", "Infinity at column 17; JSON has no Infinity"),
+        (b'{"params":{"a":Nand}}', "invalid_json", "not JSON: invalid character at column 16"),
+        ('{"params":{}}\u00a0'.encode(), "invalid_json", "U+00A0 (no-break space) at column 14; JSON takes only plain spaces"),
+        ('\u200b{"params":{}}'.encode(), "invalid_json", "U+200B (zero width space) at column 1; JSON takes only plain spaces"),
+        ("{}\ufeff{}".encode(), "invalid_json", "U+FEFF (zero width no-break space) at column 3"),
+        ("{\u201cparams\u201d:{}}".encode(), "invalid_json", "U+201C (left double quotation mark) at column 2; JSON takes only straight"),
+        (b'{"params"\x00:{}}', "invalid_json", "U+0000 (control character) at column 10"),
         (b'{"params":', "invalid_json", "the JSON breaks off before its end"),
         (b'{"a":1} x', "invalid_json", "more behind the JSON value at column 9"),
         (b'{"params":{"a":1,}}', "invalid_json", "trailing comma in object at column 18"),
@@ -107,6 +114,79 @@ def test_params_and_custom_id_travel_byte_for_byte(own: Any, params: Any, escape
 def test_says_what_is_wrong_and_where(data: bytes | None, code: str, says: str) -> None:
     assert rejection(data).code == code
     assert says in rejection(data).message
+
+
+ROW = '{"custom_id": "r1", "params": {"a": 1}}'
+
+
+@pytest.mark.parametrize(
+    ("data", "custom_id"),
+    [
+        (ROW + "\u00a0", '"r1"'),
+        ("\u200b" + ROW, '"r1"'),
+        ("\u200b" + ROW + "\u00a0", '"r1"'),
+        (ROW.replace("1}", "NaN}"), '"r1"'),
+        (ROW[:-2], '"r1"'),
+        ('{"x": [1, {"custom_id": 1}], "custom_id" :  -7.5 , "params": {"a": NaN}}', "-7.5"),
+        ('{"custom_id": "a\\"b", "params": {"a": "\\ud83d"}}', '"a\\"b"'),
+        ('{"params": {"custom_id": "no", "a": NaN}}', "null"),
+        ('{"params": {"a": NaN}, "custom_id": "late"}', "null"),
+        ('{"a": "he said "custom_id": "x", "b": 1}', "null"),
+        ('{"custom_id": ["r1"], "params": NaN}', "null"),
+        ('{"custom_id": "r1" "params": {}}', "null"),
+        ('{"custom_id": "' + "x" * 5000 + '", "params": NaN}', "null"),
+        ('{"custom_id": "r1', "null"),
+        ('[{"custom_id": "r1", "a": NaN}]', "null"),
+    ],
+)
+def test_a_broken_row_keeps_the_custom_id_that_can_be_read(data: str, custom_id: str) -> None:
+    row = check(record(data.encode()), row_bytes=10**6, api_version=NOW)
+
+    assert row.rejection is not None
+    assert bytes(row.custom_id) == custom_id.encode()
+
+
+def test_a_row_in_broken_utf8_keeps_its_custom_id() -> None:
+    data = b'{"custom_id": "r1", "params": {"a": "\xe9"}}'
+
+    assert bytes(check(record(data), row_bytes=99, api_version=NOW).custom_id) == b'"r1"'
+    broken = data.replace(b"r1", b"\xe9")
+    assert bytes(check(record(broken), row_bytes=99, api_version=NOW).custom_id) == b"null"
+
+
+@pytest.mark.parametrize(
+    ("members", "custom_id"),
+    [
+        ('"customId": "r1"', '"r1"'), ('"id": 2', "2"), ('"recordId": "r3"', '"r3"'), ('"key": "r4"', '"r4"'),
+        ('"key": 1, "id": "i", "customId": "c"', '"c"'), ('"id": 1, "custom_id": "own"', '"own"'),
+        ('"id": 1, "custom_id": null', "1"), ('"id": {"a": 1}, "key": "k"', '"k"'), ('"id": true', "null"),
+        ('"ID": 1', "null"), ('"id": -1.5', "-1.5"),
+    ],
+)  # fmt: skip
+def test_an_id_under_another_name_is_read_where_there_is_no_custom_id(
+    members: str, custom_id: str
+) -> None:
+    data = f'{{{members}, "params": {{}}}}'.encode()
+
+    assert (
+        bytes(check(record(data), row_bytes=999, api_version=NOW).custom_id) == custom_id.encode()
+    )
+
+
+@pytest.mark.parametrize("name", ["custom_id", "id"])
+def test_a_custom_id_that_is_too_long_is_rejected_and_says_so(name: str) -> None:
+    params = json.loads(f"{{{NEEDED}}}")
+    fits, longer = (json.dumps({name: "x" * n, "params": params}).encode() for n in (4094, 4095))
+
+    kept = check(record(fits), row_bytes=10**6, api_version=NOW)
+    row = check(record(longer), row_bytes=10**6, api_version=NOW)
+
+    assert [kept.rejection, len(kept.custom_id)] == [None, 4096]
+    assert (bytes(row.custom_id), row.params) == (b"null", None)
+    assert row.rejection is not None
+    assert row.rejection.code == "custom_id_too_long"
+    assert "4,097 bytes long, and 4,096 is the most" in row.rejection.message
+    assert "null in results.jsonl" in row.rejection.message
 
 
 def test_the_column_counts_from_where_the_record_begins() -> None:
@@ -182,7 +262,7 @@ def test_what_is_no_text_is_refused_with_the_offset(head: bytes, offset: str) ->
 
 @pytest.mark.parametrize(
     "head",
-    [b"", b"{}", "日本語".encode() * 100, b" " * 40 + "語".encode()[:-1], b"{}\r\n" * 9, b"x" * 99 + b"\xe9",
+    [b"", b"{}", b"{}" + bytes(4096), b"{}\r\n\x1a" + b"\x1a" * 99, "日本語".encode() * 100, b" " * 40 + "語".encode()[:-1], b"{}\r\n" * 9, b"x" * 99 + b"\xe9",
      "é".encode() * 32768],
 )  # fmt: skip
 def test_text_with_a_bad_byte_here_or_there_is_text(head: bytes) -> None:

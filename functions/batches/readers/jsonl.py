@@ -1,4 +1,4 @@
-"""JSON Lines, as files really are: BOM, CRLF, blank lines, no last newline, records run together on one line."""
+"""JSON Lines, as files really are: BOMs, CRLF, blank lines, no last newline, records run together on one line."""
 
 import re
 from collections.abc import Generator, Iterable, Iterator
@@ -9,9 +9,10 @@ from functions.batches.blocks import cut
 from functions.batches.readers.record import Lines, Place, Record
 
 _BOM = b"\xef\xbb\xbf"
-_SPACE = b" \t\r\n"
-_JOINED = re.compile(rb"\}[ \t\r]*+\{")
-_SPACES = re.compile(rb"[ \t\r\n]*+")
+_SPACE = b" \t\r\n\x00\x1a"
+"""What is around records: with it what fills up a file's end, NULs and the Ctrl-Z of DOS."""
+_JOINED = re.compile(rb"\}[ \t\r\x00\x1a]*+\{")
+_SPACES = re.compile(rb"[ \t\r\n\x00\x1a]*+")
 _MARK = re.compile(rb'["{}\[\]]')
 _QUOTED = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
 _DEPTH = {b"{": 1, b"[": 1, b"}": -1, b"]": -1}
@@ -92,8 +93,9 @@ def records(lines: Lines, row_bytes: int) -> Iterator[Record]:
 
 
 def _past_bom(text: bytes, place: Place) -> tuple[bytes, Place]:
-    if place.byte == 0 and text.startswith(_BOM):
-        return text[len(_BOM) :], Place(len(_BOM))
+    """Pass over the mark at the front of a line: files that begin with one are put together."""
+    while place.column == 0 and text.startswith(_BOM):
+        text, place = text[len(_BOM) :], Place(place.byte + len(_BOM), place.line)
     return text, place
 
 
