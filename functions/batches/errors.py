@@ -46,10 +46,10 @@ class DownloadError(RelayError):
 class ObjectUnreadableError(DownloadError):
     """S3 refuses an object until somebody changes something: it is gone, archived, denied, or its key is."""
 
-    def __init__(self, uri: str, why: str) -> None:
-        """Keep the reason, to be read behind another name."""
+    def __init__(self, uri: str, why: str, code: str = "") -> None:
+        """Keep the reason, to be read behind another name, and S3's own code."""
         super().__init__(f"{uri} {why}")
-        self.why = why
+        self.why, self.code = why, code
 
 
 class GoneError(ObjectUnreadableError):

@@ -17,7 +17,7 @@ from functions.batches.blocks import lines
 from functions.batches.errors import DownloadError, GoneError, ObjectUnreadableError
 from functions.batches.items import Piece
 from functions.batches.joining import Span, UploadPart
-from functions.batches.refusals import ABSENT, why_refused
+from functions.batches.refusals import ABSENT, refusal_code, why_refused
 from functions.batches.writing import Sent, Target
 
 if TYPE_CHECKING:
@@ -109,8 +109,9 @@ class Files:
             why = why_refused(error)
             if why is None:
                 raise
-            kind = GoneError if code in ABSENT else ObjectUnreadableError
-            raise kind(source.uri, why) from error
+            gone = code in ABSENT and code != "NoSuchBucket"
+            kind = GoneError if gone else ObjectUnreadableError
+            raise kind(source.uri, why, refusal_code(error)) from error
 
     def lines(self, source: Source) -> Iterator[bytes]:
         """Stream an object's lines, without their line feeds."""

@@ -74,6 +74,7 @@ class ChunkFiles:
         rows: rows written, rejected ones included.
         requests: rows that are in the body.
         size_bytes: the length of the body, as if it were finished now.
+        ledger_bytes: the length of the ledger.
     """
 
     def __init__(
@@ -82,7 +83,7 @@ class ChunkFiles:
         self._body, self._ledger = body, ledger
         self._head = b'},{"custom_id":"%b","params":' % pattern(job, chunk, attempt)
         self._written = body.write(HEAD)
-        self.rows = self.requests = 0
+        self.rows = self.requests = self.ledger_bytes = 0
 
     @property
     def size_bytes(self) -> int:
@@ -113,7 +114,8 @@ class ChunkFiles:
         self._written += self._body.write(b"".join(texts))
         lines = range(plain.line, plain.line + len(rows))
         columns = (rows, lines, plain.at, plain.sizes, plain.custom_ids, begins, sizes)
-        self._ledger.write(_encoder.encode_lines(list(zip(*columns, repeat(None)))))
+        entries = _encoder.encode_lines(list(zip(*columns, repeat(None))))
+        self.ledger_bytes += self._ledger.write(entries)
         self.rows += len(rows)
         self.requests += len(rows)
 
@@ -127,7 +129,7 @@ class ChunkFiles:
                 entry.row, entry.line, entry.at, entry.size, entry.custom_id, at, len(params)
             )
             self.requests += 1
-        self._ledger.write(_encoder.encode(entry) + b"\n")
+        self.ledger_bytes += self._ledger.write(_encoder.encode(entry) + b"\n")
         self.rows += 1
 
     def finish(self) -> None:

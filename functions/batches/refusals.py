@@ -23,8 +23,13 @@ _SENTENCES = {
 
 def why_refused(error: ClientError) -> str | None:
     """Say why S3 refuses an object, to be read behind its name; None for what may pass by itself."""
+    return _SENTENCES.get(refusal_code(error))
+
+
+def refusal_code(error: ClientError) -> str:
+    """Return S3's code; for a KMS key that may not be used, the code of KMS that S3 hides behind its own."""
     told = error.response["Error"]
     code = told.get("Code", "")
     if code == "AccessDenied" and "kms:" in told.get("Message", ""):
-        code = "KMS.AccessDeniedException"
-    return _SENTENCES.get(code)
+        return "KMS.AccessDeniedException"
+    return str(code)

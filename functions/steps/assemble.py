@@ -40,7 +40,8 @@ def assemble(doors: Doors[ResultsSettings], job: Job, time_left_s: Callable[[], 
         for name, pieces in _pieces([part for part, _ in finals]).items()
     }
     tally = total([tally for _, tally in finals])
-    job = msgspec.structs.replace(job, outcome=outcome_of(job, tally))
+    outcome = outcome_of(job, tally)
+    job = msgspec.structs.replace(job, outcome=outcome, failure=_reason(job, outcome, tally))
     manifest = _manifest(doors, job, batches, files, tally) | {"retry": _retry(finals)}
     doors.files.put(f"{job.folder}/manifest.json", _pretty(manifest))
     figures = {
@@ -50,7 +51,7 @@ def assemble(doors: Doors[ResultsSettings], job: Job, time_left_s: Callable[[], 
         "manifest": f"s3://{doors.files.bucket}/{job.folder}/manifest.json",
     }
     event = events.job_ended(job, doors.files.bucket, figures, job.ended_at or job.claimed_at)
-    changes = {"status": JobStatus.DONE, "outcome": job.outcome}
+    changes = {"status": JobStatus.DONE, "outcome": job.outcome, "failure": job.failure}
     if doors.store.advance(job, changes, events=[event], keep=True):
         doors.pay(job.job)
         tidy(doors, job, time_left_s)
@@ -64,6 +65,20 @@ def outcome_of(job: Job, tally: Tally) -> str:
     if job.failure is not None or not succeeded:
         return "failed"
     return "succeeded" if succeeded == rows else "partial"
+
+
+def _reason(job: Job, outcome: str, tally: Tally) -> str | None:
+    """Say why a job failed of which nothing succeeded: the most frequent error, and how many rows have it."""
+    if job.failure is not None or outcome != "failed":
+        return job.failure
+    unsuccessful = {
+        name: n for name, n in tally.outcomes.items() if name not in {"errored", "rejected"}
+    }
+    kinds = sorted((unsuccessful | tally.errors).items(), key=lambda kind: (-kind[1], kind[0]))
+    rows = sum(tally.outcomes.values())
+    name, count = kinds[0]
+    most = f"{name} ({count:,})" if count == rows else f"mostly {name} ({count:,})"
+    return f"none of the {rows:,} rows succeeded: {most}; errors.jsonl says why, row by row"
 
 
 def _last_attempts(batches: Sequence[Batch]) -> list[Batch]:

@@ -13,7 +13,7 @@ from functions.batches import events, items, ledger, times, wire
 from functions.batches.blocks import blocks_of
 from functions.batches.bulk import Checked, Plain, checked
 from functions.batches.doors import Doors
-from functions.batches.errors import UnreadableUploadError
+from functions.batches.errors import ObjectUnreadableError, UnreadableUploadError
 from functions.batches.files import Source
 from functions.batches.items import Batch, BatchStatus, Job, JobStatus, Step
 from functions.batches.ledger import ChunkFiles, ChunkKeys
@@ -51,7 +51,7 @@ class _Chunk:
         if isinstance(rows, Plain):
             return self._add_plain(rows)
         record, row = rows
-        if not self._takes(len(row.params or b"")):
+        if not self._takes(len(row.params or b"") + len(row.custom_id)):
             return rows
         self.files.add(self._next, record, row)
         self.end = record.end
@@ -71,10 +71,10 @@ class _Chunk:
     def _next(self) -> int:
         return self.job.row + self.files.rows + 1
 
-    def _takes(self, params_size: int, ahead: int = 0, ahead_bytes: int = 0) -> bool:
-        """Whether a row fits, behind so many others: chunks close by count and by bytes."""
-        rows, size = self.files.rows + ahead, self.files.size_bytes + ahead_bytes
-        grown = size + ledger.envelope_bytes(params_size)
+    def _takes(self, row_size: int, ahead: int = 0, ahead_bytes: int = 0) -> bool:
+        """Whether a row fits, behind so many others: chunks close by count, and by the bytes of both files."""
+        rows, size = self.files.rows + ahead, self.files.size_bytes + self.files.ledger_bytes
+        grown = size + ahead_bytes + ledger.envelope_bytes(row_size)
         full = rows >= self.job.requests_per_batch or grown > self.job.batch_bytes
         return not (full and rows)
 
@@ -84,10 +84,10 @@ class _Chunk:
         if self._takes(grown + count * ledger.envelope_bytes(0), ahead=count - 1):
             return count
         size = 0
-        for ahead, params in enumerate(rows.params):
-            if not self._takes(len(params), ahead, size):
+        for ahead, (params, own) in enumerate(zip(rows.params, rows.custom_ids, strict=True)):
+            if not self._takes(len(params) + len(own), ahead, size):
                 return ahead
-            size += self.files.added_bytes(self._next + ahead, len(params))
+            size += self.files.added_bytes(self._next + ahead, len(params)) + len(own)
         return count
 
 
@@ -97,11 +97,31 @@ def plan(doors: Doors[SubmitSettings], job: Job, time_left_s: Callable[[], float
     Returns:
         The job as it is now; None if it stopped for the time being, or somebody else has it.
     """
-    source = Source(job.bucket, job.key, job.version if job.version != "null" else None)
     try:
-        rows = _rows(doors, job, source)
+        return _plan(doors, job, time_left_s)
     except UnreadableUploadError as error:
-        return _finish(doors, job, failure=str(error))
+        return _end(doors, job, str(error))
+    except ObjectUnreadableError as error:
+        if error.code in _FINAL or (error.code.startswith("KMS.") and job.row == 0):
+            return _end(doors, job, f"the upload {error.why}")
+        raise
+
+
+_FINAL = frozenset({"NoSuchKey", "NoSuchVersion", "MethodNotAllowed", "InvalidObjectState"})
+"""Codes of S3 after which an upload stays unreadable. A key of KMS may be mended: once rows are sent, it is waited for."""
+
+
+def _end(doors: Doors[SubmitSettings], job: Job, failure: str) -> Job | None:
+    """End planning early; the chunks that were cut go on."""
+    now = doors.store.job(job.job)
+    if now is None or now.owner != job.owner:
+        return None
+    return _finish(doors, now, failure=failure)
+
+
+def _plan(doors: Doors[SubmitSettings], job: Job, time_left_s: Callable[[], float]) -> Job | None:
+    source = Source(job.bucket, job.key, job.version if job.version != "null" else None)
+    rows = _rows(doors, job, source)
     pending = next(rows, None)
     began_s = time_left_s()
     while pending is not None:
@@ -129,6 +149,7 @@ def _rows(doors: Doors[SubmitSettings], job: Job, source: Source) -> Iterator[Pl
 
     Raises:
         UnreadableUploadError: it is no text.
+        ObjectUnreadableError: S3 refuses it.
     """
     blocks = doors.files.read(source, job.byte)
     if job.byte == 0:

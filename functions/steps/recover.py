@@ -166,5 +166,5 @@ def _aside(item: Job | Batch) -> dict[str, Any]:
     if item.status == JobStatus.PLANNING:
         sentence = f"the upload could not be read past row {item.row:,}, line {item.line:,}, in several tries"
         return {"status": JobStatus.RUNNING, "failure": sentence}
-    sentence = "the results could not be assembled for a month; the parts are kept under work/"
+    sentence = "the results could not be assembled for a month: files under work/ are gone"
     return {"status": JobStatus.DONE, "outcome": "failed", "failure": sentence}

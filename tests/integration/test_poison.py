@@ -10,7 +10,7 @@ from functions import poll
 from functions.batches.items import TRIES
 from tests.crash.mortal import Mortal, mortal
 from tests.integration.test_handlers import Context
-from tests.world import RESULTS, TABLE, UPLOADS, World, upload_of
+from tests.world import RESULTS, TABLE, World, upload_of
 
 BAD, GOOD = "in/bad.jsonl", "in/good.jsonl"
 
@@ -18,7 +18,6 @@ BAD, GOOD = "in/bad.jsonl", "in/good.jsonl"
 @pytest.mark.parametrize(
     ("step", "item", "counts"),
     [
-        ("plan", "#", {}),  # of what cannot be read, nobody knows the rows
         ("send", "00001-1", {"errored": 3}),
         ("collect", "00001-1", {"errored": 3}),  # after the month that Anthropic keeps the results
     ],
@@ -95,12 +94,6 @@ def _ticks_to_the_end_of_a_good_one(relay: Mortal) -> int:
 
 def _upload_poisoned(relay: Mortal, step: str) -> None:
     """Upload, and take away what that step must read."""
-    if step == "plan":
-        event = relay.put(BAD, upload_of(3, "bad"))
-        version = json.loads(event)["Records"][0]["s3"]["object"]["versionId"]
-        relay.s3.delete_object(Bucket=UPLOADS, Key=BAD, VersionId=version)
-        relay.submit_message(event)
-        return
     relay.upload(BAD, upload_of(3, "bad"))
     (batch,) = relay.store.unfinished().batches
     key = batch.requests_key if step == "send" else batch.ledger_key

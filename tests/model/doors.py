@@ -21,6 +21,7 @@ from functions.batches.settings import PollSettings, ResultsSettings, Settings, 
 from functions.batches.store import Store
 from tests.model import dynamodb
 from tests.model.dynamodb import RefusedError
+from tests.model.scenarios import KEY
 from tests.model.states import Message, State
 from tests.model.world import accept, answers, cancel, lists
 
@@ -114,7 +115,9 @@ class S3:
 
         def read(state: State) -> "Applied":
             if key not in state.objects or self._cable.scenario.poisoned(key):
-                return state, ClientError({"Error": {"Code": "NoSuchKey"}}, "GetObject")
+                # What is denied may be allowed again, so plan tries; what is gone ends the job at once.
+                code = "AccessDenied" if key == KEY else "NoSuchKey"
+                return state, ClientError({"Error": {"Code": code}}, "GetObject")
             return state, state.objects[key]
 
         body = self._call(read)

@@ -1,0 +1,80 @@
+"""What a chunk takes on disk and in memory is bounded, whatever its rows are called."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from functions.batches.items import Batch
+from functions.batches.ledger import ChunkFiles
+from functions.steps import split
+from tests.world import RESULTS, World, paid_once, request, upload_of
+
+KEY = "in/march.jsonl"
+
+
+def named(custom_id: str, number: int) -> bytes:
+    row = json.loads(request(number))
+    return json.dumps({**row, "custom_id": custom_id}).encode()
+
+
+@pytest.mark.parametrize("separator", [b"\n", b" "])
+def test_a_chunk_closes_on_the_bytes_of_both_its_files(relay: World, separator: bytes) -> None:
+    relay.deploy(batch_bytes=100_000)
+    ids = [f"{number:04d}".ljust(4000, "x") for number in range(100)]
+    relay.upload(KEY, separator.join(named(own, number) for number, own in enumerate(ids)))
+    (job,) = relay.store.unfinished().jobs
+    batches = relay.store.batches(job.job)
+    relay.finish()
+
+    for batch in batches:
+        ledger = relay.s3.head_object(Bucket=RESULTS, Key=batch.ledger_key)["ContentLength"]
+        assert batch.size_bytes + ledger <= 100_000 + 5_000
+    assert 4 <= len(batches) <= 8
+    assert [line["custom_id"] for line in relay.lines(KEY)] == ids
+    assert paid_once(relay)
+
+
+def test_an_id_too_long_to_be_kept_costs_its_row_and_no_room(relay: World) -> None:
+    rows = [named("x" * 110_000, number) for number in range(1, 40)]
+    relay.upload(KEY, b"\n".join([*rows, request(40)]))
+    (batch,) = relay.store.unfinished().batches
+    ledger = relay.s3.head_object(Bucket=RESULTS, Key=batch.ledger_key)["ContentLength"]
+    relay.finish()
+
+    lines = relay.lines(KEY)
+    assert ledger < 40 * 400
+    assert [line["row"] for line in lines] == list(range(1, 41))
+    assert {line["custom_id"] for line in lines[:39]} == {None}
+    assert "110,002 bytes long, and 4,096 is the most" in lines[0]["result"]["error"]["message"]
+    assert lines[39]["result"]["type"] == "succeeded"
+    assert relay.read(KEY, "retry.jsonl") == b"\n".join(rows) + b"\n"
+
+
+def test_a_chunk_is_halved_without_its_entries_in_memory(
+    relay: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read, ahead, entries, put = [0], [0], split._entries, ChunkFiles.put  # noqa: SLF001
+
+    def counted(doors: Any, batch: Batch) -> Iterator[Any]:
+        for entry in entries(doors, batch):
+            read[0] += 1
+            yield entry
+
+    def written(files: ChunkFiles, entry: Any, params: bytes | None) -> None:
+        ahead[0] = max(ahead[0], read[0] - entry.row)
+        put(files, entry, params)
+
+    monkeypatch.setattr(split, "_entries", counted)
+    relay.upload(KEY, upload_of(50))
+    monkeypatch.setattr(ChunkFiles, "put", written)
+    relay.simulator.arm("too_large", more_than=25)
+    relay.tick()
+
+    assert len(relay.store.unfinished().batches) == 2
+    assert read[0] == 100
+    assert ahead[0] <= 50  # the first half once more, for the second
+    monkeypatch.undo()
+    relay.finish()
+    assert relay.manifest(KEY)["counts"] == {"succeeded": 50}
