@@ -16,6 +16,7 @@ from functions.batches.doors import Doors, open_doors
 from functions.batches.hints import Hints
 from functions.batches.items import Batch, BatchStatus, Job, Step, batch_key
 from functions.batches.marks import Sending, Unfinished
+from functions.batches.readers import READERS
 from functions.batches.settings import PollSettings
 from functions.batches.verdicts import KEY_TROUBLE, PARKED
 from functions.steps.prove import prove
@@ -54,9 +55,9 @@ class Tally:
 @cache
 def _doors() -> tuple[Doors[PollSettings], Hints]:
     settings = PollSettings.from_env(os.environ)
-    return open_doors(settings, read_s=SILENCE_S), Hints(
-        settings.submit_queue_url, settings.results_queue_url
-    )
+    doors = open_doors(settings, read_s=SILENCE_S)
+    doors.store.uploads.note_readers(READERS, times.text(doors.now()))
+    return doors, Hints(settings.submit_queue_url, settings.results_queue_url)
 
 
 @metrics.log_metrics

@@ -1,6 +1,7 @@
 """An upload, or a hint of poll's: claim it, plan it, send it."""
 
 import os
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -15,6 +16,7 @@ from functions.batches.redelivery import Redelivery
 from functions.batches.settings import SubmitSettings
 from functions.steps.plan import plan
 from functions.steps.receive import Created, receive
+from functions.steps.reconcile_uploads import reconcile_uploads
 from functions.steps.replaced import is_replaced
 from functions.steps.send import send
 
@@ -40,11 +42,19 @@ def _redelivery() -> Redelivery:
 
 
 @logger.inject_lambda_context
-def handler(event: dict[str, Any], context: LambdaContext) -> None:
-    """Take the messages of a queue: one at a time, as it is set up."""
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any] | None:
+    """Take the messages of a queue, one at a time as it is set up; or look for uploads without a job."""
+    if "reconcile" in event:
+        return vars(reconcile_uploads(_doors(), int(event["reconcile"]), time_left(context)))
     for message in event["Records"]:
         with _redelivery().soon_after_error(message):
             submit(_doors(), message["body"], context)
+    return None
+
+
+def time_left(context: LambdaContext) -> Callable[[], float]:
+    """Make a function of what is left of Lambda's time, in seconds."""
+    return lambda: context.get_remaining_time_in_millis() / 1000
 
 
 def submit(doors: Doors[SubmitSettings], body: str, context: LambdaContext) -> None:
@@ -63,10 +73,7 @@ def submit(doors: Doors[SubmitSettings], body: str, context: LambdaContext) -> N
 
 def work(doors: Doors[SubmitSettings], hint: Hint, context: LambdaContext) -> None:
     """Do the step that an item waits for, if it still does and nobody else is at it."""
-
-    def time_left_s() -> float:
-        return context.get_remaining_time_in_millis() / 1000
-
+    time_left_s = time_left(context)
     item = doors.store.take(hint, time_left_s() + MARGIN_S, doors.settings.retry_s)
     if item is None:
         logger.info("nothing to do", extra={"job": hint.job, "item": hint.item, "step": hint.next})

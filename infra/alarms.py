@@ -84,8 +84,8 @@ class Alarms(Construct):
         self._when_not_empty(
             "missed-polls",
             poll.missed,
-            "A run of poll failed or never began. The next run does its work: read poll's log if "
-            "this goes on. The queue empties itself within the hour.",
+            "A run of poll, or submit's daily look for uploads without a job, failed or never began. The next run does "
+            "its work: read their logs if this goes on. The queue empties itself within the hour.",
         )
 
     def _messages_wait(self, storage: Storage) -> None:

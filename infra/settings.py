@@ -101,6 +101,9 @@ class StackSettings:
     results_concurrency: int = _whole(4, 2, 1000)
     results_disk_mib: int = _whole(4096, 512, 10_240)
     create_timeout_seconds: int = _whole(600, 1, 840)  # submit itself has 900
+    reconcile_pages: int = _whole(
+        100, 0, 10_000
+    )  # a page of a thousand versions takes half a second
     repeats: Literal["skip", "run"] = _one_of("skip", "skip", "run")
     bundle: Literal["real", "stub"] = _one_of("real", "real", "stub")
 

@@ -28,8 +28,10 @@ class RelayStack(Stack):
             description="claude-batch-relay: prompts in S3, answers at half price back to S3",
         )
         storage = Storage(self, settings=settings)
-        submit = Submit(self, settings=settings, storage=storage, bundle=bundle)
         poll = Poll(self, settings=settings, storage=storage, bundle=bundle)
+        submit = Submit(
+            self, settings=settings, storage=storage, bundle=bundle, missed=poll.missed
+        )
         results = Results(self, settings=settings, storage=storage, bundle=bundle)
         alarms = Alarms(
             self, settings=settings, storage=storage, submit=submit, poll=poll, results=results

@@ -2,19 +2,27 @@
 
 from pathlib import Path
 
+from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from functions.batches.settings import SubmitSettings
+from infra.reconciliation import Reconciliation
 from infra.settings import StackSettings
 from infra.stage import Stage, allow, shared
 from infra.storage import STAGE_TIMEOUT, Storage
 
 
 class Submit(Stage):
-    """Woken by its queue: by S3 for each upload, by poll for whatever can go on."""
+    """Woken by its queue: by S3 for each upload, by poll for whatever can go on. And once a day, by a schedule."""
 
     def __init__(
-        self, scope: Construct, *, settings: StackSettings, storage: Storage, bundle: Path
+        self,
+        scope: Construct,
+        *,
+        settings: StackSettings,
+        storage: Storage,
+        bundle: Path,
+        missed: sqs.Queue,
     ) -> None:
         super().__init__(
             scope,
@@ -65,9 +73,14 @@ class Submit(Stage):
                 ),
                 allow(["s3:GetObject"], storage.results.arn_for_objects("results/*")),
                 allow(["sns:Publish"], storage.events.topic_arn),
+                allow(["sqs:SendMessage"], missed.queue_arn),
                 allow(["secretsmanager:GetSecretValue"], storage.secret_arn),
             ],
         )
         self._any_object(storage.uploads, "*")
         self._any_object(storage.results, "work/*", "results/*")
         self._woken_by(storage.submit_queue, at_once=settings.submit_concurrency)
+        if settings.reconcile_pages:
+            Reconciliation(
+                self, function=self.function, missed=missed, pages=settings.reconcile_pages
+            )

@@ -4,6 +4,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 from io import BytesIO
 from itertools import batched
 from typing import TYPE_CHECKING, Any
@@ -50,6 +51,17 @@ class Source:
     def uri(self) -> str:
         """Its name, as people and tools write it."""
         return f"s3://{self.bucket}/{self.key}"
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One version of an object, as a listing has it; `version` is ``null`` in a bucket without versions."""
+
+    key: str
+    version: str
+    size_bytes: int
+    made_at: datetime
+    latest: bool
 
 
 class Files:
@@ -138,6 +150,26 @@ class Files:
             if error.response["Error"]["Code"] in ABSENT | _REFUSED:
                 return None
             raise
+
+    def versions(
+        self, bucket: str, key: str | None, version: str | None
+    ) -> tuple[list[Listed], tuple[str | None, str | None]]:
+        """List a page of a bucket's versions, behind the one named.
+
+        Returns:
+            The versions, and the key and version behind which the next page begins: None at the end.
+        """
+        behind: dict[str, Any] = {
+            name: text for name, text in (("KeyMarker", key), ("VersionIdMarker", version)) if text
+        }
+        page = self._s3.list_object_versions(Bucket=bucket, **behind)
+        listed = [
+            Listed(one["Key"], one["VersionId"], one["Size"], one["LastModified"], one["IsLatest"])
+            for one in page.get("Versions", [])
+        ]
+        if not page["IsTruncated"]:
+            return listed, (None, None)
+        return listed, (page.get("NextKeyMarker"), page.get("NextVersionIdMarker"))
 
     def under(self, prefix: str, after: str | None = None) -> Iterator[str]:
         """Name the objects of the results bucket under a prefix, in order, page by page; those behind `after`."""

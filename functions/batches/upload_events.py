@@ -1,6 +1,7 @@
 """What is announced of uploads that start no job, and of markers that meet none."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from functions.batches import events
 from functions.batches.events import Event, folder_of
@@ -55,6 +56,20 @@ def cancel_unmatched(wish: Cancel, candidates: Sequence[str], until: str, at: st
         id=f"cancel/{wish.item}/{wish.at}", type="cancel.unmatched", time=at, about=events.UPLOADS,
         headline=f"Nothing canceled by {data['marker']}: {data['message']}",
         attributes={"folder": folder_of(wish.key)}, data=data,
+    )  # fmt: skip
+
+
+def uploads_reconciled(found: Mapping[str, Any], at: str) -> Event:
+    """Say that uploads without a job were found, and what became of them."""
+    others = found["found"] - found["claimed"]
+    message = (
+        f"{found['claimed']:,} run now, {others:,} repeat a job; their events never came: look into the dead-letter queue "
+        "of uploads, and whether submit's event source is enabled"
+    )
+    return Event(
+        id=f"reconciled/{at}", type="uploads.reconciled", time=at, about=events.UPLOADS,
+        headline=f"Found {found['found']:,} uploads without a job: {message}", attributes={},
+        data={**found, "message": message},
     )  # fmt: skip
 
 

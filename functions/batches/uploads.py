@@ -1,5 +1,6 @@
-"""What the table holds about uploads beside their jobs: here, how many objects no reader claimed."""
+"""What the table holds about uploads beside their jobs: what was ignored, and how far the bucket was looked through."""
 
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Protocol
 
@@ -13,7 +14,7 @@ from functions.batches.table import Given, Table
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
 
-IGNORED = "ignored"
+IGNORED, READS, RECONCILE = "ignored", "reads/", "reconcile"
 IGNORED_DAYS = 3
 """The count of a day is forgotten so long after."""
 
@@ -37,6 +38,14 @@ class Ignored(msgspec.Struct, frozen=True, kw_only=True):
     suffix: str
     count: int
     told_at: str | None = None
+
+
+class Cursor(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the next look through the uploads bucket begins; at its beginning where `key` is None."""
+
+    key: str | None = None
+    version: str | None = None
+    runs: int = 0
 
 
 class Uploads:
@@ -67,3 +76,31 @@ class Uploads:
     def raise_ignored(self, event: Event) -> None:
         """Write a higher count into the event of the day, if it is still owed."""
         self._table.write(self._event_item(event, RELAY, {"job": RELAY}))
+
+    def note_readers(self, suffixes: Iterable[str], now: str) -> None:
+        """Write down since when objects with these suffixes are read; the first time counts."""
+        for suffix in suffixes:
+            item = {"job": RELAY, "item": READS + suffix, "schema": items.SCHEMA, "at": now}
+            self._table.write(self._table.put(item))
+
+    def read_since(self, suffix: str) -> str | None:
+        """Read since when objects with a suffix are read; None if nobody has written it down."""
+        found = self._table.get(RELAY, READS + suffix)
+        return str(found["at"]) if found else None
+
+    def cursor(self) -> Cursor:
+        """Read where the next look through the uploads bucket begins."""
+        return msgspec.convert(self._table.get(RELAY, RECONCILE) or {}, Cursor)
+
+    def move_cursor(self, seen: Cursor, cursor: Cursor, owed: Sequence[Event]) -> bool:
+        """Write down where the next look begins, and what is owed; False if another run has moved it meanwhile."""
+        changes = {
+            "key": cursor.key, "version": cursor.version, "runs": seen.runs + 1, "schema": items.SCHEMA
+        }  # fmt: skip
+        events = [self._event_item(event, RELAY) for event in owed]
+        moved = self._table.update(RELAY, RECONCILE, changes, {"runs": seen.runs})
+        if self._table.write(moved, *events):
+            return True
+        if events:
+            self._table.write(*events)
+        return False

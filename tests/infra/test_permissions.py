@@ -36,6 +36,7 @@ EXPECTED: dict[str, Grants] = {
         "<StorageResults>": {"s3:ListBucket"},
         "<StorageResults>/work/*": {"s3:AbortMultipartUpload", "s3:GetObject", "s3:PutObject"},
         "<StorageResults>/results/*": {"s3:GetObject"},
+        "<StoragePollMissed>": {"sqs:SendMessage"},
         "<StorageEvents>": {"sns:Publish"},
         SECRET: {"secretsmanager:GetSecretValue"},
     },
@@ -58,6 +59,10 @@ EXPECTED: dict[str, Grants] = {
     },
     "PollClock": {
         "<PollFunction>": {"lambda:InvokeFunction"},
+        "<StoragePollMissed>": {"sqs:SendMessage"},
+    },
+    "SubmitReconciliationClock": {
+        "<SubmitFunction>": {"lambda:InvokeFunction"},
         "<StoragePollMissed>": {"sqs:SendMessage"},
     },
     "ResultsRole": {
@@ -135,8 +140,9 @@ def test_only_lambda_takes_a_functions_role(found: Found, role: str) -> None:
     ]
 
 
-def test_only_this_accounts_schedules_take_the_clocks_role(found: Found) -> None:
-    (trusted,) = found("AWS::IAM::Role")["PollClock"]["AssumeRolePolicyDocument"]["Statement"]
+@pytest.mark.parametrize("clock", ["PollClock", "SubmitReconciliationClock"])
+def test_only_this_accounts_schedules_take_a_clocks_role(found: Found, clock: str) -> None:
+    (trusted,) = found("AWS::IAM::Role")[clock]["AssumeRolePolicyDocument"]["Statement"]
 
     assert trusted["Principal"] == {"Service": "scheduler.amazonaws.com"}
     assert trusted["Condition"]["StringEquals"] == {
@@ -152,7 +158,7 @@ def test_traces_are_granted_only_where_they_are_asked_for(found: Found) -> None:
     traces = {"*": {"xray:PutTelemetryRecords", "xray:PutTraceSegments"}}
 
     assert traced == {
-        name: grants if name == "PollClock" else grants | traces
+        name: grants if name.endswith("Clock") else grants | traces
         for name, grants in EXPECTED.items()
     }
 

@@ -1,5 +1,6 @@
 """What the stack is made of, and the walls it must keep to."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -102,8 +103,8 @@ def test_what_fails_five_times_is_kept_for_two_weeks(found: Found, stage: str) -
 
 
 def test_every_way_to_call_poll_says_where_a_failure_goes(found: Found) -> None:
-    (schedule,) = found("AWS::Scheduler::Schedule").values()
-    (invoked,) = found("AWS::Lambda::EventInvokeConfig").values()
+    schedule = found("AWS::Scheduler::Schedule")["PollSchedule"]
+    invoked = found("AWS::Lambda::EventInvokeConfig")["PollFailures"]
 
     assert schedule["Target"]["DeadLetterConfig"] == {"Arn": "<StoragePollMissed>"}
     assert invoked["FunctionName"] == "<PollFunction>"
@@ -111,8 +112,8 @@ def test_every_way_to_call_poll_says_where_a_failure_goes(found: Found) -> None:
 
 
 def test_a_tick_that_failed_is_not_repeated(found: Found) -> None:
-    (schedule,) = found("AWS::Scheduler::Schedule").values()
-    (invoked,) = found("AWS::Lambda::EventInvokeConfig").values()
+    schedule = found("AWS::Scheduler::Schedule")["PollSchedule"]
+    invoked = found("AWS::Lambda::EventInvokeConfig")["PollFailures"]
 
     assert schedule["ScheduleExpression"] == "rate(1 minute)"
     assert schedule["Target"]["RetryPolicy"] == {
@@ -124,9 +125,29 @@ def test_a_tick_that_failed_is_not_repeated(found: Found) -> None:
 
 
 def test_poll_can_be_asked_to_come_more_seldom(found: Found) -> None:
-    (schedule,) = found("AWS::Scheduler::Schedule", synthesized(pollMinutes="5")).values()
+    schedule = found("AWS::Scheduler::Schedule", synthesized(pollMinutes="5"))["PollSchedule"]
 
     assert schedule["ScheduleExpression"] == "rate(5 minutes)"
+
+
+def test_uploads_without_a_job_are_looked_for_once_a_day(found: Found) -> None:
+    schedule = found("AWS::Scheduler::Schedule")["SubmitReconciliationSchedule"]
+    invoked = found("AWS::Lambda::EventInvokeConfig")["SubmitReconciliationFailures"]
+
+    assert schedule["ScheduleExpression"] == "rate(1 day)"
+    assert schedule["Target"]["Arn"] == "<SubmitFunction>"
+    assert json.loads(schedule["Target"]["Input"]) == {"reconcile": 100}
+    assert schedule["Target"]["DeadLetterConfig"] == {"Arn": "<StoragePollMissed>"}
+    assert invoked["FunctionName"] == "<SubmitFunction>"
+    assert invoked["DestinationConfig"] == {"OnFailure": {"Destination": "<StoragePollMissed>"}}
+
+
+def test_the_look_for_uploads_is_bounded_and_can_be_switched_off(found: Found) -> None:
+    less = found("AWS::Scheduler::Schedule", synthesized(reconcilePages="7"))
+    off = found("AWS::Scheduler::Schedule", synthesized(reconcilePages="0"))
+
+    assert json.loads(less["SubmitReconciliationSchedule"]["Target"]["Input"]) == {"reconcile": 7}
+    assert set(off) == {"PollSchedule"}
 
 
 def test_each_function_writes_to_a_log_that_forgets(found: Found) -> None:

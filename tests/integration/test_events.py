@@ -6,12 +6,16 @@ import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cache
 from typing import Any
 
 import msgspec
 import pytest
 
+from functions.batches import times
+from functions.batches.readers import READERS
+from functions.steps.reconcile_uploads import reconcile_uploads
 from tests.unit.schemas import problems, schemas
 from tests.world import RESULTS, TABLE, World, request, upload_of, world
 
@@ -103,6 +107,15 @@ def unnoticed(relay: World) -> None:
     relay.finish()
 
 
+def never_told(relay: World) -> None:
+    """An upload whose event S3 never delivered."""
+    relay.store.uploads.note_readers(READERS, times.text(relay.now() - timedelta(hours=1)))
+    relay.put(KEY, upload_of(1, PROMPT))
+    relay.pass_time(7200)
+    reconcile_uploads(relay.submit, 1, lambda: 900.0)
+    relay.finish()
+
+
 ENDS = ["batch.ended", "job.completed", "job.planned"]
 PLAYS: list[tuple[Play, list[str]]] = [
     (answered_and_rejected, ENDS),
@@ -123,6 +136,7 @@ PLAYS: list[tuple[Play, list[str]]] = [
             "upload.ignored",
         ],
     ),
+    (never_told, [*ENDS, "uploads.reconciled"]),
     (stuck, ["batch.ended", "batch.stuck", "job.completed", "job.planned"]),
 ]
 every_play = pytest.mark.parametrize(

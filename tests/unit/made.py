@@ -47,6 +47,13 @@ def ignored(**given: Any) -> Ignored:
     return msgspec.structs.replace(made, **given)
 
 
+def reconciled() -> dict[str, Any]:
+    return {
+        "pages": 2, "listed": 1204, "looked_up": 31, "found": 3, "claimed": 2, "keys": ["marketing/march.jsonl"],
+        "complete": True,
+    }  # fmt: skip
+
+
 def wish(key: str = "marketing/march.jsonl", **given: Any) -> Cancel:
     made = Cancel(
         job="cancel", item="0c5f1e2d3b4a59687766", schema=SCHEMA, open=OPEN, since=f"CANCEL#{AT}",
@@ -86,6 +93,7 @@ def one_of_each() -> dict[str, Event]:
         upload_events.job_duplicate(
             job("marketing/copy.jsonl", job="0c5f1e2d3b4a59687766"), march, "results", AT
         ),
+        upload_events.uploads_reconciled(reconciled(), AT),
         upload_events.cancel_unmatched(
             wish(), [], "2026-11-24T20:54:10.123Z", "2026-11-23T21:04:30.123Z"
         ),
