@@ -1,24 +1,28 @@
 """Every minute: note which batches have ended, and wake whatever can go on."""
 
 import os
+import time
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cache
+from functools import cache, partial
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from functions.batches import events, times
-from functions.batches.admission import Limits, admit
+from functions.batches.admission import PATIENCE, Limits, admit
 from functions.batches.doors import Doors, open_doors
+from functions.batches.events import Event
 from functions.batches.hints import Hints
-from functions.batches.items import Batch, BatchStatus, Job, Step, batch_key
-from functions.batches.marks import Sending, Unfinished
+from functions.batches.items import Batch, BatchStatus, Job, Step, batch_key, since
+from functions.batches.marks import Flight, Sending, Unfinished
 from functions.batches.readers import READERS
 from functions.batches.settings import PollSettings
 from functions.batches.verdicts import KEY_TROUBLE, PARKED
+from functions.steps.phases import Phases, place
 from functions.steps.prove import prove
 from functions.steps.recover import idle, recover
 from functions.steps.report import report
@@ -29,6 +33,15 @@ SILENCE_S = 15.0
 """Poll waits no longer for the API's answers: it has two minutes, and much to do that needs none."""
 PROBE_MOST_S = 3600.0
 """While sending is parked, a batch is let through at least so often: a stop lasts hours, and then goes on by itself."""
+REST_S = 1.0
+"""Between two polls, however many are asked for."""
+ENOUGH_S = 90.0
+"""With less of its Lambda's time left than this, poll leaves what is asked for to the next one."""
+THREADS = 8
+"""Items that poll works on at once, where it only waits for answers: fewer than a client keeps connections."""
+WAKES = 100
+"""Calls to SQS of ten hints each, for one queue in one phase: a stage does less in a minute, and what is woken twice
+stands in the way of others."""
 SETTLING = timedelta(seconds=10)
 """An event younger than this is probably being published by the stage that owes it."""
 logger = Logger()
@@ -40,6 +53,7 @@ class Tally:
     """What one poll saw and did; logged, and the source of the metrics."""
 
     skipped: bool = False
+    wanted: bool = False
     succeeded: bool = False
     open: int = 0
     waiting: int = 0
@@ -47,6 +61,7 @@ class Tally:
     admitted: int = 0
     woken: int = 0
     stuck: int = 0
+    passed_over: int = 0
     doubles: int = 0
     parked: bool = False
     oldest_hours: float = 0.0
@@ -62,61 +77,141 @@ def _doors() -> tuple[Doors[PollSettings], Hints]:
 
 @metrics.log_metrics
 @logger.inject_lambda_context
-def handler(_event: object, _context: LambdaContext) -> None:
-    """Poll once."""
-    tally = poll(*_doors())
-    logger.info("polled", extra={"tally": vars(tally)})
-    if not tally.skipped:
-        _measure(tally)
+def handler(_event: object, context: LambdaContext) -> None:
+    """Poll; and again, where somebody asked for it meanwhile."""
+
+    def time_left_s() -> float:
+        return context.get_remaining_time_in_millis() / 1000
+
+    wanted = True
+    while wanted and time_left_s() > ENOUGH_S:
+        tally = poll(*_doors(), Phases(time_left_s, THREADS, time.sleep))
+        logger.info("polled", extra={"tally": vars(tally)})
+        if not tally.skipped:
+            _measure(tally)
+        wanted = tally.wanted
 
 
-def poll(doors: Doors[PollSettings], hints: Hints) -> Tally:
-    """Look at everything unfinished, once; only one poll at a time."""
-    token = uuid.uuid4().hex
-    if not doors.store.single_flight(token, doors.settings.lease_s):
+def poll(doors: Doors[PollSettings], hints: Hints, phases: Phases | None = None) -> Tally:
+    """Look at everything unfinished, once; only one poll at a time, which then is asked for another one."""
+    token, phases = uuid.uuid4().hex, phases or Phases()
+    flight = _take_off(doors, token)
+    if flight is None:
         return Tally(skipped=True)
-    unfinished, sending = doors.store.unfinished(), doors.store.sending()
-    if sending.parked in KEY_TROUBLE:
+    phases.go_on_from(flight.stopped)
+    tally = Tally()
+    try:
+        _rest(doors, flight, phases)
+        _poll(doors, hints, phases, tally)
+    finally:
+        tally.wanted = doors.store.end_flight(token, phases.stopped)
+    return tally
+
+
+def _take_off(doors: Doors[PollSettings], token: str) -> Flight | None:
+    """Be the only poll; None where another one is at work, which has been asked for another one."""
+    flight = doors.store.single_flight(token, doors.settings.lease_s)
+    if flight is None:
+        doors.store.want_flight()
+        # It may have ended just before it was asked: then nobody else would.
+        flight = doors.store.single_flight(token, doors.settings.lease_s)
+    return flight
+
+
+def _rest(doors: Doors[PollSettings], flight: Flight, phases: Phases) -> None:
+    """Let a second pass between two polls: what becomes ready meanwhile is this one's, too."""
+    if flight.ended_at is not None:
+        since_s = (doors.now() - times.parse(flight.ended_at)).total_seconds()
+        phases.sleep(min(max(REST_S - since_s, 0.0), REST_S))
+
+
+def _poll(doors: Doors[PollSettings], hints: Hints, phases: Phases, tally: Tally) -> None:
+    """Go through the phases. What is due already is woken first: it needs no answer of the API's."""
+    unfinished = doors.store.unfinished(partial(phases.has_time, "read"))
+    _count(doors, unfinished, tally)
+    sending = phases.attempt("sending", doors.store.sending, None)
+    waiting = _waiting(doors, unfinished, sending)
+    tally.woken = _wake(hints, "wake", waiting, phases)
+    seen = phases.attempt("watch", lambda: _watch(doors, unfinished, sending, phases), Watch())
+    closed, tally.stuck = recover(doors, unfinished, phases)
+    sending = phases.attempt("park", lambda: _sending(doors, unfinished, sending, seen), None)
+    admitted = phases.attempt(
+        "admit", lambda: _admitted(doors, unfinished, sending, seen.ended), list[Batch]()
+    )
+    ready: list[Job | Batch] = [*seen.ended, *closed, *admitted]
+    tally.woken += _wake(hints, "ready", ready, phases)
+    owed = _owed(doors, unfinished)
+    phases.each("events", owed, place, lambda event: doors.notify.pay(doors.store, [event]))
+    report(doors, unfinished, phases)
+    if seen.listed is not None:  # last: it may have to wait for what nothing else here needs
+        prove(doors, unfinished, seen.listed, phases)
+    tally.succeeded, tally.ended, tally.admitted = seen.succeeded, len(seen.ended), len(admitted)
+    tally.passed_over = unfinished.unreadable + phases.failed
+    tally.parked = sending is not None and sending.parked is not None
+
+
+def _wake(hints: Hints, phase: str, waiting: Sequence[Job | Batch], phases: Phases) -> int:
+    """Wake the stage that each item waits for; of many, so many at once as a stage may do before the next poll.
+
+    Returns:
+        How many wait to be woken now: not those that were a moment ago.
+    """
+    due = hints.slices(waiting)
+    for name, slices in due.items():
+        phases.each(
+            f"{phase} {name}",
+            slices,
+            lambda some: place(some[0]),
+            partial(hints.send, name),
+            WAKES,
+        )
+    return sum(len(some) for slices in due.values() for some in slices)
+
+
+def _count(doors: Doors[PollSettings], unfinished: Unfinished, tally: Tally) -> None:
+    """Count what is unfinished."""
+    tally.open = len(unfinished.of(*AT_ANTHROPIC))
+    tally.waiting = len(unfinished.of(BatchStatus.WAITING))
+    tally.doubles = len(unfinished.doubles)
+    tally.oldest_hours = _oldest_hours(doors, unfinished)
+
+
+def _watch(
+    doors: Doors[PollSettings], unfinished: Unfinished, sending: Sending | None, phases: Phases
+) -> Watch:
+    if sending is not None and sending.parked in KEY_TROUBLE:
         doors.claude.renew_key()  # what poll may do with an old one says nothing of the secret's
     doors.claude.freshen_key()
-    seen = watch(doors, unfinished)
-    closed, stuck = recover(doors, unfinished)
-    sending = _sending(doors, unfinished, sending, seen)
-    admitted = _admitted(doors, unfinished, sending)
-    due = [*_waiting(doors, unfinished), *seen.ended, *closed, *admitted]
-    hints.wake(due)
-    now = doors.now()
-    owed = [event for event in unfinished.events if times.parse(event.time) + SETTLING < now]
-    doors.notify.pay(doors.store, owed)
-    report(doors, unfinished)
-    if seen.listed is not None:  # last: it may have to wait for what nothing else here needs
-        prove(doors, unfinished.of(BatchStatus.UNSURE), seen.listed)
-    doors.store.end_flight(token)
-    return Tally(
-        succeeded=seen.succeeded,
-        open=len(unfinished.of(*AT_ANTHROPIC)),
-        waiting=len(unfinished.of(BatchStatus.WAITING)),
-        ended=len(seen.ended),
-        admitted=len(admitted),
-        woken=len(due),
-        stuck=stuck,
-        doubles=len(unfinished.doubles),
-        parked=sending.parked is not None,
-        oldest_hours=_oldest_hours(doors, unfinished),
-    )
+    return watch(doors, unfinished, phases)
 
 
-def _waiting(doors: Doors[PollSettings], unfinished: Unfinished) -> list[Job | Batch]:
-    """Give what waits for a stage and is nobody's; what waits to be sent must be admitted first."""
+def _owed(doors: Doors[PollSettings], unfinished: Unfinished) -> list[Event]:
+    """Give the events that their stage has not published, oldest first."""
+    before = times.text(doors.now() - SETTLING)
+    owed = [event for event in unfinished.events if event.time < before]
+    return sorted(owed, key=lambda event: event.time)
+
+
+def _waiting(
+    doors: Doors[PollSettings], unfinished: Unfinished, sending: Sending | None
+) -> list[Job | Batch]:
+    """Give what waits for a stage and is nobody's.
+
+    What waits to be sent must be admitted first. Without a key, results cannot be downloaded.
+    """
     now = times.text(doors.now())
-    held: list[Job | Batch] = [*unfinished.jobs, *unfinished.batches]
+    no_key = sending is not None and sending.parked in KEY_TROUBLE
+    batches = [batch for batch in unfinished.batches if not (no_key and batch.awaits_results)]
+    held: list[Job | Batch] = [*unfinished.jobs, *batches]
     return [item for item in held if item.next not in {None, Step.SEND} and idle(item, now)]
 
 
 def _sending(
-    doors: Doors[PollSettings], unfinished: Unfinished, sending: Sending, seen: Watch
-) -> Sending:
+    doors: Doors[PollSettings], unfinished: Unfinished, sending: Sending | None, seen: Watch
+) -> Sending | None:
     """Park when the key is refused; go on when a batch was sent and accepted since, or the key works again."""
+    if sending is None:
+        return None
     now = doors.now()
     if seen.trouble is not None:
         return sending if sending.parked is not None else _parked(doors, seen.trouble)
@@ -144,8 +239,15 @@ def _sent_since(batch: Batch, parked_at: str) -> bool:
     return sent_at > parked_at and accepted_at > parked_at
 
 
-def _admitted(doors: Doors[PollSettings], unfinished: Unfinished, sending: Sending) -> list[Batch]:
-    """Choose what may be sent now: within the limits, jobs in turns; one batch at a time to see if a stop is over."""
+def _admitted(
+    doors: Doors[PollSettings], unfinished: Unfinished, sending: Sending | None, ended: list[Batch]
+) -> list[Batch]:
+    """Choose what may be sent now: within the limits, jobs in turns; one batch at a time to see if a stop is over.
+
+    What this poll has seen end makes room already.
+    """
+    if sending is None:
+        return []
     now = times.text(doors.now())
     canceled = {job.job for job in unfinished.jobs if job.canceled_at is not None}
     waiting = [
@@ -155,7 +257,10 @@ def _admitted(doors: Doors[PollSettings], unfinished: Unfinished, sending: Sendi
     if not waiting or (sending.not_before is not None and sending.not_before > now):
         return []
     limits = Limits(doors.settings.open_batches, doors.settings.queued_requests)
-    admitted = admit(waiting, unfinished.of(*AT_ANTHROPIC), limits)
+    old = since(BatchStatus.WAITING, times.text(doors.now() - PATIENCE))
+    over = {(batch.job, batch.item) for batch in ended}
+    there = [one for one in unfinished.of(*AT_ANTHROPIC) if (one.job, one.item) not in over]
+    admitted = admit(waiting, there, limits, old)
     if sending.parked is None:
         return admitted
     # The one that was refused least often: a batch at fault would hold all others up.
@@ -185,7 +290,8 @@ def _oldest_hours(doors: Doors[PollSettings], unfinished: Unfinished) -> float:
 
 def _measure(tally: Tally) -> None:
     figures = {
-        "OpenBatches": tally.open, "Waiting": tally.waiting, "Stuck": tally.stuck, "Double": tally.doubles,
+        "OpenBatches": tally.open, "Waiting": tally.waiting, "Stuck": tally.stuck + tally.passed_over,
+        "Double": tally.doubles,
         "Parked": int(tally.parked),
     }  # fmt: skip
     for name, count in figures.items():

@@ -12,6 +12,7 @@ from functions.batches.hints import read_hint
 from functions.batches.items import JOB, SCHEMA, Batch, Hint, Job, Step
 from functions.batches.redelivery import Redelivery
 from functions.batches.settings import ResultsSettings
+from functions.batches.trigger import PollTrigger
 from functions.steps.assemble import assemble
 from functions.steps.collect import collect
 from functions.steps.tidy import tidy
@@ -33,16 +34,27 @@ def _redelivery() -> Redelivery:
     return Redelivery(_doors().settings.queue_url)
 
 
+@cache
+def _poll() -> PollTrigger:
+    return PollTrigger(_doors().settings.poll_function_name)
+
+
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> None:
-    """Take the messages of a queue: one at a time, as it is set up."""
+    """Take the messages of a queue: one at a time, as it is set up. What has become ready does not wait for the minute."""
     for message in event["Records"]:
         with _redelivery().soon_after_error(message):
-            results(_doors(), read_hint(message["body"]), context)
+            ready = results(_doors(), read_hint(message["body"]), context)
+        if ready:
+            _poll().fire()
 
 
-def results(doors: Doors[ResultsSettings], hint: Hint, context: LambdaContext) -> None:
-    """Do the step that an item waits for; where that finishes a job, assemble it here."""
+def results(doors: Doors[ResultsSettings], hint: Hint, context: LambdaContext) -> bool:
+    """Do the step that an item waits for; where that finishes a job, assemble it here.
+
+    Returns:
+        Whether it was done, so that something may be ready: the next attempt, a job to assemble, the last status.
+    """
 
     def time_left_s() -> float:
         return context.get_remaining_time_in_millis() / 1000
@@ -50,7 +62,7 @@ def results(doors: Doors[ResultsSettings], hint: Hint, context: LambdaContext) -
     item = doors.store.take(hint, time_left_s() + MARGIN_S, doors.settings.retry_s)
     if item is None:
         logger.info("nothing to do", extra={"job": hint.job, "item": hint.item, "step": hint.next})
-        return
+        return False
     with doors.holding(item):
         match item:
             case Job():
@@ -61,3 +73,4 @@ def results(doors: Doors[ResultsSettings], hint: Hint, context: LambdaContext) -
                 if finished and time_left_s() > ASSEMBLE_S:
                     follow_up = Hint(schema=SCHEMA, job=item.job, item=JOB, next=Step.ASSEMBLE)
                     results(doors, follow_up, context)
+    return True

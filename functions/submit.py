@@ -14,8 +14,10 @@ from functions.batches.hints import read_hint
 from functions.batches.items import Batch, Hint, Job
 from functions.batches.redelivery import Redelivery
 from functions.batches.settings import SubmitSettings
+from functions.batches.trigger import PollTrigger
+from functions.batches.verdicts import Refused
 from functions.steps.plan import plan
-from functions.steps.receive import Created, receive
+from functions.steps.receive import CANCEL, Created, receive
 from functions.steps.reconcile_uploads import reconcile_uploads
 from functions.steps.replaced import is_replaced
 from functions.steps.send import send
@@ -41,14 +43,24 @@ def _redelivery() -> Redelivery:
     return Redelivery(_doors().settings.queue_url)
 
 
+@cache
+def _poll() -> PollTrigger:
+    return PollTrigger(_doors().settings.poll_function_name)
+
+
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any] | None:
-    """Take the messages of a queue, one at a time as it is set up; or look for uploads without a job."""
+    """Take the messages of a queue, one at a time as it is set up; or look for uploads without a job.
+
+    What has become ready does not wait for the minute.
+    """
     if "reconcile" in event:
         return vars(reconcile_uploads(_doors(), int(event["reconcile"]), time_left(context)))
     for message in event["Records"]:
         with _redelivery().soon_after_error(message):
-            submit(_doors(), message["body"], context)
+            ready = submit(_doors(), message["body"], context)
+        if ready:
+            _poll().fire()
     return None
 
 
@@ -57,31 +69,40 @@ def time_left(context: LambdaContext) -> Callable[[], float]:
     return lambda: context.get_remaining_time_in_millis() / 1000
 
 
-def submit(doors: Doors[SubmitSettings], body: str, context: LambdaContext) -> None:
-    """Take one message: what S3 says of an upload, or a hint."""
+def submit(doors: Doors[SubmitSettings], body: str, context: LambdaContext) -> bool:
+    """Take one message: what S3 says of an upload, or a hint; True where that has left something for poll."""
     upload = msgspec.json.decode(body, type=_S3Event)
     if upload.event == "s3:TestEvent":
-        return
+        return False
     if upload.created is None:
-        work(doors, read_hint(body), context)
-        return
-    for created in upload.created:
-        hint = receive(doors, created)
-        if hint is not None:
-            work(doors, hint, context)
+        return work(doors, read_hint(body), context)
+    ready = [_receive(doors, created, context) for created in upload.created]
+    return any(ready)
 
 
-def work(doors: Doors[SubmitSettings], hint: Hint, context: LambdaContext) -> None:
-    """Do the step that an item waits for, if it still does and nobody else is at it."""
+def _receive(doors: Doors[SubmitSettings], created: Created, context: LambdaContext) -> bool:
+    hint = receive(doors, created)
+    if hint is None:
+        return created.key.lower().endswith(CANCEL)
+    return work(doors, hint, context)
+
+
+def work(doors: Doors[SubmitSettings], hint: Hint, context: LambdaContext) -> bool:
+    """Do the step that an item waits for, if it still does and nobody else is at it.
+
+    Returns:
+        Whether something may be ready by that: chunks of an upload, or of a batch that was refused.
+    """
     time_left_s = time_left(context)
     item = doors.store.take(hint, time_left_s() + MARGIN_S, doors.settings.retry_s)
     if item is None:
         logger.info("nothing to do", extra={"job": hint.job, "item": hint.item, "step": hint.next})
-        return
+        return False
     with doors.holding(item):
         match item:
             case Job():
                 if not is_replaced(doors, item):
                     plan(doors, item, time_left_s)
+                return True
             case Batch():
-                send(doors, item)
+                return isinstance(send(doors, item), Refused)

@@ -140,8 +140,9 @@ class Alarms(Construct):
         self._alarm(
             "stuck",
             self._said_by_poll("Stuck", "Sum", hour),
-            "An item has made no progress in five tries. It is tried again, up to six hours apart, and goes on by "
-            "itself once the cause is mended: the event batch.stuck names it and says what went wrong.",
+            "An item has made no progress in five tries: it is tried again, up to six hours apart, and goes on by itself "
+            "once the cause is mended; the event batch.stuck names it. Or poll passed over an item that it cannot read or "
+            "work on: read poll's log, which names it.",
         )
         self._alarm(
             "double",

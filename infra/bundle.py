@@ -32,7 +32,7 @@ BUILT = ROOT / ".local" / "bundle"
 PROCESSORS = {"arm64": "aarch64", "x86_64": "x86_64"}
 
 # botocore and boto3 describe every service there is; what we speak to is a twentieth of it.
-SERVICES = {"dynamodb", "s3", "secretsmanager", "sns", "sqs", "sts"}
+SERVICES = {"dynamodb", "lambda", "s3", "secretsmanager", "sns", "sqs", "sts"}
 
 # What installers note down for themselves; it differs from one run to the next.
 _NOTES = {"RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json", ".lock"}

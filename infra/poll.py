@@ -19,7 +19,7 @@ TICK_AGE_S = 60
 
 
 class Poll(Stage):
-    """Woken by a schedule; needs nothing from its event."""
+    """Woken by a schedule, and by a stage that has made something ready; needs nothing from its event."""
 
     def __init__(
         self, scope: Construct, *, settings: StackSettings, storage: Storage, bundle: Path

@@ -5,6 +5,7 @@ from pathlib import Path
 from constructs import Construct
 
 from functions.batches.settings import ResultsSettings
+from infra.poll import Poll
 from infra.settings import StackSettings
 from infra.stage import Stage, allow, shared
 from infra.storage import STAGE_TIMEOUT, Storage
@@ -14,7 +15,13 @@ class Results(Stage):
     """Woken by its queue, by poll alone."""
 
     def __init__(
-        self, scope: Construct, *, settings: StackSettings, storage: Storage, bundle: Path
+        self,
+        scope: Construct,
+        *,
+        settings: StackSettings,
+        storage: Storage,
+        poll: Poll,
+        bundle: Path,
     ) -> None:
         super().__init__(
             scope,
@@ -23,6 +30,7 @@ class Results(Stage):
             told=ResultsSettings(
                 **shared(storage, settings),
                 queue_url=storage.results_queue.queue_url,
+                poll_function_name=poll.function.function_name,
                 fetches=settings.fetches,
                 fetch_s=settings.fetch_seconds,
                 disk_bytes=settings.results_disk_mib << 20,
@@ -72,6 +80,7 @@ class Results(Stage):
                 ),
                 allow(["sns:Publish"], storage.events.topic_arn),
                 allow(["secretsmanager:GetSecretValue"], storage.secret_arn),
+                allow(["lambda:InvokeFunction"], poll.function.function_arn),
             ],
         )
         self._any_object(storage.uploads, "*")

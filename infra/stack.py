@@ -29,10 +29,8 @@ class RelayStack(Stack):
         )
         storage = Storage(self, settings=settings)
         poll = Poll(self, settings=settings, storage=storage, bundle=bundle)
-        submit = Submit(
-            self, settings=settings, storage=storage, bundle=bundle, missed=poll.missed
-        )
-        results = Results(self, settings=settings, storage=storage, bundle=bundle)
+        submit = Submit(self, settings=settings, storage=storage, poll=poll, bundle=bundle)
+        results = Results(self, settings=settings, storage=storage, poll=poll, bundle=bundle)
         alarms = Alarms(
             self, settings=settings, storage=storage, submit=submit, poll=poll, results=results
         )

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from functions.batches.settings import SubmitSettings
+from infra.poll import Poll
 from infra.reconciliation import Reconciliation
 from infra.settings import StackSettings
 from infra.stage import Stage, allow, shared
@@ -21,8 +21,8 @@ class Submit(Stage):
         *,
         settings: StackSettings,
         storage: Storage,
+        poll: Poll,
         bundle: Path,
-        missed: sqs.Queue,
     ) -> None:
         super().__init__(
             scope,
@@ -31,6 +31,7 @@ class Submit(Stage):
             told=SubmitSettings(
                 **shared(storage, settings),
                 queue_url=storage.submit_queue.queue_url,
+                poll_function_name=poll.function.function_name,
                 requests_per_batch=settings.requests_per_batch,
                 attempts=settings.attempts,
                 row_bytes=settings.row_bytes,
@@ -73,8 +74,9 @@ class Submit(Stage):
                 ),
                 allow(["s3:GetObject"], storage.results.arn_for_objects("results/*")),
                 allow(["sns:Publish"], storage.events.topic_arn),
-                allow(["sqs:SendMessage"], missed.queue_arn),
+                allow(["sqs:SendMessage"], poll.missed.queue_arn),
                 allow(["secretsmanager:GetSecretValue"], storage.secret_arn),
+                allow(["lambda:InvokeFunction"], poll.function.function_arn),
             ],
         )
         self._any_object(storage.uploads, "*")
@@ -82,5 +84,5 @@ class Submit(Stage):
         self._woken_by(storage.submit_queue, at_once=settings.submit_concurrency)
         if settings.reconcile_pages:
             Reconciliation(
-                self, function=self.function, missed=missed, pages=settings.reconcile_pages
+                self, function=self.function, missed=poll.missed, pages=settings.reconcile_pages
             )

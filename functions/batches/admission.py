@@ -3,8 +3,12 @@
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 
 from functions.batches.items import Batch
+
+PATIENCE = timedelta(hours=1)
+"""A batch that does not fit is passed over for so long; after that, none that comes behind it overtakes it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,45 +16,57 @@ class Limits:
     """How much may be at Anthropic at once: Message Batches, and requests in them.
 
     Attributes:
-        kept: one part in so many is kept for jobs that have nothing there; of the defaults, 50 Message Batches
-            and 10,000 requests, which is one more chunk.
+        kept: one part in so many is kept for jobs that have nothing there, while one of them waits; of the defaults,
+            50 Message Batches and 10,000 requests, which is one more chunk.
     """
 
     batches: int
     requests: int
     kept: int = 20
 
-    def of_turn(self, turn: int) -> "Limits":
-        """What a job may fill that has so many there already: a part of the room is kept for those that have none."""
-        if turn == 0:
-            return self
+    def less_the_reserve(self) -> "Limits":
+        """What a job may fill that has something there already, while another waits that has nothing."""
         return Limits(
             self.batches - self.batches // self.kept, self.requests - self.requests // self.kept
         )
 
+    def have_room(self, batches: int, requests: int, batch: Batch) -> bool:
+        """Whether a batch fits beside what is there; one that is larger than the limit fits where nothing is."""
+        fits = batches < self.batches and requests + batch.requests <= self.requests
+        return fits or batches == 0
 
-def admit(waiting: Sequence[Batch], at_anthropic: Sequence[Batch], limits: Limits) -> list[Batch]:
+
+def admit(
+    waiting: Sequence[Batch], at_anthropic: Sequence[Batch], limits: Limits, old: str = ""
+) -> list[Batch]:
     """Choose the batches that may be sent now.
 
     Jobs take turns: the job with the fewest batches at Anthropic goes first, so that a small job does not
-    wait behind a huge one; nor until the first of its batches ends, which may take a day: a part of the room is
-    kept for jobs that have nothing there. Called again with the same items it chooses the same: a hint that is still
-    under way is no second admission. A batch larger than the limit goes alone.
+    wait behind a huge one. What does not fit is passed over. While a job is passed over that has nothing there, a part
+    of the room is kept from the jobs that have: the next small one finds it. A batch that is old is passed over no more:
+    nothing behind it is admitted until there is room for it.
+
+    Called again with the same items it chooses the same: a hint that is still under way is no second admission. A batch
+    larger than the limit goes alone.
 
     Args:
         waiting: batches that wait to be sent.
         at_anthropic: those that are, or may be, there already (being sent and unsure ones, too).
         limits: what all of them together must stay under.
+        old: batches whose `since` is less than this are old.
     """
     batches, requests = len(at_anthropic), sum(batch.requests for batch in at_anthropic)
     admitted: list[Batch] = []
+    shared, reserved = limits, limits.less_the_reserve()
     for turn, batch in _in_turns(waiting, at_anthropic):
-        room = limits.of_turn(turn)
-        fits = batches < room.batches and requests + batch.requests <= room.requests
-        if not fits and batches:
+        room = limits if turn == 0 else shared
+        if room.have_room(batches, requests, batch):
+            admitted.append(batch)
+            batches, requests = batches + 1, requests + batch.requests
+        elif batch.since < old:
             break
-        admitted.append(batch)
-        batches, requests = batches + 1, requests + batch.requests
+        elif turn == 0:
+            shared = reserved
     return admitted
 
 

@@ -10,7 +10,6 @@ import hashlib
 import ssl
 import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -41,6 +40,8 @@ PLACEHOLDER = "not-set-yet"
 PATH = "/v1/messages/batches"
 PAGE = 1000
 CONNECT_S, READ_S = 10.0, 60.0
+CANCEL_S = 5.0
+"""How long a cancel may keep silent: the next listing shows whether it was heard."""
 BLOCK = 1 << 18
 KEY_S = 300.0
 """How long a key is used before the secret is read again: a new one may be in it while the old one is still good."""
@@ -182,11 +183,13 @@ class Claude:
             return _broken(error, body)
         return judge(answer.status_code, answer.headers, answer.content)
 
-    def listing(self, since: datetime) -> list[MessageBatch]:
+    def listing(
+        self, since: datetime, has_time: Callable[[], bool] = lambda: True
+    ) -> list[MessageBatch]:
         """List every batch that was created since then, newest first: complete, or an error.
 
         Raises:
-            ClaudeUnavailableError: no list could be had now.
+            ClaudeUnavailableError: no list could be had now, or there is no time for the rest of it.
             ClaudeRefusesError: the API refuses the key.
         """
         found: list[MessageBatch] = []
@@ -198,20 +201,35 @@ class Claude:
             older = page.data and times.parse(page.data[-1].created_at) < since
             if older or not page.has_more:
                 return found
+            if not has_time():
+                message = f"no time for the rest of the list, after {len(found):,} batches"
+                raise ClaudeUnavailableError(message)
             query["after_id"] = page.data[-1].id
 
-    def cancel(self, batch_id: str) -> None:
-        """Ask for a batch to be canceled; one that has ended, or is gone, has nothing left to cancel."""
-        import anthropic  # noqa: PLC0415
+    def cancel(self, batch_id: str) -> bool:
+        """Ask for a batch to be canceled.
+
+        Returns:
+            Whether the answer shows the batch as canceling, or ended.
+
+        Raises:
+            NoResultsError: a 404, which decides nothing.
+            ClaudeUnavailableError: no answer, or one that decides nothing either (400, 409, 5xx).
+            ClaudeRefusesError: the API refuses the key.
+        """
         import httpx2  # noqa: PLC0415
 
-        settled = (anthropic.BadRequestError, anthropic.NotFoundError, anthropic.ConflictError)
-        with _told_apart(), suppress(*settled):
-            self._client.post(
+        with _told_apart():
+            answer = self._client.post(
                 f"{PATH}/{batch_id}/cancel",
                 cast_to=httpx2.Response,
-                options=_once(timeout=self._read_s),
+                options=_once(timeout=min(self._read_s, CANCEL_S)),
             )
+        try:
+            batch = msgspec.json.decode(answer.content, type=MessageBatch)
+        except UNREADABLE:
+            return False
+        return batch.id == batch_id and not batch.running
 
     def results(self, batch_id: str) -> Generator[bytes]:
         """Stream a batch's results as they are, in blocks of up to 256 KiB.

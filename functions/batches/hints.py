@@ -1,5 +1,8 @@
 """The door to the queues: a hint to look at an item. Only poll sends them."""
 
+import time
+from collections.abc import Callable, Iterable
+from itertools import batched
 from typing import TYPE_CHECKING
 
 import boto3
@@ -12,33 +15,59 @@ if TYPE_CHECKING:
 
 MOST = 10
 """Messages that one call to SQS carries."""
+AGAIN_S = 50.0
+"""A hint is not sent again before so long: by the next minute's poll it is, should it have been lost."""
+Slice = tuple[Job | Batch, ...]
+_STAGES = {
+    Step.PLAN: "submit", Step.SEND: "submit", Step.COLLECT: "results", Step.ASSEMBLE: "results",
+    Step.TIDY: "results",
+}  # fmt: skip
 
 
 class Hints:
     """The queues of submit and of results."""
 
     def __init__(
-        self, submit_url: str, results_url: str, *, client: "SQSClient | None" = None
+        self,
+        submit_url: str,
+        results_url: str,
+        *,
+        client: "SQSClient | None" = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._urls = {
-            Step.PLAN: submit_url, Step.SEND: submit_url,
-            Step.COLLECT: results_url, Step.ASSEMBLE: results_url, Step.TIDY: results_url,
-        }  # fmt: skip
+        self._clock, self._sent = clock, dict[tuple[object, ...], float]()
+        self._urls = {"submit": submit_url, "results": results_url}
         self._sqs: SQSClient = client or boto3.client("sqs")
 
-    def wake(self, waiting: list[Job | Batch]) -> int:
-        """Send a hint for each item, to the stage it waits for; a hint lost is sent by the next poll."""
-        for url in dict.fromkeys(self._urls.values()):
-            due = [
-                hint for one in waiting if self._urls[Step((hint := hint_for(one)).next)] == url
-            ]
-            for at in range(0, len(due), MOST):
-                entries = [
-                    {"Id": str(number), "MessageBody": msgspec.json.encode(hint).decode()}
-                    for number, hint in enumerate(due[at : at + MOST])
-                ]
-                self._sqs.send_message_batch(QueueUrl=url, Entries=entries)  # type: ignore[arg-type]
-        return len(waiting)
+    def slices(self, waiting: Iterable[Job | Batch]) -> dict[str, list[Slice]]:
+        """Sort items by the queue of the stage that they wait for; of each, so many together as one call carries.
+
+        Left out are those whose hint was sent a moment ago, and may lie in the queue still: polls may come each second.
+        """
+        now = self._clock()
+        self._sent = {mark: at for mark, at in self._sent.items() if now - at < AGAIN_S}
+        due: dict[str, list[Job | Batch]] = {name: [] for name in self._urls}
+        for item in waiting:
+            if _mark(item) in self._sent:
+                continue
+            due[_STAGES[Step(item.next or "")]].append(item)
+        ordered = {name: sorted(found, key=lambda one: one.since) for name, found in due.items()}
+        return {name: list(batched(found, MOST, strict=False)) for name, found in ordered.items()}
+
+    def send(self, name: str, some: Slice) -> None:
+        """Send a hint for each item to a stage's queue; a hint lost is sent by the next poll."""
+        entries = [
+            {"Id": str(number), "MessageBody": msgspec.json.encode(hint_for(item)).decode()}
+            for number, item in enumerate(some)
+        ]
+        self._sqs.send_message_batch(QueueUrl=self._urls[name], Entries=entries)  # type: ignore[arg-type]
+        self._sent |= dict.fromkeys(map(_mark, some), self._clock())
+
+
+def _mark(item: Job | Batch) -> tuple[object, ...]:
+    """Tell an item that has been worked on since from one that has not."""
+    moved = item.row if isinstance(item, Job) else 0
+    return item.job, item.item, item.since, item.tries, item.not_before, moved
 
 
 def hint_for(item: Job | Batch) -> Hint:

@@ -236,7 +236,6 @@ class Batch(Held, frozen=True, kw_only=True, omit_defaults=True):
     fetched_at: str | None = None
     not_found: int = 0
     not_found_since: str | None = None
-    canceling: bool = False
     closing: str | None = None
     part: Part | None = None
     tally: Tally | None = None

@@ -5,26 +5,35 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+from aws_lambda_powertools import Logger
 
-from functions.batches import items
+from functions.batches import items, times
 from functions.batches.events import Event
-from functions.batches.items import Batch, BatchStatus, Job
+from functions.batches.items import Batch, BatchStatus, Job, JobStatus, Step
 
 EVENT = "event/"
 RELAY = "relay"
 OWNER = "owner"
 FOREIGN = "foreign"
+logger = Logger(child=True)
 
 
 @dataclass
 class Unfinished:
-    """All that is not at its end, as the index has it (which may be a moment behind)."""
+    """All that is not at its end, as the index has it (which may be a moment behind).
+
+    Attributes:
+        unreadable: items that were passed over: what cannot be read stops no other.
+        whole: whether there was time to read all that waits to be sent.
+    """
 
     jobs: list[Job] = field(default_factory=list)
     batches: list[Batch] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     cancels: list["Cancel"] = field(default_factory=list)
     doubles: list["Owner"] = field(default_factory=list)
+    unreadable: int = 0
+    whole: bool = True
 
     def of(self, *statuses: BatchStatus) -> list[Batch]:
         """Give the batches of these statuses, oldest first."""
@@ -64,6 +73,13 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     since: str | None = None
 
 
+class Flight(msgspec.Struct, frozen=True, kw_only=True):
+    """What poll's own item says: where the phases of the last one stopped, and when it ended."""
+
+    stopped: dict[str, str] = {}
+    ended_at: str | None = None
+
+
 class Sending(msgspec.Struct, frozen=True, kw_only=True):
     """Whether requests may be sent at all: the same for every job.
 
@@ -88,17 +104,46 @@ class Sending(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def sort(item: dict[str, Any], unfinished: Unfinished) -> None:
-    """Put an item where its kind belongs."""
+    """Put an item where its kind belongs; one that cannot be read is logged by its keys, and counted."""
+    try:
+        _sort(item, unfinished)
+    except (msgspec.MsgspecError, KeyError, ValueError, TypeError, AttributeError) as error:
+        unfinished.unreadable += 1
+        facts = {name: str(item.get(name)) for name in ("job", "item", "schema")}
+        logger.error("unreadable item", extra={**facts, "problem": type(error).__name__})  # noqa: TRY400 - its content may not be quoted
+
+
+def _sort(item: dict[str, Any], unfinished: Unfinished) -> None:
     if item["item"].startswith(EVENT):
         unfinished.events.append(read_event(item))
     elif item["item"] == OWNER:
-        unfinished.doubles.append(msgspec.convert(item, Owner))
+        double = msgspec.convert(item, Owner)
+        times.parse((double.since or "").partition("#")[2])
+        unfinished.doubles.append(double)
     elif item["job"] == "cancel":
         unfinished.cancels.append(msgspec.convert(item, Cancel))
     elif item["item"] == items.JOB:
-        unfinished.jobs.append(msgspec.convert(item, Job))
+        job = msgspec.convert(item, Job)
+        _check(JobStatus(job.status), job.next, [job.uploaded_at])
+        unfinished.jobs.append(job)
     else:
-        unfinished.batches.append(msgspec.convert(item, Batch))
+        batch = msgspec.convert(item, Batch)
+        at = [batch.since.partition("#")[2], batch.created_at, batch.intent_at, batch.begun_at]
+        _check(BatchStatus(batch.status), batch.next, at)
+        unfinished.batches.append(batch)
+
+
+def _check(_status: JobStatus | BatchStatus, step: str | None, at: Iterable[str | None]) -> None:
+    """Refuse what poll would stumble over later, where it looks at all items together.
+
+    Raises:
+        ValueError: the status or the step is of no known kind, or a time is none.
+    """
+    if step is not None:
+        Step(step)
+    for moment in at:
+        if moment is not None:
+            times.parse(moment)
 
 
 def read_event(item: Mapping[str, Any]) -> Event:

@@ -69,7 +69,7 @@ def _whole(name: str, text: str) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class SubmitSettings(Settings):
-    """For submit: its queue, what is frozen onto a job when it is claimed, and how long a create may take.
+    """For submit: its queue, what is frozen onto a job at its claim, how long a create may take, which poll to invoke.
 
     `repeats` says what becomes of an upload whose bytes a job has already: ``skip`` or ``run``.
     """
@@ -81,6 +81,7 @@ class SubmitSettings(Settings):
     row_bytes: int = 32_000_000
     create_timeout_s: int = 600
     repeats: str = "skip"
+    poll_function_name: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,7 +105,7 @@ class PollSettings(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class ResultsSettings(Settings):
-    """For results: its queue; how often, and over how long, missing results are asked for; how much disk there is.
+    """For results: its queue; how often, and over how long, missing results are asked for; the disk; which poll to invoke.
 
     Results that lack rows, or that are not found, are given up after `fetches` downloads over `fetch_s` at the least.
     """
@@ -113,3 +114,4 @@ class ResultsSettings(Settings):
     fetches: int = 5
     fetch_s: int = 21_600
     disk_bytes: int = 4 << 30
+    poll_function_name: str = ""

@@ -21,6 +21,7 @@ from functions.batches.marks import (
     OWNER,
     RELAY,
     Cancel,
+    Flight,
     Owner,
     Sending,
     Unfinished,
@@ -87,12 +88,18 @@ class Store:
         found = self._table.query(condition, {":job": job, ":low": "0", ":high": ":"}, limit=PAGE)
         return [msgspec.convert(item, Batch) for item in found]
 
-    def unfinished(self) -> Unfinished:
-        """Read all that is not at its end: what grows is what is open, never history."""
-        found = self._table.query("#open = :open", {":open": items.OPEN}, INDEX)
+    def unfinished(self, has_time: Callable[[], bool] = lambda: True) -> Unfinished:
+        """Read all that is not at its end: what grows is what is open, never history.
+
+        In the order of the index, what waits to be sent comes last, the oldest first: of that alone the end is left
+        unread where there is no time for it, until what is before it has been sent.
+        """
         unfinished = Unfinished()
-        for item in found:
+        for item in self._table.query("#open = :open", {":open": items.OPEN}, INDEX):
             sort(item, unfinished)
+            if not has_time():
+                unfinished.whole = False
+                break
         return unfinished
 
     def owner(self, batch_id: str) -> str | None:
@@ -374,17 +381,29 @@ class Store:
         later = {"not_before": Below(until)}
         self._table.write(self._table.update(RELAY, "sending", changes, later))
 
-    def single_flight(self, token: str, lease_s: float) -> bool:
-        """Be the only poll for a while; False if another one is at work."""
+    def single_flight(self, token: str, lease_s: float) -> Flight | None:
+        """Be the only poll for a while; None if another one is at work."""
         now = self._now()
         values = {":token": token, ":until": times.after(now, lease_s), ":now": times.text(now)}
-        return self._table.take(RELAY, "poll", _FREE, values) is not None
+        found = self._table.take(RELAY, "poll", _FREE, values)
+        return None if found is None else msgspec.convert(found, Flight)
 
-    def end_flight(self, token: str) -> None:
-        """Let the next poll begin."""
-        self._table.write(
-            self._table.update(RELAY, "poll", {"owner": None, "lease": None}, {"owner": token})
-        )
+    def want_flight(self) -> None:
+        """Ask the poll that is at work for another one when it ends."""
+        self._table.write(self._table.update(RELAY, "poll", {"wanted": True}, {}))
+
+    def end_flight(self, token: str, stopped: Mapping[str, str]) -> bool:
+        """Let the next poll begin, and say where this one stopped.
+
+        Returns:
+            Whether somebody asked for another one meanwhile.
+        """
+        changes = {
+            "owner": None, "lease": None, "stopped": stopped or None, "ended_at": times.text(self._now())
+        }  # fmt: skip
+        unasked = self._table.update(RELAY, "poll", changes, {"owner": token, "wanted": None})
+        asked = self._table.update(RELAY, "poll", {**changes, "wanted": None}, {"owner": token})
+        return not self._table.write(unasked) and self._table.write(asked)
 
     # -- events
 

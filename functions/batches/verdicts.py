@@ -74,6 +74,11 @@ class MessageBatch(msgspec.Struct, frozen=True, kw_only=True):
         """Whether its results are there, or were."""
         return self.processing_status == "ended" or self.archived_at is not None
 
+    @property
+    def running(self) -> bool:
+        """Whether it goes on, and nobody has asked for it to be canceled."""
+        return self.processing_status == "in_progress" and self.archived_at is None
+
 
 @dataclass(frozen=True)
 class Accepted:

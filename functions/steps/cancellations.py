@@ -9,23 +9,29 @@ from functions.batches.doors import Doors
 from functions.batches.items import Job
 from functions.batches.marks import Cancel, Unfinished
 from functions.batches.settings import PollSettings
+from functions.steps.phases import Phases, place
 
 TELL_AFTER_S = 600
 """A wish that has met no job so long after its marker is announced; it goes on being looked for."""
 logger = Logger(child=True)
 
 
-def cancel_jobs(doors: Doors[PollSettings], unfinished: Unfinished) -> None:
+def cancel_jobs(doors: Doors[PollSettings], unfinished: Unfinished, phases: Phases) -> None:
     """Note each wish to cancel on the jobs that it means: those uploaded before it."""
-    for wish in unfinished.cancels:
-        jobs = _meant(wish, unfinished.jobs)
-        keys = sorted({job.key for job in jobs})
-        if len(keys) == 1:
-            _cancel(doors, wish, jobs)
-        elif wish.matched is None and wish.told_at is None:
-            _tell(doors, wish, keys)
-        if times.after(times.parse(wish.at), doors.settings.wish_s) < times.text(doors.now()):
-            doors.store.forget_cancel(wish)
+    phases.each(
+        "mend", unfinished.cancels, place, lambda wish: _meet(doors, wish, unfinished.jobs)
+    )
+
+
+def _meet(doors: Doors[PollSettings], wish: Cancel, unfinished: Sequence[Job]) -> None:
+    jobs = _meant(wish, unfinished)
+    keys = sorted({job.key for job in jobs})
+    if len(keys) == 1:
+        _cancel(doors, wish, jobs)
+    elif wish.matched is None and wish.told_at is None:
+        _tell(doors, wish, keys)
+    if times.after(times.parse(wish.at), doors.settings.wish_s) < times.text(doors.now()):
+        doors.store.forget_cancel(wish)
 
 
 def _meant(wish: Cancel, jobs: Sequence[Job]) -> list[Job]:

@@ -4,9 +4,12 @@ While a batch of the same size that nobody owns lies in the window, wait until i
 first `custom_id` that names a batch of ours proves whose it is; if none of the first lines does, it is foreign.
 """
 
-from collections.abc import Iterable
-from datetime import timedelta
-from itertools import islice
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
+from functools import partial
+from itertools import islice, takewhile
 
 import msgspec
 from aws_lambda_powertools import Logger
@@ -16,62 +19,102 @@ from functions.batches.blocks import lines
 from functions.batches.doors import Doors
 from functions.batches.errors import IncompleteResultsError, RelayError
 from functions.batches.items import Batch, BatchStatus, Closing, Step, batch_key
-from functions.batches.marks import FOREIGN
+from functions.batches.marks import FOREIGN, Unfinished
 from functions.batches.outcomes import read_line
 from functions.batches.settings import PollSettings
 from functions.batches.verdicts import ARCHIVED, MessageBatch
 from functions.batches.wire import WireId
+from functions.steps.phases import Phases, place
 from functions.steps.record import record
 
 logger = Logger(child=True)
 
-BUDGET = timedelta(seconds=60)
-"""No further proof is begun after so long: each may wait for an answer, and poll has two minutes."""
 WITNESSES = 100
 """Lines that must all be strangers' before a batch is foreign: an ours taken for foreign is paid for twice."""
 
 
 def prove(
-    doors: Doors[PollSettings], unsure: Iterable[Batch], listed: dict[str, MessageBatch]
+    doors: Doors[PollSettings],
+    unfinished: Unfinished,
+    listed: Mapping[str, MessageBatch],
+    phases: Phases,
 ) -> None:
     """Adopt each unsure batch that is found, and send again what is proved to be absent.
 
     Args:
         doors: poll's.
-        unsure: batches whose create lost its answer.
+        unfinished: the batches whose create lost its answer, and those that have a batch of their own.
         listed: every batch at Anthropic since before the first of them, complete.
+        phases: poll's.
     """
-    until = doors.now() + BUDGET
-    for batch in unsure:
-        if doors.now() > until:
-            logger.warning("no time left for proofs: the next poll goes on")
-            return
-        candidates = [found for found in listed.values() if _may_be(doors, batch, found)]
-        undecided = [found for found in candidates if not _decided(doors, found)]
-        if not undecided:
+    unsure = unfinished.of(BatchStatus.UNSURE)
+    by_size = _by_size(listed.values())
+    sought = {place(batch): _may_be(doors, batch, by_size) for batch in unsure}
+    decided = {batch.batch_id: True for batch in unfinished.batches if batch.batch_id is not None}
+    unknown = {one.id: one for found in sought.values() for one in found if one.id not in decided}
+    phases.each("owners", unknown.values(), _created, partial(_ask_owner, doors, decided))
+
+    def settle(batch: Batch) -> None:
+        for found in sought[place(batch)]:
+            if found.id not in decided:
+                decided[found.id] = _decided(doors, found, partial(phases.has_time, "prove"))
+        if all(decided[found.id] for found in sought[place(batch)]):
             _absent(doors, batch)
 
+    phases.each("prove", unsure, place, settle)
 
-def _may_be(doors: Doors[PollSettings], batch: Batch, found: MessageBatch) -> bool:
-    """Whether a batch at Anthropic has the size and the age of the one that is sought."""
-    settings = doors.settings
-    created = times.parse(found.created_at)
+
+Known = list[tuple[datetime, MessageBatch]]
+
+
+def _by_size(listed: Iterable[MessageBatch]) -> dict[int, Known]:
+    """Group batches by their requests; each group by age."""
+    grouped: defaultdict[int, Known] = defaultdict(list)
+    for found in listed:
+        grouped[found.request_counts.total].append((times.parse(found.created_at), found))
+    return {size: sorted(group, key=_created_at) for size, group in grouped.items()}
+
+
+def _created_at(one: tuple[datetime, MessageBatch]) -> datetime:
+    return one[0]
+
+
+def _created(found: MessageBatch) -> str:
+    """Name a Message Batch, so that names sort by age."""
+    return f"{found.created_at} {found.id}"
+
+
+def _may_be(
+    doors: Doors[PollSettings], batch: Batch, by_size: Mapping[int, Known]
+) -> list[MessageBatch]:
+    """Give the batches at Anthropic that have the size and the age of the one that is sought."""
+    settings, group = doors.settings, by_size.get(batch.requests, [])
     lost_at = times.parse(batch.since.partition("#")[2])
     first = times.parse(batch.intent_at or times.text(lost_at)) - timedelta(
         seconds=settings.skew_s
     )
     last = lost_at + timedelta(seconds=settings.skew_s + settings.absent_s)
-    return found.request_counts.total == batch.requests and first <= created <= last
+    low, high = (
+        bisect_left(group, first, key=_created_at),
+        bisect_right(group, last, key=_created_at),
+    )
+    return [found for _, found in group[low:high]]
 
 
-def _decided(doors: Doors[PollSettings], found: MessageBatch) -> bool:
-    """Find out whose a batch is; False while that cannot be known."""
+def _ask_owner(doors: Doors[PollSettings], decided: dict[str, bool], found: MessageBatch) -> None:
+    """Find out whether it is known whose a batch is."""
     if doors.store.owner(found.id) is not None:
-        return True
+        decided[found.id] = True
+
+
+def _decided(
+    doors: Doors[PollSettings], found: MessageBatch, has_time: Callable[[], bool]
+) -> bool:
+    """Find out whose a batch is; False while that cannot be known."""
     if found.processing_status != "ended":
         return False
     try:
-        batch = _whose(doors, found)
+        batch = _whose(doors, found, has_time)
     except (RelayError, msgspec.DecodeError) as error:
         logger.warning(
             "no proof yet", extra={"batch_id": found.id, "problem": type(error).__name__}
@@ -85,7 +128,9 @@ def _decided(doors: Doors[PollSettings], found: MessageBatch) -> bool:
     return True
 
 
-def _whose(doors: Doors[PollSettings], found: MessageBatch) -> Batch | None:
+def _whose(
+    doors: Doors[PollSettings], found: MessageBatch, has_time: Callable[[], bool]
+) -> Batch | None:
     """Read a batch's results until a `custom_id` names one of our batches, which proves it; None: it is not ours.
 
     Raises:
@@ -94,7 +139,7 @@ def _whose(doors: Doors[PollSettings], found: MessageBatch) -> Batch | None:
     read, strangers = 0, set[tuple[str, str]]()
     stream = doors.claude.results(found.id)
     try:
-        for line in islice(lines(stream), WITNESSES):
+        for line in islice(lines(takewhile(lambda _: has_time(), stream)), WITNESSES):
             read += 1
             named = WireId.parse(read_line(line).custom_id)
             if named is None or (named.job, named.batch) in strangers:

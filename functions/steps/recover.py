@@ -1,6 +1,5 @@
 """Crashed stages, stuck items, wishes to cancel: what no stage can mend by itself, poll does here."""
 
-from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -14,6 +13,7 @@ from functions.batches.marks import Unfinished
 from functions.batches.settings import PollSettings
 from functions.batches.verdicts import ARCHIVED
 from functions.steps.cancellations import cancel_jobs
+from functions.steps.phases import Phases, place
 
 VAIN_FOR = timedelta(days=3)
 """A batch that was created in vain, or a try that was killed, for longer than this is no passing trouble."""
@@ -26,22 +26,35 @@ def idle(item: Job | Batch, now: str) -> bool:
     return not leased and (item.not_before is None or item.not_before <= now)
 
 
-def recover(doors: Doors[PollSettings], unfinished: Unfinished) -> tuple[list[Batch], int]:
+def recover(
+    doors: Doors[PollSettings], unfinished: Unfinished, phases: Phases
+) -> tuple[list[Batch], int]:
     """Mend what stands still.
 
     Returns:
         The batches that wait to be collected from now on, and how many items are stuck.
     """
     now = times.text(doors.now())
-    for batch in unfinished.of(BatchStatus.SENDING):
-        if idle(batch, now):
-            _unsure(doors, batch)
-    for job in unfinished.jobs:
-        if job.status == JobStatus.RUNNING and job.finished >= job.chunks:
-            doors.store.settle(job.job)
-    cancel_jobs(doors, unfinished)
-    closed = _close_canceled(doors, unfinished, now)
-    return closed, _set_aside(doors, [*unfinished.jobs, *unfinished.batches], now)
+    dead = [batch for batch in unfinished.of(BatchStatus.SENDING) if idle(batch, now)]
+    phases.each("mend", dead, place, lambda batch: _unsure(doors, batch))
+    full = [
+        job
+        for job in unfinished.jobs
+        if job.status == JobStatus.RUNNING and job.finished >= job.chunks
+    ]
+    phases.each("mend", full, place, lambda job: doors.store.settle(job.job))
+    cancel_jobs(doors, unfinished, phases)
+    closed = _close_canceled(doors, unfinished, now, phases)
+    held: list[Job | Batch] = [*unfinished.jobs, *unfinished.batches]
+    stuck: list[Job | Batch] = []
+
+    def look(item: Job | Batch) -> None:
+        if _is_stuck(doors, item):
+            stuck.append(item)
+            _set_aside(doors, item, now)
+
+    phases.each("set aside", [item for item in held if _waits(item, now)], place, look)
+    return closed, len(stuck)
 
 
 def _unsure(doors: Doors[PollSettings], batch: Batch) -> None:
@@ -50,46 +63,52 @@ def _unsure(doors: Doors[PollSettings], batch: Batch) -> None:
     doors.store.advance(batch, {"status": BatchStatus.UNSURE}, given=given)
 
 
-def _close_canceled(doors: Doors[PollSettings], unfinished: Unfinished, now: str) -> list[Batch]:
+def _close_canceled(
+    doors: Doors[PollSettings], unfinished: Unfinished, now: str, phases: Phases
+) -> list[Batch]:
     """End what a canceled job has not sent yet; its rows are collected as canceled."""
     canceled = {job.job for job in unfinished.jobs if job.canceled_at is not None}
     closed: list[Batch] = []
     changes = {"status": BatchStatus.ENDED, "next": Step.COLLECT, "closing": Closing.CANCELED}
-    for batch in unfinished.of(BatchStatus.WAITING):
-        leased = batch.lease is not None and batch.lease >= now
+
+    def close(batch: Batch) -> None:
         given = {"status": batch.status, "since": batch.since, "owner": batch.owner}
-        if (
-            batch.job in canceled
-            and not leased
-            and doors.store.advance(batch, changes, given=given)
-        ):
+        if doors.store.advance(batch, changes, given=given):
             closed.append(msgspec.structs.replace(batch, **changes))
+
+    free = [
+        batch
+        for batch in unfinished.of(BatchStatus.WAITING)
+        if batch.job in canceled and not (batch.lease is not None and batch.lease >= now)
+    ]
+    phases.each("mend", free, place, close)
     return closed
 
 
-def _set_aside(doors: Doors[PollSettings], held: Iterable[Job | Batch], now: str) -> int:
-    """Announce what gets no further, and give up what waiting can no longer help; the job goes on without it.
-
-    Returns:
-        How many items are stuck.
-    """
-    stuck = [item for item in held if _waits(item, now)]
-    stuck = [item for item in stuck if item.tries >= items.TRIES or _is_in_vain(doors, item)]
-    for item in stuck:
-        if item.stuck_at is None:
-            event = events.stuck(item, _problem(item), now)
-            if doors.store.announce_stuck(item, event):
-                logger.error("stuck", extra={"job": item.job, "item": item.item})
-                doors.notify.pay(doors.store, [event])
-        elif _is_hopeless(doors, item):
-            _give_up(doors, item, now)
-    return len(stuck)
+def _set_aside(doors: Doors[PollSettings], item: Job | Batch, now: str) -> None:
+    """Announce once what gets no further; give it up where waiting can no longer help, and its job goes on without it."""
+    if item.stuck_at is None:
+        event = events.stuck(item, _problem(item), now)
+        if doors.store.announce_stuck(item, event):
+            logger.error("stuck", extra={"job": item.job, "item": item.item})
+            doors.notify.pay(doors.store, [event])
+    elif _is_hopeless(doors, item):
+        _give_up(doors, item, now)
 
 
 def _waits(item: Job | Batch, now: str) -> bool:
-    """Return whether nobody works on an item that waits for a step; of a job that is done, only tidying is left."""
+    """Return whether an item waits for a step, in vain so far, and nobody works on it.
+
+    Of a job that is done, only tidying is left.
+    """
     leased = item.lease is not None and item.lease >= now
-    return item.next is not None and item.status != JobStatus.DONE and not leased
+    in_vain = isinstance(item, Batch) and item.vain >= items.TRIES
+    tried = item.tries >= items.TRIES or in_vain
+    return tried and item.next is not None and item.status != JobStatus.DONE and not leased
+
+
+def _is_stuck(doors: Doors[PollSettings], item: Job | Batch) -> bool:
+    return item.tries >= items.TRIES or _is_in_vain(doors, item)
 
 
 def _problem(item: Job | Batch) -> str:

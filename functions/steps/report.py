@@ -13,6 +13,7 @@ from functions.batches.doors import Doors
 from functions.batches.items import Batch, Job, JobStatus
 from functions.batches.marks import Unfinished, by_job
 from functions.batches.settings import PollSettings
+from functions.steps.phases import Phases, place
 
 TIDYING = timedelta(days=7)
 """So long it is tried to mark the work files of a job that has ended; a denial is mended by then, or meant."""
@@ -21,20 +22,40 @@ KEEP_DAYS = 60
 logger = Logger(child=True)
 
 
-def report(doors: Doors[PollSettings], unfinished: Unfinished) -> None:
+def report(doors: Doors[PollSettings], unfinished: Unfinished, phases: Phases) -> None:
     """Tell how each unfinished job stands, where that has changed."""
     batches = by_job(unfinished.batches)
-    for job in unfinished.jobs:
-        status = _status(job, batches.get(job.job, []))
-        digest = hashlib.sha256(msgspec.json.encode(status)).hexdigest()[:16]
-        if digest != job.reported:
-            told = {**status, "at": times.text(doors.now())}
-            body = msgspec.json.format(msgspec.json.encode(told), indent=2)
-            doors.files.put(f"{job.folder}/status.json", body + b"\n")
-            doors.store.report(job, digest)
-        if job.status == JobStatus.DONE and _tidied(doors, job):
-            days = timedelta(days=max(job.retention_days, KEEP_DAYS))
-            doors.store.close(job, int((doors.now() + days).timestamp()))
+    due = [
+        job
+        for job in unfinished.jobs
+        if job.status == JobStatus.DONE
+        or _digest(_status(job, batches.get(job.job, []))) != job.reported
+    ]
+    phases.each("report", due, place, lambda job: _report(doors, job, batches.get(job.job, [])))
+
+
+def _digest(status: dict[str, Any]) -> str:
+    return hashlib.sha256(msgspec.json.encode(status)).hexdigest()[:16]
+
+
+def _report(doors: Doors[PollSettings], seen: Job, batches: list[Batch]) -> None:
+    """Write a job's status.json, then note that; one that is done leaves the index after that alone.
+
+    The index may be behind: it may show a job as running that is done and has left it, and nobody would write its file
+    again. So the table itself must say first that the job stands where the index has it.
+    """
+    job = doors.store.job(seen.job)
+    if job is None or (job.since, job.open) != (seen.since, seen.open):
+        return
+    status = _status(job, batches)
+    told = {**status, "at": times.text(doors.now())}
+    body = msgspec.json.format(msgspec.json.encode(told), indent=2)
+    doors.files.put(f"{job.folder}/status.json", body + b"\n")
+    if job.status == JobStatus.DONE and _tidied(doors, job):
+        days = timedelta(days=max(job.retention_days, KEEP_DAYS))
+        doors.store.close(job, int((doors.now() + days).timestamp()))
+    else:
+        doors.store.report(job, _digest(status))
 
 
 def _tidied(doors: Doors[PollSettings], job: Job) -> bool:
@@ -47,6 +68,7 @@ def _tidied(doors: Doors[PollSettings], job: Job) -> bool:
 
 
 def _status(job: Job, batches: list[Batch]) -> dict[str, Any]:
+    statuses = Counter(batch.status for batch in batches)
     return {
         "job": job.job,
         "name": job.label,
@@ -60,5 +82,5 @@ def _status(job: Job, batches: list[Batch]) -> dict[str, Any]:
         "size_bytes": job.size_bytes,
         "chunks": job.chunks,
         "chunks_finished": job.finished,
-        "batches": dict(sorted(Counter(batch.status for batch in batches).items())),
+        "batches": {} if job.status == JobStatus.DONE else dict(sorted(statuses.items())),
     }

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import partial
 
 import msgspec
 from aws_lambda_powertools import Logger
@@ -14,9 +15,10 @@ from functions.batches.errors import (
     ClaudeUnavailableError,
     KeyMissingError,
     NoResultsError,
+    RelayError,
 )
 from functions.batches.items import Batch, BatchStatus, Step, batch_key
-from functions.batches.marks import Unfinished
+from functions.batches.marks import Owner, Unfinished
 from functions.batches.settings import PollSettings
 from functions.batches.verdicts import (
     ARCHIVED,
@@ -25,6 +27,7 @@ from functions.batches.verdicts import (
     PARKED,
     MessageBatch,
 )
+from functions.steps.phases import Phases, place
 
 logger = Logger(child=True)
 
@@ -50,17 +53,15 @@ class Watch:
         return self.listed is not None or not self.needed
 
 
-def watch(doors: Doors[PollSettings], unfinished: Unfinished) -> Watch:
+def watch(doors: Doors[PollSettings], unfinished: Unfinished, phases: Phases) -> Watch:
     """Look at all open batches, in one listing."""
-    begin = _window(doors, unfinished)
-    if begin is None and not unfinished.doubles:
+    begins = [_window(doors, unfinished), _of_doubles(doors, unfinished)]
+    begin = min((one for one in begins if one is not None), default=None)
+    if begin is None:
         return Watch(needed=False)
-    seen = _ask(doors, begin or doors.now())
+    seen = _ask(doors, begin, phases)
     if seen.listed is not None:
-        try:
-            _apply(doors, unfinished, seen)
-        except (ClaudeRefusesError, ClaudeUnavailableError) as error:
-            logger.warning("not canceled yet", extra={"problem": str(error)})
+        _apply(doors, unfinished, seen, phases)
     return seen
 
 
@@ -80,12 +81,21 @@ def _window(doors: Doors[PollSettings], unfinished: Unfinished) -> datetime | No
     return doors.now() if waits else None
 
 
-def _ask(doors: Doors[PollSettings], begin: datetime) -> Watch:
+def _of_doubles(doors: Doors[PollSettings], unfinished: Unfinished) -> datetime | None:
+    """Say since when doubles are of interest: any that still runs was created within a day before it was flagged."""
+    flagged = [times.parse((one.since or "").partition("#")[2]) for one in unfinished.doubles]
+    if not flagged:
+        return None
+    return min(flagged) - ENDS_WITHIN - timedelta(seconds=doors.settings.skew_s)
+
+
+def _ask(doors: Doors[PollSettings], begin: datetime, phases: Phases) -> Watch:
     """List the window; after a refusal of the key once more, with the key read anew."""
     trouble = "key_missing"
     for _ in range(2):
         try:
-            return Watch({batch.id: batch for batch in doors.claude.listing(begin)})
+            found = doors.claude.listing(begin, partial(phases.has_time, "listing"))
+            return Watch({batch.id: batch for batch in found})
         except KeyMissingError as error:
             trouble = error.reason
         except ClaudeRefusesError as error:
@@ -101,23 +111,70 @@ def _ask(doors: Doors[PollSettings], begin: datetime) -> Watch:
 _UNAUTHORIZED = 401
 
 
-def _apply(doors: Doors[PollSettings], unfinished: Unfinished, seen: Watch) -> None:
+def _apply(
+    doors: Doors[PollSettings], unfinished: Unfinished, seen: Watch, phases: Phases
+) -> None:
     listed = seen.listed or {}
-    looked = [_look(doors, batch, listed) for batch in unfinished.of(BatchStatus.IN_PROGRESS)]
-    seen.ended += [batch for batch in looked if batch is not None]
-    for batch in _not_found(unfinished):
-        found = listed.get(batch.batch_id or "")
-        there = found is not None and found.archived_at is None
-        (_listed_again if there else _count_miss)(doors, batch)
+
+    def look(batch: Batch) -> None:
+        moved = _look(doors, batch, listed)
+        if moved is not None:
+            seen.ended.append(moved)
+
+    due = [
+        batch
+        for batch in unfinished.of(BatchStatus.IN_PROGRESS)
+        if (found := listed.get(batch.batch_id or "")) is None or found.ended or batch.unlisted
+    ]
+    phases.each("look", due, place, look)
+    lost = _not_found(unfinished)
+    phases.each("look", lost, place, lambda batch: _look_for(doors, batch, listed))
+    _cancel(doors, unfinished, listed, phases)
+
+
+def _cancel(
+    doors: Doors[PollSettings],
+    unfinished: Unfinished,
+    listed: Mapping[str, MessageBatch],
+    phases: Phases,
+) -> None:
+    """Cancel what the listing shows as running and should not; doubles, which are paid for twice, first.
+
+    Nothing of ours says that a cancel was heard: it is asked again until the listing shows it.
+    """
+    phases.each(
+        "cancel double", unfinished.doubles, place, lambda one: _end_double(doors, one, listed)
+    )
     canceled = {job.job for job in unfinished.jobs if job.canceled_at is not None}
-    for batch in unfinished.of(BatchStatus.IN_PROGRESS):
-        found = listed.get(batch.batch_id or "")
-        if batch.job in canceled and not batch.canceling and found is not None and not found.ended:
-            doors.claude.cancel(found.id)
-            doors.store.note(batch, {"canceling": True})
-    for double in unfinished.doubles:
-        doors.claude.cancel(double.job)
+    running = [
+        batch
+        for batch in unfinished.of(BatchStatus.IN_PROGRESS)
+        if batch.job in canceled
+        and (found := listed.get(batch.batch_id or "")) is not None
+        and found.running
+    ]
+    phases.each("cancel", running, place, lambda batch: _canceled(doors, batch.batch_id or ""))
+
+
+def _end_double(
+    doors: Doors[PollSettings], double: Owner, listed: Mapping[str, MessageBatch]
+) -> None:
+    """Cancel a double; it is closed only when it is seen canceling or ended, or must have ended by now."""
+    found = listed.get(double.job)
+    over = found is not None and not found.running
+    flagged_at = times.parse((double.since or "").partition("#")[2])
+    if over or _canceled(doors, double.job) or doors.now() - flagged_at > ENDS_WITHIN:
         doors.store.close_double(double)
+
+
+def _canceled(doors: Doors[PollSettings], batch_id: str) -> bool:
+    """Ask for a cancel; False where the answer, or that there is none, does not show that it was heard."""
+    try:
+        return doors.claude.cancel(batch_id)
+    except RelayError as error:
+        facts = {"batch_id": batch_id, "problem": type(error).__name__}
+        logger.warning("not canceled yet", extra=facts)
+        return False
 
 
 def _look(
@@ -139,6 +196,15 @@ def _look(
 def _listed_again(doors: Doors[PollSettings], batch: Batch) -> None:
     if batch.unlisted:
         doors.store.note(batch, {"unlisted": None, "missing_since": None})
+
+
+def _look_for(
+    doors: Doors[PollSettings], batch: Batch, listed: Mapping[str, MessageBatch]
+) -> None:
+    """Note whether the listing has an ended batch whose results were not found."""
+    found = listed.get(batch.batch_id or "")
+    there = found is not None and found.archived_at is None
+    (_listed_again if there else _count_miss)(doors, batch)
 
 
 def _not_found(unfinished: Unfinished) -> list[Batch]:

@@ -87,7 +87,10 @@ class MemoryTable:
     def paginate(self, *, KeyConditionExpression: str, **given: Any) -> Iterator[Any]:  # noqa: N803
         asked = given | {"ConditionExpression": KeyConditionExpression}
         found = [self.items[place] for place in sorted(self.items)]
-        yield {"Items": [wire(item) for item in found if _holds(item, asked)]}
+        kept = [item for item in found if _holds(item, asked)]
+        if "IndexName" in given:
+            kept.sort(key=lambda item: str(item["since"]))
+        yield {"Items": [wire(item) for item in kept]}
 
 
 def _place(key: Mapping[str, Any]) -> tuple[str, str]:

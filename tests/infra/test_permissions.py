@@ -39,6 +39,7 @@ EXPECTED: dict[str, Grants] = {
         "<StoragePollMissed>": {"sqs:SendMessage"},
         "<StorageEvents>": {"sns:Publish"},
         SECRET: {"secretsmanager:GetSecretValue"},
+        "<PollFunction>": {"lambda:InvokeFunction"},
     },
     "PollRole": {
         "<PollLog>": {"logs:CreateLogStream", "logs:PutLogEvents"},
@@ -92,6 +93,7 @@ EXPECTED: dict[str, Grants] = {
         "<StorageResults>/results/*": {"s3:AbortMultipartUpload", "s3:GetObject", "s3:PutObject"},
         "<StorageEvents>": {"sns:Publish"},
         SECRET: {"secretsmanager:GetSecretValue"},
+        "<PollFunction>": {"lambda:InvokeFunction"},
     },
 }
 

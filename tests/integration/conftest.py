@@ -15,6 +15,12 @@ def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AWS_PROFILE", raising=False)
 
 
+@pytest.fixture(autouse=True)
+def restless(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let polls follow each other at once."""
+    monkeypatch.setattr("functions.poll.REST_S", 0.0)
+
+
 @pytest.fixture
 def relay(tmp_path: Path) -> Iterator[World]:
     """A relay whose Claude answers at once."""

@@ -68,8 +68,8 @@ def test_what_is_stuck_is_measured_while_it_is_and_announced_once(
 class _Silent:
     """Wakes nobody."""
 
-    def wake(self, waiting: list[Any]) -> int:
-        return len(waiting)
+    def slices(self, _waiting: list[Any]) -> dict[str, Any]:
+        return {}
 
 
 def _poll(capsys: pytest.CaptureFixture[str]) -> float:

@@ -92,7 +92,7 @@ class Moves:
             return
         proved = "batch_id" in changed and item.get("status") == "IN_PROGRESS"
         settled = item.get("status") == "ASSEMBLING" and was.get("status") == "RUNNING"
-        noted = changed <= {"canceled_at", "canceling", "absent", "absent_since", "unlisted"}
+        noted = changed <= {"canceled_at", "absent", "absent_since", "unlisted"}
         free = self.step == "poll" and (noted or not _leased(was, now))
         what = f"{self.step} moved {item.text} which is {was.get('owner')}'s: {changed}"
         _must(proved or settled or free, what)

@@ -3,6 +3,7 @@
 import urllib.parse
 from dataclasses import replace
 from io import BytesIO
+from itertools import count
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -194,7 +195,11 @@ class Sdk:
     def post(self, path: str, *, content: Any = None, **_options: Any) -> Any:
         if path.endswith("/cancel"):
             batch_id = path.split("/")[-2]
-            return self._cable.call("cancel", lambda s: cancel(s, batch_id), effect=True)
+            said = self._cable.answered_as
+            answered = self._cable.call(
+                "cancel", lambda s: cancel(s, batch_id, said()), effect=True
+            )
+            return _checked(answered)
         body = b"".join(content)
         how = self._cable.scenario
         return _checked(
@@ -281,7 +286,8 @@ class Opened:
             PollSettings, submit_queue_url="submit", results_queue_url="results", wish_s=600
         )
         self.results = self._doors(ResultsSettings, queue_url="results", fetches=2)
-        self.hints = Hints("submit", "results", client=queues)
+        # A container that remembers no hint: what it does hangs on the state alone.
+        self.hints = Hints("submit", "results", client=queues, clock=count(step=100).__next__)
         self.context: Any = SimpleNamespace(get_remaining_time_in_millis=lambda: 900_000)
 
     def _doors[S: Settings](self, kind: type[S], **more: Any) -> Doors[S]:

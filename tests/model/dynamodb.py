@@ -27,7 +27,11 @@ class Item:
     def text(self) -> str:
         """What tells it from others, for comparing states."""
         # Poll's own item counts its polls, and nobody looks.
-        passed = {*_NOT_BEHAVIOUR, "tries"} if self.get("item") == "poll" else _NOT_BEHAVIOUR
+        passed = (
+            {*_NOT_BEHAVIOUR, "tries", "ended_at"}
+            if self.get("item") == "poll"
+            else _NOT_BEHAVIOUR
+        )
         kept = {k: v for k, v in sorted(self.attributes.items()) if k not in passed}
         return msgspec.json.encode(kept).decode()
 

@@ -16,6 +16,7 @@ FAULTS = {
     "send": ("fails", "unheard"),
     "create": ("lost", "hidden", "later", "parked", "error", "unreached"),
     "listing": ("busy",),
+    "cancel": ("busy", "deaf"),
     "results": ("absent", "cut"),
 }
 """What may happen in place of a call's usual answer."""

@@ -45,8 +45,9 @@ class MessageBatch:
     def about(self, now: int) -> dict[str, Any]:
         ended = self.ends <= now
         counts = {"succeeded" if ended else "processing": len(self.custom_ids)}
+        running = "canceling" if self.canceled else "in_progress"
         return {
-            "id": self.id, "processing_status": "ended" if ended else "in_progress",
+            "id": self.id, "processing_status": "ended" if ended else running,
             "request_counts": counts, "created_at": at(self.created),
             "expires_at": at(self.created + 86400), "ended_at": at(self.ends) if ended else None,
         }  # fmt: skip

@@ -57,7 +57,7 @@ def _as_whoever_owns_it(doors: Any, batch: Any, fingerprint: str) -> Any:
         (store, "_FREE", "attribute_exists(job)", "has two owners"),
         (recover, "idle", lambda *_: True, "poll moved"),
         (recover, "_unsure", lambda *_: None, "waits for ever"),
-        (prove, "_may_be", lambda *_: False, "nobody was late"),
+        (prove, "_may_be", lambda *_: [], "nobody was late"),
         (prove, "_absent", lambda *_: None, "waits for ever"),
         (store.Store, "settle", _settles_at_once, "is assembled with"),
         (send, "_intend", _as_whoever_owns_it, "send moved"),

@@ -99,12 +99,20 @@ def answers(state: State, batch_id: str, said: str | None) -> Answer:
     return state, [200, {}, body]
 
 
-def cancel(state: State, batch_id: str) -> tuple[State, None]:
+def cancel(state: State, batch_id: str, said: str | None) -> Answer:
     """Cancel a batch that has not ended; it ends at the next look."""
+    if said == "busy":
+        return state, [529, {}, b"{}"]
+    if any(one.id == batch_id and one.ends <= state.now for one in state.claude):
+        return state, [400, {}, b"{}"]
     claude = tuple(
         replace(one, canceled=True, ends=min(one.ends, state.now + 1))
         if one.id == batch_id and one.ends > state.now
         else one
         for one in state.claude
     )
-    return replace(state, claude=claude), None
+    (batch,) = (one for one in claude if one.id == batch_id)
+    after = replace(state, claude=claude)
+    if said == "deaf":
+        return after, [0, {}, b""]
+    return after, [200, {}, msgspec.json.encode(batch.about(state.now))]

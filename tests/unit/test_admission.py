@@ -62,7 +62,7 @@ def test_once_they_are_sent_nobody_else_is_admitted(
 
 @given(worlds)
 def test_nobody_starves(given_: tuple[list[Batch], list[Batch], Limits]) -> None:
-    """Where what is there ends, everything has its turn, the oldest of each job first."""
+    """Where what is there ends, everything has its turn."""
     waiting, there, limits = given_
     for _ in range(2 * len(waiting) + 2):
         admitted = admit(waiting, there, limits)
@@ -70,6 +70,38 @@ def test_nobody_starves(given_: tuple[list[Batch], list[Batch], Limits]) -> None
         waiting = [one for one in waiting if one not in admitted]
         there = admitted
     assert waiting == []
+
+
+@given(st.lists(st.integers(1, 9), min_size=1, max_size=40), st.integers(10, 30))
+def test_a_large_batch_has_its_turn_though_small_jobs_keep_coming(
+    sizes: list[int], limit: int
+) -> None:
+    """Each round one small batch ends and a new small job comes; the large one is old from the second round on."""
+    large = batch("f" * 20, requests=limit, since="WAITING#1")
+    there = [batch(f"{n:020x}", requests=size, since="WAITING#0") for n, size in enumerate(sizes)]
+    for n in range(2 * len(sizes) + 2):
+        come = batch(f"{n:020x}", 2, sizes[n % len(sizes)], since="WAITING#2")
+        admitted = admit(
+            [large, come], there, Limits(100, limit), old="WAITING#1" if n < 1 else "WAITING#2"
+        )
+        if large in admitted:
+            return
+        there = [*there[1:], *admitted]
+    raise AssertionError(there)
+
+
+@given(worlds, st.sampled_from(["WAITING#2026-11-21", "WAITING#2026-11-24"]))
+def test_what_is_old_keeps_the_limits_and_the_choice(
+    given_: tuple[list[Batch], list[Batch], Limits], old: str
+) -> None:
+    waiting, there, limits = given_
+    admitted = admit(waiting, there, limits, old)
+    rest = [one for one in waiting if one not in admitted]
+
+    assert admit(rest, [*there, *admitted], limits, old) == []
+    if len(there) + len(admitted) > 1 and admitted:
+        assert len(there) + len(admitted) <= limits.batches
+        assert sum(one.requests for one in [*there, *admitted]) <= limits.requests
 
 
 @given(st.integers(1, 30), st.integers(1, 6))
@@ -99,14 +131,15 @@ def test_of_two_jobs_with_none_there_the_one_that_waits_longer_goes_first() -> N
     assert admit([young, old], [], Limits(1, 10**6)) == [old]
 
 
-def test_a_large_batch_is_not_overtaken_for_ever() -> None:
-    """One that does not fit yet holds back what comes after it, until there is room."""
+def test_small_jobs_pass_a_large_batch_that_does_not_fit() -> None:
+    """One that does not fit yet holds nothing back, until it is old."""
     large = batch("a" * 20, requests=90, since="WAITING#2026-11-22")
-    small = batch("b" * 20, requests=1, since="WAITING#2026-11-23")
+    small = [batch(f"{n:020x}", requests=1, since="WAITING#2026-11-23") for n in range(50)]
     there = [batch("c" * 20, requests=20)]
 
-    assert admit([small, large], there, Limits(10, 100)) == []
-    assert admit([small, large], [], Limits(10, 100)) == [large, small]
+    assert admit([*small, large], there, Limits(100, 100)) == small
+    assert admit([*small, large], there, Limits(100, 100), old="WAITING#2026-11-22x") == []
+    assert admit([*small, large], [], Limits(100, 100)) == [large, *small[:10]]
 
 
 def test_a_batch_beyond_the_limit_goes_alone() -> None:
@@ -115,13 +148,22 @@ def test_a_batch_beyond_the_limit_goes_alone() -> None:
     assert admit([large, small], [], Limits(10, 100)) == [large]
 
 
-def test_a_huge_job_leaves_room_for_who_comes_next() -> None:
-    """Its batches may take a day: nobody should have to wait for the first of them to end."""
-    limits = Limits(100, 200_000)
-    huge = [batch("a" * 20, chunk, 10_000) for chunk in range(1, 101)]
-    there = admit(huge, [], limits)
-    rest = [one for one in huge if one not in there]
-    small = batch("b" * 20, 1, 1_000, since="WAITING#2026-11-30")
+def test_a_job_fills_all_room_while_nobody_else_waits() -> None:
+    limits = Limits(1_000, 200_000)
+    chunks = [batch("a" * 20, chunk, 10_000) for chunk in range(1, 101)]
+    large = [batch("a" * 20, chunk, 100_000) for chunk in range(1, 4)]
 
-    assert sum(one.requests for one in there) == 190_000
-    assert admit([*rest, small], there, limits) == [small]
+    assert admit(chunks, [], limits) == chunks[:20]
+    assert admit(large, [], limits) == large[:2]
+
+
+def test_while_a_job_waits_that_has_nothing_there_the_others_leave_a_reserve() -> None:
+    """It does not fit itself; but the next small one need not wait until one of theirs has ended."""
+    limits = Limits(1_000, 200_000)
+    there = [batch("a" * 20, chunk, 10_000) for chunk in range(1, 16)]
+    more = [batch("a" * 20, chunk, 10_000) for chunk in range(16, 101)]
+    large = batch("b" * 20, 1, 100_000, since="WAITING#2026-11-22")
+    small = batch("c" * 20, 1, 5_000, since="WAITING#2026-11-30")
+
+    assert admit([*more, large], there, limits) == more[:4]
+    assert admit([*more[4:], large, small], [*there, *more[:4]], limits) == [small]

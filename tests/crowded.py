@@ -1,0 +1,163 @@
+"""A table so full that one poll cannot do everything, over wires in memory, and a clock that moves with each call."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx2
+import msgspec
+
+from functions.batches import times
+from functions.batches.doors import Doors
+from functions.batches.files import Files
+from functions.batches.hints import Hints, read_hint
+from functions.batches.items import Batch, Job, since
+from functions.batches.notify import Notify
+from functions.batches.settings import PollSettings
+from functions.batches.store import Store
+from functions.poll import Tally, poll
+from functions.steps.phases import LIMIT_S, Phases
+from tests.fuzz.memory import MemoryS3, MemorySns, MemorySqs, claude
+from tests.fuzz.memory_table import MemoryTable
+from tests.unit.made import batch, job
+
+AT = datetime(2026, 11, 23, 12, tzinfo=UTC)
+BEGUN = times.text(AT)
+PAGE = 1000
+
+
+@dataclass
+class Crowd:
+    """Poll, and what it talks to. Each call takes `call_s` of its Lambda's time."""
+
+    call_s: float
+    threads: int = 1
+    table: MemoryTable = field(default_factory=MemoryTable)
+    s3: MemoryS3 = field(default_factory=MemoryS3)
+    sqs: MemorySqs = field(default_factory=MemorySqs)
+    sns: MemorySns = field(default_factory=MemorySns)
+    listed: list[dict[str, Any]] = field(default_factory=list)
+    calls: list[str] = field(default_factory=list)
+    moment: datetime = AT
+    left_s: float = LIMIT_S
+
+    def __post_init__(self) -> None:
+        clients: list[Any] = [
+            _Timed(self, one) for one in (self.table, self.s3, self.sqs, self.sns)
+        ]
+        table, s3, sqs, sns = clients
+        settings = PollSettings(
+            table_name="t", uploads_bucket="u", results_bucket="r", topic_arn="a", secret_name="s",
+            submit_queue_url="submit", results_queue_url="results",
+        )  # fmt: skip
+        self.doors = Doors(
+            settings=settings,
+            store=Store("t", client=table, now=self.now),
+            files=Files("r", client=s3, threads=1),
+            claude=claude(self._answer),
+            notify=Notify("a", "urn:x", client=sns),
+            now=self.now,
+        )
+        self.hints = Hints("submit", "results", client=sqs, clock=self.seconds)
+
+    def now(self) -> datetime:
+        return self.moment
+
+    def seconds(self) -> float:
+        return self.moment.timestamp()
+
+    def spend(self, name: str) -> None:
+        self.calls.append(name)
+        self.left_s -= self.call_s
+
+    def _answer(self, request: httpx2.Request) -> httpx2.Response:
+        self.spend(f"claude {request.method}")
+        after = request.url.params.get("after_id")
+        first = next((n for n, one in enumerate(self.listed, 1) if one["id"] == after), 0)
+        page = {
+            "data": self.listed[first : first + PAGE],
+            "has_more": first + PAGE < len(self.listed),
+        }
+        return httpx2.Response(200, json=page, request=request)
+
+    def poll(self) -> Tally:
+        """Let some minutes pass, and poll with a whole Lambda's time."""
+        self.moment += timedelta(seconds=300)
+        self.left_s = LIMIT_S
+        self.calls.clear()
+        return poll(self.doors, self.hints, Phases(lambda: self.left_s, self.threads))
+
+    def put(self, *items: Job | Batch) -> None:
+        for item in items:
+            self.table.items[item.job, item.item] = msgspec.to_builtins(item)
+
+    def kept(self, kind: Callable[[dict[str, Any]], bool]) -> int:
+        return sum(1 for item in self.table.items.values() if kind(item))
+
+    def statuses(self) -> Counter[str]:
+        return Counter(str(item.get("status")) for item in self.table.items.values())
+
+    def hinted(self) -> set[tuple[str, str]]:
+        """Name every item that a hint was sent for since the last look."""
+        bodies = [*self.sqs.drain("submit"), *self.sqs.drain("results")]
+        hints = [read_hint(body) for body in bodies]
+        return {(one.job, one.item) for one in hints}
+
+
+class _Timed:
+    """A client whose calls take time."""
+
+    def __init__(self, crowd: Crowd, client: Any) -> None:
+        self._crowd, self._client = crowd, client
+        self.exceptions = getattr(client, "exceptions", None)
+
+    def __getattr__(self, name: str) -> Any:
+        def call(**arguments: Any) -> Any:
+            self._crowd.spend(name)
+            return getattr(self._client, name)(**arguments)
+
+        return self if name == "get_paginator" else call
+
+    def __call__(self, _operation: str) -> "_Timed":
+        return self
+
+
+def crowded(crowd: Crowd, *, open_: int, waiting: int, small: int, unsure: int) -> None:
+    """Fill the table: what is open has ended at Anthropic, what is unsure was never created."""
+    ids = (f"{number:020x}" for number in range(10**9))
+    for number in range(open_):
+        of, batch_id = next(ids), f"msgbatch_{number}"
+        crowd.put(
+            job(job=of, status="RUNNING", since=since("RUNNING", BEGUN), chunks=1),
+            batch(
+                of, status="IN_PROGRESS", since=since("IN_PROGRESS", BEGUN), next=None, batch_id=batch_id,
+                created_at=BEGUN, begun_at=BEGUN, intent_at=BEGUN,
+            ),
+        )  # fmt: skip
+        crowd.listed.append(_ended(batch_id))
+    large = next(ids)
+    crowd.put(
+        job(job=large, status="RUNNING", since=since("RUNNING", BEGUN), chunks=waiting + unsure)
+    )
+    for number in range(1, waiting + unsure + 1):
+        lost = number <= unsure
+        status = "UNSURE" if lost else "WAITING"
+        crowd.put(
+            batch(
+                large, number, requests=7, status=status, since=since(status, BEGUN), next=None if lost else "send",
+                fingerprint=crowd.doors.claude.fingerprint if lost else None, intent_at=BEGUN if lost else None,
+            )
+        )  # fmt: skip
+    for _ in range(small):
+        of = next(ids)
+        crowd.put(job(job=of, status="PLANNING", since=since("PLANNING", BEGUN), next="plan"))
+
+
+def _ended(batch_id: str) -> dict[str, Any]:
+    counts = {"processing": 0, "succeeded": 10, "errored": 0, "canceled": 0, "expired": 0}
+    return {
+        "id": batch_id, "type": "message_batch", "processing_status": "ended", "request_counts": counts,
+        "created_at": BEGUN, "expires_at": BEGUN, "ended_at": BEGUN, "results_url": "x",
+    }  # fmt: skip

@@ -1,0 +1,188 @@
+"""Nobody waits for the minute: a stage that leaves something for poll asks for one, and no more than is needed."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from functions import poll, results, submit
+from functions.batches.hints import Hints
+from functions.steps.phases import Phases
+from tests.integration.test_handlers import Context
+from tests.world import World, upload_of, world
+
+KEY = "in/march.jsonl"
+
+
+class Trigger:
+    """Counts what is asked of it."""
+
+    def __init__(self) -> None:
+        self.fired = 0
+
+    def fire(self) -> None:
+        self.fired += 1
+
+
+@pytest.fixture
+def trigger(relay: World, monkeypatch: pytest.MonkeyPatch) -> Trigger:
+    """The handlers of a relay, and what they ask."""
+    made = Trigger()
+    for stage, doors in ((submit, relay.submit), (results, relay.results)):
+        monkeypatch.setattr(stage, "_doors", lambda doors=doors: doors)
+        monkeypatch.setattr(stage, "_poll", lambda: made)
+    hints = Hints(relay.queues["submit"], relay.queues["results"], client=relay.sqs)
+    monkeypatch.setattr(poll, "_doors", lambda: (relay.poll, hints))
+    return made
+
+
+def handle(stage: Any, *bodies: str) -> None:
+    for body in bodies:
+        stage.handler({"Records": [{"body": body}]}, Context())
+
+
+def turn(relay: World) -> None:
+    """Poll as Lambda does, and let the stages work off their queues."""
+    poll.handler({}, Context())
+    for stage, name in ((submit, "submit"), (results, "results")):
+        handle(stage, *relay._drain(name))  # noqa: SLF001 - the messages as they are
+
+
+def test_a_job_needs_no_schedule(relay: World, trigger: Trigger) -> None:
+    """A poll for each time that one is asked for, no time between them, and one when Anthropic has ended it."""
+    handle(submit, relay.put(KEY, upload_of(3)))
+    asked = 0
+    while trigger.fired > asked:
+        asked = trigger.fired
+        turn(relay)
+    assert relay.simulator.calls()["create"] == 1
+    relay.pass_time(60)
+    turn(relay)
+    while trigger.fired > asked:
+        asked = trigger.fired
+        turn(relay)
+
+    assert relay.manifest(KEY)["counts"] == {"succeeded": 3}
+    assert json.loads(relay.read(KEY, "status.json"))["status"] == "DONE"
+    assert trigger.fired == 2  # planned; collected and assembled
+
+
+@pytest.mark.parametrize(
+    ("body", "fires"),
+    [
+        (lambda relay: relay.put(KEY, upload_of(3)), 1),
+        (lambda relay: relay.put(KEY, b"{broken"), 1),
+        (lambda relay: relay.put(KEY + ".cancel", b""), 1),
+        (lambda relay: relay.put("in/notes.pdf", b"x"), 0),
+        (lambda _: json.dumps({"Event": "s3:TestEvent"}), 0),
+    ],
+)
+def test_an_upload_asks_for_one_poll_where_it_leaves_something(
+    relay: World, trigger: Trigger, body: Callable[[World], str], fires: int
+) -> None:
+    relay.deploy(requests_per_batch=1)
+    submit._doors = lambda: relay.submit  # type: ignore[assignment] # noqa: SLF001
+
+    handle(submit, body(relay))
+
+    assert trigger.fired == fires
+
+
+@pytest.mark.parametrize(("fault", "fires"), [(None, 0), ("overloaded", 0), ("bad_request", 1)])
+def test_what_was_sent_asks_for_none_and_what_was_refused_does(
+    relay: World, trigger: Trigger, fault: str | None, fires: int
+) -> None:
+    handle(submit, relay.put(KEY, upload_of(4)))
+    if fault is not None:
+        relay.simulator.arm(fault)
+    trigger.fired = 0
+    poll.handler({}, Context())
+
+    handle(submit, *relay._drain("submit"))  # noqa: SLF001
+
+    assert trigger.fired == fires
+
+
+@pytest.mark.usefixtures("trigger")
+def test_who_comes_while_poll_is_at_work_is_polled_for_when_it_ends(
+    relay: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    skipped: list[bool] = []
+    count = poll._count  # noqa: SLF001 - once everything is read
+
+    def interrupted(*given: Any) -> None:
+        count(*given)
+        if not skipped:
+            skipped.append(relay.poll_once().skipped)
+            handle(submit, relay.put(KEY, upload_of(3)))
+
+    monkeypatch.setattr(poll, "_count", interrupted)
+    poll.handler({}, Context())
+    handle(submit, *relay._drain("submit"))  # noqa: SLF001
+
+    assert skipped == [True]
+    assert relay.simulator.calls()["create"] == 1
+    assert not relay.poll_once().wanted
+
+
+def test_a_poll_that_ended_just_before_it_was_asked_is_not_waited_for(
+    relay: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = relay.poll.store
+    assert store.single_flight("another", 60)
+    want = store.want_flight
+
+    def ends_first() -> None:
+        store.end_flight("another", {})
+        want()
+
+    monkeypatch.setattr(store, "want_flight", ends_first)
+
+    assert not relay.poll_once().skipped
+
+
+def test_between_two_polls_lies_a_second(relay: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(poll, "REST_S", 1.0)
+    slept: list[float] = []
+    hints = Hints(relay.queues["submit"], relay.queues["results"], client=relay.sqs)
+    for seconds in (0.0, 0.25, 5.0, -3600.0):  # clocks differ
+        relay.pass_time(seconds)
+        poll.poll(relay.poll, hints, Phases(sleep=slept.append))
+
+    assert slept == pytest.approx([0.75, 0.0, 1.0], abs=0.002)
+
+
+def test_a_hint_that_may_lie_in_the_queue_still_is_not_sent_again(relay: World) -> None:
+    clock = [0.0]
+    hints = Hints(
+        relay.queues["submit"], relay.queues["results"], client=relay.sqs, clock=lambda: clock[0]
+    )
+    relay.upload(KEY, upload_of(3))
+    woken = []
+    for clock[0] in (0.0, 1.0, 49.0, 60.0):
+        woken.append(poll.poll(relay.poll, hints).woken)
+
+    assert woken == [1, 0, 0, 1]
+    assert len(relay._drain("submit")) == 2  # noqa: SLF001
+
+
+def test_what_was_given_back_is_woken_again_at_once(relay: World) -> None:
+    hints = Hints(relay.queues["submit"], relay.queues["results"], client=relay.sqs)
+    relay.simulator.arm("bad_request")
+    relay.upload(KEY, upload_of(4))
+    for _ in range(2):  # refused, and halved; then the halves
+        poll.poll(relay.poll, hints)
+        relay.work_off()
+
+    assert relay.simulator.calls()["create"] == 3
+
+
+def test_a_batch_that_ends_makes_room_in_the_same_poll(tmp_path: Path) -> None:
+    with world(tmp_path, processing_s=30.0) as relay:
+        relay.deploy(requests_per_batch=1, open_batches=1)
+        relay.upload(KEY, upload_of(2))
+        first, second = relay.tick(), relay.tick()
+
+    assert (first.admitted, second.ended, second.admitted) == (1, 1, 1)

@@ -1,0 +1,81 @@
+"""Poll is invoked asynchronously, in a trace of its own; where that fails, nothing does."""
+
+import re
+from typing import Any
+
+import boto3
+import pytest
+from botocore.awsrequest import AWSPreparedRequest, AWSResponse
+from botocore.exceptions import ReadTimeoutError
+
+from functions.batches.trigger import PollTrigger
+
+TRACE = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1;Lineage=25:a87bd80c:15"
+
+
+class Wire:
+    """Lambda's far end: answers with a status, or not at all."""
+
+    def __init__(self, status: int | None) -> None:
+        self.status = status
+        self.asked: list[AWSPreparedRequest] = []
+        self.client: Any = boto3.client(
+            "lambda", region_name="eu-central-1", aws_access_key_id="x", aws_secret_access_key="x"
+        )
+        events: Any = self.client.meta.events
+        events.register("before-send.lambda.Invoke", self._answer)
+
+    def _answer(self, request: AWSPreparedRequest, **_: object) -> AWSResponse:
+        self.asked.append(request)
+        if self.status is None:
+            raise ReadTimeoutError(endpoint_url=request.url)
+        answer = AWSResponse(request.url, self.status, {}, None)  # type: ignore[arg-type]
+        answer.__dict__["_content"] = b"{}"
+        return answer
+
+
+def test_asks_lambda_for_a_poll_and_waits_for_nothing() -> None:
+    wire = Wire(202)
+
+    PollTrigger("relay-poll", client=wire.client).fire()
+
+    (asked,) = wire.asked
+    assert asked.url.endswith("/functions/relay-poll/invocations")
+    assert asked.headers["X-Amz-Invocation-Type"] in {"Event", b"Event"}
+    assert asked.body in {"{}", b"{}"}
+
+
+def test_each_poll_begins_a_trace_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else Lambda would take a job of some attempts for a loop, after sixteen of its invocations, and stop it."""
+    monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "relay-submit")
+    monkeypatch.setenv("_X_AMZN_TRACE_ID", TRACE)
+    wire = Wire(202)
+    trigger = PollTrigger("relay-poll", client=wire.client)
+
+    for _ in range(2):
+        trigger.fire()
+
+    traces = [_text(asked.headers["X-Amzn-Trace-Id"]) for asked in wire.asked]
+    assert all(re.fullmatch(r"Root=1-[0-9a-f]{8}-[0-9a-f]{24}", trace) for trace in traces)
+    assert len({*traces, TRACE.partition(";")[0]}) == 3
+
+
+def _text(header: Any) -> str:
+    return header.decode() if isinstance(header, bytes) else str(header)
+
+
+@pytest.mark.parametrize("status", [403, 404, 429, 500, None])
+def test_a_poll_that_cannot_be_invoked_costs_a_line_in_the_log(
+    status: int | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    PollTrigger("relay-poll", client=Wire(status).client).fire()
+
+    assert [one.message for one in caplog.records] == ["poll not invoked"]
+
+
+def test_without_a_function_nobody_is_asked() -> None:
+    wire = Wire(202)
+
+    PollTrigger("", client=wire.client).fire()
+
+    assert wire.asked == []
