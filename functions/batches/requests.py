@@ -168,7 +168,7 @@ def _check_utf8(data: bytes, column: int) -> None:
 
 def _custom_id_of(request: _Request, data: bytes) -> msgspec.Raw:
     """Give the row's custom_id, or what other tools call it: `customId`, `id`, `recordId` or `key`."""
-    if not _is_null(request.custom_id):
+    if request.custom_id != NULL:
         return request.custom_id
     return _other_name(_other_names.decode(data))
 
@@ -180,17 +180,13 @@ def custom_ids_of(own: list[msgspec.Raw], text: bytes) -> list[msgspec.Raw]:
         own: what each has as `custom_id`; ``null`` where it has none.
         text: the lines.
     """
-    if not any(map(_is_null, own)):
+    if NULL not in own:
         return own
     others = _other_names.decode_lines(text)
     return [
-        _other_name(other) if _is_null(one) else one
+        _other_name(other) if one == NULL else one
         for one, other in zip(own, others, strict=False)  # not as many: the caller sees it
     ]
-
-
-def _is_null(value: msgspec.Raw) -> bool:
-    return value is NULL or (len(value) == len(NULL) and value == NULL)
 
 
 def _other_name(row: _OtherNames) -> msgspec.Raw:
