@@ -1,6 +1,6 @@
 # One command for the main job (`make demo`), one for the tests (`make test`); each installs what it needs.
 .DEFAULT_GOAL := help
-.PHONY: help demo up down test unit crash bench scale lint deploy destroy lock clean
+.PHONY: help demo up down test pr unit verify bench scale lint deploy destroy lock clean
 SHELL := /bin/bash
 
 PYTHON := $(shell command -v python3.13 >/dev/null && python3.13 -c '' 2>/dev/null && echo python3.13 || echo python3)
@@ -53,7 +53,7 @@ test: .venv/.installed $(CDK)  ## everything: style, types, unit, integration, i
 unit: .venv/.installed  ## the quick ones, in seconds
 	@.venv/bin/python -m pytest -q tests/unit
 
-crash: .venv/.installed .local/fuzz/.installed $(CDK)  ## every campaign against the promises at full length, into docs/reliability.md; or QUICK=1
+verify: .venv/.installed .local/fuzz/.installed $(CDK)  ## every campaign against the promises at full length, into docs/reliability.md; or QUICK=1
 	@.venv/bin/python -m tests.crash $(if $(QUICK),--quick)
 
 bench: .venv/.installed .local/plots/.installed  ## side by side with what one would pick instead, or FULL=1 for the full size

@@ -15,7 +15,7 @@ _NO_RUNS = {"model", "fuzz"}
 _PAGE = """\
 # Reliability
 [Promises 1 and 2](../README.md#what-it-promises), N rows in and N lines out, and paid once, are not argued for here; they are attacked, in every way that we could think of.
-This page is written by `make crash`, on {today}: {tried:,} runs of a whole job, states and inputs beside them, in {minutes:.0f} minutes of two processes. CI runs a fixed sample of every campaign (`make test`).
+This page is written by `make verify`, on {today}: {tried:,} runs of a whole job, states and inputs beside them, in {minutes:.0f} minutes of two processes. CI runs a fixed sample of every campaign (`make test`).
 
 {table}
 

@@ -1,4 +1,4 @@
-"""Whatever befalls a job, at any call: every row is still answered, and paid once. `make crash` has all of it."""
+"""Whatever befalls a job, at any call: every row is still answered, and paid once. `make verify` has all of it."""
 
 from collections.abc import Callable, Sequence
 

@@ -190,7 +190,7 @@ def test_creates_in_vain_for_a_week_while_none_is_accepted_give_up_nothing(relay
     relay.upload(KEY, upload_of(2))
     for _ in range(7 * 24):
         relay.tick(3600)
-    relay.simulator._faults.clear()  # noqa: SLF001 - the account is as it was
+    relay.simulator.disarm()
     relay.finish(60)
 
     assert relay.manifest(KEY)["counts"] == {"succeeded": 2}

@@ -133,7 +133,7 @@ def test_a_batch_listed_with_results_is_never_gone_however_many_404s(relay: Worl
     for _ in range(100):
         relay.tick(6 * HOUR_S)
     waiting = only_batch(relay)
-    relay.simulator._faults.clear()  # noqa: SLF001 - the batches stay
+    relay.simulator.disarm()
     relay.finish(60)
 
     assert waiting.not_found > 5
