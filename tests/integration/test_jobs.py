@@ -232,7 +232,7 @@ def test_plan_goes_on_where_it_stopped(relay: World) -> None:
 
 
 def test_cancel_delivers_what_was_done(relay: World) -> None:
-    relay.deploy(requests_per_batch=2, open_batches=2)
+    relay.deploy(requests_per_batch=2, open_batches=1)
     relay.upload(KEY, upload_of(10))
     relay.tick()
     relay.tick()
