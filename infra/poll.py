@@ -13,9 +13,9 @@ from infra.settings import StackSettings
 from infra.stage import Stage, allow, shared
 from infra.storage import Storage, dead_letters
 
-# A tick that comes late is worth nothing, the next one does its work: no retries, and nobody
-# waits longer than Scheduler's and Lambda's shortest, a minute.
-TICK_AGE_S = 60
+# A tick that fails is not retried, the next one does its work. One that is throttled waits: in an
+# account with few invocations to spare, the next would be throttled as well.
+TICK_AGE_S = 300
 
 
 class Poll(Stage):

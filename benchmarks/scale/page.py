@@ -41,7 +41,7 @@ Ten of the twelve figures that alarms watch, and the seven of poll, are within w
 where a mapping has a cap on concurrency, as ours do, it does not go down to two ([AWS](https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html)).
 
 ## Rows a day
-Anthropic lets so many requests wait, and a batch takes as long as it takes: rows a day = 1440 · requests waiting / minutes. Simulated, with one huge job, of which a twentieth of the room is kept free, and a minute until poll has seen an end:
+Anthropic lets so many requests wait, and a batch takes as long as it takes: rows a day = 1440 · requests waiting / minutes. Simulated, with one huge job, and a minute until poll has seen an end:
 
 {tiers}
 

@@ -117,11 +117,11 @@ def test_a_tick_that_failed_is_not_repeated(found: Found) -> None:
 
     assert schedule["ScheduleExpression"] == "rate(1 minute)"
     assert schedule["Target"]["RetryPolicy"] == {
-        "MaximumEventAgeInSeconds": 60,
+        "MaximumEventAgeInSeconds": 300,
         "MaximumRetryAttempts": 0,
     }
     assert invoked["MaximumRetryAttempts"] == 0
-    assert invoked["MaximumEventAgeInSeconds"] == 60
+    assert invoked["MaximumEventAgeInSeconds"] == 300
 
 
 def test_poll_can_be_asked_to_come_more_seldom(found: Found) -> None:
