@@ -40,7 +40,7 @@ def test_what_is_set_aside_in_a_later_attempt_is_not_sent_a_third_time(tmp_path:
         batch = _until(relay, attempt=2, status="IN_PROGRESS")
         ledger = relay.s3.get_object(Bucket=RESULTS, Key=batch.ledger_key)["Body"].read()
         relay.s3.delete_object(Bucket=RESULTS, Key=batch.ledger_key)
-        while not (batch := _until(relay, attempt=2)).closing:
+        while not (batch := _until(relay, 6 * 3600, attempt=2)).closing:
             pass
         relay.s3.put_object(Bucket=RESULTS, Key=batch.ledger_key, Body=ledger)
 
@@ -50,11 +50,11 @@ def test_what_is_set_aside_in_a_later_attempt_is_not_sent_a_third_time(tmp_path:
         assert [line["result"]["type"] for line in relay.lines(KEY)] == ["expired", "succeeded"]
 
 
-def _until(relay: World, **wanted: Any) -> Batch:
+def _until(relay: World, seconds: float = 60, **wanted: Any) -> Batch:
     """Tick until there is such a batch."""
     for _ in range(60):
         with suppress(DownloadError):
-            relay.tick()
+            relay.tick(seconds)
         for batch in relay.store.unfinished().batches:
             if all(getattr(batch, name) == value for name, value in wanted.items()):
                 return batch

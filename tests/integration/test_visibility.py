@@ -49,18 +49,20 @@ def test_what_the_api_says_stays_out_of_a_traceback(relay: World) -> None:
     assert secret not in "".join(traceback.format_exception(caught.value))
 
 
-def test_each_pause_after_a_failure_is_longer_and_four_of_them_outlast_four_hours(
+def test_each_pause_after_a_failure_is_longer_and_none_is_longer_than_six_hours(
     relay: World,
 ) -> None:
     event = json.loads(relay.put(KEY, upload_of(2)))
     hint = receive(relay.submit, msgspec.convert(event["Records"][0], Created))
     assert hint is not None
     waits: list[timedelta] = []
-    while job := relay.store.take(hint, 60):
+    for _ in range(6):
+        job = relay.store.take(hint, 60)
+        assert job is not None
         relay.store.fail(job, relay.submit.settings.retry_s, "AccessDenied")
         (failed,) = relay.store.unfinished().jobs
         waits.append(times.parse(failed.not_before or "") - relay.now())
         relay.pass_time(waits[-1].total_seconds() + 1)
 
     minutes = [round(wait.total_seconds() / 60) for wait in waits]
-    assert minutes == [1, 6, 36, 216, 1296]
+    assert minutes == [1, 6, 36, 216, 360, 360]
