@@ -174,7 +174,7 @@ class World:
                 bodies.append(message["Body"])
         return bodies
 
-    def finish(self, ticks: int = 30) -> int:
+    def finish(self, ticks: int = 60) -> int:
         """Tick until nothing is unfinished: a minute at a time, later two hours, as pauses grow; gives the ticks."""
         left = self.store.unfinished()
         for tick in range(1, ticks + 1):

@@ -92,7 +92,7 @@ def _set_aside(doors: Doors[PollSettings], item: Job | Batch, now: str) -> None:
         if doors.store.announce_stuck(item, event):
             logger.error("stuck", extra={"job": item.job, "item": item.item})
             doors.notify.pay(doors.store, [event])
-    elif _is_hopeless(doors, item):
+    if _is_hopeless(doors, item):
         _give_up(doors, item, now)
 
 

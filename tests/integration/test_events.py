@@ -83,13 +83,13 @@ def canceled(relay: World) -> None:
 
 
 def stuck(relay: World) -> None:
-    """A batch whose ledger is none can never be collected."""
+    """A batch whose ledger is none can never be collected; its rows end once Anthropic has no results any more."""
     relay.upload(KEY, upload_of(3, PROMPT))
     (batch,) = relay.store.unfinished().batches
     relay.s3.put_object(Bucket=RESULTS, Key=batch.ledger_key, Body=PROMPT.encode())
-    for _ in range(60):
+    for _ in range(150):
         with suppress(msgspec.DecodeError):
-            relay.tick(600.0)
+            relay.tick(6 * 3600)
     relay.finish()
 
 

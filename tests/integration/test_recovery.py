@@ -179,10 +179,15 @@ def test_a_job_that_lacks_a_chunk_is_not_called_done(tmp_path: Path) -> None:
             UpdateExpression="ADD finished :one",
             ExpressionAttributeValues={":one": {"N": "1"}},
         )
-        for _ in range(90):
-            relay.tick()
+        for _ in range(20):
+            relay.tick(6 * 3600)
+        waiting = relay.store.job(job.job)
+        for _ in range(120):
+            relay.tick(6 * 3600)
 
         assert "stuck" in " ".join(event["type"] for event in relay.events())
+        assert waiting is not None
+        assert waiting.status == "ASSEMBLING"
         assert (found := relay.store.job(job.job)) is not None
         assert (found.status, found.outcome) == ("DONE", "failed")
 

@@ -91,9 +91,10 @@ def test_a_skipped_upload_says_so_where_its_results_would_be(relay: World) -> No
 
 
 def failed(relay: World) -> None:
-    relay.simulator.arm("bad_request", times=3)  # the batch, and each half
+    relay.simulator.arm("refuse_matching", times=0, contains="messages")
     relay.upload(KEY, BODY)
     relay.finish()
+    relay.simulator.disarm()
 
 
 def canceled(relay: World) -> None:
@@ -208,11 +209,12 @@ def test_a_skipped_upload_that_is_run_again_is_set_as_it_is_now(relay: World) ->
 def test_the_event_of_a_skipped_upload_again_changes_nothing_though_the_first_job_failed(
     relay: World,
 ) -> None:
-    relay.simulator.arm("bad_request", times=3)  # the batch, and each half
+    relay.simulator.arm("refuse_matching", times=0, contains="messages")
     relay.upload(KEY, BODY)
     again = copied(relay)
     relay.submit_message(again)
     relay.finish()
+    relay.simulator.disarm()
     relay.submit_message(again)
     relay.finish()
 

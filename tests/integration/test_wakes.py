@@ -90,7 +90,7 @@ def test_an_upload_asks_for_one_poll_where_it_leaves_something(
     assert trigger.fired == fires
 
 
-@pytest.mark.parametrize(("fault", "fires"), [(None, 0), ("overloaded", 0), ("bad_request", 1)])
+@pytest.mark.parametrize(("fault", "fires"), [(None, 0), ("overloaded", 0), ("too_large", 1)])
 def test_what_was_sent_asks_for_none_and_what_was_refused_does(
     relay: World, trigger: Trigger, fault: str | None, fires: int
 ) -> None:
@@ -170,7 +170,7 @@ def test_a_hint_that_may_lie_in_the_queue_still_is_not_sent_again(relay: World) 
 
 def test_what_was_given_back_is_woken_again_at_once(relay: World) -> None:
     hints = Hints(relay.queues["submit"], relay.queues["results"], client=relay.sqs)
-    relay.simulator.arm("bad_request")
+    relay.simulator.arm("too_large")
     relay.upload(KEY, upload_of(4))
     for _ in range(2):  # refused, and halved; then the halves
         poll.poll(relay.poll, hints)
