@@ -11,14 +11,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks import rows
+from benchmarks.end_to_end import Versus
 from benchmarks.flow import Flow
 from benchmarks.installed import BATCHWIZARD, SDK, python_with
 from benchmarks.memory import draw, sweep, told
 from benchmarks.processes import ROOT, BenchmarkError, far_end
 from benchmarks.relay import Relay, cloud, unpacked
 from benchmarks.report import note, show, write
-from benchmarks.standing import assemble, cold_starts, poll
-from benchmarks.versus import Versus
+from benchmarks.steady_state import assemble, cold_starts, poll
 from benchmarks.whole import growth
 from local.errors import LocalError
 

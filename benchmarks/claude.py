@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
-from benchmarks import material
-from benchmarks.pace import Pace
+from benchmarks import workload
 from benchmarks.s3 import COUNTS
+from benchmarks.throttle import Pace
 
 PATH = "/v1/messages/batches"
 _CUSTOM_ID = re.compile(rb'"custom_id": ?"([^"]+)"')
@@ -106,7 +106,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _made_up(self, sent: _Sent) -> None:
         """Answer what was sent, once: it is forgotten then."""
-        answers = material.answers(_CUSTOM_ID.findall(sent.body))
+        answers = workload.answers(_CUSTOM_ID.findall(sent.body))
         sent.body = bytearray()
         self.send_response(200)
         self.send_header("Content-Type", "application/x-jsonl")

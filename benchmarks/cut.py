@@ -6,11 +6,11 @@ import time
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from functions.batches.blocks import blocks_of
-from functions.batches.bulk import Plain, checked
-from functions.batches.ledger import ChunkFiles
-from functions.batches.readers import jsonl
-from functions.batches.readers.record import Place
+from functions.model.chunk_files import ChunkFiles
+from functions.model.streams import blocks_of
+from functions.planning.fast_path import ValidRows, validate_all
+from functions.planning.readers import jsonl
+from functions.planning.readers.record import Position
 
 MOST = 32_000_000
 
@@ -20,10 +20,10 @@ def main(upload: str) -> None:
     began, spent = time.perf_counter(), time.process_time()
     with Path(upload).open("rb") as file, TemporaryFile() as body, TemporaryFile() as rows:
         chunk = ChunkFiles("0" * 20, "00001", 1, body, rows)
-        pieces = jsonl.pieces(blocks_of(file), Place(), MOST)
-        for found in checked(pieces, row_bytes=MOST, api_version="2026-10-21"):
-            if isinstance(found, Plain):
-                chunk.add_plain(chunk.rows + 1, found)
+        pieces = jsonl.pieces(blocks_of(file), Position(), MOST)
+        for found in validate_all(pieces, row_bytes=MOST, api_version="2026-10-21"):
+            if isinstance(found, ValidRows):
+                chunk.add_valid(chunk.rows + 1, found)
             else:
                 chunk.add(chunk.rows + 1, *found)
         chunk.finish()

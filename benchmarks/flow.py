@@ -7,11 +7,11 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks import material
+from benchmarks import workload
 from benchmarks.processes import BenchmarkError, Run, counts, measure
 from benchmarks.relay import UPLOADS, Relay
-from functions.batches.items import Batch, Step
-from functions.batches.wire import WireId
+from functions.model.ids import RequestId
+from functions.model.items import Batch, Step
 
 RIVALS = Path(__file__).with_name("rivals")
 UPLOAD = "upload.jsonl"
@@ -41,7 +41,7 @@ class Flow:
         """Do everything that often; gives each side's runs by name."""
         upload = self.folder / UPLOADS / UPLOAD
         upload.parent.mkdir(parents=True)
-        material.write_upload(upload, self.rows)
+        workload.write_upload(upload, self.rows)
         found: dict[str, list[Run]] = defaultdict(list)
         for repeat in range(repeats):
             for name, run in self._once(upload, f"v{repeat}"):
@@ -82,11 +82,11 @@ class Flow:
 
     def _collect(self, batch: Batch) -> list[tuple[str, Run]]:
         ids = [
-            str(WireId(batch.job, batch.chunk, batch.attempt, row))
+            str(RequestId(batch.job, batch.chunk, batch.attempt, row))
             for row in range(batch.first_row, batch.last_row + 1)
         ]
         results = self.folder / f"{batch.batch_id}.jsonl"
-        material.write_results(results, ids)
+        workload.write_results(results, ids)
         ours = self.relay.step("results", batch.job, Step.COLLECT)
         self._verify(self.relay.batch(batch.job))
         written = self.folder / "theirs.jsonl"
@@ -111,7 +111,7 @@ class Flow:
             for seen, line in enumerate(lines, 1):
                 read = decode(line)
                 own = b"msg_%024d" % (seen - 1) in bytes(read.result)[:80]
-                if read.row != seen or not (own or seen % material.FAILING == 1):
+                if read.row != seen or not (own or seen % workload.FAILING == 1):
                     message = f"line {seen} of the results is not that of row {seen}"
                     raise BenchmarkError(message)
         _must("lines collected", seen, self.rows)

@@ -136,24 +136,24 @@ class Lambdas:
 
     def invoke(self, message: dict[str, Any]) -> None:
         """Give one message to its stage."""
-        step = message.get("next", "plan")
+        step = message.get("next_step", "plan")
         self._invoke(STAGES[step], step, message)
 
     def poll(self) -> int:
-        """Poll, and give all hints to their stages, each as soon as a container is free; gives how many there were."""
+        """Poll, and give all work messages to their stages, each as soon as a container is free; gives how many there were."""
         self._invoke("poll", "poll", {})
-        hints = self._hints()
+        work_queues = self._work_messages()
         with ThreadPoolExecutor(1 if self.at_once == 1 else 2 * self.at_once) as pool:
-            for _ in pool.map(self.invoke, hints):
+            for _ in pool.map(self.invoke, work_queues):
                 pass
-        return len(hints)
+        return len(work_queues)
 
     def _invoke(self, stage: str, step: str, message: dict[str, Any]) -> None:
         container = self._idle[stage].get()
         self.invocations.append(container.invoke(message, step))
         self._idle[stage].put(container)
 
-    def _hints(self) -> list[dict[str, Any]]:
+    def _work_messages(self) -> list[dict[str, Any]]:
         """Take all there are."""
         queue, sqs, found = self.relay.queue, self.relay.cloud.sqs, list[dict[str, Any]]()
         while got := sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages"):

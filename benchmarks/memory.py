@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from benchmarks.cgroup import share_of
 from benchmarks.lambdas import STAGES, Lambdas
 from benchmarks.plots import lines
 from benchmarks.processes import far_end
 from benchmarks.relay import UPLOADS, Relay, make_table
-from benchmarks.share import share_of
 from benchmarks.whole import run
 from infra.synth import synthesized
 

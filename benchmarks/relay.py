@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.processes import Run, measure
-from functions.batches.items import Batch, BatchStatus, Step
-from functions.batches.settings import PROCESS, PollSettings, ResultsSettings, SubmitSettings
-from functions.batches.store import INDEX, Store
-from functions.batches.wire import job_id
+from functions.adapters.store import INDEX, Store
+from functions.model.ids import job_id
+from functions.model.items import Batch, BatchStatus, Step
+from functions.settings import PROCESS, PollSettings, ResultsSettings, SubmitSettings
 from infra.bundle import bundled
 from local import emulator
 from local.cloud import Cloud
-from local.home import Home, free_port
+from local.workspace import Home, free_port
 
 UPLOADS, RESULTS, TABLE = "uploads", "results", "relay"
 CHUNK = "00001-1"
@@ -63,8 +63,8 @@ class Relay:
 
     @property
     def queue(self) -> str:
-        """The queue of hints: here, one for both stages."""
-        return self.cloud.sqs.create_queue(QueueName="hints")["QueueUrl"]
+        """The queue of work messages: here, one for both stages."""
+        return self.cloud.sqs.create_queue(QueueName="work-messages")["QueueUrl"]
 
     def settings(self) -> dict[str, str]:
         """Give the environment of all three functions."""
@@ -99,7 +99,7 @@ class Relay:
 
     def step(self, stage: str, job: str, step: Step, item: str = CHUNK) -> Run:
         """Wake a stage for a step of an item."""
-        return self.run(stage, {"schema": 1, "job": job, "item": item, "next": step})
+        return self.run(stage, {"schema": 1, "job": job, "item": item, "next_step": step})
 
     def batch(self, job: str) -> Batch:
         """Read a job's one batch."""
@@ -111,8 +111,10 @@ class Relay:
 
     def end(self, job: str) -> None:
         """Note that a batch has ended, as poll does."""
-        changes = {"status": BatchStatus.ENDED, "next": Step.COLLECT}
-        self.store.advance(self.batch(job), changes, given={"status": BatchStatus.IN_PROGRESS})
+        changes = {"status": BatchStatus.ENDED, "next_step": Step.COLLECT}
+        self.store.transition(
+            self.batch(job), changes, expected={"status": BatchStatus.IN_PROGRESS}
+        )
 
 
 def unpacked(folder: Path) -> Path:
@@ -141,7 +143,7 @@ def make_table(where: Cloud) -> None:
 
     For each far end of Claude's anew: each names its batches from 1 on, and whose a batch is, is never forgotten.
     """
-    keys = [("job", "HASH"), ("item", "RANGE")], [("open", "HASH"), ("since", "RANGE")]
+    keys = [("job", "HASH"), ("item", "RANGE")], [("open", "HASH"), ("status_key", "RANGE")]
     schemas: Any = ([{"AttributeName": n, "KeyType": k} for n, k in pairs] for pairs in keys)
     table, index = schemas
     if TABLE in where.tables.list_tables()["TableNames"]:
@@ -152,7 +154,7 @@ def make_table(where: Cloud) -> None:
         KeySchema=table,
         AttributeDefinitions=[
             {"AttributeName": name, "AttributeType": "S"}
-            for name in ("job", "item", "open", "since")
+            for name in ("job", "item", "open", "status_key")
         ],
         GlobalSecondaryIndexes=[
             {"IndexName": INDEX, "KeySchema": index, "Projection": {"ProjectionType": "ALL"}}

@@ -3,11 +3,11 @@
 from collections.abc import Mapping, Sequence
 
 from benchmarks.lambdas import STAGES
-from benchmarks.material import ROW_BYTES
 from benchmarks.processes import Run
 from benchmarks.report import Line, median, timed
-from benchmarks.standing import Polled
+from benchmarks.steady_state import Polled
 from benchmarks.whole import Whole
+from benchmarks.workload import ROW_BYTES
 
 MOST_CALLS = 2
 PARSED_MB_S = 150

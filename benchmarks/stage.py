@@ -17,7 +17,7 @@ import boto3
 
 SDK = {"submit", "poll"}
 """Who imports it when it first speaks to Claude: done before, as in a container that has. It is a row of its own."""
-NOTHING = json.dumps({"schema": 1, "job": "none", "item": "#", "next": "none"})
+NOTHING = json.dumps({"schema": 1, "job": "none", "item": "#", "next_step": "none"})
 
 
 class Context:
@@ -37,7 +37,7 @@ class Context:
 
 
 def main(stage: str, seconds: str, *messages: str) -> None:
-    """Open the doors with a hint of nothing, say so, then do the work under the clock."""
+    """Open the services with a work message of nothing, say so, then do the work under the clock."""
     seen = _counted()
     if stage in SDK:
         importlib.import_module("anthropic")

@@ -13,8 +13,8 @@ from pathlib import Path
 from benchmarks.lambdas import Lambdas
 from benchmarks.processes import BenchmarkError, Run, far_end, measure
 from benchmarks.relay import RESULTS, UPLOADS, Relay, make_table, uploaded
-from functions.batches.items import Job, JobStatus
-from functions.batches.wire import job_id
+from functions.model.ids import job_id
+from functions.model.items import Job, JobStatus
 
 MOST_POLLS, PAUSE_S = 10_000, 0.02
 ROW_BYTES = 2400

@@ -1,1 +1,1 @@
-"""What runs in Lambda: three stages over the steps they take and the parts they share."""
+"""What runs in Lambda: three handlers over a package for each stage, the model and the adapters."""

@@ -1,4 +1,4 @@
-"""An upload, or a hint of poll's: claim it, plan it, send it."""
+"""An upload, or a work message from poll: claim it, plan it, send it."""
 
 import os
 from collections.abc import Callable
@@ -9,18 +9,18 @@ import msgspec
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from functions.batches.doors import Doors, open_doors
-from functions.batches.hints import read_hint
-from functions.batches.items import Batch, Hint, Job
-from functions.batches.redelivery import Redelivery
-from functions.batches.settings import SubmitSettings
-from functions.batches.trigger import PollTrigger
-from functions.batches.verdicts import Refused
-from functions.steps.plan import plan
-from functions.steps.receive import CANCEL, Created, receive
-from functions.steps.reconcile_uploads import reconcile_uploads
-from functions.steps.replaced import is_replaced
-from functions.steps.send import send
+from functions.adapters.queues import read_work_message
+from functions.adapters.redelivery import Redelivery
+from functions.adapters.trigger import PollTrigger
+from functions.model.create_response import Refused
+from functions.model.items import Batch, Job, WorkMessage
+from functions.planning.claim import CANCEL, Created, receive
+from functions.planning.plan import plan
+from functions.planning.reconcile_uploads import reconcile_uploads
+from functions.planning.replaced import is_replaced
+from functions.sending.send import send
+from functions.services import Services, open_services
+from functions.settings import SubmitSettings
 
 MARGIN_S = 60.0
 """A lease outlives its Lambda by this: clocks differ."""
@@ -33,19 +33,19 @@ class _S3Event(msgspec.Struct):
 
 
 @cache
-def _doors() -> Doors[SubmitSettings]:
+def _services() -> Services[SubmitSettings]:
     settings = SubmitSettings.from_env(os.environ)
-    return open_doors(settings, create_timeout_s=settings.create_timeout_s)
+    return open_services(settings, create_timeout_s=settings.create_timeout_s)
 
 
 @cache
 def _redelivery() -> Redelivery:
-    return Redelivery(_doors().settings.queue_url)
+    return Redelivery(_services().settings.queue_url)
 
 
 @cache
 def _poll() -> PollTrigger:
-    return PollTrigger(_doors().settings.poll_function_name)
+    return PollTrigger(_services().settings.poll_function_name)
 
 
 @logger.inject_lambda_context
@@ -55,10 +55,10 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any] | N
     What has become ready does not wait for the minute.
     """
     if "reconcile" in event:
-        return vars(reconcile_uploads(_doors(), int(event["reconcile"]), time_left(context)))
+        return vars(reconcile_uploads(_services(), int(event["reconcile"]), time_left(context)))
     for message in event["Records"]:
         with _redelivery().soon_after_error(message):
-            ready = submit(_doors(), message["body"], context)
+            ready = submit(_services(), message["body"], context)
         if ready:
             _poll().fire()
     return None
@@ -69,40 +69,51 @@ def time_left(context: LambdaContext) -> Callable[[], float]:
     return lambda: context.get_remaining_time_in_millis() / 1000
 
 
-def submit(doors: Doors[SubmitSettings], body: str, context: LambdaContext) -> bool:
-    """Take one message: what S3 says of an upload, or a hint; True where that has left something for poll."""
+def submit(services: Services[SubmitSettings], body: str, context: LambdaContext) -> bool:
+    """Take one message: what S3 says of an upload, or a work message; True where that has left something for poll."""
     upload = msgspec.json.decode(body, type=_S3Event)
     if upload.event == "s3:TestEvent":
         return False
     if upload.created is None:
-        return work(doors, read_hint(body), context)
-    ready = [_receive(doors, created, context) for created in upload.created]
+        return work(services, read_work_message(body), context)
+    ready = [_receive(services, created, context) for created in upload.created]
     return any(ready)
 
 
-def _receive(doors: Doors[SubmitSettings], created: Created, context: LambdaContext) -> bool:
-    hint = receive(doors, created)
-    if hint is None:
+def _receive(services: Services[SubmitSettings], created: Created, context: LambdaContext) -> bool:
+    work_message = receive(services, created)
+    if work_message is None:
         return created.key.lower().endswith(CANCEL)
-    return work(doors, hint, context)
+    return work(services, work_message, context)
 
 
-def work(doors: Doors[SubmitSettings], hint: Hint, context: LambdaContext) -> bool:
+def work(
+    services: Services[SubmitSettings], work_message: WorkMessage, context: LambdaContext
+) -> bool:
     """Do the step that an item waits for, if it still does and nobody else is at it.
 
     Returns:
         Whether something may be ready by that: chunks of an upload, or of a batch that was refused.
     """
     time_left_s = time_left(context)
-    item = doors.store.take(hint, time_left_s() + MARGIN_S, doors.settings.retry_s)
+    item = services.store.acquire(
+        work_message, time_left_s() + MARGIN_S, services.settings.retry_s
+    )
     if item is None:
-        logger.info("nothing to do", extra={"job": hint.job, "item": hint.item, "step": hint.next})
+        logger.info(
+            "item not available",
+            extra={
+                "job": work_message.job,
+                "item": work_message.item,
+                "step": work_message.next_step,
+            },
+        )
         return False
-    with doors.holding(item):
+    with services.releasing_on_error(item):
         match item:
             case Job():
-                if not is_replaced(doors, item):
-                    plan(doors, item, time_left_s)
+                if not is_replaced(services, item):
+                    plan(services, item, time_left_s)
                 return True
             case Batch():
-                return isinstance(send(doors, item), Refused)
+                return isinstance(send(services, item), Refused)

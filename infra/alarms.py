@@ -83,7 +83,7 @@ class Alarms(Construct):
         )
         self._when_not_empty(
             "missed-polls",
-            poll.missed,
+            poll.failed_polls,
             "A run of poll, or submit's daily look for uploads without a job, failed or never began. The next run does "
             "its work: read their logs if this goes on. The queue empties itself within the hour.",
         )
@@ -132,10 +132,10 @@ class Alarms(Construct):
             more_than=26,
         )
         self._alarm(
-            "parked",
-            self._said_by_poll("Parked", "Maximum", Duration.minutes(5)),
-            "Sending is parked: the key is missing or refused, or the account has reached its "
-            "limit. The event sending.parked says which. Once mended, poll goes on by itself.",
+            "paused",
+            self._said_by_poll("Paused", "Maximum", Duration.minutes(5)),
+            "Sending is paused: the key is missing or refused, or the account has reached its "
+            "limit. The event sending.paused says which. Once mended, poll goes on by itself.",
         )
         self._alarm(
             "stuck",
@@ -145,8 +145,8 @@ class Alarms(Construct):
             "work on: read poll's log, which names it.",
         )
         self._alarm(
-            "double",
-            self._said_by_poll("Double", "Sum", hour),
+            "duplicate",
+            self._said_by_poll("Duplicate", "Sum", hour),
             "A batch was sent a second time, and then the first turned out to have been accepted; "
             "the newer one was canceled. Look in Anthropic's console for what both cost.",
         )

@@ -8,7 +8,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_scheduler as scheduler
 from constructs import Construct
 
-from functions.batches.settings import PollSettings
+from functions.settings import PollSettings
 from infra.settings import StackSettings
 from infra.stage import Stage, allow, shared
 from infra.storage import Storage, dead_letters
@@ -25,12 +25,12 @@ class Poll(Stage):
         self, scope: Construct, *, settings: StackSettings, storage: Storage, bundle: Path
     ) -> None:
         # A failed tick holds nothing of value: it stays long enough for the alarm to be seen.
-        self.missed = dead_letters(storage, "PollMissed", kept=Duration.hours(1))
+        self.failed_polls = dead_letters(storage, "PollMissed", retention=Duration.hours(1))
         super().__init__(
             scope,
             "Poll",
             settings=settings,
-            told=PollSettings(
+            function_settings=PollSettings(
                 **shared(storage, settings),
                 submit_queue_url=storage.submit_queue.queue_url,
                 results_queue_url=storage.results_queue.queue_url,
@@ -60,13 +60,13 @@ class Poll(Stage):
                     ["sqs:SendMessage"],
                     storage.submit_queue.queue_arn,
                     storage.results_queue.queue_arn,
-                    self.missed.queue_arn,
+                    self.failed_polls.queue_arn,
                 ),
                 allow(["sns:Publish"], storage.events.topic_arn),
                 allow(["secretsmanager:GetSecretValue"], storage.secret_arn),
             ],
         )
-        self._any_object(storage.results, "results/*/status.json")
+        self._acknowledge_wildcards(storage.results, "results/*/status.json")
         self._failures_are_kept()
         self._every(settings.poll_minutes)
 
@@ -80,7 +80,7 @@ class Poll(Stage):
             maximum_retry_attempts=0,
             destination_config=lambda_.CfnEventInvokeConfig.DestinationConfigProperty(
                 on_failure=lambda_.CfnEventInvokeConfig.OnFailureProperty(
-                    destination=self.missed.queue_arn
+                    destination=self.failed_polls.queue_arn
                 )
             ),
         )
@@ -97,7 +97,7 @@ class Poll(Stage):
                 role_arn=self._clock().role_arn,
                 input="{}",
                 dead_letter_config=scheduler.CfnSchedule.DeadLetterConfigProperty(
-                    arn=self.missed.queue_arn
+                    arn=self.failed_polls.queue_arn
                 ),
                 retry_policy=scheduler.CfnSchedule.RetryPolicyProperty(
                     maximum_event_age_in_seconds=TICK_AGE_S, maximum_retry_attempts=0
@@ -127,7 +127,7 @@ class Poll(Stage):
                 "may": iam.PolicyDocument(
                     statements=[
                         allow(["lambda:InvokeFunction"], self.function.function_arn),
-                        allow(["sqs:SendMessage"], self.missed.queue_arn),
+                        allow(["sqs:SendMessage"], self.failed_polls.queue_arn),
                     ]
                 )
             },

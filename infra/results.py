@@ -4,7 +4,7 @@ from pathlib import Path
 
 from constructs import Construct
 
-from functions.batches.settings import ResultsSettings
+from functions.settings import ResultsSettings
 from infra.poll import Poll
 from infra.settings import StackSettings
 from infra.stage import Stage, allow, shared
@@ -27,7 +27,7 @@ class Results(Stage):
             scope,
             "Results",
             settings=settings,
-            told=ResultsSettings(
+            function_settings=ResultsSettings(
                 **shared(storage, settings),
                 queue_url=storage.results_queue.queue_url,
                 poll_function_name=poll.function.function_name,
@@ -83,6 +83,6 @@ class Results(Stage):
                 allow(["lambda:InvokeFunction"], poll.function.function_arn),
             ],
         )
-        self._any_object(storage.uploads, "*")
-        self._any_object(storage.results, "work/*", "results/*")
-        self._woken_by(storage.results_queue, at_once=settings.results_concurrency)
+        self._acknowledge_wildcards(storage.uploads, "*")
+        self._acknowledge_wildcards(storage.results, "work/*", "results/*")
+        self._consume(storage.results_queue, max_concurrency=settings.results_concurrency)

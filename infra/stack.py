@@ -35,24 +35,24 @@ class RelayStack(Stack):
             self, settings=settings, storage=storage, submit=submit, poll=poll, results=results
         )
 
-        self._say("UploadsBucket", storage.uploads.bucket_name, "Upload here")
-        self._say(
+        self._output("UploadsBucket", storage.uploads.bucket_name, "Upload here")
+        self._output(
             "ResultsBucket", storage.results.bucket_name, "Answers land here, under results/"
         )
-        self._say("EventsTopicArn", storage.events.topic_arn, "Subscribe here")
-        self._say("AlarmsTopicArn", alarms.topic.topic_arn, "Alarms, for whoever operates this")
-        self._say("SecretName", storage.secret_name, "Put the Anthropic API key here")
-        self._say("TableName", storage.table.table_name, "The jobs and their batches")
-        self._say("SubmitQueueUrl", storage.submit_queue.queue_url, "Wakes submit")
-        self._say("ResultsQueueUrl", storage.results_queue.queue_url, "Wakes results")
-        self._say("DeadUploadsQueueArn", storage.submit_dead.queue_arn, "Redrive from here")
-        self._say("DeadResultsQueueArn", storage.results_dead.queue_arn, "Dead hints")
+        self._output("EventsTopicArn", storage.events.topic_arn, "Subscribe here")
+        self._output("AlarmsTopicArn", alarms.topic.topic_arn, "Alarms, for whoever operates this")
+        self._output("SecretName", storage.secret_name, "Put the Anthropic API key here")
+        self._output("TableName", storage.table.table_name, "The jobs and their batches")
+        self._output("SubmitQueueUrl", storage.submit_queue.queue_url, "Wakes submit")
+        self._output("ResultsQueueUrl", storage.results_queue.queue_url, "Wakes results")
+        self._output("DeadUploadsQueueArn", storage.submit_dead.queue_arn, "Redrive from here")
+        self._output("DeadResultsQueueArn", storage.results_dead.queue_arn, "Dead work messages")
         for name, stage in {"Submit": submit, "Poll": poll, "Results": results}.items():
-            self._say(f"{name}FunctionName", stage.function.function_name, f"{name}'s function")
+            self._output(f"{name}FunctionName", stage.function.function_name, f"{name}'s function")
         if settings.bundle == "stub":
             self._refuse_to_deploy()
 
-    def _say(self, name: str, value: str, what: str) -> None:
+    def _output(self, name: str, value: str, what: str) -> None:
         CfnOutput(self, name, value=value, description=what)
 
     def _refuse_to_deploy(self) -> None:

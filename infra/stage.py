@@ -12,8 +12,8 @@ from aws_cdk import aws_s3 as s3
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from functions.batches.settings import PROCESS, Settings
-from infra.acknowledged import acknowledge
+from functions.settings import PROCESS, Settings
+from infra.nag import acknowledge
 from infra.settings import StackSettings
 from infra.storage import Storage
 
@@ -29,7 +29,7 @@ LOG_DAYS = (
 
 
 class Shared(TypedDict):
-    """What every stage is told: the fields of `functions.batches.settings.Settings`."""
+    """What every stage is told: the fields of `functions.settings.Settings`."""
 
     table_name: str
     uploads_bucket: str
@@ -73,7 +73,7 @@ class Stage(Construct):
         name: str,
         *,
         settings: StackSettings,
-        told: Settings,
+        function_settings: Settings,
         bundle: Path,
         grants: Sequence[iam.PolicyStatement],
         timeout: Duration,
@@ -99,7 +99,7 @@ class Stage(Construct):
             tracing=lambda_.Tracing.ACTIVE if settings.tracing else lambda_.Tracing.DISABLED,
             environment={
                 **PROCESS,
-                **told.to_env(),
+                **function_settings.to_env(),
                 "POWERTOOLS_SERVICE_NAME": settings.stack_name,
                 "POWERTOOLS_METRICS_NAMESPACE": METRICS_NAMESPACE,
                 "POWERTOOLS_LOG_LEVEL": "INFO",
@@ -136,7 +136,7 @@ class Stage(Construct):
             acknowledge(role, "AwsSolutions-IAM5[Resource::*]", reason)
         return role
 
-    def _woken_by(self, queue: sqs.Queue, *, at_once: int) -> None:
+    def _consume(self, queue: sqs.Queue, *, max_concurrency: int) -> None:
         """Take messages from ``queue`` one by one, ``at_once`` of them side by side (2 or more)."""
         lambda_.EventSourceMapping(
             self,
@@ -144,10 +144,10 @@ class Stage(Construct):
             target=self.function,
             event_source_arn=queue.queue_arn,
             batch_size=1,
-            max_concurrency=at_once,
+            max_concurrency=max_concurrency,
         )
 
-    def _any_object(self, bucket: s3.Bucket, *names: str) -> None:
+    def _acknowledge_wildcards(self, bucket: s3.Bucket, *names: str) -> None:
         """Say why the role may touch whatever is called ``names`` in the bucket."""
         made = bucket.node.default_child
         assert isinstance(made, s3.CfnBucket)  # noqa: S101  # the CDK's own child, for the type

@@ -15,11 +15,11 @@ from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from infra.acknowledged import acknowledge
+from infra.nag import acknowledge
 from infra.settings import StackSettings
 
 UNSET_KEY = "not-set-yet"
-"""What the secret holds until somebody puts a key in; functions park sending while it does."""
+"""What the secret holds until somebody puts a key in; functions pause sending while it does."""
 
 STAGE_TIMEOUT = Duration.minutes(15)
 """How long submit and results may run: Lambda's longest."""
@@ -66,7 +66,7 @@ class Storage(Construct):
 
     def _queue(self, name: str) -> tuple[sqs.Queue, sqs.Queue]:
         """Make a queue and where its dead messages go; both keep them two weeks."""
-        dead = dead_letters(self, f"{name}Dead", kept=Duration.days(14))
+        dead = dead_letters(self, f"{name}Dead", retention=Duration.days(14))
         queue = sqs.Queue(
             self,
             f"{name}Queue",
@@ -160,7 +160,7 @@ class Storage(Construct):
         table.add_global_secondary_index(
             index_name="unfinished",
             partition_key=_text("open"),
-            sort_key=_text("since"),
+            sort_key=_text("status_key"),
             projection_type=dynamodb.ProjectionType.ALL,
         )
         return table
@@ -215,12 +215,12 @@ class Storage(Construct):
         bucket.node.add_dependency(self.submit_queue.node.find_child("Policy"))
 
 
-def dead_letters(scope: Construct, name: str, *, kept: Duration) -> sqs.Queue:
+def dead_letters(scope: Construct, name: str, *, retention: Duration) -> sqs.Queue:
     """Make a queue in which what failed waits for somebody to look at it."""
     queue = sqs.Queue(
         scope,
         name,
-        retention_period=kept,
+        retention_period=retention,
         encryption=sqs.QueueEncryption.SQS_MANAGED,
         enforce_ssl=True,
     )

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from constructs import Construct
 
-from functions.batches.settings import SubmitSettings
+from functions.settings import SubmitSettings
 from infra.poll import Poll
 from infra.reconciliation import Reconciliation
 from infra.settings import StackSettings
@@ -28,7 +28,7 @@ class Submit(Stage):
             scope,
             "Submit",
             settings=settings,
-            told=SubmitSettings(
+            function_settings=SubmitSettings(
                 **shared(storage, settings),
                 queue_url=storage.submit_queue.queue_url,
                 poll_function_name=poll.function.function_name,
@@ -74,15 +74,18 @@ class Submit(Stage):
                 ),
                 allow(["s3:GetObject"], storage.results.arn_for_objects("results/*")),
                 allow(["sns:Publish"], storage.events.topic_arn),
-                allow(["sqs:SendMessage"], poll.missed.queue_arn),
+                allow(["sqs:SendMessage"], poll.failed_polls.queue_arn),
                 allow(["secretsmanager:GetSecretValue"], storage.secret_arn),
                 allow(["lambda:InvokeFunction"], poll.function.function_arn),
             ],
         )
-        self._any_object(storage.uploads, "*")
-        self._any_object(storage.results, "work/*", "results/*")
-        self._woken_by(storage.submit_queue, at_once=settings.submit_concurrency)
+        self._acknowledge_wildcards(storage.uploads, "*")
+        self._acknowledge_wildcards(storage.results, "work/*", "results/*")
+        self._consume(storage.submit_queue, max_concurrency=settings.submit_concurrency)
         if settings.reconcile_pages:
             Reconciliation(
-                self, function=self.function, missed=poll.missed, pages=settings.reconcile_pages
+                self,
+                function=self.function,
+                missed=poll.failed_polls,
+                pages=settings.reconcile_pages,
             )

@@ -50,6 +50,6 @@ def _synthesize(context: dict[str, Any]) -> dict[str, Any]:
 def _hash(context: str) -> str:
     total = hashlib.sha256(context.encode())
     sources = sorted((ROOT / "infra").glob("*.py"))
-    for file in (*sources, ROOT / "functions/batches/settings.py", ROOT / "requirements.txt"):
+    for file in (*sources, ROOT / "functions/settings.py", ROOT / "requirements.txt"):
         total.update(file.read_bytes())
     return total.hexdigest()[:16]

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from local import commands
 from local.errors import LocalError
-from local.home import Home
+from local.workspace import Home
 
 if TYPE_CHECKING:
     from collections.abc import Callable

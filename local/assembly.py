@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from local.errors import LocalError
-from local.home import Home
+from local.workspace import Home
 
 SOURCES = ("app.py", "cdk.json", "requirements.txt", "infra", "functions")
 ARCHITECTURES = {"arm64": "arm64", "aarch64": "arm64", "x86_64": "x86_64", "amd64": "x86_64"}

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from local.errors import LocalError
-from local.home import LOOPBACK, Home
 from local.processes import Program
+from local.workspace import LOOPBACK, Home
 
 SIMULATED_KEY = "sk-local"
 REAL = "https://api.anthropic.com"

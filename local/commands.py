@@ -9,17 +9,17 @@ from typing import Any
 
 from rich.console import Console
 
-from local import running as clouds
+from local import environment as clouds
 from local.claude import chosen
 from local.cloud import ACCOUNT, REGION, SECRET
 from local.display import Display, pretty
+from local.environment import Running
 from local.errors import LocalError
 from local.estimate import consent, estimate
 from local.follow import follow
-from local.home import Home
 from local.job import Job, download, upload
-from local.running import Running
 from local.subscriber import subscribed
+from local.workspace import Home
 
 EXAMPLE = Path("examples") / "questions.jsonl"
 

@@ -14,8 +14,8 @@ from urllib.error import URLError
 
 from local.cloud import REGION, Cloud
 from local.errors import LocalError
-from local.home import LOOPBACK, Home, taken
 from local.processes import Program
+from local.workspace import LOOPBACK, Home, taken
 
 # ministack pins its own botocore, so it never shares an environment with us; it is young, so it is
 # pinned. Without boto3 beside it, a custom resource hangs.

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from functions.batches.prices import price_list
+from functions.model.pricing import price_list
 from local.errors import LocalError
 
 BYTES_PER_TOKEN = 4

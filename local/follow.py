@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 from local import job as jobs
 from local.display import Display
+from local.environment import Running
 from local.errors import LocalError
 from local.job import Job, kind
 from local.polling import Polling
-from local.running import Running
 from local.subscriber import Subscriber
 
 LOOK_S = 0.3

@@ -8,7 +8,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from functions.batches.wire import job_id
+from functions.model.ids import job_id
 from local.cloud import Cloud
 from local.errors import LocalError
 

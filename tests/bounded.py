@@ -17,19 +17,19 @@ import boto3
 import msgspec
 from moto import mock_aws
 
-from benchmarks import material
-from functions.batches.claude import Claude
-from functions.batches.doors import Doors
-from functions.batches.files import Files
-from functions.batches.items import SCHEMA, Batch, BatchStatus, Hint, Piece, Step
-from functions.batches.notify import Notify
-from functions.batches.settings import ResultsSettings, Settings, SubmitSettings
-from functions.batches.store import Store
-from functions.batches.wire import WireId, job_id
+from benchmarks import workload
+from functions.adapters.anthropic_api import Claude
+from functions.adapters.outbox import EventPublisher
+from functions.adapters.s3 import ObjectStore
+from functions.adapters.store import Store
+from functions.model.ids import RequestId, job_id
+from functions.model.items import SCHEMA, Batch, BatchStatus, Step, StoredObject, WorkMessage
 from functions.results import results
+from functions.services import Services
+from functions.settings import ResultsSettings, Settings, SubmitSettings
 from functions.submit import submit
+from tests.harness import REGION, TABLE, Lambda, make_table, s3_event
 from tests.planning import S3_PASSES
-from tests.world import REGION, TABLE, Lambda, make_table, s3_event
 
 MIB = 1 << 20
 ROOM = 140 * MIB
@@ -49,29 +49,29 @@ def bounded() -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_AS, before)
 
 
-def doors[S: Settings](kind: type[S], endpoint: str, claude: str, **more: Any) -> Doors[S]:
+def services[S: Settings](kind: type[S], endpoint: str, claude: str, **more: Any) -> Services[S]:
     topic = boto3.client("sns").create_topic(Name="events")["TopicArn"]
     settings = kind(
         table_name=TABLE, uploads_bucket="uploads", results_bucket="results", topic_arn=topic,
         secret_name="none", **more,
     )  # fmt: skip
-    return Doors(
+    return Services(
         settings=settings,
         store=Store(TABLE),
-        files=Files("results", client=boto3.client("s3", endpoint_url=endpoint)),
+        files=ObjectStore("results", client=boto3.client("s3", endpoint_url=endpoint)),
         claude=Claude(base_url=claude, api_version="2026-10-21", read_key=lambda _fresh: "none"),
-        notify=Notify(topic, "urn:test"),
+        publisher=EventPublisher(topic, "urn:test"),
     )
 
 
-def hint(job: str, item: str, step: Step) -> Hint:
-    return Hint(schema=SCHEMA, job=job, item=item, next=step)
+def work_message(job: str, item: str, step: Step) -> WorkMessage:
+    return WorkMessage(schema=SCHEMA, job=job, item=item, next_step=step)
 
 
 def run(endpoint: str, claude: str, folder: Path) -> dict[str, int]:
     """Plan, send, collect and assemble under the limit; gives what there was of each."""
     now: Any = Lambda(left_s=200.0)
-    submitting = doors(
+    submitting = services(
         SubmitSettings,
         endpoint,
         claude,
@@ -79,7 +79,7 @@ def run(endpoint: str, claude: str, folder: Path) -> dict[str, int]:
         requests_per_batch=100_000,
         repeats="run",
     )
-    collecting = doors(
+    collecting = services(
         ResultsSettings, endpoint, claude, queue_url="results", disk_bytes=160_000_000
     )
     store, job = submitting.store, job_id("uploads", "large.jsonl", "v1")
@@ -91,14 +91,16 @@ def run(endpoint: str, claude: str, folder: Path) -> dict[str, int]:
         )
     first = store.batches(job)[0]
     with bounded():
-        submit(submitting, msgspec.json.encode(hint(job, first.item, Step.SEND)).decode(), now)
+        submit(
+            submitting, msgspec.json.encode(work_message(job, first.item, Step.SEND)).decode(), now
+        )
     sent = store.batch(job, first.item)
     assert sent is not None
     write_results(folder, sent)
-    ended = {"status": BatchStatus.ENDED, "next": Step.COLLECT}
-    store.advance(sent, ended, given={"status": BatchStatus.IN_PROGRESS})
+    ended = {"status": BatchStatus.ENDED, "next_step": Step.COLLECT}
+    store.transition(sent, ended, expected={"status": BatchStatus.IN_PROGRESS})
     with bounded():
-        results(collecting, hint(job, first.item, Step.COLLECT), now)
+        results(collecting, work_message(job, first.item, Step.COLLECT), now)
     collected = store.batch(job, first.item)
     assert collected is not None
     assert collected.part is not None
@@ -113,13 +115,13 @@ def run(endpoint: str, claude: str, folder: Path) -> dict[str, int]:
 
 def write_results(folder: Path, batch: Batch) -> None:
     rows = range(batch.first_row, batch.last_row + 1)
-    ids = [str(WireId(batch.job, batch.chunk, batch.attempt, row)) for row in rows]
-    material.write_results(folder / f"{batch.batch_id}.jsonl", ids)
+    ids = [str(RequestId(batch.job, batch.chunk, batch.attempt, row)) for row in rows]
+    workload.write_results(folder / f"{batch.batch_id}.jsonl", ids)
 
 
-def assembled(files: Files) -> Piece:
+def assembled(files: ObjectStore) -> StoredObject:
     """Join pieces that S3 cannot copy: all of their bytes pass through this process."""
-    pieces = [Piece(key=f"work/{n}", size=MIB, crc32=0) for n in range(300)]
+    pieces = [StoredObject(key=f"work/{n}", size=MIB, crc32=0) for n in range(300)]
     return files.join("results/all", pieces, "work/joined")
 
 

@@ -9,22 +9,22 @@ from typing import Any
 import httpx2
 import msgspec
 
-from functions.batches import times
-from functions.batches.doors import Doors
-from functions.batches.files import Files
-from functions.batches.hints import Hints, read_hint
-from functions.batches.items import Batch, Job, since
-from functions.batches.notify import Notify
-from functions.batches.settings import PollSettings
-from functions.batches.store import Store
-from functions.poll import Tally, poll
-from functions.steps.phases import LIMIT_S, Phases
+from functions.adapters.outbox import EventPublisher
+from functions.adapters.queues import WorkQueues, read_work_message
+from functions.adapters.s3 import ObjectStore
+from functions.adapters.store import Store
+from functions.model import timestamps
+from functions.model.items import Batch, Job, status_key
+from functions.poll import PollSummary, poll
+from functions.polling.phases import LIMIT_S, Phases
+from functions.services import Services
+from functions.settings import PollSettings
 from tests.fuzz.memory import MemoryS3, MemorySns, MemorySqs, claude
 from tests.fuzz.memory_table import MemoryTable
-from tests.unit.made import batch, job
+from tests.unit.factories import batch, job
 
 AT = datetime(2026, 11, 23, 12, tzinfo=UTC)
-BEGUN = times.text(AT)
+BEGUN = timestamps.text(AT)
 PAGE = 1000
 
 
@@ -52,15 +52,15 @@ class Crowd:
             table_name="t", uploads_bucket="u", results_bucket="r", topic_arn="a", secret_name="s",
             submit_queue_url="submit", results_queue_url="results",
         )  # fmt: skip
-        self.doors = Doors(
+        self.services = Services(
             settings=settings,
             store=Store("t", client=table, now=self.now),
-            files=Files("r", client=s3, threads=1),
+            files=ObjectStore("r", client=s3, threads=1),
             claude=claude(self._answer),
-            notify=Notify("a", "urn:x", client=sns),
+            publisher=EventPublisher("a", "urn:x", client=sns),
             now=self.now,
         )
-        self.hints = Hints("submit", "results", client=sqs, clock=self.seconds)
+        self.work_queues = WorkQueues("submit", "results", client=sqs, clock=self.seconds)
 
     def now(self) -> datetime:
         return self.moment
@@ -82,12 +82,12 @@ class Crowd:
         }
         return httpx2.Response(200, json=page, request=request)
 
-    def poll(self) -> Tally:
+    def poll(self) -> PollSummary:
         """Let some minutes pass, and poll with a whole Lambda's time."""
         self.moment += timedelta(seconds=300)
         self.left_s = LIMIT_S
         self.calls.clear()
-        return poll(self.doors, self.hints, Phases(lambda: self.left_s, self.threads))
+        return poll(self.services, self.work_queues, Phases(lambda: self.left_s, self.threads))
 
     def put(self, *items: Job | Batch) -> None:
         for item in items:
@@ -100,10 +100,10 @@ class Crowd:
         return Counter(str(item.get("status")) for item in self.table.items.values())
 
     def hinted(self) -> set[tuple[str, str]]:
-        """Name every item that a hint was sent for since the last look."""
+        """Name every item that a work message was sent for since the last look."""
         bodies = [*self.sqs.drain("submit"), *self.sqs.drain("results")]
-        hints = [read_hint(body) for body in bodies]
-        return {(one.job, one.item) for one in hints}
+        work_queues = [read_work_message(body) for body in bodies]
+        return {(one.job, one.item) for one in work_queues}
 
 
 class _Timed:
@@ -124,35 +124,47 @@ class _Timed:
         return self
 
 
-def crowded(crowd: Crowd, *, open_: int, waiting: int, small: int, unsure: int) -> None:
-    """Fill the table: what is open has ended at Anthropic, what is unsure was never created."""
+def crowded(crowd: Crowd, *, open_: int, waiting: int, small: int, unconfirmed: int) -> None:
+    """Fill the table: what is open has ended at Anthropic, what is unconfirmed was never created."""
     ids = (f"{number:020x}" for number in range(10**9))
     for number in range(open_):
         of, batch_id = next(ids), f"msgbatch_{number}"
         crowd.put(
-            job(job=of, status="RUNNING", since=since("RUNNING", BEGUN), chunks=1),
+            job(job=of, status="RUNNING", status_key=status_key("RUNNING", BEGUN), chunks=1),
             batch(
-                of, status="IN_PROGRESS", since=since("IN_PROGRESS", BEGUN), next=None, batch_id=batch_id,
-                created_at=BEGUN, begun_at=BEGUN, intent_at=BEGUN,
+                of, status="IN_PROGRESS", status_key=status_key("IN_PROGRESS", BEGUN), next_step=None, batch_id=batch_id,
+                created_at=BEGUN, first_sent_at=BEGUN, intent_at=BEGUN,
             ),
         )  # fmt: skip
         crowd.listed.append(_ended(batch_id))
     large = next(ids)
     crowd.put(
-        job(job=large, status="RUNNING", since=since("RUNNING", BEGUN), chunks=waiting + unsure)
+        job(
+            job=large,
+            status="RUNNING",
+            status_key=status_key("RUNNING", BEGUN),
+            chunks=waiting + unconfirmed,
+        )
     )
-    for number in range(1, waiting + unsure + 1):
-        lost = number <= unsure
-        status = "UNSURE" if lost else "WAITING"
+    for number in range(1, waiting + unconfirmed + 1):
+        lost = number <= unconfirmed
+        status = "UNCONFIRMED" if lost else "WAITING"
         crowd.put(
             batch(
-                large, number, requests=7, status=status, since=since(status, BEGUN), next=None if lost else "send",
-                fingerprint=crowd.doors.claude.fingerprint if lost else None, intent_at=BEGUN if lost else None,
+                large, number, requests=7, status=status, status_key=status_key(status, BEGUN), next_step=None if lost else "send",
+                fingerprint=crowd.services.claude.fingerprint if lost else None, intent_at=BEGUN if lost else None,
             )
         )  # fmt: skip
     for _ in range(small):
         of = next(ids)
-        crowd.put(job(job=of, status="PLANNING", since=since("PLANNING", BEGUN), next="plan"))
+        crowd.put(
+            job(
+                job=of,
+                status="PLANNING",
+                status_key=status_key("PLANNING", BEGUN),
+                next_step="plan",
+            )
+        )
 
 
 def _ended(batch_id: str) -> dict[str, Any]:

@@ -8,14 +8,14 @@ import sys
 import boto3
 from moto import mock_aws
 
-from functions.batches.claude import Claude
-from functions.batches.doors import Doors
-from functions.batches.files import Files
-from functions.batches.notify import Notify
-from functions.batches.settings import SubmitSettings
-from functions.batches.store import Store
+from functions.adapters.anthropic_api import Claude
+from functions.adapters.outbox import EventPublisher
+from functions.adapters.s3 import ObjectStore
+from functions.adapters.store import Store
+from functions.services import Services
+from functions.settings import SubmitSettings
 from functions.submit import submit
-from tests.world import REGION, TABLE, Lambda, make_table, s3_event
+from tests.harness import REGION, TABLE, Lambda, make_table, s3_event
 
 S3_PASSES = {"core": {"passthrough": {"services": ["s3"]}}}
 
@@ -40,14 +40,14 @@ def plan(endpoint: str, key: str) -> int:
         repeats="run",
     )  # fmt: skip
     store = Store(TABLE)
-    doors = Doors(
+    services = Services(
         settings=settings,
         store=store,
-        files=Files("results", client=boto3.client("s3", endpoint_url=endpoint)),
+        files=ObjectStore("results", client=boto3.client("s3", endpoint_url=endpoint)),
         claude=Claude(base_url=endpoint, api_version="2026-10-21", read_key=lambda _fresh: "none"),
-        notify=Notify(topic, "urn:test"),
+        publisher=EventPublisher(topic, "urn:test"),
     )
-    submit(doors, s3_event("uploads", key, 1, "v1", "2026-11-23T00:00:00.000Z"), Lambda())  # type: ignore[arg-type]
+    submit(services, s3_event("uploads", key, 1, "v1", "2026-11-23T00:00:00.000Z"), Lambda())  # type: ignore[arg-type]
     (job,) = store.unfinished().jobs
     return job.row
 

@@ -11,9 +11,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from functions.batches import items
-from functions.batches.admission import Limits, admit
-from functions.batches.items import Batch, BatchStatus, Step
+from functions.model import items
+from functions.model.items import Batch, BatchStatus, Step
+from functions.polling.admission import Limits, admit
 
 HOUR, DAY = 60, 24 * 60
 CHUNK = 10_000
@@ -45,7 +45,7 @@ def first_come(waiting: Sequence[Batch], there: Sequence[Batch], limits: Limits)
     """Admit in the order of arrival, as a queue would: what ours is compared with."""
     requests = sum(batch.requests for batch in there)
     admitted: list[Batch] = []
-    for batch in sorted(waiting, key=lambda one: (one.since, one.item)):
+    for batch in sorted(waiting, key=lambda one: (one.status_key, one.item)):
         requests += batch.requests
         if requests > limits.requests or len(there) + len(admitted) >= limits.batches:
             break
@@ -55,14 +55,14 @@ def first_come(waiting: Sequence[Batch], there: Sequence[Batch], limits: Limits)
 
 def keeping(one_in: int, limits: Limits = DEFAULTS) -> Admission:
     """Give the relay's own admission, with one part in so many kept for jobs that have nothing at Anthropic."""
-    return partial(admit, limits=Limits(limits.batches, limits.requests, kept=one_in))
+    return partial(admit, limits=Limits(limits.batches, limits.requests, reserve_divisor=one_in))
 
 
 FIRST_COME, IN_TURNS, OURS = "first come, first served", "in turns", "in turns, 5 % kept: ours"
 POLICIES: dict[str, Admission] = {
     FIRST_COME: partial(first_come, limits=DEFAULTS),
     IN_TURNS: keeping(KEEPING_NOTHING),
-    OURS: keeping(DEFAULTS.kept),
+    OURS: keeping(DEFAULTS.reserve_divisor),
     "in turns, 25 % kept": keeping(4),
 }
 
@@ -154,7 +154,7 @@ def _note(seen: Seen, batch: Batch, minute: int, took: int) -> None:
     if batch.job == HUGE:
         seen.huge = max(seen.huge, minute + took)
     else:
-        waited = minute - int(batch.since)
+        waited = minute - int(batch.status_key)
         seen.waits.append(waited)
         seen.slower.append((waited + took) / took)
 
@@ -163,8 +163,8 @@ def made_job(job: str, rows: int, minute: int) -> list[Batch]:
     """Make a job's batches, all waiting since a minute."""
     return [
         Batch(
-            job=job, item=f"{chunk:05}-1", schema=items.SCHEMA, status=BatchStatus.WAITING, since=f"{minute:09}",
-            next=Step.SEND, chunk=f"{chunk:05}", attempt=1, first_row=1, last_row=1, start_byte=0, end_byte=1,
+            job=job, item=f"{chunk:05}-1", schema=items.SCHEMA, status=BatchStatus.WAITING, status_key=f"{minute:09}",
+            next_step=Step.SEND, chunk=f"{chunk:05}", attempt=1, first_row=1, last_row=1, start_byte=0, end_byte=1,
             requests=min(CHUNK, rows - at), size_bytes=1, requests_key="", ledger_key="",
         )
         for chunk, at in enumerate(range(0, rows, CHUNK), 1)

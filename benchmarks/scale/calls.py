@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from benchmarks.material import FAILING, write_upload
 from benchmarks.scale.arrivals import CHUNK
 from benchmarks.scale.cost import Calls
 from benchmarks.scale.units import Units, size_bytes
+from benchmarks.workload import FAILING, write_upload
 from functions import poll
-from functions.batches.hints import Hints
-from tests.world import RESULTS, TABLE, World, aws, world
+from functions.adapters.queues import WorkQueues
+from tests.harness import RESULTS, TABLE, Harness, aws, world
 
 FEW, MANY = 1, 3
 KEY = "in/march.jsonl"
@@ -85,7 +85,7 @@ def _of_job(chunks: int) -> tuple[Counter[str], Counter[str], int]:
 class _Meter:
     """Counts the calls of a world, and what its functions say."""
 
-    def __init__(self, relay: World) -> None:
+    def __init__(self, relay: Harness) -> None:
         self._relay, self._seen, self.said = relay, Counter[str](), io.StringIO()
         Units(relay.dynamodb, aws()[3], self._seen)
         for client in (relay.s3, relay.sns, relay.sqs):
@@ -116,8 +116,8 @@ class _Meter:
         """Let a minute pass and poll once, as Lambda would; gives what that took."""
         relay, before = self._relay, self.total()
         relay.pass_time(60)
-        hints = Hints(relay.queues["submit"], relay.queues["results"], client=relay.sqs)
-        with patch("functions.poll._doors", lambda: (relay.poll, hints)):
+        work_queues = WorkQueues(relay.queues["submit"], relay.queues["results"], client=relay.sqs)
+        with patch("functions.poll._services", lambda: (relay.poll, work_queues)):
             poll.handler({}, Context())
         self._seen["lambda.invocations"] += 1
         polled = self.total()
@@ -126,7 +126,7 @@ class _Meter:
 
 
 @contextmanager
-def _metered(relay: World) -> Iterator[_Meter]:
+def _metered(relay: Harness) -> Iterator[_Meter]:
     meter = _Meter(relay)
     handler: Any = poll.logger.registered_handler  # one for all three functions here
     spoken = handler.setStream(meter.said)

@@ -16,11 +16,11 @@ import botocore.parsers
 import msgspec
 
 from benchmarks.scale.arrivals import CHUNK, made_job
-from functions.batches.admission import Limits, admit
-from functions.batches.items import Piece
-from functions.batches.joining import joined_crc32
-from functions.batches.marks import Unfinished, sort
-from functions.batches.table import plain, wire
+from functions.adapters.table import deserialize, serialize
+from functions.model.items import StoredObject
+from functions.model.multipart_plan import joined_crc32
+from functions.model.records import Unfinished, sort
+from functions.polling.admission import Limits, admit
 
 CALL_S = 0.010
 """Assumed: a call's way to a service of the same region and back."""
@@ -51,7 +51,7 @@ class Capacity:
 def measured() -> Capacity:
     """Measure on this machine, for a second or two."""
     waiting = made_job("a" * 20, 10_000 * CHUNK, 0)
-    pieces = [Piece(key=str(n), size=21_500_000 + n, crc32=n) for n in range(100)]
+    pieces = [StoredObject(key=str(n), size=21_500_000 + n, crc32=n) for n in range(100)]
     return Capacity(
         read_s=_took(_reading()) / SAMPLE,
         admit_s=_took(lambda: admit(waiting, [], Limits(1_000, 500_000))),
@@ -75,11 +75,11 @@ def _reading() -> Callable[[], object]:
     (batch,) = made_job("a" * 20, CHUNK, 0)
     at, key = "2026-11-24T00:00:00.000Z", f"work/{'a' * 20}/00001-1/{'b' * 32}"
     item = msgspec.structs.replace(
-        batch, open="open", since=f"IN_PROGRESS#{at}", batch_id="msgbatch_013Zva2CMHLNnXjNJJKqJ2EF",
-        created_at=at, recorded_at=at, begun_at=at, intent_at=at, fingerprint="a" * 12,
+        batch, open="open", status_key=f"IN_PROGRESS#{at}", batch_id="msgbatch_013Zva2CMHLNnXjNJJKqJ2EF",
+        created_at=at, recorded_at=at, first_sent_at=at, intent_at=at, fingerprint="a" * 12,
         requests_key=f"{key}.requests.json", ledger_key=f"{key}.ledger.jsonl", size_bytes=24_500_000,
     )  # fmt: skip
-    page = {"Items": [wire(msgspec.to_builtins(item))] * SAMPLE, "Count": SAMPLE}
+    page = {"Items": [serialize(msgspec.to_builtins(item))] * SAMPLE, "Count": SAMPLE}
     service = boto3.client("dynamodb", region_name="us-east-1").meta.service_model
     parser = botocore.parsers.create_parser(service.metadata["protocol"])
     shape: Any = service.operation_model("Query").output_shape
@@ -88,7 +88,7 @@ def _reading() -> Callable[[], object]:
     def read() -> None:
         unfinished = Unfinished()
         for found in parser.parse(answer, shape)["Items"]:
-            sort(plain(found), unfinished)
+            sort(deserialize(found), unfinished)
 
     return read
 
@@ -107,8 +107,8 @@ def _calling(times: int) -> Callable[[], object]:
 
     client.meta.events.register("before-send.dynamodb", answer)
     update = {"Update": {
-        "TableName": "relay", "Key": wire({"job": "a" * 20, "item": "00001-1"}), "UpdateExpression": "SET #a = :a",
-        "ExpressionAttributeNames": {"#a": "status"}, "ExpressionAttributeValues": wire({":a": "ENDED"}),
+        "TableName": "relay", "Key": serialize({"job": "a" * 20, "item": "00001-1"}), "UpdateExpression": "SET #a = :a",
+        "ExpressionAttributeNames": {"#a": "status"}, "ExpressionAttributeValues": serialize({":a": "ENDED"}),
     }}  # fmt: skip
 
     def call() -> None:

@@ -6,11 +6,11 @@ from typing import NamedTuple
 from benchmarks.scale.arrivals import CHUNK, DAY, DEFAULTS, HOUR, keeping, simulate
 from benchmarks.scale.capacity import Capacity, assembly_s, poll_s
 from benchmarks.scale.cost import Calls, Stage, prices
-from functions.batches.admission import Limits
-from functions.batches.files import COPIES
-from functions.batches.joining import MIN_PART
-from functions.batches.writing import PARTS_OF_A_SIZE
-from functions.steps.plan import TURN_S
+from functions.adapters.multipart import PARTS_OF_A_SIZE
+from functions.adapters.s3 import COPIES
+from functions.model.multipart_plan import MIN_PART
+from functions.planning.plan import TURN_S
+from functions.polling.admission import Limits
 
 ROWS_A_DAY = 100_000_000
 BATCHES_A_DAY = ROWS_A_DAY // CHUNK
@@ -47,7 +47,9 @@ class Row(NamedTuple):
 def rows_a_day(requests: int, minutes: int) -> float:
     """Simulate one huge job under our admission: batches take so long, and a minute more until poll has seen it."""
     limits = Limits(DEFAULTS.batches, requests)
-    seen = simulate(keeping(limits.kept, limits), lambda _: minutes + 1, 20 * requests, small=0)
+    seen = simulate(
+        keeping(limits.reserve_divisor, limits), lambda _: minutes + 1, 20 * requests, small=0
+    )
     return seen.rows_a_day
 
 
@@ -181,7 +183,7 @@ def _of_services(calls: Calls) -> list[Row]:
         ),
         Row(
             "SQS: messages in flight", "120,000", f"{2 * AT_ONCE}",
-            "Never. What waits is hinted again each minute; a hint too many costs an invocation of milliseconds",
+            "Never. What waits is sent a work message again each minute; a work message too many costs an invocation of milliseconds",
         ),
         Row(
             "Lambda: invocations at once in the account", "1,000; 10 in a new one", f"{2 * AT_ONCE + 1}",

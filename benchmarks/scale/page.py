@@ -4,12 +4,12 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.material import ROW_BYTES
 from benchmarks.scale import capacity, cost
 from benchmarks.scale.arrivals import HOUR, OURS, Seen
 from benchmarks.scale.capacity import Capacity
 from benchmarks.scale.cost import Calls, Line, Stage
 from benchmarks.scale.limits import BATCHES_A_DAY, TIERS, chunks_assembled, limits
+from benchmarks.workload import ROW_BYTES
 
 TARGET_USD = 0.10
 MINUTES = (10, 40, 60, 6 * HOUR, 24 * HOUR)

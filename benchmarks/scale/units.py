@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
 KIB = 1024
-INDEX_KEY = ("open", "since")
+INDEX_KEY = ("open", "status_key")
 Item = Mapping[str, Any]
 
 

@@ -7,9 +7,9 @@ from local.simulator import downloads
 from local.simulator.batches import Batch
 from local.simulator.errors import ApiError, invalid, not_found
 from local.simulator.faults import Facts
+from local.simulator.http import Call, HangUpError, Reply, json_reply
 from local.simulator.requests import receive
 from local.simulator.simulator import Simulator
-from local.simulator.wire import Call, HangUpError, Reply, json_reply
 
 VERSIONS = frozenset(("2023-01-01", "2023-06-01", "2026-10-21"))
 _PAGE, _LARGEST_PAGE = 20, 1000

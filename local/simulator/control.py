@@ -19,8 +19,8 @@ import msgspec
 
 from local.simulator.catalog import FAULTS, Option
 from local.simulator.errors import ApiError, ControlError, invalid, not_found
+from local.simulator.http import Call, Reply, json_reply
 from local.simulator.simulator import Simulator
-from local.simulator.wire import Call, Reply, json_reply
 
 PREFIX = "/_simulator/"
 _LIMIT_BYTES = 1 << 16

@@ -8,8 +8,8 @@ import msgspec
 from local.simulator.batches import Batch
 from local.simulator.errors import not_found
 from local.simulator.faults import Armed, Facts
+from local.simulator.http import Framing, Reply
 from local.simulator.simulator import Simulator
-from local.simulator.wire import Framing, Reply
 
 _BLOCK_BYTES = 256 << 10
 

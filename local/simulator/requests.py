@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from local.simulator.errors import ApiError, invalid, parser_sentence, too_large
-from local.simulator.wire import Body, HangUpError
+from local.simulator.http import Body, HangUpError
 
 LIMIT_REQUESTS = 100_000
 # "256 MB"; whether MB or MiB is nowhere said, so the smaller.

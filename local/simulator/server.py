@@ -15,8 +15,8 @@ from urllib.parse import parse_qsl, urlsplit
 from local.simulator import control
 from local.simulator.api import Api
 from local.simulator.errors import ApiError
+from local.simulator.http import Body, Call, HangUpError, Reply, json_reply
 from local.simulator.simulator import Simulator
-from local.simulator.wire import Body, Call, HangUpError, Reply, json_reply
 
 # How often the server looks whether it is to stop.
 _LOOK_S = 0.01

@@ -7,7 +7,7 @@ from typing import Protocol
 from tests.crash import faults, kills
 from tests.crash.figures import Figures
 from tests.crash.late import late
-from tests.disorder import clocks, crowd, environment, post, trouble
+from tests.disorder import clocks, concurrency, delivery, environment, trouble
 from tests.fuzz.campaign import campaign as fuzz
 from tests.model.campaign import campaign as model
 from tests.model.scenarios import ALL
@@ -40,15 +40,15 @@ STRIKES: list[Campaign] = [
 FAULTS: list[Campaign] = [*_shared(faults.alone), *_shared(faults.pairs)]
 
 DISORDER: list[Campaign] = [
-    *_shared(post.post),
-    *_shared(crowd.once),
-    *_shared(crowd.chunks),
-    *_shared(crowd.splits),
-    *_shared(crowd.refusals),
-    *_shared(crowd.adoptions),
-    *_shared(crowd.late_answers),
-    *_shared(crowd.again),
-    *_shared(crowd.mob),
+    *_shared(delivery.post),
+    *_shared(concurrency.once),
+    *_shared(concurrency.chunks),
+    *_shared(concurrency.splits),
+    *_shared(concurrency.refusals),
+    *_shared(concurrency.adoptions),
+    *_shared(concurrency.late_answers),
+    *_shared(concurrency.again),
+    *_shared(concurrency.mob),
     *_shared(trouble.random_trouble),
     *_shared(trouble.outages),
     *_shared(clocks.deadlines),

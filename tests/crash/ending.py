@@ -6,10 +6,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
-from functions.batches.wire import WireId
-from tests.crash import backstage
-from tests.crash.mortal import Mortal
-from tests.world import TABLE
+from functions.model.ids import RequestId
+from tests.crash import moto_internals
+from tests.crash.harness import CrashHarness
+from tests.harness import TABLE
 
 _BATCH = re.compile(rb"msgbatch_[0-9a-z]+")
 _TIME = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)")
@@ -52,8 +52,8 @@ class Ending:
     billed: set[int]
 
     @classmethod
-    def of(cls, relay: Mortal, names: Names) -> "Ending":
-        found = backstage.objects("results/", {})
+    def of(cls, relay: CrashHarness, names: Names) -> "Ending":
+        found = moto_internals.objects("results/", {})
         events: dict[str, set[bytes]] = {}
         by_id: dict[str, set[bytes]] = {}
         types: dict[str, str] = {}
@@ -110,10 +110,10 @@ class Ending:
         return found
 
 
-def _billed(relay: Mortal, job: str) -> set[int]:
+def _billed(relay: CrashHarness, job: str) -> set[int]:
     """Return the rows of a job that Anthropic has answered, in whichever batch."""
     ids = [
-        WireId.parse(custom_id)
+        RequestId.parse(custom_id)
         for batch_id in relay.simulator.billed()
         for custom_id in relay.simulator.billed_ids(batch_id)
     ]
@@ -132,7 +132,7 @@ class Watcher:
 
     def look(self) -> None:
         """Look at what has changed since the last time."""
-        changed = backstage.objects("results/", self.seen)
+        changed = moto_internals.objects("results/", self.seen)
         for key, stored in changed.items():
             self.seen[key], self.sizes[key] = stored.etag, len(stored.body)
         for key, stored in changed.items():
@@ -156,7 +156,7 @@ def _token(key: str) -> str:
     return key.rpartition("/")[2].partition(".")[0]
 
 
-def left_behind(relay: Mortal) -> list[str]:
+def left_behind(relay: CrashHarness) -> list[str]:
     """Name what no lifecycle rule, and no expiry of the table's, will ever remove.
 
     A stage that outlived its lease may write a file when the job is done and all others are marked: one under its
@@ -164,10 +164,10 @@ def left_behind(relay: Mortal) -> list[str]:
     """
     found = [
         key
-        for key, stored in backstage.objects("work/", {}).items()
-        if not backstage.removed_in_time(stored) and _token(key) not in relay.outlived
+        for key, stored in moto_internals.objects("work/", {}).items()
+        if not moto_internals.removed_in_time(stored) and _token(key) not in relay.outlived
     ]
-    if backstage.open_uploads() and not backstage.aborted_in_time():
+    if moto_internals.open_uploads() and not moto_internals.aborted_in_time():
         found.append("a multipart upload")
     for page in relay.dynamodb.get_paginator("scan").paginate(TableName=TABLE):
         found += [

@@ -6,19 +6,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from functions.batches.wire import job_id
+from functions.model.ids import job_id
+from tests.crash.call_counter import Strike
 from tests.crash.ending import Ending, Names, Watcher, left_behind
-from tests.crash.fate import Strike
+from tests.crash.harness import CrashHarness
 from tests.crash.jobs import Job, nothing
-from tests.crash.mortal import Mortal
-from tests.crash.plays import KEY, TICK_S
-from tests.world import UPLOADS, request
+from tests.crash.scenarios import KEY, TICK_S
+from tests.harness import UPLOADS, request
 
 PATIENT_TICKS, SLOW_S, TICKS = 30, 5400.0, 90
 """After so many polls, the clock goes faster: a batch that is gone is given up only after a day."""
 KEYS = {"sk-local": "default", "sk-second": "default", "sk-other": "other"}
 
-Act = Callable[[Mortal], "str | None"]
+Act = Callable[[CrashHarness], "str | None"]
 """Something that happens between two polls; it says what is wrong, if it looks at anything."""
 
 
@@ -51,10 +51,10 @@ def small() -> Job:
 
 
 def drive(
-    relay: Mortal,
+    relay: CrashHarness,
     job: Job,
     expected: Ending | None,
-    arm: Callable[[Mortal], None] = nothing,
+    arm: Callable[[CrashHarness], None] = nothing,
     acts: Mapping[int, Act] | None = None,
     strikes: Sequence[Strike] = (),
 ) -> Run:
@@ -77,12 +77,12 @@ def drive(
     return run
 
 
-def _begin(relay: Mortal) -> None:
+def _begin(relay: CrashHarness) -> None:
     relay.key, relay.simulator.keys, relay.simulator.processing_s = "sk-local", {**KEYS}, 0.0
     relay.anew()
 
 
-def _tick(relay: Mortal, run: Run, acts: Mapping[int, Act]) -> None:
+def _tick(relay: CrashHarness, run: Run, acts: Mapping[int, Act]) -> None:
     while run.ticks < TICKS and (_unfinished(relay) or run.ticks <= max(acts, default=-1)):
         if (act := acts.get(run.ticks)) and (wrong := act(relay)):
             run.wrong.append(wrong)
@@ -90,11 +90,11 @@ def _tick(relay: Mortal, run: Run, acts: Mapping[int, Act]) -> None:
         run.ticks += 1
 
 
-def _unfinished(relay: Mortal) -> list[str]:
+def _unfinished(relay: CrashHarness) -> list[str]:
     left = relay.store.unfinished()
-    more = [*left.jobs, *left.batches, *left.events, *left.doubles, *relay.again]
-    parked = [] if relay.store.sending().parked is None or more else ["sending"]
-    return [f"waits for ever: {one!r}" for one in [*more, *parked]]
+    more = [*left.jobs, *left.batches, *left.events, *left.duplicates, *relay.again]
+    paused = [] if relay.store.sending().paused_reason is None or more else ["sending"]
+    return [f"waits for ever: {one!r}" for one in [*more, *paused]]
 
 
 def _judge(run: Run, ending: Ending, expected: Ending | None) -> None:
@@ -102,8 +102,8 @@ def _judge(run: Run, ending: Ending, expected: Ending | None) -> None:
     run.told = Counter(ending.told)
     if run.told["job.completed"] != 1:
         run.wrong.append(f"job.completed under {run.told['job.completed']} ids")
-    if run.told["sending.parked"] != run.told["sending.resumed"]:
-        run.wrong.append("parked, and not resumed as often")
+    if run.told["sending.paused"] != run.told["sending.resumed"]:
+        run.wrong.append("paused, and not resumed as often")
     if missing := {"results.jsonl", "errors.jsonl", "manifest.json"} - ending.files.keys():
         run.wrong.append(f"no {', '.join(sorted(missing))}")
         return

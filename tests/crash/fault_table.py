@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from local.simulator.catalog import Option
-from tests.crash.mortal import Mortal
+from tests.crash.harness import CrashHarness
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class Case:
         times: how often it strikes; 0 is for ever.
         rows: how many rows end otherwise, and how, where it strikes alone.
         may: the same together with another fault, where that is something else.
-        parks: whether sending stops for it, and goes on by itself.
-        unsure: a batch exists, and we do not know of it.
+        pauses: whether sending stops for it, and goes on by itself.
+        unconfirmed: a batch exists, and we do not know of it.
         gone: a batch and its results are no more.
     """
 
@@ -30,8 +30,8 @@ class Case:
     times: int = 1
     rows: Mapping[str, int] = field(default_factory=dict)
     may: Mapping[str, int] = field(default_factory=dict)
-    parks: bool = False
-    unsure: bool = False
+    pauses: bool = False
+    unconfirmed: bool = False
     gone: bool = False
 
     @property
@@ -45,18 +45,18 @@ class Case:
 _HALVED = Case(may={"rejected refused": 1, "expired": 1})
 
 CASES: Mapping[str, Case] = {
-    "lost_answer": Case(unsure=True),
-    "bad_gateway_after_accept": Case(unsure=True),
-    "overloaded_after_accept": Case(unsure=True),
+    "lost_answer": Case(unconfirmed=True),
+    "bad_gateway_after_accept": Case(unconfirmed=True),
+    "overloaded_after_accept": Case(unconfirmed=True),
     "slow_answer": Case({"delay_s": 0.05}),
-    "bad_request": Case(parks=True),
+    "bad_request": Case(pauses=True),
     "too_large": _HALVED,
     "refuse_matching": Case({"contains": "march 2"}, times=0, rows={"rejected refused": 1}),
-    "unauthorized": Case(parks=True),
-    "billing": Case(parks=True),
-    "forbidden": Case(parks=True),
-    "not_found": Case(parks=True),
-    "spend_limit": Case(times=3, parks=True),
+    "unauthorized": Case(pauses=True),
+    "billing": Case(pauses=True),
+    "forbidden": Case(pauses=True),
+    "not_found": Case(pauses=True),
+    "spend_limit": Case(times=3, pauses=True),
     "conflict": Case(),
     "rate_limited": Case({"retry_after": 600}),
     "rate_limited_without_retry_after": Case(),
@@ -86,13 +86,13 @@ CASES: Mapping[str, Case] = {
 }
 
 
-def arm(relay: Mortal, name: str) -> None:
+def arm(relay: CrashHarness, name: str) -> None:
     """Order a fault."""
     case = CASES[name]
     relay.simulator.arm(name, case.times, **case.options)
 
 
-def unmet(relay: Mortal) -> list[str]:
+def unmet(relay: CrashHarness) -> list[str]:
     """Name the faults that were ordered, and did not strike as often as they should have."""
     armed: list[dict[str, object]] = relay.simulator.accounting()["armed"]  # type: ignore[assignment]
     return [f"never met: {one['name']}" for one in armed if one["times"] or one["left"] == 0]
@@ -106,4 +106,4 @@ def unavoidable(*names: str) -> int:
     sent again, which is the only way to its answers; the two rows of one batch are then paid for twice.
     """
     cases = [CASES[name] for name in names]
-    return 2 if any(one.unsure for one in cases) and any(one.gone for one in cases) else 0
+    return 2 if any(one.unconfirmed for one in cases) and any(one.gone for one in cases) else 0

@@ -13,7 +13,7 @@ from tests.crash.ending import Ending
 from tests.crash.fault_run import KEYS, Run, drive, small
 from tests.crash.fault_table import CASES, arm, unavoidable, unmet
 from tests.crash.figures import Figures
-from tests.crash.mortal import Mortal, mortal
+from tests.crash.harness import CrashHarness, mortal
 
 HALVES = 2
 """Processes that share a campaign."""
@@ -46,7 +46,7 @@ def _campaign(name: str, plans: Sequence[tuple[str, ...]], half: int) -> Figures
 
 
 @contextmanager
-def undisturbed(figures: Figures) -> Iterator[tuple[Mortal, Ending]]:
+def undisturbed(figures: Figures) -> Iterator[tuple[CrashHarness, Ending]]:
     """Make a relay, and run the small job through it without any trouble: the measure of all others."""
     with tempfile.TemporaryDirectory() as folder, mortal(Path(folder), keys=KEYS) as relay:
         job = small()
@@ -58,18 +58,18 @@ def undisturbed(figures: Figures) -> Iterator[tuple[Mortal, Ending]]:
         yield relay, run.ending
 
 
-def struck(relay: Mortal, plan: Sequence[str], expected: Ending) -> tuple[Run, int]:
+def struck(relay: CrashHarness, plan: Sequence[str], expected: Ending) -> tuple[Run, int]:
     """Run the job under some faults; gives also how many requests may be paid for twice."""
 
-    def armed(relay: Mortal) -> None:
+    def armed(relay: CrashHarness) -> None:
         for name in plan:
             arm(relay, name)
 
     run = drive(relay, small(), expected, armed)
     run.wrong += unmet(relay)
     run.wrong += _outcomes(run, plan)
-    if run.told["sending.parked"] > sum(CASES[name].parks for name in plan):
-        run.wrong.append(f"parked {run.told['sending.parked']} times")
+    if run.told["sending.paused"] > sum(CASES[name].pauses for name in plan):
+        run.wrong.append(f"paused {run.told['sending.paused']} times")
     return run, unavoidable(*plan)
 
 

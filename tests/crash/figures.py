@@ -17,7 +17,7 @@ class Figures:
         undelivered: of these, rows whose answer is not in the results.
         rows_lost: rows that had no line, or more than one.
         paid_twice: requests that were accepted again although they had been before, and need not have been.
-        doubles: requests that were accepted again because a create outlived its lease, and whose newer batch was
+        duplicates: requests that were accepted again because a create outlived its lease, and whose newer batch was
             flagged and canceled: nobody can avoid that, and nothing else makes it.
         longest_ticks: the most polls that a run needed to its end.
         seconds: how long the campaign took.
@@ -33,7 +33,7 @@ class Figures:
     undelivered: int = 0
     rows_lost: int = 0
     paid_twice: int = 0
-    doubles: int = 0
+    duplicates: int = 0
     longest_ticks: int = 0
     seconds: float = 0.0
     broken: list[str] = field(default_factory=list)

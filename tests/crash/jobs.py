@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from tests.crash.ending import Ending
-from tests.crash.mortal import Mortal
-from tests.world import request
+from tests.crash.harness import CrashHarness
+from tests.harness import request
 
 MB = 1_000_000
 
 
-def nothing(_relay: Mortal) -> None:
+def nothing(_relay: CrashHarness) -> None:
     """Ask the simulator for no fault."""
 
 
@@ -31,7 +31,7 @@ class Job:
     outcomes: list[str]
     sent: list[int]
     requests_per_batch: int
-    arm: Callable[[Mortal], None] = nothing
+    arm: Callable[[CrashHarness], None] = nothing
 
     @property
     def body(self) -> bytes:
@@ -60,7 +60,7 @@ def tiny() -> Job:
 def lost() -> Job:
     """Make the same, where a create's answer is lost while a stranger's batch of its size lies beside it."""
 
-    def arm(relay: Mortal) -> None:
+    def arm(relay: CrashHarness) -> None:
         _beside(relay, 3)
         relay.simulator.arm("lost_answer", endpoint="create")
 
@@ -72,24 +72,24 @@ def beside() -> Job:
     return replace(tiny(), arm=lambda relay: _beside(relay, 1))
 
 
-def unsure() -> Job:
+def unconfirmed() -> Job:
     """Make the same, where the answer to the first create is lost."""
 
-    def arm(relay: Mortal) -> None:
+    def arm(relay: CrashHarness) -> None:
         _beside(relay, 1)
         relay.simulator.arm("lost_answer", endpoint="create")
 
     return replace(tiny(), arm=arm)
 
 
-def _beside(relay: Mortal, requests: int) -> None:
+def _beside(relay: CrashHarness, requests: int) -> None:
     relay.simulator.add_foreign(requests)
 
 
 def halved() -> Job:
     """Make an upload of one chunk that is refused, and halved, and then taken."""
 
-    def arm(relay: Mortal) -> None:
+    def arm(relay: CrashHarness) -> None:
         relay.simulator.arm("too_large", times=0, more_than=1)
 
     rows = [request(1, "half"), request(2, "half")]
@@ -99,7 +99,7 @@ def halved() -> Job:
 def refused() -> Job:
     """Make an upload of one row, which is refused."""
 
-    def arm(relay: Mortal) -> None:
+    def arm(relay: CrashHarness) -> None:
         relay.simulator.arm("refuse_matching", times=0, contains="refused")
 
     return Job([request(1, "refused")], ["rejected"], [0], requests_per_batch=1, arm=arm)

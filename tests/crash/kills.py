@@ -8,13 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.crash import jobs
+from tests.crash.call_counter import Strike
 from tests.crash.ending import Ending
-from tests.crash.fate import Strike
 from tests.crash.figures import Figures
+from tests.crash.harness import CrashHarness, mortal
+from tests.crash.injected_faults import error, freeze, kill
 from tests.crash.jobs import Job
-from tests.crash.mortal import Mortal, mortal
-from tests.crash.plays import Play, note, play
-from tests.crash.strikes import error, freeze, kill
+from tests.crash.scenarios import Play, note, play
 
 HALVES = 2
 """Processes that share a campaign."""
@@ -180,7 +180,9 @@ def _campaign(
     return figures
 
 
-def _struck(relay: Mortal, job: Job, plan: Plan, expected: Ending | None) -> tuple[Plan, Play]:
+def _struck(
+    relay: CrashHarness, job: Job, plan: Plan, expected: Ending | None
+) -> tuple[Plan, Play]:
     """Run the job under a plan; gives the plan that was carried out.
 
     Where after the first blow fewer calls are left than the second waits for, the job is run once more, with the
@@ -194,7 +196,7 @@ def _struck(relay: Mortal, job: Job, plan: Plan, expected: Ending | None) -> tup
     return nearer, play(relay, job, _strikes(relay, nearer), expected)
 
 
-def _strikes(relay: Mortal, plan: Plan) -> list[Strike]:
+def _strikes(relay: CrashHarness, plan: Plan) -> list[Strike]:
     return [blow.how(relay, blow.at, after=blow.after) for blow in plan]
 
 

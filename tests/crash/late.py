@@ -1,7 +1,7 @@
 """A create that outlives its lease, its Lambda and its replacement: it goes out an hour late, or is heard of so late.
 
 That is the one case in which requests are accepted twice: sent again because their absence was proved, rightly or not,
-and sent by what stood still. No row may be lost by it, the double is flagged, and the newer batch is canceled.
+and sent by what stood still. No row may be lost by it, the duplicate is flagged, and the newer batch is canceled.
 """
 
 import tempfile
@@ -12,16 +12,16 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
-from functions.batches import times
+from functions.model import timestamps
 from tests.crash import jobs
+from tests.crash.call_counter import Strike
 from tests.crash.ending import Ending
-from tests.crash.fate import Strike
 from tests.crash.figures import Figures
+from tests.crash.harness import CrashHarness, mortal
+from tests.crash.injected_faults import STILL_S, stand_still
 from tests.crash.jobs import Job
 from tests.crash.kills import HALVES
-from tests.crash.mortal import Mortal, mortal
-from tests.crash.plays import KEY, Play, play
-from tests.crash.strikes import STILL_S, stand_still
+from tests.crash.scenarios import KEY, Play, play
 
 NAME = "a create stands still for an hour"
 STILL_TICKS = int(3600 / STILL_S)
@@ -56,7 +56,7 @@ class Late:
         return f"{when} call {self.call:+} of create {self.nth}{', hidden' * self.hidden}"
 
     @property
-    def doubles(self) -> bool:
+    def duplicates(self) -> bool:
         """Whether its requests are accepted twice: they go out late, or nobody can see that they have gone out."""
         place = self.call, self.after
         goes_out_late = place in {(-1, True), (0, False)}
@@ -65,12 +65,12 @@ class Late:
     def armed(self, job: Job) -> Job:
         """Give the job with what is asked of the simulator."""
 
-        def arm(relay: Mortal) -> None:
+        def arm(relay: CrashHarness) -> None:
             relay.simulator.arm("hidden_from_list", listings=HIDDEN, after=self.nth - 1)
 
         return replace(job, arm=arm) if self.hidden else job
 
-    def strike(self, relay: Mortal, calls: Sequence[str]) -> Strike:
+    def strike(self, relay: CrashHarness, calls: Sequence[str]) -> Strike:
         """Make the strike."""
         create = [at for at, name in enumerate(calls, 1) if name == POST][self.nth - 1]
         return Strike(
@@ -111,7 +111,7 @@ def late(full: bool, half: int) -> Figures:  # noqa: FBT001 - as the list of cam
     return figures
 
 
-def _note(figures: Figures, late: Late, relay: Mortal, run: Play, undisturbed: Play) -> None:
+def _note(figures: Figures, late: Late, relay: CrashHarness, run: Play, undisturbed: Play) -> None:
     """Add a run to the figures: all is as undisturbed, but for one batch that was accepted twice where that can be."""
     ours, theirs = run.ending, undisturbed.ending
     assert ours is not None
@@ -120,7 +120,7 @@ def _note(figures: Figures, late: Late, relay: Mortal, run: Play, undisturbed: P
     wrong = [one for one in run.wrong if not (again and one.startswith(("accepted ", "paid ")))]
     wrong += [] if run.struck else ["ended before the strike"]
     wrong += (
-        _twice(again, theirs) if late.doubles else [f"accepted again: {name}" for name in again]
+        _twice(again, theirs) if late.duplicates else [f"accepted again: {name}" for name in again]
     )
     wrong += _flagged(relay, late)
     figures.tried += 1
@@ -128,17 +128,19 @@ def _note(figures: Figures, late: Late, relay: Mortal, run: Play, undisturbed: P
     figures.billed += len(ours.billed)
     figures.undelivered += len(ours.undelivered)
     figures.rows_lost += ours.rows_lost(theirs)
-    figures.doubles += again.total() if late.doubles else 0
-    figures.paid_twice += ours.paid_twice(theirs) - (again.total() if late.doubles else 0)
+    figures.duplicates += again.total() if late.duplicates else 0
+    figures.paid_twice += ours.paid_twice(theirs) - (again.total() if late.duplicates else 0)
     figures.recovered += not wrong
     if wrong:
         figures.broken.append(f"{NAME}: {late}: {'; '.join(wrong)}")
 
 
-def _ended(relay: Mortal) -> bool:
+def _ended(relay: CrashHarness) -> bool:
     """Whether every batch came to its end by itself, before a poll could cancel it."""
     ends = [(str(one["created_at"]), str(one["ended_at"])) for one in relay.simulator.batches()]
-    took = [times.parse(ended_at) - times.parse(created_at) for created_at, ended_at in ends]
+    took = [
+        timestamps.parse(ended_at) - timestamps.parse(created_at) for created_at, ended_at in ends
+    ]
     return max(took) < timedelta(minutes=1)
 
 
@@ -149,16 +151,16 @@ def _twice(again: Counter[str], expected: Ending) -> list[str]:
     return [] if len(batches) == 1 and again == wanted else [f"accepted again: {dict(again)}"]
 
 
-def _flagged(relay: Mortal, late: Late) -> list[str]:
-    """Hold the alarm and the cancellation to what must be: nothing without a double.
+def _flagged(relay: CrashHarness, late: Late) -> list[str]:
+    """Hold the alarm and the cancellation to what must be: nothing without a duplicate.
 
-    A double is flagged, and stays so until the listing shows that it stops; it is canceled, unless it has ended by then.
+    A duplicate is flagged, and stays so until the listing shows that it stops; it is canceled, unless it has ended by then.
     """
-    flagged = sum(tally.doubles for tally in relay.tallies)
+    flagged = sum(tally.duplicates for tally in relay.tallies)
     canceled = relay.simulator.calls().get("cancel", 0)
-    runs_on = late.doubles and not canceled and not _ended(relay)
-    if bool(flagged) != late.doubles or canceled > flagged or runs_on:
-        return [f"{flagged} doubles flagged, {canceled} canceled"]
+    runs_on = late.duplicates and not canceled and not _ended(relay)
+    if bool(flagged) != late.duplicates or canceled > flagged or runs_on:
+        return [f"{flagged} duplicates flagged, {canceled} canceled"]
     kept = {one["batch"]: one["created_at"] for one in relay.manifest(KEY)["batches"]}
     stopped = {
         str(one["id"]): str(one["created_at"])

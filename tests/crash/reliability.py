@@ -45,7 +45,7 @@ A pair of kills counts the second from the first on; *struck twice* are the diff
 
 **Claude's faults** are those of the simulator, each by its name (`tests/crash/fault_table.py` says what becomes of the rows), alone and each with each; a run in which one of them was never met counts as
 broken. Where the two rows of a batch must be paid for again (its create lost its answer, and it was deleted before a line of it could be read), the table says so, and they are not counted. What needs a
-story of its own has a test: three unsure creates of one size, foreign batches in the window, an orphan that is listed late, `retry-after` of an hour, keys missing, wrong, replaced and of another workspace, the
+story of its own has a test: three unconfirmed creates of one size, foreign batches in the window, an orphan that is listed late, `retry-after` of an hour, keys missing, wrong, replaced and of another workspace, the
 late 200 (`tests/integration/test_lost_answers.py`, `test_refusals.py`, `test_recovery.py`, `test_record.py`), poison (`test_poison.py`), what the SDK repeats by itself (`tests/crash/test_repeats.py`), and SIGKILL of real processes (`tests/e2e/test_sigkill.py`).
 
 **Disorder**: messages twice, hours late, out of order, or lost; two invocations at once, or one and poll, interleaved at every call by a scheduler whose every run can be repeated; AWS's own errors, at random and
@@ -53,7 +53,7 @@ for an hour for each operation, SNS's too; Lambda's time running out, also in th
 
 **The environment fails** for ten minutes, eight hours, a day and a week: the secret cannot be read, a bucket denies reading or writing or its KMS key is disabled, the disk is full, the table throttles or
 denies, SNS, SQS or tagging is denied, Anthropic cannot be reached or does not answer a create, a listing or a download; from the first, a middle or the last such call of the job on. What may differ from
-the undisturbed run is what tells of it (`batch.stuck`, `sending.parked`, status.json), and retry.jsonl, where the upload could not be read again.
+the undisturbed run is what tells of it (`batch.stuck`, `sending.paused`, status.json), and retry.jsonl, where the upload could not be read again.
 
 The **model** ([states](states.md)) counts states explored, and those from which the end is reached; **fuzz** counts inputs, guided by coverage, to all that reads bytes from outside.
 
@@ -64,10 +64,10 @@ done: Lambda ends it before that, so the files under its own token are not looke
 """
 
 
-_DOUBLES = """
+_DUPLICATES = """
 
-Where a create stands still for an hour, {doubles:,} requests were accepted twice: what stood still came after their absence had been proved and they had been sent again. That is the one case in which this can be
-([states](states.md#a-batch), WAITING to IN_PROGRESS); Lambda ends a stage long before. Each time the double was flagged, and the newer batch canceled, if it had not ended. The table does not count these."""
+Where a create stands still for an hour, {duplicates:,} requests were accepted twice: what stood still came after their absence had been proved and they had been sent again. That is the one case in which this can be
+([states](states.md#a-batch), WAITING to IN_PROGRESS); Lambda ends a stage long before. Each time the duplicate was flagged, and the newer batch canceled, if it had not ended. The table does not count these."""
 
 
 def written(table: Sequence[Figures], today: str, minutes: float, left: int) -> str:
@@ -81,8 +81,8 @@ def written(table: Sequence[Figures], today: str, minutes: float, left: int) -> 
     """
     tried = sum(one.tried for one in table if one.campaign not in _NO_RUNS)
     verdict = _verdict(table)
-    if doubles := sum(one.doubles for one in table):
-        verdict += _DOUBLES.format(doubles=doubles)
+    if duplicates := sum(one.duplicates for one in table):
+        verdict += _DUPLICATES.format(duplicates=duplicates)
     if left:
         verdict += (
             f"\n\nThis is not all: {left} shares of campaigns had not ended when it was written."

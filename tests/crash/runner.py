@@ -36,7 +36,7 @@ def added(found: Sequence[Figures]) -> list[Figures]:
         sum_.undelivered += one.undelivered
         sum_.rows_lost += one.rows_lost
         sum_.paid_twice += one.paid_twice
-        sum_.doubles += one.doubles
+        sum_.duplicates += one.duplicates
         sum_.longest_ticks = max(sum_.longest_ticks, one.longest_ticks)
         sum_.seconds += one.seconds
         sum_.broken += one.broken

@@ -9,12 +9,12 @@ from unittest.mock import patch
 import pytest
 from botocore.exceptions import ClientError
 
-from functions.batches import table
+from functions.adapters import table
 from tests.crash import jobs
 from tests.crash.ending import Ending
+from tests.crash.harness import CrashHarness, mortal
 from tests.crash.jobs import Job
-from tests.crash.mortal import Mortal, mortal
-from tests.crash.plays import play
+from tests.crash.scenarios import play
 
 
 @pytest.mark.parametrize("job", [jobs.march(), jobs.large()], ids=["march", "large"])
@@ -52,14 +52,14 @@ def test_a_take_in_conflict_with_a_transaction_is_repeated(tmp_path: Path) -> No
 
 
 @contextmanager
-def _run(folder: Path, job: Job) -> Iterator[tuple[Mortal, Ending | None]]:
+def _run(folder: Path, job: Job) -> Iterator[tuple[CrashHarness, Ending | None]]:
     """Make a relay that has run a job undisturbed."""
     with mortal(folder) as relay:
         relay.deploy(requests_per_batch=job.requests_per_batch)
         yield relay, play(relay, job).ending
 
 
-def _repeat(relay: Mortal, client: Any) -> None:
+def _repeat(relay: CrashHarness, client: Any) -> None:
     """Let a client make each call of a stage twice."""
     call = client._make_api_call  # noqa: SLF001 - the one way that every call goes
     # Transactions carry a token, by which DynamoDB knows a repeated one, and S3 answers the same completion as it did
@@ -78,7 +78,7 @@ def _repeat(relay: Mortal, client: Any) -> None:
     client._make_api_call = twice  # noqa: SLF001
 
 
-def _refuse(relay: Mortal, nth: int) -> None:
+def _refuse(relay: CrashHarness, nth: int) -> None:
     """Let the n-th completion be repeated by the SDK, and S3 not know the upload any more."""
     client: Any = relay.s3
     call, met = client._make_api_call, 0  # noqa: SLF001
@@ -96,7 +96,7 @@ def _refuse(relay: Mortal, nth: int) -> None:
     client._make_api_call = once_more  # noqa: SLF001
 
 
-def _conflict(relay: Mortal, times: int) -> None:
+def _conflict(relay: CrashHarness, times: int) -> None:
     """Let each first take, and its first repeats, meet a transaction on the same item."""
     client: Any = relay.dynamodb
     call, left = client._make_api_call, dict[str, int]()  # noqa: SLF001

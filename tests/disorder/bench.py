@@ -8,14 +8,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest.mock import patch
 
-from functions.batches import table
+from functions.adapters import table
 from tests.crash import jobs
-from tests.crash.fate import Strike
+from tests.crash.call_counter import Strike
 from tests.crash.figures import Figures
+from tests.crash.harness import CrashHarness, world_of
 from tests.crash.jobs import Job
-from tests.crash.mortal import Mortal, world_of
-from tests.crash.plays import Play, note, play
-from tests.disorder.restless import Restless
+from tests.crash.scenarios import Play, note, play
+from tests.disorder.chaos import Restless
 
 TICKS = 150
 """Six hours: an outage may last one, and the pauses between tries outlast it."""
@@ -58,7 +58,7 @@ class Bench:
             patience: ticks after which the clock goes faster.
         """
 
-        def arm(relay: Mortal) -> None:
+        def arm(relay: CrashHarness) -> None:
             self.job.arm(relay)
             begin()
 

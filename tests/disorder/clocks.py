@@ -4,15 +4,15 @@ import random
 from functools import partial
 
 from tests.crash import jobs
-from tests.crash.fate import Killed
+from tests.crash.call_counter import Killed
 from tests.crash.figures import Figures
-from tests.crash.strikes import error, freeze, kill
+from tests.crash.injected_faults import error, freeze, kill
 from tests.disorder.bench import Bench, bench
-from tests.disorder.restless import Restless
+from tests.disorder.chaos import Restless
 
 LAMBDA_S = 900.0
 SLOW = 4
-"""So many invocations of one run are slow: one item tried in vain five times would be set aside."""
+"""So many invocations of one run are slow: one item tried in vain five times would be quarantined."""
 BLOCK, IN_A_STREAM = 40, "between two blocks of a stream"
 """Bytes, so few that a small file comes in many."""
 SKEW_S = 300.0

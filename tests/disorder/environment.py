@@ -11,11 +11,11 @@ import httpx2
 import urllib3
 from botocore.exceptions import ClientError
 
-from functions.batches.errors import KeyUnreadableError
+from functions.errors import KeyUnreadableError
 from tests.crash import jobs
 from tests.crash.figures import Figures
 from tests.disorder.bench import bench
-from tests.disorder.restless import Restless
+from tests.disorder.chaos import Restless
 
 MINUTE_S, HOUR_S, DAY_S = 60.0, 3600.0, 86400.0
 DURATIONS_S = {"minutes": 10 * MINUTE_S, "hours": 8 * HOUR_S, "a day": DAY_S, "a week": 7 * DAY_S}

@@ -7,11 +7,11 @@ from typing import Any
 import urllib3
 from botocore.exceptions import ClientError, IncompleteReadError
 
-from functions.batches.items import TRIES
+from functions.model.items import TRIES
 from tests.crash import jobs
 from tests.crash.figures import Figures
 from tests.disorder.bench import bench
-from tests.disorder.restless import Restless
+from tests.disorder.chaos import Restless
 
 PIECE = 150
 """Bytes between two places at which a download may break off."""
@@ -61,7 +61,7 @@ def may_fail(name: str) -> bool:
 
 
 def now_and_then(relay: Restless, seed: int) -> None:
-    """Let any call fail, as a seed has it, but no item so often that it is set aside."""
+    """Let any call fail, as a seed has it, but no item so often that it is quarantined."""
     left = TRIES - 1
     draw = random.Random(seed)  # noqa: S311 - the seed is to be repeated, not to be secret
     rate = draw.choice((0.01, 0.02, 0.04))

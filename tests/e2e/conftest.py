@@ -11,9 +11,9 @@ from botocore.exceptions import ClientError
 from local import assembly, emulator
 from local.cloud import ACCOUNT, REGION, Cloud
 from local.emulator import Emulator
-from local.home import Home, free_port
 from local.simulator import Simulator, serving
 from local.subscriber import subscribed
+from local.workspace import Home, free_port
 from tests.e2e.relay import Relay
 
 STACK = "relay-e2e"

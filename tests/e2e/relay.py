@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from functions.batches.wire import job_id
+from functions.model.ids import job_id
 from local.cloud import Cloud
 from local.polling import Polling, busy, invoke
 from local.simulator import Simulator
@@ -64,7 +64,7 @@ class Relay:
         self.deliveries.extend(self.subscriber.receive(wait_s))
 
     def told(self, upload: Upload, *types: str) -> list[Delivery]:
-        """Give every delivery of such an event about a job, doubles too."""
+        """Give every delivery of such an event about a job, duplicates too."""
         return [
             one
             for one in self.deliveries

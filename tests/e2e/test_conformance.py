@@ -43,7 +43,7 @@ def queue(cloud: Cloud, name: str) -> str:
 
 @pytest.fixture
 def table(cloud: Cloud, name: str) -> str:
-    keys: list[Any] = ["job", "item", "open", "since"]
+    keys: list[Any] = ["job", "item", "open", "status_key"]
     cloud.tables.create_table(
         TableName=name,
         BillingMode="PAY_PER_REQUEST",
@@ -52,7 +52,7 @@ def table(cloud: Cloud, name: str) -> str:
         GlobalSecondaryIndexes=[
             {
                 "IndexName": "unfinished",
-                "KeySchema": _keys("open", "since"),
+                "KeySchema": _keys("open", "status_key"),
                 "Projection": {"ProjectionType": "ALL"},
             }
         ],
@@ -223,7 +223,7 @@ def test_dynamodb_indexes_only_items_that_have_the_keys_in_order(cloud: Cloud, t
     for item, since in {"b": "2", "a": "1"}.items():
         place = {"job": {"S": "j"}, "item": {"S": item}}
         cloud.tables.put_item(
-            TableName=table, Item=place | {"open": {"S": "open"}, "since": {"S": since}}
+            TableName=table, Item=place | {"open": {"S": "open"}, "status_key": {"S": since}}
         )
     cloud.tables.put_item(TableName=table, Item={"job": {"S": "j"}, "item": {"S": "finished"}})
 

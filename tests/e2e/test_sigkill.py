@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from boto3.dynamodb.types import TypeDeserializer
 
-from functions.batches import times
+from functions.model import timestamps
 from local.emulator import Emulator
 from local.errors import LocalError
 from tests.e2e.relay import Relay, Upload, jsonl, kinds, rows
@@ -156,5 +156,5 @@ def outlive_the_lease(relay: Relay, job: str, name: str) -> None:
         UpdateExpression="SET #lease = :past",
         ConditionExpression="attribute_exists(#lease)",
         ExpressionAttributeNames={"#lease": "lease"},
-        ExpressionAttributeValues={":past": {"S": times.after(times.now(), -1)}},
+        ExpressionAttributeValues={":past": {"S": timestamps.after(timestamps.now(), -1)}},
     )

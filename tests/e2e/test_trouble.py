@@ -86,17 +86,17 @@ def test_a_cancel_half_way_delivers_what_was_done(relay: Relay) -> None:
     assert delivery.attributes["outcome"] == "canceled"
 
 
-def test_without_a_key_sending_is_parked_and_goes_on_once_it_is_set(relay: Relay) -> None:
+def test_without_a_key_sending_is_paused_and_goes_on_once_it_is_set(relay: Relay) -> None:
     relay.set_key("not-set-yet")
     relay.restart_functions()
     try:
         upload = relay.upload("keyless.jsonl", jsonl(rows(4, "keyless")))
-        relay.drive(lambda: relay.about_sending("sending.parked"), "an event that says why")
+        relay.drive(lambda: relay.about_sending("sending.paused"), "an event that says why")
     finally:
         relay.set_key("sk-local")
     relay.finish(upload, patience_s=300)
 
-    [parked] = {one.event["id"]: one for one in relay.about_sending("sending.parked")}.values()
-    assert "key" in parked.event["data"]["message"]
+    [paused] = {one.event["id"]: one for one in relay.about_sending("sending.paused")}.values()
+    assert "key" in paused.event["data"]["message"]
     assert relay.about_sending("sending.resumed")
     assert kinds(relay.lines(upload)) == ["succeeded"] * 4

@@ -8,23 +8,23 @@ from typing import Any
 import httpx2
 import msgspec
 
-from functions.batches import times
-from functions.batches.blocks import lines
-from functions.batches.claude import Claude
-from functions.batches.errors import ClaudeUnavailableError, NoResultsError, RelayError
-from functions.batches.items import Tally
-from functions.batches.outcomes import (
-    Counting,
+from functions.adapters.anthropic_api import Claude
+from functions.adapters.table import deserialize, serialize
+from functions.errors import ApiUnavailableError, RelayError, ResultsNotFoundError
+from functions.model import timestamps
+from functions.model.create_response import AccountBlocked, RateLimited, Refused, Verdict, classify
+from functions.model.ids import RequestId
+from functions.model.items import OutcomeCounts
+from functions.model.outcomes import (
+    OutcomeCounter,
     output_line,
     read_line,
     read_result,
     rejected_result,
     total,
 )
-from functions.batches.requests import Rejection
-from functions.batches.table import plain, wire
-from functions.batches.verdicts import Later, Parked, Refused, Verdict, judge
-from functions.batches.wire import WireId
+from functions.model.streams import lines
+from functions.planning.validation import Rejection
 from tests.fuzz import oracle
 from tests.fuzz.dials import dials
 from tests.fuzz.memory import claude
@@ -43,19 +43,19 @@ def result(data: bytes) -> None:
     told = output_line(17, b'"mine"', line.result)
     assert told == b'{"row":17,"custom_id":"mine","result":' + bytes(line.result) + b"}\n"
     assert told.count(b"\n") == 1 + bytes(line.result).count(b"\n")
-    counting = Counting()
+    counting = OutcomeCounter()
     counting.add([outcome, read_result(rejected_result(Rejection("x", "y", 1)))])
     _fits(counting.tally())
-    WireId.parse(line.custom_id)
+    RequestId.parse(line.custom_id)
     assert isinstance(outcome.retriable, bool)
     _as_the_oracle_reads(data, line.result)
 
 
-def _fits(tally: Tally) -> None:
+def _fits(tally: OutcomeCounts) -> None:
     """What is counted can be stored, and added up again."""
-    stored = wire({"tally": tally})
+    stored = serialize({"tally": tally})
     assert len(json.dumps(stored)) < ITEM_MOST
-    again = msgspec.convert(plain(stored)["tally"], Tally)
+    again = msgspec.convert(deserialize(stored)["tally"], OutcomeCounts)
     assert again == tally
     assert sum(total([again, again]).outcomes.values()) == 4
 
@@ -86,21 +86,21 @@ def verdict(data: bytes) -> None:
     (status, split), body = dials(data, 2)
     code = _STATUSES[status % len(_STATUSES)] if status < 200 else 200 + status
     headers = {"retry-after": body[:split].decode("latin-1")} if split else {}
-    found = judge(code, headers, body[split:])
+    found = classify(code, headers, body[split:])
     _proves(code, found)
 
 
 def _proves(code: int, found: Verdict) -> None:
     kind = type(found).__name__
     if code == 200:
-        assert kind in {"Accepted", "Unknown"}
+        assert kind in {"Accepted", "Ambiguous"}
     elif code >= 500 or code < 400 or code in {408, 409, 425, 499}:
-        assert kind == "Unknown"
+        assert kind == "Ambiguous"
     else:
-        assert isinstance(found, Refused | Parked | Later)
-    if isinstance(found, Later):
+        assert isinstance(found, Refused | AccountBlocked | RateLimited)
+    if isinstance(found, RateLimited):
         assert 1 <= found.seconds <= 6 * 3600
-        times.after(SINCE, found.seconds)
+        timestamps.after(SINCE, found.seconds)
     if isinstance(found, Refused):
         found.message.encode()
 
@@ -115,10 +115,10 @@ def listing(data: bytes) -> None:
 
     try:
         found = _door(answer).listing(SINCE)
-    except (ClaudeUnavailableError, msgspec.DecodeError):
+    except (ApiUnavailableError, msgspec.DecodeError):
         return
     for batch in found:
-        assert times.parse(batch.created_at) >= SINCE
+        assert timestamps.parse(batch.created_at) >= SINCE
         assert isinstance(batch.ended, bool)
         assert isinstance(batch.request_counts.total, int)
 
@@ -138,7 +138,7 @@ def refusal(data: bytes) -> None:
         (found,) = read()
     except RelayError as error:
         assert code != 200
-        assert isinstance(error, NoResultsError) == (code == 404)
+        assert isinstance(error, ResultsNotFoundError) == (code == 404)
     else:
         assert (code, found) == (200, body)
 

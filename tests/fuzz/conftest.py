@@ -3,11 +3,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.world import World, world
+from tests.harness import Harness, world
 
 
 @pytest.fixture(scope="module")
-def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
     """One relay for all tests of a module: to make one costs more than most jobs."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):

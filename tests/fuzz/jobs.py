@@ -13,21 +13,21 @@ from typing import Any
 import httpx2
 import msgspec
 
-from functions.batches import times
-from functions.batches.doors import Doors
-from functions.batches.files import Files
-from functions.batches.hints import Hints, read_hint
-from functions.batches.notify import Notify
-from functions.batches.settings import PollSettings, ResultsSettings, Settings, SubmitSettings
-from functions.batches.store import Store
+from functions.adapters.outbox import EventPublisher
+from functions.adapters.queues import WorkQueues, read_work_message
+from functions.adapters.s3 import ObjectStore
+from functions.adapters.store import Store
+from functions.model import timestamps
 from functions.poll import poll
 from functions.results import results
+from functions.services import Services
+from functions.settings import PollSettings, ResultsSettings, Settings, SubmitSettings
 from functions.submit import submit
 from tests.fuzz import oracle
 from tests.fuzz.dials import dials
 from tests.fuzz.memory import MemoryS3, MemorySns, MemorySqs, claude
 from tests.fuzz.memory_table import MemoryTable
-from tests.world import s3_event
+from tests.harness import s3_event
 
 UPLOADS, RESULTS = "uploads", "results"
 AT = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -61,18 +61,18 @@ class Relay:
     table: MemoryTable = field(default_factory=MemoryTable)
     moment: datetime = AT
 
-    def doors[S: Settings](self, kind: type[S], **more: Any) -> Doors[S]:
+    def services[S: Settings](self, kind: type[S], **more: Any) -> Services[S]:
         anything: Any = self
         settings = kind(
             table_name="t", uploads_bucket=UPLOADS, results_bucket=RESULTS, topic_arn="a", secret_name="s",
             **more,
         )  # fmt: skip
-        return Doors(
+        return Services(
             settings=settings,
             store=Store("t", client=anything.table, now=self.now),
-            files=Files(RESULTS, client=anything.s3, threads=1),
+            files=ObjectStore(RESULTS, client=anything.s3, threads=1),
             claude=claude(self.answer),
-            notify=Notify("a", "urn:x", client=anything.sns),
+            publisher=EventPublisher("a", "urn:x", client=anything.sns),
             now=self.now,
         )
 
@@ -81,7 +81,7 @@ class Relay:
 
     def upload(self, key: str, body: bytes) -> None:
         self.s3.objects[UPLOADS, key, "v1"] = body
-        self.sqs.queues["submit"] = [s3_event(UPLOADS, key, len(body), "v1", times.text(AT))]
+        self.sqs.queues["submit"] = [s3_event(UPLOADS, key, len(body), "v1", timestamps.text(AT))]
         self.work_off()
 
     def tick(self) -> bool:
@@ -89,10 +89,10 @@ class Relay:
         self.moment += timedelta(seconds=TICK_S)
         sqs: Any = self.sqs
         urls = {"submit_queue_url": "submit", "results_queue_url": "results"}
-        doors = self.doors(PollSettings, **urls)
-        poll(doors, Hints("submit", "results", client=sqs))
+        services = self.services(PollSettings, **urls)
+        poll(services, WorkQueues("submit", "results", client=sqs))
         self.work_off()
-        left = doors.store.unfinished()
+        left = services.store.unfinished()
         return bool(left.jobs or left.batches or left.events)
 
     def finish(self) -> None:
@@ -105,7 +105,7 @@ class Relay:
 
     def work_off(self) -> None:
         context: Any = self.clock
-        sending = self.doors(
+        sending = self.services(
             SubmitSettings,
             queue_url="submit",
             requests_per_batch=self.per_batch,
@@ -114,9 +114,9 @@ class Relay:
         )
         for body in self.sqs.drain("submit"):
             submit(sending, body, context)
-        collecting = self.doors(ResultsSettings, queue_url="results", fetches=2, fetch_s=60)
+        collecting = self.services(ResultsSettings, queue_url="results", fetches=2, fetch_s=60)
         for body in self.sqs.drain("results"):
-            results(collecting, read_hint(body), context)
+            results(collecting, read_work_message(body), context)
 
 
 class _Create(msgspec.Struct):
@@ -155,7 +155,7 @@ class Anthropic:
         counts = {"processing": 0, "succeeded": len(self.batches[name])}
         return {
             "id": name, "processing_status": "ended", "request_counts": counts,
-            "created_at": times.text(AT + timedelta(seconds=1)), "expires_at": times.text(AT + timedelta(days=1)),
+            "created_at": timestamps.text(AT + timedelta(seconds=1)), "expires_at": timestamps.text(AT + timedelta(days=1)),
         }  # fmt: skip
 
     def _results(self, name: str) -> bytes:

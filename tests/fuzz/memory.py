@@ -13,7 +13,7 @@ import httpx2
 import urllib3
 from botocore.exceptions import ClientError
 
-from functions.batches.claude import Claude
+from functions.adapters.anthropic_api import Claude
 
 type Answer = Callable[[httpx2.Request], httpx2.Response]
 

@@ -1,4 +1,4 @@
-"""DynamoDB in memory, as far as `functions.batches.table` speaks to it: whole items, conditions, transactions."""
+"""DynamoDB in memory, as far as `functions.adapters.table` speaks to it: whole items, conditions, transactions."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -8,7 +8,7 @@ from typing import Any, Self
 
 from botocore.exceptions import ClientError
 
-from functions.batches.table import plain, wire
+from functions.adapters.table import deserialize, serialize
 
 _TEST = re.compile(
     r"attribute_(?P<absent>not_)?exists\((?P<named>[#\w]+)\)"
@@ -54,19 +54,19 @@ class MemoryTable:
 
     def get_item(self, *, Key: Any, **_: object) -> dict[str, Any]:  # noqa: N803 - boto3's names
         found = self.items.get(_place(Key))
-        return {"Item": wire(found)} if found else {}
+        return {"Item": serialize(found)} if found else {}
 
     def update_item(self, *, Key: Any, **given: Any) -> dict[str, Any]:  # noqa: N803
         place = _place(Key)
         found = dict(self.items.get(place, {"job": place[0], "item": place[1]}))
         if not _holds(self.items.get(place, {}), given):
             raise ConditionalCheckFailedException
-        values = plain(given["ExpressionAttributeValues"])
+        values = deserialize(given["ExpressionAttributeValues"])
         tries = found.get("tries", 0) + 1
         found |= {"owner": values[":token"], "lease": values[":until"], "tries": tries}
         found.setdefault("tried_since", values[":now"])
         self.items[place] = found
-        return {"Attributes": wire(found)}
+        return {"Attributes": serialize(found)}
 
     def transact_write_items(self, *, TransactItems: list[dict[str, Any]]) -> None:  # noqa: N803
         after = dict(self.items)
@@ -78,7 +78,9 @@ class MemoryTable:
             if verb == "Delete":
                 after.pop(place, None)
             else:
-                after[place] = plain(one["Item"]) if verb == "Put" else _updated(place, after, one)
+                after[place] = (
+                    deserialize(one["Item"]) if verb == "Put" else _updated(place, after, one)
+                )
         self.items = after
 
     def get_paginator(self, _operation: str) -> Self:
@@ -89,8 +91,8 @@ class MemoryTable:
         found = [self.items[place] for place in sorted(self.items)]
         kept = [item for item in found if _holds(item, asked)]
         if "IndexName" in given:
-            kept.sort(key=lambda item: str(item["since"]))
-        yield {"Items": [wire(item) for item in kept]}
+            kept.sort(key=lambda item: str(item["status_key"]))
+        yield {"Items": [serialize(item) for item in kept]}
 
 
 def _place(key: Mapping[str, Any]) -> tuple[str, str]:
@@ -98,7 +100,7 @@ def _place(key: Mapping[str, Any]) -> tuple[str, str]:
 
 
 def _holds(item: Mapping[str, Any], given: Mapping[str, Any]) -> bool:
-    values = plain(given.get("ExpressionAttributeValues", {}))
+    values = deserialize(given.get("ExpressionAttributeValues", {}))
     tests = _parsed(given.get("ConditionExpression", ""))
     return all(any(_true(item, values, one) for one in either) for either in tests)
 
@@ -128,7 +130,7 @@ def _true(item: Mapping[str, Any], values: Mapping[str, Any], test: dict[str, st
 
 def _updated(place: tuple[str, str], items: Items, given: dict[str, Any]) -> dict[str, Any]:
     item = {"job": place[0], "item": place[1]} | items.get(place, {})
-    values = plain(given.get("ExpressionAttributeValues", {}))
+    values = deserialize(given.get("ExpressionAttributeValues", {}))
     for clause in re.split(r" (?=SET |REMOVE |ADD )", given["UpdateExpression"]):
         verb, _, parts = clause.partition(" ")
         for part in parts.split(", "):

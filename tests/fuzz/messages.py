@@ -1,37 +1,39 @@
-"""What wakes us and what sets us up: S3's events, hints, the environment, the CDK's context."""
+"""What wakes us and what sets us up: S3's events, work messages, the environment, the CDK's context."""
 
 import json
 import urllib.parse
 
 import msgspec
 
-from functions.batches.errors import SettingError
-from functions.batches.events import job_planned, stuck
-from functions.batches.hints import hint_for, read_hint
-from functions.batches.items import Job
-from functions.batches.readers import parser_of
-from functions.batches.settings import PollSettings, ResultsSettings, Settings, SubmitSettings
-from functions.batches.table import plain, wire
-from functions.batches.wire import JOB_DIGITS, WireId, job_id
-from functions.steps.receive import Created
+from functions.adapters.queues import read_work_message, work_message_for
+from functions.adapters.table import deserialize, serialize
+from functions.errors import SettingError
+from functions.model.events import job_planned, stuck
+from functions.model.ids import JOB_DIGITS, RequestId, job_id
+from functions.model.items import Job
+from functions.planning.claim import Created
+from functions.planning.readers import parser_of
+from functions.settings import PollSettings, ResultsSettings, Settings, SubmitSettings
 from functions.submit import _S3Event
 from infra.errors import ContextError
 from infra.settings import StackSettings
 from tests.fuzz.dials import dials
-from tests.unit.made import batch, job
+from tests.unit.factories import batch, job
 
 KEY_MOST = 1024
 KINDS: tuple[type[Settings], ...] = (SubmitSettings, PollSettings, ResultsSettings)
 
 
 def message(data: bytes) -> None:
-    """Any body of a queue: S3's event, a hint, or neither, and then the queue sets it aside."""
+    """Any body of a queue: S3's event, a work message, or neither, and then the queue sets it aside."""
     body = data.decode(errors="replace")
     try:
         event = msgspec.json.decode(body, type=_S3Event)
         if event.created is None:
-            hint = read_hint(body)
-            assert msgspec.json.decode(msgspec.json.encode(hint)) == msgspec.to_builtins(hint)
+            work_message = read_work_message(body)
+            assert msgspec.json.decode(msgspec.json.encode(work_message)) == msgspec.to_builtins(
+                work_message
+            )
             return
     except (msgspec.DecodeError, RecursionError):
         return
@@ -53,19 +55,21 @@ def key(data: bytes) -> None:
     made = job(name, job=job_id("uploads", name, "v1"))
     assert (len(made.job), int(made.job, 16) >= 0) == (JOB_DIGITS, True)
     _lies_well(made)
-    assert msgspec.convert(plain(wire(msgspec.to_builtins(made))), Job) == made
+    assert msgspec.convert(deserialize(serialize(msgspec.to_builtins(made))), Job) == made
     for event in (
         job_planned(made, "results", made.claimed_at),
         stuck(made, "x", made.claimed_at),
     ):
-        assert 0 < len(event.subject) < 100
-        assert event.subject.isascii()
-        assert event.subject.isprintable()
-        for text in event.filters().values():
+        assert 0 < len(event.sns_subject) < 100
+        assert event.sns_subject.isascii()
+        assert event.sns_subject.isprintable()
+        for text in event.message_attributes().values():
             assert text
             assert all(_fits_xml(char) for char in text), ascii(text)
         assert msgspec.json.decode(msgspec.json.encode(event.cloud_event("urn:x")))
-    assert hint_for(batch()) == read_hint(msgspec.json.encode(hint_for(batch())).decode())
+    assert work_message_for(batch()) == read_work_message(
+        msgspec.json.encode(work_message_for(batch())).decode()
+    )
 
 
 def _fits_xml(char: str) -> bool:
@@ -75,7 +79,7 @@ def _fits_xml(char: str) -> bool:
 
 def _lies_well(made: Job) -> None:
     """Its results lie in a folder of its own, whose objects' names S3 takes."""
-    folder = made.folder
+    folder = made.results_prefix
     assert folder.startswith("results/")
     assert folder.endswith(f"/{made.job}")
     assert len(f"{folder}/manifest.json".encode()) <= KEY_MOST
@@ -120,16 +124,16 @@ def wire_id(data: bytes) -> None:
     """A custom_id is ours or it is not; ours says the same when it is written again."""
     (attempt, *row), rest = dials(data, 5)
     told = rest.decode(errors="replace")
-    found = WireId.parse(told)
+    found = RequestId.parse(told)
     if found is not None:
-        assert WireId.parse(str(found)) == found
+        assert RequestId.parse(str(found)) == found
         assert told.startswith(f"{found.job}-{found.chunk}-")
-    made = WireId(
+    made = RequestId(
         job_id("b", told, "v"),
         f"{attempt * 391:05d}" + "ab"[: attempt % 3],
         attempt + 1,
         int.from_bytes(bytes(row)),
     )
-    assert WireId.parse(str(made)) == made
+    assert RequestId.parse(str(made)) == made
     assert len(str(made)) <= 64
     assert str(made).replace("-", "a").isalnum()

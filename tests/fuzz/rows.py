@@ -7,25 +7,25 @@ from typing import Any
 
 import msgspec
 
-from functions.batches.blocks import lines
-from functions.batches.doors import Doors
-from functions.batches.files import Files
-from functions.batches.items import Piece
-from functions.batches.joining import MAX_PART, MAX_PARTS, MIN_PART, groups, join_plan
-from functions.batches.ledger import ChunkFiles, Entry, read_ledger
-from functions.batches.outcomes import output_line, read_line, read_result, rejected_result
-from functions.batches.readers import READERS, jsonl
-from functions.batches.readers.record import Place, Record
-from functions.batches.spool import Spool
-from functions.batches.wire import WireId
-from functions.steps import slices
-from functions.steps.split import rewrite
+from functions.adapters.s3 import ObjectStore
+from functions.collecting import retry_rows
+from functions.collecting.spool import Spool
+from functions.model.chunk_files import ChunkFiles, LedgerEntry, read_ledger
+from functions.model.ids import RequestId
+from functions.model.items import StoredObject
+from functions.model.multipart_plan import MAX_PART, MAX_PARTS, MIN_PART, groups, join_plan
+from functions.model.outcomes import output_line, read_line, read_result, rejected_result
+from functions.model.streams import lines
+from functions.planning.readers import READERS, jsonl
+from functions.planning.readers.record import Position, Record
+from functions.sending.split import rewrite
+from functions.services import Services
 from tests.fuzz import oracle
 from tests.fuzz.dials import dials
 from tests.fuzz.jobs import spoiled
 from tests.fuzz.memory import MemoryS3
 from tests.fuzz.uploads import write
-from tests.unit.made import batch, job
+from tests.unit.factories import batch, job
 
 CHUNK, ROW_BYTES = "00001", 400
 MISSING = b'{"type":"errored"}'
@@ -38,8 +38,8 @@ def rows(data: bytes) -> None:
     hostile, body = rest[: cut % 48], rest[cut % 48 :]
     written, ledger, expected = io.BytesIO(), io.BytesIO(), oracle.spots(body)
     files = ChunkFiles(JOB, CHUNK, 1, written, ledger)
-    records = list(jsonl.read(_blocks(body, size + 1), Place(), ROW_BYTES))
-    pieces = READERS[".jsonl"](_blocks(body, size + 1), Place(), ROW_BYTES)
+    records = list(jsonl.read(_blocks(body, size + 1), Position(), ROW_BYTES))
+    pieces = READERS[".jsonl"](_blocks(body, size + 1), Position(), ROW_BYTES)
     write(files, pieces, first, ROW_BYTES)
     files.finish()
     entries = list(read_ledger(iter(ledger.getvalue().split(b"\n")[:-1])))
@@ -69,11 +69,11 @@ def _blocks(body: bytes, size: int) -> Iterator[bytes]:
     return (body[at : at + size] for at in range(0, len(body), size))
 
 
-def _sent(entries: list[Entry]) -> list[bytes]:
-    return [str(WireId(JOB, CHUNK, 1, one.row)).encode() for one in entries if one.sent]
+def _sent(entries: list[LedgerEntry]) -> list[bytes]:
+    return [str(RequestId(JOB, CHUNK, 1, one.row)).encode() for one in entries if one.sent]
 
 
-def _keep(spool: Spool, stream: Iterator[bytes], entries: list[Entry]) -> None:
+def _keep(spool: Spool, stream: Iterator[bytes], entries: list[LedgerEntry]) -> None:
     """Keep what is a result of a row that was sent: the first of each."""
     sent = {one.row for one in entries if one.sent}
     for line in lines(stream):
@@ -82,47 +82,56 @@ def _keep(spool: Spool, stream: Iterator[bytes], entries: list[Entry]) -> None:
             read_result(parsed.result)
         except msgspec.DecodeError:
             continue
-        whose = WireId.parse(parsed.custom_id)
+        whose = RequestId.parse(parsed.custom_id)
         if whose and whose.job == JOB and whose.row in sent and not spool.size(whose.row):
             result = bytes(parsed.result)
             spool.put_all([whose.row], result, [len(result)])
 
 
-def _result(entry: Entry, spool: Spool) -> bytes:
+def _result(entry: LedgerEntry, spool: Spool) -> bytes:
     if entry.rejection is not None:
         return rejected_result(entry.rejection)
     return spool.get_all(entry.row, 1)[0] or MISSING
 
 
-def _doors(files: dict[str, bytes]) -> Doors[Any]:
+def _services(files: dict[str, bytes]) -> Services[Any]:
     s3: Any = MemoryS3({("results", key, None): body for key, body in files.items()})
     s3.objects["uploads", "in/march.jsonl", "v1"] = files.get("upload", b"")
     nothing: Any = None
-    return Doors(nothing, nothing, Files("results", client=s3, threads=1), nothing, nothing)
+    return Services(
+        nothing, nothing, ObjectStore("results", client=s3, threads=1), nothing, nothing
+    )
 
 
-def _can_be_cut_out(body: bytes, records: list[Record], entries: list[Entry], wanted: int) -> None:
+def _can_be_cut_out(
+    body: bytes, records: list[Record], entries: list[LedgerEntry], wanted: int
+) -> None:
     """Any rows of the upload can be had again for a retry, as they stood there."""
     chosen = [at for at in range(len(entries)) if wanted >> at % 8 & 1]
-    begins, sizes = [entries[at].at for at in chosen], [entries[at].size for at in chosen]
-    cut = b"".join(slices.of_upload(_doors({"upload": body}), job(), begins, sizes))
-    there = [body[records[at].at :][: records[at].size] + b"\n" for at in chosen]
+    begins, sizes = [entries[at].offset for at in chosen], [entries[at].size for at in chosen]
+    cut = b"".join(retry_rows.of_upload(_services({"upload": body}), job(), begins, sizes))
+    there = [body[records[at].offset :][: records[at].size] + b"\n" for at in chosen]
     assert cut == b"".join(there)
 
 
-def _split(written: bytes, entries: list[Entry]) -> None:
+def _split(written: bytes, entries: list[LedgerEntry]) -> None:
     """Each half of a refused chunk has its rows' params and its own names."""
-    doors = _doors({"work/r": written})
+    services = _services({"work/r": written})
     for letter, half in (
         ("a", entries[: len(entries) // 2]),
         ("b", entries[len(entries) // 2 :]),
     ):
-        keys, files = rewrite(doors, batch(), CHUNK + letter, 1, half)
-        body = b"".join(doors.files.read(doors.files.own(keys.requests)))
-        again = list(read_ledger(doors.files.lines(doors.files.own(keys.ledger))))
+        keys, files = rewrite(services, batch(), CHUNK + letter, 1, half)
+        body = b"".join(services.files.read(services.files.results_object(keys.requests)))
+        again = list(read_ledger(services.files.lines(services.files.results_object(keys.ledger))))
         assert (files.rows, files.size_bytes) == (len(half), len(body))
         for old, new in zip(half, again, strict=True):
-            assert (new.row, new.line, new.at, new.size) == (old.row, old.line, old.at, old.size)
+            assert (new.row, new.line, new.offset, new.size) == (
+                old.row,
+                old.line,
+                old.offset,
+                old.size,
+            )
             assert new.rejection == old.rejection
             params = body[new.params_at :][: new.params_size]
             assert params == written[old.params_at :][: old.params_size]
@@ -131,7 +140,7 @@ def _split(written: bytes, entries: list[Entry]) -> None:
 def join(data: bytes) -> None:
     """Pieces of any size are joined by S3's rules: each byte once, in order."""
     sizes = [_size(data[at : at + 2]) for at in range(0, len(data) - 1, 2)]
-    pieces = [Piece(key=str(at), size=size, crc32=0) for at, size in enumerate(sizes)]
+    pieces = [StoredObject(key=str(at), size=size, crc32=0) for at, size in enumerate(sizes)]
     try:
         parts = join_plan(pieces)
     except ValueError:
@@ -139,7 +148,7 @@ def join(data: bytes) -> None:
         return
     assert all(MIN_PART <= part.size <= MAX_PART for part in parts[:-1])
     assert all(part.size <= MAX_PART for part in parts)
-    spans = [span for part in parts for span in part.spans]
+    spans = [span for part in parts for span in part.ranges]
     assert sum(span.size for span in spans) == sum(sizes)
     at = {piece.key: 0 for piece in pieces}
     for span in spans:

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from functions.batches.blocks import NEAR
-from functions.batches.requests import are_kept
-from tests.world import RESULTS, UPLOADS, World, request, upload_of
+from functions.model.streams import CACHE_BLOCK
+from functions.planning.validation import can_be_reparsed
+from tests.harness import RESULTS, UPLOADS, Harness, request, upload_of
 
 BOM = b"\xef\xbb\xbf"
 GOOD = b'{"custom_id":"good","params":{"model":"claude-haiku-4-5","max_tokens":9,"messages":[{"role":"user","content":"hi"}]}}'  # fmt: skip
@@ -17,7 +17,7 @@ ROW_BYTES = 12_000_000
 
 
 @pytest.fixture(autouse=True)
-def as_deployed(relay: World) -> None:
+def as_deployed(relay: Harness) -> None:
     relay.deploy(row_bytes=ROW_BYTES, requests_per_batch=10_000)
     relay.pass_time(7200)
     relay.envelopes()
@@ -28,7 +28,7 @@ def params(more: bytes) -> bytes:
     return GOOD[:-2] + b',"metadata":{"user_id":' + more + b"}}}"
 
 
-def told(relay: World, key: str, body: bytes) -> list[str]:
+def told(relay: Harness, key: str, body: bytes) -> list[str]:
     """Send an upload through; say how each row ended: its outcome, or why it was rejected."""
     relay.upload(key, body)
     relay.finish()
@@ -74,7 +74,7 @@ ROWS: dict[str, tuple[bytes, str]] = {
 
 
 def test_each_hostile_row_ends_as_it_should_and_its_neighbours_do_not_notice(
-    relay: World, key: str
+    relay: Harness, key: str
 ) -> None:
     rows = [GOOD]
     for row, _ in ROWS.values():
@@ -91,7 +91,7 @@ def test_each_hostile_row_ends_as_it_should_and_its_neighbours_do_not_notice(
 
 @pytest.mark.parametrize("sent", [b"1", b"[1]", b'{"a":1}', b'"3f9ac21b04d7c1e89a02-00001-1-000000002"', b"null"])  # fmt: skip
 def test_a_custom_id_of_any_shape_comes_back_as_it_stood(
-    relay: World, key: str, sent: bytes
+    relay: Harness, key: str, sent: bytes
 ) -> None:
     """One in our own format, of another job, too: what travels is ours alone."""
     assert told(relay, key, GOOD.replace(b'"good"', sent) + b"\n" + GOOD) == ["succeeded"] * 2
@@ -111,7 +111,7 @@ UPLOADS_WHOLE: dict[str, tuple[bytes, str]] = {
 
 @pytest.mark.parametrize("name", UPLOADS_WHOLE)
 def test_an_upload_that_holds_no_rows_ends_with_a_sentence(
-    relay: World, key: str, name: str
+    relay: Harness, key: str, name: str
 ) -> None:
     body, sentence = UPLOADS_WHOLE[name]
 
@@ -138,7 +138,9 @@ NAMES = [
 
 
 @pytest.mark.parametrize("name", NAMES, ids=lambda name: ascii(name)[:40])
-def test_an_object_of_any_name_is_answered_in_a_folder_of_its_own(relay: World, name: str) -> None:
+def test_an_object_of_any_name_is_answered_in_a_folder_of_its_own(
+    relay: Harness, name: str
+) -> None:
     assert len(name.encode()) <= 1024
     before = objects(relay)
     relay.upload(name, GOOD)
@@ -153,12 +155,14 @@ def test_an_object_of_any_name_is_answered_in_a_folder_of_its_own(relay: World, 
     assert told_["Subject"].isprintable()
 
 
-def objects(relay: World) -> set[str]:
+def objects(relay: Harness) -> set[str]:
     found = relay.s3.list_objects_v2(Bucket=RESULTS, Prefix="results/", EncodingType="url")
     return {one["Key"] for one in found.get("Contents", [])}
 
 
-def test_an_upload_that_changes_while_it_is_read_is_read_as_it_was(relay: World, key: str) -> None:
+def test_an_upload_that_changes_while_it_is_read_is_read_as_it_was(
+    relay: Harness, key: str
+) -> None:
     relay.deploy(requests_per_batch=2)
     first = b"\n".join(request(number, "first") for number in range(1, 8))
     event = relay.put(key, first)
@@ -178,7 +182,7 @@ def test_an_upload_that_changes_while_it_is_read_is_read_as_it_was(relay: World,
     assert {line["result"]["type"] for line in lines} == {"succeeded"}
 
 
-def test_the_deepest_custom_id_that_is_taken_comes_through(relay: World, key: str) -> None:
+def test_the_deepest_custom_id_that_is_taken_comes_through(relay: Harness, key: str) -> None:
     """What is taken must still be read back, from any stack: so short as one must be, none is too deep."""
     rows = [nested(depth) for depth in range(2000, 2100)]
     ends = told(relay, key, b"\n".join(rows))
@@ -188,7 +192,7 @@ def test_the_deepest_custom_id_that_is_taken_comes_through(relay: World, key: st
 
 @pytest.mark.parametrize("disk_bytes", [1 << 30, 4_000_000])
 def test_the_deepest_result_that_is_taken_comes_through_another_attempt(
-    relay: World, key: str, monkeypatch: pytest.MonkeyPatch, disk_bytes: int
+    relay: Harness, key: str, monkeypatch: pytest.MonkeyPatch, disk_bytes: int
 ) -> None:
     """What is taken must be read again: from an earlier attempt's part, and where the disk is short.
 
@@ -202,7 +206,9 @@ def test_the_deepest_result_that_is_taken_comes_through_another_attempt(
         for line in sorted(b"".join(download(batch_id)).splitlines(keepends=True)):
             row = int(line.partition(b'","result"')[0][-9:])
             depth = limit + (10 * row - 100 if row < 20 else 450 + row)
-            brackets = b"[" * depth + b" " * NEAR + b"]" * depth  # so long that it is read alone
+            brackets = (
+                b"[" * depth + b" " * CACHE_BLOCK + b"]" * depth
+            )  # so long that it is read alone
             yield line.replace(b'"content":', b'"new":%b,"content":' % brackets)
 
     monkeypatch.setattr(relay.results.claude, "results", deep)
@@ -223,5 +229,7 @@ def deepest() -> int:
     low, high = 100, 100_000
     while low < high - 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if are_kept([b"[" * middle + b"]" * middle]) else (low, middle)
+        low, high = (
+            (middle, high) if can_be_reparsed([b"[" * middle + b"]" * middle]) else (low, middle)
+        )
     return low

@@ -6,16 +6,16 @@ import pytest
 from hypothesis import given, settings
 
 from tests.fuzz import oracle
+from tests.fuzz.factories import FEW, bodies
 from tests.fuzz.jobs import ROW_BYTES, Anthropic, Clock, Relay, spoiled
-from tests.fuzz.made import FEW, bodies
-from tests.world import TABLE, World
+from tests.harness import TABLE, Harness
 
 PER_BATCH = 6
 _numbers = count()
 
 
 @pytest.fixture(scope="module")
-def cut_small(relay: World) -> World:
+def cut_small(relay: Harness) -> Harness:
     relay.deploy(requests_per_batch=PER_BATCH, row_bytes=ROW_BYTES)
     return relay
 
@@ -46,7 +46,7 @@ def heads(lines: bytes) -> list[bytes]:
 @given(body=bodies)
 @settings(FEW, max_examples=24)
 def test_any_upload_leaves_a_line_for_each_row_here_as_in_memory(
-    cut_small: World, body: bytes
+    cut_small: Harness, body: bytes
 ) -> None:
     relay, key = cut_small, f"in/{next(_numbers)}.jsonl"
     relay.pass_time(7200)

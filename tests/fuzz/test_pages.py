@@ -7,7 +7,7 @@ from typing import Any
 import httpx2
 import pytest
 
-from functions.batches.errors import ClaudeUnavailableError
+from functions.errors import ApiUnavailableError
 from tests.fuzz.memory import claude
 
 SINCE = datetime(2026, 11, 1, tzinfo=UTC)
@@ -52,7 +52,7 @@ def answer(page: bytes) -> Any:
     ],
 )
 def test_is_no_list_now(page: bytes) -> None:
-    with pytest.raises(ClaudeUnavailableError):
+    with pytest.raises(ApiUnavailableError):
         claude(answer(page)).listing(SINCE)
 
 

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.fuzz import corpus
-from tests.fuzz.made import FEW, inputs, values, words
+from tests.fuzz.factories import FEW, inputs, values, words
 from tests.fuzz.targets import TARGETS, Target
 
 UPLOADS = ("reader", "checked", "text", "ledger", "rows")

@@ -5,13 +5,13 @@ from collections.abc import Iterator
 
 import msgspec
 
-from functions.batches import bulk
-from functions.batches.errors import UnreadableUploadError
-from functions.batches.ledger import ChunkFiles, read_ledger
-from functions.batches.readers import READERS, jsonl
-from functions.batches.readers.record import Lines, Place, Record
-from functions.batches.requests import Row, check, check_text
-from functions.batches.wire import WireId
+from functions.errors import UnreadableUploadError
+from functions.model.chunk_files import ChunkFiles, read_ledger
+from functions.model.ids import RequestId
+from functions.planning import fast_path
+from functions.planning.readers import READERS, jsonl
+from functions.planning.readers.record import LineBlock, Position, Record
+from functions.planning.validation import Row, check_text, validate
 from tests.fuzz import oracle
 from tests.fuzz.dials import dials
 
@@ -29,10 +29,10 @@ def in_blocks(body: bytes, size: int) -> Iterator[bytes]:
 def reader(data: bytes) -> None:
     """Two dials: the blocks' size, and how long a row may be."""
     (block, most), body = dials(data, 2)
-    records = list(_read(in_blocks(body, block + 1), Place(), most + 2))
+    records = list(_read(in_blocks(body, block + 1), Position(), most + 2))
 
     expected = oracle.spots(body)
-    assert [(one.at, one.size, one.line) for one in records] == [
+    assert [(one.offset, one.size, one.line) for one in records] == [
         (spot.at, len(spot.data), spot.line) for spot in expected
     ]
     for record, spot in zip(records, expected, strict=True):
@@ -52,12 +52,12 @@ def checked(data: bytes) -> None:
     """One row, whatever it is: sent byte for byte, or rejected with a sentence of one line."""
     (most,), body = dials(data, 1)
     row_bytes = MUCH if most < 200 else most - 199
-    for record in _read(iter([body]), Place(), row_bytes):
+    for record in _read(iter([body]), Position(), row_bytes):
         _agrees(record, row_bytes)
 
 
 def _agrees(record: Record, row_bytes: int) -> Row:
-    row = check(record, row_bytes=row_bytes, api_version=API_VERSION)
+    row = validate(record, row_bytes=row_bytes, api_version=API_VERSION)
     assert (row.params is None) == (row.rejection is not None)
     if row.rejection is not None:
         assert row.rejection.message.startswith(f"line {record.line}: ")
@@ -95,13 +95,13 @@ def text(data: bytes) -> None:
 
 
 def write(
-    files: ChunkFiles, pieces: Iterator[Lines | Record], before: int, row_bytes: int
+    files: ChunkFiles, pieces: Iterator[LineBlock | Record], before: int, row_bytes: int
 ) -> None:
     """Write rows as `plan` does, many at once where they are plain; so many rows came before."""
-    for piece in bulk.checked(pieces, row_bytes=row_bytes, api_version=API_VERSION):
+    for piece in fast_path.validate_all(pieces, row_bytes=row_bytes, api_version=API_VERSION):
         number = before + files.rows + 1
-        if isinstance(piece, bulk.Plain):
-            files.add_plain(number, piece)
+        if isinstance(piece, fast_path.ValidRows):
+            files.add_valid(number, piece)
         else:
             files.add(number, *piece)
 
@@ -111,9 +111,9 @@ def ledger(data: bytes) -> None:
     (skip,), body = dials(data, 1)
     written, rows = io.BytesIO(), io.BytesIO()
     files = ChunkFiles(JOB, "00001", 1, written, rows)
-    records = list(_read(iter([body]), Place(), MUCH))
-    made = [check(record, row_bytes=MUCH, api_version=API_VERSION) for record in records]
-    write(files, READERS[".jsonl"](iter([body]), Place(), MUCH), skip, MUCH)
+    records = list(_read(iter([body]), Position(), MUCH))
+    made = [validate(record, row_bytes=MUCH, api_version=API_VERSION) for record in records]
+    write(files, READERS[".jsonl"](iter([body]), Position(), MUCH), skip, MUCH)
     files.finish()
 
     sent = written.getvalue()
@@ -124,7 +124,7 @@ def ledger(data: bytes) -> None:
         assert entry.sent == (row.params is not None)
         assert bytes(entry.custom_id) == bytes(row.custom_id)
         assert entry.rejection == row.rejection
-        assert body[entry.at : entry.at + entry.size] == record.data
+        assert body[entry.offset : entry.offset + entry.size] == record.data
         cut = sent[entry.params_at : entry.params_at + entry.params_size]
         assert cut == (row.params or b"")
     _body_is_the_apis(sent, [entry.row for entry in entries if entry.sent])
@@ -145,5 +145,5 @@ def _body_is_the_apis(sent: bytes, numbers: list[int]) -> None:
     except RecursionError:
         return  # deeper by two than the row that could just be read
     assert [request.custom_id for request in requests] == [
-        str(WireId(JOB, "00001", 1, number)) for number in numbers
+        str(RequestId(JOB, "00001", 1, number)) for number in numbers
     ]

@@ -29,12 +29,12 @@ def test_these_are_the_alarms(
     assert set(alarms) == {
         "dead-results",
         "dead-uploads",
-        "double",
+        "duplicate",
         "missed-polls",
         "no-poll",
         "old-batch",
         "old-messages",
-        "parked",
+        "paused",
         "results-errors",
         "stuck",
         "submit-errors",
@@ -103,9 +103,9 @@ def test_a_poll_that_comes_seldom_is_given_three_chances(found: Found) -> None:
     [
         ("no-poll", "PollSucceeded", 1),
         ("old-batch", "OldestBatchHours", 26),
-        ("parked", "Parked", 0),
+        ("paused", "Paused", 0),
         ("stuck", "Stuck", 0),
-        ("double", "Double", 0),
+        ("duplicate", "Duplicate", 0),
     ],
 )
 def test_an_alarm_watches_the_figure_that_poll_writes_for_this_stack(

@@ -154,9 +154,9 @@ def test_the_bundle_stays_small(bundle: Path) -> None:
 def test_everything_is_compiled_for_where_it_will_lie(bundle: Path) -> None:
     with zipfile.ZipFile(bundle) as archive:
         names = set(archive.namelist())
-        settings = archive.read("functions/batches/__pycache__/settings.cpython-313.pyc")
+        settings = archive.read("functions/__pycache__/settings.cpython-313.pyc")
 
-    assert b"/var/task/functions/batches/settings.py" in settings
+    assert b"/var/task/functions/settings.py" in settings
     assert "anthropic/__pycache__/__init__.cpython-313.pyc" in names
     assert {name for name in names if name.endswith("entry_points.txt")}
     assert not {name for name in names if name.endswith(("/RECORD", "/INSTALLER"))}

@@ -189,7 +189,7 @@ def test_the_table_has_the_keys_that_the_functions_use(found: Found) -> None:
     assert [key["AttributeName"] for key in table["KeySchema"]] == ["job", "item"]
     (index,) = table["GlobalSecondaryIndexes"]
     assert index["IndexName"] == "unfinished"
-    assert [key["AttributeName"] for key in index["KeySchema"]] == ["open", "since"]
+    assert [key["AttributeName"] for key in index["KeySchema"]] == ["open", "status_key"]
     assert index["Projection"] == {"ProjectionType": "ALL"}
     assert table["BillingMode"] == "PAY_PER_REQUEST"
     assert table["PointInTimeRecoverySpecification"] == {"PointInTimeRecoveryEnabled": True}

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.world import World, world
+from tests.harness import Harness, world
 
 
 @pytest.fixture(autouse=True)
@@ -22,7 +22,7 @@ def restless(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def relay(tmp_path: Path) -> Iterator[World]:
+def relay(tmp_path: Path) -> Iterator[Harness]:
     """A relay whose Claude answers at once."""
     with world(tmp_path) as made:
         yield made

@@ -5,23 +5,23 @@ from typing import Any
 
 import pytest
 
-from functions.batches import times
-from tests.world import World, paid_once, request, upload_of
+from functions.model import timestamps
+from tests.harness import Harness, paid_once, request, upload_of
 
 KEY, OTHER = "in/march.jsonl", "in/other.jsonl"
 DAY_S = 86_400
 LIMIT = "You have reached your specified API usage limits. You will regain access on 2026-12-01."
 
 
-def creates(relay: World) -> int:
+def creates(relay: Harness) -> int:
     return relay.simulator.calls().get("create", 0)
 
 
-def told(relay: World) -> list[dict[str, Any]]:
+def told(relay: Harness) -> list[dict[str, Any]]:
     return [event for event in relay.events() if event["type"].startswith("sending.")]
 
 
-def tick_until_done(relay: World, ticks: int = 200) -> None:
+def tick_until_done(relay: Harness, ticks: int = 200) -> None:
     for _ in range(ticks):
         relay.tick(60.0)
         if not relay.store.unfinished().jobs:
@@ -35,7 +35,7 @@ def upload_with_bad_row(rows: int, bad: int) -> bytes:
     )
 
 
-def test_a_blocked_account_costs_a_create_each_probe_and_rejects_no_row(relay: World) -> None:
+def test_a_blocked_account_costs_a_create_each_probe_and_rejects_no_row(relay: Harness) -> None:
     relay.simulator.arm("bad_request", times=0, message=LIMIT)
     relay.upload(KEY, upload_of(64))
     for _ in range(DAY_S // 1800):
@@ -49,12 +49,12 @@ def test_a_blocked_account_costs_a_create_each_probe_and_rejects_no_row(relay: W
     assert relay.manifest(KEY)["counts"] == {"succeeded": 64}
     assert paid_once(relay)
     events = told(relay)
-    assert [event["type"] for event in events] == ["sending.parked", "sending.resumed"]
+    assert [event["type"] for event in events] == ["sending.paused", "sending.resumed"]
     assert events[0]["data"]["reason"] == "refused"
     assert events[0]["data"]["message"].startswith(f"Anthropic says: {LIMIT[:40]}")
 
 
-def test_what_was_admitted_before_a_stop_is_not_sent_after_it(relay: World) -> None:
+def test_what_was_admitted_before_a_stop_is_not_sent_after_it(relay: Harness) -> None:
     relay.deploy(requests_per_batch=1)
     relay.simulator.arm("bad_request", times=0, message=LIMIT)
     relay.upload(KEY, upload_of(20))
@@ -65,7 +65,7 @@ def test_what_was_admitted_before_a_stop_is_not_sent_after_it(relay: World) -> N
 
 
 @pytest.mark.parametrize("bad", [1, 40, 64])
-def test_one_bad_row_that_is_never_named_is_found(relay: World, bad: int) -> None:
+def test_one_bad_row_that_is_never_named_is_found(relay: Harness, bad: int) -> None:
     relay.simulator.arm("bad_request", times=0, contains="poison", message="no")
     relay.upload(KEY, upload_with_bad_row(64, bad))
 
@@ -76,10 +76,10 @@ def test_one_bad_row_that_is_never_named_is_found(relay: World, bad: int) -> Non
     error = lines[bad - 1]["result"]["error"]
     assert error["message"] == f"line {bad}: refused by the API (400): no"
     assert creates(relay) < 30
-    assert relay.store.sending().parked is None
+    assert relay.store.sending().paused_reason is None
 
 
-def test_a_bad_job_stops_others_for_minutes_alone(relay: World) -> None:
+def test_a_bad_job_stops_others_for_minutes_alone(relay: Harness) -> None:
     relay.simulator.arm("bad_request", times=0, contains="poison", message="no")
     relay.upload("in/bad.jsonl", upload_with_bad_row(16, 5))
     ticks = 0
@@ -97,7 +97,7 @@ def test_a_bad_job_stops_others_for_minutes_alone(relay: World) -> None:
 
 
 def test_a_single_row_is_rejected_only_after_others_were_accepted_twice_in_between(
-    relay: World,
+    relay: Harness,
 ) -> None:
     """An account may be blocked, and well, and blocked again: once is no proof."""
     relay.simulator.arm("bad_request", times=0, contains="poison", message="no")
@@ -118,7 +118,7 @@ def test_a_single_row_is_rejected_only_after_others_were_accepted_twice_in_betwe
     assert relay.manifest("in/bad.jsonl")["errors"] == {"refused": 1}
 
 
-def test_what_is_accepted_under_another_version_proves_nothing(relay: World) -> None:
+def test_what_is_accepted_under_another_version_proves_nothing(relay: Harness) -> None:
     relay.simulator.arm("bad_request", times=0, contains="poison", message="no")
     relay.upload("in/bad.jsonl", upload_of(1, "poison"))
     relay.tick()
@@ -132,7 +132,7 @@ def test_what_is_accepted_under_another_version_proves_nothing(relay: World) -> 
     assert (bad.status, bad.judged) == ("WAITING", 0)
 
 
-def test_a_row_that_is_named_is_rejected_and_the_rest_sent_at_once(relay: World) -> None:
+def test_a_row_that_is_named_is_rejected_and_the_rest_sent_at_once(relay: Harness) -> None:
     relay.simulator.arm("refuse_matching", times=0, contains="poison")
     relay.upload(KEY, upload_with_bad_row(64, 7))
 
@@ -145,7 +145,9 @@ def test_a_row_that_is_named_is_rejected_and_the_rest_sent_at_once(relay: World)
     assert told(relay) == []
 
 
-def test_many_named_rows_are_found_without_sending_all_the_others_each_time(relay: World) -> None:
+def test_many_named_rows_are_found_without_sending_all_the_others_each_time(
+    relay: Harness,
+) -> None:
     relay.simulator.arm("refuse_matching", times=0, contains="poison")
     body = b"\n".join(request(n, "poison" if n % 4 == 1 else "fine") for n in range(1, 33))
     relay.upload(KEY, body)
@@ -159,7 +161,7 @@ def test_many_named_rows_are_found_without_sending_all_the_others_each_time(rela
 
 @pytest.mark.parametrize("fault", ["rate_limited", "rate_limited_without_retry_after"])
 def test_a_429_that_does_not_pass_is_told_after_an_hour_and_asked_about_ever_less(
-    relay: World, fault: str
+    relay: Harness, fault: str
 ) -> None:
     relay.simulator.arm(fault, times=0, message=LIMIT)
     relay.upload(KEY, upload_of(2))
@@ -169,19 +171,19 @@ def test_a_429_that_does_not_pass_is_told_after_an_hour_and_asked_about_ever_les
     for _ in range(DAY_S // 1800):
         relay.tick(1800.0)
     spent = creates(relay)
-    parked = told(relay)
+    paused = told(relay)
     relay.simulator.disarm()
     tick_until_done(relay)
 
     assert early == []
-    assert [event["data"]["reason"] for event in parked] == ["rate_limited"]
-    assert LIMIT[:40] in parked[0]["data"]["message"]
+    assert [event["data"]["reason"] for event in paused] == ["rate_limited"]
+    assert LIMIT[:40] in paused[0]["data"]["message"]
     assert spent <= 36
     assert [event["type"] for event in told(relay)] == ["sending.resumed"]
     assert relay.manifest(KEY)["counts"] == {"succeeded": 2}
 
 
-def test_an_hour_of_429_in_between_accepted_ones_is_told_to_nobody(relay: World) -> None:
+def test_an_hour_of_429_in_between_accepted_ones_is_told_to_nobody(relay: Harness) -> None:
     for number in range(8):
         relay.simulator.arm("rate_limited", retry_after=600)
         relay.upload(f"in/{number}.jsonl", upload_of(1, f"job {number}"))
@@ -191,7 +193,7 @@ def test_an_hour_of_429_in_between_accepted_ones_is_told_to_nobody(relay: World)
     assert told(relay) == []
 
 
-def test_no_prompt_is_told_to_all(relay: World) -> None:
+def test_no_prompt_is_told_to_all(relay: Harness) -> None:
     relay.simulator.arm("bad_request", message="messages: 'SECRET prompt' is not allowed here")
     relay.upload(KEY, upload_of(2))
     relay.tick()
@@ -201,16 +203,16 @@ def test_no_prompt_is_told_to_all(relay: World) -> None:
     assert "is not allowed here" in event["data"]["message"]
 
 
-def test_a_refusal_that_is_judged_resumes_what_it_stopped(relay: World) -> None:
+def test_a_refusal_that_is_judged_resumes_what_it_stopped(relay: Harness) -> None:
     """The other was sent before this one stopped all, and its answer came after that."""
     relay.simulator.arm("bad_request", times=0, contains="poison", message="no")
     relay.upload(KEY, upload_of(1, "poison"))
     relay.tick()
     bad = relay.store.unfinished().batches[0]
     relay.pass_time(1.0)
-    relay.store.accepted(times.text(relay.now()), f"{bad.fingerprint}/2026-10-21")
+    relay.store.accepted(timestamps.text(relay.now()), f"{bad.fingerprint}/2026-10-21")
 
     relay.tick()
 
-    assert [event["type"] for event in told(relay)] == ["sending.parked", "sending.resumed"]
-    assert relay.store.sending().parked is None
+    assert [event["type"] for event in told(relay)] == ["sending.paused", "sending.resumed"]
+    assert relay.store.sending().paused_reason is None

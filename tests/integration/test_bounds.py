@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from functions.batches.items import Batch
-from functions.batches.ledger import ChunkFiles
-from functions.steps import split
-from tests.world import RESULTS, World, paid_once, request, upload_of
+from functions.model.chunk_files import ChunkFiles
+from functions.model.items import Batch
+from functions.sending import split
+from tests.harness import RESULTS, Harness, paid_once, request, upload_of
 
 KEY = "in/march.jsonl"
 
@@ -20,7 +20,7 @@ def named(custom_id: str, number: int) -> bytes:
 
 
 @pytest.mark.parametrize("separator", [b"\n", b" "])
-def test_a_chunk_closes_on_the_bytes_of_both_its_files(relay: World, separator: bytes) -> None:
+def test_a_chunk_closes_on_the_bytes_of_both_its_files(relay: Harness, separator: bytes) -> None:
     relay.deploy(batch_bytes=100_000)
     ids = [f"{number:04d}".ljust(4000, "x") for number in range(100)]
     relay.upload(KEY, separator.join(named(own, number) for number, own in enumerate(ids)))
@@ -36,7 +36,7 @@ def test_a_chunk_closes_on_the_bytes_of_both_its_files(relay: World, separator: 
     assert paid_once(relay)
 
 
-def test_an_id_too_long_to_be_kept_costs_its_row_and_no_room(relay: World) -> None:
+def test_an_id_too_long_to_be_kept_costs_its_row_and_no_room(relay: Harness) -> None:
     rows = [named("x" * 110_000, number) for number in range(1, 40)]
     relay.upload(KEY, b"\n".join([*rows, request(40)]))
     (batch,) = relay.store.unfinished().batches
@@ -53,12 +53,12 @@ def test_an_id_too_long_to_be_kept_costs_its_row_and_no_room(relay: World) -> No
 
 
 def test_a_chunk_is_halved_without_its_entries_in_memory(
-    relay: World, monkeypatch: pytest.MonkeyPatch
+    relay: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     read, ahead, entries, put = [0], [0], split._entries, ChunkFiles.put  # noqa: SLF001
 
-    def counted(doors: Any, batch: Batch) -> Iterator[Any]:
-        for entry in entries(doors, batch):
+    def counted(services: Any, batch: Batch) -> Iterator[Any]:
+        for entry in entries(services, batch):
             read[0] += 1
             yield entry
 

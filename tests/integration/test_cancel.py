@@ -5,20 +5,20 @@ from pathlib import Path
 
 import pytest
 
-from functions.batches.verdicts import Accepted
-from tests.world import World, upload_of, world
+from functions.model.create_response import Accepted
+from tests.harness import Harness, upload_of, world
 
 KEY, OTHER = "in/march.jsonl", "in/april.jsonl"
 
 
 @pytest.fixture
-def relay(tmp_path: Path) -> Iterator[World]:
+def relay(tmp_path: Path) -> Iterator[Harness]:
     """A relay whose batches run for hours."""
     with world(tmp_path, processing_s=36_000.0) as made:
         yield made
 
 
-def send(relay: World, *keys: str) -> list[str]:
+def send(relay: Harness, *keys: str) -> list[str]:
     """Send an upload's batch, and name it at Anthropic."""
     for key in keys:
         relay.upload(key, upload_of(2, key))
@@ -26,12 +26,12 @@ def send(relay: World, *keys: str) -> list[str]:
     return [batch.batch_id or "" for batch in relay.store.unfinished().batches]
 
 
-def canceled(relay: World) -> set[object]:
+def canceled(relay: Harness) -> set[object]:
     return {one["id"] for one in relay.simulator.batches() if one["cancel_initiated_at"]}
 
 
 @pytest.mark.parametrize("fault", ["not_found", "conflict", "server_error", "lost_answer"])
-def test_an_answer_that_decides_nothing_is_no_cancel(relay: World, fault: str) -> None:
+def test_an_answer_that_decides_nothing_is_no_cancel(relay: Harness, fault: str) -> None:
     (batch_id,) = send(relay, KEY)
     relay.simulator.arm(fault, times=2, endpoint="cancel")
     relay.upload(KEY + ".cancel", b"")
@@ -42,7 +42,7 @@ def test_an_answer_that_decides_nothing_is_no_cancel(relay: World, fault: str) -
     assert relay.manifest(KEY)["counts"] == {"canceled": 2}
 
 
-def test_a_batch_that_cannot_be_canceled_stops_the_cancel_of_no_other(relay: World) -> None:
+def test_a_batch_that_cannot_be_canceled_stops_the_cancel_of_no_other(relay: Harness) -> None:
     first, second = send(relay, KEY, OTHER)
     relay.simulator.arm("server_error", times=0, endpoint="cancel", batch_id=first)
     for key in (KEY, OTHER):
@@ -54,7 +54,7 @@ def test_a_batch_that_cannot_be_canceled_stops_the_cancel_of_no_other(relay: Wor
     assert [tally.passed_over for tally in tallies] == [0] * 3
 
 
-def test_what_is_canceling_is_not_canceled_again(relay: World) -> None:
+def test_what_is_canceling_is_not_canceled_again(relay: Harness) -> None:
     send(relay, KEY)
     relay.upload(KEY + ".cancel", b"")
     for _ in range(5):
@@ -63,42 +63,44 @@ def test_what_is_canceling_is_not_canceled_again(relay: World) -> None:
     assert relay.simulator.calls()["cancel"] == 1
 
 
-def double(relay: World) -> str:
+def duplicate(relay: Harness) -> str:
     """Send the requests of an upload a second time, and flag that; gives the second batch."""
     send(relay, KEY)
     (batch,) = relay.store.unfinished().batches
-    body = relay.submit.files.read(relay.submit.files.own(batch.requests_key))
+    body = relay.submit.files.read(relay.submit.files.results_object(batch.requests_key))
     verdict = relay.submit.claude.create(body, batch.size_bytes, "2026-10-21")
     assert isinstance(verdict, Accepted)
-    owner = relay.store.owner_item(verdict.batch.id, f"{batch.job}/{batch.item}", double=True)
-    assert relay.store.own(owner)
+    owner = relay.store.ownership_record(
+        verdict.batch.id, f"{batch.job}/{batch.item}", duplicate=True
+    )
+    assert relay.store.record_ownership(owner)
     return verdict.batch.id
 
 
 @pytest.mark.parametrize("fault", ["not_found", "conflict", "server_error"])
-def test_a_double_stays_open_until_its_cancel_is_seen(relay: World, fault: str) -> None:
-    extra = double(relay)
+def test_a_duplicate_stays_open_until_its_cancel_is_seen(relay: Harness, fault: str) -> None:
+    extra = duplicate(relay)
     relay.simulator.arm(fault, times=2, endpoint="cancel")
 
-    doubles = [relay.tick().doubles for _ in range(4)]
+    duplicates = [relay.tick().duplicates for _ in range(4)]
 
-    assert doubles == [1, 1, 1, 0]
+    assert duplicates == [1, 1, 1, 0]
     assert canceled(relay) == {extra}
 
 
-def test_a_double_whose_cancel_was_heard_and_not_answered_is_seen_in_the_listing(
-    relay: World,
+def test_a_duplicate_whose_cancel_was_heard_and_not_answered_is_seen_in_the_listing(
+    relay: Harness,
 ) -> None:
-    extra = double(relay)
+    extra = duplicate(relay)
     relay.simulator.arm("lost_answer", endpoint="cancel")
 
-    assert [relay.tick(1).doubles for _ in range(3)] == [1, 1, 0]
+    assert [relay.tick(1).duplicates for _ in range(3)] == [1, 1, 0]
     assert canceled(relay) == {extra}
     assert relay.simulator.calls()["cancel"] == 1
 
 
-def test_doubles_are_canceled_before_all_else(relay: World) -> None:
-    extra = double(relay)
+def test_duplicates_are_canceled_before_all_else(relay: Harness) -> None:
+    extra = duplicate(relay)
     relay.upload(KEY + ".cancel", b"")
     relay.tick(1)  # the job is canceled from here on
     relay.simulator.arm("server_error", times=1, endpoint="cancel")
@@ -108,20 +110,22 @@ def test_doubles_are_canceled_before_all_else(relay: World) -> None:
     assert canceled(relay) == {extra}
 
 
-def test_a_double_that_has_ended_is_closed_without_a_cancel(relay: World) -> None:
-    relay.simulator.end(double(relay))
+def test_a_duplicate_that_has_ended_is_closed_without_a_cancel(relay: Harness) -> None:
+    relay.simulator.end(duplicate(relay))
 
-    assert [relay.tick().doubles, relay.tick().doubles] == [1, 0]
+    assert [relay.tick().duplicates, relay.tick().duplicates] == [1, 0]
     assert "cancel" not in relay.simulator.calls()
 
 
-def test_a_double_that_nobody_can_find_is_closed_when_it_must_have_ended(relay: World) -> None:
+def test_a_duplicate_that_nobody_can_find_is_closed_when_it_must_have_ended(
+    relay: Harness,
+) -> None:
     """Not by 404s, nor by listings: the key may be of another workspace by now."""
-    owner = relay.store.owner_item("msgbatch_gone", "job/00001-1", double=True)
-    assert relay.store.own(owner)
+    owner = relay.store.ownership_record("msgbatch_gone", "job/00001-1", duplicate=True)
+    assert relay.store.record_ownership(owner)
 
-    doubles = [
-        relay.tick(3601).doubles for _ in range(26)
+    duplicates = [
+        relay.tick(3601).duplicates for _ in range(26)
     ]  # from the 25th on, it is past 25 hours
 
-    assert doubles == [1] * 25 + [0]
+    assert duplicates == [1] * 25 + [0]

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from functions.steps import phases
+from functions.polling import phases
 from tests.crowded import Crowd, crowded
 
 
@@ -12,7 +12,7 @@ from tests.crowded import Crowd, crowded
 def crowd(request: pytest.FixtureRequest) -> Crowd:
     """A hundredth of what may be there, and calls that take a hundred times as long."""
     made = Crowd(call_s=0.5, threads=request.param)
-    crowded(made, open_=100, waiting=900, small=100, unsure=4)
+    crowded(made, open_=100, waiting=900, small=100, unconfirmed=4)
     return made
 
 
@@ -25,7 +25,7 @@ def test_every_poll_reaches_every_phase_and_ends_in_time(crowd: Crowd) -> None:
     assert 0 < tally.ended < 100
     assert tally.admitted > 0
     assert calls.count("put_object") > 0
-    assert crowd.kept(lambda item: item.get("absent") == 1) > 0
+    assert crowd.kept(lambda item: item.get("reconcile_misses") == 1) > 0
     assert "owner" not in crowd.table.items["relay", "poll"]
     assert tally.passed_over == 0
 
@@ -37,9 +37,9 @@ def test_over_some_polls_everything_is_served(crowd: Crowd) -> None:
         assert crowd.left_s > 10
         hinted |= crowd.hinted()
 
-    waits = {place for place, item in crowd.table.items.items() if item.get("next")}
-    assert crowd.statuses()["UNSURE"] == crowd.statuses()["IN_PROGRESS"] == 0
-    assert crowd.kept(lambda item: item.get("item") == "#" and "reported" not in item) == 0
+    waits = {place for place, item in crowd.table.items.items() if item.get("next_step")}
+    assert crowd.statuses()["UNCONFIRMED"] == crowd.statuses()["IN_PROGRESS"] == 0
+    assert crowd.kept(lambda item: item.get("item") == "#" and "status_digest" not in item) == 0
     assert crowd.kept(lambda item: item["item"].startswith("event/")) == 0
     assert len(crowd.sns.published) >= 100
     assert waits - hinted == set()
@@ -50,14 +50,14 @@ def test_a_phase_without_time_keeps_no_other_from_its_work(
     monkeypatch: pytest.MonkeyPatch, phase: str
 ) -> None:
     crowd = Crowd(call_s=0.5)
-    crowded(crowd, open_=10, waiting=10, small=10, unsure=2)
+    crowded(crowd, open_=10, waiting=10, small=10, unconfirmed=2)
     monkeypatch.setitem(phases.LEFT_S, phase, 1000.0)
 
     tally = crowd.poll()
 
     reached = [
         tally.ended, tally.admitted, crowd.calls.count("send_message_batch"), crowd.calls.count("put_object"),
-        crowd.kept(lambda item: item.get("absent") == 1),
+        crowd.kept(lambda item: item.get("reconcile_misses") == 1),
     ]  # fmt: skip
     assert tally.passed_over == 0
     assert len([count for count in reached if not count]) <= (
@@ -69,7 +69,7 @@ def test_a_phase_without_time_keeps_no_other_from_its_work(
 def test_what_cannot_all_be_read_is_read_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     """What waits to be sent comes last in the index: of it alone the youngest are left unread, until there is time."""
     crowd = Crowd(call_s=0.0)
-    crowded(crowd, open_=5, waiting=50, small=5, unsure=0)
+    crowded(crowd, open_=5, waiting=50, small=5, unconfirmed=0)
     has_time = _times(30)
     monkeypatch.setattr(phases.Phases, "has_time", lambda _, phase: phase != "read" or has_time())
 
@@ -99,4 +99,4 @@ def test_a_status_file_that_is_slow_does_not_hold_up_the_others(crowd: Crowd) ->
     for _ in range(20):
         crowd.poll()
 
-    assert crowd.kept(lambda item: item["item"] == "#" and "reported" not in item) == 1
+    assert crowd.kept(lambda item: item["item"] == "#" and "status_digest" not in item) == 1

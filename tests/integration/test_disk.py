@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from functions.batches.errors import ErrorsTooLongError
-from tests.world import World, upload_of
+from functions.errors import ErrorLinesTooLargeError
+from tests.harness import Harness, upload_of
 
 
 def without_ids(lines: list[dict[str, Any]]) -> list[Any]:
@@ -15,11 +15,11 @@ def without_ids(lines: list[dict[str, Any]]) -> list[Any]:
     return [json.loads(json.dumps(line), object_hook=lambda one: one | blank) for line in lines]
 
 
-def downloads(relay: World) -> int:
+def downloads(relay: Harness) -> int:
     return sum(count for name, count in relay.simulator.calls().items() if "results" in name)
 
 
-def test_results_that_do_not_fit_on_the_disk_come_out_the_same(relay: World) -> None:
+def test_results_that_do_not_fit_on_the_disk_come_out_the_same(relay: Harness) -> None:
     relay.upload("all.jsonl", upload_of(60))
     relay.finish()
     once = downloads(relay)
@@ -35,9 +35,11 @@ def test_results_that_do_not_fit_on_the_disk_come_out_the_same(relay: World) -> 
     assert relay.manifest("parts.jsonl")["usage"] == relay.manifest("all.jsonl")["usage"]
 
 
-def test_errors_that_do_not_fit_on_the_disk_are_refused_with_the_setting(relay: World) -> None:
+def test_errors_that_do_not_fit_on_the_disk_are_refused_with_the_setting(relay: Harness) -> None:
     relay.deploy(disk_bytes=4_000)
     relay.upload("all.jsonl", b"{broken\n" * 30 + upload_of(1))
 
-    with pytest.raises(ErrorsTooLongError, match=r"more than 1,000 bytes.* raise resultsDiskMib"):
+    with pytest.raises(
+        ErrorLinesTooLargeError, match=r"more than 1,000 bytes.* raise resultsDiskMib"
+    ):
         relay.finish()

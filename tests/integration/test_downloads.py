@@ -8,8 +8,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
-from functions.batches.claude import Claude
-from functions.batches.errors import DownloadError
+from functions.adapters.anthropic_api import Claude
+from functions.errors import DownloadError
 
 BODY = b'{"custom_id":"a"}\n' * 1000
 ZIPPED = gzip.compress(BODY)

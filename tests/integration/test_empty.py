@@ -5,13 +5,13 @@ from contextlib import suppress
 
 import pytest
 
-from functions.batches.items import JobStatus
-from tests.world import RESULTS, TABLE, UPLOADS, World, upload_of
+from functions.model.items import JobStatus
+from tests.harness import RESULTS, TABLE, UPLOADS, Harness, upload_of
 
 KEY = "in/march.jsonl"
 
 
-def told(relay: World) -> list[tuple[str, str]]:
+def told(relay: Harness) -> list[tuple[str, str]]:
     return [
         (event["type"], event["data"]["upload"]["version"])
         for event in relay.events()
@@ -25,7 +25,7 @@ def version_of(event: str) -> str:
 
 
 def test_an_empty_version_that_is_followed_by_its_content_is_no_rejected_job(
-    relay: World,
+    relay: Harness,
 ) -> None:
     empty = relay.put(KEY, b"")
     relay.submit_message(empty)
@@ -38,7 +38,7 @@ def test_an_empty_version_that_is_followed_by_its_content_is_no_rejected_job(
     assert told(relay) == [("job.planned", version), ("job.completed", version)]
 
 
-def test_the_job_of_a_replaced_version_leaves_the_table_at_an_end(relay: World) -> None:
+def test_the_job_of_a_replaced_version_leaves_the_table_at_an_end(relay: Harness) -> None:
     relay.upload(KEY, b"")
     (claimed,) = relay.store.unfinished().jobs
     relay.put(KEY, b"{}")
@@ -46,19 +46,21 @@ def test_the_job_of_a_replaced_version_leaves_the_table_at_an_end(relay: World) 
 
     job = relay.store.job(claimed.job)
     assert job is not None
-    assert (job.status, job.outcome, job.open, job.next) == (
+    assert (job.status, job.outcome, job.open, job.next_step) == (
         JobStatus.DONE,
         "replaced",
         None,
         None,
     )
     assert job.expires is not None
-    status = relay.s3.get_object(Bucket=RESULTS, Key=f"{job.folder}/status.json")["Body"].read()
+    status = relay.s3.get_object(Bucket=RESULTS, Key=f"{job.results_prefix}/status.json")[
+        "Body"
+    ].read()
     assert json.loads(status)["outcome"] == "replaced"
     assert relay.dynamodb.scan(TableName=TABLE, IndexName="unfinished")["Items"] == []
 
 
-def test_an_empty_upload_is_not_planned_within_its_minute(relay: World) -> None:
+def test_an_empty_upload_is_not_planned_within_its_minute(relay: Harness) -> None:
     relay.upload(KEY, b"")
     relay.tick(59)
     assert [job.status for job in relay.store.unfinished().jobs] == ["PLANNING"]
@@ -69,7 +71,7 @@ def test_an_empty_upload_is_not_planned_within_its_minute(relay: World) -> None:
     assert kind == "job.rejected"
 
 
-def test_an_empty_upload_that_was_deleted_is_rejected_as_empty(relay: World) -> None:
+def test_an_empty_upload_that_was_deleted_is_rejected_as_empty(relay: Harness) -> None:
     relay.upload(KEY, b"")
     relay.s3.delete_object(Bucket=UPLOADS, Key=KEY)
     relay.finish()
@@ -77,7 +79,7 @@ def test_an_empty_upload_that_was_deleted_is_rejected_as_empty(relay: World) -> 
     assert "the upload is empty" in relay.manifest(KEY)["reason"]
 
 
-def test_the_event_of_a_replaced_version_twice_changes_nothing(relay: World) -> None:
+def test_the_event_of_a_replaced_version_twice_changes_nothing(relay: Harness) -> None:
     empty = relay.put(KEY, b"")
     relay.submit_message(empty)
     relay.put(KEY, b"{}")
@@ -89,7 +91,7 @@ def test_the_event_of_a_replaced_version_twice_changes_nothing(relay: World) -> 
 
 
 def test_where_s3_does_not_answer_an_empty_upload_waits(
-    relay: World, monkeypatch: pytest.MonkeyPatch
+    relay: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     relay.upload(KEY, b"")
     relay.put(KEY, b"{}")

@@ -13,21 +13,21 @@ from typing import Any
 import msgspec
 import pytest
 
-from functions.batches import times
-from functions.batches.readers import READERS
-from functions.steps.reconcile_uploads import reconcile_uploads
+from functions.model import timestamps
+from functions.planning.readers import READERS
+from functions.planning.reconcile_uploads import reconcile_uploads
+from tests.harness import RESULTS, TABLE, Harness, request, upload_of, world
 from tests.unit.schemas import problems, schemas
-from tests.world import RESULTS, TABLE, World, request, upload_of, world
 
 KEY = "in/march.jsonl"
 API_KEY = "sk-ant-secret-5t0r3d"
 PROMPT = "Zq7-whisper"
 SUBJECT = re.compile(r"[!-~][ -~]{0,98}")
 
-Play = Callable[[World], None]
+Play = Callable[[Harness], None]
 
 
-def answered_and_rejected(relay: World) -> None:
+def answered_and_rejected(relay: Harness) -> None:
     texts = [PROMPT, "[fate:expired]", "[fate:overloaded_error]", "[fate:invalid_request_error]"]
     rows = [request(number, f"{text} {PROMPT}") for number, text in enumerate(texts, 1)]
     broken = b'{"params":{"messages":[{"content":"%b' % PROMPT.encode()
@@ -35,14 +35,14 @@ def answered_and_rejected(relay: World) -> None:
     relay.finish()
 
 
-def nothing_usable(relay: World) -> None:
+def nothing_usable(relay: Harness) -> None:
     relay.upload(KEY, b'{"prompt":"%b"}\n' % PROMPT.encode() * 3)
     relay.upload("empty.jsonl", b"")
     relay.upload("in/image.jsonl", PROMPT.encode() + bytes(range(256)))
     relay.finish()
 
 
-def no_key(relay: World) -> None:
+def no_key(relay: Harness) -> None:
     relay.key = "not-set-yet"
     relay.upload(KEY, upload_of(3, PROMPT))
     for _ in range(5):
@@ -51,20 +51,20 @@ def no_key(relay: World) -> None:
     relay.finish()
 
 
-def refused_key(relay: World) -> None:
+def refused_key(relay: Harness) -> None:
     relay.simulator.arm("unauthorized", times=2, endpoint="create")
     relay.upload(KEY, upload_of(3, PROMPT))
     relay.finish(60)
 
 
-def refused_rows(relay: World) -> None:
+def refused_rows(relay: Harness) -> None:
     relay.simulator.arm("refuse_matching", times=0, contains="hello 3")
     rows = [request(n, f"{PROMPT} hello") for n in range(1, 5)]
     relay.upload(KEY, b"\n".join(rows))
     relay.finish()
 
 
-def lost_and_cut(relay: World) -> None:
+def lost_and_cut(relay: Harness) -> None:
     relay.simulator.arm("lost_answer")
     relay.simulator.arm("cut_inside_line", times=2)
     relay.simulator.arm("row_foreign", times=2)
@@ -73,7 +73,7 @@ def lost_and_cut(relay: World) -> None:
     relay.finish(60)
 
 
-def canceled(relay: World) -> None:
+def canceled(relay: Harness) -> None:
     relay.deploy(requests_per_batch=2, open_batches=1)
     relay.upload(KEY, upload_of(6, PROMPT))
     relay.tick()
@@ -82,7 +82,7 @@ def canceled(relay: World) -> None:
     relay.finish()
 
 
-def stuck(relay: World) -> None:
+def stuck(relay: Harness) -> None:
     """A batch whose ledger is none can never be collected; its rows end once Anthropic has no results any more."""
     relay.upload(KEY, upload_of(3, PROMPT))
     (batch,) = relay.store.unfinished().batches
@@ -93,7 +93,7 @@ def stuck(relay: World) -> None:
     relay.finish()
 
 
-def unnoticed(relay: World) -> None:
+def unnoticed(relay: Harness) -> None:
     """Objects and a marker that lead to nothing, which nobody would see."""
     relay.deploy(repeats="skip")
     relay.upload(KEY, upload_of(1, PROMPT))
@@ -107,9 +107,9 @@ def unnoticed(relay: World) -> None:
     relay.finish()
 
 
-def never_told(relay: World) -> None:
+def never_told(relay: Harness) -> None:
     """An upload whose event S3 never delivered."""
-    relay.store.uploads.note_readers(READERS, times.text(relay.now() - timedelta(hours=1)))
+    relay.store.uploads.note_readers(READERS, timestamps.text(relay.now() - timedelta(hours=1)))
     relay.put(KEY, upload_of(1, PROMPT))
     relay.pass_time(7200)
     reconcile_uploads(relay.submit, 1, lambda: 900.0)
@@ -120,8 +120,8 @@ ENDS = ["batch.ended", "job.completed", "job.planned"]
 PLAYS: list[tuple[Play, list[str]]] = [
     (answered_and_rejected, ENDS),
     (nothing_usable, ["job.rejected"]),
-    (no_key, [*ENDS, "sending.parked", "sending.resumed"]),
-    (refused_key, [*ENDS, "sending.parked", "sending.resumed"]),
+    (no_key, [*ENDS, "sending.paused", "sending.resumed"]),
+    (refused_key, [*ENDS, "sending.paused", "sending.resumed"]),
     (refused_rows, ENDS),
     (lost_and_cut, ENDS),
     (canceled, ENDS),
@@ -232,17 +232,17 @@ def test_nothing_tells_a_prompt_an_answer_or_the_key(
 
     assert all(kind in seen["events"] for kind in types)
     assert ".jsonl" in seen["table"]
-    assert "functions.steps" in seen["log"] or types == ["job.rejected"]
+    assert "functions.sending" in seen["log"] or types == ["job.rejected"]
     secrets = {PROMPT, API_KEY, *told.answers}
     assert [(where, one) for where, text in seen.items() for one in secrets if one in text] == []
 
 
-def items_of(relay: World) -> list[dict[str, Any]]:
+def items_of(relay: Harness) -> list[dict[str, Any]]:
     pages = relay.dynamodb.get_paginator("scan").paginate(TableName=TABLE)
     return [item for page in pages for item in page["Items"]]
 
 
-def answers(relay: World) -> list[str]:
+def answers(relay: Harness) -> list[str]:
     """Give every text that Claude answered."""
     found = relay.s3.list_objects_v2(Bucket=RESULTS, Prefix="results/")["Contents"]
     bodies = [

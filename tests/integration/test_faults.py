@@ -8,12 +8,12 @@ from unittest.mock import Mock
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.world import World, paid_once, request, upload_of, world
+from tests.harness import Harness, paid_once, request, upload_of, world
 
 KEY = "in/march.jsonl"
 
 
-def test_a_refused_chunk_is_halved_down_to_the_row_at_fault(relay: World) -> None:
+def test_a_refused_chunk_is_halved_down_to_the_row_at_fault(relay: Harness) -> None:
     rows = [request(n, "refuse-me" if n == 6 else "fine") for n in range(1, 11)]
     relay.simulator.arm("refuse_matching", times=0, contains="refuse-me")
     relay.upload(KEY, b"\n".join(rows))
@@ -31,7 +31,7 @@ def test_a_refused_chunk_is_halved_down_to_the_row_at_fault(relay: World) -> Non
     assert paid_once(relay)
 
 
-def test_a_create_that_is_too_large_is_halved(relay: World) -> None:
+def test_a_create_that_is_too_large_is_halved(relay: Harness) -> None:
     relay.simulator.arm("too_large", times=0, more_than=3)
     relay.upload(KEY, upload_of(10))
 
@@ -43,7 +43,7 @@ def test_a_create_that_is_too_large_is_halved(relay: World) -> None:
 
 @pytest.mark.parametrize("framing", ["length", "chunked", "close"])
 @pytest.mark.parametrize("fault", ["cut_at_line", "cut_inside_line"])
-def test_a_download_that_is_cut_is_fetched_again(relay: World, fault: str, framing: str) -> None:
+def test_a_download_that_is_cut_is_fetched_again(relay: Harness, fault: str, framing: str) -> None:
     relay.simulator.arm(fault, times=2, framing=framing)
     relay.upload(KEY, upload_of(20))
 
@@ -55,7 +55,7 @@ def test_a_download_that_is_cut_is_fetched_again(relay: World, fault: str, frami
 @pytest.mark.parametrize(
     "fault", ["row_missing", "row_doubled", "row_foreign", "results_not_found"]
 )
-def test_results_that_are_not_the_rows_sent_are_fetched_again(relay: World, fault: str) -> None:
+def test_results_that_are_not_the_rows_sent_are_fetched_again(relay: Harness, fault: str) -> None:
     relay.simulator.arm(fault, times=2)
     relay.upload(KEY, upload_of(20))
 
@@ -65,7 +65,7 @@ def test_results_that_are_not_the_rows_sent_are_fetched_again(relay: World, faul
     assert paid_once(relay)
 
 
-def test_a_row_missing_for_good_is_errored_and_never_sent_again(relay: World) -> None:
+def test_a_row_missing_for_good_is_errored_and_never_sent_again(relay: Harness) -> None:
     relay.simulator.arm("row_missing", times=0)
     relay.upload(KEY, upload_of(20))
 
@@ -79,7 +79,7 @@ def test_a_row_missing_for_good_is_errored_and_never_sent_again(relay: World) ->
 @pytest.mark.parametrize(
     ("fault", "errors"), [("unknown_result_type", {}), ("unknown_error_type", None)]
 )
-def test_an_unknown_result_passes_through(relay: World, fault: str, errors: Any) -> None:
+def test_an_unknown_result_passes_through(relay: Harness, fault: str, errors: Any) -> None:
     relay.simulator.arm(fault)
     relay.upload(KEY, upload_of(5))
 
@@ -92,7 +92,7 @@ def test_an_unknown_result_passes_through(relay: World, fault: str, errors: Any)
 
 
 @pytest.mark.parametrize("fault", ["deleted_before_collection", "archived_before_collection"])
-def test_a_batch_that_is_gone_ends_its_rows_with_a_sentence(relay: World, fault: str) -> None:
+def test_a_batch_that_is_gone_ends_its_rows_with_a_sentence(relay: Harness, fault: str) -> None:
     relay.simulator.arm(fault)
     relay.upload(KEY, upload_of(5))
     for _ in range(5):
@@ -106,7 +106,7 @@ def test_a_batch_that_is_gone_ends_its_rows_with_a_sentence(relay: World, fault:
     assert paid_once(relay)
 
 
-def test_404s_decide_nothing(relay: World) -> None:
+def test_404s_decide_nothing(relay: Harness) -> None:
     relay.simulator.arm("results_not_found", times=10)
     relay.upload(KEY, upload_of(5))
 
@@ -127,7 +127,7 @@ def test_a_batch_canceled_in_the_console_is_delivered_as_it_is(tmp_path: Path) -
         assert paid_once(relay)
 
 
-def test_when_claude_does_not_answer_the_poll_says_so(relay: World) -> None:
+def test_when_claude_does_not_answer_the_poll_says_so(relay: Harness) -> None:
     relay.upload(KEY, upload_of(5))
     relay.tick()
     relay.simulator.arm("server_error", times=0, endpoint="any")
@@ -139,7 +139,7 @@ def test_when_claude_does_not_answer_the_poll_says_so(relay: World) -> None:
 
 
 def test_a_batch_deleted_before_it_was_seen_to_end_is_gone_when_it_must_have_expired(
-    relay: World,
+    relay: Harness,
 ) -> None:
     relay.upload(KEY, upload_of(5))
     relay.tick()
@@ -154,7 +154,7 @@ def test_a_batch_deleted_before_it_was_seen_to_end_is_gone_when_it_must_have_exp
     assert relay.manifest(KEY)["errors"] == {"results_gone": 5}
 
 
-def test_a_job_that_cannot_be_assembled_waits_says_so_once_and_goes_on(relay: World) -> None:
+def test_a_job_that_cannot_be_assembled_waits_says_so_once_and_goes_on(relay: Harness) -> None:
     relay.upload(KEY, upload_of(3))
     relay.simulator.arm("results_not_found")
     relay.tick()
@@ -170,5 +170,5 @@ def test_a_job_that_cannot_be_assembled_waits_says_so_once_and_goes_on(relay: Wo
     relay.finish(60)
 
     assert (events.count("batch.stuck"), events.count("job.completed")) == (1, 0)
-    assert (job.status, job.problem) == ("ASSEMBLING", "AccessDenied")
+    assert (job.status, job.last_error) == ("ASSEMBLING", "AccessDenied")
     assert relay.manifest(KEY)["counts"] == {"succeeded": 3}

@@ -12,17 +12,17 @@ from botocore.compat import HTTPHeaders
 from botocore.exceptions import ClientError, IncompleteReadError
 from urllib3 import HTTPResponse
 
-from functions.batches import joining
-from functions.batches.errors import DownloadError, GoneError
-from functions.batches.files import Files, Source
-from functions.batches.items import Piece
+from functions.adapters.s3 import ObjectStore, ObjectVersion
+from functions.errors import DownloadError, ObjectNotFoundError
+from functions.model import multipart_plan
+from functions.model.items import StoredObject
+from tests.harness import RESULTS, UPLOADS, Harness
 from tests.s3_walls import Refusal, refusing
-from tests.world import RESULTS, UPLOADS, World
 
 MIB = 1 << 20
 
 
-def pieces(relay: World, *sizes: int) -> tuple[list[Piece], bytes]:
+def pieces(relay: Harness, *sizes: int) -> tuple[list[StoredObject], bytes]:
     bodies = [bytes([65 + n]) * size for n, size in enumerate(sizes)]
     files = relay.results.files
     made = [files.write(f"work/{n}", iter([body])) for n, body in enumerate(bodies)]
@@ -36,7 +36,7 @@ def pieces(relay: World, *sizes: int) -> tuple[list[Piece], bytes]:
         (MIB, 20 * MIB, MIB, MIB, 9 * MIB), (4 * MIB, 4 * MIB, 4 * MIB),
     ],
 )  # fmt: skip
-def test_joins_pieces_of_any_size(relay: World, sizes: tuple[int, ...]) -> None:
+def test_joins_pieces_of_any_size(relay: Harness, sizes: tuple[int, ...]) -> None:
     made, whole = pieces(relay, *sizes)
 
     joined = relay.results.files.join("results/all", made, "work/joined")
@@ -50,7 +50,7 @@ def test_joins_pieces_of_any_size(relay: World, sizes: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize("size", [0, 3, 5 * MIB, 12 * MIB])
-def test_what_is_written_goes_with_its_checksum(relay: World, size: int) -> None:
+def test_what_is_written_goes_with_its_checksum(relay: Harness, size: int) -> None:
     sent: list[tuple[bytes, str]] = []
 
     def note(params: dict[str, Any], **_: object) -> None:
@@ -76,7 +76,7 @@ def test_what_is_written_goes_with_its_checksum(relay: World, size: int) -> None
 
 
 @pytest.mark.usefixtures("at_once")
-def test_a_part_that_s3_had_no_time_for_is_sent_again_whole(relay: World) -> None:
+def test_a_part_that_s3_had_no_time_for_is_sent_again_whole(relay: Harness) -> None:
     answers = [500, 200, 200, 503, 200]
 
     def busy(request: Any, **_: object) -> Any:
@@ -89,7 +89,7 @@ def test_a_part_that_s3_had_no_time_for_is_sent_again_whole(relay: World) -> Non
 
     relay.s3.meta.events.register_first("before-send.s3.UploadPart", busy)
     body = random.Random(1).randbytes(11 * MIB)  # noqa: S311 - as above
-    files = Files(RESULTS, client=relay.s3, threads=1)
+    files = ObjectStore(RESULTS, client=relay.s3, threads=1)
 
     files.write("work/1", [body])
 
@@ -102,9 +102,9 @@ def _as_s3_says_it(crc32: int) -> str:
 
 
 def test_joins_more_pieces_than_parts_may_be(
-    relay: World, monkeypatch: pytest.MonkeyPatch
+    relay: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(joining, "MAX_PARTS", 3)
+    monkeypatch.setattr(multipart_plan, "MAX_PARTS", 3)
     made, whole = pieces(relay, *[6 * MIB] * 7)
 
     with refusing(relay.s3, "PutObjectTagging", Refusal(403, "AccessDenied")):
@@ -116,7 +116,7 @@ def test_joins_more_pieces_than_parts_may_be(
 
 
 @pytest.mark.parametrize("operation", ["UploadPart", "UploadPartCopy", "CompleteMultipartUpload"])
-def test_of_a_join_that_fails_nothing_is_left_lying_about(relay: World, operation: str) -> None:
+def test_of_a_join_that_fails_nothing_is_left_lying_about(relay: Harness, operation: str) -> None:
     made, _ = pieces(relay, MIB, 9 * MIB, 6 * MIB)
     denied = Refusal(403, "AccessDenied")
 
@@ -126,7 +126,7 @@ def test_of_a_join_that_fails_nothing_is_left_lying_about(relay: World, operatio
     assert "Uploads" not in relay.s3.list_multipart_uploads(Bucket=RESULTS)
 
 
-def test_that_an_upload_cannot_be_aborted_hides_not_why_it_should(relay: World) -> None:
+def test_that_an_upload_cannot_be_aborted_hides_not_why_it_should(relay: Harness) -> None:
     made, _ = pieces(relay, 6 * MIB, 6 * MIB)
     gone, denied = Refusal(404, "NoSuchKey"), Refusal(403, "AccessDenied")
 
@@ -138,9 +138,9 @@ def test_that_an_upload_cannot_be_aborted_hides_not_why_it_should(relay: World) 
         relay.results.files.join("results/all", made, "work/joined")
 
 
-def test_a_part_that_fails_calls_off_those_that_have_not_begun(relay: World) -> None:
+def test_a_part_that_fails_calls_off_those_that_have_not_begun(relay: Harness) -> None:
     made, _ = pieces(relay, *[5 * MIB] * 6)
-    files = Files(RESULTS, client=relay.s3, threads=1)
+    files = ObjectStore(RESULTS, client=relay.s3, threads=1)
 
     with (
         refusing(relay.s3, "UploadPartCopy", Refusal(403, "AccessDenied")) as tried,
@@ -154,7 +154,7 @@ def test_a_part_that_fails_calls_off_those_that_have_not_begun(relay: World) -> 
 @pytest.mark.usefixtures("at_once")
 @pytest.mark.parametrize("sizes", [(MIB, 2), (6 * MIB, 7 * MIB)])
 def test_a_piece_that_has_changed_since_it_was_written_is_not_joined(
-    relay: World, sizes: tuple[int, ...]
+    relay: Harness, sizes: tuple[int, ...]
 ) -> None:
     made, _ = pieces(relay, *sizes)
     relay.s3.put_object(Bucket=RESULTS, Key="work/1", Body=b"?" * sizes[1])
@@ -186,25 +186,25 @@ class Breaking:
         return getattr(self._client, name)
 
 
-def test_a_download_that_breaks_off_goes_on_where_it_broke(relay: World) -> None:
+def test_a_download_that_breaks_off_goes_on_where_it_broke(relay: Harness) -> None:
     version = relay.s3.put_object(Bucket=UPLOADS, Key="a", Body=b"0123456789")["VersionId"]
     files = relay.submit.files
     files._s3 = Breaking(relay.s3, 2)  # type: ignore[assignment]  # noqa: SLF001 - the far end
 
-    got = b"".join(files.read(Source(UPLOADS, "a", version)))
+    got = b"".join(files.read(ObjectVersion(UPLOADS, "a", version)))
 
     assert got == b"0123456789"
 
 
-def test_what_is_gone_is_said_to_be(relay: World) -> None:
-    with pytest.raises(GoneError, match="s3://uploads/none is no longer there"):
-        list(relay.submit.files.read(Source(UPLOADS, "none")))
+def test_what_is_gone_is_said_to_be(relay: Harness) -> None:
+    with pytest.raises(ObjectNotFoundError, match="s3://uploads/none is no longer there"):
+        list(relay.submit.files.read(ObjectVersion(UPLOADS, "none")))
 
 
-def test_what_breaks_off_at_once_every_time_is_an_error(relay: World) -> None:
+def test_what_breaks_off_at_once_every_time_is_an_error(relay: Harness) -> None:
     relay.s3.put_object(Bucket=UPLOADS, Key="a", Body=b"0")
     files = relay.submit.files
     files._s3 = Breaking(relay.s3, 99)  # type: ignore[assignment]  # noqa: SLF001 - the far end
 
     with pytest.raises(DownloadError, match="broke off at byte 0, 5 times"):
-        list(files.read(Source(UPLOADS, "a")))
+        list(files.read(ObjectVersion(UPLOADS, "a")))

@@ -3,23 +3,23 @@
 import msgspec
 import pytest
 
-from functions.batches import prices
-from functions.batches.items import Usage
-from tests.world import World, upload_of
+from functions.model import pricing
+from functions.model.items import Usage
+from tests.harness import Harness, upload_of
 
 KEY = "in/march.jsonl"
 
 
 def test_a_job_is_priced_by_the_list_that_it_was_claimed_under(
-    relay: World, monkeypatch: pytest.MonkeyPatch
+    relay: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A deploy in the middle brings another list: for this job, nothing changes."""
     relay.upload(KEY, upload_of(3))
-    old, dearer = prices.price_list(), {}
+    old, dearer = pricing.price_list(), {}
     for model, price in old.models.items():
         dearer[model] = msgspec.structs.replace(price, input=price.input * 9)
     new = msgspec.structs.replace(old, version="2099-01", models=dearer)
-    monkeypatch.setattr(prices, "_lists", lambda: {old.version: old, new.version: new})
+    monkeypatch.setattr(pricing, "_lists", lambda: {old.version: old, new.version: new})
     relay.finish()
 
     manifest = relay.manifest(KEY)
@@ -31,12 +31,12 @@ def test_a_job_is_priced_by_the_list_that_it_was_claimed_under(
 
 
 def test_a_job_whose_price_list_is_gone_has_no_price_and_says_why(
-    relay: World, monkeypatch: pytest.MonkeyPatch
+    relay: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     relay.upload(KEY, upload_of(3))
-    old = prices.price_list()
+    old = pricing.price_list()
     new = msgspec.structs.replace(old, version="2099-01")
-    monkeypatch.setattr(prices, "_lists", lambda: {new.version: new})
+    monkeypatch.setattr(pricing, "_lists", lambda: {new.version: new})
     relay.finish()
 
     manifest = relay.manifest(KEY)

@@ -12,9 +12,9 @@ import pytest
 from aws_lambda_powertools.utilities import parameters
 
 from functions import poll, results, submit
-from functions.batches.errors import SettingError
-from functions.batches.settings import PollSettings, ResultsSettings, SubmitSettings
-from tests.world import World, upload_of, world
+from functions.errors import SettingError
+from functions.settings import PollSettings, ResultsSettings, SubmitSettings
+from tests.harness import Harness, upload_of, world
 
 KEY = "in/march.jsonl"
 
@@ -29,7 +29,7 @@ class Context:
 
 
 @pytest.fixture
-def deployed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+def deployed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Harness]:
     """A relay whose functions find everything as they do when deployed."""
     with world(tmp_path) as relay:
         secret: Any = boto3.client("secretsmanager").create_secret(
@@ -55,19 +55,19 @@ def deployed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]
         relay.simulator.clock = time.time
         parameters.clear_caches()  # type: ignore[no-untyped-call]
         for stage in (submit, poll, results):
-            stage._doors.cache_clear()  # noqa: SLF001 - a new container
+            stage._services.cache_clear()  # noqa: SLF001 - a new container
         for stage in (submit, results):
             stage._redelivery.cache_clear()  # noqa: SLF001
         yield relay
 
 
-def wake(relay: World, stage: ModuleType, queue: str) -> None:
+def wake(relay: Harness, stage: ModuleType, queue: str) -> None:
     for body in relay._drain(queue):  # noqa: SLF001 - the queue's messages as they are
         stage.handler({"Records": [{"body": body}]}, Context())
 
 
 def test_a_job_runs_through_the_handlers(
-    deployed: World, capsys: pytest.CaptureFixture[str]
+    deployed: Harness, capsys: pytest.CaptureFixture[str]
 ) -> None:
     event = deployed.put(KEY, upload_of(3))
     submit.handler({"Records": [{"body": json.dumps({"Event": "s3:TestEvent"})}]}, Context())  # type: ignore[arg-type]
@@ -84,13 +84,13 @@ def test_a_job_runs_through_the_handlers(
     assert "sk-local" not in printed
 
 
-def test_a_poll_beside_another_does_nothing(deployed: World) -> None:
+def test_a_poll_beside_another_does_nothing(deployed: Harness) -> None:
     assert deployed.store.single_flight("another", 60)
 
     assert deployed.poll_once().skipped
 
 
-def test_a_missing_setting_is_named(deployed: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_setting_is_named(deployed: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     assert deployed.url
     monkeypatch.delenv("TABLE_NAME")
 

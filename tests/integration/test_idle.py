@@ -2,10 +2,10 @@
 
 from collections import Counter
 
-from tests.world import World, upload_of
+from tests.harness import Harness, upload_of
 
 
-def calls_of_one_poll(relay: World) -> Counter[str]:
+def calls_of_one_poll(relay: Harness) -> Counter[str]:
     """Count the calls to AWS that one poll makes."""
     counted: Counter[str] = Counter()
 
@@ -20,14 +20,14 @@ def calls_of_one_poll(relay: World) -> Counter[str]:
     return counted
 
 
-def test_promise_5_an_idle_poll_reads_one_page_and_asks_nobody(relay: World) -> None:
+def test_promise_5_an_idle_poll_reads_one_page_and_asks_nobody(relay: Harness) -> None:
     calls = calls_of_one_poll(relay)
 
     assert calls == {"UpdateItem": 1, "Query": 1, "GetItem": 1, "TransactWriteItems": 1}
     assert relay.simulator.calls() == {}
 
 
-def test_finished_jobs_are_not_read_again(relay: World) -> None:
+def test_finished_jobs_are_not_read_again(relay: Harness) -> None:
     for number in range(3):
         relay.upload(f"in/{number}.jsonl", upload_of(2))
     relay.finish()

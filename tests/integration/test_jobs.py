@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 
 from local.simulator import FAULTS
-from tests.world import RESULTS, UPLOADS, World, request, upload_of, world
+from tests.harness import RESULTS, UPLOADS, Harness, request, upload_of, world
 
 SAMPLES = Path(__file__).parents[3] / "shared" / "samples"
 KEY = "in/march.jsonl"
 
 
-def test_promise_1_answers_every_row_in_order(relay: World) -> None:
+def test_promise_1_answers_every_row_in_order(relay: Harness) -> None:
     relay.upload(KEY, upload_of(25))
 
     relay.finish()
@@ -25,7 +25,7 @@ def test_promise_1_answers_every_row_in_order(relay: World) -> None:
     assert "hello 17" in lines[16]["result"]["message"]["content"][0]["text"]
 
 
-def test_promise_4_tells_of_each_change_once(relay: World) -> None:
+def test_promise_4_tells_of_each_change_once(relay: Harness) -> None:
     relay.upload(KEY, upload_of(3))
     relay.finish()
 
@@ -35,7 +35,7 @@ def test_promise_4_tells_of_each_change_once(relay: World) -> None:
     assert len({event["id"] for event in events}) == 3
 
 
-def test_joins_chunks_and_keeps_the_order(relay: World) -> None:
+def test_joins_chunks_and_keeps_the_order(relay: Harness) -> None:
     relay.deploy(requests_per_batch=10)
     relay.upload(KEY, upload_of(95))
 
@@ -46,7 +46,7 @@ def test_joins_chunks_and_keeps_the_order(relay: World) -> None:
     assert relay.read(KEY, "errors.jsonl") == relay.read(KEY, "retry.jsonl") == b""
 
 
-def test_the_manifest_says_what_is_there(relay: World) -> None:
+def test_the_manifest_says_what_is_there(relay: Harness) -> None:
     relay.deploy(requests_per_batch=10)
     relay.upload(KEY, upload_of(25))
     relay.finish()
@@ -64,7 +64,7 @@ def test_the_manifest_says_what_is_there(relay: World) -> None:
     assert ids == {batch["id"] for batch in relay.simulator.batches()}
 
 
-def test_a_row_that_cannot_be_sent_is_a_line_in_its_place(relay: World) -> None:
+def test_a_row_that_cannot_be_sent_is_a_line_in_its_place(relay: Harness) -> None:
     rows = [
         request(1),
         b"{broken",
@@ -88,7 +88,7 @@ def test_a_row_that_cannot_be_sent_is_a_line_in_its_place(relay: World) -> None:
     assert relay.simulator.calls()["results"] == 1  # none of them was waited for
 
 
-def test_params_travel_byte_for_byte(relay: World) -> None:
+def test_params_travel_byte_for_byte(relay: Harness) -> None:
     params = b'{ "model":"claude-haiku-4-5", "max_tokens" : 5,"messages":[{"role":"user","content":"\\u00e9 \xc3\xa9"}]}'
     relay.upload(KEY, b'{"custom_id": "a",  "params": ' + params + b"}")
 
@@ -102,7 +102,7 @@ def test_params_travel_byte_for_byte(relay: World) -> None:
 @pytest.mark.parametrize(
     "custom_id", ['"a b/c"', '"' + "x" * 500 + '"', '""', '"\\u00e9"', "17", "null", '"same"']
 )
-def test_any_custom_id_comes_back(relay: World, custom_id: str) -> None:
+def test_any_custom_id_comes_back(relay: Harness, custom_id: str) -> None:
     row = b'{"custom_id":%b,"params":{"model":"claude-haiku-4-5","max_tokens":5,"messages":[{"role":"user","content":"x"}]}}'
     relay.upload(KEY, b"\n".join([row % custom_id.encode()] * 2))
 
@@ -133,7 +133,7 @@ def test_retries_what_is_worth_it_and_only_that(tmp_path: Path) -> None:
         assert relay.simulator.calls()["results"] == 2
 
 
-def test_gives_up_after_the_last_attempt(relay: World) -> None:
+def test_gives_up_after_the_last_attempt(relay: Harness) -> None:
     relay.deploy(attempts=2)
     relay.upload(KEY, request(1, "[fate:always-overloaded_error]") + b"\n" + request(2))
 
@@ -159,7 +159,7 @@ def test_gives_up_after_the_last_attempt(relay: World) -> None:
     ],
 )
 def test_an_upload_without_a_usable_row_ends_with_a_sentence(
-    relay: World, body: bytes, reason: str
+    relay: Harness, body: bytes, reason: str
 ) -> None:
     relay.upload(KEY, body)
 
@@ -172,14 +172,16 @@ def test_an_upload_without_a_usable_row_ends_with_a_sentence(
     assert relay.simulator.batches() == []
 
 
-def test_what_no_reader_claims_is_ignored(relay: World, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_no_reader_claims_is_ignored(
+    relay: Harness, caplog: pytest.LogCaptureFixture
+) -> None:
     relay.upload("in/table.parquet", b"PAR1")
 
     assert relay.tick().open == 0
     assert [r.message for r in caplog.records] == ["ignored: no reader claims this suffix"]
 
 
-def test_the_same_event_again_changes_nothing(relay: World) -> None:
+def test_the_same_event_again_changes_nothing(relay: Harness) -> None:
     event = relay.put(KEY, upload_of(5))
     for _ in range(3):
         relay.submit_message(event)
@@ -192,7 +194,7 @@ def test_the_same_event_again_changes_nothing(relay: World) -> None:
     assert [event["type"] for event in relay.events()].count("job.completed") == 1
 
 
-def test_an_event_after_the_job_is_forgotten_is_refused_by_the_manifest(relay: World) -> None:
+def test_an_event_after_the_job_is_forgotten_is_refused_by_the_manifest(relay: Harness) -> None:
     event = relay.put(KEY, upload_of(5))
     relay.submit_message(event)
     relay.finish()
@@ -205,7 +207,7 @@ def test_an_event_after_the_job_is_forgotten_is_refused_by_the_manifest(relay: W
     assert len(relay.simulator.batches()) == 1
 
 
-def test_a_deploy_in_the_middle_changes_nothing_for_a_job(relay: World) -> None:
+def test_a_deploy_in_the_middle_changes_nothing_for_a_job(relay: Harness) -> None:
     relay.deploy(requests_per_batch=10, attempts=1)
     relay.context.left_s = 0  # plan stops before its first chunk
     relay.upload(KEY, upload_of(20) + b"\n" + request(21, "[fate:expired]"))
@@ -219,7 +221,7 @@ def test_a_deploy_in_the_middle_changes_nothing_for_a_job(relay: World) -> None:
     assert manifest["counts"] == {"succeeded": 20, "expired": 1}
 
 
-def test_plan_goes_on_where_it_stopped(relay: World) -> None:
+def test_plan_goes_on_where_it_stopped(relay: Harness) -> None:
     relay.deploy(requests_per_batch=4)
     lefts = iter([900, 900, 900, 0])  # take, first chunk, second chunk, stop
     relay.context.get_remaining_time_in_millis = lambda: next(lefts, 900) * 1000  # type: ignore[method-assign]
@@ -231,7 +233,7 @@ def test_plan_goes_on_where_it_stopped(relay: World) -> None:
     assert [line["custom_id"] for line in relay.lines(KEY)] == [f"row-{n}" for n in range(1, 16)]
 
 
-def test_cancel_delivers_what_was_done(relay: World) -> None:
+def test_cancel_delivers_what_was_done(relay: Harness) -> None:
     relay.deploy(requests_per_batch=2, open_batches=1)
     relay.upload(KEY, upload_of(10))
     relay.tick()
@@ -259,7 +261,7 @@ def test_cancels_at_anthropic_what_is_open(tmp_path: Path) -> None:
         assert relay.simulator.calls()["cancel"] == 1
 
 
-def test_an_upload_after_the_cancel_is_not_meant(relay: World) -> None:
+def test_an_upload_after_the_cancel_is_not_meant(relay: Harness) -> None:
     relay.upload(KEY + ".cancel", b"")
     relay.pass_time(5)
     relay.upload(KEY, upload_of(3))
@@ -269,7 +271,7 @@ def test_an_upload_after_the_cancel_is_not_meant(relay: World) -> None:
     assert relay.manifest(KEY)["outcome"] == "succeeded"
 
 
-def test_an_upload_whose_event_comes_hours_after_its_cancel_is_not_sent(relay: World) -> None:
+def test_an_upload_whose_event_comes_hours_after_its_cancel_is_not_sent(relay: Harness) -> None:
     event = relay.put(KEY, upload_of(2))
     relay.pass_time(5)
     relay.upload(KEY + ".cancel", b"")
@@ -283,7 +285,7 @@ def test_an_upload_whose_event_comes_hours_after_its_cancel_is_not_sent(relay: W
     assert relay.simulator.calls().get("create", 0) == 0
 
 
-def test_of_two_cancels_out_of_order_the_later_counts(relay: World) -> None:
+def test_of_two_cancels_out_of_order_the_later_counts(relay: Harness) -> None:
     first = relay.put(KEY + ".cancel", b"")
     relay.pass_time(5)
     upload = relay.put(KEY, upload_of(2))
@@ -333,7 +335,7 @@ def test_status_json_follows_the_job(tmp_path: Path) -> None:
         assert json.loads(relay.read(KEY, "status.json"))["status"] == "DONE"
 
 
-def test_work_files_are_marked_when_the_job_is_done(relay: World) -> None:
+def test_work_files_are_marked_when_the_job_is_done(relay: Harness) -> None:
     relay.upload(KEY, upload_of(3))
     relay.finish()
 
@@ -345,7 +347,7 @@ def test_work_files_are_marked_when_the_job_is_done(relay: World) -> None:
         assert tags == [{"Key": "done", "Value": "true"}]
 
 
-def test_what_a_stage_that_died_had_written_is_marked_too(relay: World) -> None:
+def test_what_a_stage_that_died_had_written_is_marked_too(relay: Harness) -> None:
     relay.upload(KEY, upload_of(3))
     (job,) = relay.store.unfinished().jobs
     stray = f"work/{job.job}/00001-1/of-one-that-died.requests.json"
@@ -360,7 +362,7 @@ def test_what_a_stage_that_died_had_written_is_marked_too(relay: World) -> None:
 @pytest.mark.parametrize(
     "key", ["a b/ü+%&.jsonl", "../../etc/x.jsonl", "noname/.jsonl", "x" * 900 + ".jsonl"]
 )
-def test_keys_may_be_strange(relay: World, key: str) -> None:
+def test_keys_may_be_strange(relay: Harness, key: str) -> None:
     relay.upload(key, upload_of(2))
 
     relay.finish()
@@ -371,7 +373,7 @@ def test_keys_may_be_strange(relay: World, key: str) -> None:
     assert relay.s3.head_object(Bucket=RESULTS, Key=f"{folder}results.jsonl")["ContentLength"] > 0
 
 
-def test_what_changes_while_it_is_read_is_another_upload(relay: World) -> None:
+def test_what_changes_while_it_is_read_is_another_upload(relay: Harness) -> None:
     event = relay.put(KEY, upload_of(3, "first"))
     relay.put(KEY, b"{}")
     relay.submit_message(event)
@@ -383,7 +385,7 @@ def test_what_changes_while_it_is_read_is_another_upload(relay: World) -> None:
 
 
 @pytest.mark.skipif(not SAMPLES.exists(), reason="other people's data is not here")
-def test_bedrock_records_are_rejected_with_what_is_missing(relay: World) -> None:
+def test_bedrock_records_are_rejected_with_what_is_missing(relay: Harness) -> None:
     body = (SAMPLES / "bedrock-records.jsonl").read_bytes()
     relay.upload("in/bedrock.jsonl", body)
 

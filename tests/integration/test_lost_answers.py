@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.world import World, paid_once, upload_of, world
+from tests.harness import Harness, paid_once, upload_of, world
 
 KEY = "in/march.jsonl"
 
@@ -20,7 +20,7 @@ KEY = "in/march.jsonl"
         "overloaded_after_accept",
     ],
 )
-def test_promise_2_a_lost_answer_is_adopted_by_proof(relay: World, fault: str) -> None:
+def test_promise_2_a_lost_answer_is_adopted_by_proof(relay: Harness, fault: str) -> None:
     relay.simulator.arm(fault)
     relay.upload(KEY, upload_of(5))
 
@@ -32,7 +32,7 @@ def test_promise_2_a_lost_answer_is_adopted_by_proof(relay: World, fault: str) -
     assert batch["batch_id"] == relay.simulator.batches()[0]["id"]
 
 
-def test_a_strangers_row_before_ours_does_not_hide_a_lost_answer(relay: World) -> None:
+def test_a_strangers_row_before_ours_does_not_hide_a_lost_answer(relay: Harness) -> None:
     relay.simulator.arm("lost_answer")
     relay.simulator.arm("row_foreign", times=2)
     relay.upload(KEY, upload_of(5))
@@ -44,7 +44,7 @@ def test_a_strangers_row_before_ours_does_not_hide_a_lost_answer(relay: World) -
 
 
 @pytest.mark.parametrize("cut", ["cut_at_line", "cut_inside_line"])
-def test_a_cut_download_takes_no_batch_for_a_strangers(relay: World, cut: str) -> None:
+def test_a_cut_download_takes_no_batch_for_a_strangers(relay: Harness, cut: str) -> None:
     relay.simulator.arm("lost_answer")
     relay.simulator.arm("row_foreign", times=3)
     relay.simulator.arm(cut, times=3, framing="close", rows=1)
@@ -56,7 +56,7 @@ def test_a_cut_download_takes_no_batch_for_a_strangers(relay: World, cut: str) -
     assert [len(relay.lines(KEY)), paid_once(relay)] == [5, True]
 
 
-def test_three_unsure_creates_of_one_size_are_told_apart(relay: World) -> None:
+def test_three_unconfirmed_creates_of_one_size_are_told_apart(relay: Harness) -> None:
     relay.deploy(requests_per_batch=4)
     relay.simulator.arm("lost_answer", times=3)
     relay.upload(KEY, upload_of(12))
@@ -67,7 +67,7 @@ def test_three_unsure_creates_of_one_size_are_told_apart(relay: World) -> None:
     assert [line["custom_id"] for line in relay.lines(KEY)] == [f"row-{n}" for n in range(1, 13)]
 
 
-def test_foreign_batches_of_the_same_size_are_not_taken_for_ours(relay: World) -> None:
+def test_foreign_batches_of_the_same_size_are_not_taken_for_ours(relay: Harness) -> None:
     relay.simulator.arm("server_error")
     relay.upload(KEY, upload_of(5))
     relay.tick()
@@ -81,7 +81,7 @@ def test_foreign_batches_of_the_same_size_are_not_taken_for_ours(relay: World) -
     assert paid_once(relay)
 
 
-def test_waits_while_a_foreign_batch_could_be_ours(relay: World) -> None:
+def test_waits_while_a_foreign_batch_could_be_ours(relay: Harness) -> None:
     relay.simulator.arm("server_error")
     relay.upload(KEY, upload_of(5))
     relay.tick()
@@ -96,7 +96,7 @@ def test_waits_while_a_foreign_batch_could_be_ours(relay: World) -> None:
     assert len(relay.lines(KEY)) == 5
 
 
-def test_sends_again_only_what_is_proved_absent(relay: World) -> None:
+def test_sends_again_only_what_is_proved_absent(relay: Harness) -> None:
     relay.simulator.arm("server_error")  # 500 before it was accepted: nobody can know
     relay.upload(KEY, upload_of(5))
     relay.tick()
@@ -113,7 +113,7 @@ def test_sends_again_only_what_is_proved_absent(relay: World) -> None:
     assert paid_once(relay)
 
 
-def test_an_orphan_that_appears_late_is_adopted(relay: World) -> None:
+def test_an_orphan_that_appears_late_is_adopted(relay: Harness) -> None:
     relay.simulator.arm("lost_answer")
     relay.simulator.arm("hidden_from_list", listings=6)
     relay.upload(KEY, upload_of(5))
@@ -143,7 +143,7 @@ def test_under_another_workspace_nothing_is_taken_for_absent(tmp_path: Path) -> 
         assert paid_once(relay)
 
 
-def test_a_late_200_overrides_what_was_thought_meanwhile(relay: World) -> None:
+def test_a_late_200_overrides_what_was_thought_meanwhile(relay: Harness) -> None:
     """A create that outlives its lease and its replacement: two batches, one canceled, one alarm."""
     relay.deploy(create_timeout_s=20.0)
     relay.upload(KEY, upload_of(5))
@@ -154,34 +154,34 @@ def test_a_late_200_overrides_what_was_thought_meanwhile(relay: World) -> None:
     assert len(relay.lines(KEY)) == 5
 
 
-def _send_with_a_late_answer(relay: World) -> str:
+def _send_with_a_late_answer(relay: Harness) -> str:
     """Let a second Message Batch of the same requests be recorded after the first."""
-    from functions.steps.record import record  # noqa: PLC0415
+    from functions.sending.adopt import adopt  # noqa: PLC0415
 
     relay.tick()
     (batch,) = relay.store.unfinished().batches
-    body = relay.submit.files.read(relay.submit.files.own(batch.requests_key))
+    body = relay.submit.files.read(relay.submit.files.results_object(batch.requests_key))
     verdict: Any = relay.submit.claude.create(body, batch.size_bytes, "2026-10-21")
-    record(relay.submit, batch, verdict.batch)
-    assert relay.tick().doubles == 1
+    adopt(relay.submit, batch, verdict.batch)
+    assert relay.tick().duplicates == 1
     return str(verdict.batch.id)
 
 
-def test_a_double_that_is_older_takes_the_place_of_the_newer(tmp_path: Path) -> None:
+def test_a_duplicate_that_is_older_takes_the_place_of_the_newer(tmp_path: Path) -> None:
     """The answer to the first create comes after the second one's."""
-    from functions.steps.record import record  # noqa: PLC0415
+    from functions.sending.adopt import adopt  # noqa: PLC0415
 
     with world(tmp_path, processing_s=600.0) as relay:
         relay.upload(KEY, upload_of(3))
         (batch,) = relay.store.unfinished().batches
-        body = relay.submit.files.read(relay.submit.files.own(batch.requests_key))
+        body = relay.submit.files.read(relay.submit.files.results_object(batch.requests_key))
         first: Any = relay.submit.claude.create(body, batch.size_bytes, "2026-10-21")
         relay.tick()
-        record(relay.submit, batch, first.batch)
-        doubles = relay.tick().doubles
+        adopt(relay.submit, batch, first.batch)
+        duplicates = relay.tick().duplicates
         relay.finish()
 
-        assert doubles == 1
+        assert duplicates == 1
         assert relay.manifest(KEY)["batches"][0]["batch_id"] == first.batch.id
         assert relay.simulator.calls()["cancel"] == 1
         assert len(relay.lines(KEY)) == 3

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from functions.batches.items import Batch, BatchStatus
-from tests.crash.mortal import Mortal, mortal
+from functions.model.items import Batch, BatchStatus
+from tests.crash.harness import CrashHarness, mortal
+from tests.harness import RESULTS, UPLOADS, Harness, request, s3_event, upload_of, world
 from tests.s3_walls import PASSING, UNREADABLE, Refusal, refusing, without_list_bucket
-from tests.world import RESULTS, UPLOADS, World, request, s3_event, upload_of, world
 
 pytestmark = pytest.mark.usefixtures("at_once")
 KEY = "in/march.jsonl"
@@ -25,7 +25,7 @@ def three(failing: int = 2) -> bytes:
 
 
 @pytest.mark.parametrize("refusal", UNREADABLE.values(), ids=[*UNREADABLE])
-def test_each_refusal_costs_the_retry_file_alone(relay: World, refusal: Refusal) -> None:
+def test_each_refusal_costs_the_retry_file_alone(relay: Harness, refusal: Refusal) -> None:
     relay.upload(KEY, three())
     with refusing(relay.s3, "GetObject", refusal, KEY):
         relay.finish()
@@ -50,7 +50,7 @@ def test_each_refusal_costs_the_retry_file_alone(relay: World, refusal: Refusal)
         ("KMS: disabled", "the upload cannot be decrypted: its KMS key is disabled"),
     ],
 )  # fmt: skip
-def test_the_manifest_says_why(relay: World, refusal: str, said: str) -> None:
+def test_the_manifest_says_why(relay: Harness, refusal: str, said: str) -> None:
     relay.upload(KEY, three())
     with refusing(relay.s3, "GetObject", UNREADABLE[refusal], KEY):
         relay.finish()
@@ -58,7 +58,7 @@ def test_the_manifest_says_why(relay: World, refusal: str, said: str) -> None:
     assert relay.manifest(KEY)["retry"]["reason"] == said
 
 
-def test_a_retry_file_that_lacks_nothing_says_so(relay: World) -> None:
+def test_a_retry_file_that_lacks_nothing_says_so(relay: Harness) -> None:
     relay.upload(KEY, three())
     relay.finish()
 
@@ -67,7 +67,7 @@ def test_a_retry_file_that_lacks_nothing_says_so(relay: World) -> None:
 
 
 def test_a_version_that_was_deleted_is_missed_by_no_answer_even_without_list_bucket(
-    relay: World,
+    relay: Harness,
 ) -> None:
     relay.upload(KEY, three())
     (job,) = relay.store.unfinished().jobs
@@ -78,7 +78,7 @@ def test_a_version_that_was_deleted_is_missed_by_no_answer_even_without_list_buc
     assert relay.manifest(KEY)["counts"] == {"errored": 1, "succeeded": 2}
 
 
-def test_what_can_be_read_is_in_the_retry_file(relay: World) -> None:
+def test_what_can_be_read_is_in_the_retry_file(relay: Harness) -> None:
     relay.deploy(requests_per_batch=1)
     rows = [request(n, FAILED) for n in range(1, 4)]
     relay.upload(KEY, b"\n".join(rows))
@@ -90,7 +90,7 @@ def test_what_can_be_read_is_in_the_retry_file(relay: World) -> None:
     assert (retry["complete"], retry["rows"], retry["missing_rows"]) == (False, 2, 1)
 
 
-def test_a_refusal_in_the_middle_leaves_no_half_of_a_part(relay: World) -> None:
+def test_a_refusal_in_the_middle_leaves_no_half_of_a_part(relay: Harness) -> None:
     """Rows are so far apart that each is a request of its own; the first fill more than one part of an upload."""
     long = "x" * (4 << 20)
     rows = [request(n, (FAILED if n % 2 else "fine") + long) for n in range(1, 8)]
@@ -134,7 +134,7 @@ def test_what_does_not_pass_is_waited_for_an_hour_and_no_longer(tmp_path: Path) 
         assert relay.manifest(KEY)["retry"]["reason"] == reason
 
 
-def finish(relay: Mortal) -> None:
+def finish(relay: CrashHarness) -> None:
     for _ in range(200):
         relay.tick()
         if not relay.store.unfinished().jobs:
@@ -142,7 +142,7 @@ def finish(relay: Mortal) -> None:
     raise AssertionError(relay.deaths)
 
 
-def test_trouble_with_the_results_bucket_is_not_taken_for_the_uploads(relay: World) -> None:
+def test_trouble_with_the_results_bucket_is_not_taken_for_the_uploads(relay: Harness) -> None:
     relay.upload(KEY, three())
     relay.tick()
     with (
@@ -155,7 +155,7 @@ def test_trouble_with_the_results_bucket_is_not_taken_for_the_uploads(relay: Wor
     assert relay.manifest(KEY)["retry"]["complete"]
 
 
-def test_an_upload_without_versions_that_was_replaced_by_a_shorter_one(relay: World) -> None:
+def test_an_upload_without_versions_that_was_replaced_by_a_shorter_one(relay: Harness) -> None:
     suspended: Any = {"Status": "Suspended"}
     relay.s3.put_bucket_versioning(Bucket=UPLOADS, VersioningConfiguration=suspended)
     relay.s3.put_object(Bucket=UPLOADS, Key=KEY, Body=three(failing=3))
@@ -169,7 +169,9 @@ def test_an_upload_without_versions_that_was_replaced_by_a_shorter_one(relay: Wo
 
 
 @pytest.mark.parametrize("refusal", [DENIED, UNREADABLE["version gone"]])
-def test_a_stuck_chunk_is_accounted_for_without_its_upload(relay: World, refusal: Refusal) -> None:
+def test_a_stuck_chunk_is_accounted_for_without_its_upload(
+    relay: Harness, refusal: Refusal
+) -> None:
     stuck(relay)
     with refusing(relay.s3, "GetObject", refusal, KEY):
         relay.finish(60)
@@ -180,7 +182,7 @@ def test_a_stuck_chunk_is_accounted_for_without_its_upload(relay: World, refusal
     assert retry["reason"].startswith("the upload ")
 
 
-def test_a_stuck_chunk_offers_its_rows_again(relay: World) -> None:
+def test_a_stuck_chunk_offers_its_rows_again(relay: Harness) -> None:
     stuck(relay)
     relay.finish(60)
 
@@ -188,17 +190,19 @@ def test_a_stuck_chunk_offers_its_rows_again(relay: World) -> None:
     assert relay.manifest(KEY)["retry"]["complete"]
 
 
-def stuck(relay: World) -> None:
+def stuck(relay: Harness) -> None:
     """Bring a job to where its one chunk is stuck for good."""
     relay.upload(KEY, three())
     (batch,) = relay.store.unfinished().batches
     give_up(relay, batch)
 
 
-def give_up(relay: World, batch: Batch) -> None:
+def give_up(relay: Harness, batch: Batch) -> None:
     changes = {"status": BatchStatus.STUCK}
-    given = {"status": batch.status}
-    assert relay.store.advance(batch, changes, given=given, job={"finished": 1})
+    expected = {"status": batch.status}
+    assert relay.store.transition(
+        batch, changes, expected=expected, job_increments={"chunks_finished": 1}
+    )
 
 
 def test_rows_sent_before_are_not_offered_again_and_the_manifest_says_so(tmp_path: Path) -> None:
@@ -213,7 +217,7 @@ def test_rows_sent_before_are_not_offered_again_and_the_manifest_says_so(tmp_pat
         assert relay.read(KEY, "retry.jsonl") == b""
 
 
-def second_attempt(relay: World) -> Batch:
+def second_attempt(relay: Harness) -> Batch:
     for _ in range(20):
         relay.tick()
         for batch in relay.store.unfinished().batches:
@@ -222,7 +226,7 @@ def second_attempt(relay: World) -> Batch:
     raise AssertionError
 
 
-def test_promise_1_all_rows_are_there_though_nothing_of_the_upload_is(relay: World) -> None:
+def test_promise_1_all_rows_are_there_though_nothing_of_the_upload_is(relay: Harness) -> None:
     relay.deploy(requests_per_batch=2)
     relay.upload(KEY, upload_of(5) + b"\n{broken")
     with refusing(relay.s3, "GetObject", DENIED, KEY):

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from functions import poll
-from functions.batches.hints import Hints
+from functions.adapters.queues import WorkQueues
+from tests.harness import TABLE, Harness, upload_of
 from tests.integration.test_handlers import Context
-from tests.world import TABLE, World, upload_of
 
 KEY, OTHER = "in/march.jsonl", "in/april.jsonl"
 SECRET = "what a user wrote"
@@ -20,20 +20,20 @@ UNREADABLE: dict[str, tuple[str, str, dict[str, Any]]] = {
     "a job of another shape": ("j" * 20, "#", {"status": {"S": "RUNNING"}, "key": {"N": "1"}}),
     "an event that is cut off": ("j" * 20, "event/1", {"event": {"S": '{"id": "' + SECRET}}),
     "an event without its text": ("j" * 20, "event/2", {}),
-    "a wish to cancel nothing": ("cancel", "x", {}),
-    "an owner of nobody": ("msgbatch_1", "owner", {"of": {"N": "1"}}),
+    "a request to cancel nothing": ("cancel", "x", {}),
+    "an owner of nobody": ("msgbatch_1", "owner", {"owned_by": {"N": "1"}}),
 }
 
 
-def put(relay: World, job: str, item: str, more: dict[str, Any]) -> None:
-    keys = {"job": job, "item": item, "open": "open", "since": f"WAITING#{AT}"}
+def put(relay: Harness, job: str, item: str, more: dict[str, Any]) -> None:
+    keys = {"job": job, "item": item, "open": "open", "status_key": f"WAITING#{AT}"}
     typed = {name: {"S": text} for name, text in keys.items()}
     relay.dynamodb.put_item(TableName=TABLE, Item={**typed, **more})
 
 
 @pytest.mark.parametrize("kind", UNREADABLE)
 def test_an_unreadable_item_stops_no_job(
-    relay: World, kind: str, caplog: pytest.LogCaptureFixture
+    relay: Harness, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     put(relay, *UNREADABLE[kind])
     relay.upload(KEY, upload_of(3))
@@ -52,12 +52,12 @@ def test_an_unreadable_item_stops_no_job(
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("status", "PAUSED"), ("next", "audit"), ("since", "WAITING#soon"), ("created_at", "soon"),
-        ("begun_at", "soon"), ("intent_at", "soon"),
+        ("status", "PAUSED"), ("next_step", "audit"), ("status_key", "WAITING#soon"), ("created_at", "soon"),
+        ("first_sent_at", "soon"), ("intent_at", "soon"),
     ],
 )  # fmt: skip
 def test_a_batch_that_poll_would_stumble_over_stops_its_own_job(
-    relay: World, name: str, value: str
+    relay: Harness, name: str, value: str
 ) -> None:
     relay.upload(OTHER, upload_of(2, "april"))
     (batch,) = relay.store.unfinished().batches
@@ -71,7 +71,7 @@ def test_a_batch_that_poll_would_stumble_over_stops_its_own_job(
     assert relay.manifest(KEY)["counts"] == {"succeeded": 3}
 
 
-def _set(relay: World, job: str, item: str, name: str, value: Any) -> None:
+def _set(relay: Harness, job: str, item: str, name: str, value: Any) -> None:
     relay.dynamodb.update_item(
         TableName=TABLE,
         Key={"job": {"S": job}, "item": {"S": item}},
@@ -82,7 +82,7 @@ def _set(relay: World, job: str, item: str, name: str, value: Any) -> None:
 
 
 def test_a_job_with_an_unreadable_batch_waits_and_goes_on_once_that_is_mended(
-    relay: World,
+    relay: Harness,
 ) -> None:
     relay.deploy(requests_per_batch=1)
     relay.upload(KEY, upload_of(2))
@@ -100,7 +100,7 @@ def test_a_job_with_an_unreadable_batch_waits_and_goes_on_once_that_is_mended(
 
 
 def test_an_item_whose_write_fails_each_time_stops_no_other(
-    relay: World,
+    relay: Harness,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
@@ -111,7 +111,7 @@ def test_an_item_whose_write_fails_each_time_stops_no_other(
     relay.tick()
     relay.upload(KEY, upload_of(3))
     _refuse(relay, lambda told: bad.job in told)
-    monkeypatch.setattr(poll, "_doors", lambda: (relay.poll, _hints(relay)))
+    monkeypatch.setattr(poll, "_services", lambda: (relay.poll, _work_messages(relay)))
     capsys.readouterr()
 
     for _ in range(6):
@@ -129,7 +129,7 @@ def test_an_item_whose_write_fails_each_time_stops_no_other(
     assert SECRET not in str(told)
 
 
-def _refuse(relay: World, when: Callable[[str], bool]) -> None:
+def _refuse(relay: Harness, when: Callable[[str], bool]) -> None:
     """Let poll's own writes fail with an error that quotes somebody."""
     write = relay.dynamodb.transact_write_items
 
@@ -141,11 +141,11 @@ def _refuse(relay: World, when: Callable[[str], bool]) -> None:
     relay.dynamodb.transact_write_items = refusing  # type: ignore[method-assign]
 
 
-def _hints(relay: World) -> Hints:
-    return Hints(relay.queues["submit"], relay.queues["results"], client=relay.sqs)
+def _work_messages(relay: Harness) -> WorkQueues:
+    return WorkQueues(relay.queues["submit"], relay.queues["results"], client=relay.sqs)
 
 
-def test_the_lease_is_given_back_whatever_fails(relay: World) -> None:
+def test_the_lease_is_given_back_whatever_fails(relay: Harness) -> None:
     query = relay.dynamodb.get_paginator
 
     def failing(_name: str) -> Any:

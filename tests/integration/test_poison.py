@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from functions import poll
-from functions.batches.items import TRIES
-from tests.crash.mortal import Mortal, mortal
+from functions.model.items import TRIES
+from tests.crash.harness import CrashHarness, mortal
+from tests.harness import RESULTS, TABLE, Harness, upload_of
 from tests.integration.test_handlers import Context
-from tests.world import RESULTS, TABLE, World, upload_of
 
 BAD, GOOD = "in/bad.jsonl", "in/good.jsonl"
 
@@ -46,9 +46,9 @@ def test_a_poisoned_job_ends_and_holds_no_other_up(
 
 
 def test_what_is_stuck_is_measured_while_it_is_and_announced_once(
-    relay: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    relay: Harness, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(poll, "_doors", lambda: (relay.poll, _Silent()))
+    monkeypatch.setattr(poll, "_services", lambda: (relay.poll, _Silent()))
     relay.upload(BAD, upload_of(3))
     (batch,) = relay.store.unfinished().batches
     _poll(capsys)
@@ -81,7 +81,7 @@ def _poll(capsys: pytest.CaptureFixture[str]) -> float:
     return float(stuck)
 
 
-def _ticks_to_the_end_of_a_good_one(relay: Mortal) -> int:
+def _ticks_to_the_end_of_a_good_one(relay: CrashHarness) -> int:
     relay.upload(GOOD, upload_of(3, "good"))
     (job,) = (job for job in relay.store.unfinished().jobs if job.key == GOOD)
     ticks = 0
@@ -92,7 +92,7 @@ def _ticks_to_the_end_of_a_good_one(relay: Mortal) -> int:
     return ticks
 
 
-def _upload_poisoned(relay: Mortal, step: str) -> None:
+def _upload_poisoned(relay: CrashHarness, step: str) -> None:
     """Upload, and take away what that step must read."""
     relay.upload(BAD, upload_of(3, "bad"))
     (batch,) = relay.store.unfinished().batches
@@ -100,7 +100,7 @@ def _upload_poisoned(relay: Mortal, step: str) -> None:
     relay.s3.delete_object(Bucket=RESULTS, Key=key)
 
 
-def _end_all(relay: Mortal) -> None:
+def _end_all(relay: CrashHarness) -> None:
     for tick in range(300):
         relay.tick(600 if tick < 60 else 6 * 3600)
         if not (relay.store.unfinished().jobs or relay.store.unfinished().events):

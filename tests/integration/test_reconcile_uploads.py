@@ -6,31 +6,31 @@ from typing import Any
 import pytest
 
 from functions import submit
-from functions.batches import times
-from functions.batches.readers import READERS
-from functions.steps import receive, reconcile_uploads
-from functions.steps.reconcile_uploads import OLDEST, YOUNGEST, Reconciled
-from functions.steps.report import KEEP_DAYS
-from tests.world import RESULTS, UPLOADS, World, paid_once, upload_of
+from functions.model import timestamps
+from functions.planning import claim, reconcile_uploads
+from functions.planning.readers import READERS
+from functions.planning.reconcile_uploads import OLDEST, YOUNGEST, Reconciled
+from functions.polling.status_file import KEEP_DAYS
+from tests.harness import RESULTS, UPLOADS, Harness, paid_once, upload_of
 
 KEY = "in/march.jsonl"
 HOUR_S, DAY_S = 3600.0, 86_400.0
 
 
 @pytest.fixture(autouse=True)
-def installed(relay: World) -> None:
-    relay.store.uploads.note_readers(READERS, times.text(relay.now() - timedelta(hours=1)))
+def installed(relay: Harness) -> None:
+    relay.store.uploads.note_readers(READERS, timestamps.text(relay.now() - timedelta(hours=1)))
 
 
-def reconcile(relay: World, pages: int = 10) -> Reconciled:
+def reconcile(relay: Harness, pages: int = 10) -> Reconciled:
     return reconcile_uploads.reconcile_uploads(relay.submit, pages, lambda: 900.0)
 
 
-def told(relay: World) -> list[dict[str, Any]]:
+def told(relay: Harness) -> list[dict[str, Any]]:
     return [one["data"] for one in relay.events() if one["type"] == "uploads.reconciled"]
 
 
-def test_an_upload_whose_event_never_came_is_claimed_and_told(relay: World) -> None:
+def test_an_upload_whose_event_never_came_is_claimed_and_told(relay: Harness) -> None:
     relay.put(KEY, upload_of(2))
     relay.pass_time(2 * HOUR_S)
     run = reconcile(relay)
@@ -42,7 +42,7 @@ def test_an_upload_whose_event_never_came_is_claimed_and_told(relay: World) -> N
     assert (event["found"], event["pages"], event["listed"], event["looked_up"]) == (1, 1, 1, 1)
 
 
-def test_nothing_is_told_where_nothing_is_found(relay: World) -> None:
+def test_nothing_is_told_where_nothing_is_found(relay: Harness) -> None:
     relay.upload(KEY, upload_of(2))
     relay.finish()
     relay.pass_time(2 * HOUR_S)
@@ -53,7 +53,7 @@ def test_nothing_is_told_where_nothing_is_found(relay: World) -> None:
     assert relay.store.unfinished().events == []
 
 
-def test_an_event_that_comes_after_all_changes_nothing(relay: World) -> None:
+def test_an_event_that_comes_after_all_changes_nothing(relay: Harness) -> None:
     event = relay.put(KEY, upload_of(2))
     relay.pass_time(2 * HOUR_S)
     reconcile(relay)
@@ -68,7 +68,7 @@ def test_an_event_that_comes_after_all_changes_nothing(relay: World) -> None:
 @pytest.mark.parametrize(
     "age_s", [YOUNGEST.total_seconds() - 1, OLDEST.total_seconds() + 1, KEEP_DAYS * DAY_S]
 )
-def test_what_is_too_young_or_too_old_is_left_alone(relay: World, age_s: float) -> None:
+def test_what_is_too_young_or_too_old_is_left_alone(relay: Harness, age_s: float) -> None:
     (relay.s3.put_object(Bucket=UPLOADS, Key=KEY, Body=upload_of(2)))
     (listed,), _ = relay.submit.files.versions(UPLOADS, None, None)
     relay.moment = listed.made_at + timedelta(seconds=age_s)
@@ -81,7 +81,7 @@ def test_a_job_is_forgotten_long_after_its_upload_is_too_old_to_be_found() -> No
     assert timedelta(days=KEEP_DAYS) >= 4 * OLDEST
 
 
-def test_what_was_there_before_the_relay_is_never_claimed(relay: World) -> None:
+def test_what_was_there_before_the_relay_is_never_claimed(relay: Harness) -> None:
     relay.put(KEY, upload_of(2))
     relay.dynamodb.delete_item(
         TableName="relay", Key={"job": {"S": "relay"}, "item": {"S": "reads/.jsonl"}}
@@ -89,19 +89,19 @@ def test_what_was_there_before_the_relay_is_never_claimed(relay: World) -> None:
     relay.pass_time(2 * HOUR_S)
     assert reconcile(relay).looked_up == 0
 
-    relay.store.uploads.note_readers(READERS, times.text(relay.now()))
+    relay.store.uploads.note_readers(READERS, timestamps.text(relay.now()))
     relay.pass_time(2 * HOUR_S)
     assert reconcile(relay).looked_up == 0
 
 
-def test_since_when_a_suffix_is_read_is_written_once(relay: World) -> None:
+def test_since_when_a_suffix_is_read_is_written_once(relay: Harness) -> None:
     before = relay.store.uploads.read_since(".jsonl")
-    relay.store.uploads.note_readers(READERS, times.text(relay.now()))
+    relay.store.uploads.note_readers(READERS, timestamps.text(relay.now()))
 
     assert relay.store.uploads.read_since(".jsonl") == before
 
 
-def test_an_upload_with_results_is_not_claimed_though_its_job_is_gone(relay: World) -> None:
+def test_an_upload_with_results_is_not_claimed_though_its_job_is_gone(relay: Harness) -> None:
     relay.upload(KEY, upload_of(2))
     relay.finish()
     name = relay.folder(KEY).rpartition("/")[2]
@@ -115,7 +115,7 @@ def test_an_upload_with_results_is_not_claimed_though_its_job_is_gone(relay: Wor
     assert paid_once(relay)
 
 
-def test_only_the_latest_version_is_claimed(relay: World) -> None:
+def test_only_the_latest_version_is_claimed(relay: Harness) -> None:
     relay.put(KEY, upload_of(2, "old"))
     relay.put(KEY, upload_of(2, "new"))
     relay.put("gone.jsonl", upload_of(1, "gone"))
@@ -126,7 +126,7 @@ def test_only_the_latest_version_is_claimed(relay: World) -> None:
     assert (run.listed, run.found) == (3, 1)
 
 
-def test_markers_and_other_objects_are_left_alone(relay: World) -> None:
+def test_markers_and_other_objects_are_left_alone(relay: Harness) -> None:
     for key in ("in/", "in/march.json", f"{KEY}.cancel", f"{KEY}.again"):
         relay.put(key, b"")
     relay.pass_time(2 * HOUR_S)
@@ -134,16 +134,16 @@ def test_markers_and_other_objects_are_left_alone(relay: World) -> None:
     assert reconcile(relay).looked_up == 0
 
 
-def test_an_upload_beside_its_cancel_marker_is_not_claimed(relay: World) -> None:
+def test_an_upload_beside_its_cancel_marker_is_not_claimed(relay: Harness) -> None:
     relay.put(KEY, upload_of(2))
-    relay.put(KEY + receive.CANCEL, b"")
+    relay.put(KEY + claim.CANCEL, b"")
     relay.pass_time(2 * DAY_S)
 
     assert reconcile(relay).found == 0
     assert relay.store.unfinished().jobs == []
 
 
-def test_a_repeat_without_a_job_is_skipped_as_ever(relay: World) -> None:
+def test_a_repeat_without_a_job_is_skipped_as_ever(relay: Harness) -> None:
     relay.deploy(repeats="skip")
     relay.upload(KEY, upload_of(2))
     relay.finish()
@@ -158,7 +158,7 @@ def test_a_repeat_without_a_job_is_skipped_as_ever(relay: World) -> None:
     assert reconcile(relay).found == 0
 
 
-def paged(relay: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def paged(relay: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let S3 list two versions a page."""
     whole = relay.s3.list_object_versions
     monkeypatch.setattr(
@@ -167,7 +167,7 @@ def paged(relay: World, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_bounded_run_goes_on_where_the_last_one_stopped(
-    relay: World, monkeypatch: pytest.MonkeyPatch
+    relay: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paged(relay, monkeypatch)
     for number in range(5):
@@ -181,7 +181,7 @@ def test_a_bounded_run_goes_on_where_the_last_one_stopped(
     assert reconcile(relay, pages=1).listed == 2
 
 
-def test_a_run_stops_in_time(relay: World) -> None:
+def test_a_run_stops_in_time(relay: Harness) -> None:
     relay.put(KEY, upload_of(1))
     relay.pass_time(2 * HOUR_S)
     run = reconcile_uploads.reconcile_uploads(relay.submit, 10, lambda: 59.0)
@@ -190,7 +190,7 @@ def test_a_run_stops_in_time(relay: World) -> None:
 
 
 def test_a_listing_that_fails_loses_nothing_that_was_found(
-    relay: World, monkeypatch: pytest.MonkeyPatch
+    relay: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paged(relay, monkeypatch)
     for number in range(3):
@@ -214,7 +214,7 @@ def test_a_listing_that_fails_loses_nothing_that_was_found(
 
 
 def test_two_runs_at_once_claim_an_upload_once_and_tell_of_what_they_found(
-    relay: World, monkeypatch: pytest.MonkeyPatch
+    relay: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     relay.put(KEY, upload_of(2))
     relay.pass_time(2 * HOUR_S)
@@ -234,10 +234,10 @@ def test_two_runs_at_once_claim_an_upload_once_and_tell_of_what_they_found(
     assert len(told(relay)) == 1
 
 
-def test_it_can_be_asked_for(relay: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_can_be_asked_for(relay: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     relay.put(KEY, upload_of(2))
     relay.pass_time(2 * HOUR_S)
-    monkeypatch.setattr(submit, "_doors", lambda: relay.submit)
+    monkeypatch.setattr(submit, "_services", lambda: relay.submit)
     context: Any = relay.context
     context.function_name = context.memory_limit_in_mb = context.invoked_function_arn = "here"
     context.aws_request_id = "here"

@@ -6,10 +6,10 @@ from unittest.mock import patch
 import msgspec
 import pytest
 
-from functions.batches.hints import hint_for
-from functions.batches.items import Batch
-from functions.batches.verdicts import Accepted
-from tests.world import World, upload_of
+from functions.adapters.queues import work_message_for
+from functions.model.create_response import Accepted
+from functions.model.items import Batch
+from tests.harness import Harness, upload_of
 
 KEY, OTHER = "in/march.jsonl", "in/april.jsonl"
 
@@ -18,7 +18,7 @@ class DeadError(BaseException):
     """The process is gone: no `except Exception` sees it."""
 
 
-def test_a_proof_moves_a_batch_that_a_stage_has_not_done_sending(relay: World) -> None:
+def test_a_proof_moves_a_batch_that_a_stage_has_not_done_sending(relay: Harness) -> None:
     """Its create was accepted, and the stage that made it holds its lease, and is silent."""
     relay.upload(KEY, upload_of(2))
     _die_sending(relay, accepted=True)
@@ -36,7 +36,7 @@ def test_a_proof_moves_a_batch_that_a_stage_has_not_done_sending(relay: World) -
     assert [len(relay.lines(key)) for key in (KEY, OTHER)] == [2, 2]
 
 
-def test_a_proof_moves_a_batch_that_was_proved_absent_and_waits(relay: World) -> None:
+def test_a_proof_moves_a_batch_that_was_proved_absent_and_waits(relay: Harness) -> None:
     """Its create stood still before it went out, and nobody lived to hear the answer."""
     relay.upload(KEY, upload_of(2))
     _die_sending(relay, accepted=False)
@@ -55,7 +55,7 @@ def test_a_proof_moves_a_batch_that_was_proved_absent_and_waits(relay: World) ->
     assert [len(relay.lines(key)) for key in (KEY, OTHER)] == [2, 2]
 
 
-def test_a_proof_puts_the_older_of_two_in_the_place_of_the_newer(relay: World) -> None:
+def test_a_proof_puts_the_older_of_two_in_the_place_of_the_newer(relay: Harness) -> None:
     """It was sent again while its first batch could not be seen; that one has ended, and is ours."""
     relay.simulator.processing_s = 600.0
     relay.upload(KEY, upload_of(2))
@@ -71,7 +71,7 @@ def test_a_proof_puts_the_older_of_two_in_the_place_of_the_newer(relay: World) -
     proved = _batch(relay, KEY)
     assert newer not in {None, older}
     assert (proved.status, proved.batch_id) == ("IN_PROGRESS", older)
-    assert [relay.tick().doubles, relay.tick().doubles] == [1, 0]
+    assert [relay.tick().duplicates, relay.tick().duplicates] == [1, 0]
     relay.finish(60)
     (canceled,) = (one for one in relay.simulator.batches() if one["cancel_initiated_at"])
     assert canceled["id"] == newer
@@ -79,14 +79,14 @@ def test_a_proof_puts_the_older_of_two_in_the_place_of_the_newer(relay: World) -
     assert [len(relay.lines(key)) for key in (KEY, OTHER)] == [2, 2]
 
 
-def _batch(relay: World, key: str) -> Batch:
+def _batch(relay: Harness, key: str) -> Batch:
     """Read the one batch of an upload's job."""
     (job,) = (job for job in relay.store.unfinished().jobs if job.key == key)
     (batch,) = relay.store.batches(job.job)
     return batch
 
 
-def _die_sending(relay: World, *, accepted: bool) -> None:
+def _die_sending(relay: Harness, *, accepted: bool) -> None:
     """Let the stage die with its create, before that goes out or when it is accepted."""
     create = relay.submit.claude.create
 
@@ -99,25 +99,25 @@ def _die_sending(relay: World, *, accepted: bool) -> None:
         relay.tick()
 
 
-def _lose_the_answer(relay: World, key: str) -> None:
-    """Send an upload's batch, by a hint that comes before poll's; the answer is lost."""
+def _lose_the_answer(relay: Harness, key: str) -> None:
+    """Send an upload's batch, by a work message that comes before poll's; the answer is lost."""
     relay.simulator.arm("lost_answer")
-    relay.submit_message(msgspec.json.encode(hint_for(_batch(relay, key))).decode())
-    assert _batch(relay, key).status == "UNSURE"
+    relay.submit_message(msgspec.json.encode(work_message_for(_batch(relay, key))).decode())
+    assert _batch(relay, key).status == "UNCONFIRMED"
 
 
-def _create(relay: World, batch: Batch) -> str:
+def _create(relay: Harness, batch: Batch) -> str:
     """Let a create of a batch go out, of which no stage hears; gives its Message Batch."""
-    body = relay.submit.files.read(relay.submit.files.own(batch.requests_key))
+    body = relay.submit.files.read(relay.submit.files.results_object(batch.requests_key))
     verdict = relay.submit.claude.create(body, batch.size_bytes, "2026-10-21")
     assert isinstance(verdict, Accepted)
     return verdict.batch.id
 
 
-def _created(relay: World) -> list[object]:
+def _created(relay: Harness) -> list[object]:
     """Name the Message Batches, oldest first."""
     return [one["id"] for one in reversed(relay.simulator.batches())]
 
 
-def _accepted(relay: World) -> set[int]:
+def _accepted(relay: Harness) -> set[int]:
     return set(relay.simulator.accepted_params().values())

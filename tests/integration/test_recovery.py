@@ -11,11 +11,11 @@ from typing import Any
 import botocore.exceptions
 import pytest
 
-from functions.batches.claude import Claude
-from functions.batches.errors import DownloadError
-from functions.batches.items import Batch
-from tests.crash.mortal import mortal
-from tests.world import RESULTS, TABLE, World, request, upload_of, world
+from functions.adapters.anthropic_api import Claude
+from functions.errors import DownloadError
+from functions.model.items import Batch
+from tests.crash.harness import mortal
+from tests.harness import RESULTS, TABLE, Harness, request, upload_of, world
 
 KEY = "in/march.jsonl"
 
@@ -40,7 +40,7 @@ def test_what_is_set_aside_in_a_later_attempt_is_not_sent_a_third_time(tmp_path:
         batch = _until(relay, attempt=2, status="IN_PROGRESS")
         ledger = relay.s3.get_object(Bucket=RESULTS, Key=batch.ledger_key)["Body"].read()
         relay.s3.delete_object(Bucket=RESULTS, Key=batch.ledger_key)
-        while not (batch := _until(relay, 6 * 3600, attempt=2)).closing:
+        while not (batch := _until(relay, 6 * 3600, attempt=2)).close_reason:
             pass
         relay.s3.put_object(Bucket=RESULTS, Key=batch.ledger_key, Body=ledger)
 
@@ -50,7 +50,7 @@ def test_what_is_set_aside_in_a_later_attempt_is_not_sent_a_third_time(tmp_path:
         assert [line["result"]["type"] for line in relay.lines(KEY)] == ["expired", "succeeded"]
 
 
-def _until(relay: World, seconds: float = 60, **wanted: Any) -> Batch:
+def _until(relay: Harness, seconds: float = 60, **wanted: Any) -> Batch:
     """Tick until there is such a batch."""
     for _ in range(60):
         with suppress(DownloadError):
@@ -61,7 +61,9 @@ def _until(relay: World, seconds: float = 60, **wanted: Any) -> Batch:
     raise AssertionError(wanted)
 
 
-def test_an_unsure_batch_is_adopted_under_a_key_that_replaced_the_first(tmp_path: Path) -> None:
+def test_an_unconfirmed_batch_is_adopted_under_a_key_that_replaced_the_first(
+    tmp_path: Path,
+) -> None:
     with world(tmp_path, keys={"sk-a": "default", "sk-b": "default"}) as relay:
         relay.key = "sk-a"
         relay.simulator.arm("lost_answer")
@@ -75,7 +77,7 @@ def test_an_unsure_batch_is_adopted_under_a_key_that_replaced_the_first(tmp_path
         assert [len(relay.lines(KEY)), relay.simulator.calls()["create"]] == [3, 1]
 
 
-def test_an_unsure_batch_of_another_key_ends_when_nothing_can_be_found_any_more(
+def test_an_unconfirmed_batch_of_another_key_ends_when_nothing_can_be_found_any_more(
     tmp_path: Path,
 ) -> None:
     with world(tmp_path, keys={"sk-a": "one", "sk-b": "two"}) as relay:
@@ -115,7 +117,7 @@ def test_a_404_under_another_key_does_not_end_paid_rows(tmp_path: Path) -> None:
         assert relay.manifest(KEY)["counts"] == {"succeeded": 3}
 
 
-def test_an_upload_that_is_gone_costs_the_retry_file_and_no_answer(relay: World) -> None:
+def test_an_upload_that_is_gone_costs_the_retry_file_and_no_answer(relay: Harness) -> None:
     relay.upload(KEY, upload_of(3) + b"\n{broken")
     (job,) = relay.store.unfinished().jobs  # read to its end by now
     relay.s3.delete_object(Bucket="uploads", Key=KEY, VersionId=job.version)
@@ -126,7 +128,7 @@ def test_an_upload_that_is_gone_costs_the_retry_file_and_no_answer(relay: World)
     assert relay.read(KEY, "retry.jsonl") == b""
 
 
-def test_an_event_that_sns_refuses_holds_up_no_other(relay: World) -> None:
+def test_an_event_that_sns_refuses_holds_up_no_other(relay: Harness) -> None:
     publish = relay.sns.publish
 
     def refusing(**message: Any) -> Any:
@@ -155,14 +157,14 @@ def test_any_upload_can_be_canceled(tmp_path: Path, key: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["sk-ü", '{\n "key": "sk-local"\n}', ""])
-def test_a_secret_that_is_no_key_parks(relay: World, key: str) -> None:
+def test_a_secret_that_is_no_key_pauses(relay: Harness, key: str) -> None:
     relay.key = key
     relay.upload(KEY, upload_of(2))
     for _ in range(3):
         relay.tick()
 
-    parked = [event for event in relay.events() if event["type"] == "sending.parked"]
-    assert [event["data"]["reason"] for event in parked] == ["key_missing"]
+    paused = [event for event in relay.events() if event["type"] == "sending.paused"]
+    assert [event["data"]["reason"] for event in paused] == ["key_missing"]
 
 
 def test_a_job_that_lacks_a_chunk_is_not_called_done(tmp_path: Path) -> None:
@@ -176,7 +178,7 @@ def test_a_job_that_lacks_a_chunk_is_not_called_done(tmp_path: Path) -> None:
         relay.dynamodb.update_item(
             TableName=TABLE,
             Key={"job": {"S": job.job}, "item": {"S": "#"}},
-            UpdateExpression="ADD finished :one",
+            UpdateExpression="ADD chunks_finished :one",
             ExpressionAttributeValues={":one": {"N": "1"}},
         )
         for _ in range(20):
@@ -192,7 +194,7 @@ def test_a_job_that_lacks_a_chunk_is_not_called_done(tmp_path: Path) -> None:
         assert (found.status, found.outcome) == ("DONE", "failed")
 
 
-def test_a_conflict_with_another_transaction_is_waited_for(relay: World) -> None:
+def test_a_conflict_with_another_transaction_is_waited_for(relay: Harness) -> None:
     relay.upload(KEY, upload_of(2))
     relay.pass_time(60)
     relay.poll_once()
@@ -242,7 +244,7 @@ def test_an_api_that_says_nothing_keeps_poll_from_nothing_else(tmp_path: Path) -
         assert (tally.succeeded, tally.admitted, tally.woken) == (False, 1, 1)
 
 
-def test_a_plan_gives_its_place_to_others_after_some_minutes(relay: World) -> None:
+def test_a_plan_gives_its_place_to_others_after_some_minutes(relay: Harness) -> None:
     relay.deploy(requests_per_batch=1)
     write = relay.submit.files.write
 

@@ -6,7 +6,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
-from functions.batches.redelivery import MAX_PAUSE_S, PAUSE_S, Redelivery
+from functions.adapters.redelivery import MAX_PAUSE_S, PAUSE_S, Redelivery
 
 
 @pytest.mark.parametrize(

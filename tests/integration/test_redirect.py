@@ -13,9 +13,9 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from functions.batches.claude import Claude
-from functions.batches.errors import ClaudeUnavailableError
-from functions.batches.verdicts import Unknown
+from functions.adapters.anthropic_api import Claude
+from functions.errors import ApiUnavailableError
+from functions.model.create_response import Ambiguous
 
 
 class Elsewhere(BaseHTTPRequestHandler):
@@ -92,7 +92,7 @@ def test_results_that_are_said_to_be_elsewhere_are_asked_for_later(
 ) -> None:
     url, seen = server
 
-    with pytest.raises(ClaudeUnavailableError, match="307"):
+    with pytest.raises(ApiUnavailableError, match="307"):
         list(door(url).results("msgbatch_1"))
 
     assert seen == ["/v1/messages/batches/msgbatch_1/results"]
@@ -106,7 +106,7 @@ def test_results_come_by_the_proxy_that_is_set(
     monkeypatch.setenv("http_proxy", form.format(url.removeprefix("http://")))
     monkeypatch.setenv("no_proxy", "")
 
-    with pytest.raises(ClaudeUnavailableError, match="307"):
+    with pytest.raises(ApiUnavailableError, match="307"):
         list(door("http://api.invalid").results("msgbatch_1"))
 
     credentials = " Basic b3VyczpwQHNz" if "@" in form else ""
@@ -120,12 +120,12 @@ def test_results_are_asked_only_of_a_host_that_is_vouched_for(
     with serving(certificate) as (port, seen):
         url = f"https://localhost:{port}"
 
-        with pytest.raises(ClaudeUnavailableError, match="SSLError"):
+        with pytest.raises(ApiUnavailableError, match="SSLError"):
             list(door(url).results("msgbatch_1"))
         assert seen == []
 
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
-        with pytest.raises(ClaudeUnavailableError, match="307"):
+        with pytest.raises(ApiUnavailableError, match="307"):
             list(door(url).results("msgbatch_1"))
         assert seen == ["/v1/messages/batches/msgbatch_1/results"]
 
@@ -133,7 +133,7 @@ def test_results_are_asked_only_of_a_host_that_is_vouched_for(
 def test_a_listing_that_is_said_to_be_elsewhere_is_none(server: tuple[str, list[str]]) -> None:
     url, seen = server
 
-    with pytest.raises(ClaudeUnavailableError, match="307"):
+    with pytest.raises(ApiUnavailableError, match="307"):
         door(url).listing(datetime(2026, 11, 1, tzinfo=UTC))
 
     assert seen == ["/v1/messages/batches?limit=1000"]
@@ -145,5 +145,5 @@ def test_a_create_that_is_sent_elsewhere_proves_nothing(server: tuple[str, list[
 
     verdict = door(url).create([body], len(body), "2026-10-21")
 
-    assert verdict == Unknown("status 307")
+    assert verdict == Ambiguous("status 307")
     assert seen == ["/v1/messages/batches"]

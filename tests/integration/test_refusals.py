@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from functions.batches import times
-from functions.batches.settings import SubmitSettings
-from tests.world import World, paid_once, upload_of, world
+from functions.model import timestamps
+from functions.settings import SubmitSettings
+from tests.harness import Harness, paid_once, upload_of, world
 
 KEY = "in/march.jsonl"
 
@@ -24,7 +24,7 @@ KEY = "in/march.jsonl"
         "reset_in_body",
     ],
 )
-def test_a_passing_refusal_costs_time_and_nothing_else(relay: World, fault: str) -> None:
+def test_a_passing_refusal_costs_time_and_nothing_else(relay: Harness, fault: str) -> None:
     relay.simulator.arm(fault)
     relay.upload(KEY, upload_of(5))
 
@@ -34,7 +34,7 @@ def test_a_passing_refusal_costs_time_and_nothing_else(relay: World, fault: str)
     assert len(relay.lines(KEY)) == 5
 
 
-def test_waits_as_long_as_retry_after_says(relay: World) -> None:
+def test_waits_as_long_as_retry_after_says(relay: Harness) -> None:
     relay.simulator.arm("rate_limited", retry_after=3600)
     relay.upload(KEY, upload_of(5))
     for _ in range(55):
@@ -58,8 +58,8 @@ def test_waits_as_long_as_retry_after_says(relay: World) -> None:
         ("unauthorized", "key_refused", 1),
     ],
 )
-def test_what_is_no_verdict_on_rows_parks_and_resumes_by_itself(
-    relay: World, fault: str, reason: str, times: int
+def test_what_is_no_verdict_on_rows_pauses_and_resumes_by_itself(
+    relay: Harness, fault: str, reason: str, times: int
 ) -> None:
     relay.deploy(requests_per_batch=2)
     relay.simulator.arm(fault, times=times, endpoint="create")
@@ -70,22 +70,22 @@ def test_what_is_no_verdict_on_rows_parks_and_resumes_by_itself(
     events = [
         (e["type"], e["data"].get("reason")) for e in relay.events() if "sending" in e["type"]
     ]
-    assert events == [("sending.parked", reason), ("sending.resumed", reason)]
+    assert events == [("sending.paused", reason), ("sending.resumed", reason)]
     assert [len(relay.lines(KEY)), paid_once(relay)] == [6, True]
 
 
-def test_a_missing_key_parks_and_a_set_one_resumes(relay: World) -> None:
+def test_a_missing_key_pauses_and_a_set_one_resumes(relay: Harness) -> None:
     relay.key = "not-set-yet"
     relay.upload(KEY, upload_of(5))
     for _ in range(10):
         relay.tick()
-    parked = [e for e in relay.events() if e["type"] == "sending.parked"]
+    paused = [e for e in relay.events() if e["type"] == "sending.paused"]
     relay.key = "sk-local"
 
     relay.finish()
 
-    assert [e["data"]["reason"] for e in parked] == ["key_missing"]
-    assert "put one from the Claude Console" in parked[0]["data"]["message"]
+    assert [e["data"]["reason"] for e in paused] == ["key_missing"]
+    assert "put one from the Claude Console" in paused[0]["data"]["message"]
     assert len(relay.lines(KEY)) == 5
 
 
@@ -97,24 +97,24 @@ def test_a_key_replaced_in_the_secret_is_read_anew_without_parking(tmp_path: Pat
         relay.upload(KEY, upload_of(5))
         relay.finish()
 
-        assert "sending.parked" not in [e["type"] for e in relay.events()]
+        assert "sending.paused" not in [e["type"] for e in relay.events()]
         assert len(relay.lines(KEY)) == 5
 
 
-def sendings(relay: World) -> list[tuple[str, str]]:
+def sendings(relay: Harness) -> list[tuple[str, str]]:
     """Give what was told of sending, in order."""
     told = [event for event in relay.events() if event["type"].startswith("sending.")]
     return [(event["type"].partition(".")[2], event["data"]["reason"]) for event in told]
 
 
-def test_a_wrong_key_parks_once_while_poll_still_holds_a_good_one(tmp_path: Path) -> None:
+def test_a_wrong_key_pauses_once_while_poll_still_holds_a_good_one(tmp_path: Path) -> None:
     with world(tmp_path, processing_s=36_000.0) as relay:
         relay.upload("in/first.jsonl", upload_of(2, "first"))
         relay.tick()
         relay.keys[SubmitSettings] = (
             "sk-wrong"  # in the secret by now: a new container has read it
         )
-        relay.submit.claude.renew_key()
+        relay.submit.claude.reload_key()
         relay.upload(KEY, upload_of(2))
         relay.tick()
         relay.key = "sk-wrong"
@@ -126,7 +126,7 @@ def test_a_wrong_key_parks_once_while_poll_still_holds_a_good_one(tmp_path: Path
         for _ in range(10):
             relay.tick()
 
-        assert before == [("parked", "key_refused")]
+        assert before == [("paused", "key_refused")]
         assert sendings(relay) == [("resumed", "key_refused")]
 
 
@@ -145,7 +145,7 @@ def test_after_a_rotation_with_overlap_all_functions_agree_on_the_key(tmp_path: 
         assert paid_once(relay)
 
 
-def test_a_batch_accepted_that_was_sent_before_parking_resumes_nothing(relay: World) -> None:
+def test_a_batch_accepted_that_was_sent_before_parking_resumes_nothing(relay: Harness) -> None:
     relay.deploy(requests_per_batch=2)
     relay.simulator.arm("lost_answer")
     relay.simulator.arm("spend_limit", times=4, after=1)
@@ -153,11 +153,11 @@ def test_a_batch_accepted_that_was_sent_before_parking_resumes_nothing(relay: Wo
 
     relay.finish(90)
 
-    assert sendings(relay) == [("parked", "spend_limit"), ("resumed", "spend_limit")]
+    assert sendings(relay) == [("paused", "spend_limit"), ("resumed", "spend_limit")]
     assert [len(relay.lines(KEY)), paid_once(relay)] == [4, True]
 
 
-def test_a_key_that_may_send_and_not_list_stays_parked(relay: World) -> None:
+def test_a_key_that_may_send_and_not_list_stays_paused(relay: Harness) -> None:
     relay.deploy(requests_per_batch=1)
     relay.simulator.arm("forbidden", times=0, endpoint="list")
     relay.upload(KEY, upload_of(3))
@@ -165,10 +165,10 @@ def test_a_key_that_may_send_and_not_list_stays_parked(relay: World) -> None:
     for _ in range(40):
         relay.tick()
 
-    assert sendings(relay) == [("parked", "no_permission")]
+    assert sendings(relay) == [("paused", "no_permission")]
 
 
-def test_creates_in_vain_for_days_while_others_are_accepted_end_their_rows(relay: World) -> None:
+def test_creates_in_vain_for_days_while_others_are_accepted_end_their_rows(relay: Harness) -> None:
     relay.simulator.arm("refuse_matching", times=0, contains="poison", status=500)
     relay.upload("in/bad.jsonl", upload_of(2, "poison"))
     relay.tick(1800)
@@ -185,7 +185,7 @@ def test_creates_in_vain_for_days_while_others_are_accepted_end_their_rows(relay
     assert relay.manifest("in/bad.jsonl")["errors"] == {"relay_stuck": 2}
 
 
-def test_creates_in_vain_for_a_week_while_none_is_accepted_give_up_nothing(relay: World) -> None:
+def test_creates_in_vain_for_a_week_while_none_is_accepted_give_up_nothing(relay: Harness) -> None:
     relay.simulator.arm("server_error", times=0, endpoint="create")
     relay.upload(KEY, upload_of(2))
     for _ in range(7 * 24):
@@ -199,7 +199,7 @@ def test_creates_in_vain_for_a_week_while_none_is_accepted_give_up_nothing(relay
 
 @pytest.mark.parametrize("status", [403, 422])
 def test_a_batch_refused_as_if_for_all_holds_up_no_other_for_long(
-    relay: World, status: int
+    relay: Harness, status: int
 ) -> None:
     relay.simulator.arm("bad_request", times=0, contains="poison", status=status)
     relay.upload("in/bad.jsonl", upload_of(2, "poison"))
@@ -215,7 +215,7 @@ def test_a_batch_refused_as_if_for_all_holds_up_no_other_for_long(
     assert relay.manifest("in/bad.jsonl")["errors"] == {"refused": 2}
 
 
-def test_of_two_pauses_that_are_asked_for_the_longer_counts(relay: World) -> None:
+def test_of_two_pauses_that_are_asked_for_the_longer_counts(relay: Harness) -> None:
     relay.deploy(requests_per_batch=1)
     relay.simulator.arm("rate_limited", retry_after=3600)
     relay.simulator.arm("rate_limited", retry_after=60)
@@ -224,10 +224,10 @@ def test_of_two_pauses_that_are_asked_for_the_longer_counts(relay: World) -> Non
 
     held_until = relay.store.sending().not_before
     assert held_until is not None
-    assert times.parse(held_until) - relay.now() > timedelta(minutes=50)
+    assert timestamps.parse(held_until) - relay.now() > timedelta(minutes=50)
 
 
-def test_a_key_that_is_refused_while_nothing_waits_parks_until_it_works_again(
+def test_a_key_that_is_refused_while_nothing_waits_pauses_until_it_works_again(
     tmp_path: Path,
 ) -> None:
     with world(tmp_path, processing_s=600.0) as relay:
@@ -235,11 +235,11 @@ def test_a_key_that_is_refused_while_nothing_waits_parks_until_it_works_again(
         relay.tick()
         relay.key = "sk-wrong"
         relay.deploy()
-        parked = [relay.tick().parked for _ in range(3)]
+        paused = [relay.tick().paused for _ in range(3)]
         relay.key = "sk-local"
         relay.finish()
 
         events = [e["type"] for e in relay.events() if "sending" in e["type"]]
-        assert parked == [True] * 3
-        assert events == ["sending.parked", "sending.resumed"]
+        assert paused == [True] * 3
+        assert events == ["sending.paused", "sending.resumed"]
         assert relay.manifest(KEY)["counts"] == {"succeeded": 5}

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from functions.batches.claims import CONTENT_DAYS
-from functions.batches.items import JobStatus
-from tests.world import RESULTS, TABLE, UPLOADS, World, paid_once, s3_event, upload_of, world
+from functions.adapters.claims import CONTENT_DAYS
+from functions.model.items import JobStatus
+from tests.harness import RESULTS, TABLE, UPLOADS, Harness, paid_once, s3_event, upload_of, world
 
 KEY, COPY = "in/march.jsonl", "moved/march.jsonl"
 BODY = upload_of(2)
@@ -18,18 +18,18 @@ DAY_S = 86_400.0
 
 
 @pytest.fixture
-def relay(tmp_path: Path) -> Iterator[World]:
+def relay(tmp_path: Path) -> Iterator[Harness]:
     """A relay that skips repeats, as it is deployed."""
     with world(tmp_path) as made:
         made.deploy(repeats="skip")
         yield made
 
 
-def told(relay: World, kind: str = "job.duplicate") -> list[dict[str, Any]]:
+def told(relay: Harness, kind: str = "job.duplicate") -> list[dict[str, Any]]:
     return [event["data"] for event in relay.events() if event["type"] == kind]
 
 
-def jobs(relay: World) -> dict[str, list[str]]:
+def jobs(relay: Harness) -> dict[str, list[str]]:
     """Give how the jobs of each key have ended, or stand."""
     items = relay.dynamodb.scan(TableName=TABLE)["Items"]
     found: dict[str, list[str]] = {}
@@ -39,7 +39,7 @@ def jobs(relay: World) -> dict[str, list[str]]:
     return {key: sorted(ends) for key, ends in found.items()}
 
 
-def copied(relay: World, key: str = COPY, **how: Any) -> str:
+def copied(relay: Harness, key: str = COPY, **how: Any) -> str:
     """Copy the upload onto a key, and give S3's event."""
     made = relay.s3.copy_object(
         Bucket=UPLOADS, Key=key, CopySource={"Bucket": UPLOADS, "Key": KEY}, **how
@@ -48,13 +48,13 @@ def copied(relay: World, key: str = COPY, **how: Any) -> str:
     return s3_event(UPLOADS, key, len(BODY), made["VersionId"], at)
 
 
-def mark(relay: World, key: str) -> str:
+def mark(relay: Harness, key: str) -> str:
     relay.pass_time(1)
     return relay.put(f"{key}.again", b"")
 
 
 @pytest.mark.parametrize("key", [COPY, KEY])
-def test_an_upload_that_is_moved_or_touched_is_not_paid_twice(relay: World, key: str) -> None:
+def test_an_upload_that_is_moved_or_touched_is_not_paid_twice(relay: Harness, key: str) -> None:
     relay.upload(KEY, BODY)
     relay.finish()
     first = relay.folder(KEY)
@@ -68,7 +68,7 @@ def test_an_upload_that_is_moved_or_touched_is_not_paid_twice(relay: World, key:
     assert duplicate["duplicate_of"]["outcome"] == "succeeded"
 
 
-def test_what_runs_is_not_run_beside_itself(relay: World) -> None:
+def test_what_runs_is_not_run_beside_itself(relay: Harness) -> None:
     relay.upload(KEY, BODY)
     relay.submit_message(copied(relay))
     relay.finish()
@@ -79,7 +79,7 @@ def test_what_runs_is_not_run_beside_itself(relay: World) -> None:
     assert duplicate["duplicate_of"]["outcome"] is None
 
 
-def test_a_skipped_upload_says_so_where_its_results_would_be(relay: World) -> None:
+def test_a_skipped_upload_says_so_where_its_results_would_be(relay: Harness) -> None:
     relay.upload(KEY, BODY)
     relay.submit_message(copied(relay))
     relay.finish()
@@ -90,21 +90,21 @@ def test_a_skipped_upload_says_so_where_its_results_would_be(relay: World) -> No
     assert relay.store.unfinished().jobs == []
 
 
-def failed(relay: World) -> None:
+def failed(relay: Harness) -> None:
     relay.simulator.arm("refuse_matching", times=0, contains="messages")
     relay.upload(KEY, BODY)
     relay.finish()
     relay.simulator.disarm()
 
 
-def canceled(relay: World) -> None:
+def canceled(relay: Harness) -> None:
     relay.upload(KEY, BODY)
     relay.pass_time(1)
     relay.upload(f"{KEY}.cancel", b"")
     relay.finish()
 
 
-def being_canceled(relay: World) -> None:
+def being_canceled(relay: Harness) -> None:
     relay.key = "not-set-yet"
     relay.upload(KEY, BODY)
     relay.pass_time(1)
@@ -113,7 +113,7 @@ def being_canceled(relay: World) -> None:
     relay.key = "sk-local"
 
 
-def long_ago(relay: World) -> None:
+def long_ago(relay: Harness) -> None:
     relay.upload(KEY, BODY)
     relay.finish()
     relay.pass_time(CONTENT_DAYS * DAY_S + 1)
@@ -121,7 +121,7 @@ def long_ago(relay: World) -> None:
 
 @pytest.mark.parametrize("before", [failed, canceled, being_canceled, long_ago])
 def test_it_runs_after_a_job_that_gave_no_answers_or_is_long_gone(
-    relay: World, before: Callable[[World], None]
+    relay: Harness, before: Callable[[Harness], None]
 ) -> None:
     before(relay)
     relay.submit_message(copied(relay))
@@ -131,7 +131,7 @@ def test_it_runs_after_a_job_that_gave_no_answers_or_is_long_gone(
     assert told(relay) == []
 
 
-def test_after_that_the_new_job_has_the_bytes(relay: World) -> None:
+def test_after_that_the_new_job_has_the_bytes(relay: Harness) -> None:
     canceled(relay)
     relay.submit_message(copied(relay))
     relay.finish()
@@ -143,7 +143,7 @@ def test_after_that_the_new_job_has_the_bytes(relay: World) -> None:
 
 
 @pytest.mark.parametrize("first", ["marker", "upload"])
-def test_a_marker_runs_it_all_the_same_in_either_order(relay: World, first: str) -> None:
+def test_a_marker_runs_it_all_the_same_in_either_order(relay: Harness, first: str) -> None:
     relay.upload(KEY, BODY)
     relay.finish()
     upload, marker = copied(relay), mark(relay, COPY)
@@ -158,7 +158,7 @@ def test_a_marker_runs_it_all_the_same_in_either_order(relay: World, first: str)
 
 @pytest.mark.parametrize("first", ["marker", "upload"])
 def test_a_marker_is_good_for_one_upload_however_often_its_event_comes(
-    relay: World, first: str
+    relay: Harness, first: str
 ) -> None:
     relay.upload(KEY, BODY)
     relay.finish()
@@ -174,7 +174,7 @@ def test_a_marker_is_good_for_one_upload_however_often_its_event_comes(
     assert jobs(relay)[COPY] == ["duplicate", "succeeded"]
 
 
-def test_a_second_marker_runs_it_once_more(relay: World) -> None:
+def test_a_second_marker_runs_it_once_more(relay: Harness) -> None:
     relay.upload(KEY, BODY)
     relay.finish()
     for _ in range(2):
@@ -185,7 +185,7 @@ def test_a_second_marker_runs_it_once_more(relay: World) -> None:
     assert jobs(relay)[COPY] == ["succeeded", "succeeded"]
 
 
-def test_a_marker_waits_for_three_days(relay: World) -> None:
+def test_a_marker_waits_for_three_days(relay: Harness) -> None:
     relay.upload(KEY, BODY)
     relay.submit_message(mark(relay, COPY))
     relay.pass_time(3 * DAY_S)
@@ -195,7 +195,7 @@ def test_a_marker_waits_for_three_days(relay: World) -> None:
     assert jobs(relay)[COPY] == ["duplicate"]
 
 
-def test_a_skipped_upload_that_is_run_again_is_set_as_it_is_now(relay: World) -> None:
+def test_a_skipped_upload_that_is_run_again_is_set_as_it_is_now(relay: Harness) -> None:
     relay.upload(KEY, BODY)
     relay.submit_message(copied(relay))
     relay.finish()
@@ -207,7 +207,7 @@ def test_a_skipped_upload_that_is_run_again_is_set_as_it_is_now(relay: World) ->
 
 
 def test_the_event_of_a_skipped_upload_again_changes_nothing_though_the_first_job_failed(
-    relay: World,
+    relay: Harness,
 ) -> None:
     relay.simulator.arm("refuse_matching", times=0, contains="messages")
     relay.upload(KEY, BODY)
@@ -222,7 +222,7 @@ def test_the_event_of_a_skipped_upload_again_changes_nothing_though_the_first_jo
     assert len(told(relay)) == 1
 
 
-def test_repeats_run_where_they_are_asked_to(relay: World) -> None:
+def test_repeats_run_where_they_are_asked_to(relay: Harness) -> None:
     relay.deploy(repeats="run")
     relay.upload(KEY, BODY)
     relay.submit_message(copied(relay))
@@ -231,7 +231,7 @@ def test_repeats_run_where_they_are_asked_to(relay: World) -> None:
     assert jobs(relay) == {KEY: ["succeeded"], COPY: ["succeeded"]}
 
 
-def test_other_bytes_of_the_same_size_run(relay: World) -> None:
+def test_other_bytes_of_the_same_size_run(relay: Harness) -> None:
     relay.upload(KEY, BODY)
     relay.upload(COPY, BODY.replace(b"hello", b"olleh"))
     relay.finish()
@@ -240,7 +240,7 @@ def test_other_bytes_of_the_same_size_run(relay: World) -> None:
 
 
 def test_a_checksum_tells_them_where_the_parts_of_an_upload_were_others(
-    relay: World, monkeypatch: pytest.MonkeyPatch
+    relay: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As S3 answers for one file that was uploaded in parts of different sizes."""
     etags = iter(('"one-2"', '"other-5"', '"third-9"'))
@@ -263,7 +263,7 @@ def test_a_checksum_tells_them_where_the_parts_of_an_upload_were_others(
 
 
 def test_an_upload_that_s3_will_not_describe_is_claimed_all_the_same(
-    relay: World, monkeypatch: pytest.MonkeyPatch
+    relay: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     relay.upload(KEY, BODY)
     event = relay.put(COPY, BODY)
@@ -281,7 +281,7 @@ def test_an_upload_that_s3_will_not_describe_is_claimed_all_the_same(
 
 
 def test_two_uploads_of_the_same_bytes_at_the_same_moment_give_one_job(
-    relay: World, monkeypatch: pytest.MonkeyPatch
+    relay: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = relay.put(KEY, BODY)
     second = copied(relay)
@@ -301,7 +301,7 @@ def test_two_uploads_of_the_same_bytes_at_the_same_moment_give_one_job(
 
 
 def test_a_marker_that_comes_while_its_upload_is_skipped_is_not_lost(
-    relay: World, monkeypatch: pytest.MonkeyPatch
+    relay: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     relay.upload(KEY, BODY)
     relay.finish()
@@ -325,7 +325,7 @@ class Killed(BaseException):
 
 
 @contextmanager
-def dying(relay: World, at: int, *, after: bool) -> Iterator[list[str]]:
+def dying(relay: Harness, at: int, *, after: bool) -> Iterator[list[str]]:
     """Die at a call to AWS: just before it, or just after."""
     clients: list[Any] = [relay.s3, relay.dynamodb, relay.sns]
     whole = [client._make_api_call for client in clients]  # noqa: SLF001 - every call goes there
@@ -352,7 +352,7 @@ def dying(relay: World, at: int, *, after: bool) -> Iterator[list[str]]:
 
 @pytest.mark.parametrize("after", [False, True])
 def test_a_death_at_any_call_neither_runs_a_repeat_nor_says_it_twice(
-    relay: World, *, after: bool
+    relay: Harness, *, after: bool
 ) -> None:
     relay.upload(KEY, BODY)
     relay.finish()
@@ -373,7 +373,7 @@ def test_a_death_at_any_call_neither_runs_a_repeat_nor_says_it_twice(
 
 
 @pytest.mark.parametrize("after", [False, True])
-def test_a_death_at_any_call_runs_what_is_marked_once(relay: World, *, after: bool) -> None:
+def test_a_death_at_any_call_runs_what_is_marked_once(relay: Harness, *, after: bool) -> None:
     relay.upload(KEY, BODY)
     relay.finish()
     at, struck = 0, True
@@ -394,7 +394,7 @@ def test_a_death_at_any_call_runs_what_is_marked_once(relay: World, *, after: bo
     assert set(relay.simulator.accepted_params().values()) == {at + 1}
 
 
-def test_a_skipped_upload_is_done_in_the_table(relay: World) -> None:
+def test_a_skipped_upload_is_done_in_the_table(relay: Harness) -> None:
     relay.upload(KEY, BODY)
     relay.submit_message(copied(relay))
     relay.finish()
@@ -405,4 +405,4 @@ def test_a_skipped_upload_is_done_in_the_table(relay: World) -> None:
         if item.get("outcome", {}).get("S") == "duplicate"
     )
     assert skipped is not None
-    assert (skipped.status, skipped.next, skipped.open) == (JobStatus.DONE, None, None)
+    assert (skipped.status, skipped.next_step, skipped.open) == (JobStatus.DONE, None, None)

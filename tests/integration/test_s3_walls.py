@@ -10,6 +10,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
+from tests.harness import REGION, RESULTS, UPLOADS, Harness
 from tests.s3_walls import (
     PASSING,
     REFUSED,
@@ -19,7 +20,6 @@ from tests.s3_walls import (
     refusing,
     without_list_bucket,
 )
-from tests.world import REGION, RESULTS, UPLOADS, World
 
 pytestmark = pytest.mark.usefixtures("at_once")
 MIB = 1 << 20
@@ -95,7 +95,7 @@ def test_each_wall_has_a_test() -> None:
 
 @pytest.mark.parametrize(("wall", "make"), MAKES)
 def test_what_moto_takes_is_refused_as_s3_does(
-    relay: World, wall: str, make: Callable[[Any], None]
+    relay: Harness, wall: str, make: Callable[[Any], None]
 ) -> None:
     with pytest.raises(ClientError) as refused:
         make(relay.s3)
@@ -104,7 +104,7 @@ def test_what_moto_takes_is_refused_as_s3_does(
 
 
 @pytest.mark.parametrize("refusal", [*UNREADABLE.values(), *PASSING.values()])
-def test_what_s3_answers_reaches_the_client(relay: World, refusal: Refusal) -> None:
+def test_what_s3_answers_reaches_the_client(relay: Harness, refusal: Refusal) -> None:
     relay.s3.put_object(Bucket=UPLOADS, Key="a", Body=b"0")
 
     with refusing(relay.s3, "GetObject", refusal), pytest.raises(ClientError) as refused:
@@ -115,7 +115,7 @@ def test_what_s3_answers_reaches_the_client(relay: World, refusal: Refusal) -> N
     assert relay.s3.get_object(Bucket=UPLOADS, Key="a")["Body"].read() == b"0"
 
 
-def test_who_may_not_list_a_bucket_is_not_told_that_nothing_is_there(relay: World) -> None:
+def test_who_may_not_list_a_bucket_is_not_told_that_nothing_is_there(relay: Harness) -> None:
     with without_list_bucket(relay.s3), pytest.raises(ClientError) as refused:
         relay.s3.get_object(Bucket=UPLOADS, Key="none")
 

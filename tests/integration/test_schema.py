@@ -4,14 +4,14 @@ from typing import Any
 
 import pytest
 
-from tests.world import TABLE, World, request
+from tests.harness import TABLE, Harness, request
 
 KEY = "in/march.jsonl"
-YOUNG = frozenset({"begun_at"})
+YOUNG = frozenset({"first_sent_at"})
 """Attributes that came after the first functions: theirs lack them."""
 
 
-def rewrite(relay: World, *, schema: str, without: frozenset[str], more: dict[str, Any]) -> int:
+def rewrite(relay: Harness, *, schema: str, without: frozenset[str], more: dict[str, Any]) -> int:
     """Make everything in the table look as if another version's functions had written it."""
     found = relay.dynamodb.scan(TableName=TABLE)["Items"]
     for item in found:
@@ -26,7 +26,7 @@ def rewrite(relay: World, *, schema: str, without: frozenset[str], more: dict[st
     ids=["older", "newer"],
 )
 def test_a_job_goes_on_over_items_of_another_schema_version(
-    relay: World, schema: str, without: frozenset[str], more: dict[str, Any]
+    relay: Harness, schema: str, without: frozenset[str], more: dict[str, Any]
 ) -> None:
     relay.deploy(requests_per_batch=2)
     body = b"\n".join(

@@ -10,8 +10,8 @@ from aws_lambda_powertools.utilities import parameters
 from botocore.exceptions import ClientError, EndpointConnectionError
 from moto import mock_aws
 
-from functions.batches import secret
-from functions.batches.errors import KeyMissingError, KeyUnreadableError
+from functions.adapters import secret
+from functions.errors import KeyMissingError, KeyUnreadableError
 
 NAME = "relay/key"
 

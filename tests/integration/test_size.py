@@ -12,11 +12,11 @@ import msgspec
 
 from benchmarks.processes import far_end
 from benchmarks.s3 import serving
-from functions.batches.files import QUEUED
-from functions.batches.store import PAGE
-from functions.batches.table import wire
-from tests.unit.made import JOB_ID, batch
-from tests.world import TABLE, World
+from functions.adapters.s3 import QUEUED
+from functions.adapters.store import PAGE
+from functions.adapters.table import serialize
+from tests.harness import TABLE, Harness
+from tests.unit.factories import JOB_ID, batch
 
 ROOT = Path(__file__).parents[2]
 MB = 1_000_000
@@ -62,10 +62,10 @@ def test_promise_3_every_stage_works_with_less_memory_than_its_files_are_long(
     assert told["joined"] == 300 << 20
 
 
-def test_promise_3_the_batches_of_a_long_job_are_read_some_at_a_time(relay: World) -> None:
+def test_promise_3_the_batches_of_a_long_job_are_read_some_at_a_time(relay: Harness) -> None:
     for number in range(1, 2 * PAGE + 2):
         item = msgspec.to_builtins(batch(chunk=number))
-        relay.dynamodb.put_item(TableName=TABLE, Item=wire(item))
+        relay.dynamodb.put_item(TableName=TABLE, Item=serialize(item))
     pages: list[int] = []
 
     def note(parsed: dict[str, Any], **_: object) -> None:
@@ -78,7 +78,7 @@ def test_promise_3_the_batches_of_a_long_job_are_read_some_at_a_time(relay: Worl
     assert pages == [PAGE, PAGE, 1]
 
 
-def test_promise_3_the_files_of_a_long_job_are_tagged_some_at_a_time(relay: World) -> None:
+def test_promise_3_the_files_of_a_long_job_are_tagged_some_at_a_time(relay: Harness) -> None:
     tagged: list[str] = []
     ahead: list[int] = []
 
@@ -91,7 +91,7 @@ def test_promise_3_the_files_of_a_long_job_are_tagged_some_at_a_time(relay: Worl
             yield f"work/{number}"
 
     relay.s3.meta.events.register("before-call.s3.PutObjectTagging", note)
-    relay.results.files.finish(keys())
+    relay.results.files.tag_done(keys())
 
     assert len(tagged) == len({*tagged}) == 2 * QUEUED + 1
     assert max(ahead) < QUEUED

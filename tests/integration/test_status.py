@@ -5,18 +5,18 @@ from typing import Any
 
 import pytest
 
-from functions.batches.marks import Unfinished
-from tests.world import World, upload_of
+from functions.model.records import Unfinished
+from tests.harness import Harness, upload_of
 
 KEY = "in/march.jsonl"
 
 
-def status(relay: World) -> dict[str, Any]:
+def status(relay: Harness) -> dict[str, Any]:
     told: dict[str, Any] = json.loads(relay.read(KEY, "status.json"))
     return told
 
 
-def running(relay: World) -> Unfinished:
+def running(relay: Harness) -> Unfinished:
     """Upload, and read the index while the job runs."""
     relay.simulator.processing_s = 100.0
     relay.upload(KEY, upload_of(3))
@@ -26,7 +26,7 @@ def running(relay: World) -> Unfinished:
 
 @pytest.mark.parametrize("when", ["running", "done"])
 def test_an_index_that_is_behind_does_not_bring_an_older_status_back(
-    relay: World, monkeypatch: pytest.MonkeyPatch, when: str
+    relay: Harness, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
     behind = running(relay)
     if when == "done":
@@ -46,7 +46,7 @@ def test_an_index_that_is_behind_does_not_bring_an_older_status_back(
 @pytest.mark.parametrize("call", ["put", "close"])
 @pytest.mark.parametrize("after", [False, True])
 def test_a_poll_that_dies_with_the_last_status_leaves_it_to_the_next(
-    relay: World,
+    relay: Harness,
     monkeypatch: pytest.MonkeyPatch,
     call: str,
     after: bool,  # noqa: FBT001 - a parameter of the test
@@ -77,7 +77,7 @@ class DeadError(BaseException):
 
 
 def test_a_status_is_written_once_for_each_change(
-    relay: World, monkeypatch: pytest.MonkeyPatch
+    relay: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     running(relay)
     first, written = status(relay), list[bytes]()

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from functions.batches.items import JobStatus
-from functions.steps import tidy
-from tests.crash.mortal import Mortal, mortal
+from functions.assembling import tidy
+from functions.model.items import JobStatus
+from tests.crash.harness import CrashHarness, mortal
+from tests.harness import RESULTS, Harness, upload_of
 from tests.s3_walls import Refusal, refusing
-from tests.world import RESULTS, World, upload_of
 
 KEY = "in/march.jsonl"
 DENIED = Refusal(403, "AccessDenied", "an SCP denies s3:PutObjectTagging")
@@ -17,12 +17,12 @@ WEEK_S = 7 * 24 * 3600
 
 
 @pytest.fixture
-def mortals(tmp_path: Path) -> Iterator[Mortal]:
+def mortals(tmp_path: Path) -> Iterator[CrashHarness]:
     with mortal(tmp_path) as relay:
         yield relay
 
 
-def unmarked(relay: World) -> list[str]:
+def unmarked(relay: Harness) -> list[str]:
     found = relay.s3.list_objects_v2(Bucket=RESULTS, Prefix="work/")["Contents"]
     keys = [one["Key"] for one in found]
     return [
@@ -30,16 +30,18 @@ def unmarked(relay: World) -> list[str]:
     ]
 
 
-def run(relay: World, seconds: float, ticks: int) -> None:
+def run(relay: Harness, seconds: float, ticks: int) -> None:
     for _ in range(ticks):
         relay.tick(seconds)
 
 
-def ends(relay: World) -> list[dict[str, object]]:
+def ends(relay: Harness) -> list[dict[str, object]]:
     return [e["data"] for e in relay.events() if e["type"] in {"job.completed", "batch.stuck"}]
 
 
-def test_a_job_that_succeeded_is_announced_so_though_tagging_is_denied(mortals: Mortal) -> None:
+def test_a_job_that_succeeded_is_announced_so_though_tagging_is_denied(
+    mortals: CrashHarness,
+) -> None:
     mortals.upload(KEY, upload_of(3))
     with refusing(mortals.s3, "PutObjectTagging", DENIED):
         run(mortals, 60, 6)
@@ -50,7 +52,7 @@ def test_a_job_that_succeeded_is_announced_so_though_tagging_is_denied(mortals: 
     assert ended["manifest"] is not None
 
 
-def test_marking_goes_on_by_itself_once_it_is_allowed(mortals: Mortal) -> None:
+def test_marking_goes_on_by_itself_once_it_is_allowed(mortals: CrashHarness) -> None:
     mortals.upload(KEY, upload_of(3))
     with refusing(mortals.s3, "PutObjectTagging", DENIED):
         run(mortals, 300, 12)
@@ -63,7 +65,7 @@ def test_marking_goes_on_by_itself_once_it_is_allowed(mortals: Mortal) -> None:
 
 
 def test_a_denial_that_stays_ends_the_trying_after_a_week_and_nothing_else(
-    mortals: Mortal,
+    mortals: CrashHarness,
 ) -> None:
     mortals.upload(KEY, upload_of(3))
     (job,) = mortals.store.unfinished().jobs
@@ -72,7 +74,7 @@ def test_a_denial_that_stays_ends_the_trying_after_a_week_and_nothing_else(
         waiting = mortals.store.unfinished().jobs
         run(mortals, 3600, 12)
 
-    assert [one.next for one in waiting] == ["tidy"]
+    assert [one.next_step for one in waiting] == ["tidy"]
     assert mortals.store.unfinished().jobs == []
     done = mortals.store.job(job.job)
     assert done is not None
@@ -80,32 +82,34 @@ def test_a_denial_that_stays_ends_the_trying_after_a_week_and_nothing_else(
     assert [end["outcome"] for end in ends(mortals)] == ["succeeded"]
 
 
-def test_a_stage_that_dies_while_it_marks_is_followed_by_one_that_goes_on(mortals: Mortal) -> None:
+def test_a_stage_that_dies_while_it_marks_is_followed_by_one_that_goes_on(
+    mortals: CrashHarness,
+) -> None:
     mortals.upload(KEY, upload_of(3))
-    mortals.results.files.finish = lambda _keys: 1 / 0  # type: ignore[assignment]
+    mortals.results.files.tag_done = lambda _keys: 1 / 0  # type: ignore[assignment]
     run(mortals, 60, 6)
     (done,) = mortals.store.unfinished().jobs
     mortals.deploy()
     run(mortals, 600, 6)
 
-    assert (done.status, done.next) == ("DONE", "tidy")
+    assert (done.status, done.next_step) == ("DONE", "tidy")
     assert unmarked(mortals) == []
     assert mortals.store.unfinished().jobs == []
 
 
 def test_marking_stops_in_time_and_goes_on_behind_the_last_file(
-    relay: World, monkeypatch: pytest.MonkeyPatch
+    relay: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tidy, "GROUP", 2)
     marked: list[str] = []
-    finish = relay.results.files.finish
+    finish = relay.results.files.tag_done
 
     def slowly(keys: tuple[str, ...]) -> None:
         relay.context.left_s -= 500
         marked.extend(keys)
         finish(keys)
 
-    relay.results.files.finish = slowly  # type: ignore[method-assign, assignment]
+    relay.results.files.tag_done = slowly  # type: ignore[method-assign, assignment]
     relay.upload(KEY, upload_of(3))
     while not marked:
         relay.tick()
@@ -115,13 +119,13 @@ def test_marking_stops_in_time_and_goes_on_behind_the_last_file(
     relay.context.left_s = 900.0
     relay.finish()
 
-    assert (job.next, job.tidied, job.owner, job.tries) == ("tidy", marked[3], None, 0)
+    assert (job.next_step, job.tidied, job.owner, job.tries) == ("tidy", marked[3], None, 0)
     assert sorted({*marked}) == marked  # none of them twice
     assert unmarked(relay) == []
 
 
 def test_work_files_of_a_job_that_ended_without_a_manifest_are_marked_too(
-    mortals: Mortal,
+    mortals: CrashHarness,
 ) -> None:
     mortals.upload(KEY, upload_of(3))
     with refusing(mortals.s3, "PutObject", DENIED, "manifest.json"):
@@ -129,7 +133,7 @@ def test_work_files_of_a_job_that_ended_without_a_manifest_are_marked_too(
     (job,) = mortals.store.unfinished().jobs
     assert job.status == JobStatus.ASSEMBLING
     changes = {"status": JobStatus.DONE, "outcome": "failed", "failure": "given up"}
-    assert mortals.store.advance(job, changes, given={"status": job.status})
+    assert mortals.store.transition(job, changes, expected={"status": job.status})
     run(mortals, 60, 2)
 
     assert unmarked(mortals) == []

@@ -5,20 +5,20 @@ from typing import Any
 
 import pytest
 
-from functions.batches.settings import PollSettings
-from functions.steps import ignored
-from functions.steps.cancellations import TELL_AFTER_S
-from tests.world import World, upload_of
+from functions.planning import ignored
+from functions.polling.cancellations import TELL_AFTER_S
+from functions.settings import PollSettings
+from tests.harness import Harness, upload_of
 
 KEY = "in/march.jsonl"
 
 
-def told(relay: World, kind: str) -> list[dict[str, Any]]:
+def told(relay: Harness, kind: str) -> list[dict[str, Any]]:
     """Give the events of a type that came since the last look."""
     return [event for event in relay.events() if event["type"] == kind]
 
 
-def test_ignored_objects_are_told_once_a_day_with_their_count(relay: World) -> None:
+def test_ignored_objects_are_told_once_a_day_with_their_count(relay: Harness) -> None:
     for name in ("march.json", "april.JSON", "may.json"):
         relay.upload(f"in/{name}", b"{}")
     relay.tick()
@@ -40,7 +40,7 @@ def test_ignored_objects_are_told_once_a_day_with_their_count(relay: World) -> N
     assert next_day["id"] != event["id"]
 
 
-def test_each_folder_and_each_suffix_is_told(relay: World) -> None:
+def test_each_folder_and_each_suffix_is_told(relay: Harness) -> None:
     for key in ("a.csv", "a.json", "in/a.json", "in/a.jsonl.gz", "in/README", "in/part.0001"):
         relay.upload(key, b"x")
     relay.tick()
@@ -51,7 +51,7 @@ def test_each_folder_and_each_suffix_is_told(relay: World) -> None:
     }  # fmt: skip
 
 
-def test_a_count_goes_on_where_submit_died_before_it_owed_the_event(relay: World) -> None:
+def test_a_count_goes_on_where_submit_died_before_it_owed_the_event(relay: Harness) -> None:
     relay.store.uploads.count_ignored("uploads", "in", ".json", relay.now())
 
     relay.upload("in/march.json", b"{}")
@@ -61,7 +61,7 @@ def test_a_count_goes_on_where_submit_died_before_it_owed_the_event(relay: World
     assert event["data"]["count"] == 2
 
 
-def test_an_event_that_is_published_is_not_owed_again_by_a_later_object(relay: World) -> None:
+def test_an_event_that_is_published_is_not_owed_again_by_a_later_object(relay: Harness) -> None:
     relay.upload("in/march.json", b"{}")
     relay.tick(seconds=11)
     assert len(told(relay, "upload.ignored")) == 1
@@ -71,7 +71,7 @@ def test_an_event_that_is_published_is_not_owed_again_by_a_later_object(relay: W
     assert relay.store.unfinished().events == []
 
 
-def test_folders_and_markers_are_no_ignored_uploads(relay: World) -> None:
+def test_folders_and_markers_are_no_ignored_uploads(relay: Harness) -> None:
     relay.upload("in/", b"")
     relay.upload("in/march.jsonl.cancel", b"")
     relay.tick()
@@ -80,7 +80,7 @@ def test_folders_and_markers_are_no_ignored_uploads(relay: World) -> None:
 
 
 @pytest.mark.parametrize("marker", [f"{KEY}.cancel", f"{KEY}.CANCEL", "in/march.Cancel"])
-def test_a_marker_is_read_in_any_case_and_without_the_suffix(relay: World, marker: str) -> None:
+def test_a_marker_is_read_in_any_case_and_without_the_suffix(relay: Harness, marker: str) -> None:
     relay.upload(KEY, upload_of(2))
     relay.pass_time(1)
     relay.upload(marker, b"")
@@ -92,7 +92,7 @@ def test_a_marker_is_read_in_any_case_and_without_the_suffix(relay: World, marke
 
 
 def test_a_marker_that_could_mean_several_uploads_cancels_none_and_names_them(
-    relay: World,
+    relay: Harness,
 ) -> None:
     relay.key = "not-set-yet"  # so that neither job ends
     for suffix in ("jsonl", "ndjson"):
@@ -107,7 +107,7 @@ def test_a_marker_that_could_mean_several_uploads_cancels_none_and_names_them(
     assert event["data"]["candidates"] == ["in/march.jsonl", "in/march.ndjson"]
 
 
-def test_a_marker_named_in_full_means_that_upload_alone(relay: World) -> None:
+def test_a_marker_named_in_full_means_that_upload_alone(relay: Harness) -> None:
     relay.upload("in/march.jsonl", upload_of(2))
     relay.upload("in/march.jsonl.jsonl", upload_of(2, "other"))
     relay.pass_time(1)
@@ -117,7 +117,7 @@ def test_a_marker_named_in_full_means_that_upload_alone(relay: World) -> None:
     assert relay.manifest("in/march.jsonl.jsonl")["outcome"] == "succeeded"
 
 
-def test_a_marker_without_a_suffix_keeps_to_the_upload_it_met_first(relay: World) -> None:
+def test_a_marker_without_a_suffix_keeps_to_the_upload_it_met_first(relay: Harness) -> None:
     relay.upload("in/march.jsonl", upload_of(2))
     late = relay.put("in/march.ndjson", upload_of(2, "late"))
     relay.pass_time(1)
@@ -132,7 +132,7 @@ def test_a_marker_without_a_suffix_keeps_to_the_upload_it_met_first(relay: World
     ]  # fmt: skip
 
 
-def test_a_marker_that_meets_no_job_is_told_once_and_goes_on_waiting(relay: World) -> None:
+def test_a_marker_that_meets_no_job_is_told_once_and_goes_on_waiting(relay: Harness) -> None:
     event = relay.put(KEY, upload_of(2))
     relay.pass_time(1)
     relay.upload("in/march.jsonl.CANCEL", b"")
@@ -151,17 +151,17 @@ def test_a_marker_that_meets_no_job_is_told_once_and_goes_on_waiting(relay: Worl
     assert relay.manifest(KEY)["outcome"] == "canceled"
 
 
-def test_a_short_window_is_told_at_its_end(relay: World) -> None:
-    relay.deploy(wish_s=60)
+def test_a_short_window_is_told_at_its_end(relay: Harness) -> None:
+    relay.deploy(cancellation_window_s=60)
     relay.upload("gone.cancel", b"")
     relay.tick(61)
 
     assert len(told(relay, "cancel.unmatched")) == 1
     assert relay.store.unfinished().cancels == []
-    assert PollSettings.wish_s > TELL_AFTER_S
+    assert PollSettings.cancellation_window_s > TELL_AFTER_S
 
 
-def test_a_marker_after_the_job_has_ended_is_told(relay: World) -> None:
+def test_a_marker_after_the_job_has_ended_is_told(relay: Harness) -> None:
     relay.upload(KEY, upload_of(1))
     relay.finish()
     relay.upload(f"{KEY}.cancel", b"")
@@ -170,7 +170,7 @@ def test_a_marker_after_the_job_has_ended_is_told(relay: World) -> None:
     assert len(told(relay, "cancel.unmatched")) == 1
 
 
-def test_a_second_marker_for_a_canceled_job_is_not_told(relay: World) -> None:
+def test_a_second_marker_for_a_canceled_job_is_not_told(relay: Harness) -> None:
     relay.upload(KEY, upload_of(1))
     for _ in range(2):
         relay.pass_time(1)
@@ -182,7 +182,7 @@ def test_a_second_marker_for_a_canceled_job_is_not_told(relay: World) -> None:
     assert told(relay, "cancel.unmatched") == []
 
 
-def test_a_subscriber_can_filter_by_folder_and_suffix(relay: World) -> None:
+def test_a_subscriber_can_filter_by_folder_and_suffix(relay: Harness) -> None:
     relay.upload("in/märz.json", b"{}")
     relay.tick()
 

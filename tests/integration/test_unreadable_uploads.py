@@ -6,16 +6,16 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from functions.batches.errors import DownloadError
-from functions.batches.items import JobStatus
-from tests.world import UPLOADS, World, request, upload_of
+from functions.errors import DownloadError
+from functions.model.items import JobStatus
+from tests.harness import UPLOADS, Harness, request, upload_of
 
 KEY = "in/march.jsonl"
 DENIED = "User: arn:aws:sts::1:assumed-role/submit is not authorized to perform: {} on resource: x"
 
 
 def deny_upload(
-    relay: World,
+    relay: Harness,
     monkeypatch: pytest.MonkeyPatch,
     code: str,
     message: str = "no",
@@ -48,7 +48,7 @@ def deny_upload(
     ],
 )
 def test_what_can_never_be_read_is_told_at_once(
-    relay: World, monkeypatch: pytest.MonkeyPatch, code: str, message: str, says: str
+    relay: Harness, monkeypatch: pytest.MonkeyPatch, code: str, message: str, says: str
 ) -> None:
     deny_upload(relay, monkeypatch, code, message)
     relay.upload(KEY, upload_of(3))
@@ -65,7 +65,7 @@ def test_what_can_never_be_read_is_told_at_once(
     assert message not in reasons[0] or not message
 
 
-def test_an_upload_whose_version_is_deleted_before_it_is_read_ends_at_once(relay: World) -> None:
+def test_an_upload_whose_version_is_deleted_before_it_is_read_ends_at_once(relay: Harness) -> None:
     event = relay.put(KEY, upload_of(3))
     version = json.loads(event)["Records"][0]["s3"]["object"]["versionId"]
     relay.s3.delete_object(Bucket=UPLOADS, Key=KEY, VersionId=version)
@@ -83,7 +83,7 @@ def test_an_upload_whose_version_is_deleted_before_it_is_read_ends_at_once(relay
      ("InternalError", ""), ("NoSuchBucket", ""), ("ExpiredToken", "")],
 )  # fmt: skip
 def test_what_may_pass_is_waited_for(
-    relay: World, monkeypatch: pytest.MonkeyPatch, code: str, message: str
+    relay: Harness, monkeypatch: pytest.MonkeyPatch, code: str, message: str
 ) -> None:
     with monkeypatch.context() as patch:
         deny_upload(relay, patch, code, message)
@@ -98,7 +98,7 @@ def test_what_may_pass_is_waited_for(
 
 
 def test_what_is_planned_before_the_upload_is_lost_goes_on(
-    relay: World, monkeypatch: pytest.MonkeyPatch
+    relay: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     relay.deploy(requests_per_batch=2)
     left = iter([900_000] * 3)
@@ -110,7 +110,7 @@ def test_what_is_planned_before_the_upload_is_lost_goes_on(
     context.get_remaining_time_in_millis = lambda: 900_000
     deny_upload(relay, monkeypatch, "InvalidObjectState", after=0)
     monkeypatch.setattr(
-        "functions.steps.slices.of_upload", lambda *_: iter(())
+        "functions.collecting.retry_rows.of_upload", lambda *_: iter(())
     )  # collect's own matter
 
     relay.finish()
@@ -121,7 +121,7 @@ def test_what_is_planned_before_the_upload_is_lost_goes_on(
     assert [e["type"] for e in relay.events() if e["type"].startswith("job")] == ["job.planned", "job.completed"]  # fmt: skip
 
 
-def test_a_job_of_which_nothing_succeeded_says_what_went_wrong_most(relay: World) -> None:
+def test_a_job_of_which_nothing_succeeded_says_what_went_wrong_most(relay: Harness) -> None:
     fates = ["invalid_request_error"] * 3 + ["permission_error"]
     rows = [request(n, f"[fate:{fate}]") for n, fate in enumerate(fates, 1)]
     relay.upload(KEY, b"\n".join(rows))
@@ -144,7 +144,7 @@ def test_a_job_of_which_nothing_succeeded_says_what_went_wrong_most(relay: World
     ],
 )
 def test_a_reason_is_given_only_where_nothing_succeeded(
-    relay: World, texts: list[str], reason: str | None
+    relay: Harness, texts: list[str], reason: str | None
 ) -> None:
     relay.deploy(attempts=1)
     relay.upload(KEY, b"\n".join(request(n, text) for n, text in enumerate(texts)))

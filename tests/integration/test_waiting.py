@@ -9,29 +9,29 @@ from unittest.mock import Mock
 
 import pytest
 
-from functions.batches.errors import KeyUnreadableError
-from functions.batches.items import Batch
-from tests.crash.fate import Killed
-from tests.crash.mortal import Mortal, mortal
-from tests.world import World, paid_once, upload_of, world
+from functions.errors import KeyUnreadableError
+from functions.model.items import Batch
+from tests.crash.call_counter import Killed
+from tests.crash.harness import CrashHarness, mortal
+from tests.harness import Harness, paid_once, upload_of, world
 
 KEY = "in/march.jsonl"
 HOUR_S, DAY_S = 3600.0, 86400.0
 
 
-def only_batch(relay: World) -> Batch:
+def only_batch(relay: Harness) -> Batch:
     (batch,) = relay.store.unfinished().batches
     return batch
 
 
-def delivered(relay: World) -> bool:
+def delivered(relay: Harness) -> bool:
     """Return whether every answer that was billed is in the results."""
     lines = [line for line in relay.lines(KEY) if line["result"]["type"] == "succeeded"]
     return sum(relay.simulator.billed().values()) == len(lines)
 
 
 @pytest.fixture
-def slow_to_die(tmp_path: Path) -> Iterator[Mortal]:
+def slow_to_die(tmp_path: Path) -> Iterator[CrashHarness]:
     """A relay whose downloads are killed by Lambda each time, until `fate.befall` is taken away."""
 
     def die(name: str, after: bool) -> None:  # noqa: FBT001 - as it is called
@@ -45,7 +45,7 @@ def slow_to_die(tmp_path: Path) -> Iterator[Mortal]:
 
 
 def test_a_download_that_lambda_ends_each_time_is_tried_ever_more_seldom(
-    slow_to_die: Mortal,
+    slow_to_die: CrashHarness,
 ) -> None:
     relay = slow_to_die
     relay.upload(KEY, upload_of(3))
@@ -61,12 +61,12 @@ def test_a_download_that_lambda_ends_each_time_is_tried_ever_more_seldom(
 
     assert downloads[0] > downloads[-1] > 0
     assert max(downloads[1:]) <= 4
-    assert (waiting.status, waiting.closing) == ("ENDED", None)
+    assert (waiting.status, waiting.close_reason) == ("ENDED", None)
     assert [event["type"] for event in relay.events()].count("batch.stuck") == 1
     assert delivered(relay)
 
 
-def test_results_that_do_not_arrive_in_time_wait_for_a_better_day(relay: World) -> None:
+def test_results_that_do_not_arrive_in_time_wait_for_a_better_day(relay: Harness) -> None:
     relay.upload(KEY, upload_of(3))
     relay.tick()
     left = iter([900.0] * 2 + [50.0] * 50)
@@ -78,7 +78,7 @@ def test_results_that_do_not_arrive_in_time_wait_for_a_better_day(relay: World) 
 
     relay.finish()
 
-    assert "out of time after" in (waiting.problem or "")
+    assert "out of time after" in (waiting.last_error or "")
     assert (waiting.status, waiting.tries) == ("ENDED", 1)
     assert delivered(relay)
 
@@ -90,20 +90,20 @@ def test_a_secret_that_nobody_can_read_for_a_week_gives_up_nothing(tmp_path: Pat
         relay.upload(KEY, upload_of(3))
         for stage in (relay.submit, relay.poll, relay.results):
             stage.claude._read_key = _unreadable  # noqa: SLF001 - in Lambda, a call to AWS
-            stage.claude.renew_key()
+            stage.claude.reload_key()
         for _ in range(84):
             relay.tick(2 * HOUR_S)
         during = (
             relay.store.sending(),
-            [batch.closing for batch in relay.store.unfinished().batches],
+            [batch.close_reason for batch in relay.store.unfinished().batches],
         )
         events = relay.events()
         relay.deploy()
         relay.finish(60)
 
-        assert (during[0].parked, during[1]) == ("key_unreadable", [None, None])
-        (parked,) = [event for event in events if event["type"] == "sending.parked"]
-        assert "cannot be read" in parked["data"]["message"]
+        assert (during[0].paused_reason, during[1]) == ("key_unreadable", [None, None])
+        (paused,) = [event for event in events if event["type"] == "sending.paused"]
+        assert "cannot be read" in paused["data"]["message"]
         for key in (KEY, "in/paid.jsonl"):
             assert relay.manifest(key)["counts"] == {"succeeded": 3}
         assert paid_once(relay)
@@ -114,7 +114,7 @@ def _unreadable(_fresh: bool) -> str:  # noqa: FBT001 - as it is called
     raise KeyUnreadableError(code)
 
 
-def test_a_batch_that_no_listing_has_is_asked_for_its_results(relay: World) -> None:
+def test_a_batch_that_no_listing_has_is_asked_for_its_results(relay: Harness) -> None:
     """The listing is one witness: its results may be there all the same."""
     relay.simulator.arm("hidden_from_list", listings=1000)
     relay.upload(KEY, upload_of(3))
@@ -126,7 +126,7 @@ def test_a_batch_that_no_listing_has_is_asked_for_its_results(relay: World) -> N
     assert delivered(relay)
 
 
-def test_a_batch_listed_with_results_is_never_gone_however_many_404s(relay: World) -> None:
+def test_a_batch_listed_with_results_is_never_gone_however_many_404s(relay: Harness) -> None:
     relay.upload(KEY, upload_of(3))
     relay.tick()
     relay.simulator.arm("results_not_found", times=0)
@@ -137,11 +137,11 @@ def test_a_batch_listed_with_results_is_never_gone_however_many_404s(relay: Worl
     relay.finish(60)
 
     assert waiting.not_found > 5
-    assert (waiting.closing, waiting.unlisted) == (None, 0)
+    assert (waiting.close_reason, waiting.listing_misses) == (None, 0)
     assert delivered(relay)
 
 
-def test_after_a_month_what_cannot_be_downloaded_ends_its_rows(relay: World) -> None:
+def test_after_a_month_what_cannot_be_downloaded_ends_its_rows(relay: Harness) -> None:
     relay.upload(KEY, upload_of(3))
     relay.tick()
     relay.simulator.arm("server_error", times=0, endpoint="results")
@@ -152,11 +152,11 @@ def test_after_a_month_what_cannot_be_downloaded_ends_its_rows(relay: World) -> 
         relay.tick(6 * HOUR_S)
     relay.finish(60)
 
-    assert before.closing is None
+    assert before.close_reason is None
     assert relay.manifest(KEY)["errors"] == {"relay_stuck": 3}
 
 
-def test_a_fault_of_aws_never_closes_what_was_not_sent(relay: World) -> None:
+def test_a_fault_of_aws_never_closes_what_was_not_sent(relay: Harness) -> None:
     relay.upload(KEY, upload_of(3))
     files: Any = relay.submit.files
     files.read = Mock(side_effect=PermissionError)

@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from functions import poll, results, submit
-from functions.batches.hints import Hints
-from functions.steps.phases import Phases
+from functions.adapters.queues import WorkQueues
+from functions.polling.phases import Phases
+from tests.harness import Harness, upload_of, world
 from tests.integration.test_handlers import Context
-from tests.world import World, upload_of, world
 
 KEY = "in/march.jsonl"
 
@@ -27,14 +27,14 @@ class Trigger:
 
 
 @pytest.fixture
-def trigger(relay: World, monkeypatch: pytest.MonkeyPatch) -> Trigger:
+def trigger(relay: Harness, monkeypatch: pytest.MonkeyPatch) -> Trigger:
     """The handlers of a relay, and what they ask."""
     made = Trigger()
-    for stage, doors in ((submit, relay.submit), (results, relay.results)):
-        monkeypatch.setattr(stage, "_doors", lambda doors=doors: doors)
+    for stage, services in ((submit, relay.submit), (results, relay.results)):
+        monkeypatch.setattr(stage, "_services", lambda services=services: services)
         monkeypatch.setattr(stage, "_poll", lambda: made)
-    hints = Hints(relay.queues["submit"], relay.queues["results"], client=relay.sqs)
-    monkeypatch.setattr(poll, "_doors", lambda: (relay.poll, hints))
+    work_queues = WorkQueues(relay.queues["submit"], relay.queues["results"], client=relay.sqs)
+    monkeypatch.setattr(poll, "_services", lambda: (relay.poll, work_queues))
     return made
 
 
@@ -43,14 +43,14 @@ def handle(stage: Any, *bodies: str) -> None:
         stage.handler({"Records": [{"body": body}]}, Context())
 
 
-def turn(relay: World) -> None:
+def turn(relay: Harness) -> None:
     """Poll as Lambda does, and let the stages work off their queues."""
     poll.handler({}, Context())
     for stage, name in ((submit, "submit"), (results, "results")):
         handle(stage, *relay._drain(name))  # noqa: SLF001 - the messages as they are
 
 
-def test_a_job_needs_no_schedule(relay: World, trigger: Trigger) -> None:
+def test_a_job_needs_no_schedule(relay: Harness, trigger: Trigger) -> None:
     """A poll for each time that one is asked for, no time between them, and one when Anthropic has ended it."""
     handle(submit, relay.put(KEY, upload_of(3)))
     asked = 0
@@ -80,10 +80,10 @@ def test_a_job_needs_no_schedule(relay: World, trigger: Trigger) -> None:
     ],
 )
 def test_an_upload_asks_for_one_poll_where_it_leaves_something(
-    relay: World, trigger: Trigger, body: Callable[[World], str], fires: int
+    relay: Harness, trigger: Trigger, body: Callable[[Harness], str], fires: int
 ) -> None:
     relay.deploy(requests_per_batch=1)
-    submit._doors = lambda: relay.submit  # type: ignore[assignment] # noqa: SLF001
+    submit._services = lambda: relay.submit  # type: ignore[assignment] # noqa: SLF001
 
     handle(submit, body(relay))
 
@@ -92,7 +92,7 @@ def test_an_upload_asks_for_one_poll_where_it_leaves_something(
 
 @pytest.mark.parametrize(("fault", "fires"), [(None, 0), ("overloaded", 0), ("too_large", 1)])
 def test_what_was_sent_asks_for_none_and_what_was_refused_does(
-    relay: World, trigger: Trigger, fault: str | None, fires: int
+    relay: Harness, trigger: Trigger, fault: str | None, fires: int
 ) -> None:
     handle(submit, relay.put(KEY, upload_of(4)))
     if fault is not None:
@@ -107,7 +107,7 @@ def test_what_was_sent_asks_for_none_and_what_was_refused_does(
 
 @pytest.mark.usefixtures("trigger")
 def test_who_comes_while_poll_is_at_work_is_polled_for_when_it_ends(
-    relay: World, monkeypatch: pytest.MonkeyPatch
+    relay: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     skipped: list[bool] = []
     count = poll._count  # noqa: SLF001 - once everything is read
@@ -128,14 +128,14 @@ def test_who_comes_while_poll_is_at_work_is_polled_for_when_it_ends(
 
 
 def test_a_poll_that_ended_just_before_it_was_asked_is_not_waited_for(
-    relay: World, monkeypatch: pytest.MonkeyPatch
+    relay: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = relay.poll.store
     assert store.single_flight("another", 60)
     want = store.want_flight
 
     def ends_first() -> None:
-        store.end_flight("another", {})
+        store.release_poll_lease("another", {})
         want()
 
     monkeypatch.setattr(store, "want_flight", ends_first)
@@ -143,37 +143,37 @@ def test_a_poll_that_ended_just_before_it_was_asked_is_not_waited_for(
     assert not relay.poll_once().skipped
 
 
-def test_between_two_polls_lies_a_second(relay: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_between_two_polls_lies_a_second(relay: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(poll, "REST_S", 1.0)
     slept: list[float] = []
-    hints = Hints(relay.queues["submit"], relay.queues["results"], client=relay.sqs)
+    work_queues = WorkQueues(relay.queues["submit"], relay.queues["results"], client=relay.sqs)
     for seconds in (0.0, 0.25, 5.0, -3600.0):  # clocks differ
         relay.pass_time(seconds)
-        poll.poll(relay.poll, hints, Phases(sleep=slept.append))
+        poll.poll(relay.poll, work_queues, Phases(sleep=slept.append))
 
     assert slept == pytest.approx([0.75, 0.0, 1.0], abs=0.002)
 
 
-def test_a_hint_that_may_lie_in_the_queue_still_is_not_sent_again(relay: World) -> None:
+def test_a_work_message_that_may_lie_in_the_queue_still_is_not_sent_again(relay: Harness) -> None:
     clock = [0.0]
-    hints = Hints(
+    work_queues = WorkQueues(
         relay.queues["submit"], relay.queues["results"], client=relay.sqs, clock=lambda: clock[0]
     )
     relay.upload(KEY, upload_of(3))
     woken = []
     for clock[0] in (0.0, 1.0, 49.0, 60.0):
-        woken.append(poll.poll(relay.poll, hints).woken)
+        woken.append(poll.poll(relay.poll, work_queues).woken)
 
     assert woken == [1, 0, 0, 1]
     assert len(relay._drain("submit")) == 2  # noqa: SLF001
 
 
-def test_what_was_given_back_is_woken_again_at_once(relay: World) -> None:
-    hints = Hints(relay.queues["submit"], relay.queues["results"], client=relay.sqs)
+def test_what_was_given_back_is_woken_again_at_once(relay: Harness) -> None:
+    work_queues = WorkQueues(relay.queues["submit"], relay.queues["results"], client=relay.sqs)
     relay.simulator.arm("too_large")
     relay.upload(KEY, upload_of(4))
     for _ in range(2):  # refused, and halved; then the halves
-        poll.poll(relay.poll, hints)
+        poll.poll(relay.poll, work_queues)
         relay.work_off()
 
     assert relay.simulator.calls()["create"] == 3

@@ -6,7 +6,7 @@ import pytest
 
 from local import emulator
 from local.cloud import Cloud
-from local.home import Home, free_port
+from local.workspace import Home, free_port
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,7 @@ import pytest
 
 from local.assembly import Assembly, synthesize
 from local.errors import LocalError
-from local.home import Home
+from local.workspace import Home
 
 STAND_IN = """#!/bin/sh
 echo "$@" >> "$(dirname "$0")/calls"

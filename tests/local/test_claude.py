@@ -4,7 +4,7 @@ import pytest
 
 from local.claude import chosen
 from local.errors import LocalError
-from local.home import Home
+from local.workspace import Home
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import pytest
 
 from local import emulator
 from local.cloud import ACCOUNT, Cloud
+from local.emulator_patches import Answer, plain, ranged
 from local.errors import LocalError
-from local.gateway import Answer, plain, ranged
-from local.home import LOOPBACK, Home, free_port, taken
+from local.workspace import LOOPBACK, Home, free_port, taken
 
 ROOT = Path(__file__).parent.parent.parent
 

@@ -6,14 +6,14 @@ from typing import Any
 
 import msgspec
 
-from functions.batches import items
-from functions.batches.marks import RELAY
+from functions.model import items
+from functions.model.records import RELAY
 from tests.model.dynamodb import Item, Table
 from tests.model.states import State, at
 
 FROM_NOTHING = "—"
-_COUNTERS = {"finished", "chunks"}
-_ADOPTED = {"batch_id", "created_at", "reported"}
+_COUNTERS = {"chunks_finished", "chunks"}
+_ADOPTED = {"batch_id", "created_at", "status_digest"}
 
 
 class Violation(BaseException):
@@ -53,7 +53,7 @@ class Moves:
                 continue
             if kind == "sending":
                 self._sending(was, item)
-            elif self._moved(kind, was, item, before.now) == ("UNSURE", "WAITING"):
+            elif self._moved(kind, was, item, before.now) == ("UNCONFIRMED", "WAITING"):
                 absent.add(f"{key[1]} absent")
             elif item.get("status") == "ASSEMBLING" and was and was.get("status") == "RUNNING":
                 _is_whole(table, key[0])
@@ -70,15 +70,15 @@ class Moves:
         return first, last
 
     def _sending(self, was: Item | None, item: Item) -> None:
-        first, last = (bool(one and one.get("parked")) for one in (was, item))
+        first, last = (bool(one and one.get("paused_reason")) for one in (was, item))
         if first != last:
-            names = {False: "flowing", True: "parked"}
+            names = {False: "flowing", True: "paused"}
             self.arrows[("sending", names[first], names[last], self.step)] += 1
 
     @staticmethod
     def _moved_in_place(was: Item | None, item: Item) -> bool:
         """Whether an item moved and kept its status: cut further, closed anew, adopted by an older batch."""
-        names = ("chunk", "closing", "batch_id", "open")
+        names = ("chunk", "close_reason", "batch_id", "open")
         return was is not None and any(was.get(name) != item.get(name) for name in names)
 
     def _is_mine(self, was: Item, item: Item, now: int) -> None:
@@ -92,7 +92,7 @@ class Moves:
             return
         proved = "batch_id" in changed and item.get("status") == "IN_PROGRESS"
         settled = item.get("status") == "ASSEMBLING" and was.get("status") == "RUNNING"
-        noted = changed <= {"canceled_at", "absent", "absent_since", "unlisted"}
+        noted = changed <= {"canceled_at", "reconcile_misses", "first_missed_at", "listing_misses"}
         free = self.step == "poll" and (noted or not _leased(was, now))
         what = f"{self.step} moved {item.text} which is {was.get('owner')}'s: {changed}"
         _must(proved or settled or free, what)
@@ -135,7 +135,7 @@ def _is_whole(table: Table, job: str) -> None:
             last[str(item.get("chunk"))] = item
     head = table[(job, "#")]
     ended = all(item.get("status") in {"COLLECTED", "STUCK"} for item in last.values())
-    counted = int(head.get("finished") or 0) == int(head.get("chunks") or 0) == len(last)
+    counted = int(head.get("chunks_finished") or 0) == int(head.get("chunks") or 0) == len(last)
     _must(ended and counted, f"{head.text} is assembled with {[i.text for i in last.values()]}")
 
 

@@ -1,6 +1,6 @@
 """DynamoDB as a value: what a call answers, and what the table is after it.
 
-It knows the expressions that functions/batches/table.py writes, and refuses others. test_dynamodb.py holds it
+It knows the expressions that functions/adapters/table.py writes, and refuses others. test_dynamodb.py holds it
 against moto, call by call.
 """
 
@@ -13,7 +13,7 @@ import msgspec
 
 Typed = dict[str, Any]
 """Attributes as they are on the wire: ``{"status": {"S": "WAITING"}}``."""
-_NOT_BEHAVIOUR = ("expires", "problem", "reported")
+_NOT_BEHAVIOUR = ("expires", "last_error", "status_digest")
 """Attributes that nothing is decided by, but whether status.json is written once more."""
 
 
@@ -64,7 +64,7 @@ def query(table: Table, arguments: Mapping[str, Any]) -> list[Typed]:
     )
     if arguments.get("IndexName"):
         found = [item.attributes for item in table.values() if "open" in item.attributes]
-        return sorted(found, key=lambda one: str(one["since"]["S"]))
+        return sorted(found, key=lambda one: str(one["status_key"]["S"]))
     low, high = _range(condition, values)
     return [item.attributes for key, item in sorted(table.items()) if low <= key < high]
 

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from functions.batches.hints import read_hint
+from functions.adapters.queues import read_work_message
 from functions.poll import poll
 from functions.results import results
 from functions.submit import submit
@@ -130,7 +130,7 @@ class Runner:
     """Starts the real functions on a state."""
 
     def __init__(self, scenario: Scenario, moves: Moves) -> None:
-        from tests.model.doors import Opened  # noqa: PLC0415 - it needs the cable's type
+        from tests.model.fake_services import Opened  # noqa: PLC0415 - it needs the cable's type
 
         self.cable = Cable(scenario, moves)
         self.opened = Opened(self.cable)
@@ -152,11 +152,11 @@ class Runner:
     def _function(self) -> None:
         message, opened = self.cable.invocation.message, self.opened
         if message is None:
-            poll(opened.poll, opened.hints)
+            poll(opened.poll, opened.work_queues)
         elif message.queue == "submit":
             submit(opened.submit, message.body, opened.context)
         else:
-            results(opened.results, read_hint(message.body), opened.context)
+            results(opened.results, read_work_message(message.body), opened.context)
 
     def start(self, state: State, message: Any) -> tuple[Invocation, State]:
         """Make an invocation that nobody has seen yet."""

@@ -54,7 +54,7 @@ class Scenario:
 
     def begin(self) -> State:
         """Give the state in which the upload's event has just come."""
-        from tests.model.doors import s3_event  # noqa: PLC0415 - doors need scenarios
+        from tests.model.fake_services import s3_event  # noqa: PLC0415 - doors need scenarios
 
         body = self.upload
         state = State(objects={KEY: body}, messages=(s3_event(KEY, len(body), at(0)),))

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from tests.model.checks import Moves, Violation, at_the_end
-from tests.model.doors import s3_event
+from tests.model.fake_services import s3_event
 from tests.model.runs import Fault, Outcome, Point, Runner, no_chance
 from tests.model.scenarios import KEY, Scenario
 from tests.model.states import Invocation, Message, State, at
@@ -14,7 +14,7 @@ FAULTS = {
     "write": ("fails", "unheard"),
     "publish": ("fails", "unheard"),
     "send": ("fails", "unheard"),
-    "create": ("lost", "hidden", "later", "parked", "error", "unreached"),
+    "create": ("lost", "hidden", "later", "paused", "error", "unreached"),
     "listing": ("busy",),
     "cancel": ("busy", "deaf"),
     "results": ("absent", "cut"),
@@ -144,9 +144,9 @@ class Search:
             self._visit(Node(after, left, "comes twice", node))
             again = replace(state, messages=(first, *others, first))
             self._visit(Node(again, left, "comes again later", node))
-        if not first.event and self._may("lost hint"):
+        if not first.event and self._may("lost work message"):
             after = replace(state, messages=tuple(others))
-            self._visit(Node(after, left, "hint lost", node))
+            self._visit(Node(after, left, "work message lost", node))
 
     def _may(self, what: str) -> bool:
         return self.scenario.faults is None or what in self.scenario.faults

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from functions.batches import times
+from functions.model import timestamps
 from tests.model.dynamodb import Table
 
 BEGIN = datetime(2026, 11, 1, tzinfo=UTC)
@@ -20,7 +20,7 @@ _MARKS = re.compile(r"[0-9a-f]{32}|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What lies in a queue. S3's events come again until they are worked off; a hint may be lost."""
+    """What lies in a queue. S3's events come again until they are worked off; a work message may be lost."""
 
     queue: str
     body: str
@@ -115,7 +115,7 @@ class State:
             mark = found[0]
             if "T" not in mark:
                 return seen.setdefault(mark, f"<{len(seen)}>")
-            age = self.now - round((times.parse(mark) - BEGIN).total_seconds())
+            age = self.now - round((timestamps.parse(mark) - BEGIN).total_seconds())
             return f"<{min(age, OLD_S)}s>"
 
         text = _MARKS.sub(alike, "\n".join(parts))
@@ -123,7 +123,7 @@ class State:
 
 
 def at(now: int) -> str:
-    return times.text(moment(now))
+    return timestamps.text(moment(now))
 
 
 def moment(now: int) -> datetime:

@@ -10,12 +10,12 @@ import pytest
 from botocore.exceptions import ClientError
 from moto import mock_aws
 
+from tests.harness import REGION, make_table
 from tests.model.checks import Moves
-from tests.model.doors import DynamoDB
+from tests.model.fake_services import DynamoDB
 from tests.model.runs import Runner, no_chance
 from tests.model.scenarios import RETRIED, SPLIT, Scenario
 from tests.model.states import State
-from tests.world import REGION, make_table
 
 
 @pytest.fixture
@@ -81,8 +81,8 @@ def _plain(answer: Any, error: ClientError | None) -> Any:
 def test_answers_as_moto_does(moto: Any, scenario: Scenario) -> None:
     runner = Runner(scenario, Moves())
     seen: Counter[str] = Counter()
-    for doors in (runner.opened.submit, runner.opened.poll, runner.opened.results):
-        table: Any = doors.store._table  # noqa: SLF001 - the wire's end lies there
+    for services in (runner.opened.submit, runner.opened.poll, runner.opened.results):
+        table: Any = services.store._table  # noqa: SLF001 - the wire's end lies there
         table._dynamodb = Compared(table._dynamodb, moto, seen)  # noqa: SLF001
     state = scenario.begin()
 

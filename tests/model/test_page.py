@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pytest
 
-from functions.batches.items import BatchStatus, JobStatus
+from functions.model.items import BatchStatus, JobStatus
 from tests.model.checks import FROM_NOTHING, Arrow
 from tests.model.scenarios import ALL
 from tests.model.test_search import found

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
-from functions.batches import store
-from functions.batches.items import JobStatus, Step
-from functions.steps import prove, recover, send
+from functions.adapters import store
+from functions.model.items import JobStatus, Step
+from functions.polling import reconcile, recover
+from functions.sending import send
 from tests.model.scenarios import ALL, PLAIN, SPLIT, Scenario
 from tests.model.search import Found, Search
 
@@ -41,25 +42,29 @@ def _settles_at_once(self: store.Store, job_id: str) -> bool:
     job = self.job(job_id)
     if job is None or job.status != JobStatus.RUNNING:
         return False
-    changes = {"status": JobStatus.ASSEMBLING, "next": Step.ASSEMBLE}
-    return self.advance(job, changes, given={"status": JobStatus.RUNNING})
+    changes = {"status": JobStatus.ASSEMBLING, "next_step": Step.ASSEMBLE}
+    return self.transition(job, changes, expected={"status": JobStatus.RUNNING})
 
 
-def _as_whoever_owns_it(doors: Any, batch: Any, fingerprint: str) -> Any:
-    changes = {"status": "SENDING", "intent_at": batch.since[-24:], "fingerprint": fingerprint}
-    doors.store.advance(batch, changes, keep=True)
-    return doors.store.batch(batch.job, batch.item)
+def _as_whoever_owns_it(services: Any, batch: Any, fingerprint: str) -> Any:
+    changes = {
+        "status": "SENDING",
+        "intent_at": batch.status_key[-24:],
+        "fingerprint": fingerprint,
+    }
+    services.store.transition(batch, changes, keep_lease=True)
+    return services.store.batch(batch.job, batch.item)
 
 
 @pytest.mark.parametrize(
     ("where", "name", "broken", "seen"),
     [
-        (store, "_FREE", "attribute_exists(job)", "has two owners"),
+        (store, "_LEASE_IS_FREE", "attribute_exists(job)", "has two owners"),
         (recover, "idle", lambda *_: True, "poll moved"),
-        (recover, "_unsure", lambda *_: None, "waits for ever"),
-        (prove, "_may_be", lambda *_: [], "nobody was late"),
-        (prove, "_absent", lambda *_: None, "waits for ever"),
-        (store.Store, "settle", _settles_at_once, "is assembled with"),
+        (recover, "_unconfirmed", lambda *_: None, "waits for ever"),
+        (reconcile, "_matches", lambda *_: [], "nobody was late"),
+        (reconcile, "_absent", lambda *_: None, "waits for ever"),
+        (store.Store, "start_assembly_if_complete", _settles_at_once, "is assembled with"),
         (send, "_intend", _as_whoever_owns_it, "send moved"),
     ],
 )

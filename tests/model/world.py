@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from tests.model.scenarios import Scenario
 
 Answer = tuple[State, list[Any]]
-REFUSALS = {"later": 429, "parked": 402, "error": 500, "busy": 529}
+REFUSALS = {"later": 429, "paused": 402, "error": 500, "busy": 529}
 """Answers to create that accept nothing; of 500 and 529 nobody can know that."""
 _MESSAGE = {
     "model": "claude-haiku-4-5", "content": [], "stop_reason": "end_turn",

@@ -5,9 +5,9 @@ import random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.batches.admission import Limits, admit
-from functions.batches.items import Batch
-from tests.unit.made import batch
+from functions.model.items import Batch
+from functions.polling.admission import Limits, admit
+from tests.unit.factories import batch
 
 _jobs = st.sampled_from(["a" * 20, "b" * 20, "c" * 20])
 
@@ -16,7 +16,7 @@ _jobs = st.sampled_from(["a" * 20, "b" * 20, "c" * 20])
 def batches(draw: st.DrawFn, most: int = 12) -> list[Batch]:
     drawn = draw(st.lists(st.tuples(_jobs, st.integers(1, 9), st.integers(0, 3)), max_size=most))
     return [
-        batch(job, chunk, requests, since=f"WAITING#2026-11-2{day}T00:00:00.000Z")
+        batch(job, chunk, requests, status_key=f"WAITING#2026-11-2{day}T00:00:00.000Z")
         for chunk, (job, requests, day) in enumerate(drawn, 1)
     ]
 
@@ -77,10 +77,12 @@ def test_a_large_batch_has_its_turn_though_small_jobs_keep_coming(
     sizes: list[int], limit: int
 ) -> None:
     """Each round one small batch ends and a new small job comes; the large one is old from the second round on."""
-    large = batch("f" * 20, requests=limit, since="WAITING#1")
-    there = [batch(f"{n:020x}", requests=size, since="WAITING#0") for n, size in enumerate(sizes)]
+    large = batch("f" * 20, requests=limit, status_key="WAITING#1")
+    there = [
+        batch(f"{n:020x}", requests=size, status_key="WAITING#0") for n, size in enumerate(sizes)
+    ]
     for n in range(2 * len(sizes) + 2):
-        come = batch(f"{n:020x}", 2, sizes[n % len(sizes)], since="WAITING#2")
+        come = batch(f"{n:020x}", 2, sizes[n % len(sizes)], status_key="WAITING#2")
         admitted = admit(
             [large, come], there, Limits(100, limit), old="WAITING#1" if n < 1 else "WAITING#2"
         )
@@ -106,8 +108,10 @@ def test_what_is_old_keeps_the_limits_and_the_choice(
 
 @given(st.integers(1, 30), st.integers(1, 6))
 def test_a_small_job_does_not_wait_behind_a_huge_one(ahead: int, room: int) -> None:
-    huge = [batch("a" * 20, chunk, since="WAITING#2026-11-20") for chunk in range(1, ahead + 1)]
-    small = batch("b" * 20, 1, since="WAITING#2026-11-23")
+    huge = [
+        batch("a" * 20, chunk, status_key="WAITING#2026-11-20") for chunk in range(1, ahead + 1)
+    ]
+    small = batch("b" * 20, 1, status_key="WAITING#2026-11-23")
 
     # What the huge one has at Anthropic already counts as its turns.
     admitted = admit([*huge[1:], small], huge[:1], Limits(1 + room, 10**6))
@@ -116,8 +120,8 @@ def test_a_small_job_does_not_wait_behind_a_huge_one(ahead: int, room: int) -> N
 
 
 def test_jobs_take_turns() -> None:
-    old = [batch("a" * 20, chunk, since="WAITING#2026-11-20") for chunk in (1, 2, 3)]
-    young = [batch("b" * 20, chunk, since="WAITING#2026-11-23") for chunk in (1, 2, 3)]
+    old = [batch("a" * 20, chunk, status_key="WAITING#2026-11-20") for chunk in (1, 2, 3)]
+    young = [batch("b" * 20, chunk, status_key="WAITING#2026-11-23") for chunk in (1, 2, 3)]
 
     admitted = admit([*old, *young], [], Limits(4, 10**6))
 
@@ -125,16 +129,16 @@ def test_jobs_take_turns() -> None:
 
 
 def test_of_two_jobs_with_none_there_the_one_that_waits_longer_goes_first() -> None:
-    young = batch("a" * 20, since="WAITING#2026-11-23")
-    old = batch("b" * 20, since="WAITING#2026-11-22")
+    young = batch("a" * 20, status_key="WAITING#2026-11-23")
+    old = batch("b" * 20, status_key="WAITING#2026-11-22")
 
     assert admit([young, old], [], Limits(1, 10**6)) == [old]
 
 
 def test_small_jobs_pass_a_large_batch_that_does_not_fit() -> None:
     """One that does not fit yet holds nothing back, until it is old."""
-    large = batch("a" * 20, requests=90, since="WAITING#2026-11-22")
-    small = [batch(f"{n:020x}", requests=1, since="WAITING#2026-11-23") for n in range(50)]
+    large = batch("a" * 20, requests=90, status_key="WAITING#2026-11-22")
+    small = [batch(f"{n:020x}", requests=1, status_key="WAITING#2026-11-23") for n in range(50)]
     there = [batch("c" * 20, requests=20)]
 
     assert admit([*small, large], there, Limits(100, 100)) == small
@@ -162,8 +166,8 @@ def test_while_a_job_waits_that_has_nothing_there_the_others_leave_a_reserve() -
     limits = Limits(1_000, 200_000)
     there = [batch("a" * 20, chunk, 10_000) for chunk in range(1, 16)]
     more = [batch("a" * 20, chunk, 10_000) for chunk in range(16, 101)]
-    large = batch("b" * 20, 1, 100_000, since="WAITING#2026-11-22")
-    small = batch("c" * 20, 1, 5_000, since="WAITING#2026-11-30")
+    large = batch("b" * 20, 1, 100_000, status_key="WAITING#2026-11-22")
+    small = batch("c" * 20, 1, 5_000, status_key="WAITING#2026-11-30")
 
     assert admit([*more, large], there, limits) == more[:4]
     assert admit([*more[4:], large, small], [*there, *more[:4]], limits) == [small]

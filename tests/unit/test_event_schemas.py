@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jsonschema import Draft202012Validator
 
-from functions.batches import events, upload_events
-from functions.batches.events import Event
-from functions.batches.items import BatchStatus, JobStatus, Step
-from functions.batches.verdicts import PARKED, Counts
-from functions.steps.ignored import suffix_of
-from tests.unit.made import AT, batch, ignored, job, one_of_each, wish
+from functions.model import events, upload_events
+from functions.model.create_response import PAUSE_MESSAGES, Counts
+from functions.model.events import Event
+from functions.model.items import BatchStatus, JobStatus, Step
+from functions.planning.ignored import suffix_of
+from tests.unit.factories import AT, batch, ignored, job, one_of_each, wish
 from tests.unit.schemas import FOLDER, problems, schemas
 
 SOURCE = "urn:claude-batch-relay:claude-batch-relay"
@@ -77,7 +77,7 @@ def test_events_of_any_upload_are_as_the_schema_says(
     made = job(key, row=5, chunk=1, failure=failure, outcome="failed" if failure else "succeeded")
     figures = {
         "rows": 5, "counts": {"succeeded": 4, "invented": 1}, "cost_usd": cost,
-        "manifest": f"s3://b/{made.folder}/manifest.json",
+        "manifest": f"s3://b/{made.results_prefix}/manifest.json",
     }  # fmt: skip
 
     other = job(key, outcome=made.outcome if made.outcome == "succeeded" else None)
@@ -99,7 +99,7 @@ def test_events_of_any_ignored_upload_and_any_marker_are_as_the_schema_says(key:
         assert problems(message(event)) == []
 
 
-@pytest.mark.parametrize("item", [job(status=s, next=n) for s in JobStatus for n in (*Step, None)
+@pytest.mark.parametrize("item", [job(status=s, next_step=n) for s in JobStatus for n in (*Step, None)
                                   if s is not JobStatus.DONE and n is not Step.TIDY])  # fmt: skip
 def test_whatever_job_is_set_aside_the_event_is_as_the_schema_says(item: Any) -> None:
     assert problems(message(events.stuck(msgspec.structs.replace(item, tries=5), "x", AT))) == []
@@ -115,9 +115,9 @@ def test_whatever_batch_is_set_aside_the_event_is_as_the_schema_says(status: Bat
     assert problems(message(events.stuck(item, "x", AT))) == []
 
 
-@pytest.mark.parametrize("reason", PARKED)
-def test_every_reason_to_park_is_in_the_schema(reason: str) -> None:
-    assert problems(message(events.parked(reason, PARKED[reason], AT))) == []
+@pytest.mark.parametrize("reason", PAUSE_MESSAGES)
+def test_every_reason_to_pause_is_in_the_schema(reason: str) -> None:
+    assert problems(message(events.paused(reason, PAUSE_MESSAGES[reason], AT))) == []
     assert problems(message(events.resumed(reason, AT, AT))) == []
 
 
@@ -134,12 +134,13 @@ def test_the_readme_shows_each_event_as_it_comes(kind: str) -> None:
     (shown,) = [one for one in examples() if one["Message"]["type"] == kind]
     event = one_of_each()[kind]
     attributes = {
-        name: {"Type": "String", "Value": text} for name, text in event.filters().items()
+        name: {"Type": "String", "Value": text}
+        for name, text in event.message_attributes().items()
     }
 
     assert problems(shown["Message"]) == []
     assert shown == {
-        "Subject": event.subject, "Message": message(event), "MessageAttributes": attributes,
+        "Subject": event.sns_subject, "Message": message(event), "MessageAttributes": attributes,
     }  # fmt: skip
 
 

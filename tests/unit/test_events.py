@@ -8,10 +8,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from functions.batches import events, upload_events
-from functions.batches.events import Event
-from functions.steps.ignored import suffix_of
-from tests.unit.made import AT, JOB_ID, batch, ignored, job, one_of_each, wish
+from functions.model import events, upload_events
+from functions.model.events import Event
+from functions.planning.ignored import suffix_of
+from tests.unit.factories import AT, JOB_ID, batch, ignored, job, one_of_each, wish
 
 # https://docs.aws.amazon.com/sns/latest/api/API_Publish.html and .../dg/sns-message-attributes.html
 SUBJECT = re.compile(r"[!-~][ -~]{0,98}")
@@ -53,8 +53,8 @@ def test_sns_takes_the_subject_and_the_attributes_of_any_upload(
     key: str, failure: str | None
 ) -> None:
     for event in [*of_job(key, failure), *of_uploads(key)]:
-        assert SUBJECT.fullmatch(event.subject)
-        filters = event.filters()
+        assert SUBJECT.fullmatch(event.sns_subject)
+        filters = event.message_attributes()
         assert 2 <= len(filters) <= RAW_DELIVERY_MOST
         assert all(0 < len(text) <= 200 for text in filters.values())
         assert all(ATTRIBUTE_NAME.fullmatch(name) for name in filters)
@@ -66,22 +66,22 @@ def test_sns_takes_the_subject_and_the_attributes_of_any_upload(
 def test_sns_takes_the_subject_whatever_the_headline_is(headline: str) -> None:
     event = msgspec.structs.replace(of_job("a")[0], headline=headline)
 
-    assert SUBJECT.fullmatch(event.subject)
+    assert SUBJECT.fullmatch(event.sns_subject)
 
 
 @pytest.mark.parametrize("kind", one_of_each())
 def test_sns_takes_each_type(kind: str) -> None:
     event = one_of_each()[kind]
 
-    assert SUBJECT.fullmatch(event.subject)
-    assert event.filters()["type"] == kind
-    assert len(event.filters()) <= RAW_DELIVERY_MOST
-    assert all(event.filters().values())
+    assert SUBJECT.fullmatch(event.sns_subject)
+    assert event.message_attributes()["type"] == kind
+    assert len(event.message_attributes()) <= RAW_DELIVERY_MOST
+    assert all(event.message_attributes().values())
 
 
 def test_an_upload_without_a_folder_has_no_empty_attribute() -> None:
-    assert "folder" not in of_job("march.jsonl")[0].filters()
-    assert of_job("a/b/march.jsonl")[0].filters()["folder"] == "a/b"
+    assert "folder" not in of_job("march.jsonl")[0].message_attributes()
+    assert of_job("a/b/march.jsonl")[0].message_attributes()["folder"] == "a/b"
 
 
 @pytest.mark.parametrize("kind", one_of_each())
@@ -97,9 +97,9 @@ def test_different_events_have_different_ids() -> None:
         events.batch_ended(second, {}, AT),
         events.batch_ended(msgspec.structs.replace(second, batch_id="msgbatch_3"), {}, AT),
         events.stuck(second, "x", AT),
-        events.stuck(job(tries=5, next="plan"), "x", AT),
-        events.stuck(job(tries=5, next="assemble"), "x", AT),
-        events.parked("billing", "x", "2026-11-24T00:00:00.000Z"),
+        events.stuck(job(tries=5, next_step="plan"), "x", AT),
+        events.stuck(job(tries=5, next_step="assemble"), "x", AT),
+        events.paused("billing", "x", "2026-11-24T00:00:00.000Z"),
         events.job_planned(job(job="1" * 20), "b", AT),
     ]
     ids = [event.id for event in [*one_of_each().values(), *more]]
@@ -109,15 +109,18 @@ def test_different_events_have_different_ids() -> None:
 
 def test_completed_and_rejected_are_one_event_of_a_job() -> None:
     """A subscriber who waits for either sees one end of a job, never two."""
-    ended = [events.job_ended(job(row=2, rejected=bad), "b", FIGURES, AT) for bad in (0, 2)]
+    ended = [events.job_ended(job(row=2, rows_rejected=bad), "b", FIGURES, AT) for bad in (0, 2)]
 
     assert [event.type for event in ended] == ["job.completed", "job.rejected"]
     assert ended[0].id == ended[1].id == f"{JOB_ID}/ended"
 
 
 def test_the_headline_says_how_it_ended_and_why() -> None:
-    assert of_job("march.jsonl")[1].subject == "march-3f9ac21b: failed; 3 of 3 rows succeeded"
-    assert of_job("march.jsonl", "it is empty")[1].subject == "march-3f9ac21b: failed; it is empty"
+    assert of_job("march.jsonl")[1].sns_subject == "march-3f9ac21b: failed; 3 of 3 rows succeeded"
+    assert (
+        of_job("march.jsonl", "it is empty")[1].sns_subject
+        == "march-3f9ac21b: failed; it is empty"
+    )
 
 
 @pytest.mark.parametrize(
@@ -131,7 +134,7 @@ def test_the_headline_says_how_it_ended_and_why() -> None:
     ],
 )
 def test_a_long_subject_is_cut_at_a_word(headline: str, subject: str) -> None:
-    assert msgspec.structs.replace(of_job("a")[0], headline=headline).subject == subject
+    assert msgspec.structs.replace(of_job("a")[0], headline=headline).sns_subject == subject
 
 
 @pytest.mark.parametrize(

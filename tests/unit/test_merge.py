@@ -7,30 +7,32 @@ from typing import Any
 import msgspec
 import pytest
 
-from functions.batches.blocks import NEAR
-from functions.batches.items import Closing
-from functions.batches.ledger import Entry
-from functions.batches.received import Received
-from functions.batches.requests import Rejection
-from functions.batches.spool import Spool
-from functions.batches.wire import WireId
-from functions.steps.merge import Merge
-from tests.unit.made import JOB_ID, batch
+from functions.collecting.merge import Merge
+from functions.collecting.result_set import ResultSet
+from functions.collecting.spool import Spool
+from functions.model.chunk_files import LedgerEntry
+from functions.model.ids import RequestId
+from functions.model.items import CloseReason
+from functions.model.streams import CACHE_BLOCK
+from functions.planning.validation import Rejection
+from tests.unit.factories import JOB_ID, batch
 
 ROWS = 2_000
 NOTHING: Any = None
 
 
-def entries(own: int, rejection: Rejection | None = None) -> Iterator[Entry]:
+def entries(own: int, rejection: Rejection | None = None) -> Iterator[LedgerEntry]:
     """Give rows whose custom_id is so long."""
     custom_id = msgspec.Raw(b'"%b"' % (b"x" * own))
     sent = 0 if rejection else 1
-    return (Entry(row, row, 0, 1, custom_id, 0, sent, rejection) for row in range(1, ROWS + 1))
+    return (
+        LedgerEntry(row, row, 0, 1, custom_id, 0, sent, rejection) for row in range(1, ROWS + 1)
+    )
 
 
 def results() -> bytes:
     line = b'{"custom_id":"%b","result":{"type":"succeeded","message":{}}}'
-    ids = (str(WireId(JOB_ID, "00001", 1, row)).encode() for row in range(1, ROWS + 1))
+    ids = (str(RequestId(JOB_ID, "00001", 1, row)).encode() for row in range(1, ROWS + 1))
     return b"\n".join(line % own for own in ids)
 
 
@@ -42,13 +44,13 @@ def test_lines_come_some_hundred_kilobytes_at_a_time(
 ) -> None:
     one = batch(requests=ROWS)
     with TemporaryFile() as file, TemporaryFile() as errors:
-        received = Received(one, [rejection is None] * ROWS, Spool(file, 1, ROWS))
+        received = ResultSet(one, [rejection is None] * ROWS, Spool(file, 1, ROWS))
         if rejection is None and text:
-            received.take(text)
-        merge = Merge(NOTHING, one, received, Closing.MISSING, errors, 1 << 30)
+            received.add(text)
+        merge = Merge(NOTHING, one, received, CloseReason.MISSING, errors, 1 << 30)
 
         blocks = [*merge.lines(entries(own, rejection))]
 
     assert sum(block.count(b"\n") for block in blocks) == ROWS
-    assert max(map(len, blocks)) < NEAR + own + 1000
-    assert len(blocks) < 2 + ROWS * (own + 1000) / NEAR
+    assert max(map(len, blocks)) < CACHE_BLOCK + own + 1000
+    assert len(blocks) < 2 + ROWS * (own + 1000) / CACHE_BLOCK

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from functions.batches.bulk import Plain, checked
-from functions.batches.readers.jsonl import pieces
-from functions.batches.readers.record import Place
+from functions.planning.fast_path import ValidRows, validate_all
+from functions.planning.readers.jsonl import pieces
+from functions.planning.readers.record import Position
 
 SAMPLES = Path("/work/shared/samples/odd")
 pytestmark = pytest.mark.skipif(not SAMPLES.exists(), reason="the samples are not here")
@@ -18,8 +18,10 @@ def rows_of(name: str) -> list[tuple[Any, str | None]]:
     """Give each row's custom_id, and the sentence of its rejection."""
     found: list[tuple[Any, str | None]] = []
     blocks = iter([(SAMPLES / name).read_bytes()])
-    for one in checked(pieces(blocks, Place(), 10**6), row_bytes=10**6, api_version="2026-10-21"):
-        if isinstance(one, Plain):
+    for one in validate_all(
+        pieces(blocks, Position(), 10**6), row_bytes=10**6, api_version="2026-10-21"
+    ):
+        if isinstance(one, ValidRows):
             found += [(json.loads(bytes(own)), None) for own in one.custom_ids]
         else:
             _, row = one

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.batches.items import Closing, Tally, Usage
-from functions.batches.outcomes import (
+from functions.model.items import CloseReason, OutcomeCounts, Usage
+from functions.model.outcomes import (
     NAMES,
     RETRIABLE_ERRORS,
-    Counting,
+    OutcomeCounter,
     closing_result,
     output_line,
     read_line,
@@ -20,7 +20,7 @@ from functions.batches.outcomes import (
     rejected_result,
     total,
 )
-from functions.batches.requests import Rejection
+from functions.planning.validation import Rejection
 
 
 def errored(kind: str) -> bytes:
@@ -70,14 +70,14 @@ def test_of_the_others_only_the_expired_goes_again(result: bytes, worth_it: bool
     assert read_result(result).retriable is worth_it
 
 
-@pytest.mark.parametrize("closing", [c for c in Closing if c is not Closing.KEPT])
+@pytest.mark.parametrize("closing", [c for c in CloseReason if c is not CloseReason.KEPT])
 def test_a_row_without_a_result_gets_one_in_the_apis_shape_and_is_not_sent_again(
-    closing: Closing,
+    closing: CloseReason,
 ) -> None:
     result = read_result(closing_result(closing))
 
     assert not result.retriable
-    if closing is Closing.CANCELED:
+    if closing is CloseReason.CANCELED:
         assert closing_result(closing) == b'{"type":"canceled"}'
     else:
         assert (result.type, result.error_type) == ("errored", closing.value)
@@ -108,8 +108,8 @@ def test_a_line_that_is_none_is_refused(line: bytes) -> None:
         read_line(line)
 
 
-def counted(*results: bytes) -> Tally:
-    counting = Counting()
+def counted(*results: bytes) -> OutcomeCounts:
+    counting = OutcomeCounter()
     counting.add([read_result(result) for result in results])
     return counting.tally()
 

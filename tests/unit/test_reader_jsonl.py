@@ -9,9 +9,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from functions.batches.readers import READERS, parser_of
-from functions.batches.readers.jsonl import read
-from functions.batches.readers.record import Place, Record
+from functions.planning.readers import READERS, parser_of
+from functions.planning.readers.jsonl import read
+from functions.planning.readers.record import Position, Record
 
 MOST = 24
 BOM = b"\xef\xbb\xbf"
@@ -39,7 +39,7 @@ def in_blocks(body: bytes, size: int) -> Iterator[bytes]:
 
 
 def records(body: bytes, size: int = 1 << 20, most: int = MOST) -> list[Record]:
-    return list(read(in_blocks(body, size), Place(), most))
+    return list(read(in_blocks(body, size), Position(), most))
 
 
 def texts(body: bytes) -> list[bytes | None]:
@@ -74,9 +74,9 @@ def test_resumes_at_the_end_of_any_record(body: bytes, size: int) -> None:
 def test_loses_no_byte_that_is_not_white_space(body: bytes, size: int) -> None:
     seen = 0
     for record in records(body, size):
-        assert NOTHING.fullmatch(body[seen : record.at])
-        seen = record.at + record.size
-        told = body[record.at : seen]
+        assert NOTHING.fullmatch(body[seen : record.offset])
+        seen = record.offset + record.size
+        told = body[record.offset : seen]
         assert told == told.strip(SPACE) != b""
         assert record.data == (told if record.size <= MOST else None)
         assert record.end.byte >= seen
@@ -86,7 +86,7 @@ def test_loses_no_byte_that_is_not_white_space(body: bytes, size: int) -> None:
 @given(uploads)
 def test_tells_the_line_and_the_column_of_each_record(body: bytes) -> None:
     for record in records(body):
-        before = body[: record.at]
+        before = body[: record.offset]
         assert record.line == before.count(b"\n") + 1
         begin = before.rfind(b"\n") + 1
         line = body[begin:]
@@ -95,7 +95,7 @@ def test_tells_the_line_and_the_column_of_each_record(body: bytes) -> None:
             if line.startswith(BOM)
             else 0
         )
-        assert record.column == record.at - begin - bom + 1
+        assert record.column == record.offset - begin - bom + 1
 
 
 @given(st.lists(_objects, min_size=1, max_size=8), st.data())
@@ -149,13 +149,13 @@ def test_what_fills_up_the_end_of_a_file_is_no_row(end: bytes, size: int) -> Non
 def test_a_row_that_is_too_long_tells_its_place_and_size() -> None:
     (_, long, _) = records(b'{}\n "' + b"x" * 100 + b'" \r\n{}', size=7)
 
-    assert (long.line, long.column, long.at, long.size, long.data) == (2, 2, 4, 102, None)
+    assert (long.line, long.column, long.offset, long.size, long.data) == (2, 2, 4, 102, None)
 
 
 def test_the_memory_for_a_row_without_end_is_bounded() -> None:
     block, most = b"x" * (64 << 10), 256 << 10
     tracemalloc.start()
-    (long,) = read((block for _ in range(512)), Place(), most)
+    (long,) = read((block for _ in range(512)), Position(), most)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
@@ -166,7 +166,7 @@ def test_the_memory_for_a_row_without_end_is_bounded() -> None:
 def test_the_memory_for_a_file_that_is_one_line_is_bounded() -> None:
     block, most = b'{"a":"' + b"x" * 8000 + b'"} ', 64 << 10
     tracemalloc.start()
-    count = sum(1 for _ in read((block for _ in range(1000)), Place(), most))
+    count = sum(1 for _ in read((block for _ in range(1000)), Position(), most))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 

@@ -11,8 +11,8 @@ from benchmarks.scale.cost import Calls, Line, Stage
 from benchmarks.scale.limits import parts
 from benchmarks.scale.page import verdict
 from benchmarks.scale.units import in_index, size_bytes, units
-from functions.batches.joining import MIB, MIN_PART
-from functions.batches.writing import PARTS_OF_A_SIZE, Target, write
+from functions.adapters.multipart import PARTS_OF_A_SIZE, UploadTarget, write
+from functions.model.multipart_plan import MIB, MIN_PART
 
 HUGE_ROWS = 1_000_000
 
@@ -87,7 +87,7 @@ def test_objects_have_as_many_parts_as_they_are_written_in(size: int) -> None:
     s3: Any = CountingS3()
     blocks = (bytes(MIB) for _ in range(size // MIB))
 
-    write(Target(s3, "results", "work/x", 1), [*blocks, bytes(size % MIB)])
+    write(UploadTarget(s3, "results", "work/x", 1), [*blocks, bytes(size % MIB)])
 
     assert parts(size) == s3.seen["upload_part"] + s3.seen["put_object"]
 
@@ -98,8 +98,8 @@ def test_parts_grow() -> None:
 
 
 def test_a_write_is_a_unit_for_each_kb_and_twice_as_many_where_the_index_key_changes() -> None:
-    waiting = {"open": {"S": "open"}, "since": {"S": "WAITING"}, "text": {"S": "x" * 1100}}
-    sending = waiting | {"since": {"S": "SENDING"}}
+    waiting = {"open": {"S": "open"}, "status_key": {"S": "WAITING"}, "text": {"S": "x" * 1100}}
+    sending = waiting | {"status_key": {"S": "SENDING"}}
     done = {"text": waiting["text"]}
 
     assert units(size_bytes(waiting)) == 2

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.batches.errors import SettingError
-from functions.batches.settings import PollSettings, ResultsSettings, Settings, SubmitSettings
+from functions.errors import SettingError
+from functions.settings import PollSettings, ResultsSettings, Settings, SubmitSettings
 
 NEEDED = {
     "table_name": "t", "uploads_bucket": "u", "results_bucket": "r", "topic_arn": "a", "secret_name": "s",

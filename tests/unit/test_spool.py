@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.batches.errors import NoRoomError
-from functions.batches.spool import Spool
+from functions.collecting.spool import Spool
+from functions.errors import DiskFullError
 
 FIRST, ROWS = 41, 8
 _puts = st.dictionaries(
@@ -47,13 +47,13 @@ def test_what_does_not_fit_is_kept_a_window_of_rows_at_a_time(together: int) -> 
 
         got: list[bytes | None] = []
         for window in spool.windows():
-            spool.turn(window)
-            assert spool.lacking() == len(window)
+            spool.reset_window(window)
+            assert spool.missing() == len(window)
             for row, result in kept.items():
-                spool.put_again(row, result + b"x")  # it was not so long
-                spool.put_again(row, result)
-                spool.put_again(row, result)
-            assert spool.lacking() == 0
+                spool.put_missing(row, result + b"x")  # it was not so long
+                spool.put_missing(row, result)
+                spool.put_missing(row, result)
+            assert spool.missing() == 0
             assert file.seek(0, 2) <= 10
             got += spool.get_all(window.start, len(window))
 
@@ -65,7 +65,9 @@ def test_one_result_that_does_not_fit_alone_is_refused_with_its_row_and_the_sett
         spool = Spool(file, FIRST, ROWS, most=10)
         put(spool, {FIRST + 2: b"x" * 11})
 
-        with pytest.raises(NoRoomError, match=r"row 43 has 11 bytes, and 10 fit .*resultsDiskMib"):
+        with pytest.raises(
+            DiskFullError, match=r"row 43 has 11 bytes, and 10 fit .*resultsDiskMib"
+        ):
             spool.windows()
 
 

@@ -1,0 +1,130 @@
+"""What does not depend on one upload's size: poll, assemble, cold start."""
+
+import json
+import sys
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from itertools import batched
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from benchmarks.claude import batch_id
+from benchmarks.processes import Run, counts, far_end, measure
+from benchmarks.relay import TABLE, UPLOADS, Relay, make_table
+from functions.adapters.table import serialize
+from functions.model import items
+from functions.model.items import (
+    Batch,
+    BatchStatus,
+    ChunkOutput,
+    Job,
+    JobStatus,
+    OutcomeCounts,
+    Step,
+    StoredObject,
+)
+
+NOW = "2026-11-23T00:00:00.000Z"
+JOB = "0" * 20
+
+
+@dataclass(frozen=True)
+class Polled:
+    """What one poll took, with so much open and so much long finished."""
+
+    open: int
+    finished: int
+    api_calls: int
+    dynamodb: dict[str, int]
+    run: Run
+
+
+def poll(relay: Relay, folder: Path, open_: int, finished: int) -> Polled:
+    """Poll once."""
+    make_table(relay.cloud)
+    batches = (_batch(number, BatchStatus.IN_PROGRESS) for number in range(1, open_ + 1))
+    _fill(relay, [_job(JobStatus.RUNNING)], batches)
+    _write(relay, map(_finished, range(finished)))
+    arguments = ("--folder", folder, "--listed", str(open_))
+    with (
+        far_end("benchmarks.claude", *arguments) as relay.claude,
+        far_end("benchmarks.s3") as relay.s3,
+    ):
+        run = relay.run("poll", {})
+        return Polled(
+            open_, finished, counts(relay.claude)["calls"] // 2, run.told["dynamodb"], run
+        )
+
+
+def assemble(relay: Relay, chunks: int, chunk_bytes: int) -> tuple[Run, dict[str, int]]:
+    """Assemble a job of so many chunks, at an S3 that makes them up; gives what S3 saw."""
+    make_table(relay.cloud)
+    batches = [
+        _batch(number, BatchStatus.COLLECTED, size=chunk_bytes) for number in range(1, chunks + 1)
+    ]
+    _fill(relay, [_job(JobStatus.ASSEMBLING, rows=chunks)], batches)
+    sizes = {f"/results/{batch.requests_key}": chunk_bytes for batch in batches}
+    # Few: what a command line can carry. The others are never read, only copied.
+    some = dict(list(sizes.items())[:50])
+    with far_end("benchmarks.s3", "--sizes", json.dumps(some)) as relay.s3:
+        run = relay.step("results", JOB, Step.ASSEMBLE, items.JOB)
+        return run, counts(relay.s3)
+
+
+def cold_starts(bundle: Path, repeats: int) -> dict[str, list[Run]]:
+    """Import each stage from the bundle, as Lambda does, and the SDK alone: in turns, once unmeasured."""
+    names = ("functions.submit", "functions.poll", "functions.results", "anthropic")
+    rounds = [[_imported(name, bundle) for name in names] for _ in range(repeats + 1)][1:]
+    return {name: list(runs) for name, *runs in zip(names, *rounds, strict=True)}
+
+
+def _imported(name: str, bundle: Path) -> Run:
+    env = {
+        "PYTHONPATH": str(bundle), "POWERTOOLS_SERVICE_NAME": "relay", "AWS_DEFAULT_REGION": "us-east-1",
+    }  # fmt: skip
+    return measure(sys.executable, "-S", "-c", f"import {name}", env=env)
+
+
+def _job(status: JobStatus, rows: int = 1) -> Job:
+    return Job(
+        job=JOB, item=items.JOB, schema=items.SCHEMA, status=status, status_key=items.status_key(status, NOW), open=items.OPEN,
+        next_step=Step.ASSEMBLE if status == JobStatus.ASSEMBLING else None, bucket=UPLOADS, key="upload.jsonl",
+        version="v1", size_bytes=1, uploaded_at=NOW, claimed_at=NOW, requests_per_batch=1, batch_bytes=1, row_bytes=1,
+        attempts=1, api_version="2026-10-21", retention_days=90, parser=".jsonl", prices="1", row=rows, chunks=10_000,
+    )  # fmt: skip
+
+
+def _batch(number: int, status: BatchStatus, job: str = JOB, size: int = 0) -> Batch:
+    name = f"{number:05}"
+    piece = StoredObject(key=f"work/{name}", size=size, crc32=0)
+    done = status in items.FINISHED
+    return Batch(
+        job=job, item=f"{name}-1", schema=items.SCHEMA, status=status, status_key=items.status_key(status, NOW),
+        open=None if done else items.OPEN, chunk=name, attempt=1, first_row=number, last_row=number, start_byte=0,
+        end_byte=1, requests=1, size_bytes=1, requests_key=f"work/{name}", ledger_key=f"work/{name}",
+        batch_id=batch_id(number), created_at=NOW, part=ChunkOutput(results=piece) if done else None,
+        tally=OutcomeCounts(outcomes={"succeeded": 1}) if done else None,
+    )  # fmt: skip
+
+
+def _finished(number: int) -> dict[str, Any]:
+    """Make an item of history: no more of it than tells that it is none of the index's, for there may be a million."""
+    names = {"job": f"f{number // 1000:019x}", "item": f"{number:05}-1", "status": "COLLECTED"}
+    return {name: {"S": text} for name, text in names.items()}
+
+
+def _fill(relay: Relay, *many: Iterable[Job | Batch]) -> None:
+    _write(relay, (serialize(msgspec.to_builtins(item)) for items_ in many for item in items_))
+
+
+def _write(relay: Relay, found: Iterable[dict[str, Any]]) -> None:
+    def put(some: Sequence[dict[str, Any]]) -> None:
+        puts = [{"PutRequest": {"Item": item}} for item in some]
+        relay.cloud.tables.batch_write_item(RequestItems={TABLE: puts})  # type: ignore[dict-item]
+
+    with ThreadPoolExecutor(2) as pool:
+        for _ in pool.map(put, batched(found, 25, strict=False)):
+            pass

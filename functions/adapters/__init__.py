@@ -1,0 +1,1 @@
+"""Adapters: the table, the buckets, the queues, the topic and the API."""

@@ -1,0 +1,89 @@
+"""The adapter for the queues: a work message to look at an item. Only poll sends them."""
+
+import time
+from collections.abc import Callable, Iterable
+from itertools import batched
+from typing import TYPE_CHECKING
+
+import boto3
+import msgspec
+
+from functions.model.items import SCHEMA, Batch, Job, Step, WorkMessage
+
+if TYPE_CHECKING:
+    from mypy_boto3_sqs import SQSClient
+
+MOST = 10
+"""Messages that one call to SQS carries."""
+AGAIN_S = 50.0
+"""A work message is not sent again before so long: by the next minute's poll it is, should it have been lost."""
+Slice = tuple[Job | Batch, ...]
+_STAGES = {
+    Step.PLAN: "submit", Step.SEND: "submit", Step.COLLECT: "results", Step.ASSEMBLE: "results",
+    Step.TIDY: "results",
+}  # fmt: skip
+
+
+class WorkQueues:
+    """The queues of submit and of results."""
+
+    def __init__(
+        self,
+        submit_url: str,
+        results_url: str,
+        *,
+        client: "SQSClient | None" = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._clock, self._sent = clock, dict[tuple[object, ...], float]()
+        self._urls = {"submit": submit_url, "results": results_url}
+        self._sqs: SQSClient = client or boto3.client("sqs")
+
+    def slices(self, waiting: Iterable[Job | Batch]) -> dict[str, list[Slice]]:
+        """Sort items by the queue of the stage that they wait for; of each, so many together as one call carries.
+
+        Left out are those whose work message was sent a moment ago, and may lie in the queue still: polls may come each second.
+        """
+        now = self._clock()
+        self._sent = {mark: at for mark, at in self._sent.items() if now - at < AGAIN_S}
+        due: dict[str, list[Job | Batch]] = {name: [] for name in self._urls}
+        for item in waiting:
+            if _mark(item) in self._sent:
+                continue
+            due[_STAGES[Step(item.next_step or "")]].append(item)
+        ordered = {
+            name: sorted(found, key=lambda one: one.status_key) for name, found in due.items()
+        }
+        return {name: list(batched(found, MOST, strict=False)) for name, found in ordered.items()}
+
+    def send(self, name: str, some: Slice) -> None:
+        """Send a work message for each item to a stage's queue; a work message lost is sent by the next poll."""
+        entries = [
+            {
+                "Id": str(number),
+                "MessageBody": msgspec.json.encode(work_message_for(item)).decode(),
+            }
+            for number, item in enumerate(some)
+        ]
+        self._sqs.send_message_batch(QueueUrl=self._urls[name], Entries=entries)  # type: ignore[arg-type]
+        self._sent |= dict.fromkeys(map(_mark, some), self._clock())
+
+
+def _mark(item: Job | Batch) -> tuple[object, ...]:
+    """Tell an item that has been worked on since from one that has not."""
+    moved = item.row if isinstance(item, Job) else 0
+    return item.job, item.item, item.status_key, item.tries, item.not_before, moved
+
+
+def work_message_for(item: Job | Batch) -> WorkMessage:
+    """Make the work message for an item that waits."""
+    return WorkMessage(schema=SCHEMA, job=item.job, item=item.item, next_step=item.next_step or "")
+
+
+def read_work_message(body: str) -> WorkMessage:
+    """Read a queue message.
+
+    Raises:
+        msgspec.DecodeError: it is no work message.
+    """
+    return msgspec.json.decode(body, type=WorkMessage)

@@ -1,0 +1,291 @@
+"""The adapter for S3: streams in, streams out, and server-side joins. Nothing is held whole in memory."""
+
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from io import BytesIO
+from itertools import batched
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError, HTTPClientError, IncompleteReadError
+
+from functions.adapters import multipart
+from functions.adapters.multipart import Sent, UploadTarget
+from functions.adapters.refusals import ABSENT, refusal_code, why_refused
+from functions.errors import DownloadError, ObjectNotFoundError, ObjectUnreadableError
+from functions.model import multipart_plan
+from functions.model.items import StoredObject
+from functions.model.multipart_plan import ByteRange, UploadPart
+from functions.model.streams import lines
+
+if TYPE_CHECKING:
+    from botocore.response import StreamingBody
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
+
+BLOCK = 1 << 20
+TAGGING = 10
+"""Objects tagged at once, as many as the client keeps connections: a long job has tens of thousands."""
+QUEUED = 200
+"""Objects that wait to be tagged: they take memory, too."""
+RANGES, COPIES = 8, 16
+"""Of a join: pieces that are read at once, for one part at a time, and parts that S3 copies by itself at once."""
+READS = 5
+"""Times a download that is cut is taken up again where it was cut, without a byte of progress."""
+_REFUSED = frozenset({"400", "403", "405"})
+"""HeadObject has no body, so that its errors have no name: a key of the user's, no permission, a delete marker."""
+
+
+@dataclass(frozen=True)
+class ObjectVersion:
+    """One object, and the version where it is the user's: what changes later is another upload."""
+
+    bucket: str
+    key: str
+    version: str | None = None
+
+    @property
+    def uri(self) -> str:
+        """Its name, as people and tools write it."""
+        return f"s3://{self.bucket}/{self.key}"
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One version of an object, as a listing has it; `version` is ``null`` in a bucket without versions."""
+
+    key: str
+    version: str
+    size_bytes: int
+    made_at: datetime
+    latest: bool
+
+
+class ObjectStore:
+    """The two buckets."""
+
+    def __init__(
+        self, results_bucket: str, *, client: "S3Client | None" = None, threads: int = 3
+    ) -> None:
+        config = Config(
+            retries={"mode": "standard", "total_max_attempts": 5},
+            max_pool_connections=RANGES + COPIES + 1,
+            s3={"payload_signing_enabled": False},  # as boto3 does over TLS; a CRC goes along
+        )
+        self._s3: S3Client = client or boto3.client("s3", config=config)
+        self.bucket = results_bucket
+        self._threads = threads
+
+    def results_object(self, key: str) -> ObjectVersion:
+        """Name an object of the results bucket."""
+        return ObjectVersion(self.bucket, key)
+
+    def read(
+        self, source: ObjectVersion, start: int = 0, stop: int | None = None
+    ) -> Iterator[bytes]:
+        """Stream an object, or ``start`` to ``stop`` of it, in blocks of 1 MiB.
+
+        Raises:
+            ObjectUnreadableError: S3 refuses it until somebody changes something; `ObjectNotFoundError` where it is not there.
+            DownloadError: it broke off again and again.
+        """
+        at, left = start, READS
+        while stop is None or at < stop:
+            try:
+                for block in self._stream(source, at, stop):
+                    at, left = at + len(block), READS
+                    yield block
+            except (HTTPClientError, IncompleteReadError) as error:
+                left -= 1
+                if left == 0:
+                    message = f"{source.uri} broke off at byte {at:,}, {READS} times"
+                    raise DownloadError(message) from error
+            else:
+                return
+
+    def _stream(self, source: ObjectVersion, start: int, stop: int | None) -> Iterator[bytes]:
+        body = self._open(source, start, stop)
+        return iter(()) if body is None else body.iter_chunks(BLOCK)
+
+    def _open(self, source: ObjectVersion, start: int, stop: int | None) -> "StreamingBody | None":
+        last = "" if stop is None else str(stop - 1)
+        version = {"VersionId": source.version} if source.version else {}
+        ranged = {"Range": f"bytes={start}-{last}"} if start or last else {}
+        try:
+            return self._s3.get_object(Bucket=source.bucket, Key=source.key, **ranged, **version)["Body"]  # type: ignore[arg-type]  # fmt: skip
+        except ClientError as error:
+            code = error.response["Error"]["Code"]
+            if code == "InvalidRange":
+                return None
+            why = why_refused(error)
+            if why is None:
+                raise
+            gone = code in ABSENT and code != "NoSuchBucket"
+            kind = ObjectNotFoundError if gone else ObjectUnreadableError
+            raise kind(source.uri, why, refusal_code(error)) from error
+
+    def lines(self, source: ObjectVersion) -> Iterator[bytes]:
+        """Stream an object's lines, without their line feeds."""
+        return lines(self.read(source))
+
+    def exists(self, key: str) -> bool:
+        """Say whether the results bucket has this object."""
+        try:
+            self._s3.head_object(Bucket=self.bucket, Key=key)
+        except ClientError as error:
+            if error.response["Error"]["Code"] in ABSENT:
+                return False
+            raise
+        return True
+
+    def describe(self, source: ObjectVersion) -> "HeadObjectOutputTypeDef | None":
+        """Read an object's version, size, ETag and checksum; None where it is not there or may not be read."""
+        version: dict[str, Any] = {"VersionId": source.version} if source.version else {}
+        try:
+            return self._s3.head_object(
+                Bucket=source.bucket, Key=source.key, ChecksumMode="ENABLED", **version
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] in ABSENT | _REFUSED:
+                return None
+            raise
+
+    def versions(
+        self, bucket: str, key: str | None, version: str | None
+    ) -> tuple[list[Listed], tuple[str | None, str | None]]:
+        """List a page of a bucket's versions, behind the one named.
+
+        Returns:
+            The versions, and the key and version behind which the next page begins: None at the end.
+        """
+        behind: dict[str, Any] = {
+            name: text for name, text in (("KeyMarker", key), ("VersionIdMarker", version)) if text
+        }
+        page = self._s3.list_object_versions(Bucket=bucket, **behind)
+        listed = [
+            Listed(one["Key"], one["VersionId"], one["Size"], one["LastModified"], one["IsLatest"])
+            for one in page.get("Versions", [])
+        ]
+        if not page["IsTruncated"]:
+            return listed, (None, None)
+        return listed, (page.get("NextKeyMarker"), page.get("NextVersionIdMarker"))
+
+    def list_keys(self, prefix: str, after: str | None = None) -> Iterator[str]:
+        """Name the objects of the results bucket under a prefix, in order, page by page; those behind `after`."""
+        behind: Any = {"StartAfter": after} if after else {}
+        pages = self._s3.get_paginator("list_objects_v2").paginate(
+            Bucket=self.bucket, Prefix=prefix, **behind
+        )
+        for page in pages:
+            yield from (found["Key"] for found in page.get("Contents", []))
+
+    def write(self, key: str, blocks: Iterable[bytes]) -> StoredObject:
+        """Stream bytes into an object, which is there when all of it is."""
+        return multipart.write(UploadTarget(self._s3, self.bucket, key, self._threads), blocks)
+
+    def put(self, key: str, body: bytes, content_type: str = "application/json") -> None:
+        """Write a small object."""
+        self._s3.put_object(Bucket=self.bucket, Key=key, Body=body, ContentType=content_type)
+
+    def tag_done(self, keys: Iterable[str]) -> None:
+        """Mark work files as done with; the bucket's lifecycle removes what is so marked."""
+        with ThreadPoolExecutor(TAGGING) as pool:
+            for some in batched(keys, QUEUED, strict=False):
+                for _ in pool.map(self._tag_done, some):
+                    pass
+
+    def _tag_done(self, key: str) -> None:
+        tags = {"TagSet": [{"Key": "done", "Value": "true"}]}
+        try:
+            self._s3.put_object_tagging(Bucket=self.bucket, Key=key, Tagging=tags)  # type: ignore[arg-type]
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in ABSENT:
+                raise  # what is gone already needs no mark
+
+    def join(self, key: str, pieces: Sequence[StoredObject], scratch: str) -> StoredObject:
+        """Put pieces one after the other into one object; S3 copies the large ones by itself.
+
+        Args:
+            key: the object.
+            pieces: in order; too many for one join are joined in groups first.
+            scratch: where the groups go.
+        """
+        grouped = multipart_plan.groups(pieces)
+        if len(grouped) > 1:
+            pieces = [
+                self.join(f"{scratch}.{number}", group, f"{scratch}.{number}")
+                for number, group in enumerate(grouped)
+            ]
+        crc32 = multipart_plan.joined_crc32(pieces)
+        parts = multipart_plan.join_plan(pieces)
+        if len(parts) > 1 or any(part.copied for part in parts):
+            self._join(key, parts, crc32)
+        else:
+            self._s3.put_object(
+                Bucket=self.bucket, Key=key, Body=b"".join(self._bytes(part) for part in parts),
+                ContentType=_TYPE, ChecksumCRC32=multipart.base64_crc32(crc32),
+            )  # fmt: skip
+        return StoredObject(key=key, size=sum(piece.size for piece in pieces), crc32=crc32)
+
+    def _join(self, key: str, parts: Sequence[UploadPart], crc32: int) -> None:
+        """Join in parts; the CRC-32 that S3 holds the object to is that of the pieces when they were written."""
+        to = UploadTarget(self._s3, self.bucket, key, self._threads)
+        with multipart.begun(to, ContentType=_TYPE) as upload:
+            multipart.complete(to, upload, self._send(to, upload, parts), crc32)
+
+    def _send(self, to: UploadTarget, upload: str, parts: Sequence[UploadPart]) -> list[Sent]:
+        """Send and copy parts side by side; if one fails, those that have not begun are let be."""
+        with (
+            ThreadPoolExecutor(1) as reading,
+            ThreadPoolExecutor(self._concurrency(COPIES)) as copying,
+        ):
+            sending = [
+                copying.submit(_copy, to, upload, number, part.ranges[0])
+                if part.copied
+                else reading.submit(self._read, to, upload, number, part)
+                for number, part in enumerate(parts, 1)
+            ]
+            try:
+                return [one.result() for one in sending]
+            except BaseException:
+                for one in sending:
+                    one.cancel()
+                raise
+
+    def _read(self, to: UploadTarget, upload: str, number: int, part: UploadPart) -> Sent:
+        body = self._bytes(part)
+        return multipart.send(to, upload, number, body, zlib.crc32(body))
+
+    def _bytes(self, part: UploadPart) -> bytes:
+        """Read what goes through memory."""
+        read = BytesIO()
+        with ThreadPoolExecutor(self._concurrency(RANGES)) as pool:
+            for span in pool.map(self._range, part.ranges):
+                read.write(span)
+        return read.getvalue()
+
+    def _concurrency(self, most: int) -> int:
+        """Say how many to do at once; with one thread, everything happens in turn."""
+        return most if self._threads > 1 else 1
+
+    def _range(self, span: ByteRange) -> bytes:
+        return b"".join(
+            self.read(self.results_object(span.key), span.start, span.start + span.size)
+        )
+
+
+def _copy(to: UploadTarget, upload: str, number: int, span: ByteRange) -> Sent:
+    """Let S3 copy a part; it computes the checksum by itself."""
+    copied = to.s3.upload_part_copy(
+        Bucket=to.bucket, Key=to.key, UploadId=upload, PartNumber=number,
+        CopySource={"Bucket": to.bucket, "Key": span.key},
+        CopySourceRange=f"bytes={span.start}-{span.start + span.size - 1}",
+    )["CopyPartResult"]  # fmt: skip
+    return Sent(number, copied["ETag"], copied.get("ChecksumCRC32"))
+
+
+_TYPE = "application/x-ndjson"

@@ -1,0 +1,57 @@
+"""Read the API key from Secrets Manager.
+
+The secret is the key as plain text, or JSON such as ``{"ANTHROPIC_API_KEY": "sk-ant-…"}``, which is what the
+console's key/value editor writes.
+"""
+
+from typing import Any
+
+import msgspec
+from aws_lambda_powertools.utilities import parameters
+from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
+from botocore.exceptions import BotoCoreError, ClientError
+
+from functions.errors import KeyMissingError, KeyUnreadableError
+
+NAME = "ANTHROPIC_API_KEY"
+
+
+def read_key(secret_name: str, *, fresh: bool) -> str:
+    """Return the API key that a secret holds.
+
+    Args:
+        secret_name: the secret's name or ARN.
+        fresh: whether to read it again, though it was read a few seconds ago.
+
+    Raises:
+        KeyUnreadableError: the secret cannot be read; the message has AWS's error code.
+        KeyMissingError: the secret is JSON that holds no key.
+    """
+    try:
+        text = str(parameters.get_secret(secret_name, force_fetch=fresh))
+    except (GetParameterError, ClientError, BotoCoreError) as error:
+        raise KeyUnreadableError(_code(error)) from None
+    return _from_json(text) if text.lstrip().startswith("{") else text
+
+
+def _code(error: Exception) -> str:
+    """Return AWS's own error code; Powertools puts its own error in its place."""
+    cause = error.__cause__ or error.__context__ or error
+    if isinstance(cause, ClientError):
+        return str(cause.response["Error"]["Code"])
+    return type(cause).__name__
+
+
+def _from_json(text: str) -> str:
+    try:
+        members = msgspec.json.decode(text, type=dict[str, Any])
+    except (msgspec.DecodeError, RecursionError):
+        members = {}
+    key = members.get(NAME)
+    if not isinstance(key, str):
+        message = (
+            f'the secret is JSON without "{NAME}"; store the API key as plain text, or as '
+            f'{{"{NAME}": "sk-ant-…"}}'
+        )
+        raise KeyMissingError(message) from None
+    return key

@@ -1,0 +1,1 @@
+"""Assembling: join the chunks of a job and write its manifest."""

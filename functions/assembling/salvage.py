@@ -1,0 +1,46 @@
+"""A chunk whose results could not be collected: account for its rows all the same."""
+
+from collections.abc import Iterator
+
+from functions.collecting.retry_rows import retry_part, upload_of
+from functions.model.items import Batch, ChunkOutput, CloseReason, Job, OutcomeCounts
+from functions.model.outcomes import OutcomeCounter, closing_result, output_line, read_result
+from functions.services import Services
+from functions.settings import ResultsSettings
+
+_RESULT = closing_result(CloseReason.STUCK)
+_SENT_BEFORE = (
+    "a chunk that got stuck in a later attempt is left out: its rows that had succeeded would be paid for again; "
+    "the manifest names its batches"
+)
+
+
+def salvage(
+    services: Services[ResultsSettings], job: Job, batch: Batch
+) -> tuple[ChunkOutput, OutcomeCounts]:
+    """Give each row of a stuck chunk a line that says so, and the chunk's own bytes of the upload for a retry.
+
+    Nothing of the chunk's files is read: they may be what it got stuck on. After a first attempt there is no
+    retry: rows that succeeded then would be paid for again; the manifest names the batches.
+    """
+    counting = OutcomeCounter()
+    counting.add([read_result(_RESULT)] * batch.rows)
+    stem = f"work/{job.job}/{batch.item}/{job.owner}.stuck"
+    results = services.files.write(f"{stem}.results.jsonl", _lines(batch))
+    if batch.attempt == 1:
+        rows = _range(services, job, batch)
+        retry, problem = retry_part(services, f"{stem}.retry.jsonl", rows, job.tries)
+    else:
+        retry, problem = None, _SENT_BEFORE
+    part = ChunkOutput(results=results, errors=results, retry=retry, retry_problem=problem)
+    return part, counting.tally()
+
+
+def _lines(batch: Batch) -> Iterator[bytes]:
+    for row in range(batch.first_row, batch.last_row + 1):
+        yield output_line(row, b"null", _RESULT)
+
+
+def _range(services: Services[ResultsSettings], job: Job, batch: Batch) -> Iterator[bytes]:
+    yield from services.files.read(upload_of(job), batch.start_byte, batch.end_byte)
+    yield b"\n"

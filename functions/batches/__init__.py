@@ -1,1 +1,0 @@
-"""What the steps share: pure modules, and one door to each service."""

@@ -1,0 +1,1 @@
+"""Collecting: download the results of a batch and merge them in row order."""

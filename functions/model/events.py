@@ -1,0 +1,174 @@
+"""What is announced: CloudEvents 1.0 in structured JSON, with a Subject for people and attributes for filters.
+
+An event's id is made from what happened, so that a second delivery is the same event. Payloads carry references and
+figures, never prompts or answers. docs/events/ has the JSON Schema of each type.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from functions.model.items import Batch, Job, batch_key
+
+SENDING, UPLOADS = "sending", "uploads"
+NO_JOB = frozenset({SENDING, UPLOADS})
+"""What an event may be about besides a job."""
+SUBJECT_MOST = 99
+ATTRIBUTE_MOST = 200
+_CUT = "..."
+_NO_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""What SNS and SQS take in no attribute: control characters, as an object's name may have them."""
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """One event that is owed: put with what it tells of, published after, deleted after that.
+
+    Attributes:
+        id: the same for every delivery.
+        type: such as ``job.completed``.
+        time: when it happened, ISO 8601, UTC.
+        subject: whom it is about: the job's id, ``sending`` or ``uploads``.
+        headline: what a person reads first.
+        attributes: for SNS filter policies.
+        data: the payload.
+    """
+
+    id: str
+    type: str
+    time: str
+    subject: str
+    headline: str
+    attributes: dict[str, str]
+    data: dict[str, Any]
+
+    @property
+    def sns_subject(self) -> str:
+        """The headline as SNS takes it: printable ASCII, under 100 characters, cut at a word."""
+        ascii_only = re.sub(r"[^ -~]+", "?", self.headline).strip()
+        if len(ascii_only) <= SUBJECT_MOST:
+            return ascii_only or self.type
+        room = SUBJECT_MOST - len(_CUT)
+        return (ascii_only[: room + 1].rpartition(" ")[0].rstrip() or ascii_only[:room]) + _CUT
+
+    def message_attributes(self) -> dict[str, str]:
+        """Give the message attributes: none empty, at most ten (raw delivery to SQS keeps ten)."""
+        given = {"type": self.type, "job": self.subject, **self.attributes}
+        return {
+            name: _NO_XML.sub("?", text[:ATTRIBUTE_MOST]) for name, text in given.items() if text
+        }
+
+    def cloud_event(self, source: str) -> dict[str, Any]:
+        """Give the message: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md."""
+        return {
+            "specversion": "1.0",
+            "id": self.id,
+            "source": source,
+            "type": self.type,
+            "subject": self.subject,
+            "time": self.time,
+            "datacontenttype": "application/json",
+            "data": self.data,
+        }
+
+
+def _about_job(job: Job, results_bucket: str) -> dict[str, Any]:
+    upload = {"bucket": job.bucket, "key": job.key, "version": job.version}
+    return {
+        "job": job.job,
+        "name": job.label,
+        "upload": upload,
+        "results": f"s3://{results_bucket}/{job.results_prefix}/",
+    }
+
+
+def folder_of(key: str) -> str:
+    """The upload's folder: what teams filter by."""
+    return key.rpartition("/")[0]
+
+
+def job_planned(job: Job, results_bucket: str, at: str) -> Event:
+    """Say that an upload is read to its end."""
+    data = {
+        **_about_job(job, results_bucket),
+        "rows": job.row,
+        "requests": job.sendable_rows,
+        "rejected": job.rows_rejected,
+        "chunks": job.chunk,
+    }
+    headline = (
+        f"{job.label}: {job.sendable_rows:,} requests planned, {job.rows_rejected:,} rows rejected"
+    )
+    return Event(
+        id=f"{job.job}/planned", type="job.planned", time=at, subject=job.job, headline=headline,
+        attributes={"folder": folder_of(job.key)}, data=data,
+    )  # fmt: skip
+
+
+def job_ended(job: Job, results_bucket: str, figures: Mapping[str, Any], at: str) -> Event:
+    """Say that a job is done: completed, or rejected where nothing of it could be sent."""
+    outcome = job.outcome or "failed"
+    kind = "job.completed" if job.sendable_rows else "job.rejected"
+    data = {
+        **_about_job(job, results_bucket),
+        "outcome": outcome,
+        "reason": job.failure,
+        **figures,
+    }
+    counts = figures["counts"]
+    what = job.failure or f"{counts.get('succeeded', 0):,} of {figures['rows']:,} rows succeeded"
+    return Event(
+        id=f"{job.job}/ended", type=kind, time=at, subject=job.job, headline=f"{job.label}: {outcome}; {what}",
+        attributes={"folder": folder_of(job.key), "outcome": outcome}, data=data,
+    )  # fmt: skip
+
+
+def batch_ended(batch: Batch, counts: Mapping[str, int], at: str) -> Event:
+    """Say that a Message Batch has ended at Anthropic."""
+    data = {
+        "job": batch.job, "batch": batch_key(batch), "batch_id": batch.batch_id, "chunk": batch.chunk,
+        "attempt": batch.attempt, "requests": batch.requests, "counts": dict(counts),
+    }  # fmt: skip
+    headline = (
+        f"{batch.batch_id} ended: {counts.get('succeeded', 0):,} of {batch.requests:,} succeeded"
+    )
+    return Event(
+        id=f"{batch_key(batch)}/ended/{batch.batch_id}", type="batch.ended", time=at, subject=batch.job, headline=headline,
+        attributes={"batch": batch.item}, data=data,
+    )  # fmt: skip
+
+
+def stuck(item: Batch | Job, problem: str, at: str) -> Event:
+    """Say that an item makes no progress, and why. Each time that it gets stuck is an event of its own."""
+    data = {
+        "job": item.job,
+        "item": item.item,
+        "status": item.status,
+        "step": item.next_step,
+        "tries": item.tries,
+        "problem": problem,
+    }
+    headline = f"{item.job[:8]} {item.item}: stuck in {item.next_step}: {problem}"
+    return Event(
+        id=f"{item.job}/{item.item}/stuck/{item.next_step}/{item.tried_since or at}", type="batch.stuck", time=at, subject=item.job, headline=headline,
+        attributes={"batch": item.item}, data=data,
+    )  # fmt: skip
+
+
+def paused(reason: str, sentence: str, at: str) -> Event:
+    """Say that nothing can be sent, why, and what to do."""
+    return Event(
+        id=f"sending/paused/{at}", type="sending.paused", time=at, subject=SENDING,
+        headline=f"Sending is paused: {sentence}", attributes={"outcome": reason},
+        data={"reason": reason, "message": sentence, "since": at},
+    )  # fmt: skip
+
+
+def resumed(reason: str, paused_at: str, at: str) -> Event:
+    """Say that sending goes on."""
+    return Event(
+        id=f"sending/resumed/{paused_at}", type="sending.resumed", time=at, subject=SENDING,
+        headline="Sending goes on", attributes={"outcome": reason},
+        data={"reason": reason, "paused_since": paused_at},
+    )  # fmt: skip

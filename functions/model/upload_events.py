@@ -1,0 +1,97 @@
+"""What is announced of uploads that start no job, and of markers that meet none."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from functions.adapters.uploads import Ignored
+from functions.model import events
+from functions.model.events import Event, folder_of
+from functions.model.items import Job
+from functions.model.records import CancellationRequest
+
+CANDIDATES = 10
+"""Keys that an event names at most."""
+_AMBIGUOUS = (
+    "several uploads have this name; name one in full, with its suffix: march.jsonl.cancel"
+)
+_UNMATCHED = (
+    "no unfinished job was uploaded under this key before the marker; name the marker after the upload, with its "
+    "suffix: march.jsonl.cancel. A job that has ended cannot be canceled"
+)
+
+
+def upload_ignored(
+    ignored: Ignored, upload: Mapping[str, str], reads: Sequence[str], at: str
+) -> Event:
+    """Say that objects of a folder are ignored, since no reader claims their suffix; once a day."""
+    suffix, count = ignored.suffix or "no known suffix", f"{ignored.count:,}"
+    objects = "object" if ignored.count == 1 else "objects"
+    readable = ", ".join(reads)
+    data = {
+        "upload": dict(upload),
+        "suffix": ignored.suffix,
+        "day": ignored.day,
+        "count": ignored.count,
+        "reads": list(reads),
+        "message": f"objects with {suffix} start no job: put one request on each line of a file that ends in {readable}",
+    }
+    return Event(
+        id=f"ignored/{ignored.item}", type="upload.ignored", time=at, subject=events.UPLOADS,
+        headline=f"Ignored {count} {objects} with {suffix} in {ignored.folder or 'the top folder'}; read are {readable}",
+        attributes={"folder": ignored.folder, "suffix": ignored.suffix}, data=data,
+    )  # fmt: skip
+
+
+def cancel_unmatched(
+    cancellation: CancellationRequest, candidates: Sequence[str], until: str, at: str
+) -> Event:
+    """Say that a cancel marker meets no job, what was looked for, and what to do."""
+    data = {
+        "upload": {"bucket": cancellation.bucket, "key": cancellation.key},
+        "marker": cancellation.marker or f"{cancellation.key}.cancel",
+        "marked_at": cancellation.at,
+        "looked_for_until": until,
+        "candidates": list(candidates[:CANDIDATES]),
+        "message": _AMBIGUOUS if candidates else _UNMATCHED,
+    }
+    return Event(
+        id=f"cancel/{cancellation.item}/{cancellation.at}", type="cancel.unmatched", time=at, subject=events.UPLOADS,
+        headline=f"Nothing canceled by {data['marker']}: {data['message']}",
+        attributes={"folder": folder_of(cancellation.key)}, data=data,
+    )  # fmt: skip
+
+
+def uploads_reconciled(found: Mapping[str, Any], at: str) -> Event:
+    """Say that uploads without a job were found, and what became of them."""
+    others = found["found"] - found["claimed"]
+    message = (
+        f"{found['claimed']:,} run now, {others:,} repeat a job; their events never came: look into the dead-letter queue "
+        "of uploads, and whether submit's event source is enabled"
+    )
+    return Event(
+        id=f"reconciled/{at}", type="uploads.reconciled", time=at, subject=events.UPLOADS,
+        headline=f"Found {found['found']:,} uploads without a job: {message}", attributes={},
+        data={**found, "message": message},
+    )  # fmt: skip
+
+
+def job_duplicate(job: Job, original: Job, results_bucket: str, at: str) -> Event:
+    """Say that an upload is not run, since another job has its bytes, and where that one's results are."""
+    results = f"s3://{results_bucket}/{original.results_prefix}/"
+    first = {"bucket": original.bucket, "key": original.key, "version": original.version}
+    data = {
+        "job": job.job,
+        "name": job.label,
+        "upload": {"bucket": job.bucket, "key": job.key, "version": job.version},
+        "duplicate_of": {
+            "job": original.job, "name": original.label, "upload": first, "results": results,
+            "outcome": original.outcome,
+        },
+        "message": f"not run: {original.label} has the same bytes, and its results in {results}; to run it all the "
+        f"same, upload an empty object named after the upload and .again",
+    }  # fmt: skip
+    return Event(
+        id=f"{job.job}/duplicate", type="job.duplicate", time=at, subject=job.job,
+        headline=f"{job.label}: not run, the same bytes as {original.label}",
+        attributes={"folder": folder_of(job.key)}, data=data,
+    )  # fmt: skip

@@ -1,0 +1,1 @@
+"""Planning: claim an upload, read its rows, cut it into chunks."""

@@ -1,0 +1,50 @@
+"""The job of an upload, as it is when it is claimed."""
+
+from dataclasses import dataclass
+
+from functions.model import ids, items, timestamps
+from functions.model.items import Job, JobStatus, Step
+from functions.model.pricing import price_list
+from functions.planning.replaced import EMPTY_WAITS_S
+from functions.services import Services
+from functions.settings import SubmitSettings
+
+
+@dataclass(frozen=True)
+class Upload:
+    """One version of one object; `version` is ``null`` in a bucket without versions."""
+
+    bucket: str
+    key: str
+    version: str
+    size_bytes: int
+    uploaded_at: str
+
+
+def new_job(services: Services[SubmitSettings], upload: Upload, parser: str) -> Job:
+    """Make the job, with what cuts and sends it as it is set now: a later deploy changes nothing for it."""
+    now, settings = timestamps.text(services.now()), services.settings
+    return Job(
+        job=ids.job_id(upload.bucket, upload.key, upload.version),
+        item=items.JOB,
+        schema=items.SCHEMA,
+        status=JobStatus.PLANNING,
+        status_key=items.status_key(JobStatus.PLANNING, now),
+        open=items.OPEN,
+        next_step=Step.PLAN,
+        not_before=None if upload.size_bytes else timestamps.after(services.now(), EMPTY_WAITS_S),
+        bucket=upload.bucket,
+        key=upload.key,
+        version=upload.version,
+        size_bytes=upload.size_bytes,
+        uploaded_at=upload.uploaded_at,
+        claimed_at=now,
+        requests_per_batch=settings.requests_per_batch,
+        batch_bytes=settings.batch_bytes,
+        row_bytes=settings.row_bytes,
+        attempts=settings.attempts,
+        api_version=settings.api_version,
+        retention_days=settings.retention_days,
+        parser=parser,
+        prices=price_list().version,
+    )

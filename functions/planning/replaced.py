@@ -1,0 +1,32 @@
+"""An empty version that a later one has replaced: mounted buckets write an empty object first, then its content."""
+
+from aws_lambda_powertools import Logger
+
+from functions.adapters.s3 import ObjectVersion
+from functions.model.items import Job, JobStatus
+from functions.services import Services
+from functions.settings import SubmitSettings
+
+EMPTY_WAITS_S = 60.0
+"""An empty upload is planned so long after its claim."""
+REPLACED = "replaced"
+"""The outcome of a job whose upload was empty and is no longer the latest version."""
+logger = Logger(child=True)
+
+
+def is_replaced(services: Services[SubmitSettings], job: Job) -> bool:
+    """End the job of an empty upload without an event, if its object has a later version by now.
+
+    Returns:
+        False if the upload is to be planned: it is not empty, or is still the latest version.
+    """
+    if job.size_bytes > 0:
+        return False
+    latest = services.files.describe(ObjectVersion(job.bucket, job.key))
+    if latest is None or latest.get("VersionId", "null") == job.version:
+        return False
+    reason = "the upload is an empty version, and a later version has replaced it"
+    changes = {"status": JobStatus.DONE, "outcome": REPLACED, "failure": reason}
+    services.store.transition(job, changes)
+    logger.info("an empty version is replaced", extra={"job": job.job, "key": job.key})
+    return True

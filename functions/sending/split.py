@@ -1,0 +1,195 @@
+"""A create was refused because of its rows: reject the one that the API names, or halve the chunk until it is alone.
+
+A refused create is free. A chunk's later attempt is not split: its rows have a result each, and keep it.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from tempfile import TemporaryFile
+
+import msgspec
+
+from functions.model import ids, items, timestamps
+from functions.model.chunk_files import ChunkFiles, ChunkKeys, LedgerEntry, read_ledger
+from functions.model.create_response import Refused
+from functions.model.items import Batch, BatchStatus, CloseReason, Step
+from functions.model.streams import blocks_of
+from functions.planning.validation import Rejection
+from functions.services import Services
+from functions.settings import Settings, SubmitSettings
+
+
+def refused(services: Services[SubmitSettings], batch: Batch, verdict: Refused) -> None:
+    """Do what a refusal of the rows asks for: reject the one at fault, or halve to find it."""
+    index = 0 if batch.requests == 1 else verdict.index
+    named_before = batch.named and batch.requests > 1
+    if batch.attempt > 1:
+        kept = {
+            "status": BatchStatus.ENDED,
+            "next_step": Step.COLLECT,
+            "close_reason": CloseReason.KEPT,
+        }
+        services.store.transition(batch, kept)
+    elif index is None or index >= batch.requests or named_before:
+        halve(services, batch)
+    else:
+        _reject(services, batch, index, verdict)
+
+
+def _reject(
+    services: Services[SubmitSettings], batch: Batch, index: int, verdict: Refused
+) -> None:
+    """Make a request a rejected row, with the API's own sentence; the batch goes on without it.
+
+    If the API names another one then, the batch is halved: a chunk full of bad rows is not sent whole once for each.
+    """
+    entries = (
+        _rejected(entry, verdict) if entry.sent and ahead == index else entry
+        for ahead, entry in _counted(_entries(services, batch))
+    )
+    keys, files = rewrite(services, batch, batch.chunk, 1, entries)
+    changes = {
+        "requests_key": keys.requests, "ledger_key": keys.ledger, "requests": files.requests,
+        "size_bytes": files.size_bytes, "named": batch.named + 1, "intent_at": None,
+    }  # fmt: skip
+    services.store.transition(batch, changes | _next_step(files))
+
+
+def _next_step(files: ChunkFiles) -> dict[str, str]:
+    """Say what waits for a chunk that was rewritten: rejected rows alone need no sending."""
+    if files.requests:
+        return {"status": BatchStatus.WAITING, "next_step": Step.SEND}
+    return {"status": BatchStatus.ENDED, "next_step": Step.COLLECT}
+
+
+def _rejected(entry: LedgerEntry, verdict: Refused) -> LedgerEntry:
+    words = verdict.message or "it gave no reason"
+    message = f"line {entry.line}: refused by the API ({verdict.status}): {words}"
+    return LedgerEntry(
+        entry.row, entry.line, entry.offset, entry.size, entry.custom_id,
+        rejection=Rejection("refused", message, entry.line),
+    )  # fmt: skip
+
+
+def _counted(entries: Iterable[LedgerEntry]) -> Iterator[tuple[int, LedgerEntry]]:
+    """Give each entry with the number of requests before it."""
+    ahead = 0
+    for entry in entries:
+        yield ahead, entry
+        ahead += entry.sent
+
+
+def halve(services: Services[SubmitSettings], batch: Batch) -> None:
+    """Put two batches in the place of one, in one transaction."""
+    middle = batch.requests // 2
+    first = (e for ahead, e in _counted(_entries(services, batch)) if ahead < middle)
+    second = (e for ahead, e in _counted(_entries(services, batch)) if ahead >= middle)
+    halves = [_half(services, batch, "a", first), _half(services, batch, "b", second)]
+    services.store.transition(
+        batch, {"status": BatchStatus.SPLIT}, job_increments={"chunks": 1}, puts=halves
+    )
+
+
+@dataclass
+class _Passing:
+    """Entries that pass, the first and the last of which are wanted afterwards."""
+
+    entries: Iterator[LedgerEntry]
+    first: LedgerEntry = field(init=False)
+    last: LedgerEntry = field(init=False)
+
+    def __iter__(self) -> Iterator[LedgerEntry]:
+        self.first = self.last = next(self.entries)
+        yield self.first
+        for entry in self.entries:
+            self.last = entry
+            yield entry
+
+
+def _half(
+    services: Services[SubmitSettings], batch: Batch, letter: str, entries: Iterator[LedgerEntry]
+) -> Batch:
+    chunk, passing = batch.chunk + letter, _Passing(entries)
+    keys, files = rewrite(services, batch, chunk, 1, passing)
+    first, last = passing.first, passing.last
+    return msgspec.structs.replace(
+        new_batch(batch, chunk, 1, keys, files, timestamps.text(services.now())),
+        first_row=first.row,
+        last_row=last.row,
+        start_byte=first.offset,
+        end_byte=last.offset + last.size,
+        line=first.line,
+        pauses_caused=batch.pauses_caused,
+        judged=batch.judged,
+        refused_at=batch.refused_at,
+    )
+
+
+def rewrite(
+    services: Services[Settings],
+    batch: Batch,
+    chunk: str,
+    attempt: int,
+    entries: Iterable[LedgerEntry],
+) -> tuple[ChunkKeys, ChunkFiles]:
+    """Write the files of another chunk or attempt, from those of this batch, under this stage's own token."""
+    folder = f"work/{batch.job}/{ids.batch_name(chunk, attempt)}/{batch.owner}"
+    keys = ChunkKeys(f"{folder}.requests.json", f"{folder}.ledger.jsonl")
+    with TemporaryFile() as body, TemporaryFile() as rows:
+        files = ChunkFiles(batch.job, chunk, attempt, body, rows)
+        for entry, params in _with_params(services, batch, entries):
+            files.put(entry, params)
+        files.finish()
+        for file, key in zip((body, rows), keys, strict=True):
+            file.seek(0)
+            services.files.write(key, blocks_of(file))
+    return keys, files
+
+
+def _with_params(
+    services: Services[Settings], batch: Batch, entries: Iterable[LedgerEntry]
+) -> Iterator[tuple[LedgerEntry, bytes | None]]:
+    """Read the params of entries, which come in order, in one pass over the body."""
+    held, at = bytearray(), 0
+    blocks = services.files.read(services.files.results_object(batch.requests_key))
+    for entry in entries:
+        if not entry.sent:
+            yield entry, None
+            continue
+        while at + len(held) < entry.params_at + entry.params_size:
+            if entry.params_at > at + len(held):
+                at, held = at + len(held), bytearray()
+            held += next(blocks)
+        del held[: entry.params_at - at]
+        at = entry.params_at
+        yield entry, bytes(held[: entry.params_size])
+
+
+def new_batch(
+    batch: Batch, chunk: str, attempt: int, keys: ChunkKeys, files: ChunkFiles, now: str
+) -> Batch:
+    """Make a batch that waits to be sent, for the same chunk or a part of it."""
+    return Batch(
+        job=batch.job,
+        item=ids.batch_name(chunk, attempt),
+        schema=items.SCHEMA,
+        status=BatchStatus.WAITING,
+        status_key=items.status_key(BatchStatus.WAITING, now),
+        open=items.OPEN,
+        next_step=Step.SEND,
+        chunk=chunk,
+        attempt=attempt,
+        first_row=batch.first_row,
+        last_row=batch.last_row,
+        start_byte=batch.start_byte,
+        end_byte=batch.end_byte,
+        line=batch.line,
+        requests=files.requests,
+        size_bytes=files.size_bytes,
+        requests_key=keys.requests,
+        ledger_key=keys.ledger,
+    )
+
+
+def _entries(services: Services[SubmitSettings], batch: Batch) -> Iterator[LedgerEntry]:
+    return read_ledger(services.files.lines(services.files.results_object(batch.ledger_key)))

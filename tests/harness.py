@@ -1,0 +1,328 @@
+"""The whole relay in one process: the real stages, moto's AWS, a Claude on a real socket, and a clock that tests move.
+
+The table is made of our own synthesized template. Nothing of ours is replaced: only time, and the wires' far ends.
+"""
+
+import json
+import time
+import urllib.parse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import boto3
+from moto import mock_aws
+
+from functions.adapters.anthropic_api import PLACEHOLDER, Claude
+from functions.adapters.outbox import EventPublisher
+from functions.adapters.queues import WorkQueues
+from functions.adapters.s3 import ObjectStore
+from functions.adapters.store import Store
+from functions.poll import PollSummary, poll
+from functions.results import results
+from functions.services import SOURCE, Services
+from functions.settings import PollSettings, ResultsSettings, Settings, SubmitSettings
+from functions.submit import submit
+from infra.synth import synthesized
+from local.simulator import Simulator, serving
+from tests import s3_walls
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_s3 import S3Client
+    from mypy_boto3_sns import SNSClient
+    from mypy_boto3_sqs import SQSClient
+
+_MINUTES = 30
+UPLOADS, RESULTS, TABLE = "uploads", "results", "relay"
+REGION = "eu-central-1"
+
+
+@dataclass
+class Lambda:
+    """What a Lambda is told of itself: how long it still has."""
+
+    left_s: float = 900.0
+
+    def get_remaining_time_in_millis(self) -> int:
+        return int(self.left_s * 1000)
+
+
+@dataclass
+class Harness:
+    """Everything that a job meets between its upload and its event.
+
+    Tests upload the same bytes again and again: here they run, unless a test deploys with `repeats` ``skip``.
+    """
+
+    simulator: Simulator
+    url: str
+    s3: "S3Client"
+    sqs: "SQSClient"
+    sns: "SNSClient"
+    dynamodb: "DynamoDBClient"
+    topic: str
+    queues: dict[str, str]
+    moment: datetime = field(default_factory=lambda: datetime.now(UTC))
+    key: str = "sk-local"
+    keys: dict[type[Settings], str] = field(default_factory=dict)
+    changed: dict[str, Any] = field(default_factory=lambda: {"repeats": "run"})
+    context: Lambda = field(default_factory=Lambda)
+
+    def __post_init__(self) -> None:
+        self._claudes: dict[type[Settings], Claude] = {}
+        self.simulator.clock = self.seconds
+        self.deploy()
+
+    def deploy(self, **settings: Any) -> None:
+        """Set the functions up anew, with other settings."""
+        self.changed |= settings
+        self.submit = self._services(SubmitSettings, {"queue_url": self.queues["submit"]})
+        self.results = self._services(ResultsSettings, {"queue_url": self.queues["results"]})
+        urls = {
+            "submit_queue_url": self.queues["submit"],
+            "results_queue_url": self.queues["results"],
+        }
+        self.poll = self._services(PollSettings, urls)
+        self.store = self.submit.store
+
+    def _services[S: Settings](self, kind: type[S], more: dict[str, str]) -> Services[S]:
+        given = {
+            name: value
+            for name, value in self.changed.items()
+            if name in kind.__dataclass_fields__
+        }
+        settings = kind(
+            table_name=TABLE, uploads_bucket=UPLOADS, results_bucket=RESULTS, topic_arn=self.topic,
+            secret_name="secret", base_url=self.url, **{**more, **given},
+        )  # fmt: skip
+        claude = Claude(
+            base_url=self.url,
+            api_version=settings.api_version,
+            read_key=lambda _fresh: self.keys.get(kind, self.key),
+            create_timeout_s=given.get("create_timeout_s", 20.0),
+            clock=self.seconds,
+        )
+        return Services(
+            settings=settings,
+            store=Store(TABLE, client=self.dynamodb, now=self.now),
+            files=ObjectStore(RESULTS, client=self.s3),
+            claude=claude,
+            publisher=EventPublisher(self.topic, SOURCE + TABLE, client=self.sns),
+            now=self.now,
+        )
+
+    def now(self) -> datetime:
+        return self.moment
+
+    def seconds(self) -> float:
+        return self.moment.timestamp()
+
+    def pass_time(self, seconds: float) -> None:
+        self.moment += timedelta(seconds=seconds)
+
+    # -- what users do
+
+    def upload(self, key: str, body: bytes) -> str:
+        """Upload, and let S3's event wake submit; gives the job's folder."""
+        event = self.put(key, body)
+        self.submit_message(event)
+        return key
+
+    def put(self, key: str, body: bytes) -> str:
+        """Upload, and give S3's event."""
+        version = self.s3.put_object(Bucket=UPLOADS, Key=key, Body=body)["VersionId"]
+        at = self.moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return s3_event(UPLOADS, key, len(body), version, at)
+
+    def submit_message(self, body: str) -> None:
+        submit(self.submit, body, self.context)  # type: ignore[arg-type]
+
+    # -- what the schedule and the queues do
+
+    def tick(self, seconds: float = 60.0) -> PollSummary:
+        """Let a minute pass, poll, and work off both queues."""
+        self.pass_time(seconds)
+        tally = self.poll_once()
+        self.work_off()
+        return tally
+
+    def poll_once(self) -> PollSummary:
+        return poll(
+            self.poll, WorkQueues(self.queues["submit"], self.queues["results"], client=self.sqs)
+        )
+
+    def work_off(self) -> None:
+        for body in self._drain("submit"):
+            submit(self.submit, body, self.context)  # type: ignore[arg-type]
+        for body in self._drain("results"):
+            results(self.results, json_work_message(body), self.context)  # type: ignore[arg-type]
+
+    def _drain(self, name: str) -> list[str]:
+        bodies: list[str] = []
+        while messages := self.sqs.receive_message(
+            QueueUrl=self.queues[name], MaxNumberOfMessages=10
+        ).get("Messages", []):
+            for message in messages:
+                self.sqs.delete_message(
+                    QueueUrl=self.queues[name], ReceiptHandle=message["ReceiptHandle"]
+                )
+                bodies.append(message["Body"])
+        return bodies
+
+    def finish(self, ticks: int = 60) -> int:
+        """Tick until nothing is unfinished: a minute at a time, later two hours, as pauses grow; gives the ticks."""
+        left = self.store.unfinished()
+        for tick in range(1, ticks + 1):
+            self.tick(60.0 if tick <= _MINUTES else 7200.0)
+            left = self.store.unfinished()
+            if not (left.jobs or left.batches or left.events):
+                return tick
+        message = f"unfinished after {ticks} ticks: {left}"
+        raise AssertionError(message)
+
+    # -- what users get
+
+    def folder(self, key: str) -> str:
+        """Say where an upload's results lie: the newest job's of that key."""
+        stem = key.rsplit(".", 1)[0]
+        found = self.s3.list_objects_v2(Bucket=RESULTS, Prefix=f"results/{stem}/").get(
+            "Contents", []
+        )
+        return max(found, key=lambda one: one["LastModified"])["Key"].rpartition("/")[0]
+
+    def read(self, key: str, name: str) -> bytes:
+        return self.s3.get_object(Bucket=RESULTS, Key=f"{self.folder(key)}/{name}")["Body"].read()
+
+    def lines(self, key: str, name: str = "results.jsonl") -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.read(key, name).split(b"\n") if line]
+
+    def manifest(self, key: str) -> dict[str, Any]:
+        manifest: dict[str, Any] = json.loads(self.read(key, "manifest.json"))
+        return manifest
+
+    def events(self) -> list[dict[str, Any]]:
+        """Give the events that came since the last look, as a subscriber gets them."""
+        return [json.loads(json.loads(body)["Message"]) for body in self._drain("events")]
+
+    def envelopes(self) -> list[dict[str, Any]]:
+        return [json.loads(body) for body in self._drain("events")]
+
+
+def s3_event(bucket: str, key: str, size: int, version: str, at: str) -> str:
+    """Write S3's message of a new object."""
+    record = {
+        "eventVersion": "2.1",
+        "eventSource": "aws:s3",
+        "awsRegion": REGION,
+        "eventTime": at,
+        "eventName": "ObjectCreated:Put",
+        "s3": {
+            "s3SchemaVersion": "1.0",
+            "bucket": {"name": bucket, "arn": f"arn:aws:s3:::{bucket}"},
+            "object": {"key": urllib.parse.quote_plus(key), "size": size, "versionId": version},
+        },
+    }
+    return json.dumps({"Records": [record]})
+
+
+def json_work_message(body: str) -> Any:
+    from functions.adapters.queues import read_work_message  # noqa: PLC0415 - only here
+
+    return read_work_message(body)
+
+
+@contextmanager
+def world(folder: Path, **simulated: Any) -> Iterator[Harness]:
+    """Make a world of its own."""
+    simulator = Simulator(folder, **simulated)
+    with mock_aws(), serving(simulator) as url:
+        clients = aws()
+        yield Harness(simulator, url, *clients, *furnish(*clients))
+
+
+def aws() -> "tuple[S3Client, SQSClient, SNSClient, DynamoDBClient]":
+    """Open a client for each service."""
+    return (
+        s3_walls.build(boto3.client("s3", region_name=REGION)),
+        boto3.client("sqs", region_name=REGION),
+        boto3.client("sns", region_name=REGION),
+        boto3.client("dynamodb", region_name=REGION),
+    )
+
+
+def furnish(
+    s3: "S3Client", sqs: "SQSClient", sns: "SNSClient", dynamodb: "DynamoDBClient"
+) -> tuple[str, dict[str, str]]:
+    """Put buckets, table, queues and topic into an empty AWS; gives the topic and the queues."""
+    where: Any = {"LocationConstraint": REGION}
+    for bucket in (UPLOADS, RESULTS):
+        s3.create_bucket(Bucket=bucket, CreateBucketConfiguration=where)
+    s3.put_bucket_versioning(Bucket=UPLOADS, VersioningConfiguration={"Status": "Enabled"})
+    make_table(dynamodb)
+    queues = {
+        name: sqs.create_queue(QueueName=name)["QueueUrl"]
+        for name in ("submit", "results", "events")
+    }
+    topic = sns.create_topic(Name="events")["TopicArn"]
+    sns.subscribe(
+        TopicArn=topic, Protocol="sqs", Endpoint=f"arn:aws:sqs:{REGION}:123456789012:events"
+    )
+    return topic, queues
+
+
+def make_table(dynamodb: "DynamoDBClient") -> None:
+    """Make the table that our own template describes."""
+    dynamodb.create_table(TableName=TABLE, BillingMode="PAY_PER_REQUEST", **_table_shape())
+
+
+@cache
+def _table_shape() -> Any:
+    resources = synthesized()["Resources"].values()
+    (table,) = (
+        one
+        for one in resources
+        if one["Type"] in {"AWS::DynamoDB::Table", "AWS::DynamoDB::GlobalTable"}
+    )
+    wanted = ("KeySchema", "AttributeDefinitions", "GlobalSecondaryIndexes")
+    return {name: table["Properties"][name] for name in wanted}
+
+
+def request(number: int, text: str = "hello", **params: Any) -> bytes:
+    """Make a row that can be sent."""
+    messages = [{"role": "user", "content": f"{text} {number}"}]
+    row = {
+        "custom_id": f"row-{number}",
+        "params": {"model": "claude-haiku-4-5", "max_tokens": 64, "messages": messages, **params},
+    }
+    return json.dumps(row).encode()
+
+
+def upload_of(rows: int, text: str = "hello") -> bytes:
+    """Make an upload of rows that can all be sent."""
+    return b"\n".join(request(number, text) for number in range(1, rows + 1))
+
+
+def succeeded(world_: Harness, key: str) -> list[bool]:
+    return [line["result"]["type"] == "succeeded" for line in world_.lines(key)]
+
+
+__all__ = [
+    "PLACEHOLDER",
+    "Harness",
+    "Lambda",
+    "request",
+    "succeeded",
+    "time",
+    "upload_of",
+    "world",
+]
+
+
+def paid_once(relay: Harness) -> bool:
+    """Whether no row's params were accepted twice."""
+    return set(relay.simulator.accepted_params().values()) == {1}

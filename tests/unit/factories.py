@@ -1,0 +1,110 @@
+"""Items as the table holds them, for tests that need one."""
+
+from typing import Any
+
+import msgspec
+
+from functions.adapters.uploads import Ignored
+from functions.model import events, upload_events
+from functions.model.create_response import PAUSE_MESSAGES
+from functions.model.events import Event
+from functions.model.items import JOB, OPEN, SCHEMA, Batch, Job, StoredObject
+from functions.model.records import CancellationRequest
+
+AT = "2026-11-23T20:54:10.123Z"
+JOB_ID = "3f9ac21b04d7c1e89a02"
+
+
+def job(key: str = "in/march.jsonl", **given: Any) -> Job:
+    made = Job(
+        job=JOB_ID, item=JOB, schema=SCHEMA, status="RUNNING", status_key=f"RUNNING#{AT}", open=OPEN,
+        bucket="uploads", key=key, version="v1", size_bytes=1, uploaded_at=AT, claimed_at=AT,
+        requests_per_batch=10, batch_bytes=1000, row_bytes=1000, attempts=3,
+        api_version="2026-10-21", retention_days=90, parser=".jsonl", prices="2026-11",
+    )  # fmt: skip
+    return msgspec.structs.replace(made, **given)
+
+
+def batch(job_id: str = JOB_ID, chunk: int = 1, requests: int = 10, **given: Any) -> Batch:
+    made = Batch(
+        job=job_id, item=f"{chunk:05d}-1", schema=SCHEMA, status="WAITING", status_key=f"WAITING#{AT}",
+        open=OPEN, next_step="send", chunk=f"{chunk:05d}", attempt=1, first_row=1, last_row=requests,
+        start_byte=0, end_byte=1, requests=requests, size_bytes=1, requests_key="work/r",
+        ledger_key="work/l",
+    )  # fmt: skip
+    return msgspec.structs.replace(made, **given)
+
+
+def pieces(*sizes: int) -> list[StoredObject]:
+    return [StoredObject(key=f"work/{n}", size=size, crc32=0) for n, size in enumerate(sizes)]
+
+
+def ignored(**given: Any) -> Ignored:
+    made = Ignored(
+        item="2026-11-23/0c5f1e2d3b4a59687766", day="2026-11-23", bucket="uploads", folder="marketing",
+        suffix=".json", count=12,
+    )  # fmt: skip
+    return msgspec.structs.replace(made, **given)
+
+
+def reconciled() -> dict[str, Any]:
+    return {
+        "pages": 2, "listed": 1204, "looked_up": 31, "found": 3, "claimed": 2, "keys": ["marketing/march.jsonl"],
+        "complete": True,
+    }  # fmt: skip
+
+
+def wish(key: str = "marketing/march.jsonl", **given: Any) -> CancellationRequest:
+    made = CancellationRequest(
+        job="cancel", item="0c5f1e2d3b4a59687766", schema=SCHEMA, open=OPEN, status_key=f"CANCEL#{AT}",
+        bucket="uploads", key=key, at=AT, expires=1, marker=f"{key}.cancel",
+    )  # fmt: skip
+    return msgspec.structs.replace(made, **given)
+
+
+def one_of_each() -> dict[str, Event]:
+    """Make an event of every type: the examples of docs/events/README.md."""
+    march = job("marketing/march.jsonl", row=41, rows_rejected=4, chunk=1, outcome="partial")
+    empty = job(
+        "marketing/april.jsonl", job="0c5f1e2d3b4a59687766", row=3, rows_rejected=3, outcome="failed",
+        failure="none of the 3 rows can be sent: no_params (3); results.jsonl says why, row by row",
+    )  # fmt: skip
+    sent = batch(requests=37, batch_id="msgbatch_013Zva2CMHLNnXjNJJKqJ2EF", status="IN_PROGRESS")
+    aside = batch(
+        chunk=2,
+        requests=37,
+        status="ENDED",
+        next_step="collect",
+        tries=5,
+        tried_since="2026-11-23T16:35:10.123Z",
+    )
+    counts = {"processing": 0, "succeeded": 36, "errored": 0, "canceled": 0, "expired": 1}
+    made = [
+        events.job_planned(march, "results", AT),
+        events.job_ended(march, "results", _figures(march, {"succeeded": 37, "rejected": 4}), AT),
+        events.job_ended(empty, "results", _figures(empty, {"rejected": 3}), AT),
+        events.batch_ended(sent, counts, AT),
+        events.stuck(aside, "AccessDenied", AT),
+        events.paused("spend_limit", PAUSE_MESSAGES["spend_limit"], AT),
+        events.resumed("spend_limit", AT, "2026-11-23T21:04:10.123Z"),
+        upload_events.upload_ignored(
+            ignored(), {"bucket": "uploads", "key": "marketing/march.json"}, [".jsonl"], AT
+        ),
+        upload_events.job_duplicate(
+            job("marketing/copy.jsonl", job="0c5f1e2d3b4a59687766"), march, "results", AT
+        ),
+        upload_events.uploads_reconciled(reconciled(), AT),
+        upload_events.cancel_unmatched(
+            wish(), [], "2026-11-24T20:54:10.123Z", "2026-11-23T21:04:30.123Z"
+        ),
+    ]
+    return {event.type: event for event in made}
+
+
+def _figures(ended: Job, counts: dict[str, int]) -> dict[str, Any]:
+    return {
+        "rows": ended.row,
+        "counts": counts,
+        "cost_usd": 0.0123 if "succeeded" in counts else 0,
+        "manifest": f"s3://results/{ended.results_prefix}/manifest.json",
+    }

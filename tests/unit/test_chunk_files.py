@@ -1,0 +1,88 @@
+"""A chunk's two files: the body as the API takes it, and the ledger of whose bytes are where."""
+
+import io
+import json
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from functions.model.chunk_files import ChunkFiles, LedgerEntry, envelope_bytes, read_ledger
+from functions.model.ids import RequestId
+from functions.planning.readers.record import Position, Record
+from functions.planning.validation import Rejection, Row
+from tests.unit.factories import JOB_ID
+
+_params = st.dictionaries(st.text(max_size=4), st.text(max_size=8), max_size=3)
+_custom_ids = st.none() | st.text(max_size=6) | st.integers()
+rows = st.lists(st.tuples(_custom_ids, st.none() | _params), max_size=12)
+
+
+def row_of(custom_id: object, params: dict[str, str] | None) -> Row:
+    own = msgspec.Raw(json.dumps(custom_id, ensure_ascii=False).encode())
+    if params is None:
+        return Row(own, None, Rejection("no_params", "line 1: no", 1))
+    return Row(own, json.dumps(params, ensure_ascii=False).encode(), None)
+
+
+def written(given_rows: list[Row], first: int = 1) -> tuple[ChunkFiles, bytes, list[LedgerEntry]]:
+    body, ledger = io.BytesIO(), io.BytesIO()
+    files = ChunkFiles(JOB_ID, "00007a", 2, body, ledger)
+    for number, row in enumerate(given_rows, first):
+        files.add(number, Record(number, 1, 10 * number, 9, b"", Position()), row)
+    size = files.size_bytes
+    files.finish()
+    assert size == len(body.getvalue())
+    return files, body.getvalue(), list(read_ledger(iter(ledger.getvalue().splitlines())))
+
+
+@given(rows)
+def test_the_body_is_the_apis_own_and_the_ledger_finds_each_rows_bytes(
+    drawn: list[tuple[object, dict[str, str] | None]],
+) -> None:
+    made = [row_of(*one) for one in drawn]
+
+    files, body, entries = written(made, first=41)
+
+    sent = [(n, row) for n, row in enumerate(made, 41) if row.params is not None]
+    assert [one["custom_id"] for one in json.loads(body)["requests"]] == [
+        str(RequestId(JOB_ID, "00007a", 2, number)) for number, _ in sent
+    ]
+    assert (files.rows, files.requests) == (len(made), len(sent))
+    for number, (entry, row) in enumerate(zip(entries, made, strict=True), 41):
+        assert (entry.row, entry.line, entry.offset, entry.size) == (
+            number,
+            number,
+            10 * number,
+            9,
+        )
+        assert bytes(entry.custom_id) == bytes(row.custom_id)
+        assert entry.sent is (row.params is not None)
+        params = body[entry.params_at : entry.params_at + entry.params_size]
+        assert params == (row.params or b"")
+        assert entry.rejection == row.rejection
+
+
+@given(_params)
+def test_a_request_adds_no_more_than_its_envelope_says(params: dict[str, str]) -> None:
+    row = row_of("x", params)
+    one, two = written([row])[0], written([row, row])[0]
+
+    assert two.size_bytes - one.size_bytes <= envelope_bytes(len(row.params or b""))
+
+
+def test_a_chunk_of_rejected_rows_has_an_empty_body() -> None:
+    files, body, (entry,) = written([row_of(None, None)])
+
+    assert (body, files.requests, files.rows) == (b'{"requests":[]}', 0, 1)
+    assert entry.rejection == Rejection("no_params", "line 1: no", 1)
+
+
+def test_a_row_put_again_without_params_is_not_sent() -> None:
+    body, ledger = io.BytesIO(), io.BytesIO()
+    files = ChunkFiles(JOB_ID, "00001", 2, body, ledger)
+    files.put(LedgerEntry(5, 5, 0, 1, msgspec.Raw(b'"a"')), None)
+    files.finish()
+
+    (entry,) = read_ledger(iter([ledger.getvalue()]))
+    assert (entry.sent, entry.row, files.requests) == (False, 5, 0)

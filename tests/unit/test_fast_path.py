@@ -1,0 +1,152 @@
+"""Rows checked many at once come out exactly as rows checked one by one."""
+
+import io
+import json
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from functions.model.chunk_files import ChunkFiles
+from functions.planning import broken, fast_path, validation
+from functions.planning.fast_path import ValidatedRow, ValidRows, validate_all
+from functions.planning.readers.jsonl import pieces, read
+from functions.planning.readers.record import Position
+from functions.planning.validation import validate
+from tests.unit.factories import JOB_ID
+
+MOST = 200
+ID_MOST = 16
+VERSIONS = ("2026-10-21", "2023-06-01")
+
+NEEDED = b'"model":"m","max_tokens":5,"messages":[{}]'
+
+
+def full(row: bytes) -> bytes:
+    """Give a row's params what every request needs; an odd one stays odd."""
+    row = row.replace(b'"params":{"', b'"params":{%b,"' % NEEDED)
+    return row.replace(b'"params":{}', b'"params":{%b}' % NEEDED)
+
+
+_good = st.builds(
+    lambda own, text: full(
+        json.dumps({"custom_id": own, "params": {"a": text}}, separators=(",", ":")).encode()
+    ),
+    st.none() | st.text(max_size=4),
+    st.text(max_size=9),
+)
+_rows = [
+    b"", b" ", b"\r", b"{}", b"[]", b"{broken", b'{"params":{}}', b'{"params":{}}{"params":{}}', b' {"params":{}}',
+    b'{"params":{"a":', b'{"b":1}', b'"}', b'{"params":{"a":"\xff"}}', b'{"params":{"stream":true}}', b"1}", b"{1",
+    b'{"params":{"stream":false}}', b'{"params":{"max_tokens":0}}', b'{"params":{"top_p":1}}', b'{"params":{"a":[{}',
+    b"{}]}}", b'{"params":{"a":"' + b"x" * MOST + b'"}}', b'{"params":{},"params":{"b":2},"custom_id":7}',
+    b'{"params":{"store":null}}', b'{"params":"x"}', b'{"params":{"a":NaN}}', b"\xef\xbb\xbf{}", b'{"params":{}}\r',
+    b'{"p\\u0061rams":{"a":1}}', b'{"params":{"str\\u0065am":true}}',
+    b'{"params":{"model":null}}', b'{"params":{"model":5}}', b'{"params":{"messages":null}}',
+    b'{"params":{"messages":{}}}', b'{"params":{"messages":[1]}}', b'{"params":{"max_tokens":null}}',
+    b'{"params":{"max_tokens":1e3}}', b'{"params":{"betas":null}}', b'{"params":{"betas":["x"]}}',
+    b'{"params":{"extra_body":{}}}', b'{"params":{"extr\\u0061_headers":{}}}',
+    b'\xef\xbb\xbf{"params":{}}',
+    b'{"params":{}}\x1a', bytes(3), b'{"id":7,"params":{}}', b'{"custom_id":null,"key":"k","params":{}}', b'{"id":[],"params":{}}',
+    b'{"custom_id":"' + b"y" * 20 + b'","params":{}}', b'{"params":{}}\xc2\xa0', b'{"custom_id":3,"params":NaN}',
+]  # fmt: skip
+ODD = [*_rows, *map(full, _rows)]
+uploads = st.tuples(
+    st.lists(_good | _good | st.sampled_from(ODD), max_size=12), st.sampled_from([b"\n", b"\r\n"])
+).map(lambda drawn: drawn[1].join(drawn[0]))
+
+
+def files_of(found: list[ValidRows | ValidatedRow]) -> tuple[bytes, bytes, list[Position]]:
+    """Write what was found; gives both files, and where each piece ends."""
+    body, ledger, ends = io.BytesIO(), io.BytesIO(), []
+    files = ChunkFiles(JOB_ID, "00001", 1, body, ledger)
+    for one in found:
+        if isinstance(one, ValidRows):
+            files.add_valid(files.rows + 1, one)
+            ends.append(one.end)
+        else:
+            files.add(files.rows + 1, *one)
+            ends.append(one[0].end)
+    size = files.size_bytes
+    files.finish()
+    assert size == len(body.getvalue())
+    return body.getvalue(), ledger.getvalue(), ends
+
+
+@pytest.fixture(autouse=True, scope="module")
+def short_ids() -> Iterator[None]:
+    """Let a custom_id be too long soon."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (fast_path, validation, broken):
+            patch.setattr(module, "ID_BYTES", ID_MOST)
+        yield
+
+
+@given(uploads, st.integers(1, 300), st.sampled_from(VERSIONS))
+@example(full(b'{"params":{"a":{"b":1}\n{"c":{}}}}'), 300, VERSIONS[0])
+@example(full(b'{"params":{}}{"params":{}}\n{"params":{"a":[{}\n{}]}}'), 300, VERSIONS[0])
+@example(full(b'{"params":{"a":"x"}}\r\n{"params":{"a":"y"}}\r\n{"params":{}}'), 300, VERSIONS[0])
+def test_many_at_once_is_the_same_as_one_by_one(body: bytes, size: int, version: str) -> None:
+    read_both_ways(body, size, version)
+
+
+def read_both_ways(body: bytes, size: int, version: str) -> None:
+    """Check an upload's rows many at once and one by one, and compare."""
+    blocks = [body[at : at + size] for at in range(0, len(body), size)]
+    records = list(read(blocks, Position(), MOST))
+    singly = [
+        (record, validate(record, row_bytes=MOST, api_version=version)) for record in records
+    ]
+
+    together = list(
+        validate_all(pieces(blocks, Position(), MOST), row_bytes=MOST, api_version=version)
+    )
+
+    assert files_of(together)[:2] == files_of([*singly])[:2]
+    assert {*files_of(together)[2]} <= {record.end for record in records}
+
+
+@pytest.mark.parametrize("row", ODD)
+def test_an_odd_row_between_good_ones_is_checked_as_it_is_alone(row: bytes) -> None:
+    """Each in its turn: hypothesis draws not every one of them."""
+    good = full(b'{"params":{}}')
+    read_both_ways(b"\n".join([good, row, good]), 300, VERSIONS[0])
+
+
+@pytest.mark.parametrize("row", [b'{"id":7,"params":{}}', b'{"params":{}}'])
+def test_rows_without_a_custom_id_are_checked_together_too(row: bytes) -> None:
+    body = b"\n".join([full(row)] * 9) + b"\n"
+
+    (found,) = validate_all(
+        pieces([body], Position(), MOST), row_bytes=MOST, api_version=VERSIONS[0]
+    )
+
+    assert isinstance(found, ValidRows)
+    assert {bytes(one) for one in found.custom_ids} == {b"7" if b"7" in row else b"null"}
+
+
+@pytest.mark.parametrize("ending", [b"\n", b"\r\n"])
+def test_plain_lines_are_checked_together(ending: bytes) -> None:
+    body = ending.join([full(b'{"custom_id":"a","params":{"max_tokens":5}}')] * 9) + ending
+
+    (found,) = validate_all(
+        pieces([body], Position(), MOST), row_bytes=MOST, api_version=VERSIONS[0]
+    )
+
+    assert isinstance(found, ValidRows)
+    assert len(found.offsets) == 9
+
+
+@given(st.integers(1, 8))
+def test_cut_in_two_it_is_the_same_rows(count: int) -> None:
+    body = b"\n".join(full(b'{"custom_id":%d,"params":{}}' % n) for n in range(9)) + b"\n"
+    (whole,) = validate_all(
+        pieces([body], Position(), MOST), row_bytes=MOST, api_version=VERSIONS[0]
+    )
+    assert isinstance(whole, ValidRows)
+
+    first, others = whole.cut(count)
+
+    assert files_of([first, others])[:2] == files_of([whole])[:2]
+    assert first.end.byte + 1 == others.offsets[0]

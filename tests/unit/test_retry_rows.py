@@ -1,0 +1,55 @@
+"""Rows cut out of an upload, as they stood there: what retry.jsonl is made of."""
+
+from collections.abc import Iterator
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from functions.collecting.retry_rows import GAP, _cut, _runs
+
+_rows = st.lists(
+    st.tuples(st.binary(min_size=1, max_size=30), st.integers(0, 9), st.booleans()), max_size=12
+)
+
+
+def blocks(body: bytes, start: int, size: int) -> Iterator[bytes]:
+    return (body[at : at + size] for at in range(start, len(body), size))
+
+
+@given(_rows, st.integers(1, 40))
+def test_gives_each_chosen_row_on_a_line_whatever_the_block_size(
+    rows: list[tuple[bytes, int, bool]], size: int
+) -> None:
+    body, chosen, expected = b"", [], b""
+    for row, gap, wanted in rows:
+        body += b" " * gap
+        if wanted:
+            chosen.append((len(body), len(row)))
+            expected += row + b"\n"
+        body += row
+
+    start = chosen[0][0] if chosen else 0
+    assert b"".join(_cut(blocks(body, start, size), start, chosen)) == expected
+
+
+def test_a_row_longer_than_a_block_passes_in_pieces() -> None:
+    pieces = list(_cut(blocks(b"x" * 100, 0, 10), 0, [(0, 100)]))
+
+    assert max(map(len, pieces)) <= 11
+    assert b"".join(pieces) == b"x" * 100 + b"\n"
+
+
+@given(st.lists(st.tuples(st.integers(0, 3 * GAP), st.integers(1, 2 * GAP)), max_size=10))
+def test_rows_that_lie_near_one_another_are_read_in_one_request(
+    drawn: list[tuple[int, int]],
+) -> None:
+    begins, sizes, end = [], [], 0
+    for gap, size in drawn:
+        begins.append(end + gap)
+        sizes.append(size)
+        end += gap + size
+
+    runs = list(_runs(begins, sizes))
+
+    assert [row for run in runs for row in run] == list(range(len(drawn)))
+    assert len(runs) == sum(gap > GAP for gap, _ in drawn[1:]) + bool(drawn)

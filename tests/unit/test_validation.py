@@ -1,0 +1,270 @@
+"""Which rows can be sent, and the sentence for each that cannot."""
+
+import json
+import re
+from typing import Any
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from functions.errors import UnreadableUploadError
+from functions.planning.readers.record import Position, Record
+from functions.planning.validation import Rejection, Row, check_text, validate
+
+NOW, THEN = "2026-10-21", "2023-06-01"
+SECRET = "Zq7"
+
+
+def record(data: bytes | None, line: int = 4, column: int = 1) -> Record:
+    return Record(line, column, 0, len(data or b"x" * 50), data, Position())
+
+
+def checked(data: bytes | None, version: str = NOW, column: int = 1) -> Row:
+    return validate(record(data, column=column), row_bytes=40, api_version=version)
+
+
+def rejection(data: bytes | None, version: str = NOW, column: int = 1) -> Rejection:
+    row = checked(data, version, column)
+    assert row.params is None
+    assert row.rejection is not None
+    return row.rejection
+
+
+def with_params(params: str) -> bytes:
+    return b'{"params":%b}' % params.encode()
+
+
+NEEDED = '"model":"m","max_tokens":1,"messages":[]'
+
+
+_scraps = st.sampled_from(
+    [b"{", b"}", b"[", b"]", b'"', b"\\", b":", b",", b"1e999", b"NaN", b'"params"', b"null", b"\\ud83d",
+     b'"max_tokens"', b'"stream"', b"true", b"\xff", b"\x00", b"-", SECRET.encode(), b"9" * 400]
+)  # fmt: skip
+rubbish = st.binary(max_size=60) | st.lists(_scraps, max_size=16).map(b"".join)
+
+
+@given(rubbish | rubbish.map(lambda inner: b'{"params":{"x":%b}}' % inner), st.integers(1, 90))
+@example(b'{"params":{"max_tokens":1e999}}', 1)
+@example(b'{"params":{"temperature":%b}}' % (b"9" * 5000), 1)
+@example(b"[" * 100_000, 1)
+@example(b'{"params":{"stream":%b}}' % (b"[" * 100_000), 1)
+@example(b'{"params":{"x":"\\ud83d', 1)
+def test_never_raises_and_says_one_sentence_that_quotes_nothing(data: bytes, column: int) -> None:
+    row = validate(record(data, column=column), row_bytes=10**6, api_version=NOW)
+
+    assert (row.params is None) is (row.rejection is not None)
+    if row.rejection is not None:
+        said = row.rejection.message
+        assert re.fullmatch(r"line 4: [^\n]{10,250}[^.\n]", said)
+        assert SECRET not in said
+        assert row.rejection.line == 4
+        columns = [int(found) for found in re.findall(r"column (\d+)", said)]
+        assert all(column <= at <= column + len(data) for at in columns)
+
+
+_json = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text(st.characters(codec="utf-8"), max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner),
+    max_leaves=6,
+)
+
+
+@given(_json, st.dictionaries(st.sampled_from(["model", "messages", "x"]), _json), st.booleans())
+def test_params_and_custom_id_travel_byte_for_byte(own: Any, params: Any, escaped: Any) -> None:
+    params = {"model": "m", "max_tokens": 1, "messages": [], **params}
+    params = {name: "m" if value is None else value for name, value in params.items()}
+    written = [json.dumps(one, ensure_ascii=escaped).encode() for one in (own, params)]
+
+    row = checked(b' {"other": 1, "custom_id" : %b , "params":  %b }' % tuple(written))
+
+    assert [bytes(row.custom_id), row.params] == written
+
+
+@pytest.mark.parametrize(
+    ("data", "code", "says"),
+    [
+        (b"{broken", "invalid_json", "object keys must be strings at column 2"),
+        (b'{"params":{"a":NaN}}', "invalid_json", "not JSON: NaN at column 16; JSON has no NaN: leave it out, or put null"),
+        (b'{"params":{"a":-Infinity}}', "invalid_json", "Infinity at column 17; JSON has no Infinity"),
+        (b'{"params":{"a":Nand}}', "invalid_json", "not JSON: invalid character at column 16"),
+        ('{"params":{}}\u00a0'.encode(), "invalid_json", "U+00A0 (no-break space) at column 14; JSON takes only plain spaces"),
+        ('\u200b{"params":{}}'.encode(), "invalid_json", "U+200B (zero width space) at column 1; JSON takes only plain spaces"),
+        ("{}\ufeff{}".encode(), "invalid_json", "U+FEFF (zero width no-break space) at column 3"),
+        ("{\u201cparams\u201d:{}}".encode(), "invalid_json", "U+201C (left duplicate quotation mark) at column 2; JSON takes only straight"),
+        (b'{"params"\x00:{}}', "invalid_json", "U+0000 (control character) at column 10"),
+        (b'{"params":', "invalid_json", "the JSON breaks off before its end"),
+        (b'{"a":1} x', "invalid_json", "more behind the JSON value at column 9"),
+        (b'{"params":{"a":1,}}', "invalid_json", "trailing comma in object at column 18"),
+        (b'{"params":{"a":"\\ud83d\\ude00"}}}', "invalid_json", "more behind the JSON value at column 32"),
+        (b'{"params":{"a":"\\ud83d"}}', "invalid_unicode", "half of a surrogate pair, such as \\ud83d alone, at column 17"),
+        (b'{"params":{"a":"\\\\ud83d \\ude00"}}', "invalid_unicode", "column 25"),
+        (b'{"params":{"a":"\xe9"}}', "invalid_utf8", "broken UTF-8 at column 17; save the file as UTF-8"),
+        (b'"text"', "not_an_object", "not a JSON object; a row is"),
+        (b"[1]", "not_an_object", "not a JSON object; a row is"),
+        (b"{}", "no_params", '"params" is missing or not an object'),
+        (b'{"params":"x"}', "no_params", '"params" is missing or not an object'),
+        (b'{"params":null}', "no_params", '"params" is missing or not an object'),
+        (None, "too_long", "the row is 50 bytes long, and 40 is the most"),
+        (b"[" * 100_000, "not_an_object", "not a JSON object"),
+        (b'{"a":' * 100_000, "too_deep", "nested too deeply to be read"),
+    ],
+)  # fmt: skip
+def test_says_what_is_wrong_and_where(data: bytes | None, code: str, says: str) -> None:
+    assert rejection(data).code == code
+    assert says in rejection(data).message
+
+
+ROW = '{"custom_id": "r1", "params": {"a": 1}}'
+
+
+@pytest.mark.parametrize(
+    ("data", "custom_id"),
+    [
+        (ROW + "\u00a0", '"r1"'),
+        ("\u200b" + ROW, '"r1"'),
+        ("\u200b" + ROW + "\u00a0", '"r1"'),
+        (ROW.replace("1}", "NaN}"), '"r1"'),
+        (ROW[:-2], '"r1"'),
+        ('{"x": [1, {"custom_id": 1}], "custom_id" :  -7.5 , "params": {"a": NaN}}', "-7.5"),
+        ('{"custom_id": "a\\"b", "params": {"a": "\\ud83d"}}', '"a\\"b"'),
+        ('{"params": {"custom_id": "no", "a": NaN}}', "null"),
+        ('{"params": {"a": NaN}, "custom_id": "late"}', "null"),
+        ('{"a": "he said "custom_id": "x", "b": 1}', "null"),
+        ('{"custom_id": ["r1"], "params": NaN}', "null"),
+        ('{"custom_id": "r1" "params": {}}', "null"),
+        ('{"custom_id": "' + "x" * 5000 + '", "params": NaN}', "null"),
+        ('{"custom_id": "r1', "null"),
+        ('[{"custom_id": "r1", "a": NaN}]', "null"),
+    ],
+)
+def test_a_broken_row_keeps_the_custom_id_that_can_be_read(data: str, custom_id: str) -> None:
+    row = validate(record(data.encode()), row_bytes=10**6, api_version=NOW)
+
+    assert row.rejection is not None
+    assert bytes(row.custom_id) == custom_id.encode()
+
+
+def test_a_row_in_broken_utf8_keeps_its_custom_id() -> None:
+    data = b'{"custom_id": "r1", "params": {"a": "\xe9"}}'
+
+    assert bytes(validate(record(data), row_bytes=99, api_version=NOW).custom_id) == b'"r1"'
+    broken = data.replace(b"r1", b"\xe9")
+    assert bytes(validate(record(broken), row_bytes=99, api_version=NOW).custom_id) == b"null"
+
+
+@pytest.mark.parametrize(
+    ("members", "custom_id"),
+    [
+        ('"customId": "r1"', '"r1"'), ('"id": 2', "2"), ('"recordId": "r3"', '"r3"'), ('"key": "r4"', '"r4"'),
+        ('"key": 1, "id": "i", "customId": "c"', '"c"'), ('"id": 1, "custom_id": "own"', '"own"'),
+        ('"id": 1, "custom_id": null', "1"), ('"id": {"a": 1}, "key": "k"', '"k"'), ('"id": true', "null"),
+        ('"ID": 1', "null"), ('"id": -1.5', "-1.5"),
+    ],
+)  # fmt: skip
+def test_an_id_under_another_name_is_read_where_there_is_no_custom_id(
+    members: str, custom_id: str
+) -> None:
+    data = f'{{{members}, "params": {{}}}}'.encode()
+
+    assert (
+        bytes(validate(record(data), row_bytes=999, api_version=NOW).custom_id)
+        == custom_id.encode()
+    )
+
+
+@pytest.mark.parametrize("name", ["custom_id", "id"])
+def test_a_custom_id_that_is_too_long_is_rejected_and_says_so(name: str) -> None:
+    params = json.loads(f"{{{NEEDED}}}")
+    fits, longer = (json.dumps({name: "x" * n, "params": params}).encode() for n in (4094, 4095))
+
+    kept = validate(record(fits), row_bytes=10**6, api_version=NOW)
+    row = validate(record(longer), row_bytes=10**6, api_version=NOW)
+
+    assert [kept.rejection, len(kept.custom_id)] == [None, 4096]
+    assert (bytes(row.custom_id), row.params) == (b"null", None)
+    assert row.rejection is not None
+    assert row.rejection.code == "custom_id_too_long"
+    assert "4,097 bytes long, and 4,096 is the most" in row.rejection.message
+    assert "null in results.jsonl" in row.rejection.message
+
+
+def test_the_column_counts_from_where_the_record_begins() -> None:
+    assert rejection(b"{broken", column=100).message.endswith("at column 101")
+
+
+REFUSED = [
+    '"stream":true', '"speed":"fast"', '"store":true', '"store":false', '"cache_hint":{}', '"fallbacks":[]',
+    '"context_hint":"x"', '"previous_thread_event_id":"e"', '"max_tokens":0', '"max_tokens":0.0',
+    '"max_tokens" : 0 ',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("version", [NOW, THEN])
+@pytest.mark.parametrize("parameter", REFUSED)
+def test_what_no_batch_takes_is_never_sent(parameter: str, version: str) -> None:
+    found = rejection(with_params("{" + parameter + "}"), version)
+
+    assert found.code == "unsupported_parameter"
+    assert parameter.split('"')[1] in found.message
+
+
+@pytest.mark.parametrize("name", ["temperature", "top_p", "top_k"])
+def test_the_api_version_decides_about_sampling(name: str) -> None:
+    params = with_params(f'{{{NEEDED},"{name}":0}}')
+
+    assert rejection(params, NOW).code == "unsupported_parameter"
+    assert checked(params, THEN).rejection is None
+
+
+@pytest.mark.parametrize(
+    "more", ["", ',"stream":false', ',"stream":null', ',"speed":null', ',"max_tokens":1e999', ',"max_tokens":false',
+             ',"model":5', ',"messages":"hi"', ',"response_format":{}', ',"metadata":{"betas":[]}']
+)  # fmt: skip
+def test_what_the_api_may_judge_is_sent(more: str) -> None:
+    """Its own validation gives the better sentence, and is free."""
+    params = f"{{{NEEDED}{more}}}"
+
+    assert checked(with_params(params)).params == params.encode()
+
+
+@pytest.mark.parametrize("value", ["null", "[]", '"x"', "{}"])
+@pytest.mark.parametrize("name", ["betas", "extra_body", "extra_headers"])
+def test_an_argument_of_the_sdk_is_no_parameter(name: str, value: str) -> None:
+    found = rejection(with_params(f'{{{NEEDED},"{name}":{value}}}'))
+
+    assert found.code == "unsupported_parameter"
+    assert found.message.startswith(
+        f'line 4: "{name}" is an argument of the SDK, and the API refu'
+    )
+
+
+@pytest.mark.parametrize("name", ["model", "max_tokens", "messages"])
+@pytest.mark.parametrize("null", [True, False])
+def test_params_without_what_every_request_needs_are_not_sent(name: str, *, null: bool) -> None:
+    params: dict[str, Any] = json.loads(f"{{{NEEDED}}}")
+    del params[name]
+    found = rejection(with_params(json.dumps({**params, **({name: None} if null else {})})))
+
+    assert found.code == "missing_parameter"
+    assert found.message.startswith(f'line 4: "{name}" is missing; "params" holds at least')
+
+
+@pytest.mark.parametrize(
+    ("head", "offset"),
+    [(b"\x1f\x8b\x08" + bytes(range(256)), "0"), (b"PK\x03\x04" + b"\x00" * 20, "2"),
+     ("{}".encode("utf-16"), "0"), ("{}".encode("utf-16-le"), "1"), (b"\xff", "0")],
+)  # fmt: skip
+def test_what_is_no_text_is_refused_with_the_offset(head: bytes, offset: str) -> None:
+    with pytest.raises(UnreadableUploadError, match=rf"no UTF-8 text: byte {offset} is the first"):
+        check_text(head)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [b"", b"{}", b"{}" + bytes(4096), b"{}\r\n\x1a" + b"\x1a" * 99, "日本語".encode() * 100, b" " * 40 + "語".encode()[:-1], b"{}\r\n" * 9, b"x" * 99 + b"\xe9",
+     "é".encode() * 32768],
+)  # fmt: skip
+def test_text_with_a_bad_byte_here_or_there_is_text(head: bytes) -> None:
+    check_text(head)
