@@ -7,10 +7,10 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 from functions.model.chunk_files import ChunkFiles
+from functions.model.rows import Position, ValidRows
 from functions.model.streams import blocks_of
-from functions.planning.fast_path import ValidRows, validate_all
+from functions.planning.fast_path import validate_all
 from functions.planning.readers import jsonl
-from functions.planning.readers.record import Position
 
 MOST = 32_000_000
 

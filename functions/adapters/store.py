@@ -66,7 +66,7 @@ class Store:
         now: Callable[[], datetime] = timestamps.now,
     ) -> None:
         self._table = Table(table_name, client)
-        self._now = now
+        self.now = now
         self.claims = Claims(self._table, self._event_item, now)
         self.uploads = Uploads(self._table, self._event_item)
 
@@ -141,7 +141,7 @@ class Store:
         Returns:
             The item as it is now, with the token in `owner`; None if there is nothing to do.
         """
-        now = self._now()
+        now = self.now()
         taken = self._table.acquire(
             work_message.job,
             work_message.item,
@@ -159,7 +159,7 @@ class Store:
 
     def _pause_after_crash(self, item: Job | Batch, retry_s: float) -> None:
         """Make the next try wait as after a failure, in case this one is killed before it says anything."""
-        until = timestamps.parse(item.lease or timestamps.text(self._now()))
+        until = timestamps.parse(item.lease or timestamps.text(self.now()))
         later = timestamps.after(until, pause_s(item.tries, retry_s))
         self._table.write(
             self._table.update(item.job, item.item, {"not_before": later}, {"owner": item.owner})
@@ -225,7 +225,7 @@ class Store:
         status = changes.get("status")
         if status is None:
             return {}
-        now = self._now()
+        now = self.now()
         # However a job has ended, its work files are left to be marked.
         step = items.Step.TIDY if status == JobStatus.DONE else None
         keys = {"status_key": items.status_key(status, timestamps.text(now)), "next_step": step}
@@ -300,7 +300,7 @@ class Store:
         """
         failed = {
             "owner": None, "lease": None, "last_error": problem[:MAX_ERROR_CHARS], "at_fault": at_fault or None,
-            "not_before": timestamps.after(self._now(), pause_s(item.tries, retry_s)), **(noted or {}),
+            "not_before": timestamps.after(self.now(), pause_s(item.tries, retry_s)), **(noted or {}),
         }  # fmt: skip
         expected = {"owner": item.owner, "status": item.status}
         self._table.write(self._table.update(item.job, item.item, failed, expected))
@@ -325,7 +325,7 @@ class Store:
             "chunks": job.chunks,
         }
         changes = {
-            "status": JobStatus.ASSEMBLING, "next_step": items.Step.ASSEMBLE, "ended_at": timestamps.text(self._now())
+            "status": JobStatus.ASSEMBLING, "next_step": items.Step.ASSEMBLE, "ended_at": timestamps.text(self.now())
         }  # fmt: skip
         return self.transition(job, changes, expected=expected)
 
@@ -333,7 +333,7 @@ class Store:
 
     def ownership_record(self, batch_id: str, owned_by: str, *, duplicate: bool = False) -> Owner:
         """Make the item that says whose a Message Batch is; a duplicate is to be canceled by poll."""
-        now = self._now()
+        now = self.now()
         keys = (
             {"open": items.OPEN, "status_key": items.status_key("DUPLICATE", timestamps.text(now))}
             if duplicate
@@ -415,7 +415,7 @@ class Store:
 
     def single_flight(self, token: str, lease_s: float) -> Flight | None:
         """Be the only poll for a while; None if another one is at work."""
-        now = self._now()
+        now = self.now()
         values = {
             ":token": token,
             ":until": timestamps.after(now, lease_s),
@@ -435,7 +435,7 @@ class Store:
             Whether somebody asked for another one meanwhile.
         """
         changes = {
-            "owner": None, "lease": None, "stopped": stopped or None, "ended_at": timestamps.text(self._now())
+            "owner": None, "lease": None, "stopped": stopped or None, "ended_at": timestamps.text(self.now())
         }  # fmt: skip
         unasked = self._table.update(RELAY, "poll", changes, {"owner": token, "wanted": None})
         asked = self._table.update(RELAY, "poll", {**changes, "wanted": None}, {"owner": token})

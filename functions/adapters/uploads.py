@@ -9,7 +9,7 @@ import msgspec
 from functions.adapters.table import Conditions, Table
 from functions.model import ids, items, timestamps
 from functions.model.events import Event
-from functions.model.records import RELAY
+from functions.model.records import RELAY, Ignored
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
@@ -26,18 +26,6 @@ class EventItem(Protocol):
         self, event: Event, job: str, given: Conditions | None = None
     ) -> "TransactWriteItemTypeDef":
         """Make the write; `expected` is what must hold of the event that is owed already."""
-
-
-class Ignored(msgspec.Struct, frozen=True, kw_only=True):
-    """How many objects of a folder with a suffix were ignored on a day; `told_at`: when that was first announced."""
-
-    item: str
-    day: str
-    bucket: str
-    folder: str
-    suffix: str
-    count: int
-    told_at: str | None = None
 
 
 class Cursor(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from functions.collecting.retry_rows import retry_part, upload_of
+from functions.adapters.retry_rows import retry_part, upload_of
 from functions.model.items import Batch, ChunkOutput, CloseReason, Job, OutcomeCounts
 from functions.model.outcomes import OutcomeCounter, closing_result, output_line, read_result
 from functions.services import Services
@@ -29,7 +29,7 @@ def salvage(
     results = services.files.write(f"{stem}.results.jsonl", _lines(batch))
     if batch.attempt == 1:
         rows = _range(services, job, batch)
-        retry, problem = retry_part(services, f"{stem}.retry.jsonl", rows, job.tries)
+        retry, problem = retry_part(services.files, f"{stem}.retry.jsonl", rows, job.tries)
     else:
         retry, problem = None, _SENT_BEFORE
     part = ChunkOutput(results=results, errors=results, retry=retry, retry_problem=problem)

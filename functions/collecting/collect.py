@@ -7,7 +7,8 @@ from typing import Any
 import msgspec
 from aws_lambda_powertools import Logger
 
-from functions.collecting import retry_rows
+from functions.adapters import retry_rows
+from functions.adapters.rewrite import new_batch, rewrite
 from functions.collecting.download import download
 from functions.collecting.merge import Merge
 from functions.collecting.result_set import ResultSet
@@ -24,7 +25,6 @@ from functions.model.items import (
     batch_key,
 )
 from functions.model.streams import blocks_of, line_blocks
-from functions.sending.split import new_batch, rewrite
 from functions.services import Services
 from functions.settings import ResultsSettings
 
@@ -95,7 +95,7 @@ def _go_again(
         for entry, again in zip(_entries(services, batch), merge.retry_mask, strict=True)
     )  # fmt: skip
     attempt = batch.attempt + 1
-    keys, files = rewrite(services, batch, batch.chunk, attempt, chosen)
+    keys, files = rewrite(services.files, batch, batch.chunk, attempt, chosen)
     following = new_batch(
         batch, batch.chunk, attempt, keys, files, timestamps.text(services.now())
     )
@@ -123,9 +123,9 @@ def _leave(
     """Leave what did not succeed: as lines of results, and as lines of the upload."""
     merge.errors.seek(0)
     failed = services.files.write(f"{stem}.errors.jsonl", blocks_of(merge.errors))
-    rows = retry_rows.of_upload(services, job, merge.failed.offsets, merge.failed.sizes)
+    rows = retry_rows.of_upload(services.files, job, merge.failed.offsets, merge.failed.sizes)
     key = f"{stem}.retry.jsonl"
-    retry, problem = retry_rows.retry_part(services, key, rows, merge.batch.tries)
+    retry, problem = retry_rows.retry_part(services.files, key, rows, merge.batch.tries)
     return ChunkOutput(results=results, errors=failed, retry=retry, retry_problem=problem)
 
 

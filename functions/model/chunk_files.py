@@ -12,9 +12,7 @@ from typing import IO, NamedTuple
 import msgspec
 
 from functions.model.ids import custom_id_template
-from functions.planning.fast_path import ValidRows
-from functions.planning.readers.record import Record
-from functions.planning.validation import Rejection, Row
+from functions.model.rows import Record, Rejection, Row, ValidRows
 
 HEAD, TAIL = b'{"requests":[', b"]}"
 

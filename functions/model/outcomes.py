@@ -13,7 +13,7 @@ import msgspec
 from functions.model.ids import ROW_DIGITS
 from functions.model.items import CloseReason, OutcomeCounts, Usage
 from functions.model.pricing import long_above
-from functions.planning.validation import Rejection, can_be_reparsed
+from functions.model.rows import Rejection, can_be_reparsed
 
 RETRIABLE_ERRORS = frozenset(
     {"api_error", "overloaded_error", "timeout_error", "rate_limit_error"}

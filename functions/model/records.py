@@ -40,6 +40,18 @@ class Unfinished:
         return [batch for batch in self.batches if batch.status in statuses]
 
 
+class Ignored(msgspec.Struct, frozen=True, kw_only=True):
+    """How many objects of a folder with a suffix were ignored on a day; `told_at`: when that was first announced."""
+
+    item: str
+    day: str
+    bucket: str
+    folder: str
+    suffix: str
+    count: int
+    told_at: str | None = None
+
+
 class CancellationRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A request to cancel: every job of this upload key that was uploaded before then.
 

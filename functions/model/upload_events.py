@@ -3,11 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from functions.adapters.uploads import Ignored
 from functions.model import events
 from functions.model.events import Event, folder_of
 from functions.model.items import Job
-from functions.model.records import CancellationRequest
+from functions.model.records import CancellationRequest, Ignored
 
 CANDIDATES = 10
 """Keys that an event names at most."""

@@ -11,12 +11,11 @@ from typing import Annotated, Any
 
 import msgspec
 
+from functions.model.rows import LineBlock, Record, Row, ValidRows
 from functions.planning.broken import ID_BYTES, NULL
 from functions.planning.readers import jsonl
-from functions.planning.readers.record import LineBlock, Position, Record
 from functions.planning.validation import (
     SDK_ARGUMENTS,
-    Row,
     custom_ids_of,
     unsupported_params,
     validate,
@@ -24,41 +23,6 @@ from functions.planning.validation import (
 
 _OPEN, _CLOSE, _RETURN = b"{}\r"
 ValidatedRow = tuple[Record, Row]
-
-
-class ValidRows(msgspec.Struct, frozen=True):
-    """Rows that can be sent, each alone on its line and on the lines one after the other.
-
-    Attributes:
-        line: that of the first.
-        offsets: the offset of each in the upload, in bytes; `sizes` are their lengths.
-        custom_ids: the users' own, as JSON.
-        params: what is sent, as JSON.
-        ending: bytes between a row and its line feed.
-    """
-
-    line: int
-    offsets: list[int]
-    sizes: list[int]
-    custom_ids: list[msgspec.Raw]
-    params: list[msgspec.Raw]
-    ending: int
-
-    @property
-    def end(self) -> Position:
-        """Where the next record may begin."""
-        size = self.sizes[-1] + self.ending
-        return Position(self.offsets[-1] + size, self.line + len(self.offsets) - 1, size)
-
-    def cut(self, count: int) -> "tuple[ValidRows, ValidRows]":
-        """Give the first so many, and the others."""
-        first = self._slice(slice(count), self.line)
-        return first, self._slice(slice(count, None), self.line + count)
-
-    def _slice(self, rows: slice, line: int) -> "ValidRows":
-        return ValidRows(
-            line, self.offsets[rows], self.sizes[rows], self.custom_ids[rows], self.params[rows], self.ending
-        )  # fmt: skip
 
 
 class _Request(msgspec.Struct, gc=False):

@@ -14,10 +14,10 @@ from functions.errors import ObjectUnreadableError, UnreadableUploadError
 from functions.model import chunk_files, events, ids, items, timestamps
 from functions.model.chunk_files import ChunkFiles, ChunkKeys
 from functions.model.items import Batch, BatchStatus, Job, JobStatus, Step
+from functions.model.rows import Position, ValidRows
 from functions.model.streams import blocks_of
-from functions.planning.fast_path import ValidatedRow, ValidRows, validate_all
+from functions.planning.fast_path import ValidatedRow, validate_all
 from functions.planning.readers import READERS
-from functions.planning.readers.record import Position
 from functions.planning.validation import check_text
 from functions.services import Services
 from functions.settings import SubmitSettings

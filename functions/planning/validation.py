@@ -1,14 +1,13 @@
 """Whether a row can be sent, and if not, why: one sentence that says what is wrong, where, and what to do."""
 
 import re
-from collections.abc import Sequence
 from functools import cache
 
 import msgspec
 
 from functions.errors import UnreadableUploadError
+from functions.model.rows import Record, Rejection, Row
 from functions.planning.broken import ID_BYTES, NULL, fault_of, readable_id
-from functions.planning.readers.record import Record
 
 _ABSENT = msgspec.Raw(b"")
 _NOT_IN_A_BATCH = (
@@ -32,28 +31,6 @@ SDK_ARGUMENTS = {
 _SIMPLE = re.compile(rb'["\d-]')
 _ZERO = re.compile(rb"-?0(\.0+)?([eE][+-]?\d+)?")
 _UNSET = (b"null", b"false")
-
-
-class Rejection(msgspec.Struct, frozen=True):
-    """Why a row was never sent: a code for programs, a sentence for people, the line of the upload."""
-
-    code: str
-    message: str
-    line: int
-
-
-class Row(msgspec.Struct, frozen=True, gc=False):
-    """One row: what is sent for it, or why nothing is.
-
-    Attributes:
-        custom_id: the user's own, as the JSON that stood in the upload; ``null`` where there is none.
-        params: the JSON that stood in the upload, byte for byte; None for a rejected row.
-        rejection: None for a row that can be sent.
-    """
-
-    custom_id: msgspec.Raw
-    params: bytes | None
-    rejection: Rejection | None
 
 
 class _Request(msgspec.Struct):
@@ -94,9 +71,6 @@ class _Params(msgspec.Struct):
 _request = msgspec.json.Decoder(_Request)
 _other_names = msgspec.json.Decoder(_OtherNames)
 _params = msgspec.json.Decoder(_Params)
-_value = msgspec.json.Decoder(msgspec.Raw)
-_MARGIN = 500
-"""Brackets that could be put around a value that is kept, and it would still be read."""
 
 
 class _RejectedError(Exception):
@@ -204,15 +178,6 @@ def _check_custom_id(custom_id: msgspec.Raw) -> msgspec.Raw:
         )
         raise _RejectedError(code="custom_id_too_long", sentence=sentence)
     return custom_id
-
-
-def can_be_reparsed(values: Sequence[bytes | msgspec.Raw]) -> bool:
-    """Whether JSON that was read can surely be read again, from a deeper stack than here."""
-    try:
-        _value.decode(b"[" * _MARGIN + b",".join(values) + b"]" * _MARGIN)
-    except RecursionError:
-        return False
-    return True
 
 
 def _check_params(params: msgspec.Raw, api_version: str) -> bytes:

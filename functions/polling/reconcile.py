@@ -14,6 +14,7 @@ from itertools import islice, takewhile
 import msgspec
 from aws_lambda_powertools import Logger
 
+from functions.adapters.adopt import adopt
 from functions.errors import IncompleteResultsError, RelayError
 from functions.model import timestamps
 from functions.model.create_response import RESULTS_RETENTION, MessageBatch
@@ -23,7 +24,6 @@ from functions.model.outcomes import read_line
 from functions.model.records import FOREIGN, Unfinished
 from functions.model.streams import lines
 from functions.polling.phases import Phases, place
-from functions.sending.adopt import adopt
 from functions.services import Services
 from functions.settings import PollSettings
 
@@ -127,7 +127,7 @@ def _resolve(
         services.store.record_ownership(services.store.ownership_record(found.id, FOREIGN))
     else:
         logger.info("adopted by proof", extra={"batch": batch_key(batch), "batch_id": found.id})
-        adopt(services, batch, found)
+        adopt(services.store, batch, found)
     return True
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 from aws_lambda_powertools import Logger
 
+from functions.adapters import adopt
 from functions.errors import KeyMissingError
 from functions.model import timestamps
 from functions.model.create_response import (
@@ -16,7 +17,7 @@ from functions.model.create_response import (
     Verdict,
 )
 from functions.model.items import Batch, BatchStatus, Job, batch_key
-from functions.sending import adopt, blocked, split
+from functions.sending import blocked, split
 from functions.services import Services
 from functions.settings import SubmitSettings
 
@@ -90,7 +91,7 @@ def _act(services: Services[SubmitSettings], job: Job, batch: Batch, verdict: Ve
     logger.info("create answered", extra=facts | {"reason": getattr(verdict, "reason", None)})
     match verdict:
         case Accepted():
-            adopt.adopt(services, batch, verdict.batch)
+            adopt.adopt(services.store, batch, verdict.batch)
             services.store.accepted(batch.intent_at or "", blocked.sender(job, batch))
         case Refused():
             split.refused(services, batch, verdict)

@@ -5,18 +5,17 @@ A refused create is free. A chunk's later attempt is not split: its rows have a 
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from tempfile import TemporaryFile
 
 import msgspec
 
-from functions.model import ids, items, timestamps
-from functions.model.chunk_files import ChunkFiles, ChunkKeys, LedgerEntry, read_ledger
+from functions.adapters.rewrite import new_batch, rewrite
+from functions.model import timestamps
+from functions.model.chunk_files import ChunkFiles, LedgerEntry, read_ledger
 from functions.model.create_response import Refused
 from functions.model.items import Batch, BatchStatus, CloseReason, Step
-from functions.model.streams import blocks_of
-from functions.planning.validation import Rejection
+from functions.model.rows import Rejection
 from functions.services import Services
-from functions.settings import Settings, SubmitSettings
+from functions.settings import SubmitSettings
 
 
 def refused(services: Services[SubmitSettings], batch: Batch, verdict: Refused) -> None:
@@ -47,7 +46,7 @@ def _reject(
         _rejected(entry, verdict) if entry.sent and ahead == index else entry
         for ahead, entry in _counted(_entries(services, batch))
     )
-    keys, files = rewrite(services, batch, batch.chunk, 1, entries)
+    keys, files = rewrite(services.files, batch, batch.chunk, 1, entries)
     changes = {
         "requests_key": keys.requests, "ledger_key": keys.ledger, "requests": files.requests,
         "size_bytes": files.size_bytes, "named": batch.named + 1, "intent_at": None,
@@ -110,7 +109,7 @@ def _half(
     services: Services[SubmitSettings], batch: Batch, letter: str, entries: Iterator[LedgerEntry]
 ) -> Batch:
     chunk, passing = batch.chunk + letter, _Passing(entries)
-    keys, files = rewrite(services, batch, chunk, 1, passing)
+    keys, files = rewrite(services.files, batch, chunk, 1, passing)
     first, last = passing.first, passing.last
     return msgspec.structs.replace(
         new_batch(batch, chunk, 1, keys, files, timestamps.text(services.now())),
@@ -122,72 +121,6 @@ def _half(
         pauses_caused=batch.pauses_caused,
         judged=batch.judged,
         refused_at=batch.refused_at,
-    )
-
-
-def rewrite(
-    services: Services[Settings],
-    batch: Batch,
-    chunk: str,
-    attempt: int,
-    entries: Iterable[LedgerEntry],
-) -> tuple[ChunkKeys, ChunkFiles]:
-    """Write the files of another chunk or attempt, from those of this batch, under this stage's own token."""
-    folder = f"work/{batch.job}/{ids.batch_name(chunk, attempt)}/{batch.owner}"
-    keys = ChunkKeys(f"{folder}.requests.json", f"{folder}.ledger.jsonl")
-    with TemporaryFile() as body, TemporaryFile() as rows:
-        files = ChunkFiles(batch.job, chunk, attempt, body, rows)
-        for entry, params in _with_params(services, batch, entries):
-            files.put(entry, params)
-        files.finish()
-        for file, key in zip((body, rows), keys, strict=True):
-            file.seek(0)
-            services.files.write(key, blocks_of(file))
-    return keys, files
-
-
-def _with_params(
-    services: Services[Settings], batch: Batch, entries: Iterable[LedgerEntry]
-) -> Iterator[tuple[LedgerEntry, bytes | None]]:
-    """Read the params of entries, which come in order, in one pass over the body."""
-    held, at = bytearray(), 0
-    blocks = services.files.read(services.files.results_object(batch.requests_key))
-    for entry in entries:
-        if not entry.sent:
-            yield entry, None
-            continue
-        while at + len(held) < entry.params_at + entry.params_size:
-            if entry.params_at > at + len(held):
-                at, held = at + len(held), bytearray()
-            held += next(blocks)
-        del held[: entry.params_at - at]
-        at = entry.params_at
-        yield entry, bytes(held[: entry.params_size])
-
-
-def new_batch(
-    batch: Batch, chunk: str, attempt: int, keys: ChunkKeys, files: ChunkFiles, now: str
-) -> Batch:
-    """Make a batch that waits to be sent, for the same chunk or a part of it."""
-    return Batch(
-        job=batch.job,
-        item=ids.batch_name(chunk, attempt),
-        schema=items.SCHEMA,
-        status=BatchStatus.WAITING,
-        status_key=items.status_key(BatchStatus.WAITING, now),
-        open=items.OPEN,
-        next_step=Step.SEND,
-        chunk=chunk,
-        attempt=attempt,
-        first_row=batch.first_row,
-        last_row=batch.last_row,
-        start_byte=batch.start_byte,
-        end_byte=batch.end_byte,
-        line=batch.line,
-        requests=files.requests,
-        size_bytes=files.size_bytes,
-        requests_key=keys.requests,
-        ledger_key=keys.ledger,
     )
 
 

@@ -23,8 +23,8 @@ from functions.model.outcomes import (
     rejected_result,
     total,
 )
+from functions.model.rows import Rejection
 from functions.model.streams import lines
-from functions.planning.validation import Rejection
 from tests.fuzz import oracle
 from tests.fuzz.dials import dials
 from tests.fuzz.memory import claude

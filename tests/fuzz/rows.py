@@ -7,18 +7,18 @@ from typing import Any
 
 import msgspec
 
+from functions.adapters import retry_rows
+from functions.adapters.rewrite import rewrite
 from functions.adapters.s3 import ObjectStore
-from functions.collecting import retry_rows
 from functions.collecting.spool import Spool
 from functions.model.chunk_files import ChunkFiles, LedgerEntry, read_ledger
 from functions.model.ids import RequestId
 from functions.model.items import StoredObject
 from functions.model.multipart_plan import MAX_PART, MAX_PARTS, MIN_PART, groups, join_plan
 from functions.model.outcomes import output_line, read_line, read_result, rejected_result
+from functions.model.rows import Position, Record
 from functions.model.streams import lines
 from functions.planning.readers import READERS, jsonl
-from functions.planning.readers.record import Position, Record
-from functions.sending.split import rewrite
 from functions.services import Services
 from tests.fuzz import oracle
 from tests.fuzz.dials import dials
@@ -109,7 +109,7 @@ def _can_be_cut_out(
     """Any rows of the upload can be had again for a retry, as they stood there."""
     chosen = [at for at in range(len(entries)) if wanted >> at % 8 & 1]
     begins, sizes = [entries[at].offset for at in chosen], [entries[at].size for at in chosen]
-    cut = b"".join(retry_rows.of_upload(_services({"upload": body}), job(), begins, sizes))
+    cut = b"".join(retry_rows.of_upload(_services({"upload": body}).files, job(), begins, sizes))
     there = [body[records[at].offset :][: records[at].size] + b"\n" for at in chosen]
     assert cut == b"".join(there)
 
@@ -121,7 +121,7 @@ def _split(written: bytes, entries: list[LedgerEntry]) -> None:
         ("a", entries[: len(entries) // 2]),
         ("b", entries[len(entries) // 2 :]),
     ):
-        keys, files = rewrite(services, batch(), CHUNK + letter, 1, half)
+        keys, files = rewrite(services.files, batch(), CHUNK + letter, 1, half)
         body = b"".join(services.files.read(services.files.results_object(keys.requests)))
         again = list(read_ledger(services.files.lines(services.files.results_object(keys.ledger))))
         assert (files.rows, files.size_bytes) == (len(half), len(body))

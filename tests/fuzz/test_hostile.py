@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from functions.model.rows import can_be_reparsed
 from functions.model.streams import CACHE_BLOCK
-from functions.planning.validation import can_be_reparsed
 from tests.harness import RESULTS, UPLOADS, Harness, request, upload_of
 
 BOM = b"\xef\xbb\xbf"

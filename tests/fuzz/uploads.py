@@ -8,10 +8,10 @@ import msgspec
 from functions.errors import UnreadableUploadError
 from functions.model.chunk_files import ChunkFiles, read_ledger
 from functions.model.ids import RequestId
+from functions.model.rows import LineBlock, Position, Record, Row, ValidRows
 from functions.planning import fast_path
 from functions.planning.readers import READERS, jsonl
-from functions.planning.readers.record import LineBlock, Position, Record
-from functions.planning.validation import Row, check_text, validate
+from functions.planning.validation import check_text, validate
 from tests.fuzz import oracle
 from tests.fuzz.dials import dials
 
@@ -100,7 +100,7 @@ def write(
     """Write rows as `plan` does, many at once where they are plain; so many rows came before."""
     for piece in fast_path.validate_all(pieces, row_bytes=row_bytes, api_version=API_VERSION):
         number = before + files.rows + 1
-        if isinstance(piece, fast_path.ValidRows):
+        if isinstance(piece, ValidRows):
             files.add_valid(number, piece)
         else:
             files.add(number, *piece)

@@ -156,20 +156,20 @@ def test_a_late_200_overrides_what_was_thought_meanwhile(relay: Harness) -> None
 
 def _send_with_a_late_answer(relay: Harness) -> str:
     """Let a second Message Batch of the same requests be recorded after the first."""
-    from functions.sending.adopt import adopt  # noqa: PLC0415
+    from functions.adapters.adopt import adopt  # noqa: PLC0415
 
     relay.tick()
     (batch,) = relay.store.unfinished().batches
     body = relay.submit.files.read(relay.submit.files.results_object(batch.requests_key))
     verdict: Any = relay.submit.claude.create(body, batch.size_bytes, "2026-10-21")
-    adopt(relay.submit, batch, verdict.batch)
+    adopt(relay.submit.store, batch, verdict.batch)
     assert relay.tick().duplicates == 1
     return str(verdict.batch.id)
 
 
 def test_a_duplicate_that_is_older_takes_the_place_of_the_newer(tmp_path: Path) -> None:
     """The answer to the first create comes after the second one's."""
-    from functions.sending.adopt import adopt  # noqa: PLC0415
+    from functions.adapters.adopt import adopt  # noqa: PLC0415
 
     with world(tmp_path, processing_s=600.0) as relay:
         relay.upload(KEY, upload_of(3))
@@ -177,7 +177,7 @@ def test_a_duplicate_that_is_older_takes_the_place_of_the_newer(tmp_path: Path) 
         body = relay.submit.files.read(relay.submit.files.results_object(batch.requests_key))
         first: Any = relay.submit.claude.create(body, batch.size_bytes, "2026-10-21")
         relay.tick()
-        adopt(relay.submit, batch, first.batch)
+        adopt(relay.submit.store, batch, first.batch)
         duplicates = relay.tick().duplicates
         relay.finish()
 

@@ -4,12 +4,11 @@ from typing import Any
 
 import msgspec
 
-from functions.adapters.uploads import Ignored
 from functions.model import events, upload_events
 from functions.model.create_response import PAUSE_MESSAGES
 from functions.model.events import Event
 from functions.model.items import JOB, OPEN, SCHEMA, Batch, Job, StoredObject
-from functions.model.records import CancellationRequest
+from functions.model.records import CancellationRequest, Ignored
 
 AT = "2026-11-23T20:54:10.123Z"
 JOB_ID = "3f9ac21b04d7c1e89a02"

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 
 from functions.model.chunk_files import ChunkFiles, LedgerEntry, envelope_bytes, read_ledger
 from functions.model.ids import RequestId
-from functions.planning.readers.record import Position, Record
-from functions.planning.validation import Rejection, Row
+from functions.model.rows import Position, Record, Rejection, Row
 from tests.unit.factories import JOB_ID
 
 _params = st.dictionaries(st.text(max_size=4), st.text(max_size=8), max_size=3)

@@ -9,10 +9,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from functions.model.chunk_files import ChunkFiles
+from functions.model.rows import Position, ValidRows
 from functions.planning import broken, fast_path, validation
-from functions.planning.fast_path import ValidatedRow, ValidRows, validate_all
+from functions.planning.fast_path import ValidatedRow, validate_all
 from functions.planning.readers.jsonl import pieces, read
-from functions.planning.readers.record import Position
 from functions.planning.validation import validate
 from tests.unit.factories import JOB_ID
 

@@ -13,8 +13,8 @@ from functions.collecting.spool import Spool
 from functions.model.chunk_files import LedgerEntry
 from functions.model.ids import RequestId
 from functions.model.items import CloseReason
+from functions.model.rows import Rejection
 from functions.model.streams import CACHE_BLOCK
-from functions.planning.validation import Rejection
 from tests.unit.factories import JOB_ID, batch
 
 ROWS = 2_000

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from functions.planning.fast_path import ValidRows, validate_all
+from functions.model.rows import Position, ValidRows
+from functions.planning.fast_path import validate_all
 from functions.planning.readers.jsonl import pieces
-from functions.planning.readers.record import Position
 
 SAMPLES = Path("/work/shared/samples/odd")
 pytestmark = pytest.mark.skipif(not SAMPLES.exists(), reason="the samples are not here")

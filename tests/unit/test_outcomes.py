@@ -20,7 +20,7 @@ from functions.model.outcomes import (
     rejected_result,
     total,
 )
-from functions.planning.validation import Rejection
+from functions.model.rows import Rejection
 
 
 def errored(kind: str) -> bytes:

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from functions.model.rows import Position, Record
 from functions.planning.readers import READERS, parser_of
 from functions.planning.readers.jsonl import read
-from functions.planning.readers.record import Position, Record
 
 MOST = 24
 BOM = b"\xef\xbb\xbf"

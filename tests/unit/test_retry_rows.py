@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.collecting.retry_rows import GAP, _cut, _runs
+from functions.adapters.retry_rows import GAP, _cut, _runs
 
 _rows = st.lists(
     st.tuples(st.binary(min_size=1, max_size=30), st.integers(0, 9), st.booleans()), max_size=12

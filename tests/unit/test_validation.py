@@ -9,8 +9,8 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from functions.errors import UnreadableUploadError
-from functions.planning.readers.record import Position, Record
-from functions.planning.validation import Rejection, Row, check_text, validate
+from functions.model.rows import Position, Record, Rejection, Row
+from functions.planning.validation import check_text, validate
 
 NOW, THEN = "2026-10-21", "2023-06-01"
 SECRET = "Zq7"

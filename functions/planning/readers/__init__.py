@@ -6,8 +6,8 @@ record's first byte; it may leave whole `LineBlock` together. What no reader cla
 
 from collections.abc import Callable, Iterator
 
+from functions.model.rows import LineBlock, Position, Record
 from functions.planning.readers import jsonl
-from functions.planning.readers.record import LineBlock, Position, Record
 
 Reader = Callable[[Iterator[bytes], Position, int], Iterator[LineBlock | Record]]
 

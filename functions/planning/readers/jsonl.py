@@ -5,8 +5,8 @@ from collections.abc import Generator, Iterable, Iterator
 
 import msgspec
 
+from functions.model.rows import LineBlock, Position, Record
 from functions.model.streams import cut
-from functions.planning.readers.record import LineBlock, Position, Record
 
 _BOM = b"\xef\xbb\xbf"
 _SPACE = b" \t\r\n\x00\x1a"

@@ -6,11 +6,9 @@ from itertools import chain
 from aws_lambda_powertools import Logger
 from botocore.exceptions import BotoCoreError, ClientError
 
-from functions.adapters.s3 import ObjectVersion
+from functions.adapters.s3 import ObjectStore, ObjectVersion
 from functions.errors import DownloadError, ObjectUnreadableError, UploadLostError
 from functions.model.items import Job, StoredObject
-from functions.services import Services
-from functions.settings import ResultsSettings
 
 GAP = 1 << 20
 """Rows that lie closer than this are read in one request: its price is that of reading so much."""
@@ -20,12 +18,12 @@ logger = Logger(child=True)
 
 
 def retry_part(
-    services: Services[ResultsSettings], key: str, rows: Iterable[bytes], tries: int
+    files: ObjectStore, key: str, rows: Iterable[bytes], tries: int
 ) -> tuple[StoredObject | None, str | None]:
     """Write rows of the upload into a part of retry.jsonl.
 
     Args:
-        services: those of results.
+        files: the buckets.
         key: the part's.
         rows: read from the upload while they are written.
         tries: how often the stage has been tried, this time included.
@@ -37,7 +35,7 @@ def retry_part(
         UploadLostError: it may be read at one of the next tries.
     """
     try:
-        return services.files.write(key, _told_apart(rows)), None
+        return files.write(key, _told_apart(rows)), None
     except UploadLostError as error:
         if error.passing and tries < WAITED_OUT:
             raise
@@ -58,12 +56,12 @@ def _told_apart(rows: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def of_upload(
-    services: Services[ResultsSettings], job: Job, at: Sequence[int], sizes: Sequence[int]
+    files: ObjectStore, job: Job, at: Sequence[int], sizes: Sequence[int]
 ) -> Iterator[bytes]:
     """Read rows of the upload, one a line, byte for byte.
 
     Args:
-        services: those of results.
+        files: the buckets.
         job: whose upload.
         at: the offset of each row, in order.
         sizes: the length of each.
@@ -74,7 +72,7 @@ def of_upload(
     source = upload_of(job)
     for run in _runs(at, sizes):
         stop = at[run.stop - 1] + sizes[run.stop - 1]
-        blocks = chain(services.files.read(source, at[run.start], stop), _too_short(source))
+        blocks = chain(files.read(source, at[run.start], stop), _too_short(source))
         yield from _cut(blocks, at[run.start], ((at[row], sizes[row]) for row in run))
 
 

@@ -1,0 +1,76 @@
+"""Write a chunk's files anew from those of a batch: for a half of it, for its next attempt, or without a row."""
+
+from collections.abc import Iterable, Iterator
+from tempfile import TemporaryFile
+
+from functions.adapters.s3 import ObjectStore
+from functions.model import ids, items
+from functions.model.chunk_files import ChunkFiles, ChunkKeys, LedgerEntry
+from functions.model.items import Batch, BatchStatus, Step
+from functions.model.streams import blocks_of
+
+
+def rewrite(
+    files: ObjectStore,
+    batch: Batch,
+    chunk: str,
+    attempt: int,
+    entries: Iterable[LedgerEntry],
+) -> tuple[ChunkKeys, ChunkFiles]:
+    """Write the files of another chunk or attempt, from those of this batch, under this stage's own token."""
+    folder = f"work/{batch.job}/{ids.batch_name(chunk, attempt)}/{batch.owner}"
+    keys = ChunkKeys(f"{folder}.requests.json", f"{folder}.ledger.jsonl")
+    with TemporaryFile() as body, TemporaryFile() as rows:
+        written = ChunkFiles(batch.job, chunk, attempt, body, rows)
+        for entry, params in _with_params(files, batch, entries):
+            written.put(entry, params)
+        written.finish()
+        for file, key in zip((body, rows), keys, strict=True):
+            file.seek(0)
+            files.write(key, blocks_of(file))
+    return keys, written
+
+
+def _with_params(
+    files: ObjectStore, batch: Batch, entries: Iterable[LedgerEntry]
+) -> Iterator[tuple[LedgerEntry, bytes | None]]:
+    """Read the params of entries, which come in order, in one pass over the body."""
+    held, at = bytearray(), 0
+    blocks = files.read(files.results_object(batch.requests_key))
+    for entry in entries:
+        if not entry.sent:
+            yield entry, None
+            continue
+        while at + len(held) < entry.params_at + entry.params_size:
+            if entry.params_at > at + len(held):
+                at, held = at + len(held), bytearray()
+            held += next(blocks)
+        del held[: entry.params_at - at]
+        at = entry.params_at
+        yield entry, bytes(held[: entry.params_size])
+
+
+def new_batch(
+    batch: Batch, chunk: str, attempt: int, keys: ChunkKeys, files: ChunkFiles, now: str
+) -> Batch:
+    """Make a batch that waits to be sent, for the same chunk or a part of it."""
+    return Batch(
+        job=batch.job,
+        item=ids.batch_name(chunk, attempt),
+        schema=items.SCHEMA,
+        status=BatchStatus.WAITING,
+        status_key=items.status_key(BatchStatus.WAITING, now),
+        open=items.OPEN,
+        next_step=Step.SEND,
+        chunk=chunk,
+        attempt=attempt,
+        first_row=batch.first_row,
+        last_row=batch.last_row,
+        start_byte=batch.start_byte,
+        end_byte=batch.end_byte,
+        line=batch.line,
+        requests=files.requests,
+        size_bytes=files.size_bytes,
+        requests_key=keys.requests,
+        ledger_key=keys.ledger,
+    )
