@@ -33,7 +33,7 @@ SOURCE = "urn:claude-batch-relay:"
 
 @dataclass(frozen=True)
 class Services[S: Settings]:
-    """What a stage is given: its settings, its services, and the clock."""
+    """A stage's settings, adapters and clock."""
 
     settings: S
     store: Store
@@ -87,7 +87,7 @@ def _safe_message(error: Exception) -> str:
 def open_services[S: Settings](
     settings: S, *, create_timeout_s: float = 600.0, read_s: float = READ_S
 ) -> Services[S]:
-    """Open the adapters for AWS and to Claude."""
+    """Open the adapters for AWS and Claude."""
 
     def read_key(fresh: bool) -> str:  # noqa: FBT001 - the adapter's own signature
         return secret.read_key(settings.secret_name, fresh=fresh)

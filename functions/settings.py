@@ -89,7 +89,7 @@ class PollSettings(Settings):
     """For poll: whom to wake, how much may be open at once, and what counts as proof of absence.
 
     `lease_s` is longer than poll may run (120 s), so that no two are at work at once. A request to cancel is kept for
-    `wish_s`: events may come out of order, and an upload's hours late.
+    `cancellation_window_s`: events may come out of order, and an upload's hours late.
     """
 
     submit_queue_url: str

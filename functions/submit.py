@@ -1,4 +1,4 @@
-"""An upload, or a work message from poll: claim it, plan it, send it."""
+"""Handle an upload or a work message from poll: claim, plan, send."""
 
 import os
 from collections.abc import Callable

@@ -116,7 +116,7 @@ class Alarms(Construct):
         self._alarm(
             "no-poll",
             self._said_by_poll("PollSucceeded", "Sum", Duration.minutes(minutes)),
-            f"No run of poll has succeeded for {minutes} minutes: nothing is sent, noted or woken. "
+            f"No run of poll has succeeded for {minutes} minutes: no batch is sent, no result is noticed, no stage is started. "
             "Read poll's log; see that its schedule is enabled and its function not throttled.",
             less_than=1,
             missing=cloudwatch.TreatMissingData.BREACHING,

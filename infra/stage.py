@@ -137,7 +137,7 @@ class Stage(Construct):
         return role
 
     def _consume(self, queue: sqs.Queue, *, max_concurrency: int) -> None:
-        """Take messages from ``queue`` one by one, ``at_once`` of them side by side (2 or more)."""
+        """Take messages from ``queue`` one by one, ``max_concurrency`` of them side by side (2 or more)."""
         lambda_.EventSourceMapping(
             self,
             "Source",

@@ -170,7 +170,7 @@ class Storage(Construct):
             self,
             "ApiKey",
             secret_name=name,
-            description="The Anthropic API key of claude-batch-relay, as plain text",
+            description="The Anthropic API key of claude-batch-relay, as plain text or JSON",
             secret_string_value=SecretValue.unsafe_plain_text(UNSET_KEY),
         )
         # A name in use cannot be made again: a key is quicker fetched anew than a stack renamed.

@@ -15,7 +15,7 @@ from functions.polling.admission import Limits
 ROWS_A_DAY = 100_000_000
 BATCHES_A_DAY = ROWS_A_DAY // CHUNK
 BATCHES_A_MINUTE = BATCHES_A_DAY / DAY
-AT_ONCE = 10
+AT_ONCE = 4
 """Invocations of submit, and of results."""
 LAMBDA_S, POLL_S = 900, 120
 """How long submit, results and poll may run."""

@@ -68,7 +68,7 @@ Behind a queue, a small job waits as long as the huge one takes: a day and a hal
 have nothing at Anthropic: nobody waits on a usual day, and on a slow one {kept} of the 100, at most {ours_most}: those that find the twentieth full before the first of the huge one's batches ends. It costs the huge job {loss:.0f} % of its rows a day while it is alone. A quarter would do away with
 the rest of the waiting, and cost {more:.0f} %: that is not worth it by default. A lower `queuedRequests` than your tier's keeps room for others outside the relay.
 
-Jobs do not take turns at the queues of *submit* and *results*: ten invocations of each take what comes. At 100 M rows a day those are idle most of the time; after an outage, a small job's results wait for {backlog:.1f} minutes behind each thousand batches of a huge one.
+Jobs do not take turns at the queues of *submit* and *results*: four invocations of each take what comes. At 100 M rows a day those are idle most of the time; after an outage, a small job's results wait for {backlog:.1f} minutes behind each thousand batches of a huge one.
 
 ## Measured and assumed
 **Counted**: a job of one and one of three chunks of 10,000 requests ({row_kb:.2f} KB up, 2.15 KB down) run through the real handlers over [moto](https://github.com/getmoto/moto) and the simulator; the difference is a chunk's. A chunk: {chunk}.

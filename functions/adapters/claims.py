@@ -32,7 +32,7 @@ class Content(msgspec.Struct, frozen=True, kw_only=True):
     """Which job has these bytes; `owned_by` is None where none has."""
 
     job: str
-    of: str | None = None
+    owned_by: str | None = None
     expires: int = 0
 
 
@@ -114,7 +114,7 @@ class Claims:
         if content is None:
             return []
         owned = {"owned_by": job.job, "schema": items.SCHEMA, "expires": self._expires()}
-        return [self._table.update(content.job, CONTENT, owned, {"owned_by": content.of})]
+        return [self._table.update(content.job, CONTENT, owned, {"owned_by": content.owned_by})]
 
     def _expires(self) -> int:
         return int((self._now() + timedelta(days=CONTENT_DAYS)).timestamp())

@@ -1,4 +1,4 @@
-"""The adapter for the queues: a work message to look at an item. Only poll sends them."""
+"""The adapter for SQS: messages that ask a stage to look at an item. Only poll sends them."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 MOST = 10
 """Messages that one call to SQS carries."""
 AGAIN_S = 50.0
-"""A work message is not sent again before so long: by the next minute's poll it is, should it have been lost."""
+"""Seconds before a work message is sent again. Under a minute, so the next scheduled poll replaces a lost one."""
 Slice = tuple[Job | Batch, ...]
 _STAGES = {
     Step.PLAN: "submit", Step.SEND: "submit", Step.COLLECT: "results", Step.ASSEMBLE: "results",
@@ -57,7 +57,7 @@ class WorkQueues:
         return {name: list(batched(found, MOST, strict=False)) for name, found in ordered.items()}
 
     def send(self, name: str, some: Slice) -> None:
-        """Send a work message for each item to a stage's queue; a work message lost is sent by the next poll."""
+        """Send a work message for each item to a stage's queue; a lost one is sent again by a later poll."""
         entries = [
             {
                 "Id": str(number),

@@ -114,7 +114,7 @@ class Store:
     # -- canceling
 
     def request_cancellation(self, bucket: str, key: str, at: datetime, marker: str) -> None:
-        """Note that the jobs of an upload are to be canceled; poll does it. The latest wish counts, whichever comes last."""
+        """Note that the jobs of an upload are to be canceled; poll does it. The latest request counts, whichever comes last."""
         cancel = CancellationRequest(
             job="cancel", item=ids.job_id(bucket, key, ""), schema=items.SCHEMA, open=items.OPEN,
             status_key=items.status_key("CANCEL", timestamps.text(at)), bucket=bucket, key=key, at=timestamps.text(at),
@@ -123,10 +123,10 @@ class Store:
         self._table.write(self._table.put(cancel, {"at": LessThan(cancel.at)}))
 
     def delete_cancellation(self, cancel: CancellationRequest) -> None:
-        """Forget a request to cancel that has been met."""
+        """Delete a cancellation request whose window is over."""
         self._table.write(self._table.delete(cancel.job, cancel.item, {"at": cancel.at}))
 
-    # -- take and advance
+    # -- acquire and transition
 
     def acquire(
         self, work_message: WorkMessage, lease_s: float, retry_s: float = 60.0
@@ -247,7 +247,7 @@ class Store:
         )
 
     def cancel(self, job: Job, cancellation: CancellationRequest) -> bool:
-        """Note that a job is to be canceled, if it is not yet, and on the wish that it has met one."""
+        """Note that a job is to be canceled, if it is not yet, and on the request that it has met one."""
         expected = {"canceled_at": job.canceled_at, "outcome": None}
         canceled = {"canceled_at": job.canceled_at or cancellation.at}
         return self._table.write(

@@ -187,7 +187,7 @@ def _cost(job: Job, tally: OutcomeCounts) -> dict[str, Any]:
         "prices": {
             "version": job.prices,
             "source": None if prices is None else prices.source,
-            "last_error": gone if prices is None else None,
+            "problem": gone if prices is None else None,
         },
     }
 

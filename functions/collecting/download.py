@@ -63,7 +63,7 @@ def _wait(
     services: Services[ResultsSettings], batch: Batch, problem: str, **noted: str | int
 ) -> None:
     """Give the batch back, to be fetched later."""
-    facts = {"batch": batch_key(batch), "last_error": problem, "tries": batch.tries}
+    facts = {"batch": batch_key(batch), "problem": problem, "tries": batch.tries}
     logger.warning("result download failed", extra=facts)
     services.store.record_failure(batch, services.settings.retry_s, problem, noted=noted)
 
@@ -110,11 +110,11 @@ def _incomplete(
     services: Services[ResultsSettings], batch: Batch, problem: str
 ) -> CloseReason | None:
     """Fetch again; still so after several downloads over hours, the rows without a result are missing."""
-    now, fetches = services.now(), batch.downloads + 1
+    now, downloads = services.now(), batch.downloads + 1
     since = batch.first_download_at or timestamps.text(now)
-    if fetches >= services.settings.fetches and _lasted(services, now, since):
+    if downloads >= services.settings.fetches and _lasted(services, now, since):
         return CloseReason.MISSING
-    _wait(services, batch, problem, fetches=fetches, first_download_at=since)
+    _wait(services, batch, problem, downloads=downloads, first_download_at=since)
     return None
 
 

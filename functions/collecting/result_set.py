@@ -41,7 +41,7 @@ class ResultSet:
         self, batch: Batch, sent: Sequence[bool], spool: Spool, prices: str | None = None
     ) -> None:
         self._batch, self._first, self.spool = batch, batch.first_row, spool
-        self.states = bytearray(sent)  # a truth is LACKING, which is 1
+        self.states = bytearray(sent)  # True is MISSING, which is 1
         self.sent = self.missing = self.states.count(MISSING)
         self.counting = OutcomeCounter(prices)
         self._wire_ids = custom_id_template(batch.job, batch.chunk, batch.attempt)

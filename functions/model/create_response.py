@@ -109,7 +109,7 @@ class AccountBlocked:
     """None was created, and none would be now: the key or the account is blocked, as far as the answer tells.
 
     Attributes:
-        reason: one of `PARKED`.
+        reason: a key of `PAUSE_MESSAGES`.
         sentence: what is wrong and what to do, with the API's own words; it quotes no prompt.
         rows: the verdict on the rows, if it turns out that the account is well; None where the answer cannot be
             about rows.

@@ -96,7 +96,7 @@ class Sending(msgspec.Struct, frozen=True, kw_only=True):
     """Whether requests may be sent at all: the same for every job.
 
     Attributes:
-        paused_reason: why not, and `parked_at` since when.
+        paused_reason: why not, and `paused_at` since when.
         probe_at: when a batch may be let through to see; `probes` counts those that were.
         probe: the batch that may be sent now, once, though sending is paused.
         not_before: no create before then, by the API's word; `limited` counts such words in a row, from `limited_at` on.

@@ -89,9 +89,13 @@ def _fingerprint(services: Services[SubmitSettings], job: Job) -> str | None:
 
 def _original(services: Services[SubmitSettings], content: Content | None) -> Job | None:
     """Find the job that has these bytes and runs, or ended with answers."""
-    if content is None or content.of is None or content.expires <= services.now().timestamp():
+    if (
+        content is None
+        or content.owned_by is None
+        or content.expires <= services.now().timestamp()
+    ):
         return None
-    job = services.store.job(content.of)
+    job = services.store.job(content.owned_by)
     if job is None:
         return None
     if job.status == JobStatus.DONE:

@@ -42,7 +42,7 @@ class Reconciled:
         listed: object versions on these pages.
         looked_up: jobs that were looked for in the table.
         found: uploads that had no job.
-        claimed: of these, the ones that run now; the others repeat a job, or have results.
+        claimed: of these, the ones that run now; the others repeat a job.
         keys: the first keys of what was found.
         complete: whether the end of the bucket was reached.
     """

@@ -1,4 +1,4 @@
-"""Wishes to cancel: poll notes each on the jobs that it means, and announces one that meets none."""
+"""Cancellation requests: apply each to its jobs; announce one that matches none."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from functions.services import Services
 from functions.settings import PollSettings
 
 TELL_AFTER_S = 600
-"""A wish that has met no job so long after its marker is announced; it goes on being looked for."""
+"""A request that has met no job so long after its marker is announced; it goes on being looked for."""
 logger = Logger(child=True)
 
 
@@ -74,7 +74,7 @@ def _cancel(
 def _tell(
     services: Services[PollSettings], cancellation: CancellationRequest, candidates: Sequence[str]
 ) -> None:
-    """Announce once that a wish has met no job, when it has waited for a while."""
+    """Announce once that a request has met no job, when it has waited for a while."""
     now, window_s = services.now(), services.settings.cancellation_window_s
     marked_at = timestamps.parse(cancellation.at)
     if timestamps.after(marked_at, min(TELL_AFTER_S, window_s)) > timestamps.text(now):

@@ -20,7 +20,7 @@ LIMIT_S = 120.0
 """How long poll may run: its Lambda's timeout."""
 LEFT_S = {
     "read": 84, "wake submit": 76, "wake results": 76, "listing": 68, "look": 60, "cancel duplicate": 56, "cancel": 53,
-    "mend": 50, "item quarantined": 48, "ready submit": 46, "ready results": 46, "events": 44, "report": 40, "owners": 34,
+    "mend": 50, "quarantine": 48, "ready submit": 46, "ready results": 46, "events": 44, "report": 40, "owners": 34,
     "prove": 28,
 }  # fmt: skip
 """A phase begins nothing new with less time left than this: the phases behind it have the rest. The last may wait for an
@@ -117,6 +117,6 @@ class Phases:
             return work()
         except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
             self._failures.append(of)
-            facts = {"phase": phase, "item": of, "last_error": type(error).__name__}
+            facts = {"phase": phase, "item": of, "problem": type(error).__name__}
             logger.error("passed over", extra=facts)  # noqa: TRY400 - a traceback may quote a prompt
             return otherwise

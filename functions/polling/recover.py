@@ -53,9 +53,9 @@ def recover(
     def look(item: Job | Batch) -> None:
         if _is_stuck(services, item):
             stuck.append(item)
-            _quarantine(services, item, now)
+            _handle_stuck(services, item, now)
 
-    phases.each("item quarantined", [item for item in held if _waits(item, now)], place, look)
+    phases.each("quarantine", [item for item in held if _waits(item, now)], place, look)
     return closed, len(stuck)
 
 
@@ -91,7 +91,7 @@ def _close_canceled(
     return closed
 
 
-def _quarantine(services: Services[PollSettings], item: Job | Batch, now: str) -> None:
+def _handle_stuck(services: Services[PollSettings], item: Job | Batch, now: str) -> None:
     """Announce once what gets no further; give it up where waiting can no longer help, and its job goes on without it."""
     if item.stuck_at is None:
         event = events.stuck(item, _problem(item), now)
@@ -172,7 +172,7 @@ def _give_up(services: Services[PollSettings], item: Job | Batch, now: str) -> N
     pending_events = _end(services, item, now)
     if services.store.transition(
         item,
-        _quarantine_changes(item),
+        _give_up_changes(item),
         expected=expected,
         job_increments=counted,
         events=pending_events,
@@ -185,7 +185,7 @@ def _end(services: Services[PollSettings], item: Job | Batch, now: str) -> list[
     """Build the event of a job that ends by being given up."""
     if isinstance(item, Batch) or item.status != JobStatus.ASSEMBLING:
         return []
-    ended = msgspec.structs.replace(item, **_quarantine_changes(item))
+    ended = msgspec.structs.replace(item, **_give_up_changes(item))
     figures = {"rows": item.row, "counts": {}, "cost_usd": None, "manifest": None}
     return [events.job_ended(ended, services.files.bucket, figures, now)]
 
@@ -195,7 +195,7 @@ def _is_last_resort(item: Job | Batch) -> bool:
     return isinstance(item, Batch) and item.close_reason == CloseReason.STUCK
 
 
-def _quarantine_changes(item: Job | Batch) -> dict[str, Any]:
+def _give_up_changes(item: Job | Batch) -> dict[str, Any]:
     """Say what becomes of an item that is given up."""
     if isinstance(item, Batch):
         if _is_last_resort(item):

@@ -55,7 +55,7 @@ class Watch:
 
 def watch(services: Services[PollSettings], unfinished: Unfinished, phases: Phases) -> Watch:
     """Look at all open batches, in one listing."""
-    begins = [_window(services, unfinished), _of_doubles(services, unfinished)]
+    begins = [_window(services, unfinished), _duplicates_since(services, unfinished)]
     begin = min((one for one in begins if one is not None), default=None)
     if begin is None:
         return Watch(needed=False)
@@ -83,7 +83,7 @@ def _window(services: Services[PollSettings], unfinished: Unfinished) -> datetim
     return services.now() if waits else None
 
 
-def _of_doubles(services: Services[PollSettings], unfinished: Unfinished) -> datetime | None:
+def _duplicates_since(services: Services[PollSettings], unfinished: Unfinished) -> datetime | None:
     """Say since when duplicates are of interest: any that still runs was created within a day before it was flagged."""
     flagged = [
         timestamps.parse((one.status_key or "").partition("#")[2]) for one in unfinished.duplicates
@@ -152,7 +152,7 @@ def _cancel(
         "cancel duplicate",
         unfinished.duplicates,
         place,
-        lambda one: _end_double(services, one, listed),
+        lambda one: _end_duplicate(services, one, listed),
     )
     canceled = {job.job for job in unfinished.jobs if job.canceled_at is not None}
     running = [
@@ -165,7 +165,7 @@ def _cancel(
     phases.each("cancel", running, place, lambda batch: _canceled(services, batch.batch_id or ""))
 
 
-def _end_double(
+def _end_duplicate(
     services: Services[PollSettings], duplicate: Owner, listed: Mapping[str, MessageBatch]
 ) -> None:
     """Cancel a duplicate; it is closed only when it is seen canceling or ended, or must have ended by now."""
@@ -181,7 +181,7 @@ def _canceled(services: Services[PollSettings], batch_id: str) -> bool:
     try:
         return services.claude.cancel(batch_id)
     except RelayError as error:
-        facts = {"batch_id": batch_id, "last_error": type(error).__name__}
+        facts = {"batch_id": batch_id, "problem": type(error).__name__}
         logger.warning("not canceled yet", extra=facts)
         return False
 
