@@ -1,6 +1,6 @@
 # One command for the main job (`make demo`), one for the tests (`make test`); each installs what it needs.
 .DEFAULT_GOAL := help
-.PHONY: help demo up down test pr unit verify bench scale lint deploy destroy lock clean
+.PHONY: help demo up down test pr unit coverage verify bench scale lint deploy destroy lock clean
 SHELL := /bin/bash
 
 PYTHON := $(shell command -v python3.13 >/dev/null && python3.13 -c '' 2>/dev/null && echo python3.13 || echo python3)
@@ -44,11 +44,18 @@ up: .venv/.installed $(CDK)  ## start the local cloud, and leave it running
 down: .venv/.installed  ## stop it
 	@.venv/bin/python -m local down
 
-test: .venv/.installed $(CDK)  ## everything: style, types, unit, integration, infra, end to end
+test: .venv/.installed $(CDK)  ## everything: style, types, imports, unit, integration, infra, end to end
 	@.venv/bin/ruff check --quiet . && .venv/bin/ruff format --quiet --check .
+	@said=$$(.venv/bin/lint-imports --no-cache 2>&1) || { echo "$$said"; exit 1; }
 	@.venv/bin/mypy --no-error-summary
-	@.venv/bin/python -m pytest -q -n 2 --cov --cov-report=term tests/unit tests/integration tests/crash tests/fuzz tests/model
-	@.venv/bin/python -m pytest -q tests/infra tests/local tests/e2e
+	@mkdir -p .local && .venv/bin/python -m pytest -q tests/infra tests/local tests/e2e > .local/cloud-tests.log 2>&1 & cloud=$$!; \
+	.venv/bin/python -m pytest -q -n 2 tests/unit tests/integration tests/crash tests/fuzz tests/model; rest=$$?; \
+	wait $$cloud; cloud=$$?; cat .local/cloud-tests.log; exit $$((rest + cloud))
+
+coverage: .venv/.installed  ## how much of functions/ the tests in one process reach; 95 % at least
+	@.venv/bin/python -m pytest -q -n 2 --cov --cov-report=term tests/unit tests/integration tests/fuzz
+
+pr: test  ## what CI runs
 
 unit: .venv/.installed  ## the quick ones, in seconds
 	@.venv/bin/python -m pytest -q tests/unit

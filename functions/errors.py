@@ -1,22 +1,23 @@
 """Every error that is ours, as a tree. Each message says what to change.
 
 RelayError
-├── SettingError            a setting is missing or of the wrong type
-├── UnreadableUploadError   the upload is no text
-├── DownloadError           bytes could not be read to their end, after several tries
-│   ├── ObjectUnreadableError   S3 refuses an object until somebody changes something
-│   │   └── ObjectNotFoundError       … it is no longer there
-│   └── DownloadTooSlowError    the results do not arrive within the time of one Lambda
-├── UploadLostError         the upload cannot be read again, for retry.jsonl
-├── DiskFullError             the disk is too small for a chunk
-│   └── ErrorLinesTooLargeError  … for the lines of what did not succeed
-├── ClaimError              other claims came in between again and again; worth another try
-├── IncompleteResultsError  the results lack rows, or hold others; worth fetching again
-├── KeyMissingError         the secret holds no API key yet
-│   └── KeyUnreadableError  the secret cannot be read
-├── ResultsNotFoundError          a 404 for results, which decides nothing
-├── ApiKeyRejectedError      the API refuses the key
-└── ApiUnavailableError  the API gives no answer, or one that says later
+├── SettingError                     a setting is missing or of the wrong type
+├── UnreadableUploadError            the upload is no text
+├── DownloadError                    bytes could not be read to their end, after several tries
+│   ├── ObjectUnreadableError        S3 refuses an object until somebody changes something
+│   │   └── ObjectNotFoundError      … it is no longer there
+│   └── DownloadTooSlowError         the results do not arrive within the time of one Lambda
+├── UploadLostError                  the upload cannot be read again, for retry.jsonl
+├── DiskFullError                    the disk is too small for a chunk
+│   └── ErrorLinesTooLargeError      … for the lines of what did not succeed
+├── ClaimError                       other claims came in between again and again; worth another try
+├── IncompleteResultsError           the results lack rows, or hold others; worth fetching again
+├── PublishError                     SNS does not take an event
+├── KeyMissingError                  the secret holds no API key yet
+│   └── KeyUnreadableError           the secret cannot be read
+├── ResultsNotFoundError             a 404 for results, which decides nothing
+├── ApiKeyRejectedError              the API refuses the key
+└── ApiUnavailableError              the API gives no answer, or one that says later
 """
 
 
@@ -104,6 +105,16 @@ class ErrorLinesTooLargeError(DiskFullError):
             self,
             f"the lines of the rows that did not succeed have more than {most:,} bytes, which is the disk's "
             "share for them; raise resultsDiskMib, or lower requestsPerBatch",
+        )
+
+
+class PublishError(RelayError):
+    """SNS does not take an event."""
+
+    def __init__(self, event_id: str) -> None:
+        """Name the event."""
+        super().__init__(
+            f"SNS does not take the event {event_id}; check the topic's policy and key"
         )
 
 

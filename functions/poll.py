@@ -13,6 +13,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from functions.adapters.queues import WorkQueues
+from functions.errors import PublishError
 from functions.model import events, timestamps
 from functions.model.create_response import KEY_PROBLEMS, PAUSE_MESSAGES
 from functions.model.events import Event
@@ -42,6 +43,8 @@ THREADS = 8
 WAKES = 100
 """Calls to SQS of ten work messages each, for one queue in one phase: a stage does less in a minute, and what is woken twice
 stands in the way of others."""
+PUBLISHED_WITHIN = timedelta(minutes=15)
+"""An event that SNS has not taken for so long is an alarm."""
 OUTBOX_GRACE = timedelta(seconds=10)
 """An event younger than this is probably being published by the stage that owes it."""
 logger = Logger()
@@ -149,7 +152,7 @@ def _poll(
         "events",
         pending_events,
         place,
-        lambda event: services.publisher.publish_pending(services.store, [event]),
+        lambda event: _publish(services, event),
     )
     write_status_files(services, unfinished, phases)
     if seen.listed is not None:  # last: it may have to wait for what nothing else here needs
@@ -157,6 +160,17 @@ def _poll(
     tally.succeeded, tally.ended, tally.admitted = seen.succeeded, len(seen.ended), len(admitted)
     tally.passed_over = unfinished.unreadable + phases.failed
     tally.paused = sending is not None and sending.paused_reason is not None
+
+
+def _publish(services: Services[PollSettings], event: Event) -> None:
+    """Publish an event that is owed.
+
+    Raises:
+        PublishError: SNS has not taken it for a quarter of an hour; the alarm `stuck` counts it.
+    """
+    published = services.publisher.publish_pending(services.store, [event])
+    if not published and timestamps.parse(event.time) + PUBLISHED_WITHIN < services.now():
+        raise PublishError(event.id)
 
 
 def _wake(
@@ -193,10 +207,11 @@ def _watch(
     sending: Sending | None,
     phases: Phases,
 ) -> Watch:
-    if sending is not None and sending.paused_reason in KEY_PROBLEMS:
+    no_key = sending is not None and sending.paused_reason in KEY_PROBLEMS
+    if no_key:
         services.claude.reload_key()  # what poll may do with an old one says nothing of the secret's
     services.claude.reload_key_if_stale()
-    return watch(services, unfinished, phases)
+    return watch(services, unfinished, phases, no_key=no_key)
 
 
 def _pending_events(services: Services[PollSettings], unfinished: Unfinished) -> list[Event]:

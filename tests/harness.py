@@ -15,13 +15,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
+import msgspec
 from moto import mock_aws
 
+from functions.adapters import claims, uploads
 from functions.adapters.anthropic_api import PLACEHOLDER, Claude
 from functions.adapters.outbox import EventPublisher
 from functions.adapters.queues import WorkQueues
 from functions.adapters.s3 import ObjectStore
 from functions.adapters.store import Store
+from functions.model import items, records
 from functions.poll import PollSummary, poll
 from functions.results import results
 from functions.services import SOURCE, Services
@@ -76,6 +79,9 @@ class Harness:
     def __post_init__(self) -> None:
         self._claudes: dict[type[Settings], Claude] = {}
         self.simulator.clock = self.seconds
+        self.dynamodb.meta.events.register(
+            "provide-client-params.dynamodb.TransactWriteItems", _only_what_is_read
+        )
         self.deploy()
 
     def deploy(self, **settings: Any) -> None:
@@ -211,6 +217,24 @@ class Harness:
 
     def envelopes(self) -> list[dict[str, Any]]:
         return [json.loads(body) for body in self._drain("events")]
+
+
+def _only_what_is_read(params: Any, **_: Any) -> None:
+    """Refuse to write an attribute that no struct reads: a key in a dict is seen by no type checker."""
+    for write in params["TransactItems"]:
+        ((_verb, one),) = write.items()
+        unknown = {*one.get("ExpressionAttributeNames", {}).values(), *one.get("Item", {})} - _READ
+        assert not unknown, f"nothing reads {unknown}"
+
+
+_READ = {
+    name
+    for module in (items, records, claims, uploads)
+    for kind in vars(module).values()
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+    for name in kind.__struct_fields__
+} | {"event", "wanted"}
+"""Attributes of the table that are read, with those of an event that is owed and of poll's lease."""
 
 
 def s3_event(bucket: str, key: str, size: int, version: str, at: str) -> str:

@@ -7,6 +7,7 @@ import msgspec
 from aws_lambda_powertools import Logger
 from botocore.exceptions import BotoCoreError, ClientError
 
+from functions.adapters.clients import QUICK
 from functions.adapters.store import Store
 from functions.model.events import Event
 
@@ -21,7 +22,7 @@ class EventPublisher:
 
     def __init__(self, topic_arn: str, source: str, *, client: "SNSClient | None" = None) -> None:
         self._topic, self._source = topic_arn, source
-        self._sns: SNSClient = client or boto3.client("sns")
+        self._sns: SNSClient = client or boto3.client("sns", config=QUICK)
 
     def publish(self, event: Event) -> None:
         """Publish an event; delivered at least once, always under the same id."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import boto3
 import msgspec
 
+from functions.adapters.clients import QUICK
 from functions.model.items import SCHEMA, Batch, Job, Step, WorkMessage
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ class WorkQueues:
     ) -> None:
         self._clock, self._sent = clock, dict[tuple[object, ...], float]()
         self._urls = {"submit": submit_url, "results": results_url}
-        self._sqs: SQSClient = client or boto3.client("sqs")
+        self._sqs: SQSClient = client or boto3.client("sqs", config=QUICK)
 
     def slices(self, waiting: Iterable[Job | Batch]) -> dict[str, list[Slice]]:
         """Sort items by the queue of the stage that they wait for; of each, so many together as one call carries.

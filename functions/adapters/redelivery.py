@@ -12,6 +12,8 @@ import boto3
 from aws_lambda_powertools import Logger
 from botocore.exceptions import BotoCoreError, ClientError
 
+from functions.adapters.clients import QUICK
+
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
@@ -25,7 +27,7 @@ class Redelivery:
 
     def __init__(self, queue_url: str, *, client: "SQSClient | None" = None) -> None:
         self._queue_url = queue_url
-        self._sqs: SQSClient = client or boto3.client("sqs")
+        self._sqs: SQSClient = client or boto3.client("sqs", config=QUICK)
 
     @contextmanager
     def soon_after_error(self, message: dict[str, Any]) -> Iterator[None]:

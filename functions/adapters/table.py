@@ -11,6 +11,8 @@ import msgspec
 from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
 
+from functions.adapters.clients import PATIENT
+
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
     from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
@@ -34,7 +36,7 @@ class Table:
 
     def __init__(self, name: str, client: "DynamoDBClient | None" = None) -> None:
         self._name = name
-        self._dynamodb: DynamoDBClient = client or boto3.client("dynamodb")
+        self._dynamodb: DynamoDBClient = client or boto3.client("dynamodb", config=PATIENT)
 
     def get(self, job: str, item: str) -> dict[str, Any] | None:
         """Read an item as it is now; None if there is none."""

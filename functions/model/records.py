@@ -150,14 +150,14 @@ def _sort(item: dict[str, Any], unfinished: Unfinished) -> None:
         unfinished.batches.append(batch)
 
 
-def _check(_status: JobStatus | BatchStatus, step: str | None, at: Iterable[str | None]) -> None:
+def _check(status: JobStatus | BatchStatus, step: str | None, at: Iterable[str | None]) -> None:
     """Refuse what poll would stumble over later, where it looks at all items together.
 
     Raises:
         ValueError: the status or the step is of no known kind, or a time is none.
     """
-    if step is not None:
-        Step(step)
+    if step is not None or status == BatchStatus.WAITING:
+        Step(step or "")
     for moment in at:
         if moment is not None:
             timestamps.parse(moment)

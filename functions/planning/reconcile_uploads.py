@@ -95,8 +95,17 @@ def _page(
     run.listed += len(listed)
     for version in listed:
         if _counts(version, since, services.now() - YOUNGEST):
-            _look(services, version, run)
+            _try(services, version, run)
     return msgspec.structs.replace(cursor, key=after[0], version=after[1])
+
+
+def _try(services: Services[SubmitSettings], version: Listed, run: Reconciled) -> None:
+    """Look at one version; whatever goes wrong, the others have their turn, and the next round comes to it again."""
+    try:
+        _look(services, version, run)
+    except Exception as error:  # noqa: BLE001 - one upload stops no other
+        facts = {"key": version.key, "problem": type(error).__name__}
+        logger.error("an upload was passed over", extra=facts)  # noqa: TRY400 - nothing of its content
 
 
 def _counts(version: Listed, since: Mapping[str, datetime], until: datetime) -> bool:
@@ -126,9 +135,13 @@ def _look(services: Services[SubmitSettings], version: Listed, run: Reconciled) 
 
 def _is_canceled(services: Services[SubmitSettings], version: Listed) -> bool:
     """Whether a cancel marker lies beside an upload: poll may have forgotten it by now."""
-    marker = ObjectVersion(services.settings.uploads_bucket, version.key + CANCEL)
-    found = services.files.describe(marker)
-    return found is not None and found["LastModified"] >= version.made_at
+    stem = version.key.rpartition(".")[0]
+    markers = [name + end for name in (version.key, stem) for end in (CANCEL, CANCEL.upper())]
+    for marker in markers:
+        found = services.files.describe(ObjectVersion(services.settings.uploads_bucket, marker))
+        if found is not None and found["LastModified"] >= version.made_at:
+            return True
+    return False
 
 
 def _note(

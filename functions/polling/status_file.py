@@ -30,8 +30,8 @@ def write_status_files(
     due = [
         job
         for job in unfinished.jobs
-        if job.status == JobStatus.DONE
-        or _digest(_status(job, batches.get(job.job, []))) != job.status_digest
+        if _digest(_status(job, batches.get(job.job, []))) != job.status_digest
+        or (job.status == JobStatus.DONE and _is_tidied(services, job))
     ]
     phases.each("report", due, place, lambda job: _report(services, job, batches.get(job.job, [])))
 
@@ -53,20 +53,19 @@ def _report(services: Services[PollSettings], seen: Job, batches: list[Batch]) -
     told = {**status, "at": timestamps.text(services.now())}
     body = msgspec.json.format(msgspec.json.encode(told), indent=2)
     services.files.put(f"{job.results_prefix}/status.json", body + b"\n")
-    if job.status == JobStatus.DONE and _tidied(services, job):
+    if job.status == JobStatus.DONE and _is_tidied(services, job):
+        if job.next_step is not None:
+            logger.error("work files are not marked, and stay", extra={"job": job.job})
         days = timedelta(days=max(job.retention_days, KEEP_DAYS))
         services.store.archive(job, int((services.now() + days).timestamp()))
     else:
         services.store.save_status_digest(job, _digest(status))
 
 
-def _tidied(services: Services[PollSettings], job: Job) -> bool:
+def _is_tidied(services: Services[PollSettings], job: Job) -> bool:
     """Whether a job's work files are marked, or that has failed for so long that nobody waits for it."""
     ended_at = timestamps.parse(job.status_key.partition("#")[2])
-    if job.next_step is not None and services.now() - ended_at > TIDYING:
-        logger.error("work files are not marked, and stay", extra={"job": job.job})
-        return True
-    return job.next_step is None
+    return job.next_step is None or services.now() - ended_at > TIDYING
 
 
 def _status(job: Job, batches: list[Batch]) -> dict[str, Any]:

@@ -53,9 +53,16 @@ class Watch:
         return self.listed is not None or not self.needed
 
 
-def watch(services: Services[PollSettings], unfinished: Unfinished, phases: Phases) -> Watch:
-    """Look at all open batches, in one listing."""
+def watch(
+    services: Services[PollSettings],
+    unfinished: Unfinished,
+    phases: Phases,
+    *,
+    no_key: bool = False,
+) -> Watch:
+    """Look at all open batches, in one listing; without a key, list in any case: that shows when there is one again."""
     begins = [_window(services, unfinished), _duplicates_since(services, unfinished)]
+    begins += [services.now()] if no_key else []
     begin = min((one for one in begins if one is not None), default=None)
     if begin is None:
         return Watch(needed=False)

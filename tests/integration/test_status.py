@@ -43,7 +43,7 @@ def test_an_index_that_is_behind_does_not_bring_an_older_status_back(
     assert relay.read(KEY, "status.json") == before
 
 
-@pytest.mark.parametrize("call", ["put", "close"])
+@pytest.mark.parametrize("call", ["put", "archive"])
 @pytest.mark.parametrize("after", [False, True])
 def test_a_poll_that_dies_with_the_last_status_leaves_it_to_the_next(
     relay: Harness,
@@ -56,7 +56,7 @@ def test_a_poll_that_dies_with_the_last_status_leaves_it_to_the_next(
     real = getattr(door, call)
 
     def dying(*told: Any) -> None:
-        if call == "close" or b'"DONE"' in told[1]:
+        if call == "archive" or b'"DONE"' in told[1]:
             if after:
                 real(*told)
             raise DeadError

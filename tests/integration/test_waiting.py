@@ -8,6 +8,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
+from botocore.exceptions import ClientError
 
 from functions.errors import KeyUnreadableError
 from functions.model.items import Batch
@@ -170,3 +171,41 @@ def test_a_fault_of_aws_never_closes_what_was_not_sent(relay: Harness) -> None:
     assert (waiting.status, waiting.at_fault) == ("WAITING", False)
     assert relay.manifest(KEY)["counts"] == {"succeeded": 3}
     assert json.loads(relay.read(KEY, "status.json"))["status"] == "DONE"
+
+
+def test_a_key_that_is_back_is_noticed_though_nothing_is_open_or_waits(relay: Harness) -> None:
+    """All that is left is to collect: nothing else would ask the API anything."""
+    relay.upload(KEY, upload_of(3))
+    relay.tick()
+    relay.simulator.arm("server_error", endpoint="results")
+    relay.tick()
+    waiting = only_batch(relay)
+    good, relay.key = relay.key, "not-set-yet"
+    relay.deploy()
+    relay.upload("in/other.jsonl", upload_of(2, "other"))
+    relay.tick()
+    relay.submit_message(relay.put("in/other.jsonl.cancel", b""))
+    for _ in range(5):
+        relay.tick()
+    paused = relay.store.sending().paused_reason
+    relay.key = good
+    relay.deploy()
+    relay.finish()
+
+    assert (waiting.status, paused) == ("ENDED", "key_missing")
+    assert delivered(relay)
+
+
+def test_an_event_that_sns_refuses_is_an_alarm_after_a_quarter_of_an_hour(relay: Harness) -> None:
+    relay.upload(KEY, upload_of(2))
+    denied = ClientError({"Error": {"Code": "AuthorizationError"}}, "Publish")
+    for services in (relay.submit, relay.poll, relay.results):
+        services.publisher.publish = Mock(side_effect=denied)  # type: ignore[method-assign]
+    early = relay.tick()
+    late = [relay.tick(600.0) for _ in range(3)][-1]
+    for services in (relay.submit, relay.poll, relay.results):
+        del services.publisher.publish
+    relay.finish()
+
+    assert (early.passed_over, late.passed_over > 0) == (0, True)
+    assert {"job.planned", "job.completed"} <= {event["type"] for event in relay.events()}
