@@ -92,7 +92,7 @@ def test_params_and_custom_id_travel_byte_for_byte(own: Any, params: Any, escape
         ('{"params":{}}\u00a0'.encode(), "invalid_json", "U+00A0 (no-break space) at column 14; JSON takes only plain spaces"),
         ('\u200b{"params":{}}'.encode(), "invalid_json", "U+200B (zero width space) at column 1; JSON takes only plain spaces"),
         ("{}\ufeff{}".encode(), "invalid_json", "U+FEFF (zero width no-break space) at column 3"),
-        ("{\u201cparams\u201d:{}}".encode(), "invalid_json", "U+201C (left duplicate quotation mark) at column 2; JSON takes only straight"),
+        ("{\u201cparams\u201d:{}}".encode(), "invalid_json", "U+201C (left double quotation mark) at column 2; JSON takes only straight"),
         (b'{"params"\x00:{}}', "invalid_json", "U+0000 (control character) at column 10"),
         (b'{"params":', "invalid_json", "the JSON breaks off before its end"),
         (b'{"a":1} x', "invalid_json", "more behind the JSON value at column 9"),
