@@ -20,7 +20,7 @@ from local.workspace import LOOPBACK, Home, taken
 # ministack pins its own botocore, so it never shares an environment with us; it is young, so it is
 # pinned. Without boto3 beside it, a custom resource hangs.
 PINS = ("ministack==1.5.33", "boto3==1.43.106")
-GATEWAY = Path(__file__).parent / "gateway.py"
+GATEWAY = Path(__file__).parent / "emulator_patches.py"
 READY_S = 30.0
 
 
