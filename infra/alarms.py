@@ -1,7 +1,7 @@
 """What wakes a person: each alarm, what it watches, and what to do about it.
 
-docs/operating.md has a line for each, under the same name. They watch twelve figures, of
-which CloudWatch gives ten for nothing; each is about one thing, so that it says which function, queue or state it means.
+docs/operating.md has a line for each, under the same name. They are twelve, of
+which CloudWatch gives ten for nothing; each is about one figure, so that it says which function, queue or state it means.
 """
 
 from aws_cdk import Duration, Stack
@@ -89,27 +89,19 @@ class Alarms(Construct):
         )
 
     def _messages_wait(self, storage: Storage) -> None:
-        """Watch the older of the two queues' oldest messages: one alarm, and two figures to pay for."""
-        ages = {
-            name: queue.metric_approximate_age_of_oldest_message(
-                period=Duration.minutes(5), statistic="Maximum"
+        for name, queue in (
+            ("submit", storage.submit_queue),
+            ("results", storage.results_queue),
+        ):
+            self._alarm(
+                f"old-{name}-messages",
+                queue.metric_approximate_age_of_oldest_message(
+                    period=Duration.minutes(5), statistic="Maximum"
+                ),
+                f"A message for {name} has waited for an hour: too few invocations, or each of them fails. Look at "
+                f"the throttles of {name}, raise {name}Concurrency, and read its log.",
+                more_than=3600,
             )
-            for name, queue in (
-                ("submit", storage.submit_queue),
-                ("results", storage.results_queue),
-            )
-        }
-        self._alarm(
-            "old-messages",
-            cloudwatch.MathExpression(
-                expression="MAX([submit, results])",
-                using_metrics=ages,
-                period=Duration.minutes(5),
-            ),
-            "A message has waited for an hour: too few invocations, or each of them fails. Look at the throttles of "
-            "submit and results, raise submitConcurrency or resultsConcurrency, and read their logs.",
-            more_than=3600,
-        )
 
     def _poll_stands_still(self, every_minutes: int) -> None:
         minutes = max(5, 3 * every_minutes)

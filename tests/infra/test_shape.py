@@ -227,7 +227,7 @@ def test_two_stacks_share_no_name(template: Template) -> None:
 
     one, other = names(template), names(synthesized(stackName="second"))
 
-    assert len(one) == len(other) == 12  # eleven alarms and the secret
+    assert len(one) == len(other) == 13  # twelve alarms and the secret
     assert not one & other
     assert {name for name in other if not name.startswith("second")} == set()
 

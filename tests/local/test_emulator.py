@@ -9,7 +9,7 @@ import pytest
 
 from local import emulator
 from local.cloud import ACCOUNT, Cloud
-from local.emulator_patches import Answer, plain, ranged
+from local.emulator_patches import Answer, plain, ranged, whole_object
 from local.errors import LocalError
 from local.workspace import LOOPBACK, Home, free_port, taken
 
@@ -127,3 +127,20 @@ def test_it_ends_with_the_command_that_started_it_even_if_that_is_killed(
     while taken(port):
         assert time.monotonic() < until
         time.sleep(0.1)
+
+
+@pytest.mark.parametrize(("crc32", "status"), [("yqXi8g==", 400), ("7YLNEQ==", 200)])
+def test_an_object_of_parts_is_held_to_the_crc_32_of_all_of_it(crc32: str, status: int) -> None:
+    asked: list[object] = []
+
+    def complete(*given: object) -> Answer:
+        asked.append(given[-1])
+        return 200, {}, b""
+
+    upload = {"parts": {2: {"body": b"cd"}, 1: {"body": b"ab"}}}
+    headers = {"x-amz-checksum-type": "FULL_OBJECT", "x-amz-checksum-crc32": crc32, "other": "x"}
+
+    answer = whole_object(complete, lambda _: upload)("b", "k", b"", {}, headers)
+
+    assert answer[0] == status
+    assert asked == ([{"other": "x"}] if status == 200 else [])
