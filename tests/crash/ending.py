@@ -111,13 +111,15 @@ class Ending:
 
 
 def _billed(relay: CrashHarness, job: str) -> set[int]:
-    """Return the rows of a job that Anthropic has answered, in whichever batch."""
-    ids = [
+    """Return the rows of a job that Anthropic has answered, in whichever batch, and still has the answers of."""
+    kept = {one["id"] for one in relay.simulator.batches() if one["archived_at"] is None}
+    found = [
         RequestId.parse(custom_id)
         for batch_id in relay.simulator.billed()
+        if batch_id in kept
         for custom_id in relay.simulator.billed_ids(batch_id)
     ]
-    return {one.row for one in ids if one is not None and one.job == job}
+    return {one.row for one in found if one is not None and one.job == job}
 
 
 @dataclass

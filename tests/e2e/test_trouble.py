@@ -91,7 +91,9 @@ def test_without_a_key_sending_is_paused_and_goes_on_once_it_is_set(relay: Relay
     relay.restart_functions()
     try:
         upload = relay.upload("keyless.jsonl", jsonl(rows(4, "keyless")))
-        relay.drive(lambda: relay.about_sending("sending.paused"), "an event that says why")
+        relay.drive(
+            lambda: relay.about_sending("sending.paused"), "an event that says why", patience_s=150
+        )
     finally:
         relay.set_key("sk-local")
     relay.finish(upload, patience_s=300)
