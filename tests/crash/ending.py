@@ -80,9 +80,9 @@ class Ending:
 
     @property
     def undelivered(self) -> list[int]:
-        """Name the rows whose answer was paid for, and is not in the results."""
+        """Name the rows whose answer was paid for, and that have no line or one that the relay made in its place."""
         lines = map(json.loads, self.files.get("results.jsonl", b"").splitlines())
-        delivered = {line["row"] for line in lines if line["result"]["type"] == "succeeded"}
+        delivered = {line["row"] for line in lines if not _is_made_up(line["result"])}
         return sorted(self.billed - delivered)
 
     def rows_lost(self, expected: "Ending") -> int:
@@ -108,6 +108,13 @@ class Ending:
             names = sorted({*ours, *theirs})
             found += [f"{kind} {name}" for name in names if ours.get(name) != theirs.get(name)]
         return found
+
+
+def _is_made_up(result: dict[str, Any]) -> bool:
+    if result["type"] == "errored":
+        error = result["error"]["error"]
+        return error.get("type") in {"relay_stuck", "results_gone", "result_missing"}
+    return result["type"] in {"canceled", "expired", "rejected"}
 
 
 def _billed(relay: CrashHarness, job: str) -> set[int]:
