@@ -12,6 +12,7 @@ from tests.crash.harness import CrashHarness
 from tests.harness import TABLE
 
 _BATCH = re.compile(rb"msgbatch_[0-9a-z]+")
+_CRC = re.compile(rb'"crc32": "[0-9a-f]{8}"')
 _TIME = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)")
 
 
@@ -26,6 +27,7 @@ class Names:
         """Put a word in the place of every id and time."""
         text = text.replace(self.job.encode(), b"JOB").replace(self.job[:8].encode(), b"JOB8")
         text = text.replace(self.version.encode(), b"VERSION")
+        text = _CRC.sub(b'"crc32": "CRC"', text)  # of files whose ids are still in them
         return _TIME.sub(b"TIME", _BATCH.sub(b"BATCH", text))
 
 
