@@ -89,6 +89,8 @@ def test_answers_as_moto_does(moto: Any, scenario: Scenario) -> None:
     with no_chance(runner):
         for _ in range(20):
             state = _everything_twice(runner, state)
+        table = runner.opened.submit.store._table  # noqa: SLF001
+        assert not table.write(table.update("nobody", "#", {"status": "X"}, {"status": "Y"}))
 
     assert set(seen) >= {"get_item", "query", "update_item", "update_item refused"}
     assert seen["transact_write_items"] > 10
