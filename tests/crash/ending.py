@@ -2,6 +2,7 @@
 
 import json
 import re
+import zlib
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -139,13 +140,14 @@ class Watcher:
     expected: Ending | None
     wrong: list[str] = field(default_factory=list)
     seen: dict[str, str] = field(default_factory=dict)
-    sizes: dict[str, int] = field(default_factory=dict)
+    sizes: dict[str, tuple[int, str]] = field(default_factory=dict)
 
     def look(self) -> None:
         """Look at what has changed since the last time."""
         changed = moto_internals.objects("results/", self.seen)
         for key, stored in changed.items():
-            self.seen[key], self.sizes[key] = stored.etag, len(stored.body)
+            self.seen[key] = stored.etag
+            self.sizes[key] = len(stored.body), f"{zlib.crc32(stored.body):08x}"
         for key, stored in changed.items():
             name = key.rpartition("/")[2]
             if name == "status.json":
@@ -158,7 +160,7 @@ class Watcher:
     def _named(self, manifest: dict[str, Any]) -> None:
         for file in manifest["files"].values():
             key = file["uri"].partition("//")[2].partition("/")[2]
-            if self.sizes.get(key) != file["size_bytes"]:
+            if self.sizes.get(key) != (file["size_bytes"], file["crc32"]):
                 self.wrong.append(f"named before it was there: {key}")
 
 
