@@ -144,7 +144,8 @@ def _is_hopeless(services: Services[PollSettings], item: Job | Batch) -> bool:
 
     What was paid for waits until Anthropic has deleted it: an ended batch, a chunk with an earlier attempt, a job's
     parts. Anything else is given up where the problem lies in the item itself, or if for three days every try was
-    killed before it could say what was wrong. A fault of the environment gives up nothing.
+    killed before it could say what was wrong. A fault of the environment is waited for as long as answers are kept:
+    the answers to a job's other rows come with the job. An upload whose job is canceled is not waited for.
     """
     now = services.now()
     if isinstance(item, Batch) and item.awaits_results:
@@ -155,8 +156,13 @@ def _is_hopeless(services: Services[PollSettings], item: Job | Batch) -> bool:
     since = timestamps.parse(item.tried_since) if item.tried_since else now
     if _holds_answers(item):
         return item.at_fault and now - since > RESULTS_RETENTION
+    if _is_in_vain(services, item):
+        return True
+    if item.tries < items.TRIES:
+        return False
+    unwanted = isinstance(item, Job) and item.canceled_at is not None
     killed = item.last_error is None and now - since > VAIN_FOR
-    return _is_in_vain(services, item) or (item.tries >= items.TRIES and (item.at_fault or killed))
+    return item.at_fault or unwanted or killed or now - since > RESULTS_RETENTION
 
 
 def _holds_answers(item: Job | Batch) -> bool:
@@ -206,7 +212,8 @@ def _give_up_changes(item: Job | Batch) -> dict[str, Any]:
             "close_reason": CloseReason.STUCK,
         }
     if item.status == JobStatus.PLANNING:
-        sentence = f"the upload could not be read past row {item.row:,}, line {item.line:,}, in several tries"
+        where = f"row {item.row:,}, line {item.line:,}"
+        sentence = f"the upload could not be read past {where}: {_problem(item)}"
         return {"status": JobStatus.RUNNING, "failure": sentence}
     sentence = "the results could not be assembled for a month: files under work/ are gone"
     return {"status": JobStatus.DONE, "outcome": "failed", "failure": sentence}

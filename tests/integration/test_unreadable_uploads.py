@@ -1,6 +1,7 @@
 """An upload that can never be read ends its job at once, and says why; what may pass is waited for."""
 
 import json
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -152,3 +153,49 @@ def test_a_reason_is_given_only_where_nothing_succeeded(
 
     told = relay.manifest(KEY)["reason"]
     assert told is None if reason is None else told.startswith(reason)
+
+
+def _planned_in_part(relay: Harness, monkeypatch: pytest.MonkeyPatch) -> int:
+    """Plan the first rows of nine, and deny the rest from then on; return how many were planned."""
+    relay.deploy(requests_per_batch=2)
+    left = iter([900_000] * 3)
+    context: Any = relay.context
+    context.get_remaining_time_in_millis = lambda: next(left, 1000)
+    relay.upload(KEY, upload_of(9))
+    (job,) = relay.store.unfinished().jobs
+    context.get_remaining_time_in_millis = lambda: 900_000
+    deny_upload(relay, monkeypatch, "AccessDenied", "Access Denied")
+    return job.row
+
+
+def _pass_days(relay: Harness, days: int) -> None:
+    for _ in range(days):  # no pause is longer
+        with suppress(DownloadError):
+            relay.tick(86_400)
+
+
+def test_an_upload_that_is_denied_for_a_month_does_not_keep_its_answers(
+    relay: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned = _planned_in_part(relay, monkeypatch)
+    _pass_days(relay, 8)
+    assert [job.status for job in relay.store.unfinished().jobs] == [JobStatus.PLANNING]
+
+    _pass_days(relay, 24)
+
+    assert planned > 0
+    assert relay.manifest(KEY)["outcome"] == "failed"
+    assert relay.manifest(KEY)["counts"] == {"succeeded": planned}
+    assert "may not be read" in relay.manifest(KEY)["reason"]
+
+
+def test_a_canceled_upload_that_is_denied_is_not_waited_for(
+    relay: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned = _planned_in_part(relay, monkeypatch)
+    relay.submit_message(relay.put(KEY + ".cancel", b""))
+    _pass_days(relay, 9)
+
+    assert relay.store.unfinished().jobs == []
+    assert relay.manifest(KEY)["outcome"] == "canceled"
+    assert sum(relay.manifest(KEY)["counts"].values()) == planned
