@@ -13,14 +13,17 @@ from functions.adapters.outbox import EventPublisher
 from functions.adapters.queues import WorkQueues, read_work_message
 from functions.adapters.s3 import ObjectStore
 from functions.adapters.store import Store
+from functions.adapters.table import deserialize, serialize
 from functions.model import timestamps
 from functions.model.items import Batch, Job, status_key
 from functions.poll import PollSummary, poll
 from functions.polling.phases import LIMIT_S, Phases
 from functions.services import Services
 from functions.settings import PollSettings
-from tests.fuzz.memory import MemoryS3, MemorySns, MemorySqs, claude
-from tests.fuzz.memory_table import MemoryTable
+from tests.fakes.aws import QUEUES, TOPIC, Aws
+from tests.fakes.dynamodb import Item
+from tests.fakes.s3 import RESULTS
+from tests.fuzz.wire import claude
 from tests.unit.factories import batch, job
 
 AT = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -34,33 +37,31 @@ class Crowd:
 
     call_s: float
     threads: int = 1
-    table: MemoryTable = field(default_factory=MemoryTable)
-    s3: MemoryS3 = field(default_factory=MemoryS3)
-    sqs: MemorySqs = field(default_factory=MemorySqs)
-    sns: MemorySns = field(default_factory=MemorySns)
+    aws: Aws = field(default_factory=Aws)
     listed: list[dict[str, Any]] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
     moment: datetime = AT
     left_s: float = LIMIT_S
 
     def __post_init__(self) -> None:
-        clients: list[Any] = [
-            _Timed(self, one) for one in (self.table, self.s3, self.sqs, self.sns)
-        ]
+        names = ("dynamodb", "s3", "sqs", "sns")
+        clients: list[Any] = [_Timed(self, self.aws.client(name)) for name in names]
         table, s3, sqs, sns = clients
         settings = PollSettings(
-            table_name="t", uploads_bucket="u", results_bucket="r", topic_arn="a", secret_name="s",
-            submit_queue_url="submit", results_queue_url="results",
+            table_name="t", uploads_bucket="u", results_bucket=RESULTS, topic_arn=TOPIC, secret_name="s",
+            submit_queue_url=QUEUES["submit"], results_queue_url=QUEUES["results"],
         )  # fmt: skip
         self.services = Services(
             settings=settings,
             store=Store("t", client=table, now=self.now),
-            files=ObjectStore("r", client=s3, threads=1),
+            files=ObjectStore(RESULTS, client=s3, threads=1),
             claude=claude(self._answer),
-            publisher=EventPublisher("a", "urn:x", client=sns),
+            publisher=EventPublisher(TOPIC, "urn:x", client=sns),
             now=self.now,
         )
-        self.work_queues = WorkQueues("submit", "results", client=sqs, clock=self.seconds)
+        self.work_queues = WorkQueues(
+            QUEUES["submit"], QUEUES["results"], client=sqs, clock=self.seconds
+        )
 
     def now(self) -> datetime:
         return self.moment
@@ -91,17 +92,20 @@ class Crowd:
 
     def put(self, *items: Job | Batch) -> None:
         for item in items:
-            self.table.items[item.job, item.item] = msgspec.to_builtins(item)
+            attributes = serialize(msgspec.to_builtins(item))
+            self.aws.dynamodb.table[item.job, item.item] = Item(attributes)
 
     def kept(self, kind: Callable[[dict[str, Any]], bool]) -> int:
-        return sum(1 for item in self.table.items.values() if kind(item))
+        held = (deserialize(item.attributes) for item in self.aws.dynamodb.table.values())
+        return sum(1 for item in held if kind(item))
 
     def statuses(self) -> Counter[str]:
-        return Counter(str(item.get("status")) for item in self.table.items.values())
+        return Counter(str(item.get("status")) for item in self.aws.dynamodb.table.values())
 
     def hinted(self) -> set[tuple[str, str]]:
         """Name every item that a work message was sent for since the last look."""
-        bodies = [*self.sqs.drain("submit"), *self.sqs.drain("results")]
+        queues = self.aws.sqs.queues
+        bodies = [body for name in ("submit", "results") for body in queues.pop(QUEUES[name], [])]
         work_queues = [read_work_message(body) for body in bodies]
         return {(one.job, one.item) for one in work_queues}
 
@@ -118,10 +122,10 @@ class _Timed:
             self._crowd.spend(name)
             return getattr(self._client, name)(**arguments)
 
-        return self if name == "get_paginator" else call
+        return call
 
-    def __call__(self, _operation: str) -> "_Timed":
-        return self
+    def get_paginator(self, operation: str) -> "_Timed":
+        return _Timed(self._crowd, self._client.get_paginator(operation))
 
 
 def crowded(crowd: Crowd, *, open_: int, waiting: int, small: int, unconfirmed: int) -> None:

@@ -85,6 +85,26 @@ class Server(ThreadingHTTPServer):
         self.server_close()
 
 
+def answer(api: Api, call: Call, request_id: str) -> Reply:
+    """Answer a call of the API, with its errors as it writes them.
+
+    Raises:
+        HangUpError: the connection ends without an answer.
+    """
+    try:
+        return api.reply(call)
+    except ApiError as error:
+        return refusal(error, request_id)
+
+
+def refusal(error: ApiError, request_id: str) -> Reply:
+    """Write an error as the API does."""
+    told = {"type": "error", "error": error.error, "request_id": request_id}
+    reply = json_reply(told, error.status)
+    reply.headers.update(error.headers)
+    return reply
+
+
 @contextmanager
 def serving(simulator: Simulator, port: int = 0) -> Iterator[str]:
     """Serve the simulator on 127.0.0.1 as long as the block runs.
@@ -151,12 +171,9 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             if call.path.startswith(control.PREFIX):
                 return control.reply(server.simulator, call)
-            return server.api.reply(call)
         except ApiError as error:
-            told = {"type": "error", "error": error.error, "request_id": request_id}
-            reply = json_reply(told, error.status)
-            reply.headers.update(error.headers)
-            return reply
+            return refusal(error, request_id)
+        return answer(server.api, call, request_id)
 
     def _write(self, reply: Reply) -> None:
         length = len(reply.content) if isinstance(reply.content, bytes) else reply.length

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from functions.model.ids import RequestId
-from tests.crash import moto_internals
+from tests.crash import lifecycle
 from tests.crash.harness import CrashHarness
-from tests.harness import TABLE
+from tests.harness import RESULTS, TABLE
 
 _BATCH = re.compile(rb"msgbatch_[0-9a-z]+")
 _CRC = re.compile(rb'"crc32": "[0-9a-f]{8}"')
@@ -56,7 +56,7 @@ class Ending:
 
     @classmethod
     def of(cls, relay: CrashHarness, names: Names) -> "Ending":
-        found = moto_internals.objects("results/", {})
+        found = relay.aws.s3.objects(RESULTS, "results/")
         events: dict[str, set[bytes]] = {}
         by_id: dict[str, set[bytes]] = {}
         types: dict[str, str] = {}
@@ -136,6 +136,7 @@ def _billed(relay: CrashHarness, job: str) -> set[int]:
 class Watcher:
     """Looks at the results folder at every tick and every death: nothing there is ever half of something."""
 
+    relay: CrashHarness
     names: Names
     expected: Ending | None
     wrong: list[str] = field(default_factory=list)
@@ -144,7 +145,8 @@ class Watcher:
 
     def look(self) -> None:
         """Look at what has changed since the last time."""
-        changed = moto_internals.objects("results/", self.seen)
+        now = self.relay.aws.s3.objects(RESULTS, "results/")
+        changed = {key: one for key, one in now.items() if self.seen.get(key) != one.etag}
         for key, stored in changed.items():
             self.seen[key] = stored.etag
             self.sizes[key] = len(stored.body), f"{zlib.crc32(stored.body):08x}"
@@ -177,10 +179,11 @@ def left_behind(relay: CrashHarness) -> list[str]:
     """
     found = [
         key
-        for key, stored in moto_internals.objects("work/", {}).items()
-        if not moto_internals.removed_in_time(stored) and _token(key) not in relay.outlived
+        for key in relay.aws.s3.objects(RESULTS, "work/")
+        if not lifecycle.removes(key, relay.aws.s3.tags(RESULTS, key))
+        and _token(key) not in relay.outlived
     ]
-    if moto_internals.open_uploads() and not moto_internals.aborted_in_time():
+    if relay.aws.s3.uploads and not lifecycle.aborts_uploads():
         found.append("a multipart upload")
     for page in relay.dynamodb.get_paginator("scan").paginate(TableName=TABLE):
         found += [

@@ -64,7 +64,7 @@ def drive(
     relay.fate.foretell(strikes)
     event = relay.put(KEY, job.body)
     version = json.loads(event)["Records"][0]["s3"]["object"]["versionId"]
-    watcher = Watcher(Names(job_id(UPLOADS, KEY, version), version), None)
+    watcher = Watcher(relay, Names(job_id(UPLOADS, KEY, version), version), None)
     relay.look = watcher.look
     run = Run()
     relay.submit_message(event)

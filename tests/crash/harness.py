@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
 from unittest.mock import patch
@@ -12,7 +13,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 from botocore.response import StreamingBody
-from moto import mock_aws
+from httpx2._transports import default
 from urllib3 import BaseHTTPResponse, PoolManager
 
 from functions.adapters.queues import WorkQueues
@@ -22,10 +23,11 @@ from functions.poll import PollSummary, poll
 from functions.results import results
 from functions.settings import Settings
 from functions.submit import submit
-from local.simulator import Simulator, serving
+from local.simulator import Simulator
 from tests.crash.call_counter import Fate, Killed
-from tests.crash.moto_internals import forget, hasten
-from tests.harness import RESULTS, Harness, aws, furnish, json_work_message
+from tests.fakes.anthropic import URL, Anthropic
+from tests.fakes.aws import QUEUES, TOPIC, Aws
+from tests.harness import RESULTS, Harness, json_work_message
 
 VISIBLE_S = 960.0
 """A message whose function died is there again after this: infra/storage.py."""
@@ -34,6 +36,8 @@ BEGINNING = datetime(2026, 11, 2, 8, 0, tzinfo=UTC)
 
 class CrashHarness(Harness):
     """A world in which a stage may die; what it was told comes again, as SQS does it."""
+
+    aws: Aws
 
     def __post_init__(self) -> None:
         self.fate, self.polling = Fate(), False
@@ -52,8 +56,7 @@ class CrashHarness(Harness):
 
     def anew(self) -> None:
         """Begin once more, with nothing but buckets, queues, a topic and an empty table."""
-        forget()
-        furnish(self.s3, self.sqs, self.sns, self.dynamodb)
+        self.aws.reset()
         self.simulator.reset()
         self.moment = BEGINNING
         self.again.clear()
@@ -168,20 +171,19 @@ class _Answer(httpx2.SyncByteStream):
 
 
 @contextmanager
-def _http(fate: Fate) -> Iterator[None]:
-    """Count what goes out to Claude, request by request: from the SDK's own client, and to download results."""
-    request_whole, download_whole = httpx2.HTTPTransport.handle_request, PoolManager.request
+def _http(fate: Fate, anthropic: Anthropic) -> Iterator[None]:
+    """Answer what goes out to Claude, and count it: from the SDK's own client, and to download results."""
 
-    def counted(transport: httpx2.HTTPTransport, request: httpx2.Request) -> httpx2.Response:
+    def counted(_transport: httpx2.HTTPTransport, request: httpx2.Request) -> httpx2.Response:
         name = _call(request.method, request.url.path)
-        answer = fate.around(name, request_whole)(transport, request)
+        answer = fate.around(name, anthropic.send)(request)
         if fate.watching:
             answer.stream = _Answer(fate, f"{name} block", answer.stream)
         return answer
 
-    def downloaded(pools: PoolManager, method: str, url: str, **options: Any) -> BaseHTTPResponse:
+    def downloaded(_pools: PoolManager, method: str, url: str, **options: Any) -> BaseHTTPResponse:
         name = _call(method, urlsplit(url).path)
-        answer: Any = fate.around(name, download_whole)(pools, method, url, **options)
+        answer: Any = fate.around(name, anthropic.download)(method, url, **options)
         if fate.watching:
             whole = answer.stream
             answer.stream = lambda size, **how: fate.stream(
@@ -192,6 +194,7 @@ def _http(fate: Fate) -> Iterator[None]:
     with (
         patch.object(httpx2.HTTPTransport, "handle_request", counted),
         patch.object(PoolManager, "request", downloaded),
+        patch.object(default, "create_ssl_context", cache(httpx2.create_ssl_context)),
     ):
         yield
 
@@ -204,12 +207,12 @@ def _call(method: str, path: str) -> str:
 @contextmanager
 def world_of[M: CrashHarness](kind: type[M], folder: Path, **simulated: Any) -> Iterator[M]:
     """Make a world of this kind, of its own."""
-    simulator = Simulator(folder, **simulated)
-    with mock_aws(), serving(simulator) as url:
-        clients = aws()
-        relay = kind(simulator, url, *clients, *furnish(*clients))
-        with _http(relay.fate), hasten():
-            yield relay
+    simulator, aws = Simulator(folder, **simulated), Aws()
+    s3, sqs, sns, dynamodb = map(aws.client, ("s3", "sqs", "sns", "dynamodb"))
+    relay = kind(simulator, URL, s3, sqs, sns, dynamodb, TOPIC, QUEUES)
+    relay.aws = aws
+    with _http(relay.fate, Anthropic(simulator)):
+        yield relay
 
 
 def mortal(folder: Path, **simulated: Any) -> AbstractContextManager[CrashHarness]:

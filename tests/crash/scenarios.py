@@ -55,7 +55,7 @@ def play(
     relay.fate.foretell(strikes)
     event = relay.put(KEY, job.body)
     version = json.loads(event)["Records"][0]["s3"]["object"]["versionId"]
-    watcher = Watcher(Names(job_id(UPLOADS, KEY, version), version), expected)
+    watcher = Watcher(relay, Names(job_id(UPLOADS, KEY, version), version), expected)
     relay.look = watcher.look
     relay.submit_message(event)
     run = Play()

@@ -27,7 +27,7 @@ from functions.model.rows import Rejection
 from functions.model.streams import lines
 from tests.fuzz import oracle
 from tests.fuzz.dials import dials
-from tests.fuzz.memory import claude
+from tests.fuzz.wire import claude
 
 SINCE = datetime(2026, 11, 1, tzinfo=UTC)
 ITEM_MOST = 400_000

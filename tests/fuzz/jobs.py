@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 import httpx2
@@ -23,13 +24,13 @@ from functions.results import results
 from functions.services import Services
 from functions.settings import PollSettings, ResultsSettings, Settings, SubmitSettings
 from functions.submit import submit
+from tests.fakes.aws import QUEUES, TOPIC, Aws
+from tests.fakes.s3 import RESULTS, UPLOADS
 from tests.fuzz import oracle
 from tests.fuzz.dials import dials
-from tests.fuzz.memory import MemoryS3, MemorySns, MemorySqs, claude
-from tests.fuzz.memory_table import MemoryTable
+from tests.fuzz.wire import claude
 from tests.harness import s3_event
 
-UPLOADS, RESULTS = "uploads", "results"
 AT = datetime(2026, 11, 23, 12, tzinfo=UTC)
 TICKS = 40
 TICK_S = 300.0
@@ -48,6 +49,13 @@ class Clock:
         return 1000 if cut else 900_000
 
 
+@cache
+def _aws() -> tuple[Aws, dict[str, Any]]:
+    """Open one AWS for all jobs: clients take long to make."""
+    aws = Aws()
+    return aws, {name: aws.client(name) for name in ("s3", "sqs", "sns", "dynamodb")}
+
+
 @dataclass
 class Relay:
     """A deployment of our own, in memory."""
@@ -55,24 +63,23 @@ class Relay:
     per_batch: int
     clock: Clock
     answer: Callable[[httpx2.Request], httpx2.Response]
-    s3: MemoryS3 = field(default_factory=MemoryS3)
-    sqs: MemorySqs = field(default_factory=MemorySqs)
-    sns: MemorySns = field(default_factory=MemorySns)
-    table: MemoryTable = field(default_factory=MemoryTable)
     moment: datetime = AT
 
+    def __post_init__(self) -> None:
+        self.aws, self.clients = _aws()
+        self.aws.reset()
+
     def services[S: Settings](self, kind: type[S], **more: Any) -> Services[S]:
-        anything: Any = self
         settings = kind(
-            table_name="t", uploads_bucket=UPLOADS, results_bucket=RESULTS, topic_arn="a", secret_name="s",
+            table_name="t", uploads_bucket=UPLOADS, results_bucket=RESULTS, topic_arn=TOPIC, secret_name="s",
             **more,
         )  # fmt: skip
         return Services(
             settings=settings,
-            store=Store("t", client=anything.table, now=self.now),
-            files=ObjectStore(RESULTS, client=anything.s3, threads=1),
+            store=Store("t", client=self.clients["dynamodb"], now=self.now),
+            files=ObjectStore(RESULTS, client=self.clients["s3"], threads=1),
             claude=claude(self.answer),
-            publisher=EventPublisher("a", "urn:x", client=anything.sns),
+            publisher=EventPublisher(TOPIC, "urn:x", client=self.clients["sns"]),
             now=self.now,
         )
 
@@ -80,17 +87,20 @@ class Relay:
         return self.moment
 
     def upload(self, key: str, body: bytes) -> None:
-        self.s3.objects[UPLOADS, key, "v1"] = body
-        self.sqs.queues["submit"] = [s3_event(UPLOADS, key, len(body), "v1", timestamps.text(AT))]
+        stored = self.aws.s3.put_object(Bucket=UPLOADS, Key=key, Body=body)
+        event = s3_event(UPLOADS, key, len(body), stored["VersionId"], timestamps.text(AT))
+        self.aws.sqs.queues[QUEUES["submit"]] = [event]
         self.work_off()
 
     def tick(self) -> bool:
         """Let time pass and poll; False where nothing is left to do."""
         self.moment += timedelta(seconds=TICK_S)
-        sqs: Any = self.sqs
-        urls = {"submit_queue_url": "submit", "results_queue_url": "results"}
+        urls = {
+            "submit_queue_url": QUEUES["submit"],
+            "results_queue_url": QUEUES["results"],
+        }
         services = self.services(PollSettings, **urls)
-        poll(services, WorkQueues("submit", "results", client=sqs))
+        poll(services, WorkQueues(QUEUES["submit"], QUEUES["results"], client=self.clients["sqs"]))
         self.work_off()
         left = services.store.unfinished()
         return bool(left.jobs or left.batches or left.events)
@@ -100,7 +110,7 @@ class Relay:
         for _ in range(TICKS):
             if not self.tick():
                 return
-        message = f"not done after {TICKS} ticks: {self.table.items}"
+        message = f"not done after {TICKS} ticks: {self.aws.dynamodb.table}"
         raise AssertionError(message)
 
     def work_off(self) -> None:
@@ -112,10 +122,10 @@ class Relay:
             row_bytes=ROW_BYTES,
             repeats="run",
         )
-        for body in self.sqs.drain("submit"):
+        for body in self.aws.sqs.queues.pop(QUEUES["submit"], []):
             submit(sending, body, context)
         collecting = self.services(ResultsSettings, queue_url="results", fetches=2, fetch_s=60)
-        for body in self.sqs.drain("results"):
+        for body in self.aws.sqs.queues.pop(QUEUES["results"], []):
             results(collecting, read_work_message(body), context)
 
 
@@ -205,7 +215,8 @@ def whole_job(data: bytes) -> None:
 
 
 def _nothing_lost(relay: Relay, api: Anthropic, body: bytes) -> None:
-    files = {key.rpartition("/")[2]: found for (_, key, _), found in relay.s3.objects.items()}
+    stored = relay.aws.s3.objects(RESULTS)
+    files = {key.rpartition("/")[2]: found.body for key, found in stored.items()}
     manifest = json.loads(files["manifest.json"])
     lines = files["results.jsonl"].split(b"\n")[:-1]
     spots = [] if _is_no_text(manifest) else oracle.spots(body)

@@ -20,10 +20,10 @@ from functions.model.rows import Position, Record
 from functions.model.streams import lines
 from functions.planning.readers import READERS, jsonl
 from functions.services import Services
+from tests.fakes.s3 import RESULTS, S3, UPLOADS
 from tests.fuzz import oracle
 from tests.fuzz.dials import dials
 from tests.fuzz.jobs import spoiled
-from tests.fuzz.memory import MemoryS3
 from tests.fuzz.uploads import write
 from tests.unit.factories import batch, job
 
@@ -95,12 +95,12 @@ def _result(entry: LedgerEntry, spool: Spool) -> bytes:
 
 
 def _services(files: dict[str, bytes]) -> Services[Any]:
-    s3: Any = MemoryS3({("results", key, None): body for key, body in files.items()})
-    s3.objects["uploads", "in/march.jsonl", "v1"] = files.get("upload", b"")
+    s3: Any = S3()
+    for key, body in files.items():
+        s3.hold(RESULTS, key, body)
+    s3.hold(UPLOADS, "in/march.jsonl", files.get("upload", b""), "v1")
     nothing: Any = None
-    return Services(
-        nothing, nothing, ObjectStore("results", client=s3, threads=1), nothing, nothing
-    )
+    return Services(nothing, nothing, ObjectStore(RESULTS, client=s3, threads=1), nothing, nothing)
 
 
 def _can_be_cut_out(

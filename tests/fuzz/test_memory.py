@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from tests.fuzz import oracle
 from tests.fuzz.factories import FEW, bodies
 from tests.fuzz.jobs import ROW_BYTES, Anthropic, Clock, Relay, spoiled
-from tests.harness import TABLE, Harness
+from tests.harness import RESULTS, TABLE, Harness
 
 PER_BATCH = 6
 _numbers = count()
@@ -27,9 +27,9 @@ def in_memory(body: bytes) -> list[bytes]:
     there.upload("in/a.jsonl", body)
     there.finish()
     (lines,) = (
-        found
-        for (_, key, _), found in there.s3.objects.items()
-        if key.endswith("/results.jsonl") and key.startswith("results/")
+        found.body
+        for key, found in there.aws.s3.objects(RESULTS, "results/").items()
+        if key.endswith("/results.jsonl")
     )
     return heads(lines)
 

@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from functions.errors import ApiUnavailableError
-from tests.fuzz.memory import claude
+from tests.fuzz.wire import claude
 
 SINCE = datetime(2026, 11, 1, tzinfo=UTC)
 BATCH: dict[str, Any] = {

@@ -1,11 +1,13 @@
 """Poll comes to its end, whatever there is to do: each phase has its time, and the next poll goes on from there."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
 from functions.polling import phases
 from tests.crowded import Crowd, crowded
+from tests.fakes.aws import QUEUES
 
 
 @pytest.fixture(params=[1, 4])
@@ -26,7 +28,7 @@ def test_every_poll_reaches_every_phase_and_ends_in_time(crowd: Crowd) -> None:
     assert tally.admitted > 0
     assert calls.count("put_object") > 0
     assert crowd.kept(lambda item: item.get("reconcile_misses") == 1) > 0
-    assert "owner" not in crowd.table.items["relay", "poll"]
+    assert "owner" not in crowd.aws.dynamodb.table["relay", "poll"].attributes
     assert tally.passed_over == 0
 
 
@@ -37,11 +39,11 @@ def test_over_some_polls_everything_is_served(crowd: Crowd) -> None:
         assert crowd.left_s > 10
         hinted |= crowd.hinted()
 
-    waits = {place for place, item in crowd.table.items.items() if item.get("next_step")}
+    waits = {place for place, item in crowd.aws.dynamodb.table.items() if item.get("next_step")}
     assert crowd.statuses()["UNCONFIRMED"] == crowd.statuses()["IN_PROGRESS"] == 0
     assert crowd.kept(lambda item: item.get("item") == "#" and "status_digest" not in item) == 0
     assert crowd.kept(lambda item: item["item"].startswith("event/")) == 0
-    assert len(crowd.sns.published) >= 100
+    assert len(crowd.aws.sqs.queues[QUEUES["events"]]) >= 100
     assert waits - hinted == set()
 
 
@@ -63,7 +65,7 @@ def test_a_phase_without_time_keeps_no_other_from_its_work(
     assert len([count for count in reached if not count]) <= (
         3 if phase in {"read", "listing"} else 1
     )
-    assert "owner" not in crowd.table.items["relay", "poll"]
+    assert "owner" not in crowd.aws.dynamodb.table["relay", "poll"].attributes
 
 
 def test_what_cannot_all_be_read_is_read_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,16 +88,16 @@ def _times(most: int) -> Callable[[], bool]:
 
 def test_a_status_file_that_is_slow_does_not_hold_up_the_others(crowd: Crowd) -> None:
     """Where the first always fails, the others have their turn."""
-    first = min(crowd.table.items)
-    put = crowd.s3.put_object
+    first = min(crowd.aws.dynamodb.table)
+    put = crowd.aws.s3.put_object
 
-    def refusing(**given: object) -> None:
+    def refusing(**given: Any) -> Any:
         if first[0] in str(given):
             crowd.spend("slow")
             raise ConnectionResetError
-        put(**given)  # type: ignore[arg-type]
+        return put(**given)
 
-    crowd.s3.put_object = refusing  # type: ignore[method-assign]
+    crowd.aws.s3.put_object = refusing  # type: ignore[method-assign]
     for _ in range(20):
         crowd.poll()
 

@@ -8,7 +8,7 @@ import msgspec
 
 from functions.model import items
 from functions.model.records import RELAY
-from tests.model.dynamodb import Item, Table
+from tests.fakes.dynamodb import Item, Table
 from tests.model.states import State, at
 
 FROM_NOTHING = "—"

@@ -20,8 +20,8 @@ from functions.adapters.s3 import ObjectStore
 from functions.adapters.store import Store
 from functions.services import Services
 from functions.settings import PollSettings, ResultsSettings, Settings, SubmitSettings
-from tests.model import dynamodb
-from tests.model.dynamodb import RefusedError
+from tests.fakes import dynamodb
+from tests.fakes.dynamodb import RefusedError
 from tests.model.scenarios import KEY
 from tests.model.states import Message, State
 from tests.model.world import accept, answers, cancel, lists

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from functions.model import timestamps
-from tests.model.dynamodb import Table
+from tests.fakes.dynamodb import Table
 
 BEGIN = datetime(2026, 11, 1, tzinfo=UTC)
 OLD_S = 4000

@@ -31,7 +31,7 @@ def test_every_run_ends_and_nothing_is_moved_by_two_hands(scenario: Scenario) ->
 
     assert seen.broken == []
     assert seen.recoverable == seen.states > 100
-    assert seen.ends > 5
+    assert seen.ends >= 5
 
 
 def test_a_request_is_accepted_twice_only_by_who_was_late() -> None:

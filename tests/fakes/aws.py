@@ -1,0 +1,99 @@
+"""An AWS account in memory: real boto3 clients, whose calls are answered here in place of going out.
+
+botocore still checks every argument. `test_conformance.py` holds the answers against moto, call by call.
+"""
+
+import threading
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import boto3
+from botocore import xform_name
+from botocore.validate import validate_parameters
+
+from tests.fakes import dynamodb
+from tests.fakes.errors import AwsError
+from tests.fakes.messaging import SNS, SQS
+from tests.fakes.s3 import S3
+
+REGION = "eu-central-1"
+TOPIC = f"arn:aws:sns:{REGION}:123456789012:events"
+QUEUES = {name: f"https://sqs.{REGION}.amazonaws.com/123456789012/{name}" for name in ("submit", "results", "events")}  # fmt: skip
+"""Of the queues, `events` is subscribed to the topic."""
+
+
+class DynamoDB:
+    """One table, whatever it is called."""
+
+    def __init__(self) -> None:
+        self.table: dynamodb.Table = {}
+
+    def get_item(self, **arguments: Any) -> Any:
+        return dynamodb.get(self.table, arguments)
+
+    def query(self, **arguments: Any) -> Any:
+        return {"Items": dynamodb.query(self.table, arguments)}
+
+    def scan(self, **_: Any) -> Any:
+        return {"Items": [item.attributes for _, item in sorted(self.table.items())]}
+
+    def update_item(self, **arguments: Any) -> Any:
+        try:
+            self.table, answer = dynamodb.take(self.table, arguments)
+        except dynamodb.RefusedError as error:
+            seen: dict[str, Any] = {"Item": error.seen} if error.seen else {}
+            raise AwsError("ConditionalCheckFailedException", **seen) from None
+        return answer
+
+    def transact_write_items(self, **arguments: Any) -> Any:
+        try:
+            self.table = dynamodb.write(self.table, arguments["TransactItems"])
+        except dynamodb.RefusedError:
+            reasons = [{"Code": "ConditionalCheckFailed"}]
+            raise AwsError("TransactionCanceledException", CancellationReasons=reasons) from None
+        return {}
+
+    def delete_item(self, **arguments: Any) -> Any:
+        self.table = dynamodb.write(self.table, [{"Delete": arguments}])
+        return {}
+
+
+class Aws:
+    """The services that the relay speaks to; `reset` forgets everything."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        self.reset()
+
+    def reset(self) -> None:
+        self.dynamodb, self.s3, self.sqs = DynamoDB(), S3(), SQS()
+        self.sns = SNS(self.sqs, TOPIC, QUEUES["events"])
+
+    def client(self, service: str) -> Any:
+        """Open a client of boto3 for one of the services."""
+        open_client: Any = boto3.client
+        client = open_client(
+            service, region_name=REGION, aws_access_key_id="none", aws_secret_access_key="none"
+        )
+
+        def call(operation: str, given: Mapping[str, Any]) -> Any:
+            model = client.meta.service_model.operation_model(operation)
+            context = {"client_region": REGION, "client_config": client.meta.config}
+            arguments = client._emit_api_params(given, model, context)  # noqa: SLF001 - its hooks
+            validate_parameters(arguments, model.input_shape)
+            act = getattr(getattr(self, service), _method(operation))
+            with self._lock:
+                try:
+                    return act(**arguments)
+                except AwsError as error:
+                    kind = client.exceptions.from_code(error.code)
+                    raise kind(error.response, operation) from None
+
+        client._make_api_call = call  # noqa: SLF001 - the one way that every call goes
+        return client
+
+
+@cache
+def _method(operation: str) -> str:
+    return xform_name(operation)

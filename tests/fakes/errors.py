@@ -1,0 +1,17 @@
+"""What a service refuses."""
+
+from typing import Any
+
+
+class AwsError(Exception):
+    """An error answer: its code, and what else is in it."""
+
+    def __init__(self, code: str, message: str = "", *, status: int = 400, **more: Any) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+        about = {"HTTPStatusCode": status}
+        self.response: Any = {
+            "Error": {"Code": code, "Message": message},
+            "ResponseMetadata": about,
+            **more,
+        }

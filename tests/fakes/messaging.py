@@ -1,0 +1,86 @@
+"""SQS and SNS: queues that hold what they are sent, and a topic that one of them is subscribed to."""
+
+import json
+import uuid
+from typing import Any
+
+from tests.fakes.errors import AwsError
+
+MAX_ENTRIES = 10
+MAX_MESSAGE = 256 * 1024
+"""Bytes of a message, of its attributes too: https://docs.aws.amazon.com/sns/latest/dg/large-message-payloads.html."""
+MAX_SUBJECT = 100
+
+
+class SQS:
+    """Queues by URL. What is received stays hidden until it is deleted; nothing here comes back by itself."""
+
+    def __init__(self) -> None:
+        self.queues: dict[str, list[str]] = {}
+
+    def send_message_batch(self, *, QueueUrl: str, Entries: list[dict[str, str]]) -> Any:  # noqa: N803 - AWS's names
+        if not 1 <= len(Entries) <= MAX_ENTRIES:
+            raise AwsError("AWS.SimpleQueueService.TooManyEntriesInBatchRequest")
+        if len({entry["Id"] for entry in Entries}) < len(Entries):
+            raise AwsError("AWS.SimpleQueueService.BatchEntryIdsNotDistinct")
+        if sum(len(entry["MessageBody"].encode()) for entry in Entries) > MAX_MESSAGE:
+            raise AwsError("AWS.SimpleQueueService.BatchRequestTooLong")
+        self.queues.setdefault(QueueUrl, []).extend(entry["MessageBody"] for entry in Entries)
+        return {"Successful": [{"Id": entry["Id"]} for entry in Entries]}
+
+    def send_message(self, *, QueueUrl: str, MessageBody: str, **_: Any) -> Any:  # noqa: N803
+        self.queues.setdefault(QueueUrl, []).append(MessageBody)
+        return {"MessageId": str(uuid.uuid4())}
+
+    def receive_message(self, *, QueueUrl: str, MaxNumberOfMessages: int = 1, **_: Any) -> Any:  # noqa: N803
+        waiting = self.queues.get(QueueUrl, [])
+        received, self.queues[QueueUrl] = (
+            waiting[:MaxNumberOfMessages],
+            waiting[MaxNumberOfMessages:],
+        )
+        messages = [{"Body": body, "ReceiptHandle": str(uuid.uuid4())} for body in received]
+        return {"Messages": messages} if messages else {}
+
+    def delete_message(self, **_: Any) -> Any:
+        return {}
+
+    def change_message_visibility(self, **_: Any) -> Any:
+        return {}
+
+
+class SNS:
+    """One topic."""
+
+    def __init__(self, sqs: SQS, topic: str, subscriber: str) -> None:
+        self._sqs, self._topic, self._subscriber = sqs, topic, subscriber
+
+    def publish(
+        self,
+        *,
+        TopicArn: str,  # noqa: N803 - AWS's names
+        Message: str,  # noqa: N803
+        Subject: str = "",  # noqa: N803
+        MessageAttributes: dict[str, Any] | None = None,  # noqa: N803
+    ) -> Any:
+        if TopicArn != self._topic:
+            raise AwsError("NotFound", "Topic does not exist", status=404)
+        is_header = Subject.isascii() and Subject.isprintable() and len(Subject) <= MAX_SUBJECT
+        if not is_header or len(Message.encode()) > MAX_MESSAGE:
+            raise AwsError("InvalidParameter", "Invalid parameter: Subject or Message")
+        attributes = {
+            name: {"Type": value["DataType"], "Value": value["StringValue"]}
+            for name, value in (MessageAttributes or {}).items()
+        }
+        if not all(value["Value"] for value in attributes.values()):
+            raise AwsError("ParameterValueInvalid", "an attribute may not be empty")
+        message_id = str(uuid.uuid4())
+        envelope = {
+            "Type": "Notification",
+            "MessageId": message_id,
+            "TopicArn": TopicArn,
+            "Subject": Subject,
+            "Message": Message,
+            "MessageAttributes": attributes,
+        }
+        self._sqs.send_message(QueueUrl=self._subscriber, MessageBody=json.dumps(envelope))
+        return {"MessageId": message_id}

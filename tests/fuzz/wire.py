@@ -1,0 +1,48 @@
+"""Claude over a wire in memory: the real SDK and urllib3, answered by whatever a test gives."""
+
+import io
+from collections.abc import Callable
+
+import anthropic
+import httpx2
+import urllib3
+
+from functions.adapters.anthropic_api import Claude
+
+type Answer = Callable[[httpx2.Request], httpx2.Response]
+
+_held: dict[str, Answer] = {}
+
+
+def _answered(asked: httpx2.Request) -> httpx2.Response:
+    return _held["answer"](asked)
+
+
+class _Wire:
+    """urllib3's pools."""
+
+    def request(self, method: str, url: str, **_: object) -> urllib3.BaseHTTPResponse:
+        answer = _answered(httpx2.Request(method, url))
+        body = io.BytesIO(answer.read())
+        return urllib3.HTTPResponse(
+            body, answer.headers, answer.status_code, preload_content=False
+        )
+
+    def clear(self) -> None:
+        pass
+
+
+_client = anthropic.Anthropic(
+    api_key="sk-local", base_url="http://127.0.0.1", max_retries=0,
+    http_client=httpx2.Client(transport=httpx2.MockTransport(_answered)),
+)  # fmt: skip
+
+
+def claude(answer: Answer) -> Claude:
+    """Open the real door, and answer its requests; one at a time, since a client costs to make."""
+    _held["answer"] = answer
+    door = Claude(
+        base_url="http://127.0.0.1", api_version="2026-10-21", read_key=lambda _fresh: "sk-local"
+    )
+    door.__dict__.update(_client=_client, _wire=_Wire())
+    return door
