@@ -48,11 +48,11 @@ test: .venv/.installed $(CDK)  ## everything: style, types, imports, unit, integ
 	@.venv/bin/ruff check --quiet . && .venv/bin/ruff format --quiet --check .
 	@said=$$(.venv/bin/lint-imports --no-cache 2>&1) || { echo "$$said"; exit 1; }
 	@.venv/bin/mypy --no-error-summary
-	@.venv/bin/python -m pytest -q -n 2 tests/unit tests/integration tests/crash tests/fuzz tests/model
+	@.venv/bin/python -m pytest -q -n 2 --dist loadgroup tests/unit tests/integration tests/fakes tests/verification
 	@.venv/bin/python -m pytest -q tests/infra tests/local tests/e2e
 
 coverage: .venv/.installed  ## how much of functions/ the tests in one process reach; 95 % at least
-	@.venv/bin/python -m pytest -q -n 2 --cov --cov-report=term tests/unit tests/integration tests/fuzz
+	@.venv/bin/python -m pytest -q -n 2 --cov --cov-report=term tests/unit tests/integration tests/verification/fuzz
 
 pr: test  ## what CI runs
 
@@ -60,7 +60,7 @@ unit: .venv/.installed  ## the quick ones, in seconds
 	@.venv/bin/python -m pytest -q tests/unit
 
 verify: .venv/.installed .local/fuzz/.installed $(CDK)  ## every campaign against the promises at full length, into docs/reliability.md; or QUICK=1
-	@.venv/bin/python -m tests.crash $(if $(QUICK),--quick)
+	@.venv/bin/python -m tests.verification $(if $(QUICK),--quick)
 
 bench: .venv/.installed .local/plots/.installed  ## side by side with what one would pick instead, or FULL=1 for the full size
 	@.venv/bin/python -m benchmarks $(if $(FULL),--full)

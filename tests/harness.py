@@ -32,7 +32,7 @@ from functions.settings import PollSettings, ResultsSettings, Settings, SubmitSe
 from functions.submit import submit
 from infra.synth import synthesized
 from local.simulator import Simulator, serving
-from tests import s3_walls
+from tests.fakes import s3_walls
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient

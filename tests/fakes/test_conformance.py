@@ -17,13 +17,13 @@ from moto import mock_aws
 from functions.adapters.anthropic_api import Claude
 from functions.errors import RelayError
 from local.simulator import Simulator, serving
-from tests.crash import jobs
-from tests.crash.harness import CrashHarness, mortal
-from tests.crash.jobs import Job
-from tests.crash.scenarios import play
 from tests.fakes.anthropic import Anthropic, connected
 from tests.fakes.aws import QUEUES, TOPIC, Aws
 from tests.harness import aws, furnish, request
+from tests.verification.crash import jobs
+from tests.verification.crash.crash_harness import CrashHarness, crash_harness
+from tests.verification.crash.job_run import run_job
+from tests.verification.crash.jobs import Job
 
 _UNSTABLE = {
     *("ResponseMetadata", "LastModified", "ReceiptHandle", "MessageId", "ConsumedCapacity"),
@@ -154,8 +154,8 @@ def _facts(error: ClientError | None) -> Any:
 def relay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CrashHarness]:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
-    monkeypatch.setattr("tests.crash.harness.Aws", ComparedAws)
-    with mock_aws(), mortal(tmp_path) as made:
+    monkeypatch.setattr("tests.verification.crash.crash_harness.Aws", ComparedAws)
+    with mock_aws(), crash_harness(tmp_path) as made:
         yield made
 
 
@@ -163,7 +163,7 @@ def relay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CrashHarn
 def test_aws_answers_as_moto_does(relay: CrashHarness, job: Job) -> None:
     relay.deploy(requests_per_batch=job.requests_per_batch)
 
-    run = play(relay, job)
+    run = run_job(relay, job)
     table = relay.submit.store._table  # noqa: SLF001
     refused = table.write(table.update("nobody", "#", {"status": "X"}, {"status": "Y"}))
 

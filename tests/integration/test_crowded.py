@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from functions.polling import phases
-from tests.crowded import Crowd, crowded
 from tests.fakes.aws import QUEUES
+from tests.integration.crowded import Crowd, crowded
 
 
 @pytest.fixture(params=[1, 4])

@@ -16,8 +16,8 @@ from functions.adapters.s3 import ObjectStore, ObjectVersion
 from functions.errors import DownloadError, ObjectNotFoundError
 from functions.model import multipart_plan
 from functions.model.items import StoredObject
+from tests.fakes.s3_walls import Refusal, refusing
 from tests.harness import RESULTS, UPLOADS, Harness
-from tests.s3_walls import Refusal, refusing
 
 MIB = 1 << 20
 

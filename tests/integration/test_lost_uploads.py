@@ -8,9 +8,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 from functions.model.items import Batch, BatchStatus
-from tests.crash.harness import CrashHarness, mortal
+from tests.fakes.s3_walls import PASSING, UNREADABLE, Refusal, refusing, without_list_bucket
 from tests.harness import RESULTS, UPLOADS, Harness, request, s3_event, upload_of, world
-from tests.s3_walls import PASSING, UNREADABLE, Refusal, refusing, without_list_bucket
+from tests.verification.crash.crash_harness import CrashHarness, crash_harness
 
 pytestmark = pytest.mark.usefixtures("at_once")
 KEY = "in/march.jsonl"
@@ -110,7 +110,7 @@ def test_a_refusal_in_the_middle_leaves_no_half_of_a_part(relay: Harness) -> Non
 
 @pytest.mark.parametrize("refusal", PASSING.values(), ids=[*PASSING])
 def test_what_may_pass_is_waited_for(tmp_path: Path, refusal: Refusal) -> None:
-    with mortal(tmp_path) as relay:
+    with crash_harness(tmp_path) as relay:
         relay.upload(KEY, three())
         with refusing(relay.s3, "GetObject", refusal, KEY):
             while not relay.deaths:
@@ -122,7 +122,7 @@ def test_what_may_pass_is_waited_for(tmp_path: Path, refusal: Refusal) -> None:
 
 
 def test_what_does_not_pass_is_waited_for_an_hour_and_no_longer(tmp_path: Path) -> None:
-    with mortal(tmp_path) as relay:
+    with crash_harness(tmp_path) as relay:
         relay.upload(KEY, three())
         begun = relay.moment
         with refusing(relay.s3, "GetObject", BUSY, KEY):

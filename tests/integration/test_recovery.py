@@ -14,14 +14,14 @@ import pytest
 from functions.adapters.anthropic_api import Claude
 from functions.errors import DownloadError
 from functions.model.items import Batch
-from tests.crash.harness import mortal
 from tests.harness import RESULTS, TABLE, Harness, request, upload_of, world
+from tests.verification.crash.crash_harness import crash_harness
 
 KEY = "in/march.jsonl"
 
 
 def test_a_404_for_the_listing_stops_nothing_else(tmp_path: Path) -> None:
-    with mortal(tmp_path, processing_s=600.0) as relay:
+    with crash_harness(tmp_path, processing_s=600.0) as relay:
         relay.upload("in/first.jsonl", upload_of(2, "first"))
         relay.tick()
         relay.simulator.arm("not_found", times=0, endpoint="list")
@@ -168,7 +168,7 @@ def test_a_secret_that_is_no_key_pauses(relay: Harness, key: str) -> None:
 
 
 def test_a_job_that_lacks_a_chunk_is_not_called_done(tmp_path: Path) -> None:
-    with mortal(tmp_path) as relay:
+    with crash_harness(tmp_path) as relay:
         relay.deploy(requests_per_batch=1, retry_s=10)
         relay.upload(KEY, upload_of(3))
         (job,) = relay.store.unfinished().jobs

@@ -1,4 +1,4 @@
-"""Our fake of S3 refuses what S3 refuses: each line of the tables in tests/s3_walls.py."""
+"""Our fake of S3 refuses what S3 refuses: each line of the tables in tests/fakes/s3_walls.py."""
 
 import base64
 import zlib
@@ -10,8 +10,7 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from tests.harness import REGION, RESULTS, UPLOADS, Harness
-from tests.s3_walls import (
+from tests.fakes.s3_walls import (
     PASSING,
     REFUSED,
     UNREADABLE,
@@ -20,6 +19,7 @@ from tests.s3_walls import (
     refusing,
     without_list_bucket,
 )
+from tests.harness import REGION, RESULTS, UPLOADS, Harness
 
 pytestmark = pytest.mark.usefixtures("at_once")
 MIB = 1 << 20

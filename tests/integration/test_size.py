@@ -24,7 +24,7 @@ MB = 1_000_000
 
 def peak_mb(endpoint: str, key: str) -> tuple[float, int]:
     """Plan one upload in a process of its own; gives its peak memory, in MB, and the rows planned."""
-    command = [sys.executable, "-m", "tests.planning", endpoint, key]
+    command = [sys.executable, "-m", "tests.integration.bounded_planning", endpoint, key]
     ended = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)  # noqa: S603
     told = json.loads(ended.stdout.splitlines()[-1])
     return told["peak_mb"], told["rows"]
@@ -43,14 +43,21 @@ def test_promise_3_memory_does_not_grow_with_the_upload() -> None:
 def test_promise_3_every_stage_works_with_less_memory_than_its_files_are_long(
     tmp_path: Path,
 ) -> None:
-    """`tests.bounded` sets the limits; here are the far ends."""
+    """`tests.integration.bounded` sets the limits; here are the far ends."""
     sizes = {"/uploads/large.jsonl": 240 * MB}
     sizes |= {f"/results/work/{number}": 1 << 20 for number in range(300)}
     with (
         serving(sizes, tmp_path) as endpoint,
         far_end("benchmarks.claude", "--folder", tmp_path, "--requests", "100000") as claude,
     ):
-        command = [sys.executable, "-m", "tests.bounded", endpoint, claude, str(tmp_path)]
+        command = [
+            sys.executable,
+            "-m",
+            "tests.integration.bounded",
+            endpoint,
+            claude,
+            str(tmp_path),
+        ]
         # One arena: else each thread reserves 64 MiB that it never uses, and the limit counts them.
         env = {**os.environ, "MALLOC_ARENA_MAX": "1"}
         ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=env)  # noqa: S603  # fmt: skip

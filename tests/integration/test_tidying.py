@@ -7,9 +7,9 @@ import pytest
 
 from functions.assembling import tidy
 from functions.model.items import JobStatus
-from tests.crash.harness import CrashHarness, mortal
+from tests.fakes.s3_walls import Refusal, refusing
 from tests.harness import RESULTS, Harness, upload_of
-from tests.s3_walls import Refusal, refusing
+from tests.verification.crash.crash_harness import CrashHarness, crash_harness
 
 KEY = "in/march.jsonl"
 DENIED = Refusal(403, "AccessDenied", "an SCP denies s3:PutObjectTagging")
@@ -18,7 +18,7 @@ WEEK_S = 7 * 24 * 3600
 
 @pytest.fixture
 def mortals(tmp_path: Path) -> Iterator[CrashHarness]:
-    with mortal(tmp_path) as relay:
+    with crash_harness(tmp_path) as relay:
         yield relay
 
 

@@ -12,9 +12,9 @@ from botocore.exceptions import ClientError
 
 from functions.errors import KeyUnreadableError
 from functions.model.items import Batch
-from tests.crash.call_counter import Killed
-from tests.crash.harness import CrashHarness, mortal
 from tests.harness import Harness, paid_once, upload_of, world
+from tests.verification.crash.call_counter import Killed
+from tests.verification.crash.crash_harness import CrashHarness, crash_harness
 
 KEY = "in/march.jsonl"
 HOUR_S, DAY_S = 3600.0, 86400.0
@@ -33,15 +33,15 @@ def delivered(relay: Harness) -> bool:
 
 @pytest.fixture
 def slow_to_die(tmp_path: Path) -> Iterator[CrashHarness]:
-    """A relay whose downloads are killed by Lambda each time, until `fate.befall` is taken away."""
+    """A relay whose downloads are killed by Lambda each time, until `call_counter.at_each_call` is taken away."""
 
     def die(name: str, after: bool) -> None:  # noqa: FBT001 - as it is called
         if name.endswith("/results block") and not after:
-            relay.fate.dead = True
+            relay.call_counter.dead = True
             raise Killed
 
-    with mortal(tmp_path) as relay:
-        relay.fate.befall = die
+    with crash_harness(tmp_path) as relay:
+        relay.call_counter.at_each_call = die
         yield relay
 
 
@@ -57,7 +57,7 @@ def test_a_download_that_lambda_ends_each_time_is_tried_ever_more_seldom(
             relay.tick(HOUR_S)
         downloads.append(relay.simulator.calls().get("results", 0) - before)
     waiting = only_batch(relay)
-    relay.fate.befall = None
+    relay.call_counter.at_each_call = None
     relay.finish(60)
 
     assert downloads[0] > downloads[-1] > 0

@@ -1,0 +1,179 @@
+"""A table so full that one poll cannot do everything, over wires in memory, and a clock that moves with each call."""
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import httpx2
+import msgspec
+
+from functions.adapters.outbox import EventPublisher
+from functions.adapters.queues import WorkQueues, read_work_message
+from functions.adapters.s3 import ObjectStore
+from functions.adapters.store import Store
+from functions.adapters.table import deserialize, serialize
+from functions.model import timestamps
+from functions.model.items import Batch, Job, status_key
+from functions.poll import PollSummary, poll
+from functions.polling.phases import LIMIT_S, Phases
+from functions.services import Services
+from functions.settings import PollSettings
+from tests.fakes.aws import QUEUES, TOPIC, Aws
+from tests.fakes.dynamodb import Item
+from tests.fakes.s3 import RESULTS
+from tests.unit.factories import batch, job
+from tests.verification.fuzz.wire import claude
+
+AT = datetime(2026, 11, 23, 12, tzinfo=UTC)
+BEGUN = timestamps.text(AT)
+PAGE = 1000
+
+
+@dataclass
+class Crowd:
+    """Poll, and what it talks to. Each call takes `call_s` of its Lambda's time."""
+
+    call_s: float
+    threads: int = 1
+    aws: Aws = field(default_factory=Aws)
+    listed: list[dict[str, Any]] = field(default_factory=list)
+    calls: list[str] = field(default_factory=list)
+    moment: datetime = AT
+    left_s: float = LIMIT_S
+
+    def __post_init__(self) -> None:
+        names = ("dynamodb", "s3", "sqs", "sns")
+        clients: list[Any] = [_Timed(self, self.aws.client(name)) for name in names]
+        table, s3, sqs, sns = clients
+        settings = PollSettings(
+            table_name="t", uploads_bucket="u", results_bucket=RESULTS, topic_arn=TOPIC, secret_name="s",
+            submit_queue_url=QUEUES["submit"], results_queue_url=QUEUES["results"],
+        )  # fmt: skip
+        self.services = Services(
+            settings=settings,
+            store=Store("t", client=table, now=self.now),
+            files=ObjectStore(RESULTS, client=s3, threads=1),
+            claude=claude(self._answer),
+            publisher=EventPublisher(TOPIC, "urn:x", client=sns),
+            now=self.now,
+        )
+        self.work_queues = WorkQueues(
+            QUEUES["submit"], QUEUES["results"], client=sqs, clock=self.seconds
+        )
+
+    def now(self) -> datetime:
+        return self.moment
+
+    def seconds(self) -> float:
+        return self.moment.timestamp()
+
+    def spend(self, name: str) -> None:
+        self.calls.append(name)
+        self.left_s -= self.call_s
+
+    def _answer(self, request: httpx2.Request) -> httpx2.Response:
+        self.spend(f"claude {request.method}")
+        after = request.url.params.get("after_id")
+        first = next((n for n, one in enumerate(self.listed, 1) if one["id"] == after), 0)
+        page = {
+            "data": self.listed[first : first + PAGE],
+            "has_more": first + PAGE < len(self.listed),
+        }
+        return httpx2.Response(200, json=page, request=request)
+
+    def poll(self) -> PollSummary:
+        """Let some minutes pass, and poll with a whole Lambda's time."""
+        self.moment += timedelta(seconds=300)
+        self.left_s = LIMIT_S
+        self.calls.clear()
+        return poll(self.services, self.work_queues, Phases(lambda: self.left_s, self.threads))
+
+    def put(self, *items: Job | Batch) -> None:
+        for item in items:
+            attributes = serialize(msgspec.to_builtins(item))
+            self.aws.dynamodb.table[item.job, item.item] = Item(attributes)
+
+    def kept(self, kind: Callable[[dict[str, Any]], bool]) -> int:
+        held = (deserialize(item.attributes) for item in self.aws.dynamodb.table.values())
+        return sum(1 for item in held if kind(item))
+
+    def statuses(self) -> Counter[str]:
+        return Counter(str(item.get("status")) for item in self.aws.dynamodb.table.values())
+
+    def hinted(self) -> set[tuple[str, str]]:
+        """Name every item that a work message was sent for since the last look."""
+        queues = self.aws.sqs.queues
+        bodies = [body for name in ("submit", "results") for body in queues.pop(QUEUES[name], [])]
+        work_queues = [read_work_message(body) for body in bodies]
+        return {(one.job, one.item) for one in work_queues}
+
+
+class _Timed:
+    """A client whose calls take time."""
+
+    def __init__(self, crowd: Crowd, client: Any) -> None:
+        self._crowd, self._client = crowd, client
+        self.exceptions = getattr(client, "exceptions", None)
+
+    def __getattr__(self, name: str) -> Any:
+        def call(**arguments: Any) -> Any:
+            self._crowd.spend(name)
+            return getattr(self._client, name)(**arguments)
+
+        return call
+
+    def get_paginator(self, operation: str) -> "_Timed":
+        return _Timed(self._crowd, self._client.get_paginator(operation))
+
+
+def crowded(crowd: Crowd, *, open_: int, waiting: int, small: int, unconfirmed: int) -> None:
+    """Fill the table: what is open has ended at Anthropic, what is unconfirmed was never created."""
+    ids = (f"{number:020x}" for number in range(10**9))
+    for number in range(open_):
+        of, batch_id = next(ids), f"msgbatch_{number}"
+        crowd.put(
+            job(job=of, status="RUNNING", status_key=status_key("RUNNING", BEGUN), chunks=1),
+            batch(
+                of, status="IN_PROGRESS", status_key=status_key("IN_PROGRESS", BEGUN), next_step=None, batch_id=batch_id,
+                created_at=BEGUN, first_sent_at=BEGUN, intent_at=BEGUN,
+            ),
+        )  # fmt: skip
+        crowd.listed.append(_ended(batch_id))
+    large = next(ids)
+    crowd.put(
+        job(
+            job=large,
+            status="RUNNING",
+            status_key=status_key("RUNNING", BEGUN),
+            chunks=waiting + unconfirmed,
+        )
+    )
+    for number in range(1, waiting + unconfirmed + 1):
+        lost = number <= unconfirmed
+        status = "UNCONFIRMED" if lost else "WAITING"
+        crowd.put(
+            batch(
+                large, number, requests=7, status=status, status_key=status_key(status, BEGUN), next_step=None if lost else "send",
+                fingerprint=crowd.services.claude.fingerprint if lost else None, intent_at=BEGUN if lost else None,
+            )
+        )  # fmt: skip
+    for _ in range(small):
+        of = next(ids)
+        crowd.put(
+            job(
+                job=of,
+                status="PLANNING",
+                status_key=status_key("PLANNING", BEGUN),
+                next_step="plan",
+            )
+        )
+
+
+def _ended(batch_id: str) -> dict[str, Any]:
+    counts = {"processing": 0, "succeeded": 10, "errored": 0, "canceled": 0, "expired": 0}
+    return {
+        "id": batch_id, "type": "message_batch", "processing_status": "ended", "request_counts": counts,
+        "created_at": BEGUN, "expires_at": BEGUN, "ended_at": BEGUN, "results_url": "x",
+    }  # fmt: skip

@@ -1,0 +1,114 @@
+"""The environment fails for minutes, hours, a day, a week: each call that leaves the process, one kind at a time.
+
+Nothing is given up: at the end, every answer that was billed is delivered.
+"""
+
+import errno
+from functools import partial
+from typing import Any
+
+import httpx2
+import urllib3
+from botocore.exceptions import ClientError
+
+from functions.errors import KeyUnreadableError
+from tests.verification.chaos.bench import bench
+from tests.verification.chaos.chaos_harness import ChaosHarness
+from tests.verification.crash import jobs
+from tests.verification.figures import Figures
+
+MINUTE_S, HOUR_S, DAY_S = 60.0, 3600.0, 86400.0
+DURATIONS_S = {"minutes": 10 * MINUTE_S, "hours": 8 * HOUR_S, "a day": DAY_S, "a week": 7 * DAY_S}
+DENIED, KMS = "AccessDenied", "KMS.DisabledException"
+DISK = "disk full"
+
+PATIENCE = 40
+FORGIVEN = (
+    *("event JOB/", "event sending/", "file status.json"),
+    *("file retry.jsonl", "file manifest.json"),
+    *("visible before it was whole: retry.jsonl", "visible before it was whole: manifest.json"),
+)
+"""What an outage may change: when the job was stuck or paused, and a retry file without the upload's rows."""
+
+OUTAGES: dict[str, tuple[str, ...]] = {
+    "secretsmanager.GetSecretValue": ("unreadable",),
+    "s3.GetObject": (DENIED, KMS, "SlowDown"),
+    "s3.GetObject block": (DISK,),
+    "s3.HeadObject": (DENIED,),
+    "s3.PutObject": (DENIED, KMS),
+    "s3.CompleteMultipartUpload": (DENIED,),
+    "s3.UploadPart": (KMS,),
+    "s3.PutObjectTagging": (DENIED,),
+    "dynamodb.UpdateItem": ("ThrottlingException", DENIED),
+    "dynamodb.TransactWriteItems": ("ThrottlingException", DENIED),
+    "dynamodb.GetItem": ("ThrottlingException",),
+    "dynamodb.Query": ("ThrottlingException",),
+    "sns.Publish": ("AuthorizationError",),
+    "sqs.SendMessageBatch": (DENIED,),
+    "claude.POST /v1/messages/batches": ("unreachable",),
+    "claude.GET /v1/messages/batches": ("no answer",),
+    "claude.GET /v1/messages/batches/ID/results": ("no answer",),
+}
+"""Calls, and what they may fail with for as long as somebody needs to notice it and mend it."""
+
+
+def failure(relay: ChaosHarness, name: str, code: str) -> Exception:
+    """Build the error that a call's own client raises."""
+    operation = name.partition(".")[2]
+    if name.startswith("secretsmanager."):
+        return KeyUnreadableError("AccessDeniedException")
+    if code == DISK:
+        return OSError(errno.ENOSPC, "No space left on device")
+    if name.endswith("/results"):
+        return urllib3.exceptions.ProtocolError(code)
+    if name.startswith("claude."):
+        return httpx2.ConnectError(code) if "POST" in name else httpx2.ReadTimeout(code)
+    kinds: Any = relay.dynamodb.exceptions
+    kind = kinds.from_code(code) if name.startswith("dynamodb.") else ClientError
+    made: Exception = kind({"Error": {"Code": code, "Message": "no"}}, operation)
+    return made
+
+
+def outage(relay: ChaosHarness, name: str, code: str, nth: int, duration_s: float) -> None:
+    """Let one kind of call fail for this long, from its n-th time on."""
+    met, until = 0, 0.0
+
+    def at_each_call(called: str, after: bool) -> None:  # noqa: FBT001 - as it is called
+        nonlocal met, until
+        if called != name or after:
+            return
+        met += 1
+        if met == nth:
+            until = relay.seconds() + duration_s
+        if relay.seconds() < until:
+            raise failure(relay, called, code)
+
+    relay.call_counter.at_each_call = at_each_call
+
+
+def plans(calls: list[str], *, full: bool) -> list[tuple[str, str, int, str]]:
+    """Return what is to fail: which call, how, from its how-manieth time on, and for how long.
+
+    A sample has each call and error once, with durations in turn.
+    """
+    found = [
+        (name, code, nth, duration)
+        for name, codes in OUTAGES.items()
+        if name in calls
+        for code in codes
+        for nth in sorted({1, calls.count(name) // 2 + 1, calls.count(name)})
+        if (name, code, nth)
+        != ("s3.GetObject", KMS, 1)  # an upload that was never read is rejected
+        for duration in DURATIONS_S
+    ]
+    return found if full else found[::19]
+
+
+def environment(full: bool, half: int) -> Figures:  # noqa: FBT001 - as the list of campaigns calls it
+    """Let everything around the relay fail, for as long as a week."""
+    with bench("the environment fails, for minutes to a week", jobs.march()) as at:
+        for name, code, nth, duration in plans(at.undisturbed.calls, full=full)[half::2]:
+            told = f"{name} fails with {code} for {duration}, from time {nth} on"
+            begin = partial(outage, at.relay, name, code, nth, DURATIONS_S[duration])
+            at.run(told, begin, forgiven=FORGIVEN, patience=PATIENCE)
+    return at.figures

@@ -1,0 +1,147 @@
+"""What comes back from Claude: lines of results, answers to create, pages of the list."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx2
+import msgspec
+
+from functions.adapters.anthropic_api import Claude
+from functions.adapters.table import deserialize, serialize
+from functions.errors import ApiUnavailableError, RelayError, ResultsNotFoundError
+from functions.model import timestamps
+from functions.model.create_response import AccountBlocked, RateLimited, Refused, Verdict, classify
+from functions.model.ids import RequestId
+from functions.model.items import OutcomeCounts
+from functions.model.outcomes import (
+    OutcomeCounter,
+    output_line,
+    read_line,
+    read_result,
+    rejected_result,
+    total,
+)
+from functions.model.rows import Rejection
+from functions.model.streams import lines
+from tests.verification.fuzz import oracle
+from tests.verification.fuzz.dials import dials
+from tests.verification.fuzz.wire import claude
+
+SINCE = datetime(2026, 11, 1, tzinfo=UTC)
+ITEM_MOST = 400_000
+
+
+def result(data: bytes) -> None:
+    """One line of results: passed on byte for byte and counted, or told to be none."""
+    try:
+        line = read_line(data)
+        outcome = read_result(line.result)
+    except msgspec.DecodeError:
+        return
+    told = output_line(17, b'"mine"', line.result)
+    assert told == b'{"row":17,"custom_id":"mine","result":' + bytes(line.result) + b"}\n"
+    assert told.count(b"\n") == 1 + bytes(line.result).count(b"\n")
+    counting = OutcomeCounter()
+    counting.add([outcome, read_result(rejected_result(Rejection("x", "y", 1)))])
+    _fits(counting.tally())
+    RequestId.parse(line.custom_id)
+    assert isinstance(outcome.retriable, bool)
+    _as_the_oracle_reads(data, line.result)
+
+
+def _fits(tally: OutcomeCounts) -> None:
+    """What is counted can be stored, and added up again."""
+    stored = serialize({"tally": tally})
+    assert len(json.dumps(stored)) < ITEM_MOST
+    again = msgspec.convert(deserialize(stored)["tally"], OutcomeCounts)
+    assert again == tally
+    assert sum(total([again, again]).outcomes.values()) == 4
+
+
+def _as_the_oracle_reads(data: bytes, found: msgspec.Raw) -> None:
+    try:
+        value = oracle.loads(data)
+    except (ValueError, RecursionError):
+        return
+    assert isinstance(value, dict)
+    assert oracle.members(data)["result"] == bytes(found)
+
+
+def stream(data: bytes) -> None:
+    """Results cut into blocks anywhere are the same lines."""
+    (size,), body = dials(data, 1)
+    blocks = [body[at : at + size + 1] for at in range(0, len(body), size + 1)]
+    found = list(lines(iter(blocks)))
+    whole = body.split(b"\n")
+    assert found == (whole if whole[-1] else whole[:-1])
+
+
+_STATUSES = (200, 400, 401, 402, 403, 404, 408, 409, 413, 422, 425, 429, 499, 500, 502, 503, 529)
+
+
+def verdict(data: bytes) -> None:
+    """Any answer to create has a verdict; only a batch that can be read is one."""
+    (status, split), body = dials(data, 2)
+    code = _STATUSES[status % len(_STATUSES)] if status < 200 else 200 + status
+    headers = {"retry-after": body[:split].decode("latin-1")} if split else {}
+    found = classify(code, headers, body[split:])
+    _proves(code, found)
+
+
+def _proves(code: int, found: Verdict) -> None:
+    kind = type(found).__name__
+    if code == 200:
+        assert kind in {"Accepted", "Ambiguous"}
+    elif code >= 500 or code < 400 or code in {408, 409, 425, 499}:
+        assert kind == "Ambiguous"
+    else:
+        assert isinstance(found, Refused | AccountBlocked | RateLimited)
+    if isinstance(found, RateLimited):
+        assert 1 <= found.seconds <= 6 * 3600
+        timestamps.after(SINCE, found.seconds)
+    if isinstance(found, Refused):
+        found.message.encode()
+
+
+def listing(data: bytes) -> None:
+    """Pages of the list, until there are no more: batches, or that there is no list now."""
+    pages = iter(data.split(b"\xff\xfe"))
+
+    def answer(_request: httpx2.Request) -> httpx2.Response:
+        page = next(pages, b"")
+        return httpx2.Response(200, content=page, headers={"content-type": "application/json"})
+
+    try:
+        found = _door(answer).listing(SINCE)
+    except (ApiUnavailableError, msgspec.DecodeError):
+        return
+    for batch in found:
+        assert timestamps.parse(batch.created_at) >= SINCE
+        assert isinstance(batch.ended, bool)
+        assert isinstance(batch.request_counts.total, int)
+
+
+def refusal(data: bytes) -> None:
+    """An error of any status and body, for a list or for results, is one of ours."""
+    (status,), body = dials(data, 1)
+    code = _STATUSES[status % len(_STATUSES)]
+
+    def answer(_request: httpx2.Request) -> httpx2.Response:
+        return httpx2.Response(code, content=body, headers={"content-type": "application/json"})
+
+    def read() -> Iterator[Any]:
+        yield b"".join(_door(answer).results("msgbatch_1"))
+
+    try:
+        (found,) = read()
+    except RelayError as error:
+        assert code != 200
+        assert isinstance(error, ResultsNotFoundError) == (code == 404)
+    else:
+        assert (code, found) == (200, body)
+
+
+def _door(answer: Any) -> Claude:
+    return claude(answer)

@@ -1,0 +1,139 @@
+"""What wakes us and what sets us up: S3's events, work messages, the environment, the CDK's context."""
+
+import json
+import urllib.parse
+
+import msgspec
+
+from functions.adapters.queues import read_work_message, work_message_for
+from functions.adapters.table import deserialize, serialize
+from functions.errors import SettingError
+from functions.model.events import job_planned, stuck
+from functions.model.ids import JOB_DIGITS, RequestId, job_id
+from functions.model.items import Job
+from functions.planning.claim import Created
+from functions.planning.readers import parser_of
+from functions.settings import PollSettings, ResultsSettings, Settings, SubmitSettings
+from functions.submit import _S3Event
+from infra.errors import ContextError
+from infra.settings import StackSettings
+from tests.unit.factories import batch, job
+from tests.verification.fuzz.dials import dials
+
+KEY_MOST = 1024
+KINDS: tuple[type[Settings], ...] = (SubmitSettings, PollSettings, ResultsSettings)
+
+
+def message(data: bytes) -> None:
+    """Any body of a queue: S3's event, a work message, or neither, and then the queue sets it aside."""
+    body = data.decode(errors="replace")
+    try:
+        event = msgspec.json.decode(body, type=_S3Event)
+        if event.created is None:
+            work_message = read_work_message(body)
+            assert msgspec.json.decode(msgspec.json.encode(work_message)) == msgspec.to_builtins(
+                work_message
+            )
+            return
+    except (msgspec.DecodeError, RecursionError):
+        return
+    for created in event.created:
+        assert isinstance(created.key, str)
+        created.key.encode()
+
+
+def key(data: bytes) -> None:
+    """An object's name of any characters comes through S3's event, and all that is made of it is fit to be sent."""
+    name = data.decode(errors="ignore").encode()[:KEY_MOST].decode(errors="ignore") or "x"
+    record = {
+        "eventTime": "2026-11-23T20:54:10.123Z",
+        "s3": {"bucket": {"name": "uploads"}, "object": {"key": urllib.parse.quote_plus(name)}},
+    }
+    (created,) = msgspec.json.decode(json.dumps([record]), type=list[Created])
+    assert created.key == name
+    assert (parser_of(name) is None) == (not name.lower().endswith((".jsonl", ".ndjson")))
+    made = job(name, job=job_id("uploads", name, "v1"))
+    assert (len(made.job), int(made.job, 16) >= 0) == (JOB_DIGITS, True)
+    _lies_well(made)
+    assert msgspec.convert(deserialize(serialize(msgspec.to_builtins(made))), Job) == made
+    for event in (
+        job_planned(made, "results", made.claimed_at),
+        stuck(made, "x", made.claimed_at),
+    ):
+        assert 0 < len(event.sns_subject) < 100
+        assert event.sns_subject.isascii()
+        assert event.sns_subject.isprintable()
+        for text in event.message_attributes().values():
+            assert text
+            assert all(_fits_xml(char) for char in text), ascii(text)
+        assert msgspec.json.decode(msgspec.json.encode(event.cloud_event("urn:x")))
+    assert work_message_for(batch()) == read_work_message(
+        msgspec.json.encode(work_message_for(batch())).decode()
+    )
+
+
+def _fits_xml(char: str) -> bool:
+    """Whether SNS and SQS take a character: https://www.w3.org/TR/REC-xml/#charsets."""
+    return char in "\t\n\r" or " " <= char <= "\ud7ff" or "\ue000" <= char <= "\ufffd" or char > "\uffff"  # fmt: skip
+
+
+def _lies_well(made: Job) -> None:
+    """Its results lie in a folder of its own, whose objects' names S3 takes."""
+    folder = made.results_prefix
+    assert folder.startswith("results/")
+    assert folder.endswith(f"/{made.job}")
+    assert len(f"{folder}/manifest.json".encode()) <= KEY_MOST
+    assert len(made.label) <= 50
+    assert made.label.isascii()
+
+
+def environment(data: bytes) -> None:
+    """Any environment gives settings or a sentence that names what is wrong."""
+    pairs = [line.partition("=") for line in data.decode(errors="replace").split("\n")]
+    env = {name.strip(): value for name, _, value in pairs}
+    for kind in KINDS:
+        try:
+            settings = kind.from_env(env)
+        except SettingError as error:
+            assert str(error).startswith("the setting ")
+            assert len(str(error)) < 500
+        else:
+            assert kind.from_env(settings.to_env()) == settings
+
+
+def context(data: bytes) -> None:
+    """Any context of the CDK gives settings, or a sentence of one line."""
+    try:
+        given = json.loads(data.decode(errors="replace"))
+    except (ValueError, RecursionError):
+        return
+    if not isinstance(given, dict):
+        return
+    try:
+        settings = StackSettings.from_context(given)
+    except ContextError as error:
+        assert "\n" not in str(error)
+    else:
+        assert 1 <= settings.poll_minutes <= 60
+        assert settings.queued_requests >= settings.requests_per_batch
+        assert settings.base_url.startswith(("https://", "http://"))
+        assert not set(settings.base_url) & set(" @?#\n")
+
+
+def wire_id(data: bytes) -> None:
+    """A custom_id is ours or it is not; ours says the same when it is written again."""
+    (attempt, *row), rest = dials(data, 5)
+    told = rest.decode(errors="replace")
+    found = RequestId.parse(told)
+    if found is not None:
+        assert RequestId.parse(str(found)) == found
+        assert told.startswith(f"{found.job}-{found.chunk}-")
+    made = RequestId(
+        job_id("b", told, "v"),
+        f"{attempt * 391:05d}" + "ab"[: attempt % 3],
+        attempt + 1,
+        int.from_bytes(bytes(row)),
+    )
+    assert RequestId.parse(str(made)) == made
+    assert len(str(made)) <= 64
+    assert str(made).replace("-", "a").isalnum()

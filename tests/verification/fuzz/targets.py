@@ -1,0 +1,28 @@
+"""Everything that reads bytes from outside, by name: each takes any bytes and asserts what must hold of them."""
+
+from collections.abc import Callable
+
+from tests.verification.fuzz import answers, jobs, messages, rows, uploads
+
+type Target = Callable[[bytes], None]
+
+TARGETS: dict[str, tuple[Target, int]] = {
+    "reader": (uploads.reader, 200_000),
+    "checked": (uploads.checked, 150_000),
+    "text": (uploads.text, 50_000),
+    "ledger": (uploads.ledger, 80_000),
+    "rows": (rows.rows, 100_000),
+    "join": (rows.join, 40_000),
+    "whole_job": (jobs.whole_job, 10_000),
+    "result": (answers.result, 150_000),
+    "stream": (answers.stream, 30_000),
+    "verdict": (answers.verdict, 80_000),
+    "listing": (answers.listing, 40_000),
+    "refusal": (answers.refusal, 10_000),
+    "message": (messages.message, 50_000),
+    "key": (messages.key, 40_000),
+    "environment": (messages.environment, 30_000),
+    "context": (messages.context, 50_000),
+    "wire_id": (messages.wire_id, 40_000),
+}
+"""Targets, and how many inputs each gets in a full campaign."""

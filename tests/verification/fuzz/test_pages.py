@@ -1,0 +1,64 @@
+"""A list of batches that cannot be read, or never ends, is no list now: the next poll asks again."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import httpx2
+import pytest
+
+from functions.errors import ApiUnavailableError
+from tests.verification.fuzz.wire import claude
+
+SINCE = datetime(2026, 11, 1, tzinfo=UTC)
+BATCH: dict[str, Any] = {
+    "id": "msgbatch_1", "processing_status": "ended", "request_counts": {"succeeded": 1},
+    "created_at": "2026-11-23T20:54:10Z", "expires_at": "2026-11-24T20:54:10Z",
+}  # fmt: skip
+MORE = {"has_more": True, "last_id": "msgbatch_1"}
+
+
+def answer(page: bytes) -> Any:
+    return lambda _asked: httpx2.Response(200, content=page)
+
+
+@pytest.mark.parametrize(
+    "page",
+    [
+        b"",
+        b"<html>",
+        b"[]",
+        b'{"data":[{}]}',
+        b'{"data":["\xff"]}',
+        b'{"data":' + b"[" * 100_000,
+        json.dumps({"data": [BATCH | {"created_at": "yesterday"}]}).encode(),
+        json.dumps({"data": [], **MORE}).encode(),
+        json.dumps({"data": [BATCH], **MORE}).encode(),
+        json.dumps({"data": [BATCH]}).encode(),
+        json.dumps({"data": []}).encode(),
+    ],
+    ids=[
+        "nothing",
+        "html",
+        "no page",
+        "no batch",
+        "no UTF-8",
+        "deep",
+        "no time",
+        "empty",
+        "endless",
+        "perhaps one of several",
+        "perhaps the first, with nothing",
+    ],
+)
+def test_is_no_list_now(page: bytes) -> None:
+    with pytest.raises(ApiUnavailableError):
+        claude(answer(page)).listing(SINCE)
+
+
+def test_a_list_of_one_page_is_read() -> None:
+    (found,) = claude(answer(json.dumps({"data": [BATCH], "has_more": False}).encode())).listing(
+        SINCE
+    )
+
+    assert (found.id, found.ended) == ("msgbatch_1", True)

@@ -1,0 +1,149 @@
+"""What users upload: bytes of any kind become rows, and each row is sent as it stands or told why not."""
+
+import io
+from collections.abc import Iterator
+
+import msgspec
+
+from functions.errors import UnreadableUploadError
+from functions.model.chunk_files import ChunkFiles, read_ledger
+from functions.model.ids import RequestId
+from functions.model.rows import LineBlock, Position, Record, Row, ValidRows
+from functions.planning import fast_path
+from functions.planning.readers import READERS, jsonl
+from functions.planning.validation import check_text, validate
+from tests.verification.fuzz import oracle
+from tests.verification.fuzz.dials import dials
+
+API_VERSION = "2026-10-21"
+CONTROLS = {chr(code) for code in range(32)} - set("\t\n\r\f\b\x1b")
+MUCH = 1 << 20
+JOB = "3f9ac21b04d7c1e89a02"
+_read = jsonl.read
+
+
+def in_blocks(body: bytes, size: int) -> Iterator[bytes]:
+    return (body[at : at + size] for at in range(0, len(body), size))
+
+
+def reader(data: bytes) -> None:
+    """Two dials: the blocks' size, and how long a row may be."""
+    (block, most), body = dials(data, 2)
+    records = list(_read(in_blocks(body, block + 1), Position(), most + 2))
+
+    expected = oracle.spots(body)
+    assert [(one.offset, one.size, one.line) for one in records] == [
+        (spot.at, len(spot.data), spot.line) for spot in expected
+    ]
+    for record, spot in zip(records, expected, strict=True):
+        assert record.data == (spot.data if record.size <= most + 2 else None)
+    _resumed(body, records, block + 1, most + 2)
+
+
+def _resumed(body: bytes, records: list[Record], block: int, most: int) -> None:
+    """Read on from behind any record: what follows is the same."""
+    for number in {1, len(records) // 2, len(records) - 1} & set(range(1, len(records))):
+        end = records[number - 1].end
+        rest = list(_read(in_blocks(body[end.byte :], block), end, most))
+        assert rest == records[number:], f"resumed behind record {number}"
+
+
+def checked(data: bytes) -> None:
+    """One row, whatever it is: sent byte for byte, or rejected with a sentence of one line."""
+    (most,), body = dials(data, 1)
+    row_bytes = MUCH if most < 200 else most - 199
+    for record in _read(iter([body]), Position(), row_bytes):
+        _agrees(record, row_bytes)
+
+
+def _agrees(record: Record, row_bytes: int) -> Row:
+    row = validate(record, row_bytes=row_bytes, api_version=API_VERSION)
+    assert (row.params is None) == (row.rejection is not None)
+    if row.rejection is not None:
+        assert row.rejection.message.startswith(f"line {record.line}: ")
+        assert row.rejection.message.isprintable()
+        assert row.rejection.code.isidentifier()
+    try:
+        custom_id, params = oracle.request_of(record.data or b"", row_bytes)
+    except RecursionError:
+        return row
+    if record.data is not None and (row.rejection is None or row.rejection.code != "too_deep"):
+        assert row.params == params
+        assert (
+            custom_id == bytes(row.custom_id)
+            if custom_id is not None
+            else (oracle.can_be_the_id(bytes(row.custom_id), record.data))
+        )
+    return row
+
+
+def text(data: bytes) -> None:
+    """An upload is text unless more than a tenth of it is not; the offset is that of the first that is not."""
+    kept = data.rstrip(b"\0\x1a") or data
+    readable = kept.decode(errors="ignore")
+    broken = len(kept) - len(readable.encode())
+    controls = sum(char in CONTROLS for char in readable)
+    try:
+        check_text(data)
+    except UnreadableUploadError as error:
+        assert (broken + controls) * 10 > broken + len(readable)
+        offset = int(str(error).partition("byte ")[2].partition(" ")[0].replace(",", ""))
+        assert not CONTROLS & set(data[:offset].decode())
+        assert chr(data[offset]) in CONTROLS or data[offset] >= 0x80
+    else:
+        assert (broken + controls) * 10 <= broken + len(readable)
+
+
+def write(
+    files: ChunkFiles, pieces: Iterator[LineBlock | Record], before: int, row_bytes: int
+) -> None:
+    """Write rows as `plan` does, many at once where they are plain; so many rows came before."""
+    for piece in fast_path.validate_all(pieces, row_bytes=row_bytes, api_version=API_VERSION):
+        number = before + files.rows + 1
+        if isinstance(piece, ValidRows):
+            files.add_valid(number, piece)
+        else:
+            files.add(number, *piece)
+
+
+def ledger(data: bytes) -> None:
+    """A chunk's two files say the same, and give back each row's bytes."""
+    (skip,), body = dials(data, 1)
+    written, rows = io.BytesIO(), io.BytesIO()
+    files = ChunkFiles(JOB, "00001", 1, written, rows)
+    records = list(_read(iter([body]), Position(), MUCH))
+    made = [validate(record, row_bytes=MUCH, api_version=API_VERSION) for record in records]
+    write(files, READERS[".jsonl"](iter([body]), Position(), MUCH), skip, MUCH)
+    files.finish()
+
+    sent = written.getvalue()
+    assert files.size_bytes == len(sent)
+    entries = list(read_ledger(iter(rows.getvalue().split(b"\n")[:-1])))
+    assert [entry.row for entry in entries] == list(range(skip + 1, skip + 1 + len(records)))
+    for entry, record, row in zip(entries, records, made, strict=True):
+        assert entry.sent == (row.params is not None)
+        assert bytes(entry.custom_id) == bytes(row.custom_id)
+        assert entry.rejection == row.rejection
+        assert body[entry.offset : entry.offset + entry.size] == record.data
+        cut = sent[entry.params_at : entry.params_at + entry.params_size]
+        assert cut == (row.params or b"")
+    _body_is_the_apis(sent, [entry.row for entry in entries if entry.sent])
+
+
+class _Body(msgspec.Struct, forbid_unknown_fields=True):
+    requests: list["_Sent"]
+
+
+class _Sent(msgspec.Struct, forbid_unknown_fields=True):
+    custom_id: str
+    params: msgspec.Raw
+
+
+def _body_is_the_apis(sent: bytes, numbers: list[int]) -> None:
+    try:
+        requests = msgspec.json.decode(sent, type=_Body).requests
+    except RecursionError:
+        return  # deeper by two than the row that could just be read
+    assert [request.custom_id for request in requests] == [
+        str(RequestId(JOB, "00001", 1, number)) for number in numbers
+    ]

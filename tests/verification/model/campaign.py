@@ -1,0 +1,32 @@
+"""The model as a campaign: all runs of the small jobs, with everything that may go wrong once or, in full, twice."""
+
+import time
+
+from tests.verification.figures import Figures
+from tests.verification.model.scenarios import Scenario
+from tests.verification.model.search import Found, Search
+
+
+def depth(scenario: Scenario, *, full: bool) -> int:
+    """Say how often something may go wrong; where files are unreadable, five tries make the runs long."""
+    return 2 if full and scenario.poison is None else 1
+
+
+def explore(scenario: Scenario, *, full: bool) -> Found:
+    """Search one scenario; in full, two invocations may stand still at once."""
+    most = depth(scenario, full=full)
+    return Search(scenario, most, frozen=2 if full else 1).run()
+
+
+def campaign(scenario: Scenario, full: bool) -> Figures:  # noqa: FBT001 - every campaign is called so
+    """Explore a scenario.
+
+    Returns:
+        `tried` are the states explored, `recovered` those from which the end is reached.
+    """
+    begun = time.monotonic()
+    found = explore(scenario, full=full)
+    return Figures(
+        "model", tried=found.states, recovered=found.recoverable,
+        longest_ticks=found.longest, broken=[*found.broken], seconds=time.monotonic() - begun,
+    )  # fmt: skip

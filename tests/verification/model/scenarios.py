@@ -1,0 +1,77 @@
+"""Small jobs, each with one kind of trouble built in; the search adds what may happen at any time."""
+
+from dataclasses import dataclass, replace
+
+from tests.verification.model.states import MessageBatch, State, at
+
+KEY = "in/march.jsonl"
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """One job, and the world that it meets.
+
+    Attributes:
+        name: as tests and figures call it.
+        rows: the model that each row asks for; ``expires`` is sent twice, ``refused`` is refused by create,
+            ``broken`` cannot be sent.
+        rows_per_batch: rows of a chunk.
+        attempts: times a row is sent at the most.
+        processing_s: how long a Message Batch takes.
+        step_s: time between two polls.
+        hidden_s: how long a batch may be missing from the listings.
+        poison: objects whose key has this in it cannot be read.
+        foreign: batches of somebody else, of as many requests each.
+        faults: what may go wrong once; None for everything.
+    """
+
+    name: str
+    rows: tuple[str, ...] = ("haiku", "haiku")
+    rows_per_batch: int = 1
+    attempts: int = 2
+    processing_s: int = 400
+    step_s: int = 400
+    hidden_s: int = 500
+    poison: str | None = None
+    foreign: int = 0
+    faults: frozenset[str] | None = None
+
+    def poisoned(self, key: str) -> bool:
+        return self.poison is not None and self.poison in key
+
+    @property
+    def rows_out(self) -> int | None:
+        """How many lines the results must have; None where what they are made of cannot be read."""
+        if self.poison == "march":
+            return 0
+        return None if self.poison == ".results.jsonl" else len(self.rows)
+
+    @property
+    def upload(self) -> bytes:
+        line = '{"custom_id":"%d","params":{"model":"%s","max_tokens":1,"messages":[{"role":"user","content":"x"}]}}'
+        lines = (line % (n, model) for n, model in enumerate(self.rows))
+        return "\n".join("{" if "broken" in one else one for one in lines).encode()
+
+    def begin(self) -> State:
+        """Give the state in which the upload's event has just come."""
+        from tests.verification.model.fake_services import s3_event  # noqa: PLC0415 - doors need scenarios
+
+        body = self.upload
+        state = State(objects={KEY: body}, messages=(s3_event(KEY, len(body), at(0)),))
+        if not self.foreign:
+            return state
+        others = MessageBatch("msgbatch_1", tuple("xyz"[: self.foreign]), b'{"custom_id":"x","result":{}}\n',
+                              created=0, ends=self.processing_s * 3, seen_from=0)  # fmt: skip
+        return replace(state, claude=(others,))
+
+
+PLAIN = Scenario("plain")
+RETRIED = Scenario("retried", rows=("expires",))
+SPLIT = Scenario("split", rows=("haiku", "refused"), rows_per_batch=2)
+FOREIGN = Scenario("foreign", rows=("haiku",), foreign=1)
+REJECTED = Scenario("rejected", rows=("broken",))
+LEDGER = Scenario("unreadable ledger", rows=("haiku",), poison="ledger", step_s=30_000)
+BODY = Scenario("unreadable body", rows=("haiku",), poison="requests.json", step_s=30_000)
+PARTS = Scenario("unreadable parts", rows=("haiku",), poison=".results.jsonl", step_s=30_000)
+UPLOAD = Scenario("unreadable upload", rows=("haiku",), poison="march", step_s=30_000)
+ALL = (PLAIN, RETRIED, SPLIT, FOREIGN, REJECTED, LEDGER, BODY, PARTS, UPLOAD)

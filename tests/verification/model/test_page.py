@@ -1,0 +1,87 @@
+"""docs/states.md and the code say the same: every status and every arrow, there and here."""
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from functions.model.items import BatchStatus, JobStatus
+from tests.verification.model.checks import FROM_NOTHING, Arrow
+from tests.verification.model.scenarios import ALL
+from tests.verification.model.test_search import found
+
+pytestmark = pytest.mark.xdist_group("model")
+"""One process searches, once for both."""
+ROOT = Path(__file__).parents[3]
+PAGE = (ROOT / "docs" / "states.md").read_text()
+KINDS = {"A job": "job", "A batch": "batch", "Sending": "sending"}
+MODEL, READING = "model", "by reading: `record`"
+
+
+class Row(NamedTuple):
+    """A line of one of the page's tables."""
+
+    kind: str
+    first: str
+    last: str
+    who: str
+    when: str
+    before: str
+    after: str
+    seen: str
+
+    @property
+    def arrow(self) -> Arrow:
+        return self.kind, self.first, self.last, self.who
+
+
+def rows() -> list[Row]:
+    """Read the tables."""
+    lines: list[Row] = []
+    for section in re.split(r"^## ", PAGE, flags=re.MULTILINE)[1:]:
+        kind = KINDS.get(section.partition("\n")[0])
+        table = [line for line in section.splitlines() if line.startswith("|")][2:]
+        if kind is not None:
+            lines += [Row(kind, *map(str.strip, line.strip("|").split("|"))) for line in table]
+    return lines
+
+
+def drawn(kind: str) -> set[tuple[str, str, str]]:
+    """Read the arrows of a section's diagram: from, to, who."""
+    (heading,) = (name for name, of in KINDS.items() if of == kind)
+    section = PAGE.partition(f"## {heading}\n")[2].partition("```\n")[0]
+    found_ = re.findall(r"^    (\S+) --> (\w+): (.+)$", section, flags=re.MULTILINE)
+    return {
+        (first.replace("[*]", FROM_NOTHING), last, who.split()[0])
+        for first, last, label in found_
+        for who in re.split(r"\), |, ", label)
+        if who.split()[0] in {"receive", "plan", "send", "collect", "assemble", "poll"}
+    }
+
+
+def test_every_status_is_on_the_page() -> None:
+    named = {(row.kind, status) for row in rows() for status in (row.first, row.last)}
+
+    assert {s for kind, s in named if kind == "job"} == {FROM_NOTHING, *JobStatus}
+    assert {s for kind, s in named if kind == "batch"} == {FROM_NOTHING, *BatchStatus}
+
+
+def test_the_arrows_of_the_model_are_those_of_the_page() -> None:
+    seen = {arrow for scenario in ALL for arrow in found(scenario).moves.arrows}
+
+    assert seen == {row.arrow for row in rows() if row.seen == MODEL}
+
+
+def test_what_the_model_does_not_reach_is_seen_by_a_test() -> None:
+    tests = "".join(path.read_text() for path in (ROOT / "tests").rglob("test_*.py"))
+    named = [row.seen for row in rows() if row.seen not in {MODEL, READING}]
+
+    assert [name for name in named if f"def {name}(" not in tests] == []
+
+
+@pytest.mark.parametrize("kind", KINDS.values())
+def test_the_diagram_has_the_arrows_of_the_table(kind: str) -> None:
+    table = {(row.first, row.last, row.who) for row in rows() if row.kind == kind}
+
+    assert drawn(kind) == table
