@@ -58,6 +58,9 @@ up: .venv/.installed $(NODE) $(CDK)  ## start the local cloud, and leave it runn
 down: .venv/.installed  ## stop it
 	@.venv/bin/python -m local down
 
+recording: .venv/.installed $(NODE) $(CDK)  ## run the demo on a terminal and draw it into docs/demo.svg
+	@.venv/bin/python -m local.recording
+
 test: .venv/.installed $(NODE) $(CDK)  ## everything: style, types, imports, unit, integration, infra, end to end
 	@.venv/bin/ruff check --quiet . && .venv/bin/ruff format --quiet --check .
 	@said=$$(.venv/bin/lint-imports --no-cache 2>&1) || { echo "$$said"; exit 1; }
