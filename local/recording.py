@@ -1,8 +1,9 @@
 """The picture of a run in the README: ``make recording`` runs the demo and draws its terminal.
 
 The run is a real one, in a pseudo-terminal. The drawing is one SVG that plays once and then keeps
-the last screen; where nothing moves (``prefers-reduced-motion`` aside, a viewer without SMIL), only
-the last screen is shown. Pauses longer than a second and a half are shortened to that.
+the last screen; a viewer without SMIL shows the last screen alone. It takes liberties with time and
+width only: a pause in which no text changes lasts a second and a half at most, and a line that is
+too long ends in an ellipsis.
 """
 
 import os
@@ -23,13 +24,14 @@ from rich.terminal_theme import SVG_EXPORT_THEME
 
 ROOT = Path(__file__).parent.parent
 PICTURE = ROOT / "docs" / "demo.svg"
-COLUMNS, ROWS = 110, 60
+COLUMNS, ROWS = 120, 60
 PAUSE_S = 1.5
 FRAME_S = 0.2
 CHARACTER_PX, LINE_PX, MARGIN_PX, TITLE_PX = 8.4, 18, 16, 30
 
 type Screen = tuple[str, ...]
 
+_STYLE = re.compile(r"\x1b\[[0-9;]*m")
 _CONTROL = re.compile(r"\x1b\[\?25[lh]|\x1b\[[0-2]?K|\x1b\[(\d*)A|\r|\n")
 
 
@@ -100,24 +102,30 @@ def frames(output: Iterator[tuple[float, str]], prompt: str) -> Iterator[tuple[f
     """Turn output into screens, each with the second at which it is shown."""
     terminal = Terminal()
     terminal.feed(f"\x1b[1;32m$\x1b[0m \x1b[1m{prompt}\x1b[0m\n")
-    shown_s, last_s, held = 0.0, 0.0, ""
-    yield 0.0, terminal.screen()
+    shown_s, changed_s, held = 0.0, 0.0, ""
+    last = terminal.screen()
+    yield shown_s, last
     for second, text in output:
-        held += text
-        shown_s += min(second - last_s, PAUSE_S)
-        last_s = second
-        complete, cut, rest = _whole(held)
+        complete, held = _whole(held + text)
         terminal.feed(complete)
-        held = cut + rest
-        yield shown_s, terminal.screen()
+        screen = terminal.screen()
+        if _plain(screen) != _plain(last):
+            shown_s += min(second - changed_s, PAUSE_S)
+            changed_s, last = second, screen
+            yield shown_s, screen
+    yield shown_s, terminal.screen()
 
 
-def _whole(text: str) -> tuple[str, str, str]:
-    """Part a control sequence from the end that has not arrived entirely."""
+def _plain(screen: Screen) -> str:
+    return _STYLE.sub("", "\n".join(screen))
+
+
+def _whole(text: str) -> tuple[str, str]:
+    """Split off a control sequence at the end that has not arrived entirely."""
     before, escape_, rest = text.rpartition("\x1b")
     if escape_ and not re.search(r"[A-Za-z]", rest):
-        return before, escape_, rest
-    return text, "", ""
+        return before, escape_ + rest
+    return text, ""
 
 
 def stays(screens: Iterator[tuple[float, Screen]]) -> list[Stay]:
@@ -183,6 +191,7 @@ def _line(line: Stay) -> str:
 def _spans(line: str) -> Iterator[str]:
     decoded = AnsiDecoder().decode_line(line)
     decoded.rstrip()
+    decoded.truncate(COLUMNS, overflow="ellipsis")
     for part, style, _ in decoded.render(Console(width=COLUMNS)):
         looks = _colour(style.color if style else None)
         looks += ' font-weight="bold"' if style and style.bold else ""
