@@ -80,7 +80,7 @@ class Stay:
     until_s: float | None
 
 
-def record(command: Sequence[str]) -> Iterator[tuple[float, str]]:
+def record(command: list[str]) -> Iterator[tuple[float, str]]:
     """Run a program on a terminal of its own. Yield its output, each with its second.
 
     Raises:
