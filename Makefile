@@ -91,12 +91,12 @@ lint: .venv/.installed  ## mend style, then say what is left
 bootstrap: .venv/.installed $(NODE) $(CDK)  ## once for each account and region, before the first deploy
 	@CDK_DISABLE_CLI_TELEMETRY=true $(CDK) bootstrap --no-notices -c bundle=stub
 
-deploy: .venv/.installed $(NODE) $(CDK)  ## deploy into the AWS account that your credentials name
+deploy: .venv/.installed $(NODE) $(CDK)  ## deploy into the AWS account that your credentials name; SET="key=value …" for settings
 	@.venv/bin/python -m infra.bundle
-	@CDK_DISABLE_CLI_TELEMETRY=true $(CDK) deploy --no-notices
+	@CDK_DISABLE_CLI_TELEMETRY=true $(CDK) deploy --no-notices $(addprefix -c ,$(SET))
 
 destroy: .venv/.installed $(NODE) $(CDK)  ## take the stack down; what holds data stays, unless removalPolicy says otherwise
-	@CDK_DISABLE_CLI_TELEMETRY=true $(CDK) destroy --no-notices
+	@CDK_DISABLE_CLI_TELEMETRY=true $(CDK) destroy --no-notices $(addprefix -c ,$(SET))
 
 clean:  ## forget what was installed and built here
 	@rm -rf .venv .local cdk.out
