@@ -9,9 +9,7 @@ import pytest
 ROOT = Path(__file__).parent.parent.parent
 
 
-def relay(
-    *words: str, timeout_s: int = 60, **environment: str
-) -> subprocess.CompletedProcess[str]:
+def relay(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     clean = {name: value for name, value in os.environ.items() if name not in {"CLAUDE", "YES"}}
     return subprocess.run(  # noqa: S603 - a list made here
         [sys.executable, "-m", "local", *words],
@@ -20,7 +18,7 @@ def relay(
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,
-        timeout=timeout_s,
+        timeout=300,
         check=False,
     )
 
@@ -69,7 +67,7 @@ def test_the_real_api_is_asked_for_with_its_price_before_anything_is_started() -
 
 
 def test_the_demo_ends_with_a_line_for_every_row(tmp_path: Path) -> None:
-    done = relay("run", "--into", str(tmp_path), timeout_s=300)
+    done = relay("run", "--into", str(tmp_path))
 
     assert done.returncode == 0, done.stderr
     assert "partial, 41 rows: 4 rejected, 37 succeeded" in done.stdout
