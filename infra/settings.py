@@ -60,7 +60,7 @@ def _setting(default: object, read: Callable[[object], object], wanted: str) -> 
 
 @dataclass(frozen=True, kw_only=True)
 class StackSettings:
-    """Everything that may be set, with its default; docs/operating.md says what each is for."""
+    """Everything that may be set, with its default; docs/deploy.md says what each is for."""
 
     stack_name: str = _text(
         "claude-batch-relay",

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from infra.bundle import ROOT, stub
+from infra.node import prefer_installed_node
 
 _CACHE = ROOT / ".local" / "synth"
 
@@ -34,6 +35,7 @@ def synthesized(**context: object) -> dict[str, Any]:
 
 
 def _synthesize(context: dict[str, Any]) -> dict[str, Any]:
+    prefer_installed_node()
     from aws_cdk import App  # noqa: PLC0415  # seconds, and most calls find the template kept
 
     from infra.settings import StackSettings  # noqa: PLC0415  # as above

@@ -106,7 +106,8 @@ def synthesize(
         kept.unlink(missing_ok=True)
         say("building the bundle and synthesizing the stack")
         options = [word for pair in context.items() for word in ("--context", "=".join(pair))]
-        run([*cdk(home), "synth", "--quiet", "--output", str(folder), *options], home.root)
+        command = [*cdk(home), "synth", "--quiet", "--output", str(folder), *options]
+        run(command, home.root)
         kept.write_text(key, encoding="utf-8")
     return Assembly.read(folder)
 
@@ -138,11 +139,9 @@ def run(command: list[str], folder: Path, env: Mapping[str, str] | None = None) 
     clean = {
         name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
     }
-    settings = {
-        "CDK_DISABLE_CLI_TELEMETRY": "true",
-        "JSII_SILENCE_WARNING_UNTESTED_NODE_VERSION": "1",
-        "JSII_SILENCE_WARNING_END_OF_LIFE_NODE_VERSION": "1",
-    }
+    node = Home.of_clone().folder / "nodejs" / "bin"  # where `make` had to install Node.js
+    path = os.pathsep.join([str(node), os.environ.get("PATH", os.defpath)])
+    settings = {"CDK_DISABLE_CLI_TELEMETRY": "true", "PATH": path}
     done = subprocess.run(
         command,
         cwd=folder,

@@ -6,10 +6,13 @@ from typing import Any
 
 import pytest
 
+from infra.node import prefer_installed_node
 from infra.synth import synthesized
 
 type Template = dict[str, Any]
 type Found = dict[str, dict[str, Any]]
+
+prefer_installed_node()  # before any test imports aws_cdk
 
 
 @pytest.fixture(scope="session")

@@ -1,4 +1,4 @@
-"""Every alarm says what to do, and says it in docs/operating.md too."""
+"""Every alarm says what to do, and says it in docs/operate.md too."""
 
 import re
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from infra.synth import synthesized
 
 type Found = Callable[..., dict[str, dict[str, Any]]]
 
-OPERATING = Path(ROOT, "docs", "operating.md")
+OPERATING = Path(ROOT, "docs", "operate.md")
 
 
 @pytest.fixture(scope="session")

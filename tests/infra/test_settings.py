@@ -145,7 +145,7 @@ def test_what_the_cdk_keeps_in_its_context_is_left_alone() -> None:
 
 
 def test_each_setting_has_its_line_in_the_operators_guide() -> None:
-    guide = (ROOT / "docs" / "operating.md").read_text(encoding="utf-8")
+    guide = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
     (_, part) = guide.split("\n## Settings\n")
     written = {
         key

@@ -1,3 +1,4 @@
+import json
 import os
 import subprocess
 import sys
@@ -17,7 +18,7 @@ def relay(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,
-        timeout=60,
+        timeout=300,
         check=False,
     )
 
@@ -63,3 +64,14 @@ def test_the_real_api_is_asked_for_with_its_price_before_anything_is_started() -
 
     assert "requests to the real API, at most about $" in done.stdout
     assert "sk-ant-x" not in done.stdout + done.stderr
+
+
+def test_the_demo_ends_with_a_line_for_every_row(tmp_path: Path) -> None:
+    done = relay("run", "--into", str(tmp_path))
+
+    assert done.returncode == 0, done.stderr
+    assert "partial, 41 rows: 4 rejected, 37 succeeded" in done.stdout
+    assert done.stderr == ""
+    [results] = tmp_path.rglob("results.jsonl")
+    rows = [json.loads(line)["row"] for line in results.read_text(encoding="utf-8").splitlines()]
+    assert rows == [*range(1, 42)]

@@ -1,0 +1,219 @@
+"""The picture of a run in the README: ``make recording`` runs the demo and draws its terminal.
+
+The run is a real one, in a pseudo-terminal. The drawing is one SVG that plays once and then keeps
+the last screen; a viewer without SMIL shows the last screen alone. It takes liberties with time and
+width only: a pause in which no text changes lasts a second and a half at most, and a line that is
+too long ends in an ellipsis.
+"""
+
+import os
+import pty
+import re
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+from rich.ansi import AnsiDecoder
+from rich.color import Color
+from rich.console import Console
+from rich.terminal_theme import SVG_EXPORT_THEME
+
+ROOT = Path(__file__).parent.parent
+PICTURE = ROOT / "docs" / "demo.svg"
+COLUMNS, ROWS = 120, 60
+PAUSE_S = 1.5
+FRAME_S = 0.2
+CHARACTER_PX, LINE_PX, MARGIN_PX, TITLE_PX = 8.4, 18, 16, 30
+
+type Screen = tuple[str, ...]
+
+_STYLE = re.compile(r"\x1b\[[0-9;]*m")
+_CONTROL = re.compile(r"\x1b\[\?25[lh]|\x1b\[[0-2]?K|\x1b\[(\d*)A|\r|\n")
+
+
+@dataclass
+class Terminal:
+    """The lines that a terminal shows; it knows the controls that rich's live display uses."""
+
+    lines: list[str] = field(default_factory=lambda: [""])
+    row: int = 0
+
+    def feed(self, text: str) -> None:
+        """Show what a program wrote. A control sequence must not be cut."""
+        shown_to = 0
+        for control in _CONTROL.finditer(text):
+            self.lines[self.row] += text[shown_to : control.start()]
+            shown_to = control.end()
+            self._obey(control)
+        self.lines[self.row] += text[shown_to:]
+
+    def _obey(self, control: re.Match[str]) -> None:
+        match control[0][-1]:
+            case "\n":
+                self.row += 1
+                if self.row == len(self.lines):
+                    self.lines.append("")
+            case "A":
+                self.row = max(0, self.row - int(control[1] or 1))
+            case "K":
+                self.lines[self.row] = ""
+
+    def screen(self) -> Screen:
+        """Return what is seen now, without empty lines at the end."""
+        lines = list(self.lines)
+        while lines and not lines[-1].strip():
+            lines.pop()
+        return tuple(lines)
+
+
+@dataclass(frozen=True)
+class Stay:
+    """A line that is seen from one time to another; `until_s` is None for one that stays."""
+
+    row: int
+    text: str
+    from_s: float
+    until_s: float | None
+
+
+def record(command: list[str]) -> Iterator[tuple[float, str]]:
+    """Run a program on a terminal of its own. Yield its output, each with its second.
+
+    Raises:
+        SystemExit: the program failed.
+    """
+    size = {"COLUMNS": str(COLUMNS), "LINES": str(ROWS), "TERM": "xterm-256color"}
+    child, terminal = pty.fork()
+    if child == 0:
+        os.execvpe(command[0], command, os.environ | size)  # noqa: S606  # a list made here
+    began = time.monotonic()
+    with suppress(OSError):  # EIO: the program has ended
+        while read := os.read(terminal, 65_536):
+            yield time.monotonic() - began, read.decode(errors="replace")
+    if code := os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
+        sys.exit(f"the demo failed with exit code {code}")
+
+
+def frames(output: Iterator[tuple[float, str]], prompt: str) -> Iterator[tuple[float, Screen]]:
+    """Turn output into screens, each with the second at which it is shown."""
+    terminal = Terminal()
+    terminal.feed(f"\x1b[1;32m$\x1b[0m \x1b[1m{prompt}\x1b[0m\n")
+    shown_s, changed_s, held = 0.0, 0.0, ""
+    last = terminal.screen()
+    yield shown_s, last
+    for second, text in output:
+        complete, held = _whole(held + text)
+        terminal.feed(complete)
+        screen = terminal.screen()
+        if _plain(screen) != _plain(last):
+            shown_s += min(second - changed_s, PAUSE_S)
+            changed_s, last = second, screen
+            yield shown_s, screen
+    yield shown_s, terminal.screen()
+
+
+def _plain(screen: Screen) -> str:
+    return _STYLE.sub("", "\n".join(screen))
+
+
+def _whole(text: str) -> tuple[str, str]:
+    """Split off a control sequence at the end that has not arrived entirely."""
+    before, escape_, rest = text.rpartition("\x1b")
+    if escape_ and not re.search(r"[A-Za-z]", rest):
+        return before, escape_ + rest
+    return text, ""
+
+
+def stays(screens: Iterator[tuple[float, Screen]]) -> list[Stay]:
+    """Turn screens into lines that come and go; screens in quick succession count as one."""
+    found: list[Stay] = []
+    open_: dict[int, tuple[str, float]] = {}
+    for second, screen in _thinned(screens):
+        for row in range(max(len(screen), max(open_, default=-1) + 1)):
+            text = screen[row] if row < len(screen) else ""
+            before = open_.get(row, ("", 0.0))
+            if text == before[0]:
+                continue
+            if before[0]:
+                found.append(Stay(row, before[0], before[1], second))
+            open_[row] = (text, second)
+    found += [Stay(row, text, since, None) for row, (text, since) in open_.items() if text]
+    return found
+
+
+def _thinned(screens: Iterator[tuple[float, Screen]]) -> Iterator[tuple[float, Screen]]:
+    """Keep the last screen of each fifth of a second."""
+    kept: tuple[float, Screen] | None = None
+    for second, screen in screens:
+        if kept and int(second / FRAME_S) != int(kept[0] / FRAME_S):
+            yield kept
+        kept = second, screen
+    if kept:
+        yield kept
+
+
+def drawn(lines: Sequence[Stay], title: str) -> str:
+    """Draw the lines as an SVG."""
+    width = COLUMNS * CHARACTER_PX + 2 * MARGIN_PX
+    height = (max(line.row for line in lines) + 1) * LINE_PX + 2 * MARGIN_PX + TITLE_PX
+    theme = SVG_EXPORT_THEME
+    head = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" '
+        f'role="img" aria-label="{escape(title)}">\n'
+        f"<title>{escape(title)}</title>\n"
+        "<style>text{font:14px ui-monospace,SFMono-Regular,Menlo,Consolas,monospace;"
+        f"white-space:pre;fill:{theme.foreground_color.hex}}}</style>\n"
+        f'<rect width="100%" height="100%" rx="8" fill="{theme.background_color.hex}"/>\n'
+        '<g><circle cx="20" cy="18" r="6" fill="#ff5f57"/><circle cx="40" cy="18" r="6" '
+        'fill="#febc2e"/><circle cx="60" cy="18" r="6" fill="#28c840"/></g>\n'
+    )
+    body = "\n".join(map(_line, sorted(lines, key=lambda line: (line.from_s, line.row))))
+    return f"{head}{body}\n</svg>\n"
+
+
+def _line(line: Stay) -> str:
+    y = TITLE_PX + MARGIN_PX + (line.row + 1) * LINE_PX - 5
+    text = "".join(_spans(line.text))
+    start = f'<text x="{MARGIN_PX}" y="{y}"'
+    shown = '<set attributeName="visibility"'
+    if line.until_s is not None:
+        times = f'begin="{line.from_s:.1f}s" end="{line.until_s:.1f}s"'
+        return f'{start} visibility="hidden">{shown} to="visible" {times}/>{text}</text>'
+    if line.from_s == 0:
+        return f"{start}>{text}</text>"
+    return f'{start}>{shown} to="hidden" begin="0s" end="{line.from_s:.1f}s"/>{text}</text>'
+
+
+def _spans(line: str) -> Iterator[str]:
+    decoded = AnsiDecoder().decode_line(line)
+    decoded.rstrip()
+    decoded.truncate(COLUMNS, overflow="ellipsis")
+    for part, style, _ in decoded.render(Console(width=COLUMNS)):
+        looks = _colour(style.color if style else None)
+        looks += ' font-weight="bold"' if style and style.bold else ""
+        looks += ' opacity="0.6"' if style and style.dim else ""
+        text = escape(part)
+        yield f"<tspan{looks}>{text}</tspan>" if looks else text
+
+
+def _colour(colour: Color | None) -> str:
+    if colour is None or colour.is_default:
+        return ""
+    return f' fill="{colour.get_truecolor(SVG_EXPORT_THEME).hex}"'
+
+
+def main() -> None:
+    """Run the demo on a terminal of its own, show it meanwhile, and draw it."""
+    output = record([sys.executable, "-m", "local", "run"])
+    PICTURE.write_text(
+        drawn(stays(frames(output, "make demo")), "make demo, in a terminal"), encoding="utf-8"
+    )
+    print(f"wrote {PICTURE.relative_to(ROOT)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,197 @@
+"""The pages for readers: their links lead somewhere, and their commands are run or say why not.
+
+A block of commands has a comment before it: ``<!-- run by: tests/file.py::test -->`` names the test
+that runs it, ``<!-- not run: reason -->`` says why none does.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import botocore.session
+import pytest
+from botocore import xform_name
+
+ROOT = Path(__file__).parent.parent.parent
+GENERATED = {"docs/reliability.md", "docs/scale.md"}
+PAGES = [
+    "README.md",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    *sorted(str(page.relative_to(ROOT)) for page in (ROOT / "docs").rglob("*.md")),
+]
+COLUMNS = 100
+README_LINES = 150
+GLOBAL_OPTIONS = {"cli-binary-format", "endpoint-url", "max-items", "output", "query", "region"}
+"""Options of the AWS CLI that are no member of a call's input."""
+CLI_COMMANDS = {
+    ("s3", "cp"): {"recursive"},
+    ("s3", "rm"): {"recursive"},
+    ("logs", "tail"): {"since"},
+}
+"""Commands that the AWS CLI makes itself, and those of their options that the pages use."""
+RENAMED = {("sns", "subscribe"): {"endpoint": "notification-endpoint"}}
+"""Members whose option has another name, because a global option has theirs."""
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SAID = re.compile(r"<!-- (run by|not run): (.+?) -->\n\Z")
+
+
+@dataclass(frozen=True)
+class Block:
+    """Commands of a page, and what the comment before them says."""
+
+    page: str
+    said: str | None
+    what: str
+    commands: str
+
+
+@cache
+def text(page: str) -> str:
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+@cache
+def blocks() -> list[Block]:
+    return [
+        Block(page, said and said[1], said[2] if said else "", fence[2])
+        for page in PAGES
+        for fence in FENCE.finditer(text(page))
+        if fence[1] in {"sh", "bash", "console"}
+        for said in [SAID.search(text(page)[: fence.start()])]
+    ]
+
+
+def prose(page: str) -> str:
+    return FENCE.sub("", text(page))
+
+
+def calls(program: str) -> list[tuple[str, str]]:
+    """Give each call of a program in the pages, its options and words until the command ends."""
+    whole = [(block.page, block.commands.replace("\\\n", " ")) for block in blocks()]
+    return [
+        (page, found[1])
+        for page, commands in whole
+        for found in re.finditer(rf"(?:^|[ (]){program} ([^\n]*)", commands, re.MULTILINE)
+    ]
+
+
+@pytest.mark.parametrize(
+    "block", blocks(), ids=lambda block: f"{block.page}:{block.commands[:24]}"
+)
+def test_a_command_is_run_by_a_test_or_says_why_not(block: Block) -> None:
+    assert block.said, f"say before these commands of {block.page} which test runs them"
+    if block.said == "run by":
+        file, _, name = block.what.partition("::")
+        assert f"def {name}(" in (ROOT / file).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("page", "call"), calls("make"))
+def test_a_target_of_make_exists(page: str, call: str) -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+
+    assert re.search(rf"^{call.split(maxsplit=1)[0]}:", makefile, re.MULTILINE), page
+
+
+@pytest.mark.parametrize(("page", "call"), calls("aws"))
+def test_an_aws_command_takes_its_options(page: str, call: str) -> None:
+    service, operation, *_ = call.split()
+    options = {word.partition("=")[0] for word in own_options(call)}
+
+    assert options <= GLOBAL_OPTIONS | known_options(service, operation), page
+
+
+def own_options(call: str) -> Iterator[str]:
+    """Give the options of this call, without those of a call inside it or behind it."""
+    depth = 0
+    for word in re.findall(r"\$\(|\)|--[a-z][a-z-]*|'[^']*'|\S", call):
+        depth += (word == "$(") - (word == ")")
+        if depth < 0:
+            return
+        if depth == 0 and word.startswith("--"):
+            yield word.removeprefix("--")
+
+
+def known_options(service: str, operation: str) -> set[str]:
+    if (service, operation) in CLI_COMMANDS:
+        return CLI_COMMANDS[service, operation]
+    model = botocore.session.get_session().get_service_model({"s3api": "s3"}.get(service, service))
+    [name] = [one for one in model.operation_names if xform_name(one, "-") == operation]
+    shape = model.operation_model(name).input_shape
+    options = [xform_name(member, "-") for member in shape.members] if shape else []
+    renamed = RENAMED.get((service, operation), {})
+    return {renamed.get(option, option) for option in options}
+
+
+def test_the_options_of_a_call_are_its_own() -> None:
+    assert [*own_options("a b --c \"$(aws d e --f g)\" --h '--i'")] == ["c", "h"]
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_link_leads_somewhere(page: str) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
+        path, _, anchor = target.partition("#")
+        if re.match(r"https?:", target):
+            continue
+        file = (ROOT / page).parent / path if path else ROOT / page
+        assert file.exists(), f"{page}: {target}"
+        if anchor:
+            assert anchor in anchors(file), f"{page}: {target}"
+
+
+def anchors(page: Path) -> set[str]:
+    """Give the anchors that GitHub gives to the headings of a page."""
+    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", page.read_text("utf-8")), re.MULTILINE)
+    plain = (re.sub(r"[`*]|\]\([^)]*\)|\[", "", heading).lower() for heading in headings)
+    return {re.sub(r"[^\w -]", "", heading).replace(" ", "-") for heading in plain}
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page not in GENERATED])
+def test_a_page_is_wrapped(page: str) -> None:
+    lines = FENCE.sub(
+        lambda fence: "" if fence[1] in {"json", "mermaid"} else fence[0], text(page)
+    )
+
+    long = [
+        line
+        for line in lines.splitlines()
+        if len(line) > COLUMNS and not re.match(r"\||<!-- run by:|.*\]\(.{50,}\)|- `[^`]*$", line)
+    ]
+    assert long == []
+
+
+def test_the_readme_is_short() -> None:
+    assert len(text("README.md").splitlines()) <= README_LINES
+
+
+def test_the_readme_says_what_idling_costs_as_the_page_of_scale_does() -> None:
+    _, idle = text("docs/scale.md").split("\n## An idle month\n")
+    [figures] = re.findall(r"\| \*\*all\*\* \|\s*\| \*\*([\d.]+)\*\* \| \*\*([\d.]+)\*\* \|", idle)
+
+    for page in ("README.md", "docs/operate.md"):
+        assert {f"${usd}" for usd in figures} <= set(re.findall(r"\$\d\.\d\d", text(page)))
+
+
+def test_each_decision_has_a_date_and_a_status() -> None:
+    entries = text("docs/decisions.md").split("\n### ")[1:]
+
+    for entry in entries:
+        title, said, *_ = entry.splitlines()
+        assert re.match(r"\d{4}-\d\d-\d\d · \*\*Status:\*\* (accepted|superseded by \[)", said), (
+            title
+        )
+
+
+def test_the_glossary_is_in_order() -> None:
+    words = re.findall(r"^\| (?!word|---)([^|]+) \|", text("docs/glossary.md"), re.MULTILINE)
+
+    assert words == sorted(words, key=str.lower)
+
+
+def test_each_page_is_within_reach_of_the_readme() -> None:
+    reached = set(re.findall(r"\]\(([^)#\s]+\.md)", text("README.md")))
+
+    assert {page for page in PAGES if page.startswith("docs/")} <= reached
