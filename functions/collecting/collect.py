@@ -7,8 +7,9 @@ from typing import Any
 import msgspec
 from aws_lambda_powertools import Logger
 
-from functions.adapters import retry_rows
+from functions.adapters.retry_rows import retry_part
 from functions.adapters.rewrite import new_batch, rewrite
+from functions.adapters.upload_source import source_of
 from functions.collecting.download import download
 from functions.collecting.merge import Merge
 from functions.collecting.result_set import ResultSet
@@ -25,6 +26,7 @@ from functions.model.items import (
     batch_key,
 )
 from functions.model.streams import blocks_of, line_blocks
+from functions.readers import READERS
 from functions.services import Services
 from functions.settings import ResultsSettings
 
@@ -123,9 +125,10 @@ def _leave(
     """Leave what did not succeed: as lines of results, and as lines of the upload."""
     merge.errors.seek(0)
     failed = services.files.write(f"{stem}.errors.jsonl", blocks_of(merge.errors))
-    rows = retry_rows.of_upload(services.files, job, merge.failed.offsets, merge.failed.sizes)
-    key = f"{stem}.retry.jsonl"
-    retry, problem = retry_rows.retry_part(services.files, key, rows, merge.batch.tries)
+    reader, source = READERS[job.parser], source_of(services.files, job)
+    rows = reader.retry_rows(source, merge.failed.offsets, merge.failed.sizes)
+    key = f"{stem}.{reader.RETRY_NAME}"
+    retry, problem = retry_part(services.files, key, rows, merge.batch.tries)
     return ChunkOutput(results=results, errors=failed, retry=retry, retry_problem=problem)
 
 
