@@ -18,7 +18,7 @@ from functions.model.items import (
     OutcomeCounts,
     StoredObject,
 )
-from functions.model.outcomes import total
+from functions.model.outcome_counts import total
 from functions.model.pricing import frozen
 from functions.readers import READERS, position_of
 from functions.services import Services

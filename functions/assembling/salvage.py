@@ -4,8 +4,11 @@ from collections.abc import Iterator
 
 from functions.adapters.retry_rows import retry_part
 from functions.adapters.upload_source import source_of
+from functions.model.api_results import read_result
 from functions.model.items import Batch, ChunkOutput, CloseReason, Job, OutcomeCounts
-from functions.model.outcomes import OutcomeCounter, closing_result, output_line, read_result
+from functions.model.outcome_counts import OutcomeCounter
+from functions.model.output_lines import output_line
+from functions.model.synthetic_results import closing_result
 from functions.readers import READERS
 from functions.services import Services
 from functions.settings import ResultsSettings

@@ -11,17 +11,12 @@ import msgspec
 from functions.collecting.download import download_again
 from functions.collecting.result_set import AGAIN, SUCCEEDED, ResultSet, state_of
 from functions.errors import ErrorLinesTooLargeError
+from functions.model.api_results import read_result
 from functions.model.chunk_files import LedgerEntry
 from functions.model.items import KEEPS_PREVIOUS_RESULT, Batch, CloseReason, StoredObject
-from functions.model.outcomes import (
-    LINE_END,
-    closing_result,
-    line_head,
-    output_line,
-    read_result,
-    rejected_result,
-)
+from functions.model.output_lines import LINE_END, line_head, output_line
 from functions.model.streams import CACHE_BLOCK, line_blocks
+from functions.model.synthetic_results import closing_result, rejected_result
 from functions.services import Services
 from functions.settings import ResultsSettings
 

@@ -11,13 +11,15 @@ from functions.adapters.rewrite import rewrite
 from functions.adapters.s3 import ObjectStore
 from functions.adapters.upload_source import source_of
 from functions.collecting.spool import Spool
+from functions.model.api_results import read_line, read_result
 from functions.model.chunk_files import ChunkFiles, LedgerEntry, read_ledger
 from functions.model.ids import RequestId
 from functions.model.items import StoredObject
 from functions.model.multipart_plan import MAX_PART, MAX_PARTS, MIN_PART, groups, join_plan
-from functions.model.outcomes import output_line, read_line, read_result, rejected_result
+from functions.model.output_lines import output_line
 from functions.model.rows import LinePosition, Record
 from functions.model.streams import lines
+from functions.model.synthetic_results import rejected_result
 from functions.readers import jsonl
 from functions.services import Services
 from tests.fuzz import oracle
