@@ -7,10 +7,10 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 from functions.model.chunk_files import ChunkFiles
-from functions.model.rows import Position, ValidRows
+from functions.model.rows import LinePosition, ValidRows
 from functions.model.streams import blocks_of
 from functions.planning.fast_path import validate_all
-from functions.planning.readers import jsonl
+from functions.readers import jsonl
 
 MOST = 32_000_000
 
@@ -20,7 +20,7 @@ def main(upload: str) -> None:
     began, spent = time.perf_counter(), time.process_time()
     with Path(upload).open("rb") as file, TemporaryFile() as body, TemporaryFile() as rows:
         chunk = ChunkFiles("0" * 20, "00001", 1, body, rows)
-        pieces = jsonl.pieces(blocks_of(file), Position(), MOST)
+        pieces = jsonl.pieces(blocks_of(file), LinePosition(), MOST)
         for found in validate_all(pieces, row_bytes=MOST, api_version="2026-10-21"):
             if isinstance(found, ValidRows):
                 chunk.add_valid(chunk.rows + 1, found)

@@ -1,7 +1,7 @@
 """Every error that is ours, as a tree. Each message says what to change.
 
 RelayError
-├── SettingError                     a setting is missing or of the wrong type
+├── SettingError                     a setting is missing, of the wrong type or out of range
 ├── UnreadableUploadError            the upload is no text
 ├── DownloadError                    bytes could not be read to their end, after several tries
 │   ├── ObjectUnreadableError        S3 refuses an object until somebody changes something
@@ -26,7 +26,7 @@ class RelayError(Exception):
 
 
 class SettingError(RelayError):
-    """A setting is missing or of the wrong type."""
+    """A setting is missing, of the wrong type or out of range."""
 
 
 class UnreadableUploadError(RelayError):

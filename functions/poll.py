@@ -19,13 +19,13 @@ from functions.model.create_response import KEY_PROBLEMS, PAUSE_MESSAGES
 from functions.model.events import Event
 from functions.model.items import Batch, BatchStatus, Job, Step, batch_key, status_key
 from functions.model.records import Flight, Sending, Unfinished
-from functions.planning.readers import READERS
 from functions.polling.admission import PATIENCE, Limits, admit
 from functions.polling.phases import Phases, place
 from functions.polling.reconcile import reconcile
 from functions.polling.recover import idle, recover
 from functions.polling.status_file import write_status_files
 from functions.polling.watch import Watch, watch
+from functions.readers import READERS
 from functions.services import Services, open_services
 from functions.settings import PollSettings
 

@@ -1,17 +1,53 @@
 """What a function is told when it is deployed: infra writes it, the function reads it.
 
-Each setting is said once, here. `Settings.to_env` gives the environment of a Lambda function,
-`Settings.from_env` reads it back; waiting times are settings too, so that nobody need wait in a test.
+Each setting is said once, here: its type, its bounds and its default. infra.settings takes them over where a user
+may set them. `Settings.to_env` returns the environment of a Lambda function, `Settings.from_env` reads it back.
+Waiting times are settings too, so that tests need not wait.
 """
 
 from collections.abc import Mapping
 from dataclasses import MISSING, dataclass, fields
-from typing import Any, Self
+from typing import Annotated, Any, Literal, Self, get_args, get_origin, get_type_hints
+
+import msgspec
+from msgspec import Meta
 
 from functions.errors import SettingError
 
 PROCESS = {"MALLOC_ARENA_MAX": "1"}
 """For the C library of each function: it would give every thread a heap of its own, though threads of Python's take turns."""
+
+Positive = Annotated[int, Meta(ge=1)]
+BaseUrl = Annotated[
+    str,
+    Meta(
+        pattern=r"\A(https://[^\s/?#@]+(/[^\s?#]*)?|http://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?(/[^\s?#]*)?)\Z",
+        description="an https:// address, or the API key would travel in the clear "
+        "(http:// is for this machine itself alone)",
+    ),
+]
+ApiVersion = Annotated[
+    str,
+    Meta(
+        pattern=r"\A20\d\d-\d\d-\d\d\Z",
+        description="a version of the API such as '2026-10-21'",
+    ),
+]
+RetentionDays = Annotated[int, Meta(ge=30, le=3653)]
+ProbeSeconds = Annotated[int, Meta(ge=0, le=86_400)]
+RetrySeconds = Annotated[int, Meta(ge=1, le=3600)]
+RequestsPerBatch = Annotated[int, Meta(ge=1, le=100_000)]
+Attempts = Annotated[int, Meta(ge=1, le=9)]
+RowBytes = Annotated[int, Meta(ge=1000, le=64_000_000)]  # several times this is held in memory
+CreateTimeoutSeconds = Annotated[int, Meta(ge=1, le=840)]  # submit itself has 900
+Repeats = Literal["skip", "run"]
+OpenBatches = Annotated[int, Meta(ge=1, le=10_000)]
+QueuedRequests = Annotated[int, Meta(ge=1, le=100_000_000)]
+AbsentListings = Annotated[int, Meta(ge=1, le=100)]
+AbsentSeconds = Annotated[int, Meta(ge=0, le=86_400)]
+SkewSeconds = Annotated[int, Meta(ge=0, le=3600)]
+Fetches = Annotated[int, Meta(ge=1, le=100)]
+FetchSeconds = Annotated[int, Meta(ge=0, le=864_000)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,14 +63,14 @@ class Settings:
     results_bucket: str
     topic_arn: str
     secret_name: str
-    base_url: str = "https://api.anthropic.com"
-    api_version: str = "2026-10-21"
-    retention_days: int = 90
-    probe_s: int = 300
-    retry_s: int = 60
+    base_url: BaseUrl = "https://api.anthropic.com"
+    api_version: ApiVersion = "2026-10-21"
+    retention_days: RetentionDays = 90
+    probe_s: ProbeSeconds = 300
+    retry_s: RetrySeconds = 60
 
     def to_env(self) -> dict[str, str]:
-        """Give the settings as environment variables: ``TABLE_NAME`` for ``table_name``."""
+        """Return the settings as environment variables: ``TABLE_NAME`` for ``table_name``."""
         return {field.name.upper(): str(getattr(self, field.name)) for field in fields(self)}
 
     @classmethod
@@ -42,15 +78,16 @@ class Settings:
         """Read the settings from environment variables.
 
         Raises:
-            SettingError: one is missing or is not of its type; the message names it.
+            SettingError: one is missing or cannot be used; the message names it, its value and its range.
         """
+        kinds = get_type_hints(cls, include_extras=True)
         given: dict[str, Any] = {}
         for field in fields(cls):
-            text = env.get(field.name.upper())
-            if text is not None:
-                given[field.name] = _whole(field.name, text) if field.type is int else text
+            name = field.name.upper()
+            if name in env:
+                given[field.name] = _read_env(name, env[name], kinds[field.name])
             elif field.default is MISSING:
-                message = f"the setting {field.name.upper()} is missing from the environment"
+                message = f"the setting {name} is missing from the environment"
                 raise SettingError(message)
         return cls(**given)
 
@@ -59,28 +96,47 @@ _SHOWN = 40
 """Characters of a mistake that are shown: a sentence stays one."""
 
 
-def _whole(name: str, text: str) -> int:
+def _read_env(name: str, text: str, kind: Any) -> Any:  # noqa: ANN401  # a type, and a value of it
     try:
-        return int(text)
-    except ValueError as error:
-        message = f"the setting {name.upper()} is no whole number: {text[:_SHOWN]!r}"
+        return msgspec.convert(text, kind, strict=False)
+    except msgspec.ValidationError as error:
+        message = f"the setting {name} is {text[:_SHOWN]!r}, but must be {range_of(kind)}"
         raise SettingError(message) from error
+
+
+def range_of(kind: Any) -> str:  # noqa: ANN401  # a type
+    """Say in words which values a setting of this type may have: ``a whole number from 1 to 9``."""
+    if kind is bool:
+        return "true or false"
+    if get_origin(kind) is Literal:
+        return " or ".join(map(repr, get_args(kind)))
+    base, *rest = get_args(kind) or (kind,)
+    meta = next((part for part in rest if isinstance(part, Meta)), Meta())
+    if base is not int:
+        return meta.description or ("text" if base is str else range_of(base))
+    return "a whole number" + _bounds(meta)
+
+
+def _bounds(meta: Meta) -> str:
+    if meta.le is not None:
+        return f" from {meta.ge} to {meta.le}"
+    return f" of at least {meta.ge}" if meta.ge is not None else ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SubmitSettings(Settings):
     """For submit: its queue, what is frozen onto a job at its claim, how long a create may take, which poll to invoke.
 
-    `repeats` says what becomes of an upload whose bytes a job has already: ``skip`` or ``run``.
+    `repeats` says what becomes of an upload whose bytes a job has already.
     """
 
     queue_url: str
-    requests_per_batch: int = 10_000
-    attempts: int = 3
-    batch_bytes: int = 250_000_000
-    row_bytes: int = 32_000_000
-    create_timeout_s: int = 600
-    repeats: str = "skip"
+    requests_per_batch: RequestsPerBatch = 10_000
+    attempts: Attempts = 3
+    batch_bytes: Positive = 250_000_000
+    row_bytes: RowBytes = 32_000_000
+    create_timeout_s: CreateTimeoutSeconds = 600
+    repeats: Repeats = "skip"
     poll_function_name: str = ""
 
 
@@ -94,13 +150,13 @@ class PollSettings(Settings):
 
     submit_queue_url: str
     results_queue_url: str
-    open_batches: int = 1_000
-    queued_requests: int = 200_000
-    absent_listings: int = 3
-    absent_s: int = 600
-    skew_s: int = 300
-    lease_s: int = 130
-    cancellation_window_s: int = 86_400
+    open_batches: OpenBatches = 1_000
+    queued_requests: QueuedRequests = 200_000
+    absent_listings: AbsentListings = 3
+    absent_s: AbsentSeconds = 600
+    skew_s: SkewSeconds = 300
+    lease_s: Positive = 130
+    cancellation_window_s: Positive = 86_400
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +167,7 @@ class ResultsSettings(Settings):
     """
 
     queue_url: str
-    fetches: int = 5
-    fetch_s: int = 21_600
-    disk_bytes: int = 4 << 30
+    fetches: Fetches = 5
+    fetch_s: FetchSeconds = 21_600
+    disk_bytes: Positive = 4 << 30
     poll_function_name: str = ""

@@ -5,14 +5,38 @@ is always text, so ``"5"`` is a number here and ``"true"`` a truth.
 """
 
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import Field, dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import Field, dataclass, fields, replace
 from difflib import get_close_matches
-from typing import Any, Literal, Self, cast
+from typing import Annotated, Any, Literal, Self, get_type_hints
 
+import msgspec
+from msgspec import Meta
+
+from functions.settings import (
+    AbsentListings,
+    AbsentSeconds,
+    ApiVersion,
+    Attempts,
+    BaseUrl,
+    CreateTimeoutSeconds,
+    Fetches,
+    FetchSeconds,
+    OpenBatches,
+    PollSettings,
+    ProbeSeconds,
+    QueuedRequests,
+    Repeats,
+    RequestsPerBatch,
+    ResultsSettings,
+    RetentionDays,
+    RetrySeconds,
+    RowBytes,
+    SkewSeconds,
+    SubmitSettings,
+    range_of,
+)
 from infra.errors import ContextError
-
-_LONG_ROW = 32_000_000
 
 type Architecture = Literal["arm64", "x86_64"]
 
@@ -25,87 +49,59 @@ _CDKS_OWN = {
     "tree-metadata",
 }
 
-
-def _whole(default: int, low: int, high: int) -> Any:  # noqa: ANN401  # as dataclasses.field
-    def read(value: object) -> int | None:
-        written = not isinstance(value, bool) and re.fullmatch(r"-?[0-9]{1,9}", str(value))
-        return int(str(value)) if written and low <= int(str(value)) <= high else None
-
-    return _setting(default, read, f"a whole number from {low} to {high}")
-
-
-def _text(default: str | None, pattern: str, wanted: str) -> Any:  # noqa: ANN401  # as field
-    def read(value: object) -> str | None:
-        fits = isinstance(value, str) and re.fullmatch(pattern, value)
-        return str(value).rstrip("/") if fits else None
-
-    return _setting(default, read, wanted)
-
-
-def _one_of(default: str, *words: str) -> Any:  # noqa: ANN401  # as dataclasses.field
-    return _text(default, "|".join(map(re.escape, words)), " or ".join(map(repr, words)))
-
-
-def _truth(*, default: bool) -> Any:  # noqa: ANN401  # as dataclasses.field
-    def read(value: object) -> bool | None:
-        return {"true": True, "false": False}.get(str(value).lower())
-
-    return _setting(default, read, "true or false")
-
-
-def _setting(default: object, read: Callable[[object], object], wanted: str) -> Any:  # noqa: ANN401  # as dataclasses.field
-    """A field that knows how to read its value, giving None for one that will not do."""
-    return field(default=default, metadata={"read": read, "wanted": wanted})
+_StackName = Annotated[
+    str,
+    Meta(
+        pattern=r"\A[A-Za-z][A-Za-z0-9-]{0,39}\Z",
+        description="1 to 40 letters, digits and hyphens, a letter first",
+    ),
+]
+_Email = Annotated[
+    str, Meta(pattern=r"\A[^@\s]+@[^@\s]+\.[^@\s]+\Z", description="one e-mail address")
+]
+_SecretName = Annotated[
+    str,
+    Meta(
+        pattern=r"\A[A-Za-z0-9/_+=.@-]{1,512}\Z",
+        description="the name of a secret in Secrets Manager, not its ARN",
+    ),
+]
 
 
 @dataclass(frozen=True, kw_only=True)
 class StackSettings:
     """Everything that may be set, with its default; docs/deploy.md says what each is for."""
 
-    stack_name: str = _text(
-        "claude-batch-relay",
-        r"[A-Za-z][A-Za-z0-9-]{0,39}",
-        "1 to 40 letters, digits and hyphens, a letter first",
-    )
-    poll_minutes: int = _whole(1, 1, 60)
-    requests_per_batch: int = _whole(10_000, 1, 100_000)
-    row_bytes: int = _whole(32_000_000, 1000, 64_000_000)  # several times this is held in memory
-    open_batches: int = _whole(1000, 1, 10_000)
-    queued_requests: int = _whole(200_000, 1, 100_000_000)
-    attempts: int = _whole(3, 1, 9)
-    api_version: str = _text(
-        "2026-10-21", r"20\d\d-\d\d-\d\d", "a version of the API such as '2026-10-21'"
-    )
-    base_url: str = _text(
-        "https://api.anthropic.com",
-        r"https://[^\s/?#@]+(/[^\s?#]*)?|http://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?(/[^\s?#]*)?",
-        "an https:// address, or the API key would travel in the clear "
-        "(http:// is for this machine itself alone)",
-    )
-    retention_days: int = _whole(90, 30, 3653)
-    removal_policy: Literal["retain", "destroy"] = _one_of("retain", "retain", "destroy")
-    alarm_email: str | None = _text(None, r"[^@\s]+@[^@\s]+\.[^@\s]+", "one e-mail address")
-    secret_name: str | None = _text(
-        None, r"[A-Za-z0-9/_+=.@-]{1,512}", "the name of a secret in Secrets Manager, not its ARN"
-    )
-    architecture: Literal["arm64", "x86_64"] = _one_of("arm64", "arm64", "x86_64")
-    tracing: bool = _truth(default=False)
-    absent_seconds: int = _whole(600, 0, 86_400)
-    absent_listings: int = _whole(3, 1, 100)
-    skew_seconds: int = _whole(300, 0, 3600)
-    probe_seconds: int = _whole(300, 0, 86_400)
-    retry_seconds: int = _whole(60, 1, 3600)
-    fetches: int = _whole(5, 1, 100)
-    fetch_seconds: int = _whole(21_600, 0, 864_000)
-    submit_concurrency: int = _whole(4, 2, 1000)
-    results_concurrency: int = _whole(4, 2, 1000)
-    results_disk_mib: int = _whole(4096, 512, 10_240)
-    create_timeout_seconds: int = _whole(600, 1, 840)  # submit itself has 900
-    reconcile_pages: int = _whole(
-        100, 0, 10_000
-    )  # a page of a thousand versions takes half a second
-    repeats: Literal["skip", "run"] = _one_of("skip", "skip", "run")
-    bundle: Literal["real", "stub"] = _one_of("real", "real", "stub")
+    stack_name: _StackName = "claude-batch-relay"
+    poll_minutes: Annotated[int, Meta(ge=1, le=60)] = 1
+    requests_per_batch: RequestsPerBatch = SubmitSettings.requests_per_batch
+    row_bytes: RowBytes = SubmitSettings.row_bytes
+    open_batches: OpenBatches = PollSettings.open_batches
+    queued_requests: QueuedRequests = PollSettings.queued_requests
+    attempts: Attempts = SubmitSettings.attempts
+    api_version: ApiVersion = SubmitSettings.api_version
+    base_url: BaseUrl = SubmitSettings.base_url
+    retention_days: RetentionDays = SubmitSettings.retention_days
+    removal_policy: Literal["retain", "destroy"] = "retain"
+    alarm_email: _Email | None = None
+    secret_name: _SecretName | None = None
+    architecture: Literal["arm64", "x86_64"] = "arm64"
+    tracing: bool = False
+    absent_seconds: AbsentSeconds = PollSettings.absent_s
+    absent_listings: AbsentListings = PollSettings.absent_listings
+    skew_seconds: SkewSeconds = PollSettings.skew_s
+    probe_seconds: ProbeSeconds = SubmitSettings.probe_s
+    retry_seconds: RetrySeconds = SubmitSettings.retry_s
+    fetches: Fetches = ResultsSettings.fetches
+    fetch_seconds: FetchSeconds = ResultsSettings.fetch_s
+    submit_concurrency: Annotated[int, Meta(ge=2, le=1000)] = 4
+    results_concurrency: Annotated[int, Meta(ge=2, le=1000)] = 4
+    results_disk_mib: Annotated[int, Meta(ge=512, le=10_240)] = ResultsSettings.disk_bytes >> 20
+    create_timeout_seconds: CreateTimeoutSeconds = SubmitSettings.create_timeout_s
+    # A page of a thousand versions takes half a second.
+    reconcile_pages: Annotated[int, Meta(ge=0, le=10_000)] = 100
+    repeats: Repeats = SubmitSettings.repeats
+    bundle: Literal["real", "stub"] = "real"
 
     @classmethod
     def from_context(cls, context: Mapping[str, object]) -> Self:
@@ -114,18 +110,21 @@ class StackSettings:
         Raises:
             ContextError: a key is unknown, or its value cannot be used.
         """
-        ours = {key(one): one for one in fields(cls)}
+        ours, kinds = (
+            {key(one): one for one in fields(cls)},
+            get_type_hints(cls, include_extras=True),
+        )
         for name in context:
             if name not in ours and _looks_like_ours(name):
                 raise ContextError(_unknown(name, ours))
-        settings = cls(
-            **{
-                one.name: cast("Any", _read(name, one, context[name]))
-                for name, one in ours.items()
-                if context.get(name) is not None and context[name] != ""
-            }
-        )
-        return settings._fitting_together()
+        given = {
+            one.name: _read(name, kinds[one.name], context[name])
+            for name, one in ours.items()
+            if context.get(name) is not None and context[name] != ""
+        }
+        settings = cls(**given)
+        _check_together(settings)
+        return replace(settings, base_url=settings.base_url.rstrip("/"))
 
     @property
     def stage_memory_mb(self) -> int:
@@ -134,17 +133,17 @@ class StackSettings:
         The least is the cheapest: they wait for the network most of the time (docs/scale.md). Of a row, plan holds
         several times its length at once.
         """
-        return 512 if self.row_bytes <= _LONG_ROW else 1024
+        return 512 if self.row_bytes <= SubmitSettings.row_bytes else 1024
 
-    def _fitting_together(self) -> Self:
-        if self.queued_requests < self.requests_per_batch:
-            message = (
-                f"queuedRequests is {self.queued_requests}, less than one batch of "
-                f"requestsPerBatch, so that nothing would ever be sent: "
-                f"put {self.requests_per_batch} or more."
-            )
-            raise ContextError(message)
-        return self
+
+def _check_together(settings: StackSettings) -> None:
+    if settings.queued_requests < settings.requests_per_batch:
+        message = (
+            f"queuedRequests is {settings.queued_requests}, less than one batch of "
+            f"requestsPerBatch, so that nothing would ever be sent: "
+            f"put {settings.requests_per_batch} or more."
+        )
+        raise ContextError(message)
 
 
 def key(one: "Field[Any]") -> str:
@@ -153,12 +152,12 @@ def key(one: "Field[Any]") -> str:
     return first + "".join(word.title() for word in rest)
 
 
-def _read(name: str, one: "Field[Any]", value: object) -> object:
-    read = one.metadata["read"](value)
-    if read is None:
-        message = f"{name} is {value!r}, but must be {one.metadata['wanted']}."
-        raise ContextError(message)
-    return cast("object", read)
+def _read(name: str, kind: Any, value: object) -> Any:  # noqa: ANN401  # a type, and a value of it
+    try:
+        return msgspec.convert(value, kind, strict=False)
+    except msgspec.ValidationError as error:
+        message = f"{name} is {value!r}, but must be {range_of(kind)}."
+        raise ContextError(message) from error
 
 
 def _looks_like_ours(name: str) -> bool:

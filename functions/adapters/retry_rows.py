@@ -1,17 +1,14 @@
-"""Rows of the upload as they stood there: what retry.jsonl is made of. It is a convenience, and holds no answer back."""
+"""The retry file, made of the upload's own rows. It is a convenience and never holds back an answer."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import chain
+from collections.abc import Iterable, Iterator
 
 from aws_lambda_powertools import Logger
 from botocore.exceptions import BotoCoreError, ClientError
 
-from functions.adapters.s3 import ObjectStore, ObjectVersion
+from functions.adapters.s3 import ObjectStore
 from functions.errors import DownloadError, ObjectUnreadableError, UploadLostError
-from functions.model.items import Job, StoredObject
+from functions.model.items import StoredObject
 
-GAP = 1 << 20
-"""Rows that lie closer than this are read in one request: its price is that of reading so much."""
 WAITED_OUT = 4
 """Tries of a stage in which trouble that may pass is waited out, over most of an hour; then answers go without the file."""
 logger = Logger(child=True)
@@ -20,7 +17,7 @@ logger = Logger(child=True)
 def retry_part(
     files: ObjectStore, key: str, rows: Iterable[bytes], tries: int
 ) -> tuple[StoredObject | None, str | None]:
-    """Write rows of the upload into a part of retry.jsonl.
+    """Write rows of the upload into a part of the retry file.
 
     Args:
         files: the buckets.
@@ -39,7 +36,7 @@ def retry_part(
     except UploadLostError as error:
         if error.passing and tries < WAITED_OUT:
             raise
-        logger.warning("no part of retry.jsonl", extra={"part": key, "problem": str(error)})
+        logger.warning("no part of the retry file", extra={"part": key, "problem": str(error)})
         return None, str(error)
 
 
@@ -53,63 +50,3 @@ def _told_apart(rows: Iterable[bytes]) -> Iterator[bytes]:
         code = error.response["Error"]["Code"] if isinstance(error, ClientError) else None
         why = f"could not be read in several tries ({code or type(error).__name__})"
         raise UploadLostError(why, passing=True) from error
-
-
-def of_upload(
-    files: ObjectStore, job: Job, at: Sequence[int], sizes: Sequence[int]
-) -> Iterator[bytes]:
-    """Read rows of the upload, one a line, byte for byte.
-
-    Args:
-        files: the buckets.
-        job: whose upload.
-        at: the offset of each row, in order.
-        sizes: the length of each.
-
-    Raises:
-        ObjectUnreadableError: S3 refuses the upload, or it is shorter than it was.
-    """
-    source = upload_of(job)
-    for run in _runs(at, sizes):
-        stop = at[run.stop - 1] + sizes[run.stop - 1]
-        blocks = chain(files.read(source, at[run.start], stop), _too_short(source))
-        yield from _cut(blocks, at[run.start], ((at[row], sizes[row]) for row in run))
-
-
-def upload_of(job: Job) -> ObjectVersion:
-    """Name the upload, and the version of it that was planned."""
-    return ObjectVersion(job.bucket, job.key, job.version if job.version != "null" else None)
-
-
-def _too_short(source: ObjectVersion) -> Iterator[bytes]:
-    """Stand behind the last block: who asks for it lacks bytes that were there. Only without a version can they go."""
-    raise ObjectUnreadableError(
-        source.uri, "is shorter than it was: another was uploaded in its place"
-    )
-    yield
-
-
-def _runs(at: Sequence[int], sizes: Sequence[int]) -> Iterator[range]:
-    """Group rows that lie near one another, by their indices."""
-    first = 0
-    for row in range(1, len(at)):
-        if at[row] - (at[row - 1] + sizes[row - 1]) > GAP:
-            yield range(first, row)
-            first = row
-    if at:
-        yield range(first, len(at))
-
-
-def _cut(blocks: Iterator[bytes], at: int, run: Iterable[tuple[int, int]]) -> Iterator[bytes]:
-    """Cut rows out of a stream that begins at the first; a row longer than a block passes in pieces."""
-    held = b""
-    for begin, size in run:
-        while begin > at + len(held):
-            at, held = at + len(held), next(blocks)
-        held, at = held[begin - at :], begin
-        left = size
-        while left > len(held):
-            yield held
-            left, at, held = left - len(held), at + len(held), next(blocks)
-        yield held[:left] + b"\n"
-        held, at = held[left:], at + left

@@ -18,8 +18,9 @@ from functions.model.items import (
     OutcomeCounts,
     StoredObject,
 )
-from functions.model.outcomes import total
+from functions.model.outcome_counts import total
 from functions.model.pricing import frozen
+from functions.readers import READERS, position_of
 from functions.services import Services
 from functions.settings import ResultsSettings
 
@@ -35,12 +36,7 @@ def assemble(
     last = _last_attempts(batches)
     finals = [_part(services, job, batch) for batch in last]
     _check_whole(job, last, [tally for _, tally in finals])
-    files = {
-        name: services.files.join(
-            f"{job.results_prefix}/{name}.jsonl", pieces, f"work/{job.job}/joined/{name}"
-        )
-        for name, pieces in _pieces([part for part, _ in finals]).items()
-    }
+    files = _join(services, job, [part for part, _ in finals])
     tally = total([tally for _, tally in finals])
     outcome = outcome_of(job, tally)
     job = msgspec.structs.replace(job, outcome=outcome, failure=_reason(job, outcome, tally))
@@ -134,12 +130,32 @@ def _retry(finals: Sequence[tuple[ChunkOutput, OutcomeCounts]]) -> dict[str, Any
     }
 
 
-def _pieces(parts: Sequence[ChunkOutput]) -> dict[str, list[StoredObject]]:
-    return {
-        "results": [part.results for part in parts],
-        "errors": [part.errors for part in parts if part.errors is not None],
-        "retry": [part.retry for part in parts if part.retry is not None],
+def _join(
+    services: Services[ResultsSettings], job: Job, parts: Sequence[ChunkOutput]
+) -> dict[str, StoredObject]:
+    """Join the chunks' parts into the job's files, named as in the manifest."""
+    pieces = {
+        "results.jsonl": [part.results for part in parts],
+        "errors.jsonl": [part.errors for part in parts if part.errors is not None],
+        READERS[job.parser].RETRY_NAME: _retry_pieces(services, job, parts),
     }
+    joined = {}
+    for file, some in pieces.items():
+        name = file.partition(".")[0]
+        key, scratch = f"{job.results_prefix}/{file}", f"work/{job.job}/joined/{name}"
+        joined[name] = services.files.join(key, some, scratch)
+    return joined
+
+
+def _retry_pieces(
+    services: Services[ResultsSettings], job: Job, parts: Sequence[ChunkOutput]
+) -> list[StoredObject]:
+    """Return the pieces of the retry file: what its format begins with, if there are rows, and the rows."""
+    rows = [part.retry for part in parts if part.retry is not None]
+    head = READERS[job.parser].retry_head(position_of(job))
+    if head and any(piece.size for piece in rows):
+        return [services.files.write(f"work/{job.job}/joined/head", [head]), *rows]
+    return rows
 
 
 def _manifest(

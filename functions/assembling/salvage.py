@@ -2,9 +2,14 @@
 
 from collections.abc import Iterator
 
-from functions.adapters.retry_rows import retry_part, upload_of
+from functions.adapters.retry_rows import retry_part
+from functions.adapters.upload_source import source_of
+from functions.model.api_results import read_result
 from functions.model.items import Batch, ChunkOutput, CloseReason, Job, OutcomeCounts
-from functions.model.outcomes import OutcomeCounter, closing_result, output_line, read_result
+from functions.model.outcome_counts import OutcomeCounter
+from functions.model.output_lines import output_line
+from functions.model.synthetic_results import closing_result
+from functions.readers import READERS
 from functions.services import Services
 from functions.settings import ResultsSettings
 
@@ -28,8 +33,10 @@ def salvage(
     stem = f"work/{job.job}/{batch.item}/{job.owner}.stuck"
     results = services.files.write(f"{stem}.results.jsonl", _lines(batch))
     if batch.attempt == 1:
-        rows = _range(services, job, batch)
-        retry, problem = retry_part(services.files, f"{stem}.retry.jsonl", rows, job.tries)
+        reader, source = READERS[job.parser], source_of(services.files, job)
+        size = batch.end_byte - batch.start_byte
+        rows = reader.retry_rows(source, [batch.start_byte], [size])
+        retry, problem = retry_part(services.files, f"{stem}.{reader.RETRY_NAME}", rows, job.tries)
     else:
         retry, problem = None, _SENT_BEFORE
     part = ChunkOutput(results=results, errors=results, retry=retry, retry_problem=problem)
@@ -39,8 +46,3 @@ def salvage(
 def _lines(batch: Batch) -> Iterator[bytes]:
     for row in range(batch.first_row, batch.last_row + 1):
         yield output_line(row, b"null", _RESULT)
-
-
-def _range(services: Services[ResultsSettings], job: Job, batch: Batch) -> Iterator[bytes]:
-    yield from services.files.read(upload_of(job), batch.start_byte, batch.end_byte)
-    yield b"\n"

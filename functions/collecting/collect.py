@@ -7,10 +7,11 @@ from typing import Any
 import msgspec
 from aws_lambda_powertools import Logger
 
-from functions.adapters import retry_rows
+from functions.adapters.retry_rows import retry_part
 from functions.adapters.rewrite import new_batch, rewrite
+from functions.adapters.upload_source import source_of
 from functions.collecting.download import download
-from functions.collecting.merge import Merge
+from functions.collecting.merge import Merge, Merged, RowOffsets
 from functions.collecting.result_set import ResultSet
 from functions.collecting.spool import Spool
 from functions.model import timestamps
@@ -25,6 +26,7 @@ from functions.model.items import (
     batch_key,
 )
 from functions.model.streams import blocks_of, line_blocks
+from functions.readers import READERS
 from functions.services import Services
 from functions.settings import ResultsSettings
 
@@ -56,17 +58,19 @@ def collect(
             return False
         merge = Merge(services, batch, received, closing, errors, most // 4)
         stem = f"work/{batch.job}/{batch.item}/{batch.owner}"
-        lines = merge.lines(_entries(services, batch))
-        results = services.files.write(f"{stem}.results.jsonl", lines)
+        merged = merge.write(f"{stem}.results.jsonl", _entries(services, batch))
         more = (
             closing not in KEEPS_PREVIOUS_RESULT
             and batch.attempt < job.attempts
             and job.canceled_at is None
         )
-        if more and any(merge.retry_mask):
-            return _go_again(services, batch, merge, results)
-        part = _leave(services, job, stem, results, merge)
-    return _finish(services, batch, merge, part)
+        if more and any(merged.retry_mask):
+            return _go_again(services, batch, merged)
+        errors.seek(0)
+        failed = services.files.write(f"{stem}.errors.jsonl", blocks_of(errors))
+    retry, problem = _write_retry(services, job, batch, merged.failed)
+    part = ChunkOutput(results=merged.results, errors=failed, retry=retry, retry_problem=problem)
+    return _finish(services, batch, merged, part)
 
 
 def _sent(services: Services[ResultsSettings], batch: Batch) -> Sequence[bool]:
@@ -86,23 +90,22 @@ def _entries(services: Services[ResultsSettings], batch: Batch) -> Iterator[Ledg
 def _go_again(
     services: Services[ResultsSettings],
     batch: Batch,
-    merge: Merge,
-    results: StoredObject,
+    merged: Merged,
 ) -> bool:
     """Make the rows that are worth it the chunk's next attempt."""
     chosen = (
         entry if again else unsent(entry)
-        for entry, again in zip(_entries(services, batch), merge.retry_mask, strict=True)
+        for entry, again in zip(_entries(services, batch), merged.retry_mask, strict=True)
     )  # fmt: skip
     attempt = batch.attempt + 1
     keys, files = rewrite(services.files, batch, batch.chunk, attempt, chosen)
     following = new_batch(
         batch, batch.chunk, attempt, keys, files, timestamps.text(services.now())
     )
-    following = msgspec.structs.replace(following, previous_results=results)
-    changes = _collected(merge, ChunkOutput(results=results))
+    following = msgspec.structs.replace(following, previous_results=merged.results)
+    changes = _collected(merged, ChunkOutput(results=merged.results))
     done = services.store.transition(batch, changes, puts=[following])
-    logger.info("collected", extra={"batch": batch_key(batch), "again": sum(merge.retry_mask)})
+    logger.info("collected", extra={"batch": batch_key(batch), "again": sum(merged.retry_mask)})
     return done
 
 
@@ -113,36 +116,30 @@ def unsent(entry: LedgerEntry) -> LedgerEntry:
     )
 
 
-def _leave(
-    services: Services[ResultsSettings],
-    job: Job,
-    stem: str,
-    results: StoredObject,
-    merge: Merge,
-) -> ChunkOutput:
-    """Leave what did not succeed: as lines of results, and as lines of the upload."""
-    merge.errors.seek(0)
-    failed = services.files.write(f"{stem}.errors.jsonl", blocks_of(merge.errors))
-    rows = retry_rows.of_upload(services.files, job, merge.failed.offsets, merge.failed.sizes)
-    key = f"{stem}.retry.jsonl"
-    retry, problem = retry_rows.retry_part(services.files, key, rows, merge.batch.tries)
-    return ChunkOutput(results=results, errors=failed, retry=retry, retry_problem=problem)
+def _write_retry(
+    services: Services[ResultsSettings], job: Job, batch: Batch, failed: RowOffsets
+) -> tuple[StoredObject | None, str | None]:
+    """Write the rows that did not succeed into a part of the retry file; see `retry_part`."""
+    reader, source = READERS[job.parser], source_of(services.files, job)
+    rows = reader.retry_rows(source, failed.offsets, failed.sizes)
+    key = f"work/{batch.job}/{batch.item}/{batch.owner}.{reader.RETRY_NAME}"
+    return retry_part(services.files, key, rows, batch.tries)
 
 
 def _finish(
-    services: Services[ResultsSettings], batch: Batch, merge: Merge, part: ChunkOutput
+    services: Services[ResultsSettings], batch: Batch, merged: Merged, part: ChunkOutput
 ) -> bool:
     """Note that the chunk is finished."""
     done = services.store.transition(
-        batch, _collected(merge, part), job_increments={"chunks_finished": 1}
+        batch, _collected(merged, part), job_increments={"chunks_finished": 1}
     )
     logger.info("collected", extra={"batch": batch_key(batch), "finished": done})
     return done
 
 
-def _collected(merge: Merge, part: ChunkOutput) -> dict[str, Any]:
+def _collected(merged: Merged, part: ChunkOutput) -> dict[str, Any]:
     return {
         "status": BatchStatus.COLLECTED,
         "part": part,
-        "tally": merge.counting.tally(),
+        "tally": merged.counts,
     }

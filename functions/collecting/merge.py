@@ -4,24 +4,25 @@ from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
-from typing import IO
+from typing import IO, NamedTuple
 
 import msgspec
 
 from functions.collecting.download import download_again
 from functions.collecting.result_set import AGAIN, SUCCEEDED, ResultSet, state_of
 from functions.errors import ErrorLinesTooLargeError
+from functions.model.api_results import read_result
 from functions.model.chunk_files import LedgerEntry
-from functions.model.items import KEEPS_PREVIOUS_RESULT, Batch, CloseReason, StoredObject
-from functions.model.outcomes import (
-    LINE_END,
-    closing_result,
-    line_head,
-    output_line,
-    read_result,
-    rejected_result,
+from functions.model.items import (
+    KEEPS_PREVIOUS_RESULT,
+    Batch,
+    CloseReason,
+    OutcomeCounts,
+    StoredObject,
 )
+from functions.model.output_lines import LINE_END, line_head, output_line
 from functions.model.streams import CACHE_BLOCK, line_blocks
+from functions.model.synthetic_results import closing_result, rejected_result
 from functions.services import Services
 from functions.settings import ResultsSettings
 
@@ -57,54 +58,78 @@ class RowOffsets:
         self.sizes.append(entry.size)
 
 
-@dataclass
-class Merge:
-    """Puts a chunk's results together, and learns what is to be known of them while they pass.
+class Merged(NamedTuple):
+    """The result of a merge.
 
     Attributes:
-        closing: how rows end that were sent and have no result.
-        errors: a file for the lines of what did not succeed, and `errors_most` its longest.
+        results: the chunk's lines of results, stored.
         retry_mask: for each row of the chunk, whether it is worth another attempt.
         failed: the rows that did not succeed.
-        counting: what came is counted already.
+        counts: how the chunk's rows stand.
     """
 
-    services: Services[ResultsSettings]
-    batch: Batch
-    received: ResultSet
-    closing: CloseReason
-    errors: IO[bytes]
-    errors_most: int
-    retry_mask: bytearray = field(init=False)
-    failed: RowOffsets = field(default_factory=RowOffsets)
+    results: StoredObject
+    retry_mask: bytearray
+    failed: RowOffsets
+    counts: OutcomeCounts
 
-    def __post_init__(self) -> None:
-        self.retry_mask = bytearray(self.batch.rows)
-        self.counting = self.received.counting
-        keep = self.batch.attempt > 1 and self.closing in KEEPS_PREVIOUS_RESULT
-        sentenced = self.closing in _SENTENCED and not keep
-        self._closed = closing_result(self.closing) if sentenced else None
 
-    def lines(self, entries: Iterable[LedgerEntry]) -> Iterator[bytes]:
-        """Give the chunk's lines of results, some at a time; the results are read again where the disk is short.
+class Merge:
+    """Puts a chunk's results together: one line for each row, in order.
+
+    Args:
+        services: those of results.
+        batch: the batch that was downloaded last.
+        received: its results.
+        closing: how rows end that were sent and have no result.
+        errors: an empty file for the lines of rows that did not succeed, and `max_error_bytes` its longest.
+    """
+
+    def __init__(
+        self,
+        services: Services[ResultsSettings],
+        batch: Batch,
+        received: ResultSet,
+        closing: CloseReason,
+        errors: IO[bytes],
+        max_error_bytes: int,
+    ) -> None:
+        self._services, self._batch, self._received = services, batch, received
+        self._errors, self._max_error_bytes = errors, max_error_bytes
+        self._retry_mask, self._failed = bytearray(batch.rows), RowOffsets()
+        keep = batch.attempt > 1 and closing in KEEPS_PREVIOUS_RESULT
+        sentenced = closing in _SENTENCED and not keep
+        self._closed = closing_result(closing) if sentenced else None
+
+    def write(self, key: str, entries: Iterable[LedgerEntry]) -> Merged:
+        """Write the chunk's lines of results and errors, once; results are read again where the disk is short.
+
+        Args:
+            key: where the lines of results go.
+            entries: the chunk's ledger.
 
         Raises:
-            DownloadError: read again, they were others.
+            DownloadError: the results that were read again differ from the first ones.
             DiskFullError: one result alone is longer than the disk may hold.
+            ErrorLinesTooLargeError: the lines of errors are longer than `max_error_bytes`.
         """
-        for rows in self._together(entries):
-            yield self._written(rows)
+        lines = map(self._written, self._together(entries))
+        results = self._services.files.write(key, lines)
+        counts = self._received.counting.tally()
+        return Merged(results, self._retry_mask, self._failed, counts)
 
     def _together(self, entries: Iterable[LedgerEntry]) -> Iterator[list[_Row]]:
         """Take rows together until their results are some hundred kilobytes; those results are on disk then."""
-        spool, before = self.received.spool, self._before(self.batch.previous_results)
+        spool, before = self._received.spool, self._before(self._batch.previous_results)
         windows = iter(spool.windows())
         window = next(windows)
         if not spool.whole:
             self._turn(window)
         rows: list[_Row] = []
         size = 0
-        for entry, earlier in zip(entries, before, strict=self.batch.previous_results is not None):
+        for entry, earlier in zip(
+            entries, before, strict=self._batch.previous_results is not None
+        ):
             if rows and (size >= CACHE_BLOCK or entry.row not in window):
                 yield rows
                 rows, size = [], 0
@@ -117,12 +142,12 @@ class Merge:
             yield rows
 
     def _turn(self, window: range) -> None:
-        self.received.spool.reset_window(window)
-        download_again(self.services, self.batch, self.received)
+        self._received.spool.reset_window(window)
+        download_again(self._services, self._batch, self._received)
 
     def _written(self, rows: Sequence[_Row]) -> bytes:
         """Write the lines of some rows; note what there is to note of them."""
-        new = self.received.spool.get_all(rows[0][0].row, len(rows))
+        new = self._received.spool.get_all(rows[0][0].row, len(rows))
         results = [
             self._result(*row) if one is None else one for row, one in zip(rows, new, strict=True)
         ]
@@ -136,11 +161,11 @@ class Merge:
         self, rows: Sequence[_Row], new: Sequence[bytes | None], results: Sequence[bytes]
     ) -> None:
         """Count the rows for which no result came, and note those that did not succeed."""
-        begin = rows[0][0].row - self.batch.first_row
-        states = self.received.states[begin : begin + len(rows)]
+        begin = rows[0][0].row - self._batch.first_row
+        states = self._received.states[begin : begin + len(rows)]
         absent = [at for at, one in enumerate(new) if one is None]
         outcomes = [read_result(results[at]) for at in absent]
-        self.counting.add(outcomes)
+        self._received.counting.add(outcomes)
         for at, outcome in zip(absent, outcomes, strict=True):
             states[at] = state_of(outcome)
         for (entry, _), result, state in zip(rows, results, states, strict=True):
@@ -157,17 +182,17 @@ class Merge:
 
     def _note_failed(self, entry: LedgerEntry, result: bytes, state: int) -> None:
         line = output_line(entry.row, entry.custom_id, result)
-        if self.errors.tell() + len(line) > self.errors_most:
-            raise ErrorLinesTooLargeError(self.errors_most)
-        self.errors.write(line)
-        self.failed.add(entry)
+        if self._errors.tell() + len(line) > self._max_error_bytes:
+            raise ErrorLinesTooLargeError(self._max_error_bytes)
+        self._errors.write(line)
+        self._failed.add(entry)
         if entry.sent and state == AGAIN:
-            self.retry_mask[entry.row - self.batch.first_row] = 1
+            self._retry_mask[entry.row - self._batch.first_row] = 1
 
     def _before(self, base: StoredObject | None) -> Iterable[bytes]:
         """Give the results of the chunk's earlier attempts, in row order; nothing where there were none."""
         if base is None:
             return repeat(b"null")
-        files = self.services.files
+        files = self._services.files
         earlier = line_blocks(files.read(files.results_object(base.key)))
         return (bytes(line.result) for text in earlier for line in _base.decode_lines(text))

@@ -5,17 +5,17 @@ from collections.abc import Sequence
 import msgspec
 
 from functions.collecting.spool import Spool
-from functions.model.ids import RequestId, custom_id_template
-from functions.model.items import Batch
-from functions.model.outcomes import (
+from functions.model.api_results import (
     Outcome,
-    OutcomeCounter,
     Results,
     parse_uniform_lines,
     read_line,
     read_result,
     results_can_be_reparsed,
 )
+from functions.model.ids import RequestId, custom_id_template
+from functions.model.items import Batch
+from functions.model.outcome_counts import OutcomeCounter
 
 NOT_SENT, MISSING, SUCCEEDED, FAILED, AGAIN = range(5)
 """What is known of a row: not sent in this attempt; sent; ended well; not; not, and worth another attempt."""

@@ -10,25 +10,33 @@ _MARGIN = 500
 
 
 class Position(msgspec.Struct, frozen=True, gc=False):
-    """Where a reader stands, always between two records.
+    """Where a reader stands, always between two records; each reader has its own kind, and alone knows what it holds.
 
     Attributes:
-        byte: the offset in the upload.
+        byte: the offset in the upload, by which people find the place; in the unit of `Record.offset`.
+    """
+
+    byte: int = 0
+
+
+class LinePosition(Position, frozen=True, gc=False):
+    """The position of a reader of lines.
+
+    Attributes:
         line: the line, from 1.
         column: the bytes of that line that are read already.
     """
 
-    byte: int = 0
     line: int = 1
     column: int = 0
 
-    def advance_bytes(self, count: int) -> "Position":
-        """Give the place this many bytes further on the same line."""
-        return Position(self.byte + count, self.line, self.column + count)
+    def advance_bytes(self, count: int) -> "LinePosition":
+        """Return the position this many bytes further on the same line."""
+        return LinePosition(self.byte + count, self.line, self.column + count)
 
-    def next_line(self) -> "Position":
-        """Give the place behind the line feed that stands here."""
-        return Position(self.byte + 1, self.line + 1)
+    def next_line(self) -> "LinePosition":
+        """Return the position behind the line feed that stands here."""
+        return LinePosition(self.byte + 1, self.line + 1)
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
@@ -61,14 +69,14 @@ class LineBlock(msgspec.Struct, frozen=True):
     """
 
     text: bytes
-    position: Position
+    position: LinePosition
     breaks: list[int]
 
     def split(self) -> "tuple[LineBlock, LineBlock]":
         """Give the first and the second half of two lines or more."""
         middle = len(self.breaks) // 2
         cut = self.breaks[middle] + 1
-        place = Position(self.position.byte + cut, self.position.line + middle + 1)
+        place = LinePosition(self.position.byte + cut, self.position.line + middle + 1)
         later = [at - cut for at in self.breaks[middle + 1 :]]
         return (
             LineBlock(self.text[: cut - 1], self.position, self.breaks[:middle]),
@@ -117,10 +125,10 @@ class ValidRows(msgspec.Struct, frozen=True):
     ending: int
 
     @property
-    def end(self) -> Position:
+    def end(self) -> LinePosition:
         """Where the next record may begin."""
         size = self.sizes[-1] + self.ending
-        return Position(self.offsets[-1] + size, self.line + len(self.offsets) - 1, size)
+        return LinePosition(self.offsets[-1] + size, self.line + len(self.offsets) - 1, size)
 
     def cut(self, count: int) -> "tuple[ValidRows, ValidRows]":
         """Give the first so many, and the others."""

@@ -10,7 +10,7 @@ from functions.model.items import Step, WorkMessage
 from functions.planning.duplicates import claim_unless_repeated, run_again
 from functions.planning.ignored import ignore
 from functions.planning.new_job import Upload, new_job
-from functions.planning.readers import parser_of
+from functions.readers import parser_of
 from functions.services import Services
 from functions.settings import SubmitSettings
 

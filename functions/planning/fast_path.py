@@ -13,13 +13,13 @@ import msgspec
 
 from functions.model.rows import LineBlock, Record, Row, ValidRows
 from functions.planning.broken import ID_BYTES, NULL
-from functions.planning.readers import jsonl
 from functions.planning.validation import (
     SDK_ARGUMENTS,
     custom_ids_of,
     unsupported_params,
     validate,
 )
+from functions.readers import jsonl
 
 _OPEN, _CLOSE, _RETURN = b"{}\r"
 ValidatedRow = tuple[Record, Row]
@@ -59,7 +59,7 @@ def _lines(
         for half in lines.split():
             yield from _lines(half, row_bytes, api_version)
     else:
-        for record in jsonl.records(lines, row_bytes):
+        for record in jsonl.records_of(lines, row_bytes):
             yield record, validate(record, row_bytes=row_bytes, api_version=api_version)
 
 

@@ -6,7 +6,7 @@ from datetime import timedelta
 from aws_lambda_powertools import Logger
 
 from functions.model import timestamps, upload_events
-from functions.planning.readers import READERS
+from functions.readers import READERS
 from functions.services import Services
 from functions.settings import SubmitSettings
 

@@ -9,7 +9,7 @@ from typing import IO, Any
 
 import msgspec
 
-from functions.adapters.s3 import ObjectVersion
+from functions.adapters.upload_source import source_of
 from functions.errors import ObjectUnreadableError, UnreadableUploadError
 from functions.model import chunk_files, events, ids, items, timestamps
 from functions.model.chunk_files import ChunkFiles, ChunkKeys
@@ -17,12 +17,10 @@ from functions.model.items import Batch, BatchStatus, Job, JobStatus, Step
 from functions.model.rows import Position, ValidRows
 from functions.model.streams import blocks_of
 from functions.planning.fast_path import ValidatedRow, validate_all
-from functions.planning.readers import READERS
-from functions.planning.validation import check_text
+from functions.readers import READERS, position_of, stored
 from functions.services import Services
 from functions.settings import SubmitSettings
 
-HEAD_BYTES = 64 * 1024
 REASONS = 3
 """How many kinds of rejection a job remembers the counts of, beyond which they are lumped together."""
 
@@ -40,7 +38,7 @@ class _Chunk:
 
     def __post_init__(self) -> None:
         self.files = ChunkFiles(self.job.job, self.name, 1, self.body, self.rows)
-        self.end = Position(self.job.byte, self.job.line, self.job.column)
+        self.end = position_of(self.job)
 
     @property
     def name(self) -> str:
@@ -124,8 +122,7 @@ def _end(services: Services[SubmitSettings], job: Job, failure: str) -> Job | No
 def _plan(
     services: Services[SubmitSettings], job: Job, time_left_s: Callable[[], float]
 ) -> Job | None:
-    source = ObjectVersion(job.bucket, job.key, job.version if job.version != "null" else None)
-    rows = _rows(services, job, source)
+    rows = _rows(services, job)
     pending = next(rows, None)
     began_s = time_left_s()
     while pending is not None:
@@ -148,24 +145,15 @@ _NEEDED_S = 120.0
 """Below this, no further chunk is begun: the largest takes some seconds to cut and to store."""
 
 
-def _rows(
-    services: Services[SubmitSettings], job: Job, source: ObjectVersion
-) -> Iterator[ValidRows | ValidatedRow]:
+def _rows(services: Services[SubmitSettings], job: Job) -> Iterator[ValidRows | ValidatedRow]:
     """Read the upload from the checkpoint on.
 
     Raises:
-        UnreadableUploadError: it is no text.
-        ObjectUnreadableError: S3 refuses it.
+        UnreadableUploadError: the upload is not of its format.
+        ObjectUnreadableError: S3 refuses the upload.
     """
-    blocks = services.files.read(source, job.byte)
-    if job.byte == 0:
-        head = b""
-        while len(head) < HEAD_BYTES and (block := next(blocks, b"")):
-            head += block
-        check_text(head[:HEAD_BYTES])
-        blocks = chain([head], blocks)
-    place = Position(job.byte, job.line, job.column)
-    pieces = READERS[job.parser](blocks, place, job.row_bytes)
+    source = source_of(services.files, job)
+    pieces = READERS[job.parser].read(source, position_of(job), job.row_bytes)
     return validate_all(pieces, row_bytes=job.row_bytes, api_version=job.api_version)
 
 
@@ -188,9 +176,7 @@ def _leave(services: Services[SubmitSettings], chunk: _Chunk) -> Job | None:
         services.files.write(key, blocks_of(file))
     batch = _batch(chunk, keys, timestamps.text(services.now()))
     checkpoint: dict[str, Any] = {
-        "byte": chunk.end.byte,
-        "line": chunk.end.line,
-        "column": chunk.end.column,
+        **stored(chunk.end),
         "row": job.row + files.rows,
         "chunk": job.chunk + 1,
         "rows_rejected": job.rows_rejected + files.rows - files.requests,

@@ -18,7 +18,7 @@ from functions.adapters.uploads import Cursor
 from functions.model import ids, timestamps, upload_events
 from functions.planning.claim import CANCEL, claim
 from functions.planning.new_job import Upload
-from functions.planning.readers import READERS, parser_of
+from functions.readers import READERS, parser_of
 from functions.services import Services
 from functions.settings import SubmitSettings
 

@@ -5,7 +5,6 @@ from functools import cache
 
 import msgspec
 
-from functions.errors import UnreadableUploadError
 from functions.model.rows import Record, Rejection, Row
 from functions.planning.broken import ID_BYTES, NULL, fault_of, readable_id
 
@@ -224,23 +223,3 @@ def unsupported_params(api_version: str) -> tuple[str, ...]:
     """Name the parameters that no batch may have."""
     since = (names for version, names in _NOT_SINCE.items() if api_version >= version)
     return sum(since, _NOT_IN_A_BATCH)
-
-
-def check_text(head: bytes) -> None:
-    """Decide by its first 64 KiB whether an upload is text at all.
-
-    A few bad bytes are rows to be rejected; more than one in ten is another kind of file.
-
-    Raises:
-        UnreadableUploadError: it is none; the message names the offset of the first bad byte.
-    """
-    decoded = head.decode(errors="surrogateescape")
-    decoded = decoded.rstrip("\0\x1a") or decoded  # what fills up the end of a file is no row
-    bad = [spot for spot, char in enumerate(decoded) if _is_bad(char)]
-    if len(bad) * 10 > len(decoded):
-        offset = len(decoded[: bad[0]].encode(errors="surrogateescape"))
-        raise UnreadableUploadError(offset)
-
-
-def _is_bad(char: str) -> bool:
-    return (char < " " and char not in "\t\n\r\f\b\x1b") or "\udc80" <= char <= "\udcff"

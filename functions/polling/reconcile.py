@@ -17,10 +17,10 @@ from aws_lambda_powertools import Logger
 from functions.adapters.adopt import adopt
 from functions.errors import IncompleteResultsError, RelayError
 from functions.model import timestamps
+from functions.model.api_results import read_line
 from functions.model.create_response import RESULTS_RETENTION, MessageBatch
 from functions.model.ids import RequestId
 from functions.model.items import Batch, BatchStatus, CloseReason, Step, batch_key
-from functions.model.outcomes import read_line
 from functions.model.records import FOREIGN, Unfinished
 from functions.model.streams import lines
 from functions.polling.phases import Phases, place

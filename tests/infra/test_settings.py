@@ -3,10 +3,11 @@
 import json
 import re
 from dataclasses import fields
-from typing import Any
+from typing import Any, get_type_hints
 
 import pytest
 
+from functions.settings import range_of
 from infra.bundle import ROOT
 from infra.errors import ContextError
 from infra.settings import StackSettings, key
@@ -144,14 +145,49 @@ def test_what_the_cdk_keeps_in_its_context_is_left_alone() -> None:
     assert StackSettings.from_context(cdks) == StackSettings()
 
 
-def test_each_setting_has_its_line_in_the_operators_guide() -> None:
-    guide = (ROOT / "docs" / "deploy.md").read_text(encoding="utf-8")
-    (_, part) = guide.split("\n## Settings\n")
+def settings_table() -> dict[str, tuple[str, str]]:
+    """Read the table under the heading "Settings" of the docs: default and description by key."""
+    pages = [page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs").glob("*.md"))]
+    (part,) = (
+        part
+        for page in pages
+        for part in re.split(r"^(?=#+ )", page, flags=re.MULTILINE)
+        if re.match(r"#+ Settings\n", part)
+    )
+    table: dict[str, tuple[str, str]] = {}
+    for row in re.findall(r"^\| `.+\|$", part, re.MULTILINE):
+        keys, defaults, purpose = (cell.strip() for cell in row.strip("|").split("|", 2))
+        names, values = re.findall(r"`(\w+)`", keys), [defaults]
+        if len(names) > 1:
+            values = [value.strip() for value in defaults.split(",")]
+        table |= {name: (value, purpose) for name, value in zip(names, values, strict=True)}
+    return table
+
+
+def shown(default: object) -> str:
+    return "none" if default is None else str(default).lower()
+
+
+def test_the_docs_tell_each_setting_and_its_default() -> None:
     written = {
-        key
-        for row in re.findall(r"^\| (`.+?) \|", part.split("\n## ")[0], re.MULTILINE)
-        for key in re.findall(r"`(\w+)`", row)
+        name: default.strip("`").replace(",", "")
+        for name, (default, _) in settings_table().items()
+    }
+    known = {key(one): shown(one.default) for one in fields(StackSettings)}
+
+    assert written | {"bundle": "real"} == known
+
+
+def test_a_range_in_the_docs_is_the_range_of_the_setting() -> None:
+    kinds = get_type_hints(StackSettings, include_extras=True)
+    ranges = {key(one): range_of(kinds[one.name]) for one in fields(StackSettings)}
+    told = {
+        name: found
+        for name, (_, purpose) in settings_table().items()
+        if (found := re.search(r", (\d[\d,]*) to (\d[\d,]*)", purpose))
     }
 
-    known = {key(one) for one in fields(StackSettings)}
-    assert written == known - {"bundle"}
+    assert told
+    for name, found in told.items():
+        low, high = (text.rstrip(",").replace(",", "") for text in found.groups())
+        assert ranges[name] == f"a whole number from {low} to {high}"

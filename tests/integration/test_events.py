@@ -14,8 +14,8 @@ import msgspec
 import pytest
 
 from functions.model import timestamps
-from functions.planning.readers import READERS
 from functions.planning.reconcile_uploads import reconcile_uploads
+from functions.readers import READERS
 from tests.harness import RESULTS, TABLE, Harness, request, upload_of, world
 from tests.unit.schemas import problems, schemas
 

@@ -8,9 +8,9 @@ import pytest
 from functions import submit
 from functions.model import timestamps
 from functions.planning import claim, reconcile_uploads
-from functions.planning.readers import READERS
 from functions.planning.reconcile_uploads import OLDEST, YOUNGEST, Reconciled
 from functions.polling.status_file import KEEP_DAYS
+from functions.readers import READERS
 from tests.harness import RESULTS, UPLOADS, Harness, paid_once, upload_of
 
 KEY = "in/march.jsonl"

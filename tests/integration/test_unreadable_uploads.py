@@ -111,7 +111,7 @@ def test_what_is_planned_before_the_upload_is_lost_goes_on(
     context.get_remaining_time_in_millis = lambda: 900_000
     deny_upload(relay, monkeypatch, "InvalidObjectState", after=0)
     monkeypatch.setattr(
-        "functions.adapters.retry_rows.of_upload", lambda *_: iter(())
+        "functions.readers.jsonl.retry_rows", lambda *_: iter(())
     )  # collect's own matter
 
     relay.finish()

@@ -9,11 +9,11 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from functions.model.chunk_files import ChunkFiles
-from functions.model.rows import Position, ValidRows
+from functions.model.rows import LinePosition, Position, ValidRows
 from functions.planning import broken, fast_path, validation
 from functions.planning.fast_path import ValidatedRow, validate_all
-from functions.planning.readers.jsonl import pieces, read
 from functions.planning.validation import validate
+from functions.readers.jsonl import pieces, records
 from tests.unit.factories import JOB_ID
 
 MOST = 200
@@ -59,7 +59,7 @@ uploads = st.tuples(
 
 def files_of(found: list[ValidRows | ValidatedRow]) -> tuple[bytes, bytes, list[Position]]:
     """Write what was found; gives both files, and where each piece ends."""
-    body, ledger, ends = io.BytesIO(), io.BytesIO(), []
+    body, ledger, ends = io.BytesIO(), io.BytesIO(), list[Position]()
     files = ChunkFiles(JOB_ID, "00001", 1, body, ledger)
     for one in found:
         if isinstance(one, ValidRows):
@@ -94,17 +94,15 @@ def test_many_at_once_is_the_same_as_one_by_one(body: bytes, size: int, version:
 def read_both_ways(body: bytes, size: int, version: str) -> None:
     """Check an upload's rows many at once and one by one, and compare."""
     blocks = [body[at : at + size] for at in range(0, len(body), size)]
-    records = list(read(blocks, Position(), MOST))
-    singly = [
-        (record, validate(record, row_bytes=MOST, api_version=version)) for record in records
-    ]
+    found = list(records(blocks, LinePosition(), MOST))
+    singly = [(record, validate(record, row_bytes=MOST, api_version=version)) for record in found]
 
     together = list(
-        validate_all(pieces(blocks, Position(), MOST), row_bytes=MOST, api_version=version)
+        validate_all(pieces(blocks, LinePosition(), MOST), row_bytes=MOST, api_version=version)
     )
 
     assert files_of(together)[:2] == files_of([*singly])[:2]
-    assert {*files_of(together)[2]} <= {record.end for record in records}
+    assert {*files_of(together)[2]} <= {record.end for record in found}
 
 
 @pytest.mark.parametrize("row", ODD)
@@ -119,7 +117,7 @@ def test_rows_without_a_custom_id_are_checked_together_too(row: bytes) -> None:
     body = b"\n".join([full(row)] * 9) + b"\n"
 
     (found,) = validate_all(
-        pieces([body], Position(), MOST), row_bytes=MOST, api_version=VERSIONS[0]
+        pieces([body], LinePosition(), MOST), row_bytes=MOST, api_version=VERSIONS[0]
     )
 
     assert isinstance(found, ValidRows)
@@ -131,7 +129,7 @@ def test_plain_lines_are_checked_together(ending: bytes) -> None:
     body = ending.join([full(b'{"custom_id":"a","params":{"max_tokens":5}}')] * 9) + ending
 
     (found,) = validate_all(
-        pieces([body], Position(), MOST), row_bytes=MOST, api_version=VERSIONS[0]
+        pieces([body], LinePosition(), MOST), row_bytes=MOST, api_version=VERSIONS[0]
     )
 
     assert isinstance(found, ValidRows)
@@ -142,7 +140,7 @@ def test_plain_lines_are_checked_together(ending: bytes) -> None:
 def test_cut_in_two_it_is_the_same_rows(count: int) -> None:
     body = b"\n".join(full(b'{"custom_id":%d,"params":{}}' % n) for n in range(9)) + b"\n"
     (whole,) = validate_all(
-        pieces([body], Position(), MOST), row_bytes=MOST, api_version=VERSIONS[0]
+        pieces([body], LinePosition(), MOST), row_bytes=MOST, api_version=VERSIONS[0]
     )
     assert isinstance(whole, ValidRows)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from tempfile import TemporaryFile
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -18,7 +19,6 @@ from functions.model.streams import CACHE_BLOCK
 from tests.unit.factories import JOB_ID, batch
 
 ROWS = 2_000
-NOTHING: Any = None
 
 
 def entries(own: int, rejection: Rejection | None = None) -> Iterator[LedgerEntry]:
@@ -43,14 +43,19 @@ def test_lines_come_some_hundred_kilobytes_at_a_time(
     own: int, rejection: Rejection | None, text: bytes
 ) -> None:
     one = batch(requests=ROWS)
+    blocks: list[bytes] = []
+    services: Any = SimpleNamespace(
+        files=SimpleNamespace(write=lambda _, lines: blocks.extend(lines))
+    )
     with TemporaryFile() as file, TemporaryFile() as errors:
         received = ResultSet(one, [rejection is None] * ROWS, Spool(file, 1, ROWS))
         if rejection is None and text:
             received.add(text)
-        merge = Merge(NOTHING, one, received, CloseReason.MISSING, errors, 1 << 30)
+        merge = Merge(services, one, received, CloseReason.MISSING, errors, 1 << 30)
 
-        blocks = [*merge.lines(entries(own, rejection))]
+        merged = merge.write("work/results", entries(own, rejection))
 
     assert sum(block.count(b"\n") for block in blocks) == ROWS
     assert max(map(len, blocks)) < CACHE_BLOCK + own + 1000
+    assert sum(merged.counts.outcomes.values()) == ROWS
     assert len(blocks) < 2 + ROWS * (own + 1000) / CACHE_BLOCK

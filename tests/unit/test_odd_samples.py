@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from functions.model.rows import Position, ValidRows
+from functions.model.rows import LinePosition, ValidRows
 from functions.planning.fast_path import validate_all
-from functions.planning.readers.jsonl import pieces
+from functions.readers.jsonl import pieces
 
 SAMPLES = Path("/work/shared/samples/odd")
 pytestmark = pytest.mark.skipif(not SAMPLES.exists(), reason="the samples are not here")
@@ -19,7 +19,7 @@ def rows_of(name: str) -> list[tuple[Any, str | None]]:
     found: list[tuple[Any, str | None]] = []
     blocks = iter([(SAMPLES / name).read_bytes()])
     for one in validate_all(
-        pieces(blocks, Position(), 10**6), row_bytes=10**6, api_version="2026-10-21"
+        pieces(blocks, LinePosition(), 10**6), row_bytes=10**6, api_version="2026-10-21"
     ):
         if isinstance(one, ValidRows):
             found += [(json.loads(bytes(own)), None) for own in one.custom_ids]

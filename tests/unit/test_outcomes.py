@@ -8,19 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from functions.model.api_results import RETRIABLE_ERRORS, read_line, read_result
 from functions.model.items import CloseReason, OutcomeCounts, Usage
-from functions.model.outcomes import (
-    NAMES,
-    RETRIABLE_ERRORS,
-    OutcomeCounter,
-    closing_result,
-    output_line,
-    read_line,
-    read_result,
-    rejected_result,
-    total,
-)
+from functions.model.outcome_counts import NAMES, OutcomeCounter, total
+from functions.model.output_lines import output_line
 from functions.model.rows import Rejection
+from functions.model.synthetic_results import closing_result, rejected_result
 
 
 def errored(kind: str) -> bytes:

@@ -4,14 +4,14 @@ import json
 import re
 import tracemalloc
 from collections.abc import Iterator
+from typing import cast
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from functions.model.rows import Position, Record
-from functions.planning.readers import READERS, parser_of
-from functions.planning.readers.jsonl import read
+from functions.model.rows import LinePosition, Record
+from functions.readers import READERS, jsonl, parser_of
 
 MOST = 24
 BOM = b"\xef\xbb\xbf"
@@ -39,7 +39,7 @@ def in_blocks(body: bytes, size: int) -> Iterator[bytes]:
 
 
 def records(body: bytes, size: int = 1 << 20, most: int = MOST) -> list[Record]:
-    return list(read(in_blocks(body, size), Position(), most))
+    return list(jsonl.records(in_blocks(body, size), LinePosition(), most))
 
 
 def texts(body: bytes) -> list[bytes | None]:
@@ -65,7 +65,9 @@ def test_gives_the_same_records_whatever_the_block_size(body: bytes, size: int, 
 def test_resumes_at_the_end_of_any_record(body: bytes, size: int) -> None:
     whole = records(body)
     for number, record in enumerate(whole, 1):
-        rest = read(in_blocks(body[record.end.byte :], size), record.end, MOST)
+        rest = jsonl.records(
+            in_blocks(body[record.end.byte :], size), cast("LinePosition", record.end), MOST
+        )
         assert list(rest) == whole[number:]
 
 
@@ -155,7 +157,7 @@ def test_a_row_that_is_too_long_tells_its_place_and_size() -> None:
 def test_the_memory_for_a_row_without_end_is_bounded() -> None:
     block, most = b"x" * (64 << 10), 256 << 10
     tracemalloc.start()
-    (long,) = read((block for _ in range(512)), Position(), most)
+    (long,) = jsonl.records((block for _ in range(512)), LinePosition(), most)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
@@ -166,7 +168,7 @@ def test_the_memory_for_a_row_without_end_is_bounded() -> None:
 def test_the_memory_for_a_file_that_is_one_line_is_bounded() -> None:
     block, most = b'{"a":"' + b"x" * 8000 + b'"} ', 64 << 10
     tracemalloc.start()
-    count = sum(1 for _ in read((block for _ in range(1000)), Position(), most))
+    count = sum(1 for _ in jsonl.records((block for _ in range(1000)), LinePosition(), most))
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 

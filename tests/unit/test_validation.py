@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from functions.errors import UnreadableUploadError
 from functions.model.rows import Position, Record, Rejection, Row
-from functions.planning.validation import check_text, validate
+from functions.planning.validation import validate
+from functions.readers.text import check_text
 
 NOW, THEN = "2026-10-21", "2023-06-01"
 SECRET = "Zq7"

@@ -12,19 +12,15 @@ from functions.adapters.anthropic_api import Claude
 from functions.adapters.table import deserialize, serialize
 from functions.errors import ApiUnavailableError, RelayError, ResultsNotFoundError
 from functions.model import timestamps
+from functions.model.api_results import read_line, read_result
 from functions.model.create_response import AccountBlocked, RateLimited, Refused, Verdict, classify
 from functions.model.ids import RequestId
 from functions.model.items import OutcomeCounts
-from functions.model.outcomes import (
-    OutcomeCounter,
-    output_line,
-    read_line,
-    read_result,
-    rejected_result,
-    total,
-)
+from functions.model.outcome_counts import OutcomeCounter, total
+from functions.model.output_lines import output_line
 from functions.model.rows import Rejection
 from functions.model.streams import lines
+from functions.model.synthetic_results import rejected_result
 from tests.verification.fuzz import oracle
 from tests.verification.fuzz.dials import dials
 from tests.verification.fuzz.wire import claude

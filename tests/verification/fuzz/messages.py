@@ -12,7 +12,7 @@ from functions.model.events import job_planned, stuck
 from functions.model.ids import JOB_DIGITS, RequestId, job_id
 from functions.model.items import Job
 from functions.planning.claim import Created
-from functions.planning.readers import parser_of
+from functions.readers import parser_of
 from functions.settings import PollSettings, ResultsSettings, Settings, SubmitSettings
 from functions.submit import _S3Event
 from infra.errors import ContextError

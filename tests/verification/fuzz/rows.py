@@ -7,18 +7,20 @@ from typing import Any
 
 import msgspec
 
-from functions.adapters import retry_rows
 from functions.adapters.rewrite import rewrite
 from functions.adapters.s3 import ObjectStore
+from functions.adapters.upload_source import source_of
 from functions.collecting.spool import Spool
+from functions.model.api_results import read_line, read_result
 from functions.model.chunk_files import ChunkFiles, LedgerEntry, read_ledger
 from functions.model.ids import RequestId
 from functions.model.items import StoredObject
 from functions.model.multipart_plan import MAX_PART, MAX_PARTS, MIN_PART, groups, join_plan
-from functions.model.outcomes import output_line, read_line, read_result, rejected_result
-from functions.model.rows import Position, Record
+from functions.model.output_lines import output_line
+from functions.model.rows import LinePosition, Record
 from functions.model.streams import lines
-from functions.planning.readers import READERS, jsonl
+from functions.model.synthetic_results import rejected_result
+from functions.readers import jsonl
 from functions.services import Services
 from tests.fakes.s3 import RESULTS, S3, UPLOADS
 from tests.unit.factories import batch, job
@@ -38,8 +40,8 @@ def rows(data: bytes) -> None:
     hostile, body = rest[: cut % 48], rest[cut % 48 :]
     written, ledger, expected = io.BytesIO(), io.BytesIO(), oracle.spots(body)
     files = ChunkFiles(JOB, CHUNK, 1, written, ledger)
-    records = list(jsonl.read(_blocks(body, size + 1), Position(), ROW_BYTES))
-    pieces = READERS[".jsonl"](_blocks(body, size + 1), Position(), ROW_BYTES)
+    records = list(jsonl.records(_blocks(body, size + 1), LinePosition(), ROW_BYTES))
+    pieces = jsonl.pieces(_blocks(body, size + 1), LinePosition(), ROW_BYTES)
     write(files, pieces, first, ROW_BYTES)
     files.finish()
     entries = list(read_ledger(iter(ledger.getvalue().split(b"\n")[:-1])))
@@ -109,7 +111,8 @@ def _can_be_cut_out(
     """Any rows of the upload can be had again for a retry, as they stood there."""
     chosen = [at for at in range(len(entries)) if wanted >> at % 8 & 1]
     begins, sizes = [entries[at].offset for at in chosen], [entries[at].size for at in chosen]
-    cut = b"".join(retry_rows.of_upload(_services({"upload": body}).files, job(), begins, sizes))
+    source = source_of(_services({"upload": body}).files, job())
+    cut = b"".join(jsonl.retry_rows(source, begins, sizes))
     there = [body[records[at].offset :][: records[at].size] + b"\n" for at in chosen]
     assert cut == b"".join(there)
 

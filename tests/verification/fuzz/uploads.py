@@ -2,16 +2,18 @@
 
 import io
 from collections.abc import Iterator
+from typing import cast
 
 import msgspec
 
 from functions.errors import UnreadableUploadError
 from functions.model.chunk_files import ChunkFiles, read_ledger
 from functions.model.ids import RequestId
-from functions.model.rows import LineBlock, Position, Record, Row, ValidRows
+from functions.model.rows import LineBlock, LinePosition, Record, Row, ValidRows
 from functions.planning import fast_path
-from functions.planning.readers import READERS, jsonl
-from functions.planning.validation import check_text, validate
+from functions.planning.validation import validate
+from functions.readers import jsonl
+from functions.readers.text import check_text
 from tests.verification.fuzz import oracle
 from tests.verification.fuzz.dials import dials
 
@@ -19,7 +21,7 @@ API_VERSION = "2026-10-21"
 CONTROLS = {chr(code) for code in range(32)} - set("\t\n\r\f\b\x1b")
 MUCH = 1 << 20
 JOB = "3f9ac21b04d7c1e89a02"
-_read = jsonl.read
+_read = jsonl.records
 
 
 def in_blocks(body: bytes, size: int) -> Iterator[bytes]:
@@ -29,7 +31,7 @@ def in_blocks(body: bytes, size: int) -> Iterator[bytes]:
 def reader(data: bytes) -> None:
     """Two dials: the blocks' size, and how long a row may be."""
     (block, most), body = dials(data, 2)
-    records = list(_read(in_blocks(body, block + 1), Position(), most + 2))
+    records = list(_read(in_blocks(body, block + 1), LinePosition(), most + 2))
 
     expected = oracle.spots(body)
     assert [(one.offset, one.size, one.line) for one in records] == [
@@ -43,7 +45,7 @@ def reader(data: bytes) -> None:
 def _resumed(body: bytes, records: list[Record], block: int, most: int) -> None:
     """Read on from behind any record: what follows is the same."""
     for number in {1, len(records) // 2, len(records) - 1} & set(range(1, len(records))):
-        end = records[number - 1].end
+        end = cast("LinePosition", records[number - 1].end)
         rest = list(_read(in_blocks(body[end.byte :], block), end, most))
         assert rest == records[number:], f"resumed behind record {number}"
 
@@ -52,7 +54,7 @@ def checked(data: bytes) -> None:
     """One row, whatever it is: sent byte for byte, or rejected with a sentence of one line."""
     (most,), body = dials(data, 1)
     row_bytes = MUCH if most < 200 else most - 199
-    for record in _read(iter([body]), Position(), row_bytes):
+    for record in _read(iter([body]), LinePosition(), row_bytes):
         _agrees(record, row_bytes)
 
 
@@ -111,9 +113,9 @@ def ledger(data: bytes) -> None:
     (skip,), body = dials(data, 1)
     written, rows = io.BytesIO(), io.BytesIO()
     files = ChunkFiles(JOB, "00001", 1, written, rows)
-    records = list(_read(iter([body]), Position(), MUCH))
+    records = list(_read(iter([body]), LinePosition(), MUCH))
     made = [validate(record, row_bytes=MUCH, api_version=API_VERSION) for record in records]
-    write(files, READERS[".jsonl"](iter([body]), Position(), MUCH), skip, MUCH)
+    write(files, jsonl.pieces(iter([body]), LinePosition(), MUCH), skip, MUCH)
     files.finish()
 
     sent = written.getvalue()

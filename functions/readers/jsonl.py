@@ -1,13 +1,18 @@
 """JSON Lines, as files really are: BOMs, CRLF, blank lines, no last newline, records run together on one line."""
 
 import re
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Sequence
 
 import msgspec
 
-from functions.model.rows import LineBlock, Position, Record
+from functions.model.rows import LineBlock, LinePosition, Record
 from functions.model.streams import cut
+from functions.readers.contract import Source
+from functions.readers.cutting import cut_out
+from functions.readers.text import checked_text
 
+START = LinePosition()
+RETRY_NAME = "retry.jsonl"
 _BOM = b"\xef\xbb\xbf"
 _SPACE = b" \t\r\n\x00\x1a"
 """What is around records: with it what fills up a file's end, NULs and the Ctrl-Z of DOS."""
@@ -19,20 +24,36 @@ _DEPTH = {b"{": 1, b"[": 1, b"}": -1, b"]": -1}
 _value = msgspec.json.Decoder(msgspec.Raw)
 
 
-def read(blocks: Iterable[bytes], place: Position, row_bytes: int) -> Iterator[Record]:
+def read(source: Source, position: LinePosition, row_bytes: int) -> Iterator[LineBlock | Record]:
+    """Read an upload from a position on; see `contract.Reader`."""
+    blocks = source.read(position.byte)
+    return pieces(checked_text(blocks) if position == START else blocks, position, row_bytes)
+
+
+def retry_head(_position: LinePosition) -> bytes:
+    """Return nothing: a file of JSON Lines begins with a row."""
+    return b""
+
+
+def retry_rows(source: Source, offsets: Sequence[int], sizes: Sequence[int]) -> Iterator[bytes]:
+    """Stream rows for retry.jsonl, each on a line of its own; see `contract.Reader`."""
+    return cut_out(source, offsets, sizes, b"\n")
+
+
+def records(blocks: Iterable[bytes], position: LinePosition, row_bytes: int) -> Iterator[Record]:
     """Read an upload one record at a time: every record of `pieces`."""
-    for piece in pieces(blocks, place, row_bytes):
-        yield from records(piece, row_bytes) if isinstance(piece, LineBlock) else (piece,)
+    for piece in pieces(blocks, position, row_bytes):
+        yield from records_of(piece, row_bytes) if isinstance(piece, LineBlock) else (piece,)
 
 
 def pieces(
-    blocks: Iterable[bytes], place: Position, row_bytes: int
+    blocks: Iterable[bytes], place: LinePosition, row_bytes: int
 ) -> Iterator[LineBlock | Record]:
     """Read an upload in file order, the same rows however it comes in blocks.
 
     Args:
         blocks: the upload's bytes from ``place.byte`` on, in blocks of any size.
-        place: where the blocks begin; ``Position()`` for the whole upload.
+        place: where the blocks begin; ``LinePosition()`` for the whole upload.
         row_bytes: how long a row may be; of a longer one only the place and size are told, and memory
             stays below a few times this.
 
@@ -56,15 +77,15 @@ def pieces(
     yield from _rest(bytes(held), place) if long is None else long.last(b"")
 
 
-def _rest(held: bytes, place: Position) -> Iterator[LineBlock]:
+def _rest(held: bytes, place: LinePosition) -> Iterator[LineBlock]:
     """Give what no line feed ends."""
     if held:
         yield LineBlock(held, place, [])
 
 
 def _whole_lines(
-    text: bytes, place: Position, long: "_LongLine | None"
-) -> Generator[LineBlock | Record, None, Position]:
+    text: bytes, place: LinePosition, long: "_LongLine | None"
+) -> Generator[LineBlock | Record, None, LinePosition]:
     """Give whole lines, the first perhaps the end of a long one; returns where the next begins."""
     feed = b"\n"
     if long is not None:
@@ -75,7 +96,7 @@ def _whole_lines(
         return place
     lines = LineBlock(text, place, _feeds(text))
     yield lines
-    return Position(place.byte + len(text) + 1, place.line + len(lines.breaks) + 1)
+    return LinePosition(place.byte + len(text) + 1, place.line + len(lines.breaks) + 1)
 
 
 def _feeds(text: bytes) -> list[int]:
@@ -86,7 +107,7 @@ def _feeds(text: bytes) -> list[int]:
     return found
 
 
-def records(lines: LineBlock, row_bytes: int) -> Iterator[Record]:
+def records_of(lines: LineBlock, row_bytes: int) -> Iterator[Record]:
     """Cut lines into records: every one that is not white space; whether it is JSON is not checked here."""
     place = lines.position
     for line in lines.text.split(b"\n"):
@@ -94,14 +115,14 @@ def records(lines: LineBlock, row_bytes: int) -> Iterator[Record]:
         place = place.advance_bytes(len(line)).next_line()
 
 
-def _past_bom(text: bytes, place: Position) -> tuple[bytes, Position]:
+def _past_bom(text: bytes, place: LinePosition) -> tuple[bytes, LinePosition]:
     """Pass over the mark at the front of a line: files that begin with one are put together."""
     while place.column == 0 and text.startswith(_BOM):
-        text, place = text[len(_BOM) :], Position(place.byte + len(_BOM), place.line)
+        text, place = text[len(_BOM) :], LinePosition(place.byte + len(_BOM), place.line)
     return text, place
 
 
-def _records(line: bytes, place: Position, row_bytes: int) -> Iterator[Record]:
+def _records(line: bytes, place: LinePosition, row_bytes: int) -> Iterator[Record]:
     """Cut a line into its records: nearly always one."""
     line, place = _past_bom(line, place)
     if _JOINED.search(line) is not None and not _whole(line):
@@ -131,11 +152,11 @@ class _LongLine:
         position: where the next byte stands.
     """
 
-    def __init__(self, place: Position, row_bytes: int) -> None:
+    def __init__(self, place: LinePosition, row_bytes: int) -> None:
         self.position = place
         self._row_bytes = row_bytes
         self._objects = _Objects()
-        self._begin: Position | None = None
+        self._begin: LinePosition | None = None
         self._size = 0
         self._data = bytearray()
 

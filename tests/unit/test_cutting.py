@@ -1,11 +1,11 @@
-"""Rows cut out of an upload, as they stood there: what retry.jsonl is made of."""
+"""Rows cut out of an upload, as they stood there."""
 
 from collections.abc import Iterator
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.adapters.retry_rows import GAP, _cut, _runs
+from functions.readers.cutting import GAP, _cut, _runs
 
 _rows = st.lists(
     st.tuples(st.binary(min_size=1, max_size=30), st.integers(0, 9), st.booleans()), max_size=12
@@ -29,11 +29,11 @@ def test_gives_each_chosen_row_on_a_line_whatever_the_block_size(
         body += row
 
     start = chosen[0][0] if chosen else 0
-    assert b"".join(_cut(blocks(body, start, size), start, chosen)) == expected
+    assert b"".join(_cut(blocks(body, start, size), start, chosen, b"\n")) == expected
 
 
 def test_a_row_longer_than_a_block_passes_in_pieces() -> None:
-    pieces = list(_cut(blocks(b"x" * 100, 0, 10), 0, [(0, 100)]))
+    pieces = list(_cut(blocks(b"x" * 100, 0, 10), 0, [(0, 100)], b"\n"))
 
     assert max(map(len, pieces)) <= 11
     assert b"".join(pieces) == b"x" * 100 + b"\n"

@@ -1,0 +1,31 @@
+"""The upload of a job, as its reader reads it."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from functions.adapters.s3 import ObjectStore, ObjectVersion
+from functions.model.items import Job
+
+
+@dataclass(frozen=True)
+class UploadSource:
+    """The bytes of one version of an upload."""
+
+    files: ObjectStore
+    upload: ObjectVersion
+    size_bytes: int
+
+    @property
+    def uri(self) -> str:
+        """The upload's address."""
+        return self.upload.uri
+
+    def read(self, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+        """Stream the upload, or a range of it; see `ObjectStore.read`."""
+        return self.files.read(self.upload, start, stop)
+
+
+def source_of(files: ObjectStore, job: Job) -> UploadSource:
+    """Return the version of the upload that the job was claimed for."""
+    version = job.version if job.version != "null" else None
+    return UploadSource(files, ObjectVersion(job.bucket, job.key, version), job.size_bytes)

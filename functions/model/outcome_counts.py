@@ -1,0 +1,111 @@
+"""Counts of a chunk's rows by outcome, error and stop reason, and of tokens by model."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+
+import msgspec
+
+from functions.model.api_results import MessageUsage, Outcome
+from functions.model.items import OutcomeCounts, Usage
+from functions.model.pricing import long_above
+
+NAMES, NAME_MOST = 50, 100
+"""Kinds that are counted apart in a chunk, and how long their names may be: a tally has to fit into an item."""
+OTHER = "other"
+
+_WITH_ERROR = frozenset({"errored", "rejected"})
+_TOKENS = (
+    "input_tokens",
+    "output_tokens",
+    "cache_creation_input_tokens",
+    "cache_creation_1h_input_tokens",
+    "cache_read_input_tokens",
+)
+
+
+class OutcomeCounter:
+    """Counts outcomes, and tokens by model, while results pass.
+
+    Args:
+        prices: the price list that says which prompts are long; the newest if left out.
+    """
+
+    def __init__(self, prices: str | None = None) -> None:
+        self._prices = prices
+        self._outcomes, self._errors, self._stops = Counter[str](), Counter[str](), Counter[str]()
+        self._usage: dict[str, list[int]] = defaultdict(lambda: [0] * 2 * len(_TOKENS))
+
+    def add(self, outcomes: Sequence[Outcome]) -> None:
+        """Count rows, one thing of all of them after the other: row by row, it would take twice as long."""
+        messages = [outcome.message for outcome in outcomes if outcome.message is not None]
+        _count([outcome.type for outcome in outcomes], self._outcomes)
+        _count([message.stop_reason or "none" for message in messages], self._stops)
+        _count([one.error_type for one in outcomes if one.type in _WITH_ERROR], self._errors)
+        used = defaultdict[str, list[MessageUsage]](list)
+        for message in messages:
+            used[message.model].append(message.usage)
+        for model, usages in used.items():
+            self._count_tokens(model, usages)
+
+    def _count_tokens(self, model: str, usages: Sequence[MessageUsage]) -> None:
+        above = long_above(model, self._prices)
+        short, long = usages, list[MessageUsage]()
+        if above is not None:
+            short = [used for used in usages if used.prompt_tokens <= above]
+            long = [used for used in usages if used.prompt_tokens > above]
+        sums = self._usage[_name(model, self._usage)]
+        for place, tokens in enumerate((*_sums(short), *_sums(long))):
+            sums[place] += tokens
+
+    def tally(self) -> OutcomeCounts:
+        """Give the counts so far."""
+        names = (*_TOKENS, *("long_" + name for name in _TOKENS))
+        return OutcomeCounts(
+            outcomes=dict(self._outcomes),
+            errors=dict(self._errors),
+            stops=dict(self._stops),
+            usage={
+                model: msgspec.convert(dict(zip(names, sums, strict=True)), Usage)
+                for model, sums in self._usage.items()
+            },
+        )
+
+
+def _count(names: Sequence[str], counts: Counter[str]) -> None:
+    for name, times in Counter(names).items():
+        counts[_name(name, counts)] += times
+
+
+def _sums(usages: Sequence[MessageUsage]) -> tuple[int, int, int, int, int]:
+    """Add up tokens, in the order of their names."""
+    made = [used.cache_creation for used in usages if used.cache_creation is not None]
+    hour = sum([one.ephemeral_1h_input_tokens or 0 for one in made])
+    return (
+        sum([used.input_tokens or 0 for used in usages]),
+        sum([used.output_tokens or 0 for used in usages]),
+        sum([used.cache_creation_input_tokens or 0 for used in usages]) - hour,
+        hour,
+        sum([used.cache_read_input_tokens or 0 for used in usages]),
+    )
+
+
+def _name(name: str, counted: Mapping[str, object]) -> str:
+    """Give the name under which something is counted."""
+    if name in counted:
+        return name
+    fits = 0 < len(name) <= NAME_MOST and len(counted) < NAMES
+    return name if fits else OTHER
+
+
+def total(tallies: list[OutcomeCounts]) -> OutcomeCounts:
+    """Add up the tallies of chunks."""
+    sums = [Counter[str](), Counter[str](), Counter[str]()]
+    usage: dict[str, Counter[str]] = defaultdict(Counter)
+    for tally in tallies:
+        for counts, more in zip(sums, (tally.outcomes, tally.errors, tally.stops), strict=True):
+            counts.update(more)
+        for model, used in tally.usage.items():
+            usage[model].update(msgspec.to_builtins(used))
+    outcomes, errors, stops = ({name: c[name] for name in sorted(c)} for c in sums)
+    models = {model: msgspec.convert(dict(usage[model]), Usage) for model in sorted(usage)}
+    return OutcomeCounts(outcomes=outcomes, errors=errors, stops=stops, usage=models)

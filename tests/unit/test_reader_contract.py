@@ -1,0 +1,190 @@
+"""Every reader keeps its contract, `functions.readers.contract`: positions, records and the retry file."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import compress, product
+from typing import Any
+
+import msgspec
+import pytest
+
+from functions.errors import ObjectUnreadableError
+from functions.model.rows import LineBlock, Position, Record
+from functions.readers import READERS, jsonl, parser_of, position_of, stored
+from functions.readers.contract import Reader
+from functions.readers.cutting import cut_out
+from tests.unit.factories import job
+
+ROW_BYTES = 64
+
+_JSONL = [
+    b"",
+    b'{"a":1}\n{"b":2}\n{"c":3}\n',
+    b'\xef\xbb\xbf{"a":1}\r\n\r\n {"b":2} {"c":3}\t{"d":4}\n\n"e"',
+    b'{"a":1}\nno json\n{"long":"' + b"x" * ROW_BYTES + b'"}\n{"d":"\xc3\xa9"}\n\x1a',
+]
+SAMPLES: dict[str, list[bytes]] = {".jsonl": _JSONL, ".ndjson": _JSONL}
+"""Uploads of each format. The few dirty ones are worth more than many clean ones."""
+
+
+@dataclass(frozen=True)
+class Upload:
+    """A source in memory."""
+
+    body: bytes
+    block: int = 1 << 20
+    uri: str = "s3://uploads/in/march"
+
+    @property
+    def size_bytes(self) -> int:
+        return len(self.body)
+
+    def read(self, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+        body = self.body[start:stop]
+        return (body[at : at + self.block] for at in range(0, len(body), self.block))
+
+
+class _Headed(Position, frozen=True):
+    header: str = ""
+
+
+class _Columns:
+    """A reader of another kind: a first line that is no row, and that every position has to keep."""
+
+    START = _Headed()
+    RETRY_NAME = "retry.columns"
+
+    def read(self, source: Upload, position: _Headed, row_bytes: int) -> Iterator[Record]:
+        at, header = position.byte, position.header
+        for number, line in enumerate(b"".join(source.read(at)).splitlines(keepends=True)):
+            if not header:
+                header, at = line.decode(), at + len(line)
+                continue
+            size, begin, at = len(line.rstrip(b"\n")), at, at + len(line)
+            told = header.encode().rstrip() + b"=" + line.rstrip(b"\n")
+            data = told if size <= row_bytes else None
+            yield Record(number + 1, 1, begin, size, data, _Headed(at, header))
+
+    def retry_head(self, position: _Headed) -> bytes:
+        return position.header.encode()
+
+    def retry_rows(
+        self, source: Upload, offsets: Sequence[int], sizes: Sequence[int]
+    ) -> Iterator[bytes]:
+        return cut_out(source, offsets, sizes, b"\n")
+
+
+_COLUMNS = [b"prompt\none\ntwo\n" + b"x" * (ROW_BYTES + 1) + b"\nfour", b"prompt\n"]
+_CASES = [(suffix, body) for suffix in READERS for body in SAMPLES.get(suffix, [])]
+_CASES += [(".columns", body) for body in _COLUMNS]
+each_upload = pytest.mark.parametrize(("suffix", "body"), _CASES)
+
+
+@pytest.fixture(autouse=True)
+def columns(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(READERS, ".columns", _Columns())
+
+
+def records(
+    reader: Reader[Any], source: Upload, position: Position, row_bytes: int = ROW_BYTES
+) -> list[Record]:
+    found: list[Record] = []
+    for piece in reader.read(source, position, row_bytes):
+        found += jsonl.records_of(piece, row_bytes) if isinstance(piece, LineBlock) else [piece]
+    return found
+
+
+def told(records: Sequence[Record]) -> list[tuple[int, int, bytes | None]]:
+    return [(record.offset, record.size, record.data) for record in records]
+
+
+def test_each_reader_has_samples() -> None:
+    assert {*SAMPLES} | {".columns"} == {*READERS}
+    assert all(any(records(READERS[suffix], Upload(body), READERS[suffix].START) for body in samples)
+               for suffix, samples in SAMPLES.items())  # fmt: skip
+
+
+@each_upload
+@pytest.mark.parametrize("block", [1, 7, 1 << 20])
+def test_resumed_behind_any_record_it_reads_the_same_rest(
+    suffix: str, body: bytes, block: int
+) -> None:
+    reader, source = READERS[suffix], Upload(body, block)
+    whole = records(reader, source, reader.START)
+
+    for number, record in enumerate(whole, 1):
+        assert told(records(reader, source, record.end)) == told(whole[number:])
+
+
+@each_upload
+def test_a_position_survives_the_table(suffix: str, body: bytes) -> None:
+    reader = READERS[suffix]
+    kind: type[Position] = type(reader.START)
+
+    for record in records(reader, Upload(body), reader.START):
+        assert msgspec.json.decode(msgspec.json.encode(record.end), type=kind) == record.end
+        assert len(msgspec.json.encode(record.end)) < 4096
+
+
+@pytest.mark.parametrize("suffix", READERS)
+def test_a_job_keeps_the_position_of_its_reader(suffix: str) -> None:
+    assert position_of(job(parser=suffix)) == READERS[suffix].START
+    for body in SAMPLES[suffix]:
+        for record in records(READERS[suffix], Upload(body), READERS[suffix].START):
+            assert position_of(job(parser=suffix, **stored(record.end))) == record.end
+
+
+@each_upload
+def test_offsets_rise_and_are_those_of_positions(suffix: str, body: bytes) -> None:
+    reader = READERS[suffix]
+    at = reader.START.byte
+    for record in records(reader, Upload(body), reader.START):
+        assert at <= record.offset <= record.offset + record.size <= record.end.byte
+        at = record.end.byte
+
+
+@each_upload
+@pytest.mark.parametrize("chunk_rows", [1, 2, 100])
+def test_the_retry_file_reads_back_as_exactly_its_rows(
+    suffix: str, body: bytes, chunk_rows: int
+) -> None:
+    reader, source = READERS[suffix], Upload(body, 5)
+    again = READERS[parser_of(reader.RETRY_NAME) or ""]
+    whole = records(reader, source, reader.START, 1 << 20)
+    end = whole[-1].end if whole else reader.START
+
+    for failed in product([False, True], repeat=len(whole)):
+        chosen = [*compress(whole, failed)]
+        file = reader.retry_head(end) + b"".join(
+            piece
+            for first in range(0, len(chosen), chunk_rows)
+            for piece in _part(reader, source, chosen[first : first + chunk_rows])
+        )
+        read = records(again, Upload(file), again.START, 1 << 20)
+        assert [record.data for record in read] == [record.data for record in chosen]
+
+
+def _part(reader: Reader[Any], source: Upload, rows: Sequence[Record]) -> Iterator[bytes]:
+    offsets, sizes = [row.offset for row in rows], [row.size for row in rows]
+    return reader.retry_rows(source, offsets, sizes)
+
+
+@each_upload
+def test_a_span_of_rows_is_retried_whole(suffix: str, body: bytes) -> None:
+    """Of a chunk whose ledger cannot be read, only the bytes it came from are known."""
+    reader, source = READERS[suffix], Upload(body)
+    again = READERS[parser_of(reader.RETRY_NAME) or ""]
+    whole = records(reader, source, reader.START, 1 << 20)
+    for number, first in enumerate(whole):
+        begin, end = first.offset, whole[-1].end
+        rows = b"".join(reader.retry_rows(source, [begin], [end.byte - begin]))
+        read = records(again, Upload(reader.retry_head(end) + rows), again.START, 1 << 20)
+        assert [record.data for record in read] == [record.data for record in whole[number:]]
+
+
+@pytest.mark.parametrize("suffix", READERS)
+def test_an_upload_that_became_shorter_is_an_error(suffix: str) -> None:
+    rows = READERS[suffix].retry_rows(Upload(b"{}"), [0], [3])
+
+    with pytest.raises(ObjectUnreadableError, match="shorter than it was"):
+        b"".join(rows)
