@@ -64,7 +64,7 @@ def run(lambdas: Lambdas, key: str, version: str) -> Job:
         if lambdas.at_once == 1:
             planned.result()
         for _ in range(MOST_POLLS):
-            job = lambdas.relay.store.job(job_id(UPLOADS, key, version))
+            job = lambdas.relay.items.job(job_id(UPLOADS, key, version))
             if job is not None and job.status == JobStatus.DONE:
                 break
             if not lambdas.poll():

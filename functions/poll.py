@@ -18,7 +18,7 @@ from functions.model import events, timestamps
 from functions.model.create_response import KEY_PROBLEMS, PAUSE_MESSAGES
 from functions.model.events import Event
 from functions.model.items import Batch, BatchStatus, Job, Step, batch_key, status_key
-from functions.model.records import Flight, Sending, Unfinished
+from functions.model.records import PollLease, Sending, Unfinished
 from functions.planning.readers import READERS
 from functions.polling.admission import PATIENCE, Limits, admit
 from functions.polling.phases import Phases, place
@@ -26,7 +26,7 @@ from functions.polling.reconcile import reconcile
 from functions.polling.recover import idle, recover
 from functions.polling.status_file import write_status_files
 from functions.polling.watch import Watch, watch
-from functions.services import Services, open_services
+from functions.services import Services, open_services, time_left
 from functions.settings import PollSettings
 
 IN_FLIGHT = (BatchStatus.SENDING, BatchStatus.UNCONFIRMED, BatchStatus.IN_PROGRESS)
@@ -74,7 +74,7 @@ class PollSummary:
 def _services() -> tuple[Services[PollSettings], WorkQueues]:
     settings = PollSettings.from_env(os.environ)
     services = open_services(settings, read_s=READ_TIMEOUT_S)
-    services.store.uploads.note_readers(READERS, timestamps.text(services.now()))
+    services.uploads.note_readers(READERS, timestamps.text(services.now()))
     return services, WorkQueues(settings.submit_queue_url, settings.results_queue_url)
 
 
@@ -82,11 +82,7 @@ def _services() -> tuple[Services[PollSettings], WorkQueues]:
 @logger.inject_lambda_context
 def handler(_event: object, context: LambdaContext) -> None:
     """Poll; and again, where somebody asked for it meanwhile."""
-
-    def time_left_s() -> float:
-        return context.get_remaining_time_in_millis() / 1000
-
-    wanted = True
+    time_left_s, wanted = time_left(context), True
     while wanted and time_left_s() > ENOUGH_S:
         tally = poll(*_services(), Phases(time_left_s, THREADS, time.sleep))
         logger.info("poll finished", extra={"tally": vars(tally)})
@@ -109,21 +105,21 @@ def poll(
         _rest(services, flight, phases)
         _poll(services, work_queues, phases, tally)
     finally:
-        tally.wanted = services.store.release_poll_lease(token, phases.stopped)
+        tally.wanted = services.poll_lock.release(token, phases.stopped)
     return tally
 
 
-def _take_off(services: Services[PollSettings], token: str) -> Flight | None:
+def _take_off(services: Services[PollSettings], token: str) -> PollLease | None:
     """Be the only poll; None where another one is at work, which has been asked for another one."""
-    flight = services.store.single_flight(token, services.settings.lease_s)
+    flight = services.poll_lock.acquire(token, services.settings.lease_s)
     if flight is None:
-        services.store.want_flight()
+        services.poll_lock.request_another()
         # It may have ended just before it was asked: then nobody else would.
-        flight = services.store.single_flight(token, services.settings.lease_s)
+        flight = services.poll_lock.acquire(token, services.settings.lease_s)
     return flight
 
 
-def _rest(services: Services[PollSettings], flight: Flight, phases: Phases) -> None:
+def _rest(services: Services[PollSettings], flight: PollLease, phases: Phases) -> None:
     """Let a second pass between two polls: what becomes ready meanwhile is this one's, too."""
     if flight.ended_at is not None:
         since_s = (services.now() - timestamps.parse(flight.ended_at)).total_seconds()
@@ -134,9 +130,9 @@ def _poll(
     services: Services[PollSettings], work_queues: WorkQueues, phases: Phases, tally: PollSummary
 ) -> None:
     """Go through the phases. What is due already is woken first: it needs no answer of the API's."""
-    unfinished = services.store.unfinished(partial(phases.has_time, "read"))
+    unfinished = services.items.unfinished(partial(phases.has_time, "read"))
     _count(services, unfinished, tally)
-    sending = phases.attempt("sending", services.store.sending, None)
+    sending = phases.attempt("sending", services.circuit.read, None)
     waiting = _waiting(services, unfinished, sending)
     tally.woken = _wake(work_queues, "wake", waiting, phases)
     seen = phases.attempt("watch", lambda: _watch(services, unfinished, sending, phases), Watch())
@@ -168,7 +164,7 @@ def _publish(services: Services[PollSettings], event: Event) -> None:
     Raises:
         PublishError: SNS has not taken it for a quarter of an hour; the alarm `stuck` counts it.
     """
-    published = services.publisher.publish_pending(services.store, [event])
+    published = services.outbox.publish([event])
     if not published and timestamps.parse(event.time) + PUBLISHED_WITHIN < services.now():
         raise PublishError(event.id)
 
@@ -250,18 +246,18 @@ def _sending(
         key_works = sending.paused_reason in KEY_PROBLEMS and seen.listed is not None
         if key_works or any(_sent_since(batch, sending.paused_at) for batch in unfinished.batches):
             event = events.resumed(sending.paused_reason, sending.paused_at, timestamps.text(now))
-            if services.store.resume(sending, event):
-                services.publisher.publish_pending(services.store, [event])
-            return services.store.sending()
+            if services.circuit.resume(sending, event):
+                services.outbox.publish([event])
+            return services.circuit.read()
     return sending
 
 
 def _paused(services: Services[PollSettings], trouble: str) -> Sending:
     now = services.now()
     event = events.paused(trouble, PAUSE_MESSAGES[trouble], timestamps.text(now))
-    if services.store.pause(event, trouble, timestamps.after(now, services.settings.probe_s)):
-        services.publisher.publish_pending(services.store, [event])
-    return services.store.sending()
+    if services.circuit.pause(event, trouble, timestamps.after(now, services.settings.probe_s)):
+        services.outbox.publish([event])
+    return services.circuit.read()
 
 
 def _sent_since(batch: Batch, paused_at: str) -> bool:
@@ -303,7 +299,7 @@ def _admitted(
     probe_at = timestamps.after(services.now(), _probe_pause_s(services, sending))
     return (
         chosen
-        if due and chosen and services.store.probe(sending, batch_key(chosen[0]), probe_at)
+        if due and chosen and services.circuit.probe(sending, batch_key(chosen[0]), probe_at)
         else []
     )
 

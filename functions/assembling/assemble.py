@@ -31,7 +31,7 @@ def assemble(
 
     The job is done, and that is announced, before its work files are marked: that may fail, and goes on later.
     """
-    batches = services.store.batches(job.job)
+    batches = services.items.batches(job.job)
     last = _last_attempts(batches)
     finals = [_part(services, job, batch) for batch in last]
     _check_whole(job, last, [tally for _, tally in finals])
@@ -54,8 +54,8 @@ def assemble(
     }
     event = events.job_ended(job, services.files.bucket, figures, job.ended_at or job.claimed_at)
     changes = {"status": JobStatus.DONE, "outcome": job.outcome, "failure": job.failure}
-    if services.store.transition(job, changes, events=[event], keep_lease=True):
-        services.publish_pending(job.job)
+    if services.items.transition(job, changes, events=[event], keep_lease=True):
+        services.outbox.publish_pending(job.job)
         tidy(services, job, time_left_s)
 
 

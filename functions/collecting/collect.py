@@ -44,7 +44,7 @@ def collect(
     Returns:
         True if the batch is collected; False if it waits, or somebody else has it.
     """
-    job = services.store.job(batch.job)
+    job = services.items.job(batch.job)
     if job is None:
         return False
     most = services.settings.disk_bytes
@@ -101,7 +101,7 @@ def _go_again(
     )
     following = msgspec.structs.replace(following, previous_results=results)
     changes = _collected(merge, ChunkOutput(results=results))
-    done = services.store.transition(batch, changes, puts=[following])
+    done = services.items.transition(batch, changes, puts=[following])
     logger.info("collected", extra={"batch": batch_key(batch), "again": sum(merge.retry_mask)})
     return done
 
@@ -133,7 +133,7 @@ def _finish(
     services: Services[ResultsSettings], batch: Batch, merge: Merge, part: ChunkOutput
 ) -> bool:
     """Note that the chunk is finished."""
-    done = services.store.transition(
+    done = services.items.transition(
         batch, _collected(merge, part), job_increments={"chunks_finished": 1}
     )
     logger.info("collected", extra={"batch": batch_key(batch), "finished": done})

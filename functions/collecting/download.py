@@ -65,7 +65,7 @@ def _wait(
     """Give the batch back, to be fetched later."""
     facts = {"batch": batch_key(batch), "problem": problem, "tries": batch.tries}
     logger.warning("result download failed", extra=facts)
-    services.store.record_failure(batch, services.settings.retry_s, problem, noted=noted)
+    services.items.record_failure(batch, services.settings.retry_s, problem, noted=noted)
 
 
 def _download(

@@ -17,6 +17,8 @@ from functions.model import ids
 SCHEMA = 1
 JOB = "#"
 OPEN = "open"
+UNFINISHED = "unfinished"
+"""The name of the sparse index, which infra gives the table."""
 TRIES = 5
 """Takes of one item without progress, after which `batch.stuck` says so and an unpaid item may be given up."""
 

@@ -8,7 +8,7 @@ import msgspec
 from aws_lambda_powertools import Logger
 
 from functions.model import items, timestamps
-from functions.model.events import Event
+from functions.model.events import NO_JOB, Event
 from functions.model.items import Batch, BatchStatus, Job, JobStatus, Step
 
 EVENT = "event/"
@@ -85,8 +85,19 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     status_key: str | None = None
 
 
-class Flight(msgspec.Struct, frozen=True, kw_only=True):
-    """What poll's own item says: where the phases of the last one stopped, and when it ended."""
+class PendingEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """An event that is owed, as JSON, beside what it tells of; deleted when it is published."""
+
+    job: str
+    item: str
+    schema: int
+    open: str
+    status_key: str
+    event: str
+
+
+class PollLease(msgspec.Struct, frozen=True, kw_only=True):
+    """Poll's own item: where the phases of the last poll stopped, and when it ended."""
 
     stopped: dict[str, str] = {}
     ended_at: str | None = None
@@ -161,6 +172,18 @@ def _check(status: JobStatus | BatchStatus, step: str | None, at: Iterable[str |
     for moment in at:
         if moment is not None:
             timestamps.parse(moment)
+
+
+def pending_event(event: Event) -> PendingEvent:
+    """Build the item that keeps an event until it is published."""
+    return PendingEvent(
+        job=RELAY if event.subject in NO_JOB else event.subject,
+        item=EVENT + event.id,
+        schema=items.SCHEMA,
+        open=items.OPEN,
+        status_key=items.status_key("EVENT", event.time),
+        event=msgspec.json.encode(event).decode(),
+    )
 
 
 def read_event(item: Mapping[str, Any]) -> Event:

@@ -67,7 +67,7 @@ def receive(services: Services[SubmitSettings], created: Created) -> WorkMessage
     bucket, key, lowered = created.s3.bucket.name, created.key, created.key.lower()
     at = timestamps.parse(created.at)
     if lowered.endswith(CANCEL):
-        services.store.request_cancellation(bucket, key[: -len(CANCEL)], at, key)
+        services.cancellations.request(bucket, key[: -len(CANCEL)], at, key)
         return None
     if lowered.endswith(AGAIN):
         return run_again(services, bucket, key[: -len(AGAIN)], timestamps.text(at))
@@ -89,7 +89,7 @@ def claim(services: Services[SubmitSettings], upload: Upload) -> WorkMessage | N
         logger.info("ignored: its results are there already", extra={"job": job.job})
         return None
     if services.settings.repeats == "run" or not upload.size_bytes:
-        if not services.store.claims.claim(job):
+        if not services.claims.claim(job):
             logger.info("upload already claimed", extra={"job": job.job})
     elif not claim_unless_repeated(services, job):
         return None

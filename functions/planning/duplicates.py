@@ -30,9 +30,9 @@ def claim_unless_repeated(services: Services[SubmitSettings], job: Job) -> bool:
     Raises:
         ClaimError: other claims of the same bytes came in between again and again.
     """
-    claims, fingerprint = services.store.claims, _fingerprint(services, job)
+    claims, fingerprint = services.claims, _fingerprint(services, job)
     for _ in range(LOOKS):
-        if services.store.job(job.job) is not None:
+        if services.items.job(job.job) is not None:
             logger.info("upload already claimed", extra={"job": job.job})
             return True
         again = claims.again(job.bucket, job.key)
@@ -53,13 +53,13 @@ def run_again(
     Raises:
         ClaimError: other markers and uploads came in between again and again.
     """
-    claims = services.store.claims
+    claims = services.claims
     for _ in range(LOOKS):
         again = claims.again(bucket, key)
         if again.at is not None and again.at >= at:
             logger.info("this marker was read before", extra={"key": key})
             return None
-        skipped = services.store.job(again.skipped) if again.skipped else None
+        skipped = services.items.job(again.skipped) if again.skipped else None
         if skipped is None or skipped.outcome != DUPLICATE:
             if claims.wait_for_upload(again, at):
                 return None
@@ -72,7 +72,7 @@ def run_again(
 
 def _content(services: Services[SubmitSettings], job: Job) -> Content | None:
     fingerprint = _fingerprint(services, job)
-    return services.store.claims.content(fingerprint) if fingerprint else None
+    return services.claims.content(fingerprint) if fingerprint else None
 
 
 def _fingerprint(services: Services[SubmitSettings], job: Job) -> str | None:
@@ -95,7 +95,7 @@ def _original(services: Services[SubmitSettings], content: Content | None) -> Jo
         or content.expires <= services.now().timestamp()
     ):
         return None
-    job = services.store.job(content.owned_by)
+    job = services.items.job(content.owned_by)
     if job is None:
         return None
     if job.status == JobStatus.DONE:
@@ -110,10 +110,10 @@ def _skip(services: Services[SubmitSettings], job: Job, original: Job, again: Ag
         job, status=JobStatus.DONE, status_key=items.status_key(JobStatus.DONE, now), next_step=None, outcome=DUPLICATE,
         failure=event.data["message"],
     )  # fmt: skip
-    if not services.store.claims.skip(skipped, again, event):
+    if not services.claims.skip(skipped, again, event):
         return False
     logger.info("skipped: the bytes of another job", extra={"job": job.job, "of": original.job})
-    services.publisher.publish_pending(services.store, [event])
+    services.outbox.publish([event])
     return True
 
 

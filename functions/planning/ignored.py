@@ -19,7 +19,7 @@ logger = Logger(child=True)
 def ignore(services: Services[SubmitSettings], bucket: str, key: str, created_at: str) -> None:
     """Count an ignored object; the first of its folder, suffix and day owes an event."""
     logger.info("ignored: no reader claims this suffix", extra={"bucket": bucket, "key": key})
-    now, uploads = services.now(), services.store.uploads
+    now, uploads = services.now(), services.uploads
     folder = key.rpartition("/")[0]
     counted = uploads.count_ignored(bucket, folder, suffix_of(key), timestamps.parse(created_at))
     upload = {"bucket": bucket, "key": key}
@@ -27,7 +27,7 @@ def ignore(services: Services[SubmitSettings], bucket: str, key: str, created_at
     if counted.told_at is None:
         uploads.announce_ignored(counted, event)
     elif timestamps.parse(counted.told_at) + COUNTS_FOR > now:
-        uploads.raise_ignored(event)
+        uploads.update_ignored_event(event)
 
 
 def suffix_of(key: str) -> str:

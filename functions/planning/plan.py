@@ -115,7 +115,7 @@ _FINAL = frozenset({"NoSuchKey", "NoSuchVersion", "MethodNotAllowed", "InvalidOb
 
 def _end(services: Services[SubmitSettings], job: Job, failure: str) -> Job | None:
     """End planning early; the chunks that were cut go on."""
-    now = services.store.job(job.job)
+    now = services.items.job(job.job)
     if now is None or now.owner != job.owner:
         return None
     return _finish(services, now, failure=failure)
@@ -130,7 +130,7 @@ def _plan(
     began_s = time_left_s()
     while pending is not None:
         if time_left_s() < max(_NEEDED_S, began_s - TURN_S):
-            services.store.release(job)
+            services.items.release(job)
             return None
         with TemporaryFile() as body, TemporaryFile() as written:
             chunk = _Chunk(job, body, written)
@@ -201,7 +201,7 @@ def _leave(services: Services[SubmitSettings], chunk: _Chunk) -> Job | None:
     expected = {"owner": job.owner, "chunk": job.chunk}
     # Added to, not set: it also grows where a refused chunk is split.
     more = {"chunks": 1}
-    if not services.store.transition(
+    if not services.items.transition(
         job, checkpoint, expected=expected, puts=[batch], increments=more, keep_lease=True
     ):
         return None
@@ -244,11 +244,11 @@ def _finish(services: Services[SubmitSettings], job: Job, failure: str | None) -
         if job.sendable_rows
         else []
     )
-    if not services.store.transition(job, changes, events=pending_events):
+    if not services.items.transition(job, changes, events=pending_events):
         return None
-    services.publish_pending(job.job)
-    services.store.start_assembly_if_complete(job.job)
-    return services.store.job(job.job)
+    services.outbox.publish_pending(job.job)
+    services.items.start_assembly_if_complete(job.job)
+    return services.items.job(job.job)
 
 
 def _nothing_usable(job: Job) -> str | None:

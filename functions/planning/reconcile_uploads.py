@@ -60,7 +60,7 @@ def reconcile_uploads(
     services: Services[SubmitSettings], pages: int, time_left_s: Callable[[], float]
 ) -> Reconciled:
     """List the uploads bucket from where the last run stopped, at most so many pages, and claim what has no job."""
-    cursor, since = services.store.uploads.cursor(), _read_since(services)
+    cursor, since = services.uploads.cursor(), _read_since(services)
     run, begun = Reconciled(), cursor
     try:
         while run.pages < pages and not run.complete and time_left_s() > NEEDED_S:
@@ -73,7 +73,7 @@ def reconcile_uploads(
 
 def _read_since(services: Services[SubmitSettings]) -> dict[str, datetime]:
     """Give from when on uploads count, by suffix: what was made before it was read here was never meant to run."""
-    known = {suffix: services.store.uploads.read_since(suffix) for suffix in READERS}
+    known = {suffix: services.uploads.read_since(suffix) for suffix in READERS}
     return {
         suffix: max(timestamps.parse(at), services.now() - OLDEST)
         for suffix, at in known.items()
@@ -118,12 +118,12 @@ def _look(services: Services[SubmitSettings], version: Listed, run: Reconciled) 
     bucket = services.settings.uploads_bucket
     run.looked_up += 1
     name = ids.job_id(bucket, version.key, version.version)
-    if services.store.job(name) is not None or _is_canceled(services, version):
+    if services.items.job(name) is not None or _is_canceled(services, version):
         return
     made_at = timestamps.text(version.made_at)
     upload = Upload(bucket, version.key, version.version, version.size_bytes, made_at)
     work_message = claim(services, upload)  # poll wakes what is claimed
-    if work_message is None and services.store.job(name) is None:
+    if work_message is None and services.items.job(name) is None:
         return  # its results are there
     run.found += 1
     run.claimed += work_message is not None
@@ -151,6 +151,6 @@ def _note(
     now = timestamps.text(services.now())
     found: dict[str, Any] = {**vars(run)}
     pending_events = [upload_events.uploads_reconciled(found, now)] if run.found else []
-    services.store.uploads.move_cursor(begun, cursor, pending_events)
+    services.uploads.move_cursor(begun, cursor, pending_events)
     logger.info("uploads reconciled", extra={"reconciled": found})
-    services.publisher.publish_pending(services.store, pending_events)
+    services.outbox.publish(pending_events)

@@ -27,6 +27,6 @@ def is_replaced(services: Services[SubmitSettings], job: Job) -> bool:
         return False
     reason = "the upload is an empty version, and a later version has replaced it"
     changes = {"status": JobStatus.DONE, "outcome": REPLACED, "failure": reason}
-    services.store.transition(job, changes)
+    services.items.transition(job, changes)
     logger.info("an empty version is replaced", extra={"job": job.job, "key": job.key})
     return True

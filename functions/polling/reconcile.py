@@ -105,7 +105,7 @@ def _ask_owner(
     services: Services[PollSettings], decided: dict[str, bool], found: MessageBatch
 ) -> None:
     """Find out whether it is known whose a batch is."""
-    if services.store.owner(found.id) is not None:
+    if services.ownership.owner_of(found.id) is not None:
         decided[found.id] = True
 
 
@@ -124,10 +124,10 @@ def _resolve(
         )
         return found.archived_at is not None
     if batch is None:
-        services.store.record_ownership(services.store.ownership_record(found.id, FOREIGN))
+        services.ownership.record(services.ownership.build(found.id, FOREIGN))
     else:
         logger.info("adopted by proof", extra={"batch": batch_key(batch), "batch_id": found.id})
-        adopt(services.store, batch, found)
+        adopt(services.items, services.ownership, batch, found)
     return True
 
 
@@ -147,7 +147,7 @@ def _whose(
             named = RequestId.parse(read_line(line).custom_id)
             if named is None or (named.job, named.batch) in strangers:
                 continue
-            if batch := services.store.batch(named.job, named.batch):
+            if batch := services.items.batch(named.job, named.batch):
                 return batch
             strangers.add((named.job, named.batch))
     finally:
@@ -161,7 +161,7 @@ def _whose(
 def _absent(services: Services[PollSettings], batch: Batch) -> None:
     """Count a complete listing without the batch; after enough of them over enough time, send it again."""
     settings, now = services.settings, services.now()
-    current = services.store.batch(batch.job, batch.item)
+    current = services.items.batch(batch.job, batch.item)
     if current is None or (current.status, current.status_key) != (
         BatchStatus.UNCONFIRMED,
         batch.status_key,
@@ -176,7 +176,7 @@ def _absent(services: Services[PollSettings], batch: Batch) -> None:
     count, first = current.reconcile_misses + 1, current.first_missed_at or timestamps.text(now)
     waited_s = (now - timestamps.parse(first)).total_seconds()
     if count < settings.absent_listings or waited_s < settings.absent_s:
-        services.store.update_if_unchanged(
+        services.items.update_if_unchanged(
             current, {"reconcile_misses": count, "first_missed_at": first}
         )
         return
@@ -190,7 +190,7 @@ def _absent(services: Services[PollSettings], batch: Batch) -> None:
         "status_key": current.status_key,
         "batch_id": None,
     }
-    if services.store.transition(current, again, expected=expected):
+    if services.items.transition(current, again, expected=expected):
         logger.warning(
             "batch not found, resending", extra={"batch": batch_key(batch), "listings": count}
         )
@@ -211,5 +211,5 @@ def _out_of_sight(services: Services[PollSettings], batch: Batch) -> None:
         "status_key": batch.status_key,
         "batch_id": None,
     }
-    if services.store.transition(batch, changes, expected=expected):
+    if services.items.transition(batch, changes, expected=expected):
         logger.error("never found under this key", extra={"batch": batch_key(batch)})

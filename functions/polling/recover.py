@@ -10,7 +10,7 @@ from functions.model import events, items, timestamps
 from functions.model.create_response import RESULTS_RETENTION
 from functions.model.items import Batch, BatchStatus, CloseReason, Job, JobStatus, Step
 from functions.model.records import Unfinished
-from functions.polling.cancellations import cancel_jobs
+from functions.polling.cancel_jobs import cancel_jobs
 from functions.polling.phases import Phases, place
 from functions.services import Services
 from functions.settings import PollSettings
@@ -43,7 +43,7 @@ def recover(
         if job.status == JobStatus.RUNNING and job.chunks_finished >= job.chunks
     ]
     phases.each(
-        "mend", full, place, lambda job: services.store.start_assembly_if_complete(job.job)
+        "mend", full, place, lambda job: services.items.start_assembly_if_complete(job.job)
     )
     cancel_jobs(services, unfinished, phases)
     closed = _close_canceled(services, unfinished, now, phases)
@@ -62,7 +62,7 @@ def recover(
 def _unconfirmed(services: Services[PollSettings], batch: Batch) -> None:
     """A stage died between its intent and an answer: the batch may exist."""
     expected = {"status": BatchStatus.SENDING, "owner": batch.owner}
-    services.store.transition(batch, {"status": BatchStatus.UNCONFIRMED}, expected=expected)
+    services.items.transition(batch, {"status": BatchStatus.UNCONFIRMED}, expected=expected)
 
 
 def _close_canceled(
@@ -79,7 +79,7 @@ def _close_canceled(
 
     def close(batch: Batch) -> None:
         expected = {"status": batch.status, "status_key": batch.status_key, "owner": batch.owner}
-        if services.store.transition(batch, changes, expected=expected):
+        if services.items.transition(batch, changes, expected=expected):
             closed.append(msgspec.structs.replace(batch, **changes))
 
     free = [
@@ -95,9 +95,9 @@ def _handle_stuck(services: Services[PollSettings], item: Job | Batch, now: str)
     """Announce once what gets no further; give it up where waiting can no longer help, and its job goes on without it."""
     if item.stuck_at is None:
         event = events.stuck(item, _problem(item), now)
-        if services.store.announce_stuck(item, event):
+        if services.items.announce_stuck(item, event):
             logger.error("stuck", extra={"job": item.job, "item": item.item})
-            services.publisher.publish_pending(services.store, [event])
+            services.outbox.publish([event])
     if _is_hopeless(services, item):
         _give_up(services, item, now)
 
@@ -135,7 +135,7 @@ def _is_in_vain(services: Services[PollSettings], item: Job | Batch) -> bool:
     ):
         return False
     begun_at = item.first_sent_at or timestamps.text(services.now())
-    others_pass = (services.store.sending().accepted_at or "") > begun_at
+    others_pass = (services.circuit.read().accepted_at or "") > begun_at
     return others_pass and services.now() - timestamps.parse(begun_at) > VAIN_FOR
 
 
@@ -176,7 +176,7 @@ def _give_up(services: Services[PollSettings], item: Job | Batch, now: str) -> N
     expected = {"status": item.status, "status_key": item.status_key, "tries": item.tries}
     counted = {"chunks_finished": 1} if _is_last_resort(item) else None
     pending_events = _end(services, item, now)
-    if services.store.transition(
+    if services.items.transition(
         item,
         _give_up_changes(item),
         expected=expected,
@@ -184,7 +184,7 @@ def _give_up(services: Services[PollSettings], item: Job | Batch, now: str) -> N
         events=pending_events,
     ):
         logger.error("given up", extra={"job": item.job, "item": item.item})
-        services.publisher.publish_pending(services.store, pending_events)
+        services.outbox.publish(pending_events)
 
 
 def _end(services: Services[PollSettings], item: Job | Batch, now: str) -> list[events.Event]:

@@ -46,7 +46,7 @@ def _report(services: Services[PollSettings], seen: Job, batches: list[Batch]) -
     The index may be behind: it may show a job as running that is done and has left it, and nobody would write its file
     again. So the table itself must say first that the job stands where the index has it.
     """
-    job = services.store.job(seen.job)
+    job = services.items.job(seen.job)
     if job is None or (job.status_key, job.open) != (seen.status_key, seen.open):
         return
     status = _status(job, batches)
@@ -57,9 +57,9 @@ def _report(services: Services[PollSettings], seen: Job, batches: list[Batch]) -
         if job.next_step is not None:
             logger.error("work files are not marked, and stay", extra={"job": job.job})
         days = timedelta(days=max(job.retention_days, KEEP_DAYS))
-        services.store.archive(job, int((services.now() + days).timestamp()))
+        services.items.archive(job, int((services.now() + days).timestamp()))
     else:
-        services.store.save_status_digest(job, _digest(status))
+        services.items.save_status_digest(job, _digest(status))
 
 
 def _is_tidied(services: Services[PollSettings], job: Job) -> bool:

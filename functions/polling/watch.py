@@ -180,7 +180,7 @@ def _end_duplicate(
     over = found is not None and not found.running
     flagged_at = timestamps.parse((duplicate.status_key or "").partition("#")[2])
     if over or _canceled(services, duplicate.job) or services.now() - flagged_at > ENDS_WITHIN:
-        services.store.resolve_duplicate(duplicate)
+        services.ownership.resolve_duplicate(duplicate)
 
 
 def _canceled(services: Services[PollSettings], batch_id: str) -> bool:
@@ -211,7 +211,7 @@ def _look(
 
 def _listed_again(services: Services[PollSettings], batch: Batch) -> None:
     if batch.listing_misses:
-        services.store.update_if_unchanged(batch, {"listing_misses": None, "missing_since": None})
+        services.items.update_if_unchanged(batch, {"listing_misses": None, "missing_since": None})
 
 
 def _look_for(
@@ -251,7 +251,7 @@ def _count_miss(services: Services[PollSettings], batch: Batch) -> int:
     misses = min(batch.listing_misses + 1, GONE_LISTINGS)
     if misses > batch.listing_misses:
         since = batch.missing_since or timestamps.text(now)
-        services.store.update_if_unchanged(
+        services.items.update_if_unchanged(
             batch, {"listing_misses": misses, "missing_since": since}
         )
     return misses
@@ -265,7 +265,7 @@ def _ended(
 ) -> Batch | None:
     changes = {"status": BatchStatus.ENDED, "next_step": Step.COLLECT, "ended_at": ended_at}
     expected = {"status": BatchStatus.IN_PROGRESS, "batch_id": batch.batch_id}
-    if not services.store.transition(batch, changes, expected=expected, events=pending_events):
+    if not services.items.transition(batch, changes, expected=expected, events=pending_events):
         return None
-    services.publisher.publish_pending(services.store, pending_events)
+    services.outbox.publish(pending_events)
     return msgspec.structs.replace(batch, **changes)

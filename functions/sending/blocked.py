@@ -63,7 +63,7 @@ def _refused(
     services: Services[SubmitSettings], job: Job, batch: Batch, verdict: AccountBlocked
 ) -> None:
     """Tell a batch that is refused while others are accepted from an account that is blocked."""
-    sending, now = services.store.sending(), timestamps.text(services.now())
+    sending, now = services.circuit.read(), timestamps.text(services.now())
     if not _others_pass(sending, job, batch):
         _suspect(services, _again(batch, batch.refused_at or now), verdict)
         return
@@ -122,13 +122,13 @@ def _hold(services: Services[SubmitSettings], batch: Batch, verdict: RateLimited
     Returns:
         Until when.
     """
-    sending, now = services.store.sending(), services.now()
+    sending, now = services.circuit.read(), services.now()
     # One that was sent before the last pause was over tells nothing new.
     anew = (sending.not_before or "") <= (batch.intent_at or "")
     count, first = sending.limited + anew, sending.limited_at or timestamps.text(now)
     grown_s = min(_FIRST_PAUSE_S << min(count - 2, 20), LONGEST_S) if count > 1 else 0.0
     until = timestamps.after(now, max(verdict.seconds, grown_s))
-    services.store.throttle_until(until, limited=count, limited_at=first)
+    services.circuit.throttle_until(until, limited=count, limited_at=first)
     if count >= LIMITED_TIMES and now - timestamps.parse(first) >= LIMITED_FOR:
         _stop(
             services,
@@ -149,7 +149,7 @@ def _wait(services: Services[SubmitSettings], batch: Batch, not_before: str | No
         "judged": batch.judged,
         "refused_at": batch.refused_at,
     }
-    services.store.transition(batch, waiting)
+    services.items.transition(batch, waiting)
 
 
 def _key_was_stale(
@@ -170,8 +170,8 @@ def _stop(services: Services[SubmitSettings], reason: str, sentence: str) -> Non
     now = services.now()
     event = events.paused(reason, sentence, timestamps.text(now))
     first_probe_s = services.settings.probe_s if reason in KEY_PROBLEMS else 0
-    if services.store.pause(event, reason, timestamps.after(now, first_probe_s)):
-        services.publisher.publish_pending(services.store, [event])
+    if services.circuit.pause(event, reason, timestamps.after(now, first_probe_s)):
+        services.outbox.publish([event])
 
 
 def _go_on(services: Services[SubmitSettings], sending: Sending) -> None:
@@ -179,5 +179,5 @@ def _go_on(services: Services[SubmitSettings], sending: Sending) -> None:
     event = events.resumed(
         sending.paused_reason or "", sending.paused_at or "", timestamps.text(services.now())
     )
-    if services.store.resume(sending, event):
-        services.publisher.publish_pending(services.store, [event])
+    if services.circuit.resume(sending, event):
+        services.outbox.publish([event])

@@ -33,11 +33,11 @@ def send(services: Services[SubmitSettings], batch: Batch) -> Verdict | None:
     Returns:
         What the answer proved; None if somebody else has the batch.
     """
-    job = services.store.job(batch.job)
+    job = services.items.job(batch.job)
     if job is None:
         return None
     if job.canceled_at is not None or not _may_send(services, batch):
-        services.store.release(batch)  # poll closes it, or admits it again
+        services.items.release(batch)  # poll closes it, or admits it again
         return None
     services.claude.reload_key_if_stale()
     try:
@@ -56,9 +56,9 @@ def send(services: Services[SubmitSettings], batch: Batch) -> Verdict | None:
 
 def _may_send(services: Services[SubmitSettings], batch: Batch) -> bool:
     """Whether sending goes on since poll admitted the batch; while it is paused, only what poll lets through, once."""
-    sending = services.store.sending()
+    sending = services.circuit.read()
     if sending.paused_reason is not None:
-        return services.store.use_probe(batch_key(batch))
+        return services.circuit.use_probe(batch_key(batch))
     return sending.not_before is None or sending.not_before <= timestamps.text(services.now())
 
 
@@ -78,9 +78,9 @@ def _intend(services: Services[SubmitSettings], batch: Batch, fingerprint: str) 
         "reconcile_misses": None,
         "first_missed_at": None,
     }
-    if not services.store.transition(batch, changes, keep_lease=True):
+    if not services.items.transition(batch, changes, keep_lease=True):
         return None
-    sending = services.store.batch(batch.job, batch.item)
+    sending = services.items.batch(batch.job, batch.item)
     # Whoever stood still until its lease was over would find another owner here, or none, and must not act as that one.
     return sending if sending is not None and sending.owner == batch.owner else None
 
@@ -91,12 +91,12 @@ def _act(services: Services[SubmitSettings], job: Job, batch: Batch, verdict: Ve
     logger.info("create answered", extra=facts | {"reason": getattr(verdict, "reason", None)})
     match verdict:
         case Accepted():
-            adopt.adopt(services.store, batch, verdict.batch)
-            services.store.accepted(batch.intent_at or "", blocked.sender(job, batch))
+            adopt.adopt(services.items, services.ownership, batch, verdict.batch)
+            services.circuit.record_accepted(batch.intent_at or "", blocked.sender(job, batch))
         case Refused():
             split.refused(services, batch, verdict)
         case AccountBlocked() | RateLimited() | NotSent():
             blocked.give_back(services, job, batch, verdict)
         case Ambiguous():
-            services.store.transition(batch, {"status": BatchStatus.UNCONFIRMED})
+            services.items.transition(batch, {"status": BatchStatus.UNCONFIRMED})
     return verdict

@@ -28,7 +28,7 @@ def refused(services: Services[SubmitSettings], batch: Batch, verdict: Refused) 
             "next_step": Step.COLLECT,
             "close_reason": CloseReason.KEPT,
         }
-        services.store.transition(batch, kept)
+        services.items.transition(batch, kept)
     elif index is None or index >= batch.requests or named_before:
         halve(services, batch)
     else:
@@ -51,7 +51,7 @@ def _reject(
         "requests_key": keys.requests, "ledger_key": keys.ledger, "requests": files.requests,
         "size_bytes": files.size_bytes, "named": batch.named + 1, "intent_at": None,
     }  # fmt: skip
-    services.store.transition(batch, changes | _next_step(files))
+    services.items.transition(batch, changes | _next_step(files))
 
 
 def _next_step(files: ChunkFiles) -> dict[str, str]:
@@ -84,7 +84,7 @@ def halve(services: Services[SubmitSettings], batch: Batch) -> None:
     first = (e for ahead, e in _counted(_entries(services, batch)) if ahead < middle)
     second = (e for ahead, e in _counted(_entries(services, batch)) if ahead >= middle)
     halves = [_half(services, batch, "a", first), _half(services, batch, "b", second)]
-    services.store.transition(
+    services.items.transition(
         batch, {"status": BatchStatus.SPLIT}, job_increments={"chunks": 1}, puts=halves
     )
 

@@ -89,6 +89,6 @@ def note(figures: Figures, told: str, run: Play, undisturbed: Play) -> None:
 
 
 def _unfinished(relay: CrashHarness) -> str:
-    left = relay.store.unfinished()
+    left = relay.items.unfinished()
     more = [*left.jobs, *left.batches, *left.events, *left.duplicates, *relay.again]
     return " ".join(map(repr, more))

@@ -13,10 +13,10 @@ from typing import Any
 import httpx2
 import msgspec
 
-from functions.adapters.outbox import EventPublisher
+from functions.adapters.event_publisher import EventPublisher
 from functions.adapters.queues import WorkQueues, read_work_message
 from functions.adapters.s3 import ObjectStore
-from functions.adapters.store import Store
+from functions.adapters.table import Table
 from functions.model import timestamps
 from functions.poll import poll
 from functions.results import results
@@ -69,7 +69,7 @@ class Relay:
         )  # fmt: skip
         return Services(
             settings=settings,
-            store=Store("t", client=anything.table, now=self.now),
+            table=Table("t", client=anything.table),
             files=ObjectStore(RESULTS, client=anything.s3, threads=1),
             claude=claude(self.answer),
             publisher=EventPublisher("a", "urn:x", client=anything.sns),
@@ -92,7 +92,7 @@ class Relay:
         services = self.services(PollSettings, **urls)
         poll(services, WorkQueues("submit", "results", client=sqs))
         self.work_off()
-        left = services.store.unfinished()
+        left = services.items.unfinished()
         return bool(left.jobs or left.batches or left.events)
 
     def finish(self) -> None:

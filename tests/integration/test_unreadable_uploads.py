@@ -53,7 +53,7 @@ def test_what_can_never_be_read_is_told_at_once(
 ) -> None:
     deny_upload(relay, monkeypatch, code, message)
     relay.upload(KEY, upload_of(3))
-    planned = relay.store.unfinished().jobs[0]
+    planned = relay.items.unfinished().jobs[0]
     relay.finish(3)
 
     assert planned.status in {JobStatus.RUNNING, JobStatus.ASSEMBLING}
@@ -90,7 +90,7 @@ def test_what_may_pass_is_waited_for(
         deny_upload(relay, patch, code, message)
         with pytest.raises((ClientError, DownloadError)):
             relay.upload(KEY, upload_of(3))
-    (job,) = relay.store.unfinished().jobs
+    (job,) = relay.items.unfinished().jobs
 
     relay.finish()
 
@@ -106,7 +106,7 @@ def test_what_is_planned_before_the_upload_is_lost_goes_on(
     context: Any = relay.context
     context.get_remaining_time_in_millis = lambda: next(left, 1000)
     relay.upload(KEY, upload_of(9))
-    (job,) = relay.store.unfinished().jobs
+    (job,) = relay.items.unfinished().jobs
     assert job.row in range(1, 9)
     context.get_remaining_time_in_millis = lambda: 900_000
     deny_upload(relay, monkeypatch, "InvalidObjectState", after=0)
@@ -162,7 +162,7 @@ def _planned_in_part(relay: Harness, monkeypatch: pytest.MonkeyPatch) -> int:
     context: Any = relay.context
     context.get_remaining_time_in_millis = lambda: next(left, 1000)
     relay.upload(KEY, upload_of(9))
-    (job,) = relay.store.unfinished().jobs
+    (job,) = relay.items.unfinished().jobs
     context.get_remaining_time_in_millis = lambda: 900_000
     deny_upload(relay, monkeypatch, "AccessDenied", "Access Denied")
     return job.row
@@ -179,7 +179,7 @@ def test_an_upload_that_is_denied_for_a_month_does_not_keep_its_answers(
 ) -> None:
     planned = _planned_in_part(relay, monkeypatch)
     _pass_days(relay, 8)
-    assert [job.status for job in relay.store.unfinished().jobs] == [JobStatus.PLANNING]
+    assert [job.status for job in relay.items.unfinished().jobs] == [JobStatus.PLANNING]
 
     _pass_days(relay, 24)
 
@@ -196,6 +196,6 @@ def test_a_canceled_upload_that_is_denied_is_not_waited_for(
     relay.submit_message(relay.put(KEY + ".cancel", b""))
     _pass_days(relay, 9)
 
-    assert relay.store.unfinished().jobs == []
+    assert relay.items.unfinished().jobs == []
     assert relay.manifest(KEY)["outcome"] == "canceled"
     assert sum(relay.manifest(KEY)["counts"].values()) == planned

@@ -82,14 +82,14 @@ def test_answers_as_moto_does(moto: Any, scenario: Scenario) -> None:
     runner = Runner(scenario, Moves())
     seen: Counter[str] = Counter()
     for services in (runner.opened.submit, runner.opened.poll, runner.opened.results):
-        table: Any = services.store._table  # noqa: SLF001 - the wire's end lies there
+        table: Any = services.table
         table._dynamodb = Compared(table._dynamodb, moto, seen)  # noqa: SLF001
     state = scenario.begin()
 
     with no_chance(runner):
         for _ in range(20):
             state = _everything_twice(runner, state)
-        table = runner.opened.submit.store._table  # noqa: SLF001
+        table = runner.opened.submit.table
         assert not table.write(table.update("nobody", "#", {"status": "X"}, {"status": "Y"}))
 
     assert set(seen) >= {"get_item", "query", "update_item", "update_item refused"}
