@@ -49,7 +49,7 @@ def whole(relay: Relay, folder: Path, key: str, version: str, at_once: int | Non
         began = time.perf_counter()
         job = run(lambdas, key, version)
         seconds = time.perf_counter() - began
-    return Whole(job.row, seconds, lambdas.seconds(), lambdas.peaks)
+    return Whole(job.checkpoint.row, seconds, lambdas.seconds(), lambdas.peaks)
 
 
 def run(lambdas: Lambdas, key: str, version: str) -> Job:

@@ -48,7 +48,7 @@ def plan(endpoint: str, key: str) -> int:
     )
     submit(services, s3_event("uploads", key, 1, "v1", "2026-11-23T00:00:00.000Z"), Lambda())  # type: ignore[arg-type]
     (job,) = services.items.unfinished().jobs
-    return job.row
+    return job.checkpoint.row
 
 
 if __name__ == "__main__":

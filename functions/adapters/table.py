@@ -115,9 +115,9 @@ class Table:
                 Key=serialize({"job": job, "item": item}),
                 UpdateExpression="SET #owner = :token, #lease = :until,"
                 " #tries = if_not_exists(#tries, :zero) + :one,"
-                " #tried_since = if_not_exists(#tried_since, :now)",
+                " #first_tried_at = if_not_exists(#first_tried_at, :now)",
                 ConditionExpression=f"{_LEASE_IS_FREE}{_WAITS_FOR_STEP if waiting else ''}",
-                ExpressionAttributeNames=_named("owner", "lease", "tries", "tried_since")
+                ExpressionAttributeNames=_named("owner", "lease", "tries", "first_tried_at")
                 | (_named("next_step", "not_before") if waiting else {}),
                 ExpressionAttributeValues=serialize({**values, **waiting, ":zero": 0, ":one": 1}),
                 ReturnValues="ALL_NEW",

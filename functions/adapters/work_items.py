@@ -28,7 +28,7 @@ MAX_PAUSE_S = 6 * 3600.0
 """No pause between tries is longer, however many there were."""
 BATCH_DAYS = 400
 """A batch is forgotten so long after its end: past any job that was paused half-way."""
-_PROGRESS = ("tries", "tried_since", "last_error", "at_fault", "stuck_at", "not_before")
+_PROGRESS = ("tries", "first_tried_at", "last_error", "at_fault", "stuck_at", "not_before")
 """Attributes that a failure leaves on an item and the next progress removes."""
 
 

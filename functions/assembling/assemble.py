@@ -102,8 +102,10 @@ def _check_whole(job: Job, last: Sequence[Batch], tallies: Sequence[OutcomeCount
             message = f"{job.job}/{batch.item}: {counted:,} rows from {batch.first_row:,} on, expected {expected:,}"
             raise RelayError(message)
         expected = batch.last_row + 1
-    if expected != job.row + 1:
-        message = f"{job.job}: chunks end at row {expected - 1:,}, the upload at {job.row:,}"
+    if expected != job.checkpoint.row + 1:
+        message = (
+            f"{job.job}: chunks end at row {expected - 1:,}, the upload at {job.checkpoint.row:,}"
+        )
         raise RelayError(message)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from functions.model import ids
+from functions.model.rows import Position
 
 SCHEMA = 1
 JOB = "#"
@@ -120,8 +121,8 @@ class OutcomeCounts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 class WorkItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What jobs and batches share: the keys, the status, who works on it until when, what went wrong the last time.
 
-    `tries` counts takes since the last progress, the first of them at `tried_since`. `at_fault` says that the last
-    `problem` may lie in the item itself and not in its environment. `stuck_at` is when `batch.stuck` was announced.
+    `tries` counts takes since the last progress, the first of them at `first_tried_at`. `at_fault` says that the last
+    `last_error` may lie in the item itself and not in its environment. `stuck_at` is when `batch.stuck` was announced.
     """
 
     job: str
@@ -134,12 +135,26 @@ class WorkItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     owner: str | None = None
     lease: str | None = None
     tries: int = 0
-    tried_since: str | None = None
+    first_tried_at: str | None = None
     last_error: str | None = None
     at_fault: bool = False
     stuck_at: str | None = None
     not_before: str | None = None
     expires: int | None = None
+
+
+class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """How far an upload is cut into chunks. All of it is stored, defaults too: a write can demand that it is unchanged.
+
+    Attributes:
+        position: where the reader resumes; its own value, which nothing else calculates with.
+        row: rows that are cut so far.
+        chunk: chunks that are cut so far.
+    """
+
+    position: Position = Position()
+    row: int = 0
+    chunk: int = 0
 
 
 class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
@@ -159,12 +174,7 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
     retention_days: int
     parser: str
     prices: str
-    # The checkpoint: up to here the upload is cut.
-    byte: int = 0
-    row: int = 0
-    line: int = 1
-    column: int = 0
-    chunk: int = 0
+    checkpoint: Checkpoint
     rows_rejected: int = 0
     rejection_counts: dict[str, int] = {}
     chunks: int = 0
@@ -193,7 +203,7 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def sendable_rows(self) -> int:
         """Rows that can be sent, of those planned so far."""
-        return self.row - self.rows_rejected
+        return self.checkpoint.row - self.rows_rejected
 
 
 class Batch(WorkItem, frozen=True, kw_only=True, omit_defaults=True):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from functions.model import ids, items, timestamps
-from functions.model.items import Job, JobStatus, Step
+from functions.model.items import Checkpoint, Job, JobStatus, Step
 from functions.model.pricing import price_list
 from functions.planning.replaced import EMPTY_WAITS_S
 from functions.services import Services
@@ -46,5 +46,6 @@ def new_job(services: Services[SubmitSettings], upload: Upload, parser: str) -> 
         api_version=settings.api_version,
         retention_days=settings.retention_days,
         parser=parser,
+        checkpoint=Checkpoint(),
         prices=price_list().version,
     )

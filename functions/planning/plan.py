@@ -13,7 +13,7 @@ from functions.adapters.s3 import ObjectVersion
 from functions.errors import ObjectUnreadableError, UnreadableUploadError
 from functions.model import chunk_files, events, ids, items, timestamps
 from functions.model.chunk_files import ChunkFiles, ChunkKeys
-from functions.model.items import Batch, BatchStatus, Job, JobStatus, Step
+from functions.model.items import Batch, BatchStatus, Checkpoint, Job, JobStatus, Step
 from functions.model.rows import Position, ValidRows
 from functions.model.streams import blocks_of
 from functions.planning.fast_path import ValidatedRow, validate_all
@@ -40,11 +40,19 @@ class _Chunk:
 
     def __post_init__(self) -> None:
         self.files = ChunkFiles(self.job.job, self.name, 1, self.body, self.rows)
-        self.end = Position(self.job.byte, self.job.line, self.job.column)
+        self.end = self.job.checkpoint.position
 
     @property
     def name(self) -> str:
-        return ids.chunk_name(self.job.chunk + 1)
+        return ids.chunk_name(self.job.checkpoint.chunk + 1)
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The job's checkpoint behind this chunk."""
+        begun = self.job.checkpoint
+        return Checkpoint(
+            position=self.end, row=begun.row + self.files.rows, chunk=begun.chunk + 1
+        )
 
     def add(self, rows: ValidRows | ValidatedRow) -> ValidRows | ValidatedRow | None:
         """Add what fits; gives the rest, with which the chunk is full."""
@@ -69,7 +77,7 @@ class _Chunk:
 
     @property
     def _next(self) -> int:
-        return self.job.row + self.files.rows + 1
+        return self.job.checkpoint.row + self.files.rows + 1
 
     def _takes(self, row_size: int, ahead: int = 0, ahead_bytes: int = 0) -> bool:
         """Whether a row fits, behind so many others: chunks close by count, and by the bytes of both files."""
@@ -104,7 +112,7 @@ def plan(
     except UnreadableUploadError as error:
         return _end(services, job, str(error))
     except ObjectUnreadableError as error:
-        if error.code in _FINAL or (error.code.startswith("KMS.") and job.row == 0):
+        if error.code in _FINAL or (error.code.startswith("KMS.") and job.checkpoint.row == 0):
             return _end(services, job, f"the upload {error.why}")
         raise
 
@@ -157,15 +165,15 @@ def _rows(
         UnreadableUploadError: it is no text.
         ObjectUnreadableError: S3 refuses it.
     """
-    blocks = services.files.read(source, job.byte)
-    if job.byte == 0:
+    position = job.checkpoint.position
+    blocks = services.files.read(source, position.byte)
+    if position.byte == 0:
         head = b""
         while len(head) < HEAD_BYTES and (block := next(blocks, b"")):
             head += block
         check_text(head[:HEAD_BYTES])
         blocks = chain([head], blocks)
-    place = Position(job.byte, job.line, job.column)
-    pieces = READERS[job.parser](blocks, place, job.row_bytes)
+    pieces = READERS[job.parser](blocks, position, job.row_bytes)
     return validate_all(pieces, row_bytes=job.row_bytes, api_version=job.api_version)
 
 
@@ -187,25 +195,21 @@ def _leave(services: Services[SubmitSettings], chunk: _Chunk) -> Job | None:
         file.seek(0)
         services.files.write(key, blocks_of(file))
     batch = _batch(chunk, keys, timestamps.text(services.now()))
-    checkpoint: dict[str, Any] = {
-        "byte": chunk.end.byte,
-        "line": chunk.end.line,
-        "column": chunk.end.column,
-        "row": job.row + files.rows,
-        "chunk": job.chunk + 1,
+    changes: dict[str, Any] = {
+        "checkpoint": chunk.checkpoint,
         "rows_rejected": job.rows_rejected + files.rows - files.requests,
         "rejection_counts": dict(
             (Counter(job.rejection_counts) + chunk.reasons).most_common(REASONS)
         ),
     }
-    expected = {"owner": job.owner, "chunk": job.chunk}
+    expected = {"owner": job.owner, "checkpoint": job.checkpoint}
     # Added to, not set: it also grows where a refused chunk is split.
     more = {"chunks": 1}
     if not services.items.transition(
-        job, checkpoint, expected=expected, puts=[batch], increments=more, keep_lease=True
+        job, changes, expected=expected, puts=[batch], increments=more, keep_lease=True
     ):
         return None
-    return msgspec.structs.replace(job, **checkpoint, tries=0)
+    return msgspec.structs.replace(job, **changes, tries=0)
 
 
 def _batch(chunk: _Chunk, keys: ChunkKeys, now: str) -> Batch:
@@ -223,11 +227,11 @@ def _batch(chunk: _Chunk, keys: ChunkKeys, now: str) -> Batch:
         next_step=Step.SEND if sendable else Step.COLLECT,
         chunk=chunk.name,
         attempt=1,
-        first_row=job.row + 1,
-        last_row=job.row + files.rows,
-        start_byte=job.byte,
+        first_row=job.checkpoint.row + 1,
+        last_row=chunk.checkpoint.row,
+        start_byte=job.checkpoint.position.byte,
         end_byte=chunk.end.byte,
-        line=job.line,
+        line=job.checkpoint.position.line,
         requests=files.requests,
         size_bytes=files.size_bytes,
         requests_key=keys.requests,
@@ -255,9 +259,7 @@ def _nothing_usable(job: Job) -> str | None:
     """Say why nothing of an upload can be sent; None where something can."""
     if job.sendable_rows:
         return None
-    if job.row == 0:
+    if job.checkpoint.row == 0:
         return "the upload is empty: put one request on each line"
     reasons = ", ".join(f"{code} ({count:,})" for code, count in job.rejection_counts.items())
-    return (
-        f"none of the {job.row:,} rows can be sent: {reasons}; results.jsonl says why, row by row"
-    )
+    return f"none of the {job.checkpoint.row:,} rows can be sent: {reasons}; results.jsonl says why, row by row"

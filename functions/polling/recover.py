@@ -153,7 +153,7 @@ def _is_hopeless(services: Services[PollSettings], item: Job | Batch) -> bool:
             item.created_at is not None
             and now - timestamps.parse(item.created_at) > RESULTS_RETENTION
         )
-    since = timestamps.parse(item.tried_since) if item.tried_since else now
+    since = timestamps.parse(item.first_tried_at) if item.first_tried_at else now
     if _holds_answers(item):
         return item.at_fault and now - since > RESULTS_RETENTION
     if _is_in_vain(services, item):
@@ -192,7 +192,7 @@ def _end(services: Services[PollSettings], item: Job | Batch, now: str) -> list[
     if isinstance(item, Batch) or item.status != JobStatus.ASSEMBLING:
         return []
     ended = msgspec.structs.replace(item, **_give_up_changes(item))
-    figures = {"rows": item.row, "counts": {}, "cost_usd": None, "manifest": None}
+    figures = {"rows": item.checkpoint.row, "counts": {}, "cost_usd": None, "manifest": None}
     return [events.job_ended(ended, services.files.bucket, figures, now)]
 
 
@@ -212,7 +212,7 @@ def _give_up_changes(item: Job | Batch) -> dict[str, Any]:
             "close_reason": CloseReason.STUCK,
         }
     if item.status == JobStatus.PLANNING:
-        where = f"row {item.row:,}, line {item.line:,}"
+        where = f"row {item.checkpoint.row:,}, line {item.checkpoint.position.line:,}"
         sentence = f"the upload could not be read past {where}: {_problem(item)}"
         return {"status": JobStatus.RUNNING, "failure": sentence}
     sentence = "the results could not be assembled for a month: files under work/ are gone"

@@ -64,7 +64,7 @@ class MemoryTable:
         values = deserialize(given["ExpressionAttributeValues"])
         tries = found.get("tries", 0) + 1
         found |= {"owner": values[":token"], "lease": values[":until"], "tries": tries}
-        found.setdefault("tried_since", values[":now"])
+        found.setdefault("first_tried_at", values[":now"])
         self.items[place] = found
         return {"Attributes": serialize(found)}
 

@@ -258,5 +258,5 @@ def test_a_plan_gives_its_place_to_others_after_some_minutes(relay: Harness) -> 
     relay.context.left_s = 900.0
     relay.finish()
 
-    assert (job.status, job.row, job.tries, job.owner) == ("PLANNING", 1, 0, None)
+    assert (job.status, job.checkpoint.row, job.tries, job.owner) == ("PLANNING", 1, 0, None)
     assert [line["row"] for line in relay.lines(KEY)] == [1, 2, 3]

@@ -107,7 +107,7 @@ def test_what_is_planned_before_the_upload_is_lost_goes_on(
     context.get_remaining_time_in_millis = lambda: next(left, 1000)
     relay.upload(KEY, upload_of(9))
     (job,) = relay.items.unfinished().jobs
-    assert job.row in range(1, 9)
+    assert job.checkpoint.row in range(1, 9)
     context.get_remaining_time_in_millis = lambda: 900_000
     deny_upload(relay, monkeypatch, "InvalidObjectState", after=0)
     monkeypatch.setattr(
@@ -116,7 +116,7 @@ def test_what_is_planned_before_the_upload_is_lost_goes_on(
 
     relay.finish()
 
-    assert relay.manifest(KEY)["counts"] == {"succeeded": job.row}
+    assert relay.manifest(KEY)["counts"] == {"succeeded": job.checkpoint.row}
     assert relay.manifest(KEY)["outcome"] == "failed"
     assert "is archived" in relay.manifest(KEY)["reason"]
     assert [e["type"] for e in relay.events() if e["type"].startswith("job")] == ["job.planned", "job.completed"]  # fmt: skip
@@ -165,7 +165,7 @@ def _planned_in_part(relay: Harness, monkeypatch: pytest.MonkeyPatch) -> int:
     (job,) = relay.items.unfinished().jobs
     context.get_remaining_time_in_millis = lambda: 900_000
     deny_upload(relay, monkeypatch, "AccessDenied", "Access Denied")
-    return job.row
+    return job.checkpoint.row
 
 
 def _pass_days(relay: Harness, days: int) -> None:
