@@ -23,7 +23,7 @@ from functions.planning.readers import READERS
 from functions.polling.admission import PATIENCE, Limits, admit
 from functions.polling.phases import Phases, place
 from functions.polling.reconcile import reconcile
-from functions.polling.recover import idle, recover
+from functions.polling.recover import recover
 from functions.polling.status_file import write_status_files
 from functions.polling.watch import Watch, watch
 from functions.services import Services, open_services, time_left
@@ -96,33 +96,33 @@ def poll(
 ) -> PollSummary:
     """Look at everything unfinished, once; only one poll at a time, which then is asked for another one."""
     token, phases = uuid.uuid4().hex, phases or Phases()
-    flight = _take_off(services, token)
-    if flight is None:
+    lease = _acquire_lease(services, token)
+    if lease is None:
         return PollSummary(skipped=True)
-    phases.go_on_from(flight.stopped)
+    phases.go_on_from(lease.stopped)
     tally = PollSummary()
     try:
-        _rest(services, flight, phases)
+        _rest(services, lease, phases)
         _poll(services, work_queues, phases, tally)
     finally:
         tally.wanted = services.poll_lock.release(token, phases.stopped)
     return tally
 
 
-def _take_off(services: Services[PollSettings], token: str) -> PollLease | None:
+def _acquire_lease(services: Services[PollSettings], token: str) -> PollLease | None:
     """Be the only poll; None where another one is at work, which has been asked for another one."""
-    flight = services.poll_lock.acquire(token, services.settings.lease_s)
-    if flight is None:
+    lease = services.poll_lock.acquire(token, services.settings.lease_s)
+    if lease is None:
         services.poll_lock.request_another()
         # It may have ended just before it was asked: then nobody else would.
-        flight = services.poll_lock.acquire(token, services.settings.lease_s)
-    return flight
+        lease = services.poll_lock.acquire(token, services.settings.lease_s)
+    return lease
 
 
-def _rest(services: Services[PollSettings], flight: PollLease, phases: Phases) -> None:
+def _rest(services: Services[PollSettings], lease: PollLease, phases: Phases) -> None:
     """Let a second pass between two polls: what becomes ready meanwhile is this one's, too."""
-    if flight.ended_at is not None:
-        since_s = (services.now() - timestamps.parse(flight.ended_at)).total_seconds()
+    if lease.ended_at is not None:
+        since_s = (services.now() - timestamps.parse(lease.ended_at)).total_seconds()
         phases.sleep(min(max(REST_S - since_s, 0.0), REST_S))
 
 
@@ -224,11 +224,11 @@ def _waiting(
 
     What waits to be sent must be admitted first. Without a key, results cannot be downloaded.
     """
-    now = timestamps.text(services.now())
+    now = services.now()
     no_key = sending is not None and sending.paused_reason in KEY_PROBLEMS
     batches = [batch for batch in unfinished.batches if not (no_key and batch.awaits_results)]
     held: list[Job | Batch] = [*unfinished.jobs, *batches]
-    return [item for item in held if item.next_step not in {None, Step.SEND} and idle(item, now)]
+    return [item for item in held if item.next_step not in {None, Step.SEND} and item.is_idle(now)]
 
 
 def _sending(
@@ -278,16 +278,16 @@ def _admitted(
     """
     if sending is None:
         return []
-    now = timestamps.text(services.now())
-    canceled = {job.job for job in unfinished.jobs if job.canceled_at is not None}
+    now, canceled = services.now(), unfinished.canceled
+    written = timestamps.text(now)
     waiting = [
         batch for batch in unfinished.of(BatchStatus.WAITING)
-        if idle(batch, now) and batch.job not in canceled
+        if batch.is_idle(now) and batch.job not in canceled
     ]  # fmt: skip
-    if not waiting or (sending.not_before is not None and sending.not_before > now):
+    if not waiting or (sending.not_before is not None and sending.not_before > written):
         return []
     limits = Limits(services.settings.open_batches, services.settings.queued_requests)
-    old = status_key(BatchStatus.WAITING, timestamps.text(services.now() - PATIENCE))
+    old = status_key(BatchStatus.WAITING, timestamps.text(now - PATIENCE))
     over = {(batch.job, batch.item) for batch in ended}
     there = [one for one in unfinished.of(*IN_FLIGHT) if (one.job, one.item) not in over]
     admitted = admit(waiting, there, limits, old)
@@ -295,8 +295,8 @@ def _admitted(
         return admitted
     # The one that was refused least often: a batch at fault would hold all others up.
     chosen = sorted(admitted, key=lambda batch: batch.pauses_caused)[:1]
-    due = sending.probe_at is None or sending.probe_at <= now
-    probe_at = timestamps.after(services.now(), _probe_pause_s(services, sending))
+    due = sending.probe_at is None or sending.probe_at <= written
+    probe_at = timestamps.after(now, _probe_pause_s(services, sending))
     return (
         chosen
         if due and chosen and services.circuit.probe(sending, batch_key(chosen[0]), probe_at)

@@ -8,6 +8,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_scheduler as scheduler
 from constructs import Construct
 
+from functions.model.items import UNFINISHED
 from functions.settings import PollSettings
 from infra.settings import StackSettings
 from infra.stage import Stage, allow, shared
@@ -54,7 +55,7 @@ class Poll(Stage):
                     ],
                     storage.table.table_arn,
                 ),
-                allow(["dynamodb:Query"], f"{storage.table.table_arn}/index/unfinished"),
+                allow(["dynamodb:Query"], f"{storage.table.table_arn}/index/{UNFINISHED}"),
                 allow(["s3:PutObject"], storage.results.arn_for_objects("results/*/status.json")),
                 allow(
                     ["sqs:SendMessage"],

@@ -19,7 +19,7 @@ import msgspec
 from moto import mock_aws
 
 from functions.adapters import claims, uploads
-from functions.adapters.anthropic_api import PLACEHOLDER, Claude
+from functions.adapters.anthropic_api import Claude
 from functions.adapters.event_publisher import EventPublisher
 from functions.adapters.queues import WorkQueues
 from functions.adapters.s3 import ObjectStore
@@ -337,7 +337,6 @@ def succeeded(world_: Harness, key: str) -> list[bool]:
 
 
 __all__ = [
-    "PLACEHOLDER",
     "Harness",
     "Lambda",
     "request",

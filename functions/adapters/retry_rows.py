@@ -6,9 +6,9 @@ from itertools import chain
 from aws_lambda_powertools import Logger
 from botocore.exceptions import BotoCoreError, ClientError
 
-from functions.adapters.s3 import ObjectStore, ObjectVersion
+from functions.adapters.s3 import ObjectStore
 from functions.errors import DownloadError, ObjectUnreadableError, UploadLostError
-from functions.model.items import Job, StoredObject
+from functions.model.items import Job, ObjectVersion, StoredObject
 
 GAP = 1 << 20
 """Rows that lie closer than this are read in one request: its price is that of reading so much."""
@@ -69,16 +69,11 @@ def of_upload(
     Raises:
         ObjectUnreadableError: S3 refuses the upload, or it is shorter than it was.
     """
-    source = upload_of(job)
+    source = job.source
     for run in _runs(at, sizes):
         stop = at[run.stop - 1] + sizes[run.stop - 1]
         blocks = chain(files.read(source, at[run.start], stop), _too_short(source))
         yield from _cut(blocks, at[run.start], ((at[row], sizes[row]) for row in run))
-
-
-def upload_of(job: Job) -> ObjectVersion:
-    """Name the upload, and the version of it that was planned."""
-    return ObjectVersion(job.bucket, job.key, job.version if job.version != "null" else None)
 
 
 def _too_short(source: ObjectVersion) -> Iterator[bytes]:

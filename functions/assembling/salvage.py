@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from functions.adapters.retry_rows import retry_part, upload_of
+from functions.adapters.retry_rows import retry_part
 from functions.model.items import Batch, ChunkOutput, CloseReason, Job, OutcomeCounts
 from functions.model.outcomes import OutcomeCounter, closing_result, output_line, read_result
 from functions.services import Services
@@ -42,5 +42,5 @@ def _lines(batch: Batch) -> Iterator[bytes]:
 
 
 def _range(services: Services[ResultsSettings], job: Job, batch: Batch) -> Iterator[bytes]:
-    yield from services.files.read(upload_of(job), batch.start_byte, batch.end_byte)
+    yield from services.files.read(job.source, batch.start_byte, batch.end_byte)
     yield b"\n"

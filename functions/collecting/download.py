@@ -8,15 +8,15 @@ from aws_lambda_powertools import Logger
 from functions.collecting.result_set import ResultSet
 from functions.errors import (
     ApiKeyRejectedError,
+    ApiNotFoundError,
     ApiUnavailableError,
     DownloadError,
     DownloadTooSlowError,
     IncompleteResultsError,
     KeyMissingError,
-    ResultsNotFoundError,
 )
 from functions.model import timestamps
-from functions.model.create_response import ENDS_WITHIN, GONE_LISTINGS, RESULTS_RETENTION
+from functions.model.create_response import GONE_LISTINGS
 from functions.model.items import Batch, CloseReason, batch_key
 from functions.model.streams import line_blocks
 from functions.services import Services
@@ -45,7 +45,7 @@ def download(
     services.claude.reload_key_if_stale()
     try:
         _download(services, batch, received, time_left_s)
-    except ResultsNotFoundError:
+    except ApiNotFoundError:
         return _not_found(services, batch)
     except IncompleteResultsError as error:
         return _incomplete(services, batch, str(error))
@@ -136,15 +136,14 @@ def _is_gone(services: Services[ResultsSettings], batch: Batch, now: datetime) -
     A listing is a witness only under the batch's own key, and once the batch must have ended. After a month nothing
     can be there any more.
     """
-    age = now - timestamps.parse(batch.created_at or timestamps.text(now))
-    if age > RESULTS_RETENTION:
+    if batch.results_are_deleted(now):
         return True
     missed = batch.listing_misses >= GONE_LISTINGS and batch.missing_since is not None
     same_key = batch.fingerprint == services.claude.fingerprint
     return bool(
         missed
         and same_key
-        and age > ENDS_WITHIN
+        and batch.must_have_ended(now)
         and _lasted(services, now, batch.missing_since or timestamps.text(now))
     )
 

@@ -7,12 +7,14 @@ Unknown attributes are passed over, so an older function can read what a newer o
 """
 
 import re
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 import msgspec
 
-from functions.model import ids
+from functions.model import ids, timestamps
+from functions.model.create_response import ENDS_WITHIN, RESULTS_RETENTION
 from functions.model.rows import Position
 
 SCHEMA = 1
@@ -72,6 +74,23 @@ class CloseReason(StrEnum):
 
 KEEPS_PREVIOUS_RESULT = frozenset({CloseReason.CANCELED, CloseReason.STUCK, CloseReason.KEPT})
 """A row that closes so in a later attempt was not sent again: it keeps the result that it has."""
+
+
+NO_VERSION = "null"
+"""The version of an object in a bucket without versions, as S3 and jobs name it."""
+
+
+class ObjectVersion(msgspec.Struct, frozen=True):
+    """One object, and the version where it is the user's: what changes later is another upload."""
+
+    bucket: str
+    key: str
+    version: str | None = None
+
+    @property
+    def uri(self) -> str:
+        """Its name, as people and tools write it."""
+        return f"s3://{self.bucket}/{self.key}"
 
 
 class StoredObject(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,6 +161,20 @@ class WorkItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     not_before: str | None = None
     expires: int | None = None
 
+    @property
+    def status_since(self) -> datetime:
+        """When it got its status."""
+        return status_since(self.status_key)
+
+    def is_leased(self, now: datetime) -> bool:
+        """Return whether a stage may be at work on it."""
+        return self.lease is not None and self.lease >= timestamps.text(now)
+
+    def is_idle(self, now: datetime) -> bool:
+        """Return whether nobody works on it, and it need not wait any longer."""
+        rests = self.not_before is not None and self.not_before > timestamps.text(now)
+        return not self.is_leased(now) and not rests
+
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     """How far an upload is cut into chunks. All of it is stored, defaults too: a write can demand that it is unchanged.
@@ -185,6 +218,12 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
     outcome: str | None = None
     status_digest: str | None = None
     tidied: str | None = None
+
+    @property
+    def source(self) -> ObjectVersion:
+        """The version of the upload that is planned."""
+        version = None if self.version == NO_VERSION else self.version
+        return ObjectVersion(self.bucket, self.key, version)
 
     @property
     def label(self) -> str:
@@ -257,6 +296,17 @@ class Batch(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
         """Rows of the chunk, rejected ones included."""
         return self.last_row - self.first_row + 1
 
+    def must_have_ended(self, now: datetime) -> bool:
+        """Return whether its Message Batch is so old that it has ended at Anthropic, whatever happened."""
+        return self._is_older(ENDS_WITHIN, now)
+
+    def results_are_deleted(self, now: datetime) -> bool:
+        """Return whether its Message Batch is so old that Anthropic has deleted its results."""
+        return self._is_older(RESULTS_RETENTION, now)
+
+    def _is_older(self, age: timedelta, now: datetime) -> bool:
+        return self.created_at is not None and now - timestamps.parse(self.created_at) > age
+
     @property
     def awaits_results(self) -> bool:
         """Whether it ended at Anthropic, and its answers are still to be downloaded."""
@@ -276,6 +326,11 @@ class WorkMessage(msgspec.Struct, frozen=True, kw_only=True):
 def status_key(status: str, at: str) -> str:
     """Write the sort key of the index: by status, then by age."""
     return f"{status}#{at}"
+
+
+def status_since(key: str) -> datetime:
+    """Read from the sort key of the index since when the item has its status."""
+    return timestamps.parse(key.partition("#")[2])
 
 
 def read(attributes: dict[str, Any]) -> Job | Batch:

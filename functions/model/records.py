@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import msgspec
@@ -34,6 +35,11 @@ class Unfinished:
     duplicates: list["Owner"] = field(default_factory=list)
     unreadable: int = 0
     whole: bool = True
+
+    @property
+    def canceled(self) -> set[str]:
+        """The jobs that are to be canceled, by id."""
+        return {job.job for job in self.jobs if job.canceled_at is not None}
 
     def of(self, *statuses: BatchStatus) -> list[Batch]:
         """Give the batches of these statuses, oldest first."""
@@ -83,6 +89,11 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     owned_by: str
     open: str | None = None
     status_key: str | None = None
+
+    @property
+    def flagged_at(self) -> datetime:
+        """When it was found to be a duplicate."""
+        return items.status_since(self.status_key or "")
 
 
 class PendingEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -141,7 +152,7 @@ def _sort(item: dict[str, Any], unfinished: Unfinished) -> None:
         unfinished.events.append(read_event(item))
     elif item["item"] == OWNER:
         duplicate = msgspec.convert(item, Owner)
-        timestamps.parse((duplicate.status_key or "").partition("#")[2])
+        items.status_since(duplicate.status_key or "")  # raises where it is no time
         unfinished.duplicates.append(duplicate)
     elif item["job"] == "cancel":
         unfinished.cancels.append(msgspec.convert(item, CancellationRequest))
@@ -152,11 +163,11 @@ def _sort(item: dict[str, Any], unfinished: Unfinished) -> None:
     else:
         batch = msgspec.convert(item, Batch)
         at = [
-            batch.status_key.partition("#")[2],
             batch.created_at,
             batch.intent_at,
             batch.first_sent_at,
         ]
+        items.status_since(batch.status_key)
         _check(BatchStatus(batch.status), batch.next_step, at)
         unfinished.batches.append(batch)
 

@@ -6,7 +6,7 @@ import msgspec
 from aws_lambda_powertools import Logger
 
 from functions.model import items, timestamps
-from functions.model.items import Step, WorkMessage
+from functions.model.items import NO_VERSION, Step, WorkMessage
 from functions.planning.duplicates import claim_unless_repeated, run_again
 from functions.planning.ignored import ignore
 from functions.planning.new_job import Upload, new_job
@@ -50,7 +50,9 @@ class Created(msgspec.Struct):
     def upload(self) -> Upload:
         """The version of the object that was created."""
         thing = self.s3.object
-        return Upload(self.s3.bucket.name, self.key, thing.version or "null", thing.size, self.at)
+        return Upload(
+            self.s3.bucket.name, self.key, thing.version or NO_VERSION, thing.size, self.at
+        )
 
     @property
     def is_folder(self) -> bool:

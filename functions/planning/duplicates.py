@@ -6,7 +6,7 @@ import msgspec
 from aws_lambda_powertools import Logger
 
 from functions.adapters.claims import DUPLICATE, Again, Content
-from functions.adapters.s3 import ObjectVersion
+from functions.adapters.s3 import ObjectStore
 from functions.errors import ClaimError
 from functions.model import items, timestamps, upload_events
 from functions.model.items import Job, JobStatus, Step, WorkMessage
@@ -30,7 +30,7 @@ def claim_unless_repeated(services: Services[SubmitSettings], job: Job) -> bool:
     Raises:
         ClaimError: other claims of the same bytes came in between again and again.
     """
-    claims, fingerprint = services.claims, _fingerprint(services, job)
+    claims, fingerprint = services.claims, _fingerprint(services.files, job)
     for _ in range(LOOKS):
         if services.items.job(job.job) is not None:
             logger.info("upload already claimed", extra={"job": job.job})
@@ -71,14 +71,13 @@ def run_again(
 
 
 def _content(services: Services[SubmitSettings], job: Job) -> Content | None:
-    fingerprint = _fingerprint(services, job)
+    fingerprint = _fingerprint(services.files, job)
     return services.claims.content(fingerprint) if fingerprint else None
 
 
-def _fingerprint(services: Services[SubmitSettings], job: Job) -> str | None:
+def _fingerprint(files: ObjectStore, job: Job) -> str | None:
     """Name an upload's bytes by what S3 knows of them; None where it says nothing."""
-    version = job.version if job.version != "null" else None
-    head = services.files.describe(ObjectVersion(job.bucket, job.key, version))
+    head = files.describe(job.source)
     if head is None:
         return None
     known: dict[str, object] = {**head}

@@ -9,7 +9,7 @@ from typing import IO, Any
 
 import msgspec
 
-from functions.adapters.s3 import ObjectVersion
+from functions.adapters.s3 import ObjectStore
 from functions.errors import ObjectUnreadableError, UnreadableUploadError
 from functions.model import chunk_files, events, ids, items, timestamps
 from functions.model.chunk_files import ChunkFiles, ChunkKeys
@@ -132,8 +132,7 @@ def _end(services: Services[SubmitSettings], job: Job, failure: str) -> Job | No
 def _plan(
     services: Services[SubmitSettings], job: Job, time_left_s: Callable[[], float]
 ) -> Job | None:
-    source = ObjectVersion(job.bucket, job.key, job.version if job.version != "null" else None)
-    rows = _rows(services, job, source)
+    rows = _rows(services.files, job)
     pending = next(rows, None)
     began_s = time_left_s()
     while pending is not None:
@@ -156,9 +155,7 @@ _NEEDED_S = 120.0
 """Below this, no further chunk is begun: the largest takes some seconds to cut and to store."""
 
 
-def _rows(
-    services: Services[SubmitSettings], job: Job, source: ObjectVersion
-) -> Iterator[ValidRows | ValidatedRow]:
+def _rows(files: ObjectStore, job: Job) -> Iterator[ValidRows | ValidatedRow]:
     """Read the upload from the checkpoint on.
 
     Raises:
@@ -166,7 +163,7 @@ def _rows(
         ObjectUnreadableError: S3 refuses it.
     """
     position = job.checkpoint.position
-    blocks = services.files.read(source, position.byte)
+    blocks = files.read(job.source, position.byte)
     if position.byte == 0:
         head = b""
         while len(head) < HEAD_BYTES and (block := next(blocks, b"")):

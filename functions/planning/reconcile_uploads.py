@@ -13,9 +13,10 @@ from typing import Any
 import msgspec
 from aws_lambda_powertools import Logger
 
-from functions.adapters.s3 import Listed, ObjectVersion
+from functions.adapters.s3 import Listed
 from functions.adapters.uploads import Cursor
 from functions.model import ids, timestamps, upload_events
+from functions.model.items import ObjectVersion
 from functions.planning.claim import CANCEL, claim
 from functions.planning.new_job import Upload
 from functions.planning.readers import READERS, parser_of

@@ -2,8 +2,7 @@
 
 from aws_lambda_powertools import Logger
 
-from functions.adapters.s3 import ObjectVersion
-from functions.model.items import Job, JobStatus
+from functions.model.items import NO_VERSION, Job, JobStatus, ObjectVersion
 from functions.services import Services
 from functions.settings import SubmitSettings
 
@@ -23,7 +22,7 @@ def is_replaced(services: Services[SubmitSettings], job: Job) -> bool:
     if job.size_bytes > 0:
         return False
     latest = services.files.describe(ObjectVersion(job.bucket, job.key))
-    if latest is None or latest.get("VersionId", "null") == job.version:
+    if latest is None or latest.get("VersionId", NO_VERSION) == job.version:
         return False
     reason = "the upload is an empty version, and a later version has replaced it"
     changes = {"status": JobStatus.DONE, "outcome": REPLACED, "failure": reason}

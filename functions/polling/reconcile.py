@@ -89,7 +89,7 @@ def _matches(
 ) -> list[MessageBatch]:
     """Give the batches at Anthropic that have the size and the age of the one that is sought."""
     settings, group = services.settings, by_size.get(batch.requests, [])
-    lost_at = timestamps.parse(batch.status_key.partition("#")[2])
+    lost_at = batch.status_since
     first = timestamps.parse(batch.intent_at or timestamps.text(lost_at)) - timedelta(
         seconds=settings.skew_s
     )
@@ -170,7 +170,7 @@ def _absent(services: Services[PollSettings], batch: Batch) -> None:
     if current.fingerprint != services.claude.fingerprint:
         _out_of_sight(services, current)
         return
-    lost_at = timestamps.parse(batch.status_key.partition("#")[2])
+    lost_at = batch.status_since
     if now < lost_at + timedelta(seconds=settings.skew_s):
         return
     count, first = current.reconcile_misses + 1, current.first_missed_at or timestamps.text(now)
@@ -198,7 +198,7 @@ def _absent(services: Services[PollSettings], batch: Batch) -> None:
 
 def _out_of_sight(services: Services[PollSettings], batch: Batch) -> None:
     """Another key may see another workspace, and proves no absence: wait until no key could find it any more."""
-    lost_at = timestamps.parse(batch.status_key.partition("#")[2])
+    lost_at = batch.status_since
     if services.now() <= lost_at + RESULTS_RETENTION:
         return
     changes = {

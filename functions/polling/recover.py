@@ -1,6 +1,6 @@
 """Crashed stages, stuck items, requests to cancel: what no stage can mend by itself, poll does here."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -20,12 +20,6 @@ VAIN_FOR = timedelta(days=3)
 logger = Logger(child=True)
 
 
-def idle(item: Job | Batch, now: str) -> bool:
-    """Whether nobody works on an item, and it need not wait any longer."""
-    leased = item.lease is not None and item.lease >= now
-    return not leased and (item.not_before is None or item.not_before <= now)
-
-
 def recover(
     services: Services[PollSettings], unfinished: Unfinished, phases: Phases
 ) -> tuple[list[Batch], int]:
@@ -34,8 +28,8 @@ def recover(
     Returns:
         The batches that wait to be collected from now on, and how many items are stuck.
     """
-    now = timestamps.text(services.now())
-    dead = [batch for batch in unfinished.of(BatchStatus.SENDING) if idle(batch, now)]
+    now = services.now()
+    dead = [batch for batch in unfinished.of(BatchStatus.SENDING) if batch.is_idle(now)]
     phases.each("mend", dead, place, lambda batch: _unconfirmed(services, batch))
     full = [
         job
@@ -66,10 +60,10 @@ def _unconfirmed(services: Services[PollSettings], batch: Batch) -> None:
 
 
 def _close_canceled(
-    services: Services[PollSettings], unfinished: Unfinished, now: str, phases: Phases
+    services: Services[PollSettings], unfinished: Unfinished, now: datetime, phases: Phases
 ) -> list[Batch]:
     """End what a canceled job has not sent yet; its rows are collected as canceled."""
-    canceled = {job.job for job in unfinished.jobs if job.canceled_at is not None}
+    canceled = unfinished.canceled
     closed: list[Batch] = []
     changes = {
         "status": BatchStatus.ENDED,
@@ -85,16 +79,16 @@ def _close_canceled(
     free = [
         batch
         for batch in unfinished.of(BatchStatus.WAITING)
-        if batch.job in canceled and not (batch.lease is not None and batch.lease >= now)
+        if batch.job in canceled and not batch.is_leased(now)
     ]
     phases.each("mend", free, place, close)
     return closed
 
 
-def _handle_stuck(services: Services[PollSettings], item: Job | Batch, now: str) -> None:
+def _handle_stuck(services: Services[PollSettings], item: Job | Batch, now: datetime) -> None:
     """Announce once what gets no further; give it up where waiting can no longer help, and its job goes on without it."""
     if item.stuck_at is None:
-        event = events.stuck(item, _problem(item), now)
+        event = events.stuck(item, _problem(item), timestamps.text(now))
         if services.items.announce_stuck(item, event):
             logger.error("stuck", extra={"job": item.job, "item": item.item})
             services.outbox.publish([event])
@@ -102,15 +96,19 @@ def _handle_stuck(services: Services[PollSettings], item: Job | Batch, now: str)
         _give_up(services, item, now)
 
 
-def _waits(item: Job | Batch, now: str) -> bool:
+def _waits(item: Job | Batch, now: datetime) -> bool:
     """Return whether an item waits for a step, in vain so far, and nobody works on it.
 
     Of a job that is done, only tidying is left.
     """
-    leased = item.lease is not None and item.lease >= now
     in_vain = isinstance(item, Batch) and item.inconclusive_creates >= items.TRIES
     tried = item.tries >= items.TRIES or in_vain
-    return tried and item.next_step is not None and item.status != JobStatus.DONE and not leased
+    return (
+        tried
+        and item.next_step is not None
+        and item.status != JobStatus.DONE
+        and not item.is_leased(now)
+    )
 
 
 def _is_stuck(services: Services[PollSettings], item: Job | Batch) -> bool:
@@ -149,10 +147,7 @@ def _is_hopeless(services: Services[PollSettings], item: Job | Batch) -> bool:
     """
     now = services.now()
     if isinstance(item, Batch) and item.awaits_results:
-        return (
-            item.created_at is not None
-            and now - timestamps.parse(item.created_at) > RESULTS_RETENTION
-        )
+        return item.results_are_deleted(now)
     since = timestamps.parse(item.first_tried_at) if item.first_tried_at else now
     if _holds_answers(item):
         return item.at_fault and now - since > RESULTS_RETENTION
@@ -172,7 +167,7 @@ def _holds_answers(item: Job | Batch) -> bool:
     return item.previous_results is not None and item.next_step == Step.COLLECT
 
 
-def _give_up(services: Services[PollSettings], item: Job | Batch, now: str) -> None:
+def _give_up(services: Services[PollSettings], item: Job | Batch, now: datetime) -> None:
     expected = {"status": item.status, "status_key": item.status_key, "tries": item.tries}
     counted = {"chunks_finished": 1} if _is_last_resort(item) else None
     pending_events = _end(services, item, now)
@@ -187,13 +182,13 @@ def _give_up(services: Services[PollSettings], item: Job | Batch, now: str) -> N
         services.outbox.publish(pending_events)
 
 
-def _end(services: Services[PollSettings], item: Job | Batch, now: str) -> list[events.Event]:
+def _end(services: Services[PollSettings], item: Job | Batch, now: datetime) -> list[events.Event]:
     """Build the event of a job that ends by being given up."""
     if isinstance(item, Batch) or item.status != JobStatus.ASSEMBLING:
         return []
     ended = msgspec.structs.replace(item, **_give_up_changes(item))
     figures = {"rows": item.checkpoint.row, "counts": {}, "cost_usd": None, "manifest": None}
-    return [events.job_ended(ended, services.files.bucket, figures, now)]
+    return [events.job_ended(ended, services.files.bucket, figures, timestamps.text(now))]
 
 
 def _is_last_resort(item: Job | Batch) -> bool:

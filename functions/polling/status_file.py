@@ -64,8 +64,7 @@ def _report(services: Services[PollSettings], seen: Job, batches: list[Batch]) -
 
 def _is_tidied(services: Services[PollSettings], job: Job) -> bool:
     """Whether a job's work files are marked, or that has failed for so long that nobody waits for it."""
-    ended_at = timestamps.parse(job.status_key.partition("#")[2])
-    return job.next_step is None or services.now() - ended_at > TIDYING
+    return job.next_step is None or services.now() - job.status_since > TIDYING
 
 
 def _status(job: Job, batches: list[Batch]) -> dict[str, Any]:

@@ -10,17 +10,16 @@ from aws_lambda_powertools import Logger
 
 from functions.errors import (
     ApiKeyRejectedError,
+    ApiNotFoundError,
     ApiUnavailableError,
     KeyMissingError,
     RelayError,
-    ResultsNotFoundError,
 )
 from functions.model import events, timestamps
 from functions.model.create_response import (
     ENDS_WITHIN,
     GONE_LISTINGS,
     PAUSE_MESSAGES,
-    RESULTS_RETENTION,
     MessageBatch,
 )
 from functions.model.items import Batch, BatchStatus, Step, batch_key
@@ -81,7 +80,9 @@ def _window(services: Services[PollSettings], unfinished: Unfinished) -> datetim
         unfinished
     )
     begun = [
-        timestamps.parse(batch.created_at or batch.intent_at or batch.status_key.partition("#")[2])
+        timestamps.parse(known)
+        if (known := batch.created_at or batch.intent_at)
+        else batch.status_since
         for batch in open_
     ]
     if begun:
@@ -92,9 +93,7 @@ def _window(services: Services[PollSettings], unfinished: Unfinished) -> datetim
 
 def _duplicates_since(services: Services[PollSettings], unfinished: Unfinished) -> datetime | None:
     """Say since when duplicates are of interest: any that still runs was created within a day before it was flagged."""
-    flagged = [
-        timestamps.parse((one.status_key or "").partition("#")[2]) for one in unfinished.duplicates
-    ]
+    flagged = [one.flagged_at for one in unfinished.duplicates]
     if not flagged:
         return None
     return min(flagged) - ENDS_WITHIN - timedelta(seconds=services.settings.skew_s)
@@ -111,7 +110,7 @@ def _ask(services: Services[PollSettings], begin: datetime, phases: Phases) -> W
             trouble = error.reason
         except ApiKeyRejectedError as error:
             trouble = "key_refused" if error.status == _UNAUTHORIZED else "no_permission"
-        except (ApiUnavailableError, ResultsNotFoundError, msgspec.DecodeError) as error:
+        except (ApiUnavailableError, ApiNotFoundError, msgspec.DecodeError) as error:
             logger.warning("no listing now", extra={"problem": type(error).__name__})
             return Watch()
         services.claude.reload_key()
@@ -161,7 +160,7 @@ def _cancel(
         place,
         lambda one: _end_duplicate(services, one, listed),
     )
-    canceled = {job.job for job in unfinished.jobs if job.canceled_at is not None}
+    canceled = unfinished.canceled
     running = [
         batch
         for batch in unfinished.of(BatchStatus.IN_PROGRESS)
@@ -178,8 +177,11 @@ def _end_duplicate(
     """Cancel a duplicate; it is closed only when it is seen canceling or ended, or must have ended by now."""
     found = listed.get(duplicate.job)
     over = found is not None and not found.running
-    flagged_at = timestamps.parse((duplicate.status_key or "").partition("#")[2])
-    if over or _canceled(services, duplicate.job) or services.now() - flagged_at > ENDS_WITHIN:
+    if (
+        over
+        or _canceled(services, duplicate.job)
+        or services.now() - duplicate.flagged_at > ENDS_WITHIN
+    ):
         services.ownership.resolve_duplicate(duplicate)
 
 
@@ -245,8 +247,7 @@ def _count_miss(services: Services[PollSettings], batch: Batch) -> int:
     """
     now = services.now()
     same_key = batch.fingerprint == services.claude.fingerprint
-    age = now - timestamps.parse(batch.created_at or timestamps.text(now))
-    if age <= (ENDS_WITHIN if same_key else RESULTS_RETENTION):
+    if not (batch.must_have_ended(now) if same_key else batch.results_are_deleted(now)):
         return 0
     misses = min(batch.listing_misses + 1, GONE_LISTINGS)
     if misses > batch.listing_misses:

@@ -7,7 +7,7 @@ import pytest
 
 from functions.adapters import table
 from functions.adapters.work_items import WorkItems
-from functions.model.items import JobStatus, Step
+from functions.model.items import Batch, JobStatus, Step
 from functions.polling import reconcile, recover
 from functions.sending import send
 from tests.model.scenarios import ALL, PLAIN, SPLIT, Scenario
@@ -61,7 +61,7 @@ def _as_whoever_owns_it(services: Any, batch: Any, fingerprint: str) -> Any:
     ("where", "name", "broken", "seen"),
     [
         (table, "_LEASE_IS_FREE", "attribute_exists(job)", "has two owners"),
-        (recover, "idle", lambda *_: True, "poll moved"),
+        (Batch, "is_idle", lambda *_: True, "poll moved"),
         (recover, "_unconfirmed", lambda *_: None, "waits for ever"),
         (reconcile, "_matches", lambda *_: [], "nobody was late"),
         (reconcile, "_absent", lambda *_: None, "waits for ever"),
