@@ -5,13 +5,15 @@ import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cache, partial
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from functions.adapters.outbox import Outbox
+from functions.adapters.poll_lock import PollLock
 from functions.adapters.queues import WorkQueues
 from functions.errors import PublishError
 from functions.model import events, timestamps
@@ -96,33 +98,33 @@ def poll(
 ) -> PollSummary:
     """Look at everything unfinished, once; only one poll at a time, which then is asked for another one."""
     token, phases = uuid.uuid4().hex, phases or Phases()
-    lease = _acquire_lease(services, token)
+    lease = _acquire_lease(services.poll_lock, token, services.settings.lease_s)
     if lease is None:
         return PollSummary(skipped=True)
     phases.go_on_from(lease.stopped)
     tally = PollSummary()
     try:
-        _rest(services, lease, phases)
+        _rest(lease, phases, services.now())
         _poll(services, work_queues, phases, tally)
     finally:
         tally.wanted = services.poll_lock.release(token, phases.stopped)
     return tally
 
 
-def _acquire_lease(services: Services[PollSettings], token: str) -> PollLease | None:
+def _acquire_lease(poll_lock: PollLock, token: str, lease_s: float) -> PollLease | None:
     """Be the only poll; None where another one is at work, which has been asked for another one."""
-    lease = services.poll_lock.acquire(token, services.settings.lease_s)
+    lease = poll_lock.acquire(token, lease_s)
     if lease is None:
-        services.poll_lock.request_another()
+        poll_lock.request_another()
         # It may have ended just before it was asked: then nobody else would.
-        lease = services.poll_lock.acquire(token, services.settings.lease_s)
+        lease = poll_lock.acquire(token, lease_s)
     return lease
 
 
-def _rest(services: Services[PollSettings], lease: PollLease, phases: Phases) -> None:
+def _rest(lease: PollLease, phases: Phases, now: datetime) -> None:
     """Let a second pass between two polls: what becomes ready meanwhile is this one's, too."""
     if lease.ended_at is not None:
-        since_s = (services.now() - timestamps.parse(lease.ended_at)).total_seconds()
+        since_s = (now - timestamps.parse(lease.ended_at)).total_seconds()
         phases.sleep(min(max(REST_S - since_s, 0.0), REST_S))
 
 
@@ -131,9 +133,9 @@ def _poll(
 ) -> None:
     """Go through the phases. What is due already is woken first: it needs no answer of the API's."""
     unfinished = services.items.unfinished(partial(phases.has_time, "read"))
-    _count(services, unfinished, tally)
+    _count(unfinished, tally, services.now())
     sending = phases.attempt("sending", services.circuit.read, None)
-    waiting = _waiting(services, unfinished, sending)
+    waiting = _waiting(unfinished, sending, services.now())
     tally.woken = _wake(work_queues, "wake", waiting, phases)
     seen = phases.attempt("watch", lambda: _watch(services, unfinished, sending, phases), Watch())
     closed, tally.stuck = recover(services, unfinished, phases)
@@ -143,12 +145,12 @@ def _poll(
     )
     ready: list[Job | Batch] = [*seen.ended, *closed, *admitted]
     tally.woken += _wake(work_queues, "ready", ready, phases)
-    pending_events = _pending_events(services, unfinished)
+    pending_events = _pending_events(unfinished, services.now())
     phases.each(
         "events",
         pending_events,
         place,
-        lambda event: _publish(services, event),
+        lambda event: _publish(services.outbox, event, services.now()),
     )
     write_status_files(services, unfinished, phases)
     if seen.listed is not None:  # last: it may have to wait for what nothing else here needs
@@ -158,14 +160,14 @@ def _poll(
     tally.paused = sending is not None and sending.paused_reason is not None
 
 
-def _publish(services: Services[PollSettings], event: Event) -> None:
+def _publish(outbox: Outbox, event: Event, now: datetime) -> None:
     """Publish an event that is owed.
 
     Raises:
         PublishError: SNS has not taken it for a quarter of an hour; the alarm `stuck` counts it.
     """
-    published = services.outbox.publish([event])
-    if not published and timestamps.parse(event.time) + PUBLISHED_WITHIN < services.now():
+    published = outbox.publish([event])
+    if not published and timestamps.parse(event.time) + PUBLISHED_WITHIN < now:
         raise PublishError(event.id)
 
 
@@ -189,12 +191,12 @@ def _wake(
     return sum(len(some) for slices in due.values() for some in slices)
 
 
-def _count(services: Services[PollSettings], unfinished: Unfinished, tally: PollSummary) -> None:
+def _count(unfinished: Unfinished, tally: PollSummary, now: datetime) -> None:
     """Count what is unfinished."""
     tally.open = len(unfinished.of(*IN_FLIGHT))
     tally.waiting = len(unfinished.of(BatchStatus.WAITING))
     tally.duplicates = len(unfinished.duplicates)
-    tally.oldest_hours = _oldest_hours(services, unfinished)
+    tally.oldest_hours = _oldest_hours(unfinished, now)
 
 
 def _watch(
@@ -210,21 +212,18 @@ def _watch(
     return watch(services, unfinished, phases, no_key=no_key)
 
 
-def _pending_events(services: Services[PollSettings], unfinished: Unfinished) -> list[Event]:
+def _pending_events(unfinished: Unfinished, now: datetime) -> list[Event]:
     """Give the events that their stage has not published, oldest first."""
-    before = timestamps.text(services.now() - OUTBOX_GRACE)
+    before = timestamps.text(now - OUTBOX_GRACE)
     pending_events = [event for event in unfinished.events if event.time < before]
     return sorted(pending_events, key=lambda event: event.time)
 
 
-def _waiting(
-    services: Services[PollSettings], unfinished: Unfinished, sending: Sending | None
-) -> list[Job | Batch]:
+def _waiting(unfinished: Unfinished, sending: Sending | None, now: datetime) -> list[Job | Batch]:
     """Give what waits for a stage and is nobody's.
 
     What waits to be sent must be admitted first. Without a key, results cannot be downloaded.
     """
-    now = services.now()
     no_key = sending is not None and sending.paused_reason in KEY_PROBLEMS
     batches = [batch for batch in unfinished.batches if not (no_key and batch.awaits_results)]
     held: list[Job | Batch] = [*unfinished.jobs, *batches]
@@ -296,7 +295,7 @@ def _admitted(
     # The one that was refused least often: a batch at fault would hold all others up.
     chosen = sorted(admitted, key=lambda batch: batch.pauses_caused)[:1]
     due = sending.probe_at is None or sending.probe_at <= written
-    probe_at = timestamps.after(now, _probe_pause_s(services, sending))
+    probe_at = timestamps.after(now, _probe_pause_s(services.settings.probe_s, sending))
     return (
         chosen
         if due and chosen and services.circuit.probe(sending, batch_key(chosen[0]), probe_at)
@@ -304,22 +303,22 @@ def _admitted(
     )
 
 
-def _probe_pause_s(services: Services[PollSettings], sending: Sending) -> float:
+def _probe_pause_s(probe_s: float, sending: Sending) -> float:
     """Say how long to wait after a probe: ever longer, but not for a key, which is asked for the minute it is there."""
-    pause_s = float(services.settings.probe_s)
+    pause_s = float(probe_s)
     if sending.paused_reason in KEY_PROBLEMS:
         return pause_s
     return max(pause_s, min(pause_s * (1 << min(sending.probes, 20)), PROBE_MOST_S))
 
 
-def _oldest_hours(services: Services[PollSettings], unfinished: Unfinished) -> float:
+def _oldest_hours(unfinished: Unfinished, now: datetime) -> float:
     """Say how long the oldest batch has been on its way, from the first try to send it: also one that never arrives."""
     begun = [
         timestamps.parse(batch.first_sent_at)
         for batch in unfinished.batches
         if batch.first_sent_at
     ]
-    return max(((services.now() - at).total_seconds() / 3600 for at in begun), default=0.0)
+    return max(((now - at).total_seconds() / 3600 for at in begun), default=0.0)
 
 
 def _measure(tally: PollSummary) -> None:

@@ -94,7 +94,7 @@ def work(
     with services.releasing_on_error(item):
         match item:
             case Job():
-                if not is_replaced(services, item):
+                if not is_replaced(services.files, services.items, item):
                     plan(services, item, time_left_s)
                 return True
             case Batch():

@@ -3,10 +3,9 @@
 from collections.abc import Iterator
 
 from functions.adapters.retry_rows import retry_part
+from functions.adapters.s3 import ObjectStore
 from functions.model.items import Batch, ChunkOutput, CloseReason, Job, OutcomeCounts
 from functions.model.outcomes import OutcomeCounter, closing_result, output_line, read_result
-from functions.services import Services
-from functions.settings import ResultsSettings
 
 _RESULT = closing_result(CloseReason.STUCK)
 _SENT_BEFORE = (
@@ -15,9 +14,7 @@ _SENT_BEFORE = (
 )
 
 
-def salvage(
-    services: Services[ResultsSettings], job: Job, batch: Batch
-) -> tuple[ChunkOutput, OutcomeCounts]:
+def salvage(files: ObjectStore, job: Job, batch: Batch) -> tuple[ChunkOutput, OutcomeCounts]:
     """Give each row of a stuck chunk a line that says so, and the chunk's own bytes of the upload for a retry.
 
     Nothing of the chunk's files is read: they may be what it got stuck on. After a first attempt there is no
@@ -26,10 +23,10 @@ def salvage(
     counting = OutcomeCounter()
     counting.add([read_result(_RESULT)] * batch.rows)
     stem = f"work/{job.job}/{batch.item}/{job.owner}.stuck"
-    results = services.files.write(f"{stem}.results.jsonl", _lines(batch))
+    results = files.write(f"{stem}.results.jsonl", _lines(batch))
     if batch.attempt == 1:
-        rows = _range(services, job, batch)
-        retry, problem = retry_part(services.files, f"{stem}.retry.jsonl", rows, job.tries)
+        rows = _range(files, job, batch)
+        retry, problem = retry_part(files, f"{stem}.retry.jsonl", rows, job.tries)
     else:
         retry, problem = None, _SENT_BEFORE
     part = ChunkOutput(results=results, errors=results, retry=retry, retry_problem=problem)
@@ -41,6 +38,6 @@ def _lines(batch: Batch) -> Iterator[bytes]:
         yield output_line(row, b"null", _RESULT)
 
 
-def _range(services: Services[ResultsSettings], job: Job, batch: Batch) -> Iterator[bytes]:
-    yield from services.files.read(job.source, batch.start_byte, batch.end_byte)
+def _range(files: ObjectStore, job: Job, batch: Batch) -> Iterator[bytes]:
+    yield from files.read(job.source, batch.start_byte, batch.end_byte)
     yield b"\n"

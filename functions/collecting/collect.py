@@ -9,6 +9,8 @@ from aws_lambda_powertools import Logger
 
 from functions.adapters import retry_rows
 from functions.adapters.rewrite import new_batch, rewrite
+from functions.adapters.s3 import ObjectStore
+from functions.adapters.work_items import WorkItems
 from functions.collecting.download import download
 from functions.collecting.merge import Merge
 from functions.collecting.result_set import ResultSet
@@ -50,13 +52,13 @@ def collect(
     most = services.settings.disk_bytes
     with TemporaryFile() as file, TemporaryFile() as errors:
         spool = Spool(file, batch.first_row, batch.rows, most // 2)
-        received = ResultSet(batch, _sent(services, batch), spool, job.prices)
+        received = ResultSet(batch, _sent(services.files, batch), spool, job.prices)
         closing = download(services, batch, received, time_left_s)
         if closing is None:
             return False
         merge = Merge(services, batch, received, closing, errors, most // 4)
         stem = f"work/{batch.job}/{batch.item}/{batch.owner}"
-        lines = merge.lines(_entries(services, batch))
+        lines = merge.lines(_entries(services.files, batch))
         results = services.files.write(f"{stem}.results.jsonl", lines)
         more = (
             closing not in KEEPS_PREVIOUS_RESULT
@@ -65,22 +67,20 @@ def collect(
         )
         if more and any(merge.retry_mask):
             return _go_again(services, batch, merge, results)
-        part = _leave(services, job, stem, results, merge)
-    return _finish(services, batch, merge, part)
+        part = _leave(services.files, job, stem, results, merge)
+    return _finish(services.items, batch, merge, part)
 
 
-def _sent(services: Services[ResultsSettings], batch: Batch) -> Sequence[bool]:
+def _sent(files: ObjectStore, batch: Batch) -> Sequence[bool]:
     """Say of each row of the chunk whether it was sent; nearly always, all were."""
     if batch.requests == batch.rows:
         return [True] * batch.rows
-    return [entry.sent for entry in _entries(services, batch)]
+    return [entry.sent for entry in _entries(files, batch)]
 
 
-def _entries(services: Services[ResultsSettings], batch: Batch) -> Iterator[LedgerEntry]:
+def _entries(files: ObjectStore, batch: Batch) -> Iterator[LedgerEntry]:
     """Read the chunk's ledger: a row is small, a hundred thousand are not, so it is read as often as it is needed."""
-    return read_all(
-        line_blocks(services.files.read(services.files.results_object(batch.ledger_key)))
-    )
+    return read_all(line_blocks(files.read(files.results_object(batch.ledger_key))))
 
 
 def _go_again(
@@ -92,7 +92,7 @@ def _go_again(
     """Make the rows that are worth it the chunk's next attempt."""
     chosen = (
         entry if again else unsent(entry)
-        for entry, again in zip(_entries(services, batch), merge.retry_mask, strict=True)
+        for entry, again in zip(_entries(services.files, batch), merge.retry_mask, strict=True)
     )  # fmt: skip
     attempt = batch.attempt + 1
     keys, files = rewrite(services.files, batch, batch.chunk, attempt, chosen)
@@ -114,7 +114,7 @@ def unsent(entry: LedgerEntry) -> LedgerEntry:
 
 
 def _leave(
-    services: Services[ResultsSettings],
+    files: ObjectStore,
     job: Job,
     stem: str,
     results: StoredObject,
@@ -122,20 +122,16 @@ def _leave(
 ) -> ChunkOutput:
     """Leave what did not succeed: as lines of results, and as lines of the upload."""
     merge.errors.seek(0)
-    failed = services.files.write(f"{stem}.errors.jsonl", blocks_of(merge.errors))
-    rows = retry_rows.of_upload(services.files, job, merge.failed.offsets, merge.failed.sizes)
+    failed = files.write(f"{stem}.errors.jsonl", blocks_of(merge.errors))
+    rows = retry_rows.of_upload(files, job, merge.failed.offsets, merge.failed.sizes)
     key = f"{stem}.retry.jsonl"
-    retry, problem = retry_rows.retry_part(services.files, key, rows, merge.batch.tries)
+    retry, problem = retry_rows.retry_part(files, key, rows, merge.batch.tries)
     return ChunkOutput(results=results, errors=failed, retry=retry, retry_problem=problem)
 
 
-def _finish(
-    services: Services[ResultsSettings], batch: Batch, merge: Merge, part: ChunkOutput
-) -> bool:
+def _finish(items: WorkItems, batch: Batch, merge: Merge, part: ChunkOutput) -> bool:
     """Note that the chunk is finished."""
-    done = services.items.transition(
-        batch, _collected(merge, part), job_increments={"chunks_finished": 1}
-    )
+    done = items.transition(batch, _collected(merge, part), job_increments={"chunks_finished": 1})
     logger.info("collected", extra={"batch": batch_key(batch), "finished": done})
     return done
 

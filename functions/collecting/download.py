@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 
 from aws_lambda_powertools import Logger
 
+from functions.adapters.anthropic_api import Claude
 from functions.collecting.result_set import ResultSet
 from functions.errors import (
     ApiKeyRejectedError,
@@ -44,7 +45,7 @@ def download(
         return CloseReason(batch.close_reason or CloseReason.KEPT)
     services.claude.reload_key_if_stale()
     try:
-        _download(services, batch, received, time_left_s)
+        _download(services.claude, batch, received, time_left_s)
     except ApiNotFoundError:
         return _not_found(services, batch)
     except IncompleteResultsError as error:
@@ -69,7 +70,7 @@ def _wait(
 
 
 def _download(
-    services: Services[ResultsSettings],
+    claude: Claude,
     batch: Batch,
     received: ResultSet,
     time_left_s: Callable[[], float],
@@ -82,7 +83,7 @@ def _download(
     """
     strange = size = 0
     needed_s = min(DEADLINE_S, time_left_s() / 2)
-    for text in line_blocks(services.claude.results(batch.batch_id or "")):
+    for text in line_blocks(claude.results(batch.batch_id or "")):
         strange += received.add(text)
         size += len(text) + 1
         if time_left_s() < needed_s:
@@ -112,7 +113,7 @@ def _incomplete(
     """Fetch again; still so after several downloads over hours, the rows without a result are missing."""
     now, downloads = services.now(), batch.downloads + 1
     since = batch.first_download_at or timestamps.text(now)
-    if downloads >= services.settings.fetches and _lasted(services, now, since):
+    if downloads >= services.settings.fetches and _lasted(services.settings.fetch_s, now, since):
         return CloseReason.MISSING
     _wait(services, batch, problem, downloads=downloads, first_download_at=since)
     return None
@@ -122,7 +123,7 @@ def _not_found(services: Services[ResultsSettings], batch: Batch) -> CloseReason
     """Count a 404, which decides nothing alone: good batches have them."""
     now, count = services.now(), batch.not_found + 1
     since = batch.not_found_since or timestamps.text(now)
-    several = count >= services.settings.fetches and _lasted(services, now, since)
+    several = count >= services.settings.fetches and _lasted(services.settings.fetch_s, now, since)
     if several and _is_gone(services, batch, now):
         return CloseReason.GONE
     problem = f"the API has no results for {batch.batch_id} (404)"
@@ -144,10 +145,10 @@ def _is_gone(services: Services[ResultsSettings], batch: Batch, now: datetime) -
         missed
         and same_key
         and batch.must_have_ended(now)
-        and _lasted(services, now, batch.missing_since or timestamps.text(now))
+        and _lasted(services.settings.fetch_s, now, batch.missing_since or timestamps.text(now))
     )
 
 
-def _lasted(services: Services[ResultsSettings], now: datetime, since: str) -> bool:
+def _lasted(fetch_s: float, now: datetime, since: str) -> bool:
     """Return whether trouble has lasted long enough to be no passing one."""
-    return now - timestamps.parse(since) >= timedelta(seconds=services.settings.fetch_s)
+    return now - timestamps.parse(since) >= timedelta(seconds=fetch_s)

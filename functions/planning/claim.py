@@ -75,7 +75,7 @@ def receive(services: Services[SubmitSettings], created: Created) -> WorkMessage
         return run_again(services, bucket, key[: -len(AGAIN)], timestamps.text(at))
     if parser_of(key) is None:
         if not created.is_folder:
-            ignore(services, bucket, key, created.at)
+            ignore(services.uploads, bucket, key, created.at, services.now())
         return None
     return claim(services, created.upload)
 
@@ -86,7 +86,7 @@ def claim(services: Services[SubmitSettings], upload: Upload) -> WorkMessage | N
     Returns:
         The work message to go straight on with; None if there is nothing to plan.
     """
-    job = new_job(services, upload, parser_of(upload.key) or "")
+    job = new_job(services.settings, upload, parser_of(upload.key) or "", services.now())
     if services.files.exists(f"{job.results_prefix}/manifest.json"):
         logger.info("ignored: its results are there already", extra={"job": job.job})
         return None

@@ -1,12 +1,14 @@
 """The same bytes again: an upload that was moved, copied or touched is not paid twice, unless it is asked for."""
 
 import hashlib
+from datetime import datetime
 
 import msgspec
 from aws_lambda_powertools import Logger
 
-from functions.adapters.claims import DUPLICATE, Again, Content
+from functions.adapters.claims import DUPLICATE, Again, Claims, Content
 from functions.adapters.s3 import ObjectStore
+from functions.adapters.work_items import WorkItems
 from functions.errors import ClaimError
 from functions.model import items, timestamps, upload_events
 from functions.model.items import Job, JobStatus, Step, WorkMessage
@@ -37,7 +39,11 @@ def claim_unless_repeated(services: Services[SubmitSettings], job: Job) -> bool:
             return True
         again = claims.again(job.bucket, job.key)
         content = claims.content(fingerprint) if fingerprint else None
-        original = None if again.waits(services.now()) else _original(services, content)
+        original = (
+            None
+            if again.waits(services.now())
+            else _original(services.items, content, services.now())
+        )
         if original is not None and _skip(services, job, original, again):
             return False
         if original is None and claims.claim(job, content, again):
@@ -63,16 +69,18 @@ def run_again(
         if skipped is None or skipped.outcome != DUPLICATE:
             if claims.wait_for_upload(again, at):
                 return None
-        elif claims.run_skipped(_anew(services, skipped), _content(services, skipped), again, at):
+        elif claims.run_skipped(
+            _anew(services, skipped), _content(services.files, claims, skipped), again, at
+        ):
             return WorkMessage(
                 schema=items.SCHEMA, job=skipped.job, item=items.JOB, next_step=Step.PLAN
             )
     raise ClaimError(key)
 
 
-def _content(services: Services[SubmitSettings], job: Job) -> Content | None:
-    fingerprint = _fingerprint(services.files, job)
-    return services.claims.content(fingerprint) if fingerprint else None
+def _content(files: ObjectStore, claims: Claims, job: Job) -> Content | None:
+    fingerprint = _fingerprint(files, job)
+    return claims.content(fingerprint) if fingerprint else None
 
 
 def _fingerprint(files: ObjectStore, job: Job) -> str | None:
@@ -86,15 +94,11 @@ def _fingerprint(files: ObjectStore, job: Job) -> str | None:
     return hashlib.sha256(told.encode()).hexdigest()
 
 
-def _original(services: Services[SubmitSettings], content: Content | None) -> Job | None:
+def _original(work_items: WorkItems, content: Content | None, now: datetime) -> Job | None:
     """Find the job that has these bytes and runs, or ended with answers."""
-    if (
-        content is None
-        or content.owned_by is None
-        or content.expires <= services.now().timestamp()
-    ):
+    if content is None or content.owned_by is None or content.expires <= now.timestamp():
         return None
-    job = services.items.job(content.owned_by)
+    job = work_items.job(content.owned_by)
     if job is None:
         return None
     if job.status == JobStatus.DONE:
@@ -118,4 +122,4 @@ def _skip(services: Services[SubmitSettings], job: Job, original: Job, again: Ag
 
 def _anew(services: Services[SubmitSettings], job: Job) -> Job:
     upload = Upload(job.bucket, job.key, job.version, job.size_bytes, job.uploaded_at)
-    return new_job(services, upload, job.parser)
+    return new_job(services.settings, upload, job.parser, services.now())

@@ -13,8 +13,8 @@ from typing import Any
 import msgspec
 from aws_lambda_powertools import Logger
 
-from functions.adapters.s3 import Listed
-from functions.adapters.uploads import Cursor
+from functions.adapters.s3 import Listed, ObjectStore
+from functions.adapters.uploads import Cursor, Uploads
 from functions.model import ids, timestamps, upload_events
 from functions.model.items import ObjectVersion
 from functions.planning.claim import CANCEL, claim
@@ -61,7 +61,7 @@ def reconcile_uploads(
     services: Services[SubmitSettings], pages: int, time_left_s: Callable[[], float]
 ) -> Reconciled:
     """List the uploads bucket from where the last run stopped, at most so many pages, and claim what has no job."""
-    cursor, since = services.uploads.cursor(), _read_since(services)
+    cursor, since = services.uploads.cursor(), _read_since(services.uploads, services.now())
     run, begun = Reconciled(), cursor
     try:
         while run.pages < pages and not run.complete and time_left_s() > NEEDED_S:
@@ -72,14 +72,10 @@ def reconcile_uploads(
     return run
 
 
-def _read_since(services: Services[SubmitSettings]) -> dict[str, datetime]:
+def _read_since(uploads: Uploads, now: datetime) -> dict[str, datetime]:
     """Give from when on uploads count, by suffix: what was made before it was read here was never meant to run."""
-    known = {suffix: services.uploads.read_since(suffix) for suffix in READERS}
-    return {
-        suffix: max(timestamps.parse(at), services.now() - OLDEST)
-        for suffix, at in known.items()
-        if at
-    }
+    known = {suffix: uploads.read_since(suffix) for suffix in READERS}
+    return {suffix: max(timestamps.parse(at), now - OLDEST) for suffix, at in known.items() if at}
 
 
 def _page(
@@ -119,7 +115,7 @@ def _look(services: Services[SubmitSettings], version: Listed, run: Reconciled) 
     bucket = services.settings.uploads_bucket
     run.looked_up += 1
     name = ids.job_id(bucket, version.key, version.version)
-    if services.items.job(name) is not None or _is_canceled(services, version):
+    if services.items.job(name) is not None or _is_canceled(services.files, bucket, version):
         return
     made_at = timestamps.text(version.made_at)
     upload = Upload(bucket, version.key, version.version, version.size_bytes, made_at)
@@ -134,12 +130,12 @@ def _look(services: Services[SubmitSettings], version: Listed, run: Reconciled) 
     )
 
 
-def _is_canceled(services: Services[SubmitSettings], version: Listed) -> bool:
+def _is_canceled(files: ObjectStore, bucket: str, version: Listed) -> bool:
     """Whether a cancel marker lies beside an upload: poll may have forgotten it by now."""
     stem = version.key.rpartition(".")[0]
     markers = [name + end for name in (version.key, stem) for end in (CANCEL, CANCEL.upper())]
     for marker in markers:
-        found = services.files.describe(ObjectVersion(services.settings.uploads_bucket, marker))
+        found = files.describe(ObjectVersion(bucket, marker))
         if found is not None and found["LastModified"] >= version.made_at:
             return True
     return False

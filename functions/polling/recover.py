@@ -6,6 +6,8 @@ from typing import Any
 import msgspec
 from aws_lambda_powertools import Logger
 
+from functions.adapters.circuit import Circuit
+from functions.adapters.work_items import WorkItems
 from functions.model import events, items, timestamps
 from functions.model.create_response import RESULTS_RETENTION
 from functions.model.items import Batch, BatchStatus, CloseReason, Job, JobStatus, Step
@@ -30,7 +32,7 @@ def recover(
     """
     now = services.now()
     dead = [batch for batch in unfinished.of(BatchStatus.SENDING) if batch.is_idle(now)]
-    phases.each("mend", dead, place, lambda batch: _unconfirmed(services, batch))
+    phases.each("mend", dead, place, lambda batch: _unconfirmed(services.items, batch))
     full = [
         job
         for job in unfinished.jobs
@@ -45,7 +47,7 @@ def recover(
     stuck: list[Job | Batch] = []
 
     def look(item: Job | Batch) -> None:
-        if _is_stuck(services, item):
+        if _is_stuck(services.circuit, item, now):
             stuck.append(item)
             _handle_stuck(services, item, now)
 
@@ -53,10 +55,10 @@ def recover(
     return closed, len(stuck)
 
 
-def _unconfirmed(services: Services[PollSettings], batch: Batch) -> None:
+def _unconfirmed(work_items: WorkItems, batch: Batch) -> None:
     """A stage died between its intent and an answer: the batch may exist."""
     expected = {"status": BatchStatus.SENDING, "owner": batch.owner}
-    services.items.transition(batch, {"status": BatchStatus.UNCONFIRMED}, expected=expected)
+    work_items.transition(batch, {"status": BatchStatus.UNCONFIRMED}, expected=expected)
 
 
 def _close_canceled(
@@ -92,7 +94,7 @@ def _handle_stuck(services: Services[PollSettings], item: Job | Batch, now: date
         if services.items.announce_stuck(item, event):
             logger.error("stuck", extra={"job": item.job, "item": item.item})
             services.outbox.publish([event])
-    if _is_hopeless(services, item):
+    if _is_hopeless(services.circuit, item, now):
         _give_up(services, item, now)
 
 
@@ -111,8 +113,8 @@ def _waits(item: Job | Batch, now: datetime) -> bool:
     )
 
 
-def _is_stuck(services: Services[PollSettings], item: Job | Batch) -> bool:
-    return item.tries >= items.TRIES or _is_in_vain(services, item)
+def _is_stuck(circuit: Circuit, item: Job | Batch, now: datetime) -> bool:
+    return item.tries >= items.TRIES or _is_in_vain(circuit, item, now)
 
 
 def _problem(item: Job | Batch) -> str:
@@ -124,7 +126,7 @@ def _problem(item: Job | Batch) -> str:
     return "every attempt was killed before it finished (timeout or out of memory)"
 
 
-def _is_in_vain(services: Services[PollSettings], item: Job | Batch) -> bool:
+def _is_in_vain(circuit: Circuit, item: Job | Batch, now: datetime) -> bool:
     """Return whether creates of a batch gave neither a batch nor a reason for days, while others were accepted."""
     if (
         not isinstance(item, Batch)
@@ -132,12 +134,12 @@ def _is_in_vain(services: Services[PollSettings], item: Job | Batch) -> bool:
         or item.inconclusive_creates < items.TRIES
     ):
         return False
-    begun_at = item.first_sent_at or timestamps.text(services.now())
-    others_pass = (services.circuit.read().accepted_at or "") > begun_at
-    return others_pass and services.now() - timestamps.parse(begun_at) > VAIN_FOR
+    begun_at = item.first_sent_at or timestamps.text(now)
+    others_pass = (circuit.read().accepted_at or "") > begun_at
+    return others_pass and now - timestamps.parse(begun_at) > VAIN_FOR
 
 
-def _is_hopeless(services: Services[PollSettings], item: Job | Batch) -> bool:
+def _is_hopeless(circuit: Circuit, item: Job | Batch, now: datetime) -> bool:
     """Return whether waiting can no longer help.
 
     What was paid for waits until Anthropic has deleted it: an ended batch, a chunk with an earlier attempt, a job's
@@ -145,13 +147,12 @@ def _is_hopeless(services: Services[PollSettings], item: Job | Batch) -> bool:
     killed before it could say what was wrong. A fault of the environment is waited for as long as answers are kept:
     the answers to a job's other rows come with the job. An upload whose job is canceled is not waited for.
     """
-    now = services.now()
     if isinstance(item, Batch) and item.awaits_results:
         return item.results_are_deleted(now)
     since = timestamps.parse(item.first_tried_at) if item.first_tried_at else now
     if _holds_answers(item):
         return item.at_fault and now - since > RESULTS_RETENTION
-    if _is_in_vain(services, item):
+    if _is_in_vain(circuit, item, now):
         return True
     if item.tries < items.TRIES:
         return False
@@ -170,7 +171,7 @@ def _holds_answers(item: Job | Batch) -> bool:
 def _give_up(services: Services[PollSettings], item: Job | Batch, now: datetime) -> None:
     expected = {"status": item.status, "status_key": item.status_key, "tries": item.tries}
     counted = {"chunks_finished": 1} if _is_last_resort(item) else None
-    pending_events = _end(services, item, now)
+    pending_events = _end(services.files.bucket, item, now)
     if services.items.transition(
         item,
         _give_up_changes(item),
@@ -182,13 +183,13 @@ def _give_up(services: Services[PollSettings], item: Job | Batch, now: datetime)
         services.outbox.publish(pending_events)
 
 
-def _end(services: Services[PollSettings], item: Job | Batch, now: datetime) -> list[events.Event]:
+def _end(results_bucket: str, item: Job | Batch, now: datetime) -> list[events.Event]:
     """Build the event of a job that ends by being given up."""
     if isinstance(item, Batch) or item.status != JobStatus.ASSEMBLING:
         return []
     ended = msgspec.structs.replace(item, **_give_up_changes(item))
     figures = {"rows": item.checkpoint.row, "counts": {}, "cost_usd": None, "manifest": None}
-    return [events.job_ended(ended, services.files.bucket, figures, timestamps.text(now))]
+    return [events.job_ended(ended, results_bucket, figures, timestamps.text(now))]
 
 
 def _is_last_resort(item: Job | Batch) -> bool:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -31,7 +31,7 @@ def write_status_files(
         job
         for job in unfinished.jobs
         if _digest(_status(job, batches.get(job.job, []))) != job.status_digest
-        or (job.status == JobStatus.DONE and _is_tidied(services, job))
+        or (job.status == JobStatus.DONE and _is_tidied(job, services.now()))
     ]
     phases.each("report", due, place, lambda job: _report(services, job, batches.get(job.job, [])))
 
@@ -53,7 +53,7 @@ def _report(services: Services[PollSettings], seen: Job, batches: list[Batch]) -
     told = {**status, "at": timestamps.text(services.now())}
     body = msgspec.json.format(msgspec.json.encode(told), indent=2)
     services.files.put(f"{job.results_prefix}/status.json", body + b"\n")
-    if job.status == JobStatus.DONE and _is_tidied(services, job):
+    if job.status == JobStatus.DONE and _is_tidied(job, services.now()):
         if job.next_step is not None:
             logger.error("work files are not marked, and stay", extra={"job": job.job})
         days = timedelta(days=max(job.retention_days, KEEP_DAYS))
@@ -62,9 +62,9 @@ def _report(services: Services[PollSettings], seen: Job, batches: list[Batch]) -
         services.items.save_status_digest(job, _digest(status))
 
 
-def _is_tidied(services: Services[PollSettings], job: Job) -> bool:
+def _is_tidied(job: Job, now: datetime) -> bool:
     """Whether a job's work files are marked, or that has failed for so long that nobody waits for it."""
-    return job.next_step is None or services.now() - job.status_since > TIDYING
+    return job.next_step is None or now - job.status_since > TIDYING
 
 
 def _status(job: Job, batches: list[Batch]) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from functools import partial
 import msgspec
 from aws_lambda_powertools import Logger
 
+from functions.adapters.anthropic_api import Claude
+from functions.adapters.work_items import WorkItems
 from functions.errors import (
     ApiKeyRejectedError,
     ApiNotFoundError,
@@ -60,12 +62,12 @@ def watch(
     no_key: bool = False,
 ) -> Watch:
     """Look at all open batches, in one listing; without a key, list in any case: that shows when there is one again."""
-    begins = [_window(services, unfinished), _duplicates_since(services, unfinished)]
+    begins = [_window(services, unfinished), _duplicates_since(services.settings, unfinished)]
     begins += [services.now()] if no_key else []
     begin = min((one for one in begins if one is not None), default=None)
     if begin is None:
         return Watch(needed=False)
-    seen = _ask(services, begin, phases)
+    seen = _ask(services.claude, begin, phases)
     if seen.listed is not None:
         _apply(services, unfinished, seen, phases)
     return seen
@@ -91,20 +93,20 @@ def _window(services: Services[PollSettings], unfinished: Unfinished) -> datetim
     return services.now() if waits else None
 
 
-def _duplicates_since(services: Services[PollSettings], unfinished: Unfinished) -> datetime | None:
+def _duplicates_since(settings: PollSettings, unfinished: Unfinished) -> datetime | None:
     """Say since when duplicates are of interest: any that still runs was created within a day before it was flagged."""
     flagged = [one.flagged_at for one in unfinished.duplicates]
     if not flagged:
         return None
-    return min(flagged) - ENDS_WITHIN - timedelta(seconds=services.settings.skew_s)
+    return min(flagged) - ENDS_WITHIN - timedelta(seconds=settings.skew_s)
 
 
-def _ask(services: Services[PollSettings], begin: datetime, phases: Phases) -> Watch:
+def _ask(claude: Claude, begin: datetime, phases: Phases) -> Watch:
     """List the window; after a refusal of the key once more, with the key read anew."""
     trouble = "key_missing"
     for _ in range(2):
         try:
-            found = services.claude.listing(begin, partial(phases.has_time, "listing"))
+            found = claude.listing(begin, partial(phases.has_time, "listing"))
             return Watch({batch.id: batch for batch in found})
         except KeyMissingError as error:
             trouble = error.reason
@@ -113,7 +115,7 @@ def _ask(services: Services[PollSettings], begin: datetime, phases: Phases) -> W
         except (ApiUnavailableError, ApiNotFoundError, msgspec.DecodeError) as error:
             logger.warning("no listing now", extra={"problem": type(error).__name__})
             return Watch()
-        services.claude.reload_key()
+        claude.reload_key()
     logger.warning("no listing: the key", extra={"problem": PAUSE_MESSAGES[trouble]})
     return Watch(key_problem=trouble)
 
@@ -168,7 +170,9 @@ def _cancel(
         and (found := listed.get(batch.batch_id or "")) is not None
         and found.running
     ]
-    phases.each("cancel", running, place, lambda batch: _canceled(services, batch.batch_id or ""))
+    phases.each(
+        "cancel", running, place, lambda batch: _canceled(services.claude, batch.batch_id or "")
+    )
 
 
 def _end_duplicate(
@@ -179,16 +183,16 @@ def _end_duplicate(
     over = found is not None and not found.running
     if (
         over
-        or _canceled(services, duplicate.job)
+        or _canceled(services.claude, duplicate.job)
         or services.now() - duplicate.flagged_at > ENDS_WITHIN
     ):
         services.ownership.resolve_duplicate(duplicate)
 
 
-def _canceled(services: Services[PollSettings], batch_id: str) -> bool:
+def _canceled(claude: Claude, batch_id: str) -> bool:
     """Ask for a cancel; False where the answer, or that there is none, does not show that it was heard."""
     try:
-        return services.claude.cancel(batch_id)
+        return claude.cancel(batch_id)
     except RelayError as error:
         facts = {"batch_id": batch_id, "problem": type(error).__name__}
         logger.warning("not canceled yet", extra=facts)
@@ -207,13 +211,13 @@ def _look(
         ended_at = found.ended_at or timestamps.text(services.now())
         event = events.batch_ended(batch, counts, ended_at)
         return _ended(services, batch, ended_at, [event])
-    _listed_again(services, batch)
+    _listed_again(services.items, batch)
     return None
 
 
-def _listed_again(services: Services[PollSettings], batch: Batch) -> None:
+def _listed_again(items: WorkItems, batch: Batch) -> None:
     if batch.listing_misses:
-        services.items.update_if_unchanged(batch, {"listing_misses": None, "missing_since": None})
+        items.update_if_unchanged(batch, {"listing_misses": None, "missing_since": None})
 
 
 def _look_for(
@@ -222,7 +226,10 @@ def _look_for(
     """Note whether the listing has an ended batch whose results were not found."""
     found = listed.get(batch.batch_id or "")
     there = found is not None and found.archived_at is None
-    (_listed_again if there else _count_miss)(services, batch)
+    if there:
+        _listed_again(services.items, batch)
+    else:
+        _count_miss(services, batch)
 
 
 def _not_found(unfinished: Unfinished) -> list[Batch]:

@@ -9,6 +9,8 @@ from datetime import timedelta
 
 import msgspec
 
+from functions.adapters.anthropic_api import Claude
+from functions.adapters.work_items import WorkItems
 from functions.errors import KeyMissingError
 from functions.model import events, timestamps
 from functions.model.create_response import (
@@ -48,12 +50,14 @@ def give_back(
     """Let the batch wait for better times: none was created."""
     match verdict:
         case RateLimited():
-            _wait(services, batch, _hold(services, batch, verdict))
+            _wait(services.items, batch, _hold(services, batch, verdict))
         case NotSent():
-            _wait(services, batch, timestamps.after(services.now(), services.settings.retry_s))
+            _wait(
+                services.items, batch, timestamps.after(services.now(), services.settings.retry_s)
+            )
         case AccountBlocked(reason) if reason in KEY_PROBLEMS:
-            _wait(services, batch, None)
-            if not _key_was_stale(services, batch, verdict):
+            _wait(services.items, batch, None)
+            if not _key_was_stale(services.claude, batch, verdict):
                 _stop(services, reason, verdict.sentence)
         case AccountBlocked():
             _refused(services, job, batch, verdict)
@@ -99,7 +103,7 @@ def _suspect(services: Services[SubmitSettings], batch: Batch, verdict: AccountB
     if verdict.rows is not None and batch.pauses_caused > 1 and _can_be_halved(batch):
         split.halve(services, batch)
     else:
-        _wait(services, batch, None)
+        _wait(services.items, batch, None)
     _stop(services, verdict.reason, verdict.sentence)
 
 
@@ -109,7 +113,7 @@ def _judge(services: Services[SubmitSettings], batch: Batch, rows: Refused | Non
         split.refused(services, batch, rows)
     else:
         pause_s = min(services.settings.probe_s << min(batch.pauses_caused, 20), LONGEST_S)
-        _wait(services, batch, timestamps.after(services.now(), pause_s))
+        _wait(services.items, batch, timestamps.after(services.now(), pause_s))
 
 
 def _can_be_halved(batch: Batch) -> bool:
@@ -138,7 +142,7 @@ def _hold(services: Services[SubmitSettings], batch: Batch, verdict: RateLimited
     return until
 
 
-def _wait(services: Services[SubmitSettings], batch: Batch, not_before: str | None) -> None:
+def _wait(items: WorkItems, batch: Batch, not_before: str | None) -> None:
     """Give the batch back: no batch was created, and that is no fault of its rows."""
     waiting = {
         "status": BatchStatus.WAITING,
@@ -149,18 +153,16 @@ def _wait(services: Services[SubmitSettings], batch: Batch, not_before: str | No
         "judged": batch.judged,
         "refused_at": batch.refused_at,
     }
-    services.items.transition(batch, waiting)
+    items.transition(batch, waiting)
 
 
-def _key_was_stale(
-    services: Services[SubmitSettings], batch: Batch, verdict: AccountBlocked
-) -> bool:
+def _key_was_stale(claude: Claude, batch: Batch, verdict: AccountBlocked) -> bool:
     """After a 401, read the key anew: if it has been replaced, the next try has the new one."""
     if verdict.reason != "key_refused":
         return False
-    services.claude.reload_key()
+    claude.reload_key()
     try:
-        return services.claude.fingerprint != batch.fingerprint
+        return claude.fingerprint != batch.fingerprint
     except KeyMissingError:
         return False
 

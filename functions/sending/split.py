@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from functions.adapters.rewrite import new_batch, rewrite
+from functions.adapters.s3 import ObjectStore
 from functions.model import timestamps
 from functions.model.chunk_files import ChunkFiles, LedgerEntry, read_ledger
 from functions.model.create_response import Refused
@@ -44,7 +45,7 @@ def _reject(
     """
     entries = (
         _rejected(entry, verdict) if entry.sent and ahead == index else entry
-        for ahead, entry in _counted(_entries(services, batch))
+        for ahead, entry in _counted(_entries(services.files, batch))
     )
     keys, files = rewrite(services.files, batch, batch.chunk, 1, entries)
     changes = {
@@ -80,10 +81,13 @@ def _counted(entries: Iterable[LedgerEntry]) -> Iterator[tuple[int, LedgerEntry]
 
 def halve(services: Services[SubmitSettings], batch: Batch) -> None:
     """Put two batches in the place of one, in one transaction."""
-    middle = batch.requests // 2
-    first = (e for ahead, e in _counted(_entries(services, batch)) if ahead < middle)
-    second = (e for ahead, e in _counted(_entries(services, batch)) if ahead >= middle)
-    halves = [_half(services, batch, "a", first), _half(services, batch, "b", second)]
+    middle, now = batch.requests // 2, timestamps.text(services.now())
+    first = (e for ahead, e in _counted(_entries(services.files, batch)) if ahead < middle)
+    second = (e for ahead, e in _counted(_entries(services.files, batch)) if ahead >= middle)
+    halves = [
+        _half(services.files, batch, letter, entries, now)
+        for letter, entries in (("a", first), ("b", second))
+    ]
     services.items.transition(
         batch, {"status": BatchStatus.SPLIT}, job_increments={"chunks": 1}, puts=halves
     )
@@ -106,13 +110,13 @@ class _Passing:
 
 
 def _half(
-    services: Services[SubmitSettings], batch: Batch, letter: str, entries: Iterator[LedgerEntry]
+    files: ObjectStore, batch: Batch, letter: str, entries: Iterator[LedgerEntry], now: str
 ) -> Batch:
     chunk, passing = batch.chunk + letter, _Passing(entries)
-    keys, files = rewrite(services.files, batch, chunk, 1, passing)
+    keys, written = rewrite(files, batch, chunk, 1, passing)
     first, last = passing.first, passing.last
     return msgspec.structs.replace(
-        new_batch(batch, chunk, 1, keys, files, timestamps.text(services.now())),
+        new_batch(batch, chunk, 1, keys, written, now),
         first_row=first.row,
         last_row=last.row,
         start_byte=first.offset,
@@ -124,5 +128,5 @@ def _half(
     )
 
 
-def _entries(services: Services[SubmitSettings], batch: Batch) -> Iterator[LedgerEntry]:
-    return read_ledger(services.files.lines(services.files.results_object(batch.ledger_key)))
+def _entries(files: ObjectStore, batch: Batch) -> Iterator[LedgerEntry]:
+    return read_ledger(files.lines(files.results_object(batch.ledger_key)))

@@ -47,14 +47,14 @@ def _settles_at_once(self: WorkItems, job_id: str) -> bool:
     return self.transition(job, changes, expected={"status": JobStatus.RUNNING})
 
 
-def _as_whoever_owns_it(services: Any, batch: Any, fingerprint: str) -> Any:
+def _as_whoever_owns_it(items: WorkItems, batch: Any, fingerprint: str) -> Any:
     changes = {
         "status": "SENDING",
         "intent_at": batch.status_key[-24:],
         "fingerprint": fingerprint,
     }
-    services.items.transition(batch, changes, keep_lease=True)
-    return services.items.batch(batch.job, batch.item)
+    items.transition(batch, changes, keep_lease=True)
+    return items.batch(batch.job, batch.item)
 
 
 @pytest.mark.parametrize(
