@@ -1,5 +1,6 @@
 """DynamoDB in memory, as far as `functions.adapters.table` speaks to it: whole items, conditions, transactions."""
 
+import operator
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ _TEST = re.compile(
     r"|(?P<inside>[#\w]+) BETWEEN (?P<low>:\w+) AND (?P<high>:\w+)"
     r"|(?P<left>[#\w]+) (?P<sign>=|<=|<) (?P<right>:\w+)"
 )
+_SIGNS = {"=": operator.eq, "<": operator.lt, "<=": operator.le}
 _BETWEEN = re.compile(r" AND (?!:)")
 """Joins two tests; the AND of a BETWEEN has a value behind it."""
 type Items = dict[tuple[str, str], dict[str, Any]]
@@ -125,7 +127,7 @@ def _true(item: Mapping[str, Any], values: Mapping[str, Any], test: dict[str, st
     left, right = of("left"), values[test["right"] or ""]
     if left is None:
         return False
-    return bool({"=": left == right, "<": left < right, "<=": left <= right}[test["sign"] or ""])
+    return bool(_SIGNS[test["sign"] or ""](left, right))
 
 
 def _updated(place: tuple[str, str], items: Items, given: dict[str, Any]) -> dict[str, Any]:
