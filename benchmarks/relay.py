@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.processes import Run, measure
-from functions.adapters.store import INDEX, Store
+from functions.adapters.table import Table
+from functions.adapters.work_items import WorkItems
 from functions.model.ids import job_id
-from functions.model.items import Batch, BatchStatus, Step
+from functions.model.items import UNFINISHED, Batch, BatchStatus, Step
 from functions.settings import PROCESS, PollSettings, ResultsSettings, SubmitSettings
 from infra.bundle import bundled
 from local import emulator
@@ -57,9 +58,9 @@ class Relay:
     requests: int = 100_000
 
     @property
-    def store(self) -> Store:
+    def items(self) -> WorkItems:
         """The table, for what comes before and after a stage."""
-        return Store(TABLE, client=self.cloud.tables)
+        return WorkItems(Table(TABLE, self.cloud.tables))
 
     @property
     def queue(self) -> str:
@@ -103,7 +104,7 @@ class Relay:
 
     def batch(self, job: str) -> Batch:
         """Read a job's one batch."""
-        found = self.store.batch(job, CHUNK)
+        found = self.items.batch(job, CHUNK)
         if found is None:
             message = f"{job} has no batch: it was not planned"
             raise LookupError(message)
@@ -112,7 +113,7 @@ class Relay:
     def end(self, job: str) -> None:
         """Note that a batch has ended, as poll does."""
         changes = {"status": BatchStatus.ENDED, "next_step": Step.COLLECT}
-        self.store.transition(
+        self.items.transition(
             self.batch(job), changes, expected={"status": BatchStatus.IN_PROGRESS}
         )
 
@@ -157,6 +158,6 @@ def make_table(where: Cloud) -> None:
             for name in ("job", "item", "open", "status_key")
         ],
         GlobalSecondaryIndexes=[
-            {"IndexName": INDEX, "KeySchema": index, "Projection": {"ProjectionType": "ALL"}}
+            {"IndexName": UNFINISHED, "KeySchema": index, "Projection": {"ProjectionType": "ALL"}}
         ],
     )

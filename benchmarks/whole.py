@@ -49,7 +49,7 @@ def whole(relay: Relay, folder: Path, key: str, version: str, at_once: int | Non
         began = time.perf_counter()
         job = run(lambdas, key, version)
         seconds = time.perf_counter() - began
-    return Whole(job.row, seconds, lambdas.seconds(), lambdas.peaks)
+    return Whole(job.checkpoint.row, seconds, lambdas.seconds(), lambdas.peaks)
 
 
 def run(lambdas: Lambdas, key: str, version: str) -> Job:
@@ -64,7 +64,7 @@ def run(lambdas: Lambdas, key: str, version: str) -> Job:
         if lambdas.at_once == 1:
             planned.result()
         for _ in range(MOST_POLLS):
-            job = lambdas.relay.store.job(job_id(UPLOADS, key, version))
+            job = lambdas.relay.items.job(job_id(UPLOADS, key, version))
             if job is not None and job.status == JobStatus.DONE:
                 break
             if not lambdas.poll():

@@ -15,10 +15,15 @@ RelayError
 ├── PublishError                     SNS does not take an event
 ├── KeyMissingError                  the secret holds no API key yet
 │   └── KeyUnreadableError           the secret cannot be read
-├── ResultsNotFoundError             a 404 for results, which decides nothing
+├── ApiNotFoundError                 the API answers 404, which decides nothing
 ├── ApiKeyRejectedError              the API refuses the key
 └── ApiUnavailableError              the API gives no answer, or one that says later
 """
+
+import msgspec
+
+UNREADABLE_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What msgspec raises for bytes that are not JSON, or not of the expected shape."""
 
 
 class RelayError(Exception):
@@ -143,8 +148,8 @@ class KeyUnreadableError(KeyMissingError):
         )
 
 
-class ResultsNotFoundError(RelayError):
-    """A 404 for results, which decides nothing: good batches have them."""
+class ApiNotFoundError(RelayError):
+    """The API answers 404, which decides nothing: good batches get it, too."""
 
 
 class ApiKeyRejectedError(RelayError):

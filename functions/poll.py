@@ -5,28 +5,30 @@ import time
 import uuid
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cache, partial
 
 from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from functions.adapters.outbox import Outbox
+from functions.adapters.poll_lock import PollLock
 from functions.adapters.queues import WorkQueues
 from functions.errors import PublishError
 from functions.model import events, timestamps
 from functions.model.create_response import KEY_PROBLEMS, PAUSE_MESSAGES
 from functions.model.events import Event
 from functions.model.items import Batch, BatchStatus, Job, Step, batch_key, status_key
-from functions.model.records import Flight, Sending, Unfinished
+from functions.model.records import PollLease, Sending, Unfinished
 from functions.polling.admission import PATIENCE, Limits, admit
 from functions.polling.phases import Phases, place
 from functions.polling.reconcile import reconcile
-from functions.polling.recover import idle, recover
+from functions.polling.recover import recover
 from functions.polling.status_file import write_status_files
 from functions.polling.watch import Watch, watch
 from functions.readers import READERS
-from functions.services import Services, open_services
+from functions.services import Services, open_services, time_left
 from functions.settings import PollSettings
 
 IN_FLIGHT = (BatchStatus.SENDING, BatchStatus.UNCONFIRMED, BatchStatus.IN_PROGRESS)
@@ -74,7 +76,7 @@ class PollSummary:
 def _services() -> tuple[Services[PollSettings], WorkQueues]:
     settings = PollSettings.from_env(os.environ)
     services = open_services(settings, read_s=READ_TIMEOUT_S)
-    services.store.uploads.note_readers(READERS, timestamps.text(services.now()))
+    services.uploads.note_readers(READERS, timestamps.text(services.now()))
     return services, WorkQueues(settings.submit_queue_url, settings.results_queue_url)
 
 
@@ -82,11 +84,7 @@ def _services() -> tuple[Services[PollSettings], WorkQueues]:
 @logger.inject_lambda_context
 def handler(_event: object, context: LambdaContext) -> None:
     """Poll; and again, where somebody asked for it meanwhile."""
-
-    def time_left_s() -> float:
-        return context.get_remaining_time_in_millis() / 1000
-
-    wanted = True
+    time_left_s, wanted = time_left(context), True
     while wanted and time_left_s() > ENOUGH_S:
         tally = poll(*_services(), Phases(time_left_s, THREADS, time.sleep))
         logger.info("poll finished", extra={"tally": vars(tally)})
@@ -100,33 +98,33 @@ def poll(
 ) -> PollSummary:
     """Look at everything unfinished, once; only one poll at a time, which then is asked for another one."""
     token, phases = uuid.uuid4().hex, phases or Phases()
-    flight = _take_off(services, token)
-    if flight is None:
+    lease = _acquire_lease(services.poll_lock, token, services.settings.lease_s)
+    if lease is None:
         return PollSummary(skipped=True)
-    phases.go_on_from(flight.stopped)
+    phases.go_on_from(lease.stopped)
     tally = PollSummary()
     try:
-        _rest(services, flight, phases)
+        _rest(lease, phases, services.now())
         _poll(services, work_queues, phases, tally)
     finally:
-        tally.wanted = services.store.release_poll_lease(token, phases.stopped)
+        tally.wanted = services.poll_lock.release(token, phases.stopped)
     return tally
 
 
-def _take_off(services: Services[PollSettings], token: str) -> Flight | None:
+def _acquire_lease(poll_lock: PollLock, token: str, lease_s: float) -> PollLease | None:
     """Be the only poll; None where another one is at work, which has been asked for another one."""
-    flight = services.store.single_flight(token, services.settings.lease_s)
-    if flight is None:
-        services.store.want_flight()
+    lease = poll_lock.acquire(token, lease_s)
+    if lease is None:
+        poll_lock.request_another()
         # It may have ended just before it was asked: then nobody else would.
-        flight = services.store.single_flight(token, services.settings.lease_s)
-    return flight
+        lease = poll_lock.acquire(token, lease_s)
+    return lease
 
 
-def _rest(services: Services[PollSettings], flight: Flight, phases: Phases) -> None:
+def _rest(lease: PollLease, phases: Phases, now: datetime) -> None:
     """Let a second pass between two polls: what becomes ready meanwhile is this one's, too."""
-    if flight.ended_at is not None:
-        since_s = (services.now() - timestamps.parse(flight.ended_at)).total_seconds()
+    if lease.ended_at is not None:
+        since_s = (now - timestamps.parse(lease.ended_at)).total_seconds()
         phases.sleep(min(max(REST_S - since_s, 0.0), REST_S))
 
 
@@ -134,10 +132,10 @@ def _poll(
     services: Services[PollSettings], work_queues: WorkQueues, phases: Phases, tally: PollSummary
 ) -> None:
     """Go through the phases. What is due already is woken first: it needs no answer of the API's."""
-    unfinished = services.store.unfinished(partial(phases.has_time, "read"))
-    _count(services, unfinished, tally)
-    sending = phases.attempt("sending", services.store.sending, None)
-    waiting = _waiting(services, unfinished, sending)
+    unfinished = services.items.unfinished(partial(phases.has_time, "read"))
+    _count(unfinished, tally, services.now())
+    sending = phases.attempt("sending", services.circuit.read, None)
+    waiting = _waiting(unfinished, sending, services.now())
     tally.woken = _wake(work_queues, "wake", waiting, phases)
     seen = phases.attempt("watch", lambda: _watch(services, unfinished, sending, phases), Watch())
     closed, tally.stuck = recover(services, unfinished, phases)
@@ -147,12 +145,12 @@ def _poll(
     )
     ready: list[Job | Batch] = [*seen.ended, *closed, *admitted]
     tally.woken += _wake(work_queues, "ready", ready, phases)
-    pending_events = _pending_events(services, unfinished)
+    pending_events = _pending_events(unfinished, services.now())
     phases.each(
         "events",
         pending_events,
         place,
-        lambda event: _publish(services, event),
+        lambda event: _publish(services.outbox, event, services.now()),
     )
     write_status_files(services, unfinished, phases)
     if seen.listed is not None:  # last: it may have to wait for what nothing else here needs
@@ -162,14 +160,14 @@ def _poll(
     tally.paused = sending is not None and sending.paused_reason is not None
 
 
-def _publish(services: Services[PollSettings], event: Event) -> None:
+def _publish(outbox: Outbox, event: Event, now: datetime) -> None:
     """Publish an event that is owed.
 
     Raises:
         PublishError: SNS has not taken it for a quarter of an hour; the alarm `stuck` counts it.
     """
-    published = services.publisher.publish_pending(services.store, [event])
-    if not published and timestamps.parse(event.time) + PUBLISHED_WITHIN < services.now():
+    published = outbox.publish([event])
+    if not published and timestamps.parse(event.time) + PUBLISHED_WITHIN < now:
         raise PublishError(event.id)
 
 
@@ -193,12 +191,12 @@ def _wake(
     return sum(len(some) for slices in due.values() for some in slices)
 
 
-def _count(services: Services[PollSettings], unfinished: Unfinished, tally: PollSummary) -> None:
+def _count(unfinished: Unfinished, tally: PollSummary, now: datetime) -> None:
     """Count what is unfinished."""
     tally.open = len(unfinished.of(*IN_FLIGHT))
     tally.waiting = len(unfinished.of(BatchStatus.WAITING))
     tally.duplicates = len(unfinished.duplicates)
-    tally.oldest_hours = _oldest_hours(services, unfinished)
+    tally.oldest_hours = _oldest_hours(unfinished, now)
 
 
 def _watch(
@@ -214,25 +212,22 @@ def _watch(
     return watch(services, unfinished, phases, no_key=no_key)
 
 
-def _pending_events(services: Services[PollSettings], unfinished: Unfinished) -> list[Event]:
+def _pending_events(unfinished: Unfinished, now: datetime) -> list[Event]:
     """Give the events that their stage has not published, oldest first."""
-    before = timestamps.text(services.now() - OUTBOX_GRACE)
+    before = timestamps.text(now - OUTBOX_GRACE)
     pending_events = [event for event in unfinished.events if event.time < before]
     return sorted(pending_events, key=lambda event: event.time)
 
 
-def _waiting(
-    services: Services[PollSettings], unfinished: Unfinished, sending: Sending | None
-) -> list[Job | Batch]:
+def _waiting(unfinished: Unfinished, sending: Sending | None, now: datetime) -> list[Job | Batch]:
     """Give what waits for a stage and is nobody's.
 
     What waits to be sent must be admitted first. Without a key, results cannot be downloaded.
     """
-    now = timestamps.text(services.now())
     no_key = sending is not None and sending.paused_reason in KEY_PROBLEMS
     batches = [batch for batch in unfinished.batches if not (no_key and batch.awaits_results)]
     held: list[Job | Batch] = [*unfinished.jobs, *batches]
-    return [item for item in held if item.next_step not in {None, Step.SEND} and idle(item, now)]
+    return [item for item in held if item.next_step not in {None, Step.SEND} and item.is_idle(now)]
 
 
 def _sending(
@@ -250,18 +245,18 @@ def _sending(
         key_works = sending.paused_reason in KEY_PROBLEMS and seen.listed is not None
         if key_works or any(_sent_since(batch, sending.paused_at) for batch in unfinished.batches):
             event = events.resumed(sending.paused_reason, sending.paused_at, timestamps.text(now))
-            if services.store.resume(sending, event):
-                services.publisher.publish_pending(services.store, [event])
-            return services.store.sending()
+            if services.circuit.resume(sending, event):
+                services.outbox.publish([event])
+            return services.circuit.read()
     return sending
 
 
 def _paused(services: Services[PollSettings], trouble: str) -> Sending:
     now = services.now()
     event = events.paused(trouble, PAUSE_MESSAGES[trouble], timestamps.text(now))
-    if services.store.pause(event, trouble, timestamps.after(now, services.settings.probe_s)):
-        services.publisher.publish_pending(services.store, [event])
-    return services.store.sending()
+    if services.circuit.pause(event, trouble, timestamps.after(now, services.settings.probe_s)):
+        services.outbox.publish([event])
+    return services.circuit.read()
 
 
 def _sent_since(batch: Batch, paused_at: str) -> bool:
@@ -282,16 +277,16 @@ def _admitted(
     """
     if sending is None:
         return []
-    now = timestamps.text(services.now())
-    canceled = {job.job for job in unfinished.jobs if job.canceled_at is not None}
+    now, canceled = services.now(), unfinished.canceled
+    written = timestamps.text(now)
     waiting = [
         batch for batch in unfinished.of(BatchStatus.WAITING)
-        if idle(batch, now) and batch.job not in canceled
+        if batch.is_idle(now) and batch.job not in canceled
     ]  # fmt: skip
-    if not waiting or (sending.not_before is not None and sending.not_before > now):
+    if not waiting or (sending.not_before is not None and sending.not_before > written):
         return []
     limits = Limits(services.settings.open_batches, services.settings.queued_requests)
-    old = status_key(BatchStatus.WAITING, timestamps.text(services.now() - PATIENCE))
+    old = status_key(BatchStatus.WAITING, timestamps.text(now - PATIENCE))
     over = {(batch.job, batch.item) for batch in ended}
     there = [one for one in unfinished.of(*IN_FLIGHT) if (one.job, one.item) not in over]
     admitted = admit(waiting, there, limits, old)
@@ -299,31 +294,31 @@ def _admitted(
         return admitted
     # The one that was refused least often: a batch at fault would hold all others up.
     chosen = sorted(admitted, key=lambda batch: batch.pauses_caused)[:1]
-    due = sending.probe_at is None or sending.probe_at <= now
-    probe_at = timestamps.after(services.now(), _probe_pause_s(services, sending))
+    due = sending.probe_at is None or sending.probe_at <= written
+    probe_at = timestamps.after(now, _probe_pause_s(services.settings.probe_s, sending))
     return (
         chosen
-        if due and chosen and services.store.probe(sending, batch_key(chosen[0]), probe_at)
+        if due and chosen and services.circuit.probe(sending, batch_key(chosen[0]), probe_at)
         else []
     )
 
 
-def _probe_pause_s(services: Services[PollSettings], sending: Sending) -> float:
+def _probe_pause_s(probe_s: float, sending: Sending) -> float:
     """Say how long to wait after a probe: ever longer, but not for a key, which is asked for the minute it is there."""
-    pause_s = float(services.settings.probe_s)
+    pause_s = float(probe_s)
     if sending.paused_reason in KEY_PROBLEMS:
         return pause_s
     return max(pause_s, min(pause_s * (1 << min(sending.probes, 20)), PROBE_MOST_S))
 
 
-def _oldest_hours(services: Services[PollSettings], unfinished: Unfinished) -> float:
+def _oldest_hours(unfinished: Unfinished, now: datetime) -> float:
     """Say how long the oldest batch has been on its way, from the first try to send it: also one that never arrives."""
     begun = [
         timestamps.parse(batch.first_sent_at)
         for batch in unfinished.batches
         if batch.first_sent_at
     ]
-    return max(((services.now() - at).total_seconds() / 3600 for at in begun), default=0.0)
+    return max(((now - at).total_seconds() / 3600 for at in begun), default=0.0)
 
 
 def _measure(tally: PollSummary) -> None:

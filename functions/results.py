@@ -14,11 +14,9 @@ from functions.assembling.assemble import assemble
 from functions.assembling.tidy import tidy
 from functions.collecting.collect import collect
 from functions.model.items import JOB, SCHEMA, Batch, Job, Step, WorkMessage
-from functions.services import Services, open_services
+from functions.services import Services, open_services, time_left
 from functions.settings import ResultsSettings
 
-MARGIN_S = 60.0
-"""A lease outlives its Lambda by this: clocks differ."""
 ASSEMBLE_S = 300.0
 """With less time left than this, a job is assembled by the next invocation."""
 logger = Logger()
@@ -57,22 +55,9 @@ def results(
     Returns:
         Whether it was done, so that something may be ready: the next attempt, a job to assemble, the last status.
     """
-
-    def time_left_s() -> float:
-        return context.get_remaining_time_in_millis() / 1000
-
-    item = services.store.acquire(
-        work_message, time_left_s() + MARGIN_S, services.settings.retry_s
-    )
+    time_left_s = time_left(context)
+    item = services.acquire(work_message, time_left_s)
     if item is None:
-        logger.info(
-            "item not available",
-            extra={
-                "job": work_message.job,
-                "item": work_message.item,
-                "step": work_message.next_step,
-            },
-        )
         return False
     with services.releasing_on_error(item):
         match item:
@@ -82,7 +67,7 @@ def results(
             case Batch():
                 finished = collect(
                     services, item, time_left_s
-                ) and services.store.start_assembly_if_complete(item.job)
+                ) and services.items.start_assembly_if_complete(item.job)
                 if finished and time_left_s() > ASSEMBLE_S:
                     follow_up = WorkMessage(
                         schema=SCHEMA, job=item.job, item=JOB, next_step=Step.ASSEMBLE

@@ -5,14 +5,25 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 
+from aws_lambda_powertools import Logger
+from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.exceptions import BotoCoreError, ClientError
 
 from functions.adapters import secret
 from functions.adapters.anthropic_api import READ_S, Claude
-from functions.adapters.outbox import EventPublisher
+from functions.adapters.cancellation_requests import CancellationRequests
+from functions.adapters.circuit import Circuit
+from functions.adapters.claims import Claims
+from functions.adapters.event_publisher import EventPublisher
+from functions.adapters.outbox import Outbox
+from functions.adapters.ownership import Ownership
+from functions.adapters.poll_lock import PollLock
 from functions.adapters.s3 import ObjectStore
-from functions.adapters.store import Store
+from functions.adapters.table import Table
+from functions.adapters.uploads import Uploads
+from functions.adapters.work_items import WorkItems
 from functions.errors import (
     ApiKeyRejectedError,
     ApiUnavailableError,
@@ -24,11 +35,14 @@ from functions.errors import (
     UploadLostError,
 )
 from functions.model import timestamps
-from functions.model.items import Batch, Job
+from functions.model.items import Batch, Job, WorkMessage
 from functions.settings import Settings
 
 SOURCE = "urn:claude-batch-relay:"
 """CloudEvents' `source`, before the name of the table: one deployment's events are told from another's."""
+MARGIN_S = 60.0
+"""A lease outlives its Lambda by this: clocks differ."""
+logger = Logger(child=True)
 
 
 @dataclass(frozen=True)
@@ -36,11 +50,51 @@ class Services[S: Settings]:
     """A stage's settings, adapters and clock."""
 
     settings: S
-    store: Store
+    table: Table
     files: ObjectStore
     claude: Claude
     publisher: EventPublisher
     now: Callable[[], datetime] = timestamps.now
+
+    @cached_property
+    def items(self) -> WorkItems:
+        """The jobs and batches."""
+        return WorkItems(self.table, self.now)
+
+    @cached_property
+    def ownership(self) -> Ownership:
+        """Whose each Message Batch is."""
+        return Ownership(self.table, self.now)
+
+    @cached_property
+    def outbox(self) -> Outbox:
+        """The events that are owed."""
+        return Outbox(self.table, self.publisher)
+
+    @cached_property
+    def circuit(self) -> Circuit:
+        """Whether requests may be sent."""
+        return Circuit(self.table)
+
+    @cached_property
+    def cancellations(self) -> CancellationRequests:
+        """The requests to cancel."""
+        return CancellationRequests(self.table)
+
+    @cached_property
+    def poll_lock(self) -> PollLock:
+        """The lock that lets one poll run at a time."""
+        return PollLock(self.table, self.now)
+
+    @cached_property
+    def claims(self) -> Claims:
+        """The bytes that are claimed, and the markers that ask for a repeat."""
+        return Claims(self.table, self.now)
+
+    @cached_property
+    def uploads(self) -> Uploads:
+        """What was ignored, and how far the uploads bucket was looked through."""
+        return Uploads(self.table)
 
     @contextmanager
     def releasing_on_error(self, item: Job | Batch) -> Iterator[None]:
@@ -48,14 +102,24 @@ class Services[S: Settings]:
         try:
             yield
         except Exception as error:
-            self.store.record_failure(
+            self.items.record_failure(
                 item, self.settings.retry_s, _safe_message(error), at_fault=is_at_fault(error)
             )
             raise
 
-    def publish_pending(self, job: str) -> None:
-        """Publish what is owed for a job, now that it is written down."""
-        self.publisher.publish_pending(self.store, self.store.pending_events(job))
+    def acquire(
+        self, work_message: WorkMessage, time_left_s: Callable[[], float]
+    ) -> Job | Batch | None:
+        """Acquire an item for the rest of this invocation; None if it does not wait for that step, or is taken."""
+        item = self.items.acquire(work_message, time_left_s() + MARGIN_S, self.settings.retry_s)
+        if item is None:
+            facts = {
+                "job": work_message.job,
+                "item": work_message.item,
+                "step": work_message.next_step,
+            }
+            logger.info("item not available", extra=facts)
+        return item
 
 
 _ENVIRONMENT = (
@@ -84,6 +148,11 @@ def _safe_message(error: Exception) -> str:
     return type(error).__name__
 
 
+def time_left(context: LambdaContext) -> Callable[[], float]:
+    """Build a function that returns how long this Lambda may still run, in seconds."""
+    return lambda: context.get_remaining_time_in_millis() / 1000
+
+
 def open_services[S: Settings](
     settings: S, *, create_timeout_s: float = 600.0, read_s: float = READ_S
 ) -> Services[S]:
@@ -94,7 +163,7 @@ def open_services[S: Settings](
 
     services = Services(
         settings=settings,
-        store=Store(settings.table_name),
+        table=Table(settings.table_name),
         files=ObjectStore(settings.results_bucket),
         claude=Claude(
             base_url=settings.base_url,

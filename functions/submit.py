@@ -1,7 +1,6 @@
 """Handle an upload or a work message from poll: claim, plan, send."""
 
 import os
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -19,11 +18,9 @@ from functions.planning.plan import plan
 from functions.planning.reconcile_uploads import reconcile_uploads
 from functions.planning.replaced import is_replaced
 from functions.sending.send import send
-from functions.services import Services, open_services
+from functions.services import Services, open_services, time_left
 from functions.settings import SubmitSettings
 
-MARGIN_S = 60.0
-"""A lease outlives its Lambda by this: clocks differ."""
 logger = Logger()
 
 
@@ -64,11 +61,6 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any] | N
     return None
 
 
-def time_left(context: LambdaContext) -> Callable[[], float]:
-    """Make a function of what is left of Lambda's time, in seconds."""
-    return lambda: context.get_remaining_time_in_millis() / 1000
-
-
 def submit(services: Services[SubmitSettings], body: str, context: LambdaContext) -> bool:
     """Take one message: what S3 says of an upload, or a work message; True where that has left something for poll."""
     upload = msgspec.json.decode(body, type=_S3Event)
@@ -96,23 +88,13 @@ def work(
         Whether something may be ready by that: chunks of an upload, or of a batch that was refused.
     """
     time_left_s = time_left(context)
-    item = services.store.acquire(
-        work_message, time_left_s() + MARGIN_S, services.settings.retry_s
-    )
+    item = services.acquire(work_message, time_left_s)
     if item is None:
-        logger.info(
-            "item not available",
-            extra={
-                "job": work_message.job,
-                "item": work_message.item,
-                "step": work_message.next_step,
-            },
-        )
         return False
     with services.releasing_on_error(item):
         match item:
             case Job():
-                if not is_replaced(services, item):
+                if not is_replaced(services.files, services.items, item):
                     plan(services, item, time_left_s)
                 return True
             case Batch():

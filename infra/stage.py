@@ -13,6 +13,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from functions.settings import PROCESS, Settings
+from infra.grants import allow
 from infra.nag import acknowledge
 from infra.settings import StackSettings
 from infra.storage import Storage
@@ -57,11 +58,6 @@ def shared(storage: Storage, settings: StackSettings) -> Shared:
         probe_s=settings.probe_seconds,
         retry_s=settings.retry_seconds,
     )
-
-
-def allow(actions: Sequence[str], *resources: str) -> iam.PolicyStatement:
-    """Allow these actions, named one by one, on these resources."""
-    return iam.PolicyStatement(actions=list(actions), resources=list(resources))
 
 
 class Stage(Construct):

@@ -15,11 +15,10 @@ from aws_cdk import aws_sns as sns
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
+from functions.adapters.secret import UNSET_KEY
+from functions.model.items import UNFINISHED
 from infra.nag import acknowledge
 from infra.settings import StackSettings
-
-UNSET_KEY = "not-set-yet"
-"""What the secret holds until somebody puts a key in; functions pause sending while it does."""
 
 STAGE_TIMEOUT = Duration.minutes(15)
 """How long submit and results may run: Lambda's longest."""
@@ -158,7 +157,7 @@ class Storage(Construct):
             removal_policy=self.kept,
         )
         table.add_global_secondary_index(
-            index_name="unfinished",
+            index_name=UNFINISHED,
             partition_key=_text("open"),
             sort_key=_text("status_key"),
             projection_type=dynamodb.ProjectionType.ALL,

@@ -5,10 +5,11 @@ from pathlib import Path
 from constructs import Construct
 
 from functions.settings import SubmitSettings
+from infra.grants import allow, of_every_stage, of_queued_stages
 from infra.poll import Poll
 from infra.reconciliation import Reconciliation
 from infra.settings import StackSettings
-from infra.stage import Stage, allow, shared
+from infra.stage import Stage, shared
 from infra.storage import STAGE_TIMEOUT, Storage
 
 
@@ -43,40 +44,14 @@ class Submit(Stage):
             memory_mb=settings.stage_memory_mb,
             disk_mib=1024,
             grants=[
-                allow(
-                    [
-                        "sqs:ReceiveMessage",
-                        "sqs:DeleteMessage",
-                        "sqs:ChangeMessageVisibility",
-                        "sqs:GetQueueAttributes",
-                    ],
-                    storage.submit_queue.queue_arn,
-                ),
-                allow(
-                    [
-                        "dynamodb:GetItem",
-                        "dynamodb:PutItem",
-                        "dynamodb:UpdateItem",
-                        "dynamodb:DeleteItem",
-                        "dynamodb:Query",
-                    ],
-                    storage.table.table_arn,
-                ),
-                allow(
-                    ["s3:GetObject", "s3:GetObjectVersion"], storage.uploads.arn_for_objects("*")
-                ),
-                # Without them, S3 answers 403 for an object or a version that is not there, not 404.
-                allow(["s3:ListBucket", "s3:ListBucketVersions"], storage.uploads.bucket_arn),
-                allow(["s3:ListBucket"], storage.results.bucket_arn),
+                *of_every_stage(storage),
+                *of_queued_stages(storage, storage.submit_queue, poll.function),
                 allow(
                     ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"],
                     storage.results.arn_for_objects("work/*"),
                 ),
                 allow(["s3:GetObject"], storage.results.arn_for_objects("results/*")),
-                allow(["sns:Publish"], storage.events.topic_arn),
                 allow(["sqs:SendMessage"], poll.failed_polls.queue_arn),
-                allow(["secretsmanager:GetSecretValue"], storage.secret_arn),
-                allow(["lambda:InvokeFunction"], poll.function.function_arn),
             ],
         )
         self._acknowledge_wildcards(storage.uploads, "*")
@@ -86,6 +61,6 @@ class Submit(Stage):
             Reconciliation(
                 self,
                 function=self.function,
-                missed=poll.failed_polls,
+                failures=poll.failed_polls,
                 pages=settings.reconcile_pages,
             )

@@ -19,11 +19,11 @@ import msgspec
 from moto import mock_aws
 
 from functions.adapters import claims, uploads
-from functions.adapters.anthropic_api import PLACEHOLDER, Claude
-from functions.adapters.outbox import EventPublisher
+from functions.adapters.anthropic_api import Claude
+from functions.adapters.event_publisher import EventPublisher
 from functions.adapters.queues import WorkQueues
 from functions.adapters.s3 import ObjectStore
-from functions.adapters.store import Store
+from functions.adapters.table import Table
 from functions.model import items, records
 from functions.poll import PollSummary, poll
 from functions.results import results
@@ -94,7 +94,8 @@ class Harness:
             "results_queue_url": self.queues["results"],
         }
         self.poll = self._services(PollSettings, urls)
-        self.store = self.submit.store
+        self.items, self.ownership = self.submit.items, self.submit.ownership
+        self.circuit, self.poll_lock = self.submit.circuit, self.submit.poll_lock
 
     def _services[S: Settings](self, kind: type[S], more: dict[str, str]) -> Services[S]:
         given = {
@@ -115,7 +116,7 @@ class Harness:
         )
         return Services(
             settings=settings,
-            store=Store(TABLE, client=self.dynamodb, now=self.now),
+            table=Table(TABLE, client=self.dynamodb),
             files=ObjectStore(RESULTS, client=self.s3),
             claude=claude,
             publisher=EventPublisher(self.topic, SOURCE + TABLE, client=self.sns),
@@ -182,10 +183,10 @@ class Harness:
 
     def finish(self, ticks: int = 60) -> int:
         """Tick until nothing is unfinished: a minute at a time, later two hours, as pauses grow; gives the ticks."""
-        left = self.store.unfinished()
+        left = self.items.unfinished()
         for tick in range(1, ticks + 1):
             self.tick(60.0 if tick <= _MINUTES else 7200.0)
-            left = self.store.unfinished()
+            left = self.items.unfinished()
             if not (left.jobs or left.batches or left.events):
                 return tick
         message = f"unfinished after {ticks} ticks: {left}"
@@ -233,8 +234,8 @@ _READ = {
     for kind in vars(module).values()
     if isinstance(kind, type) and issubclass(kind, msgspec.Struct)
     for name in kind.__struct_fields__
-} | {"event", "wanted"}
-"""Attributes of the table that are read, with those of an event that is owed and of poll's lease."""
+} | {"wanted"}
+"""Attributes of the table that are read, with the one of poll's lock that is only a condition."""
 
 
 def s3_event(bucket: str, key: str, size: int, version: str, at: str) -> str:
@@ -336,7 +337,6 @@ def succeeded(world_: Harness, key: str) -> list[bool]:
 
 
 __all__ = [
-    "PLACEHOLDER",
     "Harness",
     "Lambda",
     "request",

@@ -2,7 +2,8 @@
 
 from aws_lambda_powertools import Logger
 
-from functions.adapters.store import Store
+from functions.adapters.ownership import Ownership
+from functions.adapters.work_items import WorkItems
 from functions.errors import RelayError
 from functions.model import timestamps
 from functions.model.create_response import MessageBatch
@@ -14,49 +15,49 @@ _TRIES = 5
 logger = Logger(child=True)
 
 
-def adopt(store: Store, batch: Batch, found: MessageBatch) -> None:
+def adopt(items: WorkItems, ownership: Ownership, batch: Batch, found: MessageBatch) -> None:
     """Make a Message Batch a batch's own. It is proof, and overrides whatever was thought meanwhile.
 
     If another one is the batch's own by now, the requests are in two: the newer is left for poll to cancel, which
     also raises the alarm.
     """
     for _ in range(_TRIES):
-        now = store.batch(batch.job, batch.item)
+        now = items.batch(batch.job, batch.item)
         if now is None or now.batch_id == found.id:
             return
         if now.batch_id is None and now.status in _MAY_BE_OURS:
-            done = _adopt(store, now, found)
+            done = _adopt(items, ownership, now, found)
         else:
-            done = _duplicate(store, now, found)
+            done = _duplicate(items, ownership, now, found)
         if done:
             return
     message = f"{batch_key(batch)} changed {_TRIES} times while {found.id} was recorded"
     raise RelayError(message)
 
 
-def _adopt(store: Store, now: Batch, found: MessageBatch) -> bool:
+def _adopt(items: WorkItems, ownership: Ownership, now: Batch, found: MessageBatch) -> bool:
     changes = {
         "status": BatchStatus.IN_PROGRESS,
         "batch_id": found.id,
         "created_at": found.created_at,
-        "recorded_at": timestamps.text(store.now()),
+        "recorded_at": timestamps.text(items.now()),
     }
     expected = {"status": now.status, "status_key": now.status_key, "batch_id": None}
-    owner = store.ownership_record(found.id, batch_key(now))
-    return store.transition(now, changes, expected=expected, puts=[owner])
+    owner = ownership.build(found.id, batch_key(now))
+    return items.transition(now, changes, expected=expected, puts=[owner])
 
 
-def _duplicate(store: Store, now: Batch, found: MessageBatch) -> bool:
+def _duplicate(items: WorkItems, ownership: Ownership, now: Batch, found: MessageBatch) -> bool:
     """Keep the older batch, where the newer is not already at work on its results; cancel the other."""
     swap = now.status == BatchStatus.IN_PROGRESS and now.created_at is not None
     swap = swap and timestamps.parse(found.created_at) < timestamps.parse(now.created_at or "")
     of = batch_key(now)
     if swap and now.batch_id is not None:
-        extra = store.ownership_record(now.batch_id, of, duplicate=True)
-        done = _swap(store, now, found, extra)
+        extra = ownership.build(now.batch_id, of, duplicate=True)
+        done = _swap(items, ownership, now, found, extra)
     else:
-        extra = store.ownership_record(found.id, of, duplicate=True)
-        store.record_ownership(extra)
+        extra = ownership.build(found.id, of, duplicate=True)
+        ownership.record(extra)
         done = True
     if done:
         logger.error(
@@ -65,8 +66,10 @@ def _duplicate(store: Store, now: Batch, found: MessageBatch) -> bool:
     return done
 
 
-def _swap(store: Store, now: Batch, found: MessageBatch, extra: Owner) -> bool:
+def _swap(
+    items: WorkItems, ownership: Ownership, now: Batch, found: MessageBatch, extra: Owner
+) -> bool:
     changes = {"batch_id": found.id, "created_at": found.created_at}
     expected = {"status": now.status, "batch_id": now.batch_id}
-    owner = store.ownership_record(found.id, batch_key(now))
-    return store.transition(now, changes, expected=expected, puts=[owner], duplicate=extra)
+    owner = ownership.build(found.id, batch_key(now))
+    return items.transition(now, changes, expected=expected, puts=[owner], duplicate=extra)

@@ -22,16 +22,17 @@ import urllib3
 from botocore.httpsession import ProxyConfiguration
 from botocore.utils import get_environ_proxies
 
+from functions.adapters.secret import UNSET_KEY
 from functions.errors import (
+    UNREADABLE_JSON,
     ApiKeyRejectedError,
+    ApiNotFoundError,
     ApiUnavailableError,
     DownloadError,
     KeyMissingError,
-    ResultsNotFoundError,
 )
 from functions.model import timestamps
 from functions.model.create_response import (
-    UNREADABLE,
     Ambiguous,
     MessageBatch,
     NotSent,
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     import anthropic
     import httpx2
 
-PLACEHOLDER = "not-set-yet"
 PATH = "/v1/messages/batches"
 PAGE = 1000
 CONNECT_S, READ_S = 10.0, 60.0
@@ -108,7 +108,7 @@ class Claude:
     def _key(self) -> str:
         key, self._key_since = self._read_key(self._fresh).strip(), self._clock()
         # Anything else could not be a header's value, and would fail in each request anew.
-        if key == PLACEHOLDER or not (key.isascii() and key.isprintable() and key):
+        if key == UNSET_KEY or not (key.isascii() and key.isprintable() and key):
             raise KeyMissingError
         return key
 
@@ -220,7 +220,7 @@ class Claude:
             Whether the answer shows the batch as canceling, or ended.
 
         Raises:
-            ResultsNotFoundError: a 404, which decides nothing.
+            ApiNotFoundError: a 404, which decides nothing.
             ApiUnavailableError: no answer, or one that decides nothing either (400, 409, 5xx).
             ApiKeyRejectedError: the API refuses the key.
         """
@@ -234,7 +234,7 @@ class Claude:
             )
         try:
             batch = msgspec.json.decode(answer.content, type=MessageBatch)
-        except UNREADABLE:
+        except UNREADABLE_JSON:
             return False
         return batch.id == batch_id and not batch.running
 
@@ -245,7 +245,7 @@ class Claude:
         its HTTP client reads at a third of the speed.
 
         Raises:
-            ResultsNotFoundError: a 404, which decides nothing: good batches have them.
+            ApiNotFoundError: a 404, which decides nothing: good batches have them.
             ApiUnavailableError: no answer, or one that says later.
             ApiKeyRejectedError: the API refuses the key.
             DownloadError: the stream broke off.
@@ -298,7 +298,7 @@ def _page(answer: bytes, known: Collection[str]) -> _Page:
     """
     try:
         page = msgspec.json.decode(answer, type=_Page)
-    except UNREADABLE as error:
+    except UNREADABLE_JSON as error:
         message = f"the list cannot be read: {type(error).__name__}"
         raise ApiUnavailableError(message) from None
     if page.has_more and (not page.data or page.data[-1].id in known):
@@ -319,7 +319,7 @@ class _translate_errors:  # noqa: N801 - reads as a statement
         import anthropic  # noqa: PLC0415
 
         if isinstance(error, anthropic.NotFoundError):
-            raise ResultsNotFoundError from None
+            raise ApiNotFoundError from None
         if isinstance(error, anthropic.AuthenticationError | anthropic.PermissionDeniedError):
             raise ApiKeyRejectedError(error.status_code) from None
         if isinstance(error, anthropic.APIStatusError):
@@ -332,7 +332,7 @@ class _translate_errors:  # noqa: N801 - reads as a statement
 def _refuse_errors(status: int) -> None:
     """Turn a status that is no success into an error, by what is to be done about it."""
     if status == HTTPStatus.NOT_FOUND:
-        raise ResultsNotFoundError
+        raise ApiNotFoundError
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
         raise ApiKeyRejectedError(status)
     if status != HTTPStatus.OK:

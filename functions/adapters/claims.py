@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from functions.adapters.table import Table
-from functions.adapters.uploads import EventItem
 from functions.model import ids, items, timestamps
 from functions.model.events import Event
 from functions.model.items import Job
+from functions.model.records import pending_event
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
@@ -56,8 +56,8 @@ class Again(msgspec.Struct, frozen=True, kw_only=True):
 class Claims:
     """The items about claims."""
 
-    def __init__(self, table: Table, event_item: EventItem, now: Callable[[], datetime]) -> None:
-        self._table, self._event_item, self._now = table, event_item, now
+    def __init__(self, table: Table, now: Callable[[], datetime]) -> None:
+        self._table, self._now = table, now
 
     def content(self, fingerprint: str) -> Content:
         """Read which job has these bytes."""
@@ -77,7 +77,7 @@ class Claims:
         Returns:
             False, and nothing is changed, if it is claimed already, or the bytes have been claimed since they were read.
         """
-        writes = [self._table.put(job), *self._bytes_of(job, content)]
+        writes = [self._table.create(job), *self._bytes_of(job, content)]
         if again is not None and again.waits(self._now()):
             seen = {"at": again.at, "used": False}
             writes.append(self._table.update(again.job, AGAIN, {"used": True}, seen))
@@ -87,9 +87,9 @@ class Claims:
         """Claim an upload as one that is not run, for a later marker to find; False if a marker came meanwhile."""
         skipped = {"skipped": job.job, "schema": items.SCHEMA, "expires": self._expires()}
         return self._table.write(
-            self._table.put(job),
+            self._table.create(job),
             self._table.update(again.job, AGAIN, skipped, {"at": again.at}),
-            self._event_item(event, job.job),
+            self._table.put(pending_event(event)),
         )
 
     def wait_for_upload(self, again: Again, at: str) -> bool:
@@ -117,4 +117,4 @@ class Claims:
         return [self._table.update(content.job, CONTENT, owned, {"owned_by": content.owned_by})]
 
     def _expires(self) -> int:
-        return int((self._now() + timedelta(days=CONTENT_DAYS)).timestamp())
+        return timestamps.epoch(self._now() + timedelta(days=CONTENT_DAYS))

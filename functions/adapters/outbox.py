@@ -1,60 +1,51 @@
-"""The adapter for SNS: the webhook that Anthropic does not have."""
+"""The events in the table that are owed: published after what they tell of, then deleted."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
-import boto3
-import msgspec
 from aws_lambda_powertools import Logger
 from botocore.exceptions import BotoCoreError, ClientError
 
-from functions.adapters.clients import QUICK
-from functions.adapters.store import Store
+from functions.adapters.event_publisher import EventPublisher, is_message_error
+from functions.adapters.table import Table
 from functions.model.events import Event
-
-if TYPE_CHECKING:
-    from mypy_boto3_sns import SNSClient
+from functions.model.records import EVENT, pending_event, read_event
 
 logger = Logger(child=True)
 
 
-class EventPublisher:
-    """The topic of events."""
+class Outbox:
+    """The events that are owed, and where they are published."""
 
-    def __init__(self, topic_arn: str, source: str, *, client: "SNSClient | None" = None) -> None:
-        self._topic, self._source = topic_arn, source
-        self._sns: SNSClient = client or boto3.client("sns", config=QUICK)
+    def __init__(self, table: Table, publisher: EventPublisher) -> None:
+        self._table, self._publisher = table, publisher
 
-    def publish(self, event: Event) -> None:
-        """Publish an event; delivered at least once, always under the same id."""
-        self._sns.publish(
-            TopicArn=self._topic,
-            Subject=event.sns_subject,
-            Message=msgspec.json.encode(event.cloud_event(self._source)).decode(),
-            MessageAttributes={
-                name: {"DataType": "String", "StringValue": text}
-                for name, text in event.message_attributes().items()
-            },
-        )
+    def publish_pending(self, job: str) -> int:
+        """Publish the events that are owed for a job."""
+        condition = "job = :job AND begins_with(#item, :event)"
+        found = self._table.query(condition, {":job": job, ":event": EVENT})
+        return self.publish([read_event(item) for item in found])
 
-    def publish_pending(self, store: Store, pending: list[Event]) -> int:
-        """Publish what is owed, oldest first; what SNS does not take now, poll brings later."""
+    def publish(self, pending: Sequence[Event]) -> int:
+        """Publish events that are owed, oldest first; poll repeats what SNS does not take now.
+
+        Returns:
+            How many SNS took.
+        """
         published = 0
         for event in sorted(pending, key=lambda one: one.time):
             try:
-                self.publish(event)
+                self._publisher.publish(event)
             except (ClientError, BotoCoreError) as error:
                 logger.warning(
                     "not published yet", extra={"event": event.id, "problem": type(error).__name__}
                 )
-                if _is_message_error(error):
+                if is_message_error(error):
                     continue
                 return published
-            store.delete_event(event)
+            self._delete(event)
             published += 1
         return published
 
-
-def _is_message_error(error: Exception) -> bool:
-    """Whether SNS takes offence at one message alone: the others must not wait behind it."""
-    code = error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
-    return code in {"InvalidParameter", "InvalidParameterValue", "ParameterValueInvalid"}
+    def _delete(self, event: Event) -> None:
+        item = pending_event(event)
+        self._table.write(self._table.delete(item.job, item.item, {}))

@@ -72,7 +72,7 @@ class WorkQueues:
 
 def _mark(item: Job | Batch) -> tuple[object, ...]:
     """Tell an item that has been worked on since from one that has not."""
-    moved = item.row if isinstance(item, Job) else 0
+    moved = item.checkpoint.row if isinstance(item, Job) else 0
     return item.job, item.item, item.status_key, item.tries, item.not_before, moved
 
 

@@ -68,7 +68,6 @@ def new_batch(
         last_row=batch.last_row,
         start_byte=batch.start_byte,
         end_byte=batch.end_byte,
-        line=batch.line,
         requests=files.requests,
         size_bytes=files.size_bytes,
         requests_key=keys.requests,

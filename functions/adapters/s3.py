@@ -18,7 +18,7 @@ from functions.adapters.multipart import Sent, UploadTarget
 from functions.adapters.refusals import ABSENT, refusal_code, why_refused
 from functions.errors import DownloadError, ObjectNotFoundError, ObjectUnreadableError
 from functions.model import multipart_plan
-from functions.model.items import StoredObject
+from functions.model.items import ObjectVersion, StoredObject
 from functions.model.multipart_plan import ByteRange, UploadPart
 from functions.model.streams import lines
 
@@ -38,20 +38,6 @@ READS = 5
 """Times a download that is cut is taken up again where it was cut, without a byte of progress."""
 _REFUSED = frozenset({"400", "403", "405"})
 """HeadObject has no body, so that its errors have no name: a key of the user's, no permission, a delete marker."""
-
-
-@dataclass(frozen=True)
-class ObjectVersion:
-    """One object, and the version where it is the user's: what changes later is another upload."""
-
-    bucket: str
-    key: str
-    version: str | None = None
-
-    @property
-    def uri(self) -> str:
-        """Its name, as people and tools write it."""
-        return f"s3://{self.bucket}/{self.key}"
 
 
 @dataclass(frozen=True)

@@ -11,9 +11,11 @@ from aws_lambda_powertools.utilities import parameters
 from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
 from botocore.exceptions import BotoCoreError, ClientError
 
-from functions.errors import KeyMissingError, KeyUnreadableError
+from functions.errors import UNREADABLE_JSON, KeyMissingError, KeyUnreadableError
 
 NAME = "ANTHROPIC_API_KEY"
+UNSET_KEY = "not-set-yet"
+"""What the secret holds until somebody stores a key; functions pause sending while it does."""
 
 
 def read_key(secret_name: str, *, fresh: bool) -> str:
@@ -45,7 +47,7 @@ def _code(error: Exception) -> str:
 def _from_json(text: str) -> str:
     try:
         members = msgspec.json.decode(text, type=dict[str, Any])
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE_JSON:
         members = {}
     key = members.get(NAME)
     if not isinstance(key, str):

@@ -3,6 +3,7 @@
 import random
 import time
 from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,6 +13,7 @@ from boto3.dynamodb.types import TypeDeserializer, TypeSerializer
 from botocore.exceptions import ClientError
 
 from functions.adapters.clients import PATIENT
+from functions.model import timestamps
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -27,6 +29,23 @@ class LessThan(msgspec.Struct, frozen=True):
     value: str
 
 
+class Lease(msgspec.Struct, frozen=True):
+    """Who owns an item, from when, and until when."""
+
+    token: str
+    now: str
+    until: str
+
+    @classmethod
+    def begin(cls, now: datetime, seconds: float, token: str) -> "Lease":
+        """Begin a lease of so many seconds."""
+        return cls(token, timestamps.text(now), timestamps.after(now, seconds))
+
+
+_LEASE_IS_FREE = "(attribute_not_exists(#lease) OR #lease < :now)"
+_WAITS_FOR_STEP = (
+    " AND #next_step = :next_step AND (attribute_not_exists(#not_before) OR #not_before <= :now)"
+)
 _CONFLICT_WAITS_S = (0.05, 0.1, 0.2, 0.4, 0.8)
 """Two transactions on one item at once: DynamoDB refuses one, and it is for us to repeat it."""
 
@@ -72,14 +91,22 @@ class Table:
             yield from map(deserialize, page["Items"])
 
     def acquire(
-        self, job: str, item: str, condition: str, values: Conditions
+        self, job: str, item: str, lease: Lease, next_step: str | None = None
     ) -> dict[str, Any] | None:
-        """Make ``:token`` the owner of an item until ``:until``, and count the try, if the condition holds.
+        """Make a token the owner of an item, and count the try, if no other lease holds.
+
+        Args:
+            job: the item's partition key.
+            item: its sort key.
+            lease: whose it is from now on, and how long.
+            next_step: if given, the item must wait for this step, and no longer for a time.
 
         Returns:
             The item as it is now, also where only the SDK's repeat of this very write was refused; None if the
             condition does not hold.
         """
+        values = {":token": lease.token, ":until": lease.until, ":now": lease.now}
+        waiting: Conditions = {} if next_step is None else {":next_step": next_step}
         try:
             answer = _retry_on_conflict(
                 self._dynamodb.update_item,
@@ -88,17 +115,17 @@ class Table:
                 Key=serialize({"job": job, "item": item}),
                 UpdateExpression="SET #owner = :token, #lease = :until,"
                 " #tries = if_not_exists(#tries, :zero) + :one,"
-                " #tried_since = if_not_exists(#tried_since, :now)",
-                ConditionExpression=condition,
-                ExpressionAttributeNames=_named("owner", "lease", "tries", "tried_since")
-                | {name: name[1:] for name in ("#next_step", "#not_before") if name in condition},
-                ExpressionAttributeValues=serialize({**values, ":zero": 0, ":one": 1}),
+                " #first_tried_at = if_not_exists(#first_tried_at, :now)",
+                ConditionExpression=f"{_LEASE_IS_FREE}{_WAITS_FOR_STEP if waiting else ''}",
+                ExpressionAttributeNames=_named("owner", "lease", "tries", "first_tried_at")
+                | (_named("next_step", "not_before") if waiting else {}),
+                ExpressionAttributeValues=serialize({**values, **waiting, ":zero": 0, ":one": 1}),
                 ReturnValues="ALL_NEW",
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
             )
         except self._dynamodb.exceptions.ConditionalCheckFailedException as error:
             seen = deserialize(cast("dict[str, Any]", error.response.get("Item", {})))
-            return seen if seen.get("owner") == values[":token"] else None
+            return seen if seen.get("owner") == lease.token else None
         return deserialize(answer["Attributes"])
 
     def count(
@@ -121,10 +148,15 @@ class Table:
 
     # -- writes, to be done together
 
+    def create(self, item: object) -> "TransactWriteItemTypeDef":
+        """Create an item, which must not be there yet."""
+        return self._put(item, {"ConditionExpression": "attribute_not_exists(job)"})
+
     def put(self, item: object, expected: Conditions | None = None) -> "TransactWriteItemTypeDef":
-        """Create an item; it must not be there yet, or what is `expected` must hold of the one that is."""
-        anew = {"ConditionExpression": "attribute_not_exists(job)"}
-        condition = anew if expected is None else _condition(expected)
+        """Put an item in the place of the one that is there, if there is any and this holds of it."""
+        return self._put(item, _condition(expected or {}))
+
+    def _put(self, item: object, condition: dict[str, Any]) -> "TransactWriteItemTypeDef":
         put = {"TableName": self._name, "Item": serialize(msgspec.to_builtins(item)), **condition}
         return cast("TransactWriteItemTypeDef", {"Put": put})
 

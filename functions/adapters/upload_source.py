@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from functions.adapters.s3 import ObjectStore, ObjectVersion
-from functions.model.items import Job
+from functions.adapters.s3 import ObjectStore
+from functions.model.items import Job, ObjectVersion
 
 
 @dataclass(frozen=True)
@@ -27,5 +27,4 @@ class UploadSource:
 
 def source_of(files: ObjectStore, job: Job) -> UploadSource:
     """Return the version of the upload that the job was claimed for."""
-    version = job.version if job.version != "null" else None
-    return UploadSource(files, ObjectVersion(job.bucket, job.key, version), job.size_bytes)
+    return UploadSource(files, job.source, job.size_bytes)

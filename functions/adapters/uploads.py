@@ -2,30 +2,17 @@
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
-from functions.adapters.table import Conditions, Table
+from functions.adapters.table import Table
 from functions.model import ids, items, timestamps
 from functions.model.events import Event
-from functions.model.records import RELAY, Ignored
-
-if TYPE_CHECKING:
-    from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
+from functions.model.records import RELAY, Ignored, pending_event
 
 IGNORED, READS, RECONCILE = "ignored", "reads/", "reconcile"
 IGNORED_DAYS = 3
 """The count of a day is forgotten so long after."""
-
-
-class EventItem(Protocol):
-    """Makes the write that freezes an event beside what it tells of."""
-
-    def __call__(
-        self, event: Event, job: str, given: Conditions | None = None
-    ) -> "TransactWriteItemTypeDef":
-        """Make the write; `expected` is what must hold of the event that is owed already."""
 
 
 class Cursor(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,8 +26,8 @@ class Cursor(msgspec.Struct, frozen=True, kw_only=True):
 class Uploads:
     """The items about uploads."""
 
-    def __init__(self, table: Table, event_item: EventItem) -> None:
-        self._table, self._event_item = table, event_item
+    def __init__(self, table: Table) -> None:
+        self._table = table
 
     def count_ignored(self, bucket: str, folder: str, suffix: str, at: datetime) -> Ignored:
         """Count one more object that is ignored; S3's event delivered twice counts twice."""
@@ -48,7 +35,7 @@ class Uploads:
         name = f"{day}/{ids.job_id(bucket, folder, suffix)}"
         known = {
             "day": day, "bucket": bucket, "folder": folder, "suffix": suffix, "schema": items.SCHEMA,
-            "expires": int((at + timedelta(days=IGNORED_DAYS)).timestamp()),
+            "expires": timestamps.epoch(at + timedelta(days=IGNORED_DAYS)),
         }  # fmt: skip
         counted = self._table.count(IGNORED, name, known, {"count": 1})
         return msgspec.convert(counted, Ignored)
@@ -58,18 +45,18 @@ class Uploads:
         told = {"told_at": event.time}
         return self._table.write(
             self._table.update(IGNORED, ignored.item, told, {"told_at": None}),
-            self._event_item(event, RELAY),
+            self._table.put(pending_event(event)),
         )
 
-    def raise_ignored(self, event: Event) -> None:
+    def update_ignored_event(self, event: Event) -> None:
         """Write a higher count into the event of the day, if it is still owed."""
-        self._table.write(self._event_item(event, RELAY, {"job": RELAY}))
+        self._table.write(self._table.put(pending_event(event), {"job": RELAY}))
 
     def note_readers(self, suffixes: Iterable[str], now: str) -> None:
         """Write down since when objects with these suffixes are read; the first time counts."""
         for suffix in suffixes:
             item = {"job": RELAY, "item": READS + suffix, "schema": items.SCHEMA, "at": now}
-            self._table.write(self._table.put(item))
+            self._table.write(self._table.create(item))
 
     def read_since(self, suffix: str) -> str | None:
         """Read since when objects with a suffix are read; None if nobody has written it down."""
@@ -85,7 +72,7 @@ class Uploads:
         changes = {
             "key": cursor.key, "version": cursor.version, "runs": seen.runs + 1, "schema": items.SCHEMA
         }  # fmt: skip
-        events = [self._event_item(event, RELAY) for event in pending_events]
+        events = [self._table.put(pending_event(event)) for event in pending_events]
         moved = self._table.update(RELAY, RECONCILE, changes, {"runs": seen.runs})
         if self._table.write(moved, *events):
             return True

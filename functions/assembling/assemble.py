@@ -5,6 +5,7 @@ from typing import Any
 
 import msgspec
 
+from functions.adapters.s3 import ObjectStore
 from functions.assembling.salvage import salvage
 from functions.assembling.tidy import tidy
 from functions.errors import RelayError
@@ -32,15 +33,17 @@ def assemble(
 
     The job is done, and that is announced, before its work files are marked: that may fail, and goes on later.
     """
-    batches = services.store.batches(job.job)
+    batches = services.items.batches(job.job)
     last = _last_attempts(batches)
-    finals = [_part(services, job, batch) for batch in last]
+    finals = [_part(services.files, job, batch) for batch in last]
     _check_whole(job, last, [tally for _, tally in finals])
     files = _join(services, job, [part for part, _ in finals])
     tally = total([tally for _, tally in finals])
     outcome = outcome_of(job, tally)
     job = msgspec.structs.replace(job, outcome=outcome, failure=_reason(job, outcome, tally))
-    manifest = _manifest(services, job, batches, files, tally) | {"retry": _retry(finals)}
+    manifest = _manifest(services.files.bucket, job, batches, files, tally) | {
+        "retry": _retry(finals)
+    }
     services.files.put(f"{job.results_prefix}/manifest.json", _pretty(manifest))
     figures = {
         "rows": sum(tally.outcomes.values()),
@@ -50,8 +53,8 @@ def assemble(
     }
     event = events.job_ended(job, services.files.bucket, figures, job.ended_at or job.claimed_at)
     changes = {"status": JobStatus.DONE, "outcome": job.outcome, "failure": job.failure}
-    if services.store.transition(job, changes, events=[event], keep_lease=True):
-        services.publish_pending(job.job)
+    if services.items.transition(job, changes, events=[event], keep_lease=True):
+        services.outbox.publish_pending(job.job)
         tidy(services, job, time_left_s)
 
 
@@ -98,21 +101,21 @@ def _check_whole(job: Job, last: Sequence[Batch], tallies: Sequence[OutcomeCount
             message = f"{job.job}/{batch.item}: {counted:,} rows from {batch.first_row:,} on, expected {expected:,}"
             raise RelayError(message)
         expected = batch.last_row + 1
-    if expected != job.row + 1:
-        message = f"{job.job}: chunks end at row {expected - 1:,}, the upload at {job.row:,}"
+    if expected != job.checkpoint.row + 1:
+        message = (
+            f"{job.job}: chunks end at row {expected - 1:,}, the upload at {job.checkpoint.row:,}"
+        )
         raise RelayError(message)
 
 
-def _part(
-    services: Services[ResultsSettings], job: Job, batch: Batch
-) -> tuple[ChunkOutput, OutcomeCounts]:
+def _part(files: ObjectStore, job: Job, batch: Batch) -> tuple[ChunkOutput, OutcomeCounts]:
     if (
         batch.status == BatchStatus.COLLECTED
         and batch.part is not None
         and batch.tally is not None
     ):
         return batch.part, batch.tally
-    return salvage(services, job, batch)
+    return salvage(files, job, batch)
 
 
 def _retry(finals: Sequence[tuple[ChunkOutput, OutcomeCounts]]) -> dict[str, Any]:
@@ -159,7 +162,7 @@ def _retry_pieces(
 
 
 def _manifest(
-    services: Services[ResultsSettings],
+    results_bucket: str,
     job: Job,
     batches: Sequence[Batch],
     files: dict[str, StoredObject],
@@ -182,7 +185,7 @@ def _manifest(
         "usage": {model: msgspec.to_builtins(used) for model, used in tally.usage.items()},
         **_cost(job, tally),
         "batches": [_about(batch) for batch in batches],
-        "files": {name: _file(services, piece) for name, piece in files.items()},
+        "files": {name: _file(results_bucket, piece) for name, piece in files.items()},
     }  # fmt: skip
 
 
@@ -216,10 +219,10 @@ def _about(batch: Batch) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _file(services: Services[ResultsSettings], piece: StoredObject) -> dict[str, Any]:
+def _file(results_bucket: str, piece: StoredObject) -> dict[str, Any]:
     key = piece.key
     return {
-        "uri": f"s3://{services.files.bucket}/{key}",
+        "uri": f"s3://{results_bucket}/{key}",
         "size_bytes": piece.size,
         "crc32": f"{piece.crc32:08x}",
     }

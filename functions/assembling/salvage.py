@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 from functions.adapters.retry_rows import retry_part
+from functions.adapters.s3 import ObjectStore
 from functions.adapters.upload_source import source_of
 from functions.model.api_results import read_result
 from functions.model.items import Batch, ChunkOutput, CloseReason, Job, OutcomeCounts
@@ -10,8 +11,6 @@ from functions.model.outcome_counts import OutcomeCounter
 from functions.model.output_lines import output_line
 from functions.model.synthetic_results import closing_result
 from functions.readers import READERS
-from functions.services import Services
-from functions.settings import ResultsSettings
 
 _RESULT = closing_result(CloseReason.STUCK)
 _SENT_BEFORE = (
@@ -20,9 +19,7 @@ _SENT_BEFORE = (
 )
 
 
-def salvage(
-    services: Services[ResultsSettings], job: Job, batch: Batch
-) -> tuple[ChunkOutput, OutcomeCounts]:
+def salvage(files: ObjectStore, job: Job, batch: Batch) -> tuple[ChunkOutput, OutcomeCounts]:
     """Give each row of a stuck chunk a line that says so, and the chunk's own bytes of the upload for a retry.
 
     Nothing of the chunk's files is read: they may be what it got stuck on. After a first attempt there is no
@@ -31,12 +28,12 @@ def salvage(
     counting = OutcomeCounter()
     counting.add([read_result(_RESULT)] * batch.rows)
     stem = f"work/{job.job}/{batch.item}/{job.owner}.stuck"
-    results = services.files.write(f"{stem}.results.jsonl", _lines(batch))
+    results = files.write(f"{stem}.results.jsonl", _lines(batch))
     if batch.attempt == 1:
-        reader, source = READERS[job.parser], source_of(services.files, job)
+        reader, source = READERS[job.parser], source_of(files, job)
         size = batch.end_byte - batch.start_byte
         rows = reader.retry_rows(source, [batch.start_byte], [size])
-        retry, problem = retry_part(services.files, f"{stem}.{reader.RETRY_NAME}", rows, job.tries)
+        retry, problem = retry_part(files, f"{stem}.{reader.RETRY_NAME}", rows, job.tries)
     else:
         retry, problem = None, _SENT_BEFORE
     part = ChunkOutput(results=results, errors=results, retry=retry, retry_problem=problem)

@@ -28,10 +28,10 @@ def tidy(services: Services[ResultsSettings], job: Job, time_left_s: Callable[[]
     keys = services.files.list_keys(f"work/{job.job}/", marked)
     for some in batched(keys, GROUP, strict=False):
         if time_left_s() < ENOUGH_S:
-            services.store.transition(
+            services.items.transition(
                 job, {"tidied": marked}
             )  # it still waits for this step: poll wakes it again
             return
         services.files.tag_done(some)
         marked = some[-1]
-    services.store.transition(job, {"next_step": None})
+    services.items.transition(job, {"next_step": None})

@@ -9,7 +9,9 @@ from aws_lambda_powertools import Logger
 
 from functions.adapters.retry_rows import retry_part
 from functions.adapters.rewrite import new_batch, rewrite
+from functions.adapters.s3 import ObjectStore
 from functions.adapters.upload_source import source_of
+from functions.adapters.work_items import WorkItems
 from functions.collecting.download import download
 from functions.collecting.merge import Merge, Merged, RowOffsets
 from functions.collecting.result_set import ResultSet
@@ -46,19 +48,19 @@ def collect(
     Returns:
         True if the batch is collected; False if it waits, or somebody else has it.
     """
-    job = services.store.job(batch.job)
+    job = services.items.job(batch.job)
     if job is None:
         return False
     most = services.settings.disk_bytes
     with TemporaryFile() as file, TemporaryFile() as errors:
         spool = Spool(file, batch.first_row, batch.rows, most // 2)
-        received = ResultSet(batch, _sent(services, batch), spool, job.prices)
+        received = ResultSet(batch, _sent(services.files, batch), spool, job.prices)
         closing = download(services, batch, received, time_left_s)
         if closing is None:
             return False
         merge = Merge(services, batch, received, closing, errors, most // 4)
         stem = f"work/{batch.job}/{batch.item}/{batch.owner}"
-        merged = merge.write(f"{stem}.results.jsonl", _entries(services, batch))
+        merged = merge.write(f"{stem}.results.jsonl", _entries(services.files, batch))
         more = (
             closing not in KEEPS_PREVIOUS_RESULT
             and batch.attempt < job.attempts
@@ -68,23 +70,21 @@ def collect(
             return _go_again(services, batch, merged)
         errors.seek(0)
         failed = services.files.write(f"{stem}.errors.jsonl", blocks_of(errors))
-    retry, problem = _write_retry(services, job, batch, merged.failed)
+    retry, problem = _write_retry(services.files, job, batch, merged.failed)
     part = ChunkOutput(results=merged.results, errors=failed, retry=retry, retry_problem=problem)
-    return _finish(services, batch, merged, part)
+    return _finish(services.items, batch, merged, part)
 
 
-def _sent(services: Services[ResultsSettings], batch: Batch) -> Sequence[bool]:
+def _sent(files: ObjectStore, batch: Batch) -> Sequence[bool]:
     """Say of each row of the chunk whether it was sent; nearly always, all were."""
     if batch.requests == batch.rows:
         return [True] * batch.rows
-    return [entry.sent for entry in _entries(services, batch)]
+    return [entry.sent for entry in _entries(files, batch)]
 
 
-def _entries(services: Services[ResultsSettings], batch: Batch) -> Iterator[LedgerEntry]:
+def _entries(files: ObjectStore, batch: Batch) -> Iterator[LedgerEntry]:
     """Read the chunk's ledger: a row is small, a hundred thousand are not, so it is read as often as it is needed."""
-    return read_all(
-        line_blocks(services.files.read(services.files.results_object(batch.ledger_key)))
-    )
+    return read_all(line_blocks(files.read(files.results_object(batch.ledger_key))))
 
 
 def _go_again(
@@ -95,7 +95,7 @@ def _go_again(
     """Make the rows that are worth it the chunk's next attempt."""
     chosen = (
         entry if again else unsent(entry)
-        for entry, again in zip(_entries(services, batch), merged.retry_mask, strict=True)
+        for entry, again in zip(_entries(services.files, batch), merged.retry_mask, strict=True)
     )  # fmt: skip
     attempt = batch.attempt + 1
     keys, files = rewrite(services.files, batch, batch.chunk, attempt, chosen)
@@ -104,7 +104,7 @@ def _go_again(
     )
     following = msgspec.structs.replace(following, previous_results=merged.results)
     changes = _collected(merged, ChunkOutput(results=merged.results))
-    done = services.store.transition(batch, changes, puts=[following])
+    done = services.items.transition(batch, changes, puts=[following])
     logger.info("collected", extra={"batch": batch_key(batch), "again": sum(merged.retry_mask)})
     return done
 
@@ -117,22 +117,18 @@ def unsent(entry: LedgerEntry) -> LedgerEntry:
 
 
 def _write_retry(
-    services: Services[ResultsSettings], job: Job, batch: Batch, failed: RowOffsets
+    files: ObjectStore, job: Job, batch: Batch, failed: RowOffsets
 ) -> tuple[StoredObject | None, str | None]:
     """Write the rows that did not succeed into a part of the retry file; see `retry_part`."""
-    reader, source = READERS[job.parser], source_of(services.files, job)
+    reader, source = READERS[job.parser], source_of(files, job)
     rows = reader.retry_rows(source, failed.offsets, failed.sizes)
     key = f"work/{batch.job}/{batch.item}/{batch.owner}.{reader.RETRY_NAME}"
-    return retry_part(services.files, key, rows, batch.tries)
+    return retry_part(files, key, rows, batch.tries)
 
 
-def _finish(
-    services: Services[ResultsSettings], batch: Batch, merged: Merged, part: ChunkOutput
-) -> bool:
+def _finish(items: WorkItems, batch: Batch, merged: Merged, part: ChunkOutput) -> bool:
     """Note that the chunk is finished."""
-    done = services.store.transition(
-        batch, _collected(merged, part), job_increments={"chunks_finished": 1}
-    )
+    done = items.transition(batch, _collected(merged, part), job_increments={"chunks_finished": 1})
     logger.info("collected", extra={"batch": batch_key(batch), "finished": done})
     return done
 

@@ -5,18 +5,19 @@ from datetime import datetime, timedelta
 
 from aws_lambda_powertools import Logger
 
+from functions.adapters.anthropic_api import Claude
 from functions.collecting.result_set import ResultSet
 from functions.errors import (
     ApiKeyRejectedError,
+    ApiNotFoundError,
     ApiUnavailableError,
     DownloadError,
     DownloadTooSlowError,
     IncompleteResultsError,
     KeyMissingError,
-    ResultsNotFoundError,
 )
 from functions.model import timestamps
-from functions.model.create_response import ENDS_WITHIN, GONE_LISTINGS, RESULTS_RETENTION
+from functions.model.create_response import GONE_LISTINGS
 from functions.model.items import Batch, CloseReason, batch_key
 from functions.model.streams import line_blocks
 from functions.services import Services
@@ -44,8 +45,8 @@ def download(
         return CloseReason(batch.close_reason or CloseReason.KEPT)
     services.claude.reload_key_if_stale()
     try:
-        _download(services, batch, received, time_left_s)
-    except ResultsNotFoundError:
+        _download(services.claude, batch, received, time_left_s)
+    except ApiNotFoundError:
         return _not_found(services, batch)
     except IncompleteResultsError as error:
         return _incomplete(services, batch, str(error))
@@ -65,11 +66,11 @@ def _wait(
     """Give the batch back, to be fetched later."""
     facts = {"batch": batch_key(batch), "problem": problem, "tries": batch.tries}
     logger.warning("result download failed", extra=facts)
-    services.store.record_failure(batch, services.settings.retry_s, problem, noted=noted)
+    services.items.record_failure(batch, services.settings.retry_s, problem, noted=noted)
 
 
 def _download(
-    services: Services[ResultsSettings],
+    claude: Claude,
     batch: Batch,
     received: ResultSet,
     time_left_s: Callable[[], float],
@@ -82,7 +83,7 @@ def _download(
     """
     strange = size = 0
     needed_s = min(DEADLINE_S, time_left_s() / 2)
-    for text in line_blocks(services.claude.results(batch.batch_id or "")):
+    for text in line_blocks(claude.results(batch.batch_id or "")):
         strange += received.add(text)
         size += len(text) + 1
         if time_left_s() < needed_s:
@@ -112,7 +113,7 @@ def _incomplete(
     """Fetch again; still so after several downloads over hours, the rows without a result are missing."""
     now, downloads = services.now(), batch.downloads + 1
     since = batch.first_download_at or timestamps.text(now)
-    if downloads >= services.settings.fetches and _lasted(services, now, since):
+    if downloads >= services.settings.fetches and _lasted(services.settings.fetch_s, now, since):
         return CloseReason.MISSING
     _wait(services, batch, problem, downloads=downloads, first_download_at=since)
     return None
@@ -122,7 +123,7 @@ def _not_found(services: Services[ResultsSettings], batch: Batch) -> CloseReason
     """Count a 404, which decides nothing alone: good batches have them."""
     now, count = services.now(), batch.not_found + 1
     since = batch.not_found_since or timestamps.text(now)
-    several = count >= services.settings.fetches and _lasted(services, now, since)
+    several = count >= services.settings.fetches and _lasted(services.settings.fetch_s, now, since)
     if several and _is_gone(services, batch, now):
         return CloseReason.GONE
     problem = f"the API has no results for {batch.batch_id} (404)"
@@ -136,19 +137,18 @@ def _is_gone(services: Services[ResultsSettings], batch: Batch, now: datetime) -
     A listing is a witness only under the batch's own key, and once the batch must have ended. After a month nothing
     can be there any more.
     """
-    age = now - timestamps.parse(batch.created_at or timestamps.text(now))
-    if age > RESULTS_RETENTION:
+    if batch.results_are_deleted(now):
         return True
     missed = batch.listing_misses >= GONE_LISTINGS and batch.missing_since is not None
     same_key = batch.fingerprint == services.claude.fingerprint
     return bool(
         missed
         and same_key
-        and age > ENDS_WITHIN
-        and _lasted(services, now, batch.missing_since or timestamps.text(now))
+        and batch.must_have_ended(now)
+        and _lasted(services.settings.fetch_s, now, batch.missing_since or timestamps.text(now))
     )
 
 
-def _lasted(services: Services[ResultsSettings], now: datetime, since: str) -> bool:
+def _lasted(fetch_s: float, now: datetime, since: str) -> bool:
     """Return whether trouble has lasted long enough to be no passing one."""
-    return now - timestamps.parse(since) >= timedelta(seconds=services.settings.fetch_s)
+    return now - timestamps.parse(since) >= timedelta(seconds=fetch_s)

@@ -13,13 +13,12 @@ from http import HTTPStatus
 
 import msgspec
 
+from functions.errors import UNREADABLE_JSON
 from functions.model import timestamps
 
 _SPEND_LIMITS = frozenset({"enforced_spend_limit_reached", "contract_spend_limit_reached"})
 _DEFAULT_RETRY_S = 60.0
 _MOST_RETRY_S = 6 * 3600.0
-UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What msgspec raises for bytes that are no JSON of the shape that is wanted."""
 RESULTS_RETENTION = timedelta(days=30)
 """From a batch's creation on, its results are gone by now under any key: 29 days, and a margin."""
 ENDS_WITHIN = timedelta(hours=25)
@@ -208,7 +207,7 @@ def classify(status: int, headers: Mapping[str, str], body: bytes) -> Verdict:
 def _created(body: bytes) -> Verdict:
     try:
         return Accepted(msgspec.json.decode(body, type=MessageBatch))
-    except UNREADABLE:
+    except UNREADABLE_JSON:
         return Ambiguous("the answer of status 200 is cut off or no batch")
 
 
@@ -258,5 +257,5 @@ def read_error(body: bytes) -> _Error:
     """Read the API's error; a body that is none gives an error without a message."""
     try:
         return msgspec.json.decode(body, type=ErrorBody).error
-    except UNREADABLE:
+    except UNREADABLE_JSON:
         return _Error()

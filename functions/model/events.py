@@ -92,10 +92,10 @@ def job_planned(job: Job, results_bucket: str, at: str) -> Event:
     """Say that an upload is read to its end."""
     data = {
         **_about_job(job, results_bucket),
-        "rows": job.row,
+        "rows": job.checkpoint.row,
         "requests": job.sendable_rows,
         "rejected": job.rows_rejected,
-        "chunks": job.chunk,
+        "chunks": job.checkpoint.chunk,
     }
     headline = (
         f"{job.label}: {job.sendable_rows:,} requests planned, {job.rows_rejected:,} rows rejected"
@@ -151,7 +151,7 @@ def stuck(item: Batch | Job, problem: str, at: str) -> Event:
     }
     headline = f"{item.job[:8]} {item.item}: stuck in {item.next_step}: {problem}"
     return Event(
-        id=f"{item.job}/{item.item}/stuck/{item.next_step}/{item.tried_since or at}", type="batch.stuck", time=at, subject=item.job, headline=headline,
+        id=f"{item.job}/{item.item}/stuck/{item.next_step}/{item.first_tried_at or at}", type="batch.stuck", time=at, subject=item.job, headline=headline,
         attributes={"batch": item.item}, data=data,
     )  # fmt: skip
 

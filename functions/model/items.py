@@ -7,16 +7,20 @@ Unknown attributes are passed over, so an older function can read what a newer o
 """
 
 import re
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
 import msgspec
 
-from functions.model import ids
+from functions.model import ids, timestamps
+from functions.model.create_response import ENDS_WITHIN, RESULTS_RETENTION
 
 SCHEMA = 1
 JOB = "#"
 OPEN = "open"
+UNFINISHED = "unfinished"
+"""The name of the sparse index, which infra gives the table."""
 TRIES = 5
 """Takes of one item without progress, after which `batch.stuck` says so and an unpaid item may be given up."""
 
@@ -71,6 +75,23 @@ KEEPS_PREVIOUS_RESULT = frozenset({CloseReason.CANCELED, CloseReason.STUCK, Clos
 """A row that closes so in a later attempt was not sent again: it keeps the result that it has."""
 
 
+NO_VERSION = "null"
+"""The version of an object in a bucket without versions, as S3 and jobs name it."""
+
+
+class ObjectVersion(msgspec.Struct, frozen=True):
+    """One object, and the version where it is the user's: what changes later is another upload."""
+
+    bucket: str
+    key: str
+    version: str | None = None
+
+    @property
+    def uri(self) -> str:
+        """Its name, as people and tools write it."""
+        return f"s3://{self.bucket}/{self.key}"
+
+
 class StoredObject(msgspec.Struct, frozen=True, kw_only=True):
     """One object that is joined with others: where it lies, how long it is, and its CRC-32."""
 
@@ -118,8 +139,8 @@ class OutcomeCounts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 class WorkItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What jobs and batches share: the keys, the status, who works on it until when, what went wrong the last time.
 
-    `tries` counts takes since the last progress, the first of them at `tried_since`. `at_fault` says that the last
-    `problem` may lie in the item itself and not in its environment. `stuck_at` is when `batch.stuck` was announced.
+    `tries` counts takes since the last progress, the first of them at `first_tried_at`. `at_fault` says that the last
+    `last_error` may lie in the item itself and not in its environment. `stuck_at` is when `batch.stuck` was announced.
     """
 
     job: str
@@ -132,12 +153,40 @@ class WorkItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     owner: str | None = None
     lease: str | None = None
     tries: int = 0
-    tried_since: str | None = None
+    first_tried_at: str | None = None
     last_error: str | None = None
     at_fault: bool = False
     stuck_at: str | None = None
     not_before: str | None = None
     expires: int | None = None
+
+    @property
+    def status_since(self) -> datetime:
+        """When it got its status."""
+        return status_since(self.status_key)
+
+    def is_leased(self, now: datetime) -> bool:
+        """Return whether a stage may be at work on it."""
+        return self.lease is not None and self.lease >= timestamps.text(now)
+
+    def is_idle(self, now: datetime) -> bool:
+        """Return whether nobody works on it, and it need not wait any longer."""
+        rests = self.not_before is not None and self.not_before > timestamps.text(now)
+        return not self.is_leased(now) and not rests
+
+
+class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """How far an upload is cut into chunks. All of it is stored, defaults too: a write can demand that it is unchanged.
+
+    Attributes:
+        position: where the reader resumes: its own members, and `byte`, the offset in the upload.
+        row: rows that are cut so far.
+        chunk: chunks that are cut so far.
+    """
+
+    position: dict[str, Any] = {}
+    row: int = 0
+    chunk: int = 0
 
 
 class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
@@ -157,12 +206,7 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
     retention_days: int
     parser: str
     prices: str
-    # The checkpoint: up to here the upload is cut.
-    byte: int = 0
-    row: int = 0
-    line: int = 1
-    column: int = 0
-    chunk: int = 0
+    checkpoint: Checkpoint
     rows_rejected: int = 0
     rejection_counts: dict[str, int] = {}
     chunks: int = 0
@@ -173,6 +217,12 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
     outcome: str | None = None
     status_digest: str | None = None
     tidied: str | None = None
+
+    @property
+    def source(self) -> ObjectVersion:
+        """The version of the upload that is planned."""
+        version = None if self.version == NO_VERSION else self.version
+        return ObjectVersion(self.bucket, self.key, version)
 
     @property
     def label(self) -> str:
@@ -191,7 +241,7 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def sendable_rows(self) -> int:
         """Rows that can be sent, of those planned so far."""
-        return self.row - self.rows_rejected
+        return self.checkpoint.row - self.rows_rejected
 
 
 class Batch(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
@@ -210,7 +260,6 @@ class Batch(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
     last_row: int
     start_byte: int
     end_byte: int
-    line: int = 1
     requests: int
     size_bytes: int
     requests_key: str
@@ -245,6 +294,17 @@ class Batch(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
         """Rows of the chunk, rejected ones included."""
         return self.last_row - self.first_row + 1
 
+    def must_have_ended(self, now: datetime) -> bool:
+        """Return whether its Message Batch is so old that it has ended at Anthropic, whatever happened."""
+        return self._is_older(ENDS_WITHIN, now)
+
+    def results_are_deleted(self, now: datetime) -> bool:
+        """Return whether its Message Batch is so old that Anthropic has deleted its results."""
+        return self._is_older(RESULTS_RETENTION, now)
+
+    def _is_older(self, age: timedelta, now: datetime) -> bool:
+        return self.created_at is not None and now - timestamps.parse(self.created_at) > age
+
     @property
     def awaits_results(self) -> bool:
         """Whether it ended at Anthropic, and its answers are still to be downloaded."""
@@ -264,6 +324,11 @@ class WorkMessage(msgspec.Struct, frozen=True, kw_only=True):
 def status_key(status: str, at: str) -> str:
     """Write the sort key of the index: by status, then by age."""
     return f"{status}#{at}"
+
+
+def status_since(key: str) -> datetime:
+    """Read from the sort key of the index since when the item has its status."""
+    return timestamps.parse(key.partition("#")[2])
 
 
 def read(attributes: dict[str, Any]) -> Job | Batch:

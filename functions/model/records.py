@@ -2,13 +2,14 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Any
 
 import msgspec
 from aws_lambda_powertools import Logger
 
 from functions.model import items, timestamps
-from functions.model.events import Event
+from functions.model.events import NO_JOB, Event
 from functions.model.items import Batch, BatchStatus, Job, JobStatus, Step
 
 EVENT = "event/"
@@ -34,6 +35,11 @@ class Unfinished:
     duplicates: list["Owner"] = field(default_factory=list)
     unreadable: int = 0
     whole: bool = True
+
+    @property
+    def canceled(self) -> set[str]:
+        """The jobs that are to be canceled, by id."""
+        return {job.job for job in self.jobs if job.canceled_at is not None}
 
     def of(self, *statuses: BatchStatus) -> list[Batch]:
         """Give the batches of these statuses, oldest first."""
@@ -84,9 +90,25 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     open: str | None = None
     status_key: str | None = None
 
+    @property
+    def flagged_at(self) -> datetime:
+        """When it was found to be a duplicate."""
+        return items.status_since(self.status_key or "")
 
-class Flight(msgspec.Struct, frozen=True, kw_only=True):
-    """What poll's own item says: where the phases of the last one stopped, and when it ended."""
+
+class PendingEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """An event that is owed, as JSON, beside what it tells of; deleted when it is published."""
+
+    job: str
+    item: str
+    schema: int
+    open: str
+    status_key: str
+    event: str
+
+
+class PollLease(msgspec.Struct, frozen=True, kw_only=True):
+    """Poll's own item: where the phases of the last poll stopped, and when it ended."""
 
     stopped: dict[str, str] = {}
     ended_at: str | None = None
@@ -130,7 +152,7 @@ def _sort(item: dict[str, Any], unfinished: Unfinished) -> None:
         unfinished.events.append(read_event(item))
     elif item["item"] == OWNER:
         duplicate = msgspec.convert(item, Owner)
-        timestamps.parse((duplicate.status_key or "").partition("#")[2])
+        items.status_since(duplicate.status_key or "")  # raises where it is no time
         unfinished.duplicates.append(duplicate)
     elif item["job"] == "cancel":
         unfinished.cancels.append(msgspec.convert(item, CancellationRequest))
@@ -141,11 +163,11 @@ def _sort(item: dict[str, Any], unfinished: Unfinished) -> None:
     else:
         batch = msgspec.convert(item, Batch)
         at = [
-            batch.status_key.partition("#")[2],
             batch.created_at,
             batch.intent_at,
             batch.first_sent_at,
         ]
+        items.status_since(batch.status_key)
         _check(BatchStatus(batch.status), batch.next_step, at)
         unfinished.batches.append(batch)
 
@@ -161,6 +183,18 @@ def _check(status: JobStatus | BatchStatus, step: str | None, at: Iterable[str |
     for moment in at:
         if moment is not None:
             timestamps.parse(moment)
+
+
+def pending_event(event: Event) -> PendingEvent:
+    """Build the item that keeps an event until it is published."""
+    return PendingEvent(
+        job=RELAY if event.subject in NO_JOB else event.subject,
+        item=EVENT + event.id,
+        schema=items.SCHEMA,
+        open=items.OPEN,
+        status_key=items.status_key("EVENT", event.time),
+        event=msgspec.json.encode(event).decode(),
+    )
 
 
 def read_event(item: Mapping[str, Any]) -> Event:

@@ -21,3 +21,8 @@ def parse(written: str) -> datetime:
 def after(moment: datetime, seconds: float) -> str:
     """Write the time this many seconds later (earlier, where negative)."""
     return text(moment + timedelta(seconds=seconds))
+
+
+def epoch(moment: datetime) -> int:
+    """Return the time as the table's `expires` has it: whole seconds since 1970."""
+    return int(moment.timestamp())

@@ -9,6 +9,8 @@ from typing import NamedTuple
 
 import msgspec
 
+from functions.errors import UNREADABLE_JSON
+
 NULL = msgspec.Raw(b"null")
 ID_BYTES = 4096
 """How long a custom_id may be, as JSON: each row's is kept on disk beside its chunk, and in results.jsonl."""
@@ -105,6 +107,6 @@ def _id_at(data: bytes, at: int, end: int) -> msgspec.Raw:
         return NULL
     try:
         _value.decode(found[1])
-    except (msgspec.DecodeError, UnicodeDecodeError):
+    except UNREADABLE_JSON:
         return NULL
     return msgspec.Raw(found[1])

@@ -6,7 +6,7 @@ import msgspec
 from aws_lambda_powertools import Logger
 
 from functions.model import items, timestamps
-from functions.model.items import Step, WorkMessage
+from functions.model.items import NO_VERSION, Step, WorkMessage
 from functions.planning.duplicates import claim_unless_repeated, run_again
 from functions.planning.ignored import ignore
 from functions.planning.new_job import Upload, new_job
@@ -50,7 +50,9 @@ class Created(msgspec.Struct):
     def upload(self) -> Upload:
         """The version of the object that was created."""
         thing = self.s3.object
-        return Upload(self.s3.bucket.name, self.key, thing.version or "null", thing.size, self.at)
+        return Upload(
+            self.s3.bucket.name, self.key, thing.version or NO_VERSION, thing.size, self.at
+        )
 
     @property
     def is_folder(self) -> bool:
@@ -67,13 +69,13 @@ def receive(services: Services[SubmitSettings], created: Created) -> WorkMessage
     bucket, key, lowered = created.s3.bucket.name, created.key, created.key.lower()
     at = timestamps.parse(created.at)
     if lowered.endswith(CANCEL):
-        services.store.request_cancellation(bucket, key[: -len(CANCEL)], at, key)
+        services.cancellations.request(bucket, key[: -len(CANCEL)], at, key)
         return None
     if lowered.endswith(AGAIN):
         return run_again(services, bucket, key[: -len(AGAIN)], timestamps.text(at))
     if parser_of(key) is None:
         if not created.is_folder:
-            ignore(services, bucket, key, created.at)
+            ignore(services.uploads, bucket, key, created.at, services.now())
         return None
     return claim(services, created.upload)
 
@@ -84,12 +86,12 @@ def claim(services: Services[SubmitSettings], upload: Upload) -> WorkMessage | N
     Returns:
         The work message to go straight on with; None if there is nothing to plan.
     """
-    job = new_job(services, upload, parser_of(upload.key) or "")
+    job = new_job(services.settings, upload, parser_of(upload.key) or "", services.now())
     if services.files.exists(f"{job.results_prefix}/manifest.json"):
         logger.info("ignored: its results are there already", extra={"job": job.job})
         return None
     if services.settings.repeats == "run" or not upload.size_bytes:
-        if not services.store.claims.claim(job):
+        if not services.claims.claim(job):
             logger.info("upload already claimed", extra={"job": job.job})
     elif not claim_unless_repeated(services, job):
         return None

@@ -1,12 +1,14 @@
 """The same bytes again: an upload that was moved, copied or touched is not paid twice, unless it is asked for."""
 
 import hashlib
+from datetime import datetime
 
 import msgspec
 from aws_lambda_powertools import Logger
 
-from functions.adapters.claims import DUPLICATE, Again, Content
-from functions.adapters.s3 import ObjectVersion
+from functions.adapters.claims import DUPLICATE, Again, Claims, Content
+from functions.adapters.s3 import ObjectStore
+from functions.adapters.work_items import WorkItems
 from functions.errors import ClaimError
 from functions.model import items, timestamps, upload_events
 from functions.model.items import Job, JobStatus, Step, WorkMessage
@@ -30,14 +32,18 @@ def claim_unless_repeated(services: Services[SubmitSettings], job: Job) -> bool:
     Raises:
         ClaimError: other claims of the same bytes came in between again and again.
     """
-    claims, fingerprint = services.store.claims, _fingerprint(services, job)
+    claims, fingerprint = services.claims, _fingerprint(services.files, job)
     for _ in range(LOOKS):
-        if services.store.job(job.job) is not None:
+        if services.items.job(job.job) is not None:
             logger.info("upload already claimed", extra={"job": job.job})
             return True
         again = claims.again(job.bucket, job.key)
         content = claims.content(fingerprint) if fingerprint else None
-        original = None if again.waits(services.now()) else _original(services, content)
+        original = (
+            None
+            if again.waits(services.now())
+            else _original(services.items, content, services.now())
+        )
         if original is not None and _skip(services, job, original, again):
             return False
         if original is None and claims.claim(job, content, again):
@@ -53,32 +59,33 @@ def run_again(
     Raises:
         ClaimError: other markers and uploads came in between again and again.
     """
-    claims = services.store.claims
+    claims = services.claims
     for _ in range(LOOKS):
         again = claims.again(bucket, key)
         if again.at is not None and again.at >= at:
             logger.info("this marker was read before", extra={"key": key})
             return None
-        skipped = services.store.job(again.skipped) if again.skipped else None
+        skipped = services.items.job(again.skipped) if again.skipped else None
         if skipped is None or skipped.outcome != DUPLICATE:
             if claims.wait_for_upload(again, at):
                 return None
-        elif claims.run_skipped(_anew(services, skipped), _content(services, skipped), again, at):
+        elif claims.run_skipped(
+            _anew(services, skipped), _content(services.files, claims, skipped), again, at
+        ):
             return WorkMessage(
                 schema=items.SCHEMA, job=skipped.job, item=items.JOB, next_step=Step.PLAN
             )
     raise ClaimError(key)
 
 
-def _content(services: Services[SubmitSettings], job: Job) -> Content | None:
-    fingerprint = _fingerprint(services, job)
-    return services.store.claims.content(fingerprint) if fingerprint else None
+def _content(files: ObjectStore, claims: Claims, job: Job) -> Content | None:
+    fingerprint = _fingerprint(files, job)
+    return claims.content(fingerprint) if fingerprint else None
 
 
-def _fingerprint(services: Services[SubmitSettings], job: Job) -> str | None:
+def _fingerprint(files: ObjectStore, job: Job) -> str | None:
     """Name an upload's bytes by what S3 knows of them; None where it says nothing."""
-    version = job.version if job.version != "null" else None
-    head = services.files.describe(ObjectVersion(job.bucket, job.key, version))
+    head = files.describe(job.source)
     if head is None:
         return None
     known: dict[str, object] = {**head}
@@ -87,15 +94,11 @@ def _fingerprint(services: Services[SubmitSettings], job: Job) -> str | None:
     return hashlib.sha256(told.encode()).hexdigest()
 
 
-def _original(services: Services[SubmitSettings], content: Content | None) -> Job | None:
+def _original(work_items: WorkItems, content: Content | None, now: datetime) -> Job | None:
     """Find the job that has these bytes and runs, or ended with answers."""
-    if (
-        content is None
-        or content.owned_by is None
-        or content.expires <= services.now().timestamp()
-    ):
+    if content is None or content.owned_by is None or content.expires <= now.timestamp():
         return None
-    job = services.store.job(content.owned_by)
+    job = work_items.job(content.owned_by)
     if job is None:
         return None
     if job.status == JobStatus.DONE:
@@ -110,13 +113,13 @@ def _skip(services: Services[SubmitSettings], job: Job, original: Job, again: Ag
         job, status=JobStatus.DONE, status_key=items.status_key(JobStatus.DONE, now), next_step=None, outcome=DUPLICATE,
         failure=event.data["message"],
     )  # fmt: skip
-    if not services.store.claims.skip(skipped, again, event):
+    if not services.claims.skip(skipped, again, event):
         return False
     logger.info("skipped: the bytes of another job", extra={"job": job.job, "of": original.job})
-    services.publisher.publish_pending(services.store, [event])
+    services.outbox.publish([event])
     return True
 
 
 def _anew(services: Services[SubmitSettings], job: Job) -> Job:
     upload = Upload(job.bucket, job.key, job.version, job.size_bytes, job.uploaded_at)
-    return new_job(services, upload, job.parser)
+    return new_job(services.settings, upload, job.parser, services.now())

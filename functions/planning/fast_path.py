@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from functions.errors import UNREADABLE_JSON
 from functions.model.rows import LineBlock, Record, Row, ValidRows
 from functions.planning.broken import ID_BYTES, NULL
 from functions.planning.validation import (
@@ -79,7 +80,7 @@ def _plain(lines: LineBlock, row_bytes: int, api_version: str) -> ValidRows | No
         params = [request.params for request in requests]
         _params(api_version).decode_lines(b"\n".join(params))
         custom_ids = custom_ids_of([request.custom_id for request in requests], text)
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE_JSON:
         return None
     if len(requests) != len(sizes) or max(map(len, custom_ids)) > ID_BYTES:
         return None

@@ -1,12 +1,12 @@
 """The job of an upload, as it is when it is claimed."""
 
 from dataclasses import dataclass
+from datetime import datetime
 
 from functions.model import ids, items, timestamps
-from functions.model.items import Job, JobStatus, Step
+from functions.model.items import Checkpoint, Job, JobStatus, Step
 from functions.model.pricing import price_list
 from functions.planning.replaced import EMPTY_WAITS_S
-from functions.services import Services
 from functions.settings import SubmitSettings
 
 
@@ -21,24 +21,23 @@ class Upload:
     uploaded_at: str
 
 
-def new_job(services: Services[SubmitSettings], upload: Upload, parser: str) -> Job:
+def new_job(settings: SubmitSettings, upload: Upload, parser: str, now: datetime) -> Job:
     """Make the job, with what cuts and sends it as it is set now: a later deploy changes nothing for it."""
-    now, settings = timestamps.text(services.now()), services.settings
     return Job(
         job=ids.job_id(upload.bucket, upload.key, upload.version),
         item=items.JOB,
         schema=items.SCHEMA,
         status=JobStatus.PLANNING,
-        status_key=items.status_key(JobStatus.PLANNING, now),
+        status_key=items.status_key(JobStatus.PLANNING, timestamps.text(now)),
         open=items.OPEN,
         next_step=Step.PLAN,
-        not_before=None if upload.size_bytes else timestamps.after(services.now(), EMPTY_WAITS_S),
+        not_before=None if upload.size_bytes else timestamps.after(now, EMPTY_WAITS_S),
         bucket=upload.bucket,
         key=upload.key,
         version=upload.version,
         size_bytes=upload.size_bytes,
         uploaded_at=upload.uploaded_at,
-        claimed_at=now,
+        claimed_at=timestamps.text(now),
         requests_per_batch=settings.requests_per_batch,
         batch_bytes=settings.batch_bytes,
         row_bytes=settings.row_bytes,
@@ -46,5 +45,6 @@ def new_job(services: Services[SubmitSettings], upload: Upload, parser: str) -> 
         api_version=settings.api_version,
         retention_days=settings.retention_days,
         parser=parser,
+        checkpoint=Checkpoint(),
         prices=price_list().version,
     )

@@ -9,11 +9,12 @@ from typing import IO, Any
 
 import msgspec
 
+from functions.adapters.s3 import ObjectStore
 from functions.adapters.upload_source import source_of
 from functions.errors import ObjectUnreadableError, UnreadableUploadError
 from functions.model import chunk_files, events, ids, items, timestamps
 from functions.model.chunk_files import ChunkFiles, ChunkKeys
-from functions.model.items import Batch, BatchStatus, Job, JobStatus, Step
+from functions.model.items import Batch, BatchStatus, Checkpoint, Job, JobStatus, Step
 from functions.model.rows import Position, ValidRows
 from functions.model.streams import blocks_of
 from functions.planning.fast_path import ValidatedRow, validate_all
@@ -42,7 +43,15 @@ class _Chunk:
 
     @property
     def name(self) -> str:
-        return ids.chunk_name(self.job.chunk + 1)
+        return ids.chunk_name(self.job.checkpoint.chunk + 1)
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """The job's checkpoint behind this chunk."""
+        begun = self.job.checkpoint
+        return Checkpoint(
+            position=stored(self.end), row=begun.row + self.files.rows, chunk=begun.chunk + 1
+        )
 
     def add(self, rows: ValidRows | ValidatedRow) -> ValidRows | ValidatedRow | None:
         """Add what fits; gives the rest, with which the chunk is full."""
@@ -67,7 +76,7 @@ class _Chunk:
 
     @property
     def _next(self) -> int:
-        return self.job.row + self.files.rows + 1
+        return self.job.checkpoint.row + self.files.rows + 1
 
     def _takes(self, row_size: int, ahead: int = 0, ahead_bytes: int = 0) -> bool:
         """Whether a row fits, behind so many others: chunks close by count, and by the bytes of both files."""
@@ -102,7 +111,7 @@ def plan(
     except UnreadableUploadError as error:
         return _end(services, job, str(error))
     except ObjectUnreadableError as error:
-        if error.code in _FINAL or (error.code.startswith("KMS.") and job.row == 0):
+        if error.code in _FINAL or (error.code.startswith("KMS.") and job.checkpoint.row == 0):
             return _end(services, job, f"the upload {error.why}")
         raise
 
@@ -113,7 +122,7 @@ _FINAL = frozenset({"NoSuchKey", "NoSuchVersion", "MethodNotAllowed", "InvalidOb
 
 def _end(services: Services[SubmitSettings], job: Job, failure: str) -> Job | None:
     """End planning early; the chunks that were cut go on."""
-    now = services.store.job(job.job)
+    now = services.items.job(job.job)
     if now is None or now.owner != job.owner:
         return None
     return _finish(services, now, failure=failure)
@@ -122,12 +131,12 @@ def _end(services: Services[SubmitSettings], job: Job, failure: str) -> Job | No
 def _plan(
     services: Services[SubmitSettings], job: Job, time_left_s: Callable[[], float]
 ) -> Job | None:
-    rows = _rows(services, job)
+    rows = _rows(services.files, job)
     pending = next(rows, None)
     began_s = time_left_s()
     while pending is not None:
         if time_left_s() < max(_NEEDED_S, began_s - TURN_S):
-            services.store.release(job)
+            services.items.release(job)
             return None
         with TemporaryFile() as body, TemporaryFile() as written:
             chunk = _Chunk(job, body, written)
@@ -145,14 +154,14 @@ _NEEDED_S = 120.0
 """Below this, no further chunk is begun: the largest takes some seconds to cut and to store."""
 
 
-def _rows(services: Services[SubmitSettings], job: Job) -> Iterator[ValidRows | ValidatedRow]:
+def _rows(files: ObjectStore, job: Job) -> Iterator[ValidRows | ValidatedRow]:
     """Read the upload from the checkpoint on.
 
     Raises:
         UnreadableUploadError: the upload is not of its format.
         ObjectUnreadableError: S3 refuses the upload.
     """
-    source = source_of(services.files, job)
+    source = source_of(files, job)
     pieces = READERS[job.parser].read(source, position_of(job), job.row_bytes)
     return validate_all(pieces, row_bytes=job.row_bytes, api_version=job.api_version)
 
@@ -175,23 +184,21 @@ def _leave(services: Services[SubmitSettings], chunk: _Chunk) -> Job | None:
         file.seek(0)
         services.files.write(key, blocks_of(file))
     batch = _batch(chunk, keys, timestamps.text(services.now()))
-    checkpoint: dict[str, Any] = {
-        **stored(chunk.end),
-        "row": job.row + files.rows,
-        "chunk": job.chunk + 1,
+    changes: dict[str, Any] = {
+        "checkpoint": chunk.checkpoint,
         "rows_rejected": job.rows_rejected + files.rows - files.requests,
         "rejection_counts": dict(
             (Counter(job.rejection_counts) + chunk.reasons).most_common(REASONS)
         ),
     }
-    expected = {"owner": job.owner, "chunk": job.chunk}
+    expected = {"owner": job.owner, "checkpoint": job.checkpoint}
     # Added to, not set: it also grows where a refused chunk is split.
     more = {"chunks": 1}
-    if not services.store.transition(
-        job, checkpoint, expected=expected, puts=[batch], increments=more, keep_lease=True
+    if not services.items.transition(
+        job, changes, expected=expected, puts=[batch], increments=more, keep_lease=True
     ):
         return None
-    return msgspec.structs.replace(job, **checkpoint, tries=0)
+    return msgspec.structs.replace(job, **changes, tries=0)
 
 
 def _batch(chunk: _Chunk, keys: ChunkKeys, now: str) -> Batch:
@@ -209,11 +216,10 @@ def _batch(chunk: _Chunk, keys: ChunkKeys, now: str) -> Batch:
         next_step=Step.SEND if sendable else Step.COLLECT,
         chunk=chunk.name,
         attempt=1,
-        first_row=job.row + 1,
-        last_row=job.row + files.rows,
-        start_byte=job.byte,
+        first_row=job.checkpoint.row + 1,
+        last_row=chunk.checkpoint.row,
+        start_byte=position_of(job).byte,
         end_byte=chunk.end.byte,
-        line=job.line,
         requests=files.requests,
         size_bytes=files.size_bytes,
         requests_key=keys.requests,
@@ -230,20 +236,18 @@ def _finish(services: Services[SubmitSettings], job: Job, failure: str | None) -
         if job.sendable_rows
         else []
     )
-    if not services.store.transition(job, changes, events=pending_events):
+    if not services.items.transition(job, changes, events=pending_events):
         return None
-    services.publish_pending(job.job)
-    services.store.start_assembly_if_complete(job.job)
-    return services.store.job(job.job)
+    services.outbox.publish_pending(job.job)
+    services.items.start_assembly_if_complete(job.job)
+    return services.items.job(job.job)
 
 
 def _nothing_usable(job: Job) -> str | None:
     """Say why nothing of an upload can be sent; None where something can."""
     if job.sendable_rows:
         return None
-    if job.row == 0:
+    if job.checkpoint.row == 0:
         return "the upload is empty: put one request on each line"
     reasons = ", ".join(f"{code} ({count:,})" for code, count in job.rejection_counts.items())
-    return (
-        f"none of the {job.row:,} rows can be sent: {reasons}; results.jsonl says why, row by row"
-    )
+    return f"none of the {job.checkpoint.row:,} rows can be sent: {reasons}; results.jsonl says why, row by row"

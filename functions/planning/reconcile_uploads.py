@@ -13,9 +13,10 @@ from typing import Any
 import msgspec
 from aws_lambda_powertools import Logger
 
-from functions.adapters.s3 import Listed, ObjectVersion
-from functions.adapters.uploads import Cursor
+from functions.adapters.s3 import Listed, ObjectStore
+from functions.adapters.uploads import Cursor, Uploads
 from functions.model import ids, timestamps, upload_events
+from functions.model.items import ObjectVersion
 from functions.planning.claim import CANCEL, claim
 from functions.planning.new_job import Upload
 from functions.readers import READERS, parser_of
@@ -60,7 +61,7 @@ def reconcile_uploads(
     services: Services[SubmitSettings], pages: int, time_left_s: Callable[[], float]
 ) -> Reconciled:
     """List the uploads bucket from where the last run stopped, at most so many pages, and claim what has no job."""
-    cursor, since = services.store.uploads.cursor(), _read_since(services)
+    cursor, since = services.uploads.cursor(), _read_since(services.uploads, services.now())
     run, begun = Reconciled(), cursor
     try:
         while run.pages < pages and not run.complete and time_left_s() > NEEDED_S:
@@ -71,14 +72,10 @@ def reconcile_uploads(
     return run
 
 
-def _read_since(services: Services[SubmitSettings]) -> dict[str, datetime]:
+def _read_since(uploads: Uploads, now: datetime) -> dict[str, datetime]:
     """Give from when on uploads count, by suffix: what was made before it was read here was never meant to run."""
-    known = {suffix: services.store.uploads.read_since(suffix) for suffix in READERS}
-    return {
-        suffix: max(timestamps.parse(at), services.now() - OLDEST)
-        for suffix, at in known.items()
-        if at
-    }
+    known = {suffix: uploads.read_since(suffix) for suffix in READERS}
+    return {suffix: max(timestamps.parse(at), now - OLDEST) for suffix, at in known.items() if at}
 
 
 def _page(
@@ -118,12 +115,12 @@ def _look(services: Services[SubmitSettings], version: Listed, run: Reconciled) 
     bucket = services.settings.uploads_bucket
     run.looked_up += 1
     name = ids.job_id(bucket, version.key, version.version)
-    if services.store.job(name) is not None or _is_canceled(services, version):
+    if services.items.job(name) is not None or _is_canceled(services.files, bucket, version):
         return
     made_at = timestamps.text(version.made_at)
     upload = Upload(bucket, version.key, version.version, version.size_bytes, made_at)
     work_message = claim(services, upload)  # poll wakes what is claimed
-    if work_message is None and services.store.job(name) is None:
+    if work_message is None and services.items.job(name) is None:
         return  # its results are there
     run.found += 1
     run.claimed += work_message is not None
@@ -133,12 +130,12 @@ def _look(services: Services[SubmitSettings], version: Listed, run: Reconciled) 
     )
 
 
-def _is_canceled(services: Services[SubmitSettings], version: Listed) -> bool:
+def _is_canceled(files: ObjectStore, bucket: str, version: Listed) -> bool:
     """Whether a cancel marker lies beside an upload: poll may have forgotten it by now."""
     stem = version.key.rpartition(".")[0]
     markers = [name + end for name in (version.key, stem) for end in (CANCEL, CANCEL.upper())]
     for marker in markers:
-        found = services.files.describe(ObjectVersion(services.settings.uploads_bucket, marker))
+        found = files.describe(ObjectVersion(bucket, marker))
         if found is not None and found["LastModified"] >= version.made_at:
             return True
     return False
@@ -151,6 +148,6 @@ def _note(
     now = timestamps.text(services.now())
     found: dict[str, Any] = {**vars(run)}
     pending_events = [upload_events.uploads_reconciled(found, now)] if run.found else []
-    services.store.uploads.move_cursor(begun, cursor, pending_events)
+    services.uploads.move_cursor(begun, cursor, pending_events)
     logger.info("uploads reconciled", extra={"reconciled": found})
-    services.publisher.publish_pending(services.store, pending_events)
+    services.outbox.publish(pending_events)

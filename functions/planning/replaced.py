@@ -2,10 +2,9 @@
 
 from aws_lambda_powertools import Logger
 
-from functions.adapters.s3 import ObjectVersion
-from functions.model.items import Job, JobStatus
-from functions.services import Services
-from functions.settings import SubmitSettings
+from functions.adapters.s3 import ObjectStore
+from functions.adapters.work_items import WorkItems
+from functions.model.items import NO_VERSION, Job, JobStatus, ObjectVersion
 
 EMPTY_WAITS_S = 60.0
 """An empty upload is planned so long after its claim."""
@@ -14,7 +13,7 @@ REPLACED = "replaced"
 logger = Logger(child=True)
 
 
-def is_replaced(services: Services[SubmitSettings], job: Job) -> bool:
+def is_replaced(files: ObjectStore, items: WorkItems, job: Job) -> bool:
     """End the job of an empty upload without an event, if its object has a later version by now.
 
     Returns:
@@ -22,11 +21,11 @@ def is_replaced(services: Services[SubmitSettings], job: Job) -> bool:
     """
     if job.size_bytes > 0:
         return False
-    latest = services.files.describe(ObjectVersion(job.bucket, job.key))
-    if latest is None or latest.get("VersionId", "null") == job.version:
+    latest = files.describe(ObjectVersion(job.bucket, job.key))
+    if latest is None or latest.get("VersionId", NO_VERSION) == job.version:
         return False
     reason = "the upload is an empty version, and a later version has replaced it"
     changes = {"status": JobStatus.DONE, "outcome": REPLACED, "failure": reason}
-    services.store.transition(job, changes)
+    items.transition(job, changes)
     logger.info("an empty version is replaced", extra={"job": job.job, "key": job.key})
     return True

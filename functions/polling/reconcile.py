@@ -15,6 +15,9 @@ import msgspec
 from aws_lambda_powertools import Logger
 
 from functions.adapters.adopt import adopt
+from functions.adapters.anthropic_api import Claude
+from functions.adapters.ownership import Ownership
+from functions.adapters.work_items import WorkItems
 from functions.errors import IncompleteResultsError, RelayError
 from functions.model import timestamps
 from functions.model.api_results import read_line
@@ -49,10 +52,12 @@ def reconcile(
     """
     unconfirmed = unfinished.of(BatchStatus.UNCONFIRMED)
     by_size = _by_size(listed.values())
-    sought = {place(batch): _matches(services, batch, by_size) for batch in unconfirmed}
+    sought = {place(batch): _matches(services.settings, batch, by_size) for batch in unconfirmed}
     decided = {batch.batch_id: True for batch in unfinished.batches if batch.batch_id is not None}
     unknown = {one.id: one for found in sought.values() for one in found if one.id not in decided}
-    phases.each("owners", unknown.values(), _created, partial(_ask_owner, services, decided))
+    phases.each(
+        "owners", unknown.values(), _created, partial(_ask_owner, services.ownership, decided)
+    )
 
     def settle(batch: Batch) -> None:
         for found in sought[place(batch)]:
@@ -85,11 +90,11 @@ def _created(found: MessageBatch) -> str:
 
 
 def _matches(
-    services: Services[PollSettings], batch: Batch, by_size: Mapping[int, Known]
+    settings: PollSettings, batch: Batch, by_size: Mapping[int, Known]
 ) -> list[MessageBatch]:
     """Give the batches at Anthropic that have the size and the age of the one that is sought."""
-    settings, group = services.settings, by_size.get(batch.requests, [])
-    lost_at = timestamps.parse(batch.status_key.partition("#")[2])
+    group = by_size.get(batch.requests, [])
+    lost_at = batch.status_since
     first = timestamps.parse(batch.intent_at or timestamps.text(lost_at)) - timedelta(
         seconds=settings.skew_s
     )
@@ -101,11 +106,9 @@ def _matches(
     return [found for _, found in group[low:high]]
 
 
-def _ask_owner(
-    services: Services[PollSettings], decided: dict[str, bool], found: MessageBatch
-) -> None:
+def _ask_owner(ownership: Ownership, decided: dict[str, bool], found: MessageBatch) -> None:
     """Find out whether it is known whose a batch is."""
-    if services.store.owner(found.id) is not None:
+    if ownership.owner_of(found.id) is not None:
         decided[found.id] = True
 
 
@@ -116,7 +119,7 @@ def _resolve(
     if found.processing_status != "ended":
         return False
     try:
-        batch = _whose(services, found, has_time)
+        batch = _whose(services.claude, services.items, found, has_time)
     except (RelayError, msgspec.DecodeError) as error:
         logger.warning(
             "ownership still undetermined",
@@ -124,15 +127,15 @@ def _resolve(
         )
         return found.archived_at is not None
     if batch is None:
-        services.store.record_ownership(services.store.ownership_record(found.id, FOREIGN))
+        services.ownership.record(services.ownership.build(found.id, FOREIGN))
     else:
         logger.info("adopted by proof", extra={"batch": batch_key(batch), "batch_id": found.id})
-        adopt(services.store, batch, found)
+        adopt(services.items, services.ownership, batch, found)
     return True
 
 
 def _whose(
-    services: Services[PollSettings], found: MessageBatch, has_time: Callable[[], bool]
+    claude: Claude, items: WorkItems, found: MessageBatch, has_time: Callable[[], bool]
 ) -> Batch | None:
     """Read a batch's results until a `custom_id` names one of our batches, which proves it; None: it is not ours.
 
@@ -140,14 +143,14 @@ def _whose(
         IncompleteResultsError: the results end before they have told enough; that proves nothing.
     """
     read, strangers = 0, set[tuple[str, str]]()
-    stream = services.claude.results(found.id)
+    stream = claude.results(found.id)
     try:
         for line in islice(lines(takewhile(lambda _: has_time(), stream)), MAX_LINES_CHECKED):
             read += 1
             named = RequestId.parse(read_line(line).custom_id)
             if named is None or (named.job, named.batch) in strangers:
                 continue
-            if batch := services.store.batch(named.job, named.batch):
+            if batch := items.batch(named.job, named.batch):
                 return batch
             strangers.add((named.job, named.batch))
     finally:
@@ -161,22 +164,22 @@ def _whose(
 def _absent(services: Services[PollSettings], batch: Batch) -> None:
     """Count a complete listing without the batch; after enough of them over enough time, send it again."""
     settings, now = services.settings, services.now()
-    current = services.store.batch(batch.job, batch.item)
+    current = services.items.batch(batch.job, batch.item)
     if current is None or (current.status, current.status_key) != (
         BatchStatus.UNCONFIRMED,
         batch.status_key,
     ):
         return  # what was listed was another create's window
     if current.fingerprint != services.claude.fingerprint:
-        _out_of_sight(services, current)
+        _out_of_sight(services.items, current, now)
         return
-    lost_at = timestamps.parse(batch.status_key.partition("#")[2])
+    lost_at = batch.status_since
     if now < lost_at + timedelta(seconds=settings.skew_s):
         return
     count, first = current.reconcile_misses + 1, current.first_missed_at or timestamps.text(now)
     waited_s = (now - timestamps.parse(first)).total_seconds()
     if count < settings.absent_listings or waited_s < settings.absent_s:
-        services.store.update_if_unchanged(
+        services.items.update_if_unchanged(
             current, {"reconcile_misses": count, "first_missed_at": first}
         )
         return
@@ -190,16 +193,16 @@ def _absent(services: Services[PollSettings], batch: Batch) -> None:
         "status_key": current.status_key,
         "batch_id": None,
     }
-    if services.store.transition(current, again, expected=expected):
+    if services.items.transition(current, again, expected=expected):
         logger.warning(
             "batch not found, resending", extra={"batch": batch_key(batch), "listings": count}
         )
 
 
-def _out_of_sight(services: Services[PollSettings], batch: Batch) -> None:
+def _out_of_sight(items: WorkItems, batch: Batch, now: datetime) -> None:
     """Another key may see another workspace, and proves no absence: wait until no key could find it any more."""
-    lost_at = timestamps.parse(batch.status_key.partition("#")[2])
-    if services.now() <= lost_at + RESULTS_RETENTION:
+    lost_at = batch.status_since
+    if now <= lost_at + RESULTS_RETENTION:
         return
     changes = {
         "status": BatchStatus.ENDED,
@@ -211,5 +214,5 @@ def _out_of_sight(services: Services[PollSettings], batch: Batch) -> None:
         "status_key": batch.status_key,
         "batch_id": None,
     }
-    if services.store.transition(batch, changes, expected=expected):
+    if items.transition(batch, changes, expected=expected):
         logger.error("never found under this key", extra={"batch": batch_key(batch)})

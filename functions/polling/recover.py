@@ -1,16 +1,18 @@
 """Crashed stages, stuck items, requests to cancel: what no stage can mend by itself, poll does here."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
 from aws_lambda_powertools import Logger
 
+from functions.adapters.circuit import Circuit
+from functions.adapters.work_items import WorkItems
 from functions.model import events, items, timestamps
 from functions.model.create_response import RESULTS_RETENTION
 from functions.model.items import Batch, BatchStatus, CloseReason, Job, JobStatus, Step
 from functions.model.records import Unfinished
-from functions.polling.cancellations import cancel_jobs
+from functions.polling.cancel_jobs import cancel_jobs
 from functions.polling.phases import Phases, place
 from functions.services import Services
 from functions.settings import PollSettings
@@ -18,12 +20,6 @@ from functions.settings import PollSettings
 VAIN_FOR = timedelta(days=3)
 """A batch that was created in vain, or a try that was killed, for longer than this is no passing trouble."""
 logger = Logger(child=True)
-
-
-def idle(item: Job | Batch, now: str) -> bool:
-    """Whether nobody works on an item, and it need not wait any longer."""
-    leased = item.lease is not None and item.lease >= now
-    return not leased and (item.not_before is None or item.not_before <= now)
 
 
 def recover(
@@ -34,16 +30,16 @@ def recover(
     Returns:
         The batches that wait to be collected from now on, and how many items are stuck.
     """
-    now = timestamps.text(services.now())
-    dead = [batch for batch in unfinished.of(BatchStatus.SENDING) if idle(batch, now)]
-    phases.each("mend", dead, place, lambda batch: _unconfirmed(services, batch))
+    now = services.now()
+    dead = [batch for batch in unfinished.of(BatchStatus.SENDING) if batch.is_idle(now)]
+    phases.each("mend", dead, place, lambda batch: _unconfirmed(services.items, batch))
     full = [
         job
         for job in unfinished.jobs
         if job.status == JobStatus.RUNNING and job.chunks_finished >= job.chunks
     ]
     phases.each(
-        "mend", full, place, lambda job: services.store.start_assembly_if_complete(job.job)
+        "mend", full, place, lambda job: services.items.start_assembly_if_complete(job.job)
     )
     cancel_jobs(services, unfinished, phases)
     closed = _close_canceled(services, unfinished, now, phases)
@@ -51,7 +47,7 @@ def recover(
     stuck: list[Job | Batch] = []
 
     def look(item: Job | Batch) -> None:
-        if _is_stuck(services, item):
+        if _is_stuck(services.circuit, item, now):
             stuck.append(item)
             _handle_stuck(services, item, now)
 
@@ -59,17 +55,17 @@ def recover(
     return closed, len(stuck)
 
 
-def _unconfirmed(services: Services[PollSettings], batch: Batch) -> None:
+def _unconfirmed(work_items: WorkItems, batch: Batch) -> None:
     """A stage died between its intent and an answer: the batch may exist."""
     expected = {"status": BatchStatus.SENDING, "owner": batch.owner}
-    services.store.transition(batch, {"status": BatchStatus.UNCONFIRMED}, expected=expected)
+    work_items.transition(batch, {"status": BatchStatus.UNCONFIRMED}, expected=expected)
 
 
 def _close_canceled(
-    services: Services[PollSettings], unfinished: Unfinished, now: str, phases: Phases
+    services: Services[PollSettings], unfinished: Unfinished, now: datetime, phases: Phases
 ) -> list[Batch]:
     """End what a canceled job has not sent yet; its rows are collected as canceled."""
-    canceled = {job.job for job in unfinished.jobs if job.canceled_at is not None}
+    canceled = unfinished.canceled
     closed: list[Batch] = []
     changes = {
         "status": BatchStatus.ENDED,
@@ -79,42 +75,46 @@ def _close_canceled(
 
     def close(batch: Batch) -> None:
         expected = {"status": batch.status, "status_key": batch.status_key, "owner": batch.owner}
-        if services.store.transition(batch, changes, expected=expected):
+        if services.items.transition(batch, changes, expected=expected):
             closed.append(msgspec.structs.replace(batch, **changes))
 
     free = [
         batch
         for batch in unfinished.of(BatchStatus.WAITING)
-        if batch.job in canceled and not (batch.lease is not None and batch.lease >= now)
+        if batch.job in canceled and not batch.is_leased(now)
     ]
     phases.each("mend", free, place, close)
     return closed
 
 
-def _handle_stuck(services: Services[PollSettings], item: Job | Batch, now: str) -> None:
+def _handle_stuck(services: Services[PollSettings], item: Job | Batch, now: datetime) -> None:
     """Announce once what gets no further; give it up where waiting can no longer help, and its job goes on without it."""
     if item.stuck_at is None:
-        event = events.stuck(item, _problem(item), now)
-        if services.store.announce_stuck(item, event):
+        event = events.stuck(item, _problem(item), timestamps.text(now))
+        if services.items.announce_stuck(item, event):
             logger.error("stuck", extra={"job": item.job, "item": item.item})
-            services.publisher.publish_pending(services.store, [event])
-    if _is_hopeless(services, item):
+            services.outbox.publish([event])
+    if _is_hopeless(services.circuit, item, now):
         _give_up(services, item, now)
 
 
-def _waits(item: Job | Batch, now: str) -> bool:
+def _waits(item: Job | Batch, now: datetime) -> bool:
     """Return whether an item waits for a step, in vain so far, and nobody works on it.
 
     Of a job that is done, only tidying is left.
     """
-    leased = item.lease is not None and item.lease >= now
     in_vain = isinstance(item, Batch) and item.inconclusive_creates >= items.TRIES
     tried = item.tries >= items.TRIES or in_vain
-    return tried and item.next_step is not None and item.status != JobStatus.DONE and not leased
+    return (
+        tried
+        and item.next_step is not None
+        and item.status != JobStatus.DONE
+        and not item.is_leased(now)
+    )
 
 
-def _is_stuck(services: Services[PollSettings], item: Job | Batch) -> bool:
-    return item.tries >= items.TRIES or _is_in_vain(services, item)
+def _is_stuck(circuit: Circuit, item: Job | Batch, now: datetime) -> bool:
+    return item.tries >= items.TRIES or _is_in_vain(circuit, item, now)
 
 
 def _problem(item: Job | Batch) -> str:
@@ -126,7 +126,7 @@ def _problem(item: Job | Batch) -> str:
     return "every attempt was killed before it finished (timeout or out of memory)"
 
 
-def _is_in_vain(services: Services[PollSettings], item: Job | Batch) -> bool:
+def _is_in_vain(circuit: Circuit, item: Job | Batch, now: datetime) -> bool:
     """Return whether creates of a batch gave neither a batch nor a reason for days, while others were accepted."""
     if (
         not isinstance(item, Batch)
@@ -134,12 +134,12 @@ def _is_in_vain(services: Services[PollSettings], item: Job | Batch) -> bool:
         or item.inconclusive_creates < items.TRIES
     ):
         return False
-    begun_at = item.first_sent_at or timestamps.text(services.now())
-    others_pass = (services.store.sending().accepted_at or "") > begun_at
-    return others_pass and services.now() - timestamps.parse(begun_at) > VAIN_FOR
+    begun_at = item.first_sent_at or timestamps.text(now)
+    others_pass = (circuit.read().accepted_at or "") > begun_at
+    return others_pass and now - timestamps.parse(begun_at) > VAIN_FOR
 
 
-def _is_hopeless(services: Services[PollSettings], item: Job | Batch) -> bool:
+def _is_hopeless(circuit: Circuit, item: Job | Batch, now: datetime) -> bool:
     """Return whether waiting can no longer help.
 
     What was paid for waits until Anthropic has deleted it: an ended batch, a chunk with an earlier attempt, a job's
@@ -147,16 +147,12 @@ def _is_hopeless(services: Services[PollSettings], item: Job | Batch) -> bool:
     killed before it could say what was wrong. A fault of the environment is waited for as long as answers are kept:
     the answers to a job's other rows come with the job. An upload whose job is canceled is not waited for.
     """
-    now = services.now()
     if isinstance(item, Batch) and item.awaits_results:
-        return (
-            item.created_at is not None
-            and now - timestamps.parse(item.created_at) > RESULTS_RETENTION
-        )
-    since = timestamps.parse(item.tried_since) if item.tried_since else now
+        return item.results_are_deleted(now)
+    since = timestamps.parse(item.first_tried_at) if item.first_tried_at else now
     if _holds_answers(item):
         return item.at_fault and now - since > RESULTS_RETENTION
-    if _is_in_vain(services, item):
+    if _is_in_vain(circuit, item, now):
         return True
     if item.tries < items.TRIES:
         return False
@@ -172,11 +168,11 @@ def _holds_answers(item: Job | Batch) -> bool:
     return item.previous_results is not None and item.next_step == Step.COLLECT
 
 
-def _give_up(services: Services[PollSettings], item: Job | Batch, now: str) -> None:
+def _give_up(services: Services[PollSettings], item: Job | Batch, now: datetime) -> None:
     expected = {"status": item.status, "status_key": item.status_key, "tries": item.tries}
     counted = {"chunks_finished": 1} if _is_last_resort(item) else None
-    pending_events = _end(services, item, now)
-    if services.store.transition(
+    pending_events = _end(services.files.bucket, item, now)
+    if services.items.transition(
         item,
         _give_up_changes(item),
         expected=expected,
@@ -184,16 +180,16 @@ def _give_up(services: Services[PollSettings], item: Job | Batch, now: str) -> N
         events=pending_events,
     ):
         logger.error("given up", extra={"job": item.job, "item": item.item})
-        services.publisher.publish_pending(services.store, pending_events)
+        services.outbox.publish(pending_events)
 
 
-def _end(services: Services[PollSettings], item: Job | Batch, now: str) -> list[events.Event]:
+def _end(results_bucket: str, item: Job | Batch, now: datetime) -> list[events.Event]:
     """Build the event of a job that ends by being given up."""
     if isinstance(item, Batch) or item.status != JobStatus.ASSEMBLING:
         return []
     ended = msgspec.structs.replace(item, **_give_up_changes(item))
-    figures = {"rows": item.row, "counts": {}, "cost_usd": None, "manifest": None}
-    return [events.job_ended(ended, services.files.bucket, figures, now)]
+    figures = {"rows": item.checkpoint.row, "counts": {}, "cost_usd": None, "manifest": None}
+    return [events.job_ended(ended, results_bucket, figures, timestamps.text(now))]
 
 
 def _is_last_resort(item: Job | Batch) -> bool:
@@ -212,8 +208,9 @@ def _give_up_changes(item: Job | Batch) -> dict[str, Any]:
             "close_reason": CloseReason.STUCK,
         }
     if item.status == JobStatus.PLANNING:
-        where = f"row {item.row:,}, line {item.line:,}"
-        sentence = f"the upload could not be read past {where}: {_problem(item)}"
+        sentence = (
+            f"the upload could not be read past row {item.checkpoint.row:,}: {_problem(item)}"
+        )
         return {"status": JobStatus.RUNNING, "failure": sentence}
     sentence = "the results could not be assembled for a month: files under work/ are gone"
     return {"status": JobStatus.DONE, "outcome": "failed", "failure": sentence}

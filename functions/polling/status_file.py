@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -31,7 +31,7 @@ def write_status_files(
         job
         for job in unfinished.jobs
         if _digest(_status(job, batches.get(job.job, []))) != job.status_digest
-        or (job.status == JobStatus.DONE and _is_tidied(services, job))
+        or (job.status == JobStatus.DONE and _is_tidied(job, services.now()))
     ]
     phases.each("report", due, place, lambda job: _report(services, job, batches.get(job.job, [])))
 
@@ -46,26 +46,25 @@ def _report(services: Services[PollSettings], seen: Job, batches: list[Batch]) -
     The index may be behind: it may show a job as running that is done and has left it, and nobody would write its file
     again. So the table itself must say first that the job stands where the index has it.
     """
-    job = services.store.job(seen.job)
+    job = services.items.job(seen.job)
     if job is None or (job.status_key, job.open) != (seen.status_key, seen.open):
         return
     status = _status(job, batches)
     told = {**status, "at": timestamps.text(services.now())}
     body = msgspec.json.format(msgspec.json.encode(told), indent=2)
     services.files.put(f"{job.results_prefix}/status.json", body + b"\n")
-    if job.status == JobStatus.DONE and _is_tidied(services, job):
+    if job.status == JobStatus.DONE and _is_tidied(job, services.now()):
         if job.next_step is not None:
             logger.error("work files are not marked, and stay", extra={"job": job.job})
         days = timedelta(days=max(job.retention_days, KEEP_DAYS))
-        services.store.archive(job, int((services.now() + days).timestamp()))
+        services.items.archive(job, int((services.now() + days).timestamp()))
     else:
-        services.store.save_status_digest(job, _digest(status))
+        services.items.save_status_digest(job, _digest(status))
 
 
-def _is_tidied(services: Services[PollSettings], job: Job) -> bool:
+def _is_tidied(job: Job, now: datetime) -> bool:
     """Whether a job's work files are marked, or that has failed for so long that nobody waits for it."""
-    ended_at = timestamps.parse(job.status_key.partition("#")[2])
-    return job.next_step is None or services.now() - ended_at > TIDYING
+    return job.next_step is None or now - job.status_since > TIDYING
 
 
 def _status(job: Job, batches: list[Batch]) -> dict[str, Any]:
@@ -77,9 +76,9 @@ def _status(job: Job, batches: list[Batch]) -> dict[str, Any]:
         "outcome": job.outcome,
         "reason": job.failure,
         "canceled_at": job.canceled_at,
-        "rows_planned": job.row,
+        "rows_planned": job.checkpoint.row,
         "rows_rejected": job.rows_rejected,
-        "bytes_planned": job.byte,
+        "bytes_planned": job.checkpoint.position.get("byte", 0),
         "size_bytes": job.size_bytes,
         "chunks": job.chunks,
         "chunks_finished": job.chunks_finished,

@@ -8,19 +8,20 @@ from functools import partial
 import msgspec
 from aws_lambda_powertools import Logger
 
+from functions.adapters.anthropic_api import Claude
+from functions.adapters.work_items import WorkItems
 from functions.errors import (
     ApiKeyRejectedError,
+    ApiNotFoundError,
     ApiUnavailableError,
     KeyMissingError,
     RelayError,
-    ResultsNotFoundError,
 )
 from functions.model import events, timestamps
 from functions.model.create_response import (
     ENDS_WITHIN,
     GONE_LISTINGS,
     PAUSE_MESSAGES,
-    RESULTS_RETENTION,
     MessageBatch,
 )
 from functions.model.items import Batch, BatchStatus, Step, batch_key
@@ -61,12 +62,12 @@ def watch(
     no_key: bool = False,
 ) -> Watch:
     """Look at all open batches, in one listing; without a key, list in any case: that shows when there is one again."""
-    begins = [_window(services, unfinished), _duplicates_since(services, unfinished)]
+    begins = [_window(services, unfinished), _duplicates_since(services.settings, unfinished)]
     begins += [services.now()] if no_key else []
     begin = min((one for one in begins if one is not None), default=None)
     if begin is None:
         return Watch(needed=False)
-    seen = _ask(services, begin, phases)
+    seen = _ask(services.claude, begin, phases)
     if seen.listed is not None:
         _apply(services, unfinished, seen, phases)
     return seen
@@ -81,7 +82,9 @@ def _window(services: Services[PollSettings], unfinished: Unfinished) -> datetim
         unfinished
     )
     begun = [
-        timestamps.parse(batch.created_at or batch.intent_at or batch.status_key.partition("#")[2])
+        timestamps.parse(known)
+        if (known := batch.created_at or batch.intent_at)
+        else batch.status_since
         for batch in open_
     ]
     if begun:
@@ -90,31 +93,29 @@ def _window(services: Services[PollSettings], unfinished: Unfinished) -> datetim
     return services.now() if waits else None
 
 
-def _duplicates_since(services: Services[PollSettings], unfinished: Unfinished) -> datetime | None:
+def _duplicates_since(settings: PollSettings, unfinished: Unfinished) -> datetime | None:
     """Say since when duplicates are of interest: any that still runs was created within a day before it was flagged."""
-    flagged = [
-        timestamps.parse((one.status_key or "").partition("#")[2]) for one in unfinished.duplicates
-    ]
+    flagged = [one.flagged_at for one in unfinished.duplicates]
     if not flagged:
         return None
-    return min(flagged) - ENDS_WITHIN - timedelta(seconds=services.settings.skew_s)
+    return min(flagged) - ENDS_WITHIN - timedelta(seconds=settings.skew_s)
 
 
-def _ask(services: Services[PollSettings], begin: datetime, phases: Phases) -> Watch:
+def _ask(claude: Claude, begin: datetime, phases: Phases) -> Watch:
     """List the window; after a refusal of the key once more, with the key read anew."""
     trouble = "key_missing"
     for _ in range(2):
         try:
-            found = services.claude.listing(begin, partial(phases.has_time, "listing"))
+            found = claude.listing(begin, partial(phases.has_time, "listing"))
             return Watch({batch.id: batch for batch in found})
         except KeyMissingError as error:
             trouble = error.reason
         except ApiKeyRejectedError as error:
             trouble = "key_refused" if error.status == _UNAUTHORIZED else "no_permission"
-        except (ApiUnavailableError, ResultsNotFoundError, msgspec.DecodeError) as error:
+        except (ApiUnavailableError, ApiNotFoundError, msgspec.DecodeError) as error:
             logger.warning("no listing now", extra={"problem": type(error).__name__})
             return Watch()
-        services.claude.reload_key()
+        claude.reload_key()
     logger.warning("no listing: the key", extra={"problem": PAUSE_MESSAGES[trouble]})
     return Watch(key_problem=trouble)
 
@@ -161,7 +162,7 @@ def _cancel(
         place,
         lambda one: _end_duplicate(services, one, listed),
     )
-    canceled = {job.job for job in unfinished.jobs if job.canceled_at is not None}
+    canceled = unfinished.canceled
     running = [
         batch
         for batch in unfinished.of(BatchStatus.IN_PROGRESS)
@@ -169,7 +170,9 @@ def _cancel(
         and (found := listed.get(batch.batch_id or "")) is not None
         and found.running
     ]
-    phases.each("cancel", running, place, lambda batch: _canceled(services, batch.batch_id or ""))
+    phases.each(
+        "cancel", running, place, lambda batch: _canceled(services.claude, batch.batch_id or "")
+    )
 
 
 def _end_duplicate(
@@ -178,15 +181,18 @@ def _end_duplicate(
     """Cancel a duplicate; it is closed only when it is seen canceling or ended, or must have ended by now."""
     found = listed.get(duplicate.job)
     over = found is not None and not found.running
-    flagged_at = timestamps.parse((duplicate.status_key or "").partition("#")[2])
-    if over or _canceled(services, duplicate.job) or services.now() - flagged_at > ENDS_WITHIN:
-        services.store.resolve_duplicate(duplicate)
+    if (
+        over
+        or _canceled(services.claude, duplicate.job)
+        or services.now() - duplicate.flagged_at > ENDS_WITHIN
+    ):
+        services.ownership.resolve_duplicate(duplicate)
 
 
-def _canceled(services: Services[PollSettings], batch_id: str) -> bool:
+def _canceled(claude: Claude, batch_id: str) -> bool:
     """Ask for a cancel; False where the answer, or that there is none, does not show that it was heard."""
     try:
-        return services.claude.cancel(batch_id)
+        return claude.cancel(batch_id)
     except RelayError as error:
         facts = {"batch_id": batch_id, "problem": type(error).__name__}
         logger.warning("not canceled yet", extra=facts)
@@ -205,13 +211,13 @@ def _look(
         ended_at = found.ended_at or timestamps.text(services.now())
         event = events.batch_ended(batch, counts, ended_at)
         return _ended(services, batch, ended_at, [event])
-    _listed_again(services, batch)
+    _listed_again(services.items, batch)
     return None
 
 
-def _listed_again(services: Services[PollSettings], batch: Batch) -> None:
+def _listed_again(items: WorkItems, batch: Batch) -> None:
     if batch.listing_misses:
-        services.store.update_if_unchanged(batch, {"listing_misses": None, "missing_since": None})
+        items.update_if_unchanged(batch, {"listing_misses": None, "missing_since": None})
 
 
 def _look_for(
@@ -220,7 +226,10 @@ def _look_for(
     """Note whether the listing has an ended batch whose results were not found."""
     found = listed.get(batch.batch_id or "")
     there = found is not None and found.archived_at is None
-    (_listed_again if there else _count_miss)(services, batch)
+    if there:
+        _listed_again(services.items, batch)
+    else:
+        _count_miss(services, batch)
 
 
 def _not_found(unfinished: Unfinished) -> list[Batch]:
@@ -245,13 +254,12 @@ def _count_miss(services: Services[PollSettings], batch: Batch) -> int:
     """
     now = services.now()
     same_key = batch.fingerprint == services.claude.fingerprint
-    age = now - timestamps.parse(batch.created_at or timestamps.text(now))
-    if age <= (ENDS_WITHIN if same_key else RESULTS_RETENTION):
+    if not (batch.must_have_ended(now) if same_key else batch.results_are_deleted(now)):
         return 0
     misses = min(batch.listing_misses + 1, GONE_LISTINGS)
     if misses > batch.listing_misses:
         since = batch.missing_since or timestamps.text(now)
-        services.store.update_if_unchanged(
+        services.items.update_if_unchanged(
             batch, {"listing_misses": misses, "missing_since": since}
         )
     return misses
@@ -265,7 +273,7 @@ def _ended(
 ) -> Batch | None:
     changes = {"status": BatchStatus.ENDED, "next_step": Step.COLLECT, "ended_at": ended_at}
     expected = {"status": BatchStatus.IN_PROGRESS, "batch_id": batch.batch_id}
-    if not services.store.transition(batch, changes, expected=expected, events=pending_events):
+    if not services.items.transition(batch, changes, expected=expected, events=pending_events):
         return None
-    services.publisher.publish_pending(services.store, pending_events)
+    services.outbox.publish(pending_events)
     return msgspec.structs.replace(batch, **changes)

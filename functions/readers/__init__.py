@@ -24,10 +24,10 @@ def parser_of(key: str) -> str | None:
 def position_of(job: Job) -> Position:
     """Return where planning of a job's upload goes on: the position that `stored` wrote."""
     kind: type[Position] = type(READERS[job.parser].START)
-    return msgspec.convert({"byte": job.byte, "line": job.line, "column": job.column}, kind)
+    return msgspec.convert(job.checkpoint.position, kind)
 
 
 def stored(position: Position) -> dict[str, Any]:
-    """Return the attributes of a job that keep a position."""
-    attributes: dict[str, Any] = msgspec.to_builtins(position)
-    return attributes
+    """Return a position as a job's checkpoint keeps it."""
+    members: dict[str, Any] = msgspec.to_builtins(position)
+    return members

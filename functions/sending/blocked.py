@@ -9,6 +9,8 @@ from datetime import timedelta
 
 import msgspec
 
+from functions.adapters.anthropic_api import Claude
+from functions.adapters.work_items import WorkItems
 from functions.errors import KeyMissingError
 from functions.model import events, timestamps
 from functions.model.create_response import (
@@ -48,12 +50,14 @@ def give_back(
     """Let the batch wait for better times: none was created."""
     match verdict:
         case RateLimited():
-            _wait(services, batch, _hold(services, batch, verdict))
+            _wait(services.items, batch, _hold(services, batch, verdict))
         case NotSent():
-            _wait(services, batch, timestamps.after(services.now(), services.settings.retry_s))
+            _wait(
+                services.items, batch, timestamps.after(services.now(), services.settings.retry_s)
+            )
         case AccountBlocked(reason) if reason in KEY_PROBLEMS:
-            _wait(services, batch, None)
-            if not _key_was_stale(services, batch, verdict):
+            _wait(services.items, batch, None)
+            if not _key_was_stale(services.claude, batch, verdict):
                 _stop(services, reason, verdict.sentence)
         case AccountBlocked():
             _refused(services, job, batch, verdict)
@@ -63,7 +67,7 @@ def _refused(
     services: Services[SubmitSettings], job: Job, batch: Batch, verdict: AccountBlocked
 ) -> None:
     """Tell a batch that is refused while others are accepted from an account that is blocked."""
-    sending, now = services.store.sending(), timestamps.text(services.now())
+    sending, now = services.circuit.read(), timestamps.text(services.now())
     if not _others_pass(sending, job, batch):
         _suspect(services, _again(batch, batch.refused_at or now), verdict)
         return
@@ -99,7 +103,7 @@ def _suspect(services: Services[SubmitSettings], batch: Batch, verdict: AccountB
     if verdict.rows is not None and batch.pauses_caused > 1 and _can_be_halved(batch):
         split.halve(services, batch)
     else:
-        _wait(services, batch, None)
+        _wait(services.items, batch, None)
     _stop(services, verdict.reason, verdict.sentence)
 
 
@@ -109,7 +113,7 @@ def _judge(services: Services[SubmitSettings], batch: Batch, rows: Refused | Non
         split.refused(services, batch, rows)
     else:
         pause_s = min(services.settings.probe_s << min(batch.pauses_caused, 20), LONGEST_S)
-        _wait(services, batch, timestamps.after(services.now(), pause_s))
+        _wait(services.items, batch, timestamps.after(services.now(), pause_s))
 
 
 def _can_be_halved(batch: Batch) -> bool:
@@ -122,13 +126,13 @@ def _hold(services: Services[SubmitSettings], batch: Batch, verdict: RateLimited
     Returns:
         Until when.
     """
-    sending, now = services.store.sending(), services.now()
+    sending, now = services.circuit.read(), services.now()
     # One that was sent before the last pause was over tells nothing new.
     anew = (sending.not_before or "") <= (batch.intent_at or "")
     count, first = sending.limited + anew, sending.limited_at or timestamps.text(now)
     grown_s = min(_FIRST_PAUSE_S << min(count - 2, 20), LONGEST_S) if count > 1 else 0.0
     until = timestamps.after(now, max(verdict.seconds, grown_s))
-    services.store.throttle_until(until, limited=count, limited_at=first)
+    services.circuit.throttle_until(until, limited=count, limited_at=first)
     if count >= LIMITED_TIMES and now - timestamps.parse(first) >= LIMITED_FOR:
         _stop(
             services,
@@ -138,7 +142,7 @@ def _hold(services: Services[SubmitSettings], batch: Batch, verdict: RateLimited
     return until
 
 
-def _wait(services: Services[SubmitSettings], batch: Batch, not_before: str | None) -> None:
+def _wait(items: WorkItems, batch: Batch, not_before: str | None) -> None:
     """Give the batch back: no batch was created, and that is no fault of its rows."""
     waiting = {
         "status": BatchStatus.WAITING,
@@ -149,18 +153,16 @@ def _wait(services: Services[SubmitSettings], batch: Batch, not_before: str | No
         "judged": batch.judged,
         "refused_at": batch.refused_at,
     }
-    services.store.transition(batch, waiting)
+    items.transition(batch, waiting)
 
 
-def _key_was_stale(
-    services: Services[SubmitSettings], batch: Batch, verdict: AccountBlocked
-) -> bool:
+def _key_was_stale(claude: Claude, batch: Batch, verdict: AccountBlocked) -> bool:
     """After a 401, read the key anew: if it has been replaced, the next try has the new one."""
     if verdict.reason != "key_refused":
         return False
-    services.claude.reload_key()
+    claude.reload_key()
     try:
-        return services.claude.fingerprint != batch.fingerprint
+        return claude.fingerprint != batch.fingerprint
     except KeyMissingError:
         return False
 
@@ -170,8 +172,8 @@ def _stop(services: Services[SubmitSettings], reason: str, sentence: str) -> Non
     now = services.now()
     event = events.paused(reason, sentence, timestamps.text(now))
     first_probe_s = services.settings.probe_s if reason in KEY_PROBLEMS else 0
-    if services.store.pause(event, reason, timestamps.after(now, first_probe_s)):
-        services.publisher.publish_pending(services.store, [event])
+    if services.circuit.pause(event, reason, timestamps.after(now, first_probe_s)):
+        services.outbox.publish([event])
 
 
 def _go_on(services: Services[SubmitSettings], sending: Sending) -> None:
@@ -179,5 +181,5 @@ def _go_on(services: Services[SubmitSettings], sending: Sending) -> None:
     event = events.resumed(
         sending.paused_reason or "", sending.paused_at or "", timestamps.text(services.now())
     )
-    if services.store.resume(sending, event):
-        services.publisher.publish_pending(services.store, [event])
+    if services.circuit.resume(sending, event):
+        services.outbox.publish([event])

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import msgspec
 
 from functions.adapters.rewrite import new_batch, rewrite
+from functions.adapters.s3 import ObjectStore
 from functions.model import timestamps
 from functions.model.chunk_files import ChunkFiles, LedgerEntry, read_ledger
 from functions.model.create_response import Refused
@@ -28,7 +29,7 @@ def refused(services: Services[SubmitSettings], batch: Batch, verdict: Refused) 
             "next_step": Step.COLLECT,
             "close_reason": CloseReason.KEPT,
         }
-        services.store.transition(batch, kept)
+        services.items.transition(batch, kept)
     elif index is None or index >= batch.requests or named_before:
         halve(services, batch)
     else:
@@ -44,14 +45,14 @@ def _reject(
     """
     entries = (
         _rejected(entry, verdict) if entry.sent and ahead == index else entry
-        for ahead, entry in _counted(_entries(services, batch))
+        for ahead, entry in _counted(_entries(services.files, batch))
     )
     keys, files = rewrite(services.files, batch, batch.chunk, 1, entries)
     changes = {
         "requests_key": keys.requests, "ledger_key": keys.ledger, "requests": files.requests,
         "size_bytes": files.size_bytes, "named": batch.named + 1, "intent_at": None,
     }  # fmt: skip
-    services.store.transition(batch, changes | _next_step(files))
+    services.items.transition(batch, changes | _next_step(files))
 
 
 def _next_step(files: ChunkFiles) -> dict[str, str]:
@@ -80,11 +81,14 @@ def _counted(entries: Iterable[LedgerEntry]) -> Iterator[tuple[int, LedgerEntry]
 
 def halve(services: Services[SubmitSettings], batch: Batch) -> None:
     """Put two batches in the place of one, in one transaction."""
-    middle = batch.requests // 2
-    first = (e for ahead, e in _counted(_entries(services, batch)) if ahead < middle)
-    second = (e for ahead, e in _counted(_entries(services, batch)) if ahead >= middle)
-    halves = [_half(services, batch, "a", first), _half(services, batch, "b", second)]
-    services.store.transition(
+    middle, now = batch.requests // 2, timestamps.text(services.now())
+    first = (e for ahead, e in _counted(_entries(services.files, batch)) if ahead < middle)
+    second = (e for ahead, e in _counted(_entries(services.files, batch)) if ahead >= middle)
+    halves = [
+        _half(services.files, batch, letter, entries, now)
+        for letter, entries in (("a", first), ("b", second))
+    ]
+    services.items.transition(
         batch, {"status": BatchStatus.SPLIT}, job_increments={"chunks": 1}, puts=halves
     )
 
@@ -106,23 +110,22 @@ class _Passing:
 
 
 def _half(
-    services: Services[SubmitSettings], batch: Batch, letter: str, entries: Iterator[LedgerEntry]
+    files: ObjectStore, batch: Batch, letter: str, entries: Iterator[LedgerEntry], now: str
 ) -> Batch:
     chunk, passing = batch.chunk + letter, _Passing(entries)
-    keys, files = rewrite(services.files, batch, chunk, 1, passing)
+    keys, written = rewrite(files, batch, chunk, 1, passing)
     first, last = passing.first, passing.last
     return msgspec.structs.replace(
-        new_batch(batch, chunk, 1, keys, files, timestamps.text(services.now())),
+        new_batch(batch, chunk, 1, keys, written, now),
         first_row=first.row,
         last_row=last.row,
         start_byte=first.offset,
         end_byte=last.offset + last.size,
-        line=first.line,
         pauses_caused=batch.pauses_caused,
         judged=batch.judged,
         refused_at=batch.refused_at,
     )
 
 
-def _entries(services: Services[SubmitSettings], batch: Batch) -> Iterator[LedgerEntry]:
-    return read_ledger(services.files.lines(services.files.results_object(batch.ledger_key)))
+def _entries(files: ObjectStore, batch: Batch) -> Iterator[LedgerEntry]:
+    return read_ledger(files.lines(files.results_object(batch.ledger_key)))

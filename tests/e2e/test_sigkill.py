@@ -64,10 +64,14 @@ def test_a_function_killed_while_it_plans_is_made_up_for(
     relay, count = mortal, 30_000
     rejected = [b'{"custom_id": "no params"}'] * (count - 5)
     upload = relay.upload("planned.jsonl", jsonl([*rows(5, "planned"), *rejected]))
-    until(lambda: item(relay, upload.job, "#").get("chunk"), "the first chunk", every_s=0.01)
+    until(
+        lambda: item(relay, upload.job, "#").get("checkpoint", {}).get("chunk"),
+        "the first chunk",
+        every_s=0.01,
+    )
     kill(relay, emulated, "Submit")
     killed = item(relay, upload.job, "#")
-    assert (killed["status"], killed["row"] < count) == ("PLANNING", True)
+    assert (killed["status"], killed["checkpoint"]["row"] < count) == ("PLANNING", True)
 
     outlive_the_lease(relay, upload.job, "#")
     relay.finish(upload)

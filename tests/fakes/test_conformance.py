@@ -164,7 +164,7 @@ def test_aws_answers_as_moto_does(relay: CrashHarness, job: Job) -> None:
     relay.deploy(requests_per_batch=job.requests_per_batch)
 
     run = run_job(relay, job)
-    table = relay.submit.store._table  # noqa: SLF001
+    table = relay.submit.table
     refused = table.write(table.update("nobody", "#", {"status": "X"}, {"status": "Y"}))
 
     compared: Any = relay.aws

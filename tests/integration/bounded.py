@@ -19,9 +19,9 @@ from moto import mock_aws
 
 from benchmarks import workload
 from functions.adapters.anthropic_api import Claude
-from functions.adapters.outbox import EventPublisher
+from functions.adapters.event_publisher import EventPublisher
 from functions.adapters.s3 import ObjectStore
-from functions.adapters.store import Store
+from functions.adapters.table import Table
 from functions.model.ids import RequestId, job_id
 from functions.model.items import SCHEMA, Batch, BatchStatus, Step, StoredObject, WorkMessage
 from functions.results import results
@@ -57,7 +57,7 @@ def services[S: Settings](kind: type[S], endpoint: str, claude: str, **more: Any
     )  # fmt: skip
     return Services(
         settings=settings,
-        store=Store(TABLE),
+        table=Table(TABLE),
         files=ObjectStore("results", client=boto3.client("s3", endpoint_url=endpoint)),
         claude=Claude(base_url=claude, api_version="2026-10-21", read_key=lambda _fresh: "none"),
         publisher=EventPublisher(topic, "urn:test"),
@@ -82,26 +82,26 @@ def run(endpoint: str, claude: str, folder: Path) -> dict[str, int]:
     collecting = services(
         ResultsSettings, endpoint, claude, queue_url="results", disk_bytes=160_000_000
     )
-    store, job = submitting.store, job_id("uploads", "large.jsonl", "v1")
+    items, job = submitting.items, job_id("uploads", "large.jsonl", "v1")
     with bounded():
         submit(
             submitting,
             s3_event("uploads", "large.jsonl", 1, "v1", "2026-11-23T00:00:00.000Z"),
             now,
         )
-    first = store.batches(job)[0]
+    first = items.batches(job)[0]
     with bounded():
         submit(
             submitting, msgspec.json.encode(work_message(job, first.item, Step.SEND)).decode(), now
         )
-    sent = store.batch(job, first.item)
+    sent = items.batch(job, first.item)
     assert sent is not None
     write_results(folder, sent)
     ended = {"status": BatchStatus.ENDED, "next_step": Step.COLLECT}
-    store.transition(sent, ended, expected={"status": BatchStatus.IN_PROGRESS})
+    items.transition(sent, ended, expected={"status": BatchStatus.IN_PROGRESS})
     with bounded():
         results(collecting, work_message(job, first.item, Step.COLLECT), now)
-    collected = store.batch(job, first.item)
+    collected = items.batch(job, first.item)
     assert collected is not None
     assert collected.part is not None
     with bounded():

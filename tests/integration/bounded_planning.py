@@ -9,9 +9,9 @@ import boto3
 from moto import mock_aws
 
 from functions.adapters.anthropic_api import Claude
-from functions.adapters.outbox import EventPublisher
+from functions.adapters.event_publisher import EventPublisher
 from functions.adapters.s3 import ObjectStore
-from functions.adapters.store import Store
+from functions.adapters.table import Table
 from functions.services import Services
 from functions.settings import SubmitSettings
 from functions.submit import submit
@@ -39,17 +39,16 @@ def plan(endpoint: str, key: str) -> int:
         queue_url="submit",
         repeats="run",
     )  # fmt: skip
-    store = Store(TABLE)
     services = Services(
         settings=settings,
-        store=store,
+        table=Table(TABLE),
         files=ObjectStore("results", client=boto3.client("s3", endpoint_url=endpoint)),
         claude=Claude(base_url=endpoint, api_version="2026-10-21", read_key=lambda _fresh: "none"),
         publisher=EventPublisher(topic, "urn:test"),
     )
     submit(services, s3_event("uploads", key, 1, "v1", "2026-11-23T00:00:00.000Z"), Lambda())  # type: ignore[arg-type]
-    (job,) = store.unfinished().jobs
-    return job.row
+    (job,) = services.items.unfinished().jobs
+    return job.checkpoint.row
 
 
 if __name__ == "__main__":

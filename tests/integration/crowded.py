@@ -9,11 +9,10 @@ from typing import Any
 import httpx2
 import msgspec
 
-from functions.adapters.outbox import EventPublisher
+from functions.adapters.event_publisher import EventPublisher
 from functions.adapters.queues import WorkQueues, read_work_message
 from functions.adapters.s3 import ObjectStore
-from functions.adapters.store import Store
-from functions.adapters.table import deserialize, serialize
+from functions.adapters.table import Table, deserialize, serialize
 from functions.model import timestamps
 from functions.model.items import Batch, Job, status_key
 from functions.poll import PollSummary, poll
@@ -53,7 +52,7 @@ class Crowd:
         )  # fmt: skip
         self.services = Services(
             settings=settings,
-            store=Store("t", client=table, now=self.now),
+            table=Table("t", client=table),
             files=ObjectStore(RESULTS, client=s3, threads=1),
             claude=claude(self._answer),
             publisher=EventPublisher(TOPIC, "urn:x", client=sns),

@@ -24,9 +24,9 @@ def told(relay: Harness) -> list[dict[str, Any]]:
 def tick_until_done(relay: Harness, ticks: int = 200) -> None:
     for _ in range(ticks):
         relay.tick(60.0)
-        if not relay.store.unfinished().jobs:
+        if not relay.items.unfinished().jobs:
             return
-    raise AssertionError(relay.store.unfinished())
+    raise AssertionError(relay.items.unfinished())
 
 
 def upload_with_bad_row(rows: int, bad: int) -> bytes:
@@ -76,7 +76,7 @@ def test_one_bad_row_that_is_never_named_is_found(relay: Harness, bad: int) -> N
     error = lines[bad - 1]["result"]["error"]
     assert error["message"] == f"line {bad}: refused by the API (400): no"
     assert creates(relay) < 30
-    assert relay.store.sending().paused_reason is None
+    assert relay.circuit.read().paused_reason is None
 
 
 def test_a_bad_job_stops_others_for_minutes_alone(relay: Harness) -> None:
@@ -86,7 +86,7 @@ def test_a_bad_job_stops_others_for_minutes_alone(relay: Harness) -> None:
     for number in range(6):
         key = f"in/good{number}.jsonl"
         relay.upload(key, upload_of(2, f"good {number}"))
-        while any(job.key == key for job in relay.store.unfinished().jobs):
+        while any(job.key == key for job in relay.items.unfinished().jobs):
             relay.tick(60.0)
             ticks += 1
 
@@ -103,13 +103,13 @@ def test_a_single_row_is_rejected_only_after_others_were_accepted_twice_in_betwe
     relay.simulator.arm("bad_request", times=0, contains="poison", message="no")
     relay.upload("in/bad.jsonl", upload_of(1, "poison"))
     relay.tick()
-    bad = relay.store.unfinished().batches[0]
+    bad = relay.items.unfinished().batches[0]
     seen = []
     for number in range(3):
         relay.upload(f"in/good{number}.jsonl", upload_of(1, f"good {number}"))
         for _ in range(30):
             relay.tick(60.0)
-        now = relay.store.batch(bad.job, bad.item)
+        now = relay.items.batch(bad.job, bad.item)
         assert now is not None
         seen.append((now.status, now.judged))
 
@@ -128,7 +128,7 @@ def test_what_is_accepted_under_another_version_proves_nothing(relay: Harness) -
         for _ in range(15):
             relay.tick(60.0)
 
-    (bad,) = relay.store.unfinished().batches
+    (bad,) = relay.items.unfinished().batches
     assert (bad.status, bad.judged) == ("WAITING", 0)
 
 
@@ -208,11 +208,11 @@ def test_a_refusal_that_is_judged_resumes_what_it_stopped(relay: Harness) -> Non
     relay.simulator.arm("bad_request", times=0, contains="poison", message="no")
     relay.upload(KEY, upload_of(1, "poison"))
     relay.tick()
-    bad = relay.store.unfinished().batches[0]
+    bad = relay.items.unfinished().batches[0]
     relay.pass_time(1.0)
-    relay.store.accepted(timestamps.text(relay.now()), f"{bad.fingerprint}/2026-10-21")
+    relay.circuit.record_accepted(timestamps.text(relay.now()), f"{bad.fingerprint}/2026-10-21")
 
     relay.tick()
 
     assert [event["type"] for event in told(relay)] == ["sending.paused", "sending.resumed"]
-    assert relay.store.sending().paused_reason is None
+    assert relay.circuit.read().paused_reason is None

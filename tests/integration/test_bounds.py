@@ -24,8 +24,8 @@ def test_a_chunk_closes_on_the_bytes_of_both_its_files(relay: Harness, separator
     relay.deploy(batch_bytes=100_000)
     ids = [f"{number:04d}".ljust(4000, "x") for number in range(100)]
     relay.upload(KEY, separator.join(named(own, number) for number, own in enumerate(ids)))
-    (job,) = relay.store.unfinished().jobs
-    batches = relay.store.batches(job.job)
+    (job,) = relay.items.unfinished().jobs
+    batches = relay.items.batches(job.job)
     relay.finish()
 
     for batch in batches:
@@ -39,7 +39,7 @@ def test_a_chunk_closes_on_the_bytes_of_both_its_files(relay: Harness, separator
 def test_an_id_too_long_to_be_kept_costs_its_row_and_no_room(relay: Harness) -> None:
     rows = [named("x" * 110_000, number) for number in range(1, 40)]
     relay.upload(KEY, b"\n".join([*rows, request(40)]))
-    (batch,) = relay.store.unfinished().batches
+    (batch,) = relay.items.unfinished().batches
     ledger = relay.s3.head_object(Bucket=RESULTS, Key=batch.ledger_key)["ContentLength"]
     relay.finish()
 
@@ -72,7 +72,7 @@ def test_a_chunk_is_halved_without_its_entries_in_memory(
     relay.simulator.arm("too_large", more_than=25)
     relay.tick()
 
-    assert len(relay.store.unfinished().batches) == 2
+    assert len(relay.items.unfinished().batches) == 2
     assert read[0] == 100
     assert ahead[0] <= 50  # the first half once more, for the second
     monkeypatch.undo()

@@ -23,7 +23,7 @@ def send(relay: Harness, *keys: str) -> list[str]:
     for key in keys:
         relay.upload(key, upload_of(2, key))
         relay.tick()
-    return [batch.batch_id or "" for batch in relay.store.unfinished().batches]
+    return [batch.batch_id or "" for batch in relay.items.unfinished().batches]
 
 
 def canceled(relay: Harness) -> set[object]:
@@ -66,14 +66,12 @@ def test_what_is_canceling_is_not_canceled_again(relay: Harness) -> None:
 def duplicate(relay: Harness) -> str:
     """Send the requests of an upload a second time, and flag that; gives the second batch."""
     send(relay, KEY)
-    (batch,) = relay.store.unfinished().batches
+    (batch,) = relay.items.unfinished().batches
     body = relay.submit.files.read(relay.submit.files.results_object(batch.requests_key))
     verdict = relay.submit.claude.create(body, batch.size_bytes, "2026-10-21")
     assert isinstance(verdict, Accepted)
-    owner = relay.store.ownership_record(
-        verdict.batch.id, f"{batch.job}/{batch.item}", duplicate=True
-    )
-    assert relay.store.record_ownership(owner)
+    owner = relay.ownership.build(verdict.batch.id, f"{batch.job}/{batch.item}", duplicate=True)
+    assert relay.ownership.record(owner)
     return verdict.batch.id
 
 
@@ -121,8 +119,8 @@ def test_a_duplicate_that_nobody_can_find_is_closed_when_it_must_have_ended(
     relay: Harness,
 ) -> None:
     """Not by 404s, nor by listings: the key may be of another workspace by now."""
-    owner = relay.store.ownership_record("msgbatch_gone", "job/00001-1", duplicate=True)
-    assert relay.store.record_ownership(owner)
+    owner = relay.ownership.build("msgbatch_gone", "job/00001-1", duplicate=True)
+    assert relay.ownership.record(owner)
 
     duplicates = [
         relay.tick(3601).duplicates for _ in range(26)

@@ -40,11 +40,11 @@ def test_an_empty_version_that_is_followed_by_its_content_is_no_rejected_job(
 
 def test_the_job_of_a_replaced_version_leaves_the_table_at_an_end(relay: Harness) -> None:
     relay.upload(KEY, b"")
-    (claimed,) = relay.store.unfinished().jobs
+    (claimed,) = relay.items.unfinished().jobs
     relay.put(KEY, b"{}")
     relay.finish()
 
-    job = relay.store.job(claimed.job)
+    job = relay.items.job(claimed.job)
     assert job is not None
     assert (job.status, job.outcome, job.open, job.next_step) == (
         JobStatus.DONE,
@@ -63,7 +63,7 @@ def test_the_job_of_a_replaced_version_leaves_the_table_at_an_end(relay: Harness
 def test_an_empty_upload_is_not_planned_within_its_minute(relay: Harness) -> None:
     relay.upload(KEY, b"")
     relay.tick(59)
-    assert [job.status for job in relay.store.unfinished().jobs] == ["PLANNING"]
+    assert [job.status for job in relay.items.unfinished().jobs] == ["PLANNING"]
 
     relay.tick(1)
     relay.finish()
@@ -102,7 +102,7 @@ def test_where_s3_does_not_answer_an_empty_upload_waits(
     with monkeypatch.context() as cut, suppress(ConnectionResetError):
         cut.setattr(relay.s3, "head_object", no_answer)
         relay.tick()
-    (job,) = relay.store.unfinished().jobs
+    (job,) = relay.items.unfinished().jobs
     assert (job.status, job.tries) == (JobStatus.PLANNING, 1)
     relay.pass_time(60)
     relay.finish()

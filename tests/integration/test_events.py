@@ -85,7 +85,7 @@ def canceled(relay: Harness) -> None:
 def stuck(relay: Harness) -> None:
     """A batch whose ledger is none can never be collected; its rows end once Anthropic has no results any more."""
     relay.upload(KEY, upload_of(3, PROMPT))
-    (batch,) = relay.store.unfinished().batches
+    (batch,) = relay.items.unfinished().batches
     relay.s3.put_object(Bucket=RESULTS, Key=batch.ledger_key, Body=PROMPT.encode())
     for _ in range(150):
         with suppress(msgspec.DecodeError):
@@ -109,7 +109,7 @@ def unnoticed(relay: Harness) -> None:
 
 def never_told(relay: Harness) -> None:
     """An upload whose event S3 never delivered."""
-    relay.store.uploads.note_readers(READERS, timestamps.text(relay.now() - timedelta(hours=1)))
+    relay.submit.uploads.note_readers(READERS, timestamps.text(relay.now() - timedelta(hours=1)))
     relay.put(KEY, upload_of(1, PROMPT))
     relay.pass_time(7200)
     reconcile_uploads(relay.submit, 1, lambda: 900.0)

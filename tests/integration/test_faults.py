@@ -146,7 +146,7 @@ def test_a_batch_deleted_before_it_was_seen_to_end_is_gone_when_it_must_have_exp
     relay.simulator.delete(relay.simulator.batches()[0]["id"])  # type: ignore[arg-type]
     for _ in range(10):
         relay.tick()
-    (waiting,) = relay.store.unfinished().batches
+    (waiting,) = relay.items.unfinished().batches
     relay.pass_time(26 * 3600)
     relay.finish(60)
 
@@ -164,7 +164,7 @@ def test_a_job_that_cannot_be_assembled_waits_says_so_once_and_goes_on(relay: Ha
         with suppress(ClientError):
             relay.tick(7200)
     events = [event["type"] for event in relay.events()]
-    (job,) = relay.store.unfinished().jobs
+    (job,) = relay.items.unfinished().jobs
     relay.results.files.put = put  # type: ignore[method-assign]
 
     relay.finish(60)

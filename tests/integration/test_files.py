@@ -12,10 +12,10 @@ from botocore.compat import HTTPHeaders
 from botocore.exceptions import ClientError, IncompleteReadError
 from urllib3 import HTTPResponse
 
-from functions.adapters.s3 import ObjectStore, ObjectVersion
+from functions.adapters.s3 import ObjectStore
 from functions.errors import DownloadError, ObjectNotFoundError
 from functions.model import multipart_plan
-from functions.model.items import StoredObject
+from functions.model.items import ObjectVersion, StoredObject
 from tests.fakes.s3_walls import Refusal, refusing
 from tests.harness import RESULTS, UPLOADS, Harness
 

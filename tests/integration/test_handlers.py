@@ -78,14 +78,14 @@ def test_a_job_runs_through_the_handlers(
         wake(deployed, results, "results")
 
     assert deployed.manifest(KEY)["counts"] == {"succeeded": 3}
-    assert deployed.store.uploads.read_since(".jsonl") is not None
+    assert deployed.submit.uploads.read_since(".jsonl") is not None
     printed = capsys.readouterr().out
     assert '"PollSucceeded":[1.0]' in printed.replace(" ", "")
     assert "sk-local" not in printed
 
 
 def test_a_poll_beside_another_does_nothing(deployed: Harness) -> None:
-    assert deployed.store.single_flight("another", 60)
+    assert deployed.poll_lock.acquire("another", 60)
 
     assert deployed.poll_once().skipped
 

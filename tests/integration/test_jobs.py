@@ -349,7 +349,7 @@ def test_work_files_are_marked_when_the_job_is_done(relay: Harness) -> None:
 
 def test_what_a_stage_that_died_had_written_is_marked_too(relay: Harness) -> None:
     relay.upload(KEY, upload_of(3))
-    (job,) = relay.store.unfinished().jobs
+    (job,) = relay.items.unfinished().jobs
     stray = f"work/{job.job}/00001-1/of-one-that-died.requests.json"
     relay.s3.put_object(Bucket=RESULTS, Key=stray, Body=b"half of it")
 

@@ -159,10 +159,10 @@ def _send_with_a_late_answer(relay: Harness) -> str:
     from functions.adapters.adopt import adopt  # noqa: PLC0415
 
     relay.tick()
-    (batch,) = relay.store.unfinished().batches
+    (batch,) = relay.items.unfinished().batches
     body = relay.submit.files.read(relay.submit.files.results_object(batch.requests_key))
     verdict: Any = relay.submit.claude.create(body, batch.size_bytes, "2026-10-21")
-    adopt(relay.submit.store, batch, verdict.batch)
+    adopt(relay.submit.items, relay.submit.ownership, batch, verdict.batch)
     assert relay.tick().duplicates == 1
     return str(verdict.batch.id)
 
@@ -173,11 +173,11 @@ def test_a_duplicate_that_is_older_takes_the_place_of_the_newer(tmp_path: Path) 
 
     with world(tmp_path, processing_s=600.0) as relay:
         relay.upload(KEY, upload_of(3))
-        (batch,) = relay.store.unfinished().batches
+        (batch,) = relay.items.unfinished().batches
         body = relay.submit.files.read(relay.submit.files.results_object(batch.requests_key))
         first: Any = relay.submit.claude.create(body, batch.size_bytes, "2026-10-21")
         relay.tick()
-        adopt(relay.submit.store, batch, first.batch)
+        adopt(relay.submit.items, relay.submit.ownership, batch, first.batch)
         duplicates = relay.tick().duplicates
         relay.finish()
 

@@ -70,7 +70,7 @@ def test_a_version_that_was_deleted_is_missed_by_no_answer_even_without_list_buc
     relay: Harness,
 ) -> None:
     relay.upload(KEY, three())
-    (job,) = relay.store.unfinished().jobs
+    (job,) = relay.items.unfinished().jobs
     relay.s3.delete_object(Bucket=UPLOADS, Key=KEY, VersionId=job.version)
     with without_list_bucket(relay.s3):
         relay.finish()
@@ -137,7 +137,7 @@ def test_what_does_not_pass_is_waited_for_an_hour_and_no_longer(tmp_path: Path) 
 def finish(relay: CrashHarness) -> None:
     for _ in range(200):
         relay.tick()
-        if not relay.store.unfinished().jobs:
+        if not relay.items.unfinished().jobs:
             return
     raise AssertionError(relay.deaths)
 
@@ -193,14 +193,14 @@ def test_a_stuck_chunk_offers_its_rows_again(relay: Harness) -> None:
 def stuck(relay: Harness) -> None:
     """Bring a job to where its one chunk is stuck for good."""
     relay.upload(KEY, three())
-    (batch,) = relay.store.unfinished().batches
+    (batch,) = relay.items.unfinished().batches
     give_up(relay, batch)
 
 
 def give_up(relay: Harness, batch: Batch) -> None:
     changes = {"status": BatchStatus.STUCK}
     expected = {"status": batch.status}
-    assert relay.store.transition(
+    assert relay.items.transition(
         batch, changes, expected=expected, job_increments={"chunks_finished": 1}
     )
 
@@ -220,7 +220,7 @@ def test_rows_sent_before_are_not_offered_again_and_the_manifest_says_so(tmp_pat
 def second_attempt(relay: Harness) -> Batch:
     for _ in range(20):
         relay.tick()
-        for batch in relay.store.unfinished().batches:
+        for batch in relay.items.unfinished().batches:
             if batch.attempt == 2:
                 return batch
     raise AssertionError

@@ -60,7 +60,7 @@ def test_a_batch_that_poll_would_stumble_over_stops_its_own_job(
     relay: Harness, name: str, value: str
 ) -> None:
     relay.upload(OTHER, upload_of(2, "april"))
-    (batch,) = relay.store.unfinished().batches
+    (batch,) = relay.items.unfinished().batches
     _set(relay, batch.job, batch.item, name, {"S": value})
     relay.upload(KEY, upload_of(3))
 
@@ -86,7 +86,7 @@ def test_a_job_with_an_unreadable_batch_waits_and_goes_on_once_that_is_mended(
 ) -> None:
     relay.deploy(requests_per_batch=1)
     relay.upload(KEY, upload_of(2))
-    batch, _ = relay.store.unfinished().batches
+    batch, _ = relay.items.unfinished().batches
     _set(relay, batch.job, batch.item, "requests", {"S": "many"})
     relay.upload(OTHER, upload_of(3))
     for _ in range(10):
@@ -107,7 +107,7 @@ def test_an_item_whose_write_fails_each_time_stops_no_other(
 ) -> None:
     """Its end cannot be noted, nor its status.json; all that is the other's goes on."""
     relay.upload(OTHER, upload_of(2, "april"))
-    (bad,) = relay.store.unfinished().batches
+    (bad,) = relay.items.unfinished().batches
     relay.tick()
     relay.upload(KEY, upload_of(3))
     _refuse(relay, lambda told: bad.job in told)

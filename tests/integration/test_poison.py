@@ -41,7 +41,7 @@ def test_a_poisoned_job_ends_and_holds_no_other_up(
         assert {one["item"] for one in stuck} == {item}
         assert relay.manifest(BAD)["counts"] == counts
         assert [line["row"] for line in relay.lines(BAD)] == [*range(1, 1 + sum(counts.values()))]
-        assert relay.store.unfinished().jobs == []
+        assert relay.items.unfinished().jobs == []
         assert max(relay.simulator.accepted_params().values()) == 1
 
 
@@ -50,7 +50,7 @@ def test_what_is_stuck_is_measured_while_it_is_and_announced_once(
 ) -> None:
     monkeypatch.setattr(poll, "_services", lambda: (relay.poll, _Silent()))
     relay.upload(BAD, upload_of(3))
-    (batch,) = relay.store.unfinished().batches
+    (batch,) = relay.items.unfinished().batches
     _poll(capsys)
     relay.dynamodb.update_item(
         TableName=TABLE,
@@ -83,9 +83,9 @@ def _poll(capsys: pytest.CaptureFixture[str]) -> float:
 
 def _ticks_to_the_end_of_a_good_one(relay: CrashHarness) -> int:
     relay.upload(GOOD, upload_of(3, "good"))
-    (job,) = (job for job in relay.store.unfinished().jobs if job.key == GOOD)
+    (job,) = (job for job in relay.items.unfinished().jobs if job.key == GOOD)
     ticks = 0
-    while (now := relay.store.job(job.job)) is not None and now.status != "DONE":
+    while (now := relay.items.job(job.job)) is not None and now.status != "DONE":
         relay.tick()
         ticks += 1
         assert ticks < 30, now
@@ -95,7 +95,7 @@ def _ticks_to_the_end_of_a_good_one(relay: CrashHarness) -> int:
 def _upload_poisoned(relay: CrashHarness, step: str) -> None:
     """Upload, and take away what that step must read."""
     relay.upload(BAD, upload_of(3, "bad"))
-    (batch,) = relay.store.unfinished().batches
+    (batch,) = relay.items.unfinished().batches
     key = batch.requests_key if step == "send" else batch.ledger_key
     relay.s3.delete_object(Bucket=RESULTS, Key=key)
 
@@ -103,5 +103,5 @@ def _upload_poisoned(relay: CrashHarness, step: str) -> None:
 def _end_all(relay: CrashHarness) -> None:
     for tick in range(300):
         relay.tick(600 if tick < 60 else 6 * 3600)
-        if not (relay.store.unfinished().jobs or relay.store.unfinished().events):
+        if not (relay.items.unfinished().jobs or relay.items.unfinished().events):
             return

@@ -19,7 +19,7 @@ HOUR_S, DAY_S = 3600.0, 86_400.0
 
 @pytest.fixture(autouse=True)
 def installed(relay: Harness) -> None:
-    relay.store.uploads.note_readers(READERS, timestamps.text(relay.now() - timedelta(hours=1)))
+    relay.submit.uploads.note_readers(READERS, timestamps.text(relay.now() - timedelta(hours=1)))
 
 
 def reconcile(relay: Harness, pages: int = 10) -> Reconciled:
@@ -50,7 +50,7 @@ def test_nothing_is_told_where_nothing_is_found(relay: Harness) -> None:
 
     assert (run.found, run.looked_up) == (0, 1)
     assert told(relay) == []
-    assert relay.store.unfinished().events == []
+    assert relay.items.unfinished().events == []
 
 
 def test_an_event_that_comes_after_all_changes_nothing(relay: Harness) -> None:
@@ -74,7 +74,7 @@ def test_what_is_too_young_or_too_old_is_left_alone(relay: Harness, age_s: float
     relay.moment = listed.made_at + timedelta(seconds=age_s)
 
     assert reconcile(relay).looked_up == 0
-    assert relay.store.unfinished().jobs == []
+    assert relay.items.unfinished().jobs == []
 
 
 def test_a_job_is_forgotten_long_after_its_upload_is_too_old_to_be_found() -> None:
@@ -89,16 +89,16 @@ def test_what_was_there_before_the_relay_is_never_claimed(relay: Harness) -> Non
     relay.pass_time(2 * HOUR_S)
     assert reconcile(relay).looked_up == 0
 
-    relay.store.uploads.note_readers(READERS, timestamps.text(relay.now()))
+    relay.submit.uploads.note_readers(READERS, timestamps.text(relay.now()))
     relay.pass_time(2 * HOUR_S)
     assert reconcile(relay).looked_up == 0
 
 
 def test_since_when_a_suffix_is_read_is_written_once(relay: Harness) -> None:
-    before = relay.store.uploads.read_since(".jsonl")
-    relay.store.uploads.note_readers(READERS, timestamps.text(relay.now()))
+    before = relay.submit.uploads.read_since(".jsonl")
+    relay.submit.uploads.note_readers(READERS, timestamps.text(relay.now()))
 
-    assert relay.store.uploads.read_since(".jsonl") == before
+    assert relay.submit.uploads.read_since(".jsonl") == before
 
 
 def test_an_upload_with_results_is_not_claimed_though_its_job_is_gone(relay: Harness) -> None:
@@ -140,7 +140,7 @@ def test_an_upload_beside_its_cancel_marker_is_not_claimed(relay: Harness) -> No
     relay.pass_time(2 * DAY_S)
 
     assert reconcile(relay).found == 0
-    assert relay.store.unfinished().jobs == []
+    assert relay.items.unfinished().jobs == []
 
 
 def test_a_repeat_without_a_job_is_skipped_as_ever(relay: Harness) -> None:

@@ -81,8 +81,8 @@ def test_a_proof_puts_the_older_of_two_in_the_place_of_the_newer(relay: Harness)
 
 def _batch(relay: Harness, key: str) -> Batch:
     """Read the one batch of an upload's job."""
-    (job,) = (job for job in relay.store.unfinished().jobs if job.key == key)
-    (batch,) = relay.store.batches(job.job)
+    (job,) = (job for job in relay.items.unfinished().jobs if job.key == key)
+    (batch,) = relay.items.batches(job.job)
     return batch
 
 

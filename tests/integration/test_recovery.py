@@ -55,7 +55,7 @@ def _until(relay: Harness, seconds: float = 60, **wanted: Any) -> Batch:
     for _ in range(60):
         with suppress(DownloadError):
             relay.tick(seconds)
-        for batch in relay.store.unfinished().batches:
+        for batch in relay.items.unfinished().batches:
             if all(getattr(batch, name) == value for name, value in wanted.items()):
                 return batch
     raise AssertionError(wanted)
@@ -103,7 +103,7 @@ def test_a_404_under_another_key_does_not_end_paid_rows(tmp_path: Path) -> None:
         relay.simulator.arm("server_error", times=2, endpoint="results")
         for _ in range(4):
             relay.tick()
-        assert relay.store.unfinished().batches[0].status == "ENDED"
+        assert relay.items.unfinished().batches[0].status == "ENDED"
         relay.key = "sk-b"
         relay.deploy()
         relay.pass_time(26 * 3600)
@@ -119,7 +119,7 @@ def test_a_404_under_another_key_does_not_end_paid_rows(tmp_path: Path) -> None:
 
 def test_an_upload_that_is_gone_costs_the_retry_file_and_no_answer(relay: Harness) -> None:
     relay.upload(KEY, upload_of(3) + b"\n{broken")
-    (job,) = relay.store.unfinished().jobs  # read to its end by now
+    (job,) = relay.items.unfinished().jobs  # read to its end by now
     relay.s3.delete_object(Bucket="uploads", Key=KEY, VersionId=job.version)
 
     relay.finish(200)
@@ -171,7 +171,7 @@ def test_a_job_that_lacks_a_chunk_is_not_called_done(tmp_path: Path) -> None:
     with crash_harness(tmp_path) as relay:
         relay.deploy(requests_per_batch=1, retry_s=10)
         relay.upload(KEY, upload_of(3))
-        (job,) = relay.store.unfinished().jobs
+        (job,) = relay.items.unfinished().jobs
         relay.dynamodb.delete_item(
             TableName=TABLE, Key={"job": {"S": job.job}, "item": {"S": "00002-1"}}
         )
@@ -183,14 +183,14 @@ def test_a_job_that_lacks_a_chunk_is_not_called_done(tmp_path: Path) -> None:
         )
         for _ in range(20):
             relay.tick(6 * 3600)
-        waiting = relay.store.job(job.job)
+        waiting = relay.items.job(job.job)
         for _ in range(120):
             relay.tick(6 * 3600)
 
         assert "stuck" in " ".join(event["type"] for event in relay.events())
         assert waiting is not None
         assert waiting.status == "ASSEMBLING"
-        assert (found := relay.store.job(job.job)) is not None
+        assert (found := relay.items.job(job.job)) is not None
         assert (found.status, found.outcome) == ("DONE", "failed")
 
 
@@ -254,9 +254,9 @@ def test_a_plan_gives_its_place_to_others_after_some_minutes(relay: Harness) -> 
 
     relay.submit.files.write = slow  # type: ignore[method-assign]
     relay.upload(KEY, upload_of(3))
-    (job,) = relay.store.unfinished().jobs
+    (job,) = relay.items.unfinished().jobs
     relay.context.left_s = 900.0
     relay.finish()
 
-    assert (job.status, job.row, job.tries, job.owner) == ("PLANNING", 1, 0, None)
+    assert (job.status, job.checkpoint.row, job.tries, job.owner) == ("PLANNING", 1, 0, None)
     assert [line["row"] for line in relay.lines(KEY)] == [1, 2, 3]

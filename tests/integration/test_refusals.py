@@ -174,7 +174,7 @@ def test_creates_in_vain_for_days_while_others_are_accepted_end_their_rows(relay
     relay.tick(1800)
     relay.upload("in/good.jsonl", upload_of(2, "good"))
     ticks = 0
-    while relay.store.unfinished().jobs and ticks < 300:
+    while relay.items.unfinished().jobs and ticks < 300:
         relay.tick(1800)
         ticks += 1
 
@@ -208,7 +208,7 @@ def test_a_batch_refused_as_if_for_all_holds_up_no_other_for_long(
         for _ in range(12):
             relay.tick()
 
-    assert relay.store.unfinished().batches == []
+    assert relay.items.unfinished().batches == []
     assert [relay.manifest(f"in/good{n}.jsonl")["outcome"] for n in range(10)] == [
         "succeeded"
     ] * 10
@@ -222,7 +222,7 @@ def test_of_two_pauses_that_are_asked_for_the_longer_counts(relay: Harness) -> N
     relay.upload(KEY, upload_of(2))
     relay.tick()
 
-    held_until = relay.store.sending().not_before
+    held_until = relay.circuit.read().not_before
     assert held_until is not None
     assert timestamps.parse(held_until) - relay.now() > timedelta(minutes=50)
 

@@ -87,7 +87,7 @@ def test_a_skipped_upload_says_so_where_its_results_would_be(relay: Harness) -> 
     status = json.loads(relay.read(COPY, "status.json"))
     assert (status["status"], status["outcome"]) == ("DONE", "duplicate")
     assert KEY.rpartition(".")[0] in status["reason"]
-    assert relay.store.unfinished().jobs == []
+    assert relay.items.unfinished().jobs == []
 
 
 def failed(relay: Harness) -> None:
@@ -400,7 +400,7 @@ def test_a_skipped_upload_is_done_in_the_table(relay: Harness) -> None:
     relay.finish()
 
     (skipped,) = (
-        relay.store.job(item["job"]["S"])
+        relay.items.job(item["job"]["S"])
         for item in relay.dynamodb.scan(TableName=TABLE)["Items"]
         if item.get("outcome", {}).get("S") == "duplicate"
     )

@@ -13,8 +13,8 @@ import msgspec
 from benchmarks.processes import far_end
 from benchmarks.s3 import serving
 from functions.adapters.s3 import QUEUED
-from functions.adapters.store import PAGE
 from functions.adapters.table import serialize
+from functions.adapters.work_items import PAGE
 from tests.harness import TABLE, Harness
 from tests.unit.factories import JOB_ID, batch
 
@@ -79,7 +79,7 @@ def test_promise_3_the_batches_of_a_long_job_are_read_some_at_a_time(relay: Harn
         pages.append(len(parsed["Items"]))
 
     relay.dynamodb.meta.events.register("after-call.dynamodb.Query", note)
-    found = relay.results.store.batches(JOB_ID)
+    found = relay.results.items.batches(JOB_ID)
 
     assert [one.item for one in found] == [f"{number:05}-1" for number in range(1, 2 * PAGE + 2)]
     assert pages == [PAGE, PAGE, 1]

@@ -21,7 +21,7 @@ def running(relay: Harness) -> Unfinished:
     relay.simulator.processing_s = 100.0
     relay.upload(KEY, upload_of(3))
     relay.tick()
-    return relay.store.unfinished()
+    return relay.items.unfinished()
 
 
 @pytest.mark.parametrize("when", ["running", "done"])
@@ -30,13 +30,13 @@ def test_an_index_that_is_behind_does_not_bring_an_older_status_back(
 ) -> None:
     behind = running(relay)
     if when == "done":
-        while relay.store.unfinished().jobs[0].status != "DONE":
+        while relay.items.unfinished().jobs[0].status != "DONE":
             relay.tick()
-        behind = relay.store.unfinished()
+        behind = relay.items.unfinished()
     relay.finish()
     before = relay.read(KEY, "status.json")
 
-    monkeypatch.setattr(relay.poll.store, "unfinished", lambda _has_time: behind)
+    monkeypatch.setattr(relay.poll.items, "unfinished", lambda _has_time: behind)
     assert relay.tick().passed_over == 0
 
     assert status(relay)["status"] == "DONE"
@@ -52,7 +52,7 @@ def test_a_poll_that_dies_with_the_last_status_leaves_it_to_the_next(
     after: bool,  # noqa: FBT001 - a parameter of the test
 ) -> None:
     running(relay)
-    door: Any = relay.poll.files if call == "put" else relay.poll.store
+    door: Any = relay.poll.files if call == "put" else relay.poll.items
     real = getattr(door, call)
 
     def dying(*told: Any) -> None:
@@ -69,7 +69,7 @@ def test_a_poll_that_dies_with_the_last_status_leaves_it_to_the_next(
     relay.finish()
 
     assert (status(relay)["status"], status(relay)["batches"]) == ("DONE", {})
-    assert relay.store.unfinished().jobs == []
+    assert relay.items.unfinished().jobs == []
 
 
 class DeadError(BaseException):

@@ -60,7 +60,7 @@ def test_marking_goes_on_by_itself_once_it_is_allowed(mortals: CrashHarness) -> 
     run(mortals, 600, 30)
 
     assert unmarked(mortals) == []
-    assert mortals.store.unfinished().jobs == []
+    assert mortals.items.unfinished().jobs == []
     assert [end["outcome"] for end in ends(mortals)] == ["succeeded"]
 
 
@@ -68,15 +68,15 @@ def test_a_denial_that_stays_ends_the_trying_after_a_week_and_nothing_else(
     mortals: CrashHarness,
 ) -> None:
     mortals.upload(KEY, upload_of(3))
-    (job,) = mortals.store.unfinished().jobs
+    (job,) = mortals.items.unfinished().jobs
     with refusing(mortals.s3, "PutObjectTagging", DENIED):
         run(mortals, 3600, 7 * 24 - 2)
-        waiting = mortals.store.unfinished().jobs
+        waiting = mortals.items.unfinished().jobs
         run(mortals, 3600, 12)
 
     assert [one.next_step for one in waiting] == ["tidy"]
-    assert mortals.store.unfinished().jobs == []
-    done = mortals.store.job(job.job)
+    assert mortals.items.unfinished().jobs == []
+    done = mortals.items.job(job.job)
     assert done is not None
     assert (done.status, done.outcome, done.failure) == ("DONE", "succeeded", None)
     assert [end["outcome"] for end in ends(mortals)] == ["succeeded"]
@@ -88,13 +88,13 @@ def test_a_stage_that_dies_while_it_marks_is_followed_by_one_that_goes_on(
     mortals.upload(KEY, upload_of(3))
     mortals.results.files.tag_done = lambda _keys: 1 / 0  # type: ignore[assignment]
     run(mortals, 60, 6)
-    (done,) = mortals.store.unfinished().jobs
+    (done,) = mortals.items.unfinished().jobs
     mortals.deploy()
     run(mortals, 600, 6)
 
     assert (done.status, done.next_step) == ("DONE", "tidy")
     assert unmarked(mortals) == []
-    assert mortals.store.unfinished().jobs == []
+    assert mortals.items.unfinished().jobs == []
 
 
 def test_marking_stops_in_time_and_goes_on_behind_the_last_file(
@@ -113,7 +113,7 @@ def test_marking_stops_in_time_and_goes_on_behind_the_last_file(
     relay.upload(KEY, upload_of(3))
     while not marked:
         relay.tick()
-    (job,) = relay.store.unfinished().jobs
+    (job,) = relay.items.unfinished().jobs
     relay.context.left_s = 900.0
     relay.tick()
     relay.context.left_s = 900.0
@@ -130,11 +130,11 @@ def test_work_files_of_a_job_that_ended_without_a_manifest_are_marked_too(
     mortals.upload(KEY, upload_of(3))
     with refusing(mortals.s3, "PutObject", DENIED, "manifest.json"):
         run(mortals, 60, 4)
-    (job,) = mortals.store.unfinished().jobs
+    (job,) = mortals.items.unfinished().jobs
     assert job.status == JobStatus.ASSEMBLING
     changes = {"status": JobStatus.DONE, "outcome": "failed", "failure": "given up"}
-    assert mortals.store.transition(job, changes, expected={"status": job.status})
+    assert mortals.items.transition(job, changes, expected={"status": job.status})
     run(mortals, 60, 2)
 
     assert unmarked(mortals) == []
-    assert mortals.store.unfinished().jobs == []
+    assert mortals.items.unfinished().jobs == []

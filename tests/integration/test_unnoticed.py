@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from functions.planning import ignored
-from functions.polling.cancellations import TELL_AFTER_S
+from functions.polling.cancel_jobs import TELL_AFTER_S
 from functions.settings import PollSettings
 from tests.harness import Harness, upload_of
 
@@ -52,7 +52,7 @@ def test_each_folder_and_each_suffix_is_told(relay: Harness) -> None:
 
 
 def test_a_count_goes_on_where_submit_died_before_it_owed_the_event(relay: Harness) -> None:
-    relay.store.uploads.count_ignored("uploads", "in", ".json", relay.now())
+    relay.submit.uploads.count_ignored("uploads", "in", ".json", relay.now())
 
     relay.upload("in/march.json", b"{}")
     relay.tick()
@@ -68,7 +68,7 @@ def test_an_event_that_is_published_is_not_owed_again_by_a_later_object(relay: H
 
     assert ignored.COUNTS_FOR.total_seconds() > 11
     relay.upload("in/april.json", b"{}")
-    assert relay.store.unfinished().events == []
+    assert relay.items.unfinished().events == []
 
 
 def test_folders_and_markers_are_no_ignored_uploads(relay: Harness) -> None:
@@ -102,7 +102,7 @@ def test_a_marker_that_could_mean_several_uploads_cancels_none_and_names_them(
     relay.tick()
     relay.tick(TELL_AFTER_S)
 
-    assert [job.canceled_at for job in relay.store.unfinished().jobs] == [None, None]
+    assert [job.canceled_at for job in relay.items.unfinished().jobs] == [None, None]
     (event,) = told(relay, "cancel.unmatched")
     assert event["data"]["candidates"] == ["in/march.jsonl", "in/march.ndjson"]
 
@@ -157,7 +157,7 @@ def test_a_short_window_is_told_at_its_end(relay: Harness) -> None:
     relay.tick(61)
 
     assert len(told(relay, "cancel.unmatched")) == 1
-    assert relay.store.unfinished().cancels == []
+    assert relay.items.unfinished().cancels == []
     assert PollSettings.cancellation_window_s > TELL_AFTER_S
 
 

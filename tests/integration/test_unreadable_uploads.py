@@ -53,7 +53,7 @@ def test_what_can_never_be_read_is_told_at_once(
 ) -> None:
     deny_upload(relay, monkeypatch, code, message)
     relay.upload(KEY, upload_of(3))
-    planned = relay.store.unfinished().jobs[0]
+    planned = relay.items.unfinished().jobs[0]
     relay.finish(3)
 
     assert planned.status in {JobStatus.RUNNING, JobStatus.ASSEMBLING}
@@ -90,7 +90,7 @@ def test_what_may_pass_is_waited_for(
         deny_upload(relay, patch, code, message)
         with pytest.raises((ClientError, DownloadError)):
             relay.upload(KEY, upload_of(3))
-    (job,) = relay.store.unfinished().jobs
+    (job,) = relay.items.unfinished().jobs
 
     relay.finish()
 
@@ -106,8 +106,8 @@ def test_what_is_planned_before_the_upload_is_lost_goes_on(
     context: Any = relay.context
     context.get_remaining_time_in_millis = lambda: next(left, 1000)
     relay.upload(KEY, upload_of(9))
-    (job,) = relay.store.unfinished().jobs
-    assert job.row in range(1, 9)
+    (job,) = relay.items.unfinished().jobs
+    assert job.checkpoint.row in range(1, 9)
     context.get_remaining_time_in_millis = lambda: 900_000
     deny_upload(relay, monkeypatch, "InvalidObjectState", after=0)
     monkeypatch.setattr(
@@ -116,7 +116,7 @@ def test_what_is_planned_before_the_upload_is_lost_goes_on(
 
     relay.finish()
 
-    assert relay.manifest(KEY)["counts"] == {"succeeded": job.row}
+    assert relay.manifest(KEY)["counts"] == {"succeeded": job.checkpoint.row}
     assert relay.manifest(KEY)["outcome"] == "failed"
     assert "is archived" in relay.manifest(KEY)["reason"]
     assert [e["type"] for e in relay.events() if e["type"].startswith("job")] == ["job.planned", "job.completed"]  # fmt: skip
@@ -162,10 +162,10 @@ def _planned_in_part(relay: Harness, monkeypatch: pytest.MonkeyPatch) -> int:
     context: Any = relay.context
     context.get_remaining_time_in_millis = lambda: next(left, 1000)
     relay.upload(KEY, upload_of(9))
-    (job,) = relay.store.unfinished().jobs
+    (job,) = relay.items.unfinished().jobs
     context.get_remaining_time_in_millis = lambda: 900_000
     deny_upload(relay, monkeypatch, "AccessDenied", "Access Denied")
-    return job.row
+    return job.checkpoint.row
 
 
 def _pass_days(relay: Harness, days: int) -> None:
@@ -179,7 +179,7 @@ def test_an_upload_that_is_denied_for_a_month_does_not_keep_its_answers(
 ) -> None:
     planned = _planned_in_part(relay, monkeypatch)
     _pass_days(relay, 8)
-    assert [job.status for job in relay.store.unfinished().jobs] == [JobStatus.PLANNING]
+    assert [job.status for job in relay.items.unfinished().jobs] == [JobStatus.PLANNING]
 
     _pass_days(relay, 24)
 
@@ -196,6 +196,6 @@ def test_a_canceled_upload_that_is_denied_is_not_waited_for(
     relay.submit_message(relay.put(KEY + ".cancel", b""))
     _pass_days(relay, 9)
 
-    assert relay.store.unfinished().jobs == []
+    assert relay.items.unfinished().jobs == []
     assert relay.manifest(KEY)["outcome"] == "canceled"
     assert sum(relay.manifest(KEY)["counts"].values()) == planned

@@ -57,10 +57,10 @@ def test_each_pause_after_a_failure_is_longer_and_none_is_longer_than_six_hours(
     assert work_message is not None
     waits: list[timedelta] = []
     for _ in range(6):
-        job = relay.store.acquire(work_message, 60)
+        job = relay.items.acquire(work_message, 60)
         assert job is not None
-        relay.store.record_failure(job, relay.submit.settings.retry_s, "AccessDenied")
-        (failed,) = relay.store.unfinished().jobs
+        relay.items.record_failure(job, relay.submit.settings.retry_s, "AccessDenied")
+        (failed,) = relay.items.unfinished().jobs
         waits.append(timestamps.parse(failed.not_before or "") - relay.now())
         relay.pass_time(waits[-1].total_seconds() + 1)
 

@@ -21,7 +21,7 @@ HOUR_S, DAY_S = 3600.0, 86400.0
 
 
 def only_batch(relay: Harness) -> Batch:
-    (batch,) = relay.store.unfinished().batches
+    (batch,) = relay.items.unfinished().batches
     return batch
 
 
@@ -95,8 +95,8 @@ def test_a_secret_that_nobody_can_read_for_a_week_gives_up_nothing(tmp_path: Pat
         for _ in range(84):
             relay.tick(2 * HOUR_S)
         during = (
-            relay.store.sending(),
-            [batch.close_reason for batch in relay.store.unfinished().batches],
+            relay.circuit.read(),
+            [batch.close_reason for batch in relay.items.unfinished().batches],
         )
         events = relay.events()
         relay.deploy()
@@ -187,7 +187,7 @@ def test_a_key_that_is_back_is_noticed_though_nothing_is_open_or_waits(relay: Ha
     relay.submit_message(relay.put("in/other.jsonl.cancel", b""))
     for _ in range(5):
         relay.tick()
-    paused = relay.store.sending().paused_reason
+    paused = relay.circuit.read().paused_reason
     relay.key = good
     relay.deploy()
     relay.finish()

@@ -130,15 +130,15 @@ def test_who_comes_while_poll_is_at_work_is_polled_for_when_it_ends(
 def test_a_poll_that_ended_just_before_it_was_asked_is_not_waited_for(
     relay: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = relay.poll.store
-    assert store.single_flight("another", 60)
-    want = store.want_flight
+    lock = relay.poll.poll_lock
+    assert lock.acquire("another", 60)
+    want = lock.request_another
 
     def ends_first() -> None:
-        store.release_poll_lease("another", {})
+        lock.release("another", {})
         want()
 
-    monkeypatch.setattr(store, "want_flight", ends_first)
+    monkeypatch.setattr(lock, "request_another", ends_first)
 
     assert not relay.poll_once().skipped
 

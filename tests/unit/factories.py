@@ -7,7 +7,7 @@ import msgspec
 from functions.model import events, upload_events
 from functions.model.create_response import PAUSE_MESSAGES
 from functions.model.events import Event
-from functions.model.items import JOB, OPEN, SCHEMA, Batch, Job, StoredObject
+from functions.model.items import JOB, OPEN, SCHEMA, Batch, Checkpoint, Job, StoredObject
 from functions.model.records import CancellationRequest, Ignored
 
 AT = "2026-11-23T20:54:10.123Z"
@@ -19,7 +19,7 @@ def job(key: str = "in/march.jsonl", **given: Any) -> Job:
         job=JOB_ID, item=JOB, schema=SCHEMA, status="RUNNING", status_key=f"RUNNING#{AT}", open=OPEN,
         bucket="uploads", key=key, version="v1", size_bytes=1, uploaded_at=AT, claimed_at=AT,
         requests_per_batch=10, batch_bytes=1000, row_bytes=1000, attempts=3,
-        api_version="2026-10-21", retention_days=90, parser=".jsonl", prices="2026-11",
+        api_version="2026-10-21", retention_days=90, parser=".jsonl", prices="2026-11", checkpoint=Checkpoint(),
     )  # fmt: skip
     return msgspec.structs.replace(made, **given)
 
@@ -63,9 +63,14 @@ def wish(key: str = "marketing/march.jsonl", **given: Any) -> CancellationReques
 
 def one_of_each() -> dict[str, Event]:
     """Make an event of every type: the examples of docs/events/README.md."""
-    march = job("marketing/march.jsonl", row=41, rows_rejected=4, chunk=1, outcome="partial")
+    march = job(
+        "marketing/march.jsonl",
+        checkpoint=Checkpoint(row=41, chunk=1),
+        rows_rejected=4,
+        outcome="partial",
+    )
     empty = job(
-        "marketing/april.jsonl", job="0c5f1e2d3b4a59687766", row=3, rows_rejected=3, outcome="failed",
+        "marketing/april.jsonl", job="0c5f1e2d3b4a59687766", checkpoint=Checkpoint(row=3), rows_rejected=3, outcome="failed",
         failure="none of the 3 rows can be sent: no_params (3); results.jsonl says why, row by row",
     )  # fmt: skip
     sent = batch(requests=37, batch_id="msgbatch_013Zva2CMHLNnXjNJJKqJ2EF", status="IN_PROGRESS")
@@ -75,7 +80,7 @@ def one_of_each() -> dict[str, Event]:
         status="ENDED",
         next_step="collect",
         tries=5,
-        tried_since="2026-11-23T16:35:10.123Z",
+        first_tried_at="2026-11-23T16:35:10.123Z",
     )
     counts = {"processing": 0, "succeeded": 36, "errored": 0, "canceled": 0, "expired": 1}
     made = [
@@ -102,7 +107,7 @@ def one_of_each() -> dict[str, Event]:
 
 def _figures(ended: Job, counts: dict[str, int]) -> dict[str, Any]:
     return {
-        "rows": ended.row,
+        "rows": ended.checkpoint.row,
         "counts": counts,
         "cost_usd": 0.0123 if "succeeded" in counts else 0,
         "manifest": f"s3://results/{ended.results_prefix}/manifest.json",

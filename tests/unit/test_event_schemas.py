@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator
 from functions.model import events, upload_events
 from functions.model.create_response import PAUSE_MESSAGES, Counts
 from functions.model.events import Event
-from functions.model.items import BatchStatus, JobStatus, Step
+from functions.model.items import BatchStatus, Checkpoint, JobStatus, Step
 from functions.planning.ignored import suffix_of
 from tests.unit.factories import AT, batch, ignored, job, one_of_each, wish
 from tests.unit.schemas import FOLDER, problems, schemas
@@ -74,7 +74,12 @@ def test_a_field_too_many_or_too_few_is_noticed(kind: str) -> None:
 def test_events_of_any_upload_are_as_the_schema_says(
     key: str, failure: str | None, cost: float | None
 ) -> None:
-    made = job(key, row=5, chunk=1, failure=failure, outcome="failed" if failure else "succeeded")
+    made = job(
+        key,
+        checkpoint=Checkpoint(row=5, chunk=1),
+        failure=failure,
+        outcome="failed" if failure else "succeeded",
+    )
     figures = {
         "rows": 5, "counts": {"succeeded": 4, "invented": 1}, "cost_usd": cost,
         "manifest": f"s3://b/{made.results_prefix}/manifest.json",

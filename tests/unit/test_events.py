@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from functions.model import events, upload_events
 from functions.model.events import Event
+from functions.model.items import Checkpoint
 from functions.planning.ignored import suffix_of
 from tests.unit.factories import AT, JOB_ID, batch, ignored, job, one_of_each, wish
 
@@ -40,7 +41,7 @@ def of_uploads(key: str) -> list[Event]:
 
 
 def of_job(key: str, failure: str | None = None) -> list[Event]:
-    made = job(key, row=10**9, failure=failure)
+    made = job(key, checkpoint=Checkpoint(row=10**9), failure=failure)
     return [events.job_planned(made, "b", AT), events.job_ended(made, "b", FIGURES, AT)]
 
 
@@ -109,7 +110,10 @@ def test_different_events_have_different_ids() -> None:
 
 def test_completed_and_rejected_are_one_event_of_a_job() -> None:
     """A subscriber who waits for either sees one end of a job, never two."""
-    ended = [events.job_ended(job(row=2, rows_rejected=bad), "b", FIGURES, AT) for bad in (0, 2)]
+    ended = [
+        events.job_ended(job(checkpoint=Checkpoint(row=2), rows_rejected=bad), "b", FIGURES, AT)
+        for bad in (0, 2)
+    ]
 
     assert [event.type for event in ended] == ["job.completed", "job.rejected"]
     assert ended[0].id == ended[1].id == f"{JOB_ID}/ended"

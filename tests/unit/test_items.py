@@ -11,6 +11,7 @@ from functions.model import items
 from functions.model.items import (
     Batch,
     BatchStatus,
+    Checkpoint,
     ChunkOutput,
     CloseReason,
     Job,
@@ -62,7 +63,7 @@ def test_two_long_keys_with_the_same_beginning_have_folders_of_their_own() -> No
 
 
 def test_usable_rows_are_those_that_are_not_rejected() -> None:
-    assert job(row=10, rows_rejected=3).sendable_rows == 7
+    assert job(checkpoint=Checkpoint(row=10), rows_rejected=3).sendable_rows == 7
 
 
 def test_a_batch_counts_all_rows_of_its_chunk() -> None:
@@ -73,7 +74,7 @@ def test_a_batch_counts_all_rows_of_its_chunk() -> None:
 def test_the_table_gives_back_what_was_put() -> None:
     part = ChunkOutput(results=StoredObject(key="k", size=1, crc32=2))
     for item in (
-        job(rejection_counts={"a": 1}, row=5),
+        job(rejection_counts={"a": 1}, checkpoint=Checkpoint(row=5)),
         batch(part=part, close_reason=CloseReason.KEPT),
     ):
         assert items.read(msgspec.to_builtins(item)) == item

@@ -91,9 +91,9 @@ def _tick(relay: CrashHarness, run: Run, acts: Mapping[int, Act]) -> None:
 
 
 def _unfinished(relay: CrashHarness) -> list[str]:
-    left = relay.store.unfinished()
+    left = relay.items.unfinished()
     more = [*left.jobs, *left.batches, *left.events, *left.duplicates, *relay.again]
-    paused = [] if relay.store.sending().paused_reason is None or more else ["sending"]
+    paused = [] if relay.circuit.read().paused_reason is None or more else ["sending"]
     return [f"waits for ever: {one!r}" for one in [*more, *paused]]
 
 

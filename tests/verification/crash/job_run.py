@@ -93,6 +93,6 @@ def note(figures: Figures, told: str, run: JobRun, undisturbed: JobRun) -> None:
 
 
 def _unfinished(relay: CrashHarness) -> str:
-    left = relay.store.unfinished()
+    left = relay.items.unfinished()
     more = [*left.jobs, *left.batches, *left.events, *left.duplicates, *relay.again]
     return " ".join(map(repr, more))

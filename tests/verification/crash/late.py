@@ -172,5 +172,5 @@ def _flagged(relay: CrashHarness, late: Late) -> list[str]:
     return [
         f"the older of two was canceled: {name}"
         for name, created_at in stopped.items()
-        if created_at <= kept[(relay.store.owner(name) or "").partition("/")[2]]
+        if created_at <= kept[(relay.ownership.owner_of(name) or "").partition("/")[2]]
     ]

@@ -10,7 +10,7 @@ import msgspec
 
 from functions.adapters.anthropic_api import Claude
 from functions.adapters.table import deserialize, serialize
-from functions.errors import ApiUnavailableError, RelayError, ResultsNotFoundError
+from functions.errors import ApiNotFoundError, ApiUnavailableError, RelayError
 from functions.model import timestamps
 from functions.model.api_results import read_line, read_result
 from functions.model.create_response import AccountBlocked, RateLimited, Refused, Verdict, classify
@@ -134,7 +134,7 @@ def refusal(data: bytes) -> None:
         (found,) = read()
     except RelayError as error:
         assert code != 200
-        assert isinstance(error, ResultsNotFoundError) == (code == 404)
+        assert isinstance(error, ApiNotFoundError) == (code == 404)
     else:
         assert (code, found) == (200, body)
 

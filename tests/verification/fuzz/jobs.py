@@ -14,10 +14,10 @@ from typing import Any
 import httpx2
 import msgspec
 
-from functions.adapters.outbox import EventPublisher
+from functions.adapters.event_publisher import EventPublisher
 from functions.adapters.queues import WorkQueues, read_work_message
 from functions.adapters.s3 import ObjectStore
-from functions.adapters.store import Store
+from functions.adapters.table import Table
 from functions.model import timestamps
 from functions.poll import poll
 from functions.results import results
@@ -76,7 +76,7 @@ class Relay:
         )  # fmt: skip
         return Services(
             settings=settings,
-            store=Store("t", client=self.clients["dynamodb"], now=self.now),
+            table=Table("t", client=self.clients["dynamodb"]),
             files=ObjectStore(RESULTS, client=self.clients["s3"], threads=1),
             claude=claude(self.answer),
             publisher=EventPublisher(TOPIC, "urn:x", client=self.clients["sns"]),
@@ -102,7 +102,7 @@ class Relay:
         services = self.services(PollSettings, **urls)
         poll(services, WorkQueues(QUEUES["submit"], QUEUES["results"], client=self.clients["sqs"]))
         self.work_off()
-        left = services.store.unfinished()
+        left = services.items.unfinished()
         return bool(left.jobs or left.batches or left.events)
 
     def finish(self) -> None:

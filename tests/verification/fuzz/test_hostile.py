@@ -171,8 +171,8 @@ def test_an_upload_that_changes_while_it_is_read_is_read_as_it_was(
     stopped: Any = relay.context
     stopped.get_remaining_time_in_millis = lambda: next(left, 1000)
     relay.submit_message(event)
-    (job,) = relay.store.unfinished().jobs
-    assert 0 < job.row < 7
+    (job,) = relay.items.unfinished().jobs
+    assert 0 < job.checkpoint.row < 7
     relay.s3.put_object(Bucket=UPLOADS, Key=key, Body=b"nothing of it\n" * 100)
 
     stopped.get_remaining_time_in_millis = patient

@@ -78,7 +78,7 @@ class Moves:
     @staticmethod
     def _moved_in_place(was: Item | None, item: Item) -> bool:
         """Whether an item moved and kept its status: cut further, closed anew, adopted by an older batch."""
-        names = ("chunk", "close_reason", "batch_id", "open")
+        names = ("checkpoint", "close_reason", "batch_id", "open")
         return was is not None and any(was.get(name) != item.get(name) for name in names)
 
     def _is_mine(self, was: Item, item: Item, now: int) -> None:

@@ -14,10 +14,10 @@ import urllib3
 from botocore.exceptions import ClientError
 
 from functions.adapters.anthropic_api import Claude
-from functions.adapters.outbox import EventPublisher
+from functions.adapters.event_publisher import EventPublisher
 from functions.adapters.queues import WorkQueues
 from functions.adapters.s3 import ObjectStore
-from functions.adapters.store import Store
+from functions.adapters.table import Table
 from functions.services import Services
 from functions.settings import PollSettings, ResultsSettings, Settings, SubmitSettings
 from tests.fakes import dynamodb
@@ -304,7 +304,7 @@ class Opened:
         claude.sdk, claude.download = Sdk(self._cable), Download(self._cable)
         return Services(
             settings=settings,
-            store=Store(TABLE, client=self._table, now=self._cable.now),
+            table=Table(TABLE, client=self._table),
             files=ObjectStore(RESULTS, client=self._files, threads=1),
             claude=claude,
             publisher=EventPublisher("topic", "urn:model", client=self._topic),

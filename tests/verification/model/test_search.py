@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from functions.adapters import store
-from functions.model.items import JobStatus, Step
+from functions.adapters import table
+from functions.adapters.work_items import WorkItems
+from functions.model.items import Batch, JobStatus, Step
 from functions.polling import reconcile, recover
 from functions.sending import send
 from tests.verification.model.scenarios import ALL, PLAIN, SPLIT, Scenario
@@ -39,7 +40,7 @@ def test_a_request_is_accepted_twice_only_by_who_was_late() -> None:
     assert found(PLAIN).moves.paid_again > 0
 
 
-def _settles_at_once(self: store.Store, job_id: str) -> bool:
+def _settles_at_once(self: WorkItems, job_id: str) -> bool:
     job = self.job(job_id)
     if job is None or job.status != JobStatus.RUNNING:
         return False
@@ -47,25 +48,25 @@ def _settles_at_once(self: store.Store, job_id: str) -> bool:
     return self.transition(job, changes, expected={"status": JobStatus.RUNNING})
 
 
-def _as_whoever_owns_it(services: Any, batch: Any, fingerprint: str) -> Any:
+def _as_whoever_owns_it(items: WorkItems, batch: Any, fingerprint: str) -> Any:
     changes = {
         "status": "SENDING",
         "intent_at": batch.status_key[-24:],
         "fingerprint": fingerprint,
     }
-    services.store.transition(batch, changes, keep_lease=True)
-    return services.store.batch(batch.job, batch.item)
+    items.transition(batch, changes, keep_lease=True)
+    return items.batch(batch.job, batch.item)
 
 
 @pytest.mark.parametrize(
     ("where", "name", "broken", "seen"),
     [
-        (store, "_LEASE_IS_FREE", "attribute_exists(job)", "has two owners"),
-        (recover, "idle", lambda *_: True, "poll moved"),
+        (table, "_LEASE_IS_FREE", "attribute_exists(job)", "has two owners"),
+        (Batch, "is_idle", lambda *_: True, "poll moved"),
         (recover, "_unconfirmed", lambda *_: None, "waits for ever"),
         (reconcile, "_matches", lambda *_: [], "nobody was late"),
         (reconcile, "_absent", lambda *_: None, "waits for ever"),
-        (store.Store, "start_assembly_if_complete", _settles_at_once, "is assembled with"),
+        (WorkItems, "start_assembly_if_complete", _settles_at_once, "is assembled with"),
         (send, "_intend", _as_whoever_owns_it, "send moved"),
     ],
 )

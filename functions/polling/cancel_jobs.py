@@ -38,7 +38,7 @@ def _meet(
     if timestamps.after(
         timestamps.parse(cancellation.at), services.settings.cancellation_window_s
     ) < timestamps.text(services.now()):
-        services.store.delete_cancellation(cancellation)
+        services.cancellations.delete(cancellation)
 
 
 def _meant(cancellation: CancellationRequest, jobs: Sequence[Job]) -> list[Job]:
@@ -65,7 +65,7 @@ def _cancel(
 ) -> None:
     for job in jobs:
         news = job.canceled_at is None or cancellation.matched is None
-        if news and services.store.cancel(job, cancellation):
+        if news and services.cancellations.apply(cancellation, job):
             logger.info(
                 "canceled", extra={"job": job.job, "key": job.key, "marker": cancellation.marker}
             )
@@ -81,6 +81,6 @@ def _tell(
         return
     until = timestamps.after(marked_at, window_s)
     event = upload_events.cancel_unmatched(cancellation, candidates, until, timestamps.text(now))
-    if services.store.tell_unmatched(cancellation, event):
+    if services.cancellations.announce_unmatched(cancellation, event):
         logger.warning("a cancel marker meets no job", extra={"marker": cancellation.marker})
-        services.publisher.publish_pending(services.store, [event])
+        services.outbox.publish([event])

@@ -1,0 +1,51 @@
+"""Whose each Message Batch at Anthropic is, and the duplicates that are to be canceled."""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+
+from functions.adapters.table import Table
+from functions.model import items, timestamps
+from functions.model.records import OWNER, Owner
+
+OWNER_DAYS = 60
+"""How long an owner is remembered: past the 29 days that Anthropic keeps the batch."""
+
+
+class Ownership:
+    """The owners of Message Batches."""
+
+    def __init__(self, table: Table, now: Callable[[], datetime]) -> None:
+        self._table, self._now = table, now
+
+    def owner_of(self, batch_id: str) -> str | None:
+        """Return whose a Message Batch is: ``job/item`` or ``foreign``; None if that is unknown."""
+        found = self._table.get(batch_id, OWNER)
+        return str(found["owned_by"]) if found else None
+
+    def build(self, batch_id: str, owned_by: str, *, duplicate: bool = False) -> Owner:
+        """Build the item that says whose a Message Batch is; poll cancels a duplicate."""
+        now = self._now()
+        keys = (
+            {"open": items.OPEN, "status_key": items.status_key("DUPLICATE", timestamps.text(now))}
+            if duplicate
+            else {}
+        )
+        return Owner(
+            job=batch_id,
+            item=OWNER,
+            schema=items.SCHEMA,
+            expires=timestamps.epoch(now + timedelta(days=OWNER_DAYS)),
+            owned_by=owned_by,
+            **keys,
+        )
+
+    def record(self, owner: Owner) -> bool:
+        """Record whose a Message Batch is. Return False if that is known already."""
+        return self._table.write(self._table.create(owner))
+
+    def resolve_duplicate(self, owner: Owner) -> None:
+        """Record that a duplicate batch is canceled or has ended."""
+        closed = {"open": None, "status_key": None}
+        self._table.write(
+            self._table.update(owner.job, owner.item, closed, {"owned_by": owner.owned_by})
+        )
