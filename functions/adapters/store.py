@@ -285,7 +285,7 @@ class Store:
         problem: str,
         *,
         at_fault: bool = False,
-        noted: Mapping[str, str | int] | None = None,
+        noted: Mapping[str, Any] | None = None,
     ) -> None:
         """Give an item back after a failure: the try counts, and each pause is longer than the last.
 

@@ -145,4 +145,5 @@ def _collected(merge: Merge, part: ChunkOutput) -> dict[str, Any]:
         "status": BatchStatus.COLLECTED,
         "part": part,
         "tally": merge.counting.tally(),
+        "pieces": None,
     }
