@@ -155,8 +155,9 @@ def _poll(
         lambda event: _publish(services, event),
     )
     write_status_files(services, unfinished, phases)
-    if seen.listed is not None:  # last: it may have to wait for what nothing else here needs
-        reconcile(services, unfinished, seen.listed, phases)
+    if seen.listed is not None and seen.since is not None:
+        # Last: it may have to wait for what nothing else here needs.
+        reconcile(services, unfinished, seen.listed, seen.since, phases)
     tally.succeeded, tally.ended, tally.admitted = seen.succeeded, len(seen.ended), len(admitted)
     tally.passed_over = unfinished.unreadable + phases.failed
     tally.paused = sending is not None and sending.paused_reason is not None

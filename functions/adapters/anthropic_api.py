@@ -11,7 +11,7 @@ import ssl
 import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -50,6 +50,7 @@ CONNECT_S, READ_S = 10.0, 60.0
 CANCEL_S = 5.0
 """How long a cancel may keep silent: the next listing shows whether it was heard."""
 BLOCK = 1 << 18
+_MOMENT = timedelta(microseconds=1)
 KEY_S = 300.0
 """How long a key is used before the secret is read again: a new one may be in it while the old one is still good."""
 
@@ -192,11 +193,14 @@ class Claude:
 
     def listing(
         self, since: datetime, has_time: Callable[[], bool] = lambda: True
-    ) -> list[MessageBatch]:
-        """List every batch that was created since then, newest first: complete, or an error.
+    ) -> tuple[list[MessageBatch], datetime]:
+        """List every batch that was created since then, newest first; where the time is over, the younger of them.
+
+        Returns:
+            The batches, and since when they are complete.
 
         Raises:
-            ApiUnavailableError: no list could be had now, or there is no time for the rest of it.
+            ApiUnavailableError: no list could be had now.
             ApiKeyRejectedError: the API refuses the key.
         """
         found: list[MessageBatch] = []
@@ -207,11 +211,29 @@ class Claude:
             found += [batch for batch in page.data if timestamps.parse(batch.created_at) >= since]
             older = page.data and timestamps.parse(page.data[-1].created_at) < since
             if older or not page.has_more:
-                return found
+                return found, since
             if not has_time():
-                message = f"no time for the rest of the list, after {len(found):,} batches"
-                raise ApiUnavailableError(message)
+                # Others of the last one's very moment may be on the next page.
+                return found, timestamps.parse(page.data[-1].created_at) + _MOMENT
             query["after_id"] = page.data[-1].id
+
+    def retrieve(self, batch_id: str) -> MessageBatch | None:
+        """Read one batch; None for a 404, which decides nothing alone.
+
+        Raises:
+            ApiUnavailableError: no answer, or one that decides nothing.
+            ApiKeyRejectedError: the API refuses the key.
+        """
+        try:
+            batch = msgspec.json.decode(self._get(f"{PATH}/{batch_id}", {}), type=MessageBatch)
+        except ResultsNotFoundError:
+            return None
+        except UNREADABLE as error:
+            raise ApiUnavailableError(type(error).__name__) from None
+        if batch.id != batch_id:
+            message = "the answer is about another batch"
+            raise ApiUnavailableError(message)
+        return batch
 
     def cancel(self, batch_id: str) -> bool:
         """Ask for a batch to be canceled.
