@@ -110,7 +110,7 @@ def _skip(services: Services[SubmitSettings], job: Job, original: Job, again: Ag
         job, status=JobStatus.DONE, status_key=items.status_key(JobStatus.DONE, now), next_step=None, outcome=DUPLICATE,
         failure=event.data["message"],
     )  # fmt: skip
-    if not services.store.claims.skip(skipped, again, event):
+    if not services.store.claims.skip(skipped, original, again, event):
         return False
     logger.info("skipped: the bytes of another job", extra={"job": job.job, "of": original.job})
     services.publisher.publish_pending(services.store, [event])
