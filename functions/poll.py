@@ -298,6 +298,9 @@ def _admitted(
     admitted = admit(waiting, there, limits, old)
     if sending.paused_reason is None:
         return admitted
+    if sending.probe is not None and sending.probe in {batch_key(batch) for batch in waiting}:
+        # Its leave is not used: its message may be lost, or was taken for one that was sent a moment before.
+        return [batch for batch in waiting if batch_key(batch) == sending.probe]
     # The one that was refused least often: a batch at fault would hold all others up.
     chosen = sorted(admitted, key=lambda batch: batch.pauses_caused)[:1]
     due = sending.probe_at is None or sending.probe_at <= now
