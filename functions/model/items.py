@@ -243,6 +243,11 @@ class Batch(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
     tally: OutcomeCounts | None = None
 
     @property
+    def tries_so_far(self) -> dict[str, str | int | None]:
+        """What an item keeps through the intent to send it: an intent alone is no progress."""
+        return {"tries": self.tries, "tried_since": self.tried_since, "stuck_at": self.stuck_at}
+
+    @property
     def rows(self) -> int:
         """Rows of the chunk, rejected ones included."""
         return self.last_row - self.first_row + 1

@@ -71,6 +71,7 @@ def _intend(services: Services[SubmitSettings], batch: Batch, fingerprint: str) 
     """Write down that a batch is about to be created: a crash from here on leaves it unconfirmed."""
     now = timestamps.text(services.now())
     changes = {
+        **batch.tries_so_far,
         "status": BatchStatus.SENDING,
         "first_sent_at": batch.first_sent_at or now,
         "intent_at": now,
