@@ -13,7 +13,7 @@ from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from functions.adapters.queues import WorkQueues
-from functions.errors import PublishError
+from functions.errors import KeyMissingError, KeyUnreadableError, PublishError
 from functions.model import events, timestamps
 from functions.model.create_response import KEY_PROBLEMS, PAUSE_MESSAGES
 from functions.model.events import Event
@@ -34,6 +34,7 @@ READ_TIMEOUT_S = 15.0
 """Poll waits no longer for the API's answers: it has two minutes, and much to do that needs none."""
 PROBE_MOST_S = 3600.0
 """While sending is paused, a batch is let through at least so often: a stop lasts hours, and then goes on by itself."""
+UNREADABLE_KEY = KeyUnreadableError.reason
 REST_S = 1.0
 """Between two polls, however many are asked for."""
 ENOUGH_S = 90.0
@@ -230,10 +231,21 @@ def _waiting(
     What waits to be sent must be admitted first. Without a key, results cannot be downloaded.
     """
     now = timestamps.text(services.now())
-    no_key = sending is not None and sending.paused_reason in KEY_PROBLEMS
+    no_key = _has_no_key(services, sending)
     batches = [batch for batch in unfinished.batches if not (no_key and batch.awaits_results)]
     held: list[Job | Batch] = [*unfinished.jobs, *batches]
     return [item for item in held if item.next_step not in {None, Step.SEND} and idle(item, now)]
+
+
+def _has_no_key(services: Services[PollSettings], sending: Sending | None) -> bool:
+    """Return whether results cannot be downloaded; a secret that submit cannot read may be readable for others."""
+    if sending is None or sending.paused_reason != UNREADABLE_KEY:
+        return sending is not None and sending.paused_reason in KEY_PROBLEMS
+    services.claude.reload_key()
+    try:
+        return not services.claude.fingerprint
+    except KeyMissingError:
+        return True
 
 
 def _sending(
@@ -248,13 +260,25 @@ def _sending(
             sending if sending.paused_reason is not None else _paused(services, seen.key_problem)
         )
     if sending.paused_reason is not None and sending.paused_at is not None:
-        key_works = sending.paused_reason in KEY_PROBLEMS and seen.listed is not None
-        if key_works or any(_sent_since(batch, sending.paused_at) for batch in unfinished.batches):
+        paused_at = sending.paused_at
+        accepted = any(_sent_since(batch, paused_at) for batch in unfinished.batches)
+        if accepted or _key_works(unfinished, sending, seen):
             event = events.resumed(sending.paused_reason, sending.paused_at, timestamps.text(now))
             if services.store.resume(sending, event):
                 services.publisher.publish_pending(services.store, [event])
             return services.store.sending()
     return sending
+
+
+def _key_works(unfinished: Unfinished, sending: Sending, seen: Watch) -> bool:
+    """Return whether a listing shows that sending need not be paused for the key any longer.
+
+    That poll can read the secret does not show that submit can: while anything waits to be sent, that pause is lifted
+    only by a batch that is accepted.
+    """
+    if sending.paused_reason == UNREADABLE_KEY and unfinished.of(BatchStatus.WAITING):
+        return False
+    return sending.paused_reason in KEY_PROBLEMS and seen.listed is not None
 
 
 def _paused(services: Services[PollSettings], trouble: str) -> Sending:
