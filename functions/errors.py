@@ -6,7 +6,8 @@ RelayError
 ├── DownloadError                    bytes could not be read to their end, after several tries
 │   ├── ObjectUnreadableError        S3 refuses an object until somebody changes something
 │   │   └── ObjectNotFoundError      … it is no longer there
-│   └── DownloadTooSlowError         the results do not arrive within the time of one Lambda
+│   ├── DownloadTooSlowError         the results do not arrive within the time of one Lambda
+│   └── ResultsChangedError          the results do not begin with what was saved of them
 ├── UploadLostError                  the upload cannot be read again, for retry.jsonl
 ├── DiskFullError                    the disk is too small for a chunk
 │   └── ErrorLinesTooLargeError      … for the lines of what did not succeed
@@ -67,7 +68,19 @@ class DownloadTooSlowError(DownloadError):
 
     def __init__(self, size: int) -> None:
         """Say how much arrived."""
-        super().__init__(f"out of time after {size:,} bytes of results; the download starts over")
+        super().__init__(
+            f"out of time after {size:,} bytes of results; the next download saves them in pieces"
+        )
+
+
+class ResultsChangedError(DownloadError):
+    """The results do not begin with what was saved of them."""
+
+    def __init__(self, batch_id: str, size: int) -> None:
+        """Name the batch, and how much was saved."""
+        super().__init__(
+            f"the results of {batch_id} differ from the {size:,} bytes saved; the download starts over"
+        )
 
 
 class UploadLostError(RelayError):

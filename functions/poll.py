@@ -12,10 +12,11 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from functions.adapters.anthropic_api import Claude
 from functions.adapters.outbox import Outbox
 from functions.adapters.poll_lock import PollLock
 from functions.adapters.queues import WorkQueues
-from functions.errors import PublishError
+from functions.errors import KeyMissingError, KeyUnreadableError, PublishError
 from functions.model import events, timestamps
 from functions.model.create_response import KEY_PROBLEMS, PAUSE_MESSAGES
 from functions.model.events import Event
@@ -36,6 +37,7 @@ READ_TIMEOUT_S = 15.0
 """Poll waits no longer for the API's answers: it has two minutes, and much to do that needs none."""
 PROBE_MOST_S = 3600.0
 """While sending is paused, a batch is let through at least so often: a stop lasts hours, and then goes on by itself."""
+UNREADABLE_KEY = KeyUnreadableError.reason
 REST_S = 1.0
 """Between two polls, however many are asked for."""
 ENOUGH_S = 90.0
@@ -135,7 +137,7 @@ def _poll(
     unfinished = services.items.unfinished(partial(phases.has_time, "read"))
     _count(unfinished, tally, services.now())
     sending = phases.attempt("sending", services.circuit.read, None)
-    waiting = _waiting(unfinished, sending, services.now())
+    waiting = _waiting(services.claude, unfinished, sending, services.now())
     tally.woken = _wake(work_queues, "wake", waiting, phases)
     seen = phases.attempt("watch", lambda: _watch(services, unfinished, sending, phases), Watch())
     closed, tally.stuck = recover(services, unfinished, phases)
@@ -153,8 +155,9 @@ def _poll(
         lambda event: _publish(services.outbox, event, services.now()),
     )
     write_status_files(services, unfinished, phases)
-    if seen.listed is not None:  # last: it may have to wait for what nothing else here needs
-        reconcile(services, unfinished, seen.listed, phases)
+    if seen.listed is not None and seen.since is not None:
+        # Last: it may have to wait for what nothing else here needs.
+        reconcile(services, unfinished, seen.listed, seen.since, phases)
     tally.succeeded, tally.ended, tally.admitted = seen.succeeded, len(seen.ended), len(admitted)
     tally.passed_over = unfinished.unreadable + phases.failed
     tally.paused = sending is not None and sending.paused_reason is not None
@@ -219,15 +222,28 @@ def _pending_events(unfinished: Unfinished, now: datetime) -> list[Event]:
     return sorted(pending_events, key=lambda event: event.time)
 
 
-def _waiting(unfinished: Unfinished, sending: Sending | None, now: datetime) -> list[Job | Batch]:
+def _waiting(
+    claude: Claude, unfinished: Unfinished, sending: Sending | None, now: datetime
+) -> list[Job | Batch]:
     """Give what waits for a stage and is nobody's.
 
     What waits to be sent must be admitted first. Without a key, results cannot be downloaded.
     """
-    no_key = sending is not None and sending.paused_reason in KEY_PROBLEMS
+    no_key = _has_no_key(claude, sending)
     batches = [batch for batch in unfinished.batches if not (no_key and batch.awaits_results)]
     held: list[Job | Batch] = [*unfinished.jobs, *batches]
     return [item for item in held if item.next_step not in {None, Step.SEND} and item.is_idle(now)]
+
+
+def _has_no_key(claude: Claude, sending: Sending | None) -> bool:
+    """Return whether results cannot be downloaded; a secret that submit cannot read may be readable for others."""
+    if sending is None or sending.paused_reason != UNREADABLE_KEY:
+        return sending is not None and sending.paused_reason in KEY_PROBLEMS
+    claude.reload_key()
+    try:
+        return not claude.fingerprint
+    except KeyMissingError:
+        return True
 
 
 def _sending(
@@ -242,13 +258,25 @@ def _sending(
             sending if sending.paused_reason is not None else _paused(services, seen.key_problem)
         )
     if sending.paused_reason is not None and sending.paused_at is not None:
-        key_works = sending.paused_reason in KEY_PROBLEMS and seen.listed is not None
-        if key_works or any(_sent_since(batch, sending.paused_at) for batch in unfinished.batches):
+        paused_at = sending.paused_at
+        accepted = any(_sent_since(batch, paused_at) for batch in unfinished.batches)
+        if accepted or _key_works(unfinished, sending, seen):
             event = events.resumed(sending.paused_reason, sending.paused_at, timestamps.text(now))
             if services.circuit.resume(sending, event):
                 services.outbox.publish([event])
             return services.circuit.read()
     return sending
+
+
+def _key_works(unfinished: Unfinished, sending: Sending, seen: Watch) -> bool:
+    """Return whether a listing shows that sending need not be paused for the key any longer.
+
+    That poll can read the secret does not show that submit can: while anything waits to be sent, that pause is lifted
+    only by a batch that is accepted.
+    """
+    if sending.paused_reason == UNREADABLE_KEY and unfinished.of(BatchStatus.WAITING):
+        return False
+    return sending.paused_reason in KEY_PROBLEMS and seen.listed is not None
 
 
 def _paused(services: Services[PollSettings], trouble: str) -> Sending:
@@ -292,6 +320,9 @@ def _admitted(
     admitted = admit(waiting, there, limits, old)
     if sending.paused_reason is None:
         return admitted
+    if sending.probe is not None and sending.probe in {batch_key(batch) for batch in waiting}:
+        # Its leave is not used: its message may be lost, or was taken for one that was sent a moment before.
+        return [batch for batch in waiting if batch_key(batch) == sending.probe]
     # The one that was refused least often: a batch at fault would hold all others up.
     chosen = sorted(admitted, key=lambda batch: batch.pauses_caused)[:1]
     due = sending.probe_at is None or sending.probe_at <= written

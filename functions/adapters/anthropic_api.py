@@ -11,7 +11,7 @@ import ssl
 import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import cached_property
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -50,6 +50,7 @@ CONNECT_S, READ_S = 10.0, 60.0
 CANCEL_S = 5.0
 """How long a cancel may keep silent: the next listing shows whether it was heard."""
 BLOCK = 1 << 18
+_MOMENT = timedelta(microseconds=1)
 KEY_S = 300.0
 """How long a key is used before the secret is read again: a new one may be in it while the old one is still good."""
 
@@ -192,11 +193,14 @@ class Claude:
 
     def listing(
         self, since: datetime, has_time: Callable[[], bool] = lambda: True
-    ) -> list[MessageBatch]:
-        """List every batch that was created since then, newest first: complete, or an error.
+    ) -> tuple[list[MessageBatch], datetime]:
+        """List every batch that was created since then, newest first; where the time is over, the younger of them.
+
+        Returns:
+            The batches, and since when they are complete.
 
         Raises:
-            ApiUnavailableError: no list could be had now, or there is no time for the rest of it.
+            ApiUnavailableError: no list could be had now.
             ApiKeyRejectedError: the API refuses the key.
         """
         found: list[MessageBatch] = []
@@ -207,11 +211,29 @@ class Claude:
             found += [batch for batch in page.data if timestamps.parse(batch.created_at) >= since]
             older = page.data and timestamps.parse(page.data[-1].created_at) < since
             if older or not page.has_more:
-                return found
+                return found, since
             if not has_time():
-                message = f"no time for the rest of the list, after {len(found):,} batches"
-                raise ApiUnavailableError(message)
+                # Others of the last one's very moment may be on the next page.
+                return found, timestamps.parse(page.data[-1].created_at) + _MOMENT
             query["after_id"] = page.data[-1].id
+
+    def retrieve(self, batch_id: str) -> MessageBatch | None:
+        """Read one batch; None for a 404, which decides nothing alone.
+
+        Raises:
+            ApiUnavailableError: no answer, or one that decides nothing.
+            ApiKeyRejectedError: the API refuses the key.
+        """
+        try:
+            batch = msgspec.json.decode(self._get(f"{PATH}/{batch_id}", {}), type=MessageBatch)
+        except ApiNotFoundError:
+            return None
+        except UNREADABLE_JSON as error:
+            raise ApiUnavailableError(type(error).__name__) from None
+        if batch.id != batch_id:
+            message = "the answer is about another batch"
+            raise ApiUnavailableError(message)
+        return batch
 
     def cancel(self, batch_id: str) -> bool:
         """Ask for a batch to be canceled.
@@ -238,8 +260,11 @@ class Claude:
             return False
         return batch.id == batch_id and not batch.running
 
-    def results(self, batch_id: str) -> Generator[bytes]:
+    def results(self, batch_id: str, start: int = 0) -> Generator[bytes]:
         """Stream a batch's results as they are, in blocks of up to 256 KiB.
+
+        From a byte on, they are asked for with a `Range`. No documentation says whether the API honors it: where all of
+        them come, those before that byte are skipped.
 
         Not through the SDK: to import it takes more memory and more time than all else that `collect` does, and
         its HTTP client reads at a third of the speed.
@@ -254,7 +279,7 @@ class Claude:
             "x-api-key": self._key,
             "anthropic-version": self._api_version,
             "user-agent": "claude-batch-relay",
-        }
+        } | ({"range": f"bytes={start}-"} if start else {})
         url = f"{self._base_url.rstrip('/')}{PATH}/{batch_id}/results"
         try:
             answer = self._wire.request(
@@ -263,8 +288,12 @@ class Claude:
         except urllib3.exceptions.HTTPError as error:
             raise ApiUnavailableError(type(error).__name__) from None
         try:
-            _refuse_errors(answer.status)
-            yield from answer.stream(BLOCK, decode_content=True)
+            if start and answer.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                return
+            partial = start > 0 and answer.status == HTTPStatus.PARTIAL_CONTENT
+            if not partial:
+                _refuse_errors(answer.status)
+            yield from _behind(answer.stream(BLOCK, decode_content=True), 0 if partial else start)
         # urllib3 lets a ValueError pass where a chunk is said to be of less than nothing.
         except (urllib3.exceptions.HTTPError, ValueError) as error:
             message = f"the results of {batch_id} broke off: {type(error).__name__}"
@@ -327,6 +356,13 @@ class _translate_errors:  # noqa: N801 - reads as a statement
             raise ApiUnavailableError(message) from None
         if isinstance(error, anthropic.APIError):
             raise ApiUnavailableError(type(error).__name__) from None
+
+
+def _behind(blocks: Iterable[bytes], skip: int) -> Iterator[bytes]:
+    """Leave out so many of the first bytes; the blocks that held them come empty, for who looks at the clock meanwhile."""
+    for block in blocks:
+        yield block[skip:]
+        skip = max(skip - len(block), 0)
 
 
 def _refuse_errors(status: int) -> None:

@@ -83,11 +83,25 @@ class Claims:
             writes.append(self._table.update(again.job, AGAIN, {"used": True}, seen))
         return self._table.write(*writes)
 
-    def skip(self, job: Job, again: Again, event: Event) -> bool:
-        """Claim an upload as one that is not run, for a later marker to find; False if a marker came meanwhile."""
+    def skip(self, job: Job, original: Job, again: Again, event: Event) -> bool:
+        """Claim an upload as one that is not run, for a later marker to find.
+
+        Returns:
+            False if a marker came meanwhile, or the job that has its bytes was canceled, has failed or has ended.
+        """
+        # Written without a change, so that what is expected of it holds in this very transaction. A ConditionCheck
+        # would need a permission of its own.
+        unchanged = {"schema": original.schema}
+        seen = {
+            **unchanged,
+            "outcome": original.outcome,
+            "canceled_at": original.canceled_at,
+            "failure": original.failure,
+        }
         skipped = {"skipped": job.job, "schema": items.SCHEMA, "expires": self._expires()}
         return self._table.write(
             self._table.create(job),
+            self._table.update(original.job, items.JOB, unchanged, seen),
             self._table.update(again.job, AGAIN, skipped, {"at": again.at}),
             self._table.put(pending_event(event)),
         )

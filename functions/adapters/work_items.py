@@ -200,7 +200,7 @@ class WorkItems:
         problem: str,
         *,
         at_fault: bool = False,
-        noted: Mapping[str, str | int] | None = None,
+        noted: Mapping[str, Any] | None = None,
     ) -> None:
         """Give an item back after a failure: the try counts, and each pause is longer than the last.
 

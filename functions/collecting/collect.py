@@ -138,4 +138,5 @@ def _collected(merged: Merged, part: ChunkOutput) -> dict[str, Any]:
         "status": BatchStatus.COLLECTED,
         "part": part,
         "tally": merged.counts,
+        "pieces": None,
     }

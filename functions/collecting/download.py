@@ -1,11 +1,15 @@
-"""Download a batch's results until they are exactly the rows that were sent."""
+"""Download a batch's results until they are exactly the rows that were sent.
 
-from collections.abc import Callable
+Results that do not arrive within one invocation are saved in pieces first: each invocation goes on behind what is saved,
+and the one that finds nothing more to save reads them from there.
+"""
+
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
+from itertools import chain
 
 from aws_lambda_powertools import Logger
 
-from functions.adapters.anthropic_api import Claude
 from functions.collecting.result_set import ResultSet
 from functions.errors import (
     ApiKeyRejectedError,
@@ -15,16 +19,22 @@ from functions.errors import (
     DownloadTooSlowError,
     IncompleteResultsError,
     KeyMissingError,
+    ObjectNotFoundError,
+    ResultsChangedError,
 )
 from functions.model import timestamps
 from functions.model.create_response import GONE_LISTINGS
-from functions.model.items import Batch, CloseReason, batch_key
+from functions.model.items import Batch, CloseReason, StoredObject, batch_key
 from functions.model.streams import line_blocks
 from functions.services import Services
 from functions.settings import ResultsSettings
 
 DEADLINE_S = 120.0
 """With less time left than this, a download stops: ordering and storing its rows takes some seconds."""
+PIECE_BYTES = 1 << 20
+"""Less than this is not worth a piece: an item holds a reference to each."""
+OVERLAP = 1 << 16
+"""Bytes of the last piece that are downloaded again: only if they are the same is the rest of the same file."""
 logger = Logger(child=True)
 
 
@@ -45,32 +55,53 @@ def download(
         return CloseReason(batch.close_reason or CloseReason.KEPT)
     services.claude.reload_key_if_stale()
     try:
-        _download(services.claude, batch, received, time_left_s)
+        if batch.pieces is not None and _save_piece(services, batch, time_left_s):
+            return None
+        _download(services, batch, received, time_left_s)
     except ApiNotFoundError:
         return _not_found(services, batch)
     except IncompleteResultsError as error:
         return _incomplete(services, batch, str(error))
-    except (ApiKeyRejectedError, KeyMissingError) as error:
-        services.claude.reload_key()
-        _wait(services, batch, str(error))
-        return None
-    except (ApiUnavailableError, DownloadError) as error:
-        _wait(services, batch, f"the results could not be downloaded: {error}")
+    except (ApiKeyRejectedError, KeyMissingError, ApiUnavailableError, DownloadError) as error:
+        _failed(services, batch, received, error)
         return None
     return CloseReason.MISSING
 
 
+def _failed(
+    services: Services[ResultsSettings], batch: Batch, received: ResultSet, error: Exception
+) -> None:
+    """Give the batch back after a failure that says nothing about its results."""
+    if isinstance(error, ApiKeyRejectedError | KeyMissingError):
+        services.claude.reload_key()
+        _wait(services, batch, str(error), pieces=batch.pieces)
+        return
+    pieces = batch.pieces
+    if isinstance(error, ResultsChangedError | ObjectNotFoundError):
+        pieces = []
+    elif isinstance(error, DownloadTooSlowError) or received.size >= PIECE_BYTES:
+        pieces = batch.pieces or []
+    _wait(services, batch, f"the results could not be downloaded: {error}", pieces=pieces)
+
+
 def _wait(
-    services: Services[ResultsSettings], batch: Batch, problem: str, **noted: str | int
+    services: Services[ResultsSettings],
+    batch: Batch,
+    problem: str,
+    *,
+    pieces: list[StoredObject] | None,
+    **noted: str | int,
 ) -> None:
     """Give the batch back, to be fetched later."""
     facts = {"batch": batch_key(batch), "problem": problem, "tries": batch.tries}
     logger.warning("result download failed", extra=facts)
-    services.items.record_failure(batch, services.settings.retry_s, problem, noted=noted)
+    services.items.record_failure(
+        batch, services.settings.retry_s, problem, noted={"pieces": pieces, **noted}
+    )
 
 
 def _download(
-    claude: Claude,
+    services: Services[ResultsSettings],
     batch: Batch,
     received: ResultSet,
     time_left_s: Callable[[], float],
@@ -81,16 +112,92 @@ def _download(
         IncompleteResultsError: what came is not one result for each row sent; what is usable is in the spool.
         DownloadTooSlowError: the time of this invocation is over.
     """
-    strange = size = 0
-    needed_s = min(DEADLINE_S, time_left_s() / 2)
-    for text in line_blocks(claude.results(batch.batch_id or "")):
+    strange = 0
+    for text in line_blocks(_in_time(_results(services, batch), time_left_s)):
         strange += received.add(text)
-        size += len(text) + 1
-        if time_left_s() < needed_s:
-            raise DownloadTooSlowError(size)
     if strange or received.missing:
         message = f"{received.missing:,} of {received.sent:,} rows lack a result, {strange:,} lines do not belong to this batch"
         raise IncompleteResultsError(message)
+
+
+def _save_piece(
+    services: Services[ResultsSettings], batch: Batch, time_left_s: Callable[[], float]
+) -> bool:
+    """Save the results behind those that are saved, until the time of this invocation is over.
+
+    Returns:
+        Whether the batch was given back, to go on behind them; False if too little is left to be worth it.
+    """
+    blocks = _as_far_as_it_goes(_in_time(_rest(services, batch), time_left_s))
+    first = b""
+    while len(first) < PIECE_BYTES:
+        block = next(blocks, None)
+        if block is None:
+            return False
+        first += block
+    key = f"work/{batch.job}/{batch.item}/{batch.owner}.piece.jsonl"
+    piece = services.files.write(key, chain((first,), blocks))
+    pieces = [*(batch.pieces or []), piece]
+    services.items.transition(batch, {"pieces": pieces})
+    saved = sum(piece.size for piece in pieces)
+    logger.info("results saved so far", extra={"batch": batch_key(batch), "size_bytes": saved})
+    return True
+
+
+def _in_time(blocks: Iterator[bytes], time_left_s: Callable[[], float]) -> Iterator[bytes]:
+    """Take blocks while there is time.
+
+    Raises:
+        DownloadTooSlowError: the time of this invocation is over.
+    """
+    needed_s, size = min(DEADLINE_S, time_left_s() / 2), 0
+    for block in blocks:
+        yield block
+        size += len(block)
+        if time_left_s() < needed_s:
+            raise DownloadTooSlowError(size)
+
+
+def _as_far_as_it_goes(blocks: Iterator[bytes]) -> Iterator[bytes]:
+    """Take blocks until the time is over or the stream breaks off: what came is of use."""
+    try:
+        yield from blocks
+    except ResultsChangedError:
+        raise
+    except DownloadError as error:
+        logger.warning("results broke off", extra={"problem": str(error)})
+
+
+def _results(services: Services[ResultsSettings], batch: Batch) -> Iterator[bytes]:
+    """Stream the results: the pieces that are saved, then the rest."""
+    for piece in batch.pieces or []:
+        yield from services.files.read(services.files.results_object(piece.key))
+    yield from _rest(services, batch)
+
+
+def _rest(services: Services[ResultsSettings], batch: Batch) -> Iterator[bytes]:
+    """Stream the results from the API, those that are saved left out.
+
+    Raises:
+        ResultsChangedError: what is saved is of another file.
+    """
+    saved, batch_id = batch.pieces or [], batch.batch_id or ""
+    size, known = sum(piece.size for piece in saved), b""
+    if saved:
+        last = services.files.results_object(saved[-1].key)
+        known = b"".join(
+            services.files.read(last, max(saved[-1].size - OVERLAP, 0), saved[-1].size)
+        )
+    stream, seen = services.claude.results(batch_id, size - len(known)), b""
+    for block in stream:
+        seen += block
+        if len(seen) >= len(known):
+            break
+        yield b""
+    if not seen.startswith(known):
+        raise ResultsChangedError(batch_id, size)
+    yield seen[len(known) :]
+    yield from stream
 
 
 def download_again(services: Services[ResultsSettings], batch: Batch, received: ResultSet) -> None:
@@ -99,7 +206,7 @@ def download_again(services: Services[ResultsSettings], batch: Batch, received: 
     Raises:
         DownloadError: this time, they are others.
     """
-    for text in line_blocks(services.claude.results(batch.batch_id or "")):
+    for text in line_blocks(_results(services, batch)):
         received.add_missing(text)
     lacking = received.spool.missing()
     if lacking:
@@ -115,7 +222,8 @@ def _incomplete(
     since = batch.first_download_at or timestamps.text(now)
     if downloads >= services.settings.fetches and _lasted(services.settings.fetch_s, now, since):
         return CloseReason.MISSING
-    _wait(services, batch, problem, downloads=downloads, first_download_at=since)
+    pieces = batch.pieces and []  # what is saved would lack them again
+    _wait(services, batch, problem, pieces=pieces, downloads=downloads, first_download_at=since)
     return None
 
 
@@ -127,7 +235,7 @@ def _not_found(services: Services[ResultsSettings], batch: Batch) -> CloseReason
     if several and _is_gone(services, batch, now):
         return CloseReason.GONE
     problem = f"the API has no results for {batch.batch_id} (404)"
-    _wait(services, batch, problem, not_found=count, not_found_since=since)
+    _wait(services, batch, problem, pieces=batch.pieces, not_found=count, not_found_since=since)
     return None
 
 

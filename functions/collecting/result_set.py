@@ -35,6 +35,7 @@ class ResultSet:
         sent: how many rows were.
         missing: how many of those have no result yet.
         counting: the tally of what came.
+        size: how many bytes came.
     """
 
     def __init__(
@@ -44,10 +45,12 @@ class ResultSet:
         self.states = bytearray(sent)  # True is MISSING, which is 1
         self.sent = self.missing = self.states.count(MISSING)
         self.counting = OutcomeCounter(prices)
+        self.size = 0
         self._wire_ids = custom_id_template(batch.job, batch.chunk, batch.attempt)
 
     def add(self, text: bytes) -> int:
         """Keep the results of whole lines; gives how many lines are broken, doubled, or of another batch."""
+        self.size += len(text) + 1
         results = parse_uniform_lines(text, self._wire_ids)
         if results is None or not self._wanted(results.rows):
             return sum(self._add_one(line) for line in text.split(b"\n"))

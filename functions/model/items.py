@@ -251,7 +251,8 @@ class Batch(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
     batch and no reason; `named` those that were refused for a request that the API named, which is no longer in it.
     `pauses_caused` counts those that were refused and named none, `judged` how often others were accepted between two of these:
     since `refused_at`, when the first was sent that is not judged yet. `listing_misses` counts complete listings without it since `missing_since`, `not_found` the
-    404 answers for its results since `not_found_since`.
+    404 answers for its results since `not_found_since`. `pieces` are the first bytes of its results, saved one run after the
+    other because they do not arrive within a single one; None for a batch whose results do.
     """
 
     chunk: str
@@ -285,9 +286,19 @@ class Batch(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
     first_download_at: str | None = None
     not_found: int = 0
     not_found_since: str | None = None
+    pieces: list[StoredObject] | None = None
     close_reason: str | None = None
     part: ChunkOutput | None = None
     tally: OutcomeCounts | None = None
+
+    @property
+    def tries_so_far(self) -> dict[str, str | int | None]:
+        """What an item keeps through the intent to send it: an intent alone is no progress."""
+        return {
+            "tries": self.tries,
+            "first_tried_at": self.first_tried_at,
+            "stuck_at": self.stuck_at,
+        }
 
     @property
     def rows(self) -> int:

@@ -113,7 +113,7 @@ def _skip(services: Services[SubmitSettings], job: Job, original: Job, again: Ag
         job, status=JobStatus.DONE, status_key=items.status_key(JobStatus.DONE, now), next_step=None, outcome=DUPLICATE,
         failure=event.data["message"],
     )  # fmt: skip
-    if not services.claims.skip(skipped, again, event):
+    if not services.claims.skip(skipped, original, again, event):
         return False
     logger.info("skipped: the bytes of another job", extra={"job": job.job, "of": original.job})
     services.outbox.publish([event])

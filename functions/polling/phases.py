@@ -19,7 +19,7 @@ from functions.model.records import CancellationRequest, Owner
 LIMIT_S = 120.0
 """How long poll may run: its Lambda's timeout."""
 LEFT_S = {
-    "read": 84, "wake submit": 76, "wake results": 76, "listing": 68, "look": 60, "cancel duplicate": 56, "cancel": 53,
+    "read": 84, "wake submit": 76, "wake results": 76, "listing": 68, "retrieve": 64, "look": 60, "cancel duplicate": 56, "cancel": 53,
     "mend": 50, "quarantine": 48, "ready submit": 46, "ready results": 46, "events": 44, "report": 40, "owners": 34,
     "prove": 28,
 }  # fmt: skip

@@ -40,6 +40,7 @@ def reconcile(
     services: Services[PollSettings],
     unfinished: Unfinished,
     listed: Mapping[str, MessageBatch],
+    since: datetime,
     phases: Phases,
 ) -> None:
     """Adopt each unconfirmed batch that is found, and send again what is proved to be absent.
@@ -47,7 +48,8 @@ def reconcile(
     Args:
         services: poll's.
         unfinished: the batches whose create lost its answer, and those that have a batch of their own.
-        listed: every batch at Anthropic since before the first of them, complete.
+        listed: the batches at Anthropic.
+        since: from when on they are complete; what may have been created before is not proved absent.
         phases: poll's.
     """
     unconfirmed = unfinished.of(BatchStatus.UNCONFIRMED)
@@ -63,7 +65,8 @@ def reconcile(
         for found in sought[place(batch)]:
             if found.id not in decided:
                 decided[found.id] = _resolve(services, found, partial(phases.has_time, "prove"))
-        if all(decided[found.id] for found in sought[place(batch)]):
+        settled = all(decided[found.id] for found in sought[place(batch)])
+        if settled and _window(services.settings, batch)[0] >= since:
             _absent(services, batch)
 
     phases.each("prove", unconfirmed, place, settle)
@@ -94,16 +97,22 @@ def _matches(
 ) -> list[MessageBatch]:
     """Give the batches at Anthropic that have the size and the age of the one that is sought."""
     group = by_size.get(batch.requests, [])
-    lost_at = batch.status_since
-    first = timestamps.parse(batch.intent_at or timestamps.text(lost_at)) - timedelta(
-        seconds=settings.skew_s
-    )
-    last = lost_at + timedelta(seconds=settings.skew_s + settings.absent_s)
+    first, last = _window(settings, batch)
     low, high = (
         bisect_left(group, first, key=_created_at),
         bisect_right(group, last, key=_created_at),
     )
     return [found for _, found in group[low:high]]
+
+
+def _window(settings: PollSettings, batch: Batch) -> tuple[datetime, datetime]:
+    """Return between which times a batch was created whose create lost its answer."""
+    lost_at = batch.status_since
+    intent_at = timestamps.parse(batch.intent_at or timestamps.text(lost_at))
+    return (
+        intent_at - timedelta(seconds=settings.skew_s),
+        lost_at + timedelta(seconds=settings.skew_s + settings.absent_s),
+    )
 
 
 def _ask_owner(ownership: Ownership, decided: dict[str, bool], found: MessageBatch) -> None:

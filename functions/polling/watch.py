@@ -30,6 +30,8 @@ from functions.polling.phases import Phases, place
 from functions.services import Services
 from functions.settings import PollSettings
 
+RETRIEVES = 20
+"""Batches that one poll looks at one by one, where the listing does not reach them; the next poll goes on behind them."""
 logger = Logger(child=True)
 
 
@@ -38,7 +40,9 @@ class Watch:
     """What was learned from the API.
 
     Attributes:
-        listed: every batch of the window, by id; None where it could not be asked.
+        listed: every batch of the window, by id, and older ones that were looked at one by one; None where it could not be
+            asked.
+        since: from when on `listed` is complete: later than the window's begin where there was no time for all.
         ended: batches that wait to be collected from now on.
         key_problem: a reason to pause, where the API refuses the key.
     """
@@ -46,6 +50,7 @@ class Watch:
     listed: dict[str, MessageBatch] | None = None
     ended: list[Batch] = field(default_factory=list)
     key_problem: str | None = None
+    since: datetime | None = None
     needed: bool = True
 
     @property
@@ -81,12 +86,7 @@ def _window(services: Services[PollSettings], unfinished: Unfinished) -> datetim
     open_ = unfinished.of(BatchStatus.IN_PROGRESS, BatchStatus.UNCONFIRMED) + _not_found(
         unfinished
     )
-    begun = [
-        timestamps.parse(known)
-        if (known := batch.created_at or batch.intent_at)
-        else batch.status_since
-        for batch in open_
-    ]
+    begun = [_since(batch) for batch in open_]
     if begun:
         return min(begun) - timedelta(seconds=services.settings.skew_s)
     waits = any(batch.first_sent_at for batch in unfinished.of(BatchStatus.WAITING))
@@ -106,8 +106,11 @@ def _ask(claude: Claude, begin: datetime, phases: Phases) -> Watch:
     trouble = "key_missing"
     for _ in range(2):
         try:
-            found = claude.listing(begin, partial(phases.has_time, "listing"))
-            return Watch({batch.id: batch for batch in found})
+            found, since = claude.listing(begin, partial(phases.has_time, "listing"))
+            if since > begin:
+                facts = {"batches": len(found), "since": timestamps.text(since)}
+                logger.warning("no time for the rest of the list", extra=facts)
+            return Watch({batch.id: batch for batch in found}, since=since)
         except KeyMissingError as error:
             trouble = error.reason
         except ApiKeyRejectedError as error:
@@ -126,7 +129,8 @@ _UNAUTHORIZED = 401
 def _apply(
     services: Services[PollSettings], unfinished: Unfinished, seen: Watch, phases: Phases
 ) -> None:
-    listed = seen.listed or {}
+    listed = seen.listed if seen.listed is not None else {}
+    unknown = _retrieve(services, unfinished, seen, phases)
 
     def look(batch: Batch) -> None:
         moved = _look(services, batch, listed)
@@ -136,14 +140,51 @@ def _apply(
     due = [
         batch
         for batch in unfinished.of(BatchStatus.IN_PROGRESS)
-        if (found := listed.get(batch.batch_id or "")) is None
-        or found.ended
-        or batch.listing_misses
+        if batch.batch_id not in unknown
+        and (
+            (found := listed.get(batch.batch_id or "")) is None
+            or found.ended
+            or batch.listing_misses
+        )
     ]
     phases.each("look", due, place, look)
-    lost = _not_found(unfinished)
+    lost = [batch for batch in _not_found(unfinished) if batch.batch_id not in unknown]
     phases.each("look", lost, place, lambda batch: _look_for(services, batch, listed))
     _cancel(services, unfinished, listed, phases)
+
+
+def _retrieve(
+    services: Services[PollSettings], unfinished: Unfinished, seen: Watch, phases: Phases
+) -> set[str | None]:
+    """Look one by one at batches that are older than the listing reaches, some in each poll; a 404 counts as one that lacks it.
+
+    Returns:
+        The ids of those that were not looked at: nothing is known of them now.
+    """
+    listed = seen.listed if seen.listed is not None else {}
+    sought = [*unfinished.of(BatchStatus.IN_PROGRESS), *_not_found(unfinished)]
+    old = [
+        batch
+        for batch in sought
+        if seen.since is not None and _since(batch) < seen.since and batch.batch_id not in listed
+    ]
+    unknown = {batch.batch_id for batch in old}
+
+    def retrieve(batch: Batch) -> None:
+        found = services.claude.retrieve(batch.batch_id or "")
+        if found is not None:
+            listed[found.id] = found
+        unknown.discard(batch.batch_id)
+
+    phases.each("retrieve", old, place, retrieve, RETRIEVES)
+    return unknown
+
+
+def _since(batch: Batch) -> datetime:
+    """Return since when a batch may be at Anthropic."""
+    return timestamps.parse(
+        batch.created_at or batch.intent_at or batch.status_key.partition("#")[2]
+    )
 
 
 def _cancel(

@@ -5,12 +5,14 @@ refusal that names no request stops sending for all. If a batch that was sent la
 the account is well: then this batch, refused once more, is judged by its rows.
 """
 
+from collections.abc import Mapping
 from datetime import timedelta
+from types import MappingProxyType
 
 import msgspec
 
 from functions.adapters.anthropic_api import Claude
-from functions.adapters.work_items import WorkItems
+from functions.adapters.work_items import WorkItems, pause_s
 from functions.errors import KeyMissingError
 from functions.model import events, timestamps
 from functions.model.create_response import (
@@ -51,10 +53,8 @@ def give_back(
     match verdict:
         case RateLimited():
             _wait(services.items, batch, _hold(services, batch, verdict))
-        case NotSent():
-            _wait(
-                services.items, batch, timestamps.after(services.now(), services.settings.retry_s)
-            )
+        case NotSent(reason):
+            _not_sent(services, batch, reason)
         case AccountBlocked(reason) if reason in KEY_PROBLEMS:
             _wait(services.items, batch, None)
             if not _key_was_stale(services.claude, batch, verdict):
@@ -142,7 +142,19 @@ def _hold(services: Services[SubmitSettings], batch: Batch, verdict: RateLimited
     return until
 
 
-def _wait(items: WorkItems, batch: Batch, not_before: str | None) -> None:
+def _not_sent(services: Services[SubmitSettings], batch: Batch, reason: str) -> None:
+    """Let the batch wait after a connection that failed: ever longer, and after several tries `batch.stuck` says so."""
+    wait_s = min(pause_s(batch.tries, services.settings.retry_s), LONGEST_S)
+    tried = batch.tries_so_far | {"last_error": f"no connection to the API: {reason}"}
+    _wait(services.items, batch, timestamps.after(services.now(), wait_s), tried)
+
+
+def _wait(
+    items: WorkItems,
+    batch: Batch,
+    not_before: str | None,
+    tried: Mapping[str, str | int | None] = MappingProxyType({}),
+) -> None:
     """Give the batch back: no batch was created, and that is no fault of its rows."""
     waiting = {
         "status": BatchStatus.WAITING,
@@ -152,6 +164,7 @@ def _wait(items: WorkItems, batch: Batch, not_before: str | None) -> None:
         "pauses_caused": batch.pauses_caused,
         "judged": batch.judged,
         "refused_at": batch.refused_at,
+        **tried,
     }
     items.transition(batch, waiting)
 

@@ -74,6 +74,7 @@ def _intend(items: WorkItems, batch: Batch, fingerprint: str) -> Batch | None:
     """Write down that a batch is about to be created: a crash from here on leaves it unconfirmed."""
     now = timestamps.text(items.now())
     changes = {
+        **batch.tries_so_far,
         "status": BatchStatus.SENDING,
         "first_sent_at": batch.first_sent_at or now,
         "intent_at": now,

@@ -34,7 +34,6 @@ class Api:
         self._simulator = simulator
         self._endpoints = {
             "retrieve": self._retrieve,
-            "results": self._results,
             "cancel": self._cancel,
             "delete": self._delete,
         }
@@ -60,7 +59,7 @@ class Api:
             reply = self._create(call, facts)
         else:
             self._refuse(facts)
-            reply = self._list(call, facts) if endpoint == "list" else self._about(facts)
+            reply = self._list(call, facts) if endpoint == "list" else self._about(call, facts)
         return self._spoilt(reply, facts)
 
     def _workspace(self, call: Call) -> str:
@@ -111,12 +110,14 @@ class Api:
                 self._simulator.add_foreign(count, facts.workspace)
         return json_reply(self._simulator.shape(batch, batch.created_s))
 
-    def _about(self, facts: Facts) -> Reply:
+    def _about(self, call: Call, facts: Facts) -> Reply:
         """What asks for one batch."""
         batch = self._simulator.find(facts.workspace, facts.batch_id)
         if batch is None:
             message = f"Message Batch {facts.batch_id} not found"
             raise not_found(message)
+        if facts.endpoint == "results":
+            return downloads.results(self._simulator, batch, call.headers.get("range"))
         return self._endpoints[facts.endpoint](batch)
 
     def _retrieve(self, batch: Batch) -> Reply:
@@ -138,9 +139,6 @@ class Api:
             raise invalid(message)
         self._simulator.forget(batch)
         return json_reply({"id": batch.id, "type": "message_batch_deleted"})
-
-    def _results(self, batch: Batch) -> Reply:
-        return downloads.results(self._simulator, batch)
 
     def _list(self, call: Call, facts: Facts) -> Reply:
         after, before = call.query.get("after_id"), call.query.get("before_id")

@@ -1,7 +1,8 @@
 """The stream of a batch's results, and what faults do to it."""
 
 import itertools
-from collections.abc import Iterator
+import re
+from collections.abc import Callable, Iterator
 
 import msgspec
 
@@ -14,8 +15,8 @@ from local.simulator.simulator import Simulator
 _BLOCK_BYTES = 256 << 10
 
 
-def results(simulator: Simulator, batch: Batch) -> Reply:
-    """The results of a batch that has ended.
+def results(simulator: Simulator, batch: Batch, wanted: str | None = None) -> Reply:
+    """The results of a batch that has ended; from a byte on, where a range is wanted and ranges are honored.
 
     Raises:
         ApiError: it has not ended, or its results are gone.
@@ -29,6 +30,9 @@ def results(simulator: Simulator, batch: Batch) -> Reply:
         raise not_found(message)
     altered = simulator.faults("rows", facts)
     cut = simulator.fault("stream", facts)
+    ranged = re.fullmatch(r"bytes=(\d+)-", wanted or "") if simulator.ranges else None
+    if cut is None and ranged:
+        return _behind(lambda: _altered(batch.lines(), altered), int(ranged[1]))
     if cut is None:
         blocks = _blocks(_altered(batch.lines(), altered))
         return Reply(blocks, kind="application/x-jsonl", framing="chunked")
@@ -39,6 +43,27 @@ def results(simulator: Simulator, batch: Batch) -> Reply:
         length=sum(map(len, _altered(batch.lines(), altered))),
         cut=True,
     )
+
+
+def _behind(lines: Callable[[], Iterator[bytes]], start: int) -> Reply:
+    """The results from a byte on."""
+    size = sum(map(len, lines()))
+    if start >= size:
+        return Reply(b"", 416, headers={"Content-Range": f"bytes */{size}"})
+    return Reply(
+        _blocks(_skipped(lines(), start)),
+        206,
+        "application/x-jsonl",
+        {"Content-Range": f"bytes {start}-{size - 1}/{size}"},
+        framing="chunked",
+    )
+
+
+def _skipped(lines: Iterator[bytes], start: int) -> Iterator[bytes]:
+    for line in lines:
+        if start < len(line):
+            yield line[start:]
+        start = max(start - len(line), 0)
 
 
 def _remove(simulator: Simulator, batch: Batch, fault: Armed) -> None:

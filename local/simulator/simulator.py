@@ -59,6 +59,7 @@ class Simulator:
         self.expiry_s = expiry_s
         self.url = "http://127.0.0.1"  # `serving` puts the port
         self.clock: Callable[[], float] = time.time  # seconds since 1970, for tests of 29 days
+        self.ranges = False  # whether results honor `Range`, of which no documentation tells
         self._seed = seed
         self.models = set(MODELS)  # requests for any other are errored
         self._answers = Answers(fates, seed, self.models)

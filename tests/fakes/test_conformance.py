@@ -199,7 +199,7 @@ def _told(claude: Claude) -> list[Any]:
     body = b'{"requests":[%b]}' % b",".join(request(number) for number in (1, 2))
     now = datetime.now(UTC) - timedelta(hours=1)
     created = claude.create([body[:40], body[40:]], len(body), "2026-10-21")
-    listed = _attempted(lambda: [one.request_counts for one in claude.listing(now)])
+    listed = _attempted(lambda: [one.request_counts for one in claude.listing(now)[0]])
     return [
         type(created).__name__,
         _DISCONNECTED.sub("disconnected", str(getattr(created, "reason", None))),
@@ -210,7 +210,7 @@ def _told(claude: Claude) -> list[Any]:
 
 
 def _last(claude: Claude, since: datetime) -> str:
-    listed = claude.listing(since)
+    listed, _ = claude.listing(since)
     return listed[0].id if listed else "msgbatch_none"
 
 

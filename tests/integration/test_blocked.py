@@ -1,11 +1,13 @@
 """A create is refused and the answer names no row: it may be the account, so no row is judged without evidence."""
 
 import json
+from collections import Counter
 from typing import Any
 
 import pytest
 
 from functions.model import timestamps
+from functions.model.create_response import Verdict
 from tests.harness import Harness, paid_once, request, upload_of
 
 KEY, OTHER = "in/march.jsonl", "in/other.jsonl"
@@ -216,3 +218,32 @@ def test_a_refusal_that_is_judged_resumes_what_it_stopped(relay: Harness) -> Non
 
     assert [event["type"] for event in told(relay)] == ["sending.paused", "sending.resumed"]
     assert relay.circuit.read().paused_reason is None
+
+
+def test_a_connection_that_cannot_be_made_is_tried_ever_more_rarely_under_the_alarm(
+    relay: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay.submit.claude, "_base_url", "http://127.0.0.1:9")  # nobody listens
+    create, spent = relay.submit.claude.create, Counter[str]()
+
+    def counted(*given: Any) -> Verdict:
+        spent["creates"] += 1
+        return create(*given)
+
+    monkeypatch.setattr(relay.submit.claude, "create", counted)
+    relay.upload(KEY, upload_of(3))
+    for _ in range(6 * 12):
+        relay.tick(300.0)
+    tried, stuck = spent.total(), relay.poll_once().stuck
+    events = [event for event in relay.events() if event["type"].endswith("batch.stuck")]
+    monkeypatch.setattr(relay.submit.claude, "_base_url", relay.url)
+    relay.submit.claude.reload_key()
+
+    relay.finish()
+
+    assert 5 <= tried <= 10  # at a fixed pace, it would be 72
+    assert stuck == 1
+    assert len(events) == 1
+    assert "no connection to the API" in json.dumps(events)
+    assert relay.manifest(KEY)["counts"] == {"succeeded": 3}
+    assert paid_once(relay)

@@ -320,6 +320,31 @@ def test_a_marker_that_comes_while_its_upload_is_skipped_is_not_lost(
     assert jobs(relay)[COPY] == ["succeeded"]
 
 
+@pytest.mark.parametrize("end", ["canceled", "failed"])
+def test_a_repeat_is_not_skipped_for_a_job_that_is_canceled_or_fails_at_that_moment(
+    relay: Harness, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    relay.upload(KEY, BODY)
+    upload = copied(relay)
+    (original,) = relay.items.unfinished().jobs
+    changes = {
+        "canceled": {"canceled_at": "2026-11-27T00:00:00.000Z"},
+        "failed": {"failure": "the upload is gone"},
+    }[end]
+    write = relay.dynamodb.transact_write_items
+    between = iter([lambda: relay.items.update_if_unchanged(original, changes)])
+
+    def late(**given: Any) -> Any:
+        next(between, lambda: None)()
+        return write(**given)
+
+    monkeypatch.setattr(relay.dynamodb, "transact_write_items", late)
+    relay.submit_message(upload)
+    relay.finish()
+
+    assert jobs(relay)[COPY] == ["succeeded"]
+
+
 class Killed(BaseException):
     """A function dies."""
 

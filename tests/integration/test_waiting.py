@@ -209,3 +209,27 @@ def test_an_event_that_sns_refuses_is_an_alarm_after_a_quarter_of_an_hour(relay:
 
     assert (early.passed_over, late.passed_over > 0) == (0, True)
     assert {"job.planned", "job.completed"} <= {event["type"] for event in relay.events()}
+
+
+def test_a_secret_that_only_submit_cannot_read_pauses_once_until_a_batch_is_accepted(
+    relay: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Poll reads the secret all the while; that says nothing of submit."""
+    relay.upload("in/first.jsonl", upload_of(3))
+    relay.tick()
+    with monkeypatch.context() as denied:
+        denied.setattr(relay.submit.claude, "_read_key", _unreadable)
+        relay.submit.claude.reload_key()
+        relay.upload("in/march.jsonl", upload_of(2))
+        for _ in range(30):
+            relay.tick()
+        during = [event["type"] for event in relay.events() if "sending" in event["type"]]
+        assert relay.manifest("in/first.jsonl")["counts"] == {"succeeded": 3}  # not held back
+    relay.submit.claude.reload_key()
+    for _ in range(10):
+        relay.tick()
+    after = [event["type"] for event in relay.events() if "sending" in event["type"]]
+
+    assert during == ["sending.paused"]
+    assert after == ["sending.resumed"]
+    assert relay.manifest("in/march.jsonl")["counts"] == {"succeeded": 2}

@@ -9,6 +9,7 @@ import pytest
 
 from functions import poll, results, submit
 from functions.adapters.queues import WorkQueues
+from functions.model import events, timestamps
 from functions.polling.phases import Phases
 from tests.harness import Harness, upload_of, world
 from tests.integration.test_handlers import Context
@@ -186,3 +187,22 @@ def test_a_batch_that_ends_makes_room_in_the_same_poll(tmp_path: Path) -> None:
         first, second = relay.tick(), relay.tick()
 
     assert (first.admitted, second.ended, second.admitted) == (1, 1, 1)
+
+
+def test_a_probe_whose_message_is_not_sent_at_once_is_sent_within_a_minute(relay: Harness) -> None:
+    """Its message was sent a moment before, and used up while sending was paused."""
+    work_queues = WorkQueues(
+        relay.queues["submit"], relay.queues["results"], client=relay.sqs, clock=relay.seconds
+    )
+    relay.upload(KEY, upload_of(3))
+    poll.poll(relay.poll, work_queues)
+    now = timestamps.text(relay.now())
+    event = events.paused("refused", "Anthropic refuses.", now)
+    assert relay.circuit.pause(event, "refused", now)
+    relay.work_off()
+    for seconds in (1.0, 60.0):
+        relay.pass_time(seconds)
+        poll.poll(relay.poll, work_queues)
+        relay.work_off()
+
+    assert relay.simulator.calls()["create"] == 1

@@ -110,7 +110,7 @@ def listing(data: bytes) -> None:
         return httpx2.Response(200, content=page, headers={"content-type": "application/json"})
 
     try:
-        found = _door(answer).listing(SINCE)
+        found, _since = _door(answer).listing(SINCE)
     except (ApiUnavailableError, msgspec.DecodeError):
         return
     for batch in found:

@@ -202,7 +202,7 @@ def test_the_deepest_result_that_is_taken_comes_through_another_attempt(
     limit = deepest()
     download = relay.results.claude.results
 
-    def deep(batch_id: str) -> Generator[bytes]:
+    def deep(batch_id: str, _start: int) -> Generator[bytes]:
         for line in sorted(b"".join(download(batch_id)).splitlines(keepends=True)):
             row = int(line.partition(b'","result"')[0][-9:])
             depth = limit + (10 * row - 100 if row < 20 else 450 + row)

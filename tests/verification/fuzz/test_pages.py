@@ -57,8 +57,7 @@ def test_is_no_list_now(page: bytes) -> None:
 
 
 def test_a_list_of_one_page_is_read() -> None:
-    (found,) = claude(answer(json.dumps({"data": [BATCH], "has_more": False}).encode())).listing(
-        SINCE
-    )
+    page = answer(json.dumps({"data": [BATCH], "has_more": False}).encode())
+    (found,), since = claude(page).listing(SINCE)
 
-    assert (found.id, found.ended) == ("msgbatch_1", True)
+    assert (found.id, found.ended, since) == ("msgbatch_1", True, SINCE)
