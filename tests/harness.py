@@ -33,6 +33,7 @@ from functions.submit import submit
 from infra.synth import synthesized
 from local.simulator import Simulator, serving
 from tests.fakes import s3_walls
+from tests.fakes.aws import QUEUES, TOPIC, Aws
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -262,8 +263,17 @@ def json_work_message(body: str) -> Any:
 
 
 @contextmanager
-def world(folder: Path, **simulated: Any) -> Iterator[Harness]:
-    """Make a world of its own."""
+def harness(folder: Path, **simulated: Any) -> Iterator[Harness]:
+    """Build a relay over AWS in memory, and a simulator of its own on a socket."""
+    simulator, account = Simulator(folder, **simulated), Aws()
+    s3, sqs, sns, dynamodb = map(account.client, ("s3", "sqs", "sns", "dynamodb"))
+    with serving(simulator) as url:
+        yield Harness(simulator, url, s3, sqs, sns, dynamodb, TOPIC, QUEUES)
+
+
+@contextmanager
+def moto_harness(folder: Path, **simulated: Any) -> Iterator[Harness]:
+    """Build the same over moto, for tests that look at HTTP: hooks of botocore, headers, retries of the SDK."""
     simulator = Simulator(folder, **simulated)
     with mock_aws(), serving(simulator) as url:
         clients = aws()
@@ -339,11 +349,12 @@ def succeeded(world_: Harness, key: str) -> list[bool]:
 __all__ = [
     "Harness",
     "Lambda",
+    "harness",
+    "moto_harness",
     "request",
     "succeeded",
     "time",
     "upload_of",
-    "world",
 ]
 
 

@@ -20,7 +20,7 @@ from benchmarks.scale.units import Units, size_bytes
 from benchmarks.workload import FAILING, write_upload
 from functions import poll
 from functions.adapters.queues import WorkQueues
-from tests.harness import RESULTS, TABLE, Harness, aws, world
+from tests.harness import RESULTS, TABLE, Harness, aws, moto_harness
 
 FEW, MANY = 1, 3
 KEY = "in/march.jsonl"
@@ -59,7 +59,7 @@ def _of_job(chunks: int) -> tuple[Counter[str], Counter[str], int]:
     with (
         tempfile.TemporaryDirectory() as folder,
         patch("local.simulator.answers._ECHOED", ECHOED),
-        world(Path(folder), fates=fates) as relay,
+        moto_harness(Path(folder), fates=fates) as relay,
         _metered(relay) as meter,
     ):
         idle = meter.poll()
@@ -87,7 +87,7 @@ def _of_job(chunks: int) -> tuple[Counter[str], Counter[str], int]:
 
 
 class _Meter:
-    """Counts the calls of a world, and what its functions say."""
+    """Counts the calls of a moto_harness, and what its functions say."""
 
     def __init__(self, relay: Harness) -> None:
         self._relay, self._seen, self.said = relay, Counter[str](), io.StringIO()

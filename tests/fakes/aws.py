@@ -3,9 +3,11 @@
 botocore still checks every argument. `test_conformance.py` holds the answers against moto, call by call.
 """
 
+import re
 import threading
 from collections.abc import Mapping
 from functools import cache
+from types import SimpleNamespace
 from typing import Any
 
 import boto3
@@ -54,6 +56,10 @@ class DynamoDB:
             raise AwsError("TransactionCanceledException", CancellationReasons=reasons) from None
         return {}
 
+    def put_item(self, **arguments: Any) -> Any:
+        self.table = dynamodb.write(self.table, [{"Put": arguments}])
+        return {}
+
     def delete_item(self, **arguments: Any) -> Any:
         self.table = dynamodb.write(self.table, [{"Delete": arguments}])
         return {}
@@ -83,15 +89,28 @@ class Aws:
             arguments = client._emit_api_params(given, model, context)  # noqa: SLF001 - its hooks
             validate_parameters(arguments, model.input_shape)
             act = getattr(getattr(self, service), _method(operation))
-            with self._lock:
-                try:
+            name = f"{service}.{operation}"
+            try:
+                _refuse(client, name, arguments)
+                with self._lock:
                     return act(**arguments)
-                except AwsError as error:
-                    kind = client.exceptions.from_code(error.code)
-                    raise kind(error.response, operation) from None
+            except AwsError as error:
+                client.meta.events.emit(f"after-call.{name}", parsed=error.response)
+                code = error.response["Error"]["Code"]
+                raise client.exceptions.from_code(code)(error.response, operation) from None
 
         client._make_api_call = call  # noqa: SLF001 - the one way that every call goes
         return client
+
+
+def _refuse(client: Any, name: str, arguments: Mapping[str, Any]) -> None:
+    """Let botocore's hooks answer in place of the service, as they may before a request is sent."""
+    place = "/".join(str(arguments[part]) for part in ("Bucket", "Key") if part in arguments)
+    request = SimpleNamespace(url=f"https://aws.invalid/{place}", headers={}, body=b"")
+    _, answer = client.meta.events.emit_until_response(f"before-send.{name}", request=request)
+    if answer is not None:
+        parts = re.findall(r"<(?:Code|Message)>(.*?)</", answer.raw.read().decode())
+        raise AwsError(*parts, status=answer.status_code)
 
 
 @cache

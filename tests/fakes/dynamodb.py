@@ -171,7 +171,7 @@ def _updated(arguments: Mapping[str, Any], before: Typed) -> Typed:
     values = arguments.get("ExpressionAttributeValues", {})
     after = dict(before)
     for verb, target, value, default in _changes(arguments["UpdateExpression"]):
-        name = names[target]
+        name = names.get(target, target)
         if verb == "SET":
             after[name] = values[value]
         elif verb == "DEFAULT":

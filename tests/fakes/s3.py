@@ -86,6 +86,11 @@ class S3:
             "ChecksumCRC32": _crc32(body)
         }  # the SDK computes it where it is not given
 
+    def copy_object(self, *, Bucket: str, Key: str, CopySource: str, **_more: Any) -> Any:  # noqa: N803
+        bucket, _, key = urllib.parse.unquote(CopySource).partition("/")
+        body = self._find(bucket, key, None).body
+        return {"CopyObjectResult": {}} | self._put(Bucket, Key, body, _md5(body), _crc32(body))
+
     def get_object(self, *, Bucket: str, Key: str, **more: Any) -> Any:  # noqa: N803
         found = self._find(Bucket, Key, more.get("VersionId"))
         body = found.body
@@ -130,6 +135,11 @@ class S3:
         self._find(Bucket, Key, None)
         self._tags[Bucket, Key] = {tag["Key"]: tag["Value"] for tag in Tagging["TagSet"]}
         return {}
+
+    def get_object_tagging(self, *, Bucket: str, Key: str, **_: Any) -> Any:  # noqa: N803
+        self._find(Bucket, Key, None)
+        tags = self.tags(Bucket, Key).items()
+        return {"TagSet": [{"Key": name, "Value": value} for name, value in tags]}
 
     def create_multipart_upload(self, *, Bucket: str, Key: str, **more: Any) -> Any:  # noqa: N803
         name = str(uuid.uuid4())

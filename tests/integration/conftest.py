@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import Harness, world
+from tests.harness import Harness, harness, moto_harness
 
 
 @pytest.fixture(autouse=True)
@@ -23,9 +23,16 @@ def restless(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def relay(tmp_path: Path) -> Iterator[Harness]:
-    """A relay whose Claude answers at once."""
-    with world(tmp_path) as made:
-        yield made
+    """A relay on AWS in memory, whose Claude answers at once."""
+    with harness(tmp_path) as relay:
+        yield relay
+
+
+@pytest.fixture
+def moto_relay(tmp_path: Path) -> Iterator[Harness]:
+    """The same on moto, for what only a whole request or a whole S3 shows."""
+    with moto_harness(tmp_path) as relay:
+        yield relay
 
 
 @pytest.fixture

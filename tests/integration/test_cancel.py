@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from functions.model.create_response import Accepted
-from tests.harness import Harness, upload_of, world
+from tests.harness import Harness, harness, upload_of
 
 KEY, OTHER = "in/march.jsonl", "in/april.jsonl"
 
@@ -14,7 +14,7 @@ KEY, OTHER = "in/march.jsonl", "in/april.jsonl"
 @pytest.fixture
 def relay(tmp_path: Path) -> Iterator[Harness]:
     """A relay whose batches run for hours."""
-    with world(tmp_path, processing_s=36_000.0) as made:
+    with harness(tmp_path, processing_s=36_000.0) as made:
         yield made
 
 

@@ -11,6 +11,12 @@ from tests.harness import RESULTS, TABLE, UPLOADS, Harness, upload_of
 KEY = "in/march.jsonl"
 
 
+@pytest.fixture
+def relay(moto_relay: Harness) -> Harness:
+    """Versions are deleted here."""
+    return moto_relay
+
+
 def told(relay: Harness) -> list[tuple[str, str]]:
     return [
         (event["type"], event["data"]["upload"]["version"])

@@ -16,7 +16,7 @@ import pytest
 from functions.model import timestamps
 from functions.planning.reconcile_uploads import reconcile_uploads
 from functions.readers import READERS
-from tests.harness import RESULTS, TABLE, Harness, request, upload_of, world
+from tests.harness import RESULTS, TABLE, Harness, moto_harness, request, upload_of
 from tests.unit.schemas import problems, schemas
 
 KEY = "in/march.jsonl"
@@ -179,7 +179,7 @@ def told_by(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Play], Told]:
         root.addHandler(log)
         level = root.level
         root.setLevel(logging.INFO)
-        with world(tmp_path_factory.mktemp("world"), keys={API_KEY: "default"}) as relay:
+        with moto_harness(tmp_path_factory.mktemp("world"), keys={API_KEY: "default"}) as relay:
             relay.key = API_KEY
             try:
                 play(relay)

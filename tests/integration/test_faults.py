@@ -8,7 +8,7 @@ from unittest.mock import Mock
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.harness import Harness, paid_once, request, upload_of, world
+from tests.harness import Harness, harness, paid_once, request, upload_of
 
 KEY = "in/march.jsonl"
 
@@ -116,7 +116,7 @@ def test_404s_decide_nothing(relay: Harness) -> None:
 
 
 def test_a_batch_canceled_in_the_console_is_delivered_as_it_is(tmp_path: Path) -> None:
-    with world(tmp_path, processing_s=600.0) as relay:
+    with harness(tmp_path, processing_s=600.0) as relay:
         relay.simulator.arm("canceled_in_console", done=0.5)
         relay.upload(KEY, upload_of(20))
         relay.finish(60)

@@ -22,6 +22,12 @@ from tests.harness import RESULTS, UPLOADS, Harness
 MIB = 1 << 20
 
 
+@pytest.fixture
+def relay(moto_relay: Harness) -> Harness:
+    """Parts, ranges and repeats are whole requests here."""
+    return moto_relay
+
+
 def pieces(relay: Harness, *sizes: int) -> tuple[list[StoredObject], bytes]:
     bodies = [bytes([65 + n]) * size for n, size in enumerate(sizes)]
     files = relay.results.files

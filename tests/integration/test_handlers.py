@@ -14,7 +14,7 @@ from aws_lambda_powertools.utilities import parameters
 from functions import poll, results, submit
 from functions.errors import SettingError
 from functions.settings import PollSettings, ResultsSettings, SubmitSettings
-from tests.harness import Harness, upload_of, world
+from tests.harness import Harness, moto_harness, upload_of
 
 KEY = "in/march.jsonl"
 
@@ -31,7 +31,7 @@ class Context:
 @pytest.fixture
 def deployed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Harness]:
     """A relay whose functions find everything as they do when deployed."""
-    with world(tmp_path) as relay:
+    with moto_harness(tmp_path) as relay:
         secret: Any = boto3.client("secretsmanager").create_secret(
             Name="key", SecretString="sk-local"
         )

@@ -2,7 +2,15 @@
 
 from collections import Counter
 
+import pytest
+
 from tests.harness import Harness, upload_of
+
+
+@pytest.fixture
+def relay(moto_relay: Harness) -> Harness:
+    """The requests are counted that the SDK sends."""
+    return moto_relay
 
 
 def calls_of_one_poll(relay: Harness) -> Counter[str]:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from local.simulator import FAULTS
-from tests.harness import RESULTS, UPLOADS, Harness, request, upload_of, world
+from tests.harness import RESULTS, UPLOADS, Harness, harness, request, upload_of
 
 SAMPLES = Path(__file__).parents[3] / "shared" / "samples"
 KEY = "in/march.jsonl"
@@ -119,7 +119,7 @@ def test_retries_what_is_worth_it_and_only_that(tmp_path: Path) -> None:
             1,
         )
     ]
-    with world(tmp_path) as relay:
+    with harness(tmp_path) as relay:
         relay.upload(KEY, b"\n".join(rows))
         relay.finish()
 
@@ -251,7 +251,7 @@ def test_cancel_delivers_what_was_done(relay: Harness) -> None:
 
 
 def test_cancels_at_anthropic_what_is_open(tmp_path: Path) -> None:
-    with world(tmp_path, processing_s=3600.0) as relay:
+    with harness(tmp_path, processing_s=3600.0) as relay:
         relay.upload(KEY, upload_of(3))
         relay.tick()
         relay.upload(KEY + ".cancel", b"")
@@ -300,7 +300,7 @@ def test_of_two_cancels_out_of_order_the_later_counts(relay: Harness) -> None:
 
 
 def test_small_jobs_do_not_wait_behind_a_huge_one(tmp_path: Path) -> None:
-    with world(tmp_path, processing_s=600.0) as relay:
+    with harness(tmp_path, processing_s=600.0) as relay:
         relay.deploy(requests_per_batch=2, open_batches=3)
         relay.upload("in/huge.jsonl", upload_of(40))
         relay.tick()
@@ -313,7 +313,7 @@ def test_small_jobs_do_not_wait_behind_a_huge_one(tmp_path: Path) -> None:
 
 
 def test_limits_are_kept(tmp_path: Path) -> None:
-    with world(tmp_path, processing_s=float("inf")) as relay:
+    with harness(tmp_path, processing_s=float("inf")) as relay:
         relay.deploy(requests_per_batch=2, open_batches=50, queued_requests=7)
         relay.upload(KEY, upload_of(40))
         for _ in range(4):
@@ -323,7 +323,7 @@ def test_limits_are_kept(tmp_path: Path) -> None:
 
 
 def test_status_json_follows_the_job(tmp_path: Path) -> None:
-    with world(tmp_path, processing_s=120.0) as relay:
+    with harness(tmp_path, processing_s=120.0) as relay:
         relay.upload(KEY, upload_of(3))
         relay.tick()
         relay.tick()

@@ -9,7 +9,7 @@ from functions import poll
 from functions.adapters.queues import WorkQueues
 from functions.model.items import BatchStatus
 from functions.polling.phases import Phases
-from tests.harness import Harness, paid_once, upload_of, world
+from tests.harness import Harness, harness, paid_once, upload_of
 
 KEY = "in/march.jsonl"
 
@@ -18,7 +18,7 @@ KEY = "in/march.jsonl"
 def relay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Harness]:
     """A relay whose lists have two batches a page."""
     monkeypatch.setattr("functions.adapters.anthropic_api.PAGE", 2)
-    with world(tmp_path, processing_s=90.0) as made:
+    with harness(tmp_path, processing_s=90.0) as made:
         yield made
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.harness import Harness, paid_once, upload_of, world
+from tests.harness import Harness, harness, paid_once, upload_of
 
 KEY = "in/march.jsonl"
 
@@ -125,7 +125,7 @@ def test_an_orphan_that_appears_late_is_adopted(relay: Harness) -> None:
 
 
 def test_under_another_workspace_nothing_is_taken_for_absent(tmp_path: Path) -> None:
-    with world(tmp_path, keys={"sk-a": "one", "sk-b": "two"}) as relay:
+    with harness(tmp_path, keys={"sk-a": "one", "sk-b": "two"}) as relay:
         relay.key = "sk-a"
         relay.simulator.arm("lost_answer")
         relay.upload(KEY, upload_of(5))
@@ -171,7 +171,7 @@ def test_a_duplicate_that_is_older_takes_the_place_of_the_newer(tmp_path: Path) 
     """The answer to the first create comes after the second one's."""
     from functions.adapters.adopt import adopt  # noqa: PLC0415
 
-    with world(tmp_path, processing_s=600.0) as relay:
+    with harness(tmp_path, processing_s=600.0) as relay:
         relay.upload(KEY, upload_of(3))
         (batch,) = relay.items.unfinished().batches
         body = relay.submit.files.read(relay.submit.files.results_object(batch.requests_key))

@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError
 
 from functions.model.items import Batch, BatchStatus
 from tests.fakes.s3_walls import PASSING, UNREADABLE, Refusal, refusing, without_list_bucket
-from tests.harness import RESULTS, UPLOADS, Harness, request, s3_event, upload_of, world
+from tests.harness import RESULTS, UPLOADS, Harness, harness, request, s3_event, upload_of
 from tests.verification.crash.crash_harness import CrashHarness, crash_harness
 
 pytestmark = pytest.mark.usefixtures("at_once")
@@ -90,7 +90,8 @@ def test_what_can_be_read_is_in_the_retry_file(relay: Harness) -> None:
     assert (retry["complete"], retry["rows"], retry["missing_rows"]) == (False, 2, 1)
 
 
-def test_a_refusal_in_the_middle_leaves_no_half_of_a_part(relay: Harness) -> None:
+def test_a_refusal_in_the_middle_leaves_no_half_of_a_part(moto_relay: Harness) -> None:
+    relay = moto_relay
     """Rows are so far apart that each is a request of its own; the first fill more than one part of an upload."""
     long = "x" * (4 << 20)
     rows = [request(n, (FAILED if n % 2 else "fine") + long) for n in range(1, 8)]
@@ -155,7 +156,10 @@ def test_trouble_with_the_results_bucket_is_not_taken_for_the_uploads(relay: Har
     assert relay.manifest(KEY)["retry"]["complete"]
 
 
-def test_an_upload_without_versions_that_was_replaced_by_a_shorter_one(relay: Harness) -> None:
+def test_an_upload_without_versions_that_was_replaced_by_a_shorter_one(
+    moto_relay: Harness,
+) -> None:
+    relay = moto_relay
     suspended: Any = {"Status": "Suspended"}
     relay.s3.put_bucket_versioning(Bucket=UPLOADS, VersioningConfiguration=suspended)
     relay.s3.put_object(Bucket=UPLOADS, Key=KEY, Body=three(failing=3))
@@ -206,7 +210,7 @@ def give_up(relay: Harness, batch: Batch) -> None:
 
 
 def test_rows_sent_before_are_not_offered_again_and_the_manifest_says_so(tmp_path: Path) -> None:
-    with world(tmp_path, processing_s=100.0) as relay:
+    with harness(tmp_path, processing_s=100.0) as relay:
         relay.upload(KEY, request(1, "[fate:expired]") + b"\n" + request(2))
         give_up(relay, second_attempt(relay))
         relay.finish(60)

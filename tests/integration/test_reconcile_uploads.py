@@ -17,6 +17,12 @@ KEY = "in/march.jsonl"
 HOUR_S, DAY_S = 3600.0, 86_400.0
 
 
+@pytest.fixture
+def relay(moto_relay: Harness) -> Harness:
+    """Versions are listed in pages, with delete markers."""
+    return moto_relay
+
+
 @pytest.fixture(autouse=True)
 def installed(relay: Harness) -> None:
     relay.submit.uploads.note_readers(READERS, timestamps.text(relay.now() - timedelta(hours=1)))

@@ -14,7 +14,7 @@ import pytest
 from functions.adapters.anthropic_api import Claude
 from functions.errors import DownloadError
 from functions.model.items import Batch
-from tests.harness import RESULTS, TABLE, Harness, request, upload_of, world
+from tests.harness import RESULTS, TABLE, Harness, harness, request, upload_of
 from tests.verification.crash.crash_harness import crash_harness
 
 KEY = "in/march.jsonl"
@@ -35,7 +35,7 @@ def test_a_404_for_the_listing_stops_nothing_else(tmp_path: Path) -> None:
 
 def test_what_is_set_aside_in_a_later_attempt_is_not_sent_a_third_time(tmp_path: Path) -> None:
     """Its second batch may have been paid for: that it was not collected says nothing of its rows."""
-    with world(tmp_path, processing_s=100.0) as relay:
+    with harness(tmp_path, processing_s=100.0) as relay:
         relay.upload(KEY, request(1, "[fate:expired]") + b"\n" + request(2))
         batch = _until(relay, attempt=2, status="IN_PROGRESS")
         ledger = relay.s3.get_object(Bucket=RESULTS, Key=batch.ledger_key)["Body"].read()
@@ -64,7 +64,7 @@ def _until(relay: Harness, seconds: float = 60, **wanted: Any) -> Batch:
 def test_an_unconfirmed_batch_is_adopted_under_a_key_that_replaced_the_first(
     tmp_path: Path,
 ) -> None:
-    with world(tmp_path, keys={"sk-a": "default", "sk-b": "default"}) as relay:
+    with harness(tmp_path, keys={"sk-a": "default", "sk-b": "default"}) as relay:
         relay.key = "sk-a"
         relay.simulator.arm("lost_answer")
         relay.upload(KEY, upload_of(3))
@@ -80,7 +80,7 @@ def test_an_unconfirmed_batch_is_adopted_under_a_key_that_replaced_the_first(
 def test_an_unconfirmed_batch_of_another_key_ends_when_nothing_can_be_found_any_more(
     tmp_path: Path,
 ) -> None:
-    with world(tmp_path, keys={"sk-a": "one", "sk-b": "two"}) as relay:
+    with harness(tmp_path, keys={"sk-a": "one", "sk-b": "two"}) as relay:
         relay.key = "sk-a"
         relay.simulator.arm("lost_answer")
         relay.upload(KEY, upload_of(3))
@@ -97,7 +97,7 @@ def test_an_unconfirmed_batch_of_another_key_ends_when_nothing_can_be_found_any_
 
 
 def test_a_404_under_another_key_does_not_end_paid_rows(tmp_path: Path) -> None:
-    with world(tmp_path, keys={"sk-a": "one", "sk-b": "two"}, processing_s=100.0) as relay:
+    with harness(tmp_path, keys={"sk-a": "one", "sk-b": "two"}, processing_s=100.0) as relay:
         relay.key = "sk-a"
         relay.upload(KEY, upload_of(3))
         relay.simulator.arm("server_error", times=2, endpoint="results")
@@ -147,7 +147,7 @@ def test_an_event_that_sns_refuses_holds_up_no_other(relay: Harness) -> None:
 
 @pytest.mark.parametrize("key", ["ü" * 505 + "x.jsonl", "x" * 1010 + ".jsonl"])
 def test_any_upload_can_be_canceled(tmp_path: Path, key: str) -> None:
-    with world(tmp_path, processing_s=3600.0) as relay:
+    with harness(tmp_path, processing_s=3600.0) as relay:
         relay.upload(key, upload_of(2))
         relay.tick()
         relay.upload(key + ".cancel", b"")
@@ -228,7 +228,7 @@ class Silent(BaseHTTPRequestHandler):
 def test_an_api_that_says_nothing_keeps_poll_from_nothing_else(tmp_path: Path) -> None:
     """What waits is woken, and poll ends, with its listing unheard."""
     with (
-        world(tmp_path, processing_s=600.0) as relay,
+        harness(tmp_path, processing_s=600.0) as relay,
         HTTPServer(("127.0.0.1", 0), Silent) as silent,
     ):
         relay.upload("in/first.jsonl", upload_of(2, "first"))

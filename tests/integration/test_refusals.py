@@ -7,7 +7,7 @@ import pytest
 
 from functions.model import timestamps
 from functions.settings import SubmitSettings
-from tests.harness import Harness, paid_once, upload_of, world
+from tests.harness import Harness, harness, paid_once, upload_of
 
 KEY = "in/march.jsonl"
 
@@ -90,7 +90,7 @@ def test_a_missing_key_pauses_and_a_set_one_resumes(relay: Harness) -> None:
 
 
 def test_a_key_replaced_in_the_secret_is_read_anew_without_parking(tmp_path: Path) -> None:
-    with world(tmp_path, keys={"sk-new": "default"}) as relay:
+    with harness(tmp_path, keys={"sk-new": "default"}) as relay:
         relay.key = "sk-old"
         relay.submit.claude.fingerprint  # noqa: B018 - the container has the old key in hand
         relay.key = "sk-new"
@@ -108,7 +108,7 @@ def sendings(relay: Harness) -> list[tuple[str, str]]:
 
 
 def test_a_wrong_key_pauses_once_while_poll_still_holds_a_good_one(tmp_path: Path) -> None:
-    with world(tmp_path, processing_s=36_000.0) as relay:
+    with harness(tmp_path, processing_s=36_000.0) as relay:
         relay.upload("in/first.jsonl", upload_of(2, "first"))
         relay.tick()
         relay.keys[SubmitSettings] = (
@@ -132,7 +132,7 @@ def test_a_wrong_key_pauses_once_while_poll_still_holds_a_good_one(tmp_path: Pat
 
 def test_after_a_rotation_with_overlap_all_functions_agree_on_the_key(tmp_path: Path) -> None:
     """Both keys are good: a lost answer under the old one is still found, and absence still proved."""
-    with world(tmp_path, keys={"sk-a": "one", "sk-b": "one"}) as relay:
+    with harness(tmp_path, keys={"sk-a": "one", "sk-b": "one"}) as relay:
         relay.key = "sk-a"
         relay.submit.claude.fingerprint  # noqa: B018 - the container has the old key in hand
         relay.key = "sk-b"
@@ -230,7 +230,7 @@ def test_of_two_pauses_that_are_asked_for_the_longer_counts(relay: Harness) -> N
 def test_a_key_that_is_refused_while_nothing_waits_pauses_until_it_works_again(
     tmp_path: Path,
 ) -> None:
-    with world(tmp_path, processing_s=600.0) as relay:
+    with harness(tmp_path, processing_s=600.0) as relay:
         relay.upload(KEY, upload_of(5))
         relay.tick()
         relay.key = "sk-wrong"

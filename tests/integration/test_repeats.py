@@ -10,7 +10,7 @@ import pytest
 
 from functions.adapters.claims import CONTENT_DAYS
 from functions.model.items import JobStatus
-from tests.harness import RESULTS, TABLE, UPLOADS, Harness, paid_once, s3_event, upload_of, world
+from tests.harness import RESULTS, TABLE, UPLOADS, Harness, harness, paid_once, s3_event, upload_of
 
 KEY, COPY = "in/march.jsonl", "moved/march.jsonl"
 BODY = upload_of(2)
@@ -20,7 +20,7 @@ DAY_S = 86_400.0
 @pytest.fixture
 def relay(tmp_path: Path) -> Iterator[Harness]:
     """A relay that skips repeats, as it is deployed."""
-    with world(tmp_path) as made:
+    with harness(tmp_path) as made:
         made.deploy(repeats="skip")
         yield made
 

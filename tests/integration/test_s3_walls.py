@@ -26,6 +26,12 @@ MIB = 1 << 20
 BODY = b"x" * 5 * MIB
 
 
+@pytest.fixture
+def relay(moto_relay: Harness) -> Harness:
+    """What moto lets pass is what this is about."""
+    return moto_relay
+
+
 def crc(body: bytes) -> str:
     return base64.b64encode(zlib.crc32(body).to_bytes(4)).decode()
 

@@ -69,7 +69,8 @@ def test_promise_3_every_stage_works_with_less_memory_than_its_files_are_long(
     assert told["joined"] == 300 << 20
 
 
-def test_promise_3_the_batches_of_a_long_job_are_read_some_at_a_time(relay: Harness) -> None:
+def test_promise_3_the_batches_of_a_long_job_are_read_some_at_a_time(moto_relay: Harness) -> None:
+    relay = moto_relay
     for number in range(1, 2 * PAGE + 2):
         item = msgspec.to_builtins(batch(chunk=number))
         relay.dynamodb.put_item(TableName=TABLE, Item=serialize(item))
@@ -85,7 +86,8 @@ def test_promise_3_the_batches_of_a_long_job_are_read_some_at_a_time(relay: Harn
     assert pages == [PAGE, PAGE, 1]
 
 
-def test_promise_3_the_files_of_a_long_job_are_tagged_some_at_a_time(relay: Harness) -> None:
+def test_promise_3_the_files_of_a_long_job_are_tagged_some_at_a_time(moto_relay: Harness) -> None:
+    relay = moto_relay
     tagged: list[str] = []
     ahead: list[int] = []
 

@@ -9,7 +9,7 @@ import pytest
 
 from functions.model.streams import line_blocks
 from local.simulator import downloads
-from tests.harness import Harness, Lambda, paid_once, upload_of, world
+from tests.harness import Harness, Lambda, harness, paid_once, upload_of
 
 ROWS = 60
 KEY = "in/march.jsonl"
@@ -33,7 +33,7 @@ def relay(
     monkeypatch.setattr("functions.collecting.download.PIECE_BYTES", 1000)
     monkeypatch.setattr("functions.collecting.download.OVERLAP", 100)
     monkeypatch.setattr("functions.collecting.download.line_blocks", partial(line_blocks, size=1))
-    with world(tmp_path) as made:
+    with harness(tmp_path) as made:
         made.simulator.ranges = request.param
         yield made
 

@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 
 from functions.errors import KeyUnreadableError
 from functions.model.items import Batch
-from tests.harness import Harness, paid_once, upload_of, world
+from tests.harness import Harness, harness, paid_once, upload_of
 from tests.verification.crash.call_counter import Killed
 from tests.verification.crash.crash_harness import CrashHarness, crash_harness
 
@@ -85,7 +85,7 @@ def test_results_that_do_not_arrive_in_time_wait_for_a_better_day(relay: Harness
 
 
 def test_a_secret_that_nobody_can_read_for_a_week_gives_up_nothing(tmp_path: Path) -> None:
-    with world(tmp_path) as relay:
+    with harness(tmp_path) as relay:
         relay.upload("in/paid.jsonl", upload_of(3, "paid"))
         relay.tick()
         relay.upload(KEY, upload_of(3))

@@ -11,7 +11,7 @@ from functions import poll, results, submit
 from functions.adapters.queues import WorkQueues
 from functions.model import events, timestamps
 from functions.polling.phases import Phases
-from tests.harness import Harness, upload_of, world
+from tests.harness import Harness, harness, upload_of
 from tests.integration.test_handlers import Context
 
 KEY = "in/march.jsonl"
@@ -181,7 +181,7 @@ def test_what_was_given_back_is_woken_again_at_once(relay: Harness) -> None:
 
 
 def test_a_batch_that_ends_makes_room_in_the_same_poll(tmp_path: Path) -> None:
-    with world(tmp_path, processing_s=30.0) as relay:
+    with harness(tmp_path, processing_s=30.0) as relay:
         relay.deploy(requests_per_batch=1, open_batches=1)
         relay.upload(KEY, upload_of(2))
         first, second = relay.tick(), relay.tick()
