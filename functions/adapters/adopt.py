@@ -1,4 +1,4 @@
-"""Write down that a Message Batch is ours: after a create, late or not, and after a proof."""
+"""Record the Message Batch that belongs to a batch: after a create or after a reconciliation."""
 
 from aws_lambda_powertools import Logger
 
@@ -16,10 +16,13 @@ logger = Logger(child=True)
 
 
 def adopt(items: WorkItems, ownership: Ownership, batch: Batch, found: MessageBatch) -> None:
-    """Make a Message Batch a batch's own. It is proof, and overrides whatever was thought meanwhile.
+    """Record a Message Batch as the batch's own. This is proof and overrides any earlier assumption.
 
-    If another one is the batch's own by now, the requests are in two: the newer is left for poll to cancel, which
-    also raises the alarm.
+    If the batch already has another Message Batch, one of the two is a duplicate. Poll cancels the duplicate,
+    which also raises an alarm.
+
+    Raises:
+        RelayError: the batch changed during each of several tries.
     """
     for _ in range(_TRIES):
         now = items.batch(batch.job, batch.item)
@@ -48,7 +51,7 @@ def _adopt(items: WorkItems, ownership: Ownership, now: Batch, found: MessageBat
 
 
 def _duplicate(items: WorkItems, ownership: Ownership, now: Batch, found: MessageBatch) -> bool:
-    """Keep the older batch, where the newer is not already at work on its results; cancel the other."""
+    """Keep the older Message Batch unless the newer one's results are being processed. Mark the other as a duplicate."""
     swap = now.status == BatchStatus.IN_PROGRESS and now.created_at is not None
     swap = swap and timestamps.parse(found.created_at) < timestamps.parse(now.created_at or "")
     of = batch_key(now)

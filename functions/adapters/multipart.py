@@ -1,7 +1,7 @@
-"""One object in S3 from bytes as they come: whole in one request, or in parts, some of them on their way at once.
+"""Write one S3 object from a stream: small ones in one request, others in parts, several at once.
 
-In memory are the part that grows and those that are being sent, of 5 MiB each, in buffers that are used again.
-boto3's own transfer holds ten of 8 MiB, which is more than everything else that a stage needs.
+Memory holds the part that is being filled and those that are being sent. Parts begin at 5 MiB, and their
+buffers are reused. boto3's own transfer manager would hold ten parts of 8 MiB, too much for a stage.
 """
 
 import io
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 PARTS_OF_A_SIZE = 2000
-"""After so many parts they are twice as long: 10,000 of them, the most that S3 takes, hold 300 GB."""
+"""Parts after which the part size doubles. S3's limit of 10,000 parts then allows 300 GB."""
 AT_ONCE = 1 << 20
-"""Bytes for the socket at once. The SDK would send 16 KiB at a time, for most of twice the processor's time."""
+"""Bytes written to the socket at once. The SDK's 16 KiB take almost twice the CPU time."""
 
 
 class UploadTarget(NamedTuple):
-    """Where an object is written, and how many of its parts at once."""
+    """The object to write, and how many of its parts are sent at once."""
 
     s3: "S3Client"
     bucket: str
@@ -40,7 +40,7 @@ class UploadTarget(NamedTuple):
 
 
 class Sent(NamedTuple):
-    """A part that S3 has, and its CRC-32 as S3 writes it; of a copied one it may not have said it."""
+    """A part that S3 has stored, and its base64 CRC-32; None if S3 did not return one for a copied part."""
 
     number: int
     etag: str
@@ -48,7 +48,7 @@ class Sent(NamedTuple):
 
 
 class _Written(NamedTuple):
-    """A part that was sent from here."""
+    """A part that was sent from memory."""
 
     sent: Sent
     size: int
@@ -56,7 +56,7 @@ class _Written(NamedTuple):
 
 
 def write(to: UploadTarget, blocks: Iterable[bytes]) -> StoredObject:
-    """Write an object, which is there when all of it is."""
+    """Write an object. It becomes visible once it is complete."""
     buffers = _Buffers()
     parts = buffers.filled(blocks)
     first, second = next(parts, memoryview(b"")), next(parts, None)
@@ -72,13 +72,13 @@ def _put(to: UploadTarget, body: bytes) -> StoredObject:
 
 
 class _Buffers:
-    """Memory for parts, taken from the system once for each that is held at the same time."""
+    """Reusable buffers for parts."""
 
     def __init__(self) -> None:
         self._free: list[memoryview] = []
 
     def filled(self, blocks: Iterable[bytes]) -> Iterator[memoryview]:
-        """Fill one buffer after the other; only the last part is shorter."""
+        """Fill one buffer after the other. Only the last part is shorter."""
         number, at = 1, 0
         buffer = self._take(number)
         for block in blocks:
@@ -102,7 +102,7 @@ class _Buffers:
         return buffer if len(buffer) == size else memoryview(mmap(-1, size, flags=flags))
 
     def free(self, part: memoryview) -> None:
-        """Take a part's buffer back, once nobody reads it."""
+        """Return a part's buffer for reuse."""
         self._free.append(part)
 
 
@@ -116,10 +116,10 @@ def _in_parts(to: UploadTarget, buffers: _Buffers, parts: Iterator[memoryview]) 
 
 @contextmanager
 def begun(to: UploadTarget, **about: str) -> Iterator[str]:
-    """Begin an upload in parts, and give its id; on a failure it is aborted.
+    """Start a multipart upload and yield its id. Abort it if an error occurs.
 
-    S3 holds each part to its own CRC-32, and the object to that of all of them. It refuses a part with a checksum
-    where the upload was begun without: https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html.
+    S3 verifies a CRC-32 of each part and of the object. It rejects part checksums if the upload was started
+    without: https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html.
     """
     begin: Any = {"ChecksumAlgorithm": "CRC32", "ChecksumType": "FULL_OBJECT", **about}
     where: Any = {"Bucket": to.bucket, "Key": to.key}
@@ -134,7 +134,7 @@ def begun(to: UploadTarget, **about: str) -> Iterator[str]:
 
 
 def complete(to: UploadTarget, upload: str, parts: Sequence[Sent], crc32: int) -> None:
-    """Make the parts one object; S3 refuses one whose CRC-32 is another than this."""
+    """Complete a multipart upload. S3 rejects it if the object's CRC-32 differs."""
     done: Any = [
         {"PartNumber": part.number, "ETag": part.etag}
         | ({"ChecksumCRC32": part.checksum} if part.checksum else {})
@@ -149,7 +149,7 @@ def complete(to: UploadTarget, upload: str, parts: Sequence[Sent], crc32: int) -
 def _at_once(
     to: UploadTarget, upload: str, buffers: _Buffers, parts: Iterator[memoryview]
 ) -> Iterator[_Written]:
-    """Send several parts side by side; the next is only gathered when there is buffer for it."""
+    """Send the parts, several at once. Read the next part only while a thread is free to send it."""
     send = partial(_send, to, upload, buffers)
     if to.threads == 1:
         yield from (send(number, part) for number, part in enumerate(parts, 1))
@@ -175,7 +175,7 @@ def _send(
 def send(
     to: UploadTarget, upload: str, number: int, body: "bytes | _PartBody", crc32: int
 ) -> Sent:
-    """Send a part with its CRC-32; left out, the SDK would compute it once more."""
+    """Send a part with its CRC-32, which the SDK would otherwise compute again."""
     checksum = base64_crc32(crc32)
     put = to.s3.upload_part(
         Bucket=to.bucket, Key=to.key, UploadId=upload, PartNumber=number, Body=body,  # type: ignore[arg-type]
@@ -185,7 +185,7 @@ def send(
 
 
 class _PartBody(io.RawIOBase):
-    """A part as the SDK reads it for its socket: a view of it, which is no copy, and more at a time than it asks for."""
+    """A part as a file for the SDK. It returns views instead of copies, of more bytes than the SDK requests."""
 
     def __init__(self, part: memoryview) -> None:
         self._part, self._at = part, 0
@@ -209,5 +209,5 @@ class _PartBody(io.RawIOBase):
 
 
 def base64_crc32(crc32: int) -> str:
-    """Write a CRC-32 as S3 takes it."""
+    """Return a CRC-32 in the format of S3's API."""
     return b64encode(crc32.to_bytes(4)).decode()

@@ -1,4 +1,4 @@
-"""The events in the table that are owed: published after what they tell of, then deleted."""
+"""The outbox: events are stored in the table, then published, then deleted."""
 
 from collections.abc import Sequence
 
@@ -14,22 +14,22 @@ logger = Logger(child=True)
 
 
 class Outbox:
-    """The events that are owed, and where they are published."""
+    """The stored events and their topic."""
 
     def __init__(self, table: Table, publisher: EventPublisher) -> None:
         self._table, self._publisher = table, publisher
 
     def publish_pending(self, job: str) -> int:
-        """Publish the events that are owed for a job."""
+        """Publish the stored events of a job. Return how many SNS accepted."""
         condition = "job = :job AND begins_with(#item, :event)"
         found = self._table.query(condition, {":job": job, ":event": EVENT})
         return self.publish([read_event(item) for item in found])
 
     def publish(self, pending: Sequence[Event]) -> int:
-        """Publish events that are owed, oldest first; poll repeats what SNS does not take now.
+        """Publish stored events, oldest first. Poll repeats those that SNS does not accept now.
 
         Returns:
-            How many SNS took.
+            How many events SNS accepted.
         """
         published = 0
         for event in sorted(pending, key=lambda one: one.time):

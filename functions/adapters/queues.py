@@ -1,4 +1,4 @@
-"""The adapter for SQS: messages that ask a stage to look at an item. Only poll sends them."""
+"""The adapter for SQS: work messages, which ask a stage to look at an item. Only poll sends them."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 MOST = 10
-"""Messages that one call to SQS carries."""
+"""The most messages in one call to SQS."""
 AGAIN_S = 50.0
 """Seconds before a work message is sent again. Under a minute, so the next scheduled poll replaces a lost one."""
 Slice = tuple[Job | Batch, ...]
@@ -26,7 +26,7 @@ _STAGES = {
 
 
 class WorkQueues:
-    """The queues of submit and of results."""
+    """The queues of submit and results."""
 
     def __init__(
         self,
@@ -41,9 +41,9 @@ class WorkQueues:
         self._sqs: SQSClient = client or boto3.client("sqs", config=QUICK)
 
     def slices(self, waiting: Iterable[Job | Batch]) -> dict[str, list[Slice]]:
-        """Sort items by the queue of the stage that they wait for; of each, so many together as one call carries.
+        """Group waiting items by the queue of their stage, oldest first, in slices of one SQS call each.
 
-        Left out are those whose work message was sent a moment ago, and may lie in the queue still: polls may come each second.
+        Items whose work message was sent less than `AGAIN_S` ago are left out: polls may run every second.
         """
         now = self._clock()
         self._sent = {mark: at for mark, at in self._sent.items() if now - at < AGAIN_S}
@@ -58,7 +58,7 @@ class WorkQueues:
         return {name: list(batched(found, MOST, strict=False)) for name, found in ordered.items()}
 
     def send(self, name: str, some: Slice) -> None:
-        """Send a work message for each item to a stage's queue; a lost one is sent again by a later poll."""
+        """Send a work message for each item to a stage's queue. A later poll replaces lost messages."""
         entries = [
             {
                 "Id": str(number),
@@ -71,13 +71,13 @@ class WorkQueues:
 
 
 def _mark(item: Job | Batch) -> tuple[object, ...]:
-    """Tell an item that has been worked on since from one that has not."""
+    """Return a value that changes when the item is worked on."""
     moved = item.checkpoint.row if isinstance(item, Job) else 0
     return item.job, item.item, item.status_key, item.tries, item.not_before, moved
 
 
 def work_message_for(item: Job | Batch) -> WorkMessage:
-    """Make the work message for an item that waits."""
+    """Build the work message for a waiting item."""
     return WorkMessage(schema=SCHEMA, job=item.job, item=item.item, next_step=item.next_step or "")
 
 
@@ -85,6 +85,6 @@ def read_work_message(body: str) -> WorkMessage:
     """Read a queue message.
 
     Raises:
-        msgspec.DecodeError: it is no work message.
+        msgspec.DecodeError: the body is not a work message.
     """
     return msgspec.json.decode(body, type=WorkMessage)

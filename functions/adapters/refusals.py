@@ -1,6 +1,6 @@
-"""Why S3 does not give an object: what it will go on refusing until somebody changes something, in a sentence.
+"""Why S3 refuses to return an object, for causes that last until somebody changes something.
 
-Codes: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html; those of KMS pass through S3 with a prefix.
+Codes: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html. KMS's own codes have a prefix.
 """
 
 from botocore.exceptions import ClientError
@@ -22,12 +22,12 @@ _SENTENCES = {
 
 
 def why_refused(error: ClientError) -> str | None:
-    """Say why S3 refuses an object, to be read behind its name; None for what may pass by itself."""
+    """Return why S3 refuses an object, as a predicate; None for a cause that may pass without a change."""
     return _SENTENCES.get(refusal_code(error))
 
 
 def refusal_code(error: ClientError) -> str:
-    """Return S3's code; for a KMS key that may not be used, the code of KMS that S3 hides behind its own."""
+    """Return S3's error code. If S3 hides a denied KMS key behind ``AccessDenied``, return KMS's own code."""
     told = error.response["Error"]
     code = told.get("Code", "")
     if code == "AccessDenied" and "kms:" in told.get("Message", ""):

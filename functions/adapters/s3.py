@@ -1,4 +1,4 @@
-"""The adapter for S3: streams in, streams out, and server-side joins. Nothing is held whole in memory."""
+"""The adapter for S3: streams objects, and joins them on the server. No large object is held in memory."""
 
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -29,20 +29,23 @@ if TYPE_CHECKING:
 
 BLOCK = 1 << 20
 TAGGING = 10
-"""Objects tagged at once, as many as the client keeps connections: a long job has tens of thousands."""
+"""Objects tagged at once, no more than the client's connections. A long job has tens of thousands."""
 QUEUED = 200
-"""Objects that wait to be tagged: they take memory, too."""
+"""Objects queued for tagging, which bounds the memory used."""
 RANGES, COPIES = 8, 16
-"""Of a join: pieces that are read at once, for one part at a time, and parts that S3 copies by itself at once."""
+"""While joining: ranges of one part downloaded at once, and parts that S3 copies at once."""
 READS = 5
-"""Times a download that is cut is taken up again where it was cut, without a byte of progress."""
+"""Consecutive interruptions without a new byte after which a download fails."""
 _REFUSED = frozenset({"400", "403", "405"})
-"""HeadObject has no body, so that its errors have no name: a key of the user's, no permission, a delete marker."""
+"""HeadObject statuses for a customer's encryption key, a missing permission, and a delete marker.
+
+Its responses have no body, so botocore uses the status as the code.
+"""
 
 
 @dataclass(frozen=True)
 class Listed:
-    """One version of an object, as a listing has it; `version` is ``null`` in a bucket without versions."""
+    """One version of an object, as listed. `version` is ``null`` in a bucket without versioning."""
 
     key: str
     version: str
@@ -52,7 +55,7 @@ class Listed:
 
 
 class ObjectStore:
-    """The two buckets."""
+    """The uploads bucket and the results bucket."""
 
     def __init__(
         self, results_bucket: str, *, client: "S3Client | None" = None, threads: int = 3
@@ -67,17 +70,18 @@ class ObjectStore:
         self._threads = threads
 
     def results_object(self, key: str) -> ObjectVersion:
-        """Name an object of the results bucket."""
+        """Return the name of an object in the results bucket."""
         return ObjectVersion(self.bucket, key)
 
     def read(
         self, source: ObjectVersion, start: int = 0, stop: int | None = None
     ) -> Iterator[bytes]:
-        """Stream an object, or ``start`` to ``stop`` of it, in blocks of 1 MiB.
+        """Stream an object, or its bytes ``start`` to ``stop``, in blocks of 1 MiB.
 
         Raises:
-            ObjectUnreadableError: S3 refuses it until somebody changes something; `ObjectNotFoundError` where it is not there.
-            DownloadError: it broke off again and again.
+            ObjectUnreadableError: S3 refuses the object until somebody changes something.
+            ObjectNotFoundError: the object does not exist.
+            DownloadError: the download was interrupted repeatedly.
         """
         at, left = start, READS
         while stop is None or at < stop:
@@ -115,11 +119,11 @@ class ObjectStore:
             raise kind(source.uri, why, refusal_code(error)) from error
 
     def lines(self, source: ObjectVersion) -> Iterator[bytes]:
-        """Stream an object's lines, without their line feeds."""
+        """Stream an object's lines, without line feeds."""
         return lines(self.read(source))
 
     def exists(self, key: str) -> bool:
-        """Say whether the results bucket has this object."""
+        """Return whether the results bucket has this object."""
         try:
             self._s3.head_object(Bucket=self.bucket, Key=key)
         except ClientError as error:
@@ -129,7 +133,7 @@ class ObjectStore:
         return True
 
     def describe(self, source: ObjectVersion) -> "HeadObjectOutputTypeDef | None":
-        """Read an object's version, size, ETag and checksum; None where it is not there or may not be read."""
+        """Read an object's version, size, ETag and checksum. Return None if it is missing or unreadable."""
         version: dict[str, Any] = {"VersionId": source.version} if source.version else {}
         try:
             return self._s3.head_object(
@@ -143,10 +147,10 @@ class ObjectStore:
     def versions(
         self, bucket: str, key: str | None, version: str | None
     ) -> tuple[list[Listed], tuple[str | None, str | None]]:
-        """List a page of a bucket's versions, behind the one named.
+        """List a page of a bucket's versions, after this key and version.
 
         Returns:
-            The versions, and the key and version behind which the next page begins: None at the end.
+            The versions, and the key and version to continue after; both None at the end.
         """
         behind: dict[str, Any] = {
             name: text for name, text in (("KeyMarker", key), ("VersionIdMarker", version)) if text
@@ -161,7 +165,7 @@ class ObjectStore:
         return listed, (page.get("NextKeyMarker"), page.get("NextVersionIdMarker"))
 
     def list_keys(self, prefix: str, after: str | None = None) -> Iterator[str]:
-        """Name the objects of the results bucket under a prefix, in order, page by page; those behind `after`."""
+        """Yield the results bucket's keys under a prefix, in order, only those after `after`."""
         behind: Any = {"StartAfter": after} if after else {}
         pages = self._s3.get_paginator("list_objects_v2").paginate(
             Bucket=self.bucket, Prefix=prefix, **behind
@@ -170,7 +174,7 @@ class ObjectStore:
             yield from (found["Key"] for found in page.get("Contents", []))
 
     def write(self, key: str, blocks: Iterable[bytes]) -> StoredObject:
-        """Stream bytes into an object, which is there when all of it is."""
+        """Stream bytes into an object. It becomes visible once it is complete."""
         return multipart.write(UploadTarget(self._s3, self.bucket, key, self._threads), blocks)
 
     def put(self, key: str, body: bytes, content_type: str = "application/json") -> None:
@@ -178,7 +182,7 @@ class ObjectStore:
         self._s3.put_object(Bucket=self.bucket, Key=key, Body=body, ContentType=content_type)
 
     def tag_done(self, keys: Iterable[str]) -> None:
-        """Mark work files as done with; the bucket's lifecycle removes what is so marked."""
+        """Tag work files as done, so that the bucket's lifecycle deletes them."""
         with ThreadPoolExecutor(TAGGING) as pool:
             for some in batched(keys, QUEUED, strict=False):
                 for _ in pool.map(self._tag_done, some):
@@ -193,12 +197,12 @@ class ObjectStore:
                 raise  # what is gone already needs no mark
 
     def join(self, key: str, pieces: Sequence[StoredObject], scratch: str) -> StoredObject:
-        """Put pieces one after the other into one object; S3 copies the large ones by itself.
+        """Concatenate pieces into one object. S3 copies the large ones on the server.
 
         Args:
-            key: the object.
-            pieces: in order; too many for one join are joined in groups first.
-            scratch: where the groups go.
+            key: the object's key.
+            pieces: the pieces, in order; too many for one join are joined in groups first.
+            scratch: the key prefix of the groups.
         """
         grouped = multipart_plan.groups(pieces)
         if len(grouped) > 1:
@@ -218,13 +222,13 @@ class ObjectStore:
         return StoredObject(key=key, size=sum(piece.size for piece in pieces), crc32=crc32)
 
     def _join(self, key: str, parts: Sequence[UploadPart], crc32: int) -> None:
-        """Join in parts; the CRC-32 that S3 holds the object to is that of the pieces when they were written."""
+        """Join in parts. S3 verifies the CRC-32 that the pieces had when they were written."""
         to = UploadTarget(self._s3, self.bucket, key, self._threads)
         with multipart.begun(to, ContentType=_TYPE) as upload:
             multipart.complete(to, upload, self._send(to, upload, parts), crc32)
 
     def _send(self, to: UploadTarget, upload: str, parts: Sequence[UploadPart]) -> list[Sent]:
-        """Send and copy parts side by side; if one fails, those that have not begun are let be."""
+        """Send and copy parts concurrently. If one fails, cancel those that have not begun."""
         with (
             ThreadPoolExecutor(1) as reading,
             ThreadPoolExecutor(self._concurrency(COPIES)) as copying,
@@ -247,7 +251,7 @@ class ObjectStore:
         return multipart.send(to, upload, number, body, zlib.crc32(body))
 
     def _bytes(self, part: UploadPart) -> bytes:
-        """Read what goes through memory."""
+        """Read a part's ranges into memory."""
         read = BytesIO()
         with ThreadPoolExecutor(self._concurrency(RANGES)) as pool:
             for span in pool.map(self._range, part.ranges):
@@ -255,7 +259,7 @@ class ObjectStore:
         return read.getvalue()
 
     def _concurrency(self, most: int) -> int:
-        """Say how many to do at once; with one thread, everything happens in turn."""
+        """Return how many threads to use: 1 if this store has one thread, else `most`."""
         return most if self._threads > 1 else 1
 
     def _range(self, span: ByteRange) -> bytes:
@@ -265,7 +269,7 @@ class ObjectStore:
 
 
 def _copy(to: UploadTarget, upload: str, number: int, span: ByteRange) -> Sent:
-    """Let S3 copy a part; it computes the checksum by itself."""
+    """Let S3 copy a part. S3 computes its checksum."""
     copied = to.s3.upload_part_copy(
         Bucket=to.bucket, Key=to.key, UploadId=upload, PartNumber=number,
         CopySource={"Bucket": to.bucket, "Key": span.key},

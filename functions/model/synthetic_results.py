@@ -1,4 +1,4 @@
-"""Results in the API's shape for rows of which the API has none: never sent, or never answered."""
+"""Results in the API's format for rows that were never sent or never answered."""
 
 import msgspec
 
@@ -13,7 +13,7 @@ _CLOSING_SENTENCES = {
 
 
 def closing_result(closing: CloseReason) -> bytes:
-    """Give the result of a row for which the API has none, in the shape of the API's own."""
+    """Return the result of a row that the API did not answer."""
     if closing is CloseReason.CANCELED:
         return b'{"type":"canceled"}'
     error = {"type": closing.value, "message": _CLOSING_SENTENCES[closing]}
@@ -22,5 +22,5 @@ def closing_result(closing: CloseReason) -> bytes:
 
 
 def rejected_result(rejection: Rejection) -> bytes:
-    """Give the result of a row that was never sent."""
+    """Return the result of a row that was never sent."""
     return msgspec.json.encode({"type": "rejected", "error": rejection})

@@ -1,4 +1,4 @@
-"""What is announced of uploads that start no job, and of markers that meet none."""
+"""The events about uploads that start no job and about markers without a job."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from functions.model.items import Job
 from functions.model.records import CancellationRequest, Ignored
 
 CANDIDATES = 10
-"""Keys that an event names at most."""
+"""The most keys that an event names."""
 _AMBIGUOUS = (
     "several uploads have this name; name one in full, with its suffix: march.jsonl.cancel"
 )
@@ -22,7 +22,7 @@ _UNMATCHED = (
 def upload_ignored(
     ignored: Ignored, upload: Mapping[str, str], reads: Sequence[str], at: str
 ) -> Event:
-    """Say that objects of a folder are ignored, since no reader claims their suffix; once a day."""
+    """Build the event that objects of a folder are ignored because no reader accepts their suffix; one a day."""
     suffix, count = ignored.suffix or "no known suffix", f"{ignored.count:,}"
     objects = "object" if ignored.count == 1 else "objects"
     readable = ", ".join(reads)
@@ -44,7 +44,14 @@ def upload_ignored(
 def cancel_unmatched(
     cancellation: CancellationRequest, candidates: Sequence[str], until: str, at: str
 ) -> Event:
-    """Say that a cancel marker meets no job, what was looked for, and what to do."""
+    """Build the event that a cancel marker matches no job.
+
+    Args:
+        cancellation: the request to cancel.
+        candidates: keys of uploads that the marker may have meant.
+        until: when the search for a job ended.
+        at: the event's time.
+    """
     data = {
         "upload": {"bucket": cancellation.bucket, "key": cancellation.key},
         "marker": cancellation.marker or f"{cancellation.key}.cancel",
@@ -61,7 +68,7 @@ def cancel_unmatched(
 
 
 def uploads_reconciled(found: Mapping[str, Any], at: str) -> Event:
-    """Say that uploads without a job were found, and what became of them."""
+    """Build the event that uploads without a job were found, and what became of them."""
     others = found["found"] - found["claimed"]
     message = (
         f"{found['claimed']:,} run now, {others:,} repeat a job; their events never came: look into the dead-letter queue "
@@ -75,7 +82,7 @@ def uploads_reconciled(found: Mapping[str, Any], at: str) -> Event:
 
 
 def job_duplicate(job: Job, original: Job, results_bucket: str, at: str) -> Event:
-    """Say that an upload is not run, since another job has its bytes, and where that one's results are."""
+    """Build the event that an upload is not run because another job has its bytes."""
     results = f"s3://{results_bucket}/{original.results_prefix}/"
     first = {"bucket": original.bucket, "key": original.key, "version": original.version}
     data = {
