@@ -41,7 +41,7 @@ class UnreadableUploadError(RelayError):
     def __init__(self, offset: int) -> None:
         """Build the message from the offset of the first invalid byte."""
         super().__init__(
-            f"the upload is no UTF-8 text: byte {offset:,} is the first that no text has; upload "
+            f"the upload is not UTF-8 text (first invalid byte at offset {offset:,}); upload "
             "JSON Lines, uncompressed, saved as UTF-8"
         )
 
@@ -74,7 +74,7 @@ class DownloadTooSlowError(DownloadError):
     def __init__(self, size: int) -> None:
         """Build the message from the number of bytes received."""
         super().__init__(
-            f"out of time after {size:,} bytes of results; the next download saves them in pieces"
+            f"out of time after {size:,} bytes of results; later downloads save them in pieces"
         )
 
 
@@ -84,7 +84,8 @@ class ResultsChangedError(DownloadError):
     def __init__(self, batch_id: str, size: int) -> None:
         """Build the message from the Message Batch and the number of bytes saved."""
         super().__init__(
-            f"the results of {batch_id} differ from the {size:,} bytes saved; the download starts over"
+            f"the results of {batch_id} differ from the {size:,} bytes saved earlier; the download "
+            "starts over"
         )
 
 
@@ -106,7 +107,10 @@ class ClaimError(RelayError):
 
     def __init__(self, name: str) -> None:
         """Build the message from the job's id, or from the marker's key."""
-        super().__init__(f"{name}: other claims of the same bytes came in between, several times")
+        super().__init__(
+            f"{name}: other claims of the same content came first several times; the message is "
+            "delivered again"
+        )
 
 
 class IncompleteResultsError(RelayError):
@@ -116,22 +120,23 @@ class IncompleteResultsError(RelayError):
 class DiskFullError(RelayError):
     """One result exceeds its share of the disk."""
 
-    def __init__(self, row: int, size: int, most: int) -> None:
+    def __init__(self, row: int, size: int, limit: int) -> None:
         """Build the message from the row and from two sizes in bytes."""
         super().__init__(
-            f"the result of row {row:,} has {size:,} bytes, and {most:,} fit on the disk; raise resultsDiskMib"
+            f"the result of row {row:,} has {size:,} bytes, but only {limit:,} fit on the disk; raise "
+            "resultsDiskMib"
         )
 
 
 class ErrorLinesTooLargeError(DiskFullError):
     """The lines of errors.jsonl exceed their share of the disk."""
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, limit: int) -> None:
         """Build the message from the disk's share, in bytes."""
         RelayError.__init__(
             self,
-            f"the lines of the rows that did not succeed have more than {most:,} bytes, which is the disk's "
-            "share for them; raise resultsDiskMib, or lower requestsPerBatch",
+            f"the lines of unsuccessful rows exceed their share of the disk, {limit:,} bytes; raise "
+            "resultsDiskMib or lower requestsPerBatch",
         )
 
 
@@ -141,7 +146,7 @@ class PublishError(RelayError):
     def __init__(self, event_id: str) -> None:
         """Build the message from the event's id."""
         super().__init__(
-            f"SNS does not take the event {event_id}; check the topic's policy and key"
+            f"SNS does not accept the event {event_id}; check the topic's policy and key"
         )
 
 
@@ -155,7 +160,8 @@ class KeyMissingError(RelayError):
     reason = "key_missing"
 
     def __init__(
-        self, message: str = "the secret holds no API key; put one from the Claude Console into it"
+        self,
+        message: str = "the secret contains no API key; store a key from the Claude Console in it",
     ) -> None:
         """Build the error; the default message says what to store."""
         super().__init__(message)
@@ -187,7 +193,7 @@ class ApiKeyRejectedError(RelayError):
 
     def __init__(self, status: int) -> None:
         """Build the message from the HTTP status."""
-        super().__init__(f"the API refuses the key: status {status}")
+        super().__init__(f"the API rejects the key (status {status})")
         self.status = status
 
 

@@ -188,5 +188,5 @@ def open_services[S: Settings](
         ),
         publisher=EventPublisher(settings.topic_arn, SOURCE + settings.table_name),
     )
-    gc.freeze()  # what is there by now stays: no need to look through it each time that garbage is collected
+    gc.freeze()  # these objects live as long as the container: exempt them from garbage collection
     return services

@@ -22,8 +22,8 @@ BaseUrl = Annotated[
     str,
     Meta(
         pattern=r"\A(https://[^\s/?#@]+(/[^\s?#]*)?|http://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?(/[^\s?#]*)?)\Z",
-        description="an https:// address, or the API key would travel in the clear "
-        "(http:// is for this machine itself alone)",
+        description="an https:// address, because plain http:// would expose the API key "
+        "(http:// is only for localhost)",
     ),
 ]
 ApiVersion = Annotated[
@@ -38,8 +38,8 @@ ProbeSeconds = Annotated[int, Meta(ge=0, le=86_400)]
 RetrySeconds = Annotated[int, Meta(ge=1, le=3600)]
 RequestsPerBatch = Annotated[int, Meta(ge=1, le=100_000)]
 Attempts = Annotated[int, Meta(ge=1, le=9)]
-RowBytes = Annotated[int, Meta(ge=1000, le=64_000_000)]  # several times this is held in memory
-CreateTimeoutSeconds = Annotated[int, Meta(ge=1, le=840)]  # submit itself has 900
+RowBytes = Annotated[int, Meta(ge=1000, le=64_000_000)]  # memory holds several rows
+CreateTimeoutSeconds = Annotated[int, Meta(ge=1, le=840)]  # submit's own timeout is 900 s
 Repeats = Literal["skip", "run"]
 OpenBatches = Annotated[int, Meta(ge=1, le=10_000)]
 QueuedRequests = Annotated[int, Meta(ge=1, le=100_000_000)]
@@ -84,19 +84,19 @@ class Settings:
         Raises:
             SettingError: a setting is missing or invalid; the message gives its name, value and range.
         """
-        kinds = get_type_hints(cls, include_extras=True)
-        given: dict[str, Any] = {}
+        types = get_type_hints(cls, include_extras=True)
+        values: dict[str, Any] = {}
         for field in fields(cls):
             name = field.name.upper()
             if name in env:
-                given[field.name] = _read_env(name, env[name], kinds[field.name])
+                values[field.name] = _read_env(name, env[name], types[field.name])
             elif field.default is MISSING:
                 message = f"the setting {name} is missing from the environment"
                 raise SettingError(message)
-        return cls(**given)
+        return cls(**values)
 
 
-_SHOWN = 40
+_MAX_QUOTED_CHARS = 40
 """Characters of an invalid value that the error message quotes."""
 
 
@@ -104,7 +104,9 @@ def _read_env(name: str, text: str, kind: Any) -> Any:  # noqa: ANN401  # a type
     try:
         return msgspec.convert(text, kind, strict=False)
     except msgspec.ValidationError as error:
-        message = f"the setting {name} is {text[:_SHOWN]!r}, but must be {range_of(kind)}"
+        message = (
+            f"the setting {name} is {text[:_MAX_QUOTED_CHARS]!r}, but must be {range_of(kind)}"
+        )
         raise SettingError(message) from error
 
 

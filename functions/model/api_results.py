@@ -9,6 +9,7 @@ from typing import Annotated, NamedTuple
 
 import msgspec
 
+from functions.errors import UNREADABLE_JSON
 from functions.model.ids import ROW_DIGITS
 from functions.model.rows import Rejection, can_be_reparsed
 
@@ -17,22 +18,21 @@ RETRIABLE_ERRORS = frozenset(
 )
 """Error types that another attempt may fix. Unknown types are not retried, because a retry costs money."""
 
-LONG = 10_000
+_DEEP_BYTES = 10_000
 """Bytes from which a result might be nested too deeply to parse again.
 
 A shorter one has at most 5,000 levels. CPython's parser reaches nearly 10,000 on Linux.
 """
 _Tokens = Annotated[int, msgspec.Meta(ge=0, le=10**12)] | None
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_NOT_JSON = "broken UTF-8, or nested too deeply"
+_NOT_JSON = "invalid UTF-8, or nested too deeply"
 
 
-class _Inner(msgspec.Struct, frozen=True, gc=False):
+class _ErrorType(msgspec.Struct, frozen=True, gc=False):
     type: str = "unknown"
 
 
-class _Error(msgspec.Struct, frozen=True, gc=False):
-    error: _Inner = _Inner()
+class _ErrorEnvelope(msgspec.Struct, frozen=True, gc=False):
+    error: _ErrorType = _ErrorType()
 
 
 class _CacheCreation(msgspec.Struct, frozen=True, gc=False):
@@ -75,7 +75,7 @@ class Outcome(msgspec.Struct, gc=False):
             if self.type == "rejected":
                 return _rejection.decode(self.error).code
             return _error.decode(self.error).error.type
-        except _UNREADABLE:
+        except UNREADABLE_JSON:
             return "unknown"
 
     @property
@@ -86,7 +86,7 @@ class Outcome(msgspec.Struct, gc=False):
         return self.type == "expired"
 
 
-class _Bare(msgspec.Struct):
+class _ResultWithoutMessage(msgspec.Struct):
     """A result whose message has an unknown shape; it is delivered unchanged."""
 
     type: str
@@ -101,8 +101,8 @@ class ResultLine(msgspec.Struct, gc=False):
 
 
 _outcome = msgspec.json.Decoder(Outcome)
-_bare = msgspec.json.Decoder(_Bare)
-_error = msgspec.json.Decoder(_Error)
+_result_without_message = msgspec.json.Decoder(_ResultWithoutMessage)
+_error = msgspec.json.Decoder(_ErrorEnvelope)
 _rejection = msgspec.json.Decoder(Rejection)
 _line = msgspec.json.Decoder(ResultLine)
 
@@ -117,8 +117,8 @@ def read_result(result: bytes | msgspec.Raw) -> Outcome:
         try:
             return _outcome.decode(result)
         except msgspec.ValidationError:
-            bare = _bare.decode(result)
-            return Outcome(bare.type, bare.error)
+            known = _result_without_message.decode(result)
+            return Outcome(known.type, known.error)
     except (UnicodeDecodeError, RecursionError) as error:
         raise msgspec.DecodeError(_NOT_JSON) from error
 
@@ -165,18 +165,18 @@ def parse_uniform_lines(text: bytes, wire_ids: bytes) -> Results | None:
         The results; None if a line has another form. `read_line` then decides whether it is valid.
     """
     head = b'{"custom_id":"%b","result":{' % wire_ids
-    at, begin = head.index(b"%"), len(head % 0) - 1
-    lines = BytesIO(text + b"\n").readlines()  # several times as fast as to split
+    row_start, result_start = head.index(b"%"), len(head % 0) - 1
+    lines = BytesIO(text + b"\n").readlines()  # several times as fast as bytes.split
     try:
-        rows = [int(line[at : at + ROW_DIGITS]) for line in lines]
+        rows = [int(line[row_start : row_start + ROW_DIGITS]) for line in lines]
         heads = [head % row for row in rows]
-        headed = all(map(bytes.startswith, lines, heads))
-        if not headed or {line[-3:] for line in lines} != {b"}}\n"}:
+        heads_match = all(map(bytes.startswith, lines, heads))
+        if not heads_match or {line[-3:] for line in lines} != {b"}}\n"}:
             return None
-        results = [line[begin:-2] for line in lines]
+        results = [line[result_start:-2] for line in lines]
         joined = b"\n".join(results)
         outcomes = _outcome.decode_lines(joined)
-    except (ValueError, *_UNREADABLE):
+    except (ValueError, *UNREADABLE_JSON):
         return None
     if len(outcomes) != len(rows) or not results_can_be_reparsed(results):
         return None
@@ -185,5 +185,5 @@ def parse_uniform_lines(text: bytes, wire_ids: bytes) -> Results | None:
 
 def results_can_be_reparsed(results: Sequence[bytes]) -> bool:
     """Return whether the results can be parsed again later, at a deeper stack; only long ones may fail."""
-    long = [result for result in results if len(result) >= LONG]
-    return not long or can_be_reparsed(long)
+    long_results = [result for result in results if len(result) >= _DEEP_BYTES]
+    return not long_results or can_be_reparsed(long_results)

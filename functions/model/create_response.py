@@ -18,7 +18,7 @@ from functions.model import timestamps
 
 _SPEND_LIMITS = frozenset({"enforced_spend_limit_reached", "contract_spend_limit_reached"})
 _DEFAULT_RETRY_S = 60.0
-_MOST_RETRY_S = 6 * 3600.0
+_MAX_RETRY_S = 6 * 3600.0
 RESULTS_RETENTION = timedelta(days=30)
 """The age at which Anthropic has deleted a batch's results: 29 days and a margin."""
 ENDS_WITHIN = timedelta(hours=25)
@@ -63,11 +63,11 @@ class MessageBatch(msgspec.Struct, frozen=True, kw_only=True):
         Raises:
             ValueError: the id or a time is invalid; the decoder reports it as a validation error.
         """
-        times_ = [
-            timestamps.parse(at) for at in (self.created_at, self.ended_at) if at is not None
+        times = [
+            timestamps.parse(time) for time in (self.created_at, self.ended_at) if time is not None
         ]
-        if not _BATCH_ID.fullmatch(self.id) or min(times_) < _EARLIEST:
-            message = "neither a batch's id nor its time"
+        if not _BATCH_ID.fullmatch(self.id) or min(times) < _EARLIEST:
+            message = "invalid batch id or time"
             raise ValueError(message)
 
     @property
@@ -150,44 +150,44 @@ Verdict = Accepted | Refused | AccountBlocked | RateLimited | NotSent | Ambiguou
 PAUSE_MESSAGES = {
     "key_missing": 'the secret holds no API key; store one as plain text or as {"ANTHROPIC_API_KEY": "…"}',
     "key_unreadable": "the secret with the API key cannot be read; check that it exists and that the functions may decrypt it",
-    "key_refused": "Anthropic refuses the API key (401); put a valid one into the secret",
-    "billing": "Anthropic refuses for billing reasons (402); see the Claude Console's billing page",
+    "key_refused": "Anthropic rejects the API key (401); store a valid key in the secret",
+    "billing": "Anthropic rejects creates for billing reasons (402); see the Claude Console's billing page",
     "no_permission": "the API key may not create batches (403); allow it in the Claude Console",
-    "not_found": "the address or a resource is unknown to the API (404); check the setting baseUrl",
-    "spend_limit": "the workspace's or the organization's spend limit is reached; raise it in the Claude Console",
-    "rate_limited": "Anthropic has refused every create for an hour (429); see the Claude Console's limits and spend",
-    "refused": "Anthropic refuses creates and names no row, so perhaps the account is blocked; see the Claude Console",
+    "not_found": "the API does not know the address or a resource (404); check the setting baseUrl",
+    "spend_limit": "the spend limit of the workspace or the organization is reached; raise it in the Claude Console",
+    "rate_limited": "Anthropic has rejected every create for an hour (429); see the limits and the spend in the Claude Console",
+    "refused": "Anthropic rejects creates without naming a row, so the account may be blocked; see the Claude Console",
 }
 """Why sending is paused and what to do, by reason."""
 KEY_PROBLEMS = frozenset({"key_missing", "key_unreadable", "key_refused"})
 """Reasons to pause that end as soon as the secret holds a working key."""
 
 _BY_STATUS = {401: "key_refused", 402: "billing", 403: "no_permission", 404: "not_found"}
-_UNKNOWN_4XX = frozenset({408, 409, 425, 499})
-_PERHAPS_ROWS = frozenset({"refused", "no_permission"})
-_NAMED = re.compile(r"(?<![\w.])requests(?:\.|\[)(\d{1,6})(?!\w)")
+_AMBIGUOUS_4XX = frozenset({408, 409, 425, 499})
+_MAY_CONCERN_ROWS = frozenset({"refused", "no_permission"})
+_REQUEST_PATH = re.compile(r"(?<![\w.])requests(?:\.|\[)(\d{1,6})(?!\w)")
 """A request named in the API's message: ``requests.17.params.model: …``."""
-_QUOTED = re.compile(
+_QUOTATION = re.compile(
     r"""["\u201c\u00ab`].*?(?:["\u201d\u00bb`]|$)|(?<!\w)['\u2018].*?(?:['\u2019](?!\w)|$)|sk-[\w-]+"""
 )
 """Quoted text, and text that looks like an API key."""
-MESSAGE_MOST, WORDS_MOST = 500, 200
+MAX_MESSAGE_CHARS, MAX_EVENT_WORDS_CHARS = 500, 200
 """Characters of the API's message that are kept in results.jsonl, and in an event."""
 
 
-class _Details(msgspec.Struct, frozen=True):
+class _ErrorDetails(msgspec.Struct, frozen=True):
     error_code: str | None = None
 
 
-class _Error(msgspec.Struct, frozen=True):
+class _ApiError(msgspec.Struct, frozen=True):
     message: str = ""
-    details: _Details | None = None
+    details: _ErrorDetails | None = None
 
 
 class ErrorBody(msgspec.Struct, frozen=True):
     """The API's error JSON: ``{"type":"error","error":{"type","message","details"}}``."""
 
-    error: _Error = _Error()
+    error: _ApiError = _ApiError()
 
 
 def classify(status: int, headers: Mapping[str, str], body: bytes) -> Verdict:
@@ -199,38 +199,38 @@ def classify(status: int, headers: Mapping[str, str], body: bytes) -> Verdict:
         body: the whole response body.
     """
     if status == HTTPStatus.OK:
-        return _created(body)
-    if not 400 <= status < 500 or status in _UNKNOWN_4XX:  # noqa: PLR2004 - HTTP's own numbers
+        return _accepted_or_ambiguous(body)
+    if not 400 <= status < 500 or status in _AMBIGUOUS_4XX:  # noqa: PLR2004 - HTTP's own numbers
         return Ambiguous(f"status {status}")
     error = read_error(body)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        return _too_many(headers, error)
-    return _refused(status, error)
+        return _rate_limited(headers, error)
+    return _refused_or_blocked(status, error)
 
 
-def _created(body: bytes) -> Verdict:
+def _accepted_or_ambiguous(body: bytes) -> Verdict:
     try:
         return Accepted(msgspec.json.decode(body, type=MessageBatch))
     except UNREADABLE_JSON:
-        return Ambiguous("the answer of status 200 is cut off or no batch")
+        return Ambiguous("the response with status 200 is truncated or not a batch")
 
 
-def _refused(status: int, error: _Error) -> Verdict:
+def _refused_or_blocked(status: int, error: _ApiError) -> Verdict:
     """Blame the rows only if the API names a request or calls the body too large."""
     reason = _BY_STATUS.get(status, "refused")
-    perhaps_rows = reason in _PERHAPS_ROWS
-    named = _NAMED.search(error.message[:MESSAGE_MOST]) if perhaps_rows else None
-    rows = Refused(status, error.message[:MESSAGE_MOST], int(named[1]) if named else None)
+    may_concern_rows = reason in _MAY_CONCERN_ROWS
+    named = _REQUEST_PATH.search(error.message[:MAX_MESSAGE_CHARS]) if may_concern_rows else None
+    rows = Refused(status, error.message[:MAX_MESSAGE_CHARS], int(named[1]) if named else None)
     if named or status == HTTPStatus.CONTENT_TOO_LARGE:
         return rows
-    return _paused(reason, error, rows if perhaps_rows else None)
+    return _account_blocked(reason, error, rows if may_concern_rows else None)
 
 
-def _paused(reason: str, error: _Error, rows: Refused | None = None) -> AccountBlocked:
+def _account_blocked(reason: str, error: _ApiError, rows: Refused | None = None) -> AccountBlocked:
     words, sentence = words_of(error.message), PAUSE_MESSAGES[reason]
     if not words:
         return AccountBlocked(reason, sentence, rows)
-    if reason == "refused":  # ours knows less than the API's
+    if reason == "refused":  # the API's message is more specific than ours
         return AccountBlocked(reason, f"{words} {sentence}", rows)
     return AccountBlocked(reason, f"{sentence}. {words}", rows)
 
@@ -240,26 +240,28 @@ def words_of(message: str) -> str:
 
     Quoted text may come from a prompt. A message about the account needs none.
     """
-    printable = "".join(char if char.isprintable() else " " for char in message[:MESSAGE_MOST])
-    words = " ".join(_QUOTED.sub("\u2026", printable).split())[:WORDS_MOST]
+    printable = "".join(
+        char if char.isprintable() else " " for char in message[:MAX_MESSAGE_CHARS]
+    )
+    words = " ".join(_QUOTATION.sub("\u2026", printable).split())[:MAX_EVENT_WORDS_CHARS]
     return f"Anthropic says: {words.rstrip('. ')}." if words else ""
 
 
-def _too_many(headers: Mapping[str, str], error: _Error) -> Verdict:
+def _rate_limited(headers: Mapping[str, str], error: _ApiError) -> Verdict:
     if error.details is not None and error.details.error_code in _SPEND_LIMITS:
-        return _paused("spend_limit", error)
+        return _account_blocked("spend_limit", error)
     try:
         seconds = float(headers.get("retry-after", _DEFAULT_RETRY_S))
     except ValueError:
         seconds = _DEFAULT_RETRY_S
     if math.isnan(seconds):
         seconds = _DEFAULT_RETRY_S
-    return RateLimited(min(max(seconds, 1.0), _MOST_RETRY_S), words_of(error.message))
+    return RateLimited(min(max(seconds, 1.0), _MAX_RETRY_S), words_of(error.message))
 
 
-def read_error(body: bytes) -> _Error:
+def read_error(body: bytes) -> _ApiError:
     """Read the API's error JSON. If the body is not such JSON, return an error without a message."""
     try:
         return msgspec.json.decode(body, type=ErrorBody).error
     except UNREADABLE_JSON:
-        return _Error()
+        return _ApiError()

@@ -15,10 +15,10 @@ from functions.model.items import Batch, Job, batch_key
 SENDING, UPLOADS = "sending", "uploads"
 NO_JOB = frozenset({SENDING, UPLOADS})
 """The subjects of events that do not concern a single job."""
-SUBJECT_MOST = 99
-ATTRIBUTE_MOST = 200
-_CUT = "..."
-_NO_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+MAX_SUBJECT_CHARS = 99
+MAX_ATTRIBUTE_CHARS = 200
+_ELLIPSIS = "..."
+_INVALID_IN_ATTRIBUTES = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that SNS and SQS reject in attributes, such as the control characters that object keys may contain."""
 
 
@@ -47,16 +47,20 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     def sns_subject(self) -> str:
         """The headline as SNS accepts it: printable ASCII, at most 99 characters, cut at a word."""
         ascii_only = re.sub(r"[^ -~]+", "?", self.headline).strip()
-        if len(ascii_only) <= SUBJECT_MOST:
+        if len(ascii_only) <= MAX_SUBJECT_CHARS:
             return ascii_only or self.type
-        room = SUBJECT_MOST - len(_CUT)
-        return (ascii_only[: room + 1].rpartition(" ")[0].rstrip() or ascii_only[:room]) + _CUT
+        room = MAX_SUBJECT_CHARS - len(_ELLIPSIS)
+        return (
+            ascii_only[: room + 1].rpartition(" ")[0].rstrip() or ascii_only[:room]
+        ) + _ELLIPSIS
 
     def message_attributes(self) -> dict[str, str]:
         """Return the message attributes: none empty, at most ten (raw delivery to SQS keeps ten)."""
-        given = {"type": self.type, "job": self.subject, **self.attributes}
+        attributes = {"type": self.type, "job": self.subject, **self.attributes}
         return {
-            name: _NO_XML.sub("?", text[:ATTRIBUTE_MOST]) for name, text in given.items() if text
+            name: _INVALID_IN_ATTRIBUTES.sub("?", text[:MAX_ATTRIBUTE_CHARS])
+            for name, text in attributes.items()
+            if text
         }
 
     def cloud_event(self, source: str) -> dict[str, Any]:
@@ -73,7 +77,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
         }
 
 
-def _about_job(job: Job, results_bucket: str) -> dict[str, Any]:
+def _job_reference(job: Job, results_bucket: str) -> dict[str, Any]:
     upload = {"bucket": job.bucket, "key": job.key, "version": job.version}
     return {
         "job": job.job,
@@ -91,7 +95,7 @@ def folder_of(key: str) -> str:
 def job_planned(job: Job, results_bucket: str, at: str) -> Event:
     """Build the event that an upload has been read to its end."""
     data = {
-        **_about_job(job, results_bucket),
+        **_job_reference(job, results_bucket),
         "rows": job.checkpoint.row,
         "requests": job.sendable_rows,
         "rejected": job.rows_rejected,
@@ -111,15 +115,17 @@ def job_ended(job: Job, results_bucket: str, figures: Mapping[str, Any], at: str
     outcome = job.outcome or "failed"
     kind = "job.completed" if job.sendable_rows else "job.rejected"
     data = {
-        **_about_job(job, results_bucket),
+        **_job_reference(job, results_bucket),
         "outcome": outcome,
         "reason": job.failure,
         **figures,
     }
     counts = figures["counts"]
-    what = job.failure or f"{counts.get('succeeded', 0):,} of {figures['rows']:,} rows succeeded"
+    summary = (
+        job.failure or f"{counts.get('succeeded', 0):,} of {figures['rows']:,} rows succeeded"
+    )
     return Event(
-        id=f"{job.job}/ended", type=kind, time=at, subject=job.job, headline=f"{job.label}: {outcome}; {what}",
+        id=f"{job.job}/ended", type=kind, time=at, subject=job.job, headline=f"{job.label}: {outcome}; {summary}",
         attributes={"folder": folder_of(job.key), "outcome": outcome}, data=data,
     )  # fmt: skip
 
@@ -149,7 +155,7 @@ def stuck(item: Batch | Job, problem: str, at: str) -> Event:
         "tries": item.tries,
         "problem": problem,
     }
-    headline = f"{item.job[:8]} {item.item}: stuck in {item.next_step}: {problem}"
+    headline = f"{item.job[:8]} {item.item}: stuck in step {item.next_step}: {problem}"
     return Event(
         id=f"{item.job}/{item.item}/stuck/{item.next_step}/{item.first_tried_at or at}", type="batch.stuck", time=at, subject=item.job, headline=headline,
         attributes={"batch": item.item}, data=data,
@@ -169,6 +175,6 @@ def resumed(reason: str, paused_at: str, at: str) -> Event:
     """Build the event that sending resumes."""
     return Event(
         id=f"sending/resumed/{paused_at}", type="sending.resumed", time=at, subject=SENDING,
-        headline="Sending goes on", attributes={"outcome": reason},
+        headline="Sending has resumed", attributes={"outcome": reason},
         data={"reason": reason, "paused_since": paused_at},
     )  # fmt: skip

@@ -193,8 +193,8 @@ class WorkItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     def is_idle(self, now: datetime) -> bool:
         """Return whether it can be acquired now: not leased, and past `not_before`."""
-        rests = self.not_before is not None and self.not_before > timestamps.text(now)
-        return not self.is_leased(now) and not rests
+        is_delayed = self.not_before is not None and self.not_before > timestamps.text(now)
+        return not self.is_leased(now) and not is_delayed
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):

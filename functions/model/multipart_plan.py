@@ -14,7 +14,7 @@ MIB, GIB = 1 << 20, 1 << 30
 MIN_PART = 5 * MIB
 MAX_PART = 5 * GIB
 MAX_PARTS = 10_000
-COPIED = 256 * MIB
+COPIED_PART_BYTES = 256 * MIB
 """Bytes of a copied part. S3 allows 5 GiB, but the SDK's read timeout is 60 s; this much copies in seconds."""
 
 
@@ -35,7 +35,7 @@ class UploadPart:
     size: int = field(init=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "size", sum(span.size for span in self.ranges))
+        object.__setattr__(self, "size", sum(byte_range.size for byte_range in self.ranges))
 
     @property
     def copied(self) -> bool:
@@ -53,79 +53,84 @@ def join_plan(pieces: Sequence[StoredObject]) -> list[UploadPart]:
     Raises:
         ValueError: more than 10,000 parts; join groups of pieces first.
     """
-    parts = [UploadPart(spans) for spans in _parts(pieces, _copied(pieces))]
+    parts = [UploadPart(ranges) for ranges in _part_ranges(pieces, _copied_part_bytes(pieces))]
     if len(parts) > MAX_PARTS:
-        message = f"{len(parts):,} parts, and S3 joins {MAX_PARTS:,} at the most"
+        message = f"{len(parts):,} parts exceed S3's limit of {MAX_PARTS:,}"
         raise ValueError(message)
     return parts
 
 
-def _copied(pieces: Sequence[StoredObject]) -> int:
+def _copied_part_bytes(pieces: Sequence[StoredObject]) -> int:
     """Return the largest size of a copied part, in bytes."""
-    most = COPIED
-    while most < MAX_PART and sum(_needed(piece, most) for piece in pieces) > MAX_PARTS:
-        most *= 2
-    return min(most, MAX_PART)
+    max_part = COPIED_PART_BYTES
+    while (
+        max_part < MAX_PART and sum(_part_count(piece, max_part) for piece in pieces) > MAX_PARTS
+    ):
+        max_part *= 2
+    return min(max_part, MAX_PART)
 
 
-def _needed(piece: StoredObject, most: int) -> int:
+def _part_count(piece: StoredObject, max_part: int) -> int:
     """Return an upper bound of the parts that a piece adds to a join."""
-    return max(1, -(-piece.size // most))
+    return max(1, -(-piece.size // max_part))
 
 
-def _parts(pieces: Sequence[StoredObject], most: int) -> Iterator[tuple[ByteRange, ...]]:
+def _part_ranges(pieces: Sequence[StoredObject], max_part: int) -> Iterator[tuple[ByteRange, ...]]:
     run = _Run()
     for piece in pieces:
-        span = _fill(run, ByteRange(piece.key, 0, piece.size))
+        byte_range = _fill_run(run, ByteRange(piece.key, 0, piece.size))
         if run.size >= MIN_PART:
-            yield tuple(run.spans)
+            yield tuple(run.ranges)
             run = _Run()
-        if span.size >= MIN_PART:
-            yield from ((cut,) for cut in _cut(span, most))
-        elif span.size:
-            run.add(span)
-    if run.spans:
-        yield tuple(run.spans)
+        if byte_range.size >= MIN_PART:
+            yield from ((cut,) for cut in _split(byte_range, max_part))
+        elif byte_range.size:
+            run.add(byte_range)
+    if run.ranges:
+        yield tuple(run.ranges)
 
 
 @dataclass
 class _Run:
     """Small ranges that form one part together."""
 
-    spans: list[ByteRange] = field(default_factory=list)
+    ranges: list[ByteRange] = field(default_factory=list)
     size: int = 0
 
-    def add(self, span: ByteRange) -> None:
-        self.spans.append(span)
-        self.size += span.size
+    def add(self, byte_range: ByteRange) -> None:
+        self.ranges.append(byte_range)
+        self.size += byte_range.size
 
 
-def _fill(run: _Run, span: ByteRange) -> ByteRange:
+def _fill_run(run: _Run, byte_range: ByteRange) -> ByteRange:
     """Fill the run up to a valid part from this range. Return the rest of the range."""
-    if not run.spans:
-        return span
-    taken = min(MIN_PART - run.size, span.size)
-    if 0 < span.size - taken < MIN_PART:
-        taken = min(span.size, MIN_PART * 2)
+    if not run.ranges:
+        return byte_range
+    taken = min(MIN_PART - run.size, byte_range.size)
+    if 0 < byte_range.size - taken < MIN_PART:
+        taken = min(byte_range.size, MIN_PART * 2)
     if taken:
-        run.add(ByteRange(span.key, span.start, taken))
-    return ByteRange(span.key, span.start + taken, span.size - taken)
+        run.add(ByteRange(byte_range.key, byte_range.start, taken))
+    return ByteRange(byte_range.key, byte_range.start + taken, byte_range.size - taken)
 
 
-def _cut(span: ByteRange, most: int) -> list[ByteRange]:
-    """Cut a range into near-equal ranges of at most `most` bytes."""
-    count = -(-span.size // most)
-    edges = [span.size * cut // count for cut in range(count + 1)]
-    return [ByteRange(span.key, span.start + low, high - low) for low, high in pairwise(edges)]
+def _split(byte_range: ByteRange, max_part: int) -> list[ByteRange]:
+    """Cut a range into near-equal ranges of at most `max_part` bytes."""
+    count = -(-byte_range.size // max_part)
+    edges = [byte_range.size * cut // count for cut in range(count + 1)]
+    return [
+        ByteRange(byte_range.key, byte_range.start + low, high - low)
+        for low, high in pairwise(edges)
+    ]
 
 
 def groups(pieces: Sequence[StoredObject]) -> list[Sequence[StoredObject]]:
     """Divide the pieces into groups that can each be joined in one multipart upload."""
     edges, parts = [0], 0
-    for at, piece in enumerate(pieces):
-        needed = _needed(piece, MAX_PART)
+    for index, piece in enumerate(pieces):
+        needed = _part_count(piece, MAX_PART)
         if parts + needed > MAX_PARTS:
-            edges.append(at)
+            edges.append(index)
             parts = 0
         parts += needed
     return [pieces[low:high] for low, high in pairwise([*edges, len(pieces)]) if low < high]
@@ -144,24 +149,24 @@ def crc32_combine(first: int, second: int, second_size: int) -> int:
     """
     for power in range(second_size.bit_length()):
         if second_size >> power & 1:
-            first = _times(_zeros(power), first)
+            first = _apply(_zero_bytes_matrix(power), first)
     return first ^ second
 
 
 @cache
-def _zeros(power: int) -> list[int]:
+def _zero_bytes_matrix(power: int) -> list[int]:
     """Return the matrix that appends ``2**power`` zero bytes to a CRC."""
     if power > 0:
-        return _square(_zeros(power - 1))
+        return _square(_zero_bytes_matrix(power - 1))
     step = [0xEDB88320, *(1 << bit for bit in range(31))]
     return _square(_square(_square(step)))
 
 
-def _times(matrix: list[int], vector: int) -> int:
+def _apply(matrix: list[int], vector: int) -> int:
     return reduce(
         lambda total, bit: total ^ matrix[bit] if vector >> bit & 1 else total, range(32), 0
     )
 
 
 def _square(matrix: list[int]) -> list[int]:
-    return [_times(matrix, column) for column in matrix]
+    return [_apply(matrix, column) for column in matrix]

@@ -9,7 +9,7 @@ from functions.model.api_results import MessageUsage, Outcome
 from functions.model.items import OutcomeCounts, Usage
 from functions.model.pricing import long_above
 
-NAMES, NAME_MOST = 50, 100
+NAMES, MAX_NAME_CHARS = 50, 100
 """Distinct names per count, and characters per name: the counts must fit into a DynamoDB item."""
 OTHER = "other"
 
@@ -40,7 +40,8 @@ class OutcomeCounter:
         messages = [outcome.message for outcome in outcomes if outcome.message is not None]
         _count([outcome.type for outcome in outcomes], self._outcomes)
         _count([message.stop_reason or "none" for message in messages], self._stops)
-        _count([one.error_type for one in outcomes if one.type in _WITH_ERROR], self._errors)
+        errors = [outcome.error_type for outcome in outcomes if outcome.type in _WITH_ERROR]
+        _count(errors, self._errors)
         used = defaultdict[str, list[MessageUsage]](list)
         for message in messages:
             used[message.model].append(message.usage)
@@ -53,9 +54,9 @@ class OutcomeCounter:
         if above is not None:
             short = [used for used in usages if used.prompt_tokens <= above]
             long = [used for used in usages if used.prompt_tokens > above]
-        sums = self._usage[_name(model, self._usage)]
-        for place, tokens in enumerate((*_sums(short), *_sums(long))):
-            sums[place] += tokens
+        sums = self._usage[_counted_name(model, self._usage)]
+        for index, tokens in enumerate((*_sums(short), *_sums(long))):
+            sums[index] += tokens
 
     def tally(self) -> OutcomeCounts:
         """Return the counts so far."""
@@ -73,13 +74,13 @@ class OutcomeCounter:
 
 def _count(names: Sequence[str], counts: Counter[str]) -> None:
     for name, times in Counter(names).items():
-        counts[_name(name, counts)] += times
+        counts[_counted_name(name, counts)] += times
 
 
 def _sums(usages: Sequence[MessageUsage]) -> tuple[int, int, int, int, int]:
     """Return the sum of each kind of token, in the order of `_TOKENS`."""
-    made = [used.cache_creation for used in usages if used.cache_creation is not None]
-    hour = sum([one.ephemeral_1h_input_tokens or 0 for one in made])
+    creations = [used.cache_creation for used in usages if used.cache_creation is not None]
+    hour = sum([creation.ephemeral_1h_input_tokens or 0 for creation in creations])
     return (
         sum([used.input_tokens or 0 for used in usages]),
         sum([used.output_tokens or 0 for used in usages]),
@@ -89,11 +90,11 @@ def _sums(usages: Sequence[MessageUsage]) -> tuple[int, int, int, int, int]:
     )
 
 
-def _name(name: str, counted: Mapping[str, object]) -> str:
+def _counted_name(name: str, counted: Mapping[str, object]) -> str:
     """Return the name to count under: the name itself, or ``other`` if it is too long or one too many."""
     if name in counted:
         return name
-    fits = 0 < len(name) <= NAME_MOST and len(counted) < NAMES
+    fits = 0 < len(name) <= MAX_NAME_CHARS and len(counted) < NAMES
     return name if fits else OTHER
 
 
@@ -106,6 +107,8 @@ def total(tallies: list[OutcomeCounts]) -> OutcomeCounts:
             counts.update(more)
         for model, used in tally.usage.items():
             usage[model].update(msgspec.to_builtins(used))
-    outcomes, errors, stops = ({name: c[name] for name in sorted(c)} for c in sums)
+    outcomes, errors, stops = (
+        {name: counter[name] for name in sorted(counter)} for counter in sums
+    )
     models = {model: msgspec.convert(dict(usage[model]), Usage) for model in sorted(usage)}
     return OutcomeCounts(outcomes=outcomes, errors=errors, stops=stops, usage=models)

@@ -62,7 +62,7 @@ def _lists() -> dict[str, PriceList]:
     files = resources.files("functions.model").joinpath("price_lists").iterdir()
     texts = [file.read_bytes() for file in files if file.name.endswith(".json")]
     lists = [msgspec.json.decode(text, type=PriceList) for text in texts]
-    return {one.version: one for one in sorted(lists, key=lambda one: one.version)}
+    return {prices.version: prices for prices in sorted(lists, key=lambda prices: prices.version)}
 
 
 def price_list() -> PriceList:

@@ -161,7 +161,7 @@ def sort(item: dict[str, Any], unfinished: Unfinished) -> None:
     except (msgspec.MsgspecError, KeyError, ValueError, TypeError, AttributeError) as error:
         unfinished.unreadable += 1
         facts = {name: str(item.get(name)) for name in ("job", "item", "schema")}
-        logger.error("unreadable item", extra={**facts, "problem": type(error).__name__})  # noqa: TRY400 - its content may not be quoted
+        logger.error("unreadable item", extra={**facts, "problem": type(error).__name__})  # noqa: TRY400 - a traceback could quote its content
 
 
 def _sort(item: dict[str, Any], unfinished: Unfinished) -> None:
@@ -169,27 +169,25 @@ def _sort(item: dict[str, Any], unfinished: Unfinished) -> None:
         unfinished.events.append(read_event(item))
     elif item["item"] == OWNER:
         duplicate = msgspec.convert(item, Owner)
-        items.status_since(duplicate.status_key or "")  # raises where it is no time
+        items.status_since(duplicate.status_key or "")  # raises ValueError for an invalid time
         unfinished.duplicates.append(duplicate)
     elif item["job"] == "cancel":
         unfinished.cancels.append(msgspec.convert(item, CancellationRequest))
     elif item["item"] == items.JOB:
         job = msgspec.convert(item, Job)
-        _check(JobStatus(job.status), job.next_step, [job.uploaded_at])
+        _check_fields(JobStatus(job.status), job.next_step, [job.uploaded_at])
         unfinished.jobs.append(job)
     else:
         batch = msgspec.convert(item, Batch)
-        at = [
-            batch.created_at,
-            batch.intent_at,
-            batch.first_sent_at,
-        ]
+        times = [batch.created_at, batch.intent_at, batch.first_sent_at]
         items.status_since(batch.status_key)
-        _check(BatchStatus(batch.status), batch.next_step, at)
+        _check_fields(BatchStatus(batch.status), batch.next_step, times)
         unfinished.batches.append(batch)
 
 
-def _check(status: JobStatus | BatchStatus, step: str | None, at: Iterable[str | None]) -> None:
+def _check_fields(
+    status: JobStatus | BatchStatus, step: str | None, times: Iterable[str | None]
+) -> None:
     """Reject here what would otherwise fail later, when poll handles all items together.
 
     Raises:
@@ -197,9 +195,9 @@ def _check(status: JobStatus | BatchStatus, step: str | None, at: Iterable[str |
     """
     if step is not None or status == BatchStatus.WAITING:
         Step(step or "")
-    for moment in at:
-        if moment is not None:
-            timestamps.parse(moment)
+    for time in times:
+        if time is not None:
+            timestamps.parse(time)
 
 
 def pending_event(event: Event) -> PendingEvent:

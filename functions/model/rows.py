@@ -76,11 +76,11 @@ class LineBlock(msgspec.Struct, frozen=True):
         """Return both halves of a block of two lines or more."""
         middle = len(self.breaks) // 2
         cut = self.breaks[middle] + 1
-        place = LinePosition(self.position.byte + cut, self.position.line + middle + 1)
-        later = [at - cut for at in self.breaks[middle + 1 :]]
+        position = LinePosition(self.position.byte + cut, self.position.line + middle + 1)
+        breaks = [offset - cut for offset in self.breaks[middle + 1 :]]
         return (
             LineBlock(self.text[: cut - 1], self.position, self.breaks[:middle]),
-            LineBlock(self.text[cut:], place, later),
+            LineBlock(self.text[cut:], position, breaks),
         )
 
 

@@ -9,34 +9,36 @@ CACHE_BLOCK = 1 << 18
 
 def lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
     """Yield the lines of the blocks, without line feeds. A last line without a line feed counts."""
-    held = b""
+    rest = b""
     for block in blocks:
-        *whole, held = (held + block).split(b"\n")
+        *whole, rest = (rest + block).split(b"\n")
         yield from whole
-    if held:
-        yield held
+    if rest:
+        yield rest
 
 
 def line_blocks(blocks: Iterable[bytes], size: int = CACHE_BLOCK) -> Iterator[bytes]:
     """Yield blocks of whole lines, without the last line feed; about `size` bytes each unless a line is longer."""
-    held: list[bytes] = []
+    pending: list[bytes] = []
     length = 0
     for block in cut(blocks, size):
         whole, feed, rest = block.rpartition(b"\n")
         if feed and length + len(block) >= size:
-            yield b"".join((*held, whole))
-            held, length = [rest], len(rest)
+            yield b"".join((*pending, whole))
+            pending, length = [rest], len(rest)
         else:
-            held.append(block)
+            pending.append(block)
             length += len(block)
-    text = b"".join(held)
+    text = b"".join(pending)
     if text:
         yield text.removesuffix(b"\n")
 
 
 def cut(blocks: Iterable[bytes], size: int = CACHE_BLOCK) -> Iterator[bytes]:
     """Yield the blocks, cut to at most `size` bytes."""
-    return (block[at : at + size] for block in blocks for at in range(0, len(block), size))
+    return (
+        block[offset : offset + size] for block in blocks for offset in range(0, len(block), size)
+    )
 
 
 def blocks_of(file: IO[bytes], size: int = 1 << 20) -> Iterator[bytes]:

@@ -6,9 +6,9 @@ from functions.model.items import CloseReason
 from functions.model.rows import Rejection
 
 _CLOSING_SENTENCES = {
-    CloseReason.GONE: "the batch was deleted or archived at Anthropic before its results were fetched",
-    CloseReason.MISSING: "the batch ended without a result for this row, in several downloads",
-    CloseReason.STUCK: "the relay could not process this row's batch in several tries; see its logs",
+    CloseReason.GONE: "the batch was deleted or archived at Anthropic before its results were downloaded",
+    CloseReason.MISSING: "several downloads of the ended batch contained no result for this row",
+    CloseReason.STUCK: "the relay failed several times to process the batch of this row; see its logs",
 }
 
 
