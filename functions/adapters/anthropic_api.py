@@ -50,14 +50,14 @@ CONNECT_S, READ_S = 10.0, 60.0
 CANCEL_S = 5.0
 """Read timeout of a cancel, in seconds. It is short because the next listing shows its effect."""
 BLOCK = 1 << 18
-_MOMENT = timedelta(microseconds=1)
+_MICROSECOND = timedelta(microseconds=1)
 KEY_S = 300.0
 """Seconds after which the secret is read again. It may have a new key while the old one still works."""
 
 
 class _Page(msgspec.Struct):
     data: list[MessageBatch]
-    has_more: bool  # a page that does not say so is no proof that there is no other
+    has_more: bool  # required: without it, a page does not prove that the list is complete
 
 
 @dataclass
@@ -103,19 +103,19 @@ class Claude:
         self._base_url, self._api_version = base_url, api_version
         self._read_key, self._create_timeout_s = read_key, create_timeout_s
         self._read_s, self._clock = read_s, clock
-        self._fresh, self._key_since = False, clock()
+        self._fresh, self._key_read_at = False, clock()
 
     @cached_property
     def _key(self) -> str:
-        key, self._key_since = self._read_key(self._fresh).strip(), self._clock()
-        # Anything else could not be a header's value, and would fail in each request anew.
+        key, self._key_read_at = self._read_key(self._fresh).strip(), self._clock()
+        # Another key would not be a valid header value, so every request would fail.
         if key == UNSET_KEY or not (key.isascii() and key.isprintable() and key):
             raise KeyMissingError
         return key
 
     @cached_property
     def _client(self) -> "anthropic.Anthropic":
-        import anthropic  # noqa: PLC0415 - it takes a second, and most polls never need it
+        import anthropic  # noqa: PLC0415 - takes a second; most polls do not need it
 
         headers = {"anthropic-version": self._api_version}
         return anthropic.Anthropic(
@@ -123,7 +123,7 @@ class Claude:
         )
 
     @cached_property
-    def _wire(self) -> urllib3.PoolManager:
+    def _http(self) -> urllib3.PoolManager:
         """The HTTP connections without the SDK: the SDK's certificates, and the proxies of boto3."""
         options: Any = {
             "timeout": urllib3.Timeout(connect=CONNECT_S, read=self._read_s),
@@ -147,7 +147,7 @@ class Claude:
 
     def reload_key_if_stale(self) -> None:
         """Reload the key if it is older than `KEY_S`, so that all functions soon use the same one."""
-        if self._clock() - self._key_since >= KEY_S:
+        if self._clock() - self._key_read_at >= KEY_S:
             self.reload_key()
 
     def reload_key(self) -> None:
@@ -180,8 +180,10 @@ class Claude:
                 options=_no_retry(headers=headers, timeout=timeout),
             )  # fmt: skip
         except anthropic.APIStatusError as error:
-            verdict = classify(error.status_code, error.response.headers, _content(error.response))
-            # An answer that came before the whole body had gone out: nothing was accepted.
+            verdict = classify(
+                error.status_code, error.response.headers, _read_body(error.response)
+            )
+            # The response came before the body was fully sent: nothing was accepted.
             return (
                 verdict
                 if body.fully_sent or not isinstance(verdict, Ambiguous)
@@ -207,18 +209,20 @@ class Claude:
             ApiUnavailableError: the API did not return a readable list.
             ApiKeyRejectedError: the API rejects the key.
         """
-        found: list[MessageBatch] = []
+        batches: list[MessageBatch] = []
         query: dict[str, Any] = {"limit": PAGE}
         while True:
             answer = self._get(PATH, query)
-            page = _page(answer, known={batch.id for batch in found})
-            found += [batch for batch in page.data if timestamps.parse(batch.created_at) >= since]
+            page = _read_page(answer, known={batch.id for batch in batches})
+            batches += [
+                batch for batch in page.data if timestamps.parse(batch.created_at) >= since
+            ]
             older = page.data and timestamps.parse(page.data[-1].created_at) < since
             if older or not page.has_more:
-                return found, since
+                return batches, since
             if not has_time():
-                # Others of the last one's very moment may be on the next page.
-                return found, timestamps.parse(page.data[-1].created_at) + _MOMENT
+                # The next page may have batches created at the same time as the last one.
+                return batches, timestamps.parse(page.data[-1].created_at) + _MICROSECOND
             query["after_id"] = page.data[-1].id
 
     def retrieve(self, batch_id: str) -> MessageBatch | None:
@@ -235,7 +239,7 @@ class Claude:
         except UNREADABLE_JSON as error:
             raise ApiUnavailableError(type(error).__name__) from None
         if batch.id != batch_id:
-            message = "the answer is about another batch"
+            message = "the response describes another batch"
             raise ApiUnavailableError(message)
         return batch
 
@@ -286,7 +290,7 @@ class Claude:
         } | ({"range": f"bytes={start}-"} if start else {})
         url = f"{self._base_url.rstrip('/')}{PATH}/{batch_id}/results"
         try:
-            answer = self._wire.request(
+            answer = self._http.request(
                 "GET", url, headers=headers, preload_content=False, redirect=False, retries=False
             )
         except urllib3.exceptions.HTTPError as error:
@@ -296,15 +300,17 @@ class Claude:
                 return
             partial = start > 0 and answer.status == HTTPStatus.PARTIAL_CONTENT
             if not partial:
-                _refuse_errors(answer.status)
-            yield from _behind(answer.stream(BLOCK, decode_content=True), 0 if partial else start)
-        # urllib3 lets a ValueError pass where a chunk is said to be of less than nothing.
+                _raise_for_status(answer.status)
+            yield from _skip_bytes(
+                answer.stream(BLOCK, decode_content=True), 0 if partial else start
+            )
+        # urllib3 raises ValueError for a negative chunk size.
         except (urllib3.exceptions.HTTPError, ValueError) as error:
-            message = f"the results of {batch_id} broke off: {type(error).__name__}"
+            message = f"the download of {batch_id}'s results failed: {type(error).__name__}"
             raise DownloadError(message) from None
         finally:
-            answer.close()  # the rest is not waited for
-            self._wire.clear()  # nor is the next download, for which a connection would be too old
+            answer.close()  # do not read the rest
+            self._http.clear()  # an idle connection would be stale by the next download
 
     def _get(self, path: str, query: dict[str, Any]) -> bytes:
         import httpx2  # noqa: PLC0415
@@ -323,7 +329,7 @@ def _no_retry(**more: Any) -> Any:  # noqa: ANN401 - the SDK's own options
     return {"max_retries": 0, "follow_redirects": False, **more}
 
 
-def _page(answer: bytes, known: Collection[str]) -> _Page:
+def _read_page(answer: bytes, known: Collection[str]) -> _Page:
     """Read a page of the list.
 
     Raises:
@@ -332,10 +338,10 @@ def _page(answer: bytes, known: Collection[str]) -> _Page:
     try:
         page = msgspec.json.decode(answer, type=_Page)
     except UNREADABLE_JSON as error:
-        message = f"the list cannot be read: {type(error).__name__}"
+        message = f"the list of batches is unreadable: {type(error).__name__}"
         raise ApiUnavailableError(message) from None
     if page.has_more and (not page.data or page.data[-1].id in known):
-        message = "the list does not go on"
+        message = "the next page of the list would repeat known batches"
         raise ApiUnavailableError(message)
     return page
 
@@ -362,14 +368,14 @@ class _translate_errors:  # noqa: N801 - reads as a statement
             raise ApiUnavailableError(type(error).__name__) from None
 
 
-def _behind(blocks: Iterable[bytes], skip: int) -> Iterator[bytes]:
+def _skip_bytes(blocks: Iterable[bytes], skip: int) -> Iterator[bytes]:
     """Drop the first `skip` bytes. Blocks inside them are yielded empty, so that callers can check the time."""
     for block in blocks:
         yield block[skip:]
         skip = max(skip - len(block), 0)
 
 
-def _refuse_errors(status: int) -> None:
+def _raise_for_status(status: int) -> None:
     """Raise the error that belongs to a status other than 200."""
     if status == HTTPStatus.NOT_FOUND:
         raise ApiNotFoundError
@@ -385,12 +391,14 @@ def _classify_disconnect(error: Exception, body: _CountedBody) -> Verdict:
     import httpx2  # noqa: PLC0415
 
     cause = error.__cause__ or error
-    never = isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout)
+    not_connected = isinstance(
+        cause, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout
+    )
     reason = type(cause).__name__
-    return NotSent(reason) if never or not body.fully_sent else Ambiguous(reason)
+    return NotSent(reason) if not_connected or not body.fully_sent else Ambiguous(reason)
 
 
-def _content(answer: "httpx2.Response") -> bytes:
+def _read_body(answer: "httpx2.Response") -> bytes:
     import httpx2  # noqa: PLC0415
 
     try:

@@ -34,9 +34,9 @@ class CancellationRequests:
     def apply(self, cancel: CancellationRequest, job: Job) -> bool:
         """Record the cancellation on the job, and the match on the request. Return False if either has changed."""
         expected = {"canceled_at": job.canceled_at, "outcome": None}
-        canceled = {"canceled_at": job.canceled_at or cancel.at}
+        changes = {"canceled_at": job.canceled_at or cancel.at}
         return self._table.write(
-            self._table.update(job.job, items.JOB, canceled, expected),
+            self._table.update(job.job, items.JOB, changes, expected),
             self._table.update(cancel.job, cancel.item, {"matched": job.key}, {"at": cancel.at}),
         )
 

@@ -75,14 +75,14 @@ class Claims:
     def content(self, fingerprint: str) -> Content:
         """Read which job has the bytes with this fingerprint."""
         name = f"{CONTENT}/{fingerprint}"
-        found = self._table.get(name, CONTENT)
-        return msgspec.convert(found, Content) if found else Content(job=name)
+        attributes = self._table.get(name, CONTENT)
+        return msgspec.convert(attributes, Content) if attributes else Content(job=name)
 
     def again(self, bucket: str, key: str) -> Again:
         """Read the repeat of an upload key."""
         name = ids.job_id(bucket, key, "")
-        found = self._table.get(name, AGAIN)
-        return msgspec.convert(found, Again) if found else Again(job=name)
+        attributes = self._table.get(name, AGAIN)
+        return msgspec.convert(attributes, Again) if attributes else Again(job=name)
 
     def claim(self, job: Job, content: Content | None = None, again: Again | None = None) -> bool:
         """Claim an upload and its content. A waiting again marker is marked as used.
@@ -90,10 +90,10 @@ class Claims:
         Returns:
             False, without any change, if the upload is claimed already or the content changed since it was read.
         """
-        writes = [self._table.create(job), *self._bytes_of(job, content)]
+        writes = [self._table.create(job), *self._claim_content(job, content)]
         if again is not None and again.waits(self._now()):
-            seen = {"at": again.at, "used": False}
-            writes.append(self._table.update(again.job, AGAIN, {"used": True}, seen))
+            expected = {"at": again.at, "used": False}
+            writes.append(self._table.update(again.job, AGAIN, {"used": True}, expected))
         return self._table.write(*writes)
 
     def skip(self, job: Job, original: Job, again: Again, event: Event) -> bool:
@@ -102,10 +102,9 @@ class Claims:
         Returns:
             False if an again marker arrived meanwhile, or the original job was canceled, failed or ended.
         """
-        # Written without a change, so that what is expected of it holds in this very transaction. A ConditionCheck
-        # would need a permission of its own.
+        # This update changes nothing but checks the conditions. A ConditionCheck would need another IAM permission.
         unchanged = {"schema": original.schema}
-        seen = {
+        expected = {
             **unchanged,
             "outcome": original.outcome,
             "canceled_at": original.canceled_at,
@@ -114,7 +113,7 @@ class Claims:
         skipped = {"skipped": job.job, "schema": items.SCHEMA, "expires": self._expires()}
         return self._table.write(
             self._table.create(job),
-            self._table.update(original.job, items.JOB, unchanged, seen),
+            self._table.update(original.job, items.JOB, unchanged, expected),
             self._table.update(again.job, AGAIN, skipped, {"at": again.at}),
             self._table.put(pending_event(event)),
         )
@@ -124,20 +123,22 @@ class Claims:
         changes = {
             "at": at, "used": None, "skipped": None, "schema": items.SCHEMA, "expires": self._expires()
         }  # fmt: skip
-        seen = {"at": again.at, "skipped": again.skipped}
-        return self._table.write(self._table.update(again.job, AGAIN, changes, seen))
+        expected = {"at": again.at, "skipped": again.skipped}
+        return self._table.write(self._table.update(again.job, AGAIN, changes, expected))
 
     def run_skipped(self, job: Job, content: Content | None, again: Again, at: str) -> bool:
         """Start a skipped job. Return False if another marker started it."""
         changes = {"at": at, "used": True, "skipped": None, "expires": self._expires()}
-        seen = {"at": again.at, "skipped": again.skipped}
+        expected = {"at": again.at, "skipped": again.skipped}
         return self._table.write(
             self._table.put(job, {"outcome": DUPLICATE}),
-            *self._bytes_of(job, content),
-            self._table.update(again.job, AGAIN, changes, seen),
+            *self._claim_content(job, content),
+            self._table.update(again.job, AGAIN, changes, expected),
         )
 
-    def _bytes_of(self, job: Job, content: Content | None) -> "list[TransactWriteItemTypeDef]":
+    def _claim_content(
+        self, job: Job, content: Content | None
+    ) -> "list[TransactWriteItemTypeDef]":
         if content is None:
             return []
         owned = {"owned_by": job.job, "schema": items.SCHEMA, "expires": self._expires()}

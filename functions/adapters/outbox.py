@@ -22,8 +22,8 @@ class Outbox:
     def publish_pending(self, job: str) -> int:
         """Publish the stored events of a job. Return how many SNS accepted."""
         condition = "job = :job AND begins_with(#item, :event)"
-        found = self._table.query(condition, {":job": job, ":event": EVENT})
-        return self.publish([read_event(item) for item in found])
+        stored_events = self._table.query(condition, {":job": job, ":event": EVENT})
+        return self.publish([read_event(item) for item in stored_events])
 
     def publish(self, pending: Sequence[Event]) -> int:
         """Publish stored events, oldest first. Poll repeats those that SNS does not accept now.
@@ -32,12 +32,13 @@ class Outbox:
             How many events SNS accepted.
         """
         published = 0
-        for event in sorted(pending, key=lambda one: one.time):
+        for event in sorted(pending, key=lambda event: event.time):
             try:
                 self._publisher.publish(event)
             except (ClientError, BotoCoreError) as error:
                 logger.warning(
-                    "not published yet", extra={"event": event.id, "problem": type(error).__name__}
+                    "event not published",
+                    extra={"event": event.id, "problem": type(error).__name__},
                 )
                 if is_message_error(error):
                     continue

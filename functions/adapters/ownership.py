@@ -19,13 +19,13 @@ class Ownership:
 
     def owner_of(self, batch_id: str) -> str | None:
         """Return the owner of a Message Batch: ``job/item`` or ``foreign``; None if it is unknown."""
-        found = self._table.get(batch_id, OWNER)
-        return str(found["owned_by"]) if found else None
+        record = self._table.get(batch_id, OWNER)
+        return str(record["owned_by"]) if record else None
 
     def build(self, batch_id: str, owned_by: str, *, duplicate: bool = False) -> Owner:
         """Build the ownership record of a Message Batch. Poll cancels a duplicate."""
         now = self._now()
-        keys = (
+        index_keys = (
             {"open": items.OPEN, "status_key": items.status_key("DUPLICATE", timestamps.text(now))}
             if duplicate
             else {}
@@ -36,7 +36,7 @@ class Ownership:
             schema=items.SCHEMA,
             expires=timestamps.epoch(now + timedelta(days=OWNER_DAYS)),
             owned_by=owned_by,
-            **keys,
+            **index_keys,
         )
 
     def record(self, owner: Owner) -> bool:
@@ -45,7 +45,7 @@ class Ownership:
 
     def resolve_duplicate(self, owner: Owner) -> None:
         """Record that a duplicate is canceled or has ended."""
-        closed = {"open": None, "status_key": None}
+        changes = {"open": None, "status_key": None}
         self._table.write(
-            self._table.update(owner.job, owner.item, closed, {"owned_by": owner.owned_by})
+            self._table.update(owner.job, owner.item, changes, {"owned_by": owner.owned_by})
         )

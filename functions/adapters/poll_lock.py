@@ -20,8 +20,8 @@ class PollLock:
 
     def acquire(self, token: str, lease_s: float) -> PollLease | None:
         """Acquire the lock for `lease_s` seconds. Return None if another poll has it."""
-        found = self._table.acquire(RELAY, _ITEM, Lease.begin(self._now(), lease_s, token))
-        return None if found is None else msgspec.convert(found, PollLease)
+        attributes = self._table.acquire(RELAY, _ITEM, Lease.begin(self._now(), lease_s, token))
+        return None if attributes is None else msgspec.convert(attributes, PollLease)
 
     def request_another(self) -> None:
         """Request another poll after the running one."""
@@ -36,6 +36,8 @@ class PollLock:
         changes = {
             "owner": None, "lease": None, "stopped": stopped or None, "ended_at": timestamps.text(self._now())
         }  # fmt: skip
-        unasked = self._table.update(RELAY, _ITEM, changes, {"owner": token, "wanted": None})
-        asked = self._table.update(RELAY, _ITEM, {**changes, "wanted": None}, {"owner": token})
-        return not self._table.write(unasked) and self._table.write(asked)
+        release = self._table.update(RELAY, _ITEM, changes, {"owner": token, "wanted": None})
+        release_requested = self._table.update(
+            RELAY, _ITEM, {**changes, "wanted": None}, {"owner": token}
+        )
+        return not self._table.write(release) and self._table.write(release_requested)

@@ -50,5 +50,8 @@ class Redelivery:
                 ReceiptHandle=message["receiptHandle"],
                 VisibilityTimeout=min(PAUSE_S * receives, MAX_PAUSE_S),
             )
-        except (ClientError, BotoCoreError) as error:  # it comes back later, all the same
-            logger.warning("message stays hidden", extra={"problem": type(error).__name__})
+        except (ClientError, BotoCoreError) as error:
+            # The message returns after the queue's visibility timeout.
+            logger.warning(
+                "message visibility not changed", extra={"problem": type(error).__name__}
+            )

@@ -9,7 +9,7 @@ from functions.adapters.s3 import ObjectStore
 from functions.errors import DownloadError, ObjectUnreadableError, UploadLostError
 from functions.model.items import StoredObject
 
-WAITED_OUT = 4
+MAX_WAITING_TRIES = 4
 """Tries of a step, over most of an hour, that wait for the upload. Later tries skip the retry file."""
 logger = Logger(child=True)
 
@@ -32,15 +32,15 @@ def retry_part(
         UploadLostError: the upload may be readable in one of the next tries.
     """
     try:
-        return files.write(key, _told_apart(rows)), None
+        return files.write(key, _translate_upload_errors(rows)), None
     except UploadLostError as error:
-        if error.passing and tries < WAITED_OUT:
+        if error.passing and tries < MAX_WAITING_TRIES:
             raise
-        logger.warning("no part of the retry file", extra={"part": key, "problem": str(error)})
+        logger.warning("retry file part not written", extra={"part": key, "problem": str(error)})
         return None, str(error)
 
 
-def _told_apart(rows: Iterable[bytes]) -> Iterator[bytes]:
+def _translate_upload_errors(rows: Iterable[bytes]) -> Iterator[bytes]:
     """Translate errors of the upload, so that they differ from errors of the write."""
     try:
         yield from rows

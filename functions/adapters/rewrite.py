@@ -35,19 +35,19 @@ def _with_params(
     files: ObjectStore, batch: Batch, entries: Iterable[LedgerEntry]
 ) -> Iterator[tuple[LedgerEntry, bytes | None]]:
     """Yield each entry with its params, in one pass over the body. The entries must be in order."""
-    held, at = bytearray(), 0
+    buffer, offset = bytearray(), 0
     blocks = files.read(files.results_object(batch.requests_key))
     for entry in entries:
         if not entry.sent:
             yield entry, None
             continue
-        while at + len(held) < entry.params_at + entry.params_size:
-            if entry.params_at > at + len(held):
-                at, held = at + len(held), bytearray()
-            held += next(blocks)
-        del held[: entry.params_at - at]
-        at = entry.params_at
-        yield entry, bytes(held[: entry.params_size])
+        while offset + len(buffer) < entry.params_at + entry.params_size:
+            if entry.params_at > offset + len(buffer):
+                offset, buffer = offset + len(buffer), bytearray()
+            buffer += next(blocks)
+        del buffer[: entry.params_at - offset]
+        offset = entry.params_at
+        yield entry, bytes(buffer[: entry.params_size])
 
 
 def new_batch(

@@ -80,16 +80,16 @@ class Table:
             limit: items per page. By default a page is 1 MB, which takes 10 MB in memory.
         """
         names = {name: name[1:] for name in ("#item", "#open") if name in condition}
-        where: dict[str, Any] = {"IndexName": index} if index else {"ConsistentRead": True}
+        options: dict[str, Any] = {"IndexName": index} if index else {"ConsistentRead": True}
         if names:
-            where["ExpressionAttributeNames"] = names
+            options["ExpressionAttributeNames"] = names
         if limit:
-            where["Limit"] = limit
+            options["Limit"] = limit
         pages = self._dynamodb.get_paginator("query").paginate(
             TableName=self._name,
             KeyConditionExpression=condition,
             ExpressionAttributeValues=serialize(values),
-            **where,
+            **options,
         )
         for page in pages:
             yield from map(deserialize, page["Items"])
@@ -121,8 +121,8 @@ class Table:
                 " #tries = if_not_exists(#tries, :zero) + :one,"
                 " #first_tried_at = if_not_exists(#first_tried_at, :now)",
                 ConditionExpression=f"{_LEASE_IS_FREE}{_WAITS_FOR_STEP if waiting else ''}",
-                ExpressionAttributeNames=_named("owner", "lease", "tries", "first_tried_at")
-                | (_named("next_step", "not_before") if waiting else {}),
+                ExpressionAttributeNames=_placeholders("owner", "lease", "tries", "first_tried_at")
+                | (_placeholders("next_step", "not_before") if waiting else {}),
                 ExpressionAttributeValues=serialize({**values, **waiting, ":zero": 0, ":one": 1}),
                 ReturnValues="ALL_NEW",
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
@@ -149,8 +149,6 @@ class Table:
             **_expressions(changes, {}, add),
         )
         return deserialize(answer["Attributes"])
-
-    # -- writes, to be done together
 
     def create(self, item: object) -> "TransactWriteItemTypeDef":
         """Build a write that creates an item, which must not exist."""
@@ -181,21 +179,21 @@ class Table:
             expected: the conditions.
             increments: the amounts to add to counters.
         """
-        update = self._at(job, item) | _expressions(changes, expected, increments or {})
+        update = self._address(job, item) | _expressions(changes, expected, increments or {})
         return cast("TransactWriteItemTypeDef", {"Update": update})
 
     def add(self, job: str, item: str, counters: Mapping[str, int]) -> "TransactWriteItemTypeDef":
         """Build a write that adds to counters of an existing item."""
-        update = self._at(job, item) | _expressions({}, {}, counters)
+        update = self._address(job, item) | _expressions({}, {}, counters)
         update["ConditionExpression"] = "attribute_exists(job)"
         return cast("TransactWriteItemTypeDef", {"Update": update})
 
     def delete(self, job: str, item: str, expected: Conditions) -> "TransactWriteItemTypeDef":
         """Build a write that deletes an item, if the conditions hold."""
-        delete = self._at(job, item) | _condition(expected)
+        delete = self._address(job, item) | _condition(expected)
         return cast("TransactWriteItemTypeDef", {"Delete": delete})
 
-    def _at(self, job: str, item: str) -> dict[str, Any]:
+    def _address(self, job: str, item: str) -> dict[str, Any]:
         return {"TableName": self._name, "Key": serialize({"job": job, "item": item})}
 
     def write(self, *writes: "TransactWriteItemTypeDef") -> bool:
@@ -225,7 +223,7 @@ def _retry_on_conflict[**P, R](
         except conflict as error:
             if _condition_failed(error):
                 raise
-            time.sleep(wait_s * random.uniform(0.5, 1.5))  # noqa: S311 - so that two do not meet again
+            time.sleep(wait_s * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, so that the two do not conflict again
     return call(*args, **kwargs)
 
 
@@ -235,7 +233,7 @@ def _condition_failed(error: ClientError) -> bool:
     return "ConditionalCheckFailed" in {reason.get("Code") for reason in reasons}
 
 
-def _named(*names: str) -> dict[str, str]:
+def _placeholders(*names: str) -> dict[str, str]:
     return {f"#{name}": name for name in names}
 
 
@@ -249,15 +247,15 @@ def _expressions(
         "REMOVE": [f"#{name}" for name in changes if name not in sets],
         "ADD": [f"#{name} :new_{name}" for name in increments],
     }
-    update = " ".join(f"{verb} {', '.join(parts)}" for verb, parts in clauses.items() if parts)
+    update = " ".join(f"{verb} {', '.join(terms)}" for verb, terms in clauses.items() if terms)
     expressions = _condition(expected)
     values = serialize({f":new_{name}": value for name, value in {**sets, **increments}.items()})
     merged = {
         "ExpressionAttributeNames": expressions.get("ExpressionAttributeNames", {})
-        | _named(*changes, *increments),
+        | _placeholders(*changes, *increments),
         "ExpressionAttributeValues": expressions.get("ExpressionAttributeValues", {}) | values,
     }
-    filled = {name: parts for name, parts in merged.items() if parts}
+    filled = {name: terms for name, terms in merged.items() if terms}
     return {**expressions, **filled, "UpdateExpression": update}
 
 
@@ -267,9 +265,9 @@ def _condition(expected: Conditions) -> dict[str, Any]:
         return {}
     condition: dict[str, Any] = {
         "ConditionExpression": " AND ".join(
-            _test(name, value) for name, value in expected.items()
+            _comparison(name, value) for name, value in expected.items()
         ),
-        "ExpressionAttributeNames": _named(*expected),
+        "ExpressionAttributeNames": _placeholders(*expected),
     }
     values = {
         f":old_{name}": value.value if isinstance(value, LessThan) else value
@@ -281,7 +279,7 @@ def _condition(expected: Conditions) -> dict[str, Any]:
     return condition
 
 
-def _test(name: str, value: object) -> str:
+def _comparison(name: str, value: object) -> str:
     """Build the test of one attribute. Items omit defaults, so a missing number counts as 0."""
     if value is None:
         return f"attribute_not_exists(#{name})"
@@ -308,7 +306,7 @@ def _whole_numbers(value: object) -> object:
     if isinstance(value, Decimal):
         return int(value)
     if isinstance(value, dict):
-        return {name: _whole_numbers(one) for name, one in value.items()}
+        return {name: _whole_numbers(member) for name, member in value.items()}
     if isinstance(value, list):
-        return [_whole_numbers(one) for one in value]
+        return [_whole_numbers(member) for member in value]
     return value

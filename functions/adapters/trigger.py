@@ -24,13 +24,13 @@ class PollTrigger:
     """
 
     def __init__(self, function: str, *, client: "LambdaClient | None" = None) -> None:
-        self._function, self._given = function, client
+        self._function, self._injected_client = function, client
 
     @cached_property
     def _lambda(self) -> "LambdaClient":
         config = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 1})
-        client = self._given or boto3.client("lambda", config=config)
-        client.meta.events.register("before-call.lambda.Invoke", _begin_a_trace)
+        client = self._injected_client or boto3.client("lambda", config=config)
+        client.meta.events.register("before-call.lambda.Invoke", _start_trace)
         return client
 
     def fire(self) -> None:
@@ -43,7 +43,7 @@ class PollTrigger:
             logger.warning("poll not invoked", extra={"problem": type(error).__name__})
 
 
-def _begin_a_trace(params: dict[str, Any], **_: object) -> None:
+def _start_trace(params: dict[str, Any], **_: object) -> None:
     """Start a new trace for each poll.
 
     Lambda stops an invocation after about 16 in one trace, as a loop, even through queues. Poll and the stages

@@ -33,18 +33,18 @@ class Uploads:
         """Count an ignored object. A repeated delivery of its event counts twice."""
         day = timestamps.text(at)[:10]
         name = f"{day}/{ids.job_id(bucket, folder, suffix)}"
-        known = {
+        attributes = {
             "day": day, "bucket": bucket, "folder": folder, "suffix": suffix, "schema": items.SCHEMA,
             "expires": timestamps.epoch(at + timedelta(days=IGNORED_DAYS)),
         }  # fmt: skip
-        counted = self._table.count(IGNORED, name, known, {"count": 1})
+        counted = self._table.count(IGNORED, name, attributes, {"count": 1})
         return msgspec.convert(counted, Ignored)
 
     def announce_ignored(self, ignored: Ignored, event: Event) -> bool:
         """Queue the event of the day. Return False if it was queued before."""
-        told = {"told_at": event.time}
+        changes = {"told_at": event.time}
         return self._table.write(
-            self._table.update(IGNORED, ignored.item, told, {"told_at": None}),
+            self._table.update(IGNORED, ignored.item, changes, {"told_at": None}),
             self._table.put(pending_event(event)),
         )
 
@@ -60,8 +60,8 @@ class Uploads:
 
     def read_since(self, suffix: str) -> str | None:
         """Return when a suffix was first accepted; None if that is not recorded."""
-        found = self._table.get(RELAY, READS + suffix)
-        return str(found["at"]) if found else None
+        record = self._table.get(RELAY, READS + suffix)
+        return str(record["at"]) if record else None
 
     def cursor(self) -> Cursor:
         """Read where the next reconciliation begins."""

@@ -27,7 +27,7 @@ BACKOFF_FACTOR = 6
 MAX_PAUSE_S = 6 * 3600.0
 """The longest delay between two tries, in seconds."""
 BATCH_DAYS = 400
-"""Days after its end when a batch is deleted. Any paused job ends sooner."""
+"""Days after its end when a batch is deleted: longer than a job can be paused."""
 _PROGRESS = ("tries", "first_tried_at", "last_error", "at_fault", "stuck_at", "not_before")
 """Attributes that a failure sets and the next progress removes."""
 
@@ -40,19 +40,22 @@ class WorkItems:
 
     def job(self, job: str) -> Job | None:
         """Read a job. Return None if it does not exist."""
-        found = self._table.get(job, items.JOB)
-        return msgspec.convert(found, Job) if found else None
+        attributes = self._table.get(job, items.JOB)
+        return msgspec.convert(attributes, Job) if attributes else None
 
     def batch(self, job: str, item: str) -> Batch | None:
         """Read a batch. Return None if it does not exist."""
-        found = self._table.get(job, item)
-        return msgspec.convert(found, Batch) if found else None
+        attributes = self._table.get(job, item)
+        return msgspec.convert(attributes, Batch) if attributes else None
 
     def batches(self, job: str) -> list[Batch]:
         """Read all batches of a job, by chunk and attempt."""
         condition = "job = :job AND #item BETWEEN :low AND :high"
-        found = self._table.query(condition, {":job": job, ":low": "0", ":high": ":"}, limit=PAGE)
-        return [msgspec.convert(item, Batch) for item in found]
+        values = {":job": job, ":low": "0", ":high": ":"}
+        return [
+            msgspec.convert(item, Batch)
+            for item in self._table.query(condition, values, limit=PAGE)
+        ]
 
     def unfinished(self, has_time: Callable[[], bool] = lambda: True) -> Unfinished:
         """Read all unfinished items from the sparse index, which contains no finished ones.
@@ -82,20 +85,22 @@ class WorkItems:
             The item with the token in `owner`; None if it is not available.
         """
         lease = Lease.begin(self.now(), lease_s, uuid.uuid4().hex)
-        taken = self._table.acquire(
+        attributes = self._table.acquire(
             work_message.job, work_message.item, lease, next_step=work_message.next_step
         )
-        item = items.read(taken) if taken else None
+        item = items.read(attributes) if attributes else None
         if item is not None and item.tries > 1:
-            self._pause_after_crash(item, retry_s)
+            self._delay_next_try(item, retry_s)
         return item
 
-    def _pause_after_crash(self, item: Job | Batch, retry_s: float) -> None:
+    def _delay_next_try(self, item: Job | Batch, retry_s: float) -> None:
         """Set the delay of the next try now, since a killed invocation cannot."""
         until = timestamps.parse(item.lease or timestamps.text(self.now()))
-        later = timestamps.after(until, pause_s(item.tries, retry_s))
+        not_before = timestamps.after(until, pause_s(item.tries, retry_s))
         self._table.write(
-            self._table.update(item.job, item.item, {"not_before": later}, {"owner": item.owner})
+            self._table.update(
+                item.job, item.item, {"not_before": not_before}, {"owner": item.owner}
+            )
         )
 
     def transition(  # noqa: PLR0913 - one transaction is one call; all but two are keywords
@@ -127,7 +132,7 @@ class WorkItems:
         Returns:
             False, without any change, if a condition fails.
         """
-        held = {"owner": item.owner} if expected is None else expected
+        conditions = {"owner": item.owner} if expected is None else expected
         release: dict[str, Any] = dict.fromkeys(_PROGRESS)
         if not keep_lease:
             release |= {"owner": None, "lease": None}
@@ -135,8 +140,8 @@ class WorkItems:
             self._table.update(
                 item.job,
                 item.item,
-                {**release, **self._status(changes), **changes},
-                held,
+                {**release, **self._status_attributes(changes), **changes},
+                conditions,
                 increments,
             ),
             *(self._table.create(put) for put in puts),
@@ -145,21 +150,21 @@ class WorkItems:
         if job_increments:
             writes.append(self._table.add(item.job, items.JOB, job_increments))
         if duplicate is not None:
-            marks = {"open": duplicate.open, "status_key": duplicate.status_key}
+            duplicate_keys = {"open": duplicate.open, "status_key": duplicate.status_key}
             writes.append(
                 self._table.update(
-                    duplicate.job, duplicate.item, marks, {"owned_by": duplicate.owned_by}
+                    duplicate.job, duplicate.item, duplicate_keys, {"owned_by": duplicate.owned_by}
                 )
             )
         return self._table.write(*writes)
 
-    def _status(self, changes: Mapping[str, Any]) -> dict[str, Any]:
+    def _status_attributes(self, changes: Mapping[str, Any]) -> dict[str, Any]:
         """Return the index keys and the next step that belong to a new status."""
         status = changes.get("status")
         if status is None:
             return {}
         now = self.now()
-        # However a job has ended, its work files are left to be marked.
+        # The work files of every finished job must still be tagged.
         step = items.Step.TIDY if status == JobStatus.DONE else None
         keys = {"status_key": items.status_key(status, timestamps.text(now)), "next_step": step}
         if status in items.FINISHED:
@@ -213,12 +218,12 @@ class WorkItems:
             at_fault: whether the item itself may be the cause, not its environment.
             noted: further attributes to set.
         """
-        failed = {
+        failure = {
             "owner": None, "lease": None, "last_error": problem[:MAX_ERROR_CHARS], "at_fault": at_fault or None,
             "not_before": timestamps.after(self.now(), pause_s(item.tries, retry_s)), **(noted or {}),
         }  # fmt: skip
         expected = {"owner": item.owner, "status": item.status}
-        self._table.write(self._table.update(item.job, item.item, failed, expected))
+        self._table.write(self._table.update(item.job, item.item, failure, expected))
 
     def announce_stuck(self, item: Job | Batch, event: Event) -> bool:
         """Queue `batch.stuck` for an item that continues to wait. Return False if it was announced before."""
