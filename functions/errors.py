@@ -1,34 +1,34 @@
-"""Every error that is ours, as a tree. Each message says what to change.
+"""The errors that this project raises. Each message says what to change.
 
 RelayError
 ├── SettingError                     a setting is missing, of the wrong type or out of range
-├── UnreadableUploadError            the upload is no text
-├── DownloadError                    bytes could not be read to their end, after several tries
+├── UnreadableUploadError            the upload is not UTF-8 text
+├── DownloadError                    a download failed, after several tries
 │   ├── ObjectUnreadableError        S3 refuses an object until somebody changes something
-│   │   └── ObjectNotFoundError      … it is no longer there
-│   ├── DownloadTooSlowError         the results do not arrive within the time of one Lambda
-│   └── ResultsChangedError          the results do not begin with what was saved of them
-├── UploadLostError                  the upload cannot be read again, for retry.jsonl
-├── DiskFullError                    the disk is too small for a chunk
-│   └── ErrorLinesTooLargeError      … for the lines of what did not succeed
-├── ClaimError                       other claims came in between again and again; worth another try
-├── IncompleteResultsError           the results lack rows, or hold others; worth fetching again
-├── PublishError                     SNS does not take an event
-├── KeyMissingError                  the secret holds no API key yet
+│   │   └── ObjectNotFoundError      the object does not exist any more
+│   ├── DownloadTooSlowError         the results do not arrive within one Lambda invocation
+│   └── ResultsChangedError          the results differ from the bytes saved earlier
+├── UploadLostError                  the upload cannot be read again for retry.jsonl
+├── DiskFullError                    one result exceeds its share of the disk
+│   └── ErrorLinesTooLargeError      the lines of errors.jsonl exceed their share of the disk
+├── ClaimError                       competing claims won several times; the message is delivered again
+├── IncompleteResultsError           the results lack rows or contain foreign ones; download again
+├── PublishError                     SNS does not accept an event
+├── KeyMissingError                  the secret contains no API key
 │   └── KeyUnreadableError           the secret cannot be read
-├── ApiNotFoundError                 the API answers 404, which decides nothing
-├── ApiKeyRejectedError              the API refuses the key
-└── ApiUnavailableError              the API gives no answer, or one that says later
+├── ApiNotFoundError                 the API returned 404, which proves nothing
+├── ApiKeyRejectedError              the API rejects the key
+└── ApiUnavailableError              the API did not answer, or asked to retry later
 """
 
 import msgspec
 
 UNREADABLE_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-"""What msgspec raises for bytes that are not JSON, or not of the expected shape."""
+"""The errors that msgspec raises for bytes that are not JSON or not of the expected shape."""
 
 
 class RelayError(Exception):
-    """Whatever this project raises by itself."""
+    """The base of all errors that this project raises."""
 
 
 class SettingError(RelayError):
@@ -36,125 +36,144 @@ class SettingError(RelayError):
 
 
 class UnreadableUploadError(RelayError):
-    """The upload is no text; the message names the offset in bytes."""
+    """The upload is not UTF-8 text; the message gives the offset in bytes."""
 
     def __init__(self, offset: int) -> None:
-        """Say where the first byte stands that no text has."""
+        """Build the message from the offset of the first invalid byte."""
         super().__init__(
-            f"the upload is no UTF-8 text: byte {offset:,} is the first that no text has; upload "
+            f"the upload is not UTF-8 text (first invalid byte at offset {offset:,}); upload "
             "JSON Lines, uncompressed, saved as UTF-8"
         )
 
 
 class DownloadError(RelayError):
-    """Bytes could not be read to their end, after several tries."""
+    """A download failed, after several tries."""
 
 
 class ObjectUnreadableError(DownloadError):
-    """S3 refuses an object until somebody changes something: it is gone, archived, denied, or its key is."""
+    """S3 refuses an object until somebody changes something: it is deleted, archived or denied.
+
+    Attributes:
+        why: the reason, as a predicate: ``is archived: restore it to read it``.
+        code: S3's error code.
+    """
 
     def __init__(self, uri: str, why: str, code: str = "") -> None:
-        """Keep the reason, to be read behind another name, and S3's own code."""
+        """Build the message from the object's address and the reason."""
         super().__init__(f"{uri} {why}")
         self.why, self.code = why, code
 
 
 class ObjectNotFoundError(ObjectUnreadableError):
-    """The object is no longer there."""
+    """The object does not exist any more."""
 
 
 class DownloadTooSlowError(DownloadError):
-    """The results do not arrive within the time of one Lambda."""
+    """The results do not arrive within one Lambda invocation."""
 
     def __init__(self, size: int) -> None:
-        """Say how much arrived."""
+        """Build the message from the number of bytes received."""
         super().__init__(
-            f"out of time after {size:,} bytes of results; the next download saves them in pieces"
+            f"out of time after {size:,} bytes of results; later downloads save them in pieces"
         )
 
 
 class ResultsChangedError(DownloadError):
-    """The results do not begin with what was saved of them."""
+    """The results differ from the bytes saved earlier."""
 
     def __init__(self, batch_id: str, size: int) -> None:
-        """Name the batch, and how much was saved."""
+        """Build the message from the Message Batch and the number of bytes saved."""
         super().__init__(
-            f"the results of {batch_id} differ from the {size:,} bytes saved; the download starts over"
+            f"the results of {batch_id} differ from the {size:,} bytes saved earlier; the download "
+            "starts over"
         )
 
 
 class UploadLostError(RelayError):
-    """The upload cannot be read again, for retry.jsonl."""
+    """The upload cannot be read again for retry.jsonl.
+
+    Attributes:
+        passing: whether a later try may succeed without a change by anyone.
+    """
 
     def __init__(self, why: str, *, passing: bool) -> None:
-        """Say why, and keep whether it may pass by itself."""
+        """Build the message from the reason, a predicate."""
         super().__init__(f"the upload {why}")
         self.passing = passing
 
 
 class ClaimError(RelayError):
-    """Other claims came in between again and again; the message that asked for it comes again."""
+    """Competing claims won several times. Its message is delivered again."""
 
     def __init__(self, name: str) -> None:
-        """Name the upload's job, or the key of the marker."""
-        super().__init__(f"{name}: other claims of the same bytes came in between, several times")
+        """Build the message from the job's id, or from the marker's key."""
+        super().__init__(
+            f"{name}: other claims of the same content came first several times; the message is "
+            "delivered again"
+        )
 
 
 class IncompleteResultsError(RelayError):
-    """The results lack rows, or hold others; worth fetching again."""
+    """The results lack rows or contain foreign ones; download them again."""
 
 
 class DiskFullError(RelayError):
-    """The disk is too small for a chunk: one result alone is longer than its share."""
+    """One result exceeds its share of the disk."""
 
-    def __init__(self, row: int, size: int, most: int) -> None:
-        """Say which, and which setting gives it room."""
+    def __init__(self, row: int, size: int, limit: int) -> None:
+        """Build the message from the row and from two sizes in bytes."""
         super().__init__(
-            f"the result of row {row:,} has {size:,} bytes, and {most:,} fit on the disk; raise resultsDiskMib"
+            f"the result of row {row:,} has {size:,} bytes, but only {limit:,} fit on the disk; raise "
+            "resultsDiskMib"
         )
 
 
 class ErrorLinesTooLargeError(DiskFullError):
-    """The disk is too small for the lines of what did not succeed."""
+    """The lines of errors.jsonl exceed their share of the disk."""
 
-    def __init__(self, most: int) -> None:
-        """Say how much there is, and which setting gives more."""
+    def __init__(self, limit: int) -> None:
+        """Build the message from the disk's share, in bytes."""
         RelayError.__init__(
             self,
-            f"the lines of the rows that did not succeed have more than {most:,} bytes, which is the disk's "
-            "share for them; raise resultsDiskMib, or lower requestsPerBatch",
+            f"the lines of unsuccessful rows exceed their share of the disk, {limit:,} bytes; raise "
+            "resultsDiskMib or lower requestsPerBatch",
         )
 
 
 class PublishError(RelayError):
-    """SNS does not take an event."""
+    """SNS does not accept an event."""
 
     def __init__(self, event_id: str) -> None:
-        """Name the event."""
+        """Build the message from the event's id."""
         super().__init__(
-            f"SNS does not take the event {event_id}; check the topic's policy and key"
+            f"SNS does not accept the event {event_id}; check the topic's policy and key"
         )
 
 
 class KeyMissingError(RelayError):
-    """The secret holds no API key yet."""
+    """The secret contains no API key.
+
+    Attributes:
+        reason: the reason to pause sending, a key of `PAUSE_MESSAGES`.
+    """
 
     reason = "key_missing"
 
     def __init__(
-        self, message: str = "the secret holds no API key; put one from the Claude Console into it"
+        self,
+        message: str = "the secret contains no API key; store a key from the Claude Console in it",
     ) -> None:
-        """Say what to do."""
+        """Build the error; the default message says what to store."""
         super().__init__(message)
 
 
 class KeyUnreadableError(KeyMissingError):
-    """The secret cannot be read: deleted, denied, or Secrets Manager does not answer."""
+    """The secret is deleted or denied, or Secrets Manager does not answer."""
 
     reason = "key_unreadable"
 
     def __init__(self, problem: str) -> None:
-        """Name the problem, an error code of AWS, and what to check."""
+        """Build the message from AWS's error code."""
         super().__init__(
             f"the secret cannot be read ({problem}); check that it exists and that the functions "
             "may read and decrypt it"
@@ -162,17 +181,21 @@ class KeyUnreadableError(KeyMissingError):
 
 
 class ApiNotFoundError(RelayError):
-    """The API answers 404, which decides nothing: good batches get it, too."""
+    """The API returned 404, which proves nothing: existing batches get it too."""
 
 
 class ApiKeyRejectedError(RelayError):
-    """The API refuses the key."""
+    """The API rejects the key.
+
+    Attributes:
+        status: 401 or 403.
+    """
 
     def __init__(self, status: int) -> None:
-        """Keep the status: 401 or 403."""
-        super().__init__(f"the API refuses the key: status {status}")
+        """Build the message from the HTTP status."""
+        super().__init__(f"the API rejects the key (status {status})")
         self.status = status
 
 
 class ApiUnavailableError(RelayError):
-    """The API gives no answer, or one that says later."""
+    """The API did not answer, or asked to retry later."""

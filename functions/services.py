@@ -1,4 +1,4 @@
-"""All services of a stage, opened once per container."""
+"""The services of a stage, opened once per container."""
 
 import gc
 from collections.abc import Callable, Iterator
@@ -39,15 +39,15 @@ from functions.model.items import Batch, Job, WorkMessage
 from functions.settings import Settings
 
 SOURCE = "urn:claude-batch-relay:"
-"""CloudEvents' `source`, before the name of the table: one deployment's events are told from another's."""
+"""The CloudEvents `source`, without the table's name, which distinguishes deployments."""
 MARGIN_S = 60.0
-"""A lease outlives its Lambda by this: clocks differ."""
+"""Seconds by which a lease outlives its Lambda invocation, because clocks differ."""
 logger = Logger(child=True)
 
 
 @dataclass(frozen=True)
 class Services[S: Settings]:
-    """A stage's settings, adapters and clock."""
+    """The settings, adapters and clock of a stage."""
 
     settings: S
     table: Table
@@ -58,22 +58,22 @@ class Services[S: Settings]:
 
     @cached_property
     def items(self) -> WorkItems:
-        """The jobs and batches."""
+        """The store of jobs and batches."""
         return WorkItems(self.table, self.now)
 
     @cached_property
     def ownership(self) -> Ownership:
-        """Whose each Message Batch is."""
+        """The store of Message Batch owners."""
         return Ownership(self.table, self.now)
 
     @cached_property
     def outbox(self) -> Outbox:
-        """The events that are owed."""
+        """The events that are not published yet."""
         return Outbox(self.table, self.publisher)
 
     @cached_property
     def circuit(self) -> Circuit:
-        """Whether requests may be sent."""
+        """The circuit breaker for sending."""
         return Circuit(self.table)
 
     @cached_property
@@ -88,17 +88,17 @@ class Services[S: Settings]:
 
     @cached_property
     def claims(self) -> Claims:
-        """The bytes that are claimed, and the markers that ask for a repeat."""
+        """The store of claimed contents and of markers that request a repeat."""
         return Claims(self.table, self.now)
 
     @cached_property
     def uploads(self) -> Uploads:
-        """What was ignored, and how far the uploads bucket was looked through."""
+        """The counts of ignored uploads and the cursor of their reconciliation."""
         return Uploads(self.table)
 
     @contextmanager
     def releasing_on_error(self, item: Job | Batch) -> Iterator[None]:
-        """Give an item back if working on it fails; the error goes on to the runtime."""
+        """Record a failure and release the item if its work raises; the error propagates to the runtime."""
         try:
             yield
         except Exception as error:
@@ -110,7 +110,15 @@ class Services[S: Settings]:
     def acquire(
         self, work_message: WorkMessage, time_left_s: Callable[[], float]
     ) -> Job | Batch | None:
-        """Acquire an item for the rest of this invocation; None if it does not wait for that step, or is taken."""
+        """Acquire an item for the rest of this invocation.
+
+        Args:
+            work_message: the item and the step that it should wait for.
+            time_left_s: returns the remaining seconds of this invocation.
+
+        Returns:
+            The item; None if it does not wait for that step or another invocation owns it.
+        """
         item = self.items.acquire(work_message, time_left_s() + MARGIN_S, self.settings.retry_s)
         if item is None:
             facts = {
@@ -126,13 +134,13 @@ _ENVIRONMENT = (
     *(BotoCoreError, OSError, DownloadError, UploadLostError, DiskFullError),
     *(KeyMissingError, ApiKeyRejectedError, ApiUnavailableError),
 )
-"""Errors that say nothing about the item: AWS or Anthropic do not answer or refuse, or the disk is full."""
+"""Errors of the environment: AWS or Anthropic does not answer or refuses, or the disk is full."""
 
 
 def is_at_fault(error: Exception) -> bool:
-    """Return whether an error may lie in the item itself, so that waiting does not help.
+    """Return whether the item itself may cause an error, in which case waiting does not help.
 
-    An object that is gone does not come back. What DynamoDB calls invalid stays invalid.
+    A deleted object stays deleted. A DynamoDB ``ValidationException`` repeats.
     """
     if isinstance(error, ClientError):
         return error.response["Error"]["Code"] == "ValidationException"
@@ -140,7 +148,7 @@ def is_at_fault(error: Exception) -> bool:
 
 
 def _safe_message(error: Exception) -> str:
-    """Say what went wrong: our own sentence, or the error's name; what others write may quote a prompt."""
+    """Return our own message, or else only the error's code or name: foreign messages may quote a prompt."""
     if isinstance(error, RelayError):
         return str(error)
     if isinstance(error, ClientError):
@@ -149,14 +157,20 @@ def _safe_message(error: Exception) -> str:
 
 
 def time_left(context: LambdaContext) -> Callable[[], float]:
-    """Build a function that returns how long this Lambda may still run, in seconds."""
+    """Return a function that returns the remaining seconds of this Lambda invocation."""
     return lambda: context.get_remaining_time_in_millis() / 1000
 
 
 def open_services[S: Settings](
     settings: S, *, create_timeout_s: float = 600.0, read_s: float = READ_S
 ) -> Services[S]:
-    """Open the adapters for AWS and Claude."""
+    """Open the adapters for AWS and Claude.
+
+    Args:
+        settings: the stage's settings.
+        create_timeout_s: how long a create may take, in seconds.
+        read_s: the read timeout of all other API calls, in seconds.
+    """
 
     def read_key(fresh: bool) -> str:  # noqa: FBT001 - the adapter's own signature
         return secret.read_key(settings.secret_name, fresh=fresh)
@@ -174,5 +188,5 @@ def open_services[S: Settings](
         ),
         publisher=EventPublisher(settings.topic_arn, SOURCE + settings.table_name),
     )
-    gc.freeze()  # what is there by now stays: no need to look through it each time that garbage is collected
+    gc.freeze()  # these objects live as long as the container: exempt them from garbage collection
     return services

@@ -1,8 +1,8 @@
-"""What a function is told when it is deployed: infra writes it, the function reads it.
+"""The settings of each function: infra writes them, the function reads them.
 
-Each setting is said once, here: its type, its bounds and its default. infra.settings takes them over where a user
-may set them. `Settings.to_env` returns the environment of a Lambda function, `Settings.from_env` reads it back.
-Waiting times are settings too, so that tests need not wait.
+This module defines the type, the bounds and the default of each setting; `infra.settings` reuses them.
+`Settings.to_env` returns the environment of a Lambda function, `Settings.from_env` reads it back.
+Waiting times are settings too: tests set them to zero.
 """
 
 from collections.abc import Mapping
@@ -15,15 +15,15 @@ from msgspec import Meta
 from functions.errors import SettingError
 
 PROCESS = {"MALLOC_ARENA_MAX": "1"}
-"""For the C library of each function: it would give every thread a heap of its own, though threads of Python's take turns."""
+"""The process environment of every function. One malloc arena saves memory: Python's threads run one at a time."""
 
 Positive = Annotated[int, Meta(ge=1)]
 BaseUrl = Annotated[
     str,
     Meta(
         pattern=r"\A(https://[^\s/?#@]+(/[^\s?#]*)?|http://(127\.0\.0\.1|localhost|\[::1\])(:\d+)?(/[^\s?#]*)?)\Z",
-        description="an https:// address, or the API key would travel in the clear "
-        "(http:// is for this machine itself alone)",
+        description="an https:// address, because plain http:// would expose the API key "
+        "(http:// is only for localhost)",
     ),
 ]
 ApiVersion = Annotated[
@@ -38,8 +38,8 @@ ProbeSeconds = Annotated[int, Meta(ge=0, le=86_400)]
 RetrySeconds = Annotated[int, Meta(ge=1, le=3600)]
 RequestsPerBatch = Annotated[int, Meta(ge=1, le=100_000)]
 Attempts = Annotated[int, Meta(ge=1, le=9)]
-RowBytes = Annotated[int, Meta(ge=1000, le=64_000_000)]  # several times this is held in memory
-CreateTimeoutSeconds = Annotated[int, Meta(ge=1, le=840)]  # submit itself has 900
+RowBytes = Annotated[int, Meta(ge=1000, le=64_000_000)]  # memory holds several rows
+CreateTimeoutSeconds = Annotated[int, Meta(ge=1, le=840)]  # submit's own timeout is 900 s
 Repeats = Literal["skip", "run"]
 OpenBatches = Annotated[int, Meta(ge=1, le=10_000)]
 QueuedRequests = Annotated[int, Meta(ge=1, le=100_000_000)]
@@ -52,10 +52,14 @@ FetchSeconds = Annotated[int, Meta(ge=0, le=864_000)]
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """What every stage needs: where things lie, how to reach Claude, how long to wait after a failure.
+    """The settings of every stage: where its resources are, how to reach Claude, how long to wait.
 
-    While sending is paused, a batch is let through every `probe_s` seconds; what failed is tried again after
-    `retry_s`, and after ever longer pauses.
+    Attributes:
+        base_url: the address of the Anthropic API.
+        api_version: the header `anthropic-version`.
+        retention_days: how long results are kept, in days.
+        probe_s: seconds between two probes while sending is paused.
+        retry_s: seconds before the first retry of a failed step; later delays grow.
     """
 
     table_name: str
@@ -78,34 +82,36 @@ class Settings:
         """Read the settings from environment variables.
 
         Raises:
-            SettingError: one is missing or cannot be used; the message names it, its value and its range.
+            SettingError: a setting is missing or invalid; the message gives its name, value and range.
         """
-        kinds = get_type_hints(cls, include_extras=True)
-        given: dict[str, Any] = {}
+        types = get_type_hints(cls, include_extras=True)
+        values: dict[str, Any] = {}
         for field in fields(cls):
             name = field.name.upper()
             if name in env:
-                given[field.name] = _read_env(name, env[name], kinds[field.name])
+                values[field.name] = _read_env(name, env[name], types[field.name])
             elif field.default is MISSING:
                 message = f"the setting {name} is missing from the environment"
                 raise SettingError(message)
-        return cls(**given)
+        return cls(**values)
 
 
-_SHOWN = 40
-"""Characters of a mistake that are shown: a sentence stays one."""
+_MAX_QUOTED_CHARS = 40
+"""Characters of an invalid value that the error message quotes."""
 
 
 def _read_env(name: str, text: str, kind: Any) -> Any:  # noqa: ANN401  # a type, and a value of it
     try:
         return msgspec.convert(text, kind, strict=False)
     except msgspec.ValidationError as error:
-        message = f"the setting {name} is {text[:_SHOWN]!r}, but must be {range_of(kind)}"
+        message = (
+            f"the setting {name} is {text[:_MAX_QUOTED_CHARS]!r}, but must be {range_of(kind)}"
+        )
         raise SettingError(message) from error
 
 
 def range_of(kind: Any) -> str:  # noqa: ANN401  # a type
-    """Say in words which values a setting of this type may have: ``a whole number from 1 to 9``."""
+    """Return the values that a setting of this type accepts, in words: ``a whole number from 1 to 9``."""
     if kind is bool:
         return "true or false"
     if get_origin(kind) is Literal:
@@ -125,9 +131,15 @@ def _bounds(meta: Meta) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class SubmitSettings(Settings):
-    """For submit: its queue, what is frozen onto a job at its claim, how long a create may take, which poll to invoke.
+    """The settings of submit. Most are copied to a job when it is claimed.
 
-    `repeats` says what becomes of an upload whose bytes a job has already.
+    Attributes:
+        queue_url: the queue that invokes submit.
+        batch_bytes: the largest request body of a batch, in bytes.
+        row_bytes: the longest row that is accepted, in bytes.
+        create_timeout_s: how long a create may take, in seconds.
+        repeats: what happens to an upload whose bytes another job has.
+        poll_function_name: the poll function to invoke; empty for none.
     """
 
     queue_url: str
@@ -142,10 +154,16 @@ class SubmitSettings(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class PollSettings(Settings):
-    """For poll: whom to wake, how much may be open at once, and what counts as proof of absence.
+    """The settings of poll.
 
-    `lease_s` is longer than poll may run (120 s), so that no two are at work at once. A request to cancel is kept for
-    `cancellation_window_s`: events may come out of order, and an upload's hours late.
+    Attributes:
+        open_batches: how many batches may be open at once.
+        queued_requests: how many requests may be unanswered at once.
+        absent_listings: complete listings that must lack a batch before its create counts as failed.
+        absent_s: how long the batch must be missing, in seconds.
+        skew_s: how far Anthropic's clock and ours may differ, in seconds.
+        lease_s: poll's lease in seconds. Poll may run for 120 s, so two polls never overlap.
+        cancellation_window_s: how long a cancel request waits for its upload's event, which may be hours late.
     """
 
     submit_queue_url: str
@@ -161,9 +179,14 @@ class PollSettings(Settings):
 
 @dataclass(frozen=True, kw_only=True)
 class ResultsSettings(Settings):
-    """For results: its queue; how often, and over how long, missing results are asked for; the disk; which poll to invoke.
+    """The settings of results.
 
-    Results that lack rows, or that are not found, are given up after `fetches` downloads over `fetch_s` at the least.
+    Attributes:
+        queue_url: the queue that invokes results.
+        fetches: downloads without the missing rows before they are given up.
+        fetch_s: the least time that these downloads span, in seconds.
+        disk_bytes: the disk space that collect may use, in bytes.
+        poll_function_name: the poll function to invoke; empty for none.
     """
 
     queue_url: str

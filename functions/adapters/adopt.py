@@ -1,4 +1,4 @@
-"""Write down that a Message Batch is ours: after a create, late or not, and after a proof."""
+"""Record the Message Batch that belongs to a batch: after a create or after a reconciliation."""
 
 from aws_lambda_powertools import Logger
 
@@ -10,66 +10,83 @@ from functions.model.create_response import MessageBatch
 from functions.model.items import Batch, BatchStatus, batch_key
 from functions.model.records import Owner
 
-_MAY_BE_OURS = (BatchStatus.SENDING, BatchStatus.UNCONFIRMED, BatchStatus.WAITING)
+_UNASSIGNED = (BatchStatus.SENDING, BatchStatus.UNCONFIRMED, BatchStatus.WAITING)
 _TRIES = 5
 logger = Logger(child=True)
 
 
-def adopt(items: WorkItems, ownership: Ownership, batch: Batch, found: MessageBatch) -> None:
-    """Make a Message Batch a batch's own. It is proof, and overrides whatever was thought meanwhile.
+def adopt(
+    items: WorkItems, ownership: Ownership, batch: Batch, message_batch: MessageBatch
+) -> None:
+    """Record a Message Batch as the batch's own. This is proof and overrides any earlier assumption.
 
-    If another one is the batch's own by now, the requests are in two: the newer is left for poll to cancel, which
-    also raises the alarm.
+    If the batch already has another Message Batch, one of the two is a duplicate. Poll cancels the duplicate,
+    which also raises an alarm.
+
+    Raises:
+        RelayError: the batch changed during each of several tries.
     """
     for _ in range(_TRIES):
-        now = items.batch(batch.job, batch.item)
-        if now is None or now.batch_id == found.id:
+        current = items.batch(batch.job, batch.item)
+        if current is None or current.batch_id == message_batch.id:
             return
-        if now.batch_id is None and now.status in _MAY_BE_OURS:
-            done = _adopt(items, ownership, now, found)
+        if current.batch_id is None and current.status in _UNASSIGNED:
+            recorded = _record_created(items, ownership, current, message_batch)
         else:
-            done = _duplicate(items, ownership, now, found)
-        if done:
+            recorded = _record_duplicate(items, ownership, current, message_batch)
+        if recorded:
             return
-    message = f"{batch_key(batch)} changed {_TRIES} times while {found.id} was recorded"
+    message = f"{batch_key(batch)} changed {_TRIES} times while {message_batch.id} was recorded"
     raise RelayError(message)
 
 
-def _adopt(items: WorkItems, ownership: Ownership, now: Batch, found: MessageBatch) -> bool:
+def _record_created(
+    items: WorkItems, ownership: Ownership, current: Batch, message_batch: MessageBatch
+) -> bool:
     changes = {
         "status": BatchStatus.IN_PROGRESS,
-        "batch_id": found.id,
-        "created_at": found.created_at,
+        "batch_id": message_batch.id,
+        "created_at": message_batch.created_at,
         "recorded_at": timestamps.text(items.now()),
     }
-    expected = {"status": now.status, "status_key": now.status_key, "batch_id": None}
-    owner = ownership.build(found.id, batch_key(now))
-    return items.transition(now, changes, expected=expected, puts=[owner])
+    expected = {"status": current.status, "status_key": current.status_key, "batch_id": None}
+    owner = ownership.build(message_batch.id, batch_key(current))
+    return items.transition(current, changes, expected=expected, puts=[owner])
 
 
-def _duplicate(items: WorkItems, ownership: Ownership, now: Batch, found: MessageBatch) -> bool:
-    """Keep the older batch, where the newer is not already at work on its results; cancel the other."""
-    swap = now.status == BatchStatus.IN_PROGRESS and now.created_at is not None
-    swap = swap and timestamps.parse(found.created_at) < timestamps.parse(now.created_at or "")
-    of = batch_key(now)
-    if swap and now.batch_id is not None:
-        extra = ownership.build(now.batch_id, of, duplicate=True)
-        done = _swap(items, ownership, now, found, extra)
-    else:
-        extra = ownership.build(found.id, of, duplicate=True)
-        ownership.record(extra)
-        done = True
-    if done:
-        logger.error(
-            "the same requests are in two batches", extra={"batch": of, "extra": extra.job}
-        )
-    return done
-
-
-def _swap(
-    items: WorkItems, ownership: Ownership, now: Batch, found: MessageBatch, extra: Owner
+def _record_duplicate(
+    items: WorkItems, ownership: Ownership, current: Batch, message_batch: MessageBatch
 ) -> bool:
-    changes = {"batch_id": found.id, "created_at": found.created_at}
-    expected = {"status": now.status, "batch_id": now.batch_id}
-    owner = ownership.build(found.id, batch_key(now))
-    return items.transition(now, changes, expected=expected, puts=[owner], duplicate=extra)
+    """Keep the older Message Batch unless the newer one's results are being processed. Mark the other as a duplicate."""
+    replace = current.status == BatchStatus.IN_PROGRESS and current.created_at is not None
+    replace = replace and timestamps.parse(message_batch.created_at) < timestamps.parse(
+        current.created_at or ""
+    )
+    owner_key = batch_key(current)
+    if replace and current.batch_id is not None:
+        duplicate_owner = ownership.build(current.batch_id, owner_key, duplicate=True)
+        recorded = _replace_recorded(items, ownership, current, message_batch, duplicate_owner)
+    else:
+        duplicate_owner = ownership.build(message_batch.id, owner_key, duplicate=True)
+        ownership.record(duplicate_owner)
+        recorded = True
+    if recorded:
+        logger.error(
+            "duplicate Message Batch", extra={"batch": owner_key, "extra": duplicate_owner.job}
+        )
+    return recorded
+
+
+def _replace_recorded(
+    items: WorkItems,
+    ownership: Ownership,
+    current: Batch,
+    message_batch: MessageBatch,
+    duplicate_owner: Owner,
+) -> bool:
+    changes = {"batch_id": message_batch.id, "created_at": message_batch.created_at}
+    expected = {"status": current.status, "batch_id": current.batch_id}
+    owner = ownership.build(message_batch.id, batch_key(current))
+    return items.transition(
+        current, changes, expected=expected, puts=[owner], duplicate=duplicate_owner
+    )

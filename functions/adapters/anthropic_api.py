@@ -1,9 +1,9 @@
-"""The adapter for Claude: the Message Batches API through the SDK's own client, streamed, never repeated where it costs.
+"""The adapter for the Message Batches API. No request is repeated that may cost money.
 
-Results alone are downloaded without the SDK.
+It uses the SDK's client for everything but results, which are downloaded with urllib3.
 
-`import anthropic` takes a second, so it is imported when the first request is made: a poll with nothing open
-never pays for it. The client's own log is left off: at DEBUG it writes whole prompts.
+`import anthropic` takes a second, so the first request imports it: a poll with nothing open never does.
+The SDK's own log stays disabled, because at DEBUG it writes whole prompts.
 """
 
 import hashlib
@@ -48,21 +48,21 @@ PATH = "/v1/messages/batches"
 PAGE = 1000
 CONNECT_S, READ_S = 10.0, 60.0
 CANCEL_S = 5.0
-"""How long a cancel may keep silent: the next listing shows whether it was heard."""
+"""Read timeout of a cancel, in seconds. It is short because the next listing shows its effect."""
 BLOCK = 1 << 18
-_MOMENT = timedelta(microseconds=1)
+_MICROSECOND = timedelta(microseconds=1)
 KEY_S = 300.0
-"""How long a key is used before the secret is read again: a new one may be in it while the old one is still good."""
+"""Seconds after which the secret is read again. It may have a new key while the old one still works."""
 
 
 class _Page(msgspec.Struct):
     data: list[MessageBatch]
-    has_more: bool  # a page that does not say so is no proof that there is no other
+    has_more: bool  # required: without it, a page does not prove that the list is complete
 
 
 @dataclass
 class _CountedBody:
-    """Counts what of a body has gone out: cut off before its last byte, it was not accepted."""
+    """A request body that counts the bytes sent. The API cannot accept a body cut off before its last byte."""
 
     blocks: Iterable[bytes]
     size: int
@@ -82,12 +82,12 @@ class Claude:
     """The API under one key.
 
     Args:
-        base_url: where it is.
-        api_version: the header `anthropic-version` of everything but create, which has the job's own.
-        read_key: gives the key; called once, and anew (True) after a 401 or some minutes.
+        base_url: the API's address.
+        api_version: the header `anthropic-version`; create uses the job's version instead.
+        read_key: returns the key; its argument is True to bypass the cache.
         create_timeout_s: how long sending one batch may take.
-        read_s: how long any other answer may keep silent.
-        clock: seconds, for the key's age.
+        read_s: the read timeout of all other calls.
+        clock: returns seconds, to compute the key's age.
     """
 
     def __init__(
@@ -103,19 +103,19 @@ class Claude:
         self._base_url, self._api_version = base_url, api_version
         self._read_key, self._create_timeout_s = read_key, create_timeout_s
         self._read_s, self._clock = read_s, clock
-        self._fresh, self._key_since = False, clock()
+        self._fresh, self._key_read_at = False, clock()
 
     @cached_property
     def _key(self) -> str:
-        key, self._key_since = self._read_key(self._fresh).strip(), self._clock()
-        # Anything else could not be a header's value, and would fail in each request anew.
+        key, self._key_read_at = self._read_key(self._fresh).strip(), self._clock()
+        # Another key would not be a valid header value, so every request would fail.
         if key == UNSET_KEY or not (key.isascii() and key.isprintable() and key):
             raise KeyMissingError
         return key
 
     @cached_property
     def _client(self) -> "anthropic.Anthropic":
-        import anthropic  # noqa: PLC0415 - it takes a second, and most polls never need it
+        import anthropic  # noqa: PLC0415 - takes a second; most polls do not need it
 
         headers = {"anthropic-version": self._api_version}
         return anthropic.Anthropic(
@@ -123,8 +123,8 @@ class Claude:
         )
 
     @cached_property
-    def _wire(self) -> urllib3.PoolManager:
-        """Reach the API without the SDK: by the certificates that the SDK takes, and the proxy that boto3 takes."""
+    def _http(self) -> urllib3.PoolManager:
+        """The HTTP connections without the SDK: the SDK's certificates, and the proxies of boto3."""
         options: Any = {
             "timeout": urllib3.Timeout(connect=CONNECT_S, read=self._read_s),
             "ssl_context": truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
@@ -138,31 +138,31 @@ class Claude:
 
     @property
     def fingerprint(self) -> str:
-        """Tell keys apart without keeping one: 12 hex digits of its SHA-256.
+        """The first 12 hex digits of the key's SHA-256, which distinguish keys without storing one.
 
         Raises:
-            KeyMissingError: there is none yet.
+            KeyMissingError: the secret contains no key.
         """
         return hashlib.sha256(self._key.encode()).hexdigest()[:12]
 
     def reload_key_if_stale(self) -> None:
-        """Let work begin with the secret's own key, or one that was so some minutes ago: all functions agree on it then."""
-        if self._clock() - self._key_since >= KEY_S:
+        """Reload the key if it is older than `KEY_S`, so that all functions soon use the same one."""
+        if self._clock() - self._key_read_at >= KEY_S:
             self.reload_key()
 
     def reload_key(self) -> None:
-        """Read the key anew before the next request: the one in hand is missing or refused."""
+        """Read the key again before the next request, because the present one is missing or rejected."""
         self.__dict__.pop("_key", None)
         self.__dict__.pop("_client", None)
         self._fresh = True
 
     def create(self, blocks: Iterable[bytes], size: int, api_version: str) -> Verdict:
-        """Create a Message Batch from a body that is ready to be sent; never repeated.
+        """Create a Message Batch from a finished body. This method never retries.
 
         Args:
             blocks: the body, ``{"requests":[…]}``.
             size: its length in bytes.
-            api_version: the job's own.
+            api_version: the job's `anthropic-version`.
         """
         import anthropic  # noqa: PLC0415 - as above
         import httpx2  # noqa: PLC0415
@@ -180,8 +180,10 @@ class Claude:
                 options=_no_retry(headers=headers, timeout=timeout),
             )  # fmt: skip
         except anthropic.APIStatusError as error:
-            verdict = classify(error.status_code, error.response.headers, _content(error.response))
-            # An answer that came before the whole body had gone out: nothing was accepted.
+            verdict = classify(
+                error.status_code, error.response.headers, _read_body(error.response)
+            )
+            # The response came before the body was fully sent: nothing was accepted.
             return (
                 verdict
                 if body.fully_sent or not isinstance(verdict, Ambiguous)
@@ -194,35 +196,41 @@ class Claude:
     def listing(
         self, since: datetime, has_time: Callable[[], bool] = lambda: True
     ) -> tuple[list[MessageBatch], datetime]:
-        """List every batch that was created since then, newest first; where the time is over, the younger of them.
+        """List the batches created since a time, newest first, as far as the time suffices.
+
+        Args:
+            since: the earliest creation time.
+            has_time: returns whether another page may be requested.
 
         Returns:
-            The batches, and since when they are complete.
+            The batches, and the time since which the list is complete.
 
         Raises:
-            ApiUnavailableError: no list could be had now.
-            ApiKeyRejectedError: the API refuses the key.
+            ApiUnavailableError: the API did not return a readable list.
+            ApiKeyRejectedError: the API rejects the key.
         """
-        found: list[MessageBatch] = []
+        batches: list[MessageBatch] = []
         query: dict[str, Any] = {"limit": PAGE}
         while True:
             answer = self._get(PATH, query)
-            page = _page(answer, known={batch.id for batch in found})
-            found += [batch for batch in page.data if timestamps.parse(batch.created_at) >= since]
+            page = _read_page(answer, known={batch.id for batch in batches})
+            batches += [
+                batch for batch in page.data if timestamps.parse(batch.created_at) >= since
+            ]
             older = page.data and timestamps.parse(page.data[-1].created_at) < since
             if older or not page.has_more:
-                return found, since
+                return batches, since
             if not has_time():
-                # Others of the last one's very moment may be on the next page.
-                return found, timestamps.parse(page.data[-1].created_at) + _MOMENT
+                # The next page may have batches created at the same time as the last one.
+                return batches, timestamps.parse(page.data[-1].created_at) + _MICROSECOND
             query["after_id"] = page.data[-1].id
 
     def retrieve(self, batch_id: str) -> MessageBatch | None:
-        """Read one batch; None for a 404, which decides nothing alone.
+        """Read one batch. Return None for a 404, which alone proves nothing.
 
         Raises:
-            ApiUnavailableError: no answer, or one that decides nothing.
-            ApiKeyRejectedError: the API refuses the key.
+            ApiUnavailableError: no response, or an inconclusive one.
+            ApiKeyRejectedError: the API rejects the key.
         """
         try:
             batch = msgspec.json.decode(self._get(f"{PATH}/{batch_id}", {}), type=MessageBatch)
@@ -231,20 +239,20 @@ class Claude:
         except UNREADABLE_JSON as error:
             raise ApiUnavailableError(type(error).__name__) from None
         if batch.id != batch_id:
-            message = "the answer is about another batch"
+            message = "the response describes another batch"
             raise ApiUnavailableError(message)
         return batch
 
     def cancel(self, batch_id: str) -> bool:
-        """Ask for a batch to be canceled.
+        """Request that a batch be canceled.
 
         Returns:
-            Whether the answer shows the batch as canceling, or ended.
+            True if the response shows the batch as canceling or ended.
 
         Raises:
-            ApiNotFoundError: a 404, which decides nothing.
-            ApiUnavailableError: no answer, or one that decides nothing either (400, 409, 5xx).
-            ApiKeyRejectedError: the API refuses the key.
+            ApiNotFoundError: a 404, which proves nothing.
+            ApiUnavailableError: no response, or an inconclusive one (400, 409, 5xx).
+            ApiKeyRejectedError: the API rejects the key.
         """
         import httpx2  # noqa: PLC0415
 
@@ -261,19 +269,19 @@ class Claude:
         return batch.id == batch_id and not batch.running
 
     def results(self, batch_id: str, start: int = 0) -> Generator[bytes]:
-        """Stream a batch's results as they are, in blocks of up to 256 KiB.
+        """Stream a batch's results in blocks of up to 256 KiB, from the byte `start` on.
 
-        From a byte on, they are asked for with a `Range`. No documentation says whether the API honors it: where all of
-        them come, those before that byte are skipped.
+        The request has a `Range` header if `start` is not 0. The API's documentation does not mention ranges. If
+        the response is complete, its first `start` bytes are skipped.
 
-        Not through the SDK: to import it takes more memory and more time than all else that `collect` does, and
-        its HTTP client reads at a third of the speed.
+        The SDK is not used: importing it takes more memory and time than the rest of `collect`. Its HTTP client
+        reads at a third of the speed.
 
         Raises:
-            ApiNotFoundError: a 404, which decides nothing: good batches have them.
-            ApiUnavailableError: no answer, or one that says later.
-            ApiKeyRejectedError: the API refuses the key.
-            DownloadError: the stream broke off.
+            ApiNotFoundError: a 404, which proves nothing: existing batches get it too.
+            ApiUnavailableError: no response, or a status other than 200.
+            ApiKeyRejectedError: the API rejects the key.
+            DownloadError: the connection failed during the download.
         """
         headers = {
             "x-api-key": self._key,
@@ -282,7 +290,7 @@ class Claude:
         } | ({"range": f"bytes={start}-"} if start else {})
         url = f"{self._base_url.rstrip('/')}{PATH}/{batch_id}/results"
         try:
-            answer = self._wire.request(
+            answer = self._http.request(
                 "GET", url, headers=headers, preload_content=False, redirect=False, retries=False
             )
         except urllib3.exceptions.HTTPError as error:
@@ -292,15 +300,17 @@ class Claude:
                 return
             partial = start > 0 and answer.status == HTTPStatus.PARTIAL_CONTENT
             if not partial:
-                _refuse_errors(answer.status)
-            yield from _behind(answer.stream(BLOCK, decode_content=True), 0 if partial else start)
-        # urllib3 lets a ValueError pass where a chunk is said to be of less than nothing.
+                _raise_for_status(answer.status)
+            yield from _skip_bytes(
+                answer.stream(BLOCK, decode_content=True), 0 if partial else start
+            )
+        # urllib3 raises ValueError for a negative chunk size.
         except (urllib3.exceptions.HTTPError, ValueError) as error:
-            message = f"the results of {batch_id} broke off: {type(error).__name__}"
+            message = f"the download of {batch_id}'s results failed: {type(error).__name__}"
             raise DownloadError(message) from None
         finally:
-            answer.close()  # the rest is not waited for
-            self._wire.clear()  # nor is the next download, for which a connection would be too old
+            answer.close()  # do not read the rest
+            self._http.clear()  # an idle connection would be stale by the next download
 
     def _get(self, path: str, query: dict[str, Any]) -> bytes:
         import httpx2  # noqa: PLC0415
@@ -315,29 +325,29 @@ class Claude:
 
 
 def _no_retry(**more: Any) -> Any:  # noqa: ANN401 - the SDK's own options
-    """Repeat nothing, and follow no redirect: the key would go to whatever host it names, whose word proves nothing."""
+    """Return request options without retries or redirects: a redirect would send the API key to another host."""
     return {"max_retries": 0, "follow_redirects": False, **more}
 
 
-def _page(answer: bytes, known: Collection[str]) -> _Page:
-    """Read a page of the list; one that goes on with what is known would go on for ever.
+def _read_page(answer: bytes, known: Collection[str]) -> _Page:
+    """Read a page of the list.
 
     Raises:
-        ApiUnavailableError: it is none.
+        ApiUnavailableError: the page is unreadable, or the next page would repeat known batches forever.
     """
     try:
         page = msgspec.json.decode(answer, type=_Page)
     except UNREADABLE_JSON as error:
-        message = f"the list cannot be read: {type(error).__name__}"
+        message = f"the list of batches is unreadable: {type(error).__name__}"
         raise ApiUnavailableError(message) from None
     if page.has_more and (not page.data or page.data[-1].id in known):
-        message = "the list does not go on"
+        message = "the next page of the list would repeat known batches"
         raise ApiUnavailableError(message)
     return page
 
 
 class _translate_errors:  # noqa: N801 - reads as a statement
-    """Turns the SDK's errors into ours, by what is to be done about them; theirs may quote a prompt, and end here."""
+    """Translates the SDK's errors into ours, by the reaction they need. Theirs may quote a prompt, so drop them."""
 
     def __enter__(self) -> None:
         pass
@@ -358,15 +368,15 @@ class _translate_errors:  # noqa: N801 - reads as a statement
             raise ApiUnavailableError(type(error).__name__) from None
 
 
-def _behind(blocks: Iterable[bytes], skip: int) -> Iterator[bytes]:
-    """Leave out so many of the first bytes; the blocks that held them come empty, for who looks at the clock meanwhile."""
+def _skip_bytes(blocks: Iterable[bytes], skip: int) -> Iterator[bytes]:
+    """Drop the first `skip` bytes. Blocks inside them are yielded empty, so that callers can check the time."""
     for block in blocks:
         yield block[skip:]
         skip = max(skip - len(block), 0)
 
 
-def _refuse_errors(status: int) -> None:
-    """Turn a status that is no success into an error, by what is to be done about it."""
+def _raise_for_status(status: int) -> None:
+    """Raise the error that belongs to a status other than 200."""
     if status == HTTPStatus.NOT_FOUND:
         raise ApiNotFoundError
     if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
@@ -377,16 +387,18 @@ def _refuse_errors(status: int) -> None:
 
 
 def _classify_disconnect(error: Exception, body: _CountedBody) -> Verdict:
-    """Say what a connection that broke proves."""
+    """Return what a failed connection proves."""
     import httpx2  # noqa: PLC0415
 
     cause = error.__cause__ or error
-    never = isinstance(cause, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout)
+    not_connected = isinstance(
+        cause, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.PoolTimeout
+    )
     reason = type(cause).__name__
-    return NotSent(reason) if never or not body.fully_sent else Ambiguous(reason)
+    return NotSent(reason) if not_connected or not body.fully_sent else Ambiguous(reason)
 
 
-def _content(answer: "httpx2.Response") -> bytes:
+def _read_body(answer: "httpx2.Response") -> bytes:
     import httpx2  # noqa: PLC0415
 
     try:

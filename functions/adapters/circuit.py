@@ -1,4 +1,4 @@
-"""Whether requests may be sent at all: one circuit breaker for all jobs."""
+"""The circuit breaker for sending, one for all jobs."""
 
 import msgspec
 
@@ -17,11 +17,11 @@ class Circuit:
         self._table = table
 
     def read(self) -> Sending:
-        """Read whether requests may be sent."""
+        """Read the circuit breaker's state."""
         return msgspec.convert(self._table.get(RELAY, _ITEM) or {}, Sending)
 
     def pause(self, event: Event, reason: str, probe_at: str) -> bool:
-        """Pause sending. Return False if it is paused already."""
+        """Pause sending. Return False if it is already paused."""
         changes = {
             "paused_reason": reason,
             "paused_at": event.time,
@@ -34,19 +34,19 @@ class Circuit:
         )
 
     def probe(self, sending: Sending, batch: str, probe_at: str) -> bool:
-        """Let one batch through to test whether sending works again. Return False if another poll did."""
+        """Permit one batch as a probe. Return False if another poll did so first."""
         changes = {"probe": batch, "probe_at": probe_at, "probes": sending.probes + 1}
         expected = {"paused_reason": sending.paused_reason, "probe_at": sending.probe_at}
         return self._table.write(self._table.update(RELAY, _ITEM, changes, expected))
 
     def use_probe(self, batch: str) -> bool:
-        """Use up poll's permission to send this batch while sending is paused. Return False if there is none."""
+        """Use up the permission to send this batch as a probe. Return False if there is none."""
         return self._table.write(
             self._table.update(RELAY, _ITEM, {"probe": None}, {"probe": batch})
         )
 
     def resume(self, sending: Sending, event: Event) -> bool:
-        """Resume sending. Return False if it has been resumed or paused anew meanwhile."""
+        """Resume sending. Return False if another poll resumed it, or it was paused again."""
         changes = dict.fromkeys(
             ("paused_reason", "paused_at", "probe_at", "probes", "probe", "not_before", "limited", "limited_at")
         )  # fmt: skip
@@ -57,7 +57,7 @@ class Circuit:
         )
 
     def record_accepted(self, sent_at: str, sender: str) -> None:
-        """Record that a create that was sent then was accepted, under this key and version of the API."""
+        """Record an accepted create, by the time it was sent and by its key and API version."""
         changes = {
             "accepted_at": sent_at, "accepted_by": sender, "limited": None, "limited_at": None, "schema": items.SCHEMA,
         }  # fmt: skip
@@ -65,7 +65,7 @@ class Circuit:
         self._table.write(self._table.update(RELAY, _ITEM, changes, later))
 
     def throttle_until(self, until: str, **counted: int | str) -> None:
-        """Send nothing before then; where another pause ends later, keep that one."""
+        """Block creates until this time, unless they are blocked for longer already."""
         changes = {"not_before": until, "schema": items.SCHEMA, **counted}
         later = {"not_before": LessThan(until)}
         self._table.write(self._table.update(RELAY, _ITEM, changes, later))

@@ -1,7 +1,7 @@
-"""What the table holds about claims: the jobs of uploads, the bytes that they had, and the markers that ask for a repeat.
+"""The table's items about claims: the jobs of uploads, their contents, and again markers.
 
-Each claim is one transaction: the job, and the bytes that are its own from then on. Two uploads with the same bytes at
-the same moment give one job, since the second finds the first one's claim and must look again.
+One transaction claims both the job and its content. Of two simultaneous uploads with the same bytes, the
+second finds the content claimed and becomes a duplicate.
 """
 
 from collections.abc import Callable
@@ -21,15 +21,21 @@ if TYPE_CHECKING:
 
 CONTENT, AGAIN = "content", "again"
 DUPLICATE = "duplicate"
-"""The outcome of a job that was not run, because another one has the same bytes."""
+"""The outcome of a job that is not run because another job has the same bytes."""
 CONTENT_DAYS = 30
-"""How long the bytes of a job are remembered, and that an upload was skipped for them."""
+"""Days for which a job's content, and the skipping of a duplicate, are remembered."""
 MARKER_WAITS = timedelta(days=3)
-"""How long a marker waits for its upload: events come out of order, and hours late."""
+"""How long an again marker waits for its upload. Events arrive out of order and hours late."""
 
 
 class Content(msgspec.Struct, frozen=True, kw_only=True):
-    """Which job has these bytes; `owned_by` is None where none has."""
+    """The job that has these bytes.
+
+    Attributes:
+        job: the partition key.
+        owned_by: the job's id; None if no job has them.
+        expires: when DynamoDB deletes the item, in seconds since 1970.
+    """
 
     job: str
     owned_by: str | None = None
@@ -37,7 +43,14 @@ class Content(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Again(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be run again of a key: when its latest marker was made, whether that was used, which job was skipped."""
+    """The repeat of one upload key.
+
+    Attributes:
+        job: the partition key.
+        at: when the latest again marker was created; None for none.
+        used: whether that marker has started a job.
+        skipped: the job that was last skipped as a duplicate.
+    """
 
     job: str
     at: str | None = None
@@ -45,7 +58,7 @@ class Again(msgspec.Struct, frozen=True, kw_only=True):
     skipped: str | None = None
 
     def waits(self, now: datetime) -> bool:
-        """Whether a marker waits for an upload."""
+        """Return whether an again marker waits for its upload."""
         return (
             self.at is not None
             and not self.used
@@ -54,45 +67,44 @@ class Again(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Claims:
-    """The items about claims."""
+    """The store of claims."""
 
     def __init__(self, table: Table, now: Callable[[], datetime]) -> None:
         self._table, self._now = table, now
 
     def content(self, fingerprint: str) -> Content:
-        """Read which job has these bytes."""
+        """Read which job has the bytes with this fingerprint."""
         name = f"{CONTENT}/{fingerprint}"
-        found = self._table.get(name, CONTENT)
-        return msgspec.convert(found, Content) if found else Content(job=name)
+        attributes = self._table.get(name, CONTENT)
+        return msgspec.convert(attributes, Content) if attributes else Content(job=name)
 
     def again(self, bucket: str, key: str) -> Again:
-        """Read what is to be run again of a key."""
+        """Read the repeat of an upload key."""
         name = ids.job_id(bucket, key, "")
-        found = self._table.get(name, AGAIN)
-        return msgspec.convert(found, Again) if found else Again(job=name)
+        attributes = self._table.get(name, AGAIN)
+        return msgspec.convert(attributes, Again) if attributes else Again(job=name)
 
     def claim(self, job: Job, content: Content | None = None, again: Again | None = None) -> bool:
-        """Claim an upload, with the bytes that it has; a marker that waits for it is used.
+        """Claim an upload and its content. A waiting again marker is marked as used.
 
         Returns:
-            False, and nothing is changed, if it is claimed already, or the bytes have been claimed since they were read.
+            False, without any change, if the upload is claimed already or the content changed since it was read.
         """
-        writes = [self._table.create(job), *self._bytes_of(job, content)]
+        writes = [self._table.create(job), *self._claim_content(job, content)]
         if again is not None and again.waits(self._now()):
-            seen = {"at": again.at, "used": False}
-            writes.append(self._table.update(again.job, AGAIN, {"used": True}, seen))
+            expected = {"at": again.at, "used": False}
+            writes.append(self._table.update(again.job, AGAIN, {"used": True}, expected))
         return self._table.write(*writes)
 
     def skip(self, job: Job, original: Job, again: Again, event: Event) -> bool:
-        """Claim an upload as one that is not run, for a later marker to find.
+        """Claim an upload without running it, so that a later again marker can run it.
 
         Returns:
-            False if a marker came meanwhile, or the job that has its bytes was canceled, has failed or has ended.
+            False if an again marker arrived meanwhile, or the original job was canceled, failed or ended.
         """
-        # Written without a change, so that what is expected of it holds in this very transaction. A ConditionCheck
-        # would need a permission of its own.
+        # This update changes nothing but checks the conditions. A ConditionCheck would need another IAM permission.
         unchanged = {"schema": original.schema}
-        seen = {
+        expected = {
             **unchanged,
             "outcome": original.outcome,
             "canceled_at": original.canceled_at,
@@ -101,30 +113,32 @@ class Claims:
         skipped = {"skipped": job.job, "schema": items.SCHEMA, "expires": self._expires()}
         return self._table.write(
             self._table.create(job),
-            self._table.update(original.job, items.JOB, unchanged, seen),
+            self._table.update(original.job, items.JOB, unchanged, expected),
             self._table.update(again.job, AGAIN, skipped, {"at": again.at}),
             self._table.put(pending_event(event)),
         )
 
     def wait_for_upload(self, again: Again, at: str) -> bool:
-        """Note a marker before its upload; False if an upload was skipped meanwhile."""
+        """Record an again marker that precedes its upload. Return False if an upload was skipped meanwhile."""
         changes = {
             "at": at, "used": None, "skipped": None, "schema": items.SCHEMA, "expires": self._expires()
         }  # fmt: skip
-        seen = {"at": again.at, "skipped": again.skipped}
-        return self._table.write(self._table.update(again.job, AGAIN, changes, seen))
+        expected = {"at": again.at, "skipped": again.skipped}
+        return self._table.write(self._table.update(again.job, AGAIN, changes, expected))
 
     def run_skipped(self, job: Job, content: Content | None, again: Again, at: str) -> bool:
-        """Let a job that was skipped begin; False if another marker did it."""
+        """Start a skipped job. Return False if another marker started it."""
         changes = {"at": at, "used": True, "skipped": None, "expires": self._expires()}
-        seen = {"at": again.at, "skipped": again.skipped}
+        expected = {"at": again.at, "skipped": again.skipped}
         return self._table.write(
             self._table.put(job, {"outcome": DUPLICATE}),
-            *self._bytes_of(job, content),
-            self._table.update(again.job, AGAIN, changes, seen),
+            *self._claim_content(job, content),
+            self._table.update(again.job, AGAIN, changes, expected),
         )
 
-    def _bytes_of(self, job: Job, content: Content | None) -> "list[TransactWriteItemTypeDef]":
+    def _claim_content(
+        self, job: Job, content: Content | None
+    ) -> "list[TransactWriteItemTypeDef]":
         if content is None:
             return []
         owned = {"owned_by": job.job, "schema": items.SCHEMA, "expires": self._expires()}

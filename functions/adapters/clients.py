@@ -1,12 +1,12 @@
-"""How long a client of AWS waits: a service that hangs must not hold a function until Lambda ends it."""
+"""The timeouts of AWS clients: a service that does not answer must not block a function until Lambda ends it."""
 
 from botocore.config import Config
 
 QUICK = Config(
     connect_timeout=5, read_timeout=10, retries={"mode": "standard", "total_max_attempts": 3}
 )
-"""For SQS and SNS: what they do not take now is sent again by poll."""
+"""For SQS and SNS. Poll repeats later what they do not accept."""
 PATIENT = Config(
     connect_timeout=3, read_timeout=5, retries={"mode": "standard", "total_max_attempts": 6}
 )
-"""For DynamoDB: what has happened outside is to be written down, through a moment's throttling, too."""
+"""For DynamoDB. A result of an outside call must be recorded, even while the table is throttled."""

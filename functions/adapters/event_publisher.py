@@ -1,4 +1,4 @@
-"""The adapter for SNS: the webhook that Anthropic does not have."""
+"""The adapter for SNS, which publishes the events."""
 
 from typing import TYPE_CHECKING
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 class EventPublisher:
-    """The topic of events."""
+    """The topic for events."""
 
     def __init__(self, topic_arn: str, source: str, *, client: "SNSClient | None" = None) -> None:
         self._topic, self._source = topic_arn, source
         self._sns: SNSClient = client or boto3.client("sns", config=QUICK)
 
     def publish(self, event: Event) -> None:
-        """Publish an event; delivered at least once, always under the same id."""
+        """Publish an event. It is delivered at least once, always with the same id."""
         self._sns.publish(
             TopicArn=self._topic,
             Subject=event.sns_subject,
@@ -34,6 +34,6 @@ class EventPublisher:
 
 
 def is_message_error(error: Exception) -> bool:
-    """Whether SNS takes offence at one message alone: the others must not wait behind it."""
+    """Return whether SNS rejects this one message, in which case other messages can still be published."""
     code = error.response["Error"]["Code"] if isinstance(error, ClientError) else ""
     return code in {"InvalidParameter", "InvalidParameterValue", "ParameterValueInvalid"}

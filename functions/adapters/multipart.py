@@ -1,7 +1,7 @@
-"""One object in S3 from bytes as they come: whole in one request, or in parts, some of them on their way at once.
+"""Write one S3 object from a stream: small ones in one request, others in parts, several at once.
 
-In memory are the part that grows and those that are being sent, of 5 MiB each, in buffers that are used again.
-boto3's own transfer holds ten of 8 MiB, which is more than everything else that a stage needs.
+Memory holds the part that is being filled and those that are being sent. Parts begin at 5 MiB, and their
+buffers are reused. boto3's own transfer manager would hold ten parts of 8 MiB, too much for a stage.
 """
 
 import io
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
 PARTS_OF_A_SIZE = 2000
-"""After so many parts they are twice as long: 10,000 of them, the most that S3 takes, hold 300 GB."""
-AT_ONCE = 1 << 20
-"""Bytes for the socket at once. The SDK would send 16 KiB at a time, for most of twice the processor's time."""
+"""Parts after which the part size doubles. S3's limit of 10,000 parts then allows 300 GB."""
+_SOCKET_BYTES = 1 << 20
+"""Bytes written to the socket at once. The SDK's 16 KiB take almost twice the CPU time."""
 
 
 class UploadTarget(NamedTuple):
-    """Where an object is written, and how many of its parts at once."""
+    """The object to write, and how many of its parts are sent at once."""
 
     s3: "S3Client"
     bucket: str
@@ -39,175 +39,181 @@ class UploadTarget(NamedTuple):
     threads: int
 
 
-class Sent(NamedTuple):
-    """A part that S3 has, and its CRC-32 as S3 writes it; of a copied one it may not have said it."""
+class StoredPart(NamedTuple):
+    """A part that S3 has stored, and its base64 CRC-32; None if S3 did not return one for a copied part."""
 
     number: int
     etag: str
     checksum: str | None
 
 
-class _Written(NamedTuple):
-    """A part that was sent from here."""
+class _WrittenPart(NamedTuple):
+    """A part that was sent from memory."""
 
-    sent: Sent
+    sent: StoredPart
     size: int
     crc32: int
 
 
-def write(to: UploadTarget, blocks: Iterable[bytes]) -> StoredObject:
-    """Write an object, which is there when all of it is."""
+def write(target: UploadTarget, blocks: Iterable[bytes]) -> StoredObject:
+    """Write an object. It becomes visible once it is complete."""
     buffers = _Buffers()
     parts = buffers.filled(blocks)
     first, second = next(parts, memoryview(b"")), next(parts, None)
     if second is None:
-        return _put(to, bytes(first))
-    return _in_parts(to, buffers, chain((first, second), parts))
+        return _put(target, bytes(first))
+    return _write_parts(target, buffers, chain((first, second), parts))
 
 
-def _put(to: UploadTarget, body: bytes) -> StoredObject:
+def _put(target: UploadTarget, body: bytes) -> StoredObject:
     crc32 = zlib.crc32(body)
-    to.s3.put_object(Bucket=to.bucket, Key=to.key, Body=body, ChecksumCRC32=base64_crc32(crc32))
-    return StoredObject(key=to.key, size=len(body), crc32=crc32)
+    target.s3.put_object(
+        Bucket=target.bucket, Key=target.key, Body=body, ChecksumCRC32=base64_crc32(crc32)
+    )
+    return StoredObject(key=target.key, size=len(body), crc32=crc32)
 
 
 class _Buffers:
-    """Memory for parts, taken from the system once for each that is held at the same time."""
+    """Reusable buffers for parts."""
 
     def __init__(self) -> None:
         self._free: list[memoryview] = []
 
     def filled(self, blocks: Iterable[bytes]) -> Iterator[memoryview]:
-        """Fill one buffer after the other; only the last part is shorter."""
-        number, at = 1, 0
-        buffer = self._take(number)
+        """Fill one buffer after the other. Only the last part is shorter."""
+        number, filled = 1, 0
+        buffer = self._buffer(number)
         for block in blocks:
             rest = memoryview(block)
             while rest:
-                if at == len(buffer):
+                if filled == len(buffer):
                     yield buffer
-                    number, at = number + 1, 0
-                    buffer = self._take(number)
-                fits = rest[: len(buffer) - at]
-                buffer[at : at + len(fits)] = fits
-                at, rest = at + len(fits), rest[len(fits) :]
-        if at:
-            yield buffer[:at]
+                    number, filled = number + 1, 0
+                    buffer = self._buffer(number)
+                fits = rest[: len(buffer) - filled]
+                buffer[filled : filled + len(fits)] = fits
+                filled, rest = filled + len(fits), rest[len(fits) :]
+        if filled:
+            yield buffer[:filled]
 
-    def _take(self, number: int) -> memoryview:
+    def _buffer(self, number: int) -> memoryview:
         size = MIN_PART << ((number - 1) // PARTS_OF_A_SIZE)
         buffer = self._free.pop() if self._free else memoryview(b"")
-        # A mapping, not a bytearray: of what is never filled, nothing is taken.
+        # A mapping, unlike a bytearray, takes no memory for pages that are never filled.
         flags = MAP_PRIVATE | MAP_ANONYMOUS
         return buffer if len(buffer) == size else memoryview(mmap(-1, size, flags=flags))
 
     def free(self, part: memoryview) -> None:
-        """Take a part's buffer back, once nobody reads it."""
+        """Return a part's buffer for reuse."""
         self._free.append(part)
 
 
-def _in_parts(to: UploadTarget, buffers: _Buffers, parts: Iterator[memoryview]) -> StoredObject:
-    with begun(to) as upload:
-        written = [*_at_once(to, upload, buffers, parts)]
+def _write_parts(
+    target: UploadTarget, buffers: _Buffers, parts: Iterator[memoryview]
+) -> StoredObject:
+    with multipart_upload(target) as upload_id:
+        written = [*_send_concurrently(target, upload_id, buffers, parts)]
         crc32 = reduce(lambda crc, part: crc32_combine(crc, part.crc32, part.size), written, 0)
-        complete(to, upload, [part.sent for part in written], crc32)
-    return StoredObject(key=to.key, size=sum(part.size for part in written), crc32=crc32)
+        complete(target, upload_id, [part.sent for part in written], crc32)
+    return StoredObject(key=target.key, size=sum(part.size for part in written), crc32=crc32)
 
 
 @contextmanager
-def begun(to: UploadTarget, **about: str) -> Iterator[str]:
-    """Begin an upload in parts, and give its id; on a failure it is aborted.
+def multipart_upload(target: UploadTarget, **options: str) -> Iterator[str]:
+    """Start a multipart upload and yield its id. Abort it if an error occurs.
 
-    S3 holds each part to its own CRC-32, and the object to that of all of them. It refuses a part with a checksum
-    where the upload was begun without: https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html.
+    S3 verifies a CRC-32 of each part and of the object. It rejects part checksums if the upload was started
+    without: https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html.
     """
-    begin: Any = {"ChecksumAlgorithm": "CRC32", "ChecksumType": "FULL_OBJECT", **about}
-    where: Any = {"Bucket": to.bucket, "Key": to.key}
-    upload = to.s3.create_multipart_upload(**where, **begin)["UploadId"]
+    settings: Any = {"ChecksumAlgorithm": "CRC32", "ChecksumType": "FULL_OBJECT", **options}
+    name: Any = {"Bucket": target.bucket, "Key": target.key}
+    upload_id = target.s3.create_multipart_upload(**name, **settings)["UploadId"]
     try:
-        yield upload
+        yield upload_id
     except Exception:
-        # Where that fails, too, the bucket's lifecycle removes the parts; what is raised is why it was needed.
+        # If the abort fails too, the bucket's lifecycle deletes the parts. Raise the original error.
         with suppress(ClientError, BotoCoreError):
-            to.s3.abort_multipart_upload(**where, UploadId=upload)
+            target.s3.abort_multipart_upload(**name, UploadId=upload_id)
         raise
 
 
-def complete(to: UploadTarget, upload: str, parts: Sequence[Sent], crc32: int) -> None:
-    """Make the parts one object; S3 refuses one whose CRC-32 is another than this."""
-    done: Any = [
+def complete(
+    target: UploadTarget, upload_id: str, parts: Sequence[StoredPart], crc32: int
+) -> None:
+    """Complete a multipart upload. S3 rejects it if the object's CRC-32 differs."""
+    completed: Any = [
         {"PartNumber": part.number, "ETag": part.etag}
         | ({"ChecksumCRC32": part.checksum} if part.checksum else {})
         for part in parts
     ]
-    to.s3.complete_multipart_upload(
-        Bucket=to.bucket, Key=to.key, UploadId=upload, MultipartUpload={"Parts": done},
+    target.s3.complete_multipart_upload(
+        Bucket=target.bucket, Key=target.key, UploadId=upload_id, MultipartUpload={"Parts": completed},
         ChecksumType="FULL_OBJECT", ChecksumCRC32=base64_crc32(crc32),
     )  # fmt: skip
 
 
-def _at_once(
-    to: UploadTarget, upload: str, buffers: _Buffers, parts: Iterator[memoryview]
-) -> Iterator[_Written]:
-    """Send several parts side by side; the next is only gathered when there is buffer for it."""
-    send = partial(_send, to, upload, buffers)
-    if to.threads == 1:
+def _send_concurrently(
+    target: UploadTarget, upload_id: str, buffers: _Buffers, parts: Iterator[memoryview]
+) -> Iterator[_WrittenPart]:
+    """Send the parts, several at once. Read the next part only while a thread is free to send it."""
+    send = partial(_send, target, upload_id, buffers)
+    if target.threads == 1:
         yield from (send(number, part) for number, part in enumerate(parts, 1))
         return
-    with ThreadPoolExecutor(to.threads) as pool:
-        sending: deque[Future[_Written]] = deque()
+    with ThreadPoolExecutor(target.threads) as pool:
+        futures: deque[Future[_WrittenPart]] = deque()
         for number, part in enumerate(parts, 1):
-            sending.append(pool.submit(send, number, part))
-            if len(sending) >= to.threads:
-                yield sending.popleft().result()
-        yield from (one.result() for one in sending)
+            futures.append(pool.submit(send, number, part))
+            if len(futures) >= target.threads:
+                yield futures.popleft().result()
+        yield from (future.result() for future in futures)
 
 
 def _send(
-    to: UploadTarget, upload: str, buffers: _Buffers, number: int, part: memoryview
-) -> _Written:
+    target: UploadTarget, upload_id: str, buffers: _Buffers, number: int, part: memoryview
+) -> _WrittenPart:
     crc32 = zlib.crc32(part)
-    sent = send(to, upload, number, _PartBody(part), crc32)
+    sent = send(target, upload_id, number, _PartBody(part), crc32)
     buffers.free(part)
-    return _Written(sent, len(part), crc32)
+    return _WrittenPart(sent, len(part), crc32)
 
 
 def send(
-    to: UploadTarget, upload: str, number: int, body: "bytes | _PartBody", crc32: int
-) -> Sent:
-    """Send a part with its CRC-32; left out, the SDK would compute it once more."""
+    target: UploadTarget, upload_id: str, number: int, body: "bytes | _PartBody", crc32: int
+) -> StoredPart:
+    """Send a part with its CRC-32, which the SDK would otherwise compute again."""
     checksum = base64_crc32(crc32)
-    put = to.s3.upload_part(
-        Bucket=to.bucket, Key=to.key, UploadId=upload, PartNumber=number, Body=body,  # type: ignore[arg-type]
+    response = target.s3.upload_part(
+        Bucket=target.bucket, Key=target.key, UploadId=upload_id, PartNumber=number, Body=body,  # type: ignore[arg-type]
         ChecksumCRC32=checksum,
     )  # fmt: skip
-    return Sent(number, put["ETag"], checksum)
+    return StoredPart(number, response["ETag"], checksum)
 
 
 class _PartBody(io.RawIOBase):
-    """A part as the SDK reads it for its socket: a view of it, which is no copy, and more at a time than it asks for."""
+    """A part as a file for the SDK. It returns views instead of copies, of more bytes than the SDK requests."""
 
     def __init__(self, part: memoryview) -> None:
-        self._part, self._at = part, 0
+        self._part, self._offset = part, 0
 
     def __len__(self) -> int:
         return len(self._part)
 
     def tell(self) -> int:
-        return self._at
+        return self._offset
 
     def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        begins = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: len(self)}
-        self._at = begins[whence] + offset
-        return self._at
+        origins = {io.SEEK_SET: 0, io.SEEK_CUR: self._offset, io.SEEK_END: len(self)}
+        self._offset = origins[whence] + offset
+        return self._offset
 
     def read(self, size: int = -1) -> bytes:
-        begin = self._at
-        self._at = len(self) if size < 0 else min(begin + max(size, AT_ONCE), len(self))
-        piece = self._part[begin : self._at]
-        return piece if size >= 0 else bytes(piece)  # type: ignore[return-value] # a socket takes both
+        start = self._offset
+        self._offset = len(self) if size < 0 else min(start + max(size, _SOCKET_BYTES), len(self))
+        piece = self._part[start : self._offset]
+        return piece if size >= 0 else bytes(piece)  # type: ignore[return-value] # a socket accepts both
 
 
 def base64_crc32(crc32: int) -> str:
-    """Write a CRC-32 as S3 takes it."""
+    """Return a CRC-32 in the format of S3's API."""
     return b64encode(crc32.to_bytes(4)).decode()

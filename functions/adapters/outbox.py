@@ -1,4 +1,4 @@
-"""The events in the table that are owed: published after what they tell of, then deleted."""
+"""The outbox: events are stored in the table, then published, then deleted."""
 
 from collections.abc import Sequence
 
@@ -14,30 +14,31 @@ logger = Logger(child=True)
 
 
 class Outbox:
-    """The events that are owed, and where they are published."""
+    """The stored events and their topic."""
 
     def __init__(self, table: Table, publisher: EventPublisher) -> None:
         self._table, self._publisher = table, publisher
 
     def publish_pending(self, job: str) -> int:
-        """Publish the events that are owed for a job."""
+        """Publish the stored events of a job. Return how many SNS accepted."""
         condition = "job = :job AND begins_with(#item, :event)"
-        found = self._table.query(condition, {":job": job, ":event": EVENT})
-        return self.publish([read_event(item) for item in found])
+        stored_events = self._table.query(condition, {":job": job, ":event": EVENT})
+        return self.publish([read_event(item) for item in stored_events])
 
     def publish(self, pending: Sequence[Event]) -> int:
-        """Publish events that are owed, oldest first; poll repeats what SNS does not take now.
+        """Publish stored events, oldest first. Poll repeats those that SNS does not accept now.
 
         Returns:
-            How many SNS took.
+            How many events SNS accepted.
         """
         published = 0
-        for event in sorted(pending, key=lambda one: one.time):
+        for event in sorted(pending, key=lambda event: event.time):
             try:
                 self._publisher.publish(event)
             except (ClientError, BotoCoreError) as error:
                 logger.warning(
-                    "not published yet", extra={"event": event.id, "problem": type(error).__name__}
+                    "event not published",
+                    extra={"event": event.id, "problem": type(error).__name__},
                 )
                 if is_message_error(error):
                     continue

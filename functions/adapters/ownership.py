@@ -1,4 +1,4 @@
-"""Whose each Message Batch at Anthropic is, and the duplicates that are to be canceled."""
+"""The owners of Message Batches, and the duplicates to cancel."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -8,24 +8,24 @@ from functions.model import items, timestamps
 from functions.model.records import OWNER, Owner
 
 OWNER_DAYS = 60
-"""How long an owner is remembered: past the 29 days that Anthropic keeps the batch."""
+"""Days for which an owner is remembered. Anthropic keeps the batch for 29 days."""
 
 
 class Ownership:
-    """The owners of Message Batches."""
+    """The store of owners."""
 
     def __init__(self, table: Table, now: Callable[[], datetime]) -> None:
         self._table, self._now = table, now
 
     def owner_of(self, batch_id: str) -> str | None:
-        """Return whose a Message Batch is: ``job/item`` or ``foreign``; None if that is unknown."""
-        found = self._table.get(batch_id, OWNER)
-        return str(found["owned_by"]) if found else None
+        """Return the owner of a Message Batch: ``job/item`` or ``foreign``; None if it is unknown."""
+        record = self._table.get(batch_id, OWNER)
+        return str(record["owned_by"]) if record else None
 
     def build(self, batch_id: str, owned_by: str, *, duplicate: bool = False) -> Owner:
-        """Build the item that says whose a Message Batch is; poll cancels a duplicate."""
+        """Build the ownership record of a Message Batch. Poll cancels a duplicate."""
         now = self._now()
-        keys = (
+        index_keys = (
             {"open": items.OPEN, "status_key": items.status_key("DUPLICATE", timestamps.text(now))}
             if duplicate
             else {}
@@ -36,16 +36,16 @@ class Ownership:
             schema=items.SCHEMA,
             expires=timestamps.epoch(now + timedelta(days=OWNER_DAYS)),
             owned_by=owned_by,
-            **keys,
+            **index_keys,
         )
 
     def record(self, owner: Owner) -> bool:
-        """Record whose a Message Batch is. Return False if that is known already."""
+        """Record the owner of a Message Batch. Return False if it is already recorded."""
         return self._table.write(self._table.create(owner))
 
     def resolve_duplicate(self, owner: Owner) -> None:
-        """Record that a duplicate batch is canceled or has ended."""
-        closed = {"open": None, "status_key": None}
+        """Record that a duplicate is canceled or has ended."""
+        changes = {"open": None, "status_key": None}
         self._table.write(
-            self._table.update(owner.job, owner.item, closed, {"owned_by": owner.owned_by})
+            self._table.update(owner.job, owner.item, changes, {"owned_by": owner.owned_by})
         )

@@ -1,4 +1,4 @@
-"""The lock that lets one poll run at a time, and remembers that another one is wanted."""
+"""The lock that lets one poll run at a time and records requests for another one."""
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
@@ -19,23 +19,25 @@ class PollLock:
         self._table, self._now = table, now
 
     def acquire(self, token: str, lease_s: float) -> PollLease | None:
-        """Become the only poll for so many seconds. Return None if another one is at work."""
-        found = self._table.acquire(RELAY, _ITEM, Lease.begin(self._now(), lease_s, token))
-        return None if found is None else msgspec.convert(found, PollLease)
+        """Acquire the lock for `lease_s` seconds. Return None if another poll has it."""
+        attributes = self._table.acquire(RELAY, _ITEM, Lease.begin(self._now(), lease_s, token))
+        return None if attributes is None else msgspec.convert(attributes, PollLease)
 
     def request_another(self) -> None:
-        """Ask the poll that is at work for another one when it ends."""
+        """Request another poll after the running one."""
         self._table.write(self._table.update(RELAY, _ITEM, {"wanted": True}, {}))
 
     def release(self, token: str, stopped: Mapping[str, str]) -> bool:
-        """Let the next poll begin, and record where this one stopped.
+        """Release the lock, and record where this poll stopped.
 
         Returns:
-            Whether somebody asked for another one meanwhile.
+            True if another poll was requested meanwhile.
         """
         changes = {
             "owner": None, "lease": None, "stopped": stopped or None, "ended_at": timestamps.text(self._now())
         }  # fmt: skip
-        unasked = self._table.update(RELAY, _ITEM, changes, {"owner": token, "wanted": None})
-        asked = self._table.update(RELAY, _ITEM, {**changes, "wanted": None}, {"owner": token})
-        return not self._table.write(unasked) and self._table.write(asked)
+        release = self._table.update(RELAY, _ITEM, changes, {"owner": token, "wanted": None})
+        release_requested = self._table.update(
+            RELAY, _ITEM, {**changes, "wanted": None}, {"owner": token}
+        )
+        return not self._table.write(release) and self._table.write(release_requested)

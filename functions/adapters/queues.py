@@ -1,4 +1,4 @@
-"""The adapter for SQS: messages that ask a stage to look at an item. Only poll sends them."""
+"""The adapter for SQS: work messages, which ask a stage to look at an item. Only poll sends them."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -14,9 +14,9 @@ from functions.model.items import SCHEMA, Batch, Job, Step, WorkMessage
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
-MOST = 10
-"""Messages that one call to SQS carries."""
-AGAIN_S = 50.0
+MAX_ENTRIES = 10
+"""The most messages in one call to SQS."""
+RESEND_AFTER_S = 50.0
 """Seconds before a work message is sent again. Under a minute, so the next scheduled poll replaces a lost one."""
 Slice = tuple[Job | Batch, ...]
 _STAGES = {
@@ -26,7 +26,7 @@ _STAGES = {
 
 
 class WorkQueues:
-    """The queues of submit and of results."""
+    """The queues of submit and results."""
 
     def __init__(
         self,
@@ -41,43 +41,49 @@ class WorkQueues:
         self._sqs: SQSClient = client or boto3.client("sqs", config=QUICK)
 
     def slices(self, waiting: Iterable[Job | Batch]) -> dict[str, list[Slice]]:
-        """Sort items by the queue of the stage that they wait for; of each, so many together as one call carries.
+        """Group waiting items by the queue of their stage, oldest first, in slices of one SQS call each.
 
-        Left out are those whose work message was sent a moment ago, and may lie in the queue still: polls may come each second.
+        Items whose work message was sent less than `AGAIN_S` ago are left out: polls may run every second.
         """
         now = self._clock()
-        self._sent = {mark: at for mark, at in self._sent.items() if now - at < AGAIN_S}
+        self._sent = {
+            key: sent_at for key, sent_at in self._sent.items() if now - sent_at < RESEND_AFTER_S
+        }
         due: dict[str, list[Job | Batch]] = {name: [] for name in self._urls}
         for item in waiting:
-            if _mark(item) in self._sent:
+            if _progress_key(item) in self._sent:
                 continue
             due[_STAGES[Step(item.next_step or "")]].append(item)
         ordered = {
-            name: sorted(found, key=lambda one: one.status_key) for name, found in due.items()
+            name: sorted(waiting_items, key=lambda item: item.status_key)
+            for name, waiting_items in due.items()
         }
-        return {name: list(batched(found, MOST, strict=False)) for name, found in ordered.items()}
+        return {
+            name: list(batched(waiting_items, MAX_ENTRIES, strict=False))
+            for name, waiting_items in ordered.items()
+        }
 
-    def send(self, name: str, some: Slice) -> None:
-        """Send a work message for each item to a stage's queue; a lost one is sent again by a later poll."""
+    def send(self, name: str, waiting: Slice) -> None:
+        """Send a work message for each item to a stage's queue. A later poll replaces lost messages."""
         entries = [
             {
                 "Id": str(number),
                 "MessageBody": msgspec.json.encode(work_message_for(item)).decode(),
             }
-            for number, item in enumerate(some)
+            for number, item in enumerate(waiting)
         ]
         self._sqs.send_message_batch(QueueUrl=self._urls[name], Entries=entries)  # type: ignore[arg-type]
-        self._sent |= dict.fromkeys(map(_mark, some), self._clock())
+        self._sent |= dict.fromkeys(map(_progress_key, waiting), self._clock())
 
 
-def _mark(item: Job | Batch) -> tuple[object, ...]:
-    """Tell an item that has been worked on since from one that has not."""
-    moved = item.checkpoint.row if isinstance(item, Job) else 0
-    return item.job, item.item, item.status_key, item.tries, item.not_before, moved
+def _progress_key(item: Job | Batch) -> tuple[object, ...]:
+    """Return a value that changes when the item is worked on."""
+    planned_rows = item.checkpoint.row if isinstance(item, Job) else 0
+    return item.job, item.item, item.status_key, item.tries, item.not_before, planned_rows
 
 
 def work_message_for(item: Job | Batch) -> WorkMessage:
-    """Make the work message for an item that waits."""
+    """Build the work message for a waiting item."""
     return WorkMessage(schema=SCHEMA, job=item.job, item=item.item, next_step=item.next_step or "")
 
 
@@ -85,6 +91,6 @@ def read_work_message(body: str) -> WorkMessage:
     """Read a queue message.
 
     Raises:
-        msgspec.DecodeError: it is no work message.
+        msgspec.DecodeError: the body is not a work message.
     """
     return msgspec.json.decode(body, type=WorkMessage)

@@ -1,7 +1,7 @@
-"""Make a message that failed visible again soon, in place of after the queue's visibility timeout.
+"""Make a failed message visible again before the queue's visibility timeout ends.
 
-What an item in the table waits for is poll's to say, and costs a message that comes too early nothing. But until an
-upload is claimed, only its message knows of it: a fault before that must not cost a quarter of an hour.
+Poll finds items in the table again, so their messages may be lost. An unclaimed upload is known only by its
+message, so a failure before the claim must not delay it by a quarter of an hour.
 """
 
 from collections.abc import Iterator
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 PAUSE_S, MAX_PAUSE_S = 30, 900
-"""Seconds until a message is visible again: so many more after each receive, up to a quarter of an hour."""
+"""Seconds until a failed message is visible again: so many per receive, at most 15 minutes."""
 logger = Logger(child=True)
 
 
 class Redelivery:
-    """The queue whose messages a function takes."""
+    """The queue whose messages a function handles."""
 
     def __init__(self, queue_url: str, *, client: "SQSClient | None" = None) -> None:
         self._queue_url = queue_url
@@ -31,10 +31,10 @@ class Redelivery:
 
     @contextmanager
     def soon_after_error(self, message: dict[str, Any]) -> Iterator[None]:
-        """Make a message visible again soon if its work fails; the error goes on to the runtime.
+        """Make a message visible again soon if its work raises; the error propagates to the runtime.
 
         Args:
-            message: a record of the event that SQS gives to Lambda.
+            message: a record of Lambda's SQS event.
         """
         try:
             yield
@@ -50,5 +50,8 @@ class Redelivery:
                 ReceiptHandle=message["receiptHandle"],
                 VisibilityTimeout=min(PAUSE_S * receives, MAX_PAUSE_S),
             )
-        except (ClientError, BotoCoreError) as error:  # it comes back later, all the same
-            logger.warning("message stays hidden", extra={"problem": type(error).__name__})
+        except (ClientError, BotoCoreError) as error:
+            # The message returns after the queue's visibility timeout.
+            logger.warning(
+                "message visibility not changed", extra={"problem": type(error).__name__}
+            )

@@ -1,35 +1,35 @@
-"""Why S3 does not give an object: what it will go on refusing until somebody changes something, in a sentence.
+"""Why S3 refuses to return an object, for causes that last until somebody changes something.
 
-Codes: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html; those of KMS pass through S3 with a prefix.
+Codes: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html. KMS's own codes have a prefix.
 """
 
 from botocore.exceptions import ClientError
 
 ABSENT = frozenset({"404", "NoSuchKey", "NoSuchVersion", "NoSuchBucket"})
-_GONE = "is no longer there"
+_DELETED = "no longer exists"
 _NO_KEY = "cannot be decrypted: its KMS key"
 _SENTENCES = {
-    **dict.fromkeys(ABSENT, _GONE),
+    **dict.fromkeys(ABSENT, _DELETED),
     "MethodNotAllowed": "is deleted: this version is a delete marker",
-    "AccessDenied": "may not be read: a policy of its bucket, of its key or of the organization denies it",
-    "AllAccessDisabled": "may not be read: S3 has disabled all access to it",
+    "AccessDenied": "cannot be read: a policy of the bucket, the KMS key or the organization denies access",
+    "AllAccessDisabled": "cannot be read: S3 has disabled all access to it",
     "InvalidObjectState": "is archived: restore it to read it",
     "KMS.AccessDeniedException": f"{_NO_KEY} may not be used by this role",
     "KMS.DisabledException": f"{_NO_KEY} is disabled",
-    "KMS.KMSInvalidStateException": f"{_NO_KEY} is waiting to be deleted",
-    "KMS.NotFoundException": f"{_NO_KEY} is gone",
+    "KMS.KMSInvalidStateException": f"{_NO_KEY} is pending deletion",
+    "KMS.NotFoundException": f"{_NO_KEY} does not exist",
 }
 
 
 def why_refused(error: ClientError) -> str | None:
-    """Say why S3 refuses an object, to be read behind its name; None for what may pass by itself."""
+    """Return why S3 refuses an object, as a predicate; None for a cause that may pass without a change."""
     return _SENTENCES.get(refusal_code(error))
 
 
 def refusal_code(error: ClientError) -> str:
-    """Return S3's code; for a KMS key that may not be used, the code of KMS that S3 hides behind its own."""
-    told = error.response["Error"]
-    code = told.get("Code", "")
-    if code == "AccessDenied" and "kms:" in told.get("Message", ""):
+    """Return S3's error code. If S3 hides a denied KMS key behind ``AccessDenied``, return KMS's own code."""
+    details = error.response["Error"]
+    code = details.get("Code", "")
+    if code == "AccessDenied" and "kms:" in details.get("Message", ""):
         return "KMS.AccessDeniedException"
     return str(code)

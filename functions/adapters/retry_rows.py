@@ -1,4 +1,4 @@
-"""The retry file, made of the upload's own rows. It is a convenience and never holds back an answer."""
+"""Write the retry file from rows of the upload. It is a convenience: its failure never delays results."""
 
 from collections.abc import Iterable, Iterator
 
@@ -9,8 +9,8 @@ from functions.adapters.s3 import ObjectStore
 from functions.errors import DownloadError, ObjectUnreadableError, UploadLostError
 from functions.model.items import StoredObject
 
-WAITED_OUT = 4
-"""Tries of a stage in which trouble that may pass is waited out, over most of an hour; then answers go without the file."""
+MAX_WAITING_TRIES = 4
+"""Tries of a step, over most of an hour, that wait for the upload. Later tries skip the retry file."""
 logger = Logger(child=True)
 
 
@@ -20,28 +20,28 @@ def retry_part(
     """Write rows of the upload into a part of the retry file.
 
     Args:
-        files: the buckets.
-        key: the part's.
-        rows: read from the upload while they are written.
-        tries: how often the stage has been tried, this time included.
+        files: the object store.
+        key: the part's key.
+        rows: the rows, read from the upload during the write.
+        tries: the tries of the step, including this one.
 
     Returns:
         The part; or None, and a sentence that says why the upload cannot be read.
 
     Raises:
-        UploadLostError: it may be read at one of the next tries.
+        UploadLostError: the upload may be readable in one of the next tries.
     """
     try:
-        return files.write(key, _told_apart(rows)), None
+        return files.write(key, _translate_upload_errors(rows)), None
     except UploadLostError as error:
-        if error.passing and tries < WAITED_OUT:
+        if error.passing and tries < MAX_WAITING_TRIES:
             raise
-        logger.warning("no part of the retry file", extra={"part": key, "problem": str(error)})
+        logger.warning("retry file part not written", extra={"part": key, "problem": str(error)})
         return None, str(error)
 
 
-def _told_apart(rows: Iterable[bytes]) -> Iterator[bytes]:
-    """Tell trouble with the upload from trouble with what is written."""
+def _translate_upload_errors(rows: Iterable[bytes]) -> Iterator[bytes]:
+    """Translate errors of the upload, so that they differ from errors of the write."""
     try:
         yield from rows
     except ObjectUnreadableError as error:

@@ -1,4 +1,4 @@
-"""Write a chunk's files anew from those of a batch: for a half of it, for its next attempt, or without a row."""
+"""Rewrite a chunk's files: for half of a batch, for its next attempt, or without some rows."""
 
 from collections.abc import Iterable, Iterator
 from tempfile import TemporaryFile
@@ -17,7 +17,7 @@ def rewrite(
     attempt: int,
     entries: Iterable[LedgerEntry],
 ) -> tuple[ChunkKeys, ChunkFiles]:
-    """Write the files of another chunk or attempt, from those of this batch, under this stage's own token."""
+    """Write the files of a new chunk or attempt from those of this batch. Their keys contain the owner's token."""
     folder = f"work/{batch.job}/{ids.batch_name(chunk, attempt)}/{batch.owner}"
     keys = ChunkKeys(f"{folder}.requests.json", f"{folder}.ledger.jsonl")
     with TemporaryFile() as body, TemporaryFile() as rows:
@@ -34,26 +34,26 @@ def rewrite(
 def _with_params(
     files: ObjectStore, batch: Batch, entries: Iterable[LedgerEntry]
 ) -> Iterator[tuple[LedgerEntry, bytes | None]]:
-    """Read the params of entries, which come in order, in one pass over the body."""
-    held, at = bytearray(), 0
+    """Yield each entry with its params, in one pass over the body. The entries must be in order."""
+    buffer, offset = bytearray(), 0
     blocks = files.read(files.results_object(batch.requests_key))
     for entry in entries:
         if not entry.sent:
             yield entry, None
             continue
-        while at + len(held) < entry.params_at + entry.params_size:
-            if entry.params_at > at + len(held):
-                at, held = at + len(held), bytearray()
-            held += next(blocks)
-        del held[: entry.params_at - at]
-        at = entry.params_at
-        yield entry, bytes(held[: entry.params_size])
+        while offset + len(buffer) < entry.params_at + entry.params_size:
+            if entry.params_at > offset + len(buffer):
+                offset, buffer = offset + len(buffer), bytearray()
+            buffer += next(blocks)
+        del buffer[: entry.params_at - offset]
+        offset = entry.params_at
+        yield entry, bytes(buffer[: entry.params_size])
 
 
 def new_batch(
     batch: Batch, chunk: str, attempt: int, keys: ChunkKeys, files: ChunkFiles, now: str
 ) -> Batch:
-    """Make a batch that waits to be sent, for the same chunk or a part of it."""
+    """Build a waiting batch, for the same chunk or a part of it."""
     return Batch(
         job=batch.job,
         item=ids.batch_name(chunk, attempt),

@@ -1,4 +1,4 @@
-"""The adapter for S3: streams in, streams out, and server-side joins. Nothing is held whole in memory."""
+"""The adapter for S3: streams objects, and joins them on the server. No large object is held in memory."""
 
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +14,7 @@ from botocore.config import Config
 from botocore.exceptions import ClientError, HTTPClientError, IncompleteReadError
 
 from functions.adapters import multipart
-from functions.adapters.multipart import Sent, UploadTarget
+from functions.adapters.multipart import StoredPart, UploadTarget
 from functions.adapters.refusals import ABSENT, refusal_code, why_refused
 from functions.errors import DownloadError, ObjectNotFoundError, ObjectUnreadableError
 from functions.model import multipart_plan
@@ -28,21 +28,24 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
 
 BLOCK = 1 << 20
-TAGGING = 10
-"""Objects tagged at once, as many as the client keeps connections: a long job has tens of thousands."""
+TAGGING_THREADS = 10
+"""Objects tagged at once, no more than the client's connections. A long job has tens of thousands."""
 QUEUED = 200
-"""Objects that wait to be tagged: they take memory, too."""
+"""Objects queued for tagging, which bounds the memory used."""
 RANGES, COPIES = 8, 16
-"""Of a join: pieces that are read at once, for one part at a time, and parts that S3 copies by itself at once."""
-READS = 5
-"""Times a download that is cut is taken up again where it was cut, without a byte of progress."""
-_REFUSED = frozenset({"400", "403", "405"})
-"""HeadObject has no body, so that its errors have no name: a key of the user's, no permission, a delete marker."""
+"""While joining: ranges of one part downloaded at once, and parts that S3 copies at once."""
+MAX_INTERRUPTIONS = 5
+"""Consecutive interruptions without a new byte after which a download fails."""
+_UNREADABLE_STATUSES = frozenset({"400", "403", "405"})
+"""HeadObject statuses for a customer's encryption key, a missing permission, and a delete marker.
+
+Its responses have no body, so botocore uses the status as the code.
+"""
 
 
 @dataclass(frozen=True)
 class Listed:
-    """One version of an object, as a listing has it; `version` is ``null`` in a bucket without versions."""
+    """One version of an object, as listed. `version` is ``null`` in a bucket without versioning."""
 
     key: str
     version: str
@@ -52,7 +55,7 @@ class Listed:
 
 
 class ObjectStore:
-    """The two buckets."""
+    """The uploads bucket and the results bucket."""
 
     def __init__(
         self, results_bucket: str, *, client: "S3Client | None" = None, threads: int = 3
@@ -60,35 +63,38 @@ class ObjectStore:
         config = Config(
             retries={"mode": "standard", "total_max_attempts": 5},
             max_pool_connections=RANGES + COPIES + 1,
-            s3={"payload_signing_enabled": False},  # as boto3 does over TLS; a CRC goes along
+            s3={"payload_signing_enabled": False},  # boto3's default over TLS; each part has a CRC
         )
         self._s3: S3Client = client or boto3.client("s3", config=config)
         self.bucket = results_bucket
         self._threads = threads
 
     def results_object(self, key: str) -> ObjectVersion:
-        """Name an object of the results bucket."""
+        """Return the name of an object in the results bucket."""
         return ObjectVersion(self.bucket, key)
 
     def read(
         self, source: ObjectVersion, start: int = 0, stop: int | None = None
     ) -> Iterator[bytes]:
-        """Stream an object, or ``start`` to ``stop`` of it, in blocks of 1 MiB.
+        """Stream an object, or its bytes ``start`` to ``stop``, in blocks of 1 MiB.
 
         Raises:
-            ObjectUnreadableError: S3 refuses it until somebody changes something; `ObjectNotFoundError` where it is not there.
-            DownloadError: it broke off again and again.
+            ObjectUnreadableError: S3 refuses the object until somebody changes something.
+            ObjectNotFoundError: the object does not exist.
+            DownloadError: the download was interrupted repeatedly.
         """
-        at, left = start, READS
-        while stop is None or at < stop:
+        offset, tries_left = start, MAX_INTERRUPTIONS
+        while stop is None or offset < stop:
             try:
-                for block in self._stream(source, at, stop):
-                    at, left = at + len(block), READS
+                for block in self._stream(source, offset, stop):
+                    offset, tries_left = offset + len(block), MAX_INTERRUPTIONS
                     yield block
             except (HTTPClientError, IncompleteReadError) as error:
-                left -= 1
-                if left == 0:
-                    message = f"{source.uri} broke off at byte {at:,}, {READS} times"
+                tries_left -= 1
+                if tries_left == 0:
+                    message = (
+                        f"{source.uri}: {MAX_INTERRUPTIONS} downloads failed at byte {offset:,}"
+                    )
                     raise DownloadError(message) from error
             else:
                 return
@@ -110,16 +116,16 @@ class ObjectStore:
             why = why_refused(error)
             if why is None:
                 raise
-            gone = code in ABSENT and code != "NoSuchBucket"
-            kind = ObjectNotFoundError if gone else ObjectUnreadableError
-            raise kind(source.uri, why, refusal_code(error)) from error
+            absent = code in ABSENT and code != "NoSuchBucket"
+            error_type = ObjectNotFoundError if absent else ObjectUnreadableError
+            raise error_type(source.uri, why, refusal_code(error)) from error
 
     def lines(self, source: ObjectVersion) -> Iterator[bytes]:
-        """Stream an object's lines, without their line feeds."""
+        """Stream an object's lines, without line feeds."""
         return lines(self.read(source))
 
     def exists(self, key: str) -> bool:
-        """Say whether the results bucket has this object."""
+        """Return whether the results bucket has this object."""
         try:
             self._s3.head_object(Bucket=self.bucket, Key=key)
         except ClientError as error:
@@ -129,48 +135,54 @@ class ObjectStore:
         return True
 
     def describe(self, source: ObjectVersion) -> "HeadObjectOutputTypeDef | None":
-        """Read an object's version, size, ETag and checksum; None where it is not there or may not be read."""
+        """Read an object's version, size, ETag and checksum. Return None if it is missing or unreadable."""
         version: dict[str, Any] = {"VersionId": source.version} if source.version else {}
         try:
             return self._s3.head_object(
                 Bucket=source.bucket, Key=source.key, ChecksumMode="ENABLED", **version
             )
         except ClientError as error:
-            if error.response["Error"]["Code"] in ABSENT | _REFUSED:
+            if error.response["Error"]["Code"] in ABSENT | _UNREADABLE_STATUSES:
                 return None
             raise
 
     def versions(
         self, bucket: str, key: str | None, version: str | None
     ) -> tuple[list[Listed], tuple[str | None, str | None]]:
-        """List a page of a bucket's versions, behind the one named.
+        """List a page of a bucket's versions, after this key and version.
 
         Returns:
-            The versions, and the key and version behind which the next page begins: None at the end.
+            The versions, and the key and version to continue after; both None at the end.
         """
-        behind: dict[str, Any] = {
+        after: dict[str, Any] = {
             name: text for name, text in (("KeyMarker", key), ("VersionIdMarker", version)) if text
         }
-        page = self._s3.list_object_versions(Bucket=bucket, **behind)
-        listed = [
-            Listed(one["Key"], one["VersionId"], one["Size"], one["LastModified"], one["IsLatest"])
-            for one in page.get("Versions", [])
+        page = self._s3.list_object_versions(Bucket=bucket, **after)
+        versions = [
+            Listed(
+                listed["Key"],
+                listed["VersionId"],
+                listed["Size"],
+                listed["LastModified"],
+                listed["IsLatest"],
+            )
+            for listed in page.get("Versions", [])
         ]
         if not page["IsTruncated"]:
-            return listed, (None, None)
-        return listed, (page.get("NextKeyMarker"), page.get("NextVersionIdMarker"))
+            return versions, (None, None)
+        return versions, (page.get("NextKeyMarker"), page.get("NextVersionIdMarker"))
 
     def list_keys(self, prefix: str, after: str | None = None) -> Iterator[str]:
-        """Name the objects of the results bucket under a prefix, in order, page by page; those behind `after`."""
-        behind: Any = {"StartAfter": after} if after else {}
+        """Yield the results bucket's keys under a prefix, in order, only those after `after`."""
+        start_after: Any = {"StartAfter": after} if after else {}
         pages = self._s3.get_paginator("list_objects_v2").paginate(
-            Bucket=self.bucket, Prefix=prefix, **behind
+            Bucket=self.bucket, Prefix=prefix, **start_after
         )
         for page in pages:
-            yield from (found["Key"] for found in page.get("Contents", []))
+            yield from (listed["Key"] for listed in page.get("Contents", []))
 
     def write(self, key: str, blocks: Iterable[bytes]) -> StoredObject:
-        """Stream bytes into an object, which is there when all of it is."""
+        """Stream bytes into an object. It becomes visible once it is complete."""
         return multipart.write(UploadTarget(self._s3, self.bucket, key, self._threads), blocks)
 
     def put(self, key: str, body: bytes, content_type: str = "application/json") -> None:
@@ -178,10 +190,10 @@ class ObjectStore:
         self._s3.put_object(Bucket=self.bucket, Key=key, Body=body, ContentType=content_type)
 
     def tag_done(self, keys: Iterable[str]) -> None:
-        """Mark work files as done with; the bucket's lifecycle removes what is so marked."""
-        with ThreadPoolExecutor(TAGGING) as pool:
-            for some in batched(keys, QUEUED, strict=False):
-                for _ in pool.map(self._tag_done, some):
+        """Tag work files as done, so that the bucket's lifecycle deletes them."""
+        with ThreadPoolExecutor(TAGGING_THREADS) as pool:
+            for queued_keys in batched(keys, QUEUED, strict=False):
+                for _ in pool.map(self._tag_done, queued_keys):
                     pass
 
     def _tag_done(self, key: str) -> None:
@@ -190,15 +202,15 @@ class ObjectStore:
             self._s3.put_object_tagging(Bucket=self.bucket, Key=key, Tagging=tags)  # type: ignore[arg-type]
         except ClientError as error:
             if error.response["Error"]["Code"] not in ABSENT:
-                raise  # what is gone already needs no mark
+                raise  # a deleted object needs no tag
 
     def join(self, key: str, pieces: Sequence[StoredObject], scratch: str) -> StoredObject:
-        """Put pieces one after the other into one object; S3 copies the large ones by itself.
+        """Concatenate pieces into one object. S3 copies the large ones on the server.
 
         Args:
-            key: the object.
-            pieces: in order; too many for one join are joined in groups first.
-            scratch: where the groups go.
+            key: the object's key.
+            pieces: the pieces, in order; too many for one join are joined in groups first.
+            scratch: the key prefix of the groups.
         """
         grouped = multipart_plan.groups(pieces)
         if len(grouped) > 1:
@@ -212,66 +224,74 @@ class ObjectStore:
             self._join(key, parts, crc32)
         else:
             self._s3.put_object(
-                Bucket=self.bucket, Key=key, Body=b"".join(self._bytes(part) for part in parts),
-                ContentType=_TYPE, ChecksumCRC32=multipart.base64_crc32(crc32),
+                Bucket=self.bucket, Key=key, Body=b"".join(self._read_ranges(part) for part in parts),
+                ContentType=_JSON_LINES_TYPE, ChecksumCRC32=multipart.base64_crc32(crc32),
             )  # fmt: skip
         return StoredObject(key=key, size=sum(piece.size for piece in pieces), crc32=crc32)
 
     def _join(self, key: str, parts: Sequence[UploadPart], crc32: int) -> None:
-        """Join in parts; the CRC-32 that S3 holds the object to is that of the pieces when they were written."""
-        to = UploadTarget(self._s3, self.bucket, key, self._threads)
-        with multipart.begun(to, ContentType=_TYPE) as upload:
-            multipart.complete(to, upload, self._send(to, upload, parts), crc32)
+        """Join in parts. S3 verifies the CRC-32 that the pieces had when they were written."""
+        target = UploadTarget(self._s3, self.bucket, key, self._threads)
+        with multipart.multipart_upload(target, ContentType=_JSON_LINES_TYPE) as upload_id:
+            multipart.complete(target, upload_id, self._send(target, upload_id, parts), crc32)
 
-    def _send(self, to: UploadTarget, upload: str, parts: Sequence[UploadPart]) -> list[Sent]:
-        """Send and copy parts side by side; if one fails, those that have not begun are let be."""
+    def _send(
+        self, target: UploadTarget, upload_id: str, parts: Sequence[UploadPart]
+    ) -> list[StoredPart]:
+        """Send and copy parts concurrently. If one fails, cancel those that have not begun."""
         with (
             ThreadPoolExecutor(1) as reading,
             ThreadPoolExecutor(self._concurrency(COPIES)) as copying,
         ):
-            sending = [
-                copying.submit(_copy, to, upload, number, part.ranges[0])
+            futures = [
+                copying.submit(_copy, target, upload_id, number, part.ranges[0])
                 if part.copied
-                else reading.submit(self._read, to, upload, number, part)
+                else reading.submit(self._send_ranges, target, upload_id, number, part)
                 for number, part in enumerate(parts, 1)
             ]
             try:
-                return [one.result() for one in sending]
+                return [future.result() for future in futures]
             except BaseException:
-                for one in sending:
-                    one.cancel()
+                for future in futures:
+                    future.cancel()
                 raise
 
-    def _read(self, to: UploadTarget, upload: str, number: int, part: UploadPart) -> Sent:
-        body = self._bytes(part)
-        return multipart.send(to, upload, number, body, zlib.crc32(body))
+    def _send_ranges(
+        self, target: UploadTarget, upload_id: str, number: int, part: UploadPart
+    ) -> StoredPart:
+        body = self._read_ranges(part)
+        return multipart.send(target, upload_id, number, body, zlib.crc32(body))
 
-    def _bytes(self, part: UploadPart) -> bytes:
-        """Read what goes through memory."""
+    def _read_ranges(self, part: UploadPart) -> bytes:
+        """Read a part's ranges into memory."""
         read = BytesIO()
         with ThreadPoolExecutor(self._concurrency(RANGES)) as pool:
-            for span in pool.map(self._range, part.ranges):
-                read.write(span)
+            for range_bytes in pool.map(self._read_range, part.ranges):
+                read.write(range_bytes)
         return read.getvalue()
 
-    def _concurrency(self, most: int) -> int:
-        """Say how many to do at once; with one thread, everything happens in turn."""
-        return most if self._threads > 1 else 1
+    def _concurrency(self, limit: int) -> int:
+        """Return how many threads to use: 1 if this store has one thread, else `limit`."""
+        return limit if self._threads > 1 else 1
 
-    def _range(self, span: ByteRange) -> bytes:
+    def _read_range(self, byte_range: ByteRange) -> bytes:
         return b"".join(
-            self.read(self.results_object(span.key), span.start, span.start + span.size)
+            self.read(
+                self.results_object(byte_range.key),
+                byte_range.start,
+                byte_range.start + byte_range.size,
+            )
         )
 
 
-def _copy(to: UploadTarget, upload: str, number: int, span: ByteRange) -> Sent:
-    """Let S3 copy a part; it computes the checksum by itself."""
-    copied = to.s3.upload_part_copy(
-        Bucket=to.bucket, Key=to.key, UploadId=upload, PartNumber=number,
-        CopySource={"Bucket": to.bucket, "Key": span.key},
-        CopySourceRange=f"bytes={span.start}-{span.start + span.size - 1}",
+def _copy(target: UploadTarget, upload_id: str, number: int, byte_range: ByteRange) -> StoredPart:
+    """Let S3 copy a part. S3 computes its checksum."""
+    copied = target.s3.upload_part_copy(
+        Bucket=target.bucket, Key=target.key, UploadId=upload_id, PartNumber=number,
+        CopySource={"Bucket": target.bucket, "Key": byte_range.key},
+        CopySourceRange=f"bytes={byte_range.start}-{byte_range.start + byte_range.size - 1}",
     )["CopyPartResult"]  # fmt: skip
-    return Sent(number, copied["ETag"], copied.get("ChecksumCRC32"))
+    return StoredPart(number, copied["ETag"], copied.get("ChecksumCRC32"))
 
 
-_TYPE = "application/x-ndjson"
+_JSON_LINES_TYPE = "application/x-ndjson"

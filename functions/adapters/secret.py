@@ -1,7 +1,7 @@
 """Read the API key from Secrets Manager.
 
-The secret is the key as plain text, or JSON such as ``{"ANTHROPIC_API_KEY": "sk-ant-…"}``, which is what the
-console's key/value editor writes.
+The secret is the plain key, or JSON such as ``{"ANTHROPIC_API_KEY": "sk-ant-…"}``, which the console's
+key/value editor writes.
 """
 
 from typing import Any
@@ -15,19 +15,19 @@ from functions.errors import UNREADABLE_JSON, KeyMissingError, KeyUnreadableErro
 
 NAME = "ANTHROPIC_API_KEY"
 UNSET_KEY = "not-set-yet"
-"""What the secret holds until somebody stores a key; functions pause sending while it does."""
+"""The secret's initial value. Functions pause sending while it is unchanged."""
 
 
 def read_key(secret_name: str, *, fresh: bool) -> str:
-    """Return the API key that a secret holds.
+    """Return the API key from a secret.
 
     Args:
         secret_name: the secret's name or ARN.
-        fresh: whether to read it again, though it was read a few seconds ago.
+        fresh: whether to bypass the cache, which keeps values for a few seconds.
 
     Raises:
         KeyUnreadableError: the secret cannot be read; the message has AWS's error code.
-        KeyMissingError: the secret is JSON that holds no key.
+        KeyMissingError: the secret is JSON without a key.
     """
     try:
         text = str(parameters.get_secret(secret_name, force_fetch=fresh))
@@ -37,7 +37,7 @@ def read_key(secret_name: str, *, fresh: bool) -> str:
 
 
 def _code(error: Exception) -> str:
-    """Return AWS's own error code; Powertools puts its own error in its place."""
+    """Return AWS's error code. Powertools wraps the original error."""
     cause = error.__cause__ or error.__context__ or error
     if isinstance(cause, ClientError):
         return str(cause.response["Error"]["Code"])

@@ -1,4 +1,4 @@
-"""The table in DynamoDB's words: reads, and writes that are made first and then done all together or not at all."""
+"""The adapter for DynamoDB: reads, and writes that are built first and then executed in one transaction."""
 
 import random
 import time
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
 
 Conditions = Mapping[str, Any]
-"""What must hold for a write: attribute, value; None for an attribute that must not be there, `LessThan` for a lesser one."""
+"""Attribute values that a write requires. None requires a missing attribute, `LessThan` a smaller value."""
 
 
 class LessThan(msgspec.Struct, frozen=True):
-    """In a `Conditions`: the attribute is not there, or less than this."""
+    """A condition that the attribute is missing or less than this value."""
 
     value: str
 
 
 class Lease(msgspec.Struct, frozen=True):
-    """Who owns an item, from when, and until when."""
+    """The owner's token, and the times when the lease begins and ends."""
 
     token: str
     now: str
@@ -38,7 +38,7 @@ class Lease(msgspec.Struct, frozen=True):
 
     @classmethod
     def begin(cls, now: datetime, seconds: float, token: str) -> "Lease":
-        """Begin a lease of so many seconds."""
+        """Build a lease of this many seconds."""
         return cls(token, timestamps.text(now), timestamps.after(now, seconds))
 
 
@@ -47,18 +47,18 @@ _WAITS_FOR_STEP = (
     " AND #next_step = :next_step AND (attribute_not_exists(#not_before) OR #not_before <= :now)"
 )
 _CONFLICT_WAITS_S = (0.05, 0.1, 0.2, 0.4, 0.8)
-"""Two transactions on one item at once: DynamoDB refuses one, and it is for us to repeat it."""
+"""Seconds before each retry of a conflict. DynamoDB rejects one of two concurrent transactions on an item."""
 
 
 class Table:
-    """One table, with a partition key `job` and a sort key `item`."""
+    """One table with the partition key `job` and the sort key `item`."""
 
     def __init__(self, name: str, client: "DynamoDBClient | None" = None) -> None:
         self._name = name
         self._dynamodb: DynamoDBClient = client or boto3.client("dynamodb", config=PATIENT)
 
     def get(self, job: str, item: str) -> dict[str, Any] | None:
-        """Read an item as it is now; None if there is none."""
+        """Read an item with strong consistency. Return None if it does not exist."""
         answer = self._dynamodb.get_item(
             TableName=self._name, Key=serialize({"job": job, "item": item}), ConsistentRead=True
         )
@@ -71,21 +71,25 @@ class Table:
         index: str | None = None,
         limit: int | None = None,
     ) -> Iterator[dict[str, Any]]:
-        """Read the items of one partition, page by page; in `condition`, `#item` and `#open` stand for the keys.
+        """Read the items of one partition, page by page.
 
-        A page is a megabyte, which takes ten in memory, unless its items are limited.
+        Args:
+            condition: the key condition; `#item` and `#open` name the keys.
+            values: the values in the condition.
+            index: the index to query; None for the table, with strong consistency.
+            limit: items per page. By default a page is 1 MB, which takes 10 MB in memory.
         """
         names = {name: name[1:] for name in ("#item", "#open") if name in condition}
-        where: dict[str, Any] = {"IndexName": index} if index else {"ConsistentRead": True}
+        options: dict[str, Any] = {"IndexName": index} if index else {"ConsistentRead": True}
         if names:
-            where["ExpressionAttributeNames"] = names
+            options["ExpressionAttributeNames"] = names
         if limit:
-            where["Limit"] = limit
+            options["Limit"] = limit
         pages = self._dynamodb.get_paginator("query").paginate(
             TableName=self._name,
             KeyConditionExpression=condition,
             ExpressionAttributeValues=serialize(values),
-            **where,
+            **options,
         )
         for page in pages:
             yield from map(deserialize, page["Items"])
@@ -93,17 +97,17 @@ class Table:
     def acquire(
         self, job: str, item: str, lease: Lease, next_step: str | None = None
     ) -> dict[str, Any] | None:
-        """Make a token the owner of an item, and count the try, if no other lease holds.
+        """Record the lease's token as the item's owner and count the try, unless another lease is valid.
 
         Args:
             job: the item's partition key.
             item: its sort key.
-            lease: whose it is from now on, and how long.
-            next_step: if given, the item must wait for this step, and no longer for a time.
+            lease: the lease to record.
+            next_step: if not None, the item must wait for this step and be past `not_before`.
 
         Returns:
-            The item as it is now, also where only the SDK's repeat of this very write was refused; None if the
-            condition does not hold.
+            The item after the update; None if the condition does not hold. If the SDK repeated a write that had
+            succeeded, the repeat is rejected, but the item is returned.
         """
         values = {":token": lease.token, ":until": lease.until, ":now": lease.now}
         waiting: Conditions = {} if next_step is None else {":next_step": next_step}
@@ -117,8 +121,8 @@ class Table:
                 " #tries = if_not_exists(#tries, :zero) + :one,"
                 " #first_tried_at = if_not_exists(#first_tried_at, :now)",
                 ConditionExpression=f"{_LEASE_IS_FREE}{_WAITS_FOR_STEP if waiting else ''}",
-                ExpressionAttributeNames=_named("owner", "lease", "tries", "first_tried_at")
-                | (_named("next_step", "not_before") if waiting else {}),
+                ExpressionAttributeNames=_placeholders("owner", "lease", "tries", "first_tried_at")
+                | (_placeholders("next_step", "not_before") if waiting else {}),
                 ExpressionAttributeValues=serialize({**values, **waiting, ":zero": 0, ":one": 1}),
                 ReturnValues="ALL_NEW",
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",
@@ -131,10 +135,10 @@ class Table:
     def count(
         self, job: str, item: str, changes: Conditions, add: Mapping[str, int]
     ) -> dict[str, Any]:
-        """Add to counters of an item, which is created if need be, and set some of its attributes.
+        """Add to counters of an item and set attributes. Create the item if it does not exist.
 
         Returns:
-            The item as it is now.
+            The item after the update.
         """
         answer = _retry_on_conflict(
             self._dynamodb.update_item,
@@ -146,14 +150,12 @@ class Table:
         )
         return deserialize(answer["Attributes"])
 
-    # -- writes, to be done together
-
     def create(self, item: object) -> "TransactWriteItemTypeDef":
-        """Create an item, which must not be there yet."""
+        """Build a write that creates an item, which must not exist."""
         return self._put(item, {"ConditionExpression": "attribute_not_exists(job)"})
 
     def put(self, item: object, expected: Conditions | None = None) -> "TransactWriteItemTypeDef":
-        """Put an item in the place of the one that is there, if there is any and this holds of it."""
+        """Build a write that creates or replaces an item, if the conditions hold."""
         return self._put(item, _condition(expected or {}))
 
     def _put(self, item: object, condition: dict[str, Any]) -> "TransactWriteItemTypeDef":
@@ -168,29 +170,36 @@ class Table:
         expected: Conditions,
         increments: Mapping[str, int] | None = None,
     ) -> "TransactWriteItemTypeDef":
-        """Change an item: what to set (None removes), what must hold, what to add to counters."""
-        update = self._at(job, item) | _expressions(changes, expected, increments or {})
+        """Build a write that changes an item.
+
+        Args:
+            job: the item's partition key.
+            item: its sort key.
+            changes: the attributes to set; None removes one.
+            expected: the conditions.
+            increments: the amounts to add to counters.
+        """
+        update = self._address(job, item) | _expressions(changes, expected, increments or {})
         return cast("TransactWriteItemTypeDef", {"Update": update})
 
     def add(self, job: str, item: str, counters: Mapping[str, int]) -> "TransactWriteItemTypeDef":
-        """Add to counters of an item that is there."""
-        update = self._at(job, item) | _expressions({}, {}, counters)
+        """Build a write that adds to counters of an existing item."""
+        update = self._address(job, item) | _expressions({}, {}, counters)
         update["ConditionExpression"] = "attribute_exists(job)"
         return cast("TransactWriteItemTypeDef", {"Update": update})
 
     def delete(self, job: str, item: str, expected: Conditions) -> "TransactWriteItemTypeDef":
-        """Delete an item, if this holds of it."""
-        delete = self._at(job, item) | _condition(expected)
+        """Build a write that deletes an item, if the conditions hold."""
+        delete = self._address(job, item) | _condition(expected)
         return cast("TransactWriteItemTypeDef", {"Delete": delete})
 
-    def _at(self, job: str, item: str) -> dict[str, Any]:
+    def _address(self, job: str, item: str) -> dict[str, Any]:
         return {"TableName": self._name, "Key": serialize({"job": job, "item": item})}
 
     def write(self, *writes: "TransactWriteItemTypeDef") -> bool:
-        """Do all the writes or none; False if what must hold does not.
+        """Execute all writes in one transaction. Return False, without any change, if a condition fails.
 
-        The SDK gives each call a token and repeats it under the same one, which DynamoDB recognizes: a repeat of a
-        write that had succeeded succeeds again.
+        The SDK retries with the same client token. DynamoDB recognizes it, so a repeated success succeeds again.
         """
         canceled = self._dynamodb.exceptions.TransactionCanceledException
         try:
@@ -207,58 +216,58 @@ class Table:
 def _retry_on_conflict[**P, R](
     call: Callable[P, R], conflict: type[ClientError], *args: P.args, **kwargs: P.kwargs
 ) -> R:
-    """Call again after a moment, some times, while another transaction on the same item is at work."""
+    """Call the function, and retry a few times while it conflicts with another transaction."""
     for wait_s in _CONFLICT_WAITS_S:
         try:
             return call(*args, **kwargs)
         except conflict as error:
             if _condition_failed(error):
                 raise
-            time.sleep(wait_s * random.uniform(0.5, 1.5))  # noqa: S311 - so that two do not meet again
+            time.sleep(wait_s * random.uniform(0.5, 1.5))  # noqa: S311 - jitter, so that the two do not conflict again
     return call(*args, **kwargs)
 
 
 def _condition_failed(error: ClientError) -> bool:
-    """Whether a transaction was refused for its conditions, and not for another one beside it."""
+    """Return whether a transaction failed because of its conditions, not because of a conflict."""
     reasons: Any = error.response.get("CancellationReasons", [])
     return "ConditionalCheckFailed" in {reason.get("Code") for reason in reasons}
 
 
-def _named(*names: str) -> dict[str, str]:
+def _placeholders(*names: str) -> dict[str, str]:
     return {f"#{name}": name for name in names}
 
 
 def _expressions(
     changes: Conditions, expected: Conditions, increments: Mapping[str, int]
 ) -> dict[str, Any]:
-    """Write the expressions of an update: what to set, to remove and to add, and what must hold."""
+    """Build the expressions of an update."""
     sets = {name: value for name, value in changes.items() if value is not None}
     clauses = {
         "SET": [f"#{name} = :new_{name}" for name in sets],
         "REMOVE": [f"#{name}" for name in changes if name not in sets],
         "ADD": [f"#{name} :new_{name}" for name in increments],
     }
-    update = " ".join(f"{verb} {', '.join(parts)}" for verb, parts in clauses.items() if parts)
+    update = " ".join(f"{verb} {', '.join(terms)}" for verb, terms in clauses.items() if terms)
     expressions = _condition(expected)
     values = serialize({f":new_{name}": value for name, value in {**sets, **increments}.items()})
     merged = {
         "ExpressionAttributeNames": expressions.get("ExpressionAttributeNames", {})
-        | _named(*changes, *increments),
+        | _placeholders(*changes, *increments),
         "ExpressionAttributeValues": expressions.get("ExpressionAttributeValues", {}) | values,
     }
-    filled = {name: parts for name, parts in merged.items() if parts}
+    filled = {name: terms for name, terms in merged.items() if terms}
     return {**expressions, **filled, "UpdateExpression": update}
 
 
 def _condition(expected: Conditions) -> dict[str, Any]:
-    """Write what must hold."""
+    """Build the condition expression, its names and its values."""
     if not expected:
         return {}
     condition: dict[str, Any] = {
         "ConditionExpression": " AND ".join(
-            _test(name, value) for name, value in expected.items()
+            _comparison(name, value) for name, value in expected.items()
         ),
-        "ExpressionAttributeNames": _named(*expected),
+        "ExpressionAttributeNames": _placeholders(*expected),
     }
     values = {
         f":old_{name}": value.value if isinstance(value, LessThan) else value
@@ -270,8 +279,8 @@ def _condition(expected: Conditions) -> dict[str, Any]:
     return condition
 
 
-def _test(name: str, value: object) -> str:
-    """Write one test; items leave out what is at its default, so a missing number is 0."""
+def _comparison(name: str, value: object) -> str:
+    """Build the test of one attribute. Items omit defaults, so a missing number counts as 0."""
     if value is None:
         return f"attribute_not_exists(#{name})"
     if isinstance(value, LessThan):
@@ -284,12 +293,12 @@ _serialize, _deserialize = TypeSerializer().serialize, TypeDeserializer().deseri
 
 
 def serialize(item: Conditions) -> dict[str, Any]:
-    """Write attributes as DynamoDB takes them: ``{"S": "…"}``."""
+    """Convert attributes to DynamoDB's format: ``{"S": "…"}``."""
     return {name: _serialize(msgspec.to_builtins(value)) for name, value in item.items()}
 
 
 def deserialize(item: Conditions) -> dict[str, Any]:
-    """Read attributes as DynamoDB gives them; its numbers are whole here."""
+    """Convert attributes from DynamoDB's format. All numbers become int."""
     return {name: _whole_numbers(_deserialize(value)) for name, value in item.items()}
 
 
@@ -297,7 +306,7 @@ def _whole_numbers(value: object) -> object:
     if isinstance(value, Decimal):
         return int(value)
     if isinstance(value, dict):
-        return {name: _whole_numbers(one) for name, one in value.items()}
+        return {name: _whole_numbers(member) for name, member in value.items()}
     if isinstance(value, list):
-        return [_whole_numbers(one) for one in value]
+        return [_whole_numbers(member) for member in value]
     return value

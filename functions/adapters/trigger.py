@@ -1,4 +1,4 @@
-"""The adapter for poll: a stage that has made something ready asks for a poll at once, and does not wait for the schedule."""
+"""The adapter that invokes poll at once when a stage has finished something, ahead of the schedule."""
 
 import time
 import uuid
@@ -17,24 +17,24 @@ logger = Logger(child=True)
 
 
 class PollTrigger:
-    """Invokes poll asynchronously. Where that fails, the schedule's next tick does the work.
+    """Invokes poll asynchronously. If that fails, the next scheduled poll does the work.
 
     Args:
-        function: poll's name; empty where there is none to invoke.
+        function: poll's function name; empty for none.
     """
 
     def __init__(self, function: str, *, client: "LambdaClient | None" = None) -> None:
-        self._function, self._given = function, client
+        self._function, self._injected_client = function, client
 
     @cached_property
     def _lambda(self) -> "LambdaClient":
         config = Config(connect_timeout=2, read_timeout=5, retries={"total_max_attempts": 1})
-        client = self._given or boto3.client("lambda", config=config)
-        client.meta.events.register("before-call.lambda.Invoke", _begin_a_trace)
+        client = self._injected_client or boto3.client("lambda", config=config)
+        client.meta.events.register("before-call.lambda.Invoke", _start_trace)
         return client
 
     def fire(self) -> None:
-        """Ask for a poll."""
+        """Invoke poll."""
         if not self._function:
             return
         try:
@@ -43,11 +43,11 @@ class PollTrigger:
             logger.warning("poll not invoked", extra={"problem": type(error).__name__})
 
 
-def _begin_a_trace(params: dict[str, Any], **_: object) -> None:
-    """Let each poll begin a trace of its own.
+def _start_trace(params: dict[str, Any], **_: object) -> None:
+    """Start a new trace for each poll.
 
-    Lambda counts the invocations of a trace, through queues, too, and stops one after some sixteen, as a loop. Poll wakes
-    stages that wake poll: a job of a few attempts is longer than that. What ends this loop is that nothing is left to do.
+    Lambda stops an invocation after about 16 in one trace, as a loop, even through queues. Poll and the stages
+    invoke each other more often than that in a job of several attempts. This loop ends when no work is left.
     """
     root = f"Root=1-{int(time.time()):08x}-{uuid.uuid4().hex[:24]}"
     params["headers"]["X-Amzn-Trace-Id"] = root

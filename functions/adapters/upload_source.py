@@ -17,7 +17,7 @@ class UploadSource:
 
     @property
     def uri(self) -> str:
-        """The upload's address."""
+        """The upload's address: ``s3://bucket/key``."""
         return self.upload.uri
 
     def read(self, start: int = 0, stop: int | None = None) -> Iterator[bytes]:

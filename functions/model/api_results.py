@@ -1,6 +1,6 @@
-"""The API's results as they are read: how each row ended, and which are worth another attempt.
+"""Reading the API's results: how each row ended, and which rows are worth another attempt.
 
-Source of the classes: https://platform.claude.com/docs/en/build-with-claude/batch-processing
+Source of the result types: https://platform.claude.com/docs/en/build-with-claude/batch-processing
 """
 
 from collections.abc import Sequence
@@ -9,27 +9,30 @@ from typing import Annotated, NamedTuple
 
 import msgspec
 
+from functions.errors import UNREADABLE_JSON
 from functions.model.ids import ROW_DIGITS
 from functions.model.rows import Rejection, can_be_reparsed
 
 RETRIABLE_ERRORS = frozenset(
     {"api_error", "overloaded_error", "timeout_error", "rate_limit_error"}
 )
-"""Error types that another attempt may mend; an unknown one may not, and is not paid for again."""
+"""Error types that another attempt may fix. Unknown types are not retried, because a retry costs money."""
 
-LONG = 10_000
-"""A result shorter than this, in bytes, has 5,000 levels at the most; the parser goes to nearly 10,000, CPython's on Linux."""
+_DEEP_BYTES = 10_000
+"""Bytes from which a result might be nested too deeply to parse again.
+
+A shorter one has at most 5,000 levels. CPython's parser reaches nearly 10,000 on Linux.
+"""
 _Tokens = Annotated[int, msgspec.Meta(ge=0, le=10**12)] | None
-_UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
-_NOT_JSON = "broken UTF-8, or nested too deeply"
+_NOT_JSON = "invalid UTF-8, or nested too deeply"
 
 
-class _Inner(msgspec.Struct, frozen=True, gc=False):
+class _ErrorType(msgspec.Struct, frozen=True, gc=False):
     type: str = "unknown"
 
 
-class _Error(msgspec.Struct, frozen=True, gc=False):
-    error: _Inner = _Inner()
+class _ErrorEnvelope(msgspec.Struct, frozen=True, gc=False):
+    error: _ErrorType = _ErrorType()
 
 
 class _CacheCreation(msgspec.Struct, frozen=True, gc=False):
@@ -37,7 +40,7 @@ class _CacheCreation(msgspec.Struct, frozen=True, gc=False):
 
 
 class MessageUsage(msgspec.Struct, frozen=True, gc=False):
-    """The tokens of one message, in the API's own words; None where they are missing."""
+    """The tokens of one message under the API's names; None where the API sent none."""
 
     input_tokens: _Tokens = None
     output_tokens: _Tokens = None
@@ -47,7 +50,7 @@ class MessageUsage(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def prompt_tokens(self) -> int:
-        """All tokens of the prompt, wherever they came from."""
+        """All tokens of the prompt, cached ones included."""
         written, read = self.cache_creation_input_tokens or 0, self.cache_read_input_tokens or 0
         return (self.input_tokens or 0) + written + read
 
@@ -59,7 +62,7 @@ class _Message(msgspec.Struct, frozen=True, gc=False):
 
 
 class Outcome(msgspec.Struct, gc=False):
-    """What is read of a result: enough to count it; the rest passes on unread."""
+    """The fields of a result that are counted; the others are not parsed."""
 
     type: str
     error: msgspec.Raw = msgspec.Raw(b"{}")
@@ -67,55 +70,55 @@ class Outcome(msgspec.Struct, gc=False):
 
     @property
     def error_type(self) -> str:
-        """The API's own error type: ``result.error.error.type``; a rejection's code; else ``unknown``."""
+        """The API's ``result.error.error.type``, or the code of a rejection, or ``unknown``."""
         try:
             if self.type == "rejected":
                 return _rejection.decode(self.error).code
             return _error.decode(self.error).error.type
-        except _UNREADABLE:
+        except UNREADABLE_JSON:
             return "unknown"
 
     @property
     def retriable(self) -> bool:
-        """Whether another attempt may succeed; what ended so was not billed."""
+        """Whether another attempt may succeed. The API does not bill such a row."""
         if self.type == "errored":
             return self.error_type in RETRIABLE_ERRORS
         return self.type == "expired"
 
 
-class _Bare(msgspec.Struct):
-    """A result whose message has a shape that nobody knows yet: it is delivered all the same."""
+class _ResultWithoutMessage(msgspec.Struct):
+    """A result whose message has an unknown shape; it is delivered unchanged."""
 
     type: str
     error: msgspec.Raw = msgspec.Raw(b"{}")
 
 
 class ResultLine(msgspec.Struct, gc=False):
-    """One line of the API's results; `result` stays as it came."""
+    """One line of the API's results; `result` is kept byte for byte."""
 
     custom_id: str
     result: msgspec.Raw
 
 
 _outcome = msgspec.json.Decoder(Outcome)
-_bare = msgspec.json.Decoder(_Bare)
-_error = msgspec.json.Decoder(_Error)
+_result_without_message = msgspec.json.Decoder(_ResultWithoutMessage)
+_error = msgspec.json.Decoder(_ErrorEnvelope)
 _rejection = msgspec.json.Decoder(Rejection)
 _line = msgspec.json.Decoder(ResultLine)
 
 
 def read_result(result: bytes | msgspec.Raw) -> Outcome:
-    """Read how a row ended; tokens are not counted where a message tells them in a way that nobody knows.
+    """Read how a row ended. If the message has an unknown shape, its tokens are not counted.
 
     Raises:
-        msgspec.DecodeError: it is no result of the API.
+        msgspec.DecodeError: the bytes are not a result of the API.
     """
     try:
         try:
             return _outcome.decode(result)
         except msgspec.ValidationError:
-            bare = _bare.decode(result)
-            return Outcome(bare.type, bare.error)
+            known = _result_without_message.decode(result)
+            return Outcome(known.type, known.error)
     except (UnicodeDecodeError, RecursionError) as error:
         raise msgspec.DecodeError(_NOT_JSON) from error
 
@@ -124,7 +127,7 @@ def read_line(line: bytes) -> ResultLine:
     """Read one line of the API's results.
 
     Raises:
-        msgspec.DecodeError: it is none.
+        msgspec.DecodeError: the bytes are not such a line.
     """
     try:
         return _line.decode(line)
@@ -133,13 +136,13 @@ def read_line(line: bytes) -> ResultLine:
 
 
 class Results(NamedTuple):
-    """Results of some rows, whole and as they are read.
+    """The results of several rows, as bytes and parsed.
 
     Attributes:
-        rows: whose they are.
-        text: the results as they came, with a byte between one and the next.
-        sizes: how long each is there.
-        outcomes: how each ended.
+        rows: the number of each row.
+        text: the results byte for byte, separated by line feeds.
+        sizes: the length of each result in `text`, in bytes.
+        outcomes: how each row ended.
     """
 
     rows: list[int]
@@ -149,32 +152,31 @@ class Results(NamedTuple):
 
 
 def parse_uniform_lines(text: bytes, wire_ids: bytes) -> Results | None:
-    """Read lines of the API's results at once, if each is written as it always writes those of one batch.
+    """Parse many lines of the API's results at once, if all have the form that the API uses today.
 
-    Then all that is to be parsed are the results, once: what stands before and after each is known. They are told
-    apart by the line feeds. Each begins and ends with a brace, so a line holds an object at least; were a feed
-    inside of one, it would stand in a string or want a comma, which is no JSON.
+    Only the results are parsed, since the bytes before and after each are known. A raw line feed inside a
+    result cannot pass as the end of a line: the pieces would have to be JSON objects, and the whole be invalid.
 
     Args:
-        text: whole lines, without the last one's line feed.
-        wire_ids: what ``% row`` makes a custom_id of.
+        text: whole lines, without the last line feed.
+        wire_ids: the template of the custom_ids; ``wire_ids % row`` is the custom_id of a row.
 
     Returns:
-        None if a line is any other: `read_line` says whether it is good all the same.
+        The results; None if a line has another form. `read_line` then decides whether it is valid.
     """
     head = b'{"custom_id":"%b","result":{' % wire_ids
-    at, begin = head.index(b"%"), len(head % 0) - 1
-    lines = BytesIO(text + b"\n").readlines()  # several times as fast as to split
+    row_start, result_start = head.index(b"%"), len(head % 0) - 1
+    lines = BytesIO(text + b"\n").readlines()  # several times as fast as bytes.split
     try:
-        rows = [int(line[at : at + ROW_DIGITS]) for line in lines]
+        rows = [int(line[row_start : row_start + ROW_DIGITS]) for line in lines]
         heads = [head % row for row in rows]
-        headed = all(map(bytes.startswith, lines, heads))
-        if not headed or {line[-3:] for line in lines} != {b"}}\n"}:
+        heads_match = all(map(bytes.startswith, lines, heads))
+        if not heads_match or {line[-3:] for line in lines} != {b"}}\n"}:
             return None
-        results = [line[begin:-2] for line in lines]
+        results = [line[result_start:-2] for line in lines]
         joined = b"\n".join(results)
         outcomes = _outcome.decode_lines(joined)
-    except (ValueError, *_UNREADABLE):
+    except (ValueError, *UNREADABLE_JSON):
         return None
     if len(outcomes) != len(rows) or not results_can_be_reparsed(results):
         return None
@@ -182,6 +184,6 @@ def parse_uniform_lines(text: bytes, wire_ids: bytes) -> Results | None:
 
 
 def results_can_be_reparsed(results: Sequence[bytes]) -> bool:
-    """Whether results can surely be read again, in another attempt or where the disk is short; only long ones can not."""
-    long = [result for result in results if len(result) >= LONG]
-    return not long or can_be_reparsed(long)
+    """Return whether the results can be parsed again later, at a deeper stack; only long ones may fail."""
+    long_results = [result for result in results if len(result) >= _DEEP_BYTES]
+    return not long_results or can_be_reparsed(long_results)

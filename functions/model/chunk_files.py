@@ -1,7 +1,7 @@
-"""A chunk's two files: the request body, ready to be sent, and the ledger that says whose bytes are where.
+"""A chunk's two files: the request body, ready to send, and the ledger, which locates each row.
 
-The body is the API's own: ``{"requests":[{"custom_id":"…","params":{…}},…]}``, `params` byte for byte as they
-stood in the upload. The ledger has a line a row of the chunk, in order, rejected rows included.
+The body is the API's own: ``{"requests":[{"custom_id":"…","params":{…}},…]}``. Its `params` are those of the
+upload, byte for byte. The ledger has one line for each row of the chunk, in order, rejected rows included.
 """
 
 from collections.abc import Iterator
@@ -22,11 +22,13 @@ class LedgerEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     Attributes:
         row: its number in the upload, from 1.
-        line: the line it stands on.
-        offset: its offset in the upload, in bytes; `size` is its length there.
-        custom_id: the user's own, as JSON.
-        params_at: where its params begin in the body; `params_size` is their length, 0 if not sent.
-        rejection: why it is not sent.
+        line: its line in the upload, from 1.
+        offset: its offset in the upload, in bytes.
+        size: its length in the upload, in bytes.
+        custom_id: the user's custom_id, as JSON.
+        params_at: the offset of its params in the body, in bytes.
+        params_size: the length of its params in bytes; 0 if the row is not sent.
+        rejection: why the row is not sent; None if it is.
     """
 
     row: int
@@ -40,7 +42,7 @@ class LedgerEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     @property
     def sent(self) -> bool:
-        """Whether it is in the body."""
+        """Whether the row is in the body."""
         return self.params_size > 0
 
 
@@ -49,17 +51,17 @@ _decoder = msgspec.json.Decoder(LedgerEntry)
 
 
 def read_ledger(lines: Iterator[bytes]) -> Iterator[LedgerEntry]:
-    """Read a ledger, in row order."""
+    """Read the lines of a ledger, in row order."""
     return map(_decoder.decode, lines)
 
 
-def read_all(texts: Iterator[bytes]) -> Iterator[LedgerEntry]:
-    """Read a ledger that comes in texts of whole lines, in row order: several times as fast."""
-    return chain.from_iterable(map(_decoder.decode_lines, texts))
+def read_all(blocks: Iterator[bytes]) -> Iterator[LedgerEntry]:
+    """Read a ledger from blocks of whole lines, in row order. This is several times as fast as `read_ledger`."""
+    return chain.from_iterable(map(_decoder.decode_lines, blocks))
 
 
 class ChunkKeys(NamedTuple):
-    """Where a chunk's two files lie."""
+    """The S3 keys of a chunk's two files."""
 
     requests: str
     ledger: str
@@ -69,9 +71,9 @@ class ChunkFiles:
     """Writes a chunk's two files, row by row.
 
     Attributes:
-        rows: rows written, rejected ones included.
-        requests: rows that are in the body.
-        size_bytes: the length of the body, as if it were finished now.
+        rows: the rows written, rejected ones included.
+        requests: the rows in the body.
+        size_bytes: the length of the body if it were finished now.
         ledger_bytes: the length of the ledger.
     """
 
@@ -85,58 +87,64 @@ class ChunkFiles:
 
     @property
     def size_bytes(self) -> int:
-        """The length of the body, finished."""
+        """The length of the finished body, in bytes."""
         return self._written + len(TAIL)
 
     def added_bytes(self, row: int, params_size: int) -> int:
-        """Say how much longer the body gets by a row."""
+        """Return how many bytes a row adds to the body."""
         return len(self._head % row) + params_size
 
     def add(self, number: int, record: Record, row: Row) -> None:
-        """Write a row of the upload: its request, or why there is none."""
+        """Write a row of the upload: its request, or why it has none."""
         entry = LedgerEntry(
             number, record.line, record.offset, record.size, row.custom_id, rejection=row.rejection
         )
         self.put(entry, row.params)
 
-    def add_valid(self, first: int, plain: ValidRows) -> None:
-        """Write rows that can all be sent, from this number on; byte for byte what `add` would write."""
-        rows = range(first, first + len(plain.offsets))
+    def add_valid(self, first: int, valid: ValidRows) -> None:
+        """Write consecutive valid rows, numbered from `first`. The bytes equal those that `add` writes."""
+        rows = range(first, first + len(valid.offsets))
         heads = [self._head % row for row in rows]
         heads[0] = heads[0].removeprefix(b"}" if self.requests else b"},")
-        texts: list[bytes | msgspec.Raw] = [b"}"] * (2 * len(heads) + 1)
-        texts[:-1:2], texts[1::2] = heads, plain.params
-        sizes = [len(params) for params in plain.params]
+        fragments: list[bytes | msgspec.Raw] = [b"}"] * (2 * len(heads) + 1)
+        fragments[:-1:2], fragments[1::2] = heads, valid.params
+        sizes = [len(params) for params in valid.params]
         ends = accumulate(map(add, map(len, heads), sizes), initial=self._written)
         begins = [end - size for end, size in zip(islice(ends, 1, None), sizes, strict=True)]
-        self._written += self._body.write(b"".join(texts))
-        lines = range(plain.line, plain.line + len(rows))
-        columns = (rows, lines, plain.offsets, plain.sizes, plain.custom_ids, begins, sizes)
+        self._written += self._body.write(b"".join(fragments))
+        lines = range(valid.line, valid.line + len(rows))
+        columns = (rows, lines, valid.offsets, valid.sizes, valid.custom_ids, begins, sizes)
         entries = _encoder.encode_lines(list(zip(*columns, repeat(None))))
         self.ledger_bytes += self._ledger.write(entries)
         self.rows += len(rows)
         self.requests += len(rows)
 
     def put(self, entry: LedgerEntry, params: bytes | None) -> None:
-        """Write a row that another chunk's ledger has, with these params or none."""
+        """Write an entry of another ledger, with these params; None for a row that is not sent."""
         if params is not None:
             head = (self._head % entry.row).removeprefix(b"}" if self.requests else b"},")
-            at = self._written + len(head)
+            params_at = self._written + len(head)
             self._written += self._body.write(b"".join((head, params, b"}")))
             entry = LedgerEntry(
-                entry.row, entry.line, entry.offset, entry.size, entry.custom_id, at, len(params)
+                entry.row,
+                entry.line,
+                entry.offset,
+                entry.size,
+                entry.custom_id,
+                params_at,
+                len(params),
             )
             self.requests += 1
         self.ledger_bytes += self._ledger.write(_encoder.encode(entry) + b"\n")
         self.rows += 1
 
     def finish(self) -> None:
-        """Close the body's brackets."""
+        """Close the body's JSON and flush both files."""
         self._body.write(TAIL)
         self._body.flush()
         self._ledger.flush()
 
 
 def envelope_bytes(params_size: int) -> int:
-    """Say how much longer a body gets by params of this length, at the most."""
+    """Return an upper bound of the bytes that params of this length add to a body."""
     return params_size + len(b'{"custom_id":"","params":},') + 64

@@ -1,7 +1,7 @@
-"""What the answer to a create proves: that is what is paid for, so nothing is guessed.
+"""What the response to a create proves.
 
-A batch has no idempotency key. Where the answer proves that none was created, it says so here; everything else is
-`Ambiguous`, and nothing is sent again before it is found out. The table of answers is in the design.
+A create costs money and has no idempotency key. Only a response that proves that no batch exists permits
+another create. Every other response is `Ambiguous` and must be reconciled first.
 """
 
 import math
@@ -18,20 +18,20 @@ from functions.model import timestamps
 
 _SPEND_LIMITS = frozenset({"enforced_spend_limit_reached", "contract_spend_limit_reached"})
 _DEFAULT_RETRY_S = 60.0
-_MOST_RETRY_S = 6 * 3600.0
+_MAX_RETRY_S = 6 * 3600.0
 RESULTS_RETENTION = timedelta(days=30)
-"""From a batch's creation on, its results are gone by now under any key: 29 days, and a margin."""
+"""The age at which Anthropic has deleted a batch's results: 29 days and a margin."""
 ENDS_WITHIN = timedelta(hours=25)
-"""From a batch's creation on, it has ended at Anthropic by now, whatever happened: 24 hours, and a margin."""
+"""The age at which a batch has certainly ended at Anthropic: 24 hours and a margin."""
 GONE_LISTINGS = 3
-"""Complete listings that must lack a batch before it may be gone; its results must not be found, either."""
+"""Complete listings that must lack a batch before it may count as deleted. Its results must return 404 too."""
 
 _BATCH_ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
 _EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
-    """How a Message Batch's requests stand; all in `processing` until the whole batch ends."""
+    """The requests of a Message Batch by state. All are `processing` until the whole batch ends."""
 
     processing: int = 0
     succeeded: int = 0
@@ -41,12 +41,12 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def total(self) -> int:
-        """How many requests it has."""
+        """The number of requests in the batch."""
         return self.processing + self.succeeded + self.errored + self.canceled + self.expired
 
 
 class MessageBatch(msgspec.Struct, frozen=True, kw_only=True):
-    """A Message Batch, as the API shows it: what is needed of it."""
+    """A Message Batch: the fields of the API's object that are needed here."""
 
     id: str
     processing_status: str
@@ -58,26 +58,26 @@ class MessageBatch(msgspec.Struct, frozen=True, kw_only=True):
     results_url: str | None = None
 
     def __post_init__(self) -> None:
-        """Refuse one whose id or times are none: every poll would fail on it anew.
+        """Reject an invalid id or time now, because every later poll would fail on it.
 
         Raises:
-            ValueError: it is none; for a decoder, one more field that cannot be read.
+            ValueError: the id or a time is invalid; the decoder reports it as a validation error.
         """
-        times_ = [
-            timestamps.parse(at) for at in (self.created_at, self.ended_at) if at is not None
+        times = [
+            timestamps.parse(time) for time in (self.created_at, self.ended_at) if time is not None
         ]
-        if not _BATCH_ID.fullmatch(self.id) or min(times_) < _EARLIEST:
-            message = "neither a batch's id nor its time"
+        if not _BATCH_ID.fullmatch(self.id) or min(times) < _EARLIEST:
+            message = "invalid batch id or time"
             raise ValueError(message)
 
     @property
     def ended(self) -> bool:
-        """Whether its results are there, or were."""
+        """Whether it has ended; its results may be deleted already."""
         return self.processing_status == "ended" or self.archived_at is not None
 
     @property
     def running(self) -> bool:
-        """Whether it goes on, and nobody has asked for it to be canceled."""
+        """Whether it is in progress and not being canceled."""
         return self.processing_status == "in_progress" and self.archived_at is None
 
 
@@ -90,12 +90,12 @@ class Accepted:
 
 @dataclass(frozen=True)
 class Refused:
-    """None was created, because of these rows.
+    """No batch was created, because of these rows.
 
     Attributes:
         status: the HTTP status.
-        message: the API's own sentence, for results.jsonl alone: it may quote the row.
-        index: the request that the sentence names, from 0; None where it names none.
+        message: the API's message. It may quote a row, so it goes only to results.jsonl.
+        index: the request that the message names, from 0; None if it names none.
     """
 
     status: int
@@ -105,13 +105,12 @@ class Refused:
 
 @dataclass(frozen=True)
 class AccountBlocked:
-    """None was created, and none would be now: the key or the account is blocked, as far as the answer tells.
+    """No batch was created: the key or the account seems to be blocked, which blocks every create.
 
     Attributes:
         reason: a key of `PAUSE_MESSAGES`.
-        sentence: what is wrong and what to do, with the API's own words; it quotes no prompt.
-        rows: the verdict on the rows, if it turns out that the account is well; None where the answer cannot be
-            about rows.
+        sentence: the problem, what to do, and the API's message without quotations.
+        rows: the verdict on the rows if the account works after all; None if the rows cannot be the cause.
     """
 
     reason: str
@@ -121,7 +120,12 @@ class AccountBlocked:
 
 @dataclass(frozen=True)
 class RateLimited:
-    """None was created; wait this long. `words` are the API's own, without quotations."""
+    """No batch was created; retry later.
+
+    Attributes:
+        seconds: how long to wait.
+        words: the API's message without quotations.
+    """
 
     seconds: float
     words: str = field(default="", compare=False)
@@ -129,14 +133,14 @@ class RateLimited:
 
 @dataclass(frozen=True)
 class NotSent:
-    """None was created: the connection or the body broke off before the last byte."""
+    """No batch was created: the connection failed before the last byte was sent."""
 
     reason: str
 
 
 @dataclass(frozen=True)
 class Ambiguous:
-    """A batch may have been created. Find out before sending again."""
+    """A batch may exist. Reconcile before sending again."""
 
     reason: str
 
@@ -146,116 +150,118 @@ Verdict = Accepted | Refused | AccountBlocked | RateLimited | NotSent | Ambiguou
 PAUSE_MESSAGES = {
     "key_missing": 'the secret holds no API key; store one as plain text or as {"ANTHROPIC_API_KEY": "…"}',
     "key_unreadable": "the secret with the API key cannot be read; check that it exists and that the functions may decrypt it",
-    "key_refused": "Anthropic refuses the API key (401); put a valid one into the secret",
-    "billing": "Anthropic refuses for billing reasons (402); see the Claude Console's billing page",
+    "key_refused": "Anthropic rejects the API key (401); store a valid key in the secret",
+    "billing": "Anthropic rejects creates for billing reasons (402); see the Claude Console's billing page",
     "no_permission": "the API key may not create batches (403); allow it in the Claude Console",
-    "not_found": "the address or a resource is unknown to the API (404); check the setting baseUrl",
-    "spend_limit": "the workspace's or the organization's spend limit is reached; raise it in the Claude Console",
-    "rate_limited": "Anthropic has refused every create for an hour (429); see the Claude Console's limits and spend",
-    "refused": "Anthropic refuses creates and names no row, so perhaps the account is blocked; see the Claude Console",
+    "not_found": "the API does not know the address or a resource (404); check the setting baseUrl",
+    "spend_limit": "the spend limit of the workspace or the organization is reached; raise it in the Claude Console",
+    "rate_limited": "Anthropic has rejected every create for an hour (429); see the limits and the spend in the Claude Console",
+    "refused": "Anthropic rejects creates without naming a row, so the account may be blocked; see the Claude Console",
 }
-"""Why sending is paused, and what to do."""
+"""Why sending is paused and what to do, by reason."""
 KEY_PROBLEMS = frozenset({"key_missing", "key_unreadable", "key_refused"})
-"""Reasons to pause that are over as soon as the secret holds a key that the API takes."""
+"""Reasons to pause that end as soon as the secret holds a working key."""
 
 _BY_STATUS = {401: "key_refused", 402: "billing", 403: "no_permission", 404: "not_found"}
-_UNKNOWN_4XX = frozenset({408, 409, 425, 499})
-_PERHAPS_ROWS = frozenset({"refused", "no_permission"})
-_NAMED = re.compile(r"(?<![\w.])requests(?:\.|\[)(\d{1,6})(?!\w)")
-"""A request of the body, as the API names it: ``requests.17.params.model: …``."""
-_QUOTED = re.compile(
+_AMBIGUOUS_4XX = frozenset({408, 409, 425, 499})
+_MAY_CONCERN_ROWS = frozenset({"refused", "no_permission"})
+_REQUEST_PATH = re.compile(r"(?<![\w.])requests(?:\.|\[)(\d{1,6})(?!\w)")
+"""A request named in the API's message: ``requests.17.params.model: …``."""
+_QUOTATION = re.compile(
     r"""["\u201c\u00ab`].*?(?:["\u201d\u00bb`]|$)|(?<!\w)['\u2018].*?(?:['\u2019](?!\w)|$)|sk-[\w-]+"""
 )
-"""What stands in quotation marks, and what looks like a key."""
-MESSAGE_MOST, WORDS_MOST = 500, 200
-"""Characters of the API's sentence that are kept: in results.jsonl, and in an event."""
+"""Quoted text, and text that looks like an API key."""
+MAX_MESSAGE_CHARS, MAX_EVENT_WORDS_CHARS = 500, 200
+"""Characters of the API's message that are kept in results.jsonl, and in an event."""
 
 
-class _Details(msgspec.Struct, frozen=True):
+class _ErrorDetails(msgspec.Struct, frozen=True):
     error_code: str | None = None
 
 
-class _Error(msgspec.Struct, frozen=True):
+class _ApiError(msgspec.Struct, frozen=True):
     message: str = ""
-    details: _Details | None = None
+    details: _ErrorDetails | None = None
 
 
 class ErrorBody(msgspec.Struct, frozen=True):
     """The API's error JSON: ``{"type":"error","error":{"type","message","details"}}``."""
 
-    error: _Error = _Error()
+    error: _ApiError = _ApiError()
 
 
 def classify(status: int, headers: Mapping[str, str], body: bytes) -> Verdict:
-    """Say what an answer to create proves.
+    """Return what the response to a create proves.
 
     Args:
         status: the HTTP status.
-        headers: those of the answer; names in lower case.
-        body: the whole body.
+        headers: the response's headers; names in lower case.
+        body: the whole response body.
     """
     if status == HTTPStatus.OK:
-        return _created(body)
-    if not 400 <= status < 500 or status in _UNKNOWN_4XX:  # noqa: PLR2004 - HTTP's own numbers
+        return _accepted_or_ambiguous(body)
+    if not 400 <= status < 500 or status in _AMBIGUOUS_4XX:  # noqa: PLR2004 - HTTP's own numbers
         return Ambiguous(f"status {status}")
     error = read_error(body)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        return _too_many(headers, error)
-    return _refused(status, error)
+        return _rate_limited(headers, error)
+    return _refused_or_blocked(status, error)
 
 
-def _created(body: bytes) -> Verdict:
+def _accepted_or_ambiguous(body: bytes) -> Verdict:
     try:
         return Accepted(msgspec.json.decode(body, type=MessageBatch))
     except UNREADABLE_JSON:
-        return Ambiguous("the answer of status 200 is cut off or no batch")
+        return Ambiguous("the response with status 200 is truncated or not a batch")
 
 
-def _refused(status: int, error: _Error) -> Verdict:
-    """Say whether it is the rows: only where the API names a request, or calls the body too large."""
+def _refused_or_blocked(status: int, error: _ApiError) -> Verdict:
+    """Blame the rows only if the API names a request or calls the body too large."""
     reason = _BY_STATUS.get(status, "refused")
-    perhaps_rows = reason in _PERHAPS_ROWS
-    named = _NAMED.search(error.message[:MESSAGE_MOST]) if perhaps_rows else None
-    rows = Refused(status, error.message[:MESSAGE_MOST], int(named[1]) if named else None)
+    may_concern_rows = reason in _MAY_CONCERN_ROWS
+    named = _REQUEST_PATH.search(error.message[:MAX_MESSAGE_CHARS]) if may_concern_rows else None
+    rows = Refused(status, error.message[:MAX_MESSAGE_CHARS], int(named[1]) if named else None)
     if named or status == HTTPStatus.CONTENT_TOO_LARGE:
         return rows
-    return _paused(reason, error, rows if perhaps_rows else None)
+    return _account_blocked(reason, error, rows if may_concern_rows else None)
 
 
-def _paused(reason: str, error: _Error, rows: Refused | None = None) -> AccountBlocked:
+def _account_blocked(reason: str, error: _ApiError, rows: Refused | None = None) -> AccountBlocked:
     words, sentence = words_of(error.message), PAUSE_MESSAGES[reason]
     if not words:
         return AccountBlocked(reason, sentence, rows)
-    if reason == "refused":  # ours knows less than the API's
+    if reason == "refused":  # the API's message is more specific than ours
         return AccountBlocked(reason, f"{words} {sentence}", rows)
     return AccountBlocked(reason, f"{sentence}. {words}", rows)
 
 
 def words_of(message: str) -> str:
-    """Give the API's words as an event may have them: one line, bounded, and without what stands in quotation marks.
+    """Return the API's message for an event: one line, bounded, without quotations.
 
-    Words in quotation marks may come from a prompt; a sentence about the account needs none.
+    Quoted text may come from a prompt. A message about the account needs none.
     """
-    printable = "".join(char if char.isprintable() else " " for char in message[:MESSAGE_MOST])
-    words = " ".join(_QUOTED.sub("\u2026", printable).split())[:WORDS_MOST]
+    printable = "".join(
+        char if char.isprintable() else " " for char in message[:MAX_MESSAGE_CHARS]
+    )
+    words = " ".join(_QUOTATION.sub("\u2026", printable).split())[:MAX_EVENT_WORDS_CHARS]
     return f"Anthropic says: {words.rstrip('. ')}." if words else ""
 
 
-def _too_many(headers: Mapping[str, str], error: _Error) -> Verdict:
+def _rate_limited(headers: Mapping[str, str], error: _ApiError) -> Verdict:
     if error.details is not None and error.details.error_code in _SPEND_LIMITS:
-        return _paused("spend_limit", error)
+        return _account_blocked("spend_limit", error)
     try:
         seconds = float(headers.get("retry-after", _DEFAULT_RETRY_S))
     except ValueError:
         seconds = _DEFAULT_RETRY_S
     if math.isnan(seconds):
         seconds = _DEFAULT_RETRY_S
-    return RateLimited(min(max(seconds, 1.0), _MOST_RETRY_S), words_of(error.message))
+    return RateLimited(min(max(seconds, 1.0), _MAX_RETRY_S), words_of(error.message))
 
 
-def read_error(body: bytes) -> _Error:
-    """Read the API's error; a body that is none gives an error without a message."""
+def read_error(body: bytes) -> _ApiError:
+    """Read the API's error JSON. If the body is not such JSON, return an error without a message."""
     try:
         return msgspec.json.decode(body, type=ErrorBody).error
     except UNREADABLE_JSON:
-        return _Error()
+        return _ApiError()

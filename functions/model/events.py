@@ -1,7 +1,7 @@
-"""What is announced: CloudEvents 1.0 in structured JSON, with a Subject for people and attributes for filters.
+"""The published events: CloudEvents 1.0 in structured JSON, with a Subject for people.
 
-An event's id is made from what happened, so that a second delivery is the same event. Payloads carry references and
-figures, never prompts or answers. docs/events/ has the JSON Schema of each type.
+An event's id is derived from its cause, so a second delivery has the same id. Payloads contain references
+and figures, never prompts or answers. docs/events/ has the JSON Schema of each type.
 """
 
 import re
@@ -14,24 +14,24 @@ from functions.model.items import Batch, Job, batch_key
 
 SENDING, UPLOADS = "sending", "uploads"
 NO_JOB = frozenset({SENDING, UPLOADS})
-"""What an event may be about besides a job."""
-SUBJECT_MOST = 99
-ATTRIBUTE_MOST = 200
-_CUT = "..."
-_NO_XML = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
-"""What SNS and SQS take in no attribute: control characters, as an object's name may have them."""
+"""The subjects of events that do not concern a single job."""
+MAX_SUBJECT_CHARS = 99
+MAX_ATTRIBUTE_CHARS = 200
+_ELLIPSIS = "..."
+_INVALID_IN_ATTRIBUTES = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+"""Characters that SNS and SQS reject in attributes, such as the control characters that object keys may contain."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):
-    """One event that is owed: put with what it tells of, published after, deleted after that.
+    """One event. It is stored in the transaction that it reports, then published, then deleted.
 
     Attributes:
         id: the same for every delivery.
         type: such as ``job.completed``.
         time: when it happened, ISO 8601, UTC.
-        subject: whom it is about: the job's id, ``sending`` or ``uploads``.
-        headline: what a person reads first.
-        attributes: for SNS filter policies.
+        subject: the job's id, ``sending`` or ``uploads``.
+        headline: the sentence for people.
+        attributes: the attributes for SNS filter policies.
         data: the payload.
     """
 
@@ -45,22 +45,26 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def sns_subject(self) -> str:
-        """The headline as SNS takes it: printable ASCII, under 100 characters, cut at a word."""
+        """The headline as SNS accepts it: printable ASCII, at most 99 characters, cut at a word."""
         ascii_only = re.sub(r"[^ -~]+", "?", self.headline).strip()
-        if len(ascii_only) <= SUBJECT_MOST:
+        if len(ascii_only) <= MAX_SUBJECT_CHARS:
             return ascii_only or self.type
-        room = SUBJECT_MOST - len(_CUT)
-        return (ascii_only[: room + 1].rpartition(" ")[0].rstrip() or ascii_only[:room]) + _CUT
+        room = MAX_SUBJECT_CHARS - len(_ELLIPSIS)
+        return (
+            ascii_only[: room + 1].rpartition(" ")[0].rstrip() or ascii_only[:room]
+        ) + _ELLIPSIS
 
     def message_attributes(self) -> dict[str, str]:
-        """Give the message attributes: none empty, at most ten (raw delivery to SQS keeps ten)."""
-        given = {"type": self.type, "job": self.subject, **self.attributes}
+        """Return the message attributes: none empty, at most ten (raw delivery to SQS keeps ten)."""
+        attributes = {"type": self.type, "job": self.subject, **self.attributes}
         return {
-            name: _NO_XML.sub("?", text[:ATTRIBUTE_MOST]) for name, text in given.items() if text
+            name: _INVALID_IN_ATTRIBUTES.sub("?", text[:MAX_ATTRIBUTE_CHARS])
+            for name, text in attributes.items()
+            if text
         }
 
     def cloud_event(self, source: str) -> dict[str, Any]:
-        """Give the message: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md."""
+        """Return the message: https://github.com/cloudevents/spec/blob/v1.0.2/cloudevents/spec.md."""
         return {
             "specversion": "1.0",
             "id": self.id,
@@ -73,7 +77,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
         }
 
 
-def _about_job(job: Job, results_bucket: str) -> dict[str, Any]:
+def _job_reference(job: Job, results_bucket: str) -> dict[str, Any]:
     upload = {"bucket": job.bucket, "key": job.key, "version": job.version}
     return {
         "job": job.job,
@@ -84,14 +88,14 @@ def _about_job(job: Job, results_bucket: str) -> dict[str, Any]:
 
 
 def folder_of(key: str) -> str:
-    """The upload's folder: what teams filter by."""
+    """Return the upload's folder, by which teams filter events."""
     return key.rpartition("/")[0]
 
 
 def job_planned(job: Job, results_bucket: str, at: str) -> Event:
-    """Say that an upload is read to its end."""
+    """Build the event that an upload has been read to its end."""
     data = {
-        **_about_job(job, results_bucket),
+        **_job_reference(job, results_bucket),
         "rows": job.checkpoint.row,
         "requests": job.sendable_rows,
         "rejected": job.rows_rejected,
@@ -107,25 +111,27 @@ def job_planned(job: Job, results_bucket: str, at: str) -> Event:
 
 
 def job_ended(job: Job, results_bucket: str, figures: Mapping[str, Any], at: str) -> Event:
-    """Say that a job is done: completed, or rejected where nothing of it could be sent."""
+    """Build the event that a job is done: completed, or rejected if it had no valid row."""
     outcome = job.outcome or "failed"
     kind = "job.completed" if job.sendable_rows else "job.rejected"
     data = {
-        **_about_job(job, results_bucket),
+        **_job_reference(job, results_bucket),
         "outcome": outcome,
         "reason": job.failure,
         **figures,
     }
     counts = figures["counts"]
-    what = job.failure or f"{counts.get('succeeded', 0):,} of {figures['rows']:,} rows succeeded"
+    summary = (
+        job.failure or f"{counts.get('succeeded', 0):,} of {figures['rows']:,} rows succeeded"
+    )
     return Event(
-        id=f"{job.job}/ended", type=kind, time=at, subject=job.job, headline=f"{job.label}: {outcome}; {what}",
+        id=f"{job.job}/ended", type=kind, time=at, subject=job.job, headline=f"{job.label}: {outcome}; {summary}",
         attributes={"folder": folder_of(job.key), "outcome": outcome}, data=data,
     )  # fmt: skip
 
 
 def batch_ended(batch: Batch, counts: Mapping[str, int], at: str) -> Event:
-    """Say that a Message Batch has ended at Anthropic."""
+    """Build the event that a Message Batch has ended at Anthropic."""
     data = {
         "job": batch.job, "batch": batch_key(batch), "batch_id": batch.batch_id, "chunk": batch.chunk,
         "attempt": batch.attempt, "requests": batch.requests, "counts": dict(counts),
@@ -140,7 +146,7 @@ def batch_ended(batch: Batch, counts: Mapping[str, int], at: str) -> Event:
 
 
 def stuck(item: Batch | Job, problem: str, at: str) -> Event:
-    """Say that an item makes no progress, and why. Each time that it gets stuck is an event of its own."""
+    """Build the event that an item makes no progress, and why. Its id differs each time the item gets stuck."""
     data = {
         "job": item.job,
         "item": item.item,
@@ -149,7 +155,7 @@ def stuck(item: Batch | Job, problem: str, at: str) -> Event:
         "tries": item.tries,
         "problem": problem,
     }
-    headline = f"{item.job[:8]} {item.item}: stuck in {item.next_step}: {problem}"
+    headline = f"{item.job[:8]} {item.item}: stuck in step {item.next_step}: {problem}"
     return Event(
         id=f"{item.job}/{item.item}/stuck/{item.next_step}/{item.first_tried_at or at}", type="batch.stuck", time=at, subject=item.job, headline=headline,
         attributes={"batch": item.item}, data=data,
@@ -157,7 +163,7 @@ def stuck(item: Batch | Job, problem: str, at: str) -> Event:
 
 
 def paused(reason: str, sentence: str, at: str) -> Event:
-    """Say that nothing can be sent, why, and what to do."""
+    """Build the event that sending is paused, why, and what to do."""
     return Event(
         id=f"sending/paused/{at}", type="sending.paused", time=at, subject=SENDING,
         headline=f"Sending is paused: {sentence}", attributes={"outcome": reason},
@@ -166,9 +172,9 @@ def paused(reason: str, sentence: str, at: str) -> Event:
 
 
 def resumed(reason: str, paused_at: str, at: str) -> Event:
-    """Say that sending goes on."""
+    """Build the event that sending resumes."""
     return Event(
         id=f"sending/resumed/{paused_at}", type="sending.resumed", time=at, subject=SENDING,
-        headline="Sending goes on", attributes={"outcome": reason},
+        headline="Sending has resumed", attributes={"outcome": reason},
         data={"reason": reason, "paused_since": paused_at},
     )  # fmt: skip

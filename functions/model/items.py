@@ -1,9 +1,9 @@
-"""What the table holds: jobs and their batches. The table is the truth; everything else is a hint.
+"""The table's main items: jobs and their batches. The table is the source of truth; messages are hints.
 
-Partition key `job`, sort key `item`: the job itself is ``#``, its batches are ``00001-1`` (chunk, attempt).
-What is unfinished also has `open` and `status_key` (``STATUS#time``), the keys of the sparse index `unfinished`.
-An item that waits for a stage names the step in `next_step`; `owner` and `lease` say who works on it and how long.
-Unknown attributes are passed over, so an older function can read what a newer one wrote.
+The partition key is `job`. The sort key `item` is ``#`` for the job, ``00001-1`` (chunk, attempt) for a batch.
+Unfinished items also have `open` and `status_key` (``STATUS#time``), the keys of the sparse index.
+An item that waits for a stage names the step in `next_step`. `owner` and `lease` show who works on it.
+Readers ignore unknown attributes, so an older function can read what a newer one wrote.
 """
 
 import re
@@ -20,13 +20,13 @@ SCHEMA = 1
 JOB = "#"
 OPEN = "open"
 UNFINISHED = "unfinished"
-"""The name of the sparse index, which infra gives the table."""
+"""The name of the sparse index, which infra creates."""
 TRIES = 5
-"""Takes of one item without progress, after which `batch.stuck` says so and an unpaid item may be given up."""
+"""Tries of one item without progress before `batch.stuck` is announced."""
 
 
 class Step(StrEnum):
-    """What an item waits for."""
+    """The step that an item waits for."""
 
     PLAN = "plan"
     SEND = "send"
@@ -36,7 +36,7 @@ class Step(StrEnum):
 
 
 class JobStatus(StrEnum):
-    """Where a job stands."""
+    """The status of a job."""
 
     PLANNING = "PLANNING"
     RUNNING = "RUNNING"
@@ -45,7 +45,7 @@ class JobStatus(StrEnum):
 
 
 class BatchStatus(StrEnum):
-    """Where a batch stands."""
+    """The status of a batch."""
 
     WAITING = "WAITING"
     SENDING = "SENDING"
@@ -58,11 +58,11 @@ class BatchStatus(StrEnum):
 
 
 FINISHED = frozenset({BatchStatus.COLLECTED, BatchStatus.SPLIT, BatchStatus.STUCK})
-"""A batch that is one of these leaves the index of what is unfinished."""
+"""Statuses of batches that are no longer in the index of unfinished items."""
 
 
 class CloseReason(StrEnum):
-    """How the rows of a batch end for which the API has no result."""
+    """Why rows of a batch end without a result from the API."""
 
     CANCELED = "canceled"
     GONE = "results_gone"
@@ -72,15 +72,15 @@ class CloseReason(StrEnum):
 
 
 KEEPS_PREVIOUS_RESULT = frozenset({CloseReason.CANCELED, CloseReason.STUCK, CloseReason.KEPT})
-"""A row that closes so in a later attempt was not sent again: it keeps the result that it has."""
+"""Close reasons for rows that were not sent again: a row of a later attempt keeps its previous result."""
 
 
 NO_VERSION = "null"
-"""The version of an object in a bucket without versions, as S3 and jobs name it."""
+"""The version id that S3 and jobs use for objects in a bucket without versioning."""
 
 
 class ObjectVersion(msgspec.Struct, frozen=True):
-    """One object, and the version where it is the user's: what changes later is another upload."""
+    """One S3 object; for an upload also its version, since a later version is another upload."""
 
     bucket: str
     key: str
@@ -88,12 +88,12 @@ class ObjectVersion(msgspec.Struct, frozen=True):
 
     @property
     def uri(self) -> str:
-        """Its name, as people and tools write it."""
+        """The address of the object: ``s3://bucket/key``."""
         return f"s3://{self.bucket}/{self.key}"
 
 
 class StoredObject(msgspec.Struct, frozen=True, kw_only=True):
-    """One object that is joined with others: where it lies, how long it is, and its CRC-32."""
+    """One object of the results bucket that will be joined with others: its key, size in bytes and CRC-32."""
 
     key: str
     size: int
@@ -101,9 +101,13 @@ class StoredObject(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChunkOutput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a collected chunk leaves: its rows in order and, after its last attempt, what did not succeed.
+    """The files of a collected chunk.
 
-    `retry_problem` says why rows that did not succeed are not in `retry`.
+    Attributes:
+        results: its result lines, in row order.
+        errors: the result lines of rows that did not succeed; only after the last attempt.
+        retry: the upload's lines of these rows; only after the last attempt.
+        retry_problem: why `retry` is missing.
     """
 
     results: StoredObject
@@ -113,7 +117,10 @@ class ChunkOutput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Tokens of one model, in the API's own words."""
+    """The tokens of one model, under the API's names.
+
+    The prefix `long_` marks requests whose prompt exceeds the price list's limit.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -128,7 +135,7 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class OutcomeCounts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How the rows of a chunk stand: by outcome, by error type, by stop reason; tokens by model."""
+    """The rows of a chunk by outcome, by error type and by stop reason; tokens by model."""
 
     outcomes: dict[str, int] = {}
     errors: dict[str, int] = {}
@@ -137,10 +144,25 @@ class OutcomeCounts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
 
 class WorkItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What jobs and batches share: the keys, the status, who works on it until when, what went wrong the last time.
+    """The attributes that jobs and batches share.
 
-    `tries` counts takes since the last progress, the first of them at `first_tried_at`. `at_fault` says that the last
-    `last_error` may lie in the item itself and not in its environment. `stuck_at` is when `batch.stuck` was announced.
+    Attributes:
+        job: the partition key.
+        item: the sort key.
+        schema: the version of the item's format.
+        status: the status of the job or batch.
+        status_key: ``STATUS#time``, the sort key of the index.
+        open: ``open`` while the item is unfinished; the partition key of the index.
+        next_step: the step that the item waits for.
+        owner: the token of the invocation that works on it.
+        lease: the time until which the owner may work.
+        tries: how often it was acquired since its last progress.
+        first_tried_at: when it was first acquired since its last progress.
+        last_error: the last failure, in one sentence.
+        at_fault: whether the item itself, not its environment, may have caused that failure.
+        stuck_at: when `batch.stuck` was announced.
+        not_before: when it may be acquired again.
+        expires: when DynamoDB deletes it, in seconds since 1970.
     """
 
     job: str
@@ -162,26 +184,28 @@ class WorkItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def status_since(self) -> datetime:
-        """When it got its status."""
+        """The time of its last status change."""
         return status_since(self.status_key)
 
     def is_leased(self, now: datetime) -> bool:
-        """Return whether a stage may be at work on it."""
+        """Return whether another invocation may be working on it."""
         return self.lease is not None and self.lease >= timestamps.text(now)
 
     def is_idle(self, now: datetime) -> bool:
-        """Return whether nobody works on it, and it need not wait any longer."""
-        rests = self.not_before is not None and self.not_before > timestamps.text(now)
-        return not self.is_leased(now) and not rests
+        """Return whether it can be acquired now: not leased, and past `not_before`."""
+        is_delayed = self.not_before is not None and self.not_before > timestamps.text(now)
+        return not self.is_leased(now) and not is_delayed
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
-    """How far an upload is cut into chunks. All of it is stored, defaults too: a write can demand that it is unchanged.
+    """The position up to which an upload is cut into chunks.
+
+    All attributes are stored, defaults too, so that a write can require an unchanged checkpoint.
 
     Attributes:
-        position: where the reader resumes: its own members, and `byte`, the offset in the upload.
-        row: rows that are cut so far.
-        chunk: chunks that are cut so far.
+        position: the reader's position, with `byte`, the offset in the upload.
+        row: the rows cut so far.
+        chunk: the chunks cut so far.
     """
 
     position: dict[str, Any] = {}
@@ -190,7 +214,7 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
-    """The work that one upload asks for, with what cuts and sends it as it was when it was claimed."""
+    """The work that one upload requests, with the settings in force when it was claimed."""
 
     bucket: str
     key: str
@@ -226,33 +250,44 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def label(self) -> str:
-        """What people see: ``march-3f9ac21b``."""
+        """The job's name for people: ``march-3f9ac21b``."""
         stem = self.key.rsplit("/", 1)[-1].rsplit(".", 1)[0]
         printable = re.sub(r"[^A-Za-z0-9._-]+", "_", stem)[:40].strip("_") or "upload"
         return f"{printable}-{self.job[:8]}"
 
     @property
     def results_prefix(self) -> str:
-        """Where its results lie: ``results/<path>/<name>/<job>``; a key too long for that is cut."""
+        """The prefix of its results: ``results/<path>/<name>/<job>``. Long keys are cut to 900 bytes."""
         path = self.key.rsplit(".", 1)[0] if "." in self.key.rsplit("/", 1)[-1] else self.key
         cut = path.encode()[:900].decode(errors="ignore")
         return f"results/{cut}/{self.job}"
 
     @property
     def sendable_rows(self) -> int:
-        """Rows that can be sent, of those planned so far."""
+        """The rows planned so far that can be sent."""
         return self.checkpoint.row - self.rows_rejected
 
 
 class Batch(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
-    """One Message Batch: one chunk, one attempt. Its files are pinned by name.
+    """One Message Batch: one chunk, one attempt.
 
-    `first_sent_at` is when it was first tried to send it, `intent_at` when it was last. `inconclusive_creates` counts creates that gave no
-    batch and no reason; `named` those that were refused for a request that the API named, which is no longer in it.
-    `pauses_caused` counts those that were refused and named none, `judged` how often others were accepted between two of these:
-    since `refused_at`, when the first was sent that is not judged yet. `listing_misses` counts complete listings without it since `missing_since`, `not_found` the
-    404 answers for its results since `not_found_since`. `pieces` are the first bytes of its results, saved one run after the
-    other because they do not arrive within a single one; None for a batch whose results do.
+    Attributes:
+        requests_key: the key of its request body.
+        ledger_key: the key of its ledger.
+        previous_results: the chunk's results from earlier attempts.
+        first_sent_at: when the first create was attempted.
+        intent_at: when the last create was attempted.
+        inconclusive_creates: creates that returned neither a batch nor a reason.
+        named: creates refused for a request that the API named and that has been removed since.
+        pauses_caused: creates refused without naming a request.
+        judged: times that another batch was accepted between two such refusals.
+        refused_at: when the first such create was sent that is not counted in `judged` yet.
+        reconcile_misses: reconciliations that did not find its Message Batch, since `first_missed_at`.
+        listing_misses: complete listings without it, since `missing_since`.
+        downloads: downloads of its results, since `first_download_at`.
+        not_found: 404 responses for its results, since `not_found_since`.
+        pieces: the first bytes of results that take several invocations to download; None for all other batches.
+        close_reason: why its rows end without a result from the API.
     """
 
     chunk: str
@@ -293,7 +328,7 @@ class Batch(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def tries_so_far(self) -> dict[str, str | int | None]:
-        """What an item keeps through the intent to send it: an intent alone is no progress."""
+        """The attributes that recording an intent must keep, because an intent alone is no progress."""
         return {
             "tries": self.tries,
             "first_tried_at": self.first_tried_at,
@@ -302,11 +337,11 @@ class Batch(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def rows(self) -> int:
-        """Rows of the chunk, rejected ones included."""
+        """The rows of the chunk, rejected ones included."""
         return self.last_row - self.first_row + 1
 
     def must_have_ended(self, now: datetime) -> bool:
-        """Return whether its Message Batch is so old that it has ended at Anthropic, whatever happened."""
+        """Return whether its Message Batch is old enough to have ended at Anthropic in any case."""
         return self._is_older(ENDS_WITHIN, now)
 
     def results_are_deleted(self, now: datetime) -> bool:
@@ -318,13 +353,13 @@ class Batch(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def awaits_results(self) -> bool:
-        """Whether it ended at Anthropic, and its answers are still to be downloaded."""
+        """Whether it ended at Anthropic and its results must still be downloaded."""
         given_up = self.close_reason in {CloseReason.GONE, CloseReason.STUCK}
         return self.next_step == Step.COLLECT and self.batch_id is not None and not given_up
 
 
 class WorkMessage(msgspec.Struct, frozen=True, kw_only=True):
-    """A queue message: look at this item, it may wait for that step."""
+    """A queue message: look at this item, which may wait for this step."""
 
     schema: int
     job: str
@@ -333,22 +368,22 @@ class WorkMessage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def status_key(status: str, at: str) -> str:
-    """Write the sort key of the index: by status, then by age."""
+    """Return the sort key of the index, which sorts by status, then by age."""
     return f"{status}#{at}"
 
 
 def status_since(key: str) -> datetime:
-    """Read from the sort key of the index since when the item has its status."""
+    """Return the time of the last status change, from the index's sort key."""
     return timestamps.parse(key.partition("#")[2])
 
 
 def read(attributes: dict[str, Any]) -> Job | Batch:
-    """Read an item of a job: the job itself, or one of its batches."""
+    """Convert the attributes of an item to a job or a batch."""
     if attributes["item"] == JOB:
         return msgspec.convert(attributes, Job)
     return msgspec.convert(attributes, Batch)
 
 
 def batch_key(batch: Batch) -> str:
-    """Name a batch where people and events meet it: ``3f9ac21b04d7c1e89a02/00001-1``."""
+    """Return the batch's name in events and logs: ``3f9ac21b04d7c1e89a02/00001-1``."""
     return f"{batch.job}/{ids.batch_name(batch.chunk, batch.attempt)}"

@@ -1,7 +1,7 @@
-"""What tokens cost at the batch price. Prices are data: price_lists/ has a file for each list, named by its version.
+"""The cost of tokens at the batch price. price_lists/ has one file for each version of the prices.
 
-A list is never changed once it is deployed, and never removed while a job may still be priced by it: a new one is put
-beside it. A job is priced by the list that was the newest when it was claimed. An unknown model has no price.
+A job is priced with the list that was the newest when it was claimed. Never change a deployed list, and never
+remove one while a job may need it: add a new file. An unknown model has no price.
 """
 
 import re
@@ -17,7 +17,7 @@ _LATEST = "-latest"
 
 
 class Price(msgspec.Struct, frozen=True):
-    """US dollars per million tokens; above `long_above` tokens of prompt, the long ones."""
+    """A model's prices in US dollars per million tokens. The long prices apply above `long_above` prompt tokens."""
 
     input: float
     output: float
@@ -27,7 +27,7 @@ class Price(msgspec.Struct, frozen=True):
 
 
 class PriceList(msgspec.Struct, frozen=True):
-    """Prices by model, and by what a cached token costs of an input token."""
+    """The prices by model, and the price of cached tokens as a share of the input price."""
 
     version: str
     source: str
@@ -35,11 +35,11 @@ class PriceList(msgspec.Struct, frozen=True):
     models: dict[str, Price]
 
     def price_of(self, model: str) -> Price | None:
-        """Find a model's price, dated names (``…-20251001``) included; None where it is unknown."""
+        """Return a model's price, also for dated names (``…-20251001``); None for an unknown model."""
         return self.models.get(_DATED.sub("", model).removesuffix(_LATEST))
 
     def cost_usd(self, model: str, usage: Usage) -> float | None:
-        """Say what a model's tokens cost; None for a model without a known price."""
+        """Return the cost of a model's tokens in US dollars; None for an unknown model."""
         price = self.price_of(model)
         if price is None:
             return None
@@ -58,30 +58,30 @@ class PriceList(msgspec.Struct, frozen=True):
 
 @cache
 def _lists() -> dict[str, PriceList]:
-    """Read the lists that were deployed, the oldest first."""
+    """Read the deployed lists, oldest first."""
     files = resources.files("functions.model").joinpath("price_lists").iterdir()
     texts = [file.read_bytes() for file in files if file.name.endswith(".json")]
     lists = [msgspec.json.decode(text, type=PriceList) for text in texts]
-    return {one.version: one for one in sorted(lists, key=lambda one: one.version)}
+    return {prices.version: prices for prices in sorted(lists, key=lambda prices: prices.version)}
 
 
 def price_list() -> PriceList:
-    """Give the newest list: the one that a job is priced by that is claimed now."""
+    """Return the newest list, which prices the jobs that are claimed now."""
     return [*_lists().values()][-1]
 
 
 def frozen(version: str) -> PriceList | None:
-    """Give the list that a job was claimed under; None if this deployment has it no more."""
+    """Return the list of this version; None if this deployment does not include it."""
     return _lists().get(version)
 
 
 @lru_cache(maxsize=100)
 def long_above(model: str, version: str | None = None) -> int | None:
-    """Say above how many tokens of prompt a model costs the long price; None where it has none.
+    """Return the prompt tokens above which the long price applies; None if the model has no long price.
 
     Args:
-        model: its name.
-        version: of the list; the newest if left out.
+        model: the model's name.
+        version: the version of the list; None for the newest.
     """
     prices = price_list() if version is None else frozen(version)
     price = None if prices is None else prices.price_of(model)

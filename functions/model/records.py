@@ -1,4 +1,4 @@
-"""What the table holds beside jobs and batches, and all that is unfinished, sorted by kind."""
+"""The table's other items, and all unfinished items sorted by kind."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -21,11 +21,11 @@ logger = Logger(child=True)
 
 @dataclass
 class Unfinished:
-    """All that is not at its end, as the index has it (which may be a moment behind).
+    """All unfinished items, as the index returns them (eventually consistent).
 
     Attributes:
-        unreadable: items that were passed over: what cannot be read stops no other.
-        whole: whether there was time to read all that waits to be sent.
+        unreadable: items that cannot be parsed and were passed over.
+        whole: whether all items were read; if not, waiting batches are missing.
     """
 
     jobs: list[Job] = field(default_factory=list)
@@ -38,16 +38,21 @@ class Unfinished:
 
     @property
     def canceled(self) -> set[str]:
-        """The jobs that are to be canceled, by id."""
+        """The ids of the jobs that are being canceled."""
         return {job.job for job in self.jobs if job.canceled_at is not None}
 
     def of(self, *statuses: BatchStatus) -> list[Batch]:
-        """Give the batches of these statuses, oldest first."""
+        """Return the batches with these statuses, oldest first."""
         return [batch for batch in self.batches if batch.status in statuses]
 
 
 class Ignored(msgspec.Struct, frozen=True, kw_only=True):
-    """How many objects of a folder with a suffix were ignored on a day; `told_at`: when that was first announced."""
+    """The objects of one folder and suffix that were ignored on one day.
+
+    Attributes:
+        count: how many were ignored.
+        told_at: when they were first announced.
+    """
 
     item: str
     day: str
@@ -59,10 +64,12 @@ class Ignored(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CancellationRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A request to cancel: every job of this upload key that was uploaded before then.
+    """A request to cancel every job whose upload has this key and is older than `at`.
 
-    `marker` is the object that asked for it, `matched` the key of the uploads that it canceled; `told_at` is when it
-    was announced that it has met none.
+    Attributes:
+        marker: the key of the cancel marker.
+        matched: the key of the uploads that it canceled; None if it has canceled none.
+        told_at: when `cancel.unmatched` was announced.
     """
 
     job: str
@@ -80,7 +87,13 @@ class CancellationRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaul
 
 
 class Owner(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Whose a Message Batch is: kept longer than Anthropic keeps the batch."""
+    """The owner of a Message Batch; kept longer than Anthropic keeps the batch.
+
+    Attributes:
+        job: the Message Batch's id.
+        owned_by: ``job/item`` or ``foreign``.
+        open: set while a duplicate must be canceled.
+    """
 
     job: str
     item: str
@@ -92,12 +105,12 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def flagged_at(self) -> datetime:
-        """When it was found to be a duplicate."""
+        """When it was recorded as a duplicate."""
         return items.status_since(self.status_key or "")
 
 
 class PendingEvent(msgspec.Struct, frozen=True, kw_only=True):
-    """An event that is owed, as JSON, beside what it tells of; deleted when it is published."""
+    """An event that is not published yet, as JSON. It is deleted once it is published."""
 
     job: str
     item: str
@@ -115,14 +128,18 @@ class PollLease(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Sending(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether requests may be sent at all: the same for every job.
+    """The circuit breaker's state, shared by all jobs.
 
     Attributes:
-        paused_reason: why not, and `paused_at` since when.
-        probe_at: when a batch may be let through to see; `probes` counts those that were.
-        probe: the batch that may be sent now, once, though sending is paused.
-        not_before: no create before then, by the API's word; `limited` counts such words in a row, from `limited_at` on.
-        accepted_at: when the batch was sent that was accepted last, and `accepted_by` its key and version of the API.
+        paused_reason: why sending is paused; None if it is not.
+        paused_at: when it was paused.
+        probe_at: when the next probe may be sent.
+        probes: probes sent during this pause.
+        probe: the batch that may be sent once as a probe.
+        not_before: when the API's rate limit allows the next create.
+        limited: consecutive rate-limit responses, since `limited_at`.
+        accepted_at: when the most recently accepted batch was sent.
+        accepted_by: the key's fingerprint and the API version of that batch.
     """
 
     paused_reason: str | None = None
@@ -138,13 +155,13 @@ class Sending(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def sort(item: dict[str, Any], unfinished: Unfinished) -> None:
-    """Put an item where its kind belongs; one that cannot be read is logged by its keys, and counted."""
+    """Add an item to the list of its kind. Log and count an item that cannot be parsed."""
     try:
         _sort(item, unfinished)
     except (msgspec.MsgspecError, KeyError, ValueError, TypeError, AttributeError) as error:
         unfinished.unreadable += 1
         facts = {name: str(item.get(name)) for name in ("job", "item", "schema")}
-        logger.error("unreadable item", extra={**facts, "problem": type(error).__name__})  # noqa: TRY400 - its content may not be quoted
+        logger.error("unreadable item", extra={**facts, "problem": type(error).__name__})  # noqa: TRY400 - a traceback could quote its content
 
 
 def _sort(item: dict[str, Any], unfinished: Unfinished) -> None:
@@ -152,37 +169,35 @@ def _sort(item: dict[str, Any], unfinished: Unfinished) -> None:
         unfinished.events.append(read_event(item))
     elif item["item"] == OWNER:
         duplicate = msgspec.convert(item, Owner)
-        items.status_since(duplicate.status_key or "")  # raises where it is no time
+        items.status_since(duplicate.status_key or "")  # raises ValueError for an invalid time
         unfinished.duplicates.append(duplicate)
     elif item["job"] == "cancel":
         unfinished.cancels.append(msgspec.convert(item, CancellationRequest))
     elif item["item"] == items.JOB:
         job = msgspec.convert(item, Job)
-        _check(JobStatus(job.status), job.next_step, [job.uploaded_at])
+        _check_fields(JobStatus(job.status), job.next_step, [job.uploaded_at])
         unfinished.jobs.append(job)
     else:
         batch = msgspec.convert(item, Batch)
-        at = [
-            batch.created_at,
-            batch.intent_at,
-            batch.first_sent_at,
-        ]
+        times = [batch.created_at, batch.intent_at, batch.first_sent_at]
         items.status_since(batch.status_key)
-        _check(BatchStatus(batch.status), batch.next_step, at)
+        _check_fields(BatchStatus(batch.status), batch.next_step, times)
         unfinished.batches.append(batch)
 
 
-def _check(status: JobStatus | BatchStatus, step: str | None, at: Iterable[str | None]) -> None:
-    """Refuse what poll would stumble over later, where it looks at all items together.
+def _check_fields(
+    status: JobStatus | BatchStatus, step: str | None, times: Iterable[str | None]
+) -> None:
+    """Reject here what would otherwise fail later, when poll handles all items together.
 
     Raises:
-        ValueError: the status or the step is of no known kind, or a time is none.
+        ValueError: the status, the step or a time is invalid.
     """
     if step is not None or status == BatchStatus.WAITING:
         Step(step or "")
-    for moment in at:
-        if moment is not None:
-            timestamps.parse(moment)
+    for time in times:
+        if time is not None:
+            timestamps.parse(time)
 
 
 def pending_event(event: Event) -> PendingEvent:
@@ -198,7 +213,7 @@ def pending_event(event: Event) -> PendingEvent:
 
 
 def read_event(item: Mapping[str, Any]) -> Event:
-    """Read an event that is owed."""
+    """Read the event from its item."""
     return msgspec.json.decode(item["event"], type=Event)
 
 

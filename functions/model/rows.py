@@ -1,4 +1,4 @@
-"""Rows of an upload: as readers find them, and as validation leaves them."""
+"""The rows of an upload, as readers return them and as validation leaves them."""
 
 from collections.abc import Sequence
 
@@ -6,14 +6,14 @@ import msgspec
 
 _value = msgspec.json.Decoder(msgspec.Raw)
 _MARGIN = 500
-"""Brackets that could be put around a value that is kept, and it would still be read."""
+"""Brackets put around a value to test that it can be parsed at a deeper stack."""
 
 
 class Position(msgspec.Struct, frozen=True, gc=False):
-    """Where a reader stands, always between two records; each reader has its own kind, and alone knows what it holds.
+    """A reader's position between two records. Each reader has its own subclass and interprets it alone.
 
     Attributes:
-        byte: the offset in the upload, by which people find the place; in the unit of `Record.offset`.
+        byte: the offset in the upload, in the unit of `Record.offset`.
     """
 
     byte: int = 0
@@ -24,7 +24,7 @@ class LinePosition(Position, frozen=True, gc=False):
 
     Attributes:
         line: the line, from 1.
-        column: the bytes of that line that are read already.
+        column: the bytes of that line that have been read.
     """
 
     line: int = 1
@@ -35,20 +35,20 @@ class LinePosition(Position, frozen=True, gc=False):
         return LinePosition(self.byte + count, self.line, self.column + count)
 
     def next_line(self) -> "LinePosition":
-        """Return the position behind the line feed that stands here."""
+        """Return the position after the line feed at this position."""
         return LinePosition(self.byte + 1, self.line + 1)
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):
-    """The bytes of one row, without the white space around them.
+    """The bytes of one row, without surrounding white space.
 
     Attributes:
-        line: the line it begins on, from 1.
-        column: the byte of that line it begins at, from 1.
+        line: the line where it begins, from 1.
+        column: the byte of that line where it begins, from 1.
         offset: its offset in the upload, in bytes.
         size: its length in bytes.
-        data: the bytes; None where it is longer than a row may be.
-        end: where the next record may begin.
+        data: the bytes; None if it is longer than a row may be.
+        end: the position where the next record may begin.
     """
 
     line: int
@@ -60,12 +60,12 @@ class Record(msgspec.Struct, frozen=True, gc=False):
 
 
 class LineBlock(msgspec.Struct, frozen=True):
-    """Whole lines, one after the other, not cut into records yet: nearly all can be checked at once.
+    """Consecutive whole lines, not yet cut into records, so that most can be validated at once.
 
     Attributes:
-        text: the lines, without the last one's line feed.
-        position: where the first begins.
-        breaks: where in the text the line feeds are.
+        text: the lines, without the last line feed.
+        position: the position of the first line.
+        breaks: the offsets of the line feeds in `text`.
     """
 
     text: bytes
@@ -73,19 +73,19 @@ class LineBlock(msgspec.Struct, frozen=True):
     breaks: list[int]
 
     def split(self) -> "tuple[LineBlock, LineBlock]":
-        """Give the first and the second half of two lines or more."""
+        """Return both halves of a block of two lines or more."""
         middle = len(self.breaks) // 2
         cut = self.breaks[middle] + 1
-        place = LinePosition(self.position.byte + cut, self.position.line + middle + 1)
-        later = [at - cut for at in self.breaks[middle + 1 :]]
+        position = LinePosition(self.position.byte + cut, self.position.line + middle + 1)
+        breaks = [offset - cut for offset in self.breaks[middle + 1 :]]
         return (
             LineBlock(self.text[: cut - 1], self.position, self.breaks[:middle]),
-            LineBlock(self.text[cut:], place, later),
+            LineBlock(self.text[cut:], position, breaks),
         )
 
 
 class Rejection(msgspec.Struct, frozen=True):
-    """Why a row was never sent: a code for programs, a sentence for people, the line of the upload."""
+    """Why a row was never sent: a code for programs, a sentence for people, and the upload's line."""
 
     code: str
     message: str
@@ -93,11 +93,11 @@ class Rejection(msgspec.Struct, frozen=True):
 
 
 class Row(msgspec.Struct, frozen=True, gc=False):
-    """One row: what is sent for it, or why nothing is.
+    """One row: what is sent for it, or why nothing is sent.
 
     Attributes:
-        custom_id: the user's own, as the JSON that stood in the upload; ``null`` where there is none.
-        params: the JSON that stood in the upload, byte for byte; None for a rejected row.
+        custom_id: the user's custom_id as the upload's JSON; ``null`` if there is none.
+        params: the upload's JSON, byte for byte; None for a rejected row.
         rejection: None for a row that can be sent.
     """
 
@@ -107,14 +107,15 @@ class Row(msgspec.Struct, frozen=True, gc=False):
 
 
 class ValidRows(msgspec.Struct, frozen=True):
-    """Rows that can be sent, each alone on its line and on the lines one after the other.
+    """Rows that can be sent, on consecutive lines, one row per line.
 
     Attributes:
-        line: that of the first.
-        offsets: the offset of each in the upload, in bytes; `sizes` are their lengths.
-        custom_ids: the users' own, as JSON.
-        params: what is sent, as JSON.
-        ending: bytes between a row and its line feed.
+        line: the line of the first row, from 1.
+        offsets: the offset of each row in the upload, in bytes.
+        sizes: the length of each row, in bytes.
+        custom_ids: the users' custom_ids, as JSON.
+        params: the params, as JSON.
+        ending: the bytes between a row and its line feed.
     """
 
     line: int
@@ -126,12 +127,12 @@ class ValidRows(msgspec.Struct, frozen=True):
 
     @property
     def end(self) -> LinePosition:
-        """Where the next record may begin."""
+        """The position where the next record may begin."""
         size = self.sizes[-1] + self.ending
         return LinePosition(self.offsets[-1] + size, self.line + len(self.offsets) - 1, size)
 
     def cut(self, count: int) -> "tuple[ValidRows, ValidRows]":
-        """Give the first so many, and the others."""
+        """Return the first `count` rows, and the others."""
         first = self._slice(slice(count), self.line)
         return first, self._slice(slice(count, None), self.line + count)
 
@@ -142,7 +143,7 @@ class ValidRows(msgspec.Struct, frozen=True):
 
 
 def can_be_reparsed(values: Sequence[bytes | msgspec.Raw]) -> bool:
-    """Whether JSON that was read can surely be read again, from a deeper stack than here."""
+    """Return whether parsed JSON values can be parsed again at a deeper stack."""
     try:
         _value.decode(b"[" * _MARGIN + b",".join(values) + b"]" * _MARGIN)
     except RecursionError:

@@ -1,45 +1,47 @@
-"""Bytes as they come, in blocks: cut into lines, and into texts of many lines."""
+"""Cutting a stream of byte blocks into lines, or into blocks of whole lines."""
 
 from collections.abc import Callable, Iterable, Iterator
 from typing import IO
 
 CACHE_BLOCK = 1 << 18
-"""What is looked at several times comes in pieces of this length, which stay near the processor."""
+"""Bytes of a block that is read several times: small enough for the processor's cache."""
 
 
 def lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """Cut blocks into lines, without their line feeds; a last line without one counts."""
-    held = b""
+    """Yield the lines of the blocks, without line feeds. A last line without a line feed counts."""
+    rest = b""
     for block in blocks:
-        *whole, held = (held + block).split(b"\n")
+        *whole, rest = (rest + block).split(b"\n")
         yield from whole
-    if held:
-        yield held
+    if rest:
+        yield rest
 
 
 def line_blocks(blocks: Iterable[bytes], size: int = CACHE_BLOCK) -> Iterator[bytes]:
-    """Cut blocks into texts of whole lines, without the last one's line feed; about this long, if lines are shorter."""
-    held: list[bytes] = []
+    """Yield blocks of whole lines, without the last line feed; about `size` bytes each unless a line is longer."""
+    pending: list[bytes] = []
     length = 0
     for block in cut(blocks, size):
         whole, feed, rest = block.rpartition(b"\n")
         if feed and length + len(block) >= size:
-            yield b"".join((*held, whole))
-            held, length = [rest], len(rest)
+            yield b"".join((*pending, whole))
+            pending, length = [rest], len(rest)
         else:
-            held.append(block)
+            pending.append(block)
             length += len(block)
-    text = b"".join(held)
+    text = b"".join(pending)
     if text:
         yield text.removesuffix(b"\n")
 
 
 def cut(blocks: Iterable[bytes], size: int = CACHE_BLOCK) -> Iterator[bytes]:
-    """Cut blocks that are longer than this."""
-    return (block[at : at + size] for block in blocks for at in range(0, len(block), size))
+    """Yield the blocks, cut to at most `size` bytes."""
+    return (
+        block[offset : offset + size] for block in blocks for offset in range(0, len(block), size)
+    )
 
 
 def blocks_of(file: IO[bytes], size: int = 1 << 20) -> Iterator[bytes]:
-    """Read a file from where it stands, in blocks."""
+    """Read a file from its current position, in blocks."""
     read: Callable[[], bytes] = lambda: file.read(size)  # noqa: E731 - iter wants a callable
     return iter(read, b"")

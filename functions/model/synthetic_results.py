@@ -1,4 +1,4 @@
-"""Results in the API's shape for rows of which the API has none: never sent, or never answered."""
+"""Results in the API's format for rows that were never sent or never answered."""
 
 import msgspec
 
@@ -6,14 +6,14 @@ from functions.model.items import CloseReason
 from functions.model.rows import Rejection
 
 _CLOSING_SENTENCES = {
-    CloseReason.GONE: "the batch was deleted or archived at Anthropic before its results were fetched",
-    CloseReason.MISSING: "the batch ended without a result for this row, in several downloads",
-    CloseReason.STUCK: "the relay could not process this row's batch in several tries; see its logs",
+    CloseReason.GONE: "the batch was deleted or archived at Anthropic before its results were downloaded",
+    CloseReason.MISSING: "several downloads of the ended batch contained no result for this row",
+    CloseReason.STUCK: "the relay failed several times to process the batch of this row; see its logs",
 }
 
 
 def closing_result(closing: CloseReason) -> bytes:
-    """Give the result of a row for which the API has none, in the shape of the API's own."""
+    """Return the result of a row that the API did not answer."""
     if closing is CloseReason.CANCELED:
         return b'{"type":"canceled"}'
     error = {"type": closing.value, "message": _CLOSING_SENTENCES[closing]}
@@ -22,5 +22,5 @@ def closing_result(closing: CloseReason) -> bytes:
 
 
 def rejected_result(rejection: Rejection) -> bytes:
-    """Give the result of a row that was never sent."""
+    """Return the result of a row that was never sent."""
     return msgspec.json.encode({"type": "rejected", "error": rejection})

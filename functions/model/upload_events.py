@@ -1,4 +1,4 @@
-"""What is announced of uploads that start no job, and of markers that meet none."""
+"""The events about uploads that start no job and about markers without a job."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,20 +9,20 @@ from functions.model.items import Job
 from functions.model.records import CancellationRequest, Ignored
 
 CANDIDATES = 10
-"""Keys that an event names at most."""
+"""The most keys that an event names."""
 _AMBIGUOUS = (
-    "several uploads have this name; name one in full, with its suffix: march.jsonl.cancel"
+    "several uploads match; name the marker after one of them, with its suffix: march.jsonl.cancel"
 )
 _UNMATCHED = (
-    "no unfinished job was uploaded under this key before the marker; name the marker after the upload, with its "
-    "suffix: march.jsonl.cancel. A job that has ended cannot be canceled"
+    "no unfinished job matches; name the marker after the upload, with its suffix: march.jsonl.cancel. Only uploads "
+    "older than the marker match. A finished job cannot be canceled"
 )
 
 
 def upload_ignored(
     ignored: Ignored, upload: Mapping[str, str], reads: Sequence[str], at: str
 ) -> Event:
-    """Say that objects of a folder are ignored, since no reader claims their suffix; once a day."""
+    """Build the event that objects of a folder are ignored because no reader accepts their suffix; one a day."""
     suffix, count = ignored.suffix or "no known suffix", f"{ignored.count:,}"
     objects = "object" if ignored.count == 1 else "objects"
     readable = ", ".join(reads)
@@ -32,11 +32,11 @@ def upload_ignored(
         "day": ignored.day,
         "count": ignored.count,
         "reads": list(reads),
-        "message": f"objects with {suffix} start no job: put one request on each line of a file that ends in {readable}",
+        "message": f"objects with {suffix} are ignored; upload a file with one request per line that ends in {readable}",
     }
     return Event(
         id=f"ignored/{ignored.item}", type="upload.ignored", time=at, subject=events.UPLOADS,
-        headline=f"Ignored {count} {objects} with {suffix} in {ignored.folder or 'the top folder'}; read are {readable}",
+        headline=f"Ignored {count} {objects} with {suffix} in {ignored.folder or 'the top folder'}; supported: {readable}",
         attributes={"folder": ignored.folder, "suffix": ignored.suffix}, data=data,
     )  # fmt: skip
 
@@ -44,7 +44,14 @@ def upload_ignored(
 def cancel_unmatched(
     cancellation: CancellationRequest, candidates: Sequence[str], until: str, at: str
 ) -> Event:
-    """Say that a cancel marker meets no job, what was looked for, and what to do."""
+    """Build the event that a cancel marker matches no job.
+
+    Args:
+        cancellation: the request to cancel.
+        candidates: keys of uploads that the marker may have meant.
+        until: when the search for a job ended.
+        at: the event's time.
+    """
     data = {
         "upload": {"bucket": cancellation.bucket, "key": cancellation.key},
         "marker": cancellation.marker or f"{cancellation.key}.cancel",
@@ -60,37 +67,37 @@ def cancel_unmatched(
     )  # fmt: skip
 
 
-def uploads_reconciled(found: Mapping[str, Any], at: str) -> Event:
-    """Say that uploads without a job were found, and what became of them."""
-    others = found["found"] - found["claimed"]
+def uploads_reconciled(figures: Mapping[str, Any], at: str) -> Event:
+    """Build the event that uploads without a job were found, and what became of them."""
+    repeats = figures["found"] - figures["claimed"]
     message = (
-        f"{found['claimed']:,} run now, {others:,} repeat a job; their events never came: look into the dead-letter queue "
-        "of uploads, and whether submit's event source is enabled"
+        f"{figures['claimed']:,} started, {repeats:,} skipped as repeats. Their events were not processed: check the "
+        "dead-letter queue of uploads, and whether submit's event source is enabled"
     )
     return Event(
         id=f"reconciled/{at}", type="uploads.reconciled", time=at, subject=events.UPLOADS,
-        headline=f"Found {found['found']:,} uploads without a job: {message}", attributes={},
-        data={**found, "message": message},
+        headline=f"Found {figures['found']:,} uploads without a job: {message}", attributes={},
+        data={**figures, "message": message},
     )  # fmt: skip
 
 
 def job_duplicate(job: Job, original: Job, results_bucket: str, at: str) -> Event:
-    """Say that an upload is not run, since another job has its bytes, and where that one's results are."""
+    """Build the event that an upload is not run because another job has its bytes."""
     results = f"s3://{results_bucket}/{original.results_prefix}/"
-    first = {"bucket": original.bucket, "key": original.key, "version": original.version}
+    original_upload = {"bucket": original.bucket, "key": original.key, "version": original.version}
     data = {
         "job": job.job,
         "name": job.label,
         "upload": {"bucket": job.bucket, "key": job.key, "version": job.version},
         "duplicate_of": {
-            "job": original.job, "name": original.label, "upload": first, "results": results,
+            "job": original.job, "name": original.label, "upload": original_upload, "results": results,
             "outcome": original.outcome,
         },
-        "message": f"not run: {original.label} has the same bytes, and its results in {results}; to run it all the "
-        f"same, upload an empty object named after the upload and .again",
+        "message": f"not run: {original.label} has the same bytes, and its results are in {results}. To run this upload "
+        f"anyway, upload an empty object with the upload's name and the suffix .again",
     }  # fmt: skip
     return Event(
         id=f"{job.job}/duplicate", type="job.duplicate", time=at, subject=job.job,
-        headline=f"{job.label}: not run, the same bytes as {original.label}",
+        headline=f"{job.label}: not run, same bytes as {original.label}",
         attributes={"folder": folder_of(job.key)}, data=data,
     )  # fmt: skip

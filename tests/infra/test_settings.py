@@ -90,8 +90,11 @@ def test_a_setting_is_read_as_it_was_written(
             "apiVersion is 'latest', but must be a version of the API such as '2026-10-21'.",
         ),
         ({"baseUrl": "api.anthropic.com"}, "baseUrl is 'api.anthropic.com', but must be an https"),
-        ({"baseUrl": "http://proxy.example"}, "or the API key would travel in the clear"),
-        ({"baseUrl": "http://localhost.evil.example"}, "or the API key would travel in the clear"),
+        ({"baseUrl": "http://proxy.example"}, "because plain http:// would expose the API key"),
+        (
+            {"baseUrl": "http://localhost.evil.example"},
+            "because plain http:// would expose the API key",
+        ),
         ({"baseUrl": "https://key@api.anthropic.com"}, "must be an https:// address"),
         (
             {"retentionDays": 29},

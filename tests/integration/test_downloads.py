@@ -81,6 +81,6 @@ def test_results_come_out_as_they_are_whatever_they_come_in(answer: bytes) -> No
 def test_what_breaks_off_or_is_framed_wrongly_is_an_error(answer: bytes) -> None:
     with (
         answering(answer) as (claude, _),
-        pytest.raises(DownloadError, match="of msgbatch_1 broke off"),
+        pytest.raises(DownloadError, match="download of msgbatch_1's results failed"),
     ):
         list(claude.results("msgbatch_1"))

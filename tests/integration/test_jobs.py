@@ -151,7 +151,7 @@ def test_gives_up_after_the_last_attempt(relay: Harness) -> None:
     [
         (b"", "the upload is empty"),
         (b"\n \r\n\t", "the upload is empty"),
-        (bytes(range(256)) * 10, "no UTF-8 text: byte 0 "),
+        (bytes(range(256)) * 10, "not UTF-8 text (first invalid byte at offset 0)"),
         (
             b'{"recordId":"a","modelInput":{}}\n' * 3,
             "none of the 3 rows can be sent: no_params (3)",

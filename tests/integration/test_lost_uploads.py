@@ -43,7 +43,7 @@ def test_each_refusal_costs_the_retry_file_alone(relay: Harness, refusal: Refusa
 @pytest.mark.parametrize(
     ("refusal", "said"),
     [
-        ("version gone", "the upload is no longer there"),
+        ("version gone", "the upload no longer exists"),
         ("a delete marker", "the upload is deleted: this version is a delete marker"),
         ("archived", "the upload is archived: restore it to read it"),
         ("KMS: not permitted", "the upload cannot be decrypted: its KMS key may not be used by this role"),

@@ -37,7 +37,7 @@ def test_a_poisoned_job_ends_and_holds_no_other_up(
         assert beside == alone
         assert relay.manifest(GOOD)["counts"] == {"succeeded": 3}
         assert (stuck[0]["item"], stuck[0]["step"], stuck[0]["tries"]) == (item, step, TRIES)
-        assert "is no longer there" in stuck[0]["problem"]
+        assert "no longer exists" in stuck[0]["problem"]
         assert {one["item"] for one in stuck} == {item}
         assert relay.manifest(BAD)["counts"] == counts
         assert [line["row"] for line in relay.lines(BAD)] == [*range(1, 1 + sum(counts.values()))]

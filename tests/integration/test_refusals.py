@@ -85,7 +85,7 @@ def test_a_missing_key_pauses_and_a_set_one_resumes(relay: Harness) -> None:
     relay.finish()
 
     assert [e["data"]["reason"] for e in paused] == ["key_missing"]
-    assert "put one from the Claude Console" in paused[0]["data"]["message"]
+    assert "store a key from the Claude Console" in paused[0]["data"]["message"]
     assert len(relay.lines(KEY)) == 5
 
 

@@ -144,7 +144,7 @@ def test_a_marker_that_meets_no_job_is_told_once_and_goes_on_waiting(relay: Harn
     (unmatched,) = told(relay, "cancel.unmatched")
     assert unmatched["data"]["upload"]["key"] == KEY
     assert unmatched["data"]["marker"] == "in/march.jsonl.CANCEL"
-    assert "A job that has ended cannot be canceled" in unmatched["data"]["message"]
+    assert "A finished job cannot be canceled" in unmatched["data"]["message"]
 
     relay.submit_message(event)
     relay.finish()

@@ -40,8 +40,8 @@ def deny_upload(
 @pytest.mark.parametrize(
     ("code", "message", "says"),
     [
-        ("NoSuchKey", "", "no longer there"),
-        ("NoSuchVersion", "", "no longer there"),
+        ("NoSuchKey", "", "no longer exists"),
+        ("NoSuchVersion", "", "no longer exists"),
         ("MethodNotAllowed", "", "delete marker"),
         ("InvalidObjectState", "", "archived"),
         ("KMS.DisabledException", "", "cannot be decrypted"),
@@ -75,7 +75,7 @@ def test_an_upload_whose_version_is_deleted_before_it_is_read_ends_at_once(relay
     relay.finish(3)
 
     assert [told["type"] for told in relay.events()] == ["job.rejected"]
-    assert "no longer there" in relay.manifest(KEY)["reason"]
+    assert "no longer exists" in relay.manifest(KEY)["reason"]
 
 
 @pytest.mark.parametrize(
@@ -186,7 +186,7 @@ def test_an_upload_that_is_denied_for_a_month_does_not_keep_its_answers(
     assert planned > 0
     assert relay.manifest(KEY)["outcome"] == "failed"
     assert relay.manifest(KEY)["counts"] == {"succeeded": planned}
-    assert "may not be read" in relay.manifest(KEY)["reason"]
+    assert "cannot be read" in relay.manifest(KEY)["reason"]
 
 
 def test_a_canceled_upload_that_is_denied_is_not_waited_for(

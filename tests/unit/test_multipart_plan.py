@@ -113,7 +113,7 @@ def test_nothing_is_a_plan_of_nothing() -> None:
 
 
 def test_more_parts_than_s3_joins_are_refused_with_a_sentence() -> None:
-    with pytest.raises(ValueError, match="10,001 parts, and S3 joins 10,000 at the most"):
+    with pytest.raises(ValueError, match="10,001 parts exceed S3's limit of 10,000"):
         join_plan(pieces(*[5 * MIB] * 10_001))
 
 

@@ -66,7 +66,7 @@ def test_one_result_that_does_not_fit_alone_is_refused_with_its_row_and_the_sett
         put(spool, {FIRST + 2: b"x" * 11})
 
         with pytest.raises(
-            DiskFullError, match=r"row 43 has 11 bytes, and 10 fit .*resultsDiskMib"
+            DiskFullError, match=r"row 43 has 11 bytes, but only 10 fit .*resultsDiskMib"
         ):
             spool.windows()
 

@@ -239,4 +239,4 @@ def _nothing_lost(relay: Relay, api: Anthropic, body: bytes) -> None:
 
 
 def _is_no_text(manifest: Any) -> bool:
-    return "no UTF-8 text" in (manifest["reason"] or "")
+    return "not UTF-8 text" in (manifest["reason"] or "")

@@ -103,9 +103,9 @@ UPLOADS_WHOLE: dict[str, tuple[bytes, str]] = {
     "no bytes": (b"", "the upload is empty"),
     "a byte order mark": (BOM, "the upload is empty"),
     "blank lines": (b"\n \t\r\n\r\n\n", "the upload is empty"),
-    "UTF-16": (GOOD.decode().encode("utf-16"), "no UTF-8 text"),
-    "gzip": (gzip.compress(GOOD * 50), "no UTF-8 text"),
-    "zeros": (b"\0" * 100_000, "no UTF-8 text"),
+    "UTF-16": (GOOD.decode().encode("utf-16"), "not UTF-8 text"),
+    "gzip": (gzip.compress(GOOD * 50), "not UTF-8 text"),
+    "zeros": (b"\0" * 100_000, "not UTF-8 text"),
 }
 
 

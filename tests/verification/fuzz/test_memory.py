@@ -60,5 +60,5 @@ def test_any_upload_leaves_a_line_for_each_row_here_as_in_memory(
         place = {name: item[name] for name in ("job", "item")}
         relay.dynamodb.delete_item(TableName=TABLE, Key=place)
 
-    assert len(lines) == (0 if "no UTF-8 text" in unread else len(oracle.spots(body)))
+    assert len(lines) == (0 if "not UTF-8 text" in unread else len(oracle.spots(body)))
     assert lines == in_memory(body)
