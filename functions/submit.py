@@ -1,4 +1,4 @@
-"""Handle an upload or a work message from poll: claim, plan, send."""
+"""Submit: claim and plan uploads, and send batches. Runs for each message of its queue."""
 
 import os
 from functools import cache
@@ -47,9 +47,16 @@ def _poll() -> PollTrigger:
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any] | None:
-    """Take the messages of a queue, one at a time as it is set up; or look for uploads without a job.
+    """Process the messages of the queue, or claim uploads that have no job.
 
-    What has become ready does not wait for the minute.
+    Invoke poll if work became ready, because its next scheduled run may be a minute away.
+
+    Args:
+        event: an SQS event, or ``{"reconcile": pages}`` from the daily schedule.
+        context: the Lambda context.
+
+    Returns:
+        The counts of a reconciliation; None for an SQS event.
     """
     if "reconcile" in event:
         return vars(reconcile_uploads(_services(), int(event["reconcile"]), time_left(context)))
@@ -62,30 +69,41 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any] | N
 
 
 def submit(services: Services[SubmitSettings], body: str, context: LambdaContext) -> bool:
-    """Take one message: what S3 says of an upload, or a work message; True where that has left something for poll."""
-    upload = msgspec.json.decode(body, type=_S3Event)
-    if upload.event == "s3:TestEvent":
+    """Process one message.
+
+    Args:
+        services: those of submit.
+        body: an S3 event or a work message, as JSON.
+        context: the Lambda context.
+
+    Returns:
+        True if poll may have something to do now.
+    """
+    s3_event = msgspec.json.decode(body, type=_S3Event)
+    if s3_event.event == "s3:TestEvent":
         return False
-    if upload.created is None:
-        return work(services, read_work_message(body), context)
-    ready = [_receive(services, created, context) for created in upload.created]
+    if s3_event.created is None:
+        return run_step(services, read_work_message(body), context)
+    ready = [_handle_created(services, created, context) for created in s3_event.created]
     return any(ready)
 
 
-def _receive(services: Services[SubmitSettings], created: Created, context: LambdaContext) -> bool:
+def _handle_created(
+    services: Services[SubmitSettings], created: Created, context: LambdaContext
+) -> bool:
     work_message = receive(services, created)
     if work_message is None:
         return created.key.lower().endswith(CANCEL)
-    return work(services, work_message, context)
+    return run_step(services, work_message, context)
 
 
-def work(
+def run_step(
     services: Services[SubmitSettings], work_message: WorkMessage, context: LambdaContext
 ) -> bool:
-    """Do the step that an item waits for, if it still does and nobody else is at it.
+    """Run the step that an item waits for, unless it no longer waits or another invocation has acquired it.
 
     Returns:
-        Whether something may be ready by that: chunks of an upload, or of a batch that was refused.
+        True if new batches may wait for poll: after planning, or after a refused create.
     """
     time_left_s = time_left(context)
     item = services.acquire(work_message, time_left_s)

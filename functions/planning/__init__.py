@@ -1,1 +1,1 @@
-"""Planning: claim an upload, read its rows, cut it into chunks."""
+"""Planning: claim an upload, read its rows and cut it into chunks."""

@@ -1,6 +1,7 @@
-"""What can still be said of a row that is no JSON: what is wrong, where, and whose it is.
+"""Diagnose rows that are not JSON: what is wrong, where, and the `custom_id` if it can be read.
 
-A sentence quotes nothing of the row. It names a character that nobody sees, or that an editor put in.
+Sentences never quote the row, because it may hold a prompt. They name at most one character: one that is
+invisible, or one that an editor may have substituted.
 """
 
 import re
@@ -13,100 +14,126 @@ from functions.errors import UNREADABLE_JSON
 
 NULL = msgspec.Raw(b"null")
 ID_BYTES = 4096
-"""How long a custom_id may be, as JSON: each row's is kept on disk beside its chunk, and in results.jsonl."""
+"""Maximum length of a custom_id as JSON, in bytes. A ledger and results.jsonl store each of them."""
 _BYTE = re.compile(r" \(byte (\d+)\)$")
 _LONE_SURROGATE = re.compile(
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
     rb"|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.",
     re.DOTALL,
 )
-"""Passes over whole pairs and other escapes; its group is half of a surrogate pair."""
-_NO_NUMBER = re.compile(rb"-?(NaN|Infinity)\b")
-_NAMED = {"Zs": "plain spaces", "Zl": "line feeds", "Zp": "line feeds", "Cf": "plain spaces", "Cc": "plain spaces",
-          "Pi": "straight quotation marks", "Pf": "straight quotation marks"}  # fmt: skip
-"""Kinds of characters that are named, and what JSON takes in their place."""
+"""Matches escapes from left to right. Group 1 is set only for a surrogate without its pair."""
+_NON_FINITE = re.compile(rb"-?(NaN|Infinity)\b")
+_ALLOWED_INSTEAD = {
+    "Zs": "plain spaces",
+    "Zl": "line feeds",
+    "Zp": "line feeds",
+    "Cf": "plain spaces",
+    "Cc": "plain spaces",
+    "Pi": "straight quotation marks",
+    "Pf": "straight quotation marks",
+}
+"""Unicode categories of confusable characters, and what JSON allows instead."""
 _TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"|[{}\[\]]', re.DOTALL)
 _DEPTH = {b"{": 1, b"[": 1, b"}": -1, b"]": -1}
-_ID = re.compile(
+_ID_MEMBER = re.compile(
     rb'[ \t\r\n]*+:[ \t\r\n]*+("(?:[^"\\]|\\.)*+"|-?\d[\d.eE+-]*+)[ \t\r\n]*+[,}]', re.DOTALL
 )
-_FRONT = re.compile("^[\\s\ufeff\u200b-\u200f\u2028-\u202f\u2060]+")
-_SEARCHED = 1 << 16
-"""Bytes of a broken row that are searched for its custom_id."""
-_value = msgspec.json.Decoder(str | int | float)
+_LEADING_SPACE = re.compile("^[\\s\ufeff\u200b-\u200f\u2028-\u202f\u2060]+")
+_SEARCH_BYTES = 1 << 16
+"""Leading bytes of a broken row that are searched for its custom_id."""
+_id_decoder = msgspec.json.Decoder(str | int | float)
 
 
 class Fault(NamedTuple):
-    """What is wrong: a code for programs, a sentence for people, the offset in the row; None at its end."""
+    """Why a row is not JSON.
+
+    Attributes:
+        code: the rejection code, for programs.
+        sentence: the reason, for people.
+        offset: where in the row the fault is, in bytes from 0; None if the row is cut off.
+    """
 
     code: str
     sentence: str
-    at: int | None
+    offset: int | None
 
 
 def fault_of(data: bytes, column: int, problem: str) -> Fault:
-    """Put the decoder's words and place into a sentence.
+    """Translate a decoder error into a code, a sentence and an offset.
 
     Args:
         data: the row, in UTF-8.
-        column: where it begins on its line, in bytes, from 1.
-        problem: what msgspec says of it.
+        column: where the row begins on its line, in bytes, from 1.
+        problem: the message of msgspec's `DecodeError`.
     """
-    half = next((match for match in _LONE_SURROGATE.finditer(data) if match[1]), None)
-    if half is not None:
-        place = f"column {column + half.start()}"
-        sentence = f"half of a surrogate pair, such as \\ud83d alone, at {place}"
-        return Fault("invalid_unicode", sentence, half.start())
-    found = _BYTE.search(problem)
-    if found is None:
-        return Fault("invalid_json", "the JSON breaks off before its end", None)
+    matches = _LONE_SURROGATE.finditer(data)
+    surrogate = next((match for match in matches if match[1]), None)
+    if surrogate is not None:
+        place = f"column {column + surrogate.start()}"
+        sentence = f"unpaired surrogate escape, such as \\ud83d alone, at {place}"
+        return Fault("invalid_unicode", sentence, surrogate.start())
+    position = _BYTE.search(problem)
+    if position is None:
+        return Fault(
+            "invalid_json", "the JSON is incomplete; check whether the row is cut off", None
+        )
     trailing = "trailing characters" in problem
-    at = int(found[1]) - trailing
-    told = "more behind the JSON value" if trailing else _last_words(problem[: found.start()])
-    sentence = _named(data, at, f"column {column + at}") or f"{told} at column {column + at}"
-    return Fault("invalid_json", f"not JSON: {sentence}", at)
+    offset = int(position[1]) - trailing
+    reason = (
+        "extra characters after the JSON value"
+        if trailing
+        else _reason(problem[: position.start()])
+    )
+    place = f"column {column + offset}"
+    sentence = _describe_character(data, offset, place) or f"{reason} at {place}"
+    return Fault("invalid_json", f"not valid JSON: {sentence}", offset)
 
 
-def _last_words(problem: str) -> str:
+def _reason(problem: str) -> str:
+    """Return the last part of msgspec's message, without its prefix."""
     return problem.rsplit(": ", maxsplit=1)[-1]
 
 
-def _named(data: bytes, at: int, place: str) -> str | None:
-    """Name what stands there, where it is no number, or a character that looks like one of JSON's or like none."""
-    number = _NO_NUMBER.match(data, at) or _NO_NUMBER.match(data, max(at - 1, 0))
+def _describe_character(data: bytes, offset: int, place: str) -> str | None:
+    """Describe a NaN, an Infinity or a confusable character at the offset; None for anything else."""
+    number = _NON_FINITE.match(data, offset) or _NON_FINITE.match(data, max(offset - 1, 0))
     if number is not None:
-        word = number[1].decode()
-        return f"{word} at {place}; JSON has no {word}: leave it out, or put null"
-    char = data[at : at + 4].decode(errors="ignore")[:1]
-    kind = _NAMED.get(unicodedata.category(char)) if char else None
-    if kind is None:
+        return f"{number[1].decode()} at {place} is not a JSON number; remove it or use null"
+    char = data[offset : offset + 4].decode(errors="ignore")[:1]
+    allowed = _ALLOWED_INSTEAD.get(unicodedata.category(char)) if char else None
+    if allowed is None:
         return None
     name = unicodedata.name(char, "control character").lower()
-    return f"U+{ord(char):04X} ({name}) at {place}; JSON takes only {kind} there"
+    return f"U+{ord(char):04X} ({name}) at {place}; JSON allows only {allowed} there"
 
 
 def readable_id(data: bytes, stop: int | None) -> msgspec.Raw:
-    """Give the custom_id of a broken row: a string or a number, a member of the outermost object, before the fault.
+    """Return the custom_id of a broken row as JSON; ``null`` if there is none before the fault.
 
-    What comes after the fault is not trusted: a string may have been opened there that never closes.
+    Only a string or a number that is a member of the outermost object counts. Bytes after the fault are
+    ignored: an unclosed string may make text look like a member.
+
+    Args:
+        data: the row.
+        stop: the offset of the fault, in bytes; None if it is unknown.
     """
-    front = _FRONT.match(data[:64].decode(errors="ignore"))
-    begin = len(front[0].encode()) if front else 0
-    end = _SEARCHED if stop is None or stop <= begin else stop
+    leading = _LEADING_SPACE.match(data[:64].decode(errors="ignore"))
+    begin = len(leading[0].encode()) if leading else 0
+    end = _SEARCH_BYTES if stop is None or stop <= begin else stop
     depth = 0
     for token in _TOKEN.finditer(data[:end], begin):
         if depth == 1 and token[0] == b'"custom_id"':
-            return _id_at(data, token.end(), end)
+            return _parse_id(data, token.end(), end)
         depth += _DEPTH.get(token[0], 0)
     return NULL
 
 
-def _id_at(data: bytes, at: int, end: int) -> msgspec.Raw:
-    found = _ID.match(data, at, end)
-    if found is None or len(found[1]) > ID_BYTES:
+def _parse_id(data: bytes, start: int, end: int) -> msgspec.Raw:
+    member = _ID_MEMBER.match(data, start, end)
+    if member is None or len(member[1]) > ID_BYTES:
         return NULL
     try:
-        _value.decode(found[1])
+        _id_decoder.decode(member[1])
     except UNREADABLE_JSON:
         return NULL
-    return msgspec.Raw(found[1])
+    return msgspec.Raw(member[1])

@@ -1,4 +1,4 @@
-"""An object was created: claim it as a job, or note what a marker asks for."""
+"""Handle a created object: claim an upload as a job, or record what a marker requests."""
 
 from urllib.parse import unquote_plus
 
@@ -16,7 +16,7 @@ from functions.settings import SubmitSettings
 
 CANCEL = ".cancel"
 AGAIN = ".again"
-"""What a marker's key ends with, in upper or lower case: cancel the upload's jobs; run it though it repeats a job."""
+"""Suffixes of marker keys, in any case. CANCEL cancels an upload's jobs; AGAIN runs a skipped repeat."""
 logger = Logger(child=True)
 
 
@@ -43,36 +43,37 @@ class Created(msgspec.Struct):
 
     @property
     def key(self) -> str:
-        """The object's key, as it was before S3 encoded it for the event."""
+        """Return the object's key, decoded: S3 URL-encodes it in events."""
         return unquote_plus(self.s3.object.key)
 
     @property
     def upload(self) -> Upload:
-        """The version of the object that was created."""
-        thing = self.s3.object
-        return Upload(
-            self.s3.bucket.name, self.key, thing.version or NO_VERSION, thing.size, self.at
-        )
+        """Return the version of the object that was created."""
+        version = self.s3.object.version or NO_VERSION
+        return Upload(self.s3.bucket.name, self.key, version, self.s3.object.size, self.at)
 
     @property
     def is_folder(self) -> bool:
-        """Whether it only stands for a folder, as the console makes them."""
+        """Return whether the object is a folder placeholder, as the S3 console creates them."""
         return self.key.endswith("/") and self.s3.object.size == 0
 
 
 def receive(services: Services[SubmitSettings], created: Created) -> WorkMessage | None:
-    """Claim an upload, or note what a marker asks for; the same event again changes nothing.
+    """Claim an upload, or record what a marker requests. A repeated event changes nothing.
 
     Returns:
-        The work message to go straight on with; None if there is nothing to plan.
+        The work message to process at once; None if there is nothing to plan.
+
+    Raises:
+        ClaimError: concurrent claims of the same bytes won too often.
     """
     bucket, key, lowered = created.s3.bucket.name, created.key, created.key.lower()
-    at = timestamps.parse(created.at)
+    created_at = timestamps.parse(created.at)
     if lowered.endswith(CANCEL):
-        services.cancellations.request(bucket, key[: -len(CANCEL)], at, key)
+        services.cancellations.request(bucket, key[: -len(CANCEL)], created_at, key)
         return None
     if lowered.endswith(AGAIN):
-        return run_again(services, bucket, key[: -len(AGAIN)], timestamps.text(at))
+        return run_again(services, bucket, key[: -len(AGAIN)], timestamps.text(created_at))
     if parser_of(key) is None:
         if not created.is_folder:
             ignore(services.uploads, bucket, key, created.at, services.now())
@@ -81,14 +82,17 @@ def receive(services: Services[SubmitSettings], created: Created) -> WorkMessage
 
 
 def claim(services: Services[SubmitSettings], upload: Upload) -> WorkMessage | None:
-    """Claim an upload that a reader reads.
+    """Claim an upload whose suffix has a reader.
 
     Returns:
-        The work message to go straight on with; None if there is nothing to plan.
+        The work message to process at once; None if there is nothing to plan.
+
+    Raises:
+        ClaimError: concurrent claims of the same bytes won too often.
     """
     job = new_job(services.settings, upload, parser_of(upload.key) or "", services.now())
     if services.files.exists(f"{job.results_prefix}/manifest.json"):
-        logger.info("ignored: its results are there already", extra={"job": job.job})
+        logger.info("upload ignored: its results already exist", extra={"job": job.job})
         return None
     if services.settings.repeats == "run" or not upload.size_bytes:
         if not services.claims.claim(job):

@@ -1,4 +1,4 @@
-"""The same bytes again: an upload that was moved, copied or touched is not paid twice, unless it is asked for."""
+"""Skip uploads whose bytes another job has: a moved or copied file is not paid for twice."""
 
 import hashlib
 from datetime import datetime
@@ -16,24 +16,24 @@ from functions.planning.new_job import Upload, new_job
 from functions.services import Services
 from functions.settings import SubmitSettings
 
-LOOKS = 5
-"""Times that a claim is made anew because another one came in between."""
-CHECKSUMS = ("ChecksumSHA256", "ChecksumSHA1", "ChecksumCRC64NVME")
-"""What S3 may know of an object's bytes. CRC-32 is too short to tell many uploads of one size apart."""
+_MAX_TRIES = 5
+"""Tries of a claim that loses to a concurrent one."""
+_CHECKSUMS = ("ChecksumSHA256", "ChecksumSHA1", "ChecksumCRC64NVME")
+"""S3 checksums that identify an object's bytes, best first. CRC-32 is left out: it collides too often."""
 logger = Logger(child=True)
 
 
 def claim_unless_repeated(services: Services[SubmitSettings], job: Job) -> bool:
-    """Claim an upload, or skip it if a job has its bytes already.
+    """Claim an upload, or skip it if another job already has its bytes.
 
     Returns:
-        False if there is nothing to plan.
+        False if the upload was skipped.
 
     Raises:
-        ClaimError: other claims of the same bytes came in between again and again.
+        ClaimError: concurrent claims of the same bytes won too often.
     """
     claims, fingerprint = services.claims, _fingerprint(services.files, job)
-    for _ in range(LOOKS):
+    for _ in range(_MAX_TRIES):
         if services.items.job(job.job) is not None:
             logger.info("upload already claimed", extra={"job": job.job})
             return True
@@ -42,7 +42,7 @@ def claim_unless_repeated(services: Services[SubmitSettings], job: Job) -> bool:
         original = (
             None
             if again.waits(services.now())
-            else _original(services.items, content, services.now())
+            else _find_original(services.items, content, services.now())
         )
         if original is not None and _skip(services, job, original, again):
             return False
@@ -52,25 +52,37 @@ def claim_unless_repeated(services: Services[SubmitSettings], job: Job) -> bool:
 
 
 def run_again(
-    services: Services[SubmitSettings], bucket: str, key: str, at: str
+    services: Services[SubmitSettings], bucket: str, key: str, marked_at: str
 ) -> WorkMessage | None:
-    """Run the upload of a key that was skipped last; if none was, note the marker for the next one.
+    """Run the last skipped upload of a key. If none was skipped, keep the marker for the next upload.
+
+    Args:
+        services: those of submit.
+        bucket: the uploads bucket.
+        key: the upload's key, without the marker's suffix.
+        marked_at: when the marker was created, in UTC.
+
+    Returns:
+        The work message to process at once; None if there is nothing to plan.
 
     Raises:
-        ClaimError: other markers and uploads came in between again and again.
+        ClaimError: concurrent markers and uploads won too often.
     """
     claims = services.claims
-    for _ in range(LOOKS):
+    for _ in range(_MAX_TRIES):
         again = claims.again(bucket, key)
-        if again.at is not None and again.at >= at:
-            logger.info("this marker was read before", extra={"key": key})
+        if again.at is not None and again.at >= marked_at:
+            logger.info("marker already handled", extra={"key": key})
             return None
         skipped = services.items.job(again.skipped) if again.skipped else None
         if skipped is None or skipped.outcome != DUPLICATE:
-            if claims.wait_for_upload(again, at):
+            if claims.wait_for_upload(again, marked_at):
                 return None
         elif claims.run_skipped(
-            _anew(services, skipped), _content(services.files, claims, skipped), again, at
+            _renewed(services, skipped),
+            _content(services.files, claims, skipped),
+            again,
+            marked_at,
         ):
             return WorkMessage(
                 schema=items.SCHEMA, job=skipped.job, item=items.JOB, next_step=Step.PLAN
@@ -84,18 +96,18 @@ def _content(files: ObjectStore, claims: Claims, job: Job) -> Content | None:
 
 
 def _fingerprint(files: ObjectStore, job: Job) -> str | None:
-    """Name an upload's bytes by what S3 knows of them; None where it says nothing."""
+    """Return a hash of the bucket, the size and S3's checksum or ETag; None if the object is gone."""
     head = files.describe(job.source)
     if head is None:
         return None
-    known: dict[str, object] = {**head}
-    name = next((name for name in CHECKSUMS if known.get(name)), "ETag")
-    told = f"{job.bucket}\n{head['ContentLength']}\n{name}\n{known[name]}"
-    return hashlib.sha256(told.encode()).hexdigest()
+    fields: dict[str, object] = {**head}
+    name = next((name for name in _CHECKSUMS if fields.get(name)), "ETag")
+    identity = f"{job.bucket}\n{head['ContentLength']}\n{name}\n{fields[name]}"
+    return hashlib.sha256(identity.encode()).hexdigest()
 
 
-def _original(work_items: WorkItems, content: Content | None, now: datetime) -> Job | None:
-    """Find the job that has these bytes and runs, or ended with answers."""
+def _find_original(work_items: WorkItems, content: Content | None, now: datetime) -> Job | None:
+    """Return the job that has these bytes, if it is running or ended with results; None otherwise."""
     if content is None or content.owned_by is None or content.expires <= now.timestamp():
         return None
     job = work_items.job(content.owned_by)
@@ -107,6 +119,7 @@ def _original(work_items: WorkItems, content: Content | None, now: datetime) -> 
 
 
 def _skip(services: Services[SubmitSettings], job: Job, original: Job, again: Again) -> bool:
+    """Record a job as a duplicate. Return False if the original or the marker changed meanwhile."""
     now = timestamps.text(services.now())
     event = upload_events.job_duplicate(job, original, services.files.bucket, now)
     skipped = msgspec.structs.replace(
@@ -115,11 +128,15 @@ def _skip(services: Services[SubmitSettings], job: Job, original: Job, again: Ag
     )  # fmt: skip
     if not services.claims.skip(skipped, original, again, event):
         return False
-    logger.info("skipped: the bytes of another job", extra={"job": job.job, "of": original.job})
+    logger.info(
+        "upload skipped: another job has the same bytes",
+        extra={"job": job.job, "of": original.job},
+    )
     services.outbox.publish([event])
     return True
 
 
-def _anew(services: Services[SubmitSettings], job: Job) -> Job:
+def _renewed(services: Services[SubmitSettings], job: Job) -> Job:
+    """Return a skipped job as if it were claimed now."""
     upload = Upload(job.bucket, job.key, job.version, job.size_bytes, job.uploaded_at)
     return new_job(services.settings, upload, job.parser, services.now())

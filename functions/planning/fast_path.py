@@ -1,8 +1,8 @@
-"""Many rows checked at once, in what it takes to parse their bytes; whatever is not plain goes row by row.
+"""Validate many rows at once, at little more than the cost of parsing their bytes.
 
-`validation.validate` is the one that decides and has the sentences. Here is only what surely passes it: lines of one
-object each, in UTF-8, with params that no rule of its can refuse. A Python call for every row would cost several
-times what the parsing does.
+`validation.validate` defines the rules and the sentences. The fast path accepts only rows that are sure to pass
+it: lines of one object each, in UTF-8, with params that no rule refuses. All other rows go through `validate`
+one by one. A Python call per row costs several times as much as the parsing.
 """
 
 from collections.abc import Iterator
@@ -31,8 +31,8 @@ class _Request(msgspec.Struct, gc=False):
     custom_id: msgspec.Raw = NULL
 
 
-class _Turn(msgspec.Struct, gc=False):
-    """Any object."""
+class _AnyObject(msgspec.Struct, gc=False):
+    """A JSON object with any members."""
 
 
 _requests = msgspec.json.Decoder(_Request)
@@ -41,32 +41,42 @@ _requests = msgspec.json.Decoder(_Request)
 def validate_all(
     pieces: Iterator[LineBlock | Record], *, row_bytes: int, api_version: str
 ) -> Iterator[ValidRows | ValidatedRow]:
-    """Check everything that a reader gives, in order: `validate` for each row, or what amounts to it."""
+    """Validate everything that a reader yields, in order. The result equals `validate` for each row.
+
+    Args:
+        pieces: line blocks and records of one upload.
+        row_bytes: the maximum length of a row in bytes.
+        api_version: the value of the `anthropic-version` header.
+
+    Yields:
+        `ValidRows` for rows that were accepted together, otherwise one record with its `Row`.
+    """
     for piece in pieces:
         if isinstance(piece, Record):
             yield piece, validate(piece, row_bytes=row_bytes, api_version=api_version)
         else:
-            yield from _lines(piece, row_bytes, api_version)
+            yield from _validate_block(piece, row_bytes, api_version)
 
 
-def _lines(
+def _validate_block(
     lines: LineBlock, row_bytes: int, api_version: str
 ) -> Iterator[ValidRows | ValidatedRow]:
-    """Check lines together; where one is not plain, halve them until it stands alone."""
-    plain = _plain(lines, row_bytes, api_version)
-    if plain is not None:
-        yield plain
+    """Validate lines together. Halve the block until a line that needs `validate` is alone."""
+    rows = _validate_together(lines, row_bytes, api_version)
+    if rows is not None:
+        yield rows
     elif lines.breaks:
         for half in lines.split():
-            yield from _lines(half, row_bytes, api_version)
+            yield from _validate_block(half, row_bytes, api_version)
     else:
         for record in jsonl.records_of(lines, row_bytes):
             yield record, validate(record, row_bytes=row_bytes, api_version=api_version)
 
 
-def _plain(lines: LineBlock, row_bytes: int, api_version: str) -> ValidRows | None:
+def _validate_together(lines: LineBlock, row_bytes: int, api_version: str) -> ValidRows | None:
+    """Return the rows of a block; None if any of them may be invalid or is not alone on its line."""
     text, ending = lines.text, int(lines.text.endswith(b"\r"))
-    if lines.position.column or not _objects(lines, ending):
+    if lines.position.column or not _are_objects(lines, ending):
         return None
     starts = [0, *(feed + 1 for feed in lines.breaks)]
     sizes = [
@@ -78,7 +88,7 @@ def _plain(lines: LineBlock, row_bytes: int, api_version: str) -> ValidRows | No
     try:
         requests = _requests.decode_lines(text)
         params = [request.params for request in requests]
-        _params(api_version).decode_lines(b"\n".join(params))
+        _params_decoder(api_version).decode_lines(b"\n".join(params))
         custom_ids = custom_ids_of([request.custom_id for request in requests], text)
     except UNREADABLE_JSON:
         return None
@@ -90,18 +100,22 @@ def _plain(lines: LineBlock, row_bytes: int, api_version: str) -> ValidRows | No
     )  # fmt: skip
 
 
-def _objects(lines: LineBlock, ending: int) -> bool:
-    """Whether each line begins and ends with a brace.
+def _are_objects(lines: LineBlock, ending: int) -> bool:
+    """Return whether each line begins and ends with a brace.
 
-    Then each line feed parts two objects, once all of it is known to be JSON: no string holds one, and inside
-    of a value a comma would stand between the braces.
+    If the block also parses as JSON, each line feed then separates two objects. A JSON string cannot contain a
+    raw line feed, and inside a value there would be a comma between the two braces.
+
+    Args:
+        lines: the block.
+        ending: 1 if the lines end with CRLF, 0 if they end with LF.
     """
     text, feeds = lines.text, lines.breaks
     if text[:1] != b"{" or text[-1 - ending : len(text) - ending] != b"}":
         return False
-    if ending and any(text[at - 1] != _RETURN for at in feeds):
+    if ending and any(text[feed - 1] != _RETURN for feed in feeds):
         return False
-    return all(text[at - 1 - ending] == _CLOSE and text[at + 1] == _OPEN for at in feeds)
+    return all(text[feed - 1 - ending] == _CLOSE and text[feed + 1] == _OPEN for feed in feeds)
 
 
 def _is_utf8(text: bytes) -> bool:
@@ -112,9 +126,9 @@ def _is_utf8(text: bytes) -> bool:
 
 
 @cache
-def _params(api_version: str) -> msgspec.json.Decoder[Any]:
-    """Give a decoder that takes params which no rule can refuse, and perhaps not all of those."""
-    fields: list[Any] = [("model", str), ("messages", list[_Turn])]
+def _params_decoder(api_version: str) -> msgspec.json.Decoder[Any]:
+    """Build a decoder that accepts only valid params. It may also refuse some valid ones."""
+    fields: list[Any] = [("model", str), ("messages", list[_AnyObject])]
     fields += [("max_tokens", Annotated[int, msgspec.Meta(ge=1)]), ("stream", None, None)]
     fields += [(name, None, None) for name in unsupported_params(api_version)]
     fields += [(name, msgspec.UnsetType, msgspec.UNSET) for name in SDK_ARGUMENTS]

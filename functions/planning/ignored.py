@@ -1,4 +1,4 @@
-"""An object that no reader claims: count it, and announce it once per folder, suffix and day."""
+"""Count objects whose suffix has no reader, and announce them once per folder, suffix and day."""
 
 import re
 from datetime import datetime, timedelta
@@ -10,14 +10,14 @@ from functions.model import timestamps, upload_events
 from functions.readers import READERS
 
 COUNTS_FOR = timedelta(minutes=2)
-"""The event of the day is published by poll; until then, each further object raises its count."""
+"""How long further objects raise the count in the day's event. Poll publishes the event afterwards."""
 _SUFFIX = re.compile(r"\.(?=[^.]*[a-z])[a-z0-9_-]{1,16}")
 logger = Logger(child=True)
 
 
 def ignore(uploads: Uploads, bucket: str, key: str, created_at: str, now: datetime) -> None:
-    """Count an ignored object; the first of its folder, suffix and day owes an event."""
-    logger.info("ignored: no reader claims this suffix", extra={"bucket": bucket, "key": key})
+    """Count an ignored object. Add an event to the outbox for the first one of a folder, suffix and day."""
+    logger.info("object ignored: no reader for its suffix", extra={"bucket": bucket, "key": key})
     folder = key.rpartition("/")[0]
     counted = uploads.count_ignored(bucket, folder, suffix_of(key), timestamps.parse(created_at))
     upload = {"bucket": bucket, "key": key}
@@ -29,7 +29,11 @@ def ignore(uploads: Uploads, bucket: str, key: str, created_at: str, now: dateti
 
 
 def suffix_of(key: str) -> str:
-    """Name a key's suffix in lower case; empty where there is none, or one that is a number."""
-    _, dot, last = key.rpartition("/")[2].rpartition(".")
-    suffix = (dot + last).lower()
+    """Return a key's suffix in lower case, with its dot.
+
+    The suffix is empty if there is none, if it has no letter (a number or a date), or if it is longer than 16
+    characters.
+    """
+    _, dot, extension = key.rpartition("/")[2].rpartition(".")
+    suffix = (dot + extension).lower()
     return suffix if _SUFFIX.fullmatch(suffix) else ""

@@ -1,4 +1,4 @@
-"""The job of an upload, as it is when it is claimed."""
+"""Build the job of an upload at the moment of its claim."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +12,15 @@ from functions.settings import SubmitSettings
 
 @dataclass(frozen=True)
 class Upload:
-    """One version of one object; `version` is ``null`` in a bucket without versions."""
+    """One version of one object.
+
+    Attributes:
+        bucket: the uploads bucket.
+        key: the object's key, decoded.
+        version: the version id; ``null`` in a bucket without versioning.
+        size_bytes: the object's length.
+        uploaded_at: when the version was created, in UTC.
+    """
 
     bucket: str
     key: str
@@ -22,7 +30,14 @@ class Upload:
 
 
 def new_job(settings: SubmitSettings, upload: Upload, parser: str, now: datetime) -> Job:
-    """Make the job, with what cuts and sends it as it is set now: a later deploy changes nothing for it."""
+    """Build the job. It keeps a copy of the settings, so a later deploy does not change a running job.
+
+    Args:
+        settings: the settings of submit.
+        upload: the version to plan.
+        parser: the upload's suffix in `READERS`.
+        now: the time of the claim.
+    """
     return Job(
         job=ids.job_id(upload.bucket, upload.key, upload.version),
         item=items.JOB,

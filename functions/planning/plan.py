@@ -1,4 +1,7 @@
-"""Stream the upload, cut it into chunks, write each chunk's files; stop in time, and go on where it stopped."""
+"""Plan a job: stream its upload, cut it into chunks and write each chunk's files.
+
+Each chunk moves the job's checkpoint. An invocation stops in good time, and the next one resumes there.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -22,23 +25,40 @@ from functions.readers import READERS, position_of, stored
 from functions.services import Services
 from functions.settings import SubmitSettings
 
-REASONS = 3
-"""How many kinds of rejection a job remembers the counts of, beyond which they are lumped together."""
+_MAX_REJECTION_CODES = 3
+"""Rejection codes whose counts a job keeps: the most frequent ones."""
+TURN_S = 180.0
+"""Seconds that one invocation plans. The limit keeps a few large uploads from delaying all sends."""
+_MIN_TIME_LEFT_S = 120.0
+"""Seconds that must be left to begin a chunk. Cutting and storing the largest takes several seconds."""
+_PERMANENT_CODES = frozenset(
+    {"NoSuchKey", "NoSuchVersion", "MethodNotAllowed", "InvalidObjectState"}
+)
+"""S3 error codes after which an upload stays unreadable."""
 
 
 @dataclass
 class _Chunk:
-    """A chunk that is being cut: its two files on disk, and what the job's checkpoint will be."""
+    """A chunk that is being cut.
+
+    Attributes:
+        job: the job, with the checkpoint before this chunk.
+        body: the temporary file of the request body.
+        ledger: the temporary file of the ledger.
+        files: the writer of both files.
+        rejections: rejection code → number of rows.
+        end: the position after the last row.
+    """
 
     job: Job
     body: IO[bytes]
-    rows: IO[bytes]
+    ledger: IO[bytes]
     files: ChunkFiles = field(init=False)
-    reasons: Counter[str] = field(default_factory=Counter)
+    rejections: Counter[str] = field(default_factory=Counter)
     end: Position = field(init=False)
 
     def __post_init__(self) -> None:
-        self.files = ChunkFiles(self.job.job, self.name, 1, self.body, self.rows)
+        self.files = ChunkFiles(self.job.job, self.name, 1, self.body, self.ledger)
         self.end = position_of(self.job)
 
     @property
@@ -47,118 +67,128 @@ class _Chunk:
 
     @property
     def checkpoint(self) -> Checkpoint:
-        """The job's checkpoint behind this chunk."""
-        begun = self.job.checkpoint
+        """Return the job's checkpoint after this chunk."""
+        start = self.job.checkpoint
         return Checkpoint(
-            position=stored(self.end), row=begun.row + self.files.rows, chunk=begun.chunk + 1
+            position=stored(self.end), row=start.row + self.files.rows, chunk=start.chunk + 1
         )
 
     def add(self, rows: ValidRows | ValidatedRow) -> ValidRows | ValidatedRow | None:
-        """Add what fits; gives the rest, with which the chunk is full."""
+        """Add rows. Return those that did not fit; None if all did."""
         if isinstance(rows, ValidRows):
-            return self._add_plain(rows)
+            return self._add_valid(rows)
         record, row = rows
-        if not self._takes(len(row.params or b"") + len(row.custom_id)):
+        if not self._fits(len(row.params or b"") + len(row.custom_id)):
             return rows
-        self.files.add(self._next, record, row)
+        self.files.add(self._next_row, record, row)
         self.end = record.end
         if row.rejection is not None:
-            self.reasons[row.rejection.code] += 1
+            self.rejections[row.rejection.code] += 1
         return None
 
-    def _add_plain(self, rows: ValidRows) -> ValidRows | None:
-        count = self._fitting(rows)
-        fitting, others = rows.cut(count) if count < len(rows.offsets) else (rows, None)
+    def _add_valid(self, rows: ValidRows) -> ValidRows | None:
+        count = self._count_fitting(rows)
+        fitting, rest = rows.cut(count) if count < len(rows.offsets) else (rows, None)
         if count:
-            self.files.add_valid(self._next, fitting)
+            self.files.add_valid(self._next_row, fitting)
             self.end = fitting.end
-        return others
+        return rest
 
     @property
-    def _next(self) -> int:
+    def _next_row(self) -> int:
         return self.job.checkpoint.row + self.files.rows + 1
 
-    def _takes(self, row_size: int, ahead: int = 0, ahead_bytes: int = 0) -> bool:
-        """Whether a row fits, behind so many others: chunks close by count, and by the bytes of both files."""
+    def _fits(self, row_size: int, ahead: int = 0, ahead_bytes: int = 0) -> bool:
+        """Return whether a row fits. The row count and the bytes of both files are limited.
+
+        The first row of a chunk always fits.
+
+        Args:
+            row_size: the row's params and custom_id, in bytes.
+            ahead: rows that will be added before this one.
+            ahead_bytes: the bytes that those rows will add.
+        """
         rows, size = self.files.rows + ahead, self.files.size_bytes + self.files.ledger_bytes
-        grown = size + ahead_bytes + chunk_files.envelope_bytes(row_size)
-        full = rows >= self.job.requests_per_batch or grown > self.job.batch_bytes
+        new_size = size + ahead_bytes + chunk_files.envelope_bytes(row_size)
+        full = rows >= self.job.requests_per_batch or new_size > self.job.batch_bytes
         return not (full and rows)
 
-    def _fitting(self, rows: ValidRows) -> int:
-        """Say how many rows fit; all of them, nearly always, which their bytes alone tell."""
-        count, grown = len(rows.offsets), sum(rows.sizes)
-        if self._takes(grown + count * chunk_files.envelope_bytes(0), ahead=count - 1):
+    def _count_fitting(self, rows: ValidRows) -> int:
+        """Return how many of the rows fit."""
+        count, size = len(rows.offsets), sum(rows.sizes)
+        # Usually all of them fit, and an upper bound of their size proves it.
+        if self._fits(size + count * chunk_files.envelope_bytes(0), ahead=count - 1):
             return count
-        size = 0
+        added = 0
         for ahead, (params, own) in enumerate(zip(rows.params, rows.custom_ids, strict=True)):
-            if not self._takes(len(params) + len(own), ahead, size):
+            if not self._fits(len(params) + len(own), ahead, added):
                 return ahead
-            size += self.files.added_bytes(self._next + ahead, len(params)) + len(own)
+            added += self.files.added_bytes(self._next_row + ahead, len(params)) + len(own)
         return count
 
 
 def plan(
     services: Services[SubmitSettings], job: Job, time_left_s: Callable[[], float]
 ) -> Job | None:
-    """Cut what is not cut yet of a job's upload; each chunk is one transaction.
+    """Cut the rest of a job's upload into chunks. Each chunk is one transaction.
+
+    Args:
+        services: those of submit.
+        job: a job that this invocation owns.
+        time_left_s: returns the seconds that this invocation may still run.
 
     Returns:
-        The job as it is now; None if it stopped for the time being, or somebody else has it.
+        The job after planning; None if planning must continue later or another invocation owns the job.
+
+    Raises:
+        ObjectUnreadableError: S3 refuses the upload for a reason that may pass.
+        DownloadError: the download failed too often.
     """
     try:
-        return _plan(services, job, time_left_s)
+        return _cut_chunks(services, job, time_left_s)
     except UnreadableUploadError as error:
-        return _end(services, job, str(error))
+        return _fail(services, job, str(error))
     except ObjectUnreadableError as error:
-        if error.code in _FINAL or (error.code.startswith("KMS.") and job.checkpoint.row == 0):
-            return _end(services, job, f"the upload {error.why}")
+        # A KMS key may be repaired: once rows of the upload are planned, wait for it.
+        unplanned_kms = error.code.startswith("KMS.") and job.checkpoint.row == 0
+        if error.code in _PERMANENT_CODES or unplanned_kms:
+            return _fail(services, job, f"the upload {error.why}")
         raise
 
 
-_FINAL = frozenset({"NoSuchKey", "NoSuchVersion", "MethodNotAllowed", "InvalidObjectState"})
-"""Codes of S3 after which an upload stays unreadable. A key of KMS may be mended: once rows are sent, it is waited for."""
-
-
-def _end(services: Services[SubmitSettings], job: Job, failure: str) -> Job | None:
-    """End planning early; the chunks that were cut go on."""
-    now = services.items.job(job.job)
-    if now is None or now.owner != job.owner:
+def _fail(services: Services[SubmitSettings], job: Job, failure: str) -> Job | None:
+    """End planning early. Chunks that exist already are still sent."""
+    current = services.items.job(job.job)
+    if current is None or current.owner != job.owner:
         return None
-    return _finish(services, now, failure=failure)
+    return _finish(services, current, failure=failure)
 
 
-def _plan(
+def _cut_chunks(
     services: Services[SubmitSettings], job: Job, time_left_s: Callable[[], float]
 ) -> Job | None:
-    rows = _rows(services.files, job)
+    rows = _read_rows(services.files, job)
     pending = next(rows, None)
-    began_s = time_left_s()
+    time_left_at_start_s = time_left_s()
     while pending is not None:
-        if time_left_s() < max(_NEEDED_S, began_s - TURN_S):
+        if time_left_s() < max(_MIN_TIME_LEFT_S, time_left_at_start_s - TURN_S):
             services.items.release(job)
             return None
-        with TemporaryFile() as body, TemporaryFile() as written:
-            chunk = _Chunk(job, body, written)
-            pending = _fill(chunk, pending, rows)
-            planned = _leave(services, chunk)
+        with TemporaryFile() as body, TemporaryFile() as ledger:
+            chunk = _Chunk(job, body, ledger)
+            pending = _fill_chunk(chunk, pending, rows)
+            planned = _store_chunk(services, chunk)
         if planned is None:
             return None
         job = planned
     return _finish(services, job, failure=None)
 
 
-TURN_S = 180.0
-"""So long is planned at a time: ten large uploads at once would take every place that sending has."""
-_NEEDED_S = 120.0
-"""Below this, no further chunk is begun: the largest takes some seconds to cut and to store."""
-
-
-def _rows(files: ObjectStore, job: Job) -> Iterator[ValidRows | ValidatedRow]:
-    """Read the upload from the checkpoint on.
+def _read_rows(files: ObjectStore, job: Job) -> Iterator[ValidRows | ValidatedRow]:
+    """Read and validate the upload from the checkpoint on.
 
     Raises:
-        UnreadableUploadError: the upload is not of its format.
+        UnreadableUploadError: the upload is not in its format.
         ObjectUnreadableError: S3 refuses the upload.
     """
     source = source_of(files, job)
@@ -166,43 +196,46 @@ def _rows(files: ObjectStore, job: Job) -> Iterator[ValidRows | ValidatedRow]:
     return validate_all(pieces, row_bytes=job.row_bytes, api_version=job.api_version)
 
 
-def _fill(
+def _fill_chunk(
     chunk: _Chunk, pending: ValidRows | ValidatedRow, rows: Iterator[ValidRows | ValidatedRow]
 ) -> ValidRows | ValidatedRow | None:
-    """Fill a chunk; give the rows that did not fit, None at the upload's end."""
-    rests = (chunk.add(found) for found in chain([pending], rows))
+    """Fill a chunk. Return the rows that did not fit; None at the end of the upload."""
+    rests = (chunk.add(piece) for piece in chain([pending], rows))
     return next((rest for rest in rests if rest is not None), None)
 
 
-def _leave(services: Services[SubmitSettings], chunk: _Chunk) -> Job | None:
-    """Store a chunk's files, then the chunk and the checkpoint in one transaction."""
+def _store_chunk(services: Services[SubmitSettings], chunk: _Chunk) -> Job | None:
+    """Write a chunk's files, then its batch and the job's checkpoint in one transaction.
+
+    Returns:
+        The job with the new checkpoint; None if another invocation owns it.
+    """
     job, files = chunk.job, chunk.files
     files.finish()
     folder = f"work/{job.job}/{chunk.name}-1/{job.owner}"
     keys = ChunkKeys(f"{folder}.requests.json", f"{folder}.ledger.jsonl")
-    for file, key in zip((chunk.body, chunk.rows), keys, strict=True):
+    for file, key in zip((chunk.body, chunk.ledger), keys, strict=True):
         file.seek(0)
         services.files.write(key, blocks_of(file))
-    batch = _batch(chunk, keys, timestamps.text(services.now()))
+    batch = _build_batch(chunk, keys, timestamps.text(services.now()))
     changes: dict[str, Any] = {
         "checkpoint": chunk.checkpoint,
         "rows_rejected": job.rows_rejected + files.rows - files.requests,
         "rejection_counts": dict(
-            (Counter(job.rejection_counts) + chunk.reasons).most_common(REASONS)
+            (Counter(job.rejection_counts) + chunk.rejections).most_common(_MAX_REJECTION_CODES)
         ),
     }
     expected = {"owner": job.owner, "checkpoint": job.checkpoint}
-    # Added to, not set: it also grows where a refused chunk is split.
-    more = {"chunks": 1}
+    # Increment `chunks` instead of setting it, because splitting a refused batch increments it too.
     if not services.items.transition(
-        job, changes, expected=expected, puts=[batch], increments=more, keep_lease=True
+        job, changes, expected=expected, puts=[batch], increments={"chunks": 1}, keep_lease=True
     ):
         return None
     return msgspec.structs.replace(job, **changes, tries=0)
 
 
-def _batch(chunk: _Chunk, keys: ChunkKeys, now: str) -> Batch:
-    """Make a chunk's first batch; rejected rows alone need no sending and wait to be collected."""
+def _build_batch(chunk: _Chunk, keys: ChunkKeys, now: str) -> Batch:
+    """Build a chunk's first batch. A chunk with only rejected rows goes straight to collect."""
     job, files = chunk.job, chunk.files
     sendable = files.requests > 0
     status = BatchStatus.WAITING if sendable else BatchStatus.ENDED
@@ -228,8 +261,8 @@ def _batch(chunk: _Chunk, keys: ChunkKeys, now: str) -> Batch:
 
 
 def _finish(services: Services[SubmitSettings], job: Job, failure: str | None) -> Job | None:
-    """Note that the upload is read to its end, and whether anything of it can be sent."""
-    failure = failure or _nothing_usable(job)
+    """End planning: set the job's status and failure. Publish ``job.planned`` if rows can be sent."""
+    failure = failure or _why_nothing_sendable(job)
     changes = {"status": JobStatus.RUNNING, "failure": failure}
     pending_events = (
         [events.job_planned(job, services.files.bucket, timestamps.text(services.now()))]
@@ -243,8 +276,8 @@ def _finish(services: Services[SubmitSettings], job: Job, failure: str | None) -
     return services.items.job(job.job)
 
 
-def _nothing_usable(job: Job) -> str | None:
-    """Say why nothing of an upload can be sent; None where something can."""
+def _why_nothing_sendable(job: Job) -> str | None:
+    """Return why no row of the upload can be sent; None if some can."""
     if job.sendable_rows:
         return None
     if job.checkpoint.row == 0:

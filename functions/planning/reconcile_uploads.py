@@ -1,8 +1,12 @@
-"""Once a day: uploads that have no job, since their event never came, are claimed.
+"""Claim uploads that have no job because their S3 event was lost. Runs once a day.
 
-Money decides what counts. An upload is claimed only if it is the latest version of its key, was made after its suffix
-was read here for the first time, in the last fourteen days, and more than an hour ago; and if it has no job, no manifest
-and no cancel marker. A job is remembered for at least sixty days, so that one that was forgotten is always too old.
+Every claim costs money, so an upload is claimed only if all of this is true:
+
+- It is the latest version of its key, between one hour and fourteen days old.
+- It was created after this deployment first read its suffix.
+- It has no job, no manifest and no cancel marker.
+
+The table keeps jobs for at least sixty days. An upload whose job has expired is therefore always too old.
 """
 
 from collections.abc import Callable, Mapping
@@ -24,28 +28,28 @@ from functions.services import Services
 from functions.settings import SubmitSettings
 
 YOUNGEST = timedelta(hours=1)
-"""The event of a younger upload may be under way."""
+"""The event of a younger upload may still arrive."""
 OLDEST = timedelta(days=14)
-"""SQS keeps an event so long; and every job is remembered four times as long."""
-NEEDED_S = 60.0
-"""Below this, no further page is begun: one takes some seconds, and some claims."""
-KEYS = 10
-"""Keys of what was found that are named."""
+"""SQS keeps a message for at most 14 days. The table keeps a job at least four times as long."""
+_MIN_TIME_LEFT_S = 60.0
+"""Seconds that must be left to begin a page. A page takes several seconds, plus its claims."""
+_MAX_KEYS = 10
+"""Maximum number of keys in the event and the log."""
 logger = Logger(child=True)
 
 
 @dataclass
 class Reconciled:
-    """What one run looked at, found and did.
+    """The counts of one run.
 
     Attributes:
-        pages: requests that listed the bucket.
+        pages: listing requests.
         listed: object versions on these pages.
-        looked_up: jobs that were looked for in the table.
+        looked_up: versions whose job was looked up in the table.
         found: uploads that had no job.
-        claimed: of these, the ones that run now; the others repeat a job.
-        keys: the first keys of what was found.
-        complete: whether the end of the bucket was reached.
+        claimed: found uploads that now run; the others repeat a job.
+        keys: the keys of the first ten found uploads.
+        complete: True if the run reached the end of the bucket.
     """
 
     pages: int = 0
@@ -60,94 +64,112 @@ class Reconciled:
 def reconcile_uploads(
     services: Services[SubmitSettings], pages: int, time_left_s: Callable[[], float]
 ) -> Reconciled:
-    """List the uploads bucket from where the last run stopped, at most so many pages, and claim what has no job."""
-    cursor, since = services.uploads.cursor(), _read_since(services.uploads, services.now())
-    run, begun = Reconciled(), cursor
+    """List the uploads bucket from where the last run stopped, and claim uploads without a job.
+
+    Args:
+        services: those of submit.
+        pages: the maximum number of pages, of 1,000 versions each.
+        time_left_s: returns the seconds that this invocation may still run.
+    """
+    cursor, since = services.uploads.cursor(), _eligible_since(services.uploads, services.now())
+    run, start = Reconciled(), cursor
     try:
-        while run.pages < pages and not run.complete and time_left_s() > NEEDED_S:
-            cursor = _page(services, cursor, since, run)
+        while run.pages < pages and not run.complete and time_left_s() > _MIN_TIME_LEFT_S:
+            cursor = _reconcile_page(services, cursor, since, run)
             run.complete = cursor.key is None
     finally:
-        _note(services, begun, cursor, run)
+        _save_progress(services, start, cursor, run)
     return run
 
 
-def _read_since(uploads: Uploads, now: datetime) -> dict[str, datetime]:
-    """Give from when on uploads count, by suffix: what was made before it was read here was never meant to run."""
-    known = {suffix: uploads.read_since(suffix) for suffix in READERS}
-    return {suffix: max(timestamps.parse(at), now - OLDEST) for suffix, at in known.items() if at}
+def _eligible_since(uploads: Uploads, now: datetime) -> dict[str, datetime]:
+    """Return for each suffix the time after which an upload is eligible.
+
+    Objects from before the relay read their suffix were never meant to run.
+    """
+    first_read = {suffix: uploads.read_since(suffix) for suffix in READERS}
+    return {
+        suffix: max(timestamps.parse(since), now - OLDEST)
+        for suffix, since in first_read.items()
+        if since
+    }
 
 
-def _page(
+def _reconcile_page(
     services: Services[SubmitSettings],
     cursor: Cursor,
     since: Mapping[str, datetime],
     run: Reconciled,
 ) -> Cursor:
-    """Look through one page; gives where the next one begins."""
-    listed, after = services.files.versions(
+    """Claim the eligible uploads of one page. Return the cursor of the next page."""
+    versions, (next_key, next_version) = services.files.versions(
         services.settings.uploads_bucket, cursor.key, cursor.version
     )
     run.pages += 1
-    run.listed += len(listed)
-    for version in listed:
-        if _counts(version, since, services.now() - YOUNGEST):
-            _try(services, version, run)
-    return msgspec.structs.replace(cursor, key=after[0], version=after[1])
+    run.listed += len(versions)
+    for version in versions:
+        if _is_eligible(version, since, services.now() - YOUNGEST):
+            _claim_or_log(services, version, run)
+    return msgspec.structs.replace(cursor, key=next_key, version=next_version)
 
 
-def _try(services: Services[SubmitSettings], version: Listed, run: Reconciled) -> None:
-    """Look at one version; whatever goes wrong, the others have their turn, and the next round comes to it again."""
+def _claim_or_log(services: Services[SubmitSettings], version: Listed, run: Reconciled) -> None:
+    """Claim one version if it has no job. Log an error and continue; the next round tries it again."""
     try:
-        _look(services, version, run)
-    except Exception as error:  # noqa: BLE001 - one upload stops no other
+        _claim_if_missing(services, version, run)
+    except Exception as error:  # noqa: BLE001 - one upload must not stop the others
         facts = {"key": version.key, "problem": type(error).__name__}
-        logger.error("an upload was passed over", extra=facts)  # noqa: TRY400 - nothing of its content
+        logger.error("upload skipped after an error", extra=facts)  # noqa: TRY400 - a traceback may quote content
 
 
-def _counts(version: Listed, since: Mapping[str, datetime], until: datetime) -> bool:
-    """Whether a version may lack its job: events of the others were not meant, or may still come."""
-    begin = since.get(parser_of(version.key) or "")
-    return version.latest and begin is not None and begin < version.made_at < until
+def _is_eligible(version: Listed, since: Mapping[str, datetime], until: datetime) -> bool:
+    """Return whether a version is the latest one, has a reader and is of the right age."""
+    after = since.get(parser_of(version.key) or "")
+    return version.latest and after is not None and after < version.made_at < until
 
 
-def _look(services: Services[SubmitSettings], version: Listed, run: Reconciled) -> None:
+def _claim_if_missing(
+    services: Services[SubmitSettings], version: Listed, run: Reconciled
+) -> None:
     bucket = services.settings.uploads_bucket
     run.looked_up += 1
-    name = ids.job_id(bucket, version.key, version.version)
-    if services.items.job(name) is not None or _is_canceled(services.files, bucket, version):
+    job_id = ids.job_id(bucket, version.key, version.version)
+    if services.items.job(job_id) is not None or _is_canceled(services.files, bucket, version):
         return
     made_at = timestamps.text(version.made_at)
     upload = Upload(bucket, version.key, version.version, version.size_bytes, made_at)
-    work_message = claim(services, upload)  # poll wakes what is claimed
-    if work_message is None and services.items.job(name) is None:
-        return  # its results are there
+    work_message = claim(services, upload)  # poll enqueues the claimed job
+    if work_message is None and services.items.job(job_id) is None:
+        return  # its results exist
     run.found += 1
     run.claimed += work_message is not None
-    run.keys = [*run.keys, version.key][:KEYS]
+    run.keys = [*run.keys, version.key][:_MAX_KEYS]
     logger.warning(
-        "an upload without a job", extra={"key": version.key, "runs": work_message is not None}
+        "upload without a job", extra={"key": version.key, "runs": work_message is not None}
     )
 
 
 def _is_canceled(files: ObjectStore, bucket: str, version: Listed) -> bool:
-    """Whether a cancel marker lies beside an upload: poll may have forgotten it by now."""
+    """Return whether a later cancel marker exists.
+
+    Look in the bucket, because the table's record of a marker expires.
+    """
     stem = version.key.rpartition(".")[0]
     markers = [name + end for name in (version.key, stem) for end in (CANCEL, CANCEL.upper())]
     for marker in markers:
-        found = files.describe(ObjectVersion(bucket, marker))
-        if found is not None and found["LastModified"] >= version.made_at:
+        head = files.describe(ObjectVersion(bucket, marker))
+        if head is not None and head["LastModified"] >= version.made_at:
             return True
     return False
 
 
-def _note(
-    services: Services[SubmitSettings], begun: Cursor, cursor: Cursor, run: Reconciled
+def _save_progress(
+    services: Services[SubmitSettings], start: Cursor, cursor: Cursor, run: Reconciled
 ) -> None:
-    """Write down where the next run goes on, and owe the event if anything was found."""
+    """Save where the next run starts, and publish an event if uploads were found."""
     now = timestamps.text(services.now())
-    found: dict[str, Any] = {**vars(run)}
-    pending_events = [upload_events.uploads_reconciled(found, now)] if run.found else []
-    services.uploads.move_cursor(begun, cursor, pending_events)
-    logger.info("uploads reconciled", extra={"reconciled": found})
+    summary: dict[str, Any] = {**vars(run)}
+    pending_events = [upload_events.uploads_reconciled(summary, now)] if run.found else []
+    services.uploads.move_cursor(start, cursor, pending_events)
+    logger.info("uploads reconciled", extra={"reconciled": summary})
     services.outbox.publish(pending_events)

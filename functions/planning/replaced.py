@@ -1,4 +1,4 @@
-"""An empty version that a later one has replaced: mounted buckets write an empty object first, then its content."""
+"""End jobs of empty versions that were replaced: mounted buckets write an empty object first."""
 
 from aws_lambda_powertools import Logger
 
@@ -7,25 +7,25 @@ from functions.adapters.work_items import WorkItems
 from functions.model.items import NO_VERSION, Job, JobStatus, ObjectVersion
 
 EMPTY_WAITS_S = 60.0
-"""An empty upload is planned so long after its claim."""
+"""Delay between the claim of an empty upload and its planning, in seconds."""
 REPLACED = "replaced"
-"""The outcome of a job whose upload was empty and is no longer the latest version."""
+"""The outcome of a job whose upload is empty and no longer the latest version."""
 logger = Logger(child=True)
 
 
 def is_replaced(files: ObjectStore, items: WorkItems, job: Job) -> bool:
-    """End the job of an empty upload without an event, if its object has a later version by now.
+    """End the job of an empty upload, without an event, if its object has a later version.
 
     Returns:
-        False if the upload is to be planned: it is not empty, or is still the latest version.
+        False if the upload must be planned: it is not empty, or it is still the latest version.
     """
     if job.size_bytes > 0:
         return False
     latest = files.describe(ObjectVersion(job.bucket, job.key))
     if latest is None or latest.get("VersionId", NO_VERSION) == job.version:
         return False
-    reason = "the upload is an empty version, and a later version has replaced it"
+    reason = "the upload is an empty version that a later version replaced"
     changes = {"status": JobStatus.DONE, "outcome": REPLACED, "failure": reason}
     items.transition(job, changes)
-    logger.info("an empty version is replaced", extra={"job": job.job, "key": job.key})
+    logger.info("empty version replaced", extra={"job": job.job, "key": job.key})
     return True

@@ -1,4 +1,4 @@
-"""Whether a row can be sent, and if not, why: one sentence that says what is wrong, where, and what to do."""
+"""Validate rows. Each rejection has one sentence: what is wrong, where, and what to change."""
 
 import re
 from functools import cache
@@ -17,17 +17,21 @@ _NOT_IN_A_BATCH = (
     "context_hint",
     "fallbacks",
 )
+"""Parameters that the API refuses in any batch."""
 _NOT_SINCE = {"2026-10-21": ("temperature", "top_p", "top_k")}
-"""Parameters that the API refuses in a batch; and those refused from a version of the API on."""
-_NEEDED = ("model", "max_tokens", "messages")
+"""API version → parameters that batches refuse from that version on."""
+_REQUIRED = ("model", "max_tokens", "messages")
 SDK_ARGUMENTS = {
-    "betas": "leave it out",
-    "extra_headers": "leave it out",
-    "extra_body": 'put what it holds into "params" itself',
+    "betas": "remove it",
+    "extra_headers": "remove it",
+    "extra_body": 'move its members into "params"',
 }
-"""Members without which, and with which, every request fails, and what to do; of other unknown ones nobody can be sure."""
+"""Arguments of the SDK that the API refuses in every request, and what to change.
 
-_SIMPLE = re.compile(rb'["\d-]')
+Other unknown members are sent, because the API may accept them.
+"""
+
+_STRING_OR_NUMBER = re.compile(rb'["\d-]')
 _ZERO = re.compile(rb"-?0(\.0+)?([eE][+-]?\d+)?")
 _UNSET = (b"null", b"false")
 
@@ -38,7 +42,7 @@ class _Request(msgspec.Struct):
 
 
 class _OtherNames(msgspec.Struct, gc=False):
-    """What other tools call a custom_id, in the order in which they count."""
+    """Names that other tools use for a custom_id. The first one that is present wins."""
 
     camel: msgspec.Raw = msgspec.field(default=NULL, name="customId")
     id: msgspec.Raw = NULL
@@ -47,7 +51,7 @@ class _OtherNames(msgspec.Struct, gc=False):
 
 
 class _Params(msgspec.Struct):
-    """What decides whether params can be sent: raw, since a number may be too large to be one here."""
+    """The members of params that are checked, left raw: a number may be too large to decode."""
 
     model: msgspec.Raw = NULL
     messages: msgspec.Raw = NULL
@@ -73,7 +77,7 @@ _params = msgspec.json.Decoder(_Params)
 
 
 class _RejectedError(Exception):
-    """Carries a rejection's code and sentence out of a check, and the custom_id that a broken row is known to have."""
+    """A check failed. It holds the code, the sentence and the custom_id that a broken row still shows."""
 
     def __init__(self, *, code: str, sentence: str, custom_id: msgspec.Raw | None = None) -> None:
         super().__init__(sentence)
@@ -81,12 +85,12 @@ class _RejectedError(Exception):
 
 
 def validate(record: Record, *, row_bytes: int, api_version: str) -> Row:
-    """Decide whether a record can be sent.
+    """Return a record's request, or a rejection if it cannot be sent.
 
     Args:
-        record: as a reader found it.
-        row_bytes: how long a row may be.
-        api_version: which parameters are refused depends on it.
+        record: a record that a reader yielded.
+        row_bytes: the maximum length of a row in bytes.
+        api_version: the value of the `anthropic-version` header. It decides which parameters are refused.
     """
     custom_id = NULL
     try:
@@ -104,7 +108,7 @@ def validate(record: Record, *, row_bytes: int, api_version: str) -> Row:
 def _data_of(record: Record, row_bytes: int) -> bytes:
     if record.data is None:
         sentence = (
-            f"the row is {record.size:,} bytes long, and {row_bytes:,} is the most; shorten it, or "
+            f"the row is {record.size:,} bytes long; the limit is {row_bytes:,}; shorten it or "
             "raise the setting rowBytes"
         )
         raise _RejectedError(code="too_long", sentence=sentence)
@@ -116,64 +120,64 @@ def _decode(data: bytes, column: int) -> _Request:
     try:
         return _request.decode(data)
     except msgspec.ValidationError:
-        sentence = 'not a JSON object; a row is {"custom_id": "…", "params": {…}}'
+        sentence = 'not a JSON object; each row must be {"custom_id": "…", "params": {…}}'
         raise _RejectedError(code="not_an_object", sentence=sentence) from None
     except RecursionError:
-        own = readable_id(data, None)
-        sentence = "nested too deeply to be read"
-        raise _RejectedError(code="too_deep", sentence=sentence, custom_id=own) from None
+        custom_id = readable_id(data, None)
+        sentence = "the JSON is nested too deeply"
+        raise _RejectedError(code="too_deep", sentence=sentence, custom_id=custom_id) from None
     except msgspec.DecodeError as error:
-        code, sentence, at = fault_of(data, column, str(error))
-        own = readable_id(data, at)
-        raise _RejectedError(code=code, sentence=sentence, custom_id=own) from None
+        code, sentence, offset = fault_of(data, column, str(error))
+        custom_id = readable_id(data, offset)
+        raise _RejectedError(code=code, sentence=sentence, custom_id=custom_id) from None
 
 
 def _check_utf8(data: bytes, column: int) -> None:
-    if data.isascii():  # six times quicker to see
+    if data.isascii():  # about six times as fast as decoding
         return
     try:
         data.decode()
     except UnicodeDecodeError as error:
-        own = readable_id(data, None)
-        sentence = f"broken UTF-8 at column {column + error.start}; save the file as UTF-8"
-        raise _RejectedError(code="invalid_utf8", sentence=sentence, custom_id=own) from None
+        custom_id = readable_id(data, None)
+        sentence = f"invalid UTF-8 at column {column + error.start}; save the file as UTF-8"
+        raise _RejectedError(code="invalid_utf8", sentence=sentence, custom_id=custom_id) from None
 
 
 def _custom_id_of(request: _Request, data: bytes) -> msgspec.Raw:
-    """Give the row's custom_id, or what other tools call it: `customId`, `id`, `recordId` or `key`."""
+    """Return the custom_id, else `customId`, `id`, `recordId` or `key`; ``null`` if the row has none."""
     if request.custom_id != NULL:
         return request.custom_id
     return _other_name(_other_names.decode(data))
 
 
 def custom_ids_of(own: list[msgspec.Raw], text: bytes) -> list[msgspec.Raw]:
-    """Give the same of many rows, one a line, at once.
+    """Return the custom_id of many rows at once, one row per line.
 
     Args:
-        own: what each has as `custom_id`; ``null`` where it has none.
-        text: the lines.
+        own: the `custom_id` of each row; ``null`` for a row without one.
+        text: the lines, as UTF-8 JSON.
     """
     if NULL not in own:
         return own
     others = _other_names.decode_lines(text)
     return [
-        _other_name(other) if one == NULL else one
-        for one, other in zip(own, others, strict=False)  # not as many: the caller sees it
+        _other_name(other) if custom_id == NULL else custom_id
+        for custom_id, other in zip(own, others, strict=False)  # the caller compares the counts
     ]
 
 
 def _other_name(row: _OtherNames) -> msgspec.Raw:
-    """Choose by name; what is no string and no number is something else than an id."""
-    named = (row.camel, row.id, row.record, row.key)
-    return next((one for one in named if _SIMPLE.match(bytes(one))), NULL)
+    """Return the first of the other names that holds a string or a number; ``null`` if none does."""
+    candidates = (row.camel, row.id, row.record, row.key)
+    return next((value for value in candidates if _STRING_OR_NUMBER.match(bytes(value))), NULL)
 
 
 def _check_custom_id(custom_id: msgspec.Raw) -> msgspec.Raw:
-    """Refuse one that is too long to be kept; a shorter one is not nested so deeply that it could not be read again."""
+    """Return the custom_id unless it is too long. The limit also bounds its nesting, for later parsing."""
     if len(custom_id) > ID_BYTES:
         sentence = (
-            f'"custom_id" is {len(custom_id):,} bytes long, and {ID_BYTES:,} is the most; shorten it (it is null '
-            "in results.jsonl)"
+            f'"custom_id" is {len(custom_id):,} bytes long; the limit is {ID_BYTES:,}; shorten it '
+            "(it is null in results.jsonl)"
         )
         raise _RejectedError(code="custom_id_too_long", sentence=sentence)
     return custom_id
@@ -183,43 +187,43 @@ def _check_params(params: msgspec.Raw, api_version: str) -> bytes:
     raw = bytes(params)
     if not raw.startswith(b"{"):
         sentence = (
-            '"params" is missing or not an object; it holds what a Messages request holds: '
+            '"params" is missing or not an object; use the body of a Messages request: '
             '{"model": "…", "max_tokens": 1024, "messages": […]}'
         )
         raise _RejectedError(code="no_params", sentence=sentence)
-    given = _params.decode(params)
-    if bytes(given.stream) not in _UNSET:
-        raise _RejectedError(
-            code="unsupported_parameter", sentence='"stream" is not for batches; leave it out'
-        )
-    if _ZERO.fullmatch(given.max_tokens):
-        raise _RejectedError(
-            code="unsupported_parameter", sentence='"max_tokens" is 0; put at least 1'
-        )
+    members = _params.decode(params)
+    if bytes(members.stream) not in _UNSET:
+        sentence = '"stream" is not supported in batches; remove it'
+        raise _RejectedError(code="unsupported_parameter", sentence=sentence)
+    if _ZERO.fullmatch(members.max_tokens):
+        sentence = '"max_tokens" is 0; it must be at least 1'
+        raise _RejectedError(code="unsupported_parameter", sentence=sentence)
     for name in unsupported_params(api_version):
-        if bytes(getattr(given, name)) != b"null":
+        if bytes(getattr(members, name)) != b"null":
             sentence = (
-                f'"{name}" is not taken in a batch (API version {api_version}); leave it out'
+                f'"{name}" is not supported in batches (API version {api_version}); remove it'
             )
             raise _RejectedError(code="unsupported_parameter", sentence=sentence)
-    _check_members(given)
+    _check_names(members)
     return raw
 
 
-def _check_members(given: _Params) -> None:
-    """Refuse what is certain to fail: the API would say so of each row, a day later."""
-    for name, instead in SDK_ARGUMENTS.items():
-        if bytes(getattr(given, name)):
-            sentence = f'"{name}" is an argument of the SDK, and the API refuses it in "params"; {instead}'
+def _check_names(members: _Params) -> None:
+    """Reject params that are certain to fail. The API would report each row only when its batch ends."""
+    for name, remedy in SDK_ARGUMENTS.items():
+        if bytes(getattr(members, name)):
+            sentence = f'"{name}" is an SDK argument that the API refuses in "params"; {remedy}'
             raise _RejectedError(code="unsupported_parameter", sentence=sentence)
-    for name in _NEEDED:
-        if bytes(getattr(given, name)) == b"null":
-            sentence = f'"{name}" is missing; "params" holds at least "model", "max_tokens" and "messages"'
+    for name in _REQUIRED:
+        if bytes(getattr(members, name)) == b"null":
+            sentence = (
+                f'"{name}" is missing; "params" requires "model", "max_tokens" and "messages"'
+            )
             raise _RejectedError(code="missing_parameter", sentence=sentence)
 
 
 @cache
 def unsupported_params(api_version: str) -> tuple[str, ...]:
-    """Name the parameters that no batch may have."""
+    """Return the parameters that batches of this API version refuse."""
     since = (names for version, names in _NOT_SINCE.items() if api_version >= version)
     return sum(since, _NOT_IN_A_BATCH)

@@ -1,6 +1,6 @@
-"""The registry of readers, by suffix: add a format by adding a module here and a line to `READERS`.
+"""The registry of readers. To add a format, add a module to this package and a line to `READERS`.
 
-`contract.Reader` says what a reader is. An upload whose suffix is not in `READERS` is ignored.
+`contract.Reader` defines a reader. Uploads whose suffix is not in `READERS` are ignored.
 """
 
 from typing import Any
@@ -16,18 +16,18 @@ READERS: dict[str, Reader[Any]] = {".jsonl": jsonl, ".ndjson": jsonl}
 
 
 def parser_of(key: str) -> str | None:
-    """Return the suffix in `READERS` that a key ends with, in upper or lower case; None if there is none."""
+    """Return the suffix in `READERS` that a key ends with, ignoring case; None if there is none."""
     lowered = key.lower()
     return next((suffix for suffix in READERS if lowered.endswith(suffix)), None)
 
 
 def position_of(job: Job) -> Position:
-    """Return where planning of a job's upload goes on: the position that `stored` wrote."""
-    kind: type[Position] = type(READERS[job.parser].START)
-    return msgspec.convert(job.checkpoint.position, kind)
+    """Return the position where planning of a job resumes, as its reader's own type."""
+    position_type: type[Position] = type(READERS[job.parser].START)
+    return msgspec.convert(job.checkpoint.position, position_type)
 
 
 def stored(position: Position) -> dict[str, Any]:
-    """Return a position as a job's checkpoint keeps it."""
-    members: dict[str, Any] = msgspec.to_builtins(position)
-    return members
+    """Return a position in the form that a job's checkpoint stores; `position_of` reads it back."""
+    fields: dict[str, Any] = msgspec.to_builtins(position)
+    return fields

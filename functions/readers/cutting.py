@@ -1,4 +1,4 @@
-"""Rows of an upload, cut out by their offsets, byte for byte."""
+"""Cut rows out of an upload by their offsets, byte for byte."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
@@ -7,7 +7,7 @@ from functions.errors import ObjectUnreadableError
 from functions.readers.contract import Source
 
 GAP = 1 << 20
-"""Rows that lie closer than this, in bytes, are read in one request: its price is that of reading so much."""
+"""Rows with smaller gaps, in bytes, share one request. A request takes about as long as reading this much."""
 
 
 def cut_out(
@@ -22,25 +22,28 @@ def cut_out(
         line_end: ``b"\n"`` or ``b"\r\n"``.
 
     Raises:
-        ObjectUnreadableError: S3 refuses the upload, or it is shorter than it was.
+        ObjectUnreadableError: S3 refuses the upload, or it is shorter than when it was planned.
     """
-    for run in _runs(offsets, sizes):
+    for run in _group_nearby(offsets, sizes):
         stop = offsets[run.stop - 1] + sizes[run.stop - 1]
-        blocks = chain(source.read(offsets[run.start], stop), _too_short(source))
+        blocks = chain(source.read(offsets[run.start], stop), _raise_too_short(source))
         rows = ((offsets[row], sizes[row]) for row in run)
-        yield from _cut(blocks, offsets[run.start], rows, line_end)
+        yield from _cut_rows(blocks, offsets[run.start], rows, line_end)
 
 
-def _too_short(source: Source) -> Iterator[bytes]:
-    """Follow the last block: reading on means that bytes are gone, as where an object without versions was replaced."""
+def _raise_too_short(source: Source) -> Iterator[bytes]:
+    """Raise when read. Placed after the last block, because a row that ends beyond it is missing bytes.
+
+    A bucket without versioning allows this: a shorter object can replace the upload.
+    """
     raise ObjectUnreadableError(
-        source.uri, "is shorter than it was: another was uploaded in its place"
+        source.uri, "is shorter than it was when it was planned; a new upload replaced it"
     )
     yield
 
 
-def _runs(offsets: Sequence[int], sizes: Sequence[int]) -> Iterator[range]:
-    """Group rows that lie near one another, by their indices."""
+def _group_nearby(offsets: Sequence[int], sizes: Sequence[int]) -> Iterator[range]:
+    """Group the indices of rows that are at most `GAP` bytes apart."""
     first = 0
     for row in range(1, len(offsets)):
         if offsets[row] - (offsets[row - 1] + sizes[row - 1]) > GAP:
@@ -50,18 +53,18 @@ def _runs(offsets: Sequence[int], sizes: Sequence[int]) -> Iterator[range]:
         yield range(first, len(offsets))
 
 
-def _cut(
+def _cut_rows(
     blocks: Iterator[bytes], start: int, rows: Iterable[tuple[int, int]], line_end: bytes
 ) -> Iterator[bytes]:
-    """Cut rows out of a stream that begins at `start`; a row longer than a block passes in pieces."""
-    held = b""
+    """Cut rows out of a stream that begins at `start`. A row longer than a block is yielded in pieces."""
+    buffer = b""
     for offset, size in rows:
-        while offset > start + len(held):
-            start, held = start + len(held), next(blocks)
-        held, start = held[offset - start :], offset
+        while offset > start + len(buffer):
+            start, buffer = start + len(buffer), next(blocks)
+        buffer, start = buffer[offset - start :], offset
         left = size
-        while left > len(held):
-            yield held
-            left, start, held = left - len(held), start + len(held), next(blocks)
-        yield held[:left] + line_end
-        held, start = held[left:], start + left
+        while left > len(buffer):
+            yield buffer
+            left, start, buffer = left - len(buffer), start + len(buffer), next(blocks)
+        yield buffer[:left] + line_end
+        buffer, start = buffer[left:], start + left

@@ -1,4 +1,4 @@
-"""Whether an upload is text at all, for readers of text formats."""
+"""Check that an upload is text, for readers of text formats."""
 
 from collections.abc import Iterable, Iterator
 from itertools import chain
@@ -6,10 +6,14 @@ from itertools import chain
 from functions.errors import UnreadableUploadError
 
 HEAD_BYTES = 64 * 1024
+"""Leading bytes of an upload that are checked."""
 
 
 def checked_text(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """Check the first 64 KiB of a whole upload, and return all of its blocks.
+    """Check the first 64 KiB of an upload and return all of its blocks.
+
+    Args:
+        blocks: the upload from its first byte on.
 
     Raises:
         UnreadableUploadError: the upload is not text.
@@ -24,18 +28,18 @@ def checked_text(blocks: Iterable[bytes]) -> Iterator[bytes]:
 def check_text(head: bytes) -> None:
     """Check the first 64 KiB of an upload.
 
-    A few bad bytes are rows to be rejected; more than one in ten is another kind of file.
+    A few invalid characters lead to rejected rows. More than one in ten means another kind of file.
 
     Raises:
-        UnreadableUploadError: the upload is not text; the message names the offset of the first bad byte.
+        UnreadableUploadError: the upload is not text; the message has the offset of the first invalid byte.
     """
     decoded = head.decode(errors="surrogateescape")
-    decoded = decoded.rstrip("\0\x1a") or decoded  # what fills up the end of a file is no row
-    bad = [spot for spot, char in enumerate(decoded) if _is_bad(char)]
-    if len(bad) * 10 > len(decoded):
-        offset = len(decoded[: bad[0]].encode(errors="surrogateescape"))
+    decoded = decoded.rstrip("\0\x1a") or decoded  # padding at the end of a file
+    invalid = [index for index, char in enumerate(decoded) if _is_invalid(char)]
+    if len(invalid) * 10 > len(decoded):
+        offset = len(decoded[: invalid[0]].encode(errors="surrogateescape"))
         raise UnreadableUploadError(offset)
 
 
-def _is_bad(char: str) -> bool:
+def _is_invalid(char: str) -> bool:
     return (char < " " and char not in "\t\n\r\f\b\x1b") or "\udc80" <= char <= "\udcff"

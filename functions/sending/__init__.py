@@ -1,1 +1,1 @@
-"""Sending: create a Message Batch for each chunk, or split what was refused."""
+"""Sending: create a Message Batch for each chunk, and split chunks that the API refuses."""

@@ -1,8 +1,10 @@
-"""A create was refused, and the rows may have no part in it: wait, ever longer; judge the rows only by evidence.
+"""Handle creates that made no batch for a reason that may not lie in the rows: wait, with growing pauses.
 
-"Your organization is disabled" comes with the status of a bad row, and no list of such sentences is complete. So a
-refusal that names no request stops sending for all. If a batch that was sent later is accepted under the same key,
-the account is well: then this batch, refused once more, is judged by its rows.
+The API reports some account problems with the status of an invalid row, such as "Your organization is disabled".
+No list of such messages is complete. A refusal that names no request therefore pauses sending for all jobs.
+
+A batch sent later may be accepted under the same key, which proves that the account works. If the first batch is
+then refused again, its rows are checked.
 """
 
 from collections.abc import Mapping
@@ -29,17 +31,24 @@ from functions.sending import split
 from functions.services import Services
 from functions.settings import SubmitSettings
 
-LONGEST_S = 3600.0
-"""A pause of ours grows to this; one that the API asks for may be longer."""
-LIMITED_TIMES, LIMITED_FOR = 3, timedelta(hours=1)
-"""So many 429 in a row, over so long, are told as a stop: a limit on spend does not pass in minutes."""
-JUDGED = 2
-"""A row is rejected without being named when others were accepted so often between two refusals: accounts, too, come and go."""
+_MAX_PAUSE_S = 3600.0
+"""Maximum length of a pause in seconds. Only the API's ``retry-after`` may exceed it."""
+_RATE_LIMITS_TO_PAUSE, _RATE_LIMITED_FOR = 3, timedelta(hours=1)
+"""Consecutive 429 answers, and their time span, that pause sending. A spend limit does not pass in minutes."""
+_MIN_JUDGED = 2
+"""Refusals with another batch accepted in between that reject a row which the API does not name.
+
+One is not enough: the account may have been blocked in the meantime.
+"""
 _FIRST_PAUSE_S = 60
+"""The pause after the second consecutive 429, in seconds. It doubles with each further one."""
 
 
 def sender(job: Job, batch: Batch) -> str:
-    """Name under what a batch is sent: what is accepted under another key or version proves nothing for it."""
+    """Return the key fingerprint and API version of a batch, as one text.
+
+    A batch that was accepted under another key or version proves nothing about this one.
+    """
     return f"{batch.fingerprint}/{job.api_version}"
 
 
@@ -49,43 +58,43 @@ def give_back(
     batch: Batch,
     verdict: AccountBlocked | RateLimited | NotSent,
 ) -> None:
-    """Let the batch wait for better times: none was created."""
+    """Return a batch to WAITING after a create that certainly made no Message Batch."""
     match verdict:
         case RateLimited():
-            _wait(services.items, batch, _hold(services, batch, verdict))
+            _return_to_waiting(services.items, batch, _throttle(services, batch, verdict))
         case NotSent(reason):
-            _not_sent(services, batch, reason)
+            _retry_later(services, batch, reason)
         case AccountBlocked(reason) if reason in KEY_PROBLEMS:
-            _wait(services.items, batch, None)
+            _return_to_waiting(services.items, batch, None)
             if not _key_was_stale(services.claude, batch, verdict):
-                _stop(services, reason, verdict.sentence)
+                _pause_sending(services, reason, verdict.sentence)
         case AccountBlocked():
-            _refused(services, job, batch, verdict)
+            _handle_account_block(services, job, batch, verdict)
 
 
-def _refused(
+def _handle_account_block(
     services: Services[SubmitSettings], job: Job, batch: Batch, verdict: AccountBlocked
 ) -> None:
-    """Tell a batch that is refused while others are accepted from an account that is blocked."""
+    """Pause sending, or check the rows of this batch if the account accepts other batches."""
     sending, now = services.circuit.read(), timestamps.text(services.now())
-    if not _others_pass(sending, job, batch):
-        _suspect(services, _again(batch, batch.refused_at or now), verdict)
+    if not _account_works(sending, job, batch):
+        _pause_or_halve(services, _count_refusal(batch, batch.refused_at or now), verdict)
         return
-    _judge(services, _again(batch, now, judged=1), verdict.rows)
+    _check_rows(services, _count_refusal(batch, now, judged=1), verdict.rows)
     if sending.paused_reason == verdict.reason:
-        _go_on(services, sending)
+        _resume_sending(services, sending)
 
 
-def _others_pass(sending: Sending, job: Job, batch: Batch) -> bool:
-    """Whether another batch was sent after this one was refused before, and accepted."""
+def _account_works(sending: Sending, job: Job, batch: Batch) -> bool:
+    """Return whether a batch was accepted under the same key after this one's first unchecked refusal."""
     if batch.refused_at is None or sending.accepted_at is None:
         return False
-    same = sending.accepted_by == sender(job, batch)
-    return same and sending.accepted_at > batch.refused_at
+    same_sender = sending.accepted_by == sender(job, batch)
+    return same_sender and sending.accepted_at > batch.refused_at
 
 
-def _again(batch: Batch, since: str, judged: int = 0) -> Batch:
-    """Count a refusal that names no row."""
+def _count_refusal(batch: Batch, since: str, judged: int = 0) -> Batch:
+    """Return the batch with one more refusal that names no row."""
     return msgspec.structs.replace(
         batch,
         pauses_caused=batch.pauses_caused + 1,
@@ -94,69 +103,79 @@ def _again(batch: Batch, since: str, judged: int = 0) -> Batch:
     )
 
 
-def _suspect(services: Services[SubmitSettings], batch: Batch, verdict: AccountBlocked) -> None:
-    """Stop sending; a batch that comes up again before any other was accepted goes on in halves.
+def _pause_or_halve(
+    services: Services[SubmitSettings], batch: Batch, verdict: AccountBlocked
+) -> None:
+    """Pause sending. Halve the batch if it is refused again before another batch was accepted.
 
-    One create at a time, so a blocked account sees no more of them for that; and where nothing else waits to be
-    sent, the half without the bad row is what shows that the account is well.
+    If nothing else waits to be sent, only the half without the invalid row can show that the account works.
+    Halving adds no creates while sending is paused, because poll probes with one batch at a time.
     """
     if verdict.rows is not None and batch.pauses_caused > 1 and _can_be_halved(batch):
         split.halve(services, batch)
     else:
-        _wait(services.items, batch, None)
-    _stop(services, verdict.reason, verdict.sentence)
+        _return_to_waiting(services.items, batch, None)
+    _pause_sending(services, verdict.reason, verdict.sentence)
 
 
-def _judge(services: Services[SubmitSettings], batch: Batch, rows: Refused | None) -> None:
-    """Look for the row at fault; what cannot be a row's, such as a limit on spend, waits alone and stops no others."""
-    if rows is not None and (_can_be_halved(batch) or batch.judged >= JUDGED):
-        split.refused(services, batch, rows)
+def _check_rows(services: Services[SubmitSettings], batch: Batch, rows: Refused | None) -> None:
+    """Halve the batch to find the invalid row, or reject the row that is left.
+
+    If the answer cannot be about rows, or not enough refusals prove it yet, only this batch waits.
+    """
+    if rows is not None and (_can_be_halved(batch) or batch.judged >= _MIN_JUDGED):
+        split.handle_refusal(services, batch, rows)
     else:
-        pause_s = min(services.settings.probe_s << min(batch.pauses_caused, 20), LONGEST_S)
-        _wait(services.items, batch, timestamps.after(services.now(), pause_s))
+        pause_s = min(services.settings.probe_s << min(batch.pauses_caused, 20), _MAX_PAUSE_S)
+        _return_to_waiting(services.items, batch, timestamps.after(services.now(), pause_s))
 
 
 def _can_be_halved(batch: Batch) -> bool:
     return batch.requests > 1 and batch.attempt == 1
 
 
-def _hold(services: Services[SubmitSettings], batch: Batch, verdict: RateLimited) -> str:
-    """Let all wait after a 429: as long as the API says, and ever longer if the next create is refused as well.
+def _throttle(services: Services[SubmitSettings], batch: Batch, verdict: RateLimited) -> str:
+    """Delay the creates of all jobs after a 429: at least as long as the API asks, longer with each repeat.
 
     Returns:
-        Until when.
+        The time before which nothing is sent, in UTC.
     """
     sending, now = services.circuit.read(), services.now()
-    # One that was sent before the last pause was over tells nothing new.
-    anew = (sending.not_before or "") <= (batch.intent_at or "")
-    count, first = sending.limited + anew, sending.limited_at or timestamps.text(now)
-    grown_s = min(_FIRST_PAUSE_S << min(count - 2, 20), LONGEST_S) if count > 1 else 0.0
-    until = timestamps.after(now, max(verdict.seconds, grown_s))
+    # Do not count a create that was sent before the last delay ended.
+    is_new = (sending.not_before or "") <= (batch.intent_at or "")
+    count, first = sending.limited + is_new, sending.limited_at or timestamps.text(now)
+    backoff_s = min(_FIRST_PAUSE_S << min(count - 2, 20), _MAX_PAUSE_S) if count > 1 else 0.0
+    until = timestamps.after(now, max(verdict.seconds, backoff_s))
     services.circuit.throttle_until(until, limited=count, limited_at=first)
-    if count >= LIMITED_TIMES and now - timestamps.parse(first) >= LIMITED_FOR:
-        _stop(
-            services,
-            "rate_limited",
-            " ".join((PAUSE_MESSAGES["rate_limited"] + ".", verdict.words)).strip(),
-        )
+    if count >= _RATE_LIMITS_TO_PAUSE and now - timestamps.parse(first) >= _RATE_LIMITED_FOR:
+        sentence = f"{PAUSE_MESSAGES['rate_limited']}. {verdict.words}".strip()
+        _pause_sending(services, "rate_limited", sentence)
     return until
 
 
-def _not_sent(services: Services[SubmitSettings], batch: Batch, reason: str) -> None:
-    """Let the batch wait after a connection that failed: ever longer, and after several tries `batch.stuck` says so."""
-    wait_s = min(pause_s(batch.tries, services.settings.retry_s), LONGEST_S)
-    tried = batch.tries_so_far | {"last_error": f"no connection to the API: {reason}"}
-    _wait(services.items, batch, timestamps.after(services.now(), wait_s), tried)
+def _retry_later(services: Services[SubmitSettings], batch: Batch, reason: str) -> None:
+    """Delay the batch after a failed connection. The tries count towards the event ``batch.stuck``."""
+    wait_s = min(pause_s(batch.tries, services.settings.retry_s), _MAX_PAUSE_S)
+    failure = batch.tries_so_far | {"last_error": f"no connection to the API: {reason}"}
+    not_before = timestamps.after(services.now(), wait_s)
+    _return_to_waiting(services.items, batch, not_before, failure)
 
 
-def _wait(
+def _return_to_waiting(
     items: WorkItems,
     batch: Batch,
     not_before: str | None,
-    tried: Mapping[str, str | int | None] = MappingProxyType({}),
+    failure: Mapping[str, str | int | None] = MappingProxyType({}),
 ) -> None:
-    """Give the batch back: no batch was created, and that is no fault of its rows."""
-    waiting = {
+    """Set the batch to WAITING, with its counts of refusals.
+
+    Args:
+        items: the jobs and batches.
+        batch: the batch that was not created.
+        not_before: the time before which it is not sent, in UTC; None for no limit.
+        failure: further attributes to write.
+    """
+    changes = {
         "status": BatchStatus.WAITING,
         "next_step": Step.SEND,
         "not_before": not_before,
@@ -164,13 +183,13 @@ def _wait(
         "pauses_caused": batch.pauses_caused,
         "judged": batch.judged,
         "refused_at": batch.refused_at,
-        **tried,
+        **failure,
     }
-    items.transition(batch, waiting)
+    items.transition(batch, changes)
 
 
 def _key_was_stale(claude: Claude, batch: Batch, verdict: AccountBlocked) -> bool:
-    """After a 401, read the key anew: if it has been replaced, the next try has the new one."""
+    """Reload the key after a 401. Return True if it was replaced, so that the next try uses the new one."""
     if verdict.reason != "key_refused":
         return False
     claude.reload_key()
@@ -180,8 +199,11 @@ def _key_was_stale(claude: Claude, batch: Batch, verdict: AccountBlocked) -> boo
         return False
 
 
-def _stop(services: Services[SubmitSettings], reason: str, sentence: str) -> None:
-    """Stop sending for all jobs, and say so once; the next poll lets another batch through to see."""
+def _pause_sending(services: Services[SubmitSettings], reason: str, sentence: str) -> None:
+    """Pause sending for all jobs, and publish ``sending.paused`` once.
+
+    The next poll sends the first probe. After a key problem, it waits ``probe_s`` seconds first.
+    """
     now = services.now()
     event = events.paused(reason, sentence, timestamps.text(now))
     first_probe_s = services.settings.probe_s if reason in KEY_PROBLEMS else 0
@@ -189,8 +211,8 @@ def _stop(services: Services[SubmitSettings], reason: str, sentence: str) -> Non
         services.outbox.publish([event])
 
 
-def _go_on(services: Services[SubmitSettings], sending: Sending) -> None:
-    """Send again, for all jobs: it is the batch, not the account."""
+def _resume_sending(services: Services[SubmitSettings], sending: Sending) -> None:
+    """Resume sending for all jobs, and publish ``sending.resumed``: the cause lies in the batch."""
     event = events.resumed(
         sending.paused_reason or "", sending.paused_at or "", timestamps.text(services.now())
     )

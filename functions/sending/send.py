@@ -1,4 +1,4 @@
-"""Record the intent, then create the Message Batch; what the answer proves decides what comes next."""
+"""Record the intent to create a Message Batch, create it, and act on what the answer proves."""
 
 from collections.abc import Iterator
 from datetime import datetime
@@ -28,50 +28,54 @@ logger = Logger(child=True)
 
 
 def send(services: Services[SubmitSettings], batch: Batch) -> Verdict | None:
-    """Create the Message Batch of a batch that this stage owns.
+    """Create the Message Batch of a batch that this invocation owns.
 
-    Everything that can fail without costing is done before the intent is recorded: from there until an answer
-    is written down, the batch may exist at Anthropic.
+    Everything that can fail at no cost runs before the intent is recorded. From then until the answer is
+    recorded, the Message Batch may exist.
 
     Returns:
-        What the answer proved; None if somebody else has the batch.
+        The verdict; None if the batch may not be sent now or another invocation owns it.
     """
     job = services.items.job(batch.job)
     if job is None:
         return None
     if job.canceled_at is not None or not _may_send(services.circuit, batch, services.now()):
-        services.items.release(batch)  # poll closes it, or admits it again
+        services.items.release(batch)  # poll closes or admits it later
         return None
     services.claude.reload_key_if_stale()
     try:
         fingerprint = services.claude.fingerprint
     except KeyMissingError as error:
         services.claude.reload_key()
-        return _act(services, job, batch, AccountBlocked(error.reason, str(error)))
+        return _apply_verdict(services, job, batch, AccountBlocked(error.reason, str(error)))
     blocks = services.files.read(services.files.results_object(batch.requests_key))
-    first = next(blocks, b"")
+    first = next(blocks, b"")  # S3 errors must come before the intent
     sending = _intend(services.items, batch, fingerprint)
     if sending is None:
         return None
-    verdict = services.claude.create(_chained(first, blocks), batch.size_bytes, job.api_version)
-    return _act(services, job, sending, verdict)
+    verdict = services.claude.create(_prepend(first, blocks), batch.size_bytes, job.api_version)
+    return _apply_verdict(services, job, sending, verdict)
 
 
 def _may_send(circuit: Circuit, batch: Batch, now: datetime) -> bool:
-    """Whether sending goes on since poll admitted the batch; while it is paused, only what poll lets through, once."""
+    """Return whether the batch may be sent now. While sending is paused, use up the probe of this batch."""
     sending = circuit.read()
     if sending.paused_reason is not None:
         return circuit.use_probe(batch_key(batch))
     return sending.not_before is None or sending.not_before <= timestamps.text(now)
 
 
-def _chained(first: bytes, blocks: Iterator[bytes]) -> Iterator[bytes]:
+def _prepend(first: bytes, blocks: Iterator[bytes]) -> Iterator[bytes]:
     yield first
     yield from blocks
 
 
 def _intend(items: WorkItems, batch: Batch, fingerprint: str) -> Batch | None:
-    """Write down that a batch is about to be created: a crash from here on leaves it unconfirmed."""
+    """Record the intent to create the batch. A crash after this leaves it unconfirmed.
+
+    Returns:
+        The batch as stored; None if another invocation owns it.
+    """
     now = timestamps.text(items.now())
     changes = {
         **batch.tries_so_far,
@@ -85,12 +89,14 @@ def _intend(items: WorkItems, batch: Batch, fingerprint: str) -> Batch | None:
     if not items.transition(batch, changes, keep_lease=True):
         return None
     sending = items.batch(batch.job, batch.item)
-    # Whoever stood still until its lease was over would find another owner here, or none, and must not act as that one.
+    # If our lease has expired, another invocation may own the batch: stop.
     return sending if sending is not None and sending.owner == batch.owner else None
 
 
-def _act(services: Services[SubmitSettings], job: Job, batch: Batch, verdict: Verdict) -> Verdict:
-    """Do what an answer to create asks for."""
+def _apply_verdict(
+    services: Services[SubmitSettings], job: Job, batch: Batch, verdict: Verdict
+) -> Verdict:
+    """Record what the answer to a create proves, and return it."""
     facts = {"batch": batch_key(batch), "verdict": type(verdict).__name__}
     logger.info("create answered", extra=facts | {"reason": getattr(verdict, "reason", None)})
     match verdict:
@@ -98,7 +104,7 @@ def _act(services: Services[SubmitSettings], job: Job, batch: Batch, verdict: Ve
             adopt.adopt(services.items, services.ownership, batch, verdict.batch)
             services.circuit.record_accepted(batch.intent_at or "", blocked.sender(job, batch))
         case Refused():
-            split.refused(services, batch, verdict)
+            split.handle_refusal(services, batch, verdict)
         case AccountBlocked() | RateLimited() | NotSent():
             blocked.give_back(services, job, batch, verdict)
         case Ambiguous():

@@ -1,6 +1,6 @@
-"""A create was refused because of its rows: reject the one that the API names, or halve the chunk until it is alone.
+"""Handle creates that the API refuses because of a row: reject the row that it names, or halve the chunk.
 
-A refused create is free. A chunk's later attempt is not split: its rows have a result each, and keep it.
+A refused create is free. A later attempt is never split: each of its rows keeps the result of the earlier attempt.
 """
 
 from collections.abc import Iterable, Iterator
@@ -19,73 +19,82 @@ from functions.services import Services
 from functions.settings import SubmitSettings
 
 
-def refused(services: Services[SubmitSettings], batch: Batch, verdict: Refused) -> None:
-    """Do what a refusal of the rows asks for: reject the one at fault, or halve to find it."""
+def handle_refusal(services: Services[SubmitSettings], batch: Batch, verdict: Refused) -> None:
+    """Reject the invalid row if it is known, otherwise halve the batch. Close a later attempt."""
     index = 0 if batch.requests == 1 else verdict.index
     named_before = batch.named and batch.requests > 1
     if batch.attempt > 1:
-        kept = {
+        changes = {
             "status": BatchStatus.ENDED,
             "next_step": Step.COLLECT,
             "close_reason": CloseReason.KEPT,
         }
-        services.items.transition(batch, kept)
+        services.items.transition(batch, changes)
     elif index is None or index >= batch.requests or named_before:
         halve(services, batch)
     else:
-        _reject(services, batch, index, verdict)
+        _reject_row(services, batch, index, verdict)
 
 
-def _reject(
+def _reject_row(
     services: Services[SubmitSettings], batch: Batch, index: int, verdict: Refused
 ) -> None:
-    """Make a request a rejected row, with the API's own sentence; the batch goes on without it.
+    """Reject the row of a request with the API's message, and rewrite the batch without it.
 
-    If the API names another one then, the batch is halved: a chunk full of bad rows is not sent whole once for each.
+    If the API then names another row, the batch is halved. That bounds the creates for a chunk of invalid rows.
+
+    Args:
+        services: those of submit.
+        batch: the refused batch.
+        index: the request that the API names, from 0.
+        verdict: the refusal.
     """
     entries = (
-        _rejected(entry, verdict) if entry.sent and ahead == index else entry
-        for ahead, entry in _counted(_entries(services.files, batch))
+        _rejected(entry, verdict) if entry.sent and position == index else entry
+        for position, entry in _enumerate_requests(_entries(services.files, batch))
     )
     keys, files = rewrite(services.files, batch, batch.chunk, 1, entries)
     changes = {
         "requests_key": keys.requests, "ledger_key": keys.ledger, "requests": files.requests,
         "size_bytes": files.size_bytes, "named": batch.named + 1, "intent_at": None,
     }  # fmt: skip
-    services.items.transition(batch, changes | _next_step(files))
+    services.items.transition(batch, changes | _state_after_rewrite(files))
 
 
-def _next_step(files: ChunkFiles) -> dict[str, str]:
-    """Say what waits for a chunk that was rewritten: rejected rows alone need no sending."""
+def _state_after_rewrite(files: ChunkFiles) -> dict[str, str]:
+    """Return the status and next step of a rewritten batch. Rejected rows alone need no sending."""
     if files.requests:
         return {"status": BatchStatus.WAITING, "next_step": Step.SEND}
     return {"status": BatchStatus.ENDED, "next_step": Step.COLLECT}
 
 
 def _rejected(entry: LedgerEntry, verdict: Refused) -> LedgerEntry:
-    words = verdict.message or "it gave no reason"
-    message = f"line {entry.line}: refused by the API ({verdict.status}): {words}"
+    reason = verdict.message or "no reason given"
+    message = f"line {entry.line}: refused by the API ({verdict.status}): {reason}"
     return LedgerEntry(
         entry.row, entry.line, entry.offset, entry.size, entry.custom_id,
         rejection=Rejection("refused", message, entry.line),
     )  # fmt: skip
 
 
-def _counted(entries: Iterable[LedgerEntry]) -> Iterator[tuple[int, LedgerEntry]]:
-    """Give each entry with the number of requests before it."""
-    ahead = 0
+def _enumerate_requests(entries: Iterable[LedgerEntry]) -> Iterator[tuple[int, LedgerEntry]]:
+    """Yield each entry with the number of requests before it."""
+    position = 0
     for entry in entries:
-        yield ahead, entry
-        ahead += entry.sent
+        yield position, entry
+        position += entry.sent
 
 
 def halve(services: Services[SubmitSettings], batch: Batch) -> None:
-    """Put two batches in the place of one, in one transaction."""
+    """Replace a batch with two batches of half its requests, in one transaction."""
     middle, now = batch.requests // 2, timestamps.text(services.now())
-    first = (e for ahead, e in _counted(_entries(services.files, batch)) if ahead < middle)
-    second = (e for ahead, e in _counted(_entries(services.files, batch)) if ahead >= middle)
+    # Two passes over the ledger, so that no half is held in memory.
+    first_pass = _enumerate_requests(_entries(services.files, batch))
+    second_pass = _enumerate_requests(_entries(services.files, batch))
+    first = (entry for position, entry in first_pass if position < middle)
+    second = (entry for position, entry in second_pass if position >= middle)
     halves = [
-        _half(services.files, batch, letter, entries, now)
+        _write_half(services.files, batch, letter, entries, now)
         for letter, entries in (("a", first), ("b", second))
     ]
     services.items.transition(
@@ -94,8 +103,8 @@ def halve(services: Services[SubmitSettings], batch: Batch) -> None:
 
 
 @dataclass
-class _Passing:
-    """Entries that pass, the first and the last of which are wanted afterwards."""
+class _EndsRecorder:
+    """Passes entries through and records the first and the last one."""
 
     entries: Iterator[LedgerEntry]
     first: LedgerEntry = field(init=False)
@@ -109,12 +118,13 @@ class _Passing:
             yield entry
 
 
-def _half(
+def _write_half(
     files: ObjectStore, batch: Batch, letter: str, entries: Iterator[LedgerEntry], now: str
 ) -> Batch:
-    chunk, passing = batch.chunk + letter, _Passing(entries)
-    keys, written = rewrite(files, batch, chunk, 1, passing)
-    first, last = passing.first, passing.last
+    """Write the files of a half and build its batch. Its chunk is named with the letter ``a`` or ``b``."""
+    chunk, recorder = batch.chunk + letter, _EndsRecorder(entries)
+    keys, written = rewrite(files, batch, chunk, 1, recorder)
+    first, last = recorder.first, recorder.last
     return msgspec.structs.replace(
         new_batch(batch, chunk, 1, keys, written, now),
         first_row=first.row,

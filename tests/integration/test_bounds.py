@@ -47,7 +47,7 @@ def test_an_id_too_long_to_be_kept_costs_its_row_and_no_room(relay: Harness) -> 
     assert ledger < 40 * 400
     assert [line["row"] for line in lines] == list(range(1, 41))
     assert {line["custom_id"] for line in lines[:39]} == {None}
-    assert "110,002 bytes long, and 4,096 is the most" in lines[0]["result"]["error"]["message"]
+    assert "110,002 bytes long; the limit is 4,096" in lines[0]["result"]["error"]["message"]
     assert lines[39]["result"]["type"] == "succeeded"
     assert relay.read(KEY, "retry.jsonl") == b"\n".join(rows) + b"\n"
 

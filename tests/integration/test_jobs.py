@@ -178,7 +178,7 @@ def test_what_no_reader_claims_is_ignored(
     relay.upload("in/table.parquet", b"PAR1")
 
     assert relay.tick().open == 0
-    assert [r.message for r in caplog.records] == ["ignored: no reader claims this suffix"]
+    assert [r.message for r in caplog.records] == ["object ignored: no reader for its suffix"]
 
 
 def test_the_same_event_again_changes_nothing(relay: Harness) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.readers.cutting import GAP, _cut, _runs
+from functions.readers.cutting import GAP, _cut_rows, _group_nearby
 
 _rows = st.lists(
     st.tuples(st.binary(min_size=1, max_size=30), st.integers(0, 9), st.booleans()), max_size=12
@@ -29,11 +29,11 @@ def test_gives_each_chosen_row_on_a_line_whatever_the_block_size(
         body += row
 
     start = chosen[0][0] if chosen else 0
-    assert b"".join(_cut(blocks(body, start, size), start, chosen, b"\n")) == expected
+    assert b"".join(_cut_rows(blocks(body, start, size), start, chosen, b"\n")) == expected
 
 
 def test_a_row_longer_than_a_block_passes_in_pieces() -> None:
-    pieces = list(_cut(blocks(b"x" * 100, 0, 10), 0, [(0, 100)], b"\n"))
+    pieces = list(_cut_rows(blocks(b"x" * 100, 0, 10), 0, [(0, 100)], b"\n"))
 
     assert max(map(len, pieces)) <= 11
     assert b"".join(pieces) == b"x" * 100 + b"\n"
@@ -49,7 +49,7 @@ def test_rows_that_lie_near_one_another_are_read_in_one_request(
         sizes.append(size)
         end += gap + size
 
-    runs = list(_runs(begins, sizes))
+    runs = list(_group_nearby(begins, sizes))
 
     assert [row for run in runs for row in run] == list(range(len(drawn)))
     assert len(runs) == sum(gap > GAP for gap, _ in drawn[1:]) + bool(drawn)

@@ -87,29 +87,29 @@ def test_params_and_custom_id_travel_byte_for_byte(own: Any, params: Any, escape
     ("data", "code", "says"),
     [
         (b"{broken", "invalid_json", "object keys must be strings at column 2"),
-        (b'{"params":{"a":NaN}}', "invalid_json", "not JSON: NaN at column 16; JSON has no NaN: leave it out, or put null"),
-        (b'{"params":{"a":-Infinity}}', "invalid_json", "Infinity at column 17; JSON has no Infinity"),
-        (b'{"params":{"a":Nand}}', "invalid_json", "not JSON: invalid character at column 16"),
-        ('{"params":{}}\u00a0'.encode(), "invalid_json", "U+00A0 (no-break space) at column 14; JSON takes only plain spaces"),
-        ('\u200b{"params":{}}'.encode(), "invalid_json", "U+200B (zero width space) at column 1; JSON takes only plain spaces"),
+        (b'{"params":{"a":NaN}}', "invalid_json", "not valid JSON: NaN at column 16 is not a JSON number; remove it or use null"),
+        (b'{"params":{"a":-Infinity}}', "invalid_json", "Infinity at column 17 is not a JSON number"),
+        (b'{"params":{"a":Nand}}', "invalid_json", "not valid JSON: invalid character at column 16"),
+        ('{"params":{}}\u00a0'.encode(), "invalid_json", "U+00A0 (no-break space) at column 14; JSON allows only plain spaces"),
+        ('\u200b{"params":{}}'.encode(), "invalid_json", "U+200B (zero width space) at column 1; JSON allows only plain spaces"),
         ("{}\ufeff{}".encode(), "invalid_json", "U+FEFF (zero width no-break space) at column 3"),
-        ("{\u201cparams\u201d:{}}".encode(), "invalid_json", "U+201C (left double quotation mark) at column 2; JSON takes only straight"),
+        ("{\u201cparams\u201d:{}}".encode(), "invalid_json", "U+201C (left double quotation mark) at column 2; JSON allows only straight"),
         (b'{"params"\x00:{}}', "invalid_json", "U+0000 (control character) at column 10"),
-        (b'{"params":', "invalid_json", "the JSON breaks off before its end"),
-        (b'{"a":1} x', "invalid_json", "more behind the JSON value at column 9"),
+        (b'{"params":', "invalid_json", "the JSON is incomplete; check whether the row is cut off"),
+        (b'{"a":1} x', "invalid_json", "extra characters after the JSON value at column 9"),
         (b'{"params":{"a":1,}}', "invalid_json", "trailing comma in object at column 18"),
-        (b'{"params":{"a":"\\ud83d\\ude00"}}}', "invalid_json", "more behind the JSON value at column 32"),
-        (b'{"params":{"a":"\\ud83d"}}', "invalid_unicode", "half of a surrogate pair, such as \\ud83d alone, at column 17"),
+        (b'{"params":{"a":"\\ud83d\\ude00"}}}', "invalid_json", "extra characters after the JSON value at column 32"),
+        (b'{"params":{"a":"\\ud83d"}}', "invalid_unicode", "unpaired surrogate escape, such as \\ud83d alone, at column 17"),
         (b'{"params":{"a":"\\\\ud83d \\ude00"}}', "invalid_unicode", "column 25"),
-        (b'{"params":{"a":"\xe9"}}', "invalid_utf8", "broken UTF-8 at column 17; save the file as UTF-8"),
-        (b'"text"', "not_an_object", "not a JSON object; a row is"),
-        (b"[1]", "not_an_object", "not a JSON object; a row is"),
+        (b'{"params":{"a":"\xe9"}}', "invalid_utf8", "invalid UTF-8 at column 17; save the file as UTF-8"),
+        (b'"text"', "not_an_object", "not a JSON object; each row must be"),
+        (b"[1]", "not_an_object", "not a JSON object; each row must be"),
         (b"{}", "no_params", '"params" is missing or not an object'),
         (b'{"params":"x"}', "no_params", '"params" is missing or not an object'),
         (b'{"params":null}', "no_params", '"params" is missing or not an object'),
-        (None, "too_long", "the row is 50 bytes long, and 40 is the most"),
+        (None, "too_long", "the row is 50 bytes long; the limit is 40"),
         (b"[" * 100_000, "not_an_object", "not a JSON object"),
-        (b'{"a":' * 100_000, "too_deep", "nested too deeply to be read"),
+        (b'{"a":' * 100_000, "too_deep", "the JSON is nested too deeply"),
     ],
 )  # fmt: skip
 def test_says_what_is_wrong_and_where(data: bytes | None, code: str, says: str) -> None:
@@ -187,7 +187,7 @@ def test_a_custom_id_that_is_too_long_is_rejected_and_says_so(name: str) -> None
     assert (bytes(row.custom_id), row.params) == (b"null", None)
     assert row.rejection is not None
     assert row.rejection.code == "custom_id_too_long"
-    assert "4,097 bytes long, and 4,096 is the most" in row.rejection.message
+    assert "4,097 bytes long; the limit is 4,096" in row.rejection.message
     assert "null in results.jsonl" in row.rejection.message
 
 
@@ -236,9 +236,7 @@ def test_an_argument_of_the_sdk_is_no_parameter(name: str, value: str) -> None:
     found = rejection(with_params(f'{{{NEEDED},"{name}":{value}}}'))
 
     assert found.code == "unsupported_parameter"
-    assert found.message.startswith(
-        f'line 4: "{name}" is an argument of the SDK, and the API refu'
-    )
+    assert found.message.startswith(f'line 4: "{name}" is an SDK argument that the API refuses')
 
 
 @pytest.mark.parametrize("name", ["model", "max_tokens", "messages"])
@@ -249,7 +247,7 @@ def test_params_without_what_every_request_needs_are_not_sent(name: str, *, null
     found = rejection(with_params(json.dumps({**params, **({name: None} if null else {})})))
 
     assert found.code == "missing_parameter"
-    assert found.message.startswith(f'line 4: "{name}" is missing; "params" holds at least')
+    assert found.message.startswith(f'line 4: "{name}" is missing; "params" requires "model"')
 
 
 @pytest.mark.parametrize(
