@@ -1,4 +1,4 @@
-"""The CDK app: reads the settings, builds the bundle where it is missing, makes the stack."""
+"""Run the CDK app: read the settings, build the bundle if it is missing, synthesize the stack."""
 
 import sys
 
@@ -9,7 +9,7 @@ from infra.settings import StackSettings
 
 
 def main() -> None:
-    """Synthesize; a mistake of the user's is one sentence."""
+    """Synthesize the stack. Exit with a one-line message if a setting cannot be used."""
     prefer_installed_node()
     from aws_cdk import App  # noqa: PLC0415  # its import starts Node.js
 

@@ -1,4 +1,4 @@
-"""A work message from poll that a batch has ended: collect it; after a job's last, assemble the job, and tidy up."""
+"""Results: collect a batch that has ended; assemble and tidy its job after the last one."""
 
 import os
 from functools import cache
@@ -18,7 +18,7 @@ from functions.services import Services, open_services, time_left
 from functions.settings import ResultsSettings
 
 ASSEMBLE_S = 300.0
-"""With less time left than this, a job is assembled by the next invocation."""
+"""With fewer seconds left, the next invocation assembles the job."""
 logger = Logger()
 
 
@@ -39,7 +39,7 @@ def _poll() -> PollTrigger:
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> None:
-    """Take the messages of a queue: one at a time, as it is set up. What has become ready does not wait for the minute."""
+    """Process work messages from SQS. Invoke poll at once if something may have become ready."""
     for message in event["Records"]:
         with _redelivery().soon_after_error(message):
             ready = results(_services(), read_work_message(message["body"]), context)
@@ -50,10 +50,10 @@ def handler(event: dict[str, Any], context: LambdaContext) -> None:
 def results(
     services: Services[ResultsSettings], work_message: WorkMessage, context: LambdaContext
 ) -> bool:
-    """Do the step that an item waits for; where that finishes a job, assemble it here.
+    """Run the step that an item waits for. If it finishes a job, assemble the job too.
 
     Returns:
-        Whether it was done, so that something may be ready: the next attempt, a job to assemble, the last status.
+        True if the step ran, so another item may be ready; False if the item is not available.
     """
     time_left_s = time_left(context)
     item = services.acquire(work_message, time_left_s)

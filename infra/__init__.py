@@ -1,1 +1,1 @@
-"""What is deployed: one construct a stage, over storage, alarms and the bundle."""
+"""The CDK stack: one construct per stage, plus storage, alarms and the bundle."""

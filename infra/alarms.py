@@ -1,7 +1,7 @@
-"""What wakes a person: each alarm, what it watches, and what to do about it.
+"""Define the alarms: what each one watches, and what to do about it.
 
-docs/operate.md has a line for each, under the same name. They are twelve, of
-which CloudWatch gives ten for nothing; each is about one figure, so that it says which function, queue or state it means.
+docs/operate.md has one row per alarm, under the same name. Each of the twelve alarms watches one
+metric, so it identifies one function, queue or state. CloudWatch's free tier covers ten alarms.
 """
 
 from aws_cdk import Duration, Stack
@@ -19,12 +19,12 @@ from infra.stage import METRICS_NAMESPACE, Stage
 from infra.storage import Storage
 from infra.submit import Submit
 
-_MORE = cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD
-_LESS = cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD
+_ABOVE = cloudwatch.ComparisonOperator.GREATER_THAN_THRESHOLD
+_BELOW = cloudwatch.ComparisonOperator.LESS_THAN_THRESHOLD
 
 
 class Alarms(Construct):
-    """The alarms, on a topic of their own."""
+    """The alarms and the topic that they publish to."""
 
     def __init__(
         self,
@@ -40,18 +40,18 @@ class Alarms(Construct):
         self.service = settings.stack_name
         self.topic = self._topic(settings.alarm_email)
         self._dead_letters(storage, poll)
-        self._messages_wait(storage)
-        self._poll_stands_still(settings.poll_minutes)
-        self._work_stands_still()
-        self._function_fails("submit", submit)
-        self._function_fails("results", results)
+        self._old_messages(storage)
+        self._no_poll(settings.poll_minutes)
+        self._sending_and_batches()
+        self._function_errors("submit", submit)
+        self._function_errors("results", results)
 
     def _topic(self, email: str | None) -> sns.Topic:
-        """Make the topic; only this account's alarms may publish to it."""
+        """Create the topic. Only alarms of this account may publish to it."""
         topic = sns.Topic(self, "Topic", enforce_ssl=True)
         topic.add_to_resource_policy(
             iam.PolicyStatement(
-                sid="AlarmsMaySpeak",
+                sid="AllowCloudWatchAlarms",
                 principals=[iam.ServicePrincipal("cloudwatch.amazonaws.com")],
                 actions=["sns:Publish"],
                 resources=[topic.topic_arn],
@@ -72,23 +72,23 @@ class Alarms(Construct):
         self._when_not_empty(
             "dead-uploads",
             storage.submit_dead,
-            "A message failed for days. An upload that lies here is not "
-            "being worked on: read submit's log, mend the cause, then redrive the queue.",
+            "A message failed for days. An upload in this queue is not being worked on: read submit's "
+            "log, fix the cause, then redrive the queue.",
         )
         self._when_not_empty(
             "dead-results",
             storage.results_dead,
-            "Collecting or joining results failed for days. Poll goes on asking for it by "
-            "itself: read the log of results, mend the cause, then purge the queue.",
+            "Collecting or assembling failed for days. Poll sends new messages: read the log of results, "
+            "fix the cause, then purge the queue.",
         )
         self._when_not_empty(
             "missed-polls",
             poll.failed_polls,
-            "A run of poll, or submit's daily look for uploads without a job, failed or never began. The next run does "
-            "its work: read their logs if this goes on. The queue empties itself within the hour.",
+            "A run of poll, or submit's daily search for uploads without a job, failed or never started. "
+            "The next run does its work: read both logs if this repeats. The queue empties within the hour.",
         )
 
-    def _messages_wait(self, storage: Storage) -> None:
+    def _old_messages(self, storage: Storage) -> None:
         for name, queue in (
             ("submit", storage.submit_queue),
             ("results", storage.results_queue),
@@ -98,67 +98,67 @@ class Alarms(Construct):
                 queue.metric_approximate_age_of_oldest_message(
                     period=Duration.minutes(5), statistic="Maximum"
                 ),
-                f"A message for {name} has waited for an hour: too few invocations, or each of them fails. Look at "
+                f"A message for {name} has waited for an hour: too few invocations, or each one fails. Look at "
                 f"the throttles of {name}, raise {name}Concurrency, and read its log.",
-                more_than=3600,
+                above=3600,
             )
 
-    def _poll_stands_still(self, every_minutes: int) -> None:
-        minutes = max(5, 3 * every_minutes)
+    def _no_poll(self, poll_minutes: int) -> None:
+        minutes = max(5, 3 * poll_minutes)
         self._alarm(
             "no-poll",
-            self._said_by_poll("PollSucceeded", "Sum", Duration.minutes(minutes)),
-            f"No run of poll has succeeded for {minutes} minutes: no batch is sent, no result is noticed, no stage is started. "
-            "Read poll's log; see that its schedule is enabled and its function not throttled.",
-            less_than=1,
+            self._poll_metric("PollSucceeded", "Sum", Duration.minutes(minutes)),
+            f"No run of poll has succeeded for {minutes} minutes: no batch is sent and no result is "
+            "noticed. Read poll's log; check that its schedule is enabled and the function not throttled.",
+            below=1,
             missing=cloudwatch.TreatMissingData.BREACHING,
         )
 
-    def _work_stands_still(self) -> None:
+    def _sending_and_batches(self) -> None:
         hour = Duration.hours(1)
         self._alarm(
             "old-batch",
-            self._said_by_poll("OldestBatchHours", "Maximum", Duration.minutes(15)),
-            "A batch is unfinished 26 hours after its first create, though Anthropic ends each within 24: read what "
-            "poll says of it, and look for it in Anthropic's console.",
-            more_than=26,
+            self._poll_metric("OldestBatchHours", "Maximum", Duration.minutes(15)),
+            "A batch is unfinished 26 hours after its first create; Anthropic ends each within 24. Read "
+            "poll's log, and look for the batch in the Claude Console.",
+            above=26,
         )
         self._alarm(
             "paused",
-            self._said_by_poll("Paused", "Maximum", Duration.minutes(5)),
-            "Sending is paused: the key is missing or refused, or the account has reached its "
-            "limit. The event sending.paused says which. Once mended, poll goes on by itself.",
+            self._poll_metric("Paused", "Maximum", Duration.minutes(5)),
+            "Sending is paused. The event sending.paused has the reason: for example a missing or refused "
+            "key, or a spend limit. Read it and fix the cause; sending then resumes by itself.",
         )
         self._alarm(
             "stuck",
-            self._said_by_poll("Stuck", "Sum", hour),
-            "An item has made no progress in five tries: it is tried again, up to six hours apart, and goes on by itself "
-            "once the cause is mended; the event batch.stuck names it. Or poll passed over an item that it cannot read or "
-            "work on: read poll's log, which names it.",
+            self._poll_metric("Stuck", "Sum", hour),
+            "An item made no progress in five tries, or poll passed over an item that it cannot read or "
+            "process. The event batch.stuck or poll's log names it. Retries continue, up to six hours apart, "
+            "and succeed once the cause is fixed.",
         )
         self._alarm(
-            "duplicate",
-            self._said_by_poll("Duplicate", "Sum", hour),
-            "A batch was sent a second time, and then the first turned out to have been accepted; "
-            "the newer one was canceled. Look in Anthropic's console for what both cost.",
+            "duplicate-batch",
+            self._poll_metric("Duplicate", "Sum", hour),
+            "Anthropic accepted the same requests twice; poll canceled the newer batch. Look in the "
+            "Claude Console for what both cost.",
         )
 
-    def _function_fails(self, name: str, stage: Stage) -> None:
+    def _function_errors(self, name: str, stage: Stage) -> None:
         self._alarm(
             f"{name}-errors",
             stage.function.metric_errors(period=Duration.minutes(15)),
-            f"The function {name} has failed again and again: read the last error in its log. "
-            "What failed is tried again by itself.",
-            more_than=2,
+            f"The function {name} failed three times in 15 minutes: read the last error in its log. "
+            "Failed work is retried by itself.",
+            above=2,
         )
 
-    def _when_not_empty(self, name: str, queue: sqs.Queue, what: str) -> None:
-        figure = queue.metric_approximate_number_of_messages_visible(
+    def _when_not_empty(self, name: str, queue: sqs.Queue, description: str) -> None:
+        metric = queue.metric_approximate_number_of_messages_visible(
             period=Duration.minutes(1), statistic="Maximum"
         )
-        self._alarm(name, figure, what)
+        self._alarm(name, metric, description)
 
-    def _said_by_poll(self, name: str, statistic: str, period: Duration) -> cloudwatch.Metric:
+    def _poll_metric(self, name: str, statistic: str, period: Duration) -> cloudwatch.Metric:
         return cloudwatch.Metric(
             namespace=METRICS_NAMESPACE,
             metric_name=name,
@@ -170,21 +170,21 @@ class Alarms(Construct):
     def _alarm(
         self,
         name: str,
-        figure: cloudwatch.IMetric,
-        what: str,
+        metric: cloudwatch.IMetric,
+        description: str,
         *,
-        more_than: float = 0,
-        less_than: float | None = None,
+        above: float = 0,
+        below: float | None = None,
         missing: cloudwatch.TreatMissingData = cloudwatch.TreatMissingData.NOT_BREACHING,
     ) -> None:
         alarm = cloudwatch.Alarm(
             self,
             name,
             alarm_name=f"{self.service}-{name}",
-            alarm_description=what,
-            metric=figure,
-            threshold=more_than if less_than is None else less_than,
-            comparison_operator=_MORE if less_than is None else _LESS,
+            alarm_description=description,
+            metric=metric,
+            threshold=above if below is None else below,
+            comparison_operator=_ABOVE if below is None else _BELOW,
             evaluation_periods=1,
             treat_missing_data=missing,
         )

@@ -1,8 +1,8 @@
-"""The bundle: what Lambda runs, as one zip whose bytes depend on nothing but its sources.
+"""Build the Lambda bundle: one zip whose bytes depend only on its sources.
 
-``python -m infra.bundle`` builds it for Lambda's processor, whatever this machine's is: ready-made
-wheels for Lambda's platform, trimmed and compiled. The same sources have the same name, so nothing
-is built twice; the packages lie in a zip of their own, so that a change of ours costs a second.
+``python -m infra.bundle`` builds it for Lambda's processor on any machine, from prebuilt wheels
+that are trimmed and compiled. The file name is a hash of the sources, so nothing is built twice.
+The packages have a zip of their own: after a change of functions/, a build takes a second.
 """
 
 import argparse
@@ -28,51 +28,58 @@ FUNCTIONS = ROOT / "functions"
 REQUIREMENTS = FUNCTIONS / "requirements.txt"
 BUILT = ROOT / ".local" / "bundle"
 
-# Amazon Linux 2023, under Lambda's Python 3.13, has glibc 2.34.
+# Lambda's Python 3.13 runs on Amazon Linux 2023, which has glibc 2.34.
 PROCESSORS = {"arm64": "aarch64", "x86_64": "x86_64"}
 
-# botocore and boto3 describe every service there is; what we speak to is a twentieth of it.
+# The AWS services in use. botocore and boto3 describe about twenty times as many.
 SERVICES = {"dynamodb", "lambda", "s3", "secretsmanager", "sns", "sqs", "sts"}
 
-# What installers note down for themselves; it differs from one run to the next.
-_NOTES = {"RECORD", "INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json", ".lock"}
+# Files that installers write for themselves; they differ from run to run.
+_INSTALLER_FILES = {
+    "RECORD",
+    "INSTALLER",
+    "REQUESTED",
+    "direct_url.json",
+    "uv_cache.json",
+    ".lock",
+}
 
 KEPT = 8
-"""How many bundles for a processor are kept, so that going back to a former state is quick."""
+"""Zips kept per processor, so that returning to an earlier commit is quick."""
 
-_LAMBDAS_HOME = "/var/task"
-_LONG_AGO = (1980, 1, 1, 0, 0, 0)
+_LAMBDA_TASK_ROOT = "/var/task"
+_FIXED_DATE = (1980, 1, 1, 0, 0, 0)
 _STUB = """\
 def handler(_event, _context):
-    raise RuntimeError("a stub, for tests: deploy without '-c bundle=stub'")
+    raise RuntimeError("this is a stub for tests: deploy without '-c bundle=stub'")
 """
 
 
 def bundled(architecture: Architecture, *, into: Path = BUILT) -> Path:
-    """Give the bundle of the sources as they are, built unless it was built before.
+    """Return the bundle of the current sources; build it if it does not exist.
 
     Raises:
-        BundleError: uv could not fetch the packages, or fetched some for another processor.
+        BundleError: uv could not fetch the packages, or a package has no wheel for Lambda.
     """
     packages, sources = _packages(architecture, into), _sources()
-    contents = (part for name, content in sources.items() for part in (name.encode(), content))
-    named = f"{architecture}-{_hash(packages.stem.encode(), *contents)}.zip"
-    return _made_once(into / named, lambda path: _with_functions(packages, sources, path))
+    contents = (part for path, content in sources.items() for part in (path.encode(), content))
+    name = f"{architecture}-{_hash(packages.stem.encode(), *contents)}.zip"
+    return _build_once(into / name, lambda path: _add_functions(packages, sources, path))
 
 
 def stub() -> Path:
-    """Give a bundle of nothing, for tests that look at the template alone."""
+    """Return a bundle without code, for tests that only read the template."""
 
-    def make(path: Path) -> None:
+    def build(path: Path) -> None:
         with zipfile.ZipFile(path, "w") as archive:
             for stage in ("submit", "poll", "results"):
                 _add(archive, f"functions/{stage}.py", _STUB.encode())
 
-    return _made_once(BUILT / f"stub-{_hash(_STUB.encode())}.zip", make)
+    return _build_once(BUILT / f"stub-{_hash(_STUB.encode())}.zip", build)
 
 
 def tags(bundle: Path) -> dict[str, set[str]]:
-    """Read which platforms each package in the bundle is for: ``{"jiter": {"manylinux…_aarch64"}}``."""
+    """Return the platform tags of each package in the bundle: ``{"jiter": {"manylinux…_aarch64"}}``."""
     with zipfile.ZipFile(bundle) as archive:
         return {
             name.split("-")[0]: {
@@ -86,20 +93,20 @@ def tags(bundle: Path) -> dict[str, set[str]]:
 
 
 def _packages(architecture: Architecture, into: Path) -> Path:
-    """Give the zip of the pinned packages, installed for Lambda, trimmed and compiled."""
-    made_of = _hash(REQUIREMENTS.read_bytes(), Path(__file__).read_bytes())
+    """Return the zip of the pinned packages, installed for Lambda, trimmed and compiled."""
+    sources = _hash(REQUIREMENTS.read_bytes(), Path(__file__).read_bytes())
 
-    def make(path: Path) -> None:
+    def build(path: Path) -> None:
         with tempfile.TemporaryDirectory() as folder:
             _install(Path(folder), architecture)
             _trim(Path(folder))
             _zip(Path(folder), path)
         _check(path, architecture)
 
-    return _made_once(into / f"packages-{architecture}-{made_of}.zip", make)
+    return _build_once(into / f"packages-{architecture}-{sources}.zip", build)
 
 
-def _with_functions(packages: Path, sources: Mapping[str, bytes], path: Path) -> None:
+def _add_functions(packages: Path, sources: Mapping[str, bytes], path: Path) -> None:
     shutil.copyfile(packages, path)
     with tempfile.TemporaryDirectory() as folder:
         for name, content in sources.items():
@@ -116,44 +123,45 @@ def _install(folder: Path, architecture: Architecture) -> None:
         *("--python-platform", f"{PROCESSORS[architecture]}-manylinux_2_34"),
         *("--target", str(folder), "--requirements", str(REQUIREMENTS)),
     )
-    done = subprocess.run(  # noqa: S603  # a list made here
+    process = subprocess.run(  # noqa: S603  # fixed arguments
         [uv.find_uv_bin(), *arguments], check=False, capture_output=True, text=True
     )
-    if done.returncode:
-        said = " ".join(done.stderr.split())[:400]
+    if process.returncode:
+        output = " ".join(process.stderr.split())[:400]
         message = (
             f"the bundle is not built yet, and its packages could not be fetched: run "
-            f"'python -m infra.bundle --architecture {architecture}' once where there is a "
-            f"network (uv says: {said})"
+            f"'python -m infra.bundle --architecture {architecture}' once with access to the "
+            f"network (uv: {output})"
         )
         raise BundleError(message)
 
 
 def _trim(folder: Path) -> None:
-    """Leave out what is never read in Lambda; ``entry_points.txt`` stays, OpenTelemetry reads it."""
-    for described in (folder / "botocore" / "data", folder / "boto3" / "data"):
-        for service in described.iterdir():
+    """Remove files that Lambda never reads. OpenTelemetry reads ``entry_points.txt``, so it stays."""
+    for data in (folder / "botocore" / "data", folder / "boto3" / "data"):
+        for service in data.iterdir():
             if service.is_dir() and service.name not in SERVICES:
                 shutil.rmtree(service)
     _trim_models(folder / "botocore" / "data")
-    for note in folder.glob("*.dist-info/*"):
-        if note.name in _NOTES:
-            note.unlink()
+    for file in folder.glob("*.dist-info/*"):
+        if file.name in _INSTALLER_FILES:
+            file.unlink()
     shutil.rmtree(folder / "bin", ignore_errors=True)
     (folder / ".lock").unlink(missing_ok=True)
 
 
 def _trim_models(data: Path) -> None:
-    """Leave out what botocore would read at each cold start, and hold in memory ever after, for nothing.
+    """Remove other services' endpoints and all documentation from botocore's data.
 
-    That is where all the other services lie, and documentation: half of what it takes to make the clients.
+    botocore reads this data at each cold start and keeps it in memory; trimming it halves the time
+    to create the clients.
     """
     endpoints = data / "endpoints.json"
-    found = json.loads(endpoints.read_bytes())
-    for partition in found["partitions"]:
+    content = json.loads(endpoints.read_bytes())
+    for partition in content["partitions"]:
         services = partition["services"].items()
-        partition["services"] = {name: one for name, one in services if name in SERVICES}
-    endpoints.write_text(_json(found), encoding="utf-8")
+        partition["services"] = {name: value for name, value in services if name in SERVICES}
+    endpoints.write_text(_json(content), encoding="utf-8")
     for packed in data.glob("*/*/service-2.json.gz"):
         model = json.loads(gzip.decompress(packed.read_bytes()), object_hook=_undocumented)
         packed.with_suffix("").write_text(_json(model), encoding="utf-8")
@@ -161,26 +169,29 @@ def _trim_models(data: Path) -> None:
 
 
 def _undocumented(part: dict[str, Any]) -> dict[str, Any]:
-    """Empty a documentation, which botocore reads here and there; a shape's member of that name is an object."""
-    written = isinstance(part.get("documentation"), str)
-    return part | {"documentation": ""} if written else part
+    """Empty the documentation of a part, but keep the key, which botocore reads.
+
+    A shape may have a member of that name; its value is an object, not text.
+    """
+    has_text = isinstance(part.get("documentation"), str)
+    return part | {"documentation": ""} if has_text else part
 
 
-def _json(found: object) -> str:
-    return json.dumps(found, separators=(",", ":"))
+def _json(value: object) -> str:
+    return json.dumps(value, separators=(",", ":"))
 
 
 def _zip(folder: Path, path: Path) -> None:
-    """Compile what lies in the folder, and add it to the zip in order, with no date of its own."""
-    compiler = ("-m", "compileall", "-q", "-s", str(folder), "-p", _LAMBDAS_HOME)
-    done = subprocess.run(  # noqa: S603  # a list made here; a process of its own, for the same bytes
+    """Compile the folder and add its files to the zip, sorted, with a fixed date."""
+    compiler = ("-m", "compileall", "-q", "-s", str(folder), "-p", _LAMBDA_TASK_ROOT)
+    process = subprocess.run(  # noqa: S603  # fixed arguments; a fresh process, so that the bytes are reproducible
         [sys.executable, *compiler, "--invalidation-mode", "unchecked-hash", str(folder)],
         check=False,
         capture_output=True,
         text=True,
     )
-    if done.returncode:
-        message = f"the functions do not compile: {' '.join(done.stdout.split())}"
+    if process.returncode:
+        message = f"the functions do not compile: {' '.join(process.stdout.split())}"
         raise BundleError(message)
     with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
         for file in sorted(folder.rglob("*")):
@@ -189,7 +200,7 @@ def _zip(folder: Path, path: Path) -> None:
 
 
 def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
-    entry = zipfile.ZipInfo(name, _LONG_AGO)
+    entry = zipfile.ZipInfo(name, _FIXED_DATE)
     entry.compress_type = zipfile.ZIP_DEFLATED
     entry.external_attr = 0o644 << 16
     archive.writestr(entry, content)
@@ -197,8 +208,8 @@ def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
 
 def _check(bundle: Path, architecture: Architecture) -> None:
     for package, platforms in tags(bundle).items():
-        fits = {one for one in platforms if one == "any" or one.endswith(PROCESSORS[architecture])}
-        if not fits:
+        suffix = PROCESSORS[architecture]
+        if not any(platform == "any" or platform.endswith(suffix) for platform in platforms):
             message = (
                 f"{package} was fetched for {', '.join(sorted(platforms))}, which Lambda cannot "
                 f"run on {architecture}: pin a version that has a wheel for it"
@@ -206,27 +217,27 @@ def _check(bundle: Path, architecture: Architecture) -> None:
             raise BundleError(message)
 
 
-def _made_once(path: Path, make: Callable[[Path], None]) -> Path:
-    """Give ``path``, made unless it is there; another process never sees half of it."""
+def _build_once(path: Path, build: Callable[[Path], None]) -> Path:
+    """Return ``path``; build it if it does not exist. Other processes never see a partial file."""
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-            half = Path(folder, path.name)
-            make(half)
-            half.replace(path)
-        _forget(path.parent, path.name.rpartition("-")[0])
+            partial = Path(folder, path.name)
+            build(partial)
+            partial.replace(path)
+        _delete_old(path.parent, path.name.rpartition("-")[0])
     return path
 
 
-def _forget(folder: Path, kind: str) -> None:
-    """Leave the last few of what was built; each change of ours makes another 17 MB."""
+def _delete_old(folder: Path, kind: str) -> None:
+    """Delete all but the newest `KEPT` zips; each change adds another 17 MB."""
     built = sorted(folder.glob(f"{kind}-*.zip"), key=lambda path: path.stat().st_mtime)
     for path in built[:-KEPT]:
         path.unlink(missing_ok=True)
 
 
 def _sources() -> dict[str, bytes]:
-    """Read our own code once, so that what is named by a hash is what was hashed."""
+    """Return the files of functions/ by path, read once: the bytes hashed are the bytes packed."""
     return {
         file.relative_to(FUNCTIONS).as_posix(): file.read_bytes()
         for file in sorted(FUNCTIONS.rglob("*"))
@@ -235,14 +246,14 @@ def _sources() -> dict[str, bytes]:
 
 
 def _hash(*parts: bytes) -> str:
-    total = hashlib.sha256()
+    digest = hashlib.sha256()
     for part in parts:
-        total.update(len(part).to_bytes(8) + part)
-    return total.hexdigest()[:16]
+        digest.update(len(part).to_bytes(8) + part)
+    return digest.hexdigest()[:16]
 
 
 def main() -> None:
-    """Build the bundle, and say where it is and how large."""
+    """Build the bundle, and print its path and size."""
     parser = argparse.ArgumentParser(prog="python -m infra.bundle", description=main.__doc__)
     parser.add_argument(
         "--architecture", choices=get_args(Architecture.__value__), default="arm64"

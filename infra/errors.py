@@ -1,4 +1,4 @@
-"""Every error of the deployment, as a tree. Each message is one sentence that says what to change.
+"""The errors of the deployment, as a tree. Each message is one sentence that says what to change.
 
 DeploymentError
 ├── ContextError    a setting in cdk.json, or after ``-c``, cannot be used
@@ -7,11 +7,11 @@ DeploymentError
 
 
 class DeploymentError(Exception):
-    """Whatever keeps the stack from being synthesized; `app.py` prints it and ends with 1."""
+    """The stack cannot be synthesized; `app.py` prints the message and exits with 1."""
 
 
 class ContextError(DeploymentError):
-    """A setting cannot be used; the message names the key and says what to put."""
+    """A setting cannot be used; the message names the key and its allowed values."""
 
 
 class BundleError(DeploymentError):

@@ -1,4 +1,4 @@
-"""What several roles may do; what only one may do is in its stage's file."""
+"""Permissions that several roles share. Permissions of one role are in the file of its stage."""
 
 from collections.abc import Sequence
 
@@ -10,12 +10,12 @@ from infra.storage import Storage
 
 
 def allow(actions: Sequence[str], *resources: str) -> iam.PolicyStatement:
-    """Allow these actions, named one by one, on these resources."""
+    """Return a statement that allows the named actions on the resources."""
     return iam.PolicyStatement(actions=list(actions), resources=list(resources))
 
 
 def of_every_stage(storage: Storage) -> list[iam.PolicyStatement]:
-    """Allow what every stage does: keep the table, publish events, read the API key."""
+    """Return what every stage may do: use the table, publish events, read the API key."""
     return [
         allow(
             [
@@ -35,7 +35,7 @@ def of_every_stage(storage: Storage) -> list[iam.PolicyStatement]:
 def of_queued_stages(
     storage: Storage, queue: sqs.Queue, poll: lambda_.Function
 ) -> list[iam.PolicyStatement]:
-    """Allow what submit and results do: take messages, read uploads, wake poll."""
+    """Return what submit and results may do: receive messages, read uploads, invoke poll."""
     return [
         allow(
             [
@@ -47,7 +47,7 @@ def of_queued_stages(
             queue.queue_arn,
         ),
         allow(["s3:GetObject", "s3:GetObjectVersion"], storage.uploads.arn_for_objects("*")),
-        # Without them, S3 answers 403 for an object or a version that is not there, not 404.
+        # Without these, S3 answers 403 instead of 404 for an object or a version that does not exist.
         allow(["s3:ListBucket", "s3:ListBucketVersions"], storage.uploads.bucket_arn),
         allow(["s3:ListBucket"], storage.results.bucket_arn),
         allow(["lambda:InvokeFunction"], poll.function_arn),

@@ -1,9 +1,9 @@
-"""What cdk-nag finds and we have decided to keep, each with its reason beside the code it is about."""
+"""Acknowledge cdk-nag findings, with the reason beside the code that each is about."""
 
 from aws_cdk import Acknowledgment, Validations
 from constructs import IConstruct
 
 
 def acknowledge(scope: IConstruct, rule: str, reason: str) -> None:
-    """Say why ``scope`` does not follow ``rule`` (for example ``AwsSolutions-S1``)."""
+    """Record why ``scope`` does not follow ``rule``, for example ``AwsSolutions-S1``."""
     Validations.of(scope).acknowledge(Acknowledgment(id=rule, reason=reason))

@@ -1,4 +1,4 @@
-"""Poll: every minute, note which batches have ended, and wake whatever can go on."""
+"""The poll stage: its function, schedule and permissions."""
 
 from pathlib import Path
 
@@ -13,18 +13,18 @@ from infra.settings import StackSettings
 from infra.stage import Stage, shared
 from infra.storage import Storage, dead_letters
 
-# A tick that fails is not retried, the next one does its work. One that is throttled waits: in an
-# account with few invocations to spare, the next would be throttled as well.
+# A failed run is not retried, because the next run does its work. A throttled run waits: in an
+# account with little concurrency, the next run would be throttled too.
 MAX_AGE = Duration.minutes(5)
 
 
 class Poll(Stage):
-    """Woken by a schedule, and by a stage that has made something ready; needs nothing from its event."""
+    """Poll is invoked by a schedule, and by submit and results; it ignores its event."""
 
     def __init__(
         self, scope: Construct, *, settings: StackSettings, storage: Storage, bundle: Path
     ) -> None:
-        # A failed tick holds nothing of value: it stays long enough for the alarm to be seen.
+        # A failed invocation holds no data; it is kept just long enough to raise the alarm.
         self.failed_polls = dead_letters(storage, "PollMissed", retention=Duration.hours(1))
         super().__init__(
             scope,
@@ -57,13 +57,16 @@ class Poll(Stage):
         )
         self._acknowledge_wildcards(storage.results, "results/*/status.json")
         wake_on_schedule(
-            self, _every(settings.poll_minutes), function=self.function, failures=self.failed_polls
+            self,
+            _schedule(settings.poll_minutes),
+            function=self.function,
+            failures=self.failed_polls,
         )
 
 
-def _every(minutes: int) -> Schedule:
+def _schedule(minutes: int) -> Schedule:
     return Schedule(
-        description="Wakes claude-batch-relay's poll",
+        description="Invokes poll of claude-batch-relay",
         rate=f"{minutes} {'minute' if minutes == 1 else 'minutes'}",
         payload="{}",
         max_age=MAX_AGE,

@@ -1,4 +1,4 @@
-"""Results: collects what batches gave, joins a job's parts, announces it."""
+"""The results stage: its function, queue and permissions."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from infra.storage import STAGE_TIMEOUT, Storage
 
 
 class Results(Stage):
-    """Woken by its queue, by poll alone."""
+    """Results consumes its queue, to which only poll sends."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""A schedule that wakes a function, and a queue that keeps its failures."""
+"""Invoke a function on a schedule, and keep failed invocations in a queue."""
 
 from dataclasses import dataclass
 
@@ -14,7 +14,7 @@ from infra.grants import allow
 
 @dataclass(frozen=True)
 class Schedule:
-    """How often a function is woken, with what, and how long a wake that fails is tried again."""
+    """When a function is invoked, with which payload, and how failures are retried."""
 
     description: str
     rate: str
@@ -26,7 +26,7 @@ class Schedule:
 def wake_on_schedule(
     scope: Construct, schedule: Schedule, *, function: lambda_.Function, failures: sqs.Queue
 ) -> None:
-    """Wake a function on a schedule; what fails, here or in the function, is kept in a queue."""
+    """Invoke a function on a schedule. Invocations that fail or cannot start go to `failures`."""
     max_age_s = int(schedule.max_age.to_seconds())
     lambda_.CfnEventInvokeConfig(
         scope,
@@ -49,7 +49,7 @@ def wake_on_schedule(
         flexible_time_window=scheduler.CfnSchedule.FlexibleTimeWindowProperty(mode="OFF"),
         target=scheduler.CfnSchedule.TargetProperty(
             arn=function.function_arn,
-            role_arn=_clock(scope, function, failures).role_arn,
+            role_arn=_scheduler_role(scope, function, failures).role_arn,
             input=schedule.payload,
             dead_letter_config=scheduler.CfnSchedule.DeadLetterConfigProperty(
                 arn=failures.queue_arn
@@ -61,14 +61,14 @@ def wake_on_schedule(
     )
 
 
-def _clock(scope: Construct, function: lambda_.Function, failures: sqs.Queue) -> iam.Role:
-    """Build the schedule's own role: it may wake this function, and report that it could not."""
+def _scheduler_role(scope: Construct, function: lambda_.Function, failures: sqs.Queue) -> iam.Role:
+    """Create the schedule's role: it may invoke this function, and send failures to the queue."""
     stack = Stack.of(scope)
     group = stack.format_arn(
         service="scheduler", resource="schedule-group", resource_name="default"
     )
     of_this_account = {"aws:SourceAccount": stack.account, "aws:SourceArn": group}
-    may = [
+    statements = [
         allow(["lambda:InvokeFunction"], function.function_arn),
         allow(["sqs:SendMessage"], failures.queue_arn),
     ]
@@ -78,5 +78,5 @@ def _clock(scope: Construct, function: lambda_.Function, failures: sqs.Queue) ->
         assumed_by=iam.ServicePrincipal(
             "scheduler.amazonaws.com", conditions={"StringEquals": of_this_account}
         ),
-        inline_policies={"may": iam.PolicyDocument(statements=may)},
+        inline_policies={"may": iam.PolicyDocument(statements=statements)},
     )

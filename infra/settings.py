@@ -1,11 +1,11 @@
-"""What a user may set: the context of cdk.json or ``cdk deploy -c key=value``, read and checked.
+"""The deployment settings: read from cdk.json or ``cdk deploy -c key=value``, and checked.
 
-A field's name is its key in snake case (`poll_minutes` is ``pollMinutes``). What comes after ``-c``
-is always text, so ``"5"`` is a number here and ``"true"`` a truth.
+A key is the camel case of its field: ``pollMinutes`` sets `poll_minutes`. Values after ``-c`` are
+always text, so ``"5"`` is read as a number and ``"true"`` as a boolean.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import Field, dataclass, fields, replace
 from difflib import get_close_matches
 from typing import Annotated, Any, Literal, Self, get_type_hints
@@ -40,8 +40,8 @@ from infra.errors import ContextError
 
 type Architecture = Literal["arm64", "x86_64"]
 
-# Keys that the CDK's own tools write without the ":" or "/" that most of theirs have.
-_CDKS_OWN = {
+# Keys of the CDK's own tools without the ":" or "/" that its other keys have.
+_CDK_KEYS = {
     "acknowledged-issue-numbers",
     "acknowledgements",
     "cli-telemetry",
@@ -70,7 +70,7 @@ _SecretName = Annotated[
 
 @dataclass(frozen=True, kw_only=True)
 class StackSettings:
-    """Everything that may be set, with its default; docs/deploy.md says what each is for."""
+    """All settings with their defaults; docs/deploy.md describes each."""
 
     stack_name: _StackName = "claude-batch-relay"
     poll_minutes: Annotated[int, Meta(ge=1, le=60)] = 1
@@ -110,28 +110,26 @@ class StackSettings:
         Raises:
             ContextError: a key is unknown, or its value cannot be used.
         """
-        ours, kinds = (
-            {key(one): one for one in fields(cls)},
-            get_type_hints(cls, include_extras=True),
-        )
+        fields_by_key = {key(field): field for field in fields(cls)}
+        types = get_type_hints(cls, include_extras=True)
         for name in context:
-            if name not in ours and _looks_like_ours(name):
-                raise ContextError(_unknown(name, ours))
-        given = {
-            one.name: _read(name, kinds[one.name], context[name])
-            for name, one in ours.items()
+            if name not in fields_by_key and not _belongs_to_cdk(name):
+                raise ContextError(_unknown(name, fields_by_key))
+        values = {
+            field.name: _read(name, types[field.name], context[name])
+            for name, field in fields_by_key.items()
             if context.get(name) is not None and context[name] != ""
         }
-        settings = cls(**given)
+        settings = cls(**values)
         _check_together(settings)
         return replace(settings, base_url=settings.base_url.rstrip("/"))
 
     @property
     def stage_memory_mb(self) -> int:
-        """Give the memory of submit and of results, in MB.
+        """Return the memory of submit and of results, in MB.
 
-        The least is the cheapest: they wait for the network most of the time (docs/scale.md). Of a row, plan holds
-        several times its length at once.
+        Both mostly wait for the network, so the minimum is the cheapest (docs/scale.md). Planning
+        holds several copies of a row, so long rows need more.
         """
         return 512 if self.row_bytes <= SubmitSettings.row_bytes else 1024
 
@@ -146,26 +144,26 @@ def _check_together(settings: StackSettings) -> None:
         raise ContextError(message)
 
 
-def key(one: "Field[Any]") -> str:
-    """Give a field's key in the context: ``pollMinutes`` for ``poll_minutes``."""
-    first, *rest = one.name.split("_")
+def key(field: "Field[Any]") -> str:
+    """Return the context key of a field: ``pollMinutes`` for ``poll_minutes``."""
+    first, *rest = field.name.split("_")
     return first + "".join(word.title() for word in rest)
 
 
-def _read(name: str, kind: Any, value: object) -> Any:  # noqa: ANN401  # a type, and a value of it
+def _read(name: str, type_: Any, value: object) -> Any:  # noqa: ANN401  # a type, and a value of it
     try:
-        return msgspec.convert(value, kind, strict=False)
+        return msgspec.convert(value, type_, strict=False)
     except msgspec.ValidationError as error:
-        message = f"{name} is {value!r}, but must be {range_of(kind)}."
+        message = f"{name} is {value!r}, but must be {range_of(type_)}."
         raise ContextError(message) from error
 
 
-def _looks_like_ours(name: str) -> bool:
-    return not re.search(r"[:/@]", name) and name not in _CDKS_OWN
+def _belongs_to_cdk(name: str) -> bool:
+    return bool(re.search(r"[:/@]", name)) or name in _CDK_KEYS
 
 
-def _unknown(name: str, ours: Mapping[str, object]) -> str:
-    near = get_close_matches(name.replace("-", "").replace("_", ""), ours, n=1, cutoff=0.6)
-    meant = f"did you mean {near[0]}?" if near else f"put one of {', '.join(sorted(ours))}."
+def _unknown(name: str, keys: Collection[str]) -> str:
+    similar = get_close_matches(name.replace("-", "").replace("_", ""), keys, n=1, cutoff=0.6)
+    advice = f"did you mean {similar[0]}?" if similar else f"put one of {', '.join(sorted(keys))}."
     shown = name if name.isprintable() else repr(name)
-    return f"{shown} is no setting of claude-batch-relay: {meant}"
+    return f"{shown} is not a setting of claude-batch-relay: {advice}"

@@ -1,4 +1,4 @@
-"""The stack: what lasts, a construct a stage, the alarms, and what a user needs to know of it."""
+"""The stack: storage, one construct per stage, the alarms and the outputs."""
 
 from pathlib import Path
 
@@ -13,13 +13,13 @@ from infra.storage import Storage
 from infra.submit import Submit
 
 _STUB = (
-    "This assembly holds a stub in place of the functions, for tests: "
+    "This assembly contains a stub instead of the functions, for tests: "
     "leave out '-c bundle=stub' and deploy again"
 )
 
 
 class RelayStack(Stack):
-    """Everything that `cdk deploy` installs."""
+    """All resources that `cdk deploy` creates."""
 
     def __init__(self, scope: Construct, *, settings: StackSettings, bundle: Path) -> None:
         super().__init__(
@@ -37,26 +37,36 @@ class RelayStack(Stack):
 
         self._output("UploadsBucket", storage.uploads.bucket_name, "Upload here")
         self._output(
-            "ResultsBucket", storage.results.bucket_name, "Answers land here, under results/"
+            "ResultsBucket",
+            storage.results.bucket_name,
+            "Results are written here, under results/",
         )
         self._output("EventsTopicArn", storage.events.topic_arn, "Subscribe here")
-        self._output("AlarmsTopicArn", alarms.topic.topic_arn, "Alarms, for whoever operates this")
+        self._output("AlarmsTopicArn", alarms.topic.topic_arn, "Subscribe here to the alarms")
         self._output("SecretName", storage.secret_name, "Put the Anthropic API key here")
         self._output("TableName", storage.table.table_name, "The jobs and their batches")
-        self._output("SubmitQueueUrl", storage.submit_queue.queue_url, "Wakes submit")
-        self._output("ResultsQueueUrl", storage.results_queue.queue_url, "Wakes results")
-        self._output("DeadUploadsQueueArn", storage.submit_dead.queue_arn, "Redrive from here")
-        self._output("DeadResultsQueueArn", storage.results_dead.queue_arn, "Dead work messages")
+        self._output("SubmitQueueUrl", storage.submit_queue.queue_url, "Work messages for submit")
+        self._output(
+            "ResultsQueueUrl", storage.results_queue.queue_url, "Work messages for results"
+        )
+        self._output(
+            "DeadUploadsQueueArn",
+            storage.submit_dead.queue_arn,
+            "Dead letters of submit; redrive from here",
+        )
+        self._output(
+            "DeadResultsQueueArn", storage.results_dead.queue_arn, "Dead letters of results"
+        )
         for name, stage in {"Submit": submit, "Poll": poll, "Results": results}.items():
             self._output(f"{name}FunctionName", stage.function.function_name, f"{name}'s function")
         if settings.bundle == "stub":
-            self._refuse_to_deploy()
+            self._reject_stub()
 
-    def _output(self, name: str, value: str, what: str) -> None:
-        CfnOutput(self, name, value=value, description=what)
+    def _output(self, name: str, value: str, description: str) -> None:
+        CfnOutput(self, name, value=value, description=description)
 
-    def _refuse_to_deploy(self) -> None:
-        """Let CloudFormation itself refuse a stub, however it is deployed."""
+    def _reject_stub(self) -> None:
+        """Add a rule with which CloudFormation rejects the stub, whichever tool deploys it."""
         stub = CfnParameter(self, "Bundle", default="stub", allowed_values=["stub"])
         CfnRule(
             self,

@@ -1,4 +1,4 @@
-"""A stage: a function that may do what is named in its file and nothing else, with its own log."""
+"""A stage: one function with its own log and a role that allows only what its file grants."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -26,11 +26,11 @@ LOG_DAYS = (
     *(30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096),
     *(1827, 2192, 2557, 2922, 3288, 3653),
 )
-"""The retentions that CloudWatch Logs knows, of those that `retentionDays` may ask for."""
+"""Retentions that CloudWatch Logs supports within the range of `retentionDays`, in days."""
 
 
 class Shared(TypedDict):
-    """What every stage is told: the fields of `functions.settings.Settings`."""
+    """The settings of every stage: the fields of `functions.settings.Settings`."""
 
     table_name: str
     uploads_bucket: str
@@ -45,7 +45,7 @@ class Shared(TypedDict):
 
 
 def shared(storage: Storage, settings: StackSettings) -> Shared:
-    """Say where things lie, and how to reach Claude."""
+    """Return the settings that every stage shares."""
     return Shared(
         table_name=storage.table.table_name,
         uploads_bucket=storage.uploads.bucket_name,
@@ -61,7 +61,7 @@ def shared(storage: Storage, settings: StackSettings) -> Shared:
 
 
 class Stage(Construct):
-    """One function: its role, its log, its environment. Its file adds what wakes it."""
+    """One function with its role, log and environment. A subclass adds its trigger."""
 
     def __init__(  # noqa: PLR0913  # a function has that many properties
         self,
@@ -86,7 +86,7 @@ class Stage(Construct):
             architecture=ARCHITECTURES[settings.architecture],
             handler=f"functions.{name.lower()}.handler",
             code=lambda_.Code.from_asset(str(bundle)),
-            # What is not granted in the stage's file is not granted: no construct adds to it.
+            # Keeps constructs from adding permissions that the stage's file does not list.
             role=self.role.without_policy_updates(),
             log_group=log,
             timeout=timeout,
@@ -104,36 +104,39 @@ class Stage(Construct):
         acknowledge(
             self.function,
             "AwsSolutions-L1",
-            "The packages are pinned, compiled and tested for Python 3.13; a later Python is a "
-            "change of all of them together.",
+            "The packages are pinned, compiled and tested for Python 3.13; a later Python needs "
+            "all of them changed together.",
         )
 
     def _log(self, days: int) -> logs.LogGroup:
         log = logs.LogGroup(self, "Log", removal_policy=RemovalPolicy.DESTROY)
-        made = log.node.default_child
-        assert isinstance(made, logs.CfnLogGroup)  # noqa: S101  # the CDK's own child, for the type
-        made.retention_in_days = next(known for known in LOG_DAYS if known >= days)
+        resource = log.node.default_child
+        assert isinstance(resource, logs.CfnLogGroup)  # noqa: S101  # narrows the type
+        resource.retention_in_days = next(supported for supported in LOG_DAYS if supported >= days)
         return log
 
     def _role(
         self, log: logs.LogGroup, grants: Sequence[iam.PolicyStatement], *, tracing: bool
     ) -> iam.Role:
-        may = [allow(["logs:CreateLogStream", "logs:PutLogEvents"], log.log_group_arn), *grants]
+        statements = [
+            allow(["logs:CreateLogStream", "logs:PutLogEvents"], log.log_group_arn),
+            *grants,
+        ]
         if tracing:
-            may.append(allow(["xray:PutTraceSegments", "xray:PutTelemetryRecords"], "*"))
+            statements.append(allow(["xray:PutTraceSegments", "xray:PutTelemetryRecords"], "*"))
         role = iam.Role(
             self,
             "Role",
             assumed_by=iam.ServicePrincipal("lambda.amazonaws.com"),
-            inline_policies={"may": iam.PolicyDocument(statements=may)},
+            inline_policies={"may": iam.PolicyDocument(statements=statements)},
         )
         if tracing:
-            reason = "X-Ray knows no resources for writing traces."
+            reason = "X-Ray has no resource type for writing traces."
             acknowledge(role, "AwsSolutions-IAM5[Resource::*]", reason)
         return role
 
     def _consume(self, queue: sqs.Queue, *, max_concurrency: int) -> None:
-        """Take messages from ``queue`` one by one, ``max_concurrency`` of them side by side (2 or more)."""
+        """Consume ``queue`` one message at a time, with up to ``max_concurrency`` (at least 2) invocations."""
         lambda_.EventSourceMapping(
             self,
             "Source",
@@ -144,12 +147,12 @@ class Stage(Construct):
         )
 
     def _acknowledge_wildcards(self, bucket: s3.Bucket, *names: str) -> None:
-        """Say why the role may touch whatever is called ``names`` in the bucket."""
-        made = bucket.node.default_child
-        assert isinstance(made, s3.CfnBucket)  # noqa: S101  # the CDK's own child, for the type
+        """Acknowledge that the role may access the wildcards ``names`` in the bucket."""
+        resource = bucket.node.default_child
+        assert isinstance(resource, s3.CfnBucket)  # noqa: S101  # narrows the type
         for name in names:
             acknowledge(
                 self.role,
-                f"AwsSolutions-IAM5[Resource::<{Stack.of(self).get_logical_id(made)}.Arn>/{name}]",
-                "Objects are named by the user, and after their uploads: no list of them exists.",
+                f"AwsSolutions-IAM5[Resource::<{Stack.of(self).get_logical_id(resource)}.Arn>/{name}]",
+                "Object keys come from the user's uploads, so they cannot be listed here.",
             )

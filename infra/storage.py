@@ -1,7 +1,7 @@
-"""What lasts: buckets, table, queues, topic and the API key's secret.
+"""The stateful resources: buckets, table, queues, topic and the API key's secret.
 
-Nothing here has a name that two stacks could fight over. S3 tells the submit queue about uploads
-natively: `Bucket.add_event_notification` would deploy a Lambda of its own for it.
+No resource has a name that two stacks could both claim. S3 notifies the submit queue directly,
+because `Bucket.add_event_notification` would deploy a Lambda function of its own.
 """
 
 from collections.abc import Sequence
@@ -21,27 +21,29 @@ from infra.nag import acknowledge
 from infra.settings import StackSettings
 
 STAGE_TIMEOUT = Duration.minutes(15)
-"""How long submit and results may run: Lambda's longest."""
+"""Timeout of submit and results: the maximum of Lambda."""
 
 VISIBILITY = Duration.minutes(16)
-"""How long a message is hidden while a stage works on it: longer than any stage may run.
+"""Visibility timeout of messages: longer than any stage may run.
 
-AWS recommends six times the function's timeout, so that a throttled batch of messages does not come back while Lambda
-still retries it. Here a message is a batch of its own, one that comes back too early changes nothing, and a killed
-stage's upload would be hidden for an hour and a half.
+AWS recommends six times the function's timeout, so that throttled messages do not return while
+Lambda retries. Here an early return is harmless, and after a crash it would delay an upload by 90
+minutes.
 """
 
 MAX_RECEIVES = 1000
-"""Receives before a message counts as dead: days, at a quarter of an hour each. A throttled receive counts, too, and
-how often an item was tried is counted in the table."""
+"""Receives before a message is moved to the dead-letter queue: days, at 16 minutes each.
+
+Throttled receives count too. The table counts the tries of each item separately.
+"""
 
 
 class Storage(Construct):
-    """Where everything lies, whom it tells, and the key it is sent with."""
+    """The buckets, table, queues, events topic and secret."""
 
     def __init__(self, scope: Construct, *, settings: StackSettings) -> None:
         super().__init__(scope, "Storage")
-        self.kept = RemovalPolicy(settings.removal_policy.upper())
+        self.removal_policy = RemovalPolicy(settings.removal_policy.upper())
         self.submit_queue, self.submit_dead = self._queue("Submit")
         self.results_queue, self.results_dead = self._queue("Results")
         self.uploads = self._uploads(retention=Duration.days(settings.retention_days))
@@ -51,11 +53,11 @@ class Storage(Construct):
         self.secret_name = settings.secret_name or self._secret(
             f"{settings.stack_name}/anthropic-api-key"
         )
-        self._tell_the_submit_queue()
+        self._notify_submit_queue()
 
     @property
     def secret_arn(self) -> str:
-        """The secret's ARN, by its name alone; Secrets Manager ends it with six signs of its own."""
+        """The secret's ARN, built from its name; Secrets Manager appends six random characters."""
         return Stack.of(self).format_arn(
             service="secretsmanager",
             resource="secret",
@@ -64,7 +66,7 @@ class Storage(Construct):
         )
 
     def _queue(self, name: str) -> tuple[sqs.Queue, sqs.Queue]:
-        """Make a queue and where its dead messages go; both keep them two weeks."""
+        """Create a queue and its dead-letter queue; both retain messages for two weeks."""
         dead = dead_letters(self, f"{name}Dead", retention=Duration.days(14))
         queue = sqs.Queue(
             self,
@@ -81,8 +83,8 @@ class Storage(Construct):
         return self._bucket(
             "Uploads",
             versioned=True,
-            # People's own uploads: a large one over a slow line takes days.
-            unfinished=Duration.days(7),
+            # A large upload over a slow line takes days.
+            abort_multipart_after=Duration.days(7),
             rules=[
                 s3.LifecycleRule(
                     id="old-versions",
@@ -96,11 +98,11 @@ class Storage(Construct):
         return self._bucket(
             "Results",
             versioned=False,
-            # No stage runs longer than a quarter of an hour, and none goes on with another's.
-            unfinished=Duration.days(1),
+            # No stage runs for more than 15 minutes, and none resumes another's upload.
+            abort_multipart_after=Duration.days(1),
             rules=[
-                # Never by age alone: a job may wait for weeks. Results tags the files of a job that has ended; the
-                # days count from when each was written.
+                # Not by age alone, because a job may wait for weeks. Results tags the files of a job
+                # that has ended. S3 counts the days from when each file was written.
                 s3.LifecycleRule(
                     id="work-of-done-jobs",
                     prefix="work/",
@@ -115,7 +117,7 @@ class Storage(Construct):
         name: str,
         *,
         versioned: bool,
-        unfinished: Duration,
+        abort_multipart_after: Duration,
         rules: Sequence[s3.LifecycleRule],
     ) -> s3.Bucket:
         bucket = s3.Bucket(
@@ -126,11 +128,11 @@ class Storage(Construct):
             enforce_ssl=True,
             block_public_access=s3.BlockPublicAccess.BLOCK_ALL,
             object_ownership=s3.ObjectOwnership.BUCKET_OWNER_ENFORCED,
-            removal_policy=self.kept,
+            removal_policy=self.removal_policy,
             lifecycle_rules=[
                 s3.LifecycleRule(
                     id="unfinished-multipart",
-                    abort_incomplete_multipart_upload_after=unfinished,
+                    abort_incomplete_multipart_upload_after=abort_multipart_after,
                 ),
                 *rules,
             ],
@@ -138,8 +140,8 @@ class Storage(Construct):
         acknowledge(
             bucket,
             "AwsSolutions-S1",
-            "Access logs would be a third bucket that costs while nothing runs; CloudTrail data "
-            "events can be switched on for an account that wants them.",
+            "Access logs need a third bucket, which costs money while nothing runs. An account can "
+            "enable CloudTrail data events instead.",
         )
         return bucket
 
@@ -154,7 +156,7 @@ class Storage(Construct):
                 point_in_time_recovery_enabled=True
             ),
             time_to_live_attribute="expires",
-            removal_policy=self.kept,
+            removal_policy=self.removal_policy,
         )
         table.add_global_secondary_index(
             index_name=UNFINISHED,
@@ -172,25 +174,26 @@ class Storage(Construct):
             description="The Anthropic API key of claude-batch-relay, as plain text or JSON",
             secret_string_value=SecretValue.unsafe_plain_text(UNSET_KEY),
         )
-        # A name in use cannot be made again: a key is quicker fetched anew than a stack renamed.
+        # A retained secret would block its name for the next stack of the same name.
         secret.apply_removal_policy(RemovalPolicy.DESTROY)
         acknowledge(
             secret,
             "AwsSolutions-SMG4",
-            "Anthropic's keys are made in its console; nothing can rotate them from here.",
+            "Anthropic's keys are created in its console and cannot be rotated from here.",
         )
         return name
 
-    def _tell_the_submit_queue(self) -> None:
-        """Let S3 send every created object to the submit queue, without a custom resource.
+    def _notify_submit_queue(self) -> None:
+        """Configure S3 to send an event for every created object to the submit queue.
 
-        The queue's policy must stand before S3 is told of the queue, so it cannot name the bucket:
-        it names this account, and buckets called like this stack (CloudFormation shortens names).
+        The queue's policy must exist before the bucket's notification, so it cannot name the
+        bucket. It allows buckets of this account whose names start with the stack's name, which
+        CloudFormation shortens.
         """
         stack = Stack.of(self)
         self.submit_queue.add_to_resource_policy(
             iam.PolicyStatement(
-                sid="UploadsMayTell",
+                sid="AllowS3Events",
                 principals=[iam.ServicePrincipal("s3.amazonaws.com")],
                 actions=["sqs:SendMessage"],
                 resources=[self.submit_queue.queue_arn],
@@ -203,7 +206,7 @@ class Storage(Construct):
             )
         )
         bucket = self.uploads.node.default_child
-        assert isinstance(bucket, s3.CfnBucket)  # noqa: S101  # the CDK's own child, for the type
+        assert isinstance(bucket, s3.CfnBucket)  # noqa: S101  # narrows the type
         bucket.notification_configuration = s3.CfnBucket.NotificationConfigurationProperty(
             queue_configurations=[
                 s3.CfnBucket.QueueConfigurationProperty(
@@ -215,7 +218,7 @@ class Storage(Construct):
 
 
 def dead_letters(scope: Construct, name: str, *, retention: Duration) -> sqs.Queue:
-    """Make a queue in which what failed waits for somebody to look at it."""
+    """Create a dead-letter queue."""
     queue = sqs.Queue(
         scope,
         name,
@@ -223,7 +226,7 @@ def dead_letters(scope: Construct, name: str, *, retention: Duration) -> sqs.Que
         encryption=sqs.QueueEncryption.SQS_MANAGED,
         enforce_ssl=True,
     )
-    acknowledge(queue, "AwsSolutions-SQS3", "It is itself where dead letters go.")
+    acknowledge(queue, "AwsSolutions-SQS3", "This queue is a dead-letter queue itself.")
     return queue
 
 

@@ -1,4 +1,4 @@
-"""Submit: claims uploads, cuts them into chunks, sends batches."""
+"""The submit stage: its function, queue, daily schedule and permissions."""
 
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from infra.storage import STAGE_TIMEOUT, Storage
 
 
 class Submit(Stage):
-    """Woken by its queue: by S3 for each upload, by poll for whatever can go on. And once a day, by a schedule."""
+    """Submit consumes its queue, to which S3 and poll send; a schedule also invokes it once a day."""
 
     def __init__(
         self,

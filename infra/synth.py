@@ -1,7 +1,7 @@
-"""The template as a dictionary, for tests that make tables of it or look at its shape.
+"""Synthesize the template as a dictionary, for tests that read it.
 
-It holds the stub, never the bundle. `import aws_cdk` costs seconds, so a template is kept in ``.local``
-under a hash of all that made it.
+It contains the stub, not the bundle. `import aws_cdk` takes seconds, so ``.local/synth`` caches
+templates by the hash of their sources.
 """
 
 import hashlib
@@ -17,26 +17,27 @@ _CACHE = ROOT / ".local" / "synth"
 
 
 def synthesized(**context: object) -> dict[str, Any]:
-    """Synthesize with the context of cdk.json, changed by what is given: ``pollMinutes=5``.
+    """Return the template for the context of cdk.json with changes, for example ``pollMinutes=5``.
 
     Raises:
         ContextError: the context cannot be used.
     """
-    whole = {**json.loads((ROOT / "cdk.json").read_text())["context"], **context, "bundle": "stub"}
-    kept = _CACHE / f"{_hash(json.dumps(whole, sort_keys=True))}.json"
-    if not kept.exists():
-        template = _synthesize(whole)
-        kept.parent.mkdir(parents=True, exist_ok=True)
+    defaults = json.loads((ROOT / "cdk.json").read_text())["context"]
+    merged = {**defaults, **context, "bundle": "stub"}
+    cached = _CACHE / f"{_hash(json.dumps(merged, sort_keys=True))}.json"
+    if not cached.exists():
+        template = _synthesize(merged)
+        cached.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=_CACHE) as folder:
-            half = Path(folder, kept.name)
-            half.write_text(json.dumps(template))
-            half.replace(kept)
-    return cast("dict[str, Any]", json.loads(kept.read_text()))
+            partial = Path(folder, cached.name)
+            partial.write_text(json.dumps(template))
+            partial.replace(cached)
+    return cast("dict[str, Any]", json.loads(cached.read_text()))
 
 
 def _synthesize(context: dict[str, Any]) -> dict[str, Any]:
     prefer_installed_node()
-    from aws_cdk import App  # noqa: PLC0415  # seconds, and most calls find the template kept
+    from aws_cdk import App  # noqa: PLC0415  # slow, and most templates are cached
 
     from infra.settings import StackSettings  # noqa: PLC0415  # as above
     from infra.stack import RelayStack  # noqa: PLC0415  # as above
@@ -50,8 +51,8 @@ def _synthesize(context: dict[str, Any]) -> dict[str, Any]:
 
 
 def _hash(context: str) -> str:
-    total = hashlib.sha256(context.encode())
+    digest = hashlib.sha256(context.encode())
     sources = sorted((ROOT / "infra").glob("*.py"))
     for file in (*sources, ROOT / "functions/settings.py", ROOT / "requirements.txt"):
-        total.update(file.read_bytes())
-    return total.hexdigest()[:16]
+        digest.update(file.read_bytes())
+    return digest.hexdigest()[:16]

@@ -1,1 +1,1 @@
-"""Assembling: join the chunks of a job and write its manifest."""
+"""Assembling: join the parts of a job, write its manifest and tidy its work files."""

@@ -1,4 +1,4 @@
-"""A job's last chunk is finished: join the chunks' parts, write the manifest, announce it."""
+"""Join the chunks' parts of a job, write its manifest and announce its end."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -29,22 +29,26 @@ from functions.settings import ResultsSettings
 def assemble(
     services: Services[ResultsSettings], job: Job, time_left_s: Callable[[], float]
 ) -> None:
-    """Assemble a job that this stage owns; run again, it writes the same bytes.
+    """Assemble a job that this invocation owns. A repeated call writes the same bytes.
 
-    The job is done, and that is announced, before its work files are marked: that may fail, and goes on later.
+    The job is done and announced before its work files are tagged, because tagging may fail.
     """
     batches = services.items.batches(job.job)
-    last = _last_attempts(batches)
-    finals = [_part(services.files, job, batch) for batch in last]
-    _check_whole(job, last, [tally for _, tally in finals])
-    files = _join(services, job, [part for part, _ in finals])
-    tally = total([tally for _, tally in finals])
+    last_batches = _last_batches(batches)
+    parts, tallies = [], []
+    for batch in last_batches:
+        part, tally = _part(services.files, job, batch)
+        parts.append(part)
+        tallies.append(tally)
+    _check_complete(job, last_batches, tallies)
+    files = _join(services, job, parts)
+    tally = total(tallies)
     outcome = outcome_of(job, tally)
     job = msgspec.structs.replace(job, outcome=outcome, failure=_reason(job, outcome, tally))
     manifest = _manifest(services.files.bucket, job, batches, files, tally) | {
-        "retry": _retry(finals)
+        "retry": _retry(parts, tallies)
     }
-    services.files.put(f"{job.results_prefix}/manifest.json", _pretty(manifest))
+    services.files.put(f"{job.results_prefix}/manifest.json", _pretty_json(manifest))
     figures = {
         "rows": sum(tally.outcomes.values()),
         "counts": tally.outcomes,
@@ -59,7 +63,7 @@ def assemble(
 
 
 def outcome_of(job: Job, tally: OutcomeCounts) -> str:
-    """Say in a word how a job ended."""
+    """Return the outcome of a job: succeeded, partial, failed or canceled."""
     succeeded, rows = tally.outcomes.get("succeeded", 0), sum(tally.outcomes.values())
     if job.canceled_at is not None and succeeded < rows:
         return "canceled"
@@ -69,42 +73,47 @@ def outcome_of(job: Job, tally: OutcomeCounts) -> str:
 
 
 def _reason(job: Job, outcome: str, tally: OutcomeCounts) -> str | None:
-    """Say why a job failed of which nothing succeeded: the most frequent error, and how many rows have it."""
+    """Return why a job failed. If no row succeeded, name the most frequent error and its count."""
     if job.failure is not None or outcome != "failed":
         return job.failure
-    unsuccessful = {
-        name: n for name, n in tally.outcomes.items() if name not in {"errored", "rejected"}
+    other_ends = {
+        name: count
+        for name, count in tally.outcomes.items()
+        if name not in {"errored", "rejected"}
     }
-    kinds = sorted((unsuccessful | tally.errors).items(), key=lambda kind: (-kind[1], kind[0]))
+    causes = sorted((other_ends | tally.errors).items(), key=lambda cause: (-cause[1], cause[0]))
     rows = sum(tally.outcomes.values())
-    name, count = kinds[0]
-    most = f"{name} ({count:,})" if count == rows else f"mostly {name} ({count:,})"
-    return f"none of the {rows:,} rows succeeded: {most}; errors.jsonl says why, row by row"
+    name, count = causes[0]
+    cause = f"{name} ({count:,})" if count == rows else f"mostly {name} ({count:,})"
+    return f"none of the {rows:,} rows succeeded: {cause}; errors.jsonl says why, row by row"
 
 
-def _last_attempts(batches: Sequence[Batch]) -> list[Batch]:
-    """Give each chunk's last batch, by row."""
+def _last_batches(batches: Sequence[Batch]) -> list[Batch]:
+    """Return the last batch of each chunk, by row."""
     last = {batch.chunk: batch for batch in batches if batch.status != BatchStatus.SPLIT}
     return sorted(last.values(), key=lambda batch: batch.first_row)
 
 
-def _check_whole(job: Job, last: Sequence[Batch], tallies: Sequence[OutcomeCounts]) -> None:
-    """Refuse to call a job done that lacks a row: every row is in one chunk, and each chunk has all of its own.
+def _check_complete(
+    job: Job, last_batches: Sequence[Batch], tallies: Sequence[OutcomeCounts]
+) -> None:
+    """Check that the chunks are contiguous, cover the upload and count each of their rows.
 
     Raises:
-        RelayError: it does; nothing of what is there is lost.
+        RelayError: a row is missing; the job keeps its status.
     """
-    expected = 1
-    for batch, tally in zip(last, tallies, strict=True):
+    expected_row = 1
+    for batch, tally in zip(last_batches, tallies, strict=True):
         counted = sum(tally.outcomes.values())
-        if (batch.first_row, counted) != (expected, batch.rows):
-            message = f"{job.job}/{batch.item}: {counted:,} rows from {batch.first_row:,} on, expected {expected:,}"
+        if (batch.first_row, counted) != (expected_row, batch.rows):
+            message = (
+                f"{job.job}/{batch.item}: {counted:,} rows starting at row {batch.first_row:,}; "
+                f"expected {batch.rows:,} rows starting at row {expected_row:,}"
+            )
             raise RelayError(message)
-        expected = batch.last_row + 1
-    if expected != job.checkpoint.row + 1:
-        message = (
-            f"{job.job}: chunks end at row {expected - 1:,}, the upload at {job.checkpoint.row:,}"
-        )
+        expected_row = batch.last_row + 1
+    if expected_row != job.checkpoint.row + 1:
+        message = f"{job.job}: chunks end at row {expected_row - 1:,}, the upload ends at row {job.checkpoint.row:,}"
         raise RelayError(message)
 
 
@@ -118,42 +127,45 @@ def _part(files: ObjectStore, job: Job, batch: Batch) -> tuple[ChunkOutput, Outc
     return salvage(files, job, batch)
 
 
-def _retry(finals: Sequence[tuple[ChunkOutput, OutcomeCounts]]) -> dict[str, Any]:
-    """Say which rows that did not succeed are in retry.jsonl, and why others are not."""
-    rows = {True: 0, False: 0}
-    for part, tally in finals:
+def _retry(parts: Sequence[ChunkOutput], tallies: Sequence[OutcomeCounts]) -> dict[str, Any]:
+    """Build the manifest's `retry`: how many failed rows are in retry.jsonl, and why others are not."""
+    included = missing = 0
+    for part, tally in zip(parts, tallies, strict=True):
         failed = sum(tally.outcomes.values()) - tally.outcomes.get("succeeded", 0)
-        rows[part.retry_problem is None] += failed
-    reasons = sorted({part.retry_problem for part, _ in finals if part.retry_problem})
+        if part.retry_problem is None:
+            included += failed
+        else:
+            missing += failed
+    reasons = sorted({part.retry_problem for part in parts if part.retry_problem})
     return {
-        "complete": rows[False] == 0,
-        "rows": rows[True],
-        "missing_rows": rows[False],
-        "reason": "; ".join(reasons) if rows[False] else None,
+        "complete": missing == 0,
+        "rows": included,
+        "missing_rows": missing,
+        "reason": "; ".join(reasons) if missing else None,
     }
 
 
 def _join(
     services: Services[ResultsSettings], job: Job, parts: Sequence[ChunkOutput]
 ) -> dict[str, StoredObject]:
-    """Join the chunks' parts into the job's files, named as in the manifest."""
-    pieces = {
+    """Join the parts into the files of the job. Return them by their name in the manifest."""
+    pieces_by_file = {
         "results.jsonl": [part.results for part in parts],
         "errors.jsonl": [part.errors for part in parts if part.errors is not None],
         READERS[job.parser].RETRY_NAME: _retry_pieces(services, job, parts),
     }
     joined = {}
-    for file, some in pieces.items():
+    for file, pieces in pieces_by_file.items():
         name = file.partition(".")[0]
         key, scratch = f"{job.results_prefix}/{file}", f"work/{job.job}/joined/{name}"
-        joined[name] = services.files.join(key, some, scratch)
+        joined[name] = services.files.join(key, pieces, scratch)
     return joined
 
 
 def _retry_pieces(
     services: Services[ResultsSettings], job: Job, parts: Sequence[ChunkOutput]
 ) -> list[StoredObject]:
-    """Return the pieces of the retry file: what its format begins with, if there are rows, and the rows."""
+    """Return the pieces of the retry file: the header of its format, if any, and the rows."""
     rows = [part.retry for part in parts if part.retry is not None]
     head = READERS[job.parser].retry_head(position_of(job))
     if head and any(piece.size for piece in rows):
@@ -168,7 +180,7 @@ def _manifest(
     files: dict[str, StoredObject],
     tally: OutcomeCounts,
 ) -> dict[str, Any]:
-    """Write down how the job went: made of the table alone, so that it comes out the same again."""
+    """Build the manifest from the table alone, so that a repeated call builds the same bytes."""
     return {
         "schema": 1,
         "job": job.job,
@@ -182,22 +194,22 @@ def _manifest(
         "counts": tally.outcomes,
         "errors": tally.errors,
         "stop_reasons": tally.stops,
-        "usage": {model: msgspec.to_builtins(used) for model, used in tally.usage.items()},
+        "usage": {model: msgspec.to_builtins(usage) for model, usage in tally.usage.items()},
         **_cost(job, tally),
-        "batches": [_about(batch) for batch in batches],
-        "files": {name: _file(results_bucket, piece) for name, piece in files.items()},
+        "batches": [_batch_entry(batch) for batch in batches],
+        "files": {name: _file_entry(results_bucket, file) for name, file in files.items()},
     }  # fmt: skip
 
 
 def _cost(job: Job, tally: OutcomeCounts) -> dict[str, Any]:
-    """Price a job by the list that it was claimed under; where that is gone, nothing is said in its place."""
+    """Build the cost fields from the price list that the job was claimed under; null without it."""
     prices = frozen(job.prices)
     costs = {
-        model: None if prices is None else prices.cost_usd(model, used)
-        for model, used in tally.usage.items()
+        model: None if prices is None else prices.cost_usd(model, usage)
+        for model, usage in tally.usage.items()
     }
     known = [cost for cost in costs.values() if cost is not None]
-    gone = f"this deployment has no price list {job.prices}, under which the job was claimed"
+    problem = f"this deployment has no price list {job.prices}, under which the job was claimed"
     return {
         "cost_usd": round(sum(known), 6) if len(known) == len(costs) else None,
         "cost_usd_by_model": {
@@ -206,12 +218,12 @@ def _cost(job: Job, tally: OutcomeCounts) -> dict[str, Any]:
         "prices": {
             "version": job.prices,
             "source": None if prices is None else prices.source,
-            "problem": gone if prices is None else None,
+            "problem": problem if prices is None else None,
         },
     }
 
 
-def _about(batch: Batch) -> dict[str, Any]:
+def _batch_entry(batch: Batch) -> dict[str, Any]:
     return {
         "batch": batch.item, "chunk": batch.chunk, "attempt": batch.attempt, "batch_id": batch.batch_id,
         "status": batch.status, "rows": [batch.first_row, batch.last_row], "requests": batch.requests,
@@ -219,14 +231,13 @@ def _about(batch: Batch) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _file(results_bucket: str, piece: StoredObject) -> dict[str, Any]:
-    key = piece.key
+def _file_entry(results_bucket: str, file: StoredObject) -> dict[str, Any]:
     return {
-        "uri": f"s3://{results_bucket}/{key}",
-        "size_bytes": piece.size,
-        "crc32": f"{piece.crc32:08x}",
+        "uri": f"s3://{results_bucket}/{file.key}",
+        "size_bytes": file.size,
+        "crc32": f"{file.crc32:08x}",
     }
 
 
-def _pretty(document: dict[str, Any]) -> bytes:
+def _pretty_json(document: dict[str, Any]) -> bytes:
     return msgspec.json.format(msgspec.json.encode(document), indent=2) + b"\n"

@@ -1,4 +1,4 @@
-"""A chunk whose results could not be collected: account for its rows all the same."""
+"""Account for the rows of a chunk whose results could not be collected."""
 
 from collections.abc import Iterator
 
@@ -12,34 +12,35 @@ from functions.model.output_lines import output_line
 from functions.model.synthetic_results import closing_result
 from functions.readers import READERS
 
-_RESULT = closing_result(CloseReason.STUCK)
-_SENT_BEFORE = (
-    "a chunk that got stuck in a later attempt is left out: its rows that had succeeded would be paid for again; "
+_STUCK_RESULT = closing_result(CloseReason.STUCK)
+_NO_RETRY = (
+    "a chunk that got stuck in a later attempt is left out, because rows that had succeeded would be paid for again; "
     "the manifest names its batches"
 )
 
 
 def salvage(files: ObjectStore, job: Job, batch: Batch) -> tuple[ChunkOutput, OutcomeCounts]:
-    """Give each row of a stuck chunk a line that says so, and the chunk's own bytes of the upload for a retry.
+    """Write an error line for each row of a stuck chunk, and its rows for a retry.
 
-    Nothing of the chunk's files is read: they may be what it got stuck on. After a first attempt there is no
-    retry: rows that succeeded then would be paid for again; the manifest names the batches.
+    The chunk's own files are not read: they may be why it is stuck. After a first attempt the
+    retry rows are the chunk's bytes of the upload. After a later attempt there are none, because
+    rows that had succeeded would be paid for again.
     """
-    counting = OutcomeCounter()
-    counting.add([read_result(_RESULT)] * batch.rows)
+    counter = OutcomeCounter()
+    counter.add([read_result(_STUCK_RESULT)] * batch.rows)
     stem = f"work/{job.job}/{batch.item}/{job.owner}.stuck"
-    results = files.write(f"{stem}.results.jsonl", _lines(batch))
+    results = files.write(f"{stem}.results.jsonl", _error_lines(batch))
     if batch.attempt == 1:
         reader, source = READERS[job.parser], source_of(files, job)
-        size = batch.end_byte - batch.start_byte
-        rows = reader.retry_rows(source, [batch.start_byte], [size])
+        size_bytes = batch.end_byte - batch.start_byte
+        rows = reader.retry_rows(source, [batch.start_byte], [size_bytes])
         retry, problem = retry_part(files, f"{stem}.{reader.RETRY_NAME}", rows, job.tries)
     else:
-        retry, problem = None, _SENT_BEFORE
+        retry, problem = None, _NO_RETRY
     part = ChunkOutput(results=results, errors=results, retry=retry, retry_problem=problem)
-    return part, counting.tally()
+    return part, counter.tally()
 
 
-def _lines(batch: Batch) -> Iterator[bytes]:
+def _error_lines(batch: Batch) -> Iterator[bytes]:
     for row in range(batch.first_row, batch.last_row + 1):
-        yield output_line(row, b"null", _RESULT)
+        yield output_line(row, b"null", _STUCK_RESULT)

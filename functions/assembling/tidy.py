@@ -1,6 +1,7 @@
-"""A job has ended and that is announced: mark its work files, which the bucket's lifecycle then removes.
+"""Tag the work files of a finished job, so that the bucket's lifecycle removes them.
 
-A convenience: it is the last thing that is done for a job, begins again behind what it has marked, and holds nothing up.
+This is the last step of a job and nothing waits for it. A repeated call resumes after the last
+tagged file.
 """
 
 from collections.abc import Callable
@@ -11,27 +12,26 @@ from functions.services import Services
 from functions.settings import ResultsSettings
 
 GROUP = 1000
-"""Files between two looks at the clock: some seconds' work."""
+"""Files tagged between two checks of the time left; they take some seconds."""
 ENOUGH_S = 60.0
-"""With less time left than this, the rest is left for the next try."""
+"""With fewer seconds left, the next attempt continues."""
 
 
 def tidy(services: Services[ResultsSettings], job: Job, time_left_s: Callable[[], float]) -> None:
-    """Mark all that lies under ``work/<job>/``: also what a stage that died had written, and no item names.
+    """Tag every file under ``work/<job>/``, including files of crashed stages that no item names.
 
     Args:
-        services: those of results.
-        job: has ended, and is owned by this stage.
-        time_left_s: seconds of the invocation that are left.
+        services: the services of results.
+        job: a job that has ended and is owned by this invocation.
+        time_left_s: returns the seconds until the Lambda timeout.
     """
-    marked = job.tidied
-    keys = services.files.list_keys(f"work/{job.job}/", marked)
-    for some in batched(keys, GROUP, strict=False):
+    last_tagged = job.tidied
+    keys = services.files.list_keys(f"work/{job.job}/", last_tagged)
+    for group in batched(keys, GROUP, strict=False):
         if time_left_s() < ENOUGH_S:
-            services.items.transition(
-                job, {"tidied": marked}
-            )  # it still waits for this step: poll wakes it again
+            # `next_step` is still tidy, so poll wakes the job again.
+            services.items.transition(job, {"tidied": last_tagged})
             return
-        services.files.tag_done(some)
-        marked = some[-1]
+        services.files.tag_done(group)
+        last_tagged = group[-1]
     services.items.transition(job, {"next_step": None})

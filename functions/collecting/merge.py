@@ -1,4 +1,4 @@
-"""A chunk's rows in order, each with the result it has now: new, rejected, or an earlier attempt's."""
+"""Write one result line for each row of a chunk: a new result, a rejection, or an earlier result."""
 
 from array import array
 from collections.abc import Iterable, Iterator, Sequence
@@ -9,7 +9,7 @@ from typing import IO, NamedTuple
 import msgspec
 
 from functions.collecting.download import download_again
-from functions.collecting.result_set import AGAIN, SUCCEEDED, ResultSet, state_of
+from functions.collecting.result_set import RETRYABLE, SUCCEEDED, ResultSet, state_of
 from functions.errors import ErrorLinesTooLargeError
 from functions.model.api_results import read_result
 from functions.model.chunk_files import LedgerEntry
@@ -27,45 +27,46 @@ from functions.services import Services
 from functions.settings import ResultsSettings
 
 ROW_BYTES = 512
-"""What a row takes at the most beside its result and its custom_id: the words around them, a rejection, its objects."""
-_SENTENCED = frozenset(
+"""Upper bound for the bytes of a row beside its result and `custom_id`, in memory and in the file."""
+_SYNTHESIZED = frozenset(
     {CloseReason.CANCELED, CloseReason.GONE, CloseReason.MISSING, CloseReason.STUCK}
 )
+"""Reasons for which a sent row without a result gets one that the relay builds."""
 
 
-class _BaseLine(msgspec.Struct):
-    """A line of an earlier attempt's part."""
+class _EarlierLine(msgspec.Struct):
+    """A result line of an earlier attempt."""
 
     row: int
     result: msgspec.Raw
 
 
 _Row = tuple[LedgerEntry, bytes]
-"""A row's entry, and its result in an earlier attempt."""
-_base = msgspec.json.Decoder(_BaseLine)
+"""The ledger entry of a row, and its result in an earlier attempt."""
+_earlier_lines = msgspec.json.Decoder(_EarlierLine)
 
 
 @dataclass
 class RowOffsets:
-    """Where rows lie in the upload: as little of each as can be kept of a hundred thousand."""
+    """Byte offsets and sizes of rows in the upload, 16 bytes per row."""
 
     offsets: array[int] = field(default_factory=lambda: array("Q"))
     sizes: array[int] = field(default_factory=lambda: array("Q"))
 
     def add(self, entry: LedgerEntry) -> None:
-        """Note one more row, behind the others."""
+        """Append a row."""
         self.offsets.append(entry.offset)
         self.sizes.append(entry.size)
 
 
 class Merged(NamedTuple):
-    """The result of a merge.
+    """The outcome of a merge.
 
     Attributes:
-        results: the chunk's lines of results, stored.
-        retry_mask: for each row of the chunk, whether it is worth another attempt.
+        results: the stored result lines of the chunk.
+        retry_mask: for each row of the chunk, 1 if it should be resent.
         failed: the rows that did not succeed.
-        counts: how the chunk's rows stand.
+        counts: the outcomes of all rows of the chunk.
     """
 
     results: StoredObject
@@ -75,14 +76,15 @@ class Merged(NamedTuple):
 
 
 class Merge:
-    """Puts a chunk's results together: one line for each row, in order.
+    """Merge the results of a chunk: one line for each row, in order.
 
     Args:
-        services: those of results.
+        services: the services of results.
         batch: the batch that was downloaded last.
         received: its results.
         closing: how rows end that were sent and have no result.
-        errors: an empty file for the lines of rows that did not succeed, and `max_error_bytes` its longest.
+        errors: an empty file for the lines of rows that did not succeed.
+        max_error_bytes: the maximum size of `errors`.
     """
 
     def __init__(
@@ -97,102 +99,106 @@ class Merge:
         self._services, self._batch, self._received = services, batch, received
         self._errors, self._max_error_bytes = errors, max_error_bytes
         self._retry_mask, self._failed = bytearray(batch.rows), RowOffsets()
-        keep = batch.attempt > 1 and closing in KEEPS_PREVIOUS_RESULT
-        sentenced = closing in _SENTENCED and not keep
-        self._closed = closing_result(closing) if sentenced else None
+        keeps_earlier = batch.attempt > 1 and closing in KEEPS_PREVIOUS_RESULT
+        synthesized = closing in _SYNTHESIZED and not keeps_earlier
+        self._closing_result = closing_result(closing) if synthesized else None
 
     def write(self, key: str, entries: Iterable[LedgerEntry]) -> Merged:
-        """Write the chunk's lines of results and errors, once; results are read again where the disk is short.
+        """Write the result lines and error lines of the chunk. Call this once.
+
+        If the spool does not hold every result, this downloads the results again per window.
 
         Args:
-            key: where the lines of results go.
-            entries: the chunk's ledger.
+            key: the key of the object for the result lines.
+            entries: the ledger of the chunk.
 
         Raises:
-            DownloadError: the results that were read again differ from the first ones.
-            DiskFullError: one result alone is longer than the disk may hold.
-            ErrorLinesTooLargeError: the lines of errors are longer than `max_error_bytes`.
+            DownloadError: the results differ from those first downloaded.
+            DiskFullError: a single result exceeds the spool's share of the disk.
+            ErrorLinesTooLargeError: the error lines exceed `max_error_bytes`.
         """
-        lines = map(self._written, self._together(entries))
+        lines = map(self._result_lines, self._row_groups(entries))
         results = self._services.files.write(key, lines)
-        counts = self._received.counting.tally()
+        counts = self._received.counter.tally()
         return Merged(results, self._retry_mask, self._failed, counts)
 
-    def _together(self, entries: Iterable[LedgerEntry]) -> Iterator[list[_Row]]:
-        """Take rows together until their results are some hundred kilobytes; those results are on disk then."""
-        spool, before = self._received.spool, self._before(self._batch.previous_results)
+    def _row_groups(self, entries: Iterable[LedgerEntry]) -> Iterator[list[_Row]]:
+        """Group consecutive rows up to about `CACHE_BLOCK` bytes, with their new results on disk."""
+        spool, previous = self._received.spool, self._batch.previous_results
+        earlier_results = self._earlier_results(previous)
         windows = iter(spool.windows())
         window = next(windows)
         if not spool.whole:
-            self._turn(window)
+            self._load_window(window)
         rows: list[_Row] = []
         size = 0
-        for entry, earlier in zip(
-            entries, before, strict=self._batch.previous_results is not None
-        ):
+        for entry, earlier in zip(entries, earlier_results, strict=previous is not None):
             if rows and (size >= CACHE_BLOCK or entry.row not in window):
                 yield rows
                 rows, size = [], 0
             if entry.row not in window:
                 window = next(windows)
-                self._turn(window)
+                self._load_window(window)
             rows.append((entry, earlier))
             size += (spool.size(entry.row) or len(earlier)) + len(entry.custom_id) + ROW_BYTES
         if rows:
             yield rows
 
-    def _turn(self, window: range) -> None:
+    def _load_window(self, window: range) -> None:
         self._received.spool.reset_window(window)
         download_again(self._services, self._batch, self._received)
 
-    def _written(self, rows: Sequence[_Row]) -> bytes:
-        """Write the lines of some rows; note what there is to note of them."""
+    def _result_lines(self, rows: Sequence[_Row]) -> bytes:
+        """Return the result lines of a group; count the rows and write their error lines."""
         new = self._received.spool.get_all(rows[0][0].row, len(rows))
         results = [
-            self._result(*row) if one is None else one for row, one in zip(rows, new, strict=True)
+            self._fallback_result(*row) if result is None else result
+            for row, result in zip(rows, new, strict=True)
         ]
-        self._note(rows, new, results)
+        self._record(rows, new, results)
         pieces = [LINE_END] * (3 * len(rows))
         pieces[::3] = [line_head(entry.row, entry.custom_id) for entry, _ in rows]
         pieces[1::3] = results
         return b"".join(pieces)
 
-    def _note(
+    def _record(
         self, rows: Sequence[_Row], new: Sequence[bytes | None], results: Sequence[bytes]
     ) -> None:
-        """Count the rows for which no result came, and note those that did not succeed."""
-        begin = rows[0][0].row - self._batch.first_row
-        states = self._received.states[begin : begin + len(rows)]
-        absent = [at for at, one in enumerate(new) if one is None]
-        outcomes = [read_result(results[at]) for at in absent]
-        self._received.counting.add(outcomes)
-        for at, outcome in zip(absent, outcomes, strict=True):
-            states[at] = state_of(outcome)
+        """Count the rows without a new result, and record the rows that did not succeed."""
+        start = rows[0][0].row - self._batch.first_row
+        states = self._received.states[start : start + len(rows)]
+        missing = [index for index, result in enumerate(new) if result is None]
+        outcomes = [read_result(results[index]) for index in missing]
+        self._received.counter.add(outcomes)
+        for index, outcome in zip(missing, outcomes, strict=True):
+            states[index] = state_of(outcome)
         for (entry, _), result, state in zip(rows, results, states, strict=True):
             if state != SUCCEEDED:
-                self._note_failed(entry, result, state)
+                self._record_failure(entry, result, state)
 
-    def _result(self, entry: LedgerEntry, earlier: bytes) -> bytes:
-        """Give the result of a row for which none came."""
+    def _fallback_result(self, entry: LedgerEntry, earlier: bytes) -> bytes:
+        """Return the result of a row that has no new one: a rejection, a synthetic or an earlier one."""
         if entry.rejection is not None:
             return rejected_result(entry.rejection)
-        if entry.sent and self._closed is not None:
-            return self._closed
+        if entry.sent and self._closing_result is not None:
+            return self._closing_result
         return earlier
 
-    def _note_failed(self, entry: LedgerEntry, result: bytes, state: int) -> None:
+    def _record_failure(self, entry: LedgerEntry, result: bytes, state: int) -> None:
         line = output_line(entry.row, entry.custom_id, result)
         if self._errors.tell() + len(line) > self._max_error_bytes:
             raise ErrorLinesTooLargeError(self._max_error_bytes)
         self._errors.write(line)
         self._failed.add(entry)
-        if entry.sent and state == AGAIN:
+        if entry.sent and state == RETRYABLE:
             self._retry_mask[entry.row - self._batch.first_row] = 1
 
-    def _before(self, base: StoredObject | None) -> Iterable[bytes]:
-        """Give the results of the chunk's earlier attempts, in row order; nothing where there were none."""
-        if base is None:
+    def _earlier_results(self, previous: StoredObject | None) -> Iterable[bytes]:
+        """Stream the results of earlier attempts in row order; ``null`` for each row without any."""
+        if previous is None:
             return repeat(b"null")
         files = self._services.files
-        earlier = line_blocks(files.read(files.results_object(base.key)))
-        return (bytes(line.result) for text in earlier for line in _base.decode_lines(text))
+        blocks = line_blocks(files.read(files.results_object(previous.key)))
+        return (
+            bytes(line.result) for block in blocks for line in _earlier_lines.decode_lines(block)
+        )

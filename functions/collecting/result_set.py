@@ -1,4 +1,4 @@
-"""What has come of a batch's results: which rows still lack theirs, how each ended, and the tally so far."""
+"""Collect the results of one batch: which rows have one, how each ended, and the counts so far."""
 
 from collections.abc import Sequence
 
@@ -17,25 +17,25 @@ from functions.model.ids import RequestId, custom_id_template
 from functions.model.items import Batch
 from functions.model.outcome_counts import OutcomeCounter
 
-NOT_SENT, MISSING, SUCCEEDED, FAILED, AGAIN = range(5)
-"""What is known of a row: not sent in this attempt; sent; ended well; not; not, and worth another attempt."""
+NOT_SENT, MISSING, SUCCEEDED, FAILED, RETRYABLE = range(5)
+"""The state of a row in this attempt. MISSING: sent, no result yet. RETRYABLE: failed, may be resent."""
 
 
 class ResultSet:
-    """The results of one batch, as they come.
+    """The results of one batch, added as they arrive.
 
     Args:
-        batch: whose results.
-        sent: for each row of the chunk, whether it was sent in this attempt.
-        spool: where to keep them.
-        prices: the job's price list.
+        batch: the batch.
+        sent: for each row of the chunk, True if it was sent in this attempt.
+        spool: stores the results.
+        prices: the version of the job's price list.
 
     Attributes:
-        states: what is known of each row of the chunk.
-        sent: how many rows were.
-        missing: how many of those have no result yet.
-        counting: the tally of what came.
-        size: how many bytes came.
+        states: the state of each row of the chunk.
+        sent: the number of rows that were sent.
+        missing: the number of sent rows without a result.
+        counter: counts the outcomes.
+        size: the number of bytes added.
     """
 
     def __init__(
@@ -44,28 +44,28 @@ class ResultSet:
         self._batch, self._first, self.spool = batch, batch.first_row, spool
         self.states = bytearray(sent)  # True is MISSING, which is 1
         self.sent = self.missing = self.states.count(MISSING)
-        self.counting = OutcomeCounter(prices)
+        self.counter = OutcomeCounter(prices)
         self.size = 0
-        self._wire_ids = custom_id_template(batch.job, batch.chunk, batch.attempt)
+        self._id_template = custom_id_template(batch.job, batch.chunk, batch.attempt)
 
     def add(self, text: bytes) -> int:
-        """Keep the results of whole lines; gives how many lines are broken, doubled, or of another batch."""
+        """Add complete lines. Return how many are malformed, repeated or from another batch."""
         self.size += len(text) + 1
-        results = parse_uniform_lines(text, self._wire_ids)
-        if results is None or not self._wanted(results.rows):
+        results = parse_uniform_lines(text, self._id_template)
+        if results is None or not self._are_missing(results.rows):
             return sum(self._add_one(line) for line in text.split(b"\n"))
-        self._keep(results)
+        self._store(results)
         return 0
 
-    def _wanted(self, rows: Sequence[int]) -> bool:
-        """Whether each of these rows is lacking."""
+    def _are_missing(self, rows: Sequence[int]) -> bool:
+        """Return True if each of these rows occurs once and has no result yet."""
         first, states = self._first, self.states
         if len(rows) != len({*rows}) or min(rows) < first or max(rows) >= first + len(states):
             return False
         return {states[row - first] for row in rows} == {MISSING}
 
     def _add_one(self, line: bytes) -> bool:
-        """Keep one line's result; True for a line that is broken, too deep, doubled, or of another batch."""
+        """Add one line. Return True if it is malformed, too deep, repeated or from another batch."""
         try:
             parsed = read_line(line)
             outcome = read_result(parsed.result)
@@ -73,28 +73,31 @@ class ResultSet:
             return True
         row = self._own_row(parsed.custom_id)
         result = bytes(parsed.result)
-        if row is None or not self._wanted([row]) or not results_can_be_reparsed([result]):
+        if row is None or not self._are_missing([row]) or not results_can_be_reparsed([result]):
             return True
-        self._keep(Results([row], result, [len(result)], [outcome]))
+        self._store(Results([row], result, [len(result)], [outcome]))
         return False
 
     def _own_row(self, custom_id: str) -> int | None:
-        """Say which row of this batch it is; None for another's."""
-        named = RequestId.parse(custom_id)
-        if named is None or (named.job, named.batch) != (self._batch.job, self._batch.item):
+        """Return the row that a `custom_id` of this batch names; None for any other."""
+        request_id = RequestId.parse(custom_id)
+        if request_id is None or (request_id.job, request_id.batch) != (
+            self._batch.job,
+            self._batch.item,
+        ):
             return None
-        return named.row
+        return request_id.row
 
-    def _keep(self, results: Results) -> None:
+    def _store(self, results: Results) -> None:
         self.spool.put_all(results.rows, results.text, results.sizes)
-        self.counting.add(results.outcomes)
+        self.counter.add(results.outcomes)
         first, states = self._first, self.states
         for row, outcome in zip(results.rows, results.outcomes, strict=True):
             states[row - first] = state_of(outcome)
         self.missing -= len(results.rows)
 
     def add_missing(self, text: bytes) -> None:
-        """Keep what the spool had no room for; everything else has been seen, and is passed over."""
+        """Store the results that the spool had no room for; skip all others."""
         for line in text.split(b"\n"):
             try:
                 parsed = read_line(line)
@@ -106,7 +109,7 @@ class ResultSet:
 
 
 def state_of(outcome: Outcome) -> int:
-    """Say what a result means for its row."""
+    """Return the state of a row with this outcome."""
     if outcome.type == "succeeded":
         return SUCCEEDED
-    return AGAIN if outcome.retriable else FAILED
+    return RETRYABLE if outcome.retriable else FAILED

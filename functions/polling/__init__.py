@@ -1,1 +1,1 @@
-"""Polling: watch, reconcile and recover what is unfinished, and admit what may be sent."""
+"""Polling: watch batches, reconcile lost creates, recover unfinished items and admit new sends."""

@@ -1,4 +1,4 @@
-"""Who may be sent now. Poll alone admits, so that limits are kept and jobs take turns."""
+"""Choose the batches that may be sent now. Only poll admits, so limits hold and jobs take turns."""
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
@@ -8,16 +8,17 @@ from datetime import timedelta
 from functions.model.items import Batch
 
 PATIENCE = timedelta(hours=1)
-"""A batch that does not fit is passed over for so long; after that, none that comes behind it overtakes it."""
+"""A batch that does not fit may be overtaken for this long. After that, nothing overtakes it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """How much may be at Anthropic at once: Message Batches, and requests in them.
+    """How much may be in flight at Anthropic at once: Message Batches, and requests in them.
 
     Attributes:
-        reserve_divisor: one part in so many is kept for jobs that have nothing there, while one of them waits; of the defaults,
-            50 Message Batches and 10,000 requests, which is one more chunk.
+        reserve_divisor: 1/reserve_divisor of both limits is reserved for jobs with nothing in
+            flight, while such a job waits. By default 50 Message Batches and 10,000 requests:
+            one full chunk.
     """
 
     batches: int
@@ -25,14 +26,17 @@ class Limits:
     reserve_divisor: int = 20
 
     def less_the_reserve(self) -> "Limits":
-        """What a job may fill that has something there already, while another waits that has nothing."""
+        """Return the limits for jobs in flight while a job with nothing in flight waits."""
         return Limits(
             self.batches - self.batches // self.reserve_divisor,
             self.requests - self.requests // self.reserve_divisor,
         )
 
     def have_room(self, batches: int, requests: int, batch: Batch) -> bool:
-        """Whether a batch fits beside what is there; one that is larger than the limit fits where nothing is."""
+        """Return True if `batch` fits beside what is in flight.
+
+        A batch larger than the limit fits if nothing is in flight.
+        """
         fits = batches < self.batches and requests + batch.requests <= self.requests
         return fits or batches == 0
 
@@ -40,21 +44,20 @@ class Limits:
 def admit(
     waiting: Sequence[Batch], in_flight: Sequence[Batch], limits: Limits, old: str = ""
 ) -> list[Batch]:
-    """Choose the batches that may be sent now.
+    """Return the batches that may be sent now, in the order of their turns.
 
-    Jobs take turns: the job with the fewest batches at Anthropic goes first, so that a small job does not
-    wait behind a huge one. What does not fit is passed over. While a job is passed over that has nothing there, a part
-    of the room is kept from the jobs that have: the next small one finds it. A batch that is old is passed over no more:
-    nothing behind it is admitted until there is room for it.
+    The job with the fewest batches in flight goes first, so a small job does not wait behind a
+    huge one. A batch that does not fit is overtaken, until it is old. While a job with nothing in
+    flight waits for room, the other jobs leave the reserve free.
 
-    Called again with the same items it chooses the same: a work message that is still under way is no second admission. A batch
-    larger than the limit goes alone.
+    The choice depends on the arguments only: a second call before the first choice was sent
+    returns the same batches.
 
     Args:
         waiting: batches that wait to be sent.
-        in_flight: those that are, or may be, there already (being sent and unconfirmed ones, too).
-        limits: what all of them together must stay under.
-        old: batches whose `status_key` is less than this are old.
+        in_flight: batches that are, or may be, at Anthropic; includes sending and unconfirmed.
+        limits: the limits for all batches together.
+        old: a batch is old if its `status_key` is less than this.
     """
     batches, requests = len(in_flight), sum(batch.requests for batch in in_flight)
     admitted: list[Batch] = []
@@ -72,13 +75,10 @@ def admit(
 
 
 def _in_turns(waiting: Sequence[Batch], in_flight: Sequence[Batch]) -> list[tuple[int, Batch]]:
-    """Put what waits in order; gives also how many of its job go before each."""
-    ahead = Counter(batch.job for batch in in_flight)
-    turns: dict[str, int] = defaultdict(int, ahead)
-    queue: list[tuple[int, str, str, Batch]] = []
-    for batch in sorted(waiting, key=lambda one: (one.job, one.item)):
-        queue.append((turns[batch.job], batch.status_key, batch.item, batch))
+    """Return ``(turn, batch)`` in order; ``turn`` counts the batches of its job that go before."""
+    turns: dict[str, int] = defaultdict(int, Counter(batch.job for batch in in_flight))
+    queue: list[tuple[int, str, str, str, Batch]] = []
+    for batch in sorted(waiting, key=lambda batch: (batch.job, batch.item)):
+        queue.append((turns[batch.job], batch.status_key, batch.item, batch.job, batch))
         turns[batch.job] += 1
-    return [
-        (turn, batch) for turn, *_, batch in sorted(queue, key=lambda one: (*one[:3], one[3].job))
-    ]
+    return [(turn, batch) for turn, *_, batch in sorted(queue, key=lambda entry: entry[:4])]

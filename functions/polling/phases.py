@@ -1,7 +1,7 @@
-"""How one poll goes about its work: phase by phase, item by item, each phase within its time.
+"""Run the phases of one poll, item by item, each phase within its share of the time.
 
-One bad item stops no other. A phase that has no time left stops, and the next poll goes on from there, so that in the end
-everything has its turn.
+An item that fails does not stop the others. A phase that runs out of time stops; the next poll
+resumes there, so every item is reached in the end.
 """
 
 from bisect import bisect_left
@@ -17,21 +17,23 @@ from functions.model.items import Batch, Job
 from functions.model.records import CancellationRequest, Owner
 
 LIMIT_S = 120.0
-"""How long poll may run: its Lambda's timeout."""
+"""Lambda timeout of poll, in seconds."""
 LEFT_S = {
     "read": 84, "wake submit": 76, "wake results": 76, "listing": 68, "retrieve": 64, "look": 60, "cancel duplicate": 56, "cancel": 53,
     "mend": 50, "quarantine": 48, "ready submit": 46, "ready results": 46, "events": 44, "report": 40, "owners": 34,
     "prove": 28,
 }  # fmt: skip
-"""A phase begins nothing new with less time left than this: the phases behind it have the rest. The last may wait for an
-answer for 25 seconds."""
+"""Seconds that must be left for a phase to begin another item; the rest belongs to later phases.
+
+A single answer of the last phase may take 25 seconds.
+"""
 logger = Logger(child=True)
 
 type Placed = Job | Batch | CancellationRequest | Owner | Event
 
 
 def place(item: Placed) -> str:
-    """Name an item, so that names sort as the index does."""
+    """Return the name of an item; names sort in the order of the index."""
     if isinstance(item, Event):
         return f"EVENT#{item.time} {item.subject}/{item.id}"
     return f"{item.status_key} {item.job}/{item.item}"
@@ -41,12 +43,12 @@ class Phases:
     """The phases of one poll.
 
     Args:
-        time_left_s: the time that this Lambda still has.
-        threads: items that are worked on at once.
-        sleep: lets so many seconds pass.
+        time_left_s: returns the seconds until the Lambda timeout.
+        threads: number of items processed concurrently.
+        sleep: waits for a number of seconds.
 
     Attributes:
-        stopped: where each phase stopped that had no time left.
+        stopped: for each phase that ran out of time, the name of its first unprocessed item.
     """
 
     def __init__(
@@ -56,67 +58,70 @@ class Phases:
         sleep: Callable[[float], None] = lambda _: None,
     ) -> None:
         self._time_left_s, self._threads, self.sleep = time_left_s, threads, sleep
-        self._begin: Mapping[str, str] = {}
+        self._resume_at: Mapping[str, str] = {}
         self._failures: list[str] = []
         self.stopped: dict[str, str] = {}
 
     @property
     def failed(self) -> int:
-        """Count the items, and the whole phases, that raised an error and were passed over."""
+        """Return the number of items and whole phases that raised an error."""
         return len(self._failures)
 
     def go_on_from(self, stopped: Mapping[str, str]) -> None:
-        """Let each phase begin where it stopped the last time."""
-        self._begin = stopped
+        """Start each phase at the item where the previous poll stopped it."""
+        self._resume_at = stopped
 
     def has_time(self, phase: str) -> bool:
-        """Whether a phase may begin something new."""
+        """Return True if a phase may begin another item."""
         return self._time_left_s() >= LEFT_S[phase]
 
     def each[T](
         self,
         phase: str,
         items: Iterable[T],
-        of: Callable[[T], str],
+        name_of: Callable[[T], str],
         work: Callable[[T], object],
-        most: int | None = None,
+        max_items: int | None = None,
     ) -> None:
-        """Do the work of a phase for each item, in the order of their names, from where it stopped the last time.
+        """Call `work` for each item, in the order of names, from where the previous poll stopped.
 
         Args:
-            phase: its name in `LEFT_S`.
-            items: what there is to do.
-            of: gives an item's name.
-            work: what to do; its errors are logged and counted.
-            most: so many in one poll; the next one goes on behind them.
+            phase: a key of `LEFT_S`.
+            items: the items of this phase.
+            name_of: returns the name of an item.
+            work: processes one item; its errors are logged and counted.
+            max_items: stop after this many; the next poll continues behind them.
         """
-        queue, done = self._in_turn(phase, items, of), 0
+        queue, done = self._rotate(phase, items, name_of), 0
         with ThreadPoolExecutor(self._threads) as pool:
             run = pool.map if self._threads > 1 else map
-            for some in batched(queue, self._threads, strict=False):
-                if (most is not None and done >= most) or not self.has_time(phase):
-                    self.stopped[phase] = of(some[0])
-                    facts = {"phase": phase, "left": len(queue) - done}
-                    logger.warning("stopped, the next poll goes on", extra=facts)
+            for group in batched(queue, self._threads, strict=False):
+                if (max_items is not None and done >= max_items) or not self.has_time(phase):
+                    self.stopped[phase] = name_of(group[0])
+                    logger.warning(
+                        "phase stopped, the next poll resumes it",
+                        extra={"phase": phase, "left": len(queue) - done},
+                    )
                     return
-                done += sum(1 for _ in run(partial(self._one, phase, of, work), some))
+                done += sum(1 for _ in run(partial(self._process, phase, name_of, work), group))
 
-    def _in_turn[T](self, phase: str, items: Iterable[T], of: Callable[[T], str]) -> list[T]:
-        first, queue = self._begin.get(phase, ""), sorted(items, key=of)
-        at = bisect_left(queue, first, key=of)
-        return queue[at:] + queue[:at]
+    def _rotate[T](self, phase: str, items: Iterable[T], name_of: Callable[[T], str]) -> list[T]:
+        """Return the items sorted by name, rotated to begin where the previous poll stopped."""
+        resume_at, queue = self._resume_at.get(phase, ""), sorted(items, key=name_of)
+        index = bisect_left(queue, resume_at, key=name_of)
+        return queue[index:] + queue[:index]
 
-    def _one[T](
-        self, phase: str, of: Callable[[T], str], work: Callable[[T], object], item: T
+    def _process[T](
+        self, phase: str, name_of: Callable[[T], str], work: Callable[[T], object], item: T
     ) -> None:
-        self.attempt(phase, partial(work, item), None, of(item))
+        self.attempt(phase, partial(work, item), None, name_of(item))
 
-    def attempt[R](self, phase: str, work: Callable[[], R], otherwise: R, of: str = "") -> R:
-        """Do the work. Where it raises, log which item it was about, count it, and go on."""
+    def attempt[R](self, phase: str, work: Callable[[], R], default: R, item_name: str = "") -> R:
+        """Return the result of `work`. If it raises, log and count the error; return `default`."""
         try:
             return work()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the others go on
-            self._failures.append(of)
-            facts = {"phase": phase, "item": of, "problem": type(error).__name__}
+        except Exception as error:  # noqa: BLE001 - no error of one item may stop the others
+            self._failures.append(item_name)
+            facts = {"phase": phase, "item": item_name, "problem": type(error).__name__}
             logger.error("passed over", extra=facts)  # noqa: TRY400 - a traceback may quote a prompt
-            return otherwise
+            return default

@@ -1,7 +1,9 @@
-"""Settle what is unconfirmed: prove, then adopt. Absence needs several complete listings over time.
+"""Resolve unconfirmed batches: adopt the Message Batch if it exists, otherwise send again.
 
-While a batch of the same size that nobody owns lies in the window, wait until it ends and read its results: the
-first `custom_id` that names a batch of ours proves whose it is; if none of the first lines does, it is foreign.
+A create counts as failed after several complete listings without its batch, over some time. While
+an unowned Message Batch of the same size and age exists, poll waits until it ends, then reads its
+results. The first `custom_id` of ours proves the owner. If no checked line has one, the batch is
+foreign.
 """
 
 from bisect import bisect_left, bisect_right
@@ -10,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice, takewhile
+from typing import Any
 
 import msgspec
 from aws_lambda_powertools import Logger
@@ -33,7 +36,10 @@ from functions.settings import PollSettings
 logger = Logger(child=True)
 
 MAX_LINES_CHECKED = 100
-"""Lines that must all be strangers' before a batch is foreign: an ours taken for foreign is paid for twice."""
+"""Lines to check before a batch is foreign. Our own batch, if taken for foreign, is paid twice."""
+
+type SizeGroup = list[tuple[datetime, MessageBatch]]
+"""Message Batches of one size with their creation times, oldest first."""
 
 
 def reconcile(
@@ -43,70 +49,77 @@ def reconcile(
     since: datetime,
     phases: Phases,
 ) -> None:
-    """Adopt each unconfirmed batch that is found, and send again what is proved to be absent.
+    """Adopt each unconfirmed batch that exists at Anthropic; send again each that does not.
 
     Args:
-        services: poll's.
-        unfinished: the batches whose create lost its answer, and those that have a batch of their own.
-        listed: the batches at Anthropic.
-        since: from when on they are complete; what may have been created before is not proved absent.
-        phases: poll's.
+        services: the services of poll.
+        unfinished: the unfinished items.
+        listed: the Message Batches at Anthropic, by id.
+        since: `listed` is complete from this time on; it proves nothing about earlier creates.
+        phases: the phases of this poll.
     """
     unconfirmed = unfinished.of(BatchStatus.UNCONFIRMED)
     by_size = _by_size(listed.values())
-    sought = {place(batch): _matches(services.settings, batch, by_size) for batch in unconfirmed}
-    decided = {batch.batch_id: True for batch in unfinished.batches if batch.batch_id is not None}
-    unknown = {one.id: one for found in sought.values() for one in found if one.id not in decided}
+    candidates = {
+        place(batch): _matches(services.settings, batch, by_size) for batch in unconfirmed
+    }
+    resolved = {batch.batch_id: True for batch in unfinished.batches if batch.batch_id is not None}
+    unknown = {
+        candidate.id: candidate
+        for matches in candidates.values()
+        for candidate in matches
+        if candidate.id not in resolved
+    }
     phases.each(
-        "owners", unknown.values(), _created, partial(_ask_owner, services.ownership, decided)
+        "owners", unknown.values(), _age_name, partial(_read_owner, services.ownership, resolved)
     )
 
     def settle(batch: Batch) -> None:
-        for found in sought[place(batch)]:
-            if found.id not in decided:
-                decided[found.id] = _resolve(services, found, partial(phases.has_time, "prove"))
-        settled = all(decided[found.id] for found in sought[place(batch)])
-        if settled and _window(services.settings, batch)[0] >= since:
-            _absent(services, batch)
+        matches = candidates[place(batch)]
+        for candidate in matches:
+            if candidate.id not in resolved:
+                has_time = partial(phases.has_time, "prove")
+                resolved[candidate.id] = _resolve(services, candidate, has_time)
+        if (
+            all(resolved[candidate.id] for candidate in matches)
+            and _window(services.settings, batch)[0] >= since
+        ):
+            _count_reconcile_miss(services, batch)
 
     phases.each("prove", unconfirmed, place, settle)
 
 
-Known = list[tuple[datetime, MessageBatch]]
+def _by_size(listed: Iterable[MessageBatch]) -> dict[int, SizeGroup]:
+    """Group Message Batches by their number of requests, oldest first."""
+    groups: defaultdict[int, SizeGroup] = defaultdict(list)
+    for message_batch in listed:
+        created_at = timestamps.parse(message_batch.created_at)
+        groups[message_batch.request_counts.total].append((created_at, message_batch))
+    return {size: sorted(group, key=_created_at) for size, group in groups.items()}
 
 
-def _by_size(listed: Iterable[MessageBatch]) -> dict[int, Known]:
-    """Group batches by their requests; each group by age."""
-    grouped: defaultdict[int, Known] = defaultdict(list)
-    for found in listed:
-        grouped[found.request_counts.total].append((timestamps.parse(found.created_at), found))
-    return {size: sorted(group, key=_created_at) for size, group in grouped.items()}
+def _created_at(entry: tuple[datetime, MessageBatch]) -> datetime:
+    return entry[0]
 
 
-def _created_at(one: tuple[datetime, MessageBatch]) -> datetime:
-    return one[0]
-
-
-def _created(found: MessageBatch) -> str:
-    """Name a Message Batch, so that names sort by age."""
-    return f"{found.created_at} {found.id}"
+def _age_name(message_batch: MessageBatch) -> str:
+    """Return a name that sorts by creation time."""
+    return f"{message_batch.created_at} {message_batch.id}"
 
 
 def _matches(
-    settings: PollSettings, batch: Batch, by_size: Mapping[int, Known]
+    settings: PollSettings, batch: Batch, by_size: Mapping[int, SizeGroup]
 ) -> list[MessageBatch]:
-    """Give the batches at Anthropic that have the size and the age of the one that is sought."""
+    """Return the Message Batches that have the size and the age of an unconfirmed batch."""
     group = by_size.get(batch.requests, [])
-    first, last = _window(settings, batch)
-    low, high = (
-        bisect_left(group, first, key=_created_at),
-        bisect_right(group, last, key=_created_at),
-    )
-    return [found for _, found in group[low:high]]
+    earliest, latest = _window(settings, batch)
+    low = bisect_left(group, earliest, key=_created_at)
+    high = bisect_right(group, latest, key=_created_at)
+    return [message_batch for _, message_batch in group[low:high]]
 
 
 def _window(settings: PollSettings, batch: Batch) -> tuple[datetime, datetime]:
-    """Return between which times a batch was created whose create lost its answer."""
+    """Return the earliest and the latest time at which a lost create made its batch."""
     lost_at = batch.status_since
     intent_at = timestamps.parse(batch.intent_at or timestamps.text(lost_at))
     return (
@@ -115,113 +128,116 @@ def _window(settings: PollSettings, batch: Batch) -> tuple[datetime, datetime]:
     )
 
 
-def _ask_owner(ownership: Ownership, decided: dict[str, bool], found: MessageBatch) -> None:
-    """Find out whether it is known whose a batch is."""
-    if ownership.owner_of(found.id) is not None:
-        decided[found.id] = True
+def _read_owner(
+    ownership: Ownership, resolved: dict[str, bool], message_batch: MessageBatch
+) -> None:
+    """Mark a Message Batch as resolved if the table has its owner."""
+    if ownership.owner_of(message_batch.id) is not None:
+        resolved[message_batch.id] = True
 
 
 def _resolve(
-    services: Services[PollSettings], found: MessageBatch, has_time: Callable[[], bool]
+    services: Services[PollSettings], message_batch: MessageBatch, has_time: Callable[[], bool]
 ) -> bool:
-    """Find out whose a batch is; False while that cannot be known."""
-    if found.processing_status != "ended":
+    """Adopt a Message Batch or record it as foreign. Return False if its owner is not known yet."""
+    if message_batch.processing_status != "ended":
         return False
     try:
-        batch = _whose(services.claude, services.items, found, has_time)
+        batch = _find_owner(services.claude, services.items, message_batch, has_time)
     except (RelayError, msgspec.DecodeError) as error:
         logger.warning(
             "ownership still undetermined",
-            extra={"batch_id": found.id, "problem": type(error).__name__},
+            extra={"batch_id": message_batch.id, "problem": type(error).__name__},
         )
-        return found.archived_at is not None
+        return message_batch.archived_at is not None
     if batch is None:
-        services.ownership.record(services.ownership.build(found.id, FOREIGN))
+        services.ownership.record(services.ownership.build(message_batch.id, FOREIGN))
     else:
-        logger.info("adopted by proof", extra={"batch": batch_key(batch), "batch_id": found.id})
-        adopt(services.items, services.ownership, batch, found)
+        facts = {"batch": batch_key(batch), "batch_id": message_batch.id}
+        logger.info("batch adopted after reading its results", extra=facts)
+        adopt(services.items, services.ownership, batch, message_batch)
     return True
 
 
-def _whose(
-    claude: Claude, items: WorkItems, found: MessageBatch, has_time: Callable[[], bool]
+def _find_owner(
+    claude: Claude, items: WorkItems, message_batch: MessageBatch, has_time: Callable[[], bool]
 ) -> Batch | None:
-    """Read a batch's results until a `custom_id` names one of our batches, which proves it; None: it is not ours.
+    """Return our batch that the first matching `custom_id` in the results names; None if foreign.
 
     Raises:
-        IncompleteResultsError: the results end before they have told enough; that proves nothing.
+        IncompleteResultsError: the results ended too early to prove anything.
     """
-    read, strangers = 0, set[tuple[str, str]]()
-    stream = claude.results(found.id)
+    lines_read, strangers = 0, set[tuple[str, str]]()
+    stream = claude.results(message_batch.id)
     try:
         for line in islice(lines(takewhile(lambda _: has_time(), stream)), MAX_LINES_CHECKED):
-            read += 1
-            named = RequestId.parse(read_line(line).custom_id)
-            if named is None or (named.job, named.batch) in strangers:
+            lines_read += 1
+            request_id = RequestId.parse(read_line(line).custom_id)
+            if request_id is None or (request_id.job, request_id.batch) in strangers:
                 continue
-            if batch := items.batch(named.job, named.batch):
+            if batch := items.batch(request_id.job, request_id.batch):
                 return batch
-            strangers.add((named.job, named.batch))
+            strangers.add((request_id.job, request_id.batch))
     finally:
         stream.close()
-    if read < min(MAX_LINES_CHECKED, found.request_counts.total):
-        message = f"the results end after {read:,} lines"
+    if lines_read < min(MAX_LINES_CHECKED, message_batch.request_counts.total):
+        message = f"the results ended after {lines_read:,} lines"
         raise IncompleteResultsError(message)
     return None
 
 
-def _absent(services: Services[PollSettings], batch: Batch) -> None:
-    """Count a complete listing without the batch; after enough of them over enough time, send it again."""
+def _count_reconcile_miss(services: Services[PollSettings], batch: Batch) -> None:
+    """Count a complete listing without the batch; after enough of them over time, send it again."""
     settings, now = services.settings, services.now()
     current = services.items.batch(batch.job, batch.item)
     if current is None or (current.status, current.status_key) != (
         BatchStatus.UNCONFIRMED,
         batch.status_key,
     ):
-        return  # what was listed was another create's window
+        return  # the candidates belong to an earlier create
     if current.fingerprint != services.claude.fingerprint:
-        _out_of_sight(services.items, current, now)
+        _close_if_results_deleted(services.items, current, now)
         return
-    lost_at = batch.status_since
-    if now < lost_at + timedelta(seconds=settings.skew_s):
+    if now < batch.status_since + timedelta(seconds=settings.skew_s):
         return
-    count, first = current.reconcile_misses + 1, current.first_missed_at or timestamps.text(now)
-    waited_s = (now - timestamps.parse(first)).total_seconds()
-    if count < settings.absent_listings or waited_s < settings.absent_s:
+    misses = current.reconcile_misses + 1
+    first_missed_at = current.first_missed_at or timestamps.text(now)
+    waited_s = (now - timestamps.parse(first_missed_at)).total_seconds()
+    if misses < settings.absent_listings or waited_s < settings.absent_s:
         services.items.update_if_unchanged(
-            current, {"reconcile_misses": count, "first_missed_at": first}
+            current, {"reconcile_misses": misses, "first_missed_at": first_missed_at}
         )
         return
-    again = {
+    changes = {
         "status": BatchStatus.WAITING,
         "next_step": Step.SEND,
         "inconclusive_creates": current.inconclusive_creates + 1,
     }
-    expected = {
-        "status": BatchStatus.UNCONFIRMED,
-        "status_key": current.status_key,
-        "batch_id": None,
-    }
-    if services.items.transition(current, again, expected=expected):
+    if services.items.transition(current, changes, expected=_still_unconfirmed(current)):
         logger.warning(
-            "batch not found, resending", extra={"batch": batch_key(batch), "listings": count}
+            "batch not found, resending", extra={"batch": batch_key(batch), "listings": misses}
         )
 
 
-def _out_of_sight(items: WorkItems, batch: Batch, now: datetime) -> None:
-    """Another key may see another workspace, and proves no absence: wait until no key could find it any more."""
-    lost_at = batch.status_since
-    if now <= lost_at + RESULTS_RETENTION:
+def _close_if_results_deleted(items: WorkItems, batch: Batch, now: datetime) -> None:
+    """Close a batch sent under another key once Anthropic has deleted its results.
+
+    The current key may belong to another workspace, whose listings prove nothing.
+    """
+    if now <= batch.status_since + RESULTS_RETENTION:
         return
     changes = {
         "status": BatchStatus.ENDED,
         "next_step": Step.COLLECT,
         "close_reason": CloseReason.GONE,
     }
-    expected = {
+    if items.transition(batch, changes, expected=_still_unconfirmed(batch)):
+        logger.error("batch never found under the new key", extra={"batch": batch_key(batch)})
+
+
+def _still_unconfirmed(batch: Batch) -> dict[str, Any]:
+    return {
         "status": BatchStatus.UNCONFIRMED,
         "status_key": batch.status_key,
         "batch_id": None,
     }
-    if items.transition(batch, changes, expected=expected):
-        logger.error("never found under this key", extra={"batch": batch_key(batch)})

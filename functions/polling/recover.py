@@ -1,4 +1,4 @@
-"""Crashed stages, stuck items, requests to cancel: what no stage can mend by itself, poll does here."""
+"""Recover items after a crash, apply cancellation requests, and announce or close stuck items."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -17,46 +17,47 @@ from functions.polling.phases import Phases, place
 from functions.services import Services
 from functions.settings import PollSettings
 
-VAIN_FOR = timedelta(days=3)
-"""A batch that was created in vain, or a try that was killed, for longer than this is no passing trouble."""
+PERMANENT_AFTER = timedelta(days=3)
+"""Inconclusive creates or killed attempts over longer than this are not transient."""
 logger = Logger(child=True)
 
 
 def recover(
     services: Services[PollSettings], unfinished: Unfinished, phases: Phases
 ) -> tuple[list[Batch], int]:
-    """Mend what stands still.
+    """Recover items that no stage will bring forward.
 
     Returns:
-        The batches that wait to be collected from now on, and how many items are stuck.
+        The batches that were closed and now wait to be collected, and the number of stuck items.
     """
     now = services.now()
-    dead = [batch for batch in unfinished.of(BatchStatus.SENDING) if batch.is_idle(now)]
-    phases.each("mend", dead, place, lambda batch: _unconfirmed(services.items, batch))
-    full = [
+    crashed = [batch for batch in unfinished.of(BatchStatus.SENDING) if batch.is_idle(now)]
+    phases.each("mend", crashed, place, lambda batch: _mark_unconfirmed(services.items, batch))
+    complete = [
         job
         for job in unfinished.jobs
         if job.status == JobStatus.RUNNING and job.chunks_finished >= job.chunks
     ]
     phases.each(
-        "mend", full, place, lambda job: services.items.start_assembly_if_complete(job.job)
+        "mend", complete, place, lambda job: services.items.start_assembly_if_complete(job.job)
     )
     cancel_jobs(services, unfinished, phases)
     closed = _close_canceled(services, unfinished, now, phases)
-    held: list[Job | Batch] = [*unfinished.jobs, *unfinished.batches]
+    unfinished_items: list[Job | Batch] = [*unfinished.jobs, *unfinished.batches]
+    suspects = [item for item in unfinished_items if _may_be_stuck(item, now)]
     stuck: list[Job | Batch] = []
 
-    def look(item: Job | Batch) -> None:
+    def check(item: Job | Batch) -> None:
         if _is_stuck(services.circuit, item, now):
             stuck.append(item)
             _handle_stuck(services, item, now)
 
-    phases.each("quarantine", [item for item in held if _waits(item, now)], place, look)
+    phases.each("quarantine", suspects, place, check)
     return closed, len(stuck)
 
 
-def _unconfirmed(work_items: WorkItems, batch: Batch) -> None:
-    """A stage died between its intent and an answer: the batch may exist."""
+def _mark_unconfirmed(work_items: WorkItems, batch: Batch) -> None:
+    """Mark a batch whose stage crashed between its intent and an answer: it may exist."""
     expected = {"status": BatchStatus.SENDING, "owner": batch.owner}
     work_items.transition(batch, {"status": BatchStatus.UNCONFIRMED}, expected=expected)
 
@@ -64,8 +65,7 @@ def _unconfirmed(work_items: WorkItems, batch: Batch) -> None:
 def _close_canceled(
     services: Services[PollSettings], unfinished: Unfinished, now: datetime, phases: Phases
 ) -> list[Batch]:
-    """End what a canceled job has not sent yet; its rows are collected as canceled."""
-    canceled = unfinished.canceled
+    """Close the unsent batches of canceled jobs; their rows are collected as canceled."""
     closed: list[Batch] = []
     changes = {
         "status": BatchStatus.ENDED,
@@ -78,33 +78,30 @@ def _close_canceled(
         if services.items.transition(batch, changes, expected=expected):
             closed.append(msgspec.structs.replace(batch, **changes))
 
-    free = [
+    unsent = [
         batch
         for batch in unfinished.of(BatchStatus.WAITING)
-        if batch.job in canceled and not batch.is_leased(now)
+        if batch.job in unfinished.canceled and not batch.is_leased(now)
     ]
-    phases.each("mend", free, place, close)
+    phases.each("mend", unsent, place, close)
     return closed
 
 
 def _handle_stuck(services: Services[PollSettings], item: Job | Batch, now: datetime) -> None:
-    """Announce once what gets no further; give it up where waiting can no longer help, and its job goes on without it."""
+    """Announce a stuck item once. Give it up if waiting cannot help, so that its job can end."""
     if item.stuck_at is None:
         event = events.stuck(item, _problem(item), timestamps.text(now))
         if services.items.announce_stuck(item, event):
-            logger.error("stuck", extra={"job": item.job, "item": item.item})
+            logger.error("item stuck", extra={"job": item.job, "item": item.item})
             services.outbox.publish([event])
     if _is_hopeless(services.circuit, item, now):
         _give_up(services, item, now)
 
 
-def _waits(item: Job | Batch, now: datetime) -> bool:
-    """Return whether an item waits for a step, in vain so far, and nobody works on it.
-
-    Of a job that is done, only tidying is left.
-    """
-    in_vain = isinstance(item, Batch) and item.inconclusive_creates >= items.TRIES
-    tried = item.tries >= items.TRIES or in_vain
+def _may_be_stuck(item: Job | Batch, now: datetime) -> bool:
+    """Return True if an unowned item has used up its tries. A job that is done only needs tidying."""
+    inconclusive = isinstance(item, Batch) and item.inconclusive_creates >= items.TRIES
+    tried = item.tries >= items.TRIES or inconclusive
     return (
         tried
         and item.next_step is not None
@@ -114,55 +111,62 @@ def _waits(item: Job | Batch, now: datetime) -> bool:
 
 
 def _is_stuck(circuit: Circuit, item: Job | Batch, now: datetime) -> bool:
-    return item.tries >= items.TRIES or _is_in_vain(circuit, item, now)
+    return item.tries >= items.TRIES or _is_never_created(circuit, item, now)
 
 
 def _problem(item: Job | Batch) -> str:
-    """Return what went wrong the last time, or what its silence means."""
+    """Return the last error of a stuck item, or what having none means."""
     if item.last_error is not None:
         return item.last_error
     if isinstance(item, Batch) and item.next_step == Step.SEND and item.tries < items.TRIES:
-        return f"{item.inconclusive_creates} creates gave no batch and no reason, over {VAIN_FOR.days} days; see the log of submit"
+        return (
+            f"{item.inconclusive_creates} creates over {PERMANENT_AFTER.days} days returned neither a batch "
+            "nor a reason; see submit's log"
+        )
     return "every attempt was killed before it finished (timeout or out of memory)"
 
 
-def _is_in_vain(circuit: Circuit, item: Job | Batch, now: datetime) -> bool:
-    """Return whether creates of a batch gave neither a batch nor a reason for days, while others were accepted."""
+def _is_never_created(circuit: Circuit, item: Job | Batch, now: datetime) -> bool:
+    """Return True if a batch had only inconclusive creates for days while others were accepted."""
     if (
         not isinstance(item, Batch)
         or item.next_step != Step.SEND
         or item.inconclusive_creates < items.TRIES
     ):
         return False
-    begun_at = item.first_sent_at or timestamps.text(now)
-    others_pass = (circuit.read().accepted_at or "") > begun_at
-    return others_pass and now - timestamps.parse(begun_at) > VAIN_FOR
+    first_sent_at = item.first_sent_at or timestamps.text(now)
+    others_accepted = (circuit.read().accepted_at or "") > first_sent_at
+    return others_accepted and now - timestamps.parse(first_sent_at) > PERMANENT_AFTER
 
 
 def _is_hopeless(circuit: Circuit, item: Job | Batch, now: datetime) -> bool:
-    """Return whether waiting can no longer help.
+    """Return True if waiting cannot help.
 
-    What was paid for waits until Anthropic has deleted it: an ended batch, a chunk with an earlier attempt, a job's
-    parts. Anything else is given up where the problem lies in the item itself, or if for three days every try was
-    killed before it could say what was wrong. A fault of the environment is waited for as long as answers are kept:
-    the answers to a job's other rows come with the job. An upload whose job is canceled is not waited for.
+    - Paid results (an ended batch, an earlier attempt, a job's parts) wait until Anthropic has
+      deleted them.
+    - Anything else is hopeless if its own content is at fault, if every attempt was killed for
+      three days, or if its job is canceled and not planned yet.
+    - After a fault of the environment, an item waits as long as Anthropic keeps results, because
+      its job's other rows wait with it.
     """
     if isinstance(item, Batch) and item.awaits_results:
         return item.results_are_deleted(now)
-    since = timestamps.parse(item.first_tried_at) if item.first_tried_at else now
-    if _holds_answers(item):
-        return item.at_fault and now - since > RESULTS_RETENTION
-    if _is_in_vain(circuit, item, now):
+    failing_for = (
+        now - timestamps.parse(item.first_tried_at) if item.first_tried_at else timedelta()
+    )
+    if _holds_results(item):
+        return item.at_fault and failing_for > RESULTS_RETENTION
+    if _is_never_created(circuit, item, now):
         return True
     if item.tries < items.TRIES:
         return False
     unwanted = isinstance(item, Job) and item.canceled_at is not None
-    killed = item.last_error is None and now - since > VAIN_FOR
-    return item.at_fault or unwanted or killed or now - since > RESULTS_RETENTION
+    killed = item.last_error is None and failing_for > PERMANENT_AFTER
+    return item.at_fault or unwanted or killed or failing_for > RESULTS_RETENTION
 
 
-def _holds_answers(item: Job | Batch) -> bool:
-    """Return whether answers that were paid for are in the item's files, and nowhere else."""
+def _holds_results(item: Job | Batch) -> bool:
+    """Return True if only the files of this item hold results that were paid for."""
     if isinstance(item, Job):
         return item.status == JobStatus.ASSEMBLING
     return item.previous_results is not None and item.next_step == Step.COLLECT
@@ -170,21 +174,21 @@ def _holds_answers(item: Job | Batch) -> bool:
 
 def _give_up(services: Services[PollSettings], item: Job | Batch, now: datetime) -> None:
     expected = {"status": item.status, "status_key": item.status_key, "tries": item.tries}
-    counted = {"chunks_finished": 1} if _is_last_resort(item) else None
-    pending_events = _end(services.files.bucket, item, now)
+    job_increments = {"chunks_finished": 1} if _closing_failed(item) else None
+    pending_events = _ended_events(services.files.bucket, item, now)
     if services.items.transition(
         item,
         _give_up_changes(item),
         expected=expected,
-        job_increments=counted,
+        job_increments=job_increments,
         events=pending_events,
     ):
-        logger.error("given up", extra={"job": item.job, "item": item.item})
+        logger.error("item given up", extra={"job": item.job, "item": item.item})
         services.outbox.publish(pending_events)
 
 
-def _end(results_bucket: str, item: Job | Batch, now: datetime) -> list[events.Event]:
-    """Build the event of a job that ends by being given up."""
+def _ended_events(results_bucket: str, item: Job | Batch, now: datetime) -> list[events.Event]:
+    """Build the `job.completed` event if giving up this item ends its job."""
     if isinstance(item, Batch) or item.status != JobStatus.ASSEMBLING:
         return []
     ended = msgspec.structs.replace(item, **_give_up_changes(item))
@@ -192,15 +196,15 @@ def _end(results_bucket: str, item: Job | Batch, now: datetime) -> list[events.E
     return [events.job_ended(ended, results_bucket, figures, timestamps.text(now))]
 
 
-def _is_last_resort(item: Job | Batch) -> bool:
-    """Whether not even closing the batch worked: its rows are accounted for when the job is assembled."""
+def _closing_failed(item: Job | Batch) -> bool:
+    """Return True if collecting the closed batch failed too; assembly then salvages its rows."""
     return isinstance(item, Batch) and item.close_reason == CloseReason.STUCK
 
 
 def _give_up_changes(item: Job | Batch) -> dict[str, Any]:
-    """Say what becomes of an item that is given up."""
+    """Return the attributes to set on an item that is given up."""
     if isinstance(item, Batch):
-        if _is_last_resort(item):
+        if _closing_failed(item):
             return {"status": BatchStatus.STUCK}
         return {
             "status": BatchStatus.ENDED,
@@ -208,9 +212,9 @@ def _give_up_changes(item: Job | Batch) -> dict[str, Any]:
             "close_reason": CloseReason.STUCK,
         }
     if item.status == JobStatus.PLANNING:
-        sentence = (
+        failure = (
             f"the upload could not be read past row {item.checkpoint.row:,}: {_problem(item)}"
         )
-        return {"status": JobStatus.RUNNING, "failure": sentence}
-    sentence = "the results could not be assembled for a month: files under work/ are gone"
-    return {"status": JobStatus.DONE, "outcome": "failed", "failure": sentence}
+        return {"status": JobStatus.RUNNING, "failure": failure}
+    failure = "the results could not be assembled for a month: files under work/ are gone"
+    return {"status": JobStatus.DONE, "outcome": "failed", "failure": failure}

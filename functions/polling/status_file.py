@@ -1,4 +1,4 @@
-"""Write each job's status.json while it runs, and once more when it is done."""
+"""Write the status.json of each job while it runs, and a last time when it is done."""
 
 import hashlib
 from collections import Counter
@@ -15,56 +15,58 @@ from functions.polling.phases import Phases, place
 from functions.services import Services
 from functions.settings import PollSettings
 
-TIDYING = timedelta(days=7)
-"""So long it is tried to mark the work files of a job that has ended; a denial is mended by then, or meant."""
+TIDY_FOR = timedelta(days=7)
+"""Archive a job after this long even if its work files could not be tagged."""
 KEEP_DAYS = 60
-"""The least time a job is remembered: longer than anything that could bring its event back."""
+"""Minimum days that a done job stays in the table. No event of its upload can arrive later."""
 logger = Logger(child=True)
 
 
 def write_status_files(
     services: Services[PollSettings], unfinished: Unfinished, phases: Phases
 ) -> None:
-    """Tell how each unfinished job stands, where that has changed."""
+    """Write status.json for each unfinished job whose status has changed."""
     batches = by_job(unfinished.batches)
     due = [
         job
         for job in unfinished.jobs
         if _digest(_status(job, batches.get(job.job, []))) != job.status_digest
-        or (job.status == JobStatus.DONE and _is_tidied(job, services.now()))
+        or (job.status == JobStatus.DONE and _can_be_archived(job, services.now()))
     ]
-    phases.each("report", due, place, lambda job: _report(services, job, batches.get(job.job, [])))
+    phases.each(
+        "report", due, place, lambda job: _write_status(services, job, batches.get(job.job, []))
+    )
 
 
 def _digest(status: dict[str, Any]) -> str:
     return hashlib.sha256(msgspec.json.encode(status)).hexdigest()[:16]
 
 
-def _report(services: Services[PollSettings], seen: Job, batches: list[Batch]) -> None:
-    """Write a job's status.json, then note that; one that is done leaves the index after that alone.
+def _write_status(services: Services[PollSettings], indexed: Job, batches: list[Batch]) -> None:
+    """Write status.json, then save its digest. Archive a job that is done and tidied.
 
-    The index may be behind: it may show a job as running that is done and has left it, and nobody would write its file
-    again. So the table itself must say first that the job stands where the index has it.
+    The index may lag behind the table and show a finished job as running. Writing that state would
+    replace the final file, so skip the job unless the table agrees with the index.
     """
-    job = services.items.job(seen.job)
-    if job is None or (job.status_key, job.open) != (seen.status_key, seen.open):
+    job = services.items.job(indexed.job)
+    if job is None or (job.status_key, job.open) != (indexed.status_key, indexed.open):
         return
     status = _status(job, batches)
-    told = {**status, "at": timestamps.text(services.now())}
-    body = msgspec.json.format(msgspec.json.encode(told), indent=2)
+    document = {**status, "at": timestamps.text(services.now())}
+    body = msgspec.json.format(msgspec.json.encode(document), indent=2)
     services.files.put(f"{job.results_prefix}/status.json", body + b"\n")
-    if job.status == JobStatus.DONE and _is_tidied(job, services.now()):
+    if job.status == JobStatus.DONE and _can_be_archived(job, services.now()):
         if job.next_step is not None:
-            logger.error("work files are not marked, and stay", extra={"job": job.job})
-        days = timedelta(days=max(job.retention_days, KEEP_DAYS))
-        services.items.archive(job, int((services.now() + days).timestamp()))
+            logger.error("work files not tagged, S3 keeps them", extra={"job": job.job})
+        expires_at = services.now() + timedelta(days=max(job.retention_days, KEEP_DAYS))
+        services.items.archive(job, int(expires_at.timestamp()))
     else:
         services.items.save_status_digest(job, _digest(status))
 
 
-def _is_tidied(job: Job, now: datetime) -> bool:
-    """Whether a job's work files are marked, or that has failed for so long that nobody waits for it."""
-    return job.next_step is None or now - job.status_since > TIDYING
+def _can_be_archived(job: Job, now: datetime) -> bool:
+    """Return True if the work files of a job are tagged, or tagging has failed for `TIDY_FOR`."""
+    return job.next_step is None or now - job.status_since > TIDY_FOR
 
 
 def _status(job: Job, batches: list[Batch]) -> dict[str, Any]:

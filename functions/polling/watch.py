@@ -1,4 +1,4 @@
-"""Ask the API once for all open batches: note the ended ones, cancel what is to be canceled."""
+"""List the open batches at the API once: record which ended, and cancel canceled ones."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -31,20 +31,23 @@ from functions.services import Services
 from functions.settings import PollSettings
 
 RETRIEVES = 20
-"""Batches that one poll looks at one by one, where the listing does not reach them; the next poll goes on behind them."""
+"""Batches older than the listing that one poll retrieves singly; the next poll resumes behind them."""
+_UNAUTHORIZED = 401
 logger = Logger(child=True)
 
 
 @dataclass
 class Watch:
-    """What was learned from the API.
+    """What one poll learned from the API.
 
     Attributes:
-        listed: every batch of the window, by id, and older ones that were looked at one by one; None where it could not be
-            asked.
-        since: from when on `listed` is complete: later than the window's begin where there was no time for all.
-        ended: batches that wait to be collected from now on.
-        key_problem: a reason to pause, where the API refuses the key.
+        listed: Message Batches by id: all of the window, and retrieved older ones; None if the
+            listing failed.
+        ended: batches that now wait to be collected.
+        key_problem: the reason to pause if the API refuses the key.
+        since: `listed` is complete from this time on. Later than the start of the window if time
+            ran out.
+        needed: False if nothing had to be listed.
     """
 
     listed: dict[str, MessageBatch] | None = None
@@ -55,7 +58,7 @@ class Watch:
 
     @property
     def succeeded(self) -> bool:
-        """Whether the API told what had to be known."""
+        """Return True if the listing succeeded or was not needed."""
         return self.listed is not None or not self.needed
 
 
@@ -66,64 +69,68 @@ def watch(
     *,
     no_key: bool = False,
 ) -> Watch:
-    """Look at all open batches, in one listing; without a key, list in any case: that shows when there is one again."""
-    begins = [_window(services, unfinished), _duplicates_since(services.settings, unfinished)]
-    begins += [services.now()] if no_key else []
-    begin = min((one for one in begins if one is not None), default=None)
-    if begin is None:
+    """Look at all open batches in one listing.
+
+    With `no_key`, list even if no batch is open: a successful listing shows that a key works again.
+    """
+    starts = [_window(services, unfinished), _duplicates_since(services.settings, unfinished)]
+    starts += [services.now()] if no_key else []
+    start = min((start for start in starts if start is not None), default=None)
+    if start is None:
         return Watch(needed=False)
-    seen = _ask(services.claude, begin, phases)
+    seen = _list_batches(services.claude, start, phases)
     if seen.listed is not None:
         _apply(services, unfinished, seen, phases)
     return seen
 
 
 def _window(services: Services[PollSettings], unfinished: Unfinished) -> datetime | None:
-    """Say since when batches are of interest: the oldest open or unconfirmed one, less the clocks' difference.
+    """Return the creation time of the oldest batch to look for, minus the clock skew.
 
-    Where none is, but one could not be sent, the API is asked all the same: a wrong address would not show otherwise.
+    If nothing is open but a batch could not be sent, return the current time: the listing then
+    reveals a wrong address.
     """
-    open_ = unfinished.of(BatchStatus.IN_PROGRESS, BatchStatus.UNCONFIRMED) + _not_found(
-        unfinished
-    )
-    begun = [_since(batch) for batch in open_]
-    if begun:
-        return min(begun) - timedelta(seconds=services.settings.skew_s)
-    waits = any(batch.first_sent_at for batch in unfinished.of(BatchStatus.WAITING))
-    return services.now() if waits else None
+    sought = [
+        *unfinished.of(BatchStatus.IN_PROGRESS, BatchStatus.UNCONFIRMED),
+        *_not_found(unfinished),
+    ]
+    if sought:
+        return min(map(_since, sought)) - timedelta(seconds=services.settings.skew_s)
+    unsent = any(batch.first_sent_at for batch in unfinished.of(BatchStatus.WAITING))
+    return services.now() if unsent else None
 
 
 def _duplicates_since(settings: PollSettings, unfinished: Unfinished) -> datetime | None:
-    """Say since when duplicates are of interest: any that still runs was created within a day before it was flagged."""
-    flagged = [one.flagged_at for one in unfinished.duplicates]
-    if not flagged:
+    """Return the earliest creation time of a duplicate that still runs; None without duplicates.
+
+    A batch runs for a day at most, so it was created within a day before it was flagged.
+    """
+    flagged_at = [duplicate.flagged_at for duplicate in unfinished.duplicates]
+    if not flagged_at:
         return None
-    return min(flagged) - ENDS_WITHIN - timedelta(seconds=settings.skew_s)
+    return min(flagged_at) - ENDS_WITHIN - timedelta(seconds=settings.skew_s)
 
 
-def _ask(claude: Claude, begin: datetime, phases: Phases) -> Watch:
-    """List the window; after a refusal of the key once more, with the key read anew."""
-    trouble = "key_missing"
+def _list_batches(claude: Claude, start: datetime, phases: Phases) -> Watch:
+    """List the batches created since `start`; if the key is refused, reload it and retry once."""
+    key_problem = "key_missing"
     for _ in range(2):
         try:
-            found, since = claude.listing(begin, partial(phases.has_time, "listing"))
-            if since > begin:
-                facts = {"batches": len(found), "since": timestamps.text(since)}
-                logger.warning("no time for the rest of the list", extra=facts)
-            return Watch({batch.id: batch for batch in found}, since=since)
+            batches, since = claude.listing(start, partial(phases.has_time, "listing"))
+            if since > start:
+                facts = {"batches": len(batches), "since": timestamps.text(since)}
+                logger.warning("listing stopped, out of time", extra=facts)
+            return Watch({batch.id: batch for batch in batches}, since=since)
         except KeyMissingError as error:
-            trouble = error.reason
+            key_problem = error.reason
         except ApiKeyRejectedError as error:
-            trouble = "key_refused" if error.status == _UNAUTHORIZED else "no_permission"
+            key_problem = "key_refused" if error.status == _UNAUTHORIZED else "no_permission"
         except (ApiUnavailableError, ApiNotFoundError, msgspec.DecodeError) as error:
-            logger.warning("no listing now", extra={"problem": type(error).__name__})
+            logger.warning("listing failed", extra={"problem": type(error).__name__})
             return Watch()
         claude.reload_key()
-    logger.warning("no listing: the key", extra={"problem": PAUSE_MESSAGES[trouble]})
-    return Watch(key_problem=trouble)
-
-
-_UNAUTHORIZED = 401
+    logger.warning("listing refused", extra={"problem": PAUSE_MESSAGES[key_problem]})
+    return Watch(key_problem=key_problem)
 
 
 def _apply(
@@ -132,34 +139,34 @@ def _apply(
     listed = seen.listed if seen.listed is not None else {}
     unknown = _retrieve(services, unfinished, seen, phases)
 
-    def look(batch: Batch) -> None:
-        moved = _look(services, batch, listed)
-        if moved is not None:
-            seen.ended.append(moved)
+    def record(batch: Batch) -> None:
+        ended = _record_state(services, batch, listed)
+        if ended is not None:
+            seen.ended.append(ended)
 
-    due = [
+    changed = [
         batch
         for batch in unfinished.of(BatchStatus.IN_PROGRESS)
         if batch.batch_id not in unknown
         and (
-            (found := listed.get(batch.batch_id or "")) is None
-            or found.ended
+            (message_batch := listed.get(batch.batch_id or "")) is None
+            or message_batch.ended
             or batch.listing_misses
         )
     ]
-    phases.each("look", due, place, look)
-    lost = [batch for batch in _not_found(unfinished) if batch.batch_id not in unknown]
-    phases.each("look", lost, place, lambda batch: _look_for(services, batch, listed))
+    phases.each("look", changed, place, record)
+    not_found = [batch for batch in _not_found(unfinished) if batch.batch_id not in unknown]
+    phases.each("look", not_found, place, lambda batch: _look_for(services, batch, listed))
     _cancel(services, unfinished, listed, phases)
 
 
 def _retrieve(
     services: Services[PollSettings], unfinished: Unfinished, seen: Watch, phases: Phases
 ) -> set[str | None]:
-    """Look one by one at batches that are older than the listing reaches, some in each poll; a 404 counts as one that lacks it.
+    """Retrieve batches older than the listing, `RETRIEVES` a poll; a 404 counts as not listed.
 
     Returns:
-        The ids of those that were not looked at: nothing is known of them now.
+        The ids of the batches that were not retrieved: their state is unknown.
     """
     listed = seen.listed if seen.listed is not None else {}
     sought = [*unfinished.of(BatchStatus.IN_PROGRESS), *_not_found(unfinished)]
@@ -171,9 +178,9 @@ def _retrieve(
     unknown = {batch.batch_id for batch in old}
 
     def retrieve(batch: Batch) -> None:
-        found = services.claude.retrieve(batch.batch_id or "")
-        if found is not None:
-            listed[found.id] = found
+        message_batch = services.claude.retrieve(batch.batch_id or "")
+        if message_batch is not None:
+            listed[message_batch.id] = message_batch
         unknown.discard(batch.batch_id)
 
     phases.each("retrieve", old, place, retrieve, RETRIEVES)
@@ -181,7 +188,7 @@ def _retrieve(
 
 
 def _since(batch: Batch) -> datetime:
-    """Return since when a batch may be at Anthropic."""
+    """Return the earliest time at which a batch may have been created at Anthropic."""
     return timestamps.parse(
         batch.created_at or batch.intent_at or batch.status_key.partition("#")[2]
     )
@@ -193,70 +200,71 @@ def _cancel(
     listed: Mapping[str, MessageBatch],
     phases: Phases,
 ) -> None:
-    """Cancel what the listing shows as running and should not; duplicates, which are paid for twice, first.
+    """Cancel the listed batches of canceled jobs and all duplicates; duplicates first, as they cost twice.
 
-    Nothing of ours says that a cancel was heard: it is asked again until the listing shows it.
+    The table does not record whether a cancel arrived. Each poll repeats it until the listing shows it.
     """
     phases.each(
         "cancel duplicate",
         unfinished.duplicates,
         place,
-        lambda one: _end_duplicate(services, one, listed),
+        lambda duplicate: _end_duplicate(services, duplicate, listed),
     )
-    canceled = unfinished.canceled
     running = [
         batch
         for batch in unfinished.of(BatchStatus.IN_PROGRESS)
-        if batch.job in canceled
-        and (found := listed.get(batch.batch_id or "")) is not None
-        and found.running
+        if batch.job in unfinished.canceled
+        and (message_batch := listed.get(batch.batch_id or "")) is not None
+        and message_batch.running
     ]
     phases.each(
-        "cancel", running, place, lambda batch: _canceled(services.claude, batch.batch_id or "")
+        "cancel",
+        running,
+        place,
+        lambda batch: _try_cancel(services.claude, batch.batch_id or ""),
     )
 
 
 def _end_duplicate(
     services: Services[PollSettings], duplicate: Owner, listed: Mapping[str, MessageBatch]
 ) -> None:
-    """Cancel a duplicate; it is closed only when it is seen canceling or ended, or must have ended by now."""
-    found = listed.get(duplicate.job)
-    over = found is not None and not found.running
+    """Cancel a duplicate. Resolve it once it is canceling, has ended, or must have ended by now."""
+    message_batch = listed.get(duplicate.job)
     if (
-        over
-        or _canceled(services.claude, duplicate.job)
+        (message_batch is not None and not message_batch.running)
+        or _try_cancel(services.claude, duplicate.job)
         or services.now() - duplicate.flagged_at > ENDS_WITHIN
     ):
         services.ownership.resolve_duplicate(duplicate)
 
 
-def _canceled(claude: Claude, batch_id: str) -> bool:
-    """Ask for a cancel; False where the answer, or that there is none, does not show that it was heard."""
+def _try_cancel(claude: Claude, batch_id: str) -> bool:
+    """Request a cancel. Return False unless the answer confirms it."""
     try:
         return claude.cancel(batch_id)
     except RelayError as error:
         facts = {"batch_id": batch_id, "problem": type(error).__name__}
-        logger.warning("not canceled yet", extra=facts)
+        logger.warning("cancel not confirmed", extra=facts)
         return False
 
 
-def _look(
+def _record_state(
     services: Services[PollSettings], batch: Batch, listed: Mapping[str, MessageBatch]
 ) -> Batch | None:
-    """Note what the listing says of one open batch; give it back if it can be collected now."""
-    found = listed.get(batch.batch_id or "")
-    if found is None:
+    """Record the listed state of an open batch. Return the batch if it can be collected now."""
+    message_batch = listed.get(batch.batch_id or "")
+    if message_batch is None:
         return _unlisted(services, batch)
-    if found.ended:
-        counts = msgspec.to_builtins(found.request_counts)
-        ended_at = found.ended_at or timestamps.text(services.now())
+    if message_batch.ended:
+        counts = msgspec.to_builtins(message_batch.request_counts)
+        ended_at = message_batch.ended_at or timestamps.text(services.now())
         event = events.batch_ended(batch, counts, ended_at)
-        return _ended(services, batch, ended_at, [event])
-    _listed_again(services.items, batch)
+        return _end(services, batch, ended_at, [event])
+    _reset_misses(services.items, batch)
     return None
 
 
-def _listed_again(items: WorkItems, batch: Batch) -> None:
+def _reset_misses(items: WorkItems, batch: Batch) -> None:
     if batch.listing_misses:
         items.update_if_unchanged(batch, {"listing_misses": None, "missing_since": None})
 
@@ -264,34 +272,36 @@ def _listed_again(items: WorkItems, batch: Batch) -> None:
 def _look_for(
     services: Services[PollSettings], batch: Batch, listed: Mapping[str, MessageBatch]
 ) -> None:
-    """Note whether the listing has an ended batch whose results were not found."""
-    found = listed.get(batch.batch_id or "")
-    there = found is not None and found.archived_at is None
-    if there:
-        _listed_again(services.items, batch)
+    """Record whether an ended batch is listed whose results were not found."""
+    message_batch = listed.get(batch.batch_id or "")
+    if message_batch is not None and message_batch.archived_at is None:
+        _reset_misses(services.items, batch)
     else:
         _count_miss(services, batch)
 
 
 def _not_found(unfinished: Unfinished) -> list[Batch]:
-    """Return the ended batches whose results were not found: they are gone only if no listing has them, either."""
+    """Return the ended batches whose results were not found. They are gone only if unlisted too."""
     return [batch for batch in unfinished.of(BatchStatus.ENDED) if batch.not_found]
 
 
 def _unlisted(services: Services[PollSettings], batch: Batch) -> Batch | None:
-    """Ask for the results of an open batch that several listings lack, once it must have ended."""
+    """End an open batch that several listings lack, so that collect asks for its results."""
     misses = _count_miss(services, batch)
     if misses < GONE_LISTINGS:
         return None
-    logger.error("a batch is missing from Anthropic's list", extra={"batch": batch_key(batch)})
-    return _ended(services, batch, timestamps.text(services.now()), [])
+    logger.error("batch missing from Anthropic's listing", extra={"batch": batch_key(batch)})
+    return _end(services, batch, timestamps.text(services.now()), [])
 
 
 def _count_miss(services: Services[PollSettings], batch: Batch) -> int:
-    """Count a listing that lacks a batch; under another key it counts only after a month.
+    """Count a listing that lacks a batch once it must have ended.
+
+    Another key may list another workspace. If the key has changed, count only after Anthropic
+    has deleted the results.
 
     Returns:
-        How many listings lack it so far, `GONE_LISTINGS` at the most: no more are needed.
+        The number of listings that lack the batch, at most `GONE_LISTINGS`.
     """
     now = services.now()
     same_key = batch.fingerprint == services.claude.fingerprint
@@ -306,7 +316,7 @@ def _count_miss(services: Services[PollSettings], batch: Batch) -> int:
     return misses
 
 
-def _ended(
+def _end(
     services: Services[PollSettings],
     batch: Batch,
     ended_at: str,

@@ -29,7 +29,7 @@ def test_these_are_the_alarms(
     assert set(alarms) == {
         "dead-results",
         "dead-uploads",
-        "duplicate",
+        "duplicate-batch",
         "missed-polls",
         "no-poll",
         "old-batch",
@@ -48,9 +48,7 @@ def test_each_alarm_speaks_to_the_alarm_topic(alarms: dict[str, dict[str, Any]])
 
 def test_each_alarm_says_what_to_do(alarms: dict[str, dict[str, Any]]) -> None:
     for alarm in alarms.values():
-        assert re.search(
-            r"\b(read|look|mend|mended|names it)\b", alarm["AlarmDescription"], re.IGNORECASE
-        )
+        assert re.search(r"\b(read|look)\b", alarm["AlarmDescription"], re.IGNORECASE)
 
 
 def test_each_alarm_has_its_line_in_the_operators_guide(alarms: dict[str, dict[str, Any]]) -> None:
@@ -106,7 +104,7 @@ def test_a_poll_that_comes_seldom_is_given_three_chances(found: Found) -> None:
         ("old-batch", "OldestBatchHours", 26),
         ("paused", "Paused", 0),
         ("stuck", "Stuck", 0),
-        ("duplicate", "Duplicate", 0),
+        ("duplicate-batch", "Duplicate", 0),
     ],
 )
 def test_an_alarm_watches_the_figure_that_poll_writes_for_this_stack(

@@ -178,7 +178,7 @@ def test_only_s3_of_this_account_puts_uploads_into_the_submit_queue(found: Found
     (allowed,) = [one for one in policy["PolicyDocument"]["Statement"] if one["Effect"] == "Allow"]
 
     assert allowed == {
-        "Sid": "UploadsMayTell",
+        "Sid": "AllowS3Events",
         "Effect": "Allow",
         "Principal": {"Service": "s3.amazonaws.com"},
         "Action": "sqs:SendMessage",

@@ -112,17 +112,17 @@ def test_a_setting_is_read_as_it_was_written(
         ({"bundle": "none"}, "bundle is 'none', but must be 'real' or 'stub'."),
         (
             {"pollMinute": 1},
-            "pollMinute is no setting of claude-batch-relay: did you mean pollMinutes?",
+            "pollMinute is not a setting of claude-batch-relay: did you mean pollMinutes?",
         ),
         (
             {"poll_minutes": 1},
-            "poll_minutes is no setting of claude-batch-relay: did you mean pollMinutes?",
+            "poll_minutes is not a setting of claude-batch-relay: did you mean pollMinutes?",
         ),
         ({"removal-policy": "retain"}, "did you mean removalPolicy?"),
-        ({"colour\n": "red"}, r"'colour\n' is no setting of claude-batch-relay: put one of"),
+        ({"colour\n": "red"}, r"'colour\n' is not a setting of claude-batch-relay: put one of"),
         (
             {"colour": "red"},
-            "colour is no setting of claude-batch-relay: put one of absentListings,",
+            "colour is not a setting of claude-batch-relay: put one of absentListings,",
         ),
     ],
 )

@@ -181,7 +181,7 @@ def test_creates_in_vain_for_days_while_others_are_accepted_end_their_rows(relay
     told = [event for event in relay.events() if event["type"] == "batch.stuck"]
     assert 3 * 48 <= ticks < 4 * 48
     assert [event["data"]["step"] for event in told] == ["send"]
-    assert "creates gave no batch and no reason" in told[0]["data"]["problem"]
+    assert "returned neither a batch nor a reason" in told[0]["data"]["problem"]
     assert relay.manifest("in/bad.jsonl")["errors"] == {"relay_stuck": 2}
 
 

@@ -52,7 +52,7 @@ def taken(texts: list[bytes]) -> tuple[int, int, bytes, list[bytes | None], Outc
         got = ResultSet(one, SENT, Spool(file, FIRST, ROWS))
         strange = sum(got.add(text) for text in texts)
         kept = got.spool.get_all(FIRST, ROWS)
-        return strange, got.missing, bytes(got.states), kept, got.counting.tally()
+        return strange, got.missing, bytes(got.states), kept, got.counter.tally()
 
 
 @given(

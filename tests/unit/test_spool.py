@@ -40,7 +40,7 @@ def test_gives_back_what_was_kept_in_whatever_order(steps: list[dict[int, bytes]
 def test_what_does_not_fit_is_kept_a_window_of_rows_at_a_time(together: int) -> None:
     kept = {FIRST + n: bytes([97 + n]) * (n + 1) for n in range(ROWS)}
     with TemporaryFile() as file:
-        spool = Spool(file, FIRST, ROWS, most=10)
+        spool = Spool(file, FIRST, ROWS, max_bytes=10)
         for begin in range(FIRST, FIRST + ROWS, together):
             put(spool, {row: kept[row] for row in range(begin, begin + together) if row in kept})
         assert not spool.whole
@@ -62,7 +62,7 @@ def test_what_does_not_fit_is_kept_a_window_of_rows_at_a_time(together: int) -> 
 
 def test_one_result_that_does_not_fit_alone_is_refused_with_its_row_and_the_setting() -> None:
     with TemporaryFile() as file:
-        spool = Spool(file, FIRST, ROWS, most=10)
+        spool = Spool(file, FIRST, ROWS, max_bytes=10)
         put(spool, {FIRST + 2: b"x" * 11})
 
         with pytest.raises(
