@@ -79,7 +79,11 @@ def _services() -> tuple[Services[PollSettings], WorkQueues]:
     settings = PollSettings.from_env(os.environ)
     services = open_services(settings, read_s=READ_TIMEOUT_S)
     services.uploads.note_readers(READERS, timestamps.text(services.now()))
-    return services, WorkQueues(settings.submit_queue_url, settings.results_queue_url)
+    # 50 seconds by default: a lost work message is replaced by the next scheduled poll.
+    resend_after_s = settings.retry_s * 5 / 6
+    return services, WorkQueues(
+        settings.submit_queue_url, settings.results_queue_url, resend_after_s=resend_after_s
+    )
 
 
 @metrics.log_metrics

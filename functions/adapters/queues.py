@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 MAX_ENTRIES = 10
 """The most messages in one call to SQS."""
 RESEND_AFTER_S = 50.0
-"""Seconds before a work message is sent again. Under a minute, so the next scheduled poll replaces a lost one."""
+"""The default pause before a work message is sent again. Under a minute: the next scheduled poll replaces a lost one."""
 Slice = tuple[Job | Batch, ...]
 _STAGES = {
     Step.PLAN: "submit", Step.SEND: "submit", Step.COLLECT: "results", Step.ASSEMBLE: "results",
@@ -33,21 +33,25 @@ class WorkQueues:
         submit_url: str,
         results_url: str,
         *,
+        resend_after_s: float = RESEND_AFTER_S,
         client: "SQSClient | None" = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._clock, self._sent = clock, dict[tuple[object, ...], float]()
+        self._resend_after_s = resend_after_s
         self._urls = {"submit": submit_url, "results": results_url}
         self._sqs: SQSClient = client or boto3.client("sqs", config=QUICK)
 
     def slices(self, waiting: Iterable[Job | Batch]) -> dict[str, list[Slice]]:
         """Group waiting items by the queue of their stage, oldest first, in slices of one SQS call each.
 
-        Items whose work message was sent less than `AGAIN_S` ago are left out: polls may run every second.
+        Items whose work message was sent less than ``resend_after_s`` ago are left out: polls may run every second.
         """
         now = self._clock()
         self._sent = {
-            key: sent_at for key, sent_at in self._sent.items() if now - sent_at < RESEND_AFTER_S
+            key: sent_at
+            for key, sent_at in self._sent.items()
+            if now - sent_at < self._resend_after_s
         }
         due: dict[str, list[Job | Batch]] = {name: [] for name in self._urls}
         for item in waiting:

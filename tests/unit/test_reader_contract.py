@@ -9,6 +9,7 @@ import msgspec
 import pytest
 
 from functions.errors import ObjectUnreadableError
+from functions.model.items import Checkpoint
 from functions.model.rows import LineBlock, Position, Record
 from functions.readers import READERS, jsonl, parser_of, position_of, stored
 from functions.readers.contract import Reader
@@ -131,7 +132,8 @@ def test_a_job_keeps_the_position_of_its_reader(suffix: str) -> None:
     assert position_of(job(parser=suffix)) == READERS[suffix].START
     for body in SAMPLES[suffix]:
         for record in records(READERS[suffix], Upload(body), READERS[suffix].START):
-            assert position_of(job(parser=suffix, **stored(record.end))) == record.end
+            checkpoint = Checkpoint(position=stored(record.end))
+            assert position_of(job(parser=suffix, checkpoint=checkpoint)) == record.end
 
 
 @each_upload

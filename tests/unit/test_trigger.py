@@ -66,8 +66,9 @@ def _text(header: Any) -> str:
 
 @pytest.mark.parametrize("status", [403, 404, 429, 500, None])
 def test_a_poll_that_cannot_be_invoked_costs_a_line_in_the_log(
-    status: int | None, caplog: pytest.LogCaptureFixture
+    status: int | None, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _seconds: None)
     PollTrigger("relay-poll", client=Wire(status).client).fire()
 
     assert [one.message for one in caplog.records] == ["poll not invoked"]

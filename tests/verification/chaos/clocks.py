@@ -69,7 +69,7 @@ def deadlines(full: bool, half: int) -> Figures:  # noqa: FBT001 - as the list o
 
     In every second run streams are long, and many are ended in the middle of one.
     """
-    seeds, cut = range(60 if full else 4), 0
+    seeds, cut = range(60 if full else 16), 0
     with bench("Lambda's time is up", jobs.march()) as at:
         for seed in seeds[half::2]:
             block = BLOCK if seed // 2 % 2 else 1 << 30
