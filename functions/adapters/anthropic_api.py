@@ -7,6 +7,7 @@ never pays for it. The client's own log is left off: at DEBUG it writes whole pr
 """
 
 import hashlib
+import math
 import ssl
 import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator
@@ -104,6 +105,7 @@ class Claude:
         self._read_key, self._create_timeout_s = read_key, create_timeout_s
         self._read_s, self._clock = read_s, clock
         self._fresh, self._key_since = False, clock()
+        self._listed_at = -math.inf
 
     @cached_property
     def _key(self) -> str:
@@ -203,6 +205,7 @@ class Claude:
             ApiUnavailableError: no list could be had now.
             ApiKeyRejectedError: the API refuses the key.
         """
+        self._listed_at = self._clock()
         found: list[MessageBatch] = []
         query: dict[str, Any] = {"limit": PAGE}
         while True:
@@ -216,6 +219,11 @@ class Claude:
                 # Others of the last one's very moment may be on the next page.
                 return found, timestamps.parse(page.data[-1].created_at) + _MOMENT
             query["after_id"] = page.data[-1].id
+
+    @property
+    def listing_age_s(self) -> float:
+        """Return the seconds since the last listing was begun, whether it succeeded or not; infinite before the first."""
+        return self._clock() - self._listed_at
 
     def retrieve(self, batch_id: str) -> MessageBatch | None:
         """Read one batch; None for a 404, which decides nothing alone.

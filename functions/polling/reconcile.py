@@ -186,8 +186,7 @@ def _absent(services: Services[PollSettings], batch: Batch) -> None:
     if now < lost_at + timedelta(seconds=settings.skew_s):
         return
     count, first = current.reconcile_misses + 1, current.first_missed_at or timestamps.text(now)
-    waited_s = (now - timestamps.parse(first)).total_seconds()
-    if count < settings.absent_listings or waited_s < settings.absent_s:
+    if not is_last_miss(settings, current, now):
         services.items.update_if_unchanged(
             current, {"reconcile_misses": count, "first_missed_at": first}
         )
@@ -206,6 +205,16 @@ def _absent(services: Services[PollSettings], batch: Batch) -> None:
         logger.warning(
             "batch not found, resending", extra={"batch": batch_key(batch), "listings": count}
         )
+
+
+def is_last_miss(settings: PollSettings, batch: Batch, now: datetime) -> bool:
+    """Return whether one more complete listing without an unconfirmed batch proves that it was never created."""
+    first = timestamps.parse(batch.first_missed_at) if batch.first_missed_at else now
+    return (
+        now >= batch.status_since + timedelta(seconds=settings.skew_s)
+        and batch.reconcile_misses + 1 >= settings.absent_listings
+        and now - first >= timedelta(seconds=settings.absent_s)
+    )
 
 
 def _out_of_sight(items: WorkItems, batch: Batch, now: datetime) -> None:

@@ -27,6 +27,7 @@ from functions.model.create_response import (
 from functions.model.items import Batch, BatchStatus, Step, batch_key
 from functions.model.records import Owner, Unfinished
 from functions.polling.phases import Phases, place
+from functions.polling.reconcile import is_last_miss
 from functions.services import Services
 from functions.settings import PollSettings
 
@@ -65,17 +66,41 @@ def watch(
     phases: Phases,
     *,
     no_key: bool = False,
+    list_due: bool = True,
 ) -> Watch:
-    """Look at all open batches, in one listing; without a key, list in any case: that shows when there is one again."""
+    """Look at all open batches, in one listing.
+
+    Args:
+        services: poll's.
+        unfinished: all that is not at its end.
+        phases: poll's.
+        no_key: the key is missing or refused. List in any case: that shows when there is one again.
+        list_due: False leaves the listing to a later poll, unless it decides something now.
+    """
     begins = [_window(services, unfinished), _duplicates_since(services.settings, unfinished)]
     begins += [services.now()] if no_key else []
     begin = min((one for one in begins if one is not None), default=None)
     if begin is None:
         return Watch(needed=False)
+    if not (list_due or no_key or _decides_now(services, unfinished)):
+        return Watch()
     seen = _ask(services.claude, begin, phases)
     if seen.listed is not None:
         _apply(services, unfinished, seen, phases)
     return seen
+
+
+def _decides_now(services: Services[PollSettings], unfinished: Unfinished) -> bool:
+    """Return whether a listing now cancels something that costs money, or may prove that a create failed."""
+    canceled = unfinished.canceled
+    return (
+        bool(unfinished.duplicates)
+        or any(batch.job in canceled for batch in unfinished.of(BatchStatus.IN_PROGRESS))
+        or any(
+            is_last_miss(services.settings, batch, services.now())
+            for batch in unfinished.of(BatchStatus.UNCONFIRMED)
+        )
+    )
 
 
 def _window(services: Services[PollSettings], unfinished: Unfinished) -> datetime | None:
