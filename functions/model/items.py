@@ -103,13 +103,14 @@ class StoredObject(msgspec.Struct, frozen=True, kw_only=True):
 class ChunkOutput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a collected chunk leaves: its rows in order and, after its last attempt, what did not succeed.
 
-    `retry_problem` says why rows that did not succeed are not in `retry`.
+    `retry_problem` says why rows that did not succeed are not in `retry`; `problem` names what else the rows lack.
     """
 
     results: StoredObject
     errors: StoredObject | None = None
     retry: StoredObject | None = None
     retry_problem: str | None = None
+    problem: str | None = None
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
