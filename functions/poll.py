@@ -38,6 +38,8 @@ READ_TIMEOUT_S = 15.0
 PROBE_MOST_S = 3600.0
 """While sending is paused, a batch is let through at least so often: a stop lasts hours, and then goes on by itself."""
 UNREADABLE_KEY = KeyUnreadableError.reason
+LISTING_INTERVAL_S = 20.0
+"""Least time between listings in requested polls. An ended batch may be noticed that much later, at most a minute."""
 REST_S = 1.0
 """Between two polls, however many are asked for."""
 ENOUGH_S = 90.0
@@ -61,6 +63,7 @@ class PollSummary:
 
     skipped: bool = False
     wanted: bool = False
+    listed: bool = False
     succeeded: bool = False
     open: int = 0
     waiting: int = 0
@@ -88,21 +91,40 @@ def _services() -> tuple[Services[PollSettings], WorkQueues]:
 
 @metrics.log_metrics
 @logger.inject_lambda_context
-def handler(_event: object, context: LambdaContext) -> None:
-    """Poll; and again, where somebody asked for it meanwhile."""
+def handler(event: dict[str, object], context: LambdaContext) -> None:
+    """Poll, and poll again if another poll was requested meanwhile.
+
+    A scheduled poll always lists the batches at Anthropic. A requested one lists only if this container's last listing
+    is older than `LISTING_INTERVAL_S`, because stages request up to a poll a second.
+    """
     time_left_s, wanted = time_left(context), True
+    services, work_queues = _services()
+    requested = "requested" in event
     while wanted and time_left_s() > ENOUGH_S:
-        tally = poll(*_services(), Phases(time_left_s, THREADS, time.sleep))
-        logger.info("poll finished", extra={"tally": vars(tally)})
-        if not tally.skipped:
-            _measure(tally)
-        wanted = tally.wanted
+        list_due = not requested or services.claude.listing_age_s >= LISTING_INTERVAL_S
+        phases = Phases(time_left_s, THREADS, time.sleep)
+        summary = poll(services, work_queues, phases, list_due=list_due)
+        logger.info("poll finished", extra={"tally": vars(summary)})
+        if not summary.skipped:
+            _measure(summary)
+        wanted, requested = summary.wanted, True
 
 
 def poll(
-    services: Services[PollSettings], work_queues: WorkQueues, phases: Phases | None = None
+    services: Services[PollSettings],
+    work_queues: WorkQueues,
+    phases: Phases | None = None,
+    *,
+    list_due: bool = True,
 ) -> PollSummary:
-    """Look at everything unfinished, once; only one poll at a time, which then is asked for another one."""
+    """Look at everything unfinished, once. If another poll is running, request one more from it and return.
+
+    Args:
+        services: poll's.
+        work_queues: the queues of the stages.
+        phases: how much time each phase has; by default, enough.
+        list_due: False leaves out the listing at Anthropic, unless it decides something now.
+    """
     token, phases = uuid.uuid4().hex, phases or Phases()
     lease = _acquire_lease(services.poll_lock, token, services.settings.lease_s)
     if lease is None:
@@ -111,7 +133,7 @@ def poll(
     tally = PollSummary()
     try:
         _rest(lease, phases, services.now())
-        _poll(services, work_queues, phases, tally)
+        _poll(services, work_queues, phases, tally, list_due=list_due)
     finally:
         tally.wanted = services.poll_lock.release(token, phases.stopped)
     return tally
@@ -135,7 +157,12 @@ def _rest(lease: PollLease, phases: Phases, now: datetime) -> None:
 
 
 def _poll(
-    services: Services[PollSettings], work_queues: WorkQueues, phases: Phases, tally: PollSummary
+    services: Services[PollSettings],
+    work_queues: WorkQueues,
+    phases: Phases,
+    tally: PollSummary,
+    *,
+    list_due: bool,
 ) -> None:
     """Go through the phases. What is due already is woken first: it needs no answer of the API's."""
     unfinished = services.items.unfinished(partial(phases.has_time, "read"))
@@ -143,7 +170,11 @@ def _poll(
     sending = phases.attempt("sending", services.circuit.read, None)
     waiting = _waiting(services.claude, unfinished, sending, services.now())
     tally.woken = _wake(work_queues, "wake", waiting, phases)
-    seen = phases.attempt("watch", lambda: _watch(services, unfinished, sending, phases), Watch())
+    seen = phases.attempt(
+        "watch",
+        lambda: _watch(services, unfinished, sending, phases, list_due=list_due),
+        Watch(),
+    )
     closed, tally.stuck = recover(services, unfinished, phases)
     sending = phases.attempt("pause", lambda: _sending(services, unfinished, sending, seen), None)
     admitted = phases.attempt(
@@ -162,6 +193,7 @@ def _poll(
     if seen.listed is not None and seen.since is not None:
         # Last: it may have to wait for what nothing else here needs.
         reconcile(services, unfinished, seen.listed, seen.since, phases)
+    tally.listed = seen.listed is not None
     tally.succeeded, tally.ended, tally.admitted = seen.succeeded, len(seen.ended), len(admitted)
     tally.passed_over = unfinished.unreadable + phases.failed
     tally.paused = sending is not None and sending.paused_reason is not None
@@ -211,12 +243,14 @@ def _watch(
     unfinished: Unfinished,
     sending: Sending | None,
     phases: Phases,
+    *,
+    list_due: bool,
 ) -> Watch:
     no_key = sending is not None and sending.paused_reason in KEY_PROBLEMS
     if no_key:
         services.claude.reload_key()  # what poll may do with an old one says nothing of the secret's
     services.claude.reload_key_if_stale()
-    return watch(services, unfinished, phases, no_key=no_key)
+    return watch(services, unfinished, phases, no_key=no_key, list_due=list_due)
 
 
 def _pending_events(unfinished: Unfinished, now: datetime) -> list[Event]:

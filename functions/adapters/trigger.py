@@ -13,6 +13,8 @@ from botocore.exceptions import BotoCoreError, ClientError
 if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
 
+REQUEST = b'{"requested":true}'
+"""The event of a poll that a stage asks for; the schedule's is empty."""
 logger = Logger(child=True)
 
 
@@ -38,7 +40,9 @@ class PollTrigger:
         if not self._function:
             return
         try:
-            self._lambda.invoke(FunctionName=self._function, InvocationType="Event", Payload=b"{}")
+            self._lambda.invoke(
+                FunctionName=self._function, InvocationType="Event", Payload=REQUEST
+            )
         except (BotoCoreError, ClientError) as error:
             logger.warning("poll not invoked", extra={"problem": type(error).__name__})
 

@@ -224,10 +224,12 @@ def _cost(job: Job, tally: OutcomeCounts) -> dict[str, Any]:
 
 
 def _batch_entry(batch: Batch) -> dict[str, Any]:
+    problem = None if batch.part is None else batch.part.problem
     return {
         "batch": batch.item, "chunk": batch.chunk, "attempt": batch.attempt, "batch_id": batch.batch_id,
         "status": batch.status, "rows": [batch.first_row, batch.last_row], "requests": batch.requests,
         "created_at": batch.created_at, "ended_at": batch.ended_at,
+        **({} if problem is None else {"problem": problem}),
     }  # fmt: skip
 
 

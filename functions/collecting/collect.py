@@ -13,6 +13,7 @@ from functions.adapters.s3 import ObjectStore
 from functions.adapters.upload_source import source_of
 from functions.adapters.work_items import WorkItems
 from functions.collecting.download import download
+from functions.collecting.lost_ledger import deliver, is_lost
 from functions.collecting.merge import Merge, Merged, RowOffsets
 from functions.collecting.result_set import ResultSet
 from functions.collecting.spool import Spool
@@ -51,6 +52,9 @@ def collect(
     job = services.items.job(batch.job)
     if job is None:
         return False
+    if is_lost(services.files, batch):
+        delivered = deliver(services, batch, job.prices, time_left_s)
+        return delivered is not None and _finish(services.items, batch, *delivered)
     most = services.settings.disk_bytes
     with TemporaryFile() as file, TemporaryFile() as errors:
         spool = Spool(file, batch.first_row, batch.rows, most // 2)

@@ -108,12 +108,14 @@ class ChunkOutput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         errors: the result lines of rows that did not succeed; only after the last attempt.
         retry: the upload's lines of these rows; only after the last attempt.
         retry_problem: why `retry` is missing.
+        problem: what else the rows lack.
     """
 
     results: StoredObject
     errors: StoredObject | None = None
     retry: StoredObject | None = None
     retry_problem: str | None = None
+    problem: str | None = None
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -202,8 +202,7 @@ def _count_reconcile_miss(services: Services[PollSettings], batch: Batch) -> Non
         return
     misses = current.reconcile_misses + 1
     first_missed_at = current.first_missed_at or timestamps.text(now)
-    waited_s = (now - timestamps.parse(first_missed_at)).total_seconds()
-    if misses < settings.absent_listings or waited_s < settings.absent_s:
+    if not is_last_miss(settings, current, now):
         services.items.update_if_unchanged(
             current, {"reconcile_misses": misses, "first_missed_at": first_missed_at}
         )
@@ -217,6 +216,16 @@ def _count_reconcile_miss(services: Services[PollSettings], batch: Batch) -> Non
         logger.warning(
             "batch not found, resending", extra={"batch": batch_key(batch), "listings": misses}
         )
+
+
+def is_last_miss(settings: PollSettings, batch: Batch, now: datetime) -> bool:
+    """Return whether one more complete listing without an unconfirmed batch proves that it was never created."""
+    first = timestamps.parse(batch.first_missed_at) if batch.first_missed_at else now
+    return (
+        now >= batch.status_since + timedelta(seconds=settings.skew_s)
+        and batch.reconcile_misses + 1 >= settings.absent_listings
+        and now - first >= timedelta(seconds=settings.absent_s)
+    )
 
 
 def _close_if_results_deleted(items: WorkItems, batch: Batch, now: datetime) -> None:

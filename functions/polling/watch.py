@@ -27,6 +27,7 @@ from functions.model.create_response import (
 from functions.model.items import Batch, BatchStatus, Step, batch_key
 from functions.model.records import Owner, Unfinished
 from functions.polling.phases import Phases, place
+from functions.polling.reconcile import is_last_miss
 from functions.services import Services
 from functions.settings import PollSettings
 
@@ -68,20 +69,42 @@ def watch(
     phases: Phases,
     *,
     no_key: bool = False,
+    list_due: bool = True,
 ) -> Watch:
     """Look at all open batches in one listing.
 
-    With `no_key`, list even if no batch is open: a successful listing shows that a key works again.
+    Args:
+        services: poll's.
+        unfinished: all unfinished items.
+        phases: poll's.
+        no_key: the key is missing or refused. List even if no batch is open: a listing that succeeds
+            shows that a key works again.
+        list_due: False leaves the listing to a later poll, unless it decides something now.
     """
     starts = [_window(services, unfinished), _duplicates_since(services.settings, unfinished)]
     starts += [services.now()] if no_key else []
     start = min((start for start in starts if start is not None), default=None)
     if start is None:
         return Watch(needed=False)
+    if not (list_due or no_key or _decides_now(services, unfinished)):
+        return Watch()
     seen = _list_batches(services.claude, start, phases)
     if seen.listed is not None:
         _apply(services, unfinished, seen, phases)
     return seen
+
+
+def _decides_now(services: Services[PollSettings], unfinished: Unfinished) -> bool:
+    """Return whether a listing now cancels something that costs money, or may prove that a create failed."""
+    canceled = unfinished.canceled
+    return (
+        bool(unfinished.duplicates)
+        or any(batch.job in canceled for batch in unfinished.of(BatchStatus.IN_PROGRESS))
+        or any(
+            is_last_miss(services.settings, batch, services.now())
+            for batch in unfinished.of(BatchStatus.UNCONFIRMED)
+        )
+    )
 
 
 def _window(services: Services[PollSettings], unfinished: Unfinished) -> datetime | None:

@@ -19,7 +19,7 @@ BAD, GOOD = "in/bad.jsonl", "in/good.jsonl"
     ("step", "item", "counts"),
     [
         ("send", "00001-1", {"errored": 3}),
-        ("collect", "00001-1", {"errored": 3}),  # after the month that Anthropic keeps the results
+        ("collect", "00001-1", {"succeeded": 3}),  # the answers are delivered without the ledger
     ],
 )
 def test_a_poisoned_job_ends_and_holds_no_other_up(

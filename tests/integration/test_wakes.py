@@ -9,6 +9,7 @@ import pytest
 
 from functions import poll, results, submit
 from functions.adapters.queues import WorkQueues
+from functions.adapters.trigger import REQUEST
 from functions.model import events, timestamps
 from functions.polling.phases import Phases
 from tests.harness import Harness, harness, upload_of
@@ -153,6 +154,135 @@ def test_between_two_polls_lies_a_second(relay: Harness, monkeypatch: pytest.Mon
         poll.poll(relay.poll, work_queues, Phases(sleep=slept.append))
 
     assert slept == pytest.approx([0.75, 0.0, 1.0], abs=0.002)
+
+
+def _seconds(relay: Harness, trigger: Trigger, count: int) -> None:
+    """Let seconds pass: polls on schedule and on request; each stage handles four messages a second."""
+    waiting: dict[str, list[str]] = {"submit": [], "results": []}
+    asked = 0
+    for second in range(count):
+        relay.pass_time(1)
+        if second % 60 == 0:
+            poll.handler({}, Context())
+        elif trigger.fired > asked:
+            asked = trigger.fired
+            poll.handler(json.loads(REQUEST), Context())
+        for stage, name in ((submit, "submit"), (results, "results")):
+            waiting[name] += relay._drain(name)  # noqa: SLF001 - the messages as they are
+            handle(stage, *waiting[name][:4])
+            del waiting[name][:4]
+
+
+def test_requested_polls_share_a_listing(
+    relay: Harness, trigger: Trigger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each batch that is collected requests a poll; without a shared listing, these 40 cause 12."""
+    monkeypatch.setattr(poll, "THREADS", 1)  # moto loses writes of transactions that run at once
+    relay.deploy(requests_per_batch=1)
+    monkeypatch.setattr(submit, "_services", lambda: relay.submit)
+    handle(submit, relay.put(KEY, upload_of(40)))
+
+    _seconds(relay, trigger, 61 + 40 // 4 + 8)
+
+    assert relay.manifest(KEY)["counts"] == {"succeeded": 40}
+    assert relay.simulator.calls()["list"] <= 2
+
+
+def _requested(relay: Harness) -> int:
+    """Poll at a stage's request, a second after the last poll. Return the listings that it causes."""
+    relay.pass_time(1)
+    before = relay.simulator.calls().get("list", 0)
+    poll.handler(json.loads(REQUEST), Context())
+    return relay.simulator.calls().get("list", 0) - before
+
+
+def _sent(relay: Harness) -> None:
+    """Upload, and send the batch; the last listing is a second old."""
+    handle(submit, relay.put(KEY, upload_of(3)))
+    turn(relay)
+    poll.handler({}, Context())
+
+
+@pytest.mark.usefixtures("trigger")
+def test_a_requested_poll_lists_after_20_seconds_and_a_scheduled_one_always(
+    relay: Harness, capsys: pytest.CaptureFixture[str]
+) -> None:
+    relay.simulator.processing_s = 3600.0
+    _sent(relay)
+    capsys.readouterr()
+
+    first = _requested(relay)
+    silent = capsys.readouterr().out
+    relay.pass_time(18)
+    second = _requested(relay)
+    listings = relay.simulator.calls()["list"]
+    poll.handler({}, Context())
+
+    assert (first, second) == (0, 1)
+    assert relay.simulator.calls()["list"] == listings + 1
+    assert (
+        "PollSucceeded" not in silent
+    )  # the alarm no-poll counts polls that know what Anthropic says
+
+
+@pytest.mark.usefixtures("trigger")
+def test_a_requested_poll_lists_at_once_while_a_canceled_batch_runs(relay: Harness) -> None:
+    relay.simulator.processing_s = 3600.0
+    _sent(relay)
+    handle(submit, relay.put(KEY + ".cancel", b""))
+    _requested(relay)  # notes the cancellation
+
+    assert _requested(relay) == 1
+    assert relay.simulator.calls()["cancel"] == 1
+
+
+@pytest.mark.usefixtures("trigger")
+def test_a_requested_poll_lists_at_once_while_the_key_is_refused(relay: Harness) -> None:
+    relay.simulator.processing_s = 3600.0
+    _sent(relay)
+    relay.key = "sk-revoked"
+    relay.poll.claude.reload_key()
+    poll.handler({}, Context())
+    assert relay.circuit.read().paused_reason == "key_refused"
+
+    relay.key = "sk-local"
+
+    assert _requested(relay) == 1
+    assert relay.circuit.read().paused_reason is None
+
+
+@pytest.mark.usefixtures("trigger")
+def test_a_requested_poll_lists_at_once_where_that_proves_a_create_failed(relay: Harness) -> None:
+    relay.simulator.arm("server_error", endpoint="create")
+    handle(submit, relay.put(KEY, upload_of(3)))
+    turn(relay)
+    for _ in range(8):  # five minutes for clocks that differ, then three complete listings
+        relay.pass_time(60)
+        poll.handler({}, Context())
+    (batch,) = relay.items.unfinished().batches
+    first = timestamps.parse(batch.first_missed_at or "")
+    until_proved = 600 - (relay.now() - first).total_seconds()
+
+    relay.pass_time(until_proved - 3)
+    poll.handler({}, Context())
+    before = _requested(relay)
+    relay.pass_time(1)
+
+    assert (before, _requested(relay)) == (0, 1)
+    assert relay.items.unfinished().batches[0].status == "WAITING"
+
+
+@pytest.mark.usefixtures("trigger")
+def test_a_requested_poll_lists_at_once_while_a_duplicate_is_to_be_canceled(
+    relay: Harness,
+) -> None:
+    relay.simulator.processing_s = 3600.0
+    _sent(relay)
+    foreign = relay.simulator.add_foreign(3, ended=False)
+    relay.ownership.record(relay.ownership.build(foreign, "x/00001-1", duplicate=True))
+
+    assert _requested(relay) == 1
+    assert relay.simulator.calls()["cancel"] == 1
 
 
 def test_a_work_message_that_may_lie_in_the_queue_still_is_not_sent_again(relay: Harness) -> None:

@@ -1,0 +1,140 @@
+"""Deliver the results of a batch whose ledger is gone.
+
+The ledger has each row's `custom_id`, its place in the upload, and the reason why it was rejected. The answers need none
+of these: the wire id of each result names its row. So they are delivered with what is left, once the ledger has been
+missing for five tries (about ten hours, under `batch.stuck`). S3 is strongly consistent, so the first 404 is true. The
+wait is for people: a ledger that somebody restores loses nothing, and this delivery is final.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import repeat
+from tempfile import TemporaryFile
+
+import msgspec
+from aws_lambda_powertools import Logger
+
+from functions.adapters.s3 import ObjectStore
+from functions.collecting.download import download
+from functions.collecting.merge import Merge, Merged
+from functions.collecting.result_set import MISSING, ResultSet
+from functions.collecting.spool import Spool
+from functions.model.api_results import read_result
+from functions.model.chunk_files import LedgerEntry
+from functions.model.items import TRIES, Batch, ChunkOutput, batch_key
+from functions.model.rows import Rejection
+from functions.model.streams import blocks_of, line_blocks
+from functions.services import Services
+from functions.settings import ResultsSettings
+
+REASON_LOST = Rejection(
+    "reason_lost",
+    "this row was rejected before it was sent; the reason is lost with a file that was deleted under work/",
+    0,
+)
+_NO_ID = msgspec.Raw(b"null")
+logger = Logger(child=True)
+
+
+class _PreviousLine(msgspec.Struct):
+    """A line of an earlier attempt's results."""
+
+    custom_id: msgspec.Raw
+    result: msgspec.Raw
+
+
+_previous = msgspec.json.Decoder(_PreviousLine)
+
+
+def is_lost(files: ObjectStore, batch: Batch) -> bool:
+    """Return whether a batch has paid answers, and its ledger was missing in the last five tries and is still.
+
+    A try that failed for another reason is no evidence: the last one must have failed on the ledger.
+    """
+    failed_on_it = batch.ledger_key in (batch.last_error or "")
+    return (
+        batch.awaits_results
+        and batch.tries > TRIES
+        and failed_on_it
+        and not files.exists(batch.ledger_key)
+    )
+
+
+def deliver(
+    services: Services[ResultsSettings],
+    batch: Batch,
+    prices: str | None,
+    time_left_s: Callable[[], float],
+) -> tuple[Merged, ChunkOutput] | None:
+    """Write the results of a batch without its ledger.
+
+    Args:
+        services: those of results.
+        batch: as it was acquired.
+        prices: the job's price list.
+        time_left_s: how long this invocation may still run.
+
+    Returns:
+        The chunk's rows; None if the batch was given back, to be downloaded later.
+    """
+    disk_bytes = services.settings.disk_bytes
+    with TemporaryFile() as file, TemporaryFile() as errors:
+        spool = Spool(file, batch.first_row, batch.rows, disk_bytes // 2)
+        received = ResultSet(batch, [True] * batch.rows, spool, prices)
+        received.sent = received.missing = (
+            batch.requests
+        )  # which rows were sent is lost, not how many
+        closing = download(services, batch, received, time_left_s)
+        if closing is None:
+            return None
+        merge = Merge(services, batch, received, closing, errors, disk_bytes // 4)
+        stem = f"work/{batch.job}/{batch.item}/{batch.owner}"
+        merged = merge.write(f"{stem}.results.jsonl", _entries(services.files, batch, received))
+        errors.seek(0)
+        failed = services.files.write(f"{stem}.errors.jsonl", blocks_of(errors))
+    logger.error("delivered without a ledger", extra={"batch": batch_key(batch)})
+    problem = _problem(batch)
+    return merged, ChunkOutput(
+        results=merged.results, errors=failed, retry_problem=problem, problem=problem
+    )
+
+
+def _problem(batch: Batch) -> str:
+    """Build the sentence of the manifest that names what is lacking."""
+    ids = (
+        "their custom_id is null"
+        if batch.previous_results is None
+        else "their custom_id is that of the earlier attempt"
+    )
+    return (
+        f"rows {batch.first_row:,} to {batch.last_row:,}: the ledger {batch.ledger_key} was deleted; {ids}, "
+        "the reasons of rejected rows are lost, and rows that did not succeed were not resent and are not in the "
+        "retry file"
+    )
+
+
+def _entries(files: ObjectStore, batch: Batch, received: ResultSet) -> Iterator[LedgerEntry]:
+    """Build an entry for each row of the chunk from what the results say."""
+    rows = range(batch.first_row, batch.last_row + 1)
+    for row, earlier in zip(
+        rows, _earlier(files, batch), strict=batch.previous_results is not None
+    ):
+        arrived = received.states[row - batch.first_row] != MISSING
+        custom_id = _NO_ID if earlier is None else earlier.custom_id
+        if arrived or (received.missing and _may_be_sent(earlier)):
+            yield LedgerEntry(row, 0, 0, 0, custom_id, params_size=1)
+        else:
+            rejection = REASON_LOST if earlier is None else None
+            yield LedgerEntry(row, 0, 0, 0, custom_id, rejection=rejection)
+
+
+def _may_be_sent(earlier: _PreviousLine | None) -> bool:
+    """Return whether a row without a result may have been sent, if results are missing."""
+    return earlier is None or read_result(earlier.result).retriable
+
+
+def _earlier(files: ObjectStore, batch: Batch) -> Iterable[_PreviousLine | None]:
+    """Read the chunk's rows as the earlier attempt left them, in row order; None for each where there is none."""
+    if batch.previous_results is None:
+        return repeat(None)
+    texts = line_blocks(files.read(files.results_object(batch.previous_results.key)))
+    return (line for text in texts for line in _previous.decode_lines(text))

@@ -1,0 +1,118 @@
+"""Somebody deletes the ledger of a batch that is paid for: its answers are delivered all the same."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from functions.errors import ObjectNotFoundError
+from functions.model.items import Batch
+from tests.harness import RESULTS, Harness, paid_once, request, upload_of, harness
+
+KEY = "in/march.jsonl"
+
+
+def _lose_ledger(relay: Harness, body: bytes, attempt: int = 1) -> Batch:
+    """Upload, and delete the ledger once that attempt is sent."""
+    relay.upload(KEY, body)
+    for _ in range(20):
+        relay.tick()
+        for batch in relay.items.unfinished().batches:
+            if (batch.attempt, batch.status) == (attempt, "IN_PROGRESS"):
+                relay.s3.delete_object(Bucket=RESULTS, Key=batch.ledger_key)
+                return batch
+    raise AssertionError(attempt)
+
+
+def _run(relay: Harness, hours: float = 48) -> int:
+    """Let hours pass. Return how often the missing ledger failed a try."""
+    failures = 0
+    for _ in range(int(hours * 2)):
+        try:
+            relay.tick(1800)
+        except ObjectNotFoundError:
+            failures += 1
+    return failures
+
+
+def _results(relay: Harness) -> list[tuple[int, Any, str]]:
+    return [(line["row"], line["custom_id"], line["result"]["type"]) for line in relay.lines(KEY)]
+
+
+def test_paid_answers_are_delivered_by_row_number(tmp_path: Path) -> None:
+    with harness(tmp_path, processing_s=100.0) as relay:
+        batch = _lose_ledger(relay, upload_of(3))
+
+        assert _run(relay) == 5
+        assert _results(relay) == [(row, None, "succeeded") for row in (1, 2, 3)]
+        (sent,) = relay.manifest(KEY)["batches"]
+        assert batch.ledger_key in sent["problem"]
+        assert "custom_id is null" in sent["problem"]
+        assert [event["type"] for event in relay.events()].count("batch.stuck") == 1
+        assert paid_once(relay)
+
+
+def test_rejected_rows_say_that_their_reason_is_lost_and_nothing_is_sent_again(
+    tmp_path: Path,
+) -> None:
+    with harness(tmp_path, processing_s=100.0) as relay:
+        rows = [request(1), b"{broken", request(3, "[fate:expired]"), request(4)]
+        _lose_ledger(relay, b"\n".join(rows))
+
+        _run(relay)
+
+        kinds = ["succeeded", "rejected", "expired", "succeeded"]
+        assert [kind for _, _, kind in _results(relay)] == kinds
+        assert relay.lines(KEY)[1]["result"]["error"]["code"] == "reason_lost"
+        retry = relay.manifest(KEY)["retry"]
+        assert (retry["complete"], retry["rows"], retry["missing_rows"]) == (False, 0, 2)
+        assert "was deleted" in retry["reason"]
+        assert [line["row"] for line in relay.lines(KEY, "errors.jsonl")] == [2, 3]
+        assert relay.simulator.calls()["create"] == 1
+
+
+def test_a_later_attempt_keeps_custom_ids_and_earlier_results(tmp_path: Path) -> None:
+    with harness(tmp_path, processing_s=100.0) as relay:
+        rows = [request(1, "[fate:expired]"), b"{broken", request(3)]
+        _lose_ledger(relay, b"\n".join(rows), attempt=2)
+
+        _run(relay)
+
+        assert [(row, kind) for row, _, kind in _results(relay)] == [
+            (1, "succeeded"), (2, "rejected"), (3, "succeeded"),
+        ]  # fmt: skip
+        assert [name for _, name, _ in _results(relay)] == ["row-1", None, "row-3"]
+        assert relay.lines(KEY)[1]["result"]["error"]["code"] != "reason_lost"
+        assert relay.simulator.calls()["create"] == 2
+
+
+@pytest.mark.parametrize(("rejected", "hours"), [([], 4), ([b"{broken"], 14)])
+def test_results_that_lack_a_row_are_downloaded_again(
+    tmp_path: Path, rejected: list[bytes], hours: float
+) -> None:
+    with harness(tmp_path, processing_s=100.0) as relay:
+        _lose_ledger(relay, b"\n".join([*rejected, upload_of(3)]))
+        relay.simulator.arm("row_missing", times=0)
+
+        _run(relay, hours)
+        (batch,) = relay.items.unfinished().batches
+        assert batch.downloads > 0
+        relay.simulator.disarm()
+        _run(relay)
+
+        assert relay.manifest(KEY)["counts"]["succeeded"] == 3
+
+
+def test_a_ledger_that_is_restored_in_time_loses_nothing(tmp_path: Path) -> None:
+    with harness(tmp_path, processing_s=100.0) as relay:
+        relay.upload(KEY, upload_of(2))
+        relay.tick()
+        (batch,) = relay.items.unfinished().batches
+        ledger = relay.s3.get_object(Bucket=RESULTS, Key=batch.ledger_key)["Body"].read()
+        relay.s3.delete_object(Bucket=RESULTS, Key=batch.ledger_key)
+        _run(relay, 3)
+        relay.s3.put_object(Bucket=RESULTS, Key=batch.ledger_key, Body=ledger)
+
+        _run(relay)
+
+        assert [name for _, name, _ in _results(relay)] == ["row-1", "row-2"]
