@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 from tempfile import TemporaryFile
 
-from functions.model.chunk_files import ChunkFiles
+from functions.model.chunk_files import ChunkWriter
 from functions.model.rows import LinePosition, ValidRows
-from functions.model.streams import blocks_of
+from functions.model.streams import read_blocks
 from functions.planning.fast_path import validate_all
 from functions.readers import jsonl
 
@@ -19,8 +19,8 @@ def main(upload: str) -> None:
     """Cut it whole into one chunk."""
     began, spent = time.perf_counter(), time.process_time()
     with Path(upload).open("rb") as file, TemporaryFile() as body, TemporaryFile() as rows:
-        chunk = ChunkFiles("0" * 20, "00001", 1, body, rows)
-        pieces = jsonl.pieces(blocks_of(file), LinePosition(), MOST)
+        chunk = ChunkWriter("0" * 20, "00001", 1, body, rows)
+        pieces = jsonl.pieces(read_blocks(file), LinePosition(), MOST)
         for found in validate_all(pieces, row_bytes=MOST, api_version="2026-10-21"):
             if isinstance(found, ValidRows):
                 chunk.add_valid(chunk.rows + 1, found)

@@ -11,7 +11,7 @@ from benchmarks.plots import lines
 from benchmarks.processes import far_end
 from benchmarks.relay import UPLOADS, Relay, make_table
 from benchmarks.whole import run
-from infra.synth import synthesized
+from infra.synth import synthesize
 
 WIRE_MB_S = 75
 """600 Mbit/s each way, which is about what a Lambda gets; AWS promises no number."""
@@ -76,7 +76,7 @@ def deployed() -> dict[str, int]:
     """Give the memory that each function is deployed with, in MB."""
     functions = [
         one["Properties"]
-        for one in synthesized()["Resources"].values()
+        for one in synthesize()["Resources"].values()
         if one["Type"] == "AWS::Lambda::Function"
     ]
     return {one["Handler"].split(".")[1]: one["MemorySize"] for one in functions}

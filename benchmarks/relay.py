@@ -14,7 +14,7 @@ from benchmarks.processes import Run, measure
 from functions.adapters.table import Table
 from functions.adapters.work_items import WorkItems
 from functions.model.ids import job_id
-from functions.model.items import UNFINISHED, Batch, BatchStatus, Step
+from functions.model.items import UNFINISHED_INDEX, Batch, BatchStatus, Step
 from functions.settings import PROCESS, PollSettings, ResultsSettings, SubmitSettings
 from infra.bundle import bundled
 from local import emulator
@@ -158,6 +158,10 @@ def make_table(where: Cloud) -> None:
             for name in ("job", "item", "open", "status_key")
         ],
         GlobalSecondaryIndexes=[
-            {"IndexName": UNFINISHED, "KeySchema": index, "Projection": {"ProjectionType": "ALL"}}
+            {
+                "IndexName": UNFINISHED_INDEX,
+                "KeySchema": index,
+                "Projection": {"ProjectionType": "ALL"},
+            }
         ],
     )

@@ -101,7 +101,7 @@ def _job(status: JobStatus, rows: int = 1) -> Job:
 def _batch(number: int, status: BatchStatus, job: str = JOB, size: int = 0) -> Batch:
     name = f"{number:05}"
     piece = StoredObject(key=f"work/{name}", size=size, crc32=0)
-    done = status in items.FINISHED
+    done = status in items.FINISHED_BATCH_STATUSES
     return Batch(
         job=job, item=f"{name}-1", schema=items.SCHEMA, status=status, status_key=items.status_key(status, NOW),
         open=None if done else items.OPEN, chunk=name, attempt=1, first_row=number, last_row=number, start_byte=0,

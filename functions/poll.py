@@ -81,7 +81,7 @@ class PollSummary:
 def _services() -> tuple[Services[PollSettings], WorkQueues]:
     settings = PollSettings.from_env(os.environ)
     services = open_services(settings, read_s=READ_TIMEOUT_S)
-    services.uploads.note_readers(READERS, timestamps.text(services.now()))
+    services.uploads.record_readers(READERS, timestamps.text(services.now()))
     # 50 seconds by default: a lost work message is replaced by the next scheduled poll.
     resend_after_s = settings.retry_s * 5 / 6
     return services, WorkQueues(
@@ -129,7 +129,7 @@ def poll(
     lease = _acquire_lease(services.poll_lock, token, services.settings.lease_s)
     if lease is None:
         return PollSummary(skipped=True)
-    phases.go_on_from(lease.stopped)
+    phases.resume_from(lease.stopped)
     tally = PollSummary()
     try:
         _rest(lease, phases, services.now())
@@ -374,10 +374,10 @@ def _admitted(
 
 def _probe_pause_s(probe_s: float, sending: Sending) -> float:
     """Say how long to wait after a probe: ever longer, but not for a key, which is asked for the minute it is there."""
-    pause_s = float(probe_s)
+    retry_delay_s = float(probe_s)
     if sending.paused_reason in KEY_PROBLEMS:
-        return pause_s
-    return max(pause_s, min(pause_s * (1 << min(sending.probes, 20)), PROBE_MOST_S))
+        return retry_delay_s
+    return max(retry_delay_s, min(retry_delay_s * (1 << min(sending.probes, 20)), PROBE_MOST_S))
 
 
 def _oldest_hours(unfinished: Unfinished, now: datetime) -> float:

@@ -9,7 +9,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from functions.adapters.queues import read_work_message
 from functions.adapters.redelivery import Redelivery
-from functions.adapters.trigger import PollTrigger
+from functions.adapters.trigger import PollInvoker
 from functions.assembling.assemble import assemble
 from functions.assembling.tidy import tidy
 from functions.collecting.collect import collect
@@ -33,15 +33,15 @@ def _redelivery() -> Redelivery:
 
 
 @cache
-def _poll() -> PollTrigger:
-    return PollTrigger(_services().settings.poll_function_name)
+def _poll() -> PollInvoker:
+    return PollInvoker(_services().settings.poll_function_name)
 
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> None:
     """Process work messages from SQS. Invoke poll at once if something may have become ready."""
     for message in event["Records"]:
-        with _redelivery().soon_after_error(message):
+        with _redelivery().redelivering_on_error(message):
             ready = results(_services(), read_work_message(message["body"]), context)
         if ready:
             _poll().fire()

@@ -40,7 +40,7 @@ from functions.settings import Settings
 
 SOURCE = "urn:claude-batch-relay:"
 """The CloudEvents `source`, without the table's name, which distinguishes deployments."""
-MARGIN_S = 60.0
+LEASE_MARGIN_S = 60.0
 """Seconds by which a lease outlives its Lambda invocation, because clocks differ."""
 logger = Logger(child=True)
 
@@ -119,7 +119,9 @@ class Services[S: Settings]:
         Returns:
             The item; None if it does not wait for that step or another invocation owns it.
         """
-        item = self.items.acquire(work_message, time_left_s() + MARGIN_S, self.settings.retry_s)
+        item = self.items.acquire(
+            work_message, time_left_s() + LEASE_MARGIN_S, self.settings.retry_s
+        )
         if item is None:
             facts = {
                 "job": work_message.job,

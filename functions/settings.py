@@ -104,13 +104,11 @@ def _read_env(name: str, text: str, kind: Any) -> Any:  # noqa: ANN401  # a type
     try:
         return msgspec.convert(text, kind, strict=False)
     except msgspec.ValidationError as error:
-        message = (
-            f"the setting {name} is {text[:_MAX_QUOTED_CHARS]!r}, but must be {range_of(kind)}"
-        )
+        message = f"the setting {name} is {text[:_MAX_QUOTED_CHARS]!r}, but must be {describe_range(kind)}"
         raise SettingError(message) from error
 
 
-def range_of(kind: Any) -> str:  # noqa: ANN401  # a type
+def describe_range(kind: Any) -> str:  # noqa: ANN401  # a type
     """Return the values that a setting of this type accepts, in words: ``a whole number from 1 to 9``."""
     if kind is bool:
         return "true or false"
@@ -119,7 +117,7 @@ def range_of(kind: Any) -> str:  # noqa: ANN401  # a type
     base, *rest = get_args(kind) or (kind,)
     meta = next((part for part in rest if isinstance(part, Meta)), Meta())
     if base is not int:
-        return meta.description or ("text" if base is str else range_of(base))
+        return meta.description or ("text" if base is str else describe_range(base))
     return "a whole number" + _bounds(meta)
 
 

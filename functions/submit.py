@@ -10,10 +10,10 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from functions.adapters.queues import read_work_message
 from functions.adapters.redelivery import Redelivery
-from functions.adapters.trigger import PollTrigger
+from functions.adapters.trigger import PollInvoker
 from functions.model.create_response import Refused
 from functions.model.items import Batch, Job, WorkMessage
-from functions.planning.claim import CANCEL, Created, receive
+from functions.planning.claim import CANCEL, S3EventRecord, receive
 from functions.planning.plan import plan
 from functions.planning.reconcile_uploads import reconcile_uploads
 from functions.planning.replaced import is_replaced
@@ -25,7 +25,7 @@ logger = Logger()
 
 
 class _S3Event(msgspec.Struct):
-    created: list[Created] | None = msgspec.field(default=None, name="Records")
+    created: list[S3EventRecord] | None = msgspec.field(default=None, name="Records")
     event: str | None = msgspec.field(default=None, name="Event")
 
 
@@ -41,8 +41,8 @@ def _redelivery() -> Redelivery:
 
 
 @cache
-def _poll() -> PollTrigger:
-    return PollTrigger(_services().settings.poll_function_name)
+def _poll() -> PollInvoker:
+    return PollInvoker(_services().settings.poll_function_name)
 
 
 @logger.inject_lambda_context
@@ -61,7 +61,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any] | N
     if "reconcile" in event:
         return vars(reconcile_uploads(_services(), int(event["reconcile"]), time_left(context)))
     for message in event["Records"]:
-        with _redelivery().soon_after_error(message):
+        with _redelivery().redelivering_on_error(message):
             ready = submit(_services(), message["body"], context)
         if ready:
             _poll().fire()
@@ -89,7 +89,7 @@ def submit(services: Services[SubmitSettings], body: str, context: LambdaContext
 
 
 def _handle_created(
-    services: Services[SubmitSettings], created: Created, context: LambdaContext
+    services: Services[SubmitSettings], created: S3EventRecord, context: LambdaContext
 ) -> bool:
     work_message = receive(services, created)
     if work_message is None:

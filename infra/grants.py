@@ -14,7 +14,7 @@ def allow(actions: Sequence[str], *resources: str) -> iam.PolicyStatement:
     return iam.PolicyStatement(actions=list(actions), resources=list(resources))
 
 
-def of_every_stage(storage: Storage) -> list[iam.PolicyStatement]:
+def common_grants(storage: Storage) -> list[iam.PolicyStatement]:
     """Return what every stage may do: use the table, publish events, read the API key."""
     return [
         allow(
@@ -32,7 +32,7 @@ def of_every_stage(storage: Storage) -> list[iam.PolicyStatement]:
     ]
 
 
-def of_queued_stages(
+def queue_stage_grants(
     storage: Storage, queue: sqs.Queue, poll: lambda_.Function
 ) -> list[iam.PolicyStatement]:
     """Return what submit and results may do: receive messages, read uploads, invoke poll."""

@@ -5,10 +5,10 @@ from pathlib import Path
 from aws_cdk import Duration
 from constructs import Construct
 
-from functions.model.items import UNFINISHED
+from functions.model.items import UNFINISHED_INDEX
 from functions.settings import PollSettings
-from infra.grants import allow, of_every_stage
-from infra.schedule import Schedule, wake_on_schedule
+from infra.grants import allow, common_grants
+from infra.schedule import Schedule, invoke_on_schedule
 from infra.settings import StackSettings
 from infra.stage import Stage, shared
 from infra.storage import Storage, dead_letters
@@ -44,8 +44,8 @@ class Poll(Stage):
             timeout=Duration.minutes(2),
             memory_mb=512,
             grants=[
-                *of_every_stage(storage),
-                allow(["dynamodb:Query"], f"{storage.table.table_arn}/index/{UNFINISHED}"),
+                *common_grants(storage),
+                allow(["dynamodb:Query"], f"{storage.table.table_arn}/index/{UNFINISHED_INDEX}"),
                 allow(["s3:PutObject"], storage.results.arn_for_objects("results/*/status.json")),
                 allow(
                     ["sqs:SendMessage"],
@@ -56,7 +56,7 @@ class Poll(Stage):
             ],
         )
         self._acknowledge_wildcards(storage.results, "results/*/status.json")
-        wake_on_schedule(
+        invoke_on_schedule(
             self,
             _schedule(settings.poll_minutes),
             function=self.function,

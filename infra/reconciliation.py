@@ -5,7 +5,7 @@ from aws_cdk import aws_lambda as lambda_
 from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
-from infra.schedule import Schedule, wake_on_schedule
+from infra.schedule import Schedule, invoke_on_schedule
 
 MAX_AGE = Duration.hours(6)
 """A later invocation is dropped: the next day's does its work."""
@@ -25,4 +25,4 @@ class Reconciliation(Construct):
             max_age=MAX_AGE,
             retries=2,
         )
-        wake_on_schedule(self, daily, function=function, failures=failures)
+        invoke_on_schedule(self, daily, function=function, failures=failures)

@@ -5,7 +5,7 @@ from pathlib import Path
 from constructs import Construct
 
 from functions.settings import ResultsSettings
-from infra.grants import allow, of_every_stage, of_queued_stages
+from infra.grants import allow, common_grants, queue_stage_grants
 from infra.poll import Poll
 from infra.settings import StackSettings
 from infra.stage import Stage, shared
@@ -41,8 +41,8 @@ class Results(Stage):
             memory_mb=settings.stage_memory_mb,
             disk_mib=settings.results_disk_mib,
             grants=[
-                *of_every_stage(storage),
-                *of_queued_stages(storage, storage.results_queue, poll.function),
+                *common_grants(storage),
+                *queue_stage_grants(storage, storage.results_queue, poll.function),
                 allow(
                     [
                         "s3:GetObject",

@@ -23,7 +23,7 @@ class Schedule:
     retries: int
 
 
-def wake_on_schedule(
+def invoke_on_schedule(
     scope: Construct, schedule: Schedule, *, function: lambda_.Function, failures: sqs.Queue
 ) -> None:
     """Invoke a function on a schedule. Invocations that fail or cannot start go to `failures`."""

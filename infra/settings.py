@@ -34,7 +34,7 @@ from functions.settings import (
     RowBytes,
     SkewSeconds,
     SubmitSettings,
-    range_of,
+    describe_range,
 )
 from infra.errors import ContextError
 
@@ -154,7 +154,7 @@ def _read(name: str, type_: Any, value: object) -> Any:  # noqa: ANN401  # a typ
     try:
         return msgspec.convert(value, type_, strict=False)
     except msgspec.ValidationError as error:
-        message = f"{name} is {value!r}, but must be {range_of(type_)}."
+        message = f"{name} is {value!r}, but must be {describe_range(type_)}."
         raise ContextError(message) from error
 
 

@@ -16,7 +16,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from functions.adapters.secret import UNSET_KEY
-from functions.model.items import UNFINISHED
+from functions.model.items import UNFINISHED_INDEX
 from infra.nag import acknowledge
 from infra.settings import StackSettings
 
@@ -159,7 +159,7 @@ class Storage(Construct):
             removal_policy=self.removal_policy,
         )
         table.add_global_secondary_index(
-            index_name=UNFINISHED,
+            index_name=UNFINISHED_INDEX,
             partition_key=_text("open"),
             sort_key=_text("status_key"),
             projection_type=dynamodb.ProjectionType.ALL,

@@ -5,7 +5,7 @@ from pathlib import Path
 from constructs import Construct
 
 from functions.settings import SubmitSettings
-from infra.grants import allow, of_every_stage, of_queued_stages
+from infra.grants import allow, common_grants, queue_stage_grants
 from infra.poll import Poll
 from infra.reconciliation import Reconciliation
 from infra.settings import StackSettings
@@ -44,8 +44,8 @@ class Submit(Stage):
             memory_mb=settings.stage_memory_mb,
             disk_mib=1024,
             grants=[
-                *of_every_stage(storage),
-                *of_queued_stages(storage, storage.submit_queue, poll.function),
+                *common_grants(storage),
+                *queue_stage_grants(storage, storage.submit_queue, poll.function),
                 allow(
                     ["s3:GetObject", "s3:PutObject", "s3:AbortMultipartUpload"],
                     storage.results.arn_for_objects("work/*"),

@@ -16,7 +16,7 @@ from infra.node import prefer_installed_node
 _CACHE = ROOT / ".local" / "synth"
 
 
-def synthesized(**context: object) -> dict[str, Any]:
+def synthesize(**context: object) -> dict[str, Any]:
     """Return the template for the context of cdk.json with changes, for example ``pollMinutes=5``.
 
     Raises:

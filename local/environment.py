@@ -107,7 +107,7 @@ def start(home: Home, claude: Claude, kind: Kind, say: Say, port: int | None = N
     """
     python = emulator.install(home, say)
     claude = claudes.placed(home, claude)
-    assembly = synthesized(home, claude, say)
+    assembly = build_assembly(home, claude, say)
     running = Running(
         kind=kind,
         starter=os.getpid(),
@@ -123,8 +123,8 @@ def start(home: Home, claude: Claude, kind: Kind, say: Say, port: int | None = N
         raise
 
 
-def synthesized(home: Home, claude: Claude, say: Say) -> Assembly:
-    """Give the assembly of a stack that sends to this Claude, and can be destroyed."""
+def build_assembly(home: Home, claude: Claude, say: Say) -> Assembly:
+    """Build the assembly of a stack that sends to this API and can be destroyed."""
     context = {
         "architecture": host_architecture(),
         "removalPolicy": "destroy",
@@ -141,7 +141,7 @@ def refreshed(home: Home, running: Running, claude: Claude, say: Say) -> Running
         LocalError: it sends to another Claude.
     """
     _agree(running, claude)
-    assembly = synthesized(home, claude, say)
+    assembly = build_assembly(home, claude, say)
     if assembly.digest == running.digest:
         return running
     say("deploying what has changed")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from functions.model.pricing import price_list
+from functions.model.pricing import newest_price_list
 from local.errors import LocalError
 
 BYTES_PER_TOKEN = 4
@@ -32,7 +32,7 @@ class Estimate:
     def __str__(self) -> str:
         """Say it to a person."""
         most = f"{self.requests:,} requests to the real API, at most about ${self.dollars:,.2f}"
-        basis = f"(prices of {price_list().version}, if every answer takes its max_tokens)"
+        basis = f"(prices of {newest_price_list().version}, if every answer takes its max_tokens)"
         unknown = f"; {self.unpriced:,} of them to models without a known price"
         return f"{most} {basis}{unknown if self.unpriced else ''}"
 
@@ -79,7 +79,7 @@ def _params(line: bytes) -> Mapping[str, object] | None:
 
 
 def _most(params: Mapping[str, object], size_bytes: int) -> float | None:
-    price, limit = price_list().price_of(str(params.get("model"))), params.get("max_tokens")
+    price, limit = newest_price_list().price_of(str(params.get("model"))), params.get("max_tokens")
     if price is None:
         return None
     tokens_in = size_bytes / BYTES_PER_TOKEN

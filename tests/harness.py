@@ -30,7 +30,7 @@ from functions.results import results
 from functions.services import SOURCE, Services
 from functions.settings import PollSettings, ResultsSettings, Settings, SubmitSettings
 from functions.submit import submit
-from infra.synth import synthesized
+from infra.synth import synthesize
 from local.simulator import Simulator, serving
 from tests.fakes import s3_walls
 from tests.fakes.aws import QUEUES, TOPIC, Aws
@@ -317,7 +317,7 @@ def make_table(dynamodb: "DynamoDBClient") -> None:
 
 @cache
 def _table_shape() -> Any:
-    resources = synthesized()["Resources"].values()
+    resources = synthesize()["Resources"].values()
     (table,) = (
         one
         for one in resources

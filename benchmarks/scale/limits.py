@@ -6,10 +6,10 @@ from typing import NamedTuple
 from benchmarks.scale.arrivals import CHUNK, DAY, DEFAULTS, HOUR, keeping, simulate
 from benchmarks.scale.capacity import Capacity, assembly_s, poll_s
 from benchmarks.scale.cost import Calls, Stage, prices
-from functions.adapters.multipart import PARTS_OF_A_SIZE
-from functions.adapters.s3 import COPIES
+from functions.adapters.multipart import PARTS_PER_SIZE
+from functions.adapters.s3 import COPY_THREADS
 from functions.model.multipart_plan import MIN_PART
-from functions.planning.plan import TURN_S
+from functions.planning.plan import MAX_PLANNING_S
 from functions.polling.admission import Limits
 
 ROWS_A_DAY = 100_000_000
@@ -62,13 +62,15 @@ def parts(size: int) -> int:
     """Say in how many parts an object of so many bytes is written: 1 if in one request."""
     part, count = MIN_PART, 0
     while size > 0:
-        if count and count % PARTS_OF_A_SIZE == 0:
+        if count and count % PARTS_PER_SIZE == 0:
             part *= 2
         size, count = size - part, count + 1
     return max(1, count)
 
 
-def chunks_assembled(capacity: Capacity, copies: int = COPIES, crc_s: float | None = None) -> int:
+def chunks_assembled(
+    capacity: Capacity, copies: int = COPY_THREADS, crc_s: float | None = None
+) -> int:
     """Say how many chunks a job may have to be assembled within one invocation, to the hundred."""
     each = assembly_s(capacity, 1_000, copies, crc_s) / 1_000
     return int(LAMBDA_S / each / 100) * 100
@@ -117,7 +119,7 @@ def _of_functions(measured: Mapping[str, Stage]) -> list[Row]:
     spent = {name: one.seconds_per_million * CHUNK / 1e6 for name, one in measured.items()}
     each = AT_ONCE * DAY * 60 / BATCHES_A_DAY
     cut_s = measured["plan"].seconds_per_million * ROWS_A_DAY / 1e6
-    runs = -(-cut_s // TURN_S)
+    runs = -(-cut_s // MAX_PLANNING_S)
     return [
         Row(
             f"*submit*, {AT_ONCE} at once", f"{each:.0f} s for each batch",
@@ -128,7 +130,7 @@ def _of_functions(measured: Mapping[str, Stage]) -> list[Row]:
             f"*results*, {AT_ONCE} at once", f"{each:.0f} s for each batch", f"{spent['collect']:.1f} s", "Not near",
         ),
         Row(
-            "*plan* reads one upload from one end to the other", f"{TURN_S / 60:.0f} minutes, then poll wakes the next invocation",
+            "*plan* reads one upload from one end to the other", f"{MAX_PLANNING_S / 60:.0f} minutes, then poll wakes the next invocation",
             f"{cut_s / 60:.0f} minutes for all of it in one upload: {runs:.0f} invocations",
             "Sending begins with the first chunk. Ten such uploads at once hold all of *submit*, each for so long: a send may wait for that",
         ),
@@ -137,7 +139,7 @@ def _of_functions(measured: Mapping[str, Stage]) -> list[Row]:
 
 def _of_assembly(capacity: Capacity) -> Row:
     chunks = chunks_assembled(capacity)
-    took = assembly_s(capacity, BATCHES_A_DAY, COPIES)
+    took = assembly_s(capacity, BATCHES_A_DAY, COPY_THREADS)
     return Row(
         "*assemble*, in one invocation", f"{LAMBDA_S // 60} minutes",
         f"{took / 60:.0f} minutes, if all of it is one upload",

@@ -47,12 +47,12 @@ if TYPE_CHECKING:
 
 PATH = "/v1/messages/batches"
 PAGE = 1000
-CONNECT_S, READ_S = 10.0, 60.0
-CANCEL_S = 5.0
+CONNECT_TIMEOUT_S, READ_S = 10.0, 60.0
+CANCEL_TIMEOUT_S = 5.0
 """Read timeout of a cancel, in seconds. It is short because the next listing shows its effect."""
 BLOCK = 1 << 18
 _MICROSECOND = timedelta(microseconds=1)
-KEY_S = 300.0
+KEY_MAX_AGE_S = 300.0
 """Seconds after which the secret is read again. It may have a new key while the old one still works."""
 
 
@@ -128,7 +128,7 @@ class Claude:
     def _http(self) -> urllib3.PoolManager:
         """The HTTP connections without the SDK: the SDK's certificates, and the proxies of boto3."""
         options: Any = {
-            "timeout": urllib3.Timeout(connect=CONNECT_S, read=self._read_s),
+            "timeout": urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=self._read_s),
             "ssl_context": truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
         }
         proxies = ProxyConfiguration(get_environ_proxies(self._base_url))
@@ -148,8 +148,8 @@ class Claude:
         return hashlib.sha256(self._key.encode()).hexdigest()[:12]
 
     def reload_key_if_stale(self) -> None:
-        """Reload the key if it is older than `KEY_S`, so that all functions soon use the same one."""
-        if self._clock() - self._key_read_at >= KEY_S:
+        """Reload the key if it is older than `KEY_MAX_AGE_S`, so that all functions soon use the same one."""
+        if self._clock() - self._key_read_at >= KEY_MAX_AGE_S:
             self.reload_key()
 
     def reload_key(self) -> None:
@@ -175,7 +175,7 @@ class Claude:
             "Content-Type": "application/json",
             "anthropic-version": api_version,
         }
-        timeout = httpx2.Timeout(self._create_timeout_s, connect=CONNECT_S)
+        timeout = httpx2.Timeout(self._create_timeout_s, connect=CONNECT_TIMEOUT_S)
         try:
             answer = self._client.post(
                 PATH, content=body, cast_to=httpx2.Response,
@@ -268,7 +268,7 @@ class Claude:
             answer = self._client.post(
                 f"{PATH}/{batch_id}/cancel",
                 cast_to=httpx2.Response,
-                options=_no_retry(timeout=min(self._read_s, CANCEL_S)),
+                options=_no_retry(timeout=min(self._read_s, CANCEL_TIMEOUT_S)),
             )
         try:
             batch = msgspec.json.decode(answer.content, type=MessageBatch)

@@ -24,7 +24,7 @@ DUPLICATE = "duplicate"
 """The outcome of a job that is not run because another job has the same bytes."""
 CONTENT_DAYS = 30
 """Days for which a job's content, and the skipping of a duplicate, are remembered."""
-MARKER_WAITS = timedelta(days=3)
+MARKER_TTL = timedelta(days=3)
 """How long an again marker waits for its upload. Events arrive out of order and hours late."""
 
 
@@ -60,9 +60,7 @@ class Again(msgspec.Struct, frozen=True, kw_only=True):
     def waits(self, now: datetime) -> bool:
         """Return whether an again marker waits for its upload."""
         return (
-            self.at is not None
-            and not self.used
-            and timestamps.parse(self.at) + MARKER_WAITS > now
+            self.at is not None and not self.used and timestamps.parse(self.at) + MARKER_TTL > now
         )
 
 

@@ -24,7 +24,7 @@ from functions.model.multipart_plan import MIN_PART, crc32_combine
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
 
-PARTS_OF_A_SIZE = 2000
+PARTS_PER_SIZE = 2000
 """Parts after which the part size doubles. S3's limit of 10,000 parts then allows 300 GB."""
 _SOCKET_BYTES = 1 << 20
 """Bytes written to the socket at once. The SDK's 16 KiB take almost twice the CPU time."""
@@ -97,7 +97,7 @@ class _Buffers:
             yield buffer[:filled]
 
     def _buffer(self, number: int) -> memoryview:
-        size = MIN_PART << ((number - 1) // PARTS_OF_A_SIZE)
+        size = MIN_PART << ((number - 1) // PARTS_PER_SIZE)
         buffer = self._free.pop() if self._free else memoryview(b"")
         # A mapping, unlike a bytearray, takes no memory for pages that are never filled.
         flags = MAP_PRIVATE | MAP_ANONYMOUS

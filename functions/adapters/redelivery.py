@@ -30,7 +30,7 @@ class Redelivery:
         self._sqs: SQSClient = client or boto3.client("sqs", config=QUICK)
 
     @contextmanager
-    def soon_after_error(self, message: dict[str, Any]) -> Iterator[None]:
+    def redelivering_on_error(self, message: dict[str, Any]) -> Iterator[None]:
         """Make a message visible again soon if its work raises; the error propagates to the runtime.
 
         Args:

@@ -5,9 +5,9 @@ from tempfile import TemporaryFile
 
 from functions.adapters.s3 import ObjectStore
 from functions.model import ids, items
-from functions.model.chunk_files import ChunkFiles, ChunkKeys, LedgerEntry
+from functions.model.chunk_files import ChunkKeys, ChunkWriter, LedgerEntry
 from functions.model.items import Batch, BatchStatus, Step
-from functions.model.streams import blocks_of
+from functions.model.streams import read_blocks
 
 
 def rewrite(
@@ -16,18 +16,18 @@ def rewrite(
     chunk: str,
     attempt: int,
     entries: Iterable[LedgerEntry],
-) -> tuple[ChunkKeys, ChunkFiles]:
+) -> tuple[ChunkKeys, ChunkWriter]:
     """Write the files of a new chunk or attempt from those of this batch. Their keys contain the owner's token."""
     folder = f"work/{batch.job}/{ids.batch_name(chunk, attempt)}/{batch.owner}"
     keys = ChunkKeys(f"{folder}.requests.json", f"{folder}.ledger.jsonl")
     with TemporaryFile() as body, TemporaryFile() as rows:
-        written = ChunkFiles(batch.job, chunk, attempt, body, rows)
+        written = ChunkWriter(batch.job, chunk, attempt, body, rows)
         for entry, params in _with_params(files, batch, entries):
             written.put(entry, params)
         written.finish()
         for file, key in zip((body, rows), keys, strict=True):
             file.seek(0)
-            files.write(key, blocks_of(file))
+            files.write(key, read_blocks(file))
     return keys, written
 
 
@@ -41,17 +41,17 @@ def _with_params(
         if not entry.sent:
             yield entry, None
             continue
-        while offset + len(buffer) < entry.params_at + entry.params_size:
-            if entry.params_at > offset + len(buffer):
+        while offset + len(buffer) < entry.params_offset + entry.params_size:
+            if entry.params_offset > offset + len(buffer):
                 offset, buffer = offset + len(buffer), bytearray()
             buffer += next(blocks)
-        del buffer[: entry.params_at - offset]
-        offset = entry.params_at
+        del buffer[: entry.params_offset - offset]
+        offset = entry.params_offset
         yield entry, bytes(buffer[: entry.params_size])
 
 
 def new_batch(
-    batch: Batch, chunk: str, attempt: int, keys: ChunkKeys, files: ChunkFiles, now: str
+    batch: Batch, chunk: str, attempt: int, keys: ChunkKeys, files: ChunkWriter, now: str
 ) -> Batch:
     """Build a waiting batch, for the same chunk or a part of it."""
     return Batch(

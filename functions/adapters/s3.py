@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 BLOCK = 1 << 20
 TAGGING_THREADS = 10
 """Objects tagged at once, no more than the client's connections. A long job has tens of thousands."""
-QUEUED = 200
+MAX_QUEUED_TAGS = 200
 """Objects queued for tagging, which bounds the memory used."""
-RANGES, COPIES = 8, 16
+RANGE_THREADS, COPY_THREADS = 8, 16
 """While joining: ranges of one part downloaded at once, and parts that S3 copies at once."""
 MAX_INTERRUPTIONS = 5
 """Consecutive interruptions without a new byte after which a download fails."""
@@ -44,7 +44,7 @@ Its responses have no body, so botocore uses the status as the code.
 
 
 @dataclass(frozen=True)
-class Listed:
+class ListedVersion:
     """One version of an object, as listed. `version` is ``null`` in a bucket without versioning."""
 
     key: str
@@ -62,7 +62,7 @@ class ObjectStore:
     ) -> None:
         config = Config(
             retries={"mode": "standard", "total_max_attempts": 5},
-            max_pool_connections=RANGES + COPIES + 1,
+            max_pool_connections=RANGE_THREADS + COPY_THREADS + 1,
             s3={"payload_signing_enabled": False},  # boto3's default over TLS; each part has a CRC
         )
         self._s3: S3Client = client or boto3.client("s3", config=config)
@@ -148,7 +148,7 @@ class ObjectStore:
 
     def versions(
         self, bucket: str, key: str | None, version: str | None
-    ) -> tuple[list[Listed], tuple[str | None, str | None]]:
+    ) -> tuple[list[ListedVersion], tuple[str | None, str | None]]:
         """List a page of a bucket's versions, after this key and version.
 
         Returns:
@@ -159,7 +159,7 @@ class ObjectStore:
         }
         page = self._s3.list_object_versions(Bucket=bucket, **after)
         versions = [
-            Listed(
+            ListedVersion(
                 listed["Key"],
                 listed["VersionId"],
                 listed["Size"],
@@ -192,7 +192,7 @@ class ObjectStore:
     def tag_done(self, keys: Iterable[str]) -> None:
         """Tag work files as done, so that the bucket's lifecycle deletes them."""
         with ThreadPoolExecutor(TAGGING_THREADS) as pool:
-            for queued_keys in batched(keys, QUEUED, strict=False):
+            for queued_keys in batched(keys, MAX_QUEUED_TAGS, strict=False):
                 for _ in pool.map(self._tag_done, queued_keys):
                     pass
 
@@ -241,7 +241,7 @@ class ObjectStore:
         """Send and copy parts concurrently. If one fails, cancel those that have not begun."""
         with (
             ThreadPoolExecutor(1) as reading,
-            ThreadPoolExecutor(self._concurrency(COPIES)) as copying,
+            ThreadPoolExecutor(self._concurrency(COPY_THREADS)) as copying,
         ):
             futures = [
                 copying.submit(_copy, target, upload_id, number, part.ranges[0])
@@ -265,7 +265,7 @@ class ObjectStore:
     def _read_ranges(self, part: UploadPart) -> bytes:
         """Read a part's ranges into memory."""
         read = BytesIO()
-        with ThreadPoolExecutor(self._concurrency(RANGES)) as pool:
+        with ThreadPoolExecutor(self._concurrency(RANGE_THREADS)) as pool:
             for range_bytes in pool.map(self._read_range, part.ranges):
                 read.write(range_bytes)
         return read.getvalue()

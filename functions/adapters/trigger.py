@@ -18,7 +18,7 @@ REQUEST = b'{"requested":true}'
 logger = Logger(child=True)
 
 
-class PollTrigger:
+class PollInvoker:
     """Invokes poll asynchronously. If that fails, the next scheduled poll does the work.
 
     Args:

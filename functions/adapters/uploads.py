@@ -52,13 +52,13 @@ class Uploads:
         """Write a higher count into the event of the day, if it is not published yet."""
         self._table.write(self._table.put(pending_event(event), {"job": RELAY}))
 
-    def note_readers(self, suffixes: Iterable[str], now: str) -> None:
+    def record_readers(self, suffixes: Iterable[str], now: str) -> None:
         """Record when these suffixes were first accepted. The first record is kept."""
         for suffix in suffixes:
             item = {"job": RELAY, "item": READS + suffix, "schema": items.SCHEMA, "at": now}
             self._table.write(self._table.create(item))
 
-    def read_since(self, suffix: str) -> str | None:
+    def accepted_since(self, suffix: str) -> str | None:
         """Return when a suffix was first accepted; None if that is not recorded."""
         record = self._table.get(RELAY, READS + suffix)
         return str(record["at"]) if record else None

@@ -64,7 +64,9 @@ class WorkItems:
         unread, and a later poll reads them.
         """
         unfinished = Unfinished()
-        for item in self._table.query("#open = :open", {":open": items.OPEN}, items.UNFINISHED):
+        for item in self._table.query(
+            "#open = :open", {":open": items.OPEN}, items.UNFINISHED_INDEX
+        ):
             sort(item, unfinished)
             if not has_time():
                 unfinished.whole = False
@@ -96,7 +98,7 @@ class WorkItems:
     def _delay_next_try(self, item: Job | Batch, retry_s: float) -> None:
         """Set the delay of the next try now, since a killed invocation cannot."""
         until = timestamps.parse(item.lease or timestamps.text(self.now()))
-        not_before = timestamps.after(until, pause_s(item.tries, retry_s))
+        not_before = timestamps.after(until, retry_delay_s(item.tries, retry_s))
         self._table.write(
             self._table.update(
                 item.job, item.item, {"not_before": not_before}, {"owner": item.owner}
@@ -167,7 +169,7 @@ class WorkItems:
         # The work files of every finished job must still be tagged.
         step = items.Step.TIDY if status == JobStatus.DONE else None
         keys = {"status_key": items.status_key(status, timestamps.text(now)), "next_step": step}
-        if status in items.FINISHED:
+        if status in items.FINISHED_BATCH_STATUSES:
             return keys | {
                 "open": None,
                 "expires": timestamps.epoch(now + timedelta(days=BATCH_DAYS)),
@@ -220,7 +222,7 @@ class WorkItems:
         """
         failure = {
             "owner": None, "lease": None, "last_error": problem[:MAX_ERROR_CHARS], "at_fault": at_fault or None,
-            "not_before": timestamps.after(self.now(), pause_s(item.tries, retry_s)), **(noted or {}),
+            "not_before": timestamps.after(self.now(), retry_delay_s(item.tries, retry_s)), **(noted or {}),
         }  # fmt: skip
         expected = {"owner": item.owner, "status": item.status}
         self._table.write(self._table.update(item.job, item.item, failure, expected))
@@ -250,6 +252,6 @@ class WorkItems:
         return self.transition(job, changes, expected=expected)
 
 
-def pause_s(tries: int, retry_s: float) -> float:
+def retry_delay_s(tries: int, retry_s: float) -> float:
     """Return the delay after this many tries without progress, in seconds."""
     return min(retry_s * float(BACKOFF_FACTOR ** min(max(tries, 1) - 1, 10)), MAX_PAUSE_S)

@@ -9,10 +9,10 @@ from functions.model.api_results import read_result
 from functions.model.items import Batch, ChunkOutput, CloseReason, Job, OutcomeCounts
 from functions.model.outcome_counts import OutcomeCounter
 from functions.model.output_lines import output_line
-from functions.model.synthetic_results import closing_result
+from functions.model.synthetic_results import closed_result
 from functions.readers import READERS
 
-_STUCK_RESULT = closing_result(CloseReason.STUCK)
+_STUCK_RESULT = closed_result(CloseReason.STUCK)
 _NO_RETRY = (
     "a chunk that got stuck in a later attempt is left out, because rows that had succeeded would be paid for again; "
     "the manifest names its batches"

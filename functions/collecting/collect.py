@@ -14,7 +14,7 @@ from functions.adapters.upload_source import source_of
 from functions.adapters.work_items import WorkItems
 from functions.collecting.download import download
 from functions.collecting.lost_ledger import deliver, is_lost
-from functions.collecting.merge import Merge, Merged, RowOffsets
+from functions.collecting.merge import Merge, MergedChunk, RowOffsets
 from functions.collecting.result_set import ResultSet
 from functions.collecting.spool import Spool
 from functions.model import timestamps
@@ -28,7 +28,7 @@ from functions.model.items import (
     StoredObject,
     batch_key,
 )
-from functions.model.streams import blocks_of, line_blocks
+from functions.model.streams import line_blocks, read_blocks
 from functions.readers import READERS
 from functions.services import Services
 from functions.settings import ResultsSettings
@@ -73,7 +73,7 @@ def collect(
         if more and any(merged.retry_mask):
             return _go_again(services, batch, merged)
         errors.seek(0)
-        failed = services.files.write(f"{stem}.errors.jsonl", blocks_of(errors))
+        failed = services.files.write(f"{stem}.errors.jsonl", read_blocks(errors))
     retry, problem = _write_retry(services.files, job, batch, merged.failed)
     part = ChunkOutput(results=merged.results, errors=failed, retry=retry, retry_problem=problem)
     return _finish(services.items, batch, merged, part)
@@ -94,7 +94,7 @@ def _entries(files: ObjectStore, batch: Batch) -> Iterator[LedgerEntry]:
 def _go_again(
     services: Services[ResultsSettings],
     batch: Batch,
-    merged: Merged,
+    merged: MergedChunk,
 ) -> bool:
     """Make the rows that are worth it the chunk's next attempt."""
     chosen = (
@@ -130,14 +130,14 @@ def _write_retry(
     return retry_part(files, key, rows, batch.tries)
 
 
-def _finish(items: WorkItems, batch: Batch, merged: Merged, part: ChunkOutput) -> bool:
+def _finish(items: WorkItems, batch: Batch, merged: MergedChunk, part: ChunkOutput) -> bool:
     """Note that the chunk is finished."""
     done = items.transition(batch, _collected(merged, part), job_increments={"chunks_finished": 1})
     logger.info("collected", extra={"batch": batch_key(batch), "finished": done})
     return done
 
 
-def _collected(merged: Merged, part: ChunkOutput) -> dict[str, Any]:
+def _collected(merged: MergedChunk, part: ChunkOutput) -> dict[str, Any]:
     return {
         "status": BatchStatus.COLLECTED,
         "part": part,

@@ -23,7 +23,7 @@ from functions.errors import (
     ResultsChangedError,
 )
 from functions.model import timestamps
-from functions.model.create_response import GONE_LISTINGS
+from functions.model.create_response import MIN_MISSING_LISTINGS
 from functions.model.items import Batch, CloseReason, StoredObject, batch_key
 from functions.model.streams import line_blocks
 from functions.services import Services
@@ -247,7 +247,7 @@ def _is_gone(services: Services[ResultsSettings], batch: Batch, now: datetime) -
     """
     if batch.results_are_deleted(now):
         return True
-    missed = batch.listing_misses >= GONE_LISTINGS and batch.missing_since is not None
+    missed = batch.listing_misses >= MIN_MISSING_LISTINGS and batch.missing_since is not None
     same_key = batch.fingerprint == services.claude.fingerprint
     return bool(
         missed

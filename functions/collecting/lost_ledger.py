@@ -15,14 +15,14 @@ from aws_lambda_powertools import Logger
 
 from functions.adapters.s3 import ObjectStore
 from functions.collecting.download import download
-from functions.collecting.merge import Merge, Merged
+from functions.collecting.merge import Merge, MergedChunk
 from functions.collecting.result_set import MISSING, ResultSet
 from functions.collecting.spool import Spool
 from functions.model.api_results import read_result
 from functions.model.chunk_files import LedgerEntry
-from functions.model.items import TRIES, Batch, ChunkOutput, batch_key
+from functions.model.items import MAX_TRIES, Batch, ChunkOutput, batch_key
 from functions.model.rows import Rejection
-from functions.model.streams import blocks_of, line_blocks
+from functions.model.streams import line_blocks, read_blocks
 from functions.services import Services
 from functions.settings import ResultsSettings
 
@@ -53,7 +53,7 @@ def is_lost(files: ObjectStore, batch: Batch) -> bool:
     failed_on_it = batch.ledger_key in (batch.last_error or "")
     return (
         batch.awaits_results
-        and batch.tries > TRIES
+        and batch.tries > MAX_TRIES
         and failed_on_it
         and not files.exists(batch.ledger_key)
     )
@@ -64,7 +64,7 @@ def deliver(
     batch: Batch,
     prices: str | None,
     time_left_s: Callable[[], float],
-) -> tuple[Merged, ChunkOutput] | None:
+) -> tuple[MergedChunk, ChunkOutput] | None:
     """Write the results of a batch without its ledger.
 
     Args:
@@ -90,7 +90,7 @@ def deliver(
         stem = f"work/{batch.job}/{batch.item}/{batch.owner}"
         merged = merge.write(f"{stem}.results.jsonl", _entries(services.files, batch, received))
         errors.seek(0)
-        failed = services.files.write(f"{stem}.errors.jsonl", blocks_of(errors))
+        failed = services.files.write(f"{stem}.errors.jsonl", read_blocks(errors))
     logger.error("delivered without a ledger", extra={"batch": batch_key(batch)})
     problem = _problem(batch)
     return merged, ChunkOutput(
@@ -129,7 +129,7 @@ def _entries(files: ObjectStore, batch: Batch, received: ResultSet) -> Iterator[
 
 def _may_be_sent(earlier: _PreviousLine | None) -> bool:
     """Return whether a row without a result may have been sent, if results are missing."""
-    return earlier is None or read_result(earlier.result).retriable
+    return earlier is None or read_result(earlier.result).retryable
 
 
 def _earlier(files: ObjectStore, batch: Batch) -> Iterable[_PreviousLine | None]:

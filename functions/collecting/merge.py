@@ -22,7 +22,7 @@ from functions.model.items import (
 )
 from functions.model.output_lines import LINE_END, line_head, output_line
 from functions.model.streams import CACHE_BLOCK, line_blocks
-from functions.model.synthetic_results import closing_result, rejected_result
+from functions.model.synthetic_results import closed_result, rejected_result
 from functions.services import Services
 from functions.settings import ResultsSettings
 
@@ -59,7 +59,7 @@ class RowOffsets:
         self.sizes.append(entry.size)
 
 
-class Merged(NamedTuple):
+class MergedChunk(NamedTuple):
     """The outcome of a merge.
 
     Attributes:
@@ -100,10 +100,10 @@ class Merge:
         self._errors, self._max_error_bytes = errors, max_error_bytes
         self._retry_mask, self._failed = bytearray(batch.rows), RowOffsets()
         keeps_earlier = batch.attempt > 1 and closing in KEEPS_PREVIOUS_RESULT
-        synthesized = closing in _SYNTHESIZED and not keeps_earlier
-        self._closing_result = closing_result(closing) if synthesized else None
+        synthesize = closing in _SYNTHESIZED and not keeps_earlier
+        self._closing_result = closed_result(closing) if synthesize else None
 
-    def write(self, key: str, entries: Iterable[LedgerEntry]) -> Merged:
+    def write(self, key: str, entries: Iterable[LedgerEntry]) -> MergedChunk:
         """Write the result lines and error lines of the chunk. Call this once.
 
         If the spool does not hold every result, this downloads the results again per window.
@@ -120,7 +120,7 @@ class Merge:
         lines = map(self._result_lines, self._row_groups(entries))
         results = self._services.files.write(key, lines)
         counts = self._received.counter.tally()
-        return Merged(results, self._retry_mask, self._failed, counts)
+        return MergedChunk(results, self._retry_mask, self._failed, counts)
 
     def _row_groups(self, entries: Iterable[LedgerEntry]) -> Iterator[list[_Row]]:
         """Group consecutive rows up to about `CACHE_BLOCK` bytes, with their new results on disk."""

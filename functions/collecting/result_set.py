@@ -112,4 +112,4 @@ def state_of(outcome: Outcome) -> int:
     """Return the state of a row with this outcome."""
     if outcome.type == "succeeded":
         return SUCCEEDED
-    return RETRYABLE if outcome.retriable else FAILED
+    return RETRYABLE if outcome.retryable else FAILED

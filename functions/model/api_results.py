@@ -13,7 +13,7 @@ from functions.errors import UNREADABLE_JSON
 from functions.model.ids import ROW_DIGITS
 from functions.model.rows import Rejection, can_be_reparsed
 
-RETRIABLE_ERRORS = frozenset(
+RETRYABLE_ERRORS = frozenset(
     {"api_error", "overloaded_error", "timeout_error", "rate_limit_error"}
 )
 """Error types that another attempt may fix. Unknown types are not retried, because a retry costs money."""
@@ -79,10 +79,10 @@ class Outcome(msgspec.Struct, gc=False):
             return "unknown"
 
     @property
-    def retriable(self) -> bool:
+    def retryable(self) -> bool:
         """Whether another attempt may succeed. The API does not bill such a row."""
         if self.type == "errored":
-            return self.error_type in RETRIABLE_ERRORS
+            return self.error_type in RETRYABLE_ERRORS
         return self.type == "expired"
 
 

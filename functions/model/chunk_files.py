@@ -36,7 +36,7 @@ class LedgerEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     offset: int
     size: int
     custom_id: msgspec.Raw
-    params_at: int = 0
+    params_offset: int = 0
     params_size: int = 0
     rejection: Rejection | None = None
 
@@ -67,7 +67,7 @@ class ChunkKeys(NamedTuple):
     ledger: str
 
 
-class ChunkFiles:
+class ChunkWriter:
     """Writes a chunk's two files, row by row.
 
     Attributes:
@@ -123,7 +123,7 @@ class ChunkFiles:
         """Write an entry of another ledger, with these params; None for a row that is not sent."""
         if params is not None:
             head = (self._head % entry.row).removeprefix(b"}" if self.requests else b"},")
-            params_at = self._written + len(head)
+            params_offset = self._written + len(head)
             self._written += self._body.write(b"".join((head, params, b"}")))
             entry = LedgerEntry(
                 entry.row,
@@ -131,7 +131,7 @@ class ChunkFiles:
                 entry.offset,
                 entry.size,
                 entry.custom_id,
-                params_at,
+                params_offset,
                 len(params),
             )
             self.requests += 1
@@ -145,6 +145,6 @@ class ChunkFiles:
         self._ledger.flush()
 
 
-def envelope_bytes(params_size: int) -> int:
+def max_request_bytes(params_size: int) -> int:
     """Return an upper bound of the bytes that params of this length add to a body."""
     return params_size + len(b'{"custom_id":"","params":},') + 64

@@ -21,9 +21,9 @@ _DEFAULT_RETRY_S = 60.0
 _MAX_RETRY_S = 6 * 3600.0
 RESULTS_RETENTION = timedelta(days=30)
 """The age at which Anthropic has deleted a batch's results: 29 days and a margin."""
-ENDS_WITHIN = timedelta(hours=25)
+MAX_BATCH_AGE = timedelta(hours=25)
 """The age at which a batch has certainly ended at Anthropic: 24 hours and a margin."""
-GONE_LISTINGS = 3
+MIN_MISSING_LISTINGS = 3
 """Complete listings that must lack a batch before it may count as deleted. Its results must return 404 too."""
 
 _BATCH_ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
@@ -227,7 +227,7 @@ def _refused_or_blocked(status: int, error: _ApiError) -> Verdict:
 
 
 def _account_blocked(reason: str, error: _ApiError, rows: Refused | None = None) -> AccountBlocked:
-    words, sentence = words_of(error.message), PAUSE_MESSAGES[reason]
+    words, sentence = unquoted_message(error.message), PAUSE_MESSAGES[reason]
     if not words:
         return AccountBlocked(reason, sentence, rows)
     if reason == "refused":  # the API's message is more specific than ours
@@ -235,7 +235,7 @@ def _account_blocked(reason: str, error: _ApiError, rows: Refused | None = None)
     return AccountBlocked(reason, f"{sentence}. {words}", rows)
 
 
-def words_of(message: str) -> str:
+def unquoted_message(message: str) -> str:
     """Return the API's message for an event: one line, bounded, without quotations.
 
     Quoted text may come from a prompt. A message about the account needs none.
@@ -256,7 +256,7 @@ def _rate_limited(headers: Mapping[str, str], error: _ApiError) -> Verdict:
         seconds = _DEFAULT_RETRY_S
     if math.isnan(seconds):
         seconds = _DEFAULT_RETRY_S
-    return RateLimited(min(max(seconds, 1.0), _MAX_RETRY_S), words_of(error.message))
+    return RateLimited(min(max(seconds, 1.0), _MAX_RETRY_S), unquoted_message(error.message))
 
 
 def read_error(body: bytes) -> _ApiError:

@@ -13,7 +13,7 @@ import msgspec
 from functions.model.items import Batch, Job, batch_key
 
 SENDING, UPLOADS = "sending", "uploads"
-NO_JOB = frozenset({SENDING, UPLOADS})
+SUBJECTS_WITHOUT_JOB = frozenset({SENDING, UPLOADS})
 """The subjects of events that do not concern a single job."""
 MAX_SUBJECT_CHARS = 99
 MAX_ATTRIBUTE_CHARS = 200

@@ -14,14 +14,14 @@ from typing import Any
 import msgspec
 
 from functions.model import ids, timestamps
-from functions.model.create_response import ENDS_WITHIN, RESULTS_RETENTION
+from functions.model.create_response import MAX_BATCH_AGE, RESULTS_RETENTION
 
 SCHEMA = 1
 JOB = "#"
 OPEN = "open"
-UNFINISHED = "unfinished"
+UNFINISHED_INDEX = "unfinished"
 """The name of the sparse index, which infra creates."""
-TRIES = 5
+MAX_TRIES = 5
 """Tries of one item without progress before `batch.stuck` is announced."""
 
 
@@ -57,7 +57,7 @@ class BatchStatus(StrEnum):
     STUCK = "STUCK"
 
 
-FINISHED = frozenset({BatchStatus.COLLECTED, BatchStatus.SPLIT, BatchStatus.STUCK})
+FINISHED_BATCH_STATUSES = frozenset({BatchStatus.COLLECTED, BatchStatus.SPLIT, BatchStatus.STUCK})
 """Statuses of batches that are no longer in the index of unfinished items."""
 
 
@@ -329,7 +329,7 @@ class Batch(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
     tally: OutcomeCounts | None = None
 
     @property
-    def tries_so_far(self) -> dict[str, str | int | None]:
+    def retry_state(self) -> dict[str, str | int | None]:
         """The attributes that recording an intent must keep, because an intent alone is no progress."""
         return {
             "tries": self.tries,
@@ -344,7 +344,7 @@ class Batch(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
 
     def must_have_ended(self, now: datetime) -> bool:
         """Return whether its Message Batch is old enough to have ended at Anthropic in any case."""
-        return self._is_older(ENDS_WITHIN, now)
+        return self._is_older(MAX_BATCH_AGE, now)
 
     def results_are_deleted(self, now: datetime) -> bool:
         """Return whether its Message Batch is so old that Anthropic has deleted its results."""

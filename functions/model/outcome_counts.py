@@ -7,7 +7,7 @@ import msgspec
 
 from functions.model.api_results import MessageUsage, Outcome
 from functions.model.items import OutcomeCounts, Usage
-from functions.model.pricing import long_above
+from functions.model.pricing import long_prompt_limit
 
 NAMES, MAX_NAME_CHARS = 50, 100
 """Distinct names per count, and characters per name: the counts must fit into a DynamoDB item."""
@@ -49,7 +49,7 @@ class OutcomeCounter:
             self._count_tokens(model, usages)
 
     def _count_tokens(self, model: str, usages: Sequence[MessageUsage]) -> None:
-        above = long_above(model, self._prices)
+        above = long_prompt_limit(model, self._prices)
         short, long = usages, list[MessageUsage]()
         if above is not None:
             short = [used for used in usages if used.prompt_tokens <= above]

@@ -65,7 +65,7 @@ def _lists() -> dict[str, PriceList]:
     return {prices.version: prices for prices in sorted(lists, key=lambda prices: prices.version)}
 
 
-def price_list() -> PriceList:
+def newest_price_list() -> PriceList:
     """Return the newest list, which prices the jobs that are claimed now."""
     return [*_lists().values()][-1]
 
@@ -76,13 +76,13 @@ def frozen(version: str) -> PriceList | None:
 
 
 @lru_cache(maxsize=100)
-def long_above(model: str, version: str | None = None) -> int | None:
+def long_prompt_limit(model: str, version: str | None = None) -> int | None:
     """Return the prompt tokens above which the long price applies; None if the model has no long price.
 
     Args:
         model: the model's name.
         version: the version of the list; None for the newest.
     """
-    prices = price_list() if version is None else frozen(version)
+    prices = newest_price_list() if version is None else frozen(version)
     price = None if prices is None else prices.price_of(model)
     return None if price is None else price.long_above

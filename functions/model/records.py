@@ -9,7 +9,7 @@ import msgspec
 from aws_lambda_powertools import Logger
 
 from functions.model import items, timestamps
-from functions.model.events import NO_JOB, Event
+from functions.model.events import SUBJECTS_WITHOUT_JOB, Event
 from functions.model.items import Batch, BatchStatus, Job, JobStatus, Step
 
 EVENT = "event/"
@@ -203,7 +203,7 @@ def _check_fields(
 def pending_event(event: Event) -> PendingEvent:
     """Build the item that keeps an event until it is published."""
     return PendingEvent(
-        job=RELAY if event.subject in NO_JOB else event.subject,
+        job=RELAY if event.subject in SUBJECTS_WITHOUT_JOB else event.subject,
         item=EVENT + event.id,
         schema=items.SCHEMA,
         open=items.OPEN,

@@ -41,7 +41,7 @@ def cut(blocks: Iterable[bytes], size: int = CACHE_BLOCK) -> Iterator[bytes]:
     )
 
 
-def blocks_of(file: IO[bytes], size: int = 1 << 20) -> Iterator[bytes]:
+def read_blocks(file: IO[bytes], size: int = 1 << 20) -> Iterator[bytes]:
     """Read a file from its current position, in blocks."""
     read: Callable[[], bytes] = lambda: file.read(size)  # noqa: E731 - iter wants a callable
     return iter(read, b"")

@@ -12,7 +12,7 @@ _CLOSING_SENTENCES = {
 }
 
 
-def closing_result(closing: CloseReason) -> bytes:
+def closed_result(closing: CloseReason) -> bytes:
     """Return the result of a row that the API did not answer."""
     if closing is CloseReason.CANCELED:
         return b'{"type":"canceled"}'

@@ -13,7 +13,7 @@ import msgspec
 from functions.errors import UNREADABLE_JSON
 
 NULL = msgspec.Raw(b"null")
-ID_BYTES = 4096
+MAX_ID_BYTES = 4096
 """Maximum length of a custom_id as JSON, in bytes. A ledger and results.jsonl store each of them."""
 _BYTE = re.compile(r" \(byte (\d+)\)$")
 _LONE_SURROGATE = re.compile(
@@ -130,7 +130,7 @@ def readable_id(data: bytes, stop: int | None) -> msgspec.Raw:
 
 def _parse_id(data: bytes, start: int, end: int) -> msgspec.Raw:
     member = _ID_MEMBER.match(data, start, end)
-    if member is None or len(member[1]) > ID_BYTES:
+    if member is None or len(member[1]) > MAX_ID_BYTES:
         return NULL
     try:
         _id_decoder.decode(member[1])

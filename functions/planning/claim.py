@@ -35,7 +35,7 @@ class _S3(msgspec.Struct):
     object: _Object
 
 
-class Created(msgspec.Struct):
+class S3EventRecord(msgspec.Struct):
     """One record of an S3 event: https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html."""
 
     s3: _S3
@@ -58,7 +58,7 @@ class Created(msgspec.Struct):
         return self.key.endswith("/") and self.s3.object.size == 0
 
 
-def receive(services: Services[SubmitSettings], created: Created) -> WorkMessage | None:
+def receive(services: Services[SubmitSettings], created: S3EventRecord) -> WorkMessage | None:
     """Claim an upload, or record what a marker requests. A repeated event changes nothing.
 
     Returns:

@@ -13,7 +13,7 @@ import msgspec
 
 from functions.errors import UNREADABLE_JSON
 from functions.model.rows import LineBlock, Record, Row, ValidRows
-from functions.planning.broken import ID_BYTES, NULL
+from functions.planning.broken import MAX_ID_BYTES, NULL
 from functions.planning.validation import (
     SDK_ARGUMENTS,
     custom_ids_of,
@@ -69,7 +69,7 @@ def _validate_block(
         for half in lines.split():
             yield from _validate_block(half, row_bytes, api_version)
     else:
-        for record in jsonl.records_of(lines, row_bytes):
+        for record in jsonl.split_records(lines, row_bytes):
             yield record, validate(record, row_bytes=row_bytes, api_version=api_version)
 
 
@@ -92,7 +92,7 @@ def _validate_together(lines: LineBlock, row_bytes: int, api_version: str) -> Va
         custom_ids = custom_ids_of([request.custom_id for request in requests], text)
     except UNREADABLE_JSON:
         return None
-    if len(requests) != len(sizes) or max(map(len, custom_ids)) > ID_BYTES:
+    if len(requests) != len(sizes) or max(map(len, custom_ids)) > MAX_ID_BYTES:
         return None
     offset = lines.position.byte
     return ValidRows(

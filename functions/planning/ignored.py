@@ -9,7 +9,7 @@ from functions.adapters.uploads import Uploads
 from functions.model import timestamps, upload_events
 from functions.readers import READERS
 
-COUNTS_FOR = timedelta(minutes=2)
+COUNTING_WINDOW = timedelta(minutes=2)
 """How long further objects raise the count in the day's event. Poll publishes the event afterwards."""
 _SUFFIX = re.compile(r"\.(?=[^.]*[a-z])[a-z0-9_-]{1,16}")
 logger = Logger(child=True)
@@ -24,7 +24,7 @@ def ignore(uploads: Uploads, bucket: str, key: str, created_at: str, now: dateti
     event = upload_events.upload_ignored(counted, upload, tuple(READERS), timestamps.text(now))
     if counted.told_at is None:
         uploads.announce_ignored(counted, event)
-    elif timestamps.parse(counted.told_at) + COUNTS_FOR > now:
+    elif timestamps.parse(counted.told_at) + COUNTING_WINDOW > now:
         uploads.update_ignored_event(event)
 
 

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from functions.model import ids, items, timestamps
 from functions.model.items import Checkpoint, Job, JobStatus, Step
-from functions.model.pricing import price_list
+from functions.model.pricing import newest_price_list
 from functions.planning.replaced import EMPTY_WAITS_S
 from functions.settings import SubmitSettings
 
@@ -61,5 +61,5 @@ def new_job(settings: SubmitSettings, upload: Upload, parser: str, now: datetime
         retention_days=settings.retention_days,
         parser=parser,
         checkpoint=Checkpoint(),
-        prices=price_list().version,
+        prices=newest_price_list().version,
     )

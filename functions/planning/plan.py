@@ -16,10 +16,10 @@ from functions.adapters.s3 import ObjectStore
 from functions.adapters.upload_source import source_of
 from functions.errors import ObjectUnreadableError, UnreadableUploadError
 from functions.model import chunk_files, events, ids, items, timestamps
-from functions.model.chunk_files import ChunkFiles, ChunkKeys
+from functions.model.chunk_files import ChunkKeys, ChunkWriter
 from functions.model.items import Batch, BatchStatus, Checkpoint, Job, JobStatus, Step
 from functions.model.rows import Position, ValidRows
-from functions.model.streams import blocks_of
+from functions.model.streams import read_blocks
 from functions.planning.fast_path import ValidatedRow, validate_all
 from functions.readers import READERS, position_of, stored
 from functions.services import Services
@@ -27,7 +27,7 @@ from functions.settings import SubmitSettings
 
 _MAX_REJECTION_CODES = 3
 """Rejection codes whose counts a job keeps: the most frequent ones."""
-TURN_S = 180.0
+MAX_PLANNING_S = 180.0
 """Seconds that one invocation plans. The limit keeps a few large uploads from delaying all sends."""
 _MIN_TIME_LEFT_S = 120.0
 """Seconds that must be left to begin a chunk. Cutting and storing the largest takes several seconds."""
@@ -53,12 +53,12 @@ class _Chunk:
     job: Job
     body: IO[bytes]
     ledger: IO[bytes]
-    files: ChunkFiles = field(init=False)
+    files: ChunkWriter = field(init=False)
     rejections: Counter[str] = field(default_factory=Counter)
     end: Position = field(init=False)
 
     def __post_init__(self) -> None:
-        self.files = ChunkFiles(self.job.job, self.name, 1, self.body, self.ledger)
+        self.files = ChunkWriter(self.job.job, self.name, 1, self.body, self.ledger)
         self.end = position_of(self.job)
 
     @property
@@ -109,7 +109,7 @@ class _Chunk:
             ahead_bytes: the bytes that those rows will add.
         """
         rows, size = self.files.rows + ahead, self.files.size_bytes + self.files.ledger_bytes
-        new_size = size + ahead_bytes + chunk_files.envelope_bytes(row_size)
+        new_size = size + ahead_bytes + chunk_files.max_request_bytes(row_size)
         full = rows >= self.job.requests_per_batch or new_size > self.job.batch_bytes
         return not (full and rows)
 
@@ -117,7 +117,7 @@ class _Chunk:
         """Return how many of the rows fit."""
         count, size = len(rows.offsets), sum(rows.sizes)
         # Usually all of them fit, and an upper bound of their size proves it.
-        if self._fits(size + count * chunk_files.envelope_bytes(0), ahead=count - 1):
+        if self._fits(size + count * chunk_files.max_request_bytes(0), ahead=count - 1):
             return count
         added = 0
         for ahead, (params, own) in enumerate(zip(rows.params, rows.custom_ids, strict=True)):
@@ -171,7 +171,7 @@ def _cut_chunks(
     pending = next(rows, None)
     time_left_at_start_s = time_left_s()
     while pending is not None:
-        if time_left_s() < max(_MIN_TIME_LEFT_S, time_left_at_start_s - TURN_S):
+        if time_left_s() < max(_MIN_TIME_LEFT_S, time_left_at_start_s - MAX_PLANNING_S):
             services.items.release(job)
             return None
         with TemporaryFile() as body, TemporaryFile() as ledger:
@@ -216,7 +216,7 @@ def _store_chunk(services: Services[SubmitSettings], chunk: _Chunk) -> Job | Non
     keys = ChunkKeys(f"{folder}.requests.json", f"{folder}.ledger.jsonl")
     for file, key in zip((chunk.body, chunk.ledger), keys, strict=True):
         file.seek(0)
-        services.files.write(key, blocks_of(file))
+        services.files.write(key, read_blocks(file))
     batch = _build_batch(chunk, keys, timestamps.text(services.now()))
     changes: dict[str, Any] = {
         "checkpoint": chunk.checkpoint,

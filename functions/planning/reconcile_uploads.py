@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 from aws_lambda_powertools import Logger
 
-from functions.adapters.s3 import Listed, ObjectStore
+from functions.adapters.s3 import ListedVersion, ObjectStore
 from functions.adapters.uploads import Cursor, Uploads
 from functions.model import ids, timestamps, upload_events
 from functions.model.items import ObjectVersion
@@ -39,7 +39,7 @@ logger = Logger(child=True)
 
 
 @dataclass
-class Reconciled:
+class ReconciliationSummary:
     """The counts of one run.
 
     Attributes:
@@ -63,7 +63,7 @@ class Reconciled:
 
 def reconcile_uploads(
     services: Services[SubmitSettings], pages: int, time_left_s: Callable[[], float]
-) -> Reconciled:
+) -> ReconciliationSummary:
     """List the uploads bucket from where the last run stopped, and claim uploads without a job.
 
     Args:
@@ -72,7 +72,7 @@ def reconcile_uploads(
         time_left_s: returns the seconds that this invocation may still run.
     """
     cursor, since = services.uploads.cursor(), _eligible_since(services.uploads, services.now())
-    run, start = Reconciled(), cursor
+    run, start = ReconciliationSummary(), cursor
     try:
         while run.pages < pages and not run.complete and time_left_s() > _MIN_TIME_LEFT_S:
             cursor = _reconcile_page(services, cursor, since, run)
@@ -87,7 +87,7 @@ def _eligible_since(uploads: Uploads, now: datetime) -> dict[str, datetime]:
 
     Objects from before the relay read their suffix were never meant to run.
     """
-    first_read = {suffix: uploads.read_since(suffix) for suffix in READERS}
+    first_read = {suffix: uploads.accepted_since(suffix) for suffix in READERS}
     return {
         suffix: max(timestamps.parse(since), now - OLDEST)
         for suffix, since in first_read.items()
@@ -99,7 +99,7 @@ def _reconcile_page(
     services: Services[SubmitSettings],
     cursor: Cursor,
     since: Mapping[str, datetime],
-    run: Reconciled,
+    run: ReconciliationSummary,
 ) -> Cursor:
     """Claim the eligible uploads of one page. Return the cursor of the next page."""
     versions, (next_key, next_version) = services.files.versions(
@@ -113,7 +113,9 @@ def _reconcile_page(
     return msgspec.structs.replace(cursor, key=next_key, version=next_version)
 
 
-def _claim_or_log(services: Services[SubmitSettings], version: Listed, run: Reconciled) -> None:
+def _claim_or_log(
+    services: Services[SubmitSettings], version: ListedVersion, run: ReconciliationSummary
+) -> None:
     """Claim one version if it has no job. Log an error and continue; the next round tries it again."""
     try:
         _claim_if_missing(services, version, run)
@@ -122,14 +124,14 @@ def _claim_or_log(services: Services[SubmitSettings], version: Listed, run: Reco
         logger.error("upload skipped after an error", extra=facts)  # noqa: TRY400 - a traceback may quote content
 
 
-def _is_eligible(version: Listed, since: Mapping[str, datetime], until: datetime) -> bool:
+def _is_eligible(version: ListedVersion, since: Mapping[str, datetime], until: datetime) -> bool:
     """Return whether a version is the latest one, has a reader and is of the right age."""
     after = since.get(parser_of(version.key) or "")
     return version.latest and after is not None and after < version.made_at < until
 
 
 def _claim_if_missing(
-    services: Services[SubmitSettings], version: Listed, run: Reconciled
+    services: Services[SubmitSettings], version: ListedVersion, run: ReconciliationSummary
 ) -> None:
     bucket = services.settings.uploads_bucket
     run.looked_up += 1
@@ -149,7 +151,7 @@ def _claim_if_missing(
     )
 
 
-def _is_canceled(files: ObjectStore, bucket: str, version: Listed) -> bool:
+def _is_canceled(files: ObjectStore, bucket: str, version: ListedVersion) -> bool:
     """Return whether a later cancel marker exists.
 
     Look in the bucket, because the table's record of a marker expires.
@@ -164,7 +166,7 @@ def _is_canceled(files: ObjectStore, bucket: str, version: Listed) -> bool:
 
 
 def _save_progress(
-    services: Services[SubmitSettings], start: Cursor, cursor: Cursor, run: Reconciled
+    services: Services[SubmitSettings], start: Cursor, cursor: Cursor, run: ReconciliationSummary
 ) -> None:
     """Save where the next run starts, and publish an event if uploads were found."""
     now = timestamps.text(services.now())

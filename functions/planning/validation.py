@@ -6,7 +6,7 @@ from functools import cache
 import msgspec
 
 from functions.model.rows import Record, Rejection, Row
-from functions.planning.broken import ID_BYTES, NULL, fault_of, readable_id
+from functions.planning.broken import MAX_ID_BYTES, NULL, fault_of, readable_id
 
 _ABSENT = msgspec.Raw(b"")
 _NOT_IN_A_BATCH = (
@@ -174,9 +174,9 @@ def _other_name(row: _OtherNames) -> msgspec.Raw:
 
 def _check_custom_id(custom_id: msgspec.Raw) -> msgspec.Raw:
     """Return the custom_id unless it is too long. The limit also bounds its nesting, for later parsing."""
-    if len(custom_id) > ID_BYTES:
+    if len(custom_id) > MAX_ID_BYTES:
         sentence = (
-            f'"custom_id" is {len(custom_id):,} bytes long; the limit is {ID_BYTES:,}; shorten it '
+            f'"custom_id" is {len(custom_id):,} bytes long; the limit is {MAX_ID_BYTES:,}; shorten it '
             "(it is null in results.jsonl)"
         )
         raise _RejectedError(code="custom_id_too_long", sentence=sentence)

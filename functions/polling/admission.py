@@ -32,7 +32,7 @@ class Limits:
             self.requests - self.requests // self.reserve_divisor,
         )
 
-    def have_room(self, batches: int, requests: int, batch: Batch) -> bool:
+    def fits(self, batches: int, requests: int, batch: Batch) -> bool:
         """Return True if `batch` fits beside what is in flight.
 
         A batch larger than the limit fits if nothing is in flight.
@@ -64,7 +64,7 @@ def admit(
     shared, reserved = limits, limits.less_the_reserve()
     for turn, batch in _in_turns(waiting, in_flight):
         room = limits if turn == 0 else shared
-        if room.have_room(batches, requests, batch):
+        if room.fits(batches, requests, batch):
             admitted.append(batch)
             batches, requests = batches + 1, requests + batch.requests
         elif batch.status_key < old:

@@ -11,7 +11,7 @@ from functions.polling.phases import Phases, place
 from functions.services import Services
 from functions.settings import PollSettings
 
-TELL_AFTER_S = 600
+ANNOUNCE_AFTER_S = 600
 """Announce a request that has matched no job for this long. Poll keeps looking for its job."""
 logger = Logger(child=True)
 
@@ -75,10 +75,10 @@ def _cancel(
 def _announce_unmatched(
     services: Services[PollSettings], cancellation: CancellationRequest, candidates: Sequence[str]
 ) -> None:
-    """Announce once that a request has matched no single upload for `TELL_AFTER_S` seconds."""
+    """Announce once that a request has matched no single upload for `ANNOUNCE_AFTER_S` seconds."""
     now, window_s = services.now(), services.settings.cancellation_window_s
     requested_at = timestamps.parse(cancellation.at)
-    if timestamps.after(requested_at, min(TELL_AFTER_S, window_s)) > timestamps.text(now):
+    if timestamps.after(requested_at, min(ANNOUNCE_AFTER_S, window_s)) > timestamps.text(now):
         return
     until = timestamps.after(requested_at, window_s)
     event = upload_events.cancel_unmatched(cancellation, candidates, until, timestamps.text(now))

@@ -16,9 +16,9 @@ from functions.model.events import Event
 from functions.model.items import Batch, Job
 from functions.model.records import CancellationRequest, Owner
 
-LIMIT_S = 120.0
+POLL_TIMEOUT_S = 120.0
 """Lambda timeout of poll, in seconds."""
-LEFT_S = {
+MIN_TIME_LEFT_S = {
     "read": 84, "wake submit": 76, "wake results": 76, "listing": 68, "retrieve": 64, "look": 60, "cancel duplicate": 56, "cancel": 53,
     "mend": 50, "quarantine": 48, "ready submit": 46, "ready results": 46, "events": 44, "report": 40, "owners": 34,
     "prove": 28,
@@ -29,10 +29,10 @@ A single answer of the last phase may take 25 seconds.
 """
 logger = Logger(child=True)
 
-type Placed = Job | Batch | CancellationRequest | Owner | Event
+type PhaseItem = Job | Batch | CancellationRequest | Owner | Event
 
 
-def place(item: Placed) -> str:
+def place(item: PhaseItem) -> str:
     """Return the name of an item; names sort in the order of the index."""
     if isinstance(item, Event):
         return f"EVENT#{item.time} {item.subject}/{item.id}"
@@ -53,7 +53,7 @@ class Phases:
 
     def __init__(
         self,
-        time_left_s: Callable[[], float] = lambda: LIMIT_S,
+        time_left_s: Callable[[], float] = lambda: POLL_TIMEOUT_S,
         threads: int = 1,
         sleep: Callable[[float], None] = lambda _: None,
     ) -> None:
@@ -67,13 +67,13 @@ class Phases:
         """Return the number of items and whole phases that raised an error."""
         return len(self._failures)
 
-    def go_on_from(self, stopped: Mapping[str, str]) -> None:
+    def resume_from(self, stopped: Mapping[str, str]) -> None:
         """Start each phase at the item where the previous poll stopped it."""
         self._resume_at = stopped
 
     def has_time(self, phase: str) -> bool:
         """Return True if a phase may begin another item."""
-        return self._time_left_s() >= LEFT_S[phase]
+        return self._time_left_s() >= MIN_TIME_LEFT_S[phase]
 
     def each[T](
         self,
@@ -86,7 +86,7 @@ class Phases:
         """Call `work` for each item, in the order of names, from where the previous poll stopped.
 
         Args:
-            phase: a key of `LEFT_S`.
+            phase: a key of `MIN_TIME_LEFT_S`.
             items: the items of this phase.
             name_of: returns the name of an item.
             work: processes one item; its errors are logged and counted.

@@ -100,8 +100,8 @@ def _handle_stuck(services: Services[PollSettings], item: Job | Batch, now: date
 
 def _may_be_stuck(item: Job | Batch, now: datetime) -> bool:
     """Return True if an unowned item has used up its tries. A job that is done only needs tidying."""
-    inconclusive = isinstance(item, Batch) and item.inconclusive_creates >= items.TRIES
-    tried = item.tries >= items.TRIES or inconclusive
+    inconclusive = isinstance(item, Batch) and item.inconclusive_creates >= items.MAX_TRIES
+    tried = item.tries >= items.MAX_TRIES or inconclusive
     return (
         tried
         and item.next_step is not None
@@ -111,14 +111,14 @@ def _may_be_stuck(item: Job | Batch, now: datetime) -> bool:
 
 
 def _is_stuck(circuit: Circuit, item: Job | Batch, now: datetime) -> bool:
-    return item.tries >= items.TRIES or _is_never_created(circuit, item, now)
+    return item.tries >= items.MAX_TRIES or _is_never_created(circuit, item, now)
 
 
 def _problem(item: Job | Batch) -> str:
     """Return the last error of a stuck item, or what having none means."""
     if item.last_error is not None:
         return item.last_error
-    if isinstance(item, Batch) and item.next_step == Step.SEND and item.tries < items.TRIES:
+    if isinstance(item, Batch) and item.next_step == Step.SEND and item.tries < items.MAX_TRIES:
         return (
             f"{item.inconclusive_creates} creates over {PERMANENT_AFTER.days} days returned neither a batch "
             "nor a reason; see submit's log"
@@ -131,7 +131,7 @@ def _is_never_created(circuit: Circuit, item: Job | Batch, now: datetime) -> boo
     if (
         not isinstance(item, Batch)
         or item.next_step != Step.SEND
-        or item.inconclusive_creates < items.TRIES
+        or item.inconclusive_creates < items.MAX_TRIES
     ):
         return False
     first_sent_at = item.first_sent_at or timestamps.text(now)
@@ -158,7 +158,7 @@ def _is_hopeless(circuit: Circuit, item: Job | Batch, now: datetime) -> bool:
         return item.at_fault and failing_for > RESULTS_RETENTION
     if _is_never_created(circuit, item, now):
         return True
-    if item.tries < items.TRIES:
+    if item.tries < items.MAX_TRIES:
         return False
     unwanted = isinstance(item, Job) and item.canceled_at is not None
     killed = item.last_error is None and failing_for > PERMANENT_AFTER

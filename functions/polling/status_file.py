@@ -17,7 +17,7 @@ from functions.settings import PollSettings
 
 TIDY_FOR = timedelta(days=7)
 """Archive a job after this long even if its work files could not be tagged."""
-KEEP_DAYS = 60
+MIN_RETENTION_DAYS = 60
 """Minimum days that a done job stays in the table. No event of its upload can arrive later."""
 logger = Logger(child=True)
 
@@ -58,7 +58,7 @@ def _write_status(services: Services[PollSettings], indexed: Job, batches: list[
     if job.status == JobStatus.DONE and _can_be_archived(job, services.now()):
         if job.next_step is not None:
             logger.error("work files not tagged, S3 keeps them", extra={"job": job.job})
-        expires_at = services.now() + timedelta(days=max(job.retention_days, KEEP_DAYS))
+        expires_at = services.now() + timedelta(days=max(job.retention_days, MIN_RETENTION_DAYS))
         services.items.archive(job, int(expires_at.timestamp()))
     else:
         services.items.save_status_digest(job, _digest(status))

@@ -19,8 +19,8 @@ from functions.errors import (
 )
 from functions.model import events, timestamps
 from functions.model.create_response import (
-    ENDS_WITHIN,
-    GONE_LISTINGS,
+    MAX_BATCH_AGE,
+    MIN_MISSING_LISTINGS,
     PAUSE_MESSAGES,
     MessageBatch,
 )
@@ -31,7 +31,7 @@ from functions.polling.reconcile import is_last_miss
 from functions.services import Services
 from functions.settings import PollSettings
 
-RETRIEVES = 20
+MAX_RETRIEVES = 20
 """Batches older than the listing that one poll retrieves singly; the next poll resumes behind them."""
 _UNAUTHORIZED = 401
 logger = Logger(child=True)
@@ -131,7 +131,7 @@ def _duplicates_since(settings: PollSettings, unfinished: Unfinished) -> datetim
     flagged_at = [duplicate.flagged_at for duplicate in unfinished.duplicates]
     if not flagged_at:
         return None
-    return min(flagged_at) - ENDS_WITHIN - timedelta(seconds=settings.skew_s)
+    return min(flagged_at) - MAX_BATCH_AGE - timedelta(seconds=settings.skew_s)
 
 
 def _list_batches(claude: Claude, start: datetime, phases: Phases) -> Watch:
@@ -186,7 +186,7 @@ def _apply(
 def _retrieve(
     services: Services[PollSettings], unfinished: Unfinished, seen: Watch, phases: Phases
 ) -> set[str | None]:
-    """Retrieve batches older than the listing, `RETRIEVES` a poll; a 404 counts as not listed.
+    """Retrieve batches older than the listing, `MAX_RETRIEVES` a poll; a 404 counts as not listed.
 
     Returns:
         The ids of the batches that were not retrieved: their state is unknown.
@@ -206,7 +206,7 @@ def _retrieve(
             listed[message_batch.id] = message_batch
         unknown.discard(batch.batch_id)
 
-    phases.each("retrieve", old, place, retrieve, RETRIEVES)
+    phases.each("retrieve", old, place, retrieve, MAX_RETRIEVES)
     return unknown
 
 
@@ -256,7 +256,7 @@ def _end_duplicate(
     if (
         (message_batch is not None and not message_batch.running)
         or _try_cancel(services.claude, duplicate.job)
-        or services.now() - duplicate.flagged_at > ENDS_WITHIN
+        or services.now() - duplicate.flagged_at > MAX_BATCH_AGE
     ):
         services.ownership.resolve_duplicate(duplicate)
 
@@ -311,7 +311,7 @@ def _not_found(unfinished: Unfinished) -> list[Batch]:
 def _unlisted(services: Services[PollSettings], batch: Batch) -> Batch | None:
     """End an open batch that several listings lack, so that collect asks for its results."""
     misses = _count_miss(services, batch)
-    if misses < GONE_LISTINGS:
+    if misses < MIN_MISSING_LISTINGS:
         return None
     logger.error("batch missing from Anthropic's listing", extra={"batch": batch_key(batch)})
     return _end(services, batch, timestamps.text(services.now()), [])
@@ -324,13 +324,13 @@ def _count_miss(services: Services[PollSettings], batch: Batch) -> int:
     has deleted the results.
 
     Returns:
-        The number of listings that lack the batch, at most `GONE_LISTINGS`.
+        The number of listings that lack the batch, at most `MIN_MISSING_LISTINGS`.
     """
     now = services.now()
     same_key = batch.fingerprint == services.claude.fingerprint
     if not (batch.must_have_ended(now) if same_key else batch.results_are_deleted(now)):
         return 0
-    misses = min(batch.listing_misses + 1, GONE_LISTINGS)
+    misses = min(batch.listing_misses + 1, MIN_MISSING_LISTINGS)
     if misses > batch.listing_misses:
         since = batch.missing_since or timestamps.text(now)
         services.items.update_if_unchanged(

@@ -10,7 +10,7 @@ GAP = 1 << 20
 """Rows with smaller gaps, in bytes, share one request. A request takes about as long as reading this much."""
 
 
-def cut_out(
+def read_rows(
     source: Source, offsets: Sequence[int], sizes: Sequence[int], line_end: bytes
 ) -> Iterator[bytes]:
     r"""Read rows of an upload, each followed by a line end.

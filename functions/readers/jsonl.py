@@ -11,7 +11,7 @@ import msgspec
 from functions.model.rows import LineBlock, LinePosition, Record
 from functions.model.streams import cut
 from functions.readers.contract import Source
-from functions.readers.cutting import cut_out
+from functions.readers.cutting import read_rows
 from functions.readers.text import checked_text
 
 START = LinePosition()
@@ -40,13 +40,13 @@ def retry_head(_position: LinePosition) -> bytes:
 
 def retry_rows(source: Source, offsets: Sequence[int], sizes: Sequence[int]) -> Iterator[bytes]:
     """Stream rows for retry.jsonl, one per line; see `contract.Reader`."""
-    return cut_out(source, offsets, sizes, b"\n")
+    return read_rows(source, offsets, sizes, b"\n")
 
 
 def records(blocks: Iterable[bytes], position: LinePosition, row_bytes: int) -> Iterator[Record]:
     """Read an upload one record at a time. The arguments are those of `pieces`."""
     for piece in pieces(blocks, position, row_bytes):
-        yield from records_of(piece, row_bytes) if isinstance(piece, LineBlock) else (piece,)
+        yield from split_records(piece, row_bytes) if isinstance(piece, LineBlock) else (piece,)
 
 
 def pieces(
@@ -116,7 +116,7 @@ def _line_feeds(text: bytes) -> list[int]:
     return offsets
 
 
-def records_of(lines: LineBlock, row_bytes: int) -> Iterator[Record]:
+def split_records(lines: LineBlock, row_bytes: int) -> Iterator[Record]:
     """Cut lines into records. A line of white space has none. The JSON is not validated here."""
     position = lines.position
     for line in lines.text.split(b"\n"):

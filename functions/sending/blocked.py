@@ -14,7 +14,7 @@ from types import MappingProxyType
 import msgspec
 
 from functions.adapters.anthropic_api import Claude
-from functions.adapters.work_items import WorkItems, pause_s
+from functions.adapters.work_items import WorkItems, retry_delay_s
 from functions.errors import KeyMissingError
 from functions.model import events, timestamps
 from functions.model.create_response import (
@@ -126,8 +126,10 @@ def _check_rows(services: Services[SubmitSettings], batch: Batch, rows: Refused 
     if rows is not None and (_can_be_halved(batch) or batch.judged >= _MIN_JUDGED):
         split.handle_refusal(services, batch, rows)
     else:
-        pause_s = min(services.settings.probe_s << min(batch.pauses_caused, 20), _MAX_PAUSE_S)
-        _return_to_waiting(services.items, batch, timestamps.after(services.now(), pause_s))
+        retry_delay_s = min(
+            services.settings.probe_s << min(batch.pauses_caused, 20), _MAX_PAUSE_S
+        )
+        _return_to_waiting(services.items, batch, timestamps.after(services.now(), retry_delay_s))
 
 
 def _can_be_halved(batch: Batch) -> bool:
@@ -155,8 +157,8 @@ def _throttle(services: Services[SubmitSettings], batch: Batch, verdict: RateLim
 
 def _retry_later(services: Services[SubmitSettings], batch: Batch, reason: str) -> None:
     """Delay the batch after a failed connection. The tries count towards the event ``batch.stuck``."""
-    wait_s = min(pause_s(batch.tries, services.settings.retry_s), _MAX_PAUSE_S)
-    failure = batch.tries_so_far | {"last_error": f"no connection to the API: {reason}"}
+    wait_s = min(retry_delay_s(batch.tries, services.settings.retry_s), _MAX_PAUSE_S)
+    failure = batch.retry_state | {"last_error": f"no connection to the API: {reason}"}
     not_before = timestamps.after(services.now(), wait_s)
     _return_to_waiting(services.items, batch, not_before, failure)
 

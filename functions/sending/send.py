@@ -78,7 +78,7 @@ def _intend(items: WorkItems, batch: Batch, fingerprint: str) -> Batch | None:
     """
     now = timestamps.text(items.now())
     changes = {
-        **batch.tries_so_far,
+        **batch.retry_state,
         "status": BatchStatus.SENDING,
         "first_sent_at": batch.first_sent_at or now,
         "intent_at": now,

@@ -11,7 +11,7 @@ import msgspec
 from functions.adapters.rewrite import new_batch, rewrite
 from functions.adapters.s3 import ObjectStore
 from functions.model import timestamps
-from functions.model.chunk_files import ChunkFiles, LedgerEntry, read_ledger
+from functions.model.chunk_files import ChunkWriter, LedgerEntry, read_ledger
 from functions.model.create_response import Refused
 from functions.model.items import Batch, BatchStatus, CloseReason, Step
 from functions.model.rows import Rejection
@@ -61,7 +61,7 @@ def _reject_row(
     services.items.transition(batch, changes | _state_after_rewrite(files))
 
 
-def _state_after_rewrite(files: ChunkFiles) -> dict[str, str]:
+def _state_after_rewrite(files: ChunkWriter) -> dict[str, str]:
     """Return the status and next step of a rewritten batch. Rejected rows alone need no sending."""
     if files.requests:
         return {"status": BatchStatus.WAITING, "next_step": Step.SEND}

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from infra.node import prefer_installed_node
-from infra.synth import synthesized
+from infra.synth import synthesize
 
 type Template = dict[str, Any]
 type Found = dict[str, dict[str, Any]]
@@ -17,7 +17,7 @@ prefer_installed_node()  # before any test imports aws_cdk
 
 @pytest.fixture(scope="session")
 def template() -> Template:
-    return synthesized()
+    return synthesize()
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from infra.bundle import ROOT
-from infra.synth import synthesized
+from infra.synth import synthesize
 
 type Found = Callable[..., dict[str, dict[str, Any]]]
 
@@ -92,7 +92,7 @@ def test_silence_of_poll_is_an_alarm_after_five_minutes(
 
 
 def test_a_poll_that_comes_seldom_is_given_three_chances(found: Found) -> None:
-    seldom = found("AWS::CloudWatch::Alarm", synthesized(pollMinutes=10))
+    seldom = found("AWS::CloudWatch::Alarm", synthesize(pollMinutes=10))
 
     assert seldom["Alarmsnopoll"]["Period"] == 3 * 10 * 60
 
@@ -128,7 +128,7 @@ def test_only_cloudwatch_of_this_account_speaks_on_the_alarm_topic(found: Found)
 
 
 def test_alarms_come_by_e_mail_where_one_is_given(found: Found) -> None:
-    (mail,) = found("AWS::SNS::Subscription", synthesized(alarmEmail="ops@example.com")).values()
+    (mail,) = found("AWS::SNS::Subscription", synthesize(alarmEmail="ops@example.com")).values()
 
     assert mail == {
         "Endpoint": "ops@example.com",

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from infra.synth import synthesized
+from infra.synth import synthesize
 
 type Found = Callable[..., dict[str, dict[str, Any]]]
 type Grants = dict[str, set[str]]
@@ -156,7 +156,7 @@ def test_only_this_accounts_schedules_take_a_clocks_role(found: Found, clock: st
 
 
 def test_traces_are_granted_only_where_they_are_asked_for(found: Found) -> None:
-    traced = granted(found("AWS::IAM::Role", synthesized(tracing="true")))
+    traced = granted(found("AWS::IAM::Role", synthesize(tracing="true")))
     traces = {"*": {"xray:PutTelemetryRecords", "xray:PutTraceSegments"}}
 
     assert traced == {
@@ -166,7 +166,7 @@ def test_traces_are_granted_only_where_they_are_asked_for(found: Found) -> None:
 
 
 def test_a_secret_named_by_the_user_is_the_one_that_may_be_read(found: Found) -> None:
-    theirs = synthesized(secretName="their/key")
+    theirs = synthesize(secretName="their/key")
     grants = granted(found("AWS::IAM::Role", theirs))["SubmitRole"]
 
     assert SECRET.replace("claude-batch-relay/anthropic-api-key", "their/key") in grants

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from infra.synth import synthesized
+from infra.synth import synthesize
 
 type Found = Callable[..., dict[str, dict[str, Any]]]
 type Template = dict[str, Any]
@@ -51,7 +51,7 @@ def test_every_bucket_is_encrypted_and_private(found: Found) -> None:
 
 
 def test_uploads_are_versioned_and_old_versions_outlive_the_retention(found: Found) -> None:
-    uploads = found("AWS::S3::Bucket", synthesized(retentionDays=365))["StorageUploads"]
+    uploads = found("AWS::S3::Bucket", synthesize(retentionDays=365))["StorageUploads"]
     rules = {rule["Id"]: rule for rule in uploads["LifecycleConfiguration"]["Rules"]}
 
     assert uploads["VersioningConfiguration"] == {"Status": "Enabled"}
@@ -88,7 +88,7 @@ def test_work_files_go_only_once_their_job_is_done(found: Found) -> None:
 
 @pytest.mark.parametrize(("said", "policy"), [("retain", "Retain"), ("destroy", "Delete")])
 def test_buckets_and_table_are_kept_or_not_as_the_user_says(said: str, policy: str) -> None:
-    resources = synthesized(removalPolicy=said)["Resources"].values()
+    resources = synthesize(removalPolicy=said)["Resources"].values()
     kept = {"AWS::S3::Bucket", "AWS::DynamoDB::Table"}
 
     assert {one["DeletionPolicy"] for one in resources if one["Type"] in kept} == {policy}

@@ -7,7 +7,7 @@ from typing import Any, get_type_hints
 
 import pytest
 
-from functions.settings import range_of
+from functions.settings import describe_range
 from infra.bundle import ROOT
 from infra.errors import ContextError
 from infra.settings import StackSettings, key
@@ -183,7 +183,7 @@ def test_the_docs_tell_each_setting_and_its_default() -> None:
 
 def test_a_range_in_the_docs_is_the_range_of_the_setting() -> None:
     kinds = get_type_hints(StackSettings, include_extras=True)
-    ranges = {key(one): range_of(kinds[one.name]) for one in fields(StackSettings)}
+    ranges = {key(one): describe_range(kinds[one.name]) for one in fields(StackSettings)}
     told = {
         name: found
         for name, (_, purpose) in settings_table().items()

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from infra.synth import synthesized
+from infra.synth import synthesize
 
 type Found = Callable[..., dict[str, dict[str, Any]]]
 type Template = dict[str, Any]
@@ -125,7 +125,7 @@ def test_a_tick_that_failed_is_not_repeated(found: Found) -> None:
 
 
 def test_poll_can_be_asked_to_come_more_seldom(found: Found) -> None:
-    schedule = found("AWS::Scheduler::Schedule", synthesized(pollMinutes="5"))["PollSchedule"]
+    schedule = found("AWS::Scheduler::Schedule", synthesize(pollMinutes="5"))["PollSchedule"]
 
     assert schedule["ScheduleExpression"] == "rate(5 minutes)"
 
@@ -143,8 +143,8 @@ def test_uploads_without_a_job_are_looked_for_once_a_day(found: Found) -> None:
 
 
 def test_the_look_for_uploads_is_bounded_and_can_be_switched_off(found: Found) -> None:
-    less = found("AWS::Scheduler::Schedule", synthesized(reconcilePages="7"))
-    off = found("AWS::Scheduler::Schedule", synthesized(reconcilePages="0"))
+    less = found("AWS::Scheduler::Schedule", synthesize(reconcilePages="7"))
+    off = found("AWS::Scheduler::Schedule", synthesize(reconcilePages="0"))
 
     assert json.loads(less["SubmitReconciliationSchedule"]["Target"]["Input"]) == {"reconcile": 7}
     assert set(off) == {"PollSchedule"}
@@ -161,7 +161,7 @@ def test_each_function_writes_to_a_log_that_forgets(found: Found) -> None:
 def test_a_log_forgets_at_the_first_time_cloudwatch_knows_after_the_retention(
     found: Found,
 ) -> None:
-    logs = found("AWS::Logs::LogGroup", synthesized(retentionDays="100"))
+    logs = found("AWS::Logs::LogGroup", synthesize(retentionDays="100"))
 
     assert {one["RetentionInDays"] for one in logs.values()} == {120}
 
@@ -225,7 +225,7 @@ def test_two_stacks_share_no_name(template: Template) -> None:
             if key in fixed and isinstance(value, str)
         }
 
-    one, other = names(template), names(synthesized(stackName="second"))
+    one, other = names(template), names(synthesize(stackName="second"))
 
     assert len(one) == len(other) == 13  # twelve alarms and the secret
     assert not one & other
@@ -233,14 +233,14 @@ def test_two_stacks_share_no_name(template: Template) -> None:
 
 
 def test_an_x86_function_can_be_asked_for(found: Found) -> None:
-    functions = found("AWS::Lambda::Function", synthesized(architecture="x86_64"))
+    functions = found("AWS::Lambda::Function", synthesize(architecture="x86_64"))
 
     assert all(one["Architectures"] == ["x86_64"] for one in functions.values())
 
 
 @pytest.mark.parametrize(("row_bytes", "memory_mb"), [(32_000_000, 512), (64_000_000, 1024)])
 def test_longer_rows_have_more_memory(found: Found, row_bytes: int, memory_mb: int) -> None:
-    functions = found("AWS::Lambda::Function", synthesized(rowBytes=row_bytes)).values()
+    functions = found("AWS::Lambda::Function", synthesize(rowBytes=row_bytes)).values()
 
     memory = {one["Handler"].split(".")[1]: one["MemorySize"] for one in functions}
     assert memory == {"submit": memory_mb, "results": memory_mb, "poll": 512}

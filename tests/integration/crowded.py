@@ -16,7 +16,7 @@ from functions.adapters.table import Table, deserialize, serialize
 from functions.model import timestamps
 from functions.model.items import Batch, Job, status_key
 from functions.poll import PollSummary, poll
-from functions.polling.phases import LIMIT_S, Phases
+from functions.polling.phases import POLL_TIMEOUT_S, Phases
 from functions.services import Services
 from functions.settings import PollSettings
 from tests.fakes.aws import QUEUES, TOPIC, Aws
@@ -40,7 +40,7 @@ class Crowd:
     listed: list[dict[str, Any]] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
     moment: datetime = AT
-    left_s: float = LIMIT_S
+    left_s: float = POLL_TIMEOUT_S
 
     def __post_init__(self) -> None:
         names = ("dynamodb", "s3", "sqs", "sns")
@@ -85,7 +85,7 @@ class Crowd:
     def poll(self) -> PollSummary:
         """Let some minutes pass, and poll with a whole Lambda's time."""
         self.moment += timedelta(seconds=300)
-        self.left_s = LIMIT_S
+        self.left_s = POLL_TIMEOUT_S
         self.calls.clear()
         return poll(self.services, self.work_queues, Phases(lambda: self.left_s, self.threads))
 

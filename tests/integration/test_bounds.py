@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from functions.model.chunk_files import ChunkFiles
+from functions.model.chunk_files import ChunkWriter
 from functions.model.items import Batch
 from functions.sending import split
 from tests.harness import RESULTS, Harness, paid_once, request, upload_of
@@ -55,20 +55,20 @@ def test_an_id_too_long_to_be_kept_costs_its_row_and_no_room(relay: Harness) -> 
 def test_a_chunk_is_halved_without_its_entries_in_memory(
     relay: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, ahead, entries, put = [0], [0], split._entries, ChunkFiles.put  # noqa: SLF001
+    read, ahead, entries, put = [0], [0], split._entries, ChunkWriter.put  # noqa: SLF001
 
     def counted(services: Any, batch: Batch) -> Iterator[Any]:
         for entry in entries(services, batch):
             read[0] += 1
             yield entry
 
-    def written(files: ChunkFiles, entry: Any, params: bytes | None) -> None:
+    def written(files: ChunkWriter, entry: Any, params: bytes | None) -> None:
         ahead[0] = max(ahead[0], read[0] - entry.row)
         put(files, entry, params)
 
     monkeypatch.setattr(split, "_entries", counted)
     relay.upload(KEY, upload_of(50))
-    monkeypatch.setattr(ChunkFiles, "put", written)
+    monkeypatch.setattr(ChunkWriter, "put", written)
     relay.simulator.arm("too_large", more_than=25)
     relay.tick()
 

@@ -47,13 +47,13 @@ def test_over_some_polls_everything_is_served(crowd: Crowd) -> None:
     assert waits - hinted == set()
 
 
-@pytest.mark.parametrize("phase", phases.LEFT_S)
+@pytest.mark.parametrize("phase", phases.MIN_TIME_LEFT_S)
 def test_a_phase_without_time_keeps_no_other_from_its_work(
     monkeypatch: pytest.MonkeyPatch, phase: str
 ) -> None:
     crowd = Crowd(call_s=0.5)
     crowded(crowd, open_=10, waiting=10, small=10, unconfirmed=2)
-    monkeypatch.setitem(phases.LEFT_S, phase, 1000.0)
+    monkeypatch.setitem(phases.MIN_TIME_LEFT_S, phase, 1000.0)
 
     tally = crowd.poll()
 

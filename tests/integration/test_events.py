@@ -109,7 +109,7 @@ def unnoticed(relay: Harness) -> None:
 
 def never_told(relay: Harness) -> None:
     """An upload whose event S3 never delivered."""
-    relay.submit.uploads.note_readers(READERS, timestamps.text(relay.now() - timedelta(hours=1)))
+    relay.submit.uploads.record_readers(READERS, timestamps.text(relay.now() - timedelta(hours=1)))
     relay.put(KEY, upload_of(1, PROMPT))
     relay.pass_time(7200)
     reconcile_uploads(relay.submit, 1, lambda: 900.0)

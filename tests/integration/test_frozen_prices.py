@@ -15,7 +15,7 @@ def test_a_job_is_priced_by_the_list_that_it_was_claimed_under(
 ) -> None:
     """A deploy in the middle brings another list: for this job, nothing changes."""
     relay.upload(KEY, upload_of(3))
-    old, dearer = pricing.price_list(), {}
+    old, dearer = pricing.newest_price_list(), {}
     for model, price in old.models.items():
         dearer[model] = msgspec.structs.replace(price, input=price.input * 9)
     new = msgspec.structs.replace(old, version="2099-01", models=dearer)
@@ -34,7 +34,7 @@ def test_a_job_whose_price_list_is_gone_has_no_price_and_says_why(
     relay: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     relay.upload(KEY, upload_of(3))
-    old = pricing.price_list()
+    old = pricing.newest_price_list()
     new = msgspec.structs.replace(old, version="2099-01")
     monkeypatch.setattr(pricing, "_lists", lambda: {new.version: new})
     relay.finish()

@@ -78,7 +78,7 @@ def test_a_job_runs_through_the_handlers(
         wake(deployed, results, "results")
 
     assert deployed.manifest(KEY)["counts"] == {"succeeded": 3}
-    assert deployed.submit.uploads.read_since(".jsonl") is not None
+    assert deployed.submit.uploads.accepted_since(".jsonl") is not None
     printed = capsys.readouterr().out
     assert '"PollSucceeded":[1.0]' in printed.replace(" ", "")
     assert "sk-local" not in printed

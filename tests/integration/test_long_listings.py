@@ -62,7 +62,7 @@ def test_batches_older_than_the_list_reaches_are_looked_at_by_id(relay: Harness)
 def test_some_are_looked_at_in_each_poll_in_turns(
     relay: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("functions.polling.watch.RETRIEVES", 2)
+    monkeypatch.setattr("functions.polling.watch.MAX_RETRIEVES", 2)
     relay.deploy(requests_per_batch=1)
     relay.upload(KEY, upload_of(5))
     relay.tick()

@@ -7,7 +7,7 @@ import pytest
 
 from functions.errors import ObjectNotFoundError
 from functions.model.items import Batch
-from tests.harness import RESULTS, Harness, paid_once, request, upload_of, harness
+from tests.harness import RESULTS, Harness, harness, paid_once, request, upload_of
 
 KEY = "in/march.jsonl"
 

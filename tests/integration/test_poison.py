@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from functions import poll
-from functions.model.items import TRIES
+from functions.model.items import MAX_TRIES
 from tests.harness import RESULTS, TABLE, Harness, upload_of
 from tests.integration.test_handlers import Context
 from tests.verification.crash.crash_harness import CrashHarness, crash_harness
@@ -36,7 +36,7 @@ def test_a_poisoned_job_ends_and_holds_no_other_up(
         stuck = [event["data"] for event in told if event["type"] == "batch.stuck"]
         assert beside == alone
         assert relay.manifest(GOOD)["counts"] == {"succeeded": 3}
-        assert (stuck[0]["item"], stuck[0]["step"], stuck[0]["tries"]) == (item, step, TRIES)
+        assert (stuck[0]["item"], stuck[0]["step"], stuck[0]["tries"]) == (item, step, MAX_TRIES)
         assert "no longer exists" in stuck[0]["problem"]
         assert {one["item"] for one in stuck} == {item}
         assert relay.manifest(BAD)["counts"] == counts
@@ -56,7 +56,7 @@ def test_what_is_stuck_is_measured_while_it_is_and_announced_once(
         TableName=TABLE,
         Key={"job": {"S": batch.job}, "item": {"S": batch.item}},
         UpdateExpression="SET tries = :tries",
-        ExpressionAttributeValues={":tries": {"N": str(TRIES)}},
+        ExpressionAttributeValues={":tries": {"N": str(MAX_TRIES)}},
     )
 
     measured = [_poll(capsys) for _ in range(3)]

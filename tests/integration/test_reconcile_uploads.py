@@ -8,8 +8,8 @@ import pytest
 from functions import submit
 from functions.model import timestamps
 from functions.planning import claim, reconcile_uploads
-from functions.planning.reconcile_uploads import OLDEST, YOUNGEST, Reconciled
-from functions.polling.status_file import KEEP_DAYS
+from functions.planning.reconcile_uploads import OLDEST, YOUNGEST, ReconciliationSummary
+from functions.polling.status_file import MIN_RETENTION_DAYS
 from functions.readers import READERS
 from tests.harness import RESULTS, UPLOADS, Harness, paid_once, upload_of
 
@@ -25,10 +25,10 @@ def relay(moto_relay: Harness) -> Harness:
 
 @pytest.fixture(autouse=True)
 def installed(relay: Harness) -> None:
-    relay.submit.uploads.note_readers(READERS, timestamps.text(relay.now() - timedelta(hours=1)))
+    relay.submit.uploads.record_readers(READERS, timestamps.text(relay.now() - timedelta(hours=1)))
 
 
-def reconcile(relay: Harness, pages: int = 10) -> Reconciled:
+def reconcile(relay: Harness, pages: int = 10) -> ReconciliationSummary:
     return reconcile_uploads.reconcile_uploads(relay.submit, pages, lambda: 900.0)
 
 
@@ -72,7 +72,7 @@ def test_an_event_that_comes_after_all_changes_nothing(relay: Harness) -> None:
 
 
 @pytest.mark.parametrize(
-    "age_s", [YOUNGEST.total_seconds() - 1, OLDEST.total_seconds() + 1, KEEP_DAYS * DAY_S]
+    "age_s", [YOUNGEST.total_seconds() - 1, OLDEST.total_seconds() + 1, MIN_RETENTION_DAYS * DAY_S]
 )
 def test_what_is_too_young_or_too_old_is_left_alone(relay: Harness, age_s: float) -> None:
     (relay.s3.put_object(Bucket=UPLOADS, Key=KEY, Body=upload_of(2)))
@@ -84,7 +84,7 @@ def test_what_is_too_young_or_too_old_is_left_alone(relay: Harness, age_s: float
 
 
 def test_a_job_is_forgotten_long_after_its_upload_is_too_old_to_be_found() -> None:
-    assert timedelta(days=KEEP_DAYS) >= 4 * OLDEST
+    assert timedelta(days=MIN_RETENTION_DAYS) >= 4 * OLDEST
 
 
 def test_what_was_there_before_the_relay_is_never_claimed(relay: Harness) -> None:
@@ -95,16 +95,16 @@ def test_what_was_there_before_the_relay_is_never_claimed(relay: Harness) -> Non
     relay.pass_time(2 * HOUR_S)
     assert reconcile(relay).looked_up == 0
 
-    relay.submit.uploads.note_readers(READERS, timestamps.text(relay.now()))
+    relay.submit.uploads.record_readers(READERS, timestamps.text(relay.now()))
     relay.pass_time(2 * HOUR_S)
     assert reconcile(relay).looked_up == 0
 
 
 def test_since_when_a_suffix_is_read_is_written_once(relay: Harness) -> None:
-    before = relay.submit.uploads.read_since(".jsonl")
-    relay.submit.uploads.note_readers(READERS, timestamps.text(relay.now()))
+    before = relay.submit.uploads.accepted_since(".jsonl")
+    relay.submit.uploads.record_readers(READERS, timestamps.text(relay.now()))
 
-    assert relay.submit.uploads.read_since(".jsonl") == before
+    assert relay.submit.uploads.accepted_since(".jsonl") == before
 
 
 def test_an_upload_with_results_is_not_claimed_though_its_job_is_gone(relay: Harness) -> None:

@@ -10,10 +10,10 @@ from functions.adapters.redelivery import MAX_PAUSE_S, PAUSE_S, Redelivery
 
 
 @pytest.mark.parametrize(
-    ("receives", "pause_s"), [(1, PAUSE_S), (3, 3 * PAUSE_S), (999, MAX_PAUSE_S)]
+    ("receives", "retry_delay_s"), [(1, PAUSE_S), (3, 3 * PAUSE_S), (999, MAX_PAUSE_S)]
 )
 def test_a_message_that_fails_comes_again_after_a_pause_that_grows(
-    receives: int, pause_s: int
+    receives: int, retry_delay_s: int
 ) -> None:
     with mock_aws():
         sqs = boto3.client("sqs", region_name="eu-central-1")
@@ -26,18 +26,18 @@ def test_a_message_that_fails_comes_again_after_a_pause_that_grows(
 
         with (
             pytest.raises(ZeroDivisionError),
-            Redelivery(url, client=sqs).soon_after_error(message),
+            Redelivery(url, client=sqs).redelivering_on_error(message),
         ):
             _ = 1 / 0
 
-        assert asked == [pause_s]
+        assert asked == [retry_delay_s]
 
 
 def test_a_message_that_succeeds_is_left_alone() -> None:
     with mock_aws():
         sqs = boto3.client("sqs", region_name="eu-central-1")
         url, message = received(sqs, 1)
-        with Redelivery(url, client=sqs).soon_after_error(message):
+        with Redelivery(url, client=sqs).redelivering_on_error(message):
             pass
 
         hidden = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["All"])["Attributes"]
@@ -52,7 +52,7 @@ def test_where_sqs_refuses_the_first_error_is_the_one_that_counts() -> None:
 
         with (
             pytest.raises(ZeroDivisionError),
-            Redelivery(url, client=sqs).soon_after_error(message),
+            Redelivery(url, client=sqs).redelivering_on_error(message),
         ):
             _ = 1 / 0
 

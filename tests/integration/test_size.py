@@ -12,7 +12,7 @@ import msgspec
 
 from benchmarks.processes import far_end
 from benchmarks.s3 import serving
-from functions.adapters.s3 import QUEUED
+from functions.adapters.s3 import MAX_QUEUED_TAGS
 from functions.adapters.table import serialize
 from functions.adapters.work_items import PAGE
 from tests.harness import TABLE, Harness
@@ -95,12 +95,12 @@ def test_promise_3_the_files_of_a_long_job_are_tagged_some_at_a_time(moto_relay:
         tagged.append(params["url_path"])
 
     def keys() -> Iterator[str]:
-        for number in range(2 * QUEUED + 1):
+        for number in range(2 * MAX_QUEUED_TAGS + 1):
             ahead.append(number - len(tagged))
             yield f"work/{number}"
 
     relay.s3.meta.events.register("before-call.s3.PutObjectTagging", note)
     relay.results.files.tag_done(keys())
 
-    assert len(tagged) == len({*tagged}) == 2 * QUEUED + 1
-    assert max(ahead) < QUEUED
+    assert len(tagged) == len({*tagged}) == 2 * MAX_QUEUED_TAGS + 1
+    assert max(ahead) < MAX_QUEUED_TAGS

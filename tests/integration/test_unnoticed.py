@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from functions.planning import ignored
-from functions.polling.cancel_jobs import TELL_AFTER_S
+from functions.polling.cancel_jobs import ANNOUNCE_AFTER_S
 from functions.settings import PollSettings
 from tests.harness import Harness, upload_of
 
@@ -66,7 +66,7 @@ def test_an_event_that_is_published_is_not_owed_again_by_a_later_object(relay: H
     relay.tick(seconds=11)
     assert len(told(relay, "upload.ignored")) == 1
 
-    assert ignored.COUNTS_FOR.total_seconds() > 11
+    assert ignored.COUNTING_WINDOW.total_seconds() > 11
     relay.upload("in/april.json", b"{}")
     assert relay.items.unfinished().events == []
 
@@ -87,7 +87,7 @@ def test_a_marker_is_read_in_any_case_and_without_the_suffix(relay: Harness, mar
     relay.finish()
 
     assert relay.manifest(KEY)["outcome"] == "canceled"
-    relay.tick(TELL_AFTER_S)
+    relay.tick(ANNOUNCE_AFTER_S)
     assert told(relay, "cancel.unmatched") == []
 
 
@@ -100,7 +100,7 @@ def test_a_marker_that_could_mean_several_uploads_cancels_none_and_names_them(
     relay.pass_time(1)
     relay.upload("in/march.cancel", b"")
     relay.tick()
-    relay.tick(TELL_AFTER_S)
+    relay.tick(ANNOUNCE_AFTER_S)
 
     assert [job.canceled_at for job in relay.items.unfinished().jobs] == [None, None]
     (event,) = told(relay, "cancel.unmatched")
@@ -139,7 +139,7 @@ def test_a_marker_that_meets_no_job_is_told_once_and_goes_on_waiting(relay: Harn
     relay.tick()
     assert told(relay, "cancel.unmatched") == []
     for _ in range(3):
-        relay.tick(TELL_AFTER_S)
+        relay.tick(ANNOUNCE_AFTER_S)
 
     (unmatched,) = told(relay, "cancel.unmatched")
     assert unmatched["data"]["upload"]["key"] == KEY
@@ -158,14 +158,14 @@ def test_a_short_window_is_told_at_its_end(relay: Harness) -> None:
 
     assert len(told(relay, "cancel.unmatched")) == 1
     assert relay.items.unfinished().cancels == []
-    assert PollSettings.cancellation_window_s > TELL_AFTER_S
+    assert PollSettings.cancellation_window_s > ANNOUNCE_AFTER_S
 
 
 def test_a_marker_after_the_job_has_ended_is_told(relay: Harness) -> None:
     relay.upload(KEY, upload_of(1))
     relay.finish()
     relay.upload(f"{KEY}.cancel", b"")
-    relay.tick(TELL_AFTER_S)
+    relay.tick(ANNOUNCE_AFTER_S)
 
     assert len(told(relay, "cancel.unmatched")) == 1
 
@@ -177,7 +177,7 @@ def test_a_second_marker_for_a_canceled_job_is_not_told(relay: Harness) -> None:
         relay.upload(f"{KEY}.cancel", b"")
         relay.poll_once()
     relay.finish()
-    relay.tick(TELL_AFTER_S)
+    relay.tick(ANNOUNCE_AFTER_S)
 
     assert told(relay, "cancel.unmatched") == []
 

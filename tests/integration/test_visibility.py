@@ -9,7 +9,7 @@ import pytest
 
 from functions.errors import ApiUnavailableError
 from functions.model import timestamps
-from functions.planning.claim import Created, receive
+from functions.planning.claim import S3EventRecord, receive
 from local.workspace import free_port
 from tests.harness import Harness, upload_of
 
@@ -53,7 +53,7 @@ def test_each_pause_after_a_failure_is_longer_and_none_is_longer_than_six_hours(
     relay: Harness,
 ) -> None:
     event = json.loads(relay.put(KEY, upload_of(2)))
-    work_message = receive(relay.submit, msgspec.convert(event["Records"][0], Created))
+    work_message = receive(relay.submit, msgspec.convert(event["Records"][0], S3EventRecord))
     assert work_message is not None
     waits: list[timedelta] = []
     for _ in range(6):

@@ -7,7 +7,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.model.chunk_files import ChunkFiles, LedgerEntry, envelope_bytes, read_ledger
+from functions.model.chunk_files import ChunkWriter, LedgerEntry, max_request_bytes, read_ledger
 from functions.model.ids import RequestId
 from functions.model.rows import Position, Record, Rejection, Row
 from tests.unit.factories import JOB_ID
@@ -24,9 +24,9 @@ def row_of(custom_id: object, params: dict[str, str] | None) -> Row:
     return Row(own, json.dumps(params, ensure_ascii=False).encode(), None)
 
 
-def written(given_rows: list[Row], first: int = 1) -> tuple[ChunkFiles, bytes, list[LedgerEntry]]:
+def written(given_rows: list[Row], first: int = 1) -> tuple[ChunkWriter, bytes, list[LedgerEntry]]:
     body, ledger = io.BytesIO(), io.BytesIO()
-    files = ChunkFiles(JOB_ID, "00007a", 2, body, ledger)
+    files = ChunkWriter(JOB_ID, "00007a", 2, body, ledger)
     for number, row in enumerate(given_rows, first):
         files.add(number, Record(number, 1, 10 * number, 9, b"", Position()), row)
     size = files.size_bytes
@@ -57,7 +57,7 @@ def test_the_body_is_the_apis_own_and_the_ledger_finds_each_rows_bytes(
         )
         assert bytes(entry.custom_id) == bytes(row.custom_id)
         assert entry.sent is (row.params is not None)
-        params = body[entry.params_at : entry.params_at + entry.params_size]
+        params = body[entry.params_offset : entry.params_offset + entry.params_size]
         assert params == (row.params or b"")
         assert entry.rejection == row.rejection
 
@@ -67,7 +67,7 @@ def test_a_request_adds_no_more_than_its_envelope_says(params: dict[str, str]) -
     row = row_of("x", params)
     one, two = written([row])[0], written([row, row])[0]
 
-    assert two.size_bytes - one.size_bytes <= envelope_bytes(len(row.params or b""))
+    assert two.size_bytes - one.size_bytes <= max_request_bytes(len(row.params or b""))
 
 
 def test_a_chunk_of_rejected_rows_has_an_empty_body() -> None:
@@ -79,7 +79,7 @@ def test_a_chunk_of_rejected_rows_has_an_empty_body() -> None:
 
 def test_a_row_put_again_without_params_is_not_sent() -> None:
     body, ledger = io.BytesIO(), io.BytesIO()
-    files = ChunkFiles(JOB_ID, "00001", 2, body, ledger)
+    files = ChunkWriter(JOB_ID, "00001", 2, body, ledger)
     files.put(LedgerEntry(5, 5, 0, 1, msgspec.Raw(b'"a"')), None)
     files.finish()
 

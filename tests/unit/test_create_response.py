@@ -18,7 +18,7 @@ from functions.model.create_response import (
     Refused,
     Verdict,
     classify,
-    words_of,
+    unquoted_message,
 )
 
 BATCH: dict[str, Any] = {
@@ -116,7 +116,7 @@ def test_what_is_told_to_all_quotes_nothing(message: str) -> None:
 
 
 def test_an_apostrophe_is_no_quotation_mark() -> None:
-    assert words_of("Your organization's limit isn't set\n now.") == (
+    assert unquoted_message("Your organization's limit isn't set\n now.") == (
         "Anthropic says: Your organization's limit isn't set now."
     )
 

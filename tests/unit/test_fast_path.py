@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from functions.model.chunk_files import ChunkFiles
+from functions.model.chunk_files import ChunkWriter
 from functions.model.rows import LinePosition, Position, ValidRows
 from functions.planning import broken, fast_path, validation
 from functions.planning.fast_path import ValidatedRow, validate_all
@@ -60,7 +60,7 @@ uploads = st.tuples(
 def files_of(found: list[ValidRows | ValidatedRow]) -> tuple[bytes, bytes, list[Position]]:
     """Write what was found; gives both files, and where each piece ends."""
     body, ledger, ends = io.BytesIO(), io.BytesIO(), list[Position]()
-    files = ChunkFiles(JOB_ID, "00001", 1, body, ledger)
+    files = ChunkWriter(JOB_ID, "00001", 1, body, ledger)
     for one in found:
         if isinstance(one, ValidRows):
             files.add_valid(files.rows + 1, one)
@@ -79,7 +79,7 @@ def short_ids() -> Iterator[None]:
     """Let a custom_id be too long soon."""
     with pytest.MonkeyPatch.context() as patch:
         for module in (fast_path, validation, broken):
-            patch.setattr(module, "ID_BYTES", ID_MOST)
+            patch.setattr(module, "MAX_ID_BYTES", ID_MOST)
         yield
 
 

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.model.api_results import RETRIABLE_ERRORS, read_line, read_result
+from functions.model.api_results import RETRYABLE_ERRORS, read_line, read_result
 from functions.model.items import CloseReason, OutcomeCounts, Usage
 from functions.model.outcome_counts import NAMES, OutcomeCounter, total
 from functions.model.output_lines import output_line
 from functions.model.rows import Rejection
-from functions.model.synthetic_results import closing_result, rejected_result
+from functions.model.synthetic_results import closed_result, rejected_result
 
 
 def errored(kind: str) -> bytes:
@@ -39,12 +39,12 @@ NEVER = [
 
 @pytest.mark.parametrize("kind", AGAIN)
 def test_what_passes_by_itself_is_worth_another_attempt(kind: str) -> None:
-    assert read_result(errored(kind)).retriable
+    assert read_result(errored(kind)).retryable
 
 
 @pytest.mark.parametrize("kind", NEVER)
 def test_what_would_fail_again_is_not_paid_for_again(kind: str) -> None:
-    assert not read_result(errored(kind)).retriable
+    assert not read_result(errored(kind)).retryable
     assert read_result(errored(kind)).error_type == kind
 
 
@@ -60,21 +60,21 @@ def test_what_would_fail_again_is_not_paid_for_again(kind: str) -> None:
     ],
 )
 def test_of_the_others_only_the_expired_goes_again(result: bytes, worth_it: bool) -> None:  # noqa: FBT001
-    assert read_result(result).retriable is worth_it
+    assert read_result(result).retryable is worth_it
 
 
 @pytest.mark.parametrize("closing", [c for c in CloseReason if c is not CloseReason.KEPT])
 def test_a_row_without_a_result_gets_one_in_the_apis_shape_and_is_not_sent_again(
     closing: CloseReason,
 ) -> None:
-    result = read_result(closing_result(closing))
+    result = read_result(closed_result(closing))
 
-    assert not result.retriable
+    assert not result.retryable
     if closing is CloseReason.CANCELED:
-        assert closing_result(closing) == b'{"type":"canceled"}'
+        assert closed_result(closing) == b'{"type":"canceled"}'
     else:
         assert (result.type, result.error_type) == ("errored", closing.value)
-        assert len(json.loads(closing_result(closing))["error"]["error"]["message"]) > 20
+        assert len(json.loads(closed_result(closing))["error"]["error"]["message"]) > 20
 
 
 @given(st.integers(1, 10**9), st.text(), st.dictionaries(st.text(), st.text()))
@@ -163,7 +163,7 @@ def test_the_tallies_of_chunks_add_up_to_that_of_the_rows(chunks: list[list[byte
 
 
 def test_the_retriable_errors_are_the_references() -> None:
-    assert sorted(RETRIABLE_ERRORS) == sorted(AGAIN)
+    assert sorted(RETRYABLE_ERRORS) == sorted(AGAIN)
 
 
 @pytest.mark.parametrize(
@@ -180,7 +180,7 @@ def test_an_error_of_a_shape_that_nobody_knows_is_counted_and_not_sent_again(
 ) -> None:
     outcome = read_result(result)
 
-    assert (outcome.error_type, outcome.retriable) == ("unknown", False)
+    assert (outcome.error_type, outcome.retryable) == ("unknown", False)
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from functions.model.items import Checkpoint
 from functions.model.rows import LineBlock, Position, Record
 from functions.readers import READERS, jsonl, parser_of, position_of, stored
 from functions.readers.contract import Reader
-from functions.readers.cutting import cut_out
+from functions.readers.cutting import read_rows
 from tests.unit.factories import job
 
 ROW_BYTES = 64
@@ -72,7 +72,7 @@ class _Columns:
     def retry_rows(
         self, source: Upload, offsets: Sequence[int], sizes: Sequence[int]
     ) -> Iterator[bytes]:
-        return cut_out(source, offsets, sizes, b"\n")
+        return read_rows(source, offsets, sizes, b"\n")
 
 
 _COLUMNS = [b"prompt\none\ntwo\n" + b"x" * (ROW_BYTES + 1) + b"\nfour", b"prompt\n"]
@@ -91,7 +91,7 @@ def records(
 ) -> list[Record]:
     found: list[Record] = []
     for piece in reader.read(source, position, row_bytes):
-        found += jsonl.records_of(piece, row_bytes) if isinstance(piece, LineBlock) else [piece]
+        found += jsonl.split_records(piece, row_bytes) if isinstance(piece, LineBlock) else [piece]
     return found
 
 

@@ -11,7 +11,7 @@ from benchmarks.scale.cost import Calls, Line, Stage
 from benchmarks.scale.limits import parts
 from benchmarks.scale.page import verdict
 from benchmarks.scale.units import in_index, size_bytes, units
-from functions.adapters.multipart import PARTS_OF_A_SIZE, UploadTarget, write
+from functions.adapters.multipart import PARTS_PER_SIZE, UploadTarget, write
 from functions.model.multipart_plan import MIB, MIN_PART
 
 HUGE_ROWS = 1_000_000
@@ -93,8 +93,8 @@ def test_objects_have_as_many_parts_as_they_are_written_in(size: int) -> None:
 
 
 def test_parts_grow() -> None:
-    assert parts(PARTS_OF_A_SIZE * MIN_PART) == PARTS_OF_A_SIZE
-    assert parts((PARTS_OF_A_SIZE + 2) * MIN_PART) == PARTS_OF_A_SIZE + 1
+    assert parts(PARTS_PER_SIZE * MIN_PART) == PARTS_PER_SIZE
+    assert parts((PARTS_PER_SIZE + 2) * MIN_PART) == PARTS_PER_SIZE + 1
 
 
 def test_a_write_is_a_unit_for_each_kb_and_twice_as_many_where_the_index_key_changes() -> None:

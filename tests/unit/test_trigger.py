@@ -8,7 +8,7 @@ import pytest
 from botocore.awsrequest import AWSPreparedRequest, AWSResponse
 from botocore.exceptions import ReadTimeoutError
 
-from functions.adapters.trigger import REQUEST, PollTrigger
+from functions.adapters.trigger import REQUEST, PollInvoker
 
 TRACE = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1;Lineage=25:a87bd80c:15"
 
@@ -37,7 +37,7 @@ class Wire:
 def test_asks_lambda_for_a_poll_and_waits_for_nothing() -> None:
     wire = Wire(202)
 
-    PollTrigger("relay-poll", client=wire.client).fire()
+    PollInvoker("relay-poll", client=wire.client).fire()
 
     (asked,) = wire.asked
     assert asked.url.endswith("/functions/relay-poll/invocations")
@@ -50,7 +50,7 @@ def test_each_poll_begins_a_trace_of_its_own(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "relay-submit")
     monkeypatch.setenv("_X_AMZN_TRACE_ID", TRACE)
     wire = Wire(202)
-    trigger = PollTrigger("relay-poll", client=wire.client)
+    trigger = PollInvoker("relay-poll", client=wire.client)
 
     for _ in range(2):
         trigger.fire()
@@ -69,7 +69,7 @@ def test_a_poll_that_cannot_be_invoked_costs_a_line_in_the_log(
     status: int | None, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _seconds: None)
-    PollTrigger("relay-poll", client=Wire(status).client).fire()
+    PollInvoker("relay-poll", client=Wire(status).client).fire()
 
     assert [one.message for one in caplog.records] == ["poll not invoked"]
 
@@ -77,6 +77,6 @@ def test_a_poll_that_cannot_be_invoked_costs_a_line_in_the_log(
 def test_without_a_function_nobody_is_asked() -> None:
     wire = Wire(202)
 
-    PollTrigger("", client=wire.client).fire()
+    PollInvoker("", client=wire.client).fire()
 
     assert wire.asked == []

@@ -7,7 +7,7 @@ from typing import Any
 import urllib3
 from botocore.exceptions import ClientError, IncompleteReadError
 
-from functions.model.items import TRIES
+from functions.model.items import MAX_TRIES
 from tests.verification.chaos.bench import bench
 from tests.verification.chaos.chaos_harness import ChaosHarness
 from tests.verification.crash import jobs
@@ -62,7 +62,7 @@ def may_fail(name: str) -> bool:
 
 def now_and_then(relay: ChaosHarness, seed: int) -> None:
     """Let any call fail, as a seed has it, but no item so often that it is quarantined."""
-    left = TRIES - 1
+    left = MAX_TRIES - 1
     draw = random.Random(seed)  # noqa: S311 - the seed is to be repeated, not to be secret
     rate = draw.choice((0.01, 0.02, 0.04))
 

@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from infra.synth import synthesized
+from infra.synth import synthesize
 
 
 @cache
 def _rules() -> list[dict[str, Any]]:
     buckets = [
         one["Properties"]["LifecycleConfiguration"]["Rules"]
-        for one in synthesized()["Resources"].values()
+        for one in synthesize()["Resources"].values()
         if one["Type"] == "AWS::S3::Bucket"
     ]
     (rules,) = [rules for rules in buckets if "work-of-done-jobs" in json.dumps(rules)]

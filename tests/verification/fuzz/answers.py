@@ -43,7 +43,7 @@ def result(data: bytes) -> None:
     counting.add([outcome, read_result(rejected_result(Rejection("x", "y", 1)))])
     _fits(counting.tally())
     RequestId.parse(line.custom_id)
-    assert isinstance(outcome.retriable, bool)
+    assert isinstance(outcome.retryable, bool)
     _as_the_oracle_reads(data, line.result)
 
 

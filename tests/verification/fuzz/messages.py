@@ -11,7 +11,7 @@ from functions.errors import SettingError
 from functions.model.events import job_planned, stuck
 from functions.model.ids import JOB_DIGITS, RequestId, job_id
 from functions.model.items import Job
-from functions.planning.claim import Created
+from functions.planning.claim import S3EventRecord
 from functions.readers import parser_of
 from functions.settings import PollSettings, ResultsSettings, Settings, SubmitSettings
 from functions.submit import _S3Event
@@ -49,7 +49,7 @@ def key(data: bytes) -> None:
         "eventTime": "2026-11-23T20:54:10.123Z",
         "s3": {"bucket": {"name": "uploads"}, "object": {"key": urllib.parse.quote_plus(name)}},
     }
-    (created,) = msgspec.json.decode(json.dumps([record]), type=list[Created])
+    (created,) = msgspec.json.decode(json.dumps([record]), type=list[S3EventRecord])
     assert created.key == name
     assert (parser_of(name) is None) == (not name.lower().endswith((".jsonl", ".ndjson")))
     made = job(name, job=job_id("uploads", name, "v1"))

@@ -13,7 +13,7 @@ from typing import Any
 
 BOM = b"\xef\xbb\xbf"
 SPACE = b" \t\r\0\x1a"
-ID_BYTES = 4096
+MAX_ID_BYTES = 4096
 REFUSED = (
     "speed", "store", "previous_thread_event_id", "cache_hint", "context_hint", "fallbacks", "temperature",
     "top_p", "top_k",
@@ -146,7 +146,7 @@ def request_of(data: bytes, row_bytes: int) -> tuple[bytes | None, bytes | None]
         return None, None
     row = members(data)
     params, custom_id = row.get("params", b"null"), _custom_id(row)
-    if len(custom_id) > ID_BYTES:
+    if len(custom_id) > MAX_ID_BYTES:
         return b"null", None
     return custom_id, params if _sendable(params) else None
 

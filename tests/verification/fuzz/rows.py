@@ -12,7 +12,7 @@ from functions.adapters.s3 import ObjectStore
 from functions.adapters.upload_source import source_of
 from functions.collecting.spool import Spool
 from functions.model.api_results import read_line, read_result
-from functions.model.chunk_files import ChunkFiles, LedgerEntry, read_ledger
+from functions.model.chunk_files import ChunkWriter, LedgerEntry, read_ledger
 from functions.model.ids import RequestId
 from functions.model.items import StoredObject
 from functions.model.multipart_plan import MAX_PART, MAX_PARTS, MIN_PART, groups, join_plan
@@ -39,7 +39,7 @@ def rows(data: bytes) -> None:
     (size, first, fates, cut), rest = dials(data, 4)
     hostile, body = rest[: cut % 48], rest[cut % 48 :]
     written, ledger, expected = io.BytesIO(), io.BytesIO(), oracle.spots(body)
-    files = ChunkFiles(JOB, CHUNK, 1, written, ledger)
+    files = ChunkWriter(JOB, CHUNK, 1, written, ledger)
     records = list(jsonl.records(_blocks(body, size + 1), LinePosition(), ROW_BYTES))
     pieces = jsonl.pieces(_blocks(body, size + 1), LinePosition(), ROW_BYTES)
     write(files, pieces, first, ROW_BYTES)
@@ -59,9 +59,9 @@ def rows(data: bytes) -> None:
             custom_id = bytes(entries[at].custom_id)
             assert oracle.can_be_the_id(custom_id, spot.data)
         assert line.startswith(b'{"row":%d,"custom_id":%b,"result":' % (first + 1 + at, custom_id))
-        begin = entries[at].params_at
-        cut_out = written.getvalue()[begin : begin + entries[at].params_size]
-        assert (cut_out or None) == params
+        begin = entries[at].params_offset
+        read_rows = written.getvalue()[begin : begin + entries[at].params_size]
+        assert (read_rows or None) == params
         assert entries[at].line == spot.line
     _can_be_cut_out(body, records, entries, fates)
     _split(written.getvalue(), entries)
@@ -136,8 +136,8 @@ def _split(written: bytes, entries: list[LedgerEntry]) -> None:
                 old.size,
             )
             assert new.rejection == old.rejection
-            params = body[new.params_at :][: new.params_size]
-            assert params == written[old.params_at :][: old.params_size]
+            params = body[new.params_offset :][: new.params_size]
+            assert params == written[old.params_offset :][: old.params_size]
 
 
 def join(data: bytes) -> None:

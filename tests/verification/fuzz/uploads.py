@@ -7,7 +7,7 @@ from typing import cast
 import msgspec
 
 from functions.errors import UnreadableUploadError
-from functions.model.chunk_files import ChunkFiles, read_ledger
+from functions.model.chunk_files import ChunkWriter, read_ledger
 from functions.model.ids import RequestId
 from functions.model.rows import LineBlock, LinePosition, Record, Row, ValidRows
 from functions.planning import fast_path
@@ -97,7 +97,7 @@ def text(data: bytes) -> None:
 
 
 def write(
-    files: ChunkFiles, pieces: Iterator[LineBlock | Record], before: int, row_bytes: int
+    files: ChunkWriter, pieces: Iterator[LineBlock | Record], before: int, row_bytes: int
 ) -> None:
     """Write rows as `plan` does, many at once where they are plain; so many rows came before."""
     for piece in fast_path.validate_all(pieces, row_bytes=row_bytes, api_version=API_VERSION):
@@ -112,7 +112,7 @@ def ledger(data: bytes) -> None:
     """A chunk's two files say the same, and give back each row's bytes."""
     (skip,), body = dials(data, 1)
     written, rows = io.BytesIO(), io.BytesIO()
-    files = ChunkFiles(JOB, "00001", 1, written, rows)
+    files = ChunkWriter(JOB, "00001", 1, written, rows)
     records = list(_read(iter([body]), LinePosition(), MUCH))
     made = [validate(record, row_bytes=MUCH, api_version=API_VERSION) for record in records]
     write(files, jsonl.pieces(iter([body]), LinePosition(), MUCH), skip, MUCH)
@@ -127,7 +127,7 @@ def ledger(data: bytes) -> None:
         assert bytes(entry.custom_id) == bytes(row.custom_id)
         assert entry.rejection == row.rejection
         assert body[entry.offset : entry.offset + entry.size] == record.data
-        cut = sent[entry.params_at : entry.params_at + entry.params_size]
+        cut = sent[entry.params_offset : entry.params_offset + entry.params_size]
         assert cut == (row.params or b"")
     _body_is_the_apis(sent, [entry.row for entry in entries if entry.sent])
 
