@@ -143,3 +143,16 @@ def _markdown(line: Mapping[str, Any]) -> str:
         reached,
     )
     return f"| {' | '.join(cells)} |"
+
+
+def machine() -> str:
+    """Name the machine, as above a table."""
+    return f"{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}"
+
+
+def replace_section(page: Path, begin: str, end: str, lines: Sequence[str]) -> None:
+    """Put lines into a page, between two marks that it has already."""
+    before, _, rest = page.read_text(encoding="utf-8").partition(begin)
+    after = rest.partition(end)[2]
+    text = "\n".join((begin, *lines, end))
+    page.write_text(f"{before}{text}{after}", encoding="utf-8")

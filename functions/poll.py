@@ -1,4 +1,4 @@
-"""Every minute: note which batches have ended, and wake whatever can go on."""
+"""Run every minute and on request: record which batches have ended, and enqueue work that is ready."""
 
 import os
 import time
@@ -34,32 +34,35 @@ from functions.settings import PollSettings
 
 IN_FLIGHT = (BatchStatus.SENDING, BatchStatus.UNCONFIRMED, BatchStatus.IN_PROGRESS)
 READ_TIMEOUT_S = 15.0
-"""Poll waits no longer for the API's answers: it has two minutes, and much to do that needs none."""
+"""Read timeout of calls to the API. Poll has two minutes, and most of its work needs no answer."""
 PROBE_MOST_S = 3600.0
-"""While sending is paused, a batch is let through at least so often: a stop lasts hours, and then goes on by itself."""
+"""Longest pause between probes, in seconds, so that sending resumes within an hour of a recovery."""
 UNREADABLE_KEY = KeyUnreadableError.reason
 LISTING_INTERVAL_S = 20.0
 """Least time between listings in requested polls. An ended batch may be noticed that much later, at most a minute."""
 REST_S = 1.0
-"""Between two polls, however many are asked for."""
+"""Least time between two polls, in seconds, however many are requested."""
 ENOUGH_S = 90.0
-"""With less of its Lambda's time left than this, poll leaves what is asked for to the next one."""
+"""With less time left than this, in seconds, a requested poll is left to the next invocation."""
 THREADS = 8
-"""Items that poll works on at once, where it only waits for answers: fewer than a client keeps connections."""
+"""Items processed at once. Fewer than the connections that a client keeps."""
 WAKES = 100
-"""Calls to SQS of ten work messages each, for one queue in one phase: a stage does less in a minute, and what is woken twice
-stands in the way of others."""
+"""Most calls to SQS, of ten work messages each, for one queue in one phase. A stage handles fewer messages in a minute,
+and a repeated message delays others."""
 PUBLISHED_WITHIN = timedelta(minutes=15)
-"""An event that SNS has not taken for so long is an alarm."""
+"""An event that SNS has not accepted within this time raises the alarm `stuck`."""
 OUTBOX_GRACE = timedelta(seconds=10)
-"""An event younger than this is probably being published by the stage that owes it."""
+"""The stage that wrote an event publishes it itself; poll republishes only older ones."""
 logger = Logger()
 metrics = Metrics(namespace="claude-batch-relay")
 
 
 @dataclass
 class PollSummary:
-    """What one poll saw and did; logged, and the source of the metrics."""
+    """The figures of one poll, for its log line and its metrics.
+
+    `succeeded` is False if poll does not know what Anthropic says; the alarm `no-poll` counts those that do.
+    """
 
     skipped: bool = False
     wanted: bool = False
@@ -130,27 +133,27 @@ def poll(
     if lease is None:
         return PollSummary(skipped=True)
     phases.resume_from(lease.stopped)
-    tally = PollSummary()
+    summary = PollSummary()
     try:
         _rest(lease, phases, services.now())
-        _poll(services, work_queues, phases, tally, list_due=list_due)
+        _poll(services, work_queues, phases, summary, list_due=list_due)
     finally:
-        tally.wanted = services.poll_lock.release(token, phases.stopped)
-    return tally
+        summary.wanted = services.poll_lock.release(token, phases.stopped)
+    return summary
 
 
 def _acquire_lease(poll_lock: PollLock, token: str, lease_s: float) -> PollLease | None:
-    """Be the only poll; None where another one is at work, which has been asked for another one."""
+    """Acquire poll's lock. If another poll holds it, request one more from it and return None."""
     lease = poll_lock.acquire(token, lease_s)
     if lease is None:
         poll_lock.request_another()
-        # It may have ended just before it was asked: then nobody else would.
+        # The other poll may have ended before the request: then no other would follow.
         lease = poll_lock.acquire(token, lease_s)
     return lease
 
 
 def _rest(lease: PollLease, phases: Phases, now: datetime) -> None:
-    """Let a second pass between two polls: what becomes ready meanwhile is this one's, too."""
+    """Wait until a second has passed since the last poll. This poll then covers what became ready meanwhile."""
     if lease.ended_at is not None:
         since_s = (now - timestamps.parse(lease.ended_at)).total_seconds()
         phases.sleep(min(max(REST_S - since_s, 0.0), REST_S))
@@ -160,28 +163,28 @@ def _poll(
     services: Services[PollSettings],
     work_queues: WorkQueues,
     phases: Phases,
-    tally: PollSummary,
+    summary: PollSummary,
     *,
     list_due: bool,
 ) -> None:
-    """Go through the phases. What is due already is woken first: it needs no answer of the API's."""
+    """Run the phases. Enqueue first what is due already, because that needs no answer from the API."""
     unfinished = services.items.unfinished(partial(phases.has_time, "read"))
-    _count(unfinished, tally, services.now())
+    _count(unfinished, summary, services.now())
     sending = phases.attempt("sending", services.circuit.read, None)
     waiting = _waiting(services.claude, unfinished, sending, services.now())
-    tally.woken = _wake(work_queues, "wake", waiting, phases)
+    summary.woken = _wake(work_queues, "wake", waiting, phases)
     seen = phases.attempt(
         "watch",
         lambda: _watch(services, unfinished, sending, phases, list_due=list_due),
         Watch(),
     )
-    closed, tally.stuck = recover(services, unfinished, phases)
+    closed, summary.stuck = recover(services, unfinished, phases)
     sending = phases.attempt("pause", lambda: _sending(services, unfinished, sending, seen), None)
     admitted = phases.attempt(
         "admit", lambda: _admitted(services, unfinished, sending, seen.ended), list[Batch]()
     )
     ready: list[Job | Batch] = [*seen.ended, *closed, *admitted]
-    tally.woken += _wake(work_queues, "ready", ready, phases)
+    summary.woken += _wake(work_queues, "ready", ready, phases)
     pending_events = _pending_events(unfinished, services.now())
     phases.each(
         "events",
@@ -191,19 +194,23 @@ def _poll(
     )
     write_status_files(services, unfinished, phases)
     if seen.listed is not None and seen.since is not None:
-        # Last: it may have to wait for what nothing else here needs.
+        # Last, because it may wait long for results that no other phase needs.
         reconcile(services, unfinished, seen.listed, seen.since, phases)
-    tally.listed = seen.listed is not None
-    tally.succeeded, tally.ended, tally.admitted = seen.succeeded, len(seen.ended), len(admitted)
-    tally.passed_over = unfinished.unreadable + phases.failed
-    tally.paused = sending is not None and sending.paused_reason is not None
+    summary.listed = seen.listed is not None
+    summary.succeeded, summary.ended, summary.admitted = (
+        seen.succeeded,
+        len(seen.ended),
+        len(admitted),
+    )
+    summary.passed_over = unfinished.unreadable + phases.failed
+    summary.paused = sending is not None and sending.paused_reason is not None
 
 
 def _publish(outbox: Outbox, event: Event, now: datetime) -> None:
-    """Publish an event that is owed.
+    """Publish a pending event.
 
     Raises:
-        PublishError: SNS has not taken it for a quarter of an hour; the alarm `stuck` counts it.
+        PublishError: SNS has not accepted it for 15 minutes; the alarm `stuck` counts it.
     """
     published = outbox.publish([event])
     if not published and timestamps.parse(event.time) + PUBLISHED_WITHIN < now:
@@ -213,10 +220,10 @@ def _publish(outbox: Outbox, event: Event, now: datetime) -> None:
 def _wake(
     work_queues: WorkQueues, phase: str, waiting: Sequence[Job | Batch], phases: Phases
 ) -> int:
-    """Wake the stage that each item waits for; of many, so many at once as a stage may do before the next poll.
+    """Enqueue each item for the stage that it waits for, up to `WAKES` calls for a queue.
 
     Returns:
-        How many wait to be woken now: not those that were a moment ago.
+        How many items are due. Items whose message was sent recently are not counted.
     """
     due = work_queues.slices(waiting)
     for name, slices in due.items():
@@ -230,12 +237,12 @@ def _wake(
     return sum(len(some) for slices in due.values() for some in slices)
 
 
-def _count(unfinished: Unfinished, tally: PollSummary, now: datetime) -> None:
-    """Count what is unfinished."""
-    tally.open = len(unfinished.of(*IN_FLIGHT))
-    tally.waiting = len(unfinished.of(BatchStatus.WAITING))
-    tally.duplicates = len(unfinished.duplicates)
-    tally.oldest_hours = _oldest_hours(unfinished, now)
+def _count(unfinished: Unfinished, summary: PollSummary, now: datetime) -> None:
+    """Count the unfinished items."""
+    summary.open = len(unfinished.of(*IN_FLIGHT))
+    summary.waiting = len(unfinished.of(BatchStatus.WAITING))
+    summary.duplicates = len(unfinished.duplicates)
+    summary.oldest_hours = _oldest_hours(unfinished, now)
 
 
 def _watch(
@@ -248,13 +255,13 @@ def _watch(
 ) -> Watch:
     no_key = sending is not None and sending.paused_reason in KEY_PROBLEMS
     if no_key:
-        services.claude.reload_key()  # what poll may do with an old one says nothing of the secret's
+        services.claude.reload_key()  # an old key that still works proves nothing about the one in the secret
     services.claude.reload_key_if_stale()
     return watch(services, unfinished, phases, no_key=no_key, list_due=list_due)
 
 
 def _pending_events(unfinished: Unfinished, now: datetime) -> list[Event]:
-    """Give the events that their stage has not published, oldest first."""
+    """Return the events that their stage has not published, oldest first."""
     before = timestamps.text(now - OUTBOX_GRACE)
     pending_events = [event for event in unfinished.events if event.time < before]
     return sorted(pending_events, key=lambda event: event.time)
@@ -263,18 +270,20 @@ def _pending_events(unfinished: Unfinished, now: datetime) -> list[Event]:
 def _waiting(
     claude: Claude, unfinished: Unfinished, sending: Sending | None, now: datetime
 ) -> list[Job | Batch]:
-    """Give what waits for a stage and is nobody's.
+    """Return the items that wait for a stage and are not leased.
 
-    What waits to be sent must be admitted first. Without a key, results cannot be downloaded.
+    Batches that wait to be sent must be admitted first. Without a key, results cannot be downloaded.
     """
     no_key = _has_no_key(claude, sending)
     batches = [batch for batch in unfinished.batches if not (no_key and batch.awaits_results)]
-    held: list[Job | Batch] = [*unfinished.jobs, *batches]
-    return [item for item in held if item.next_step not in {None, Step.SEND} and item.is_idle(now)]
+    items: list[Job | Batch] = [*unfinished.jobs, *batches]
+    return [
+        item for item in items if item.next_step not in {None, Step.SEND} and item.is_idle(now)
+    ]
 
 
 def _has_no_key(claude: Claude, sending: Sending | None) -> bool:
-    """Return whether results cannot be downloaded; a secret that submit cannot read may be readable for others."""
+    """Return whether results cannot be downloaded. Other functions may read a secret that submit cannot."""
     if sending is None or sending.paused_reason != UNREADABLE_KEY:
         return sending is not None and sending.paused_reason in KEY_PROBLEMS
     claude.reload_key()
@@ -287,7 +296,7 @@ def _has_no_key(claude: Claude, sending: Sending | None) -> bool:
 def _sending(
     services: Services[PollSettings], unfinished: Unfinished, sending: Sending | None, seen: Watch
 ) -> Sending | None:
-    """Pause when the key is refused; go on when a batch was sent and accepted since, or the key works again."""
+    """Pause sending if the key is refused. Resume it if a batch sent since was accepted, or the key works again."""
     if sending is None:
         return None
     now = services.now()
@@ -307,10 +316,10 @@ def _sending(
 
 
 def _key_works(unfinished: Unfinished, sending: Sending, seen: Watch) -> bool:
-    """Return whether a listing shows that sending need not be paused for the key any longer.
+    """Return whether a listing shows that a pause because of the key can end.
 
-    That poll can read the secret does not show that submit can: while anything waits to be sent, that pause is lifted
-    only by a batch that is accepted.
+    Poll may be able to read a secret that submit cannot. So while a batch waits to be sent, only an accepted batch
+    ends that pause.
     """
     if sending.paused_reason == UNREADABLE_KEY and unfinished.of(BatchStatus.WAITING):
         return False
@@ -326,7 +335,7 @@ def _paused(services: Services[PollSettings], trouble: str) -> Sending:
 
 
 def _sent_since(batch: Batch, paused_at: str) -> bool:
-    """Whether a batch was accepted that went out since: one that was under way before proves nothing."""
+    """Return whether a batch was both sent and accepted since then. One sent earlier proves nothing."""
     sent_at, accepted_at = batch.intent_at or "", batch.recorded_at or ""
     return sent_at > paused_at and accepted_at > paused_at
 
@@ -337,9 +346,9 @@ def _admitted(
     sending: Sending | None,
     ended: list[Batch],
 ) -> list[Batch]:
-    """Choose what may be sent now: within the limits, jobs in turns; one batch at a time to see if a stop is over.
+    """Choose the batches to send now: within the limits, jobs in turn. While sending is paused, choose one as a probe.
 
-    What this poll has seen end makes room already.
+    Batches that this poll has seen end no longer take up room.
     """
     if sending is None:
         return []
@@ -353,15 +362,17 @@ def _admitted(
         return []
     limits = Limits(services.settings.open_batches, services.settings.queued_requests)
     old = status_key(BatchStatus.WAITING, timestamps.text(now - PATIENCE))
-    over = {(batch.job, batch.item) for batch in ended}
-    there = [one for one in unfinished.of(*IN_FLIGHT) if (one.job, one.item) not in over]
-    admitted = admit(waiting, there, limits, old)
+    ended_now = {(batch.job, batch.item) for batch in ended}
+    in_flight = [
+        batch for batch in unfinished.of(*IN_FLIGHT) if (batch.job, batch.item) not in ended_now
+    ]
+    admitted = admit(waiting, in_flight, limits, old)
     if sending.paused_reason is None:
         return admitted
     if sending.probe is not None and sending.probe in {batch_key(batch) for batch in waiting}:
-        # Its leave is not used: its message may be lost, or was taken for one that was sent a moment before.
+        # The probe was not used: its message was lost, or was suppressed as a repeat.
         return [batch for batch in waiting if batch_key(batch) == sending.probe]
-    # The one that was refused least often: a batch at fault would hold all others up.
+    # The batch refused least often: a faulty one would hold up all others.
     chosen = sorted(admitted, key=lambda batch: batch.pauses_caused)[:1]
     due = sending.probe_at is None or sending.probe_at <= written
     probe_at = timestamps.after(now, _probe_pause_s(services.settings.probe_s, sending))
@@ -373,7 +384,7 @@ def _admitted(
 
 
 def _probe_pause_s(probe_s: float, sending: Sending) -> float:
-    """Say how long to wait after a probe: ever longer, but not for a key, which is asked for the minute it is there."""
+    """Return the pause after a probe, in seconds. It doubles each time, but not for a key problem: a new key is tried soon."""
     retry_delay_s = float(probe_s)
     if sending.paused_reason in KEY_PROBLEMS:
         return retry_delay_s
@@ -381,23 +392,23 @@ def _probe_pause_s(probe_s: float, sending: Sending) -> float:
 
 
 def _oldest_hours(unfinished: Unfinished, now: datetime) -> float:
-    """Say how long the oldest batch has been on its way, from the first try to send it: also one that never arrives."""
-    begun = [
+    """Return the hours since the oldest batch was first sent, including one whose create never succeeds."""
+    first_sent = [
         timestamps.parse(batch.first_sent_at)
         for batch in unfinished.batches
         if batch.first_sent_at
     ]
-    return max(((now - at).total_seconds() / 3600 for at in begun), default=0.0)
+    return max(((now - sent_at).total_seconds() / 3600 for sent_at in first_sent), default=0.0)
 
 
-def _measure(tally: PollSummary) -> None:
+def _measure(summary: PollSummary) -> None:
     figures = {
-        "OpenBatches": tally.open, "Waiting": tally.waiting, "Stuck": tally.stuck + tally.passed_over,
-        "Duplicate": tally.duplicates,
-        "Paused": int(tally.paused),
+        "OpenBatches": summary.open, "Waiting": summary.waiting, "Stuck": summary.stuck + summary.passed_over,
+        "Duplicate": summary.duplicates,
+        "Paused": int(summary.paused),
     }  # fmt: skip
     for name, count in figures.items():
         metrics.add_metric(name, MetricUnit.Count, count)
-    metrics.add_metric("OldestBatchHours", MetricUnit.NoUnit, tally.oldest_hours)
-    if tally.succeeded:
+    metrics.add_metric("OldestBatchHours", MetricUnit.NoUnit, summary.oldest_hours)
+    if summary.succeeded:
         metrics.add_metric("PollSucceeded", MetricUnit.Count, 1)

@@ -1,4 +1,4 @@
-"""A batch has ended: put its results in row order, exactly one for each row sent; what is worth it goes again."""
+"""Collect an ended batch: write its results in row order, exactly one for each row sent, and resend retryable rows."""
 
 from collections.abc import Callable, Iterator, Sequence
 from tempfile import TemporaryFile
@@ -43,11 +43,11 @@ def collect(
 
     Args:
         services: those of results.
-        batch: as it was taken.
+        batch: as it was acquired.
         time_left_s: how long this invocation may still run.
 
     Returns:
-        True if the batch is collected; False if it waits, or somebody else has it.
+        True if the batch is collected; False if it was given back, or another invocation owns it.
     """
     job = services.items.job(batch.job)
     if job is None:
@@ -80,14 +80,14 @@ def collect(
 
 
 def _sent(files: ObjectStore, batch: Batch) -> Sequence[bool]:
-    """Say of each row of the chunk whether it was sent; nearly always, all were."""
+    """Return for each row of the chunk whether it was sent. Nearly always, all were."""
     if batch.requests == batch.rows:
         return [True] * batch.rows
     return [entry.sent for entry in _entries(files, batch)]
 
 
 def _entries(files: ObjectStore, batch: Batch) -> Iterator[LedgerEntry]:
-    """Read the chunk's ledger: a row is small, a hundred thousand are not, so it is read as often as it is needed."""
+    """Read the chunk's ledger. It is read again each time, because 100,000 entries do not fit in memory."""
     return read_all(line_blocks(files.read(files.results_object(batch.ledger_key))))
 
 
@@ -96,10 +96,10 @@ def _go_again(
     batch: Batch,
     merged: MergedChunk,
 ) -> bool:
-    """Make the rows that are worth it the chunk's next attempt."""
+    """Write the retryable rows as the chunk's next attempt."""
     chosen = (
-        entry if again else unsent(entry)
-        for entry, again in zip(_entries(services.files, batch), merged.retry_mask, strict=True)
+        entry if retry else unsent(entry)
+        for entry, retry in zip(_entries(services.files, batch), merged.retry_mask, strict=True)
     )  # fmt: skip
     attempt = batch.attempt + 1
     keys, files = rewrite(services.files, batch, batch.chunk, attempt, chosen)
@@ -114,7 +114,7 @@ def _go_again(
 
 
 def unsent(entry: LedgerEntry) -> LedgerEntry:
-    """Give a ledger's entry for an attempt that does not send it."""
+    """Return a ledger entry without params, for an attempt that does not send the row."""
     return LedgerEntry(
         entry.row, entry.line, entry.offset, entry.size, entry.custom_id, rejection=entry.rejection
     )
@@ -131,7 +131,7 @@ def _write_retry(
 
 
 def _finish(items: WorkItems, batch: Batch, merged: MergedChunk, part: ChunkOutput) -> bool:
-    """Note that the chunk is finished."""
+    """Record that the chunk is finished."""
     done = items.transition(batch, _collected(merged, part), job_increments={"chunks_finished": 1})
     logger.info("collected", extra={"batch": batch_key(batch), "finished": done})
     return done

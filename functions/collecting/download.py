@@ -1,7 +1,7 @@
 """Download a batch's results until they are exactly the rows that were sent.
 
-Results that do not arrive within one invocation are saved in pieces first: each invocation goes on behind what is saved,
-and the one that finds nothing more to save reads them from there.
+Results that do not arrive within one invocation are first saved in pieces. Each invocation continues after the saved
+bytes; the one that finds nothing more to save reads the results from the pieces.
 """
 
 from collections.abc import Callable, Iterator
@@ -30,11 +30,11 @@ from functions.services import Services
 from functions.settings import ResultsSettings
 
 DEADLINE_S = 120.0
-"""With less time left than this, a download stops: ordering and storing its rows takes some seconds."""
+"""A download stops when less time than this is left, in seconds: rows must still be ordered and stored."""
 PIECE_BYTES = 1 << 20
-"""Less than this is not worth a piece: an item holds a reference to each."""
+"""Least size of a piece. The item holds a reference to each, so tiny ones are not saved."""
 OVERLAP = 1 << 16
-"""Bytes of the last piece that are downloaded again: only if they are the same is the rest of the same file."""
+"""Bytes of the last piece that are downloaded again. If they differ, the file has changed."""
 logger = Logger(child=True)
 
 
@@ -44,12 +44,12 @@ def download(
     received: ResultSet,
     time_left_s: Callable[[], float],
 ) -> CloseReason | None:
-    """Bring a batch's results into the spool.
+    """Download a batch's results into the spool.
 
-    Whatever goes wrong, the batch waits, each time longer: its answers are paid for.
+    After any failure the batch waits, each time longer, because its answers are paid for.
 
     Returns:
-        How rows end that have no result there; None if the batch was given back, to be fetched later.
+        How rows without a result end; None if the batch was given back, to be downloaded later.
     """
     if batch.batch_id is None or batch.close_reason in {CloseReason.GONE, CloseReason.STUCK}:
         return CloseReason(batch.close_reason or CloseReason.KEPT)
@@ -90,13 +90,13 @@ def _wait(
     problem: str,
     *,
     pieces: list[StoredObject] | None,
-    **noted: str | int,
+    **counts: str | int,
 ) -> None:
-    """Give the batch back, to be fetched later."""
+    """Give the batch back, to be downloaded later."""
     facts = {"batch": batch_key(batch), "problem": problem, "tries": batch.tries}
     logger.warning("result download failed", extra=facts)
     services.items.record_failure(
-        batch, services.settings.retry_s, problem, noted={"pieces": pieces, **noted}
+        batch, services.settings.retry_s, problem, noted={"pieces": pieces, **counts}
     )
 
 
@@ -109,24 +109,24 @@ def _download(
     """Read the results once.
 
     Raises:
-        IncompleteResultsError: what came is not one result for each row sent; what is usable is in the spool.
+        IncompleteResultsError: there is not one result for each row sent; usable ones are in the spool.
         DownloadTooSlowError: the time of this invocation is over.
     """
-    strange = 0
+    foreign = 0
     for text in line_blocks(_in_time(_results(services, batch), time_left_s)):
-        strange += received.add(text)
-    if strange or received.missing:
-        message = f"{received.missing:,} of {received.sent:,} rows lack a result, {strange:,} lines do not belong to this batch"
+        foreign += received.add(text)
+    if foreign or received.missing:
+        message = f"{received.missing:,} of {received.sent:,} rows lack a result, {foreign:,} lines do not belong to this batch"
         raise IncompleteResultsError(message)
 
 
 def _save_piece(
     services: Services[ResultsSettings], batch: Batch, time_left_s: Callable[[], float]
 ) -> bool:
-    """Save the results behind those that are saved, until the time of this invocation is over.
+    """Save the results that follow the saved ones, until this invocation runs out of time.
 
     Returns:
-        Whether the batch was given back, to go on behind them; False if too little is left to be worth it.
+        True if a piece was saved and the batch given back; False if too little is left for a piece.
     """
     blocks = _as_far_as_it_goes(_in_time(_rest(services, batch), time_left_s))
     first = b""
@@ -145,10 +145,10 @@ def _save_piece(
 
 
 def _in_time(blocks: Iterator[bytes], time_left_s: Callable[[], float]) -> Iterator[bytes]:
-    """Take blocks while there is time.
+    """Yield blocks while there is time.
 
     Raises:
-        DownloadTooSlowError: the time of this invocation is over.
+        DownloadTooSlowError: this invocation runs out of time.
     """
     needed_s, size = min(DEADLINE_S, time_left_s() / 2), 0
     for block in blocks:
@@ -159,7 +159,7 @@ def _in_time(blocks: Iterator[bytes], time_left_s: Callable[[], float]) -> Itera
 
 
 def _as_far_as_it_goes(blocks: Iterator[bytes]) -> Iterator[bytes]:
-    """Take blocks until the time is over or the stream breaks off: what came is of use."""
+    """Yield blocks until time runs out or the stream breaks off. The blocks until then are usable."""
     try:
         yield from blocks
     except ResultsChangedError:
@@ -169,17 +169,17 @@ def _as_far_as_it_goes(blocks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _results(services: Services[ResultsSettings], batch: Batch) -> Iterator[bytes]:
-    """Stream the results: the pieces that are saved, then the rest."""
+    """Stream the results: the saved pieces, then the rest."""
     for piece in batch.pieces or []:
         yield from services.files.read(services.files.results_object(piece.key))
     yield from _rest(services, batch)
 
 
 def _rest(services: Services[ResultsSettings], batch: Batch) -> Iterator[bytes]:
-    """Stream the results from the API, those that are saved left out.
+    """Stream the results from the API, without those that are saved.
 
     Raises:
-        ResultsChangedError: what is saved is of another file.
+        ResultsChangedError: the saved bytes are not those of this file.
     """
     saved, batch_id = batch.pieces or [], batch.batch_id or ""
     size, known = sum(piece.size for piece in saved), b""
@@ -201,34 +201,36 @@ def _rest(services: Services[ResultsSettings], batch: Batch) -> Iterator[bytes]:
 
 
 def download_again(services: Services[ResultsSettings], batch: Batch, received: ResultSet) -> None:
-    """Read the results once more, for the rows of the spool's window.
+    """Read the results again, for the rows of the spool's window.
 
     Raises:
-        DownloadError: this time, they are others.
+        DownloadError: the results differ from those of the first download.
     """
     for text in line_blocks(_results(services, batch)):
         received.add_missing(text)
-    lacking = received.spool.missing()
-    if lacking:
-        message = f"the results of {batch.batch_id} came otherwise than before: {lacking:,} differ"
+    missing = received.spool.missing()
+    if missing:
+        message = (
+            f"the results of {batch.batch_id} changed between two downloads: {missing:,} differ"
+        )
         raise DownloadError(message)
 
 
 def _incomplete(
     services: Services[ResultsSettings], batch: Batch, problem: str
 ) -> CloseReason | None:
-    """Fetch again; still so after several downloads over hours, the rows without a result are missing."""
+    """Give the batch back; after several incomplete downloads over hours, close its rows without a result as missing."""
     now, downloads = services.now(), batch.downloads + 1
     since = batch.first_download_at or timestamps.text(now)
     if downloads >= services.settings.fetches and _lasted(services.settings.fetch_s, now, since):
         return CloseReason.MISSING
-    pieces = batch.pieces and []  # what is saved would lack them again
+    pieces = batch.pieces and []  # the saved pieces lack the same rows
     _wait(services, batch, problem, pieces=pieces, downloads=downloads, first_download_at=since)
     return None
 
 
 def _not_found(services: Services[ResultsSettings], batch: Batch) -> CloseReason | None:
-    """Count a 404, which decides nothing alone: good batches have them."""
+    """Count a 404. Alone it decides nothing: the API answers so for good batches, too."""
     now, count = services.now(), batch.not_found + 1
     since = batch.not_found_since or timestamps.text(now)
     several = count >= services.settings.fetches and _lasted(services.settings.fetch_s, now, since)
@@ -242,8 +244,8 @@ def _not_found(services: Services[ResultsSettings], batch: Batch) -> CloseReason
 def _is_gone(services: Services[ResultsSettings], batch: Batch, now: datetime) -> bool:
     """Return whether a batch whose results are not found is missing from the listings, too, for hours.
 
-    A listing is a witness only under the batch's own key, and once the batch must have ended. After a month nothing
-    can be there any more.
+    A listing counts only under the batch's own key, and once the batch must have ended. After a month, Anthropic has
+    deleted all results.
     """
     if batch.results_are_deleted(now):
         return True
@@ -258,5 +260,5 @@ def _is_gone(services: Services[ResultsSettings], batch: Batch, now: datetime) -
 
 
 def _lasted(fetch_s: float, now: datetime, since: str) -> bool:
-    """Return whether trouble has lasted long enough to be no passing one."""
+    """Return whether a problem has lasted for `fetch_s` or longer."""
     return now - timestamps.parse(since) >= timedelta(seconds=fetch_s)

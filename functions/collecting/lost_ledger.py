@@ -1,9 +1,9 @@
 """Deliver the results of a batch whose ledger is gone.
 
 The ledger has each row's `custom_id`, its place in the upload, and the reason why it was rejected. The answers need none
-of these: the wire id of each result names its row. So they are delivered with what is left, once the ledger has been
-missing for five tries (about ten hours, under `batch.stuck`). S3 is strongly consistent, so the first 404 is true. The
-wait is for people: a ledger that somebody restores loses nothing, and this delivery is final.
+of these, because the wire id of each result names its row. They are delivered from the sixth try on, about ten hours
+after the first; `batch.stuck` is announced before. S3 is strongly consistent, so the first 404 is true. The wait is for
+people: a ledger that somebody restores loses nothing, and this delivery is final.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -46,10 +46,7 @@ _previous = msgspec.json.Decoder(_PreviousLine)
 
 
 def is_lost(files: ObjectStore, batch: Batch) -> bool:
-    """Return whether a batch has paid answers, and its ledger was missing in the last five tries and is still.
-
-    A try that failed for another reason is no evidence: the last one must have failed on the ledger.
-    """
+    """Return whether a batch awaits paid answers after five tries, and its ledger failed the last one and is still gone."""
     failed_on_it = batch.ledger_key in (batch.last_error or "")
     return (
         batch.awaits_results
