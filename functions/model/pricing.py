@@ -17,11 +17,11 @@ _LATEST = "-latest"
 
 
 class Price(msgspec.Struct, frozen=True):
-    """A model's prices in US dollars per million tokens. The long prices apply above `long_prompt_limit` prompt tokens."""
+    """A model's prices in US dollars per million tokens. The long prices apply above `long_above` prompt tokens."""
 
     input: float
     output: float
-    long_prompt_limit: int | None = None
+    long_above: int | None = None
     long_input: float = 0.0
     long_output: float = 0.0
 
@@ -85,4 +85,4 @@ def long_prompt_limit(model: str, version: str | None = None) -> int | None:
     """
     prices = newest_price_list() if version is None else frozen(version)
     price = None if prices is None else prices.price_of(model)
-    return None if price is None else price.long_prompt_limit
+    return None if price is None else price.long_above

@@ -106,7 +106,7 @@ def test_a_list_that_is_gone_is_none_and_splits_no_prompts() -> None:
 
 def test_prompts_are_split_by_the_list_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     newest = newest_price_list()
-    haiku = msgspec.structs.replace(newest.models["claude-haiku-5-5"], long_prompt_limit=5)
+    haiku = msgspec.structs.replace(newest.models["claude-haiku-5-5"], long_above=5)
     older = PriceList(version="2020-02", source="s", cache={}, models={"claude-haiku-5-5": haiku})
     monkeypatch.setattr(pricing, "_lists", lambda: {"2020-02": older, newest.version: newest})
 
