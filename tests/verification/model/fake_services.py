@@ -264,7 +264,7 @@ class _Wired(Claude):
         return self.sdk
 
     @property
-    def _wire(self) -> Any:
+    def _http(self) -> Any:
         return self.download
 
 
