@@ -39,7 +39,5 @@ def test_errors_that_do_not_fit_on_the_disk_are_refused_with_the_setting(relay: 
     relay.deploy(disk_bytes=4_000)
     relay.upload("all.jsonl", b"{broken\n" * 30 + upload_of(1))
 
-    with pytest.raises(
-        ErrorLinesTooLargeError, match=r"more than 1,000 bytes.* raise resultsDiskMib"
-    ):
+    with pytest.raises(ErrorLinesTooLargeError, match=r"1,000 bytes; raise resultsDiskMib"):
         relay.finish()

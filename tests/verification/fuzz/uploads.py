@@ -89,7 +89,7 @@ def text(data: bytes) -> None:
         check_text(data)
     except UnreadableUploadError as error:
         assert (broken + controls) * 10 > broken + len(readable)
-        offset = int(str(error).partition("byte ")[2].partition(" ")[0].replace(",", ""))
+        offset = int(str(error).partition("at offset ")[2].partition(")")[0].replace(",", ""))
         assert not CONTROLS & set(data[:offset].decode())
         assert chr(data[offset]) in CONTROLS or data[offset] >= 0x80
     else:

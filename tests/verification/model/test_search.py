@@ -63,9 +63,9 @@ def _as_whoever_owns_it(items: WorkItems, batch: Any, fingerprint: str) -> Any:
     [
         (table, "_LEASE_IS_FREE", "attribute_exists(job)", "has two owners"),
         (Batch, "is_idle", lambda *_: True, "poll moved"),
-        (recover, "_unconfirmed", lambda *_: None, "waits for ever"),
+        (recover, "_mark_unconfirmed", lambda *_: None, "waits for ever"),
         (reconcile, "_matches", lambda *_: [], "nobody was late"),
-        (reconcile, "_absent", lambda *_: None, "waits for ever"),
+        (reconcile, "_count_reconcile_miss", lambda *_: None, "waits for ever"),
         (WorkItems, "start_assembly_if_complete", _settles_at_once, "is assembled with"),
         (send, "_intend", _as_whoever_owns_it, "send moved"),
     ],
