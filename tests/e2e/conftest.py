@@ -113,5 +113,7 @@ def outputs(deploy: Deploy, cloud: Cloud) -> dict[str, str]:
 @pytest.fixture
 def relay(cloud: Cloud, outputs: dict[str, str], simulator: Simulator) -> Iterator[Relay]:
     with subscribed(cloud, outputs["EventsTopicArn"]) as subscriber:
-        yield Relay(cloud, outputs, simulator, subscriber)
+        relay = Relay(cloud, outputs, simulator, subscriber)
+        relay.end_lease("relay", "poll")
+        yield relay
     simulator.processing_s = PROCESSING_S

@@ -3,9 +3,13 @@
 import json
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
+from botocore.exceptions import ClientError
+
+from functions.model import timestamps
 from functions.model.ids import job_id
 from local.cloud import Cloud
 from local.polling import Polling, busy, invoke
@@ -121,6 +125,23 @@ class Relay:
             told = self.cloud.functions.get_function_configuration(FunctionName=function)
             self.cloud.functions.update_function_configuration(
                 FunctionName=function, MemorySize=told["MemorySize"]
+            )
+        self.end_lease("relay", "poll")
+
+    def end_lease(self, job: str, item: str) -> None:
+        """End the lease of a dead function; there may be none.
+
+        Lambda lets an invocation finish when its function is updated. The emulator kills it, and a poll may run at
+        any time, because stages request it: everything would wait for its lease of 130 seconds.
+        """
+        with suppress(ClientError):
+            self.cloud.tables.update_item(
+                TableName=self.outputs["TableName"],
+                Key={"job": {"S": job}, "item": {"S": item}},
+                UpdateExpression="SET #lease = :past",
+                ConditionExpression="attribute_exists(#lease)",
+                ExpressionAttributeNames={"#lease": "lease"},
+                ExpressionAttributeValues={":past": {"S": timestamps.after(timestamps.now(), -1)}},
             )
 
     def set_key(self, value: str) -> None:

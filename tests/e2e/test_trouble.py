@@ -57,6 +57,7 @@ def test_a_deploy_in_the_middle_changes_nothing_for_a_job_that_runs(
     relay.drive(lambda: relay.told(before, "job.planned"), "the first job's plan")
 
     deploy(requestsPerBatch="10")
+    relay.end_lease("relay", "poll")
     relay.simulator.processing_s = 1
     after = relay.upload("after.jsonl", jsonl(rows(30, "after")))
     relay.drive(lambda: relay.told(after, "job.planned"), "the second job's plan")
