@@ -8,6 +8,7 @@ HERE = Path(__file__).parent
 SHARING = {"infra", "local"}
 
 
+@pytest.hookimpl(tryfirst=True)  # pytest-xdist reads the groups in its own
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put them in one group of pytest-xdist."""
     for item in items:
