@@ -65,8 +65,8 @@ test: .venv/.installed $(NODE) $(CDK)  ## everything: style, types, imports, uni
 	@.venv/bin/ruff check --quiet . && .venv/bin/ruff format --quiet --check .
 	@said=$$(.venv/bin/lint-imports --no-cache 2>&1) || { echo "$$said"; exit 1; }
 	@.venv/bin/mypy --no-error-summary
-	@.venv/bin/python -m pytest -q -n 2 --dist loadgroup tests/unit tests/integration tests/fakes tests/verification tests/infra tests/local
-	@.venv/bin/python -m pytest -q tests/e2e
+	@.venv/bin/python -m pytest -q -n 2 tests/unit tests/integration tests/fakes tests/verification
+	@.venv/bin/python -m pytest -q tests/infra tests/local tests/e2e
 
 coverage: .venv/.installed  ## how much of functions/ the tests in one process reach; 95 % at least
 	@.venv/bin/python -m pytest -q -n 2 --cov --cov-report=term tests/unit tests/integration tests/verification/fuzz

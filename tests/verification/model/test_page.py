@@ -11,8 +11,6 @@ from tests.verification.model.checks import FROM_NOTHING, Arrow
 from tests.verification.model.scenarios import ALL
 from tests.verification.model.test_search import found
 
-pytestmark = pytest.mark.xdist_group("model")
-"""One process searches, once for both."""
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "states.md").read_text()
 KINDS = {"A job": "job", "A batch": "batch", "Sending": "sending"}

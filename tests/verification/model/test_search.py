@@ -13,7 +13,6 @@ from functions.sending import send
 from tests.verification.model.scenarios import ALL, PLAIN, SPLIT, Scenario
 from tests.verification.model.search import Found, Search
 
-pytestmark = pytest.mark.xdist_group("model")
 FEWER = frozenset({"crash", "cancel"})
 """What happens to the jobs whose files are unreadable; the full campaign lets everything happen to them."""
 _found: dict[str, Found] = {}
