@@ -45,8 +45,9 @@ def test_functions_killed_while_they_send_and_collect_are_made_up_for(
     until(lambda: polled(relay, status(relay, upload) == "IN_PROGRESS"), "its adoption")
     reads = relay.simulator.calls()["results"]
     relay.simulator.arm("slow_answer", endpoint="results", delay_s=ANSWER_S)
-    relay.poll()
-    until(lambda: relay.simulator.calls()["results"] > reads, "the results to be read")
+    until(
+        lambda: polled(relay, relay.simulator.calls()["results"] > reads), "the results to be read"
+    )
     kill(relay, emulated, "Results")
     assert status(relay, upload) == "ENDED"
 
