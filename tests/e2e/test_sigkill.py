@@ -81,6 +81,7 @@ def test_a_function_killed_while_it_plans_is_made_up_for(
 
 def test_a_poll_killed_while_it_asks_is_made_up_for(mortal: Relay, emulated: Emulator) -> None:
     relay = mortal
+    relay.simulator.processing_s = 3600  # what has ended is not listed again
     upload = relay.upload("polled.jsonl", jsonl(rows(5, "polled")))
     until(lambda: polled(relay, bool(accepted(relay, upload))), "the create to be accepted")
     lists = relay.simulator.calls().get("list", 0)
@@ -98,6 +99,8 @@ def test_a_poll_killed_while_it_asks_is_made_up_for(mortal: Relay, emulated: Emu
         kill(relay, emulated, "Poll")
         with suppress(LocalError):
             polls[-1].result()
+    for batch in relay.open_batches():
+        relay.simulator.end(str(batch["id"]))
 
     outlive_the_lease(relay, "relay", "poll")
     relay.finish(upload)
