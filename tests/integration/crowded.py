@@ -101,7 +101,7 @@ class Crowd:
     def statuses(self) -> Counter[str]:
         return Counter(str(item.get("status")) for item in self.aws.dynamodb.table.values())
 
-    def hinted(self) -> set[tuple[str, str]]:
+    def woken_items(self) -> set[tuple[str, str]]:
         """Name every item that a work message was sent for since the last look."""
         queues = self.aws.sqs.queues
         bodies = [body for name in ("submit", "results") for body in queues.pop(QUEUES[name], [])]

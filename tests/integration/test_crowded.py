@@ -33,18 +33,18 @@ def test_every_poll_reaches_every_phase_and_ends_in_time(crowd: Crowd) -> None:
 
 
 def test_over_some_polls_everything_is_served(crowd: Crowd) -> None:
-    hinted: set[tuple[str, str]] = set()
+    woken: set[tuple[str, str]] = set()
     for _ in range(30):
         crowd.poll()
         assert crowd.left_s > 10
-        hinted |= crowd.hinted()
+        woken |= crowd.woken_items()
 
     waits = {place for place, item in crowd.aws.dynamodb.table.items() if item.get("next_step")}
     assert crowd.statuses()["UNCONFIRMED"] == crowd.statuses()["IN_PROGRESS"] == 0
     assert crowd.kept(lambda item: item.get("item") == "#" and "status_digest" not in item) == 0
     assert crowd.kept(lambda item: item["item"].startswith("event/")) == 0
     assert len(crowd.aws.sqs.queues[QUEUES["events"]]) >= 100
-    assert waits - hinted == set()
+    assert waits - woken == set()
 
 
 @pytest.mark.parametrize("phase", phases.MIN_TIME_LEFT_S)

@@ -77,6 +77,25 @@ class ChaosHarness(CrashHarness):
             self.call_counter.at_each_call, self.call_counter.watching = None, False
 
 
+def fail_for(
+    relay: ChaosHarness, name: str, nth: int, duration_s: float, error: Callable[[], Exception]
+) -> None:
+    """Let one kind of call fail for this long, from its n-th time on."""
+    met, until = 0, 0.0
+
+    def at_each_call(called: str, after: bool) -> None:  # noqa: FBT001 - as it is called
+        nonlocal met, until
+        if called != name or after:
+            return
+        met += 1
+        if met == nth:
+            until = relay.seconds() + duration_s
+        if relay.seconds() < until:
+            raise error()
+
+    relay.call_counter.at_each_call = at_each_call
+
+
 def step_of(message: Message) -> str:
     """Name the step that a message asks for: S3's own event asks to receive an upload."""
     return str(json.loads(message[1]).get("next_step", "receive"))

@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 
 from functions.errors import KeyUnreadableError
 from tests.verification.chaos.bench import bench
-from tests.verification.chaos.chaos_harness import ChaosHarness
+from tests.verification.chaos.chaos_harness import ChaosHarness, fail_for
 from tests.verification.crash import jobs
 from tests.verification.figures import Figures
 
@@ -71,19 +71,7 @@ def failure(relay: ChaosHarness, name: str, code: str) -> Exception:
 
 def outage(relay: ChaosHarness, name: str, code: str, nth: int, duration_s: float) -> None:
     """Let one kind of call fail for this long, from its n-th time on."""
-    met, until = 0, 0.0
-
-    def at_each_call(called: str, after: bool) -> None:  # noqa: FBT001 - as it is called
-        nonlocal met, until
-        if called != name or after:
-            return
-        met += 1
-        if met == nth:
-            until = relay.seconds() + duration_s
-        if relay.seconds() < until:
-            raise failure(relay, called, code)
-
-    relay.call_counter.at_each_call = at_each_call
+    fail_for(relay, name, nth, duration_s, lambda: failure(relay, name, code))
 
 
 def plans(calls: list[str], *, full: bool) -> list[tuple[str, str, int, str]]:

@@ -9,7 +9,7 @@ from botocore.exceptions import ClientError, IncompleteReadError
 
 from functions.model.items import MAX_TRIES
 from tests.verification.chaos.bench import bench
-from tests.verification.chaos.chaos_harness import ChaosHarness
+from tests.verification.chaos.chaos_harness import ChaosHarness, fail_for
 from tests.verification.crash import jobs
 from tests.verification.figures import Figures
 
@@ -80,19 +80,7 @@ def now_and_then(relay: ChaosHarness, seed: int) -> None:
 
 def outage(relay: ChaosHarness, operation: str, code: str, nth: int) -> None:
     """Let one kind of call fail for an hour, from its n-th time on."""
-    met, until = 0, 0.0
-
-    def at_each_call(name: str, after: bool) -> None:  # noqa: FBT001 - as it is called
-        nonlocal met, until
-        if name != operation or after:
-            return
-        met += 1
-        if met == nth:
-            until = relay.seconds() + OUTAGE_S
-        if relay.seconds() < until:
-            raise failure(relay, name, code)
-
-    relay.call_counter.at_each_call = at_each_call
+    fail_for(relay, operation, nth, OUTAGE_S, lambda: failure(relay, operation, code))
 
 
 def random_trouble(full: bool, half: int) -> Figures:  # noqa: FBT001 - as the list of campaigns calls it
