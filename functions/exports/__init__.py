@@ -1,0 +1,1 @@
+"""Exports: the results once more, in the shapes that other tools read."""

@@ -1,0 +1,1 @@
+"""Translations: turn rows of other batch APIs into requests of the Message Batches API."""
