@@ -16,6 +16,11 @@ class UploadSource:
     size_bytes: int
 
     @property
+    def seekable(self) -> bool:
+        """Return True: S3 serves any range."""
+        return True
+
+    @property
     def uri(self) -> str:
         """The upload's address: ``s3://bucket/key``."""
         return self.upload.uri

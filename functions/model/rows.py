@@ -49,6 +49,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
         size: its length in bytes.
         data: the bytes; None if it is longer than a row may be.
         end: the position where the next record may begin.
+        fault: why the row cannot be sent, as its reader knows it: a rejection code and a sentence.
     """
 
     line: int
@@ -57,6 +58,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
     size: int
     data: bytes | None
     end: Position
+    fault: tuple[str, str] | None = None
 
 
 class LineBlock(msgspec.Struct, frozen=True):

@@ -106,6 +106,9 @@ def validate(record: Record, *, row_bytes: int, api_version: str) -> Row:
 
 
 def _data_of(record: Record, row_bytes: int) -> bytes:
+    if record.fault is not None:
+        code, sentence = record.fault
+        raise _RejectedError(code=code, sentence=sentence)
     if record.data is None:
         sentence = (
             f"the row is {record.size:,} bytes long; the limit is {row_bytes:,}; shorten it or "

@@ -15,7 +15,11 @@ class Source(Protocol):
 
     @property
     def size_bytes(self) -> int:
-        """Return the length of the upload in bytes."""
+        """Return the length of the object in S3, in bytes."""
+
+    @property
+    def seekable(self) -> bool:
+        """Return whether reading from the middle is cheap. A compressed source is unpacked from its start."""
 
     def read(self, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
         """Stream the bytes from ``start`` up to ``stop``, in blocks of any size.

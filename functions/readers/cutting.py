@@ -24,7 +24,8 @@ def read_rows(
     Raises:
         ObjectUnreadableError: S3 refuses the upload, or it is shorter than when it was planned.
     """
-    for run in _group_nearby(offsets, sizes):
+    everything = [range(len(offsets))] if offsets else []
+    for run in _group_nearby(offsets, sizes) if source.seekable else everything:
         stop = offsets[run.stop - 1] + sizes[run.stop - 1]
         blocks = chain(source.read(offsets[run.start], stop), _raise_too_short(source))
         rows = ((offsets[row], sizes[row]) for row in run)

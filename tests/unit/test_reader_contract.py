@@ -35,6 +35,7 @@ class Upload:
     body: bytes
     block: int = 1 << 20
     uri: str = "s3://uploads/in/march"
+    seekable: bool = True
 
     @property
     def size_bytes(self) -> int:
