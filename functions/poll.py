@@ -28,7 +28,7 @@ from functions.polling.reconcile import reconcile
 from functions.polling.recover import recover
 from functions.polling.status_file import write_status_files
 from functions.polling.watch import Watch, watch
-from functions.readers import READERS
+from functions.readers import SUFFIXES
 from functions.services import Services, open_services, time_left
 from functions.settings import PollSettings
 
@@ -84,7 +84,7 @@ class PollSummary:
 def _services() -> tuple[Services[PollSettings], WorkQueues]:
     settings = PollSettings.from_env(os.environ)
     services = open_services(settings, read_s=READ_TIMEOUT_S)
-    services.uploads.record_readers(READERS, timestamps.text(services.now()))
+    services.uploads.record_readers(SUFFIXES, timestamps.text(services.now()))
     # 50 seconds by default: a lost work message is replaced by the next scheduled poll.
     resend_after_s = settings.retry_s * 5 / 6
     return services, WorkQueues(

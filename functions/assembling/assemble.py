@@ -21,7 +21,7 @@ from functions.model.items import (
 )
 from functions.model.outcome_counts import total
 from functions.model.pricing import frozen
-from functions.readers import READERS, position_of
+from functions.readers import position_of, reader_of
 from functions.services import Services
 from functions.settings import ResultsSettings
 
@@ -152,7 +152,7 @@ def _join(
     pieces_by_file = {
         "results.jsonl": [part.results for part in parts],
         "errors.jsonl": [part.errors for part in parts if part.errors is not None],
-        READERS[job.parser].RETRY_NAME: _retry_pieces(services, job, parts),
+        reader_of(job).RETRY_NAME: _retry_pieces(services, job, parts),
     }
     joined = {}
     for file, pieces in pieces_by_file.items():
@@ -167,7 +167,7 @@ def _retry_pieces(
 ) -> list[StoredObject]:
     """Return the pieces of the retry file: the header of its format, if any, and the rows."""
     rows = [part.retry for part in parts if part.retry is not None]
-    head = READERS[job.parser].retry_head(position_of(job))
+    head = reader_of(job).retry_head(position_of(job))
     if head and any(piece.size for piece in rows):
         return [services.files.write(f"work/{job.job}/joined/head", [head]), *rows]
     return rows

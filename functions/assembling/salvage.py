@@ -10,7 +10,7 @@ from functions.model.items import Batch, ChunkOutput, CloseReason, Job, OutcomeC
 from functions.model.outcome_counts import OutcomeCounter
 from functions.model.output_lines import output_line
 from functions.model.synthetic_results import closed_result
-from functions.readers import READERS
+from functions.readers import reader_of
 
 _STUCK_RESULT = closed_result(CloseReason.STUCK)
 _NO_RETRY = (
@@ -31,7 +31,7 @@ def salvage(files: ObjectStore, job: Job, batch: Batch) -> tuple[ChunkOutput, Ou
     stem = f"work/{job.job}/{batch.item}/{job.owner}.stuck"
     results = files.write(f"{stem}.results.jsonl", _error_lines(batch))
     if batch.attempt == 1:
-        reader, source = READERS[job.parser], source_of(files, job)
+        reader, source = reader_of(job), source_of(files, job)
         size_bytes = batch.end_byte - batch.start_byte
         rows = reader.retry_rows(source, [batch.start_byte], [size_bytes])
         retry, problem = retry_part(files, f"{stem}.{reader.RETRY_NAME}", rows, job.tries)

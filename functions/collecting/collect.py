@@ -29,7 +29,7 @@ from functions.model.items import (
     batch_key,
 )
 from functions.model.streams import line_blocks, read_blocks
-from functions.readers import READERS
+from functions.readers import reader_of
 from functions.services import Services
 from functions.settings import ResultsSettings
 
@@ -124,7 +124,7 @@ def _write_retry(
     files: ObjectStore, job: Job, batch: Batch, failed: RowOffsets
 ) -> tuple[StoredObject | None, str | None]:
     """Write the rows that did not succeed into a part of the retry file; see `retry_part`."""
-    reader, source = READERS[job.parser], source_of(files, job)
+    reader, source = reader_of(job), source_of(files, job)
     rows = reader.retry_rows(source, failed.offsets, failed.sizes)
     key = f"work/{batch.job}/{batch.item}/{batch.owner}.{reader.RETRY_NAME}"
     return retry_part(files, key, rows, batch.tries)

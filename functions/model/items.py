@@ -15,6 +15,7 @@ import msgspec
 
 from functions.model import ids, timestamps
 from functions.model.create_response import MAX_BATCH_AGE, RESULTS_RETENTION
+from functions.model.upload_format import UploadFormat
 
 SCHEMA = 1
 JOB = "#"
@@ -230,7 +231,6 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
     attempts: int
     api_version: str
     retention_days: int
-    parser: str
     prices: str
     checkpoint: Checkpoint
     rows_rejected: int = 0
@@ -243,6 +243,7 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
     outcome: str | None = None
     status_digest: str | None = None
     tidied: str | None = None
+    format: UploadFormat | None = None
 
     @property
     def source(self) -> ObjectVersion:

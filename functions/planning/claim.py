@@ -10,7 +10,7 @@ from functions.model.items import NO_VERSION, Step, WorkMessage
 from functions.planning.duplicates import claim_unless_repeated, run_again
 from functions.planning.ignored import ignore
 from functions.planning.new_job import Upload, new_job
-from functions.readers import parser_of
+from functions.readers import suffix_of
 from functions.services import Services
 from functions.settings import SubmitSettings
 
@@ -74,7 +74,7 @@ def receive(services: Services[SubmitSettings], created: S3EventRecord) -> WorkM
         return None
     if lowered.endswith(AGAIN):
         return run_again(services, bucket, key[: -len(AGAIN)], timestamps.text(created_at))
-    if parser_of(key) is None:
+    if suffix_of(key) is None:
         if not created.is_folder:
             ignore(services.uploads, bucket, key, created.at, services.now())
         return None
@@ -82,7 +82,7 @@ def receive(services: Services[SubmitSettings], created: S3EventRecord) -> WorkM
 
 
 def claim(services: Services[SubmitSettings], upload: Upload) -> WorkMessage | None:
-    """Claim an upload whose suffix has a reader.
+    """Claim an upload whose suffix is read.
 
     Returns:
         The work message to process at once; None if there is nothing to plan.
@@ -90,7 +90,7 @@ def claim(services: Services[SubmitSettings], upload: Upload) -> WorkMessage | N
     Raises:
         ClaimError: concurrent claims of the same bytes won too often.
     """
-    job = new_job(services.settings, upload, parser_of(upload.key) or "", services.now())
+    job = new_job(services.settings, upload, services.now())
     if services.files.exists(f"{job.results_prefix}/manifest.json"):
         logger.info("upload ignored: its results already exist", extra={"job": job.job})
         return None

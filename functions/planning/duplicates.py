@@ -139,4 +139,4 @@ def _skip(services: Services[SubmitSettings], job: Job, original: Job, again: Ag
 def _renewed(services: Services[SubmitSettings], job: Job) -> Job:
     """Return a skipped job as if it were claimed now."""
     upload = Upload(job.bucket, job.key, job.version, job.size_bytes, job.uploaded_at)
-    return new_job(services.settings, upload, job.parser, services.now())
+    return new_job(services.settings, upload, services.now())

@@ -7,7 +7,7 @@ from aws_lambda_powertools import Logger
 
 from functions.adapters.uploads import Uploads
 from functions.model import timestamps, upload_events
-from functions.readers import READERS
+from functions.readers import SUFFIXES
 
 COUNTING_WINDOW = timedelta(minutes=2)
 """How long further objects raise the count in the day's event. Poll publishes the event afterwards."""
@@ -21,7 +21,7 @@ def ignore(uploads: Uploads, bucket: str, key: str, created_at: str, now: dateti
     folder = key.rpartition("/")[0]
     counted = uploads.count_ignored(bucket, folder, suffix_of(key), timestamps.parse(created_at))
     upload = {"bucket": bucket, "key": key}
-    event = upload_events.upload_ignored(counted, upload, tuple(READERS), timestamps.text(now))
+    event = upload_events.upload_ignored(counted, upload, SUFFIXES, timestamps.text(now))
     if counted.told_at is None:
         uploads.announce_ignored(counted, event)
     elif timestamps.parse(counted.told_at) + COUNTING_WINDOW > now:

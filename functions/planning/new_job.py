@@ -29,13 +29,12 @@ class Upload:
     uploaded_at: str
 
 
-def new_job(settings: SubmitSettings, upload: Upload, parser: str, now: datetime) -> Job:
+def new_job(settings: SubmitSettings, upload: Upload, now: datetime) -> Job:
     """Build the job. It keeps a copy of the settings, so a later deploy does not change a running job.
 
     Args:
         settings: the settings of submit.
         upload: the version to plan.
-        parser: the upload's suffix in `READERS`.
         now: the time of the claim.
     """
     return Job(
@@ -59,7 +58,6 @@ def new_job(settings: SubmitSettings, upload: Upload, parser: str, now: datetime
         attempts=settings.attempts,
         api_version=settings.api_version,
         retention_days=settings.retention_days,
-        parser=parser,
         checkpoint=Checkpoint(),
         prices=newest_price_list().version,
     )

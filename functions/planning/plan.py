@@ -21,7 +21,7 @@ from functions.model.items import Batch, BatchStatus, Checkpoint, Job, JobStatus
 from functions.model.rows import Position, ValidRows
 from functions.model.streams import read_blocks
 from functions.planning.fast_path import ValidatedRow, validate_all
-from functions.readers import READERS, position_of, stored
+from functions.readers import position_of, reader_of, stored
 from functions.services import Services
 from functions.settings import SubmitSettings
 
@@ -192,7 +192,7 @@ def _read_rows(files: ObjectStore, job: Job) -> Iterator[ValidRows | ValidatedRo
         ObjectUnreadableError: S3 refuses the upload.
     """
     source = source_of(files, job)
-    pieces = READERS[job.parser].read(source, position_of(job), job.row_bytes)
+    pieces = reader_of(job).read(source, position_of(job), job.row_bytes)
     return validate_all(pieces, row_bytes=job.row_bytes, api_version=job.api_version)
 
 

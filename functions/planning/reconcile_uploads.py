@@ -23,7 +23,7 @@ from functions.model import ids, timestamps, upload_events
 from functions.model.items import ObjectVersion
 from functions.planning.claim import CANCEL, claim
 from functions.planning.new_job import Upload
-from functions.readers import READERS, parser_of
+from functions.readers import SUFFIXES, suffix_of
 from functions.services import Services
 from functions.settings import SubmitSettings
 
@@ -87,7 +87,7 @@ def _eligible_since(uploads: Uploads, now: datetime) -> dict[str, datetime]:
 
     Objects from before the relay read their suffix were never meant to run.
     """
-    first_read = {suffix: uploads.accepted_since(suffix) for suffix in READERS}
+    first_read = {suffix: uploads.accepted_since(suffix) for suffix in SUFFIXES}
     return {
         suffix: max(timestamps.parse(since), now - OLDEST)
         for suffix, since in first_read.items()
@@ -126,7 +126,7 @@ def _claim_or_log(
 
 def _is_eligible(version: ListedVersion, since: Mapping[str, datetime], until: datetime) -> bool:
     """Return whether a version is the latest one, has a reader and is of the right age."""
-    after = since.get(parser_of(version.key) or "")
+    after = since.get(suffix_of(version.key) or "")
     return version.latest and after is not None and after < version.made_at < until
 
 

@@ -1,6 +1,7 @@
 """The registry of readers. To add a format, add a module to this package and a line to `READERS`.
 
-`contract.Reader` defines a reader. Uploads whose suffix is not in `READERS` are ignored.
+`contract.Reader` defines a reader. The content of an upload decides which one reads it. Objects whose suffix is
+not in `SUFFIXES` are ignored.
 """
 
 from typing import Any
@@ -9,21 +10,34 @@ import msgspec
 
 from functions.model.items import Job
 from functions.model.rows import Position
+from functions.model.upload_format import UploadFormat
 from functions.readers import jsonl
 from functions.readers.contract import Reader
 
-READERS: dict[str, Reader[Any]] = {".jsonl": jsonl, ".ndjson": jsonl}
+READERS: dict[str, Reader[Any]] = {"jsonl": jsonl}
+SUFFIXES = (".jsonl", ".ndjson")
+"""Suffixes of keys that are read, in lower case."""
 
 
-def parser_of(key: str) -> str | None:
-    """Return the suffix in `READERS` that a key ends with, ignoring case; None if there is none."""
+def suffix_of(key: str) -> str | None:
+    """Return the suffix in `SUFFIXES` that a key ends with, ignoring case; None if there is none."""
     lowered = key.lower()
-    return next((suffix for suffix in READERS if lowered.endswith(suffix)), None)
+    return next((suffix for suffix in SUFFIXES if lowered.endswith(suffix)), None)
+
+
+def format_of(job: Job) -> UploadFormat:
+    """Return the format of a job's upload. Jobs of the version before formats read JSON Lines."""
+    return job.format or UploadFormat()
+
+
+def reader_of(job: Job) -> Reader[Any]:
+    """Return the reader of a job's upload."""
+    return READERS[format_of(job).reader]
 
 
 def position_of(job: Job) -> Position:
     """Return the position where planning of a job resumes, as its reader's own type."""
-    position_type: type[Position] = type(READERS[job.parser].START)
+    position_type: type[Position] = type(reader_of(job).START)
     return msgspec.convert(job.checkpoint.position, position_type)
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from functions.model import timestamps
 from functions.planning.reconcile_uploads import reconcile_uploads
-from functions.readers import READERS
+from functions.readers import SUFFIXES
 from tests.harness import RESULTS, TABLE, Harness, moto_harness, request, upload_of
 from tests.unit.schemas import problems, schemas
 
@@ -109,7 +109,9 @@ def unnoticed(relay: Harness) -> None:
 
 def never_told(relay: Harness) -> None:
     """An upload whose event S3 never delivered."""
-    relay.submit.uploads.record_readers(READERS, timestamps.text(relay.now() - timedelta(hours=1)))
+    relay.submit.uploads.record_readers(
+        SUFFIXES, timestamps.text(relay.now() - timedelta(hours=1))
+    )
     relay.put(KEY, upload_of(1, PROMPT))
     relay.pass_time(7200)
     reconcile_uploads(relay.submit, 1, lambda: 900.0)

@@ -10,7 +10,7 @@ from functions.model import timestamps
 from functions.planning import claim, reconcile_uploads
 from functions.planning.reconcile_uploads import OLDEST, YOUNGEST, ReconciliationSummary
 from functions.polling.status_file import MIN_RETENTION_DAYS
-from functions.readers import READERS
+from functions.readers import SUFFIXES
 from tests.harness import RESULTS, UPLOADS, Harness, paid_once, upload_of
 
 KEY = "in/march.jsonl"
@@ -25,7 +25,9 @@ def relay(moto_relay: Harness) -> Harness:
 
 @pytest.fixture(autouse=True)
 def installed(relay: Harness) -> None:
-    relay.submit.uploads.record_readers(READERS, timestamps.text(relay.now() - timedelta(hours=1)))
+    relay.submit.uploads.record_readers(
+        SUFFIXES, timestamps.text(relay.now() - timedelta(hours=1))
+    )
 
 
 def reconcile(relay: Harness, pages: int = 10) -> ReconciliationSummary:
@@ -95,14 +97,14 @@ def test_what_was_there_before_the_relay_is_never_claimed(relay: Harness) -> Non
     relay.pass_time(2 * HOUR_S)
     assert reconcile(relay).looked_up == 0
 
-    relay.submit.uploads.record_readers(READERS, timestamps.text(relay.now()))
+    relay.submit.uploads.record_readers(SUFFIXES, timestamps.text(relay.now()))
     relay.pass_time(2 * HOUR_S)
     assert reconcile(relay).looked_up == 0
 
 
 def test_since_when_a_suffix_is_read_is_written_once(relay: Harness) -> None:
     before = relay.submit.uploads.accepted_since(".jsonl")
-    relay.submit.uploads.record_readers(READERS, timestamps.text(relay.now()))
+    relay.submit.uploads.record_readers(SUFFIXES, timestamps.text(relay.now()))
 
     assert relay.submit.uploads.accepted_since(".jsonl") == before
 

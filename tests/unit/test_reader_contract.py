@@ -11,7 +11,8 @@ import pytest
 from functions.errors import ObjectUnreadableError
 from functions.model.items import Checkpoint
 from functions.model.rows import LineBlock, Position, Record
-from functions.readers import READERS, jsonl, parser_of, position_of, stored
+from functions.model.upload_format import UploadFormat
+from functions.readers import READERS, jsonl, position_of, stored
 from functions.readers.contract import Reader
 from functions.readers.cutting import read_rows
 from tests.unit.factories import job
@@ -24,7 +25,7 @@ _JSONL = [
     b'\xef\xbb\xbf{"a":1}\r\n\r\n {"b":2} {"c":3}\t{"d":4}\n\n"e"',
     b'{"a":1}\nno json\n{"long":"' + b"x" * ROW_BYTES + b'"}\n{"d":"\xc3\xa9"}\n\x1a',
 ]
-SAMPLES: dict[str, list[bytes]] = {".jsonl": _JSONL, ".ndjson": _JSONL}
+SAMPLES: dict[str, list[bytes]] = {"jsonl": _JSONL}
 """Uploads of each format. The few dirty ones are worth more than many clean ones."""
 
 
@@ -77,14 +78,14 @@ class _Columns:
 
 
 _COLUMNS = [b"prompt\none\ntwo\n" + b"x" * (ROW_BYTES + 1) + b"\nfour", b"prompt\n"]
-_CASES = [(suffix, body) for suffix in READERS for body in SAMPLES.get(suffix, [])]
-_CASES += [(".columns", body) for body in _COLUMNS]
-each_upload = pytest.mark.parametrize(("suffix", "body"), _CASES)
+_CASES = [(name, body) for name in READERS for body in SAMPLES.get(name, [])]
+_CASES += [("columns", body) for body in _COLUMNS]
+each_upload = pytest.mark.parametrize(("name", "body"), _CASES)
 
 
 @pytest.fixture(autouse=True)
 def columns(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(READERS, ".columns", _Columns())
+    monkeypatch.setitem(READERS, "columns", _Columns())
 
 
 def records(
@@ -101,17 +102,17 @@ def told(records: Sequence[Record]) -> list[tuple[int, int, bytes | None]]:
 
 
 def test_each_reader_has_samples() -> None:
-    assert {*SAMPLES} | {".columns"} == {*READERS}
-    assert all(any(records(READERS[suffix], Upload(body), READERS[suffix].START) for body in samples)
-               for suffix, samples in SAMPLES.items())  # fmt: skip
+    assert {*SAMPLES} | {"columns"} == {*READERS}
+    assert all(any(records(READERS[name], Upload(body), READERS[name].START) for body in samples)
+               for name, samples in SAMPLES.items())  # fmt: skip
 
 
 @each_upload
 @pytest.mark.parametrize("block", [1, 7, 1 << 20])
 def test_resumed_behind_any_record_it_reads_the_same_rest(
-    suffix: str, body: bytes, block: int
+    name: str, body: bytes, block: int
 ) -> None:
-    reader, source = READERS[suffix], Upload(body, block)
+    reader, source = READERS[name], Upload(body, block)
     whole = records(reader, source, reader.START)
 
     for number, record in enumerate(whole, 1):
@@ -119,8 +120,8 @@ def test_resumed_behind_any_record_it_reads_the_same_rest(
 
 
 @each_upload
-def test_a_position_survives_the_table(suffix: str, body: bytes) -> None:
-    reader = READERS[suffix]
+def test_a_position_survives_the_table(name: str, body: bytes) -> None:
+    reader = READERS[name]
     kind: type[Position] = type(reader.START)
 
     for record in records(reader, Upload(body), reader.START):
@@ -128,18 +129,21 @@ def test_a_position_survives_the_table(suffix: str, body: bytes) -> None:
         assert len(msgspec.json.encode(record.end)) < 4096
 
 
-@pytest.mark.parametrize("suffix", READERS)
-def test_a_job_keeps_the_position_of_its_reader(suffix: str) -> None:
-    assert position_of(job(parser=suffix)) == READERS[suffix].START
-    for body in SAMPLES[suffix]:
-        for record in records(READERS[suffix], Upload(body), READERS[suffix].START):
+@pytest.mark.parametrize("name", READERS)
+def test_a_job_keeps_the_position_of_its_reader(name: str) -> None:
+    assert position_of(job(format=UploadFormat(reader=name))) == READERS[name].START
+    for body in SAMPLES[name]:
+        for record in records(READERS[name], Upload(body), READERS[name].START):
             checkpoint = Checkpoint(position=stored(record.end))
-            assert position_of(job(parser=suffix, checkpoint=checkpoint)) == record.end
+            assert (
+                position_of(job(format=UploadFormat(reader=name), checkpoint=checkpoint))
+                == record.end
+            )
 
 
 @each_upload
-def test_offsets_rise_and_are_those_of_positions(suffix: str, body: bytes) -> None:
-    reader = READERS[suffix]
+def test_offsets_rise_and_are_those_of_positions(name: str, body: bytes) -> None:
+    reader = READERS[name]
     at = reader.START.byte
     for record in records(reader, Upload(body), reader.START):
         assert at <= record.offset <= record.offset + record.size <= record.end.byte
@@ -149,10 +153,10 @@ def test_offsets_rise_and_are_those_of_positions(suffix: str, body: bytes) -> No
 @each_upload
 @pytest.mark.parametrize("chunk_rows", [1, 2, 100])
 def test_the_retry_file_reads_back_as_exactly_its_rows(
-    suffix: str, body: bytes, chunk_rows: int
+    name: str, body: bytes, chunk_rows: int
 ) -> None:
-    reader, source = READERS[suffix], Upload(body, 5)
-    again = READERS[parser_of(reader.RETRY_NAME) or ""]
+    reader, source = READERS[name], Upload(body, 5)
+    again = READERS[reader.RETRY_NAME.rpartition(".")[2]]
     whole = records(reader, source, reader.START, 1 << 20)
     end = whole[-1].end if whole else reader.START
 
@@ -173,10 +177,10 @@ def _part(reader: Reader[Any], source: Upload, rows: Sequence[Record]) -> Iterat
 
 
 @each_upload
-def test_a_span_of_rows_is_retried_whole(suffix: str, body: bytes) -> None:
+def test_a_span_of_rows_is_retried_whole(name: str, body: bytes) -> None:
     """Of a chunk whose ledger cannot be read, only the bytes it came from are known."""
-    reader, source = READERS[suffix], Upload(body)
-    again = READERS[parser_of(reader.RETRY_NAME) or ""]
+    reader, source = READERS[name], Upload(body)
+    again = READERS[reader.RETRY_NAME.rpartition(".")[2]]
     whole = records(reader, source, reader.START, 1 << 20)
     for number, first in enumerate(whole):
         begin, end = first.offset, whole[-1].end
@@ -185,9 +189,9 @@ def test_a_span_of_rows_is_retried_whole(suffix: str, body: bytes) -> None:
         assert [record.data for record in read] == [record.data for record in whole[number:]]
 
 
-@pytest.mark.parametrize("suffix", READERS)
-def test_an_upload_that_became_shorter_is_an_error(suffix: str) -> None:
-    rows = READERS[suffix].retry_rows(Upload(b"{}"), [0], [3])
+@pytest.mark.parametrize("name", READERS)
+def test_an_upload_that_became_shorter_is_an_error(name: str) -> None:
+    rows = READERS[name].retry_rows(Upload(b"{}"), [0], [3])
 
     with pytest.raises(ObjectUnreadableError, match="shorter than it was"):
         b"".join(rows)

@@ -11,7 +11,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from functions.model.rows import LinePosition, Record
-from functions.readers import READERS, jsonl, parser_of
+from functions.readers import SUFFIXES, jsonl, suffix_of
 
 MOST = 24
 BOM = b"\xef\xbb\xbf"
@@ -177,7 +177,7 @@ def test_the_memory_for_a_file_that_is_one_line_is_bounded() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "parser"),
+    ("key", "suffix"),
     [
         ("a.jsonl", ".jsonl"),
         ("a/b.JSONL", ".jsonl"),
@@ -188,6 +188,6 @@ def test_the_memory_for_a_file_that_is_one_line_is_bounded() -> None:
         ("a.jsonl.cancel", None),
     ],
 )
-def test_the_suffix_says_who_reads(key: str, parser: str | None) -> None:
-    assert parser_of(key) == parser
-    assert parser is None or parser in READERS
+def test_the_suffix_says_who_reads(key: str, suffix: str | None) -> None:
+    assert suffix_of(key) == suffix
+    assert suffix is None or suffix in SUFFIXES

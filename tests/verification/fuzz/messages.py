@@ -12,7 +12,7 @@ from functions.model.events import job_planned, stuck
 from functions.model.ids import JOB_DIGITS, RequestId, job_id
 from functions.model.items import Job
 from functions.planning.claim import S3EventRecord
-from functions.readers import parser_of
+from functions.readers import suffix_of
 from functions.settings import PollSettings, ResultsSettings, Settings, SubmitSettings
 from functions.submit import _S3Event
 from infra.errors import ContextError
@@ -51,7 +51,7 @@ def key(data: bytes) -> None:
     }
     (created,) = msgspec.json.decode(json.dumps([record]), type=list[S3EventRecord])
     assert created.key == name
-    assert (parser_of(name) is None) == (not name.lower().endswith((".jsonl", ".ndjson")))
+    assert (suffix_of(name) is None) == (not name.lower().endswith((".jsonl", ".ndjson")))
     made = job(name, job=job_id("uploads", name, "v1"))
     assert (len(made.job), int(made.job, 16) >= 0) == (JOB_DIGITS, True)
     _lies_well(made)
