@@ -77,6 +77,8 @@ class _Handler(BaseHTTPRequestHandler):
         if self.path == COUNTS:
             return self._answer(json.dumps(self.counts).encode())
         parts = self._parts(self._object)
+        if not parts and self._object not in self.sizes:
+            return self._answer(b"<Error><Code>NoSuchKey</Code></Error>", 404)
         total = sum(part.size for part in parts) or self.sizes.get(self._object, 0)
         asked = re.match(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         start = int(asked[1]) if asked else 0
@@ -167,8 +169,8 @@ class _Handler(BaseHTTPRequestHandler):
                 self.kept[self._object] = [kept for part in parts for kept in part]
         self._answer(f"<{kind}><UploadId>{upload}</UploadId><ETag>e</ETag></{kind}>".encode())
 
-    def _answer(self, body: bytes) -> None:
-        self.send_response(200)
+    def _answer(self, body: bytes, status: int = 200) -> None:
+        self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("ETag", '"made-up"')
         self.end_headers()

@@ -2,7 +2,7 @@
 
 RelayError
 ├── SettingError                     a setting is missing, of the wrong type or out of range
-├── UnreadableUploadError            the upload is not UTF-8 text
+├── UnreadableUploadError            the upload cannot be read at all
 ├── DownloadError                    a download failed, after several tries
 │   ├── ObjectUnreadableError        S3 refuses an object until somebody changes something
 │   │   └── ObjectNotFoundError      the object does not exist any more
@@ -36,14 +36,7 @@ class SettingError(RelayError):
 
 
 class UnreadableUploadError(RelayError):
-    """The upload is not UTF-8 text; the message gives the offset in bytes."""
-
-    def __init__(self, offset: int) -> None:
-        """Build the message from the offset of the first invalid byte."""
-        super().__init__(
-            f"the upload is not UTF-8 text (first invalid byte at offset {offset:,}); upload "
-            "JSON Lines, uncompressed, saved as UTF-8"
-        )
+    """The upload cannot be read at all; the message says why, where and what to do."""
 
 
 class DownloadError(RelayError):

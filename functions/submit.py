@@ -13,6 +13,7 @@ from functions.adapters.redelivery import Redelivery
 from functions.adapters.trigger import PollInvoker
 from functions.model.create_response import Refused
 from functions.model.items import Batch, Job, WorkMessage
+from functions.model.options import is_options_file
 from functions.planning.claim import CANCEL, S3EventRecord, receive
 from functions.planning.plan import plan
 from functions.planning.reconcile_uploads import reconcile_uploads
@@ -93,7 +94,7 @@ def _handle_created(
 ) -> bool:
     work_message = receive(services, created)
     if work_message is None:
-        return created.key.lower().endswith(CANCEL)
+        return created.key.lower().endswith(CANCEL) or is_options_file(created.key)
     return run_step(services, work_message, context)
 
 

@@ -10,7 +10,7 @@ import hashlib
 import math
 import ssl
 import time
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -158,13 +158,16 @@ class Claude:
         self.__dict__.pop("_client", None)
         self._fresh = True
 
-    def create(self, blocks: Iterable[bytes], size: int, api_version: str) -> Verdict:
+    def create(
+        self, blocks: Iterable[bytes], size: int, api_version: str, betas: Sequence[str] = ()
+    ) -> Verdict:
         """Create a Message Batch from a finished body. This method never retries.
 
         Args:
             blocks: the body, ``{"requests":[…]}``.
             size: its length in bytes.
             api_version: the job's `anthropic-version`.
+            betas: the values of `anthropic-beta`.
         """
         import anthropic  # noqa: PLC0415 - as above
         import httpx2  # noqa: PLC0415
@@ -174,7 +177,7 @@ class Claude:
             "Content-Length": str(size),
             "Content-Type": "application/json",
             "anthropic-version": api_version,
-        }
+        } | ({"anthropic-beta": ",".join(betas)} if betas else {})
         timeout = httpx2.Timeout(self._create_timeout_s, connect=CONNECT_TIMEOUT_S)
         try:
             answer = self._client.post(

@@ -72,4 +72,6 @@ def new_batch(
         size_bytes=files.size_bytes,
         requests_key=keys.requests,
         ledger_key=keys.ledger,
+        betas=batch.betas,
+        start=batch.start,
     )

@@ -25,7 +25,7 @@ from functions.model.streams import lines
 if TYPE_CHECKING:
     from botocore.response import StreamingBody
     from mypy_boto3_s3 import S3Client
-    from mypy_boto3_s3.type_defs import HeadObjectOutputTypeDef
+    from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef, HeadObjectOutputTypeDef
 
 BLOCK = 1 << 20
 TAGGING_THREADS = 10
@@ -105,10 +105,16 @@ class ObjectStore:
 
     def _open(self, source: ObjectVersion, start: int, stop: int | None) -> "StreamingBody | None":
         last = "" if stop is None else str(stop - 1)
+        answer = self._get(source, {"Range": f"bytes={start}-{last}"} if start or last else {})
+        return None if answer is None else answer["Body"]
+
+    def _get(
+        self, source: ObjectVersion, options: dict[str, str]
+    ) -> "GetObjectOutputTypeDef | None":
+        """Request an object. Return None for a range behind its end."""
         version = {"VersionId": source.version} if source.version else {}
-        ranged = {"Range": f"bytes={start}-{last}"} if start or last else {}
         try:
-            return self._s3.get_object(Bucket=source.bucket, Key=source.key, **ranged, **version)["Body"]  # type: ignore[arg-type]  # fmt: skip
+            return self._s3.get_object(Bucket=source.bucket, Key=source.key, **options, **version)  # type: ignore[arg-type]
         except ClientError as error:
             code = error.response["Error"]["Code"]
             if code == "InvalidRange":
@@ -119,6 +125,24 @@ class ObjectStore:
             absent = code in ABSENT and code != "NoSuchBucket"
             error_type = ObjectNotFoundError if absent else ObjectUnreadableError
             raise error_type(source.uri, why, refusal_code(error)) from error
+
+    def read_small(self, bucket: str, key: str, limit: int) -> tuple[ObjectVersion, bytes] | None:
+        """Read the latest version of a small object, at most its first `limit` bytes.
+
+        Returns:
+            The version and its bytes; None if the object does not exist.
+
+        Raises:
+            ObjectUnreadableError: S3 refuses the object until somebody changes something.
+        """
+        try:
+            answer = self._get(ObjectVersion(bucket, key), {})
+        except ObjectNotFoundError:
+            return None
+        if answer is None:
+            return None
+        with answer["Body"] as body:
+            return ObjectVersion(bucket, key, answer.get("VersionId")), body.read(limit)
 
     def lines(self, source: ObjectVersion) -> Iterator[bytes]:
         """Stream an object's lines, without line feeds."""

@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 from functions.adapters.s3 import ObjectStore
 from functions.model.items import Job, ObjectVersion
+from functions.readers import format_of, text_of
+from functions.readers.contract import Source
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,11 @@ class UploadSource:
         return self.files.read(self.upload, start, stop)
 
 
-def source_of(files: ObjectStore, job: Job) -> UploadSource:
-    """Return the version of the upload that the job was claimed for."""
+def object_of(files: ObjectStore, job: Job) -> UploadSource:
+    """Return the version of the upload that the job was claimed for, as it is stored."""
     return UploadSource(files, job.source, job.size_bytes)
+
+
+def source_of(files: ObjectStore, job: Job) -> Source:
+    """Return the text of a job's upload: unpacked, and in UTF-8."""
+    return text_of(object_of(files, job), format_of(job))

@@ -6,7 +6,7 @@ only because the SDK repeated it is recognized by its token.
 """
 
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -72,6 +72,13 @@ class WorkItems:
                 unfinished.whole = False
                 break
         return unfinished
+
+    def planning(self) -> Iterator[Job]:
+        """Yield the jobs that are being planned or wait for it, from the index."""
+        condition = "#open = :open AND begins_with(status_key, :status)"
+        values = {":open": items.OPEN, ":status": items.status_key(JobStatus.PLANNING, "")}
+        for item in self._table.query(condition, values, items.UNFINISHED_INDEX):
+            yield msgspec.convert(item, Job)
 
     def acquire(
         self, work_message: WorkMessage, lease_s: float, retry_s: float = 60.0

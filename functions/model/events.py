@@ -5,7 +5,7 @@ and figures, never prompts or answers. docs/events/ has the JSON Schema of each 
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -17,6 +17,8 @@ SUBJECTS_WITHOUT_JOB = frozenset({SENDING, UPLOADS})
 """The subjects of events that do not concern a single job."""
 MAX_SUBJECT_CHARS = 99
 MAX_ATTRIBUTE_CHARS = 200
+MAX_COLUMNS, MAX_COLUMN_CHARS = 50, 100
+"""The most columns that an event names, and the most characters of each."""
 _ELLIPSIS = "..."
 _INVALID_IN_ATTRIBUTES = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that SNS and SQS reject in attributes, such as the control characters that object keys may contain."""
@@ -100,6 +102,8 @@ def job_planned(job: Job, results_bucket: str, at: str) -> Event:
         "requests": job.sendable_rows,
         "rejected": job.rows_rejected,
         "chunks": job.checkpoint.chunk,
+        "format": "jsonl" if job.format is None else job.format.reader,
+        "notices": [] if job.format is None else job.format.notices,
     }
     headline = (
         f"{job.label}: {job.sendable_rows:,} requests planned, {job.rows_rejected:,} rows rejected"
@@ -108,6 +112,39 @@ def job_planned(job: Job, results_bucket: str, at: str) -> Event:
         id=f"{job.job}/planned", type="job.planned", time=at, subject=job.job, headline=headline,
         attributes={"folder": folder_of(job.key)}, data=data,
     )  # fmt: skip
+
+
+def job_waiting(job: Job, results_bucket: str, columns: Sequence[str], at: str) -> Event:
+    """Build the event that the rows of an upload are records, and no template says what to send for them."""
+    names = [name[:MAX_COLUMN_CHARS] for name in columns[:MAX_COLUMNS]]
+    data = {
+        **_job_reference(job, results_bucket),
+        "waiting_for": "template",
+        "columns": names,
+        "options_keys": [f"{job.key}.relay.toml", f"{folder_of(job.key)}/_relay.toml".lstrip("/")],
+        "example": _example_template(names),
+        "message": "the rows are not requests, and no template says what to send for them; upload one under one of the "
+        "options_keys, and the job starts",
+    }  # fmt: skip
+    return Event(
+        id=f"{job.job}/waiting/template", type="job.waiting", time=at, subject=job.job,
+        headline=f"{job.label}: waiting for a template, {data['options_keys'][0]}",
+        attributes={"folder": folder_of(job.key)}, data=data,
+    )  # fmt: skip
+
+
+def _example_template(columns: Sequence[str]) -> str:
+    """Return options with a template that names columns of the upload, ready to copy."""
+    usable = [name for name in columns if not re.search(r"[{}\"\\\x00-\x1f]", name)] or ["column"]
+    longest = usable[-1]
+    return (
+        "[request]\n"
+        f'custom_id = "{{{{{usable[0]}}}}}"\n'
+        "[request.params]\n"
+        'model = "claude-haiku-5-5"\n'
+        "max_tokens = 4096\n"
+        f'messages = [{{ role = "user", content = "<text>{{{{{longest}}}}}</text>" }}]\n'
+    )
 
 
 def job_ended(job: Job, results_bucket: str, figures: Mapping[str, Any], at: str) -> Event:

@@ -217,7 +217,19 @@ class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
-    """The work that one upload requests, with the settings in force when it was claimed."""
+    """The work that one upload requests, with the settings in force when it was claimed.
+
+    Attributes:
+        format: the format of the upload; None until planning begins.
+        row_kind: what its rows are: ``native``, ``template`` or the name of a translation.
+        betas: values of the header `anthropic-beta` for all rows.
+        options_files: the versions of the options files that govern it, the farthest first.
+        options_key: the key of their merged content in the results bucket; None without options.
+        exports: the exports that are written beside results.jsonl.
+        waiting_for: why planning cannot begin: ``template`` or ``valid_options``; None if it can.
+        waiting_event: the id of the last event that announced this.
+        changes: field → rows in which a translation dropped or changed it.
+    """
 
     bucket: str
     key: str
@@ -244,6 +256,14 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
     status_digest: str | None = None
     tidied: str | None = None
     format: UploadFormat | None = None
+    row_kind: str = "native"
+    betas: list[str] = []
+    options_files: list[ObjectVersion] = []
+    options_key: str | None = None
+    exports: list[str] = []
+    waiting_for: str | None = None
+    waiting_event: str | None = None
+    changes: dict[str, int] = {}
 
     @property
     def source(self) -> ObjectVersion:
@@ -291,6 +311,8 @@ class Batch(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
         not_found: 404 responses for its results, since `not_found_since`.
         pieces: the first bytes of results that take several invocations to download; None for all other batches.
         close_reason: why its rows end without a result from the API.
+        betas: values of the header `anthropic-beta`.
+        start: the reader's position before its first row; empty in batches that an earlier version planned.
     """
 
     chunk: str
@@ -328,6 +350,8 @@ class Batch(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
     close_reason: str | None = None
     part: ChunkOutput | None = None
     tally: OutcomeCounts | None = None
+    betas: list[str] = []
+    start: dict[str, Any] = {}
 
     @property
     def retry_state(self) -> dict[str, str | int | None]:

@@ -99,13 +99,17 @@ class Row(msgspec.Struct, frozen=True, gc=False):
 
     Attributes:
         custom_id: the user's custom_id as the upload's JSON; ``null`` if there is none.
-        params: the upload's JSON, byte for byte; None for a rejected row.
+        params: the upload's JSON, byte for byte, unless the row is translated; None for a rejected row.
         rejection: None for a row that can be sent.
+        betas: values of `anthropic-beta` that this row needs beside those of its job, sorted.
+        changes: the fields that its translation dropped or changed.
     """
 
     custom_id: msgspec.Raw
     params: bytes | None
     rejection: Rejection | None
+    betas: tuple[str, ...] = ()
+    changes: tuple[str, ...] = ()
 
 
 class ValidRows(msgspec.Struct, frozen=True):

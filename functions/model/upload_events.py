@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from functions.model import events
+from functions.model import events, ids
 from functions.model.events import Event, folder_of
-from functions.model.items import Job
+from functions.model.items import NO_VERSION, Job, ObjectVersion
 from functions.model.records import CancellationRequest, Ignored
 
+MAX_PROBLEM_CHARS = 500
 CANDIDATES = 10
 """The most keys that an event names."""
 _AMBIGUOUS = (
@@ -38,6 +39,22 @@ def upload_ignored(
         id=f"ignored/{ignored.item}", type="upload.ignored", time=at, subject=events.UPLOADS,
         headline=f"Ignored {count} {objects} with {suffix} in {ignored.folder or 'the top folder'}; supported: {readable}",
         attributes={"folder": ignored.folder, "suffix": ignored.suffix}, data=data,
+    )  # fmt: skip
+
+
+def options_rejected(file: ObjectVersion, problem: str, at: str) -> Event:
+    """Build the event that an options file cannot be used. The uploads that it governs wait for another version."""
+    data = {
+        "options": {"bucket": file.bucket, "key": file.key, "version": file.version or NO_VERSION},
+        "problem": problem[:MAX_PROBLEM_CHARS],
+        "message": f"{file.uri} cannot be used: {problem[:MAX_PROBLEM_CHARS]}. Uploads that it governs wait; correct it "
+        "and upload it again, or delete it",
+    }  # fmt: skip
+    version = ids.job_id(file.bucket, file.key, file.version or NO_VERSION)
+    return Event(
+        id=f"options/{version}", type="options.rejected", time=at, subject=events.UPLOADS,
+        headline=f"{file.key.rpartition('/')[2]} cannot be used: {problem}",
+        attributes={"folder": folder_of(file.key)}, data=data,
     )  # fmt: skip
 
 

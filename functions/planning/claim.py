@@ -7,9 +7,11 @@ from aws_lambda_powertools import Logger
 
 from functions.model import items, timestamps
 from functions.model.items import NO_VERSION, Step, WorkMessage
+from functions.model.options import is_options_file
 from functions.planning.duplicates import claim_unless_repeated, run_again
 from functions.planning.ignored import ignore
 from functions.planning.new_job import Upload, new_job
+from functions.planning.prepare import wake_waiting_jobs
 from functions.readers import suffix_of
 from functions.services import Services
 from functions.settings import SubmitSettings
@@ -74,6 +76,9 @@ def receive(services: Services[SubmitSettings], created: S3EventRecord) -> WorkM
         return None
     if lowered.endswith(AGAIN):
         return run_again(services, bucket, key[: -len(AGAIN)], timestamps.text(created_at))
+    if is_options_file(key):
+        wake_waiting_jobs(services, bucket, key)
+        return None
     if suffix_of(key) is None:
         if not created.is_folder:
             ignore(services.uploads, bucket, key, created.at, services.now())

@@ -12,6 +12,7 @@ from typing import IO, Any
 
 import msgspec
 
+from functions.adapters.options_files import load_options
 from functions.adapters.s3 import ObjectStore
 from functions.adapters.upload_source import source_of
 from functions.errors import ObjectUnreadableError, UnreadableUploadError
@@ -20,13 +21,17 @@ from functions.model.chunk_files import ChunkKeys, ChunkWriter
 from functions.model.items import Batch, BatchStatus, Checkpoint, Job, JobStatus, Step
 from functions.model.rows import Position, ValidRows
 from functions.model.streams import read_blocks
+from functions.planning.conversion import convert_all, converter_of
 from functions.planning.fast_path import ValidatedRow, validate_all
+from functions.planning.prepare import prepare
 from functions.readers import position_of, reader_of, stored
 from functions.services import Services
 from functions.settings import SubmitSettings
 
 _MAX_REJECTION_CODES = 3
 """Rejection codes whose counts a job keeps: the most frequent ones."""
+_MAX_CHANGES = 50
+"""Fields that a translation dropped or changed whose counts a job keeps: the most frequent ones."""
 MAX_PLANNING_S = 180.0
 """Seconds that one invocation plans. The limit keeps a few large uploads from delaying all sends."""
 _MIN_TIME_LEFT_S = 120.0
@@ -47,6 +52,8 @@ class _Chunk:
         ledger: the temporary file of the ledger.
         files: the writer of both files.
         rejections: rejection code → number of rows.
+        changes: field → rows in which its translation dropped or changed it.
+        betas: values of `anthropic-beta` that its rows need beside those of the job.
         end: the position after the last row.
     """
 
@@ -55,6 +62,8 @@ class _Chunk:
     ledger: IO[bytes]
     files: ChunkWriter = field(init=False)
     rejections: Counter[str] = field(default_factory=Counter)
+    changes: Counter[str] = field(default_factory=Counter)
+    betas: tuple[str, ...] = ()
     end: Position = field(init=False)
 
     def __post_init__(self) -> None:
@@ -78,12 +87,17 @@ class _Chunk:
         if isinstance(rows, ValidRows):
             return self._add_valid(rows)
         record, row = rows
-        if not self._fits(len(row.params or b"") + len(row.custom_id)):
+        # All requests of a batch share its headers.
+        other_betas = row.params is not None and self.files.requests and row.betas != self.betas
+        if other_betas or not self._fits(len(row.params or b"") + len(row.custom_id)):
             return rows
+        if row.params is not None:
+            self.betas = row.betas
         self.files.add(self._next_row, record, row)
         self.end = record.end
         if row.rejection is not None:
             self.rejections[row.rejection.code] += 1
+        self.changes.update(row.changes)
         return None
 
     def _add_valid(self, rows: ValidRows) -> ValidRows | None:
@@ -144,8 +158,11 @@ def plan(
         ObjectUnreadableError: S3 refuses the upload for a reason that may pass.
         DownloadError: the download failed too often.
     """
+    if job.waiting_for is not None and job.canceled_at is not None:
+        return _fail(services, job, "canceled before it was planned")
     try:
-        return _cut_chunks(services, job, time_left_s)
+        prepared = prepare(services, job)
+        return None if prepared is None else _cut_chunks(services, prepared, time_left_s)
     except UnreadableUploadError as error:
         return _fail(services, job, str(error))
     except ObjectUnreadableError as error:
@@ -191,9 +208,12 @@ def _read_rows(files: ObjectStore, job: Job) -> Iterator[ValidRows | ValidatedRo
         UnreadableUploadError: the upload is not in its format.
         ObjectUnreadableError: S3 refuses the upload.
     """
-    source = source_of(files, job)
-    pieces = reader_of(job).read(source, position_of(job), job.row_bytes)
-    return validate_all(pieces, row_bytes=job.row_bytes, api_version=job.api_version)
+    pieces = reader_of(job).read(source_of(files, job), position_of(job), job.row_bytes)
+    convert = converter_of(job.row_kind, load_options(files, job), job.api_version)
+    limits: Any = {"row_bytes": job.row_bytes, "api_version": job.api_version}
+    if convert is None:
+        return validate_all(pieces, **limits)
+    return convert_all(pieces, convert, **limits)
 
 
 def _fill_chunk(
@@ -224,6 +244,7 @@ def _store_chunk(services: Services[SubmitSettings], chunk: _Chunk) -> Job | Non
         "rejection_counts": dict(
             (Counter(job.rejection_counts) + chunk.rejections).most_common(_MAX_REJECTION_CODES)
         ),
+        "changes": dict((Counter(job.changes) + chunk.changes).most_common(_MAX_CHANGES)),
     }
     expected = {"owner": job.owner, "checkpoint": job.checkpoint}
     # Increment `chunks` instead of setting it, because splitting a refused batch increments it too.
@@ -257,6 +278,8 @@ def _build_batch(chunk: _Chunk, keys: ChunkKeys, now: str) -> Batch:
         size_bytes=files.size_bytes,
         requests_key=keys.requests,
         ledger_key=keys.ledger,
+        betas=sorted({*job.betas, *chunk.betas}),
+        start=stored(position_of(job)),
     )
 
 

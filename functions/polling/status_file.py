@@ -78,6 +78,7 @@ def _status(job: Job, batches: list[Batch]) -> dict[str, Any]:
         "outcome": job.outcome,
         "reason": job.failure,
         "canceled_at": job.canceled_at,
+        "waiting_for": job.waiting_for,
         "rows_planned": job.checkpoint.row,
         "rows_rejected": job.rows_rejected,
         "bytes_planned": job.checkpoint.position.get("byte", 0),

@@ -12,9 +12,11 @@ from functions.model.items import Job
 from functions.model.rows import Position
 from functions.model.upload_format import UploadFormat
 from functions.readers import jsonl
-from functions.readers.contract import Reader
+from functions.readers.contract import Reader, Source
 
 READERS: dict[str, Reader[Any]] = {"jsonl": jsonl}
+TABLES = frozenset[str]()
+"""Readers of tables. Their rows always need a template."""
 SUFFIXES = (".jsonl", ".ndjson")
 """Suffixes of keys that are read, in lower case."""
 
@@ -28,6 +30,11 @@ def suffix_of(key: str) -> str | None:
 def format_of(job: Job) -> UploadFormat:
     """Return the format of a job's upload. Jobs of the version before formats read JSON Lines."""
     return job.format or UploadFormat()
+
+
+def text_of(source: Source, upload_format: UploadFormat) -> Source:
+    """Return an upload as its reader expects it: unpacked, and in UTF-8."""
+    return source
 
 
 def reader_of(job: Job) -> Reader[Any]:

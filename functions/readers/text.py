@@ -38,7 +38,11 @@ def check_text(head: bytes) -> None:
     invalid = [index for index, char in enumerate(decoded) if _is_invalid(char)]
     if len(invalid) * 10 > len(decoded):
         offset = len(decoded[: invalid[0]].encode(errors="surrogateescape"))
-        raise UnreadableUploadError(offset)
+        message = (
+            f"the upload is not UTF-8 text (first invalid byte at offset {offset:,}); upload "
+            "JSON Lines, uncompressed, saved as UTF-8"
+        )
+        raise UnreadableUploadError(message)
 
 
 def _is_invalid(char: str) -> bool:

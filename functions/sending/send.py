@@ -53,7 +53,9 @@ def send(services: Services[SubmitSettings], batch: Batch) -> Verdict | None:
     sending = _intend(services.items, batch, fingerprint)
     if sending is None:
         return None
-    verdict = services.claude.create(_prepend(first, blocks), batch.size_bytes, job.api_version)
+    verdict = services.claude.create(
+        _prepend(first, blocks), batch.size_bytes, job.api_version, batch.betas
+    )
     return _apply_verdict(services, job, sending, verdict)
 
 

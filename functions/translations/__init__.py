@@ -1,1 +1,9 @@
-"""Translations: turn rows of other batch APIs into requests of the Message Batches API."""
+"""Translations: turn rows of other batch APIs into requests of the Message Batches API.
+
+To add an API, add a module that implements `contract.Translation` and a line to `TRANSLATIONS`.
+"""
+
+from functions.translations.contract import Translation
+
+TRANSLATIONS: dict[str, Translation] = {}
+"""The other batch APIs, by name. The first one that matches a row understands it."""

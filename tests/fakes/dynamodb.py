@@ -61,9 +61,16 @@ def query(table: Table, arguments: Mapping[str, Any]) -> list[Typed]:
     values = arguments["ExpressionAttributeValues"]
     condition = arguments["KeyConditionExpression"]
     if arguments.get("IndexName"):
-        if condition != "#open = :open":
+        prefix = ""
+        if condition == "#open = :open AND begins_with(status_key, :status)":
+            prefix = values[":status"]["S"]
+        elif condition != "#open = :open":
             raise NotImplementedError(condition)
-        found = [item.attributes for item in table.values() if "open" in item.attributes]
+        found = [
+            item.attributes
+            for item in table.values()
+            if "open" in item.attributes and item.attributes["status_key"]["S"].startswith(prefix)
+        ]
         return sorted(found, key=lambda one: str(one["status_key"]["S"]))
     low, high = _range(condition, values)
     return [table[key].attributes for key in sorted(k for k in table if low <= k < high)]

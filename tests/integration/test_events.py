@@ -31,12 +31,12 @@ def answered_and_rejected(relay: Harness) -> None:
     texts = [PROMPT, "[fate:expired]", "[fate:overloaded_error]", "[fate:invalid_request_error]"]
     rows = [request(number, f"{text} {PROMPT}") for number, text in enumerate(texts, 1)]
     broken = b'{"params":{"messages":[{"content":"%b' % PROMPT.encode()
-    relay.upload(KEY, b"\n".join([*rows, broken, b'{"prompt":"%b"}' % PROMPT.encode()]))
+    relay.upload(KEY, b"\n".join([*rows, broken, b'{"custom_id":"%b"}' % PROMPT.encode()]))
     relay.finish()
 
 
 def nothing_usable(relay: Harness) -> None:
-    relay.upload(KEY, b'{"prompt":"%b"}\n' % PROMPT.encode() * 3)
+    relay.upload(KEY, b'{"custom_id":"%b"}\n' % PROMPT.encode() * 3)
     relay.upload("empty.jsonl", b"")
     relay.upload("in/image.jsonl", PROMPT.encode() + bytes(range(256)))
     relay.finish()
@@ -118,6 +118,21 @@ def never_told(relay: Harness) -> None:
     relay.finish()
 
 
+def waits_for_options(relay: Harness) -> None:
+    """Records without a template, and then with a file that is none."""
+    relay.upload("in/records.jsonl", b'{"id":1,"text":"%b"}\n' % PROMPT.encode())
+    relay.upload("in/_relay.toml", b'[request.params]\nsystem = "%b"\nx' % PROMPT.encode())
+    relay.tick()
+    relay.upload("in/_relay.toml", OPTIONS)
+    relay.finish()
+
+
+OPTIONS = b"""
+[request.params]
+model = "claude-haiku-5-5"
+max_tokens = 16
+messages = [{ role = "user", content = "{{text}}" }]
+"""
 ENDS = ["batch.ended", "job.completed", "job.planned"]
 PLAYS: list[tuple[Play, list[str]]] = [
     (answered_and_rejected, ENDS),
@@ -138,6 +153,7 @@ PLAYS: list[tuple[Play, list[str]]] = [
             "upload.ignored",
         ],
     ),
+    (waits_for_options, [*ENDS, "job.waiting", "options.rejected"]),
     (never_told, [*ENDS, "uploads.reconciled"]),
     (stuck, ["batch.ended", "batch.stuck", "job.completed", "job.planned"]),
 ]

@@ -153,7 +153,7 @@ def test_gives_up_after_the_last_attempt(relay: Harness) -> None:
         (b"\n \r\n\t", "the upload is empty"),
         (bytes(range(256)) * 10, "not UTF-8 text (first invalid byte at offset 0)"),
         (
-            b'{"recordId":"a","modelInput":{}}\n' * 3,
+            b'{"custom_id":"a"}\n' * 3,
             "none of the 3 rows can be sent: no_params (3)",
         ),
     ],
@@ -382,19 +382,6 @@ def test_what_changes_while_it_is_read_is_another_upload(relay: Harness) -> None
 
     assert len(relay.lines(KEY)) == 3
     assert relay.s3.list_object_versions(Bucket=UPLOADS)["Versions"][0]["Key"] == KEY
-
-
-@pytest.mark.skipif(not SAMPLES.exists(), reason="other people's data is not here")
-def test_bedrock_records_are_rejected_with_what_is_missing(relay: Harness) -> None:
-    body = (SAMPLES / "bedrock-records.jsonl").read_bytes()
-    relay.upload("in/bedrock.jsonl", body)
-
-    relay.finish()
-
-    lines = relay.lines("in/bedrock.jsonl")
-    assert len(lines) == sum(bool(line.strip()) for line in body.split(b"\n"))
-    assert all('"params" is missing' in line["result"]["error"]["message"] for line in lines)
-    assert relay.read("in/bedrock.jsonl", "retry.jsonl").strip() == body.strip()
 
 
 def test_every_fault_of_the_simulator_is_known_here() -> None:

@@ -7,7 +7,16 @@ import msgspec
 from functions.model import events, upload_events
 from functions.model.create_response import PAUSE_MESSAGES
 from functions.model.events import Event
-from functions.model.items import JOB, OPEN, SCHEMA, Batch, Checkpoint, Job, StoredObject
+from functions.model.items import (
+    JOB,
+    OPEN,
+    SCHEMA,
+    Batch,
+    Checkpoint,
+    Job,
+    ObjectVersion,
+    StoredObject,
+)
 from functions.model.records import CancellationRequest, Ignored
 
 AT = "2026-11-23T20:54:10.123Z"
@@ -93,6 +102,12 @@ def one_of_each() -> dict[str, Event]:
         events.resumed("spend_limit", AT, "2026-11-23T21:04:10.123Z"),
         upload_events.upload_ignored(
             ignored(), {"bucket": "uploads", "key": "marketing/march.json"}, [".jsonl"], AT
+        ),
+        events.job_waiting(job("support/tickets.csv"), "results", ["ticket_id", "body"], AT),
+        upload_events.options_rejected(
+            ObjectVersion("uploads", "support/_relay.toml", "v2"),
+            "Object contains unknown field `modle` at `request.params`",
+            AT,
         ),
         upload_events.job_duplicate(
             job("marketing/copy.jsonl", job="0c5f1e2d3b4a59687766"), march, "results", AT

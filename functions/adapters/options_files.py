@@ -1,0 +1,86 @@
+"""Find the options files that govern an upload, and keep their merged content with the job."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+
+from functions.adapters.s3 import ObjectStore
+from functions.model.items import Job, ObjectVersion
+from functions.model.options import (
+    MAX_BYTES,
+    InvalidOptionsError,
+    Options,
+    options_of,
+    parse,
+    places_of,
+)
+
+
+class OptionsRejectedError(Exception):
+    """An options file cannot be used.
+
+    Attributes:
+        file: its version.
+    """
+
+    def __init__(self, file: ObjectVersion, problem: str) -> None:
+        """Build the message from the reason."""
+        super().__init__(problem)
+        self.file = file
+
+
+def find_options(
+    files: ObjectStore, bucket: str, upload_key: str
+) -> tuple[list[ObjectVersion], Options]:
+    """Read the options files that govern an upload.
+
+    Returns:
+        Their versions, the farthest first, and the merged options.
+
+    Raises:
+        OptionsRejectedError: a file cannot be used.
+        ObjectUnreadableError: S3 refuses a file.
+    """
+    found: list[ObjectVersion] = []
+    documents: list[dict[str, Any]] = []
+    for keys in places_of(upload_key):
+        read = [files.read_small(bucket, key, MAX_BYTES + 1) for key in keys]
+        for number, (file, text) in enumerate(filter(None, read)):
+            found.append(file)
+            documents.append(_parse(file, text, alone=number == 0))
+    try:
+        return found, options_of(documents)
+    except InvalidOptionsError as error:  # each file is valid by itself, together they are not
+        raise OptionsRejectedError(found[-1], str(error)) from None
+
+
+def _parse(file: ObjectVersion, text: bytes, *, alone: bool) -> dict[str, Any]:
+    if not alone:
+        raise OptionsRejectedError(file, "there is also a .toml file; keep one of them")
+    if len(text) > MAX_BYTES:
+        raise OptionsRejectedError(file, f"longer than {MAX_BYTES:,} bytes; shorten it")
+    try:
+        return parse(file.key, text)
+    except InvalidOptionsError as error:
+        raise OptionsRejectedError(file, str(error)) from None
+
+
+def save_options(files: ObjectStore, job: Job, options: Options) -> str:
+    """Write the merged options of a job into the results bucket. Return the key."""
+    key = f"work/{job.job}/options.json"
+    files.put(key, msgspec.json.encode(options))
+    return key
+
+
+def load_options(files: ObjectStore, job: Job) -> Options:
+    """Read the options that were frozen when planning began."""
+    if job.options_key is None:
+        return Options()
+    text = b"".join(files.read(files.results_object(job.options_key)))
+    return msgspec.json.decode(text, type=Options)
+
+
+def uris_of(files: Sequence[ObjectVersion]) -> list[dict[str, str | None]]:
+    """Return the addresses and versions of options files, for manifests and events."""
+    return [{"uri": file.uri, "version": file.version} for file in files]

@@ -1,0 +1,146 @@
+"""Options: how uploads are read and sent, in TOML or JSON files beside the data.
+
+``<upload>.relay.toml`` holds for one upload, ``_relay.toml`` for its folder and all folders below. The nearest file
+wins, key by key. The file in the bucket's root has the defaults of the stack. docs/options.md lists every key.
+"""
+
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+from functions.settings import ApiVersion
+
+MAX_BYTES = 1 << 20
+"""The maximum length of an options file. Long system prompts fit."""
+_SUFFIXES = ("relay.toml", "relay.json")
+_Name = Annotated[str, Meta(min_length=1)]
+
+
+class InvalidOptionsError(Exception):
+    """An options file cannot be used; the message says why, and never quotes prompts."""
+
+
+class RequestTemplate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A native request: a template for the rows of tables, defaults for rows that are requests themselves.
+
+    Attributes:
+        custom_id: the id of a row, with placeholders.
+        params: the params. Strings may have placeholders: ``{{column}}``.
+    """
+
+    custom_id: str | None = None
+    params: dict[str, Any] = {}
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How one upload is read and sent.
+
+    Attributes:
+        api_version: the header `anthropic-version`; None for the stack's.
+        betas: values of the header `anthropic-beta`.
+        models: model in the upload → Claude model; ``*`` matches every other name.
+        outputs: exports beside results.jsonl; None for those of the upload's format.
+        on_unsupported: what becomes of fields without counterpart: ``drop`` or ``reject``.
+        request: the template.
+    """
+
+    api_version: ApiVersion | None = None
+    betas: list[_Name] = []
+    models: dict[_Name, _Name] = {}
+    outputs: list[Literal["csv", "openai", "bedrock"]] | None = None
+    on_unsupported: Literal["drop", "reject"] = "drop"
+    request: RequestTemplate = RequestTemplate()
+
+
+def is_options_file(key: str) -> bool:
+    """Return whether a key is the name of an options file. Such an object is no upload."""
+    name = key.rpartition("/")[2].lower()
+    return any(name == f"_{suffix}" or name.endswith(f".{suffix}") for suffix in _SUFFIXES)
+
+
+def places_of(upload_key: str) -> Iterator[tuple[str, str]]:
+    """Yield the keys of the options files that may govern an upload, the farthest first.
+
+    Yields:
+        The TOML file's key and the JSON file's key of one place. Only one of them may exist.
+    """
+    folders = upload_key.split("/")[:-1]
+    for depth in range(len(folders) + 1):
+        folder = "".join(f"{name}/" for name in folders[:depth])
+        yield f"{folder}_{_SUFFIXES[0]}", f"{folder}_{_SUFFIXES[1]}"
+    yield f"{upload_key}.{_SUFFIXES[0]}", f"{upload_key}.{_SUFFIXES[1]}"
+
+
+def governs(options_key: str, upload_key: str) -> bool:
+    """Return whether an options file may govern an upload."""
+    return any(options_key in pair for pair in places_of(upload_key))
+
+
+def parse(key: str, text: bytes) -> dict[str, Any]:
+    """Read one options file.
+
+    Args:
+        key: its key; the suffix decides between TOML and JSON.
+        text: its content.
+
+    Returns:
+        Its keys and values, checked by themselves.
+
+    Raises:
+        InvalidOptionsError: it is not TOML or JSON, or has an unknown key or a value of a wrong type.
+    """
+    try:
+        if key.lower().endswith("toml"):
+            document: Any = tomllib.loads(text.decode("utf-8-sig"))
+        else:
+            document = msgspec.json.decode(text.removeprefix(b"\xef\xbb\xbf"))
+    except UnicodeDecodeError as error:
+        message = (
+            f"not UTF-8 text (first invalid byte at offset {error.start:,}); save it as UTF-8"
+        )
+        raise InvalidOptionsError(message) from None
+    except tomllib.TOMLDecodeError as error:
+        message = f"not valid TOML: {error}"
+        raise InvalidOptionsError(message) from None
+    except (msgspec.DecodeError, RecursionError) as error:
+        message = f"not valid JSON: {error}"
+        raise InvalidOptionsError(message) from None
+    if not isinstance(document, dict):
+        message = "not a JSON object; write the options as its members"
+        raise InvalidOptionsError(message)
+    options_of([document])
+    return document
+
+
+def options_of(documents: Sequence[Mapping[str, Any]]) -> Options:
+    """Merge the contents of options files, the nearest last, and convert them.
+
+    Raises:
+        InvalidOptionsError: a key is unknown, or a value has a wrong type.
+    """
+    merged: dict[str, Any] = {}
+    for document in documents:
+        merged = _merge(merged, document)
+    try:
+        return msgspec.convert(merged, Options)
+    except msgspec.ValidationError as error:
+        raise InvalidOptionsError(_sentence(str(error))) from None
+
+
+def _sentence(problem: str) -> str:
+    """Return msgspec's message without its notation for paths and patterns."""
+    problem = problem.replace("`$.", "`").replace(" - at", " at")
+    return re.sub(r"`str` matching regex '.*'", "a version such as '2026-10-21'", problem)
+
+
+def _merge(far: Mapping[str, Any], near: Mapping[str, Any]) -> dict[str, Any]:
+    """Merge two levels, key by key. A list of the nearer file replaces the other one."""
+    merged = {**far, **near}
+    for name, value in far.items():
+        if isinstance(value, dict) and isinstance(near.get(name), dict):
+            merged[name] = _merge(value, near[name])
+    return merged

@@ -1,0 +1,123 @@
+"""Turn rows that are not native requests into requests: fill a template, or translate another batch API.
+
+Validation sees only native requests. A row that cannot be converted is rejected with a sentence, like any other.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from functions.errors import UNREADABLE_JSON
+from functions.model.options import Options
+from functions.model.rows import LineBlock, Record, Rejection, Row
+from functions.planning.templates import fill
+from functions.planning.validation import validate
+from functions.readers import jsonl
+from functions.translations import TRANSLATIONS
+from functions.translations.contract import NotTranslatableError, Policy, Translated
+
+NATIVE, TEMPLATE = "native", "template"
+"""Kinds of rows beside those in `TRANSLATIONS`: requests of the Message Batches API, and records for a template."""
+_ID_NAMES = ("custom_id", "customId", "id", "recordId", "key")
+"""Members of a row that serve as its custom_id. The first one that holds a string or a number wins."""
+_row = msgspec.json.Decoder(dict[str, Any])
+Converter = Callable[[Mapping[str, Any]], Translated]
+
+
+def converter_of(kind: str, options: Options, api_version: str) -> Converter | None:
+    """Return the function that converts the rows of one upload; None if they are sent byte for byte.
+
+    Args:
+        kind: `NATIVE`, `TEMPLATE` or a key of `TRANSLATIONS`.
+        options: the options of the upload.
+        api_version: the value of the `anthropic-version` header.
+    """
+    defaults = options.request.params
+    if kind == TEMPLATE:
+        return lambda row: _fill(row, options)
+    if kind == NATIVE:
+        return (lambda row: _with_defaults(row, defaults)) if defaults else None
+    translation = TRANSLATIONS[kind]
+    policy = Policy(
+        models=options.models,
+        api_version=api_version,
+        reject_unsupported=options.on_unsupported == "reject",
+    )
+
+    def translate(row: Mapping[str, Any]) -> Translated:
+        translated = translation.translate(row, policy)
+        params = {**defaults, **translated.params}
+        return msgspec.structs.replace(translated, params=params)
+
+    return translate
+
+
+def convert_all(
+    pieces: Iterator[LineBlock | Record], convert: Converter, *, row_bytes: int, api_version: str
+) -> Iterator[tuple[Record, Row]]:
+    """Convert and validate everything that a reader yields, in order.
+
+    Args:
+        pieces: line blocks and records of one upload.
+        convert: the function that converts one row.
+        row_bytes: the maximum length of a row in bytes.
+        api_version: the value of the `anthropic-version` header.
+    """
+    for piece in pieces:
+        records = (
+            jsonl.split_records(piece, row_bytes) if isinstance(piece, LineBlock) else [piece]
+        )
+        for record in records:
+            yield record, _convert(record, convert, row_bytes, api_version)
+
+
+def _convert(record: Record, convert: Converter, row_bytes: int, api_version: str) -> Row:
+    row = parse_row(record)
+    if row is None:  # validation says why
+        return validate(record, row_bytes=row_bytes, api_version=api_version)
+    try:
+        translated = convert(row)
+    except NotTranslatableError as error:
+        rejection = Rejection(error.code, f"line {record.line}: {error}", record.line)
+        return Row(_raw_id_of(row), None, rejection)
+    request = {"custom_id": translated.custom_id, "params": translated.params}
+    native = msgspec.structs.replace(record, data=msgspec.json.encode(request))
+    checked = validate(native, row_bytes=row_bytes, api_version=api_version)
+    if checked.rejection is not None:
+        return checked
+    return msgspec.structs.replace(
+        checked, betas=tuple(sorted({*translated.betas})), changes=translated.changes
+    )
+
+
+def parse_row(record: Record) -> dict[str, Any] | None:
+    """Return a record as an object; None if it is broken, too long or not an object."""
+    if record.data is None or record.fault is not None:
+        return None
+    try:
+        return _row.decode(record.data)
+    except UNREADABLE_JSON:
+        return None
+
+
+def _fill(row: Mapping[str, Any], options: Options) -> Translated:
+    custom_id, params = fill(options.request, row)
+    return Translated(custom_id=_id_of(row) if custom_id is None else custom_id, params=params)
+
+
+def _with_defaults(row: Mapping[str, Any], defaults: Mapping[str, Any]) -> Translated:
+    """Complete a native request. Its own params win, key by key."""
+    own = row.get("params")
+    params = {**defaults, **own} if isinstance(own, dict) else dict(defaults)
+    return Translated(custom_id=_id_of(row), params=params)
+
+
+def _id_of(row: Mapping[str, Any]) -> str | int | float | None:
+    candidates = (row.get(name) for name in _ID_NAMES)
+    usable = (value for value in candidates if isinstance(value, str | int | float))
+    return next((value for value in usable if not isinstance(value, bool)), None)
+
+
+def _raw_id_of(row: Mapping[str, Any]) -> msgspec.Raw:
+    return msgspec.Raw(msgspec.json.encode(_id_of(row)))

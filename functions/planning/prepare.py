@@ -1,0 +1,169 @@
+"""Decide how an upload is read and sent, before its first row is planned. The decision is frozen into the job."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+import msgspec
+from aws_lambda_powertools import Logger
+
+from functions.adapters.options_files import OptionsRejectedError, find_options, save_options
+from functions.adapters.upload_source import object_of, source_of
+from functions.errors import UnreadableUploadError
+from functions.model import events, timestamps, upload_events
+from functions.model.events import Event
+from functions.model.items import Job, ObjectVersion
+from functions.model.options import Options, governs
+from functions.model.rows import LineBlock, Record
+from functions.model.upload_format import UploadFormat
+from functions.planning.conversion import NATIVE, TEMPLATE, parse_row
+from functions.planning.templates import unknown_columns
+from functions.readers import READERS, TABLES, jsonl
+from functions.readers.detect import detect
+from functions.services import Services
+from functions.settings import SubmitSettings
+from functions.translations import TRANSLATIONS
+
+WAITING_S = 300.0
+"""Seconds after which a job looks again for the options that it waits for. Their upload wakes it at once."""
+_SAMPLE_ROWS, _SAMPLE_BYTES = 100, 1 << 20
+"""The rows that show what an upload contains: the first ones, but no more bytes than this after the first row."""
+_OWN_NAMES = frozenset({"custom_id", "customId", "params"})
+"""Members of a native request. A row with others, and without params, is a record for a template."""
+logger = Logger(child=True)
+
+
+def prepare(services: Services[SubmitSettings], job: Job) -> Job | None:
+    """Detect the format of a job's upload and read its options.
+
+    Returns:
+        The job with both; None if it must wait for options, or another invocation owns it.
+
+    Raises:
+        UnreadableUploadError: the upload cannot be read, or its template names columns that it lacks.
+        ObjectUnreadableError: S3 refuses the upload or an options file.
+    """
+    if job.format is not None or job.checkpoint.chunk:
+        return job
+    try:
+        options_files, options = find_options(services.files, job.bucket, job.key)
+    except OptionsRejectedError as error:
+        now = timestamps.text(services.now())
+        event = upload_events.options_rejected(error.file, str(error), now)
+        _wait(services, job, "valid_options", event)
+        return None
+    upload_format = detect(object_of(services.files, job), job.key)
+    sample = _first_rows(services, job, upload_format)
+    row_kind = TEMPLATE if upload_format.reader in TABLES else _kind_of(sample)
+    if row_kind == TEMPLATE:
+        columns = [*dict.fromkeys(name for row in sample for name in row)]
+        if not options.request.params:
+            event = events.job_waiting(
+                job, services.files.bucket, columns, timestamps.text(services.now())
+            )
+            _wait(services, job, "template", event)
+            return None
+        _check_columns(options, columns)
+    return _freeze(services, job, upload_format, row_kind, options_files, options)
+
+
+def _first_rows(
+    services: Services[SubmitSettings], job: Job, upload_format: UploadFormat
+) -> list[dict[str, Any]]:
+    reader = READERS[upload_format.reader]
+    source = source_of(services.files, msgspec.structs.replace(job, format=upload_format))
+    records = _records(reader.read(source, reader.START, job.row_bytes), job.row_bytes)
+    rows: list[dict[str, Any]] = []
+    size = 0
+    for record in islice(records, _SAMPLE_ROWS):
+        size += record.size
+        if rows and size > _SAMPLE_BYTES:
+            break
+        row = parse_row(record)
+        if row is not None:
+            rows.append(row)
+    return rows
+
+
+def _records(pieces: Iterator[LineBlock | Record], row_bytes: int) -> Iterator[Record]:
+    for piece in pieces:
+        if isinstance(piece, LineBlock):
+            yield from jsonl.split_records(piece, row_bytes)
+        else:
+            yield piece
+
+
+def _kind_of(rows: Sequence[Mapping[str, Any]]) -> str:
+    """Return what the rows of JSON are, from the first one that is recognized."""
+    for row in rows:
+        if "params" in row:
+            return NATIVE
+        for name, translation in TRANSLATIONS.items():
+            if translation.matches(row):
+                return name
+    return TEMPLATE if any(row.keys() - _OWN_NAMES for row in rows) else NATIVE
+
+
+def _check_columns(options: Options, columns: Sequence[str]) -> None:
+    unknown = unknown_columns(options.request, columns)
+    if columns and unknown:
+        problem = (
+            f"the template names columns that the upload does not have: {', '.join(unknown[:10])}; "
+            f"it has: {', '.join(columns[:50])}"
+        )
+        raise UnreadableUploadError(problem)
+
+
+def _wait(services: Services[SubmitSettings], job: Job, reason: str, event: Event) -> None:
+    """Release a job until options arrive. Announce it unless the last announcement said the same."""
+    changes = {
+        "waiting_for": reason,
+        "waiting_event": event.id,
+        "not_before": timestamps.after(services.now(), WAITING_S),
+    }
+    new_events = [] if job.waiting_event == event.id else [event]
+    if services.items.transition(job, changes, events=new_events):
+        logger.info("job waits for options", extra={"job": job.job, "reason": reason})
+        services.outbox.publish(new_events)
+
+
+def _freeze(
+    services: Services[SubmitSettings],
+    job: Job,
+    upload_format: UploadFormat,
+    row_kind: str,
+    options_files: Sequence[ObjectVersion],
+    options: Options,
+) -> Job | None:
+    """Store what was decided with the job. A deploy or another options file does not change it any more."""
+    exports = _default_exports(upload_format, row_kind)
+    changes: dict[str, Any] = {
+        "format": upload_format,
+        "row_kind": row_kind,
+        "api_version": options.api_version or job.api_version,
+        "betas": sorted({*options.betas}),
+        "options_files": [*options_files],
+        "options_key": save_options(services.files, job, options) if options_files else None,
+        "exports": exports if options.outputs is None else [*options.outputs],
+        "waiting_for": None,
+        "waiting_event": None,
+    }
+    if not services.items.transition(job, changes, keep_lease=True):
+        return None
+    return msgspec.structs.replace(job, **changes, tries=0)
+
+
+def _default_exports(upload_format: UploadFormat, row_kind: str) -> list[str]:
+    """Return the exports in the shape of the upload."""
+    if upload_format.reader in TABLES:
+        return ["csv"]
+    return [row_kind] if row_kind in {"openai", "bedrock"} else []
+
+
+def wake_waiting_jobs(services: Services[SubmitSettings], bucket: str, options_key: str) -> None:
+    """Let jobs that wait for options look again, because an options file arrived that may govern them."""
+    for job in services.items.planning():
+        if job.waiting_for is not None and (
+            job.bucket == bucket and governs(options_key, job.key)
+        ):
+            services.items.update_if_unchanged(job, {"not_before": None})

@@ -1,0 +1,122 @@
+"""Options files: where they lie, what they may say, and which one wins."""
+
+import pytest
+
+from functions.model.options import (
+    InvalidOptionsError,
+    governs,
+    is_options_file,
+    options_of,
+    parse,
+    places_of,
+)
+
+EXAMPLE = b"""
+betas = ["output-300k-2026-03-24"]
+api_version = "2026-10-21"
+models = { "gpt-4o" = "claude-sonnet-5-5", "*" = "claude-haiku-5-5" }
+outputs = ["csv"]
+on_unsupported = "reject"
+[request]
+custom_id = "{{ticket_id}}"
+[request.params]
+model = "claude-haiku-5-5"
+max_tokens = 512
+messages = [{ role = "user", content = "<ticket>{{body}}</ticket>" }]
+"""
+
+
+def test_toml_and_json_say_the_same() -> None:
+    as_json = b'{"outputs":["csv"],"request":{"custom_id":"{{id}}","params":{"model":"m","max_tokens":5}}}'
+    as_toml = (
+        b'outputs = ["csv"]\n[request]\ncustom_id = "{{id}}"\n'
+        b'[request.params]\nmodel = "m"\nmax_tokens = 5\n'
+    )
+
+    assert parse("_relay.json", as_json) == parse("_relay.toml", as_toml)
+    assert options_of([parse("_relay.toml", EXAMPLE)]).models["*"] == "claude-haiku-5-5"
+
+
+def test_the_files_of_an_upload_are_looked_for_from_the_root_to_the_upload() -> None:
+    assert [toml for toml, _ in places_of("team/2026/tickets.csv")] == [
+        "_relay.toml",
+        "team/_relay.toml",
+        "team/2026/_relay.toml",
+        "team/2026/tickets.csv.relay.toml",
+    ]
+    assert [json for _, json in places_of("tickets.csv")] == [
+        "_relay.json",
+        "tickets.csv.relay.json",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("options_key", "upload_key", "expected"),
+    [
+        ("_relay.toml", "a/b.csv", True),
+        ("a/_relay.json", "a/b.csv", True),
+        ("a/b.csv.relay.toml", "a/b.csv", True),
+        ("a/c.csv.relay.toml", "a/b.csv", False),
+        ("ab/_relay.toml", "a/b.csv", False),
+        ("a/c/_relay.toml", "a/b.csv", False),
+    ],
+)
+def test_a_file_governs_its_folder_and_all_below(
+    options_key: str,
+    upload_key: str,
+    expected: bool,  # noqa: FBT001 - a case of the table
+) -> None:
+    assert is_options_file(options_key)
+    assert governs(options_key, upload_key) is expected
+
+
+def test_other_keys_are_no_options_files() -> None:
+    assert not any(map(is_options_file, ["relay.toml", "a.toml", "a/_relay.toml.bak", "a.jsonl"]))
+
+
+def test_the_nearest_file_wins_key_by_key() -> None:
+    far = {
+        "betas": ["a", "b"],
+        "models": {"x": "far", "y": "far"},
+        "request": {"params": {"model": "far", "max_tokens": 5}},
+    }
+    near = {"betas": ["c"], "models": {"x": "near"}, "request": {"params": {"model": "near"}}}
+
+    merged = options_of([far, near])
+
+    assert merged.betas == ["c"]
+    assert merged.models == {"x": "near", "y": "far"}
+    assert merged.request.params == {"model": "near", "max_tokens": 5}
+
+
+@pytest.mark.parametrize(
+    ("key", "text", "problem"),
+    [
+        ("_relay.toml", b"a = ", "not valid TOML: Invalid value (at end of document)"),
+        ("_relay.json", b"{", "not valid JSON: Input data was truncated"),
+        ("_relay.json", b"[]", "not a JSON object; write the options as its members"),
+        (
+            "_relay.toml",
+            b"\xff",
+            "not UTF-8 text (first invalid byte at offset 0); save it as UTF-8",
+        ),
+        ("_relay.toml", b"modles = 1", "Object contains unknown field `modles`"),
+        (
+            "_relay.toml",
+            b"[request]\nparam = 1",
+            "Object contains unknown field `param` at `request`",
+        ),
+        ("_relay.toml", b"betas = 'x'", "Expected `array`, got `str` at `betas`"),
+        ("_relay.toml", b"outputs = ['pdf']", "Invalid enum value 'pdf' at `outputs[0]`"),
+        (
+            "_relay.toml",
+            b"api_version = 'latest'",
+            "Expected a version such as '2026-10-21' at `api_version`",
+        ),
+    ],
+)
+def test_a_file_that_cannot_be_used_says_why(key: str, text: bytes, problem: str) -> None:
+    with pytest.raises(InvalidOptionsError) as caught:
+        parse(key, text)
+
+    assert str(caught.value) == problem
