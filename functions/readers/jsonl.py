@@ -72,7 +72,9 @@ def pieces(
             long_line = None
         if long_line is None and len(buffer) + len(rest) > row_bytes:
             rest, position = _skip_bom(b"".join((buffer, rest)), position)
-            buffer, long_line = bytearray(), _LongLine(position, row_bytes)
+            buffer = bytearray()
+            if not _BOM.startswith(rest):  # the rest of a byte order mark may follow
+                long_line = _LongLine(position, row_bytes)
         if long_line is None:
             buffer += rest
         else:

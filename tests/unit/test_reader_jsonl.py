@@ -53,6 +53,7 @@ def texts(body: bytes) -> list[bytes | None]:
 @example(b"x" + b" " * 40 + b"\n{}", 3, 8)
 @example(b" " * 40, 1, 8)
 @example(BOM + b"{}" * 20, 1, 8)
+@example(BOM + BOM + b"{}" * 20, 1, 2)
 @example(b"{]{}" * 10, 1, 8)
 @example(b"{]{}" * 10, 40, 4)
 def test_gives_the_same_records_whatever_the_block_size(body: bytes, size: int, most: int) -> None:

@@ -31,8 +31,8 @@ HIDDEN = 60
 """Listings that lack the first batch: past the hour, and past the proof of its absence."""
 TICKS = 150
 POST = "claude.POST /v1/messages/batches"
-ACCEPTED, RECORDED = (0, True), (3, True)
-"""Calls after a create: from the first on, its batch exists; with the last, that is written down."""
+ACCEPTED, RECORDED = (0, True), (2, True)
+"""Calls after a create: from the first on, its batch exists; with the last, its id is recorded."""
 
 
 @dataclass(frozen=True)
