@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mypy_boto3_s3.type_defs import GetObjectOutputTypeDef, HeadObjectOutputTypeDef
 
 BLOCK = 1 << 20
+JSON_LINES_TYPE = "application/x-ndjson"
 TAGGING_THREADS = 10
 """Objects tagged at once, no more than the client's connections. A long job has tens of thousands."""
 MAX_QUEUED_TAGS = 200
@@ -228,13 +229,20 @@ class ObjectStore:
             if error.response["Error"]["Code"] not in ABSENT:
                 raise  # a deleted object needs no tag
 
-    def join(self, key: str, pieces: Sequence[StoredObject], scratch: str) -> StoredObject:
+    def join(
+        self,
+        key: str,
+        pieces: Sequence[StoredObject],
+        scratch: str,
+        content_type: str = JSON_LINES_TYPE,
+    ) -> StoredObject:
         """Concatenate pieces into one object. S3 copies the large ones on the server.
 
         Args:
             key: the object's key.
             pieces: the pieces, in order; too many for one join are joined in groups first.
             scratch: the key prefix of the groups.
+            content_type: the media type of the object.
         """
         grouped = multipart_plan.groups(pieces)
         if len(grouped) > 1:
@@ -245,18 +253,18 @@ class ObjectStore:
         crc32 = multipart_plan.joined_crc32(pieces)
         parts = multipart_plan.join_plan(pieces)
         if len(parts) > 1 or any(part.copied for part in parts):
-            self._join(key, parts, crc32)
+            self._join(key, parts, crc32, content_type)
         else:
             self._s3.put_object(
                 Bucket=self.bucket, Key=key, Body=b"".join(self._read_ranges(part) for part in parts),
-                ContentType=_JSON_LINES_TYPE, ChecksumCRC32=multipart.base64_crc32(crc32),
+                ContentType=content_type, ChecksumCRC32=multipart.base64_crc32(crc32),
             )  # fmt: skip
         return StoredObject(key=key, size=sum(piece.size for piece in pieces), crc32=crc32)
 
-    def _join(self, key: str, parts: Sequence[UploadPart], crc32: int) -> None:
+    def _join(self, key: str, parts: Sequence[UploadPart], crc32: int, content_type: str) -> None:
         """Join in parts. S3 verifies the CRC-32 that the pieces had when they were written."""
         target = UploadTarget(self._s3, self.bucket, key, self._threads)
-        with multipart.multipart_upload(target, ContentType=_JSON_LINES_TYPE) as upload_id:
+        with multipart.multipart_upload(target, ContentType=content_type) as upload_id:
             multipart.complete(target, upload_id, self._send(target, upload_id, parts), crc32)
 
     def _send(
@@ -316,6 +324,3 @@ def _copy(target: UploadTarget, upload_id: str, number: int, byte_range: ByteRan
         CopySourceRange=f"bytes={byte_range.start}-{byte_range.start + byte_range.size - 1}",
     )["CopyPartResult"]  # fmt: skip
     return StoredPart(number, copied["ETag"], copied.get("ChecksumCRC32"))
-
-
-_JSON_LINES_TYPE = "application/x-ndjson"

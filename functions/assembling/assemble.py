@@ -5,7 +5,9 @@ from typing import Any
 
 import msgspec
 
+from functions.adapters.options_files import uris_of
 from functions.adapters.s3 import ObjectStore
+from functions.assembling.exports import join_exports
 from functions.assembling.salvage import salvage
 from functions.assembling.tidy import tidy
 from functions.errors import RelayError
@@ -21,7 +23,7 @@ from functions.model.items import (
 )
 from functions.model.outcome_counts import total
 from functions.model.pricing import frozen
-from functions.readers import position_of, reader_of
+from functions.readers import format_of, position_of, reader_of
 from functions.services import Services
 from functions.settings import ResultsSettings
 
@@ -41,12 +43,14 @@ def assemble(
         parts.append(part)
         tallies.append(tally)
     _check_complete(job, last_batches, tallies)
-    files = _join(services, job, parts)
     tally = total(tallies)
+    files = _join(services, job, parts)
     outcome = outcome_of(job, tally)
     job = msgspec.structs.replace(job, outcome=outcome, failure=_reason(job, outcome, tally))
-    manifest = _manifest(services.files.bucket, job, batches, files, tally) | {
-        "retry": _retry(parts, tallies)
+    exported, problem = join_exports(services.files, job, parts, tally)
+    manifest = _manifest(services.files.bucket, job, batches, files | exported, tally) | {
+        "retry": _retry(parts, tallies),
+        "exports": {"complete": problem is None, "reason": problem},
     }
     services.files.put(f"{job.results_prefix}/manifest.json", _pretty_json(manifest))
     figures = {
@@ -65,7 +69,7 @@ def assemble(
 def outcome_of(job: Job, tally: OutcomeCounts) -> str:
     """Return the outcome of a job: succeeded, partial, failed or canceled."""
     succeeded, rows = tally.outcomes.get("succeeded", 0), sum(tally.outcomes.values())
-    if job.canceled_at is not None and succeeded < rows:
+    if job.canceled_at is not None and (succeeded < rows or not rows):
         return "canceled"
     if job.failure is not None or not succeeded:
         return "failed"
@@ -195,6 +199,10 @@ def _manifest(
         "errors": tally.errors,
         "stop_reasons": tally.stops,
         "usage": {model: msgspec.to_builtins(usage) for model, usage in tally.usage.items()},
+        "format": msgspec.to_builtins(format_of(job)),
+        "row_kind": job.row_kind,
+        "options": uris_of(job.options_files),
+        "translated": {"changes": job.changes},
         **_cost(job, tally),
         "batches": [_batch_entry(batch) for batch in batches],
         "files": {name: _file_entry(results_bucket, file) for name, file in files.items()},

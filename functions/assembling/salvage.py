@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 
+from functions.adapters.export_parts import export_parts
 from functions.adapters.retry_rows import retry_part
 from functions.adapters.s3 import ObjectStore
 from functions.adapters.upload_source import source_of
@@ -37,7 +38,15 @@ def salvage(files: ObjectStore, job: Job, batch: Batch) -> tuple[ChunkOutput, Ou
         retry, problem = retry_part(files, f"{stem}.{reader.RETRY_NAME}", rows, job.tries)
     else:
         retry, problem = None, _NO_RETRY
-    part = ChunkOutput(results=results, errors=results, retry=retry, retry_problem=problem)
+    exports, export_problem = export_parts(files, job, batch, results, stem, job.tries)
+    part = ChunkOutput(
+        results=results,
+        errors=results,
+        retry=retry,
+        retry_problem=problem,
+        exports=exports,
+        export_problem=export_problem,
+    )
     return part, counter.tally()
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 from aws_lambda_powertools import Logger
 
+from functions.adapters.export_parts import export_parts
 from functions.adapters.retry_rows import retry_part
 from functions.adapters.rewrite import new_batch, rewrite
 from functions.adapters.s3 import ObjectStore
@@ -75,7 +76,17 @@ def collect(
         errors.seek(0)
         failed = services.files.write(f"{stem}.errors.jsonl", read_blocks(errors))
     retry, problem = _write_retry(services.files, job, batch, merged.failed)
-    part = ChunkOutput(results=merged.results, errors=failed, retry=retry, retry_problem=problem)
+    exports, export_problem = export_parts(
+        services.files, job, batch, merged.results, stem, batch.tries
+    )
+    part = ChunkOutput(
+        results=merged.results,
+        errors=failed,
+        retry=retry,
+        retry_problem=problem,
+        exports=exports,
+        export_problem=export_problem,
+    )
     return _finish(services.items, batch, merged, part)
 
 

@@ -1,1 +1,9 @@
-"""Exports: the results once more, in the shapes that other tools read."""
+"""Exports: the results once more, in the shapes that other tools read.
+
+To add an export, add a module that implements `contract.Export` and a line to `EXPORTS`.
+"""
+
+from functions.exports.contract import Export
+
+EXPORTS: dict[str, Export] = {}
+"""The exports, by their names in the option `outputs`."""

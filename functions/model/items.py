@@ -109,6 +109,8 @@ class ChunkOutput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
         errors: the result lines of rows that did not succeed; only after the last attempt.
         retry: the upload's lines of these rows; only after the last attempt.
         retry_problem: why `retry` is missing.
+        exports: path of an export → its part; only after the last attempt.
+        export_problem: why `exports` is missing.
         problem: what else the rows lack.
     """
 
@@ -116,6 +118,8 @@ class ChunkOutput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     errors: StoredObject | None = None
     retry: StoredObject | None = None
     retry_problem: str | None = None
+    exports: dict[str, StoredObject] = {}
+    export_problem: str | None = None
     problem: str | None = None
 
 

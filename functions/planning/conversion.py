@@ -13,7 +13,7 @@ from functions.model.options import Options
 from functions.model.rows import LineBlock, Record, Rejection, Row
 from functions.planning.templates import fill
 from functions.planning.validation import validate
-from functions.readers import jsonl
+from functions.readers import records_of
 from functions.translations import TRANSLATIONS
 from functions.translations.contract import NotTranslatableError, Policy, Translated
 
@@ -64,12 +64,8 @@ def convert_all(
         row_bytes: the maximum length of a row in bytes.
         api_version: the value of the `anthropic-version` header.
     """
-    for piece in pieces:
-        records = (
-            jsonl.split_records(piece, row_bytes) if isinstance(piece, LineBlock) else [piece]
-        )
-        for record in records:
-            yield record, _convert(record, convert, row_bytes, api_version)
+    for record in records_of(pieces, row_bytes):
+        yield record, _convert(record, convert, row_bytes, api_version)
 
 
 def _convert(record: Record, convert: Converter, row_bytes: int, api_version: str) -> Row:

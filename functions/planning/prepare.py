@@ -1,6 +1,6 @@
 """Decide how an upload is read and sent, before its first row is planned. The decision is frozen into the job."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -14,11 +14,10 @@ from functions.model import events, timestamps, upload_events
 from functions.model.events import Event
 from functions.model.items import Job, ObjectVersion
 from functions.model.options import Options, governs
-from functions.model.rows import LineBlock, Record
 from functions.model.upload_format import UploadFormat
 from functions.planning.conversion import NATIVE, TEMPLATE, parse_row
 from functions.planning.templates import unknown_columns
-from functions.readers import READERS, TABLES, jsonl
+from functions.readers import READERS, TABLES, records_of
 from functions.readers.detect import detect
 from functions.services import Services
 from functions.settings import SubmitSettings
@@ -72,7 +71,7 @@ def _first_rows(
 ) -> list[dict[str, Any]]:
     reader = READERS[upload_format.reader]
     source = source_of(services.files, msgspec.structs.replace(job, format=upload_format))
-    records = _records(reader.read(source, reader.START, job.row_bytes), job.row_bytes)
+    records = records_of(reader.read(source, reader.START, job.row_bytes), job.row_bytes)
     rows: list[dict[str, Any]] = []
     size = 0
     for record in islice(records, _SAMPLE_ROWS):
@@ -83,14 +82,6 @@ def _first_rows(
         if row is not None:
             rows.append(row)
     return rows
-
-
-def _records(pieces: Iterator[LineBlock | Record], row_bytes: int) -> Iterator[Record]:
-    for piece in pieces:
-        if isinstance(piece, LineBlock):
-            yield from jsonl.split_records(piece, row_bytes)
-        else:
-            yield piece
 
 
 def _kind_of(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -4,12 +4,13 @@
 not in `SUFFIXES` are ignored.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 
 from functions.model.items import Job
-from functions.model.rows import Position
+from functions.model.rows import LineBlock, Position, Record
 from functions.model.upload_format import UploadFormat
 from functions.readers import jsonl
 from functions.readers.contract import Reader, Source
@@ -40,6 +41,15 @@ def text_of(source: Source, upload_format: UploadFormat) -> Source:
 def reader_of(job: Job) -> Reader[Any]:
     """Return the reader of a job's upload."""
     return READERS[format_of(job).reader]
+
+
+def records_of(pieces: Iterator[LineBlock | Record], row_bytes: int) -> Iterator[Record]:
+    """Yield the records of everything that a reader yields."""
+    for piece in pieces:
+        if isinstance(piece, LineBlock):
+            yield from jsonl.split_records(piece, row_bytes)
+        else:
+            yield piece
 
 
 def position_of(job: Job) -> Position:

@@ -37,7 +37,7 @@ class Source(Protocol):
 class Reader[P: Position](Protocol):
     """Reads uploads of one format and writes the retry file in the same format.
 
-    To add a format, write a module with these five names and add one line to `READERS`. An instance of a
+    To add a format, write a module with these six names and add one line to `READERS`. An instance of a
     class also works. `tests/unit/test_reader_contract.py` checks every reader in `READERS` against this
     contract. Add a few uploads of the new format to its samples.
 
@@ -73,6 +73,13 @@ class Reader[P: Position](Protocol):
 
         Raises:
             UnreadableUploadError: the upload is not in this format.
+        """
+
+    def columns(self, position: P) -> Sequence[str]:
+        """Return the columns of a table, in order; empty for other formats.
+
+        Args:
+            position: a position behind the first record.
         """
 
     def retry_head(self, position: P) -> bytes:

@@ -33,6 +33,11 @@ def read(source: Source, position: LinePosition, row_bytes: int) -> Iterator[Lin
     return pieces(checked_text(blocks) if position == START else blocks, position, row_bytes)
 
 
+def columns(_position: LinePosition) -> Sequence[str]:
+    """Return no columns: JSON Lines is no table."""
+    return ()
+
+
 def retry_head(_position: LinePosition) -> bytes:
     """Return no bytes: JSON Lines has no header."""
     return b""

@@ -1,0 +1,85 @@
+"""Join the parts of a job's exports, and write their closing files. Their failure never delays results."""
+
+from collections.abc import Mapping, Sequence
+
+import msgspec
+from aws_lambda_powertools import Logger
+from botocore.exceptions import BotoCoreError, ClientError
+
+from functions.adapters.export_parts import context_of, exports_of
+from functions.adapters.s3 import JSON_LINES_TYPE, ObjectStore
+from functions.errors import RelayError
+from functions.exports.contract import Export, ExportContext, JobSummary
+from functions.model.items import ChunkOutput, Job, OutcomeCounts, StoredObject
+
+_CSV_TYPE = "text/csv; charset=utf-8"
+logger = Logger(child=True)
+
+
+def join_exports(
+    files: ObjectStore, job: Job, parts: Sequence[ChunkOutput], tally: OutcomeCounts
+) -> tuple[dict[str, StoredObject], str | None]:
+    """Join the parts of each export. An export that lacks a part would mislead, so it is left out.
+
+    Returns:
+        Path of the export → file; and a sentence that says why there are none.
+    """
+    exports = exports_of(job)
+    problem = next((part.export_problem for part in parts if part.export_problem), None)
+    if not exports or problem is not None:
+        return {}, problem
+    try:
+        context = context_of(files, job)
+        joined = _join(files, job, parts, exports, context)
+        for export in exports:
+            _write_closing(files, job, export, context, _summary(files, job, joined, tally))
+    except (RelayError, ClientError, BotoCoreError, KeyError, ValueError) as error:
+        problem = str(error) if isinstance(error, RelayError) else type(error).__name__
+        logger.warning("exports not joined", extra={"job": job.job, "problem": problem})
+        return {}, problem
+    return joined, None
+
+
+def _join(
+    files: ObjectStore,
+    job: Job,
+    parts: Sequence[ChunkOutput],
+    exports: Sequence[Export],
+    context: ExportContext,
+) -> dict[str, StoredObject]:
+    joined = {}
+    for path, head in [
+        (path, export.head(path, context)) for export in exports for path in export.paths(context)
+    ]:
+        scratch = f"work/{job.job}/joined/{path.replace('/', '.')}"
+        first = [files.write(f"{scratch}.head", [head])] if head else []
+        pieces = [*first, *(part.exports[path] for part in parts)]
+        content_type = _CSV_TYPE if path.endswith(".csv") else JSON_LINES_TYPE
+        joined[path] = files.join(f"{job.results_prefix}/{path}", pieces, scratch, content_type)
+    return joined
+
+
+def _write_closing(
+    files: ObjectStore, job: Job, export: Export, context: ExportContext, summary: JobSummary
+) -> None:
+    for path, content in export.closing(summary, context).items():
+        files.put(f"{job.results_prefix}/{path}", content)
+
+
+def _summary(
+    files: ObjectStore, job: Job, joined: Mapping[str, StoredObject], tally: OutcomeCounts
+) -> JobSummary:
+    return JobSummary(
+        job=job.job,
+        outcome=job.outcome or "failed",
+        outcomes=tally.outcomes,
+        usage={model: msgspec.to_builtins(usage) for model, usage in tally.usage.items()},
+        times={
+            "uploaded_at": job.uploaded_at,
+            "claimed_at": job.claimed_at,
+            "ended_at": job.ended_at,
+            "canceled_at": job.canceled_at,
+        },
+        files={path: f"s3://{files.bucket}/{file.key}" for path, file in joined.items()},
+        upload=job.source.uri,
+    )
