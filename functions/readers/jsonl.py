@@ -10,6 +10,7 @@ import msgspec
 
 from functions.model.rows import LineBlock, LinePosition, Record
 from functions.model.streams import cut
+from functions.readers.brackets import BracketScanner, match_end
 from functions.readers.contract import Source
 from functions.readers.cutting import read_rows
 from functions.readers.text import checked_text
@@ -21,9 +22,6 @@ _SPACE = b" \t\r\n\x00\x1a"
 """Bytes around records: white space, and the NULs or DOS Ctrl-Z that pad the end of a file."""
 _ADJACENT_OBJECTS = re.compile(rb"\}[ \t\r\x00\x1a]*+\{")
 _SPACES = re.compile(rb"[ \t\r\n\x00\x1a]*+")
-_DELIMITER = re.compile(rb'["{}\[\]]')
-_STRING_BODY = re.compile(rb'(?:[^"\\]++|\\.)*+', re.DOTALL)
-_DEPTH = {b"{": 1, b"[": 1, b"}": -1, b"]": -1}
 _decoder = msgspec.json.Decoder(msgspec.Raw)
 
 
@@ -217,41 +215,19 @@ class _ObjectScanner:
     """
 
     def __init__(self) -> None:
-        self._depth = 0
-        self._in_string = self._escaped = self._stopped = False
+        self._brackets = BracketScanner()
+        self._stopped = False
 
     def starts(self, text: bytes) -> Iterator[int]:
         """Yield the offset of each object's opening brace in the next bytes of the line."""
         offset = 0
         while offset < len(text) and not self._stopped:
-            if self._in_string:
-                offset = self._skip_string(text, offset)
-            elif self._depth:
-                offset = self._skip_to_delimiter(text, offset)
-            else:
-                offset = _match_end(_SPACES, text, offset)
-                if text[offset : offset + 1] == b"{":
-                    yield offset
-                    self._depth, offset = 1, offset + 1
-                else:
+            if not self._brackets.is_open:
+                offset = match_end(_SPACES, text, offset)
+                if text[offset : offset + 1] != b"{":
                     self._stopped = offset < len(text)
-
-    def _skip_string(self, text: bytes, offset: int) -> int:
-        offset = _match_end(_STRING_BODY, text, offset + self._escaped)
-        self._escaped = text[offset : offset + 1] == b"\\"  # the last byte of this text
-        self._in_string = self._escaped or offset >= len(text)
-        return offset + 1
-
-    def _skip_to_delimiter(self, text: bytes, offset: int) -> int:
-        delimiter = _DELIMITER.search(text, offset)
-        if delimiter is None:
-            return len(text)
-        self._in_string = delimiter[0] == b'"'
-        self._depth += _DEPTH.get(delimiter[0], 0)
-        self._stopped = self._depth == 0 and delimiter[0] != b"}"
-        return delimiter.end()
-
-
-def _match_end(pattern: re.Pattern[bytes], text: bytes, offset: int) -> int:
-    match = pattern.match(text, offset)
-    return offset if match is None else match.end()
+                    continue
+                yield offset
+            offset = self._brackets.find_end(text, offset)
+            closed = not self._brackets.is_open
+            self._stopped = closed and text[offset - 1 : offset] != b"}"
