@@ -12,10 +12,10 @@ import msgspec
 from functions.model.items import Job
 from functions.model.rows import LineBlock, Position, Record
 from functions.model.upload_format import UploadFormat
-from functions.readers import jsonl
+from functions.readers import json_values, jsonl
 from functions.readers.contract import Reader, Source
 
-READERS: dict[str, Reader[Any]] = {"jsonl": jsonl}
+READERS: dict[str, Reader[Any]] = {"jsonl": jsonl, "json": json_values}
 TABLES = frozenset[str]()
 """Readers of tables. Their rows always need a template."""
 SUFFIXES = (".jsonl", ".ndjson")
