@@ -3,7 +3,8 @@
 To add an export, add a module that implements `contract.Export` and a line to `EXPORTS`.
 """
 
+from functions.exports import bedrock
 from functions.exports.contract import Export
 
-EXPORTS: dict[str, Export] = {}
+EXPORTS: dict[str, Export] = {"bedrock": bedrock}
 """The exports, by their names in the option `outputs`."""

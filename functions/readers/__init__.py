@@ -12,11 +12,11 @@ import msgspec
 from functions.model.items import Job
 from functions.model.rows import LineBlock, Position, Record
 from functions.model.upload_format import UploadFormat
-from functions.readers import json_values, jsonl
+from functions.readers import delimited, json_values, jsonl
 from functions.readers.contract import Reader, Source
 
-READERS: dict[str, Reader[Any]] = {"jsonl": jsonl, "json": json_values}
-TABLES = frozenset[str]()
+READERS: dict[str, Reader[Any]] = {"jsonl": jsonl, "json": json_values, "csv": delimited}
+TABLES = frozenset({"csv"})
 """Readers of tables. Their rows always need a template."""
 SUFFIXES = (".jsonl", ".ndjson")
 """Suffixes of keys that are read, in lower case."""

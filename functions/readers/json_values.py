@@ -84,6 +84,11 @@ def other_members(source: Source, position: JsonPosition) -> tuple[str, ...]:
     return reading.others
 
 
+def columns(_position: JsonPosition) -> Sequence[str]:
+    """Return no columns: JSON is no table."""
+    return ()
+
+
 def retry_head(_position: JsonPosition) -> bytes:
     """Return no bytes: JSON Lines has no header."""
     return b""

@@ -3,7 +3,8 @@
 To add an API, add a module that implements `contract.Translation` and a line to `TRANSLATIONS`.
 """
 
+from functions.translations import bedrock, vertex
 from functions.translations.contract import Translation
 
-TRANSLATIONS: dict[str, Translation] = {}
+TRANSLATIONS: dict[str, Translation] = {"bedrock": bedrock, "vertex": vertex}
 """The other batch APIs, by name. The first one that matches a row understands it."""

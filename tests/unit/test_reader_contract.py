@@ -38,7 +38,13 @@ _JSON = [
     b'{"requests":[{"a":1},],"z" 1}',
     b'[{"a":1}',
 ]
-SAMPLES: dict[str, list[bytes]] = {"jsonl": _JSONL, "json": _JSON}
+_CSV = [
+    b"a,b\n1,2\n3,4\n5,6\n",
+    b'\xef\xbb\xbfsep=;\r\n "a;x" ; b\r\n1;"x ""y""\r\nz"\r\n\r\n;\xc3\xa9\r\n',
+    b'a\tb\n1\t2\r3\n\t"4\n"\t5\t6\n7\t"8 9\n10\t"11"\n' + b"x" * ROW_BYTES + b"\t12",
+    b'a\n""\n\n1\na text that ends in \xff\n"2" \n' + b'"' + b"3\n" * ROW_BYTES + b'"\n4',
+]
+SAMPLES: dict[str, list[bytes]] = {"jsonl": _JSONL, "json": _JSON, "csv": _CSV}
 """Uploads of each format. The few dirty ones are worth more than many clean ones."""
 
 

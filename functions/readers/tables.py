@@ -1,0 +1,113 @@
+"""What the readers of tables share: the position, the rules of a header, and the row as a line of CSV."""
+
+import csv
+from collections import Counter
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import msgspec
+
+from functions.errors import UnreadableUploadError
+from functions.model.rows import Position
+
+RETRY_NAME = "retry.csv"
+BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
+"""The byte order mark. Excel reads a CSV file as UTF-8 only if it begins with one."""
+_MAX_HEADER_BYTES = 3_600
+"""Maximum size of the column names as JSON. The position that holds them must stay below 4 KiB."""
+_MAX_LISTED_CHARS = 300
+"""Characters of the column names that a message lists."""
+_encode = msgspec.json.Encoder().encode
+
+
+class TablePosition(Position, frozen=True, gc=False):
+    """The position of a reader of tables.
+
+    Attributes:
+        line: the line, or the row of the sheet, from 1.
+        columns: the names of the columns; empty before the header.
+        delimiter: the character between two cells.
+        unclosed_to: an offset in bytes. A quote that was open at the end of an earlier line is known not to be closed
+            properly before it, so the same holds for any quote that is open before it.
+    """
+
+    line: int = 1
+    columns: tuple[str, ...] = ()
+    delimiter: str = ","
+    unclosed_to: int = 0
+
+
+START = TablePosition()
+
+
+def check_columns(cells: Sequence[str]) -> tuple[str, ...]:
+    """Return the names in a header, without surrounding white space.
+
+    Raises:
+        UnreadableUploadError: a name is missing or occurs twice, or the header is too long.
+    """
+    names = tuple(cell.strip() for cell in cells)
+    problem = _problem_of(names)
+    if problem is not None:
+        raise UnreadableUploadError(problem)
+    return names
+
+
+def _problem_of(names: Sequence[str]) -> str | None:
+    if not any(names):
+        return "the table has no header; name the columns in its first row"
+    size = len(_encode(names))
+    if size > _MAX_HEADER_BYTES:
+        return (
+            f"the header is {size:,} bytes long; the limit is {_MAX_HEADER_BYTES:,}; shorten the names of "
+            "columns, or remove columns"
+        )
+    listed = _shorten(", ".join(names))
+    if "" in names:
+        number = names.index("") + 1
+        return f"column {number} has no name; name each column (the header: {listed})"
+    name, count = Counter(names).most_common(1)[0]
+    if count > 1:
+        return f'{count} columns are named "{_shorten(name)}"; use each name once (the header: {listed})'
+    return None
+
+
+def _shorten(text: str) -> str:
+    return text if len(text) <= _MAX_LISTED_CHARS else f"{text[:_MAX_LISTED_CHARS]}…"
+
+
+def ragged(cells: int, columns: int) -> tuple[str, str]:
+    """Return the fault of a row whose number of cells is not that of the header."""
+    sentence = (
+        f"the row has {cells:,} of {columns:,} cells; fill up short rows, and quote cells that contain "
+        "the delimiter"
+    )
+    return "ragged_row", sentence
+
+
+def encode_row(columns: Sequence[str], cells: Sequence[str]) -> bytes:
+    """Return a row as a JSON object: column → text.
+
+    Raises:
+        UnicodeEncodeError: a cell contains a lone surrogate.
+    """
+    return _encode(dict(zip(columns, cells, strict=True)))
+
+
+class _Echo:
+    """A file that returns what is written to it, for `csv.writer`."""
+
+    def write(self, text: str) -> str:
+        return text
+
+
+@cache
+def _writer(delimiter: str) -> Any:  # noqa: ANN401 - typeshed does not export the type of a writer
+    return csv.writer(_Echo(), delimiter=delimiter)
+
+
+def csv_line(cells: Sequence[str], delimiter: str = ",") -> bytes:
+    """Return cells as a line of CSV with CRLF (RFC 4180). Only cells that need quotes have them."""
+    line: str = _writer(delimiter).writerow(cells)
+    return line.encode()
