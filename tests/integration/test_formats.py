@@ -1,0 +1,154 @@
+"""Uploads of other kinds run as they are, and their results come back in the shape of their own tools."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.harness import Harness, request
+
+SAMPLES = Path(__file__).parents[3] / "shared" / "samples"
+TEMPLATE = """
+[request]
+custom_id = "{{id}}"
+[request.params]
+model = "claude-haiku-5-5"
+max_tokens = 64
+messages = [{ role = "user", content = "<t>{{text}}</t>" }]
+"""
+
+
+def rows_of(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+@pytest.mark.skipif(not SAMPLES.exists(), reason="other people's data is not here")
+def test_bedrock_records_run_and_come_back_as_bedrock_writes_them(relay: Harness) -> None:
+    body = (SAMPLES / "bedrock-records.jsonl").read_bytes()
+    uploaded = [json.loads(line) for line in body.splitlines() if line.strip()]
+    relay.upload("in/_relay.toml", b'models = { "*" = "claude-haiku-5-5" }')
+    relay.upload("in/bedrock.jsonl", body)
+
+    relay.finish()
+
+    exported = rows_of(relay.read("in/bedrock.jsonl", "bedrock/bedrock.jsonl.out").decode())
+    totals = json.loads(relay.read("in/bedrock.jsonl", "bedrock/manifest.json.out"))
+    assert [line["recordId"] for line in exported] == [row["recordId"] for row in uploaded]
+    assert [line["modelInput"] for line in exported] == [row["modelInput"] for row in uploaded]
+    assert all(line["modelOutput"]["type"] == "message" for line in exported)
+    assert totals["successRecordCount"] == len(uploaded)
+    manifest = relay.manifest("in/bedrock.jsonl")
+    assert manifest["row_kind"] == "bedrock"
+    assert [file["uri"] for file in manifest["options"]] == ["s3://uploads/in/_relay.toml"]
+    assert "bedrock/bedrock.jsonl.out" in manifest["files"]
+
+
+def test_records_wait_for_a_template_and_start_when_it_arrives(relay: Harness) -> None:
+    relay.upload("in/records.jsonl", b'{"id":"a","text":"one"}\n{"id":"b","text":"two"}\n')
+    relay.tick()
+    (waiting,) = relay.events()
+    assert waiting["type"] == "job.waiting"
+    assert waiting["data"]["columns"] == ["id", "text"]
+
+    relay.upload("in/_relay.toml", TEMPLATE.encode())
+    relay.finish()
+
+    lines = relay.lines("in/records.jsonl")
+    assert [line["custom_id"] for line in lines] == ["a", "b"]
+    assert {line["result"]["type"] for line in lines} == {"succeeded"}
+
+
+def test_the_example_of_job_waiting_starts_the_job_as_it_is(relay: Harness) -> None:
+    relay.upload("in/records.jsonl", b'{"id":"a","text":"one"}\n')
+    (waiting,) = relay.events()
+
+    relay.upload(waiting["data"]["options_keys"][0], waiting["data"]["example"].encode())
+    relay.finish()
+
+    assert relay.manifest("in/records.jsonl")["outcome"] == "succeeded"
+
+
+def test_a_template_may_lie_there_before_the_records(relay: Harness) -> None:
+    relay.upload("_relay.toml", TEMPLATE.encode())
+    relay.upload("in/records.jsonl", b'{"id":"a","text":"one"}\n')
+    relay.finish()
+
+    assert relay.manifest("in/records.jsonl")["outcome"] == "succeeded"
+    assert "job.waiting" not in {event["type"] for event in relay.events()}
+
+
+def test_a_template_with_an_unknown_column_refuses_the_upload_before_anything_is_sent(
+    relay: Harness,
+) -> None:
+    relay.upload("in/_relay.toml", TEMPLATE.replace("{{text}}", "{{txt}}").encode())
+    relay.upload("in/records.jsonl", b'{"id":"a","text":"one"}\n')
+    relay.finish()
+
+    manifest = relay.manifest("in/records.jsonl")
+    assert manifest["reason"] == (
+        "the template names columns that the upload does not have: txt; it has: id, text"
+    )
+    assert relay.simulator.batches() == []
+
+
+def test_a_file_of_options_that_cannot_be_used_holds_its_uploads_until_it_is_corrected(
+    relay: Harness,
+) -> None:
+    relay.upload("in/_relay.toml", b"modles = 1")
+    relay.upload("in/march.jsonl", request(1))
+    relay.upload("in/april.jsonl", request(2))
+    relay.tick()
+    assert {event["type"] for event in relay.events()} == {"options.rejected"}
+    assert relay.simulator.batches() == []
+
+    relay.upload("in/_relay.toml", b"betas = ['one-2026-01-01', 'two-2026-01-01']")
+    relay.finish()
+
+    assert relay.manifest("in/march.jsonl")["outcome"] == "succeeded"
+    assert relay.manifest("in/april.jsonl")["outcome"] == "succeeded"
+
+
+def test_a_job_that_waits_can_be_canceled(relay: Harness) -> None:
+    relay.upload("in/records.jsonl", b'{"id":"a","text":"one"}\n')
+    relay.pass_time(1)
+    relay.upload("in/records.jsonl.cancel", b"")
+    relay.finish()
+
+    manifest = relay.manifest("in/records.jsonl")
+    assert (manifest["outcome"], manifest["reason"]) == (
+        "canceled",
+        "canceled before it was planned",
+    )
+
+
+def test_rows_with_other_betas_go_out_in_other_batches(relay: Harness) -> None:
+    def record(number: int, *betas: str) -> bytes:
+        model_input = {
+            "anthropic_beta": betas,
+            "max_tokens": 5,
+            "messages": [{"role": "user", "content": "hi"}],
+        }
+        return json.dumps({"recordId": f"R{number}", "modelInput": model_input}).encode()
+
+    relay.upload("in/_relay.toml", b'models = { "*" = "claude-haiku-5-5" }')
+    relay.upload("in/b.jsonl", b"\n".join([record(1), record(2, "x"), record(3, "x"), record(4)]))
+    relay.finish()
+
+    batches = relay.manifest("in/b.jsonl")["batches"]
+    assert [batch["rows"] for batch in batches] == [[1, 1], [2, 3], [4, 4]]
+    assert {line["result"]["type"] for line in relay.lines("in/b.jsonl")} == {"succeeded"}
+
+
+def test_defaults_of_the_options_complete_native_rows(relay: Harness) -> None:
+    relay.upload("in/_relay.toml", b'[request.params]\nmodel = "claude-haiku-5-5"\nmax_tokens = 7')
+    row = {
+        "custom_id": "a",
+        "params": {"max_tokens": 9, "messages": [{"role": "user", "content": "hi"}]},
+    }
+    relay.upload("in/march.jsonl", json.dumps(row).encode())
+    relay.finish()
+
+    assert relay.manifest("in/march.jsonl")["outcome"] == "succeeded"
+    (line,) = relay.lines("in/march.jsonl")
+    assert line["result"]["message"]["model"] == "claude-haiku-5-5"
