@@ -1,0 +1,190 @@
+"""Check requests for what is certain to fail. The API reports such rows only when their batch ends.
+
+What is only likely to fail is sent: a wrong rejection costs the user more than a failed row, which is not billed.
+"""
+
+from collections.abc import Collection, Iterator, Mapping
+from itertools import chain
+from typing import Any, Protocol
+
+IMAGE_BYTES = 10 * 1024 * 1024
+"""Largest image, decoded. Errors of the API up to 2026-03 quote 5 MB of base64 (claude-code#19631); the limit may
+have risen since, so twice that is allowed."""
+DOCUMENT_BYTES = 32 * 1024 * 1024
+"""Largest document, in characters, of base64 or of text: a whole Messages request may have 32 MB."""
+LONG_OUTPUT_TOKENS = 300_000
+"""Largest `max_tokens` of any model under `LONG_OUTPUT_BETA`."""
+LONG_OUTPUT_BETA = "output-300k-"
+THINKING_TOKENS = 2_000
+"""Below this, thinking may use up `max_tokens` and leave no text."""
+_FORCED = ("any", "tool")
+
+type _Finding = tuple[str, str]
+
+
+class Capabilities(Protocol):
+    """What these checks must know about a model."""
+
+    @property
+    def thinks(self) -> bool:
+        """True if the model thinks when a request has no `thinking`."""
+
+    @property
+    def forced_tool_choice(self) -> bool:
+        """True if `tool_choice` may be `any` or `tool`."""
+
+    @property
+    def prefill(self) -> bool:
+        """True if the last message may be the assistant's."""
+
+    @property
+    def max_output_tokens(self) -> int:
+        """The largest `max_tokens`."""
+
+    @property
+    def lifecycle(self) -> str:
+        """The stage that Anthropic names: ``active``, ``deprecated`` or ``retired``."""
+
+    @property
+    def retires(self) -> str | None:
+        """The day from which requests fail, in ISO 8601; None if none is set."""
+
+
+def refusal(
+    params: Mapping[str, Any],
+    capabilities: Capabilities | None,
+    *,
+    betas: Collection[str] = (),
+    today: str = "",
+    off: Collection[str] = (),
+) -> tuple[str, str] | None:
+    """Return why the API is certain to refuse a request: a rejection code and a sentence. None if it is not.
+
+    Args:
+        params: the params of the request, parsed.
+        capabilities: what its model accepts; None for an unknown model.
+        betas: the values of `anthropic-beta` that it is sent with.
+        today: the day in ISO 8601, for models that retire; empty to ignore dates.
+        off: the codes of checks that are turned off.
+    """
+    model = () if capabilities is None else _of_model(params, capabilities, betas)
+    findings = chain(_model(capabilities, today), _messages(params), model, _media(params))
+    return next((finding for finding in findings if finding[0] not in off), None)
+
+
+def notice(params: Mapping[str, Any], capabilities: Capabilities | None) -> str | None:
+    """Return ``low_max_tokens`` for a request whose answer may be empty, None for others.
+
+    Its model thinks by default, thinking counts toward `max_tokens`, and there are few of them.
+    """
+    if capabilities is None or not capabilities.thinks or params.get("thinking") is not None:
+        return None
+    max_tokens = params.get("max_tokens")
+    is_low = isinstance(max_tokens, int | float) and max_tokens < THINKING_TOKENS
+    return "low_max_tokens" if is_low else None
+
+
+def _model(capabilities: Capabilities | None, today: str) -> Iterator[_Finding]:
+    if capabilities is None:
+        yield "unknown_model", 'no model of the name in "model" is known; check its spelling'
+    elif capabilities.lifecycle == "retired" or (capabilities.retires or "9999") <= today:
+        yield "retired_model", 'the model in "model" is retired; name a newer one'
+
+
+def _messages(params: Mapping[str, Any]) -> Iterator[_Finding]:
+    messages = params.get("messages")
+    if not isinstance(messages, list) or not messages:
+        yield "no_messages", '"messages" is empty or not a list; it must hold at least one message'
+        return
+    for index, message in enumerate(messages):
+        is_prefill = index == len(messages) - 1 and _role(message) == "assistant"
+        if isinstance(message, dict) and not message.get("content") and not is_prefill:
+            yield (
+                "empty_message",
+                f'"messages[{index}].content" is empty; write a text or remove it',
+            )
+    for where, block in chain(_blocks("system", params.get("system")), _message_blocks(params)):
+        if block.get("type") == "text" and block.get("text") == "":
+            yield "empty_text", f'"{where}.text" is empty; write a text or remove the block'
+
+
+def _of_model(
+    params: Mapping[str, Any], capabilities: Capabilities, betas: Collection[str]
+) -> Iterator[_Finding]:
+    """Yield what this model refuses."""
+    messages = params.get("messages")
+    if not capabilities.prefill and isinstance(messages, list) and _ends_in_prefill(messages):
+        sentence = (
+            'the last of "messages" is the assistant\'s, which this model does not accept; end with '
+            "a message of the user"
+        )
+        yield "prefill_unsupported", sentence
+    choice = params.get("tool_choice")
+    is_forced = isinstance(choice, dict) and choice.get("type") in _FORCED
+    if is_forced and not capabilities.forced_tool_choice:
+        sentence = (
+            '"tool_choice" forces a tool, which this model does not accept; use {"type": "auto"} '
+            "and ask for the tool in the prompt"
+        )
+        yield "forced_tool_choice_unsupported", sentence
+    yield from _output_tokens(params, capabilities, betas)
+
+
+def _output_tokens(
+    params: Mapping[str, Any], capabilities: Capabilities, betas: Collection[str]
+) -> Iterator[_Finding]:
+    maximum, max_tokens = capabilities.max_output_tokens, params.get("max_tokens")
+    if any(beta.startswith(LONG_OUTPUT_BETA) for beta in betas):
+        maximum = max(maximum, LONG_OUTPUT_TOKENS)
+    if isinstance(max_tokens, int | float) and max_tokens > maximum:
+        sentence = f'"max_tokens" is above {maximum:,}, the maximum of this model; lower it'
+        yield "max_tokens_too_large", sentence
+
+
+def _media(params: Mapping[str, Any]) -> Iterator[_Finding]:
+    for where, block in _message_blocks(params):
+        yield from _too_large(where, block)
+        if block.get("type") == "tool_result":
+            for inner_where, inner in _blocks(f"{where}.content", block.get("content")):
+                yield from _too_large(inner_where, inner)
+
+
+def _too_large(where: str, block: Mapping[str, Any]) -> Iterator[_Finding]:
+    source = block.get("source")
+    data = source.get("data") if isinstance(source, dict) else None
+    if not isinstance(data, str):
+        return
+    if block.get("type") == "image" and len(data) * 3 // 4 > IMAGE_BYTES:
+        yield "image_too_large", f'"{where}" is an image of more than 10 MB; make it smaller'
+    if block.get("type") == "document" and len(data) > DOCUMENT_BYTES:
+        yield "document_too_large", f'"{where}" is a document of more than 32 MB; split it'
+
+
+def _message_blocks(params: Mapping[str, Any]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    """Yield each content block of the messages with its place: ``messages[0].content[1]``."""
+    messages = params.get("messages")
+    for index, message in enumerate(messages if isinstance(messages, list) else []):
+        if isinstance(message, dict):
+            yield from _blocks(f"messages[{index}].content", message.get("content"))
+
+
+def _blocks(where: str, content: object) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for index, block in enumerate(content if isinstance(content, list) else []):
+        if isinstance(block, dict):
+            yield f"{where}[{index}]", block
+
+
+def _role(message: object) -> object:
+    return message.get("role") if isinstance(message, dict) else None
+
+
+def _ends_in_prefill(messages: list[Any]) -> bool:
+    """Return whether the last message is the beginning of an answer.
+
+    One with other blocks than text continues a turn that the API paused.
+    """
+    if not messages or _role(messages[-1]) != "assistant":
+        return False
+    content = messages[-1].get("content")
+    blocks = content if isinstance(content, list) else []
+    return all(isinstance(block, dict) and block.get("type") == "text" for block in blocks)
