@@ -1,0 +1,87 @@
+"""What each Claude model accepts. capabilities/ has one file for each version of the list.
+
+A request that its model refuses fails only when the batch ends. Translations read this list to avoid that.
+Model names belong in the list, never in code.
+"""
+
+import re
+from functools import cache
+from importlib import resources
+from typing import Literal
+
+import msgspec
+
+_DATED = re.compile(r"-\d{8}$")
+_LATEST = "-latest"
+
+
+class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
+    """What one model accepts. The defaults are the strictest of the newest models.
+
+    Attributes:
+        max_output_tokens: the largest `max_tokens`.
+        thinks: True if the model thinks when a request has no `thinking`.
+        thinking_off: the value of `thinking` that turns it off; None if nothing does, or if it is off anyway.
+        thinking_off_efforts: the effort levels at which `thinking_off` is accepted.
+        adaptive: True if `thinking` may be adaptive; False if it needs a budget of tokens.
+        efforts: the values of `output_config.effort`, rising; empty if the model has no effort levels.
+        default_effort: the level if none is sent.
+        forced_tool_choice: True if `tool_choice` may be `any` or `tool`.
+        prefill: True if the last message may be the assistant's.
+        sampling: True if the model accepts `temperature` and `top_p`, under API versions that do.
+        lifecycle: the stage that Anthropic names.
+        retires: the day from which requests fail, in ISO 8601; None if none is set.
+    """
+
+    max_output_tokens: int
+    thinks: bool = False
+    thinking_off: dict[str, str] | None = None
+    thinking_off_efforts: tuple[str, ...] = ()
+    adaptive: bool = True
+    efforts: tuple[str, ...] = ()
+    default_effort: str = "high"
+    forced_tool_choice: bool = False
+    prefill: bool = False
+    sampling: bool = False
+    lifecycle: Literal["active", "deprecated", "retired"] = "active"
+    retires: str | None = None
+
+
+class CapabilityList(msgspec.Struct, frozen=True):
+    """The capabilities of all models on one day.
+
+    Attributes:
+        version: the name of its file.
+        day: the day on which the sources were read, in ISO 8601.
+        sources: where the facts are from.
+        no_sampling_since: the API version from which no model accepts sampling parameters.
+        unknown: what to assume of a model that is not in the list.
+        models: the capabilities by model.
+    """
+
+    version: str
+    day: str
+    sources: tuple[str, ...]
+    no_sampling_since: str
+    unknown: Capabilities
+    models: dict[str, Capabilities]
+
+
+@cache
+def newest_list() -> CapabilityList:
+    """Return the newest deployed list."""
+    files = resources.files("functions.model").joinpath("capabilities").iterdir()
+    newest = max(
+        (file for file in files if file.name.endswith(".json")), key=lambda file: file.name
+    )
+    return msgspec.json.decode(newest.read_bytes(), type=CapabilityList)
+
+
+def capabilities_of(model: str) -> Capabilities | None:
+    """Return what a model accepts, also for dated names and ``-latest``; None for an unknown model."""
+    return newest_list().models.get(_DATED.sub("", model).removesuffix(_LATEST))
+
+
+def takes_sampling(capabilities: Capabilities, api_version: str) -> bool:
+    """Return whether a model accepts `temperature` and `top_p` under an API version."""
+    return capabilities.sampling and api_version < newest_list().no_sampling_since
