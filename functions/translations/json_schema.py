@@ -83,6 +83,14 @@ class SchemaBudget:
     def __init__(self) -> None:
         self._left: tuple[int, ...] = (20, 24, 16)  # strict tools, optional properties, unions
 
+    def fit(self, schema: object, *, tools: int) -> dict[str, Any] | None:
+        """Return the strict form of a schema; None if it has none or exceeds the limits. See `take`."""
+        try:
+            strict = strict_schema(schema)
+        except SchemaUnsupportedError:
+            return None
+        return strict.schema if self.take(strict, tools=tools) else None
+
     def take(self, strict: StrictSchema, *, tools: int) -> bool:
         """Subtract a schema from what is left. Return False, and subtract nothing, if it does not fit.
 
