@@ -17,6 +17,19 @@ from functions.settings import ApiVersion
 MAX_BYTES = 1 << 20
 """The maximum length of an options file. Long system prompts fit."""
 _SUFFIXES = ("relay.toml", "relay.json")
+Check = Literal[
+    "unknown_model",
+    "retired_model",
+    "no_messages",
+    "empty_message",
+    "empty_text",
+    "prefill_unsupported",
+    "forced_tool_choice_unsupported",
+    "max_tokens_too_large",
+    "image_too_large",
+    "document_too_large",
+]
+"""Checks of planning for rows that are certain to fail, by their rejection code."""
 _Name = Annotated[str, Meta(min_length=1)]
 
 
@@ -45,6 +58,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         models: model in the upload → Claude model; ``*`` matches every other name.
         outputs: exports beside results.jsonl; None for those of the upload's format.
         on_unsupported: what becomes of fields without counterpart: ``drop`` or ``reject``.
+        skip_checks: codes of the checks before sending that are turned off.
         request: the template.
     """
 
@@ -53,6 +67,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     models: dict[_Name, _Name] = {}
     outputs: list[Literal["csv", "openai", "bedrock"]] | None = None
     on_unsupported: Literal["drop", "reject"] = "drop"
+    skip_checks: list[Check] = []
     request: RequestTemplate = RequestTemplate()
 
 

@@ -12,7 +12,6 @@ from functions.errors import UNREADABLE_JSON
 from functions.model.options import Options
 from functions.model.rows import LineBlock, Record, Rejection, Row
 from functions.planning.templates import fill
-from functions.planning.validation import validate
 from functions.readers import records_of
 from functions.translations import TRANSLATIONS
 from functions.translations.contract import NotTranslatableError, Policy, Translated
@@ -54,24 +53,27 @@ def converter_of(kind: str, options: Options, api_version: str) -> Converter | N
 
 
 def convert_all(
-    pieces: Iterator[LineBlock | Record], convert: Converter, *, row_bytes: int, api_version: str
+    pieces: Iterator[LineBlock | Record],
+    convert: Converter,
+    validate: Callable[[Record], Row],
+    row_bytes: int,
 ) -> Iterator[tuple[Record, Row]]:
     """Convert and validate everything that a reader yields, in order.
 
     Args:
         pieces: line blocks and records of one upload.
         convert: the function that converts one row.
+        validate: the function that validates a native request.
         row_bytes: the maximum length of a row in bytes.
-        api_version: the value of the `anthropic-version` header.
     """
     for record in records_of(pieces, row_bytes):
-        yield record, _convert(record, convert, row_bytes, api_version)
+        yield record, _convert(record, convert, validate)
 
 
-def _convert(record: Record, convert: Converter, row_bytes: int, api_version: str) -> Row:
+def _convert(record: Record, convert: Converter, validate: Callable[[Record], Row]) -> Row:
     row = parse_row(record)
     if row is None:  # validation says why
-        return validate(record, row_bytes=row_bytes, api_version=api_version)
+        return validate(record)
     try:
         translated = convert(row)
     except NotTranslatableError as error:
@@ -79,7 +81,7 @@ def _convert(record: Record, convert: Converter, row_bytes: int, api_version: st
         return Row(_raw_id_of(row), None, rejection)
     request = {"custom_id": translated.custom_id, "params": translated.params}
     native = msgspec.structs.replace(record, data=msgspec.json.encode(request))
-    checked = validate(native, row_bytes=row_bytes, api_version=api_version)
+    checked = validate(native)
     if checked.rejection is not None:
         return checked
     return msgspec.structs.replace(

@@ -6,6 +6,7 @@ Each chunk moves the job's checkpoint. An invocation stops in good time, and the
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import chain
 from tempfile import TemporaryFile
 from typing import IO, Any
@@ -23,7 +24,9 @@ from functions.model.rows import Position, ValidRows
 from functions.model.streams import read_blocks
 from functions.planning.conversion import convert_all, converter_of
 from functions.planning.fast_path import ValidatedRow, validate_all
+from functions.planning.preflight import Preflight
 from functions.planning.prepare import prepare
+from functions.planning.validation import validate
 from functions.readers import position_of, reader_of, stored
 from functions.services import Services
 from functions.settings import SubmitSettings
@@ -209,11 +212,18 @@ def _read_rows(files: ObjectStore, job: Job) -> Iterator[ValidRows | ValidatedRo
         ObjectUnreadableError: S3 refuses the upload.
     """
     pieces = reader_of(job).read(source_of(files, job), position_of(job), job.row_bytes)
-    convert = converter_of(job.row_kind, load_options(files, job), job.api_version)
-    limits: Any = {"row_bytes": job.row_bytes, "api_version": job.api_version}
+    options = load_options(files, job)
+    convert = converter_of(job.row_kind, options, job.api_version)
+    rules: Any = {
+        "row_bytes": job.row_bytes,
+        "api_version": job.api_version,
+        "preflight": Preflight(
+            job.claimed_at[:10], frozenset(job.betas), frozenset(options.skip_checks)
+        ),
+    }
     if convert is None:
-        return validate_all(pieces, **limits)
-    return convert_all(pieces, convert, **limits)
+        return validate_all(pieces, **rules)
+    return convert_all(pieces, convert, partial(validate, **rules), job.row_bytes)
 
 
 def _fill_chunk(

@@ -4,8 +4,11 @@ What is only likely to fail is sent: a wrong rejection costs the user more than 
 """
 
 from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Protocol
+from typing import Any
+
+from functions.model.capabilities import Capabilities, capabilities_of, newest_list
 
 IMAGE_BYTES = 10 * 1024 * 1024
 """Largest image, decoded. Errors of the API up to 2026-03 quote 5 MB of base64 (claude-code#19631); the limit may
@@ -22,32 +25,34 @@ _FORCED = ("any", "tool")
 type _Finding = tuple[str, str]
 
 
-class Capabilities(Protocol):
-    """What these checks must know about a model."""
+@dataclass(frozen=True)
+class Preflight:
+    """The checks of one job.
 
-    @property
-    def thinks(self) -> bool:
-        """True if the model thinks when a request has no `thinking`."""
+    Attributes:
+        today: the day of the job's claim in ISO 8601, for models that retire.
+        betas: the values of `anthropic-beta` of the job.
+        off: the codes of checks that are turned off.
+    """
 
-    @property
-    def forced_tool_choice(self) -> bool:
-        """True if `tool_choice` may be `any` or `tool`."""
+    today: str
+    betas: frozenset[str] = frozenset()
+    off: frozenset[str] = frozenset()
 
-    @property
-    def prefill(self) -> bool:
-        """True if the last message may be the assistant's."""
+    def refusal(self, params: Mapping[str, Any]) -> tuple[str, str] | None:
+        """Return why the API is certain to refuse a request: a rejection code and a sentence. None if it is not."""
+        model = params.get("model")
+        capabilities = capabilities_of(model) if isinstance(model, str) else None
+        return refusal(params, capabilities, betas=self.betas, today=self.today, off=self.off)
 
-    @property
-    def max_output_tokens(self) -> int:
-        """The largest `max_tokens`."""
-
-    @property
-    def lifecycle(self) -> str:
-        """The stage that Anthropic names: ``active``, ``deprecated`` or ``retired``."""
-
-    @property
-    def retires(self) -> str | None:
-        """The day from which requests fail, in ISO 8601; None if none is set."""
+    def accepts_plain(self, model: str, max_tokens: int) -> bool:
+        """Return whether a request without anything unusual is sure to pass, by its model and `max_tokens`."""
+        capabilities = capabilities_of(model)
+        return (
+            capabilities is not None
+            and not _is_retired(capabilities, self.today)
+            and max_tokens <= capabilities.max_output_tokens
+        )
 
 
 def refusal(
@@ -84,11 +89,25 @@ def notice(params: Mapping[str, Any], capabilities: Capabilities | None) -> str 
     return "low_max_tokens" if is_low else None
 
 
+def params_notice(params: Mapping[str, Any]) -> str | None:
+    """Return the notice of `notice` for a request, by the name of its model."""
+    model = params.get("model")
+    return notice(params, capabilities_of(model) if isinstance(model, str) else None)
+
+
 def _model(capabilities: Capabilities | None, today: str) -> Iterator[_Finding]:
     if capabilities is None:
-        yield "unknown_model", 'no model of the name in "model" is known; check its spelling'
-    elif capabilities.lifecycle == "retired" or (capabilities.retires or "9999") <= today:
+        sentence = (
+            f'the model in "model" is not among those known on {newest_list().day}; check its spelling, or turn this '
+            'check off with the option skip_checks = ["unknown_model"]'
+        )
+        yield "unknown_model", sentence
+    elif _is_retired(capabilities, today):
         yield "retired_model", 'the model in "model" is retired; name a newer one'
+
+
+def _is_retired(capabilities: Capabilities, today: str) -> bool:
+    return capabilities.lifecycle == "retired" or (capabilities.retires or "9999") <= today
 
 
 def _messages(params: Mapping[str, Any]) -> Iterator[_Finding]:

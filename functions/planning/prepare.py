@@ -1,6 +1,6 @@
 """Decide how an upload is read and sent, before its first row is planned. The decision is frozen into the job."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
@@ -15,7 +15,8 @@ from functions.model.events import Event
 from functions.model.items import Job, ObjectVersion
 from functions.model.options import Options, governs
 from functions.model.upload_format import UploadFormat
-from functions.planning.conversion import NATIVE, TEMPLATE, parse_row
+from functions.planning.conversion import NATIVE, TEMPLATE, converter_of, parse_row
+from functions.planning.preflight import THINKING_TOKENS, params_notice
 from functions.planning.templates import unknown_columns
 from functions.readers import READERS, TABLES, records_of
 from functions.readers.detect import detect
@@ -63,6 +64,8 @@ def prepare(services: Services[SubmitSettings], job: Job) -> Job | None:
             _wait(services, job, "template", event)
             return None
         _check_columns(options, columns)
+    notices = [*upload_format.notices, *_notices(sample, row_kind, options)]
+    upload_format = msgspec.structs.replace(upload_format, notices=notices)
     return _freeze(services, job, upload_format, row_kind, options_files, options)
 
 
@@ -103,6 +106,22 @@ def _check_columns(options: Options, columns: Sequence[str]) -> None:
             f"it has: {', '.join(columns[:50])}"
         )
         raise UnreadableUploadError(problem)
+
+
+def _notices(
+    sample: Sequence[Mapping[str, Any]], row_kind: str, options: Options
+) -> Iterator[str]:
+    """Yield what a person should know before the answers come. Only the first rows are looked at."""
+    if row_kind not in {NATIVE, TEMPLATE}:
+        return
+    convert = converter_of(row_kind, options, "")
+    requests = [row.get("params") if convert is None else convert(row).params for row in sample]
+    low = sum(params_notice(params) is not None for params in requests if isinstance(params, dict))
+    if low:
+        yield (
+            f"{low} of the first {len(sample)} rows have less than {THINKING_TOKENS:,} max_tokens for a model that "
+            "thinks before it answers; thinking counts toward max_tokens, so their answers may be empty"
+        )
 
 
 def _wait(services: Services[SubmitSettings], job: Job, reason: str, event: Event) -> None:

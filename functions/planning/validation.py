@@ -2,11 +2,14 @@
 
 import re
 from functools import cache
+from typing import Any
 
 import msgspec
 
+from functions.errors import UNREADABLE_JSON
 from functions.model.rows import Record, Rejection, Row
 from functions.planning.broken import MAX_ID_BYTES, NULL, fault_of, readable_id
+from functions.planning.preflight import Preflight
 
 _ABSENT = msgspec.Raw(b"")
 _NOT_IN_A_BATCH = (
@@ -74,6 +77,7 @@ class _Params(msgspec.Struct):
 _request = msgspec.json.Decoder(_Request)
 _other_names = msgspec.json.Decoder(_OtherNames)
 _params = msgspec.json.Decoder(_Params)
+_any_object = msgspec.json.Decoder(dict[str, Any])
 
 
 class _RejectedError(Exception):
@@ -84,13 +88,16 @@ class _RejectedError(Exception):
         self.code, self.custom_id = code, custom_id
 
 
-def validate(record: Record, *, row_bytes: int, api_version: str) -> Row:
+def validate(
+    record: Record, *, row_bytes: int, api_version: str, preflight: Preflight | None = None
+) -> Row:
     """Return a record's request, or a rejection if it cannot be sent.
 
     Args:
         record: a record that a reader yielded.
         row_bytes: the maximum length of a row in bytes.
         api_version: the value of the `anthropic-version` header. It decides which parameters are refused.
+        preflight: the checks of the model and the messages; None for none.
     """
     custom_id = NULL
     try:
@@ -98,6 +105,7 @@ def validate(record: Record, *, row_bytes: int, api_version: str) -> Row:
         request = _decode(data, record.column)
         custom_id = _check_custom_id(_custom_id_of(request, data))
         params = _check_params(request.params, api_version)
+        _check_model(params, preflight)
     except _RejectedError as rejected:
         message = f"line {record.line}: {rejected}"
         rejection = Rejection(rejected.code, message, record.line)
@@ -209,6 +217,19 @@ def _check_params(params: msgspec.Raw, api_version: str) -> bytes:
             raise _RejectedError(code="unsupported_parameter", sentence=sentence)
     _check_names(members)
     return raw
+
+
+def _check_model(params: bytes, preflight: Preflight | None) -> None:
+    """Reject params that their model is certain to refuse."""
+    if preflight is None:
+        return
+    try:
+        found = preflight.refusal(_any_object.decode(params))
+    except UNREADABLE_JSON:  # numbers too large for Python: the API decides
+        return
+    if found is not None:
+        code, sentence = found
+        raise _RejectedError(code=code, sentence=sentence)
 
 
 def _check_names(members: _Params) -> None:

@@ -233,7 +233,8 @@ def test_every_envelope_has_a_subject_and_attributes_to_filter_by(
         assert all(given.values())
         assert len(given) <= 10
         assert given.get("outcome") == event["data"].get("outcome", event["data"].get("reason"))
-        folder = event["data"].get("upload", {}).get("key", "").rpartition("/")[0]
+        file = event["data"].get("upload", event["data"].get("options", {}))
+        folder = file.get("key", "").rpartition("/")[0]
         assert given.get("folder", "") == folder
 
 

@@ -3,6 +3,7 @@
 import io
 import json
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -12,6 +13,7 @@ from functions.model.chunk_files import ChunkWriter
 from functions.model.rows import LinePosition, Position, ValidRows
 from functions.planning import broken, fast_path, validation
 from functions.planning.fast_path import ValidatedRow, validate_all
+from functions.planning.preflight import Preflight
 from functions.planning.validation import validate
 from functions.readers.jsonl import pieces, records
 from tests.unit.factories import JOB_ID
@@ -148,3 +150,45 @@ def test_cut_in_two_it_is_the_same_rows(count: int) -> None:
 
     assert files_of([first, others])[:2] == files_of([whole])[:2]
     assert first.end.byte + 1 == others.offsets[0]
+
+
+_USER = '{"role":"user","content":"hi"}'
+_PREFLIGHT_ROWS = [
+    ("claude-haiku-5-5", 9, f"[{_USER}]", ""),
+    ("gpt-4o", 9, f"[{_USER}]", ""),
+    ("claude-haiku-5-5", 999_999, f"[{_USER}]", ""),
+    ("claude-haiku-5-5", 9, "[]", ""),
+    ("claude-haiku-5-5", 9, "[{}]", ""),
+    ("claude-haiku-5-5", 9, '[{"role":"user","content":""}]', ""),
+    ("claude-haiku-5-5", 9, '[{"role":"user","content":[ ]}]', ""),
+    ("claude-haiku-5-5", 9, '[{"role":"user","content":null}]', ""),
+    ("claude-haiku-5-5", 9, '[{"role":"user","content":[{"type":"text","text":""}]}]', ""),
+    ("claude-haiku-5-5", 9, f'[{_USER},{{"role":"assistant","content":"{{"}}]', ""),
+    ("claude-haiku-4-5", 9, f'[{_USER},{{"role":"assistant","content":"{{"}}]', ""),
+    ("claude-opus-5-5", 9, f"[{_USER}]", ',"tool_choice":{"type":"any"}'),
+    ("claude-opus-5-5", 9, f"[{_USER}]", ',"tool_choice":{"type":"auto"}'),
+]
+
+
+@pytest.mark.parametrize(("model", "max_tokens", "messages", "more"), _PREFLIGHT_ROWS)
+def test_what_is_certain_to_fail_is_found_among_many(
+    model: str, max_tokens: int, messages: str, more: str
+) -> None:
+    plain = f'{{"params":{{"model":"claude-haiku-5-5","max_tokens":9,"messages":[{_USER}]}}}}'
+    odd = (
+        f'{{"params":{{"model":"{model}","max_tokens":{max_tokens},"messages":{messages}{more}}}}}'
+    )
+    rules: Any = {
+        "row_bytes": 1000,
+        "api_version": VERSIONS[0],
+        "preflight": Preflight("2026-11-27"),
+    }
+    blocks = [f"{plain}\n{odd}\n{plain}".encode()]
+
+    singly = [
+        (record, validate(record, **rules)) for record in records(blocks, LinePosition(), 1000)
+    ]
+    together = list(validate_all(pieces(blocks, LinePosition(), 1000), **rules))
+
+    assert singly[0][1].rejection is None
+    assert files_of(together)[:2] == files_of([*singly])[:2]

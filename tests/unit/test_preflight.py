@@ -1,12 +1,13 @@
 """Which requests are certain to fail, and which only look like it."""
 
-from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
+from functions.model.capabilities import Capabilities
 from functions.planning import preflight
 from functions.planning.preflight import notice, refusal
 
@@ -16,18 +17,8 @@ ASSISTANT = {"role": "assistant", "content": SECRET}
 PARAMS = {"model": "m", "max_tokens": 4_096, "messages": [USER]}
 
 
-@dataclass(frozen=True)
-class Model:
-    thinks: bool = True
-    forced_tool_choice: bool = False
-    prefill: bool = False
-    max_output_tokens: int = 128_000
-    lifecycle: str = "active"
-    retires: str | None = None
-
-
-NEW = Model()
-OLD = Model(thinks=False, forced_tool_choice=True, prefill=True, max_output_tokens=64_000)
+NEW = Capabilities(max_output_tokens=128_000, thinks=True)
+OLD = Capabilities(forced_tool_choice=True, prefill=True, max_output_tokens=64_000)
 
 
 def params(**members: Any) -> dict[str, Any]:
@@ -55,7 +46,7 @@ PAUSED = {
     "content": [TEXT, {"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}}],
 }
 
-CERTAIN: list[tuple[dict[str, Any], Model, str, str]] = [
+CERTAIN: list[tuple[dict[str, Any], Capabilities, str, str]] = [
     (params(messages=[]), OLD, "no_messages", '"messages"'),
     (params(messages={}), OLD, "no_messages", '"messages"'),
     (params(messages=[{"role": "user", "content": ""}]), OLD, "empty_message", '"messages[0].content"'),
@@ -82,7 +73,7 @@ CERTAIN: list[tuple[dict[str, Any], Model, str, str]] = [
 
 @pytest.mark.parametrize(("request_params", "model", "code", "words"), CERTAIN)
 def test_what_is_certain_to_fail_is_refused_in_a_sentence(
-    request_params: dict[str, Any], model: Model, code: str, words: str
+    request_params: dict[str, Any], model: Capabilities, code: str, words: str
 ) -> None:
     refused = refusal(request_params, model, today="2026-11-30")
 
@@ -92,7 +83,7 @@ def test_what_is_certain_to_fail_is_refused_in_a_sentence(
     assert SECRET not in refused[1]
 
 
-POSSIBLE: list[tuple[dict[str, Any], Model]] = [
+POSSIBLE: list[tuple[dict[str, Any], Capabilities]] = [
     (PARAMS, NEW),
     (PARAMS, OLD),
     (PARAMS, replace(OLD, lifecycle="deprecated", retires="2026-12-01")),
@@ -116,7 +107,7 @@ POSSIBLE: list[tuple[dict[str, Any], Model]] = [
 
 
 @pytest.mark.parametrize(("request_params", "model"), POSSIBLE)
-def test_what_may_succeed_is_sent(request_params: dict[str, Any], model: Model) -> None:
+def test_what_may_succeed_is_sent(request_params: dict[str, Any], model: Capabilities) -> None:
     assert refusal(request_params, model, today="2026-11-30") is None
 
 
@@ -173,7 +164,7 @@ def test_without_the_check_of_the_model_the_others_remain() -> None:
     ],
 )
 def test_few_tokens_on_a_model_that_thinks_are_noticed(
-    request_params: dict[str, Any], model: Model | None, code: str | None
+    request_params: dict[str, Any], model: Capabilities | None, code: str | None
 ) -> None:
     assert notice(request_params, model) == code
 
@@ -194,7 +185,9 @@ _requests = st.fixed_dictionaries(
 
 
 @given(_requests, st.sampled_from([NEW, OLD, None]))
-def test_any_request_can_be_checked(request_params: dict[str, Any], model: Model | None) -> None:
+def test_any_request_can_be_checked(
+    request_params: dict[str, Any], model: Capabilities | None
+) -> None:
     refused = refusal(request_params, model, off={"unknown_model"})
 
     assert refused is None or len(refused[1]) < 300
