@@ -32,8 +32,8 @@ from functions.settings import PollSettings, ResultsSettings, Settings, SubmitSe
 from functions.submit import submit
 from infra.synth import synthesize
 from local.simulator import Simulator, serving
-from tests.fakes import s3_walls
-from tests.fakes.aws import QUEUES, TOPIC, Aws
+from tests.fakes import strict_s3
+from tests.fakes.aws import QUEUES, TOPIC, FakeAws
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -265,7 +265,7 @@ def json_work_message(body: str) -> Any:
 @contextmanager
 def harness(folder: Path, **simulated: Any) -> Iterator[Harness]:
     """Build a relay over AWS in memory, and a simulator of its own on a socket."""
-    simulator, account = Simulator(folder, **simulated), Aws()
+    simulator, account = Simulator(folder, **simulated), FakeAws()
     s3, sqs, sns, dynamodb = map(account.client, ("s3", "sqs", "sns", "dynamodb"))
     with serving(simulator) as url:
         yield Harness(simulator, url, s3, sqs, sns, dynamodb, TOPIC, QUEUES)
@@ -283,7 +283,7 @@ def moto_harness(folder: Path, **simulated: Any) -> Iterator[Harness]:
 def aws() -> "tuple[S3Client, SQSClient, SNSClient, DynamoDBClient]":
     """Open a client for each service."""
     return (
-        s3_walls.build(boto3.client("s3", region_name=REGION)),
+        strict_s3.make_strict(boto3.client("s3", region_name=REGION)),
         boto3.client("sqs", region_name=REGION),
         boto3.client("sns", region_name=REGION),
         boto3.client("dynamodb", region_name=REGION),

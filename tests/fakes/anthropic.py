@@ -21,7 +21,7 @@ SOCKET_BUFFER = 256 << 10
 URL = "http://anthropic.invalid"
 
 
-class Anthropic:
+class FakeAnthropic:
     """Answers the requests of a client."""
 
     def __init__(self, simulator: Simulator) -> None:
@@ -34,7 +34,7 @@ class Anthropic:
         Raises:
             httpx2.TransportError: the connection ends, or the answer takes too long.
         """
-        body = _SentBody(cast("Iterator[bytes]", request.stream), request.headers)
+        body = _RequestBody(cast("Iterator[bytes]", request.stream), request.headers)
         try:
             reply = self._answer(request.method, str(request.url), request.headers, body)
         except HangUpError as end:
@@ -57,7 +57,9 @@ class Anthropic:
             urllib3.exceptions.HTTPError: the connection ends without an answer.
         """
         try:
-            reply = self._answer(method, url, options.get("headers", {}), _SentBody(iter(()), {}))
+            reply = self._answer(
+                method, url, options.get("headers", {}), _RequestBody(iter(()), {})
+            )
         except HangUpError:
             message = "the connection ends without an answer"
             raise urllib3.exceptions.ProtocolError(message) from None
@@ -66,16 +68,16 @@ class Anthropic:
         if reply.framing == "length" and not isinstance(reply.content, bytes):
             headers["content-length"] = str(reply.length)
         return urllib3.HTTPResponse(
-            _Received(blocks, cut=reply.cut and reply.framing == "chunked"),  # type: ignore[arg-type]
+            _ResponseStream(blocks, cut=reply.cut and reply.framing == "chunked"),  # type: ignore[arg-type]
             headers,
             reply.status,
             preload_content=False,
         )
 
     def _answer(self, method: str, url: str, headers: Mapping[str, str], body: Body) -> Reply:
-        parts = urlsplit(url)
-        named = {name.lower(): value for name, value in headers.items()}
-        call = Call(method, parts.path, dict(parse_qsl(parts.query)), named, body)
+        split_url = urlsplit(url)
+        lower_headers = {name.lower(): value for name, value in headers.items()}
+        call = Call(method, split_url.path, dict(parse_qsl(split_url.query)), lower_headers, body)
         reply = answer(self._api, call, f"req_{uuid.uuid4().hex[:24]}")
         if not body.consumed:
             with suppress(HangUpError):
@@ -84,16 +86,16 @@ class Anthropic:
 
 
 @contextmanager
-def connected(anthropic: Anthropic) -> Iterator[str]:
+def route_clients_to(anthropic: FakeAnthropic) -> Iterator[str]:
     """Let every client reach this API in place of the network; yields the base URL."""
     with (
         patch.object(httpx2.HTTPTransport, "handle_request", lambda _, request: anthropic.send(request)),
-        patch.object(urllib3.PoolManager, "request", lambda _, *given, **options: anthropic.download(*given, **options)),
+        patch.object(urllib3.PoolManager, "request", lambda _, *args, **options: anthropic.download(*args, **options)),
     ):  # fmt: skip
         yield URL
 
 
-class _SentBody(Body):
+class _RequestBody(Body):
     """A body as the client's own blocks."""
 
     def __init__(self, blocks: Iterator[bytes], headers: Mapping[str, str]) -> None:
@@ -117,7 +119,7 @@ class _SentBody(Body):
         raise HangUpError(reset=True)
 
 
-class _Received:
+class _ResponseStream:
     """A connection from which a body is read."""
 
     def __init__(self, blocks: Iterator[bytes], *, cut: bool) -> None:
@@ -125,15 +127,15 @@ class _Received:
 
     def read(self, size: int | None = None) -> bytes:
         while size is None or len(self._rest) < size:
-            block = next(self._blocks, None)
-            if block is None:
+            next_block = next(self._blocks, None)
+            if next_block is None:
                 break
-            self._rest += block
-        taken = self._rest[:size]
-        self._rest = self._rest[len(taken) :]
-        if not taken and self._cut:
+            self._rest += next_block
+        read_bytes = self._rest[:size]
+        self._rest = self._rest[len(read_bytes) :]
+        if not read_bytes and self._cut:
             raise http.client.IncompleteRead(b"")  # noqa: EM101 - no message
-        return taken
+        return read_bytes
 
     def close(self) -> None:
         self.closed = True

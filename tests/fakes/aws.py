@@ -15,9 +15,9 @@ from botocore import xform_name
 from botocore.validate import validate_parameters
 
 from tests.fakes import dynamodb
-from tests.fakes.errors import AwsError
-from tests.fakes.messaging import SNS, SQS
-from tests.fakes.s3 import S3
+from tests.fakes.errors import FakeAwsError
+from tests.fakes.messaging import FakeSns, FakeSqs
+from tests.fakes.s3 import FakeS3
 
 REGION = "eu-central-1"
 TOPIC = f"arn:aws:sns:{REGION}:123456789012:events"
@@ -25,7 +25,7 @@ QUEUES = {name: f"https://sqs.{REGION}.amazonaws.com/123456789012/{name}" for na
 """Of the queues, `events` is subscribed to the topic."""
 
 
-class DynamoDB:
+class FakeDynamoDB:
     """One table, whatever it is called."""
 
     def __init__(self) -> None:
@@ -42,18 +42,20 @@ class DynamoDB:
 
     def update_item(self, **arguments: Any) -> Any:
         try:
-            self.table, answer = dynamodb.take(self.table, arguments)
-        except dynamodb.RefusedError as error:
+            self.table, answer = dynamodb.update(self.table, arguments)
+        except dynamodb.ConditionFailedError as error:
             seen: dict[str, Any] = {"Item": error.seen} if error.seen else {}
-            raise AwsError("ConditionalCheckFailedException", **seen) from None
+            raise FakeAwsError("ConditionalCheckFailedException", **seen) from None
         return answer
 
     def transact_write_items(self, **arguments: Any) -> Any:
         try:
             self.table = dynamodb.write(self.table, arguments["TransactItems"])
-        except dynamodb.RefusedError:
+        except dynamodb.ConditionFailedError:
             reasons = [{"Code": "ConditionalCheckFailed"}]
-            raise AwsError("TransactionCanceledException", CancellationReasons=reasons) from None
+            raise FakeAwsError(
+                "TransactionCanceledException", CancellationReasons=reasons
+            ) from None
         return {}
 
     def put_item(self, **arguments: Any) -> Any:
@@ -65,7 +67,7 @@ class DynamoDB:
         return {}
 
 
-class Aws:
+class FakeAws:
     """The services that the relay speaks to; `reset` forgets everything."""
 
     def __init__(self) -> None:
@@ -73,8 +75,8 @@ class Aws:
         self.reset()
 
     def reset(self) -> None:
-        self.dynamodb, self.s3, self.sqs = DynamoDB(), S3(), SQS()
-        self.sns = SNS(self.sqs, TOPIC, QUEUES["events"])
+        self.dynamodb, self.s3, self.sqs = FakeDynamoDB(), FakeS3(), FakeSqs()
+        self.sns = FakeSns(self.sqs, TOPIC, QUEUES["events"])
 
     def client(self, service: str) -> Any:
         """Open a client of boto3 for one of the services."""
@@ -83,18 +85,18 @@ class Aws:
             service, region_name=REGION, aws_access_key_id="none", aws_secret_access_key="none"
         )
 
-        def call(operation: str, given: Mapping[str, Any]) -> Any:
+        def call(operation: str, parameters: Mapping[str, Any]) -> Any:
             model = client.meta.service_model.operation_model(operation)
             context = {"client_region": REGION, "client_config": client.meta.config}
-            arguments = client._emit_api_params(given, model, context)  # noqa: SLF001 - its hooks
+            arguments = client._emit_api_params(parameters, model, context)  # noqa: SLF001 - its hooks
             validate_parameters(arguments, model.input_shape)
-            act = getattr(getattr(self, service), _method(operation))
+            handler = getattr(getattr(self, service), _method_name(operation))
             name = f"{service}.{operation}"
             try:
-                _refuse(client, name, arguments)
+                _answer_from_hooks(client, name, arguments)
                 with self._lock:
-                    return act(**arguments)
-            except AwsError as error:
+                    return handler(**arguments)
+            except FakeAwsError as error:
                 client.meta.events.emit(f"after-call.{name}", parsed=error.response)
                 code = error.response["Error"]["Code"]
                 raise client.exceptions.from_code(code)(error.response, operation) from None
@@ -103,16 +105,16 @@ class Aws:
         return client
 
 
-def _refuse(client: Any, name: str, arguments: Mapping[str, Any]) -> None:
+def _answer_from_hooks(client: Any, name: str, arguments: Mapping[str, Any]) -> None:
     """Let botocore's hooks answer in place of the service, as they may before a request is sent."""
-    place = "/".join(str(arguments[part]) for part in ("Bucket", "Key") if part in arguments)
-    request = SimpleNamespace(url=f"https://aws.invalid/{place}", headers={}, body=b"")
+    path = "/".join(str(arguments[part]) for part in ("Bucket", "Key") if part in arguments)
+    request = SimpleNamespace(url=f"https://aws.invalid/{path}", headers={}, body=b"")
     _, answer = client.meta.events.emit_until_response(f"before-send.{name}", request=request)
     if answer is not None:
         parts = re.findall(r"<(?:Code|Message)>(.*?)</", answer.raw.read().decode())
-        raise AwsError(*parts, status=answer.status_code)
+        raise FakeAwsError(*parts, status=answer.status_code)
 
 
 @cache
-def _method(operation: str) -> str:
+def _method_name(operation: str) -> str:
     return xform_name(operation)

@@ -11,29 +11,25 @@ from typing import Any
 
 import msgspec
 
-Typed = dict[str, Any]
+AttributeValues = dict[str, Any]
 """Attributes as they are on the wire: ``{"status": {"S": "WAITING"}}``."""
-_NOT_BEHAVIOUR = ("expires", "last_error", "status_digest")
+_IGNORED = ("expires", "last_error", "status_digest")
 """Attributes that nothing is decided by, but whether status.json is written once more."""
 
 
 class Item:
     """One item; never changed once it is made."""
 
-    def __init__(self, attributes: Typed) -> None:
+    def __init__(self, attributes: AttributeValues) -> None:
         self.attributes = attributes
 
     @cached_property
-    def text(self) -> str:
+    def comparison_key(self) -> str:
         """What tells it from others, for comparing states."""
         # Poll's own item counts its polls, and nobody looks.
-        passed = (
-            {*_NOT_BEHAVIOUR, "tries", "ended_at"}
-            if self.get("item") == "poll"
-            else _NOT_BEHAVIOUR
-        )
-        kept = {k: v for k, v in sorted(self.attributes.items()) if k not in passed}
-        return msgspec.json.encode(kept).decode()
+        ignored = {*_IGNORED, "tries", "ended_at"} if self.get("item") == "poll" else _IGNORED
+        compared = {k: v for k, v in sorted(self.attributes.items()) if k not in ignored}
+        return msgspec.json.encode(compared).decode()
 
     def get(self, name: str) -> str | None:
         value = self.attributes.get(name)
@@ -43,20 +39,20 @@ class Item:
 Table = dict[tuple[str, str], Item]
 
 
-class RefusedError(Exception):
+class ConditionFailedError(Exception):
     """A condition does not hold; `seen` is the item as it is."""
 
-    def __init__(self, seen: Typed) -> None:
+    def __init__(self, seen: AttributeValues) -> None:
         super().__init__("a condition does not hold")
         self.seen = seen
 
 
-def get(table: Table, arguments: Mapping[str, Any]) -> Typed:
-    found = table.get(_key(arguments["Key"]))
-    return {"Item": found.attributes} if found else {}
+def get(table: Table, arguments: Mapping[str, Any]) -> AttributeValues:
+    item = table.get(_key(arguments["Key"]))
+    return {"Item": item.attributes} if item else {}
 
 
-def query(table: Table, arguments: Mapping[str, Any]) -> list[Typed]:
+def query(table: Table, arguments: Mapping[str, Any]) -> list[AttributeValues]:
     """Answer a query, in the order of the sort key."""
     values = arguments["ExpressionAttributeValues"]
     condition = arguments["KeyConditionExpression"]
@@ -66,23 +62,23 @@ def query(table: Table, arguments: Mapping[str, Any]) -> list[Typed]:
             prefix = values[":status"]["S"]
         elif condition != "#open = :open":
             raise NotImplementedError(condition)
-        found = [
+        open_items = [
             item.attributes
             for item in table.values()
             if "open" in item.attributes and item.attributes["status_key"]["S"].startswith(prefix)
         ]
-        return sorted(found, key=lambda one: str(one["status_key"]["S"]))
-    low, high = _range(condition, values)
+        return sorted(open_items, key=lambda attributes: str(attributes["status_key"]["S"]))
+    low, high = _key_range(condition, values)
     return [table[key].attributes for key in sorted(k for k in table if low <= k < high)]
 
 
-def _range(condition: str, values: Typed) -> tuple[tuple[str, str], tuple[str, str]]:
+def _key_range(condition: str, values: AttributeValues) -> tuple[tuple[str, str], tuple[str, str]]:
     """Read the range of keys that a condition names; the end is not in it."""
-    if found := re.fullmatch(r"job = (:\w+) AND #item BETWEEN (:\w+) AND (:\w+)", condition):
-        job, low, high = (values[name]["S"] for name in found.groups())
+    if match := re.fullmatch(r"job = (:\w+) AND #item BETWEEN (:\w+) AND (:\w+)", condition):
+        job, low, high = (values[name]["S"] for name in match.groups())
         return (job, low), (job, high + "\0")
-    if found := re.fullmatch(r"job = (:\w+) AND begins_with\(#item, (:\w+)\)", condition):
-        job, prefix = (values[name]["S"] for name in found.groups())
+    if match := re.fullmatch(r"job = (:\w+) AND begins_with\(#item, (:\w+)\)", condition):
+        job, prefix = (values[name]["S"] for name in match.groups())
         return (job, prefix), (job, prefix + "\U0010ffff")
     raise NotImplementedError(condition)
 
@@ -101,83 +97,90 @@ def write(table: Table, writes: list[dict[str, Any]]) -> Table:
     assert 1 <= len(writes) <= MAX_WRITES
     after = dict(table)
     done: set[tuple[str, str]] = set()
-    for one in writes:
-        ((verb, arguments),) = one.items()
+    for write_request in writes:
+        ((verb, arguments),) = write_request.items()
         key = _key(arguments.get("Key") or arguments["Item"])
         if key in done:
             message = f"two writes to {key} in one transaction"
             raise AssertionError(message)
         done.add(key)
         before = table[key].attributes if key in table else {}
-        if not _holds(arguments, before):
-            raise RefusedError(before)
-        _apply(after, key, verb, arguments)
+        if not _condition_holds(arguments, before):
+            raise ConditionFailedError(before)
+        _apply_write(after, key, verb, arguments)
     return after
 
 
-def _apply(table: Table, key: tuple[str, str], verb: str, arguments: Mapping[str, Any]) -> None:
+def _apply_write(
+    table: Table, key: tuple[str, str], verb: str, arguments: Mapping[str, Any]
+) -> None:
     if verb == "Delete":
         table.pop(key, None)
     elif verb == "Put":
         table[key] = Item(dict(arguments["Item"]))
     elif verb == "Update":
         before = table[key].attributes if key in table else dict(arguments["Key"])
-        table[key] = Item(_updated(arguments, before))
+        table[key] = Item(_apply_update(arguments, before))
     assert key not in table or len(str(table[key].attributes)) < MAX_ITEM
 
 
-def _key(key: Typed) -> tuple[str, str]:
+def _key(key: AttributeValues) -> tuple[str, str]:
     return key["job"]["S"], key["item"]["S"]
 
 
-Test = Callable[[Typed, Mapping[str, str], Typed], bool]
+Condition = Callable[[AttributeValues, Mapping[str, str], AttributeValues], bool]
 
 
-def _holds(arguments: Mapping[str, Any], item: Typed) -> bool:
+def _condition_holds(arguments: Mapping[str, Any], item: AttributeValues) -> bool:
     expression = arguments.get("ConditionExpression")
     if expression is None:
         return True
     names = arguments.get("ExpressionAttributeNames", {})
     values = arguments.get("ExpressionAttributeValues", {})
-    return all(any(t(item, names, values) for t in terms) for terms in _condition(expression))
+    return all(
+        any(test(item, names, values) for test in terms) for terms in _parse_condition(expression)
+    )
 
 
 @cache
-def _condition(expression: str) -> list[list[Test]]:
+def _parse_condition(expression: str) -> list[list[Condition]]:
     """Read a condition: terms that must all hold, each of them alternatives."""
     terms = expression.split(" AND ")  # there is none within parentheses
-    return [[_atom(atom) for atom in _bare(term).split(" OR ")] for term in terms]
+    return [
+        [_parse_comparison(comparison) for comparison in _without_parentheses(term).split(" OR ")]
+        for term in terms
+    ]
 
 
-def _bare(term: str) -> str:
+def _without_parentheses(term: str) -> str:
     return term[1:-1] if term.startswith("(") else term
 
 
-def _atom(atom: str) -> Test:
-    if found := re.fullmatch(r"attribute_(not_)?exists\((#?\w+)\)", atom):
-        wanted, name = found[1] is None, found[2]
+def _parse_comparison(comparison: str) -> Condition:
+    if match := re.fullmatch(r"attribute_(not_)?exists\((#?\w+)\)", comparison):
+        wanted, name = match[1] is None, match[2]
         return lambda item, names, _: (names.get(name, name) in item) is wanted
-    if found := re.fullmatch(r"(#\w+) (=|<|<=) (:\w+)", atom):
-        left, sign, right = found[1], found[2], found[3]
-        return lambda item, names, values: _compare(item.get(names[left]), sign, values[right])
-    raise NotImplementedError(atom)
+    if match := re.fullmatch(r"(#\w+) (=|<|<=) (:\w+)", comparison):
+        left, operator, right = match[1], match[2], match[3]
+        return lambda item, names, values: _compare(item.get(names[left]), operator, values[right])
+    raise NotImplementedError(comparison)
 
 
-def _compare(left: Typed | None, sign: str, right: Typed) -> bool:
+def _compare(left: AttributeValues | None, operator: str, right: AttributeValues) -> bool:
     if left is None or left.keys() != right.keys():
         return False
-    if sign == "=":
+    if operator == "=":
         return left == right
     ((kind, a), (_, b)) = (*left.items(), *right.items())
     low, high = (int(a), int(b)) if kind == "N" else (a, b)
-    return bool(low < high or (sign == "<=" and low == high))
+    return bool(low < high or (operator == "<=" and low == high))
 
 
-def _updated(arguments: Mapping[str, Any], before: Typed) -> Typed:
+def _apply_update(arguments: Mapping[str, Any], before: AttributeValues) -> AttributeValues:
     names = arguments.get("ExpressionAttributeNames", {})
     values = arguments.get("ExpressionAttributeValues", {})
     after = dict(before)
-    for verb, target, value, default in _changes(arguments["UpdateExpression"]):
+    for verb, target, value, default in _parse_update(arguments["UpdateExpression"]):
         name = names.get(target, target)
         if verb == "SET":
             after[name] = values[value]
@@ -192,23 +195,25 @@ def _updated(arguments: Mapping[str, Any], before: Typed) -> Typed:
 
 
 @cache
-def _changes(expression: str) -> list[tuple[str, str, str, str | None]]:
-    counted = r"(#\w+) = if_not_exists\(\1, (:\w+)\) \+ (:\w+)"
+def _parse_update(expression: str) -> list[tuple[str, str, str, str | None]]:
+    increment = r"(#\w+) = if_not_exists\(\1, (:\w+)\) \+ (:\w+)"
     changes: list[tuple[str, str, str, str | None]] = [
-        ("ADD", found[1], found[3], found[2]) for found in re.finditer(counted, expression)
+        ("ADD", match[1], match[3], match[2]) for match in re.finditer(increment, expression)
     ]
-    plain = re.sub(r",? ?" + counted, "", expression)
+    without_increments = re.sub(r",? ?" + increment, "", expression)
     default = r",? ?(#\w+) = if_not_exists\(\1, (:\w+)\)"
-    changes += [("DEFAULT", found[1], found[2], None) for found in re.finditer(default, plain)]
-    parts = re.split(r"(?:^| )(SET|REMOVE|ADD) ", re.sub(default, "", plain))
+    changes += [
+        ("DEFAULT", match[1], match[2], None) for match in re.finditer(default, without_increments)
+    ]
+    parts = re.split(r"(?:^| )(SET|REMOVE|ADD) ", re.sub(default, "", without_increments))
     for verb, clause in zip(parts[1::2], parts[2::2], strict=True):
-        for one in clause.split(", "):
-            target, *rest = re.split(r" = | ", one)
+        for assignment in clause.split(", "):
+            target, *rest = re.split(r" = | ", assignment)
             changes.append((verb, target, rest[0] if rest else "", None))
     return changes
 
 
-def take(table: Table, arguments: Mapping[str, Any]) -> tuple[Table, Typed]:
+def update(table: Table, arguments: Mapping[str, Any]) -> tuple[Table, AttributeValues]:
     """Update one item, and give it as it is then."""
     key = _key(arguments["Key"])
     after = write(table, [{"Update": arguments}])

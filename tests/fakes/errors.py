@@ -3,15 +3,15 @@
 from typing import Any
 
 
-class AwsError(Exception):
+class FakeAwsError(Exception):
     """An error answer: its code, and what else is in it."""
 
-    def __init__(self, code: str, message: str = "", *, status: int = 400, **more: Any) -> None:
+    def __init__(self, code: str, message: str = "", *, status: int = 400, **details: Any) -> None:
         super().__init__(f"{code}: {message}")
         self.code = code
-        about = {"HTTPStatusCode": status}
+        metadata = {"HTTPStatusCode": status}
         self.response: Any = {
             "Error": {"Code": code, "Message": message},
-            "ResponseMetadata": about,
-            **more,
+            "ResponseMetadata": metadata,
+            **details,
         }

@@ -4,7 +4,7 @@ import json
 import uuid
 from typing import Any
 
-from tests.fakes.errors import AwsError
+from tests.fakes.errors import FakeAwsError
 
 MAX_ENTRIES = 10
 MAX_MESSAGE = 256 * 1024
@@ -12,7 +12,7 @@ MAX_MESSAGE = 256 * 1024
 MAX_SUBJECT = 100
 
 
-class SQS:
+class FakeSqs:
     """Queues by URL. What is received stays hidden until it is deleted; nothing here comes back by itself."""
 
     def __init__(self) -> None:
@@ -20,11 +20,11 @@ class SQS:
 
     def send_message_batch(self, *, QueueUrl: str, Entries: list[dict[str, str]]) -> Any:  # noqa: N803 - AWS's names
         if not 1 <= len(Entries) <= MAX_ENTRIES:
-            raise AwsError("AWS.SimpleQueueService.TooManyEntriesInBatchRequest")
+            raise FakeAwsError("AWS.SimpleQueueService.TooManyEntriesInBatchRequest")
         if len({entry["Id"] for entry in Entries}) < len(Entries):
-            raise AwsError("AWS.SimpleQueueService.BatchEntryIdsNotDistinct")
+            raise FakeAwsError("AWS.SimpleQueueService.BatchEntryIdsNotDistinct")
         if sum(len(entry["MessageBody"].encode()) for entry in Entries) > MAX_MESSAGE:
-            raise AwsError("AWS.SimpleQueueService.BatchRequestTooLong")
+            raise FakeAwsError("AWS.SimpleQueueService.BatchRequestTooLong")
         self.queues.setdefault(QueueUrl, []).extend(entry["MessageBody"] for entry in Entries)
         return {"Successful": [{"Id": entry["Id"]} for entry in Entries]}
 
@@ -48,10 +48,10 @@ class SQS:
         return {}
 
 
-class SNS:
+class FakeSns:
     """One topic."""
 
-    def __init__(self, sqs: SQS, topic: str, subscriber: str) -> None:
+    def __init__(self, sqs: FakeSqs, topic: str, subscriber: str) -> None:
         self._sqs, self._topic, self._subscriber = sqs, topic, subscriber
 
     def publish(
@@ -63,16 +63,16 @@ class SNS:
         MessageAttributes: dict[str, Any] | None = None,  # noqa: N803
     ) -> Any:
         if TopicArn != self._topic:
-            raise AwsError("NotFound", "Topic does not exist", status=404)
+            raise FakeAwsError("NotFound", "Topic does not exist", status=404)
         is_header = Subject.isascii() and Subject.isprintable() and len(Subject) <= MAX_SUBJECT
         if not is_header or len(Message.encode()) > MAX_MESSAGE:
-            raise AwsError("InvalidParameter", "Invalid parameter: Subject or Message")
+            raise FakeAwsError("InvalidParameter", "Invalid parameter: Subject or Message")
         attributes = {
             name: {"Type": value["DataType"], "Value": value["StringValue"]}
             for name, value in (MessageAttributes or {}).items()
         }
         if not all(value["Value"] for value in attributes.values()):
-            raise AwsError("ParameterValueInvalid", "an attribute may not be empty")
+            raise FakeAwsError("ParameterValueInvalid", "an attribute may not be empty")
         message_id = str(uuid.uuid4())
         envelope = {
             "Type": "Notification",

@@ -13,7 +13,7 @@ from typing import Any
 
 from botocore.response import StreamingBody
 
-from tests.fakes.errors import AwsError
+from tests.fakes.errors import FakeAwsError
 
 UPLOADS, RESULTS = "uploads", "results"
 MIN_PART = 5 << 20
@@ -33,7 +33,7 @@ class Version:
     body: bytes
     etag: str
     checksum: str | None
-    modified: datetime
+    modified_at: datetime
 
 
 @dataclass
@@ -46,7 +46,7 @@ class _Upload:
     parts: dict[int, tuple[str, bytes]] = field(default_factory=dict)
 
 
-class S3:
+class FakeS3:
     """Two buckets; the one for uploads keeps versions."""
 
     def __init__(self) -> None:
@@ -61,14 +61,14 @@ class S3:
         """Return what is there now, by key."""
         return {
             key: versions[-1]
-            for (of, key), versions in self._objects.items()
-            if of == bucket and key.startswith(prefix) and versions
+            for (object_bucket, key), versions in self._objects.items()
+            if object_bucket == bucket and key.startswith(prefix) and versions
         }
 
-    def hold(self, bucket: str, key: str, body: bytes, version: str = "null") -> None:
+    def store(self, bucket: str, key: str, body: bytes, version_id: str = "null") -> None:
         """Put an object there, as the only version of its key."""
         self._objects[bucket, key] = [
-            Version(key, version, body, _md5(body), _crc32(body), _EPOCH)
+            Version(key, version_id, body, _md5(body), _crc32(body), _EPOCH)
         ]
 
     def tags(self, bucket: str, key: str) -> dict[str, str]:
@@ -76,119 +76,139 @@ class S3:
 
     # -- what boto3 calls
 
-    def put_object(self, *, Bucket: str, Key: str, Body: Any = b"", **more: Any) -> Any:  # noqa: N803 - AWS's names
+    def put_object(self, *, Bucket: str, Key: str, Body: Any = b"", **options: Any) -> Any:  # noqa: N803 - AWS's names
         body = _read(Body)
-        checksum = more.get("ChecksumCRC32")
+        checksum = options.get("ChecksumCRC32")
         if checksum not in {None, _crc32(body)}:
-            raise AwsError("BadDigest", "The CRC32 you specified did not match what we received")
-        stored = self._put(Bucket, Key, body, _md5(body), _crc32(body))
-        return stored | {
+            raise FakeAwsError(
+                "BadDigest", "The CRC32 you specified did not match what we received"
+            )
+        response = self._put(Bucket, Key, body, _md5(body), _crc32(body))
+        return response | {
             "ChecksumCRC32": _crc32(body)
         }  # the SDK computes it where it is not given
 
     def copy_object(self, *, Bucket: str, Key: str, CopySource: str, **_more: Any) -> Any:  # noqa: N803
         bucket, _, key = urllib.parse.unquote(CopySource).partition("/")
-        body = self._find(bucket, key, None).body
+        body = self._find_version(bucket, key, None).body
         return {"CopyObjectResult": {}} | self._put(Bucket, Key, body, _md5(body), _crc32(body))
 
-    def get_object(self, *, Bucket: str, Key: str, **more: Any) -> Any:  # noqa: N803
-        found = self._find(Bucket, Key, more.get("VersionId"))
-        body = found.body
-        if asked := more.get("Range"):
-            first, _, last = asked.removeprefix("bytes=").partition("-")
+    def get_object(self, *, Bucket: str, Key: str, **options: Any) -> Any:  # noqa: N803
+        version = self._find_version(Bucket, Key, options.get("VersionId"))
+        body = version.body
+        if byte_range := options.get("Range"):
+            first, _, last = byte_range.removeprefix("bytes=").partition("-")
             if int(first) >= len(body):
-                raise AwsError("InvalidRange", status=416)
+                raise FakeAwsError("InvalidRange", status=416)
             body = body[int(first) : int(last) + 1 if last else None]
-        return _about(found) | {"ContentLength": len(body), "Body": StreamingBody(io.BytesIO(body), len(body))}  # fmt: skip
+        return _headers(version) | {"ContentLength": len(body), "Body": StreamingBody(io.BytesIO(body), len(body))}  # fmt: skip
 
-    def head_object(self, *, Bucket: str, Key: str, **more: Any) -> Any:  # noqa: N803
+    def head_object(self, *, Bucket: str, Key: str, **options: Any) -> Any:  # noqa: N803
         try:
-            found = self._find(Bucket, Key, more.get("VersionId"))
-        except AwsError:
-            raise AwsError("404", "Not Found", status=404) from None
-        checksum = {"ChecksumCRC32": found.checksum, "ChecksumType": "FULL_OBJECT"}
-        return _about(found) | (checksum if more.get("ChecksumMode") else {})
+            version = self._find_version(Bucket, Key, options.get("VersionId"))
+        except FakeAwsError:
+            raise FakeAwsError("404", "Not Found", status=404) from None
+        checksum = {"ChecksumCRC32": version.checksum, "ChecksumType": "FULL_OBJECT"}
+        return _headers(version) | (checksum if options.get("ChecksumMode") else {})
 
     def delete_object(self, *, Bucket: str, Key: str, VersionId: str | None = None) -> Any:  # noqa: N803
         versions = self._objects.get((Bucket, Key), [])
-        self._objects[Bucket, Key] = [one for one in versions if VersionId and one.id != VersionId]
+        self._objects[Bucket, Key] = [
+            version for version in versions if VersionId and version.id != VersionId
+        ]
         return {}
 
-    def list_objects_v2(self, *, Bucket: str, Prefix: str = "", StartAfter: str = "", **more: Any) -> Any:  # noqa: N803  # fmt: skip
-        behind = more.get("ContinuationToken") or StartAfter
-        found = [one for key, one in sorted(self.objects(Bucket, Prefix).items()) if key > behind]
-        page = found[:_PAGE]
-        contents = [{"Key": one.key, "Size": len(one.body), "ETag": one.etag, "LastModified": one.modified} for one in page]  # fmt: skip
-        rest = {"NextContinuationToken": page[-1].key} if len(found) > _PAGE else {}
-        return {"IsTruncated": len(found) > _PAGE, "KeyCount": len(page)} | rest | ({"Contents": contents} if page else {})  # fmt: skip
+    def list_objects_v2(self, *, Bucket: str, Prefix: str = "", StartAfter: str = "", **options: Any) -> Any:  # noqa: N803  # fmt: skip
+        start_after = options.get("ContinuationToken") or StartAfter
+        versions = [
+            version
+            for key, version in sorted(self.objects(Bucket, Prefix).items())
+            if key > start_after
+        ]
+        page = versions[:_PAGE]
+        contents = [{"Key": version.key, "Size": len(version.body), "ETag": version.etag, "LastModified": version.modified_at} for version in page]  # fmt: skip
+        rest = {"NextContinuationToken": page[-1].key} if len(versions) > _PAGE else {}
+        return {"IsTruncated": len(versions) > _PAGE, "KeyCount": len(page)} | rest | ({"Contents": contents} if page else {})  # fmt: skip
 
     def list_object_versions(self, *, Bucket: str, **_: Any) -> Any:  # noqa: N803
-        found = [
-            {"Key": key, "VersionId": one.id, "Size": len(one.body), "LastModified": one.modified, "IsLatest": one is versions[-1]}
-            for (of, key), versions in sorted(self._objects.items())
-            if of == Bucket
-            for one in reversed(versions)
+        entries = [
+            {"Key": key, "VersionId": version.id, "Size": len(version.body), "LastModified": version.modified_at, "IsLatest": version is versions[-1]}
+            for (object_bucket, key), versions in sorted(self._objects.items())
+            if object_bucket == Bucket
+            for version in reversed(versions)
         ]  # fmt: skip
-        return {"IsTruncated": False, "Versions": found}
+        return {"IsTruncated": False, "Versions": entries}
 
     def put_object_tagging(self, *, Bucket: str, Key: str, Tagging: Any) -> Any:  # noqa: N803
-        self._find(Bucket, Key, None)
+        self._find_version(Bucket, Key, None)
         self._tags[Bucket, Key] = {tag["Key"]: tag["Value"] for tag in Tagging["TagSet"]}
         return {}
 
     def get_object_tagging(self, *, Bucket: str, Key: str, **_: Any) -> Any:  # noqa: N803
-        self._find(Bucket, Key, None)
+        self._find_version(Bucket, Key, None)
         tags = self.tags(Bucket, Key).items()
         return {"TagSet": [{"Key": name, "Value": value} for name, value in tags]}
 
-    def create_multipart_upload(self, *, Bucket: str, Key: str, **more: Any) -> Any:  # noqa: N803
+    def create_multipart_upload(self, *, Bucket: str, Key: str, **options: Any) -> Any:  # noqa: N803
         name = str(uuid.uuid4())
-        self.uploads[name] = _Upload(Bucket, Key, "ChecksumAlgorithm" in more)
+        self.uploads[name] = _Upload(Bucket, Key, "ChecksumAlgorithm" in options)
         return {"UploadId": name}
 
-    def upload_part(self, *, UploadId: str, PartNumber: int, Body: Any, **more: Any) -> Any:  # noqa: N803
+    def upload_part(self, *, UploadId: str, PartNumber: int, Body: Any, **options: Any) -> Any:  # noqa: N803
         upload, body = self._upload(UploadId), _read(Body)
-        checksum = more.get("ChecksumCRC32")
+        checksum = options.get("ChecksumCRC32")
         if checksum is not None and not upload.checksummed:
-            raise AwsError("InvalidRequest", "Checksum Type mismatch occurred, expected checksum Type: null, actual checksum Type: crc32")  # fmt: skip
+            raise FakeAwsError("InvalidRequest", "Checksum Type mismatch occurred, expected checksum Type: null, actual checksum Type: crc32")  # fmt: skip
         if checksum not in {None, _crc32(body)}:
-            raise AwsError("BadDigest", "The CRC32 you specified did not match what we received")
+            raise FakeAwsError(
+                "BadDigest", "The CRC32 you specified did not match what we received"
+            )
         upload.parts[PartNumber] = (_md5(body), body)
         return {"ETag": _md5(body)}
 
-    def upload_part_copy(self, *, UploadId: str, PartNumber: int, CopySource: str, **more: Any) -> Any:  # noqa: N803  # fmt: skip
+    def upload_part_copy(self, *, UploadId: str, PartNumber: int, CopySource: str, **options: Any) -> Any:  # noqa: N803  # fmt: skip
         upload = self._upload(UploadId)
         bucket, _, key = urllib.parse.unquote(CopySource).partition("/")
-        body = self._find(bucket, key, None).body
-        if asked := more.get("CopySourceRange"):
-            first, last = map(int, asked.removeprefix("bytes=").split("-"))
+        body = self._find_version(bucket, key, None).body
+        if byte_range := options.get("CopySourceRange"):
+            first, last = map(int, byte_range.removeprefix("bytes=").split("-"))
             if last >= len(body) or last + 1 - first > MAX_COPY:
-                raise AwsError("InvalidRequest", "The specified copy source is larger than the maximum allowable size for a copy source: 5368709120")  # fmt: skip
+                raise FakeAwsError("InvalidRequest", "The specified copy source is larger than the maximum allowable size for a copy source: 5368709120")  # fmt: skip
             body = body[first : last + 1]
         upload.parts[PartNumber] = (_md5(body), body)
         checksum = {"ChecksumCRC32": _crc32(body)} if upload.checksummed else {}
         return {"CopyPartResult": {"ETag": _md5(body)} | checksum}
 
-    def complete_multipart_upload(self, *, UploadId: str, MultipartUpload: Any, **more: Any) -> Any:  # noqa: N803  # fmt: skip
+    def complete_multipart_upload(self, *, UploadId: str, MultipartUpload: Any, **options: Any) -> Any:  # noqa: N803  # fmt: skip
         upload = self._upload(UploadId)
-        asked = [(part["PartNumber"], part["ETag"]) for part in MultipartUpload["Parts"]]
-        held = [(number, upload.parts[number][0]) for number, _ in asked if number in upload.parts]
-        if held != asked or asked != sorted(asked) or not 1 <= len(asked) <= MAX_PARTS:
-            raise AwsError("InvalidPart")
-        bodies = [upload.parts[number][1] for number, _ in asked]
+        requested_parts = [(part["PartNumber"], part["ETag"]) for part in MultipartUpload["Parts"]]
+        stored_parts = [
+            (number, upload.parts[number][0])
+            for number, _ in requested_parts
+            if number in upload.parts
+        ]
+        if (
+            stored_parts != requested_parts
+            or requested_parts != sorted(requested_parts)
+            or not 1 <= len(requested_parts) <= MAX_PARTS
+        ):
+            raise FakeAwsError("InvalidPart")
+        bodies = [upload.parts[number][1] for number, _ in requested_parts]
         if any(len(body) < MIN_PART for body in bodies[:-1]):
-            raise AwsError("EntityTooSmall")
+            raise FakeAwsError("EntityTooSmall")
         body = b"".join(bodies)
-        checksum = more.get("ChecksumCRC32")
+        checksum = options.get("ChecksumCRC32")
         if upload.checksummed and checksum is None and not all("ChecksumCRC32" in part for part in MultipartUpload["Parts"]):  # fmt: skip
-            raise AwsError("InvalidRequest", "The complete request must include the checksum for each part")  # fmt: skip
+            raise FakeAwsError("InvalidRequest", "The complete request must include the checksum for each part")  # fmt: skip
         if checksum not in {None, _crc32(body)}:
-            raise AwsError("BadDigest", "The CRC32 you specified did not match what we received")
-        etags = b"".join(bytes.fromhex(etag.strip('"')) for _, etag in asked)
-        etag = f'"{hashlib.md5(etags, usedforsecurity=False).hexdigest()}-{len(asked)}"'
-        stored = self._put(upload.bucket, upload.key, body, etag, _crc32(body))
+            raise FakeAwsError(
+                "BadDigest", "The CRC32 you specified did not match what we received"
+            )
+        etags = b"".join(bytes.fromhex(etag.strip('"')) for _, etag in requested_parts)
+        etag = f'"{hashlib.md5(etags, usedforsecurity=False).hexdigest()}-{len(requested_parts)}"'
+        response = self._put(upload.bucket, upload.key, body, etag, _crc32(body))
         del self.uploads[UploadId]
-        return stored
+        return response
 
     def abort_multipart_upload(self, *, UploadId: str, **_: Any) -> Any:  # noqa: N803
         self._upload(UploadId)
@@ -199,34 +219,36 @@ class S3:
 
     def _put(self, bucket: str, key: str, body: bytes, etag: str, checksum: str) -> Any:
         versioned = bucket == UPLOADS
-        modified = _EPOCH.fromtimestamp(_EPOCH.timestamp() + next(self._clock), UTC)
-        version = Version(key, str(uuid.uuid4()) if versioned else "null", body, etag, checksum, modified)  # fmt: skip
-        before = self._objects.get((bucket, key), [])
-        self._objects[bucket, key] = [*before, version] if versioned else [version]
+        modified_at = _EPOCH.fromtimestamp(_EPOCH.timestamp() + next(self._clock), UTC)
+        version = Version(key, str(uuid.uuid4()) if versioned else "null", body, etag, checksum, modified_at)  # fmt: skip
+        versions = self._objects.get((bucket, key), [])
+        self._objects[bucket, key] = [*versions, version] if versioned else [version]
         self._tags.pop((bucket, key), None)
         return {"ETag": etag} | ({"VersionId": version.id} if versioned else {})
 
-    def _find(self, bucket: str, key: str, version: str | None) -> Version:
+    def _find_version(self, bucket: str, key: str, version_id: str | None) -> Version:
         versions = self._objects.get((bucket, key), [])
-        if version is None:
+        if version_id is None:
             if not versions:
-                raise AwsError("NoSuchKey", "The specified key does not exist.", status=404)
+                raise FakeAwsError("NoSuchKey", "The specified key does not exist.", status=404)
             return versions[-1]
-        found = next((one for one in versions if one.id == version), None)
-        if found is None:
-            raise AwsError("NoSuchVersion", "The specified version does not exist.", status=404)
-        return found
+        match = next((version for version in versions if version.id == version_id), None)
+        if match is None:
+            raise FakeAwsError(
+                "NoSuchVersion", "The specified version does not exist.", status=404
+            )
+        return match
 
     def _upload(self, name: str) -> _Upload:
         if name not in self.uploads:
-            raise AwsError("NoSuchUpload", "The upload may have been aborted or completed.", status=404)  # fmt: skip
+            raise FakeAwsError("NoSuchUpload", "The upload may have been aborted or completed.", status=404)  # fmt: skip
         return self.uploads[name]
 
 
-def _about(version: Version) -> dict[str, Any]:
-    named = {} if version.id == "null" else {"VersionId": version.id}
+def _headers(version: Version) -> dict[str, Any]:
+    version_id = {} if version.id == "null" else {"VersionId": version.id}
     return {
-        "ETag": version.etag, "ContentLength": len(version.body), "LastModified": version.modified, **named
+        "ETag": version.etag, "ContentLength": len(version.body), "LastModified": version.modified_at, **version_id
     }  # fmt: skip
 
 

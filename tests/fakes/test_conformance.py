@@ -17,13 +17,13 @@ from moto import mock_aws
 from functions.adapters.anthropic_api import Claude
 from functions.errors import RelayError
 from local.simulator import Simulator, serving
-from tests.fakes.anthropic import Anthropic, connected
-from tests.fakes.aws import QUEUES, TOPIC, Aws
+from tests.fakes.anthropic import FakeAnthropic, route_clients_to
+from tests.fakes.aws import QUEUES, TOPIC, FakeAws
 from tests.harness import aws, furnish, request
 from tests.verification.crash import jobs
-from tests.verification.crash.crash_harness import CrashHarness, crash_harness
+from tests.verification.crash.crash_harness import CrashHarness, open_crash_harness
 from tests.verification.crash.job_run import run_job
-from tests.verification.crash.jobs import Job
+from tests.verification.crash.jobs import JobSpec
 
 _UNSTABLE = {
     *("ResponseMetadata", "LastModified", "ReceiptHandle", "MessageId", "ConsumedCapacity"),
@@ -41,7 +41,7 @@ _UNSTABLE = {
     ),
 }
 """Members of answers that say when and by whom, or that nothing here reads."""
-_UNREAD = {
+_NOT_COMPARED = {
     "GetObject": {"ChecksumCRC32"},
     "PutObject": {"ChecksumCRC32"},
     "CreateMultipartUpload": {"Key"},
@@ -50,62 +50,66 @@ _UNREAD = {
 """Members of single answers that only one of the two gives, and nothing reads."""
 
 
-class ComparedAws(Aws):
+class ComparedFakeAws(FakeAws):
     """AWS in memory, each of whose calls moto answers as well."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.seen: Counter[str] = Counter()
-        self.wrong: list[str] = []
+        self.call_counts: Counter[str] = Counter()
+        self.mismatches: list[str] = []
         clients = aws()
         topic, queues = furnish(*clients)
-        self._theirs: Any = dict(zip(("s3", "sqs", "sns", "dynamodb"), clients, strict=True))
-        self._names = {TOPIC: topic} | {QUEUES[name]: url for name, url in queues.items()}
+        self._moto: Any = dict(zip(("s3", "sqs", "sns", "dynamodb"), clients, strict=True))
+        self._ids = {TOPIC: topic} | {QUEUES[name]: url for name, url in queues.items()}
 
     def client(self, service: str) -> Any:
         client = super().client(service)
-        self._compare(client, self._theirs[service])
+        self._compare(client, self._moto[service])
         return client
 
-    def _compare(self, ours: Any, theirs: Any) -> None:
-        answer, expect = ours._make_api_call, theirs._make_api_call  # noqa: SLF001 - the one way of every call
+    def _compare(self, fake: Any, moto: Any) -> None:
+        call_fake, call_moto = fake._make_api_call, moto._make_api_call  # noqa: SLF001 - the one way of every call
 
-        def both(operation: str, arguments: dict[str, Any]) -> Any:
+        def call_both(operation: str, arguments: dict[str, Any]) -> Any:
             body = arguments.get("Body")
             sent = body if body is None or isinstance(body, bytes) else bytes(body.read())
-            given = arguments if sent is None else {**arguments, "Body": sent}
-            expected, refused = _outcome(expect, operation, self._translated(given))
-            found, error = _outcome(answer, operation, given)
-            self.seen[f"{operation} refused" if error else operation] += 1
+            parameters = arguments if sent is None else {**arguments, "Body": sent}
+            moto_result, moto_error = _outcome(call_moto, operation, self._translate(parameters))
+            result, error = _outcome(call_fake, operation, parameters)
+            self.call_counts[f"{operation} refused" if error else operation] += 1
             if error is not None:
-                self._hold(operation, _facts(error), _facts(refused))
+                self._expect_equal(operation, _error_details(error), _error_details(moto_error))
                 raise error
-            self._learn(found, expected)
-            unread = _UNREAD.get(operation, set())
-            left, right = ({n: v for n, v in (one or {}).items() if n not in unread} for one in (found, expected))  # fmt: skip
-            self._hold(operation, self._translated(_stable(left)), _stable(right))
-            return found
+            self._record_ids(result, moto_result)
+            ignored = _NOT_COMPARED.get(operation, set())
+            fake_fields, moto_fields = ({n: v for n, v in (fields or {}).items() if n not in ignored} for fields in (result, moto_result))  # fmt: skip
+            self._expect_equal(
+                operation,
+                self._translate(_without_unstable_fields(fake_fields)),
+                _without_unstable_fields(moto_fields),
+            )
+            return result
 
-        ours._make_api_call = both  # noqa: SLF001
+        fake._make_api_call = call_both  # noqa: SLF001
 
-    def _hold(self, operation: str, ours: Any, theirs: Any) -> None:
-        if ours != theirs:
-            self.wrong.append(f"{operation}: {ours} here, {theirs} there")
+    def _expect_equal(self, operation: str, fake: Any, moto: Any) -> None:
+        if fake != moto:
+            self.mismatches.append(f"{operation}: {fake} here, {moto} there")
 
-    def _learn(self, ours: Any, theirs: Any) -> None:
+    def _record_ids(self, fake: Any, moto: Any) -> None:
         """Note which of our ids is which of theirs."""
         for name in ("VersionId", "UploadId", "ETag"):
-            if name in ours and name in theirs:
-                self._names.setdefault(ours[name], theirs[name])
+            if name in fake and name in moto:
+                self._ids.setdefault(fake[name], moto[name])
 
-    def _translated(self, value: Any) -> Any:
+    def _translate(self, value: Any) -> Any:
         if isinstance(value, dict):
-            return {name: self._translated(one) for name, one in value.items()}
+            return {name: self._translate(item) for name, item in value.items()}
         if isinstance(value, list):
-            return [self._translated(one) for one in value]
+            return [self._translate(item) for item in value]
         if isinstance(value, str):
-            for ours, theirs in self._names.items():
-                value = value.replace(ours, theirs)
+            for fake, moto in self._ids.items():
+                value = value.replace(fake, moto)
         return value
 
 
@@ -124,29 +128,37 @@ def _read(answer: Any) -> Any:
     return {**answer, "Body": StreamingBody(BytesIO(body), len(body)), "bytes": body}
 
 
-def _stable(answer: Any) -> Any:
+def _without_unstable_fields(answer: Any) -> Any:
     if answer is None:
         return {}
     if isinstance(answer, dict):
         return {
-            name: _envelope(value) if name == "Body" and isinstance(value, str) else _stable(value)
+            name: _comparable_message(value)
+            if name == "Body" and isinstance(value, str)
+            else _without_unstable_fields(value)
             for name, value in answer.items()
             if name not in _UNSTABLE and not hasattr(value, "iter_chunks")
         }
-    return [_stable(one) for one in answer] if isinstance(answer, list) else answer
+    return (
+        [_without_unstable_fields(item) for item in answer] if isinstance(answer, list) else answer
+    )
 
 
-def _envelope(body: str) -> Any:
+def _comparable_message(body: str) -> Any:
     """Read what a message holds, without what SNS alone knows of it."""
-    held = json.loads(body)
-    return {name: held.get(name) for name in ("Subject", "Message")} if "Type" in held else held
+    message = json.loads(body)
+    return (
+        {name: message.get(name) for name in ("Subject", "Message")}
+        if "Type" in message
+        else message
+    )
 
 
-def _facts(error: ClientError | None) -> Any:
+def _error_details(error: ClientError | None) -> Any:
     if error is None:
         return None
     reasons: Any = error.response.get("CancellationReasons", [])
-    codes = {one.get("Code") for one in reasons} - {None, "None"}
+    codes = {reason.get("Code") for reason in reasons} - {None, "None"}
     return error.response["Error"]["Code"], codes, error.response.get("Item")
 
 
@@ -154,23 +166,25 @@ def _facts(error: ClientError | None) -> Any:
 def relay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CrashHarness]:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "testing")
-    monkeypatch.setattr("tests.verification.crash.crash_harness.Aws", ComparedAws)
-    with mock_aws(), crash_harness(tmp_path) as made:
-        yield made
+    monkeypatch.setattr("tests.verification.crash.crash_harness.FakeAws", ComparedFakeAws)
+    with mock_aws(), open_crash_harness(tmp_path) as harness:
+        yield harness
 
 
-@pytest.mark.parametrize("job", [jobs.march(), jobs.lost(), jobs.halved(), jobs.large()])
-def test_aws_answers_as_moto_does(relay: CrashHarness, job: Job) -> None:
+@pytest.mark.parametrize(
+    "job", [jobs.three_chunks(), jobs.lost_create_answer(), jobs.split_chunk(), jobs.large_rows()]
+)
+def test_fake_aws_answers_like_moto(relay: CrashHarness, job: JobSpec) -> None:
     relay.deploy(requests_per_batch=job.requests_per_batch)
 
     run = run_job(relay, job)
     table = relay.submit.table
-    refused = table.write(table.update("nobody", "#", {"status": "X"}, {"status": "Y"}))
+    moto_error = table.write(table.update("nobody", "#", {"status": "X"}, {"status": "Y"}))
 
     compared: Any = relay.aws
-    assert (compared.wrong, run.wrong, relay.deaths, refused) == ([], [], [], False)
-    assert compared.seen["TransactWriteItems"] > 10
-    assert compared.seen["TransactWriteItems refused"]
+    assert (compared.mismatches, run.problems, relay.failures, moto_error) == ([], [], [], False)
+    assert compared.call_counts["TransactWriteItems"] > 10
+    assert compared.call_counts["TransactWriteItems refused"]
 
 
 FAULTS: dict[str, dict[str, Any]] = {
@@ -194,27 +208,27 @@ _DISCONNECTED = re.compile("^(ReadError|WriteError|RemoteProtocolError)$")
 """On a socket, chance says which one a client sees."""
 
 
-def _told(claude: Claude) -> list[Any]:
+def _api_outcomes(claude: Claude) -> list[Any]:
     """Create a batch, list, cancel and download; return what the adapter makes of each answer."""
     body = b'{"requests":[%b]}' % b",".join(request(number) for number in (1, 2))
     now = datetime.now(UTC) - timedelta(hours=1)
     created = claude.create([body[:40], body[40:]], len(body), "2026-10-21")
-    listed = _attempted(lambda: [one.request_counts for one in claude.listing(now)[0]])
+    listed = _result_or_error(lambda: [batch.request_counts for batch in claude.listing(now)[0]])
     return [
         type(created).__name__,
         _DISCONNECTED.sub("disconnected", str(getattr(created, "reason", None))),
         listed,
-        _attempted(lambda: claude.cancel("msgbatch_none")),
-        _attempted(lambda: b"".join(claude.results(_last(claude, now)))),
+        _result_or_error(lambda: claude.cancel("msgbatch_none")),
+        _result_or_error(lambda: b"".join(claude.results(_newest_batch(claude, now)))),
     ]
 
 
-def _last(claude: Claude, since: datetime) -> str:
+def _newest_batch(claude: Claude, since: datetime) -> str:
     listed, _ = claude.listing(since)
     return listed[0].id if listed else "msgbatch_none"
 
 
-def _attempted(call: Callable[[], Any]) -> Any:
+def _result_or_error(call: Callable[[], Any]) -> Any:
     try:
         return call()
     except RelayError as error:
@@ -222,14 +236,18 @@ def _attempted(call: Callable[[], Any]) -> Any:
 
 
 @pytest.mark.parametrize("fault", FAULTS)
-def test_anthropic_answers_as_on_a_socket(tmp_path: Path, fault: str) -> None:
-    told: list[Any] = []
+def test_fake_anthropic_answers_like_the_simulator_on_a_socket(tmp_path: Path, fault: str) -> None:
+    outcomes: list[Any] = []
     for name in ("socket", "memory"):
         simulator = Simulator(tmp_path / name)
         if fault != "none":
             simulator.arm(fault.split(maxsplit=1)[0], **FAULTS[fault])
-        with serving(simulator) if name == "socket" else connected(Anthropic(simulator)) as url:
+        with (
+            serving(simulator)
+            if name == "socket"
+            else route_clients_to(FakeAnthropic(simulator)) as url
+        ):
             claude = Claude(base_url=url, api_version="2026-10-21", read_key=lambda _: "sk-local")
-            told.append(_told(claude))
+            outcomes.append(_api_outcomes(claude))
 
-    assert told[0] == told[1]
+    assert outcomes[0] == outcomes[1]

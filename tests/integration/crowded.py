@@ -19,11 +19,11 @@ from functions.poll import PollSummary, poll
 from functions.polling.phases import POLL_TIMEOUT_S, Phases
 from functions.services import Services
 from functions.settings import PollSettings
-from tests.fakes.aws import QUEUES, TOPIC, Aws
+from tests.fakes.aws import QUEUES, TOPIC, FakeAws
 from tests.fakes.dynamodb import Item
 from tests.fakes.s3 import RESULTS
 from tests.unit.factories import batch, job
-from tests.verification.fuzz.wire import claude
+from tests.verification.fuzz.claude_client import claude
 
 AT = datetime(2026, 11, 23, 12, tzinfo=UTC)
 BEGUN = timestamps.text(AT)
@@ -36,7 +36,7 @@ class Crowd:
 
     call_s: float
     threads: int = 1
-    aws: Aws = field(default_factory=Aws)
+    aws: FakeAws = field(default_factory=FakeAws)
     listed: list[dict[str, Any]] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
     moment: datetime = AT

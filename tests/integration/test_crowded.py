@@ -91,13 +91,13 @@ def test_a_status_file_that_is_slow_does_not_hold_up_the_others(crowd: Crowd) ->
     first = min(crowd.aws.dynamodb.table)
     put = crowd.aws.s3.put_object
 
-    def refusing(**given: Any) -> Any:
+    def reject_requests(**given: Any) -> Any:
         if first[0] in str(given):
             crowd.spend("slow")
             raise ConnectionResetError
         return put(**given)
 
-    crowd.aws.s3.put_object = refusing  # type: ignore[method-assign]
+    crowd.aws.s3.put_object = reject_requests  # type: ignore[method-assign]
     for _ in range(20):
         crowd.poll()
 

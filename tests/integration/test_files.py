@@ -16,7 +16,7 @@ from functions.adapters.s3 import ObjectStore
 from functions.errors import DownloadError, ObjectNotFoundError
 from functions.model import multipart_plan
 from functions.model.items import ObjectVersion, StoredObject
-from tests.fakes.s3_walls import Refusal, refusing
+from tests.fakes.strict_s3 import S3ErrorResponse, reject_requests
 from tests.harness import RESULTS, UPLOADS, Harness
 
 MIB = 1 << 20
@@ -113,7 +113,7 @@ def test_joins_more_pieces_than_parts_may_be(
     monkeypatch.setattr(multipart_plan, "MAX_PARTS", 3)
     made, whole = pieces(relay, *[6 * MIB] * 7)
 
-    with refusing(relay.s3, "PutObjectTagging", Refusal(403, "AccessDenied")):
+    with reject_requests(relay.s3, "PutObjectTagging", S3ErrorResponse(403, "AccessDenied")):
         relay.results.files.join("results/all", made, "work/joined")
 
     assert relay.s3.get_object(Bucket=RESULTS, Key="results/all")["Body"].read() == whole
@@ -124,9 +124,9 @@ def test_joins_more_pieces_than_parts_may_be(
 @pytest.mark.parametrize("operation", ["UploadPart", "UploadPartCopy", "CompleteMultipartUpload"])
 def test_of_a_join_that_fails_nothing_is_left_lying_about(relay: Harness, operation: str) -> None:
     made, _ = pieces(relay, MIB, 9 * MIB, 6 * MIB)
-    denied = Refusal(403, "AccessDenied")
+    denied = S3ErrorResponse(403, "AccessDenied")
 
-    with refusing(relay.s3, operation, denied, "results/all"), pytest.raises(ClientError):
+    with reject_requests(relay.s3, operation, denied, "results/all"), pytest.raises(ClientError):
         relay.results.files.join("results/all", made, "work/joined")
 
     assert "Uploads" not in relay.s3.list_multipart_uploads(Bucket=RESULTS)
@@ -134,11 +134,11 @@ def test_of_a_join_that_fails_nothing_is_left_lying_about(relay: Harness, operat
 
 def test_that_an_upload_cannot_be_aborted_hides_not_why_it_should(relay: Harness) -> None:
     made, _ = pieces(relay, 6 * MIB, 6 * MIB)
-    gone, denied = Refusal(404, "NoSuchKey"), Refusal(403, "AccessDenied")
+    gone, denied = S3ErrorResponse(404, "NoSuchKey"), S3ErrorResponse(403, "AccessDenied")
 
     with (
-        refusing(relay.s3, "UploadPartCopy", gone),
-        refusing(relay.s3, "AbortMultipartUpload", denied),
+        reject_requests(relay.s3, "UploadPartCopy", gone),
+        reject_requests(relay.s3, "AbortMultipartUpload", denied),
         pytest.raises(ClientError, match="NoSuchKey"),
     ):
         relay.results.files.join("results/all", made, "work/joined")
@@ -149,7 +149,7 @@ def test_a_part_that_fails_calls_off_those_that_have_not_begun(relay: Harness) -
     files = ObjectStore(RESULTS, client=relay.s3, threads=1)
 
     with (
-        refusing(relay.s3, "UploadPartCopy", Refusal(403, "AccessDenied")) as tried,
+        reject_requests(relay.s3, "UploadPartCopy", S3ErrorResponse(403, "AccessDenied")) as tried,
         pytest.raises(ClientError),
     ):
         files.join("results/all", made, "work/joined")

@@ -8,15 +8,21 @@ import pytest
 from botocore.exceptions import ClientError
 
 from functions.model.items import Batch, BatchStatus
-from tests.fakes.s3_walls import PASSING, UNREADABLE, Refusal, refusing, without_list_bucket
+from tests.fakes.strict_s3 import (
+    PERMANENT_READ_ERRORS,
+    TRANSIENT_READ_ERRORS,
+    S3ErrorResponse,
+    reject_requests,
+    without_list_bucket,
+)
 from tests.harness import RESULTS, UPLOADS, Harness, harness, request, s3_event, upload_of
-from tests.verification.crash.crash_harness import CrashHarness, crash_harness
+from tests.verification.crash.crash_harness import CrashHarness, open_crash_harness
 
 pytestmark = pytest.mark.usefixtures("at_once")
 KEY = "in/march.jsonl"
 FAILED = "[fate:invalid_request_error]"
-DENIED = UNREADABLE["a bucket policy"]
-BUSY = PASSING["too many requests"]
+DENIED = PERMANENT_READ_ERRORS["a bucket policy"]
+BUSY = TRANSIENT_READ_ERRORS["too many requests"]
 
 
 def three(failing: int = 2) -> bytes:
@@ -24,10 +30,10 @@ def three(failing: int = 2) -> bytes:
     return b"\n".join(rows)
 
 
-@pytest.mark.parametrize("refusal", UNREADABLE.values(), ids=[*UNREADABLE])
-def test_each_refusal_costs_the_retry_file_alone(relay: Harness, refusal: Refusal) -> None:
+@pytest.mark.parametrize("refusal", PERMANENT_READ_ERRORS.values(), ids=[*PERMANENT_READ_ERRORS])
+def test_each_refusal_costs_the_retry_file_alone(relay: Harness, refusal: S3ErrorResponse) -> None:
     relay.upload(KEY, three())
-    with refusing(relay.s3, "GetObject", refusal, KEY):
+    with reject_requests(relay.s3, "GetObject", refusal, KEY):
         relay.finish()
 
     manifest = relay.manifest(KEY)
@@ -52,7 +58,7 @@ def test_each_refusal_costs_the_retry_file_alone(relay: Harness, refusal: Refusa
 )  # fmt: skip
 def test_the_manifest_says_why(relay: Harness, refusal: str, said: str) -> None:
     relay.upload(KEY, three())
-    with refusing(relay.s3, "GetObject", UNREADABLE[refusal], KEY):
+    with reject_requests(relay.s3, "GetObject", PERMANENT_READ_ERRORS[refusal], KEY):
         relay.finish()
 
     assert relay.manifest(KEY)["retry"]["reason"] == said
@@ -82,7 +88,7 @@ def test_what_can_be_read_is_in_the_retry_file(relay: Harness) -> None:
     relay.deploy(requests_per_batch=1)
     rows = [request(n, FAILED) for n in range(1, 4)]
     relay.upload(KEY, b"\n".join(rows))
-    with refusing(relay.s3, "GetObject", DENIED, KEY, after=2):
+    with reject_requests(relay.s3, "GetObject", DENIED, KEY, after=2):
         relay.finish()
 
     assert relay.read(KEY, "retry.jsonl") == b"".join(row + b"\n" for row in rows[:2])
@@ -97,8 +103,8 @@ def test_a_refusal_in_the_middle_leaves_no_half_of_a_part(moto_relay: Harness) -
     rows = [request(n, (FAILED if n % 2 else "fine") + long) for n in range(1, 8)]
     relay.upload(KEY, b"\n".join(rows))
     with (
-        refusing(relay.s3, "GetObject", DENIED, KEY, after=3) as asked,
-        refusing(relay.s3, "AbortMultipartUpload", BUSY, "retry.jsonl", after=9) as aborted,
+        reject_requests(relay.s3, "GetObject", DENIED, KEY, after=3) as asked,
+        reject_requests(relay.s3, "AbortMultipartUpload", BUSY, "retry.jsonl", after=9) as aborted,
     ):
         relay.finish()
 
@@ -109,12 +115,12 @@ def test_a_refusal_in_the_middle_leaves_no_half_of_a_part(moto_relay: Harness) -
     assert relay.manifest(KEY)["counts"]["succeeded"] == 3
 
 
-@pytest.mark.parametrize("refusal", PASSING.values(), ids=[*PASSING])
-def test_what_may_pass_is_waited_for(tmp_path: Path, refusal: Refusal) -> None:
-    with crash_harness(tmp_path) as relay:
+@pytest.mark.parametrize("refusal", TRANSIENT_READ_ERRORS.values(), ids=[*TRANSIENT_READ_ERRORS])
+def test_what_may_pass_is_waited_for(tmp_path: Path, refusal: S3ErrorResponse) -> None:
+    with open_crash_harness(tmp_path) as relay:
         relay.upload(KEY, three())
-        with refusing(relay.s3, "GetObject", refusal, KEY):
-            while not relay.deaths:
+        with reject_requests(relay.s3, "GetObject", refusal, KEY):
+            while not relay.failures:
                 relay.tick()
         finish(relay)
 
@@ -123,10 +129,10 @@ def test_what_may_pass_is_waited_for(tmp_path: Path, refusal: Refusal) -> None:
 
 
 def test_what_does_not_pass_is_waited_for_an_hour_and_no_longer(tmp_path: Path) -> None:
-    with crash_harness(tmp_path) as relay:
+    with open_crash_harness(tmp_path) as relay:
         relay.upload(KEY, three())
         begun = relay.moment
-        with refusing(relay.s3, "GetObject", BUSY, KEY):
+        with reject_requests(relay.s3, "GetObject", BUSY, KEY):
             finish(relay)
 
         assert 40 * 60 < (relay.moment - begun).total_seconds() < 70 * 60
@@ -140,14 +146,16 @@ def finish(relay: CrashHarness) -> None:
         relay.tick()
         if not relay.items.unfinished().jobs:
             return
-    raise AssertionError(relay.deaths)
+    raise AssertionError(relay.failures)
 
 
 def test_trouble_with_the_results_bucket_is_not_taken_for_the_uploads(relay: Harness) -> None:
     relay.upload(KEY, three())
     relay.tick()
     with (
-        refusing(relay.s3, "PutObject", Refusal(403, "AccessDenied"), "retry.jsonl"),
+        reject_requests(
+            relay.s3, "PutObject", S3ErrorResponse(403, "AccessDenied"), "retry.jsonl"
+        ),
         suppress(ClientError, AssertionError),
     ):
         relay.finish(3)
@@ -172,12 +180,12 @@ def test_an_upload_without_versions_that_was_replaced_by_a_shorter_one(
     assert "is shorter than it was" in relay.manifest(KEY)["retry"]["reason"]
 
 
-@pytest.mark.parametrize("refusal", [DENIED, UNREADABLE["version gone"]])
+@pytest.mark.parametrize("refusal", [DENIED, PERMANENT_READ_ERRORS["version gone"]])
 def test_a_stuck_chunk_is_accounted_for_without_its_upload(
-    relay: Harness, refusal: Refusal
+    relay: Harness, refusal: S3ErrorResponse
 ) -> None:
     stuck(relay)
-    with refusing(relay.s3, "GetObject", refusal, KEY):
+    with reject_requests(relay.s3, "GetObject", refusal, KEY):
         relay.finish(60)
 
     retry = relay.manifest(KEY)["retry"]
@@ -233,7 +241,7 @@ def second_attempt(relay: Harness) -> Batch:
 def test_promise_1_all_rows_are_there_though_nothing_of_the_upload_is(relay: Harness) -> None:
     relay.deploy(requests_per_batch=2)
     relay.upload(KEY, upload_of(5) + b"\n{broken")
-    with refusing(relay.s3, "GetObject", DENIED, KEY):
+    with reject_requests(relay.s3, "GetObject", DENIED, KEY):
         relay.finish()
 
     assert [line["row"] for line in relay.lines(KEY)] == [1, 2, 3, 4, 5, 6]

@@ -14,7 +14,7 @@ from tests.integration.test_handlers import Context
 KEY, OTHER = "in/march.jsonl", "in/april.jsonl"
 SECRET = "what a user wrote"
 AT = "2026-11-23T20:54:10.123Z"
-UNREADABLE: dict[str, tuple[str, str, dict[str, Any]]] = {
+PERMANENT_READ_ERRORS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "a kind that is not known": ("j" * 20, "budget/1", {"amount": {"S": SECRET}}),
     "a batch that lacks its rows": ("j" * 20, "00001-1", {"status": {"S": "WAITING"}}),
     "a job of another shape": ("j" * 20, "#", {"status": {"S": "RUNNING"}, "key": {"N": "1"}}),
@@ -31,11 +31,11 @@ def put(relay: Harness, job: str, item: str, more: dict[str, Any]) -> None:
     relay.dynamodb.put_item(TableName=TABLE, Item={**typed, **more})
 
 
-@pytest.mark.parametrize("kind", UNREADABLE)
+@pytest.mark.parametrize("kind", PERMANENT_READ_ERRORS)
 def test_an_unreadable_item_stops_no_job(
     relay: Harness, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    put(relay, *UNREADABLE[kind])
+    put(relay, *PERMANENT_READ_ERRORS[kind])
     relay.upload(KEY, upload_of(3))
 
     passed_over = [relay.tick().passed_over for _ in range(6)]
@@ -45,7 +45,10 @@ def test_an_unreadable_item_stops_no_job(
     told = [vars(one) for one in caplog.records if one.message == "unreadable item"]
     assert len(told) >= 6
     for one in told:
-        assert (one["levelname"], one["job"], one["item"]) == ("ERROR", *UNREADABLE[kind][:2])
+        assert (one["levelname"], one["job"], one["item"]) == (
+            "ERROR",
+            *PERMANENT_READ_ERRORS[kind][:2],
+        )
         assert SECRET not in str(one)
 
 
@@ -133,12 +136,12 @@ def _refuse(relay: Harness, when: Callable[[str], bool]) -> None:
     """Let poll's own writes fail with an error that quotes somebody."""
     write = relay.dynamodb.transact_write_items
 
-    def refusing(**arguments: Any) -> Any:
+    def reject_requests(**arguments: Any) -> Any:
         if when(str(arguments)):
             raise ValueError(SECRET)
         return write(**arguments)
 
-    relay.dynamodb.transact_write_items = refusing  # type: ignore[method-assign]
+    relay.dynamodb.transact_write_items = reject_requests  # type: ignore[method-assign]
 
 
 def _work_messages(relay: Harness) -> WorkQueues:

@@ -10,7 +10,7 @@ from functions import poll
 from functions.model.items import MAX_TRIES
 from tests.harness import RESULTS, TABLE, Harness, upload_of
 from tests.integration.test_handlers import Context
-from tests.verification.crash.crash_harness import CrashHarness, crash_harness
+from tests.verification.crash.crash_harness import CrashHarness, open_crash_harness
 
 BAD, GOOD = "in/bad.jsonl", "in/good.jsonl"
 
@@ -25,7 +25,7 @@ BAD, GOOD = "in/bad.jsonl", "in/good.jsonl"
 def test_a_poisoned_job_ends_and_holds_no_other_up(
     tmp_path: Path, step: str, item: str, counts: dict[str, int]
 ) -> None:
-    with crash_harness(tmp_path, processing_s=100.0) as relay:
+    with open_crash_harness(tmp_path, processing_s=100.0) as relay:
         alone = _ticks_to_the_end_of_a_good_one(relay)
         relay.start_over()
         _upload_poisoned(relay, step)

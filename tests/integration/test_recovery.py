@@ -16,13 +16,13 @@ from functions.adapters.anthropic_api import Claude
 from functions.errors import DownloadError
 from functions.model.items import Batch
 from tests.harness import RESULTS, TABLE, Harness, harness, request, upload_of
-from tests.verification.crash.crash_harness import crash_harness
+from tests.verification.crash.crash_harness import open_crash_harness
 
 KEY = "in/march.jsonl"
 
 
 def test_a_404_for_the_listing_stops_nothing_else(tmp_path: Path) -> None:
-    with crash_harness(tmp_path, processing_s=600.0) as relay:
+    with open_crash_harness(tmp_path, processing_s=600.0) as relay:
         relay.upload("in/first.jsonl", upload_of(2, "first"))
         relay.tick()
         relay.simulator.arm("not_found", times=0, endpoint="list")
@@ -30,7 +30,7 @@ def test_a_404_for_the_listing_stops_nothing_else(tmp_path: Path) -> None:
         for _ in range(3):
             relay.tick()
 
-        assert relay.deaths == []
+        assert relay.failures == []
         assert relay.simulator.calls()["create"] == 2
 
 
@@ -132,13 +132,13 @@ def test_an_upload_that_is_gone_costs_the_retry_file_and_no_answer(relay: Harnes
 def test_an_event_that_sns_refuses_holds_up_no_other(relay: Harness) -> None:
     publish = relay.sns.publish
 
-    def refusing(**message: Any) -> Any:
+    def reject_requests(**message: Any) -> Any:
         if "planned" in message["Message"]:
             error: Any = {"Error": {"Code": "InvalidParameter", "Message": "no"}}
             raise botocore.exceptions.ClientError(error, "Publish")
         return publish(**message)
 
-    relay.sns.publish = refusing  # type: ignore[method-assign]
+    relay.sns.publish = reject_requests  # type: ignore[method-assign]
     relay.upload(KEY, upload_of(3))
     for _ in range(10):
         relay.tick()
@@ -169,7 +169,7 @@ def test_a_secret_that_is_no_key_pauses(relay: Harness, key: str) -> None:
 
 
 def test_a_job_that_lacks_a_chunk_is_not_called_done(tmp_path: Path) -> None:
-    with crash_harness(tmp_path) as relay:
+    with open_crash_harness(tmp_path) as relay:
         relay.deploy(requests_per_batch=1, retry_s=10)
         relay.upload(KEY, upload_of(3))
         (job,) = relay.items.unfinished().jobs

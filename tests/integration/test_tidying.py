@@ -7,18 +7,18 @@ import pytest
 
 from functions.assembling import tidy
 from functions.model.items import JobStatus
-from tests.fakes.s3_walls import Refusal, refusing
+from tests.fakes.strict_s3 import S3ErrorResponse, reject_requests
 from tests.harness import RESULTS, Harness, upload_of
-from tests.verification.crash.crash_harness import CrashHarness, crash_harness
+from tests.verification.crash.crash_harness import CrashHarness, open_crash_harness
 
 KEY = "in/march.jsonl"
-DENIED = Refusal(403, "AccessDenied", "an SCP denies s3:PutObjectTagging")
+DENIED = S3ErrorResponse(403, "AccessDenied", "an SCP denies s3:PutObjectTagging")
 WEEK_S = 7 * 24 * 3600
 
 
 @pytest.fixture
 def mortals(tmp_path: Path) -> Iterator[CrashHarness]:
-    with crash_harness(tmp_path) as relay:
+    with open_crash_harness(tmp_path) as relay:
         yield relay
 
 
@@ -43,7 +43,7 @@ def test_a_job_that_succeeded_is_announced_so_though_tagging_is_denied(
     mortals: CrashHarness,
 ) -> None:
     mortals.upload(KEY, upload_of(3))
-    with refusing(mortals.s3, "PutObjectTagging", DENIED):
+    with reject_requests(mortals.s3, "PutObjectTagging", DENIED):
         run(mortals, 60, 6)
 
     (ended,) = ends(mortals)
@@ -54,7 +54,7 @@ def test_a_job_that_succeeded_is_announced_so_though_tagging_is_denied(
 
 def test_marking_goes_on_by_itself_once_it_is_allowed(mortals: CrashHarness) -> None:
     mortals.upload(KEY, upload_of(3))
-    with refusing(mortals.s3, "PutObjectTagging", DENIED):
+    with reject_requests(mortals.s3, "PutObjectTagging", DENIED):
         run(mortals, 300, 12)
     assert len(unmarked(mortals)) == 5
     run(mortals, 600, 30)
@@ -69,7 +69,7 @@ def test_a_denial_that_stays_ends_the_trying_after_a_week_and_nothing_else(
 ) -> None:
     mortals.upload(KEY, upload_of(3))
     (job,) = mortals.items.unfinished().jobs
-    with refusing(mortals.s3, "PutObjectTagging", DENIED):
+    with reject_requests(mortals.s3, "PutObjectTagging", DENIED):
         run(mortals, 3600, 7 * 24 - 2)
         waiting = mortals.items.unfinished().jobs
         run(mortals, 3600, 12)
@@ -128,7 +128,7 @@ def test_work_files_of_a_job_that_ended_without_a_manifest_are_marked_too(
     mortals: CrashHarness,
 ) -> None:
     mortals.upload(KEY, upload_of(3))
-    with refusing(mortals.s3, "PutObject", DENIED, "manifest.json"):
+    with reject_requests(mortals.s3, "PutObject", DENIED, "manifest.json"):
         run(mortals, 60, 4)
     (job,) = mortals.items.unfinished().jobs
     assert job.status == JobStatus.ASSEMBLING

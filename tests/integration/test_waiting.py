@@ -13,8 +13,8 @@ from botocore.exceptions import ClientError
 from functions.errors import KeyUnreadableError
 from functions.model.items import Batch
 from tests.harness import Harness, harness, paid_once, upload_of
-from tests.verification.crash.call_counter import Killed
-from tests.verification.crash.crash_harness import CrashHarness, crash_harness
+from tests.verification.crash.call_counter import ProcessKilled
+from tests.verification.crash.crash_harness import CrashHarness, open_crash_harness
 
 KEY = "in/march.jsonl"
 HOUR_S, DAY_S = 3600.0, 86400.0
@@ -37,11 +37,11 @@ def slow_to_die(tmp_path: Path) -> Iterator[CrashHarness]:
 
     def die(name: str, after: bool) -> None:  # noqa: FBT001 - as it is called
         if name.endswith("/results block") and not after:
-            relay.call_counter.dead = True
-            raise Killed
+            relay.call_counter.killed = True
+            raise ProcessKilled
 
-    with crash_harness(tmp_path) as relay:
-        relay.call_counter.at_each_call = die
+    with open_crash_harness(tmp_path) as relay:
+        relay.call_counter.on_call = die
         yield relay
 
 
@@ -57,7 +57,7 @@ def test_a_download_that_lambda_ends_each_time_is_tried_ever_more_seldom(
             relay.tick(HOUR_S)
         downloads.append(relay.simulator.calls().get("results", 0) - before)
     waiting = only_batch(relay)
-    relay.call_counter.at_each_call = None
+    relay.call_counter.on_call = None
     relay.finish(60)
 
     assert downloads[0] > downloads[-1] > 0

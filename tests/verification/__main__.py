@@ -11,34 +11,36 @@ from rich.table import Table
 
 from tests.verification.campaigns import CAMPAIGNS
 from tests.verification.figures import Figures
-from tests.verification.reliability import COLUMNS, cells, written
-from tests.verification.runner import added, run
+from tests.verification.reliability import COLUMNS, render_page, table_row
+from tests.verification.runner import merge_shares, run
 
 PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 
 
 def main() -> int:
     """Run; the exit status is 0 if all promises held."""
-    asked = _asked()
+    options = parse_arguments()
     console = Console()
-    begun, found = time.monotonic(), list[Figures]()
-    for figures in run(CAMPAIGNS, full=not asked.quick):
-        found.append(figures)
-        share = f"{len(found)} of {len(CAMPAIGNS)} shares"
-        console.print(f"{share}: {figures.campaign}, {figures.tried:,} tried")
-        for wrong in figures.broken:
-            console.print(f"broken: {wrong}", style="red", markup=False)
-        if not asked.quick:  # each time: whatever ends this, what was seen is there
-            minutes = (time.monotonic() - begun) / 60
-            left = len(CAMPAIGNS) - len(found)
-            page = written(added(found), f"{datetime.now(UTC):%Y-%m-%d}", minutes, left)
-            asked.page.write_text(page, encoding="utf-8")
-    table = added(found)
-    console.print(_shown(table))
-    return int(any(one.broken for one in table))
+    started, results = time.monotonic(), list[Figures]()
+    for figures in run(CAMPAIGNS, full=not options.quick):
+        results.append(figures)
+        progress = f"{len(results)} of {len(CAMPAIGNS)} shares"
+        console.print(f"{progress}: {figures.campaign}, {figures.tried:,} tried")
+        for violation in figures.violations:
+            console.print(f"broken: {violation}", style="red", markup=False)
+        if not options.quick:  # each time: whatever ends this, what was seen is there
+            minutes = (time.monotonic() - started) / 60
+            shares_left = len(CAMPAIGNS) - len(results)
+            page = render_page(
+                merge_shares(results), f"{datetime.now(UTC):%Y-%m-%d}", minutes, shares_left
+            )
+            options.page.write_text(page, encoding="utf-8")
+    merged = merge_shares(results)
+    console.print(render_table(merged))
+    return int(any(figures.violations for figures in merged))
 
 
-def _asked() -> argparse.Namespace:
+def parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m tests.verification.crash", description=__doc__
     )
@@ -49,13 +51,13 @@ def _asked() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _shown(table: list[Figures]) -> Table:
-    shown = Table()
+def render_table(table: list[Figures]) -> Table:
+    rendered = Table()
     for number, column in enumerate(COLUMNS):
-        shown.add_column(column, justify="right" if number else "left")
-    for one in table:
-        shown.add_row(*cells(one), style="red" if one.broken else None)
-    return shown
+        rendered.add_column(column, justify="right" if number else "left")
+    for figures in table:
+        rendered.add_row(*table_row(figures), style="red" if figures.violations else None)
+    return rendered
 
 
 if __name__ == "__main__":

@@ -4,9 +4,9 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
-from tests.verification.chaos import clocks, concurrency, delivery, environment, trouble
-from tests.verification.crash import faults, kills
-from tests.verification.crash.late import late
+from tests.verification.chaos import aws_errors, clocks, concurrency, delivery, long_outages
+from tests.verification.crash import api_faults, kills
+from tests.verification.crash.late_creates import late_creates
 from tests.verification.figures import Figures
 from tests.verification.fuzz.campaign import campaign as fuzz
 from tests.verification.model.campaign import campaign as model
@@ -16,50 +16,53 @@ Campaign = Callable[[bool], Figures]
 """Runs at full length, or a sample of itself, and gives its figures. Several of one name are added up."""
 
 
-class _Half(Protocol):
+class _HalfCampaign(Protocol):
     def __call__(self, full: bool, half: int) -> Figures: ...  # noqa: FBT001 - as all are called
 
 
-def _shared(campaign: _Half) -> list[Campaign]:
+def _both_halves(campaign: _HalfCampaign) -> list[Campaign]:
     """Cut a campaign so that every core has a share of it."""
     return [partial(campaign, half=half) for half in range(kills.HALVES)]
 
 
-STRIKES: list[Campaign] = [
-    *_shared(kills.kills),
-    *_shared(kills.large),
-    *_shared(kills.pairs),
-    *_shared(kills.recovery),
-    *_shared(kills.adoption),
-    *_shared(kills.errors),
-    *_shared(kills.parts_fail),
-    *_shared(kills.freezes),
-    *_shared(late),
+CRASHES: list[Campaign] = [
+    *_both_halves(kills.kills),
+    *_both_halves(kills.kills_in_large_job),
+    *_both_halves(kills.kill_pairs),
+    *_both_halves(kills.kills_in_recovery),
+    *_both_halves(kills.kills_in_adoption),
+    *_both_halves(kills.call_errors),
+    *_both_halves(kills.multipart_errors),
+    *_both_halves(kills.freezes),
+    *_both_halves(late_creates),
 ]
 
-FAULTS: list[Campaign] = [*_shared(faults.alone), *_shared(faults.pairs)]
+FAULTS: list[Campaign] = [
+    *_both_halves(api_faults.single_faults),
+    *_both_halves(api_faults.fault_pairs),
+]
 
-DISORDER: list[Campaign] = [
-    *_shared(delivery.post),
-    *_shared(concurrency.once),
-    *_shared(concurrency.chunks),
-    *_shared(concurrency.splits),
-    *_shared(concurrency.refusals),
-    *_shared(concurrency.adoptions),
-    *_shared(concurrency.late_answers),
-    *_shared(concurrency.again),
-    *_shared(concurrency.mob),
-    *_shared(trouble.random_trouble),
-    *_shared(trouble.outages),
-    *_shared(clocks.deadlines),
-    *_shared(clocks.skew),
-    *_shared(environment.environment),
+CHAOS: list[Campaign] = [
+    *_both_halves(delivery.unreliable_delivery),
+    *_both_halves(concurrency.interrupted_once),
+    *_both_halves(concurrency.interrupted_with_two_chunks),
+    *_both_halves(concurrency.splits),
+    *_both_halves(concurrency.refusals),
+    *_both_halves(concurrency.adoptions),
+    *_both_halves(concurrency.late_answers),
+    *_both_halves(concurrency.interrupted_twice),
+    *_both_halves(concurrency.all_at_once),
+    *_both_halves(aws_errors.random_aws_errors),
+    *_both_halves(aws_errors.hour_long_outages),
+    *_both_halves(clocks.lambda_timeouts),
+    *_both_halves(clocks.clock_skew),
+    *_both_halves(long_outages.long_outages),
 ]
 
 CAMPAIGNS: list[Campaign] = [
-    *STRIKES,
+    *CRASHES,
     *FAULTS,
-    *DISORDER,
+    *CHAOS,
     fuzz,
     *(partial(model, scenario) for scenario in reversed(ALL)),  # the longest last
 ]

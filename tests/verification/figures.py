@@ -27,7 +27,7 @@ class Figures:
     campaign: str
     calls: int = 0
     tried: int = 0
-    struck_twice: int = 0
+    killed_twice: int = 0
     recovered: int = 0
     billed: int = 0
     undelivered: int = 0
@@ -36,4 +36,4 @@ class Figures:
     duplicates: int = 0
     longest_ticks: int = 0
     seconds: float = 0.0
-    broken: list[str] = field(default_factory=list)
+    violations: list[str] = field(default_factory=list)

@@ -9,7 +9,7 @@ COLUMNS = (
     "requests paid twice", "longest recovery, in ticks", "seconds",
 )  # fmt: skip
 
-_NO_RUNS = {"model", "fuzz"}
+_NOT_RUNS = {"model", "fuzz"}
 """What these try are states and inputs."""
 
 _PAGE = """\
@@ -70,7 +70,7 @@ Where a create stands still for an hour, {duplicates:,} requests were accepted t
 ([states](states.md#a-batch), WAITING to IN_PROGRESS); Lambda ends a stage long before. Each time the duplicate was flagged, and the newer batch canceled, if it had not ended. The table does not count these."""
 
 
-def written(table: Sequence[Figures], today: str, minutes: float, left: int) -> str:
+def render_page(table: Sequence[Figures], today: str, minutes: float, shares_left: int) -> str:
     """Write the page.
 
     Args:
@@ -79,20 +79,18 @@ def written(table: Sequence[Figures], today: str, minutes: float, left: int) -> 
         minutes: how long all of it took.
         left: how many shares of campaigns are still to come.
     """
-    tried = sum(one.tried for one in table if one.campaign not in _NO_RUNS)
+    tried = sum(figures.tried for figures in table if figures.campaign not in _NOT_RUNS)
     verdict = _verdict(table)
-    if duplicates := sum(one.duplicates for one in table):
+    if duplicates := sum(figures.duplicates for figures in table):
         verdict += _DUPLICATES.format(duplicates=duplicates)
-    if left:
-        verdict += (
-            f"\n\nThis is not all: {left} shares of campaigns had not ended when it was written."
-        )
+    if shares_left:
+        verdict += f"\n\nThis is not all: {shares_left} shares of campaigns had not ended when it was written."
     return _PAGE.format(
         today=today, minutes=minutes, tried=tried, table=_markdown(table), verdict=verdict
     )
 
 
-def cells(figures: Figures) -> list[str]:
+def table_row(figures: Figures) -> list[str]:
     """Give a row of the table."""
     counts = (
         *(figures.recovered, figures.billed, figures.undelivered),
@@ -102,7 +100,7 @@ def cells(figures: Figures) -> list[str]:
         figures.campaign,
         f"{figures.calls:,}" if figures.calls else "",
         f"{figures.tried:,}",
-        f"{figures.struck_twice:,}" if figures.struck_twice else "",
+        f"{figures.killed_twice:,}" if figures.killed_twice else "",
         *(f"{count:,}" for count in counts),
         f"{figures.longest_ticks:,}" if figures.longest_ticks else "",
         f"{figures.seconds:,.0f}",
@@ -110,12 +108,12 @@ def cells(figures: Figures) -> list[str]:
 
 
 def _markdown(table: Sequence[Figures]) -> str:
-    rows = [COLUMNS, ["---"] + ["---:"] * (len(COLUMNS) - 1), *map(cells, table)]
+    rows = [COLUMNS, ["---"] + ["---:"] * (len(COLUMNS) - 1), *map(table_row, table)]
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
 def _verdict(table: Sequence[Figures]) -> str:
-    broken = [wrong for one in table for wrong in one.broken]
-    if not broken:
+    violations = [violation for figures in table for violation in figures.violations]
+    if not violations:
         return "All of them held."
-    return "\n".join(["What did not hold:", *(f"- {wrong}" for wrong in broken)])
+    return "\n".join(["What did not hold:", *(f"- {violation}" for violation in violations)])

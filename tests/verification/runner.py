@@ -10,48 +10,48 @@ from multiprocessing import get_context
 from tests.verification.campaigns import Campaign
 from tests.verification.figures import Figures
 
-AT_ONCE = 2
+PROCESSES = 2
 
 
 def run(campaigns: Sequence[Campaign], *, full: bool) -> Iterator[Figures]:
     """Run the campaigns; gives the figures of each as it ends."""
-    with _quiet(), ProcessPoolExecutor(AT_ONCE, get_context("spawn")) as pool:
-        for done in as_completed([pool.submit(campaign, full) for campaign in campaigns]):
-            yield done.result()
+    with _logging_disabled(), ProcessPoolExecutor(PROCESSES, get_context("spawn")) as pool:
+        for future in as_completed([pool.submit(campaign, full) for campaign in campaigns]):
+            yield future.result()
 
 
-def added(found: Sequence[Figures]) -> list[Figures]:
+def merge_shares(shares: Sequence[Figures]) -> list[Figures]:
     """Add up the figures of each campaign that was cut in pieces; what was found stays as it is."""
-    total: dict[str, Figures] = {}
-    for one in found:
-        if one.campaign not in total:
-            total[one.campaign] = replace(one, broken=[*one.broken])
+    merged: dict[str, Figures] = {}
+    for share in shares:
+        if share.campaign not in merged:
+            merged[share.campaign] = replace(share, violations=[*share.violations])
             continue
-        sum_ = total[one.campaign]
-        sum_.calls = max(sum_.calls, one.calls)
-        sum_.tried += one.tried
-        sum_.struck_twice += one.struck_twice
-        sum_.recovered += one.recovered
-        sum_.billed += one.billed
-        sum_.undelivered += one.undelivered
-        sum_.rows_lost += one.rows_lost
-        sum_.paid_twice += one.paid_twice
-        sum_.duplicates += one.duplicates
-        sum_.longest_ticks = max(sum_.longest_ticks, one.longest_ticks)
-        sum_.seconds += one.seconds
-        sum_.broken += one.broken
-    return [*total.values()]
+        campaign_total = merged[share.campaign]
+        campaign_total.calls = max(campaign_total.calls, share.calls)
+        campaign_total.tried += share.tried
+        campaign_total.killed_twice += share.killed_twice
+        campaign_total.recovered += share.recovered
+        campaign_total.billed += share.billed
+        campaign_total.undelivered += share.undelivered
+        campaign_total.rows_lost += share.rows_lost
+        campaign_total.paid_twice += share.paid_twice
+        campaign_total.duplicates += share.duplicates
+        campaign_total.longest_ticks = max(campaign_total.longest_ticks, share.longest_ticks)
+        campaign_total.seconds += share.seconds
+        campaign_total.violations += share.violations
+    return [*merged.values()]
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def _logging_disabled() -> Iterator[None]:
     """Let the stages log nothing: thousands of crashes are no news here."""
-    before = os.environ.get("POWERTOOLS_LOG_LEVEL")
+    previous_level = os.environ.get("POWERTOOLS_LOG_LEVEL")
     os.environ["POWERTOOLS_LOG_LEVEL"] = "CRITICAL"
     try:
         yield
     finally:
-        if before is None:
+        if previous_level is None:
             del os.environ["POWERTOOLS_LOG_LEVEL"]
         else:
-            os.environ["POWERTOOLS_LOG_LEVEL"] = before
+            os.environ["POWERTOOLS_LOG_LEVEL"] = previous_level

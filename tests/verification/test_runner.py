@@ -1,13 +1,13 @@
 """What campaigns found, added up: the page is written again and again while they run."""
 
 from tests.verification.figures import Figures
-from tests.verification.runner import added
+from tests.verification.runner import merge_shares
 
 
-def test_shares_are_added_up_once_however_often_the_page_is_written() -> None:
-    found = [Figures("one", tried=2, broken=["x"]), Figures("one", tried=3), Figures("other")]
+def test_merging_shares_again_does_not_count_them_twice() -> None:
+    shares = [Figures("one", tried=2, violations=["x"]), Figures("one", tried=3), Figures("other")]
 
-    first, again = added(found), added(found)
+    first, redeliveries = merge_shares(shares), merge_shares(shares)
 
-    assert first == again == [Figures("one", tried=5, broken=["x"]), Figures("other")]
-    assert found[0].tried == 2
+    assert first == redeliveries == [Figures("one", tried=5, violations=["x"]), Figures("other")]
+    assert shares[0].tried == 2

@@ -11,17 +11,17 @@ from unittest.mock import patch
 from functions.adapters import table
 from tests.verification.chaos.chaos_harness import ChaosHarness
 from tests.verification.crash import jobs
-from tests.verification.crash.call_counter import Strike
-from tests.verification.crash.crash_harness import CrashHarness, harness_of
-from tests.verification.crash.job_run import JobRun, note, run_job
-from tests.verification.crash.jobs import Job
+from tests.verification.crash.call_counter import InjectedFault
+from tests.verification.crash.crash_harness import CrashHarness, open_harness_of_type
+from tests.verification.crash.job_run import JobRun, record_run, run_job
+from tests.verification.crash.jobs import JobSpec
 from tests.verification.figures import Figures
 
 TICKS = 150
 """Six hours: an outage may last one, and the pauses between tries outlast it."""
 LONG_TICKS = 300
 """Eleven days, where the clock goes faster."""
-Begin = Callable[[], None]
+Setup = Callable[[], None]
 
 
 @dataclass
@@ -35,18 +35,18 @@ class Bench:
     """
 
     relay: ChaosHarness
-    job: Job
-    undisturbed: JobRun
+    job: JobSpec
+    baseline: JobRun
     figures: Figures
 
     def run(
         self,
-        told: str,
-        begin: Begin,
-        strikes: Sequence[Strike] = (),
+        description: str,
+        setup: Setup,
+        faults: Sequence[InjectedFault] = (),
         *,
-        forgiven: tuple[str, ...] = (),
-        patience: int | None = None,
+        allowed_differences: tuple[str, ...] = (),
+        fast_after_ticks: int | None = None,
     ) -> JobRun:
         """Run the job once more.
 
@@ -60,34 +60,36 @@ class Bench:
 
         def arm(relay: CrashHarness) -> None:
             self.job.arm(relay)
-            begin()
+            setup()
 
-        struck = replace(self.job, arm=arm)
-        ticks = TICKS if patience is None else LONG_TICKS
-        run = run_job(self.relay, struck, strikes, self.undisturbed.ending, ticks, patience)
-        run.wrong = [wrong for wrong in run.wrong if not wrong.startswith(forgiven)]
-        if run.wrong:
-            run.wrong += [repr(error) for error in self.relay.deaths[-1:]]
-        note(self.figures, told, run, self.undisturbed)
+        job = replace(self.job, arm=arm)
+        ticks = TICKS if fast_after_ticks is None else LONG_TICKS
+        run = run_job(self.relay, job, faults, self.baseline.final_state, ticks, fast_after_ticks)
+        run.problems = [
+            problem for problem in run.problems if not problem.startswith(allowed_differences)
+        ]
+        if run.problems:
+            run.problems += [repr(error) for error in self.relay.failures[-1:]]
+        record_run(self.figures, description, run, self.baseline)
         return run
 
 
 @contextmanager
-def bench(campaign: str, job: Job) -> Iterator[Bench]:
+def open_bench(campaign: str, job: JobSpec) -> Iterator[Bench]:
     """Make a world for a campaign, and run its job undisturbed."""
-    begun = time.monotonic()
+    started = time.monotonic()
     # A transaction in conflict is repeated after moments that nobody need sit through here.
-    waits = patch.object(table, "_CONFLICT_WAITS_S", (0.0,) * 5)
+    no_waits = patch.object(table, "_CONFLICT_WAITS_S", (0.0,) * 5)
     with (
         tempfile.TemporaryDirectory() as folder,
-        harness_of(ChaosHarness, Path(folder)) as relay,
-        waits,
+        open_harness_of_type(ChaosHarness, Path(folder)) as relay,
+        no_waits,
     ):
         relay.deploy(requests_per_batch=job.requests_per_batch)
-        undisturbed = run_job(relay, job)
-        figures = Figures(campaign, calls=len(undisturbed.calls))
-        figures.broken += [f"undisturbed: {wrong}" for wrong in undisturbed.wrong]
-        figures.broken += jobs.unlike_what_was_asked(job, undisturbed.ending)
-        made = Bench(relay, job, undisturbed, figures)
-        yield made
-    figures.seconds = time.monotonic() - begun
+        baseline = run_job(relay, job)
+        figures = Figures(campaign, calls=len(baseline.calls))
+        figures.violations += [f"undisturbed: {problem}" for problem in baseline.problems]
+        figures.violations += jobs.baseline_problems(job, baseline.final_state)
+        prepared = Bench(relay, job, baseline, figures)
+        yield prepared
+    figures.seconds = time.monotonic() - started

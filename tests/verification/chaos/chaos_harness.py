@@ -8,7 +8,7 @@ from tests.verification.crash.crash_harness import CrashHarness
 
 Message = tuple[str, str]
 """The queue's name, and the body."""
-Bring = Callable[[list[Message]], None]
+DeliverAll = Callable[[list[Message]], None]
 
 
 class ChaosHarness(CrashHarness):
@@ -20,33 +20,33 @@ class ChaosHarness(CrashHarness):
     """
 
     def __post_init__(self) -> None:
-        self.calm()
+        self.reset_hooks()
         super().__post_init__()
-        self.calm()
+        self.reset_hooks()
 
-    def calm(self) -> None:
+    def reset_hooks(self) -> None:
         """Let everything happen in turn."""
-        self.post: Bring | None = None
-        self.minute: Callable[[], None] | None = None
+        self.on_messages: DeliverAll | None = None
+        self.on_poll: Callable[[], None] | None = None
 
     def start_over(self) -> None:
         super().start_over()
-        self.calm()
-        self.call_counter.at_each_call, self.call_counter.block = None, 1 << 30
+        self.reset_hooks()
+        self.call_counter.on_call, self.call_counter.block = None, 1 << 30
         self.context.left_s = 900.0
         self.simulator.clock = self.seconds
 
-    def bring(self, messages: list[Message]) -> None:
-        if self.post is None:
-            super().bring(messages)
+    def deliver_all(self, messages: list[Message]) -> None:
+        if self.on_messages is None:
+            super().deliver_all(messages)
         else:
-            self.post(messages)
+            self.on_messages(messages)
 
     def _poll(self) -> None:
-        if self.minute is None:
+        if self.on_poll is None:
             super()._poll()
         else:
-            self.minute()
+            self.on_poll()
 
     def deliver(self, message: Message) -> None:
         """Give one message to its stage; it comes again later where that fails."""
@@ -56,44 +56,46 @@ class ChaosHarness(CrashHarness):
         """Poll, as the schedule does it."""
         super()._poll()
 
-    def late(self, message: Message, seconds: float) -> None:
+    def delay(self, message: Message, seconds: float) -> None:
         """Let a message come later."""
-        self.again.append((self.seconds() + seconds, *message))
+        self.redeliveries.append((self.seconds() + seconds, *message))
 
-    def at_once(self, interleaver: Interleaver, acts: Mapping[str, Callable[[], object]]) -> None:
+    def run_concurrently(
+        self, interleaver: Interleaver, actions: Mapping[str, Callable[[], object]]
+    ) -> None:
         """Let these happen at once, as the interleaver goes: it is offered before each call.
 
         Not between two blocks of a stream, which nobody else can change.
         """
 
-        def offer(name: str, after: bool) -> None:  # noqa: FBT001 - as it is called
+        def yield_control(name: str, after: bool) -> None:  # noqa: FBT001 - as it is called
             if not after and not name.endswith(" block"):
-                interleaver.offer(name)
+                interleaver.yield_control(name)
 
-        self.call_counter.at_each_call, self.call_counter.watching = offer, True
+        self.call_counter.on_call, self.call_counter.counting = yield_control, True
         try:
-            interleaver.run(acts)
+            interleaver.run(actions)
         finally:
-            self.call_counter.at_each_call, self.call_counter.watching = None, False
+            self.call_counter.on_call, self.call_counter.counting = None, False
 
 
-def fail_for(
+def fail_calls_for(
     relay: ChaosHarness, name: str, nth: int, duration_s: float, error: Callable[[], Exception]
 ) -> None:
     """Let one kind of call fail for this long, from its n-th time on."""
-    met, until = 0, 0.0
+    matching_calls, fails_until = 0, 0.0
 
-    def at_each_call(called: str, after: bool) -> None:  # noqa: FBT001 - as it is called
-        nonlocal met, until
-        if called != name or after:
+    def on_call(call_name: str, after: bool) -> None:  # noqa: FBT001 - as it is called
+        nonlocal matching_calls, fails_until
+        if call_name != name or after:
             return
-        met += 1
-        if met == nth:
-            until = relay.seconds() + duration_s
-        if relay.seconds() < until:
+        matching_calls += 1
+        if matching_calls == nth:
+            fails_until = relay.seconds() + duration_s
+        if relay.seconds() < fails_until:
             raise error()
 
-    relay.call_counter.at_each_call = at_each_call
+    relay.call_counter.on_call = on_call
 
 
 def step_of(message: Message) -> str:

@@ -3,100 +3,102 @@
 import random
 from functools import partial
 
-from tests.verification.chaos.bench import Bench, bench
+from tests.verification.chaos.bench import Bench, open_bench
 from tests.verification.chaos.chaos_harness import ChaosHarness
 from tests.verification.crash import jobs
-from tests.verification.crash.call_counter import Killed
-from tests.verification.crash.injected_faults import error, freeze, kill
+from tests.verification.crash.call_counter import ProcessKilled
+from tests.verification.crash.injected_faults import fail_call, freeze, kill
 from tests.verification.figures import Figures
 
 LAMBDA_S = 900.0
-SLOW = 4
+MAX_SLOW_INVOCATIONS = 4
 """So many invocations of one run are slow: one item tried in vain five times would be quarantined."""
-BLOCK, IN_A_STREAM = 40, "between two blocks of a stream"
+BLOCK, IN_STREAM = 40, "between two blocks of a stream"
 """Bytes, so few that a small file comes in many."""
 SKEW_S = 300.0
 """As far as clocks may differ: a setting of poll's."""
 
 
-class _Pace:
+class _CallDurations:
     """How long each call of an invocation takes."""
 
-    def __init__(self, draw: random.Random) -> None:
-        self._draw, self._left = draw, SLOW
-        self.a_call_s = 0.0
+    def __init__(self, rng: random.Random) -> None:
+        self._rng, self._slow_left = rng, MAX_SLOW_INVOCATIONS
+        self.call_s = 0.0
 
-    def start_over(self) -> None:
+    def next_invocation(self) -> None:
         """Draw for the next invocation."""
-        is_slow = self._left > 0 and self._draw.random() < 1 / 2
-        self._left -= is_slow
-        self.a_call_s = LAMBDA_S / self._draw.uniform(3, 40) if is_slow else 0.0
+        is_slow = self._slow_left > 0 and self._rng.random() < 1 / 2
+        self._slow_left -= is_slow
+        self.call_s = LAMBDA_S / self._rng.uniform(3, 40) if is_slow else 0.0
 
 
-def slow(relay: ChaosHarness, seed: int, block: int) -> None:
+def slow_down_calls(relay: ChaosHarness, seed: int, block: int) -> None:
     """Let time pass with each call of some stages: one that uses up its Lambda's is gone, whatever it was at.
 
     A stream makes a call for each block of this length.
     """
-    before, pace = "", _Pace(random.Random(seed))  # noqa: S311 - the seed is to be repeated
+    previous, durations = "", _CallDurations(random.Random(seed))  # noqa: S311 - the seed is to be repeated
 
-    def at_each_call(name: str, after: bool) -> None:  # noqa: FBT001 - as it is called
-        nonlocal before
+    def on_call(name: str, after: bool) -> None:  # noqa: FBT001 - as it is called
+        nonlocal previous
         if relay.polling or after:
             return
-        relay.pass_time(pace.a_call_s)
-        relay.context.left_s -= pace.a_call_s
+        relay.pass_time(durations.call_s)
+        relay.context.left_s -= durations.call_s
         if relay.context.left_s <= 0:
-            relay.call_counter.dead = True
-            raise Killed(IN_A_STREAM if name == before and name.endswith(" block") else name)
-        before = name
+            relay.call_counter.killed = True
+            raise ProcessKilled(
+                IN_STREAM if name == previous and name.endswith(" block") else name
+            )
+        previous = name
 
-    def bring(messages: list[tuple[str, str]]) -> None:
+    def deliver_slowly(messages: list[tuple[str, str]]) -> None:
         for message in messages:
-            pace.start_over()
+            durations.next_invocation()
             relay.context.left_s = LAMBDA_S
             relay.deliver(message)
 
-    relay.post, relay.call_counter.at_each_call, relay.call_counter.block = (
-        bring,
-        at_each_call,
+    relay.on_messages, relay.call_counter.on_call, relay.call_counter.block = (
+        deliver_slowly,
+        on_call,
         block,
     )
 
 
-def deadlines(full: bool, half: int) -> Figures:  # noqa: FBT001 - as the list of campaigns calls it
+def lambda_timeouts(full: bool, half: int) -> Figures:  # noqa: FBT001 - as the list of campaigns calls it
     """Let stages be so slow that Lambda ends them, at calls that are drawn; plan stops in time, and goes on.
 
     In every second run streams are long, and many are ended in the middle of one.
     """
-    seeds, cut = range(60 if full else 16), 0
-    with bench("Lambda's time is up", jobs.march()) as at:
+    seeds, killed_in_stream = range(60 if full else 16), 0
+    with open_bench("Lambda's time is up", jobs.three_chunks()) as bench:
         for seed in seeds[half::2]:
-            block = BLOCK if seed // 2 % 2 else 1 << 30
-            at.run(f"slow {seed}", partial(slow, at.relay, seed, block))
-            cut += any(str(death) == IN_A_STREAM for death in at.relay.deaths)
-        if not cut:
-            at.figures.broken.append("no stage ran out of time in the middle of a stream")
-    return at.figures
+            block_bytes = BLOCK if seed // 2 % 2 else 1 << 30
+            bench.run(f"slow {seed}", partial(slow_down_calls, bench.relay, seed, block_bytes))
+            killed_in_stream += any(str(death) == IN_STREAM for death in bench.relay.failures)
+        if not killed_in_stream:
+            bench.figures.violations.append("no stage ran out of time in the middle of a stream")
+    return bench.figures
 
 
-def skew(full: bool, half: int) -> Figures:  # noqa: FBT001 - as above
+def clock_skew(full: bool, half: int) -> Figures:  # noqa: FBT001 - as above
     """Let our clock be five minutes behind Anthropic's, or before it."""
-    job = (jobs.march(), jobs.lost())[half]
-    with bench("clocks five minutes apart", job) as at:
-        create = 1 + next(
-            n for n, name in enumerate(at.undisturbed.calls) if name.startswith("claude.POST")
+    job = (jobs.three_chunks(), jobs.lost_create_answer())[half]
+    with open_bench("clocks five minutes apart", job) as bench:
+        create_call = 1 + next(
+            n for n, name in enumerate(bench.baseline.calls) if name.startswith("claude.POST")
         )
         for seconds in (SKEW_S, -SKEW_S):
-            at.run(f"{seconds:+.0f} s", partial(_apart, at, seconds))
-            for how in (kill, error, freeze):
-                for call in range(create - 2, create + 40, 3) if full else [create]:
-                    strike = how(at.relay, call, after=how is not freeze)
-                    told = f"{seconds:+.0f} s, {how.__name__} at call {call}"
-                    at.run(told, partial(_apart, at, seconds), [strike])
-    return at.figures
+            bench.run(f"{seconds:+.0f} s", partial(_shift_api_clock, bench, seconds))
+            for make_fault in (kill, fail_call, freeze):
+                for call in range(create_call - 2, create_call + 40, 3) if full else [create_call]:
+                    fault = make_fault(bench.relay, call, after=make_fault is not freeze)
+                    description = f"{seconds:+.0f} s, {make_fault.__name__} at call {call}"
+                    bench.run(description, partial(_shift_api_clock, bench, seconds), [fault])
+    return bench.figures
 
 
-def _apart(at: Bench, seconds: float) -> None:
+def _shift_api_clock(bench: Bench, seconds: float) -> None:
     """Set Anthropic's clock; a batch that lies there already is as old as it was."""
-    at.relay.simulator.clock = lambda: at.relay.seconds() + seconds
+    bench.relay.simulator.clock = lambda: bench.relay.seconds() + seconds

@@ -3,17 +3,17 @@
 import random
 from collections import Counter
 
-from tests.verification.chaos.bench import bench
+from tests.verification.chaos.bench import open_bench
 from tests.verification.chaos.chaos_harness import ChaosHarness, Message, step_of
 from tests.verification.crash import jobs
 from tests.verification.figures import Figures
 
-OFTEN = 3
+MAX_DELAYS = 3
 """A message that was put off so often is put off no more: the run must end."""
-LATEST_S = 2 * 3600
+MAX_DELAY_S = 2 * 3600
 
 
-class Post:
+class UnreliableQueue:
     """Brings messages as SQS may, and somewhat worse.
 
     Args:
@@ -23,38 +23,40 @@ class Post:
 
     def __init__(self, relay: ChaosHarness, seed: int) -> None:
         self._relay = relay
-        self._draw = random.Random(seed)  # noqa: S311 - the seed is to be repeated, not to be secret
-        self._brought = Counter[Message]()
-        self._late = self._draw.choice((0.2, 0.5, 0.8))
-        self._lost = self._draw.choice((0.0, 0.3))
+        self._rng = random.Random(seed)  # noqa: S311 - the seed is to be repeated, not to be secret
+        self._deliveries = Counter[Message]()
+        self._delay_rate = self._rng.choice((0.2, 0.5, 0.8))
+        self._loss_rate = self._rng.choice((0.0, 0.3))
 
-    def bring(self, messages: list[Message]) -> None:
+    def deliver_all(self, messages: list[Message]) -> None:
         """Bring each twice or so, in any order, now or hours later; a work message not at all, at times."""
-        copies = [one for one in messages for _ in range(self._copies(one))]
-        self._draw.shuffle(copies)
+        copies = [message for message in messages for _ in range(self._copies(message))]
+        self._rng.shuffle(copies)
         for message in copies:
-            self._brought[message] += 1
-            late = self._brought[message] <= OFTEN and self._draw.random() < self._late
-            if late:
-                self._relay.late(message, self._draw.uniform(1, LATEST_S))
+            self._deliveries[message] += 1
+            delayed = (
+                self._deliveries[message] <= MAX_DELAYS and self._rng.random() < self._delay_rate
+            )
+            if delayed:
+                self._relay.delay(message, self._rng.uniform(1, MAX_DELAY_S))
             else:
                 self._relay.deliver(message)
 
     def _copies(self, message: Message) -> int:
-        if self._brought[message]:
+        if self._deliveries[message]:
             return 1
-        lost = step_of(message) != "receive" and self._draw.random() < self._lost
-        return 0 if lost else 2
+        is_lost = step_of(message) != "receive" and self._rng.random() < self._loss_rate
+        return 0 if is_lost else 2
 
 
-def post(full: bool, half: int) -> Figures:  # noqa: FBT001 - as the list of campaigns calls it
+def unreliable_delivery(full: bool, half: int) -> Figures:  # noqa: FBT001 - as the list of campaigns calls it
     """Bring every message twice, late, and out of order; the upload's own event, too."""
     seeds = range(20 if full else 2)
-    with bench("messages twice, late, in disorder, or lost", jobs.march()) as at:
+    with open_bench("messages twice, late, in disorder, or lost", jobs.three_chunks()) as bench:
         for seed in seeds[half::2]:
 
-            def begin(seed: int = seed) -> None:
-                at.relay.post = Post(at.relay, seed).bring
+            def setup(seed: int = seed) -> None:
+                bench.relay.on_messages = UnreliableQueue(bench.relay, seed).deliver_all
 
-            at.run(f"post {seed}", begin)
-    return at.figures
+            bench.run(f"post {seed}", setup)
+    return bench.figures

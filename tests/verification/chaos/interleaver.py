@@ -13,37 +13,37 @@ type Schedule = tuple[int, ...]
 """At each step, the place of the one who goes on: 0 is whoever had the interleaver, if it can go on."""
 type Chooser = Callable[[Sequence[str]], int]
 
-STUCK_S = 60.0
+HANG_TIMEOUT_S = 60.0
 """Real time after which a thread that does not hand the interleaver on is taken for hung."""
 
 
 @dataclass(frozen=True)
-class Step:
+class Choice:
     """One choice: who could go on, the last holder first; `free` if that one had ended by itself."""
 
-    ready: tuple[str, ...]
+    runnable: tuple[str, ...]
     chosen: int
-    free: bool
+    previous_ended: bool
     call: str
 
 
-def following(schedule: Schedule) -> Chooser:
+def replay(schedule: Schedule) -> Chooser:
     """Follow a schedule; behind its end, nobody is interrupted."""
-    left = list(schedule)
-    return lambda ready: min(left.pop(0), len(ready) - 1) if left else 0
+    remaining = list(schedule)
+    return lambda runnable: min(remaining.pop(0), len(runnable) - 1) if remaining else 0
 
 
-def drawn(seed: int) -> Chooser:
+def random_schedule(seed: int) -> Chooser:
     """Draw a schedule: every few calls, somebody else goes on."""
-    draw = random.Random(seed)  # noqa: S311 - the seed is to be repeated, not to be secret
-    often = draw.choice((0.1, 0.3, 0.6))
-    return lambda ready: draw.randrange(len(ready)) if draw.random() < often else 0
+    rng = random.Random(seed)  # noqa: S311 - the seed is to be repeated, not to be secret
+    switch_rate = rng.choice((0.1, 0.3, 0.6))
+    return lambda runnable: rng.randrange(len(runnable)) if rng.random() < switch_rate else 0
 
 
 @dataclass
-class _Actor:
+class _Task:
     name: str
-    go: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
+    resume: threading.Semaphore = field(default_factory=lambda: threading.Semaphore(0))
     call: str = "begins"
     done: bool = False
 
@@ -57,61 +57,65 @@ class Interleaver:
 
     def __init__(self, choose: Chooser) -> None:
         self._choose = choose
-        self._here = threading.local()
-        self._back = threading.Semaphore(0)
-        self.steps: list[Step] = []
+        self._local = threading.local()
+        self._control = threading.Semaphore(0)
+        self.choices: list[Choice] = []
 
-    def run(self, acts: Mapping[str, Callable[[], object]]) -> None:
+    def run(self, actions: Mapping[str, Callable[[], object]]) -> None:
         """Run the acts to their ends.
 
         Raises:
             TimeoutError: one of them neither ended nor made a call.
         """
-        actors = [_Actor(name) for name in acts]
+        tasks = [_Task(name) for name in actions]
         threads = [
-            threading.Thread(target=self._act, args=(actor, acts[actor.name]), name=actor.name)
-            for actor in actors
+            threading.Thread(
+                target=self._run_task, args=(task, actions[task.name]), name=task.name
+            )
+            for task in tasks
         ]
         for thread in threads:
             thread.start()
-        last: _Actor | None = None
-        while ready := self._ready(actors, last):
-            chosen = self._choose([actor.name for actor in ready])
-            names = tuple(actor.name for actor in ready)
-            self.steps.append(Step(names, chosen, ready[0] is not last, ready[chosen].call))
-            last = ready[chosen]
-            last.go.release()
-            if not self._back.acquire(timeout=STUCK_S):
+        last: _Task | None = None
+        while runnable := self._runnable(tasks, last):
+            chosen = self._choose([task.name for task in runnable])
+            names = tuple(task.name for task in runnable)
+            self.choices.append(
+                Choice(names, chosen, runnable[0] is not last, runnable[chosen].call)
+            )
+            last = runnable[chosen]
+            last.resume.release()
+            if not self._control.acquire(timeout=HANG_TIMEOUT_S):
                 raise TimeoutError(last.name, last.call)
         for thread in threads:
             thread.join()
 
-    def offer(self, call: str) -> None:
+    def yield_control(self, call: str) -> None:
         """Offer the interleaver before a call; threads that are no actors have none to offer."""
-        actor: _Actor | None = getattr(self._here, "actor", None)
-        if actor is not None:
-            actor.call = call
-            self._back.release()
-            actor.go.acquire()
+        task: _Task | None = getattr(self._local, "actor", None)
+        if task is not None:
+            task.call = call
+            self._control.release()
+            task.resume.acquire()
 
-    def _ready(self, actors: Sequence[_Actor], last: _Actor | None) -> list[_Actor]:
-        return sorted((one for one in actors if not one.done), key=lambda one: one is not last)
+    def _runnable(self, tasks: Sequence[_Task], last: _Task | None) -> list[_Task]:
+        return sorted((task for task in tasks if not task.done), key=lambda task: task is not last)
 
-    def _act(self, actor: _Actor, act: Callable[[], object]) -> None:
-        self._here.actor = actor
-        actor.go.acquire()
+    def _run_task(self, task: _Task, action: Callable[[], object]) -> None:
+        self._local.actor = task
+        task.resume.acquire()
         try:
-            act()
+            action()
         finally:
-            actor.done = True
-            self._back.release()
+            task.done = True
+            self._control.release()
 
 
-def explored(
-    play: Callable[[Schedule], Sequence[Step]],
+def explore_schedules(
+    play: Callable[[Schedule], Sequence[Choice]],
     interruptions: int,
-    thinned: int = 1,
-    begun: Schedule = (),
+    every_nth: int = 1,
+    prefix: Schedule = (),
 ) -> Iterator[Schedule]:
     """JobRun every schedule in which nobody is interrupted more often than this, all in all.
 
@@ -121,23 +125,29 @@ def explored(
         thinned: interrupt at each so-manieth call alone.
         begun: how every schedule begins; its interruptions count.
     """
-    waiting: list[Schedule] = [begun]
-    while waiting:
-        schedule = waiting.pop()
-        steps = play(schedule)
+    pending: list[Schedule] = [prefix]
+    while pending:
+        schedule = pending.pop()
+        choices = play(schedule)
         yield schedule
-        spent = sum(step.chosen > 0 and not step.free for step in steps[: len(schedule)])
-        for at in range(len(schedule), len(steps)):
-            if steps[at].free or (spent < interruptions and at % thinned == thinned - 1):
-                until = schedule + (0,) * (at - len(schedule))
-                waiting += [(*until, other) for other in range(1, len(steps[at].ready))]
+        preemptions = sum(
+            choice.chosen > 0 and not choice.previous_ended for choice in choices[: len(schedule)]
+        )
+        for index in range(len(schedule), len(choices)):
+            if choices[index].previous_ended or (
+                preemptions < interruptions and index % every_nth == every_nth - 1
+            ):
+                unchanged = schedule + (0,) * (index - len(schedule))
+                pending += [
+                    (*unchanged, choice) for choice in range(1, len(choices[index].runnable))
+                ]
 
 
-def told(steps: Sequence[Step]) -> str:
+def describe_switches(choices: Sequence[Choice]) -> str:
     """Tell where a schedule changed hands, for people."""
     changes = [
-        f"{step.ready[step.chosen]} goes on at {step.call} ({at})"
-        for at, step in enumerate(steps)
-        if step.chosen or step.free
+        f"{choice.runnable[choice.chosen]} goes on at {choice.call} ({position})"
+        for position, choice in enumerate(choices)
+        if choice.chosen or choice.previous_ended
     ]
     return ", ".join(changes)

@@ -5,12 +5,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 
-class Killed(BaseException):
+class ProcessKilled(BaseException):
     """The process is gone: no `except Exception` sees it."""
 
 
 @dataclass(frozen=True)
-class Strike:
+class InjectedFault:
     """What happens at one call: the N-th that any stage makes, counted from the strike before this one.
 
     Attributes:
@@ -19,9 +19,9 @@ class Strike:
         do: it is told the call's name.
     """
 
-    at: int
+    call_number: int
     after: bool
-    do: Callable[[str], None]
+    inject: Callable[[str], None]
 
 
 @dataclass
@@ -35,67 +35,67 @@ class CallCounter:
         dead: a process that was killed makes no more calls, whatever its `finally` would like to.
     """
 
-    strikes: Sequence[Strike] = ()
+    faults: Sequence[InjectedFault] = ()
     calls: list[str] = field(default_factory=list)
-    struck: int = 0
-    watching: bool = False
-    dead: bool = False
-    at_each_call: Callable[[str, bool], None] | None = None
+    faults_injected: int = 0
+    counting: bool = False
+    killed: bool = False
+    on_call: Callable[[str, bool], None] | None = None
     block: int = 1 << 30
-    _base: int = 0
+    _calls_before: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
-    def left(self) -> int:
+    def calls_since_fault(self) -> int:
         """Count the calls since the last strike."""
-        return len(self.calls) - self._base
+        return len(self.calls) - self._calls_before
 
-    def plan_strikes(self, strikes: Sequence[Strike]) -> None:
+    def plan_faults(self, faults: Sequence[InjectedFault]) -> None:
         """Begin another run."""
-        self.strikes, self.struck, self._base = strikes, 0, 0
+        self.faults, self.faults_injected, self._calls_before = faults, 0, 0
         self.calls.clear()
 
-    def around[**P, R](self, name: str, call: Callable[P, R]) -> Callable[P, R]:
+    def wrap[**P, R](self, name: str, call: Callable[P, R]) -> Callable[P, R]:
         """Make a call that can be struck just before and just after."""
 
-        def struck(*args: P.args, **kwargs: P.kwargs) -> R:
-            if not self.watching:
+        def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+            if not self.counting:
                 return call(*args, **kwargs)
-            place = self._count(name)
-            self._hit(name, place, after=False)
-            self._meet(name, after=False)
+            position = self._count(name)
+            self._inject(name, position, after=False)
+            self._notify(name, after=False)
             try:
                 return call(*args, **kwargs)
             finally:  # a call that fails has taken place, too
-                self._hit(name, place, after=True)
-                self._meet(name, after=True)
+                self._inject(name, position, after=True)
+                self._notify(name, after=True)
 
-        return struck
+        return wrapped
 
-    def stream(self, name: str, blocks: Iterator[bytes]) -> Iterator[bytes]:
+    def wrap_stream(self, name: str, blocks: Iterator[bytes]) -> Iterator[bytes]:
         """Make a stream that can be struck at each of its blocks."""
         for block in blocks:
-            yield self.around(name, lambda read=block: read)()
+            yield self.wrap(name, lambda read=block: read)()
 
     def _count(self, name: str) -> tuple[int, int]:
         """Give which strike comes next, and the call's number as that one counts."""
         with self._lock:
-            if self.dead:
-                raise Killed
+            if self.killed:
+                raise ProcessKilled
             self.calls.append(name)
-            return self.struck, len(self.calls) - self._base
+            return self.faults_injected, len(self.calls) - self._calls_before
 
-    def _meet(self, name: str, *, after: bool) -> None:
-        if self.at_each_call is not None:
-            self.at_each_call(name, after)
+    def _notify(self, name: str, *, after: bool) -> None:
+        if self.on_call is not None:
+            self.on_call(name, after)
 
-    def _hit(self, name: str, place: tuple[int, int], *, after: bool) -> None:
-        turn, number = place
+    def _inject(self, name: str, position: tuple[int, int], *, after: bool) -> None:
+        fault_index, call_number = position
         with self._lock:
-            if turn != self.struck or turn >= len(self.strikes):
+            if fault_index != self.faults_injected or fault_index >= len(self.faults):
                 return
-            strike = self.strikes[turn]
-            if (strike.at, strike.after) != (number, after):
+            fault = self.faults[fault_index]
+            if (fault.call_number, fault.after) != (call_number, after):
                 return
-            self.struck, self._base = turn + 1, len(self.calls)
-        strike.do(name)
+            self.faults_injected, self._calls_before = fault_index + 1, len(self.calls)
+        fault.inject(name)

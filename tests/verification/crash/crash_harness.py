@@ -24,31 +24,31 @@ from functions.results import results
 from functions.settings import Settings
 from functions.submit import submit
 from local.simulator import Simulator
-from tests.fakes.anthropic import URL, Anthropic
-from tests.fakes.aws import QUEUES, TOPIC, Aws
+from tests.fakes.anthropic import URL, FakeAnthropic
+from tests.fakes.aws import QUEUES, TOPIC, FakeAws
 from tests.harness import RESULTS, Harness, json_work_message
-from tests.verification.crash.call_counter import CallCounter, Killed
+from tests.verification.crash.call_counter import CallCounter, ProcessKilled
 
-VISIBLE_S = 960.0
+VISIBILITY_TIMEOUT_S = 960.0
 """A message whose function died is there again after this: infra/storage.py."""
-BEGINNING = datetime(2026, 11, 2, 8, 0, tzinfo=UTC)
+START = datetime(2026, 11, 2, 8, 0, tzinfo=UTC)
 
 
 class CrashHarness(Harness):
     """A world in which a stage may die; what it was told comes again, as SQS does it."""
 
-    aws: Aws
+    aws: FakeAws
 
     def __post_init__(self) -> None:
         self.call_counter, self.polling = CallCounter(), False
         # The tokens of the stage that runs, and those of stages that went on after their lease, for which
         # Lambda would give them no time.
         self.tokens = set[str]()
-        self.outlived = set[str]()
-        self.again: list[tuple[float, str, str]] = []
-        self.deaths: list[BaseException] = []
-        self.tallies: list[PollSummary] = []
-        self.look: Callable[[], None] = lambda: None
+        self.expired_tokens = set[str]()
+        self.redeliveries: list[tuple[float, str, str]] = []
+        self.failures: list[BaseException] = []
+        self.poll_summaries: list[PollSummary] = []
+        self.inspect: Callable[[], None] = lambda: None
         for client in (self.s3, self.sqs, self.sns, self.dynamodb):
             self._wrap(client)
         self.changed["repeats"] = "skip"  # as deployed
@@ -58,40 +58,40 @@ class CrashHarness(Harness):
         """Begin once more, with nothing but buckets, queues, a topic and an empty table."""
         self.aws.reset()
         self.simulator.reset()
-        self.moment = BEGINNING
-        self.again.clear()
-        self.deaths.clear()
-        self.tallies.clear()
+        self.moment = START
+        self.redeliveries.clear()
+        self.failures.clear()
+        self.poll_summaries.clear()
         self.tokens.clear()
-        self.outlived.clear()
+        self.expired_tokens.clear()
         for services in (self.submit, self.results, self.poll):
             services.claude.reload_key()  # as a new container does
 
     def _wrap(self, client: Any) -> None:
         call = client._make_api_call  # noqa: SLF001 - the one way that every call goes
 
-        def named(operation: str, arguments: dict[str, Any]) -> Any:
+        def call_counted(operation: str, arguments: dict[str, Any]) -> Any:
             name = f"{client.meta.service_model.service_name}.{operation}"
             if token := arguments.get("ExpressionAttributeValues", {}).get(":token"):
                 self.tokens.add(token["S"])
-            answer = self.call_counter.around(name, call)(operation, arguments)
-            if operation == "GetObject" and self.call_counter.watching:
-                answer["Body"] = _Body(self.call_counter, f"{name} block", answer["Body"])
+            answer = self.call_counter.wrap(name, call)(operation, arguments)
+            if operation == "GetObject" and self.call_counter.counting:
+                answer["Body"] = _CountedBody(self.call_counter, f"{name} block", answer["Body"])
             return answer
 
-        client._make_api_call = named  # noqa: SLF001
+        client._make_api_call = call_counted  # noqa: SLF001
 
     def _services[S: Settings](self, kind: type[S], more: dict[str, str]) -> Any:
         services = super()._services(kind, more)
         claude: Any = services.claude
         read_key = claude._read_key  # noqa: SLF001 - in Lambda, this is a call to AWS
-        claude._read_key = self.call_counter.around("secretsmanager.GetSecretValue", read_key)  # noqa: SLF001
+        claude._read_key = self.call_counter.wrap("secretsmanager.GetSecretValue", read_key)  # noqa: SLF001
         return replace(services, files=ObjectStore(RESULTS, client=self.s3, threads=1))
 
     def submit_message(self, body: str) -> None:
-        self.bring([("submit", body)])
+        self.deliver_all([("submit", body)])
 
-    def bring(self, messages: list[tuple[str, str]]) -> None:
+    def deliver_all(self, messages: list[tuple[str, str]]) -> None:
         """Give messages to their stages: each with its queue's name, one after the other."""
         for queue, body in messages:
             self._deliver(queue, body)
@@ -102,21 +102,23 @@ class CrashHarness(Harness):
         self._poll()
         self.polling = False
         self.work_off()
-        self.look()
+        self.inspect()
 
     def _poll(self) -> None:
-        self._run(lambda: self.tallies.append(poll(self.poll, self.work_queues)))
+        self._run(lambda: self.poll_summaries.append(poll(self.poll, self.work_queues)))
 
     @property
     def work_queues(self) -> WorkQueues:
         return WorkQueues(self.queues["submit"], self.queues["results"], client=self.sqs)
 
     def work_off(self) -> None:
-        due = [one for one in self.again if one[0] <= self.seconds()]
-        self.again = [one for one in self.again if one[0] > self.seconds()]
-        self.bring([(queue, body) for _, queue, body in due])
+        due = [redelivery for redelivery in self.redeliveries if redelivery[0] <= self.seconds()]
+        self.redeliveries = [
+            redelivery for redelivery in self.redeliveries if redelivery[0] > self.seconds()
+        ]
+        self.deliver_all([(queue, body) for _, queue, body in due])
         for queue in ("submit", "results"):
-            self.bring([(queue, body) for body in self._drain(queue)])
+            self.deliver_all([(queue, body) for body in self._drain(queue)])
 
     def _deliver(self, queue: str, body: str) -> None:
         context: Any = self.context
@@ -128,95 +130,103 @@ class CrashHarness(Harness):
                 results(self.results, json_work_message(body), context)
 
         if not self._run(stage):
-            self.again.append((self.seconds() + VISIBLE_S, queue, body))
+            self.redeliveries.append((self.seconds() + VISIBILITY_TIMEOUT_S, queue, body))
 
     def _run(self, stage: Callable[[], Any]) -> bool:
         """Run a stage as the runtime does: whatever it dies of, the next invocation finds the table."""
-        outer = self.call_counter.watching, self.call_counter.dead, self.tokens
-        self.call_counter.watching, self.call_counter.dead, self.tokens = True, False, set()
+        previous = self.call_counter.counting, self.call_counter.killed, self.tokens
+        self.call_counter.counting, self.call_counter.killed, self.tokens = True, False, set()
         try:
             stage()
-        except (Killed, Exception) as error:  # noqa: BLE001 - the runtime takes them all
-            self.deaths.append(error)
-            self.call_counter.watching = False
-            self.look()
+        except (ProcessKilled, Exception) as error:  # noqa: BLE001 - the runtime takes them all
+            self.failures.append(error)
+            self.call_counter.counting = False
+            self.inspect()
             return False
         else:
             return True
         finally:
-            self.call_counter.watching, self.call_counter.dead, self.tokens = outer
+            self.call_counter.counting, self.call_counter.killed, self.tokens = previous
 
 
-class _Body:
+class _CountedBody:
     """An object's bytes, on their way."""
 
     def __init__(self, call_counter: CallCounter, name: str, body: StreamingBody) -> None:
         self._counter, self._name, self._body = call_counter, name, body
 
     def iter_chunks(self, size: int) -> Iterator[bytes]:
-        return self._counter.stream(
+        return self._counter.wrap_stream(
             self._name, self._body.iter_chunks(min(size, self._counter.block))
         )
 
 
-class _Answer(httpx2.SyncByteStream):
+class _CountedStream(httpx2.SyncByteStream):
     """An answer's bytes, on their way."""
 
     def __init__(self, call_counter: CallCounter, name: str, stream: Any) -> None:
         self._counter, self._name, self._stream = call_counter, name, stream
 
     def __iter__(self) -> Iterator[bytes]:
-        return self._counter.stream(self._name, cut(self._stream, self._counter.block))
+        return self._counter.wrap_stream(self._name, cut(self._stream, self._counter.block))
 
     def close(self) -> None:
         self._stream.close()
 
 
 @contextmanager
-def _http(call_counter: CallCounter, anthropic: Anthropic) -> Iterator[None]:
+def _intercept_http(call_counter: CallCounter, anthropic: FakeAnthropic) -> Iterator[None]:
     """Answer what goes out to Claude, and count it: from the SDK's own client, and to download results."""
 
-    def counted(_transport: httpx2.HTTPTransport, request: httpx2.Request) -> httpx2.Response:
-        name = _call(request.method, request.url.path)
-        answer = call_counter.around(name, anthropic.send)(request)
-        if call_counter.watching:
-            answer.stream = _Answer(call_counter, f"{name} block", answer.stream)
+    def count_request(
+        _transport: httpx2.HTTPTransport, request: httpx2.Request
+    ) -> httpx2.Response:
+        name = _call_name(request.method, request.url.path)
+        answer = call_counter.wrap(name, anthropic.send)(request)
+        if call_counter.counting:
+            answer.stream = _CountedStream(call_counter, f"{name} block", answer.stream)
         return answer
 
-    def downloaded(_pools: PoolManager, method: str, url: str, **options: Any) -> BaseHTTPResponse:
-        name = _call(method, urlsplit(url).path)
-        answer: Any = call_counter.around(name, anthropic.download)(method, url, **options)
-        if call_counter.watching:
-            whole = answer.stream
-            answer.stream = lambda size, **how: call_counter.stream(
-                f"{name} block", cut(whole(size, **how), call_counter.block)
+    def count_download(
+        _pools: PoolManager, method: str, url: str, **options: Any
+    ) -> BaseHTTPResponse:
+        name = _call_name(method, urlsplit(url).path)
+        answer: Any = call_counter.wrap(name, anthropic.download)(method, url, **options)
+        if call_counter.counting:
+            read_stream = answer.stream
+            answer.stream = lambda size, **options: call_counter.wrap_stream(
+                f"{name} block", cut(read_stream(size, **options), call_counter.block)
             )
         return cast("BaseHTTPResponse", answer)
 
     with (
-        patch.object(httpx2.HTTPTransport, "handle_request", counted),
-        patch.object(PoolManager, "request", downloaded),
+        patch.object(httpx2.HTTPTransport, "handle_request", count_request),
+        patch.object(PoolManager, "request", count_download),
         patch.object(default, "create_ssl_context", cache(httpx2.create_ssl_context)),
     ):
         yield
 
 
-def _call(method: str, path: str) -> str:
+def _call_name(method: str, path: str) -> str:
     """Name a request to Claude: the same for each batch."""
     return f"claude.{method} {re.sub(r'msgbatch_[0-9a-z]+', 'ID', path)}"
 
 
 @contextmanager
-def harness_of[M: CrashHarness](kind: type[M], folder: Path, **simulated: Any) -> Iterator[M]:
+def open_harness_of_type[M: CrashHarness](
+    harness_type: type[M], folder: Path, **simulator_options: Any
+) -> Iterator[M]:
     """Make a world of this kind, of its own."""
-    simulator, aws = Simulator(folder, **simulated), Aws()
+    simulator, aws = Simulator(folder, **simulator_options), FakeAws()
     s3, sqs, sns, dynamodb = map(aws.client, ("s3", "sqs", "sns", "dynamodb"))
-    relay = kind(simulator, URL, s3, sqs, sns, dynamodb, TOPIC, QUEUES)
+    relay = harness_type(simulator, URL, s3, sqs, sns, dynamodb, TOPIC, QUEUES)
     relay.aws = aws
-    with _http(relay.call_counter, Anthropic(simulator)):
+    with _intercept_http(relay.call_counter, FakeAnthropic(simulator)):
         yield relay
 
 
-def crash_harness(folder: Path, **simulated: Any) -> AbstractContextManager[CrashHarness]:
+def open_crash_harness(
+    folder: Path, **simulator_options: Any
+) -> AbstractContextManager[CrashHarness]:
     """Make a world of its own."""
-    return harness_of(CrashHarness, folder, **simulated)
+    return open_harness_of_type(CrashHarness, folder, **simulator_options)

@@ -13,7 +13,7 @@ from tests.verification.crash.crash_harness import CrashHarness
 
 
 @dataclass(frozen=True)
-class Case:
+class FaultCase:
     """A fault, as it is tried.
 
     Attributes:
@@ -28,77 +28,85 @@ class Case:
 
     options: Mapping[str, Option] = field(default_factory=dict)
     times: int = 1
-    rows: Mapping[str, int] = field(default_factory=dict)
-    may: Mapping[str, int] = field(default_factory=dict)
-    pauses: bool = False
-    unconfirmed: bool = False
-    gone: bool = False
+    changed_rows: Mapping[str, int] = field(default_factory=dict)
+    changed_rows_in_pairs: Mapping[str, int] = field(default_factory=dict)
+    pauses_sending: bool = False
+    loses_create_answer: bool = False
+    loses_results: bool = False
 
     @property
-    def most(self) -> Counter[str]:
+    def max_changed_rows(self) -> Counter[str]:
         """How many rows may end otherwise in a pair, by how they do."""
-        return Counter(self.rows) | Counter(self.may)
+        return Counter(self.changed_rows) | Counter(self.changed_rows_in_pairs)
 
 
 # A body that is too large (413) is halved; a second fault may let it strike a single row, which is rejected,
 # or a later attempt, whose row keeps the result of the first.
-_HALVED = Case(may={"rejected refused": 1, "expired": 1})
+_HALVED = FaultCase(changed_rows_in_pairs={"rejected refused": 1, "expired": 1})
 
-CASES: Mapping[str, Case] = {
-    "lost_answer": Case(unconfirmed=True),
-    "bad_gateway_after_accept": Case(unconfirmed=True),
-    "overloaded_after_accept": Case(unconfirmed=True),
-    "slow_answer": Case({"delay_s": 0.05}),
-    "bad_request": Case(pauses=True),
+CASES: Mapping[str, FaultCase] = {
+    "lost_answer": FaultCase(loses_create_answer=True),
+    "bad_gateway_after_accept": FaultCase(loses_create_answer=True),
+    "overloaded_after_accept": FaultCase(loses_create_answer=True),
+    "slow_answer": FaultCase({"delay_s": 0.05}),
+    "bad_request": FaultCase(pauses_sending=True),
     "too_large": _HALVED,
-    "refuse_matching": Case({"contains": "march 2"}, times=0, rows={"rejected refused": 1}),
-    "unauthorized": Case(pauses=True),
-    "billing": Case(pauses=True),
-    "forbidden": Case(pauses=True),
-    "not_found": Case(pauses=True),
-    "spend_limit": Case(times=3, pauses=True),
-    "conflict": Case(),
-    "rate_limited": Case({"retry_after": 600}),
-    "rate_limited_without_retry_after": Case(),
-    "ramp_limit": Case(),
-    "server_error": Case(),
-    "service_unavailable": Case(),
-    "overloaded": Case(),
+    "refuse_matching": FaultCase(
+        {"contains": "march 2"}, times=0, changed_rows={"rejected refused": 1}
+    ),
+    "unauthorized": FaultCase(pauses_sending=True),
+    "billing": FaultCase(pauses_sending=True),
+    "forbidden": FaultCase(pauses_sending=True),
+    "not_found": FaultCase(pauses_sending=True),
+    "spend_limit": FaultCase(times=3, pauses_sending=True),
+    "conflict": FaultCase(),
+    "rate_limited": FaultCase({"retry_after": 600}),
+    "rate_limited_without_retry_after": FaultCase(),
+    "ramp_limit": FaultCase(),
+    "server_error": FaultCase(),
+    "service_unavailable": FaultCase(),
+    "overloaded": FaultCase(),
     # Nobody here retrieves a single batch: what is known of one comes from the listing.
-    "retrieve_not_found": Case({"endpoint": "list"}, times=3),
-    "results_not_found": Case(times=10),
-    "reset_in_body": Case(),
-    "hidden_from_list": Case({"listings": 4}),
-    "foreign_batch": Case(),
+    "retrieve_not_found": FaultCase({"endpoint": "list"}, times=3),
+    "results_not_found": FaultCase(times=10),
+    "reset_in_body": FaultCase(),
+    "hidden_from_list": FaultCase({"listings": 4}),
+    "foreign_batch": FaultCase(),
     # Whoever cancels in the Console meant it: what was not done is delivered as canceled, and not sent again.
-    "canceled_in_console": Case({"done": 0.5}, rows={"canceled": 1}),
+    "canceled_in_console": FaultCase({"done": 0.5}, changed_rows={"canceled": 1}),
     # The two rows of that batch end with a sentence; all else lives.
-    "deleted_before_collection": Case(rows={"errored results_gone": 2}, gone=True),
-    "archived_before_collection": Case(rows={"errored results_gone": 2}, gone=True),
-    "row_missing": Case(times=2),
-    "row_doubled": Case(times=2),
-    "row_foreign": Case(times=2),
+    "deleted_before_collection": FaultCase(
+        changed_rows={"errored results_gone": 2}, loses_results=True
+    ),
+    "archived_before_collection": FaultCase(
+        changed_rows={"errored results_gone": 2}, loses_results=True
+    ),
+    "row_missing": FaultCase(times=2),
+    "row_doubled": FaultCase(times=2),
+    "row_foreign": FaultCase(times=2),
     # What nobody has heard of is passed through as it came.
-    "unknown_result_type": Case(rows={"postponed": 1}),
-    "unknown_error_type": Case(rows={"errored unheard_of_error": 1}),
-    "cut_at_line": Case({"framing": "close"}, times=2),
-    "cut_inside_line": Case({"framing": "close"}, times=2),
+    "unknown_result_type": FaultCase(changed_rows={"postponed": 1}),
+    "unknown_error_type": FaultCase(changed_rows={"errored unheard_of_error": 1}),
+    "cut_at_line": FaultCase({"framing": "close"}, times=2),
+    "cut_inside_line": FaultCase({"framing": "close"}, times=2),
 }
 
 
-def arm(relay: CrashHarness, name: str) -> None:
+def arm_fault(relay: CrashHarness, name: str) -> None:
     """Order a fault."""
     case = CASES[name]
     relay.simulator.arm(name, case.times, **case.options)
 
 
-def unmet(relay: CrashHarness) -> list[str]:
+def unused_faults(relay: CrashHarness) -> list[str]:
     """Name the faults that were ordered, and did not strike as often as they should have."""
     armed: list[dict[str, object]] = relay.simulator.accounting()["armed"]  # type: ignore[assignment]
-    return [f"never met: {one['name']}" for one in armed if one["times"] or one["left"] == 0]
+    return [
+        f"never met: {fault['name']}" for fault in armed if fault["times"] or fault["left"] == 0
+    ]
 
 
-def unavoidable(*names: str) -> int:
+def unavoidable_repeats(*names: str) -> int:
     """Say how many requests may be paid for twice.
 
     A batch whose create lost its answer, and which is deleted or archived before one line of its results could be
@@ -106,4 +114,9 @@ def unavoidable(*names: str) -> int:
     sent again, which is the only way to its answers; the two rows of one batch are then paid for twice.
     """
     cases = [CASES[name] for name in names]
-    return 2 if any(one.unconfirmed for one in cases) and any(one.gone for one in cases) else 0
+    return (
+        2
+        if any(case.loses_create_answer for case in cases)
+        and any(case.loses_results for case in cases)
+        else 0
+    )

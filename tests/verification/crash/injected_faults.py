@@ -4,27 +4,27 @@ import httpx2
 import urllib3
 from botocore.exceptions import ReadTimeoutError
 
-from tests.verification.crash.call_counter import Killed, Strike
+from tests.verification.crash.call_counter import InjectedFault, ProcessKilled
 from tests.verification.crash.crash_harness import CrashHarness
 
-STILL_TICKS, STILL_S = 8, 150.0
+FROZEN_TICKS, FROZEN_TICK_S = 8, 150.0
 """Twenty minutes in all: past the lease of a stage, which is its fifteen and one more."""
 
 
-def kill(relay: CrashHarness, at: int, *, after: bool) -> Strike:
+def kill(relay: CrashHarness, call_number: int, *, after: bool) -> InjectedFault:
     """End the process."""
 
-    def die(_name: str) -> None:
-        relay.call_counter.dead = True
-        raise Killed
+    def kill_process(_name: str) -> None:
+        relay.call_counter.killed = True
+        raise ProcessKilled
 
-    return Strike(at, after, die)
+    return InjectedFault(call_number, after, kill_process)
 
 
-def error(_relay: CrashHarness, at: int, *, after: bool) -> Strike:
+def fail_call(_relay: CrashHarness, call_number: int, *, after: bool) -> InjectedFault:
     """Let the call fail as its own client says it: after it took place, only its answer is lost."""
 
-    def fail(name: str) -> None:
+    def raise_error(name: str) -> None:
         message = "no answer"
         if "/results" in name:
             raise urllib3.exceptions.ProtocolError(message)
@@ -32,23 +32,23 @@ def error(_relay: CrashHarness, at: int, *, after: bool) -> Strike:
             raise httpx2.ReadTimeout(message)
         raise ReadTimeoutError(endpoint_url="https://aws")
 
-    return Strike(at, after, fail)
+    return InjectedFault(call_number, after, raise_error)
 
 
-def freeze(relay: CrashHarness, at: int, *, after: bool) -> Strike:
+def freeze(relay: CrashHarness, call_number: int, *, after: bool) -> InjectedFault:
     """Stand still, and go on when others have: past the lease of a stage; poll is never run so long."""
 
-    def stand(_name: str) -> None:
+    def freeze_stage(_name: str) -> None:
         if relay.polling:
             relay.tick(60.0)
             return
-        stand_still(relay, STILL_TICKS)
+        keep_frozen(relay, FROZEN_TICKS)
 
-    return Strike(at, after, stand)
+    return InjectedFault(call_number, after, freeze_stage)
 
 
-def stand_still(relay: CrashHarness, ticks: int) -> None:
+def keep_frozen(relay: CrashHarness, ticks: int) -> None:
     """Let others go on while a stage stands still, past its lease."""
-    relay.outlived |= relay.tokens
+    relay.expired_tokens |= relay.tokens
     for _ in range(ticks):
-        relay.tick(STILL_S)
+        relay.tick(FROZEN_TICK_S)

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 
 from functions.model.ids import job_id
 from tests.harness import UPLOADS
-from tests.verification.crash.call_counter import Strike
+from tests.verification.crash.call_counter import InjectedFault
 from tests.verification.crash.crash_harness import CrashHarness
-from tests.verification.crash.ending import Ending, Names, Watcher, left_behind
-from tests.verification.crash.jobs import Job
+from tests.verification.crash.final_state import FinalState, ResultsWatcher, RunIds, find_leftovers
+from tests.verification.crash.jobs import JobSpec
 from tests.verification.figures import Figures
 
 TICK_S, SLOW_S = 150.0, 3600.0
@@ -32,19 +32,19 @@ class JobRun:
 
     ticks: int = 0
     calls: list[str] = field(default_factory=list)
-    wrong: list[str] = field(default_factory=list)
-    struck: int = 0
-    left: int = 0
-    ending: Ending | None = None
+    problems: list[str] = field(default_factory=list)
+    faults_injected: int = 0
+    calls_left: int = 0
+    final_state: FinalState | None = None
 
 
 def run_job(
     relay: CrashHarness,
-    job: Job,
-    strikes: Sequence[Strike] = (),
-    expected: Ending | None = None,
+    job: JobSpec,
+    faults: Sequence[InjectedFault] = (),
+    expected: FinalState | None = None,
     ticks: int = TICKS,
-    patience: int | None = None,
+    fast_after_ticks: int | None = None,
 ) -> JobRun:
     """Run a job through; compare its end with that of an undisturbed run, where there was one.
 
@@ -52,47 +52,57 @@ def run_job(
     """
     relay.start_over()
     job.arm(relay)
-    relay.call_counter.plan_strikes(strikes)
+    relay.call_counter.plan_faults(faults)
     event = relay.put(KEY, job.body)
     version = json.loads(event)["Records"][0]["s3"]["object"]["versionId"]
-    watcher = Watcher(relay, Names(job_id(UPLOADS, KEY, version), version), expected)
-    relay.look = watcher.look
+    watcher = ResultsWatcher(relay, RunIds(job_id(UPLOADS, KEY, version), version), expected)
+    relay.inspect = watcher.inspect
     relay.submit_message(event)
     run = JobRun()
     while _unfinished(relay) and run.ticks < ticks:
-        relay.tick(SLOW_S if patience is not None and run.ticks >= patience else TICK_S)
+        relay.tick(
+            SLOW_S if fast_after_ticks is not None and run.ticks >= fast_after_ticks else TICK_S
+        )
         run.ticks += 1
-    run.calls, run.struck, run.left = (
+    run.calls, run.faults_injected, run.calls_left = (
         [*relay.call_counter.calls],
-        relay.call_counter.struck,
-        relay.call_counter.left,
+        relay.call_counter.faults_injected,
+        relay.call_counter.calls_since_fault,
     )
-    run.wrong = watcher.wrong
-    if left := _unfinished(relay):
-        run.wrong.append(f"waits for ever: {left}")
-    run.ending = Ending.of(relay, watcher.names)
+    run.problems = watcher.problems
+    if unfinished := _unfinished(relay):
+        run.problems.append(f"waits for ever: {unfinished}")
+    run.final_state = FinalState.of(relay, watcher.run_ids)
     if expected is not None:
-        run.wrong += run.ending.unlike(expected)
-    run.wrong += left_behind(relay)
-    run.wrong += [f"paid for and not delivered: row {row}" for row in run.ending.undelivered]
+        run.problems += run.final_state.differences_from(expected)
+    run.problems += find_leftovers(relay)
+    run.problems += [
+        f"paid for and not delivered: row {row}" for row in run.final_state.undelivered
+    ]
     return run
 
 
-def note(figures: Figures, told: str, run: JobRun, undisturbed: JobRun) -> None:
+def record_run(figures: Figures, description: str, run: JobRun, baseline: JobRun) -> None:
     """Add a run to the figures; `told` says what befell it."""
     figures.tried += 1
     figures.longest_ticks = max(figures.longest_ticks, run.ticks)
-    if run.ending is not None and undisturbed.ending is not None:
-        figures.billed += len(run.ending.billed)
-        figures.undelivered += len(run.ending.undelivered)
-        figures.rows_lost += run.ending.rows_lost(undisturbed.ending)
-        figures.paid_twice += run.ending.paid_twice(undisturbed.ending)
-    figures.recovered += not run.wrong
-    if run.wrong:
-        figures.broken.append(f"{figures.campaign}: {told}: {'; '.join(run.wrong)}")
+    if run.final_state is not None and baseline.final_state is not None:
+        figures.billed += len(run.final_state.billed)
+        figures.undelivered += len(run.final_state.undelivered)
+        figures.rows_lost += run.final_state.rows_lost(baseline.final_state)
+        figures.paid_twice += run.final_state.paid_twice(baseline.final_state)
+    figures.recovered += not run.problems
+    if run.problems:
+        figures.violations.append(f"{figures.campaign}: {description}: {'; '.join(run.problems)}")
 
 
 def _unfinished(relay: CrashHarness) -> str:
-    left = relay.items.unfinished()
-    more = [*left.jobs, *left.batches, *left.events, *left.duplicates, *relay.again]
-    return " ".join(map(repr, more))
+    unfinished = relay.items.unfinished()
+    waiting = [
+        *unfinished.jobs,
+        *unfinished.batches,
+        *unfinished.events,
+        *unfinished.duplicates,
+        *relay.redeliveries,
+    ]
+    return " ".join(map(repr, waiting))

@@ -9,13 +9,13 @@ from infra.synth import synthesize
 
 
 @cache
-def _rules() -> list[dict[str, Any]]:
-    buckets = [
-        one["Properties"]["LifecycleConfiguration"]["Rules"]
-        for one in synthesize()["Resources"].values()
-        if one["Type"] == "AWS::S3::Bucket"
+def _lifecycle_rules() -> list[dict[str, Any]]:
+    rule_lists = [
+        resource["Properties"]["LifecycleConfiguration"]["Rules"]
+        for resource in synthesize()["Resources"].values()
+        if resource["Type"] == "AWS::S3::Bucket"
     ]
-    (rules,) = [rules for rules in buckets if "work-of-done-jobs" in json.dumps(rules)]
+    (rules,) = [rules for rules in rule_lists if "work-of-done-jobs" in json.dumps(rules)]
     return list(rules)
 
 
@@ -25,10 +25,10 @@ def removes(key: str, tags: Mapping[str, str]) -> bool:
         "ExpirationInDays" in rule
         and key.startswith(rule.get("Prefix", ""))
         and all(tags.get(tag["Key"]) == tag["Value"] for tag in rule.get("TagFilters", []))
-        for rule in _rules()
+        for rule in _lifecycle_rules()
     )
 
 
 def aborts_uploads() -> bool:
     """Whether a rule ends uploads in parts that nobody completes."""
-    return any("AbortIncompleteMultipartUpload" in rule for rule in _rules())
+    return any("AbortIncompleteMultipartUpload" in rule for rule in _lifecycle_rules())

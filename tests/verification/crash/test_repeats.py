@@ -11,63 +11,61 @@ from botocore.exceptions import ClientError
 
 from functions.adapters import table
 from tests.verification.crash import jobs
-from tests.verification.crash.crash_harness import CrashHarness, crash_harness
-from tests.verification.crash.ending import Ending
+from tests.verification.crash.crash_harness import CrashHarness, open_crash_harness
+from tests.verification.crash.final_state import FinalState
 from tests.verification.crash.job_run import run_job
-from tests.verification.crash.jobs import Job
+from tests.verification.crash.jobs import JobSpec
 
 
-@pytest.mark.parametrize("job", [jobs.march(), jobs.large()], ids=["march", "large"])
-def test_what_the_sdk_repeats_after_it_was_done_changes_nothing(tmp_path: Path, job: Job) -> None:
+@pytest.mark.parametrize("job", [jobs.three_chunks(), jobs.large_rows()], ids=["march", "large"])
+def test_repeating_every_completed_call_changes_nothing(tmp_path: Path, job: JobSpec) -> None:
     """A write that succeeded, and whose answer was lost: its second time fails, or does it once more."""
-    with _run(tmp_path, job) as (relay, undisturbed):
+    with _harness_after(tmp_path, job) as (relay, baseline):
         for client in (relay.dynamodb, relay.sns, relay.sqs, relay.s3):
-            _repeat(relay, client)
-        run = run_job(relay, job, expected=undisturbed)
+            _repeat_every_call(relay, client)
+        run = run_job(relay, job, expected=baseline)
 
-        assert (run.wrong, relay.deaths) == ([], [])
+        assert (run.problems, relay.failures) == ([], [])
 
 
 @pytest.mark.parametrize("nth", [1, 2, 3])
-def test_a_completion_whose_repeat_finds_no_upload_is_made_up_for(
-    tmp_path: Path, nth: int
-) -> None:
+def test_a_repeated_completion_that_finds_no_upload_is_recovered(tmp_path: Path, nth: int) -> None:
     """So S3's reference has it: "the upload might have been aborted or completed"."""
-    with _run(tmp_path, jobs.large()) as (relay, undisturbed):
-        _refuse(relay, nth)
-        run = run_job(relay, jobs.large(), expected=undisturbed)
+    with _harness_after(tmp_path, jobs.large_rows()) as (relay, baseline):
+        _lose_completion(relay, nth)
+        run = run_job(relay, jobs.large_rows(), expected=baseline)
 
-        assert run.wrong == []
-        assert ["NoSuchUpload" in str(death) for death in relay.deaths] == [True]
+        assert run.problems == []
+        assert ["NoSuchUpload" in str(death) for death in relay.failures] == [True]
 
 
-def test_a_take_in_conflict_with_a_transaction_is_repeated(tmp_path: Path) -> None:
+def test_an_update_that_conflicts_with_a_transaction_is_retried(tmp_path: Path) -> None:
     """DynamoDB refuses it, and the SDK does not repeat it."""
-    waits = patch.object(table, "_CONFLICT_WAITS_S", (0.0,) * 5)
-    with _run(tmp_path, jobs.march()) as (relay, undisturbed), waits:
-        _conflict(relay, times=4)
-        run = run_job(relay, jobs.march(), expected=undisturbed)
+    no_waits = patch.object(table, "_CONFLICT_WAITS_S", (0.0,) * 5)
+    with _harness_after(tmp_path, jobs.three_chunks()) as (relay, baseline), no_waits:
+        _fail_with_conflict(relay, times=4)
+        run = run_job(relay, jobs.three_chunks(), expected=baseline)
 
-        assert (run.wrong, relay.deaths) == ([], [])
+        assert (run.problems, relay.failures) == ([], [])
 
 
 @contextmanager
-def _run(folder: Path, job: Job) -> Iterator[tuple[CrashHarness, Ending | None]]:
+def _harness_after(folder: Path, job: JobSpec) -> Iterator[tuple[CrashHarness, FinalState | None]]:
     """Make a relay that has run a job undisturbed."""
-    with crash_harness(folder) as relay:
+    with open_crash_harness(folder) as relay:
         relay.deploy(requests_per_batch=job.requests_per_batch)
-        yield relay, run_job(relay, job).ending
+        yield relay, run_job(relay, job).final_state
 
 
-def _repeat(relay: CrashHarness, client: Any) -> None:
+def _repeat_every_call(relay: CrashHarness, client: Any) -> None:
     """Let a client make each call of a stage twice."""
     call = client._make_api_call  # noqa: SLF001 - the one way that every call goes
     # Transactions carry a token, by which DynamoDB knows a repeated one, and S3 answers the same completion as it did
     # the first time (https://github.com/adobe/S3Mock/issues/2586): moto does neither.
-    once = {"TransactWriteItems", "CompleteMultipartUpload"}
+    not_repeated = {"TransactWriteItems", "CompleteMultipartUpload"}
 
-    def twice(operation: str, arguments: dict[str, Any]) -> Any:
-        if operation in once or not relay.call_counter.watching:
+    def call_twice(operation: str, arguments: dict[str, Any]) -> Any:
+        if operation in not_repeated or not relay.call_counter.counting:
             return call(operation, arguments)
         with suppress(client.exceptions.ClientError):
             call(operation, {**arguments})
@@ -75,40 +73,40 @@ def _repeat(relay: CrashHarness, client: Any) -> None:
             arguments["Body"].seek(0)  # as the SDK does
         return call(operation, arguments)
 
-    client._make_api_call = twice  # noqa: SLF001
+    client._make_api_call = call_twice  # noqa: SLF001
 
 
-def _refuse(relay: CrashHarness, nth: int) -> None:
+def _lose_completion(relay: CrashHarness, nth: int) -> None:
     """Let the n-th completion be repeated by the SDK, and S3 not know the upload any more."""
     client: Any = relay.s3
-    call, met = client._make_api_call, 0  # noqa: SLF001
+    call, completions = client._make_api_call, 0  # noqa: SLF001
 
-    def once_more(operation: str, arguments: dict[str, Any]) -> Any:
-        nonlocal met
+    def call_and_lose(operation: str, arguments: dict[str, Any]) -> Any:
+        nonlocal completions
         answer = call(operation, arguments)
-        complete = operation == "CompleteMultipartUpload"
-        met += complete
-        if complete and met == nth:
+        is_completion = operation == "CompleteMultipartUpload"
+        completions += is_completion
+        if is_completion and completions == nth:
             error: Any = {"Error": {"Code": "NoSuchUpload", "Message": "aborted or completed"}}
             raise ClientError(error, operation)
         return answer
 
-    client._make_api_call = once_more  # noqa: SLF001
+    client._make_api_call = call_and_lose  # noqa: SLF001
 
 
-def _conflict(relay: CrashHarness, times: int) -> None:
+def _fail_with_conflict(relay: CrashHarness, times: int) -> None:
     """Let each first take, and its first repeats, meet a transaction on the same item."""
     client: Any = relay.dynamodb
-    call, left = client._make_api_call, dict[str, int]()  # noqa: SLF001
+    call, conflicts_left = client._make_api_call, dict[str, int]()  # noqa: SLF001
 
-    def meets(operation: str, arguments: dict[str, Any]) -> Any:
+    def call_with_conflict(operation: str, arguments: dict[str, Any]) -> Any:
         if operation == "UpdateItem":
             item = str(arguments["Key"])
-            left[item] = left.get(item, times + 1) - 1
-            if left[item] > 0:
+            conflicts_left[item] = conflicts_left.get(item, times + 1) - 1
+            if conflicts_left[item] > 0:
                 code = "TransactionConflictException"
-                told = {"Error": {"Code": code, "Message": "another transaction is at it"}}
-                raise client.exceptions.from_code(code)(told, operation)
+                response = {"Error": {"Code": code, "Message": "another transaction is at it"}}
+                raise client.exceptions.from_code(code)(response, operation)
         return call(operation, arguments)
 
-    client._make_api_call = meets  # noqa: SLF001
+    client._make_api_call = call_with_conflict  # noqa: SLF001

@@ -22,11 +22,11 @@ from functions.model.rows import Rejection
 from functions.model.streams import lines
 from functions.model.synthetic_results import rejected_result
 from tests.verification.fuzz import oracle
-from tests.verification.fuzz.dials import dials
-from tests.verification.fuzz.wire import claude
+from tests.verification.fuzz.claude_client import claude
+from tests.verification.fuzz.leading_bytes import take_bytes
 
 SINCE = datetime(2026, 11, 1, tzinfo=UTC)
-ITEM_MOST = 400_000
+MAX_ITEM_BYTES = 400_000
 
 
 def result(data: bytes) -> None:
@@ -36,42 +36,42 @@ def result(data: bytes) -> None:
         outcome = read_result(line.result)
     except msgspec.DecodeError:
         return
-    told = output_line(17, b'"mine"', line.result)
-    assert told == b'{"row":17,"custom_id":"mine","result":' + bytes(line.result) + b"}\n"
-    assert told.count(b"\n") == 1 + bytes(line.result).count(b"\n")
-    counting = OutcomeCounter()
-    counting.add([outcome, read_result(rejected_result(Rejection("x", "y", 1)))])
-    _fits(counting.tally())
+    written = output_line(17, b'"mine"', line.result)
+    assert written == b'{"row":17,"custom_id":"mine","result":' + bytes(line.result) + b"}\n"
+    assert written.count(b"\n") == 1 + bytes(line.result).count(b"\n")
+    counter = OutcomeCounter()
+    counter.add([outcome, read_result(rejected_result(Rejection("x", "y", 1)))])
+    _check_storable(counter.tally())
     RequestId.parse(line.custom_id)
     assert isinstance(outcome.retryable, bool)
-    _as_the_oracle_reads(data, line.result)
+    _compare_with_oracle(data, line.result)
 
 
-def _fits(tally: OutcomeCounts) -> None:
+def _check_storable(tally: OutcomeCounts) -> None:
     """What is counted can be stored, and added up again."""
     stored = serialize({"tally": tally})
-    assert len(json.dumps(stored)) < ITEM_MOST
-    again = msgspec.convert(deserialize(stored)["tally"], OutcomeCounts)
-    assert again == tally
-    assert sum(total([again, again]).outcomes.values()) == 4
+    assert len(json.dumps(stored)) < MAX_ITEM_BYTES
+    reread = msgspec.convert(deserialize(stored)["tally"], OutcomeCounts)
+    assert reread == tally
+    assert sum(total([reread, reread]).outcomes.values()) == 4
 
 
-def _as_the_oracle_reads(data: bytes, found: msgspec.Raw) -> None:
+def _compare_with_oracle(data: bytes, result: msgspec.Raw) -> None:
     try:
         value = oracle.loads(data)
     except (ValueError, RecursionError):
         return
     assert isinstance(value, dict)
-    assert oracle.members(data)["result"] == bytes(found)
+    assert oracle.members(data)["result"] == bytes(result)
 
 
 def stream(data: bytes) -> None:
     """Results cut into blocks anywhere are the same lines."""
-    (size,), body = dials(data, 1)
-    blocks = [body[at : at + size + 1] for at in range(0, len(body), size + 1)]
-    found = list(lines(iter(blocks)))
-    whole = body.split(b"\n")
-    assert found == (whole if whole[-1] else whole[:-1])
+    (size,), body = take_bytes(data, 1)
+    blocks = [body[start : start + size + 1] for start in range(0, len(body), size + 1)]
+    read_lines_ = list(lines(iter(blocks)))
+    expected = body.split(b"\n")
+    assert read_lines_ == (expected if expected[-1] else expected[:-1])
 
 
 _STATUSES = (200, 400, 401, 402, 403, 404, 408, 409, 413, 422, 425, 429, 499, 500, 502, 503, 529)
@@ -79,26 +79,26 @@ _STATUSES = (200, 400, 401, 402, 403, 404, 408, 409, 413, 422, 425, 429, 499, 50
 
 def verdict(data: bytes) -> None:
     """Any answer to create has a verdict; only a batch that can be read is one."""
-    (status, split), body = dials(data, 2)
+    (status, split), body = take_bytes(data, 2)
     code = _STATUSES[status % len(_STATUSES)] if status < 200 else 200 + status
     headers = {"retry-after": body[:split].decode("latin-1")} if split else {}
-    found = classify(code, headers, body[split:])
-    _proves(code, found)
+    parsed = classify(code, headers, body[split:])
+    _check_verdict(code, parsed)
 
 
-def _proves(code: int, found: Verdict) -> None:
-    kind = type(found).__name__
+def _check_verdict(code: int, parsed: Verdict) -> None:
+    kind = type(parsed).__name__
     if code == 200:
         assert kind in {"Accepted", "Ambiguous"}
     elif code >= 500 or code < 400 or code in {408, 409, 425, 499}:
         assert kind == "Ambiguous"
     else:
-        assert isinstance(found, Refused | AccountBlocked | RateLimited)
-    if isinstance(found, RateLimited):
-        assert 1 <= found.seconds <= 6 * 3600
-        timestamps.after(SINCE, found.seconds)
-    if isinstance(found, Refused):
-        found.message.encode()
+        assert isinstance(parsed, Refused | AccountBlocked | RateLimited)
+    if isinstance(parsed, RateLimited):
+        assert 1 <= parsed.seconds <= 6 * 3600
+        timestamps.after(SINCE, parsed.seconds)
+    if isinstance(parsed, Refused):
+        parsed.message.encode()
 
 
 def listing(data: bytes) -> None:
@@ -110,10 +110,10 @@ def listing(data: bytes) -> None:
         return httpx2.Response(200, content=page, headers={"content-type": "application/json"})
 
     try:
-        found, _since = _door(answer).listing(SINCE)
+        batches, _since = open_claude(answer).listing(SINCE)
     except (ApiUnavailableError, msgspec.DecodeError):
         return
-    for batch in found:
+    for batch in batches:
         assert timestamps.parse(batch.created_at) >= SINCE
         assert isinstance(batch.ended, bool)
         assert isinstance(batch.request_counts.total, int)
@@ -121,23 +121,23 @@ def listing(data: bytes) -> None:
 
 def refusal(data: bytes) -> None:
     """An error of any status and body, for a list or for results, is one of ours."""
-    (status,), body = dials(data, 1)
+    (status,), body = take_bytes(data, 1)
     code = _STATUSES[status % len(_STATUSES)]
 
     def answer(_request: httpx2.Request) -> httpx2.Response:
         return httpx2.Response(code, content=body, headers={"content-type": "application/json"})
 
     def read() -> Iterator[Any]:
-        yield b"".join(_door(answer).results("msgbatch_1"))
+        yield b"".join(open_claude(answer).results("msgbatch_1"))
 
     try:
-        (found,) = read()
+        (content,) = read()
     except RelayError as error:
         assert code != 200
         assert isinstance(error, ApiNotFoundError) == (code == 404)
     else:
-        assert (code, found) == (200, body)
+        assert (code, content) == (200, body)
 
 
-def _door(answer: Any) -> Claude:
+def open_claude(answer: Any) -> Claude:
     return claude(answer)

@@ -20,75 +20,77 @@ from tests.verification.fuzz.targets import TARGETS
 
 ROOT = Path(__file__).parents[3]
 INSTALLED = ROOT / ".local" / "fuzz"
-THINNED = 200
+QUICK_DIVISOR = 200
 """A quick campaign has one of so many inputs."""
-LONGEST = 600
+MAX_INPUT_BYTES = 600
 HANG_S = 60
 SEED = 3
-_DONE = re.compile(r"^Done (\d+) runs", re.MULTILINE)
-_SO_FAR = re.compile(r"^#(\d+)\t", re.MULTILINE)
+_FINISHED = re.compile(r"^Done (\d+) runs", re.MULTILINE)
+_PROGRESS = re.compile(r"^#(\d+)\t", re.MULTILINE)
 _RAISED = re.compile(r"Uncaught Python exception: ===\n(.*)")
 
 
 def campaign(full: bool) -> Figures:  # noqa: FBT001 - as all campaigns are called
     """Fuzz everything."""
     figures = Figures("fuzz")
-    began = time.monotonic()
+    started = time.monotonic()
     if not (INSTALLED / "atheris").exists():
-        figures.broken.append("atheris is missing: make .local/fuzz/.installed")
+        figures.violations.append("atheris is missing: make .local/fuzz/.installed")
         return figures
-    wanted = {name: runs if full else runs // THINNED for name, (_, runs) in TARGETS.items()}
+    runs_by_target = {
+        name: runs if full else runs // QUICK_DIVISOR for name, (_, runs) in TARGETS.items()
+    }
     with ThreadPoolExecutor(os.process_cpu_count()) as pool:
-        for tried, broken in pool.map(lambda item: _fuzz(*item), wanted.items()):
+        for tried, failure in pool.map(lambda item: _fuzz(*item), runs_by_target.items()):
             figures.tried += tried
-            figures.recovered += tried - bool(broken)
-            figures.rows_lost += "rows out = rows in" in broken
-            figures.broken += [broken] if broken else []
-    figures.seconds = time.monotonic() - began
+            figures.recovered += tried - bool(failure)
+            figures.rows_lost += "rows out = rows in" in failure
+            figures.violations += [failure] if failure else []
+    figures.seconds = time.monotonic() - started
     return figures
 
 
 def _fuzz(target: str, runs: int) -> tuple[int, str]:
     """Fuzz one target; gives how many inputs it had, and what broke."""
-    with _folder(target) as folder:
+    with _findings_folder(target) as folder:
         corpus.unpack(target, folder / "corpus")
         command = [
             sys.executable, "-m", "tests.verification.fuzz.run", target, str(folder / "corpus"), f"-runs={runs}", f"-seed={SEED}",
-            f"-dict={corpus.WORDS}", f"-max_len={LONGEST}", f"-timeout={HANG_S}", "-len_control=20",
+            f"-dict={corpus.DICTIONARY}", f"-max_len={MAX_INPUT_BYTES}", f"-timeout={HANG_S}", "-len_control=20",
             f"-artifact_prefix={folder}/broke-",
         ]  # fmt: skip
         paths = {"PYTHONPATH": f"{ROOT}{os.pathsep}{INSTALLED}"}
-        done = subprocess.run(  # noqa: S603 - our own command
+        completed = subprocess.run(  # noqa: S603 - our own command
             command, env={**os.environ, **paths}, cwd=ROOT, capture_output=True, check=False
         )
-        told = (done.stdout + done.stderr).decode(errors="replace")
-        if done.returncode == 0 and (finished := _DONE.search(told)):
+        output = (completed.stdout + completed.stderr).decode(errors="replace")
+        if completed.returncode == 0 and (finished := _FINISHED.search(output)):
             return int(finished[1]), ""
-        return _tried(told), _broken(target, folder, told)
+        return _inputs_tried(output), _failure(target, folder, output)
 
 
 @contextmanager
-def _folder(target: str) -> Iterator[Path]:
+def _findings_folder(target: str) -> Iterator[Path]:
     """Give a folder for what is found: gone afterwards, unless FUZZ_FOLDER says where it stays."""
-    kept = os.environ.get("FUZZ_FOLDER")
-    if kept:
-        yield Path(kept) / target
+    configured = os.environ.get("FUZZ_FOLDER")
+    if configured:
+        yield Path(configured) / target
         return
     with tempfile.TemporaryDirectory() as folder:
         yield Path(folder)
 
 
-def _tried(told: str) -> int:
-    counts = [int(count) for count in _SO_FAR.findall(told)]
+def _inputs_tried(output: str) -> int:
+    counts = [int(count) for count in _PROGRESS.findall(output)]
     return max(counts, default=0)
 
 
-def _broken(target: str, folder: Path, told: str) -> str:
+def _failure(target: str, folder: Path, output: str) -> str:
     """Say what broke, and the input that breaks it: put it into the corpus once it is mended."""
-    raised = _RAISED.search(told)
-    what = raised[1] if raised else told[-500:]
+    exception = _RAISED.search(output)
+    message = exception[1] if exception else output[-500:]
     inputs = [file.read_bytes() for file in sorted(folder.glob("broke-*"))]
-    return f"{target}: {what}: {inputs!r}"
+    return f"{target}: {message}: {inputs!r}"
 
 
 if __name__ == "__main__":

@@ -14,8 +14,8 @@ def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
             patch.setenv(name, "testing")
         patch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
         patch.delenv("AWS_PROFILE", raising=False)
-        with moto_harness(tmp_path_factory.mktemp("simulator")) as made:
-            yield made
+        with moto_harness(tmp_path_factory.mktemp("simulator")) as harness:
+            yield harness
 
 
 @pytest.fixture

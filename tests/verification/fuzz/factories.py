@@ -5,7 +5,7 @@ import json
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
-FEW = settings(
+FEW_EXAMPLES = settings(
     max_examples=60,
     deadline=None,
     derandomize=True,
@@ -25,19 +25,25 @@ values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(words, inner, max_size=4),
     max_leaves=8,
 )
-_objects = st.dictionaries(words, values, max_size=4).map(lambda made: json.dumps(made).encode())
-_needed = {"model": "m", "max_tokens": 5, "messages": []}
+_objects = st.dictionaries(words, values, max_size=4).map(
+    lambda document: json.dumps(document).encode()
+)
+_required = {"model": "m", "max_tokens": 5, "messages": []}
 _params = st.dictionaries(words, values, max_size=3).map(
-    lambda made: json.dumps({**_needed, **made}).encode()
+    lambda document: json.dumps({**_required, **document}).encode()
 )
 _rows = st.builds(
-    lambda own, params: b'{"custom_id":%b,"params":%b}' % (json.dumps(own).encode(), params),
+    lambda custom_id, params: (
+        b'{"custom_id":%b,"params":%b}' % (json.dumps(custom_id).encode(), params)
+    ),
     values,
     _params | _objects,
 )
-_scraps = st.sampled_from(
+_fragments = st.sampled_from(
     [b"\n", b"\r\n", b" ", b"}", b"{", b'"', b"\\", b"\xff", b"\0", b"\xef\xbb\xbf", b"\xff\xfe", b"x" * 30]
 )  # fmt: skip
-bodies = st.lists(_rows | _objects | _scraps | st.binary(max_size=6), max_size=9).map(b"".join)
-inputs = st.builds(lambda dials, body: dials + body, st.binary(min_size=4, max_size=4), bodies)
+bodies = st.lists(_rows | _objects | _fragments | st.binary(max_size=6), max_size=9).map(b"".join)
+inputs = st.builds(
+    lambda take_bytes, body: take_bytes + body, st.binary(min_size=4, max_size=4), bodies
+)
 """Dials as every target takes them, then rows, other objects, and rubbish, in any order."""

@@ -24,46 +24,48 @@ from functions.results import results
 from functions.services import Services
 from functions.settings import PollSettings, ResultsSettings, Settings, SubmitSettings
 from functions.submit import submit
-from tests.fakes.aws import QUEUES, TOPIC, Aws
+from tests.fakes.aws import QUEUES, TOPIC, FakeAws
 from tests.fakes.s3 import RESULTS, UPLOADS
 from tests.harness import s3_event
 from tests.verification.fuzz import oracle
-from tests.verification.fuzz.dials import dials
-from tests.verification.fuzz.wire import claude
+from tests.verification.fuzz.claude_client import claude
+from tests.verification.fuzz.leading_bytes import take_bytes
 
-AT = datetime(2026, 11, 23, 12, tzinfo=UTC)
+START = datetime(2026, 11, 23, 12, tzinfo=UTC)
 TICKS = 40
 TICK_S = 300.0
 ROW_BYTES = 300
 
 
-class Clock:
+class RemainingTime:
     """What a Lambda is told it has left: on some calls nothing, so that a plan stops and goes on later."""
 
-    def __init__(self, short: int) -> None:
-        self.short, self.calls = short, 0
+    def __init__(self, short_calls: int) -> None:
+        self.short_calls, self.calls = short_calls, 0
 
     def get_remaining_time_in_millis(self) -> int:
         self.calls += 1
-        cut = self.short >> (self.calls % 8) & 1 and self.calls < 60
-        return 1000 if cut else 900_000
+        stop = self.short_calls >> (self.calls % 8) & 1 and self.calls < 60
+        return 1000 if stop else 900_000
 
 
 @cache
-def _aws() -> tuple[Aws, dict[str, Any]]:
+def _aws() -> tuple[FakeAws, dict[str, Any]]:
     """Open one AWS for all jobs: clients take long to make."""
-    aws = Aws()
-    return aws, {name: aws.client(name) for name in ("s3", "sqs", "sns", "dynamodb")}
+    aws = FakeAws()
+    return aws, {
+        custom_id: aws.client(custom_id) for custom_id in ("s3", "sqs", "sns", "dynamodb")
+    }
 
 
 @dataclass
-class Relay:
+class InMemoryRelay:
     """A deployment of our own, in memory."""
 
-    per_batch: int
-    clock: Clock
+    rows_per_batch: int
+    clock: RemainingTime
     answer: Callable[[httpx2.Request], httpx2.Response]
-    moment: datetime = AT
+    moment: datetime = START
 
     def __post_init__(self) -> None:
         self.aws, self.clients = _aws()
@@ -88,9 +90,9 @@ class Relay:
 
     def upload(self, key: str, body: bytes) -> None:
         stored = self.aws.s3.put_object(Bucket=UPLOADS, Key=key, Body=body)
-        event = s3_event(UPLOADS, key, len(body), stored["VersionId"], timestamps.text(AT))
+        event = s3_event(UPLOADS, key, len(body), stored["VersionId"], timestamps.text(START))
         self.aws.sqs.queues[QUEUES["submit"]] = [event]
-        self.work_off()
+        self.drain_queues()
 
     def tick(self) -> bool:
         """Let time pass and poll; False where nothing is left to do."""
@@ -101,9 +103,9 @@ class Relay:
         }
         services = self.services(PollSettings, **urls)
         poll(services, WorkQueues(QUEUES["submit"], QUEUES["results"], client=self.clients["sqs"]))
-        self.work_off()
-        left = services.items.unfinished()
-        return bool(left.jobs or left.batches or left.events)
+        self.drain_queues()
+        unfinished = services.items.unfinished()
+        return bool(unfinished.jobs or unfinished.batches or unfinished.events)
 
     def finish(self) -> None:
         """Tick until nothing is left to do, which must come."""
@@ -113,20 +115,22 @@ class Relay:
         message = f"not done after {TICKS} ticks: {self.aws.dynamodb.table}"
         raise AssertionError(message)
 
-    def work_off(self) -> None:
+    def drain_queues(self) -> None:
         context: Any = self.clock
-        sending = self.services(
+        submit_services = self.services(
             SubmitSettings,
             queue_url="submit",
-            requests_per_batch=self.per_batch,
+            requests_per_batch=self.rows_per_batch,
             row_bytes=ROW_BYTES,
             repeats="run",
         )
         for body in self.aws.sqs.queues.pop(QUEUES["submit"], []):
-            submit(sending, body, context)
-        collecting = self.services(ResultsSettings, queue_url="results", fetches=2, fetch_s=60)
+            submit(submit_services, body, context)
+        results_services = self.services(
+            ResultsSettings, queue_url="results", fetches=2, fetch_s=60
+        )
         for body in self.aws.sqs.queues.pop(QUEUES["results"], []):
-            results(collecting, read_work_message(body), context)
+            results(results_services, read_work_message(body), context)
 
 
 class _Create(msgspec.Struct):
@@ -139,46 +143,48 @@ class _Sent(msgspec.Struct):
 
 
 @dataclass
-class Anthropic:
+class ScriptedAnthropic:
     """The API, whose results are what the bytes make of them."""
 
-    spoil: Callable[[list[bytes]], bytes]
+    corrupt: Callable[[list[bytes]], bytes]
     batches: dict[str, list[_Sent]] = field(default_factory=dict)
     sent: dict[int, bytes] = field(default_factory=dict)
 
-    def __call__(self, asked: httpx2.Request) -> httpx2.Response:
-        if asked.method == "POST":
-            return _json(self._create(asked.read()))
-        if asked.url.path.endswith("/results"):
-            return httpx2.Response(200, content=self._results(asked.url.path.split("/")[-2]))
-        return _json({"data": [self._shape(one) for one in self.batches], "has_more": False})
+    def __call__(self, request: httpx2.Request) -> httpx2.Response:
+        if request.method == "POST":
+            return _json_response(self._create(request.read()))
+        if request.url.path.endswith("/results"):
+            return httpx2.Response(200, content=self._results(request.url.path.split("/")[-2]))
+        return _json_response(
+            {"data": [self._batch_json(batch) for batch in self.batches], "has_more": False}
+        )
 
     def _create(self, body: bytes) -> dict[str, object]:
         requests = msgspec.json.decode(body, type=_Create).requests
-        name = f"msgbatch_{len(self.batches):05d}"
-        self.batches[name] = requests
-        for one in requests:
-            self.sent[int(one.custom_id.rpartition("-")[2])] = bytes(one.params)
-        return self._shape(name)
+        batch_id = f"msgbatch_{len(self.batches):05d}"
+        self.batches[batch_id] = requests
+        for request in requests:
+            self.sent[int(request.custom_id.rpartition("-")[2])] = bytes(request.params)
+        return self._batch_json(batch_id)
 
-    def _shape(self, name: str) -> dict[str, object]:
-        counts = {"processing": 0, "succeeded": len(self.batches[name])}
+    def _batch_json(self, batch_id: str) -> dict[str, object]:
+        counts = {"processing": 0, "succeeded": len(self.batches[batch_id])}
         return {
-            "id": name, "processing_status": "ended", "request_counts": counts,
-            "created_at": timestamps.text(AT + timedelta(seconds=1)), "expires_at": timestamps.text(AT + timedelta(days=1)),
+            "id": batch_id, "processing_status": "ended", "request_counts": counts,
+            "created_at": timestamps.text(START + timedelta(seconds=1)), "expires_at": timestamps.text(START + timedelta(days=1)),
         }  # fmt: skip
 
-    def _results(self, name: str) -> bytes:
-        return self.spoil([one.custom_id.encode() for one in self.batches[name]])
+    def _results(self, batch_id: str) -> bytes:
+        return self.corrupt([batch.custom_id.encode() for batch in self.batches[batch_id]])
 
 
-def _json(document: object) -> httpx2.Response:
+def _json_response(document: object) -> httpx2.Response:
     return httpx2.Response(
         200, content=json.dumps(document), headers={"content-type": "application/json"}
     )
 
 
-_KINDS = (
+_RESULTS = (
     b'{"type":"succeeded","message":{"model":"claude-haiku-4-5","usage":{"input_tokens":5}}}',
     b'{"type":"succeeded"}',
     b'{"type":"errored","error":{"type":"error","error":{"type":"overloaded_error"}}}',
@@ -190,53 +196,63 @@ _KINDS = (
 )
 
 
-def spoiled(names: list[bytes], wishes: bytes, hostile: bytes) -> Iterator[bytes]:
+def corrupted_results(
+    names: list[bytes], corruption_codes: bytes, hostile_bytes: bytes
+) -> Iterator[bytes]:
     """Give lines of results: most as they should be; some missing, doubled, foreign, or no line at all."""
-    strange = hostile.replace(b"\n", b"")
-    for at, name in enumerate(names):
-        wish = wishes[at % len(wishes)] if wishes else 0
-        line = b'{"custom_id":"%b","result":%b}' % (name, _KINDS[wish % 8])
-        odd = b'{"custom_id":"%b","result":%b}' % (name, strange)
-        foreign = line.replace(name[:4], b"0000")
-        told = {9: (), 10: (line, line), 11: (strange, line), 12: (odd,), 13: (foreign, line)}
-        yield from told.get(wish >> 4, (line,))
+    hostile_line = hostile_bytes.replace(b"\n", b"")
+    for index, custom_id in enumerate(names):
+        code = corruption_codes[index % len(corruption_codes)] if corruption_codes else 0
+        line = b'{"custom_id":"%b","result":%b}' % (custom_id, _RESULTS[code % 8])
+        hostile_result = b'{"custom_id":"%b","result":%b}' % (custom_id, hostile_line)
+        foreign = line.replace(custom_id[:4], b"0000")
+        lines = {
+            9: (),
+            10: (line, line),
+            11: (hostile_line, line),
+            12: (hostile_result,),
+            13: (foreign, line),
+        }
+        yield from lines.get(code >> 4, (line,))
 
 
 def whole_job(data: bytes) -> None:
-    """Four dials (rows of a batch, cuts of time, results' fates, how much of the bytes is hostile), then the upload."""
-    (per_batch, short, fates, cut), rest = dials(data, 4)
-    hostile, body = rest[: cut % 64], rest[cut % 64 :]
-    wishes = rest[: fates % 32]
-    api = Anthropic(lambda names: b"\n".join(spoiled(names, wishes, hostile)))
-    relay = Relay(per_batch % 5 + 1, Clock(short), api)
+    """Four take_bytes (rows of a batch, cuts of time, results' fates, how much of the bytes is hostile), then the upload."""
+    (rows_per_batch, short_calls, code_count, stop), rest = take_bytes(data, 4)
+    hostile_bytes, body = rest[: stop % 64], rest[stop % 64 :]
+    corruption_codes = rest[: code_count % 32]
+    api = ScriptedAnthropic(
+        lambda names: b"\n".join(corrupted_results(names, corruption_codes, hostile_bytes))
+    )
+    relay = InMemoryRelay(rows_per_batch % 5 + 1, RemainingTime(short_calls), api)
     relay.upload("in/a.jsonl", body)
     relay.finish()
-    _nothing_lost(relay, api, body)
+    _check_nothing_lost(relay, api, body)
 
 
-def _nothing_lost(relay: Relay, api: Anthropic, body: bytes) -> None:
+def _check_nothing_lost(relay: InMemoryRelay, api: ScriptedAnthropic, body: bytes) -> None:
     stored = relay.aws.s3.objects(RESULTS)
-    files = {key.rpartition("/")[2]: found.body for key, found in stored.items()}
+    files = {key.rpartition("/")[2]: stored_object.body for key, stored_object in stored.items()}
     manifest = json.loads(files["manifest.json"])
     lines = files["results.jsonl"].split(b"\n")[:-1]
-    spots = [] if _is_no_text(manifest) else oracle.spots(body)
-    assert manifest["rows"] == len(spots) == len(lines), "rows out = rows in"
-    failed = 0
-    for number, (spot, line) in enumerate(zip(spots, lines, strict=True), 1):
-        custom_id, params = oracle.request_of(spot.data, ROW_BYTES)
+    expected_rows = [] if _is_not_text(manifest) else oracle.expected_rows(body)
+    assert manifest["rows"] == len(expected_rows) == len(lines), "rows out = rows in"
+    failures = 0
+    for number, (expected, line) in enumerate(zip(expected_rows, lines, strict=True), 1):
+        custom_id, params = oracle.request_of(expected.data, ROW_BYTES)
         if custom_id is None:
             custom_id = line.partition(b'"custom_id":')[2].partition(b',"result":')[0]
-            assert oracle.can_be_the_id(custom_id, spot.data)
+            assert oracle.can_be_the_id(custom_id, expected.data)
         assert line.startswith(b'{"row":%d,"custom_id":%b,"result":' % (number, custom_id))
         assert api.sent.get(number) == params, f"params of row {number}"
         result = line.partition(b'"result":')[2]
         if params is None:
-            assert f'"line":{spot.line}'.encode() in result
-        failed += b'"type":"succeeded"' not in result
+            assert f'"line":{expected.line}'.encode() in result
+        failures += b'"type":"succeeded"' not in result
     retry = files.get("retry.jsonl", b"").split(b"\n")[:-1]
-    assert set(retry) <= {spot.data for spot in spots}
+    assert set(retry) <= {expected.data for expected in expected_rows}
     assert len(retry) == manifest["rows"] - manifest["counts"].get("succeeded", 0)
 
 
-def _is_no_text(manifest: Any) -> bool:
+def _is_not_text(manifest: Any) -> bool:
     return "not UTF-8 text" in (manifest["reason"] or "")

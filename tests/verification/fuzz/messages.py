@@ -18,9 +18,9 @@ from functions.submit import _S3Event
 from infra.errors import ContextError
 from infra.settings import StackSettings
 from tests.unit.factories import batch, job
-from tests.verification.fuzz.dials import dials
+from tests.verification.fuzz.leading_bytes import take_bytes
 
-KEY_MOST = 1024
+MAX_KEY_BYTES = 1024
 KINDS: tuple[type[Settings], ...] = (SubmitSettings, PollSettings, ResultsSettings)
 
 
@@ -44,7 +44,7 @@ def message(data: bytes) -> None:
 
 def key(data: bytes) -> None:
     """An object's name of any characters comes through S3's event, and all that is made of it is fit to be sent."""
-    name = data.decode(errors="ignore").encode()[:KEY_MOST].decode(errors="ignore") or "x"
+    name = data.decode(errors="ignore").encode()[:MAX_KEY_BYTES].decode(errors="ignore") or "x"
     record = {
         "eventTime": "2026-11-23T20:54:10.123Z",
         "s3": {"bucket": {"name": "uploads"}, "object": {"key": urllib.parse.quote_plus(name)}},
@@ -52,13 +52,13 @@ def key(data: bytes) -> None:
     (created,) = msgspec.json.decode(json.dumps([record]), type=list[S3EventRecord])
     assert created.key == name
     assert (suffix_of(name) is None) == (not name.lower().endswith((".jsonl", ".ndjson")))
-    made = job(name, job=job_id("uploads", name, "v1"))
-    assert (len(made.job), int(made.job, 16) >= 0) == (JOB_DIGITS, True)
-    _lies_well(made)
-    assert msgspec.convert(deserialize(serialize(msgspec.to_builtins(made))), Job) == made
+    new_job = job(name, job=job_id("uploads", name, "v1"))
+    assert (len(new_job.job), int(new_job.job, 16) >= 0) == (JOB_DIGITS, True)
+    _check_results_prefix(new_job)
+    assert msgspec.convert(deserialize(serialize(msgspec.to_builtins(new_job))), Job) == new_job
     for event in (
-        job_planned(made, "results", made.claimed_at),
-        stuck(made, "x", made.claimed_at),
+        job_planned(new_job, "results", new_job.claimed_at),
+        stuck(new_job, "x", new_job.claimed_at),
     ):
         assert 0 < len(event.sns_subject) < 100
         assert event.sns_subject.isascii()
@@ -77,20 +77,20 @@ def _fits_xml(char: str) -> bool:
     return char in "\t\n\r" or " " <= char <= "\ud7ff" or "\ue000" <= char <= "\ufffd" or char > "\uffff"  # fmt: skip
 
 
-def _lies_well(made: Job) -> None:
+def _check_results_prefix(new_job: Job) -> None:
     """Its results lie in a folder of its own, whose objects' names S3 takes."""
-    folder = made.results_prefix
+    folder = new_job.results_prefix
     assert folder.startswith("results/")
-    assert folder.endswith(f"/{made.job}")
-    assert len(f"{folder}/manifest.json".encode()) <= KEY_MOST
-    assert len(made.label) <= 50
-    assert made.label.isascii()
+    assert folder.endswith(f"/{new_job.job}")
+    assert len(f"{folder}/manifest.json".encode()) <= MAX_KEY_BYTES
+    assert len(new_job.label) <= 50
+    assert new_job.label.isascii()
 
 
 def environment(data: bytes) -> None:
     """Any environment gives settings or a sentence that names what is wrong."""
-    pairs = [line.partition("=") for line in data.decode(errors="replace").split("\n")]
-    env = {name.strip(): value for name, _, value in pairs}
+    lines = [line.partition("=") for line in data.decode(errors="replace").split("\n")]
+    env = {name.strip(): value for name, _, value in lines}
     for kind in KINDS:
         try:
             settings = kind.from_env(env)
@@ -104,13 +104,13 @@ def environment(data: bytes) -> None:
 def context(data: bytes) -> None:
     """Any context of the CDK gives settings, or a sentence of one line."""
     try:
-        given = json.loads(data.decode(errors="replace"))
+        document = json.loads(data.decode(errors="replace"))
     except (ValueError, RecursionError):
         return
-    if not isinstance(given, dict):
+    if not isinstance(document, dict):
         return
     try:
-        settings = StackSettings.from_context(given)
+        settings = StackSettings.from_context(document)
     except ContextError as error:
         assert "\n" not in str(error)
     else:
@@ -120,20 +120,20 @@ def context(data: bytes) -> None:
         assert not set(settings.base_url) & set(" @?#\n")
 
 
-def wire_id(data: bytes) -> None:
+def request_id(data: bytes) -> None:
     """A custom_id is ours or it is not; ours says the same when it is written again."""
-    (attempt, *row), rest = dials(data, 5)
-    told = rest.decode(errors="replace")
-    found = RequestId.parse(told)
-    if found is not None:
-        assert RequestId.parse(str(found)) == found
-        assert told.startswith(f"{found.job}-{found.chunk}-")
-    made = RequestId(
-        job_id("b", told, "v"),
+    (attempt, *row), rest = take_bytes(data, 5)
+    text_ = rest.decode(errors="replace")
+    parsed = RequestId.parse(text_)
+    if parsed is not None:
+        assert RequestId.parse(str(parsed)) == parsed
+        assert text_.startswith(f"{parsed.job}-{parsed.chunk}-")
+    built = RequestId(
+        job_id("b", text_, "v"),
         f"{attempt * 391:05d}" + "ab"[: attempt % 3],
         attempt + 1,
         int.from_bytes(bytes(row)),
     )
-    assert RequestId.parse(str(made)) == made
-    assert len(str(made)) <= 64
-    assert str(made).replace("-", "a").isalnum()
+    assert RequestId.parse(str(built)) == built
+    assert len(str(built)) <= 64
+    assert str(built).replace("-", "a").isalnum()

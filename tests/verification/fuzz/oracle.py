@@ -12,14 +12,14 @@ from itertools import pairwise
 from typing import Any
 
 BOM = b"\xef\xbb\xbf"
-SPACE = b" \t\r\0\x1a"
+WHITESPACE = b" \t\r\0\x1a"
 MAX_ID_BYTES = 4096
-REFUSED = (
+UNSUPPORTED = (
     "speed", "store", "previous_thread_event_id", "cache_hint", "context_hint", "fallbacks", "temperature",
     "top_p", "top_k",
 )  # fmt: skip
 """What no request in a batch may carry under API version 2026-10-21."""
-NEEDED, SDK_ARGUMENTS = (
+REQUIRED, SDK_ARGUMENTS = (
     ("model", "max_tokens", "messages"),
     {"betas", "extra_body", "extra_headers"},
 )
@@ -27,66 +27,66 @@ NEEDED, SDK_ARGUMENTS = (
 
 
 @dataclass(frozen=True)
-class Spot:
+class ExpectedRow:
     """Where a row stands: its bytes, its offset in the upload, its line."""
 
     data: bytes
-    at: int
+    offset: int
     line: int
 
 
-def spots(body: bytes) -> list[Spot]:
+def expected_rows(body: bytes) -> list[ExpectedRow]:
     """Cut an upload into its rows."""
-    found: list[Spot] = []
-    at = 0
-    for line, whole_line in enumerate(body.split(b"\n"), 1):
-        text = whole_line
+    rows: list[ExpectedRow] = []
+    offset = 0
+    for line, raw_line in enumerate(body.split(b"\n"), 1):
+        text = raw_line
         while text.startswith(BOM):
-            text, at = text[len(BOM) :], at + len(BOM)
-        edges = [*_starts(text), len(text)]
-        for begin, end in pairwise(edges):
-            whole = text[begin:end]
-            data = whole.strip(SPACE)
+            text, offset = text[len(BOM) :], offset + len(BOM)
+        bounds = [*_row_starts(text), len(text)]
+        for start, end in pairwise(bounds):
+            segment = text[start:end]
+            data = segment.strip(WHITESPACE)
             if data:
-                gap = len(whole) - len(whole.lstrip(SPACE))
-                found.append(Spot(data, at + begin + gap, line))
-        at += len(text) + 1
-    return found
+                indent = len(segment) - len(segment.lstrip(WHITESPACE))
+                rows.append(ExpectedRow(data, offset + start + indent, line))
+        offset += len(text) + 1
+    return rows
 
 
-def _starts(text: bytes) -> list[int]:
+def _row_starts(text: bytes) -> list[int]:
     """Say where a row begins on a line: at its front, and at each object right behind a whole one."""
-    starts, at = [0], _skip(text, 0)
-    while text[at : at + 1] == b"{":
-        if at > _skip(text, 0):
-            starts.append(at)
-        end = _end_of_object(text, at)
+    starts, offset = [0], _skip_space(text, 0)
+    while text[offset : offset + 1] == b"{":
+        if offset > _skip_space(text, 0):
+            starts.append(offset)
+        end = _end_of_object(text, offset)
         if end is None:
             break
-        at = _skip(text, end)
+        offset = _skip_space(text, end)
     return starts
 
 
-def _skip(text: bytes, at: int) -> int:
-    while at < len(text) and text[at] in SPACE:
-        at += 1
-    return at
+def _skip_space(text: bytes, offset: int) -> int:
+    while offset < len(text) and text[offset] in WHITESPACE:
+        offset += 1
+    return offset
 
 
-def _end_of_object(text: bytes, at: int) -> int | None:
+def _end_of_object(text: bytes, offset: int) -> int | None:
     """Find the end of what opens here, by its brackets; None where it does not close with a brace."""
-    depth, quoted = 0, False
-    while at < len(text):
-        char = text[at : at + 1]
-        if quoted:
-            at += char == b"\\"
-            quoted = char != b'"'
+    depth, in_string = 0, False
+    while offset < len(text):
+        char = text[offset : offset + 1]
+        if in_string:
+            offset += char == b"\\"
+            in_string = char != b'"'
         else:
-            quoted = char == b'"'
+            in_string = char == b'"'
             depth += (char in b"{[") - (char in b"}]")
-            if depth == 0 and not quoted and char in b"}]":
-                return at + 1 if char == b"}" else None
-        at += 1
+            if depth == 0 and not in_string and char in b"}]":
+                return offset + 1 if char == b"}" else None
+        offset += 1
     return None
 
 
@@ -115,20 +115,20 @@ def members(data: bytes) -> dict[str, bytes]:
 
 
 def _members(text: str) -> Iterator[tuple[str, bytes]]:
-    at = _gap(text, text.index("{") + 1)
-    while text[at] != "}":
-        name, at = _json.raw_decode(text, at)
-        begin = _gap(text, _gap(text, at) + 1)
-        _, at = _json.raw_decode(text, begin)
-        yield name, text[begin:at].encode()
-        at = _gap(text, at)
-        at = _gap(text, at + (text[at] == ","))
+    offset = _skip_json_space(text, text.index("{") + 1)
+    while text[offset] != "}":
+        name, offset = _json.raw_decode(text, offset)
+        start = _skip_json_space(text, _skip_json_space(text, offset) + 1)
+        _, offset = _json.raw_decode(text, start)
+        yield name, text[start:offset].encode()
+        offset = _skip_json_space(text, offset)
+        offset = _skip_json_space(text, offset + (text[offset] == ","))
 
 
-def _gap(text: str, at: int) -> int:
-    while text[at] in " \t\r\n":
-        at += 1
-    return at
+def _skip_json_space(text: str, offset: int) -> int:
+    while text[offset] in " \t\r\n":
+        offset += 1
+    return offset
 
 
 def request_of(data: bytes, row_bytes: int) -> tuple[bytes | None, bytes | None]:
@@ -148,36 +148,40 @@ def request_of(data: bytes, row_bytes: int) -> tuple[bytes | None, bytes | None]
     params, custom_id = row.get("params", b"null"), _custom_id(row)
     if len(custom_id) > MAX_ID_BYTES:
         return b"null", None
-    return custom_id, params if _sendable(params) else None
+    return custom_id, params if _is_sendable(params) else None
 
 
 def _custom_id(row: dict[str, bytes]) -> bytes:
-    own = row.get("custom_id", b"null")
-    others = [row.get(name, b"null") for name in ("customId", "id", "recordId", "key")]
-    simple = [value for value in others if value[:1] in {b'"', b"-"} or value[:1].isdigit()]
-    return own if own != b"null" else next(iter(simple), b"null")
+    custom_id = row.get("custom_id", b"null")
+    alternatives = [row.get(name, b"null") for name in ("customId", "id", "recordId", "key")]
+    scalars = [value for value in alternatives if value[:1] in {b'"', b"-"} or value[:1].isdigit()]
+    return custom_id if custom_id != b"null" else next(iter(scalars), b"null")
 
 
 def can_be_the_id(custom_id: bytes, data: bytes) -> bool:
     """Say whether a broken row may be told under this custom_id: a string or a number that stands in it as one."""
     if custom_id == b"null":
         return True
-    where = re.compile(rb'"custom_id"[ \t\r\n]*:[ \t\r\n]*' + re.escape(custom_id))
-    return where.search(data) is not None and isinstance(loads(custom_id), str | int | float)
+    pattern = re.compile(rb'"custom_id"[ \t\r\n]*:[ \t\r\n]*' + re.escape(custom_id))
+    return pattern.search(data) is not None and isinstance(loads(custom_id), str | int | float)
 
 
-def _sendable(params: bytes) -> bool:
+def _is_sendable(params: bytes) -> bool:
     if not params.startswith(b"{"):
         return False
-    given = members(params)
-    if given.get("stream", b"null") not in {b"null", b"false"} or _zero(given.get("max_tokens")):
+    values = members(params)
+    if values.get("stream", b"null") not in {b"null", b"false"} or _is_zero(
+        values.get("max_tokens")
+    ):
         return False
-    if any(given.get(name, b"null") == b"null" for name in NEEDED) or SDK_ARGUMENTS & set(given):
+    if any(values.get(name, b"null") == b"null" for name in REQUIRED) or SDK_ARGUMENTS & set(
+        values
+    ):
         return False
-    return all(given.get(name, b"null") == b"null" for name in REFUSED)
+    return all(values.get(name, b"null") == b"null" for name in UNSUPPORTED)
 
 
-def _zero(number: bytes | None) -> bool:
+def _is_zero(number: bytes | None) -> bool:
     if number is None or number[:1] not in b"-0123456789":
         return False
     mantissa = number.lower().partition(b"e")[0]

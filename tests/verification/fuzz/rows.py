@@ -22,11 +22,11 @@ from functions.model.streams import lines
 from functions.model.synthetic_results import rejected_result
 from functions.readers import jsonl
 from functions.services import Services
-from tests.fakes.s3 import RESULTS, S3, UPLOADS
+from tests.fakes.s3 import RESULTS, UPLOADS, FakeS3
 from tests.unit.factories import batch, job
 from tests.verification.fuzz import oracle
-from tests.verification.fuzz.dials import dials
-from tests.verification.fuzz.jobs import spoiled
+from tests.verification.fuzz.jobs import corrupted_results
+from tests.verification.fuzz.leading_bytes import take_bytes
 from tests.verification.fuzz.uploads import write
 
 CHUNK, ROW_BYTES = "00001", 400
@@ -35,59 +35,68 @@ JOB = batch().job
 
 
 def rows(data: bytes) -> None:
-    """Four dials: the blocks' size, where a chunk begins, results' fates, how much of the bytes is hostile."""
-    (size, first, fates, cut), rest = dials(data, 4)
-    hostile, body = rest[: cut % 48], rest[cut % 48 :]
-    written, ledger, expected = io.BytesIO(), io.BytesIO(), oracle.spots(body)
-    files = ChunkWriter(JOB, CHUNK, 1, written, ledger)
+    """Four take_bytes: the blocks' size, where a chunk begins, results' fates, how much of the bytes is hostile."""
+    (size, rows_before, code_count, hostile_size), rest = take_bytes(data, 4)
+    hostile_bytes, body = rest[: hostile_size % 48], rest[hostile_size % 48 :]
+    body_file, ledger_file, expected = io.BytesIO(), io.BytesIO(), oracle.expected_rows(body)
+    files = ChunkWriter(JOB, CHUNK, 1, body_file, ledger_file)
     records = list(jsonl.records(_blocks(body, size + 1), LinePosition(), ROW_BYTES))
     pieces = jsonl.pieces(_blocks(body, size + 1), LinePosition(), ROW_BYTES)
-    write(files, pieces, first, ROW_BYTES)
+    write(files, pieces, rows_before, ROW_BYTES)
     files.finish()
-    entries = list(read_ledger(iter(ledger.getvalue().split(b"\n")[:-1])))
-    wishes = rest[: fates % 32]
-    stream = b"\n".join(spoiled(_sent(entries), wishes, hostile))
+    entries = list(read_ledger(iter(ledger_file.getvalue().split(b"\n")[:-1])))
+    corruption_codes = rest[: code_count % 32]
+    stream = b"\n".join(corrupted_results(_sent(entries), corruption_codes, hostile_bytes))
     with tempfile.TemporaryFile() as disk:
-        spool = Spool(disk, first + 1, len(entries))
-        _keep(spool, _blocks(stream, size + 1), entries)
-        told = [output_line(one.row, one.custom_id, _result(one, spool)) for one in entries]
+        spool = Spool(disk, rows_before + 1, len(entries))
+        _keep_results(spool, _blocks(stream, size + 1), entries)
+        output = [
+            output_line(entry.row, entry.custom_id, _result(entry, spool)) for entry in entries
+        ]
 
-    assert len(told) == len(expected), "rows out = rows in"
-    for at, (spot, line) in enumerate(zip(expected, told, strict=True)):
-        custom_id, params = oracle.request_of(spot.data, ROW_BYTES)
+    assert len(output) == len(expected), "rows out = rows in"
+    for index, (expected_row, line) in enumerate(zip(expected, output, strict=True)):
+        custom_id, params = oracle.request_of(expected_row.data, ROW_BYTES)
         if custom_id is None:
-            custom_id = bytes(entries[at].custom_id)
-            assert oracle.can_be_the_id(custom_id, spot.data)
-        assert line.startswith(b'{"row":%d,"custom_id":%b,"result":' % (first + 1 + at, custom_id))
-        begin = entries[at].params_offset
-        read_rows = written.getvalue()[begin : begin + entries[at].params_size]
+            custom_id = bytes(entries[index].custom_id)
+            assert oracle.can_be_the_id(custom_id, expected_row.data)
+        assert line.startswith(
+            b'{"row":%d,"custom_id":%b,"result":' % (rows_before + 1 + index, custom_id)
+        )
+        offset = entries[index].params_offset
+        read_rows = body_file.getvalue()[offset : offset + entries[index].params_size]
         assert (read_rows or None) == params
-        assert entries[at].line == spot.line
-    _can_be_cut_out(body, records, entries, fates)
-    _split(written.getvalue(), entries)
+        assert entries[index].line == expected_row.line
+    _check_retry_rows(body, records, entries, code_count)
+    _check_split(body_file.getvalue(), entries)
 
 
 def _blocks(body: bytes, size: int) -> Iterator[bytes]:
-    return (body[at : at + size] for at in range(0, len(body), size))
+    return (body[index : index + size] for index in range(0, len(body), size))
 
 
 def _sent(entries: list[LedgerEntry]) -> list[bytes]:
-    return [str(RequestId(JOB, CHUNK, 1, one.row)).encode() for one in entries if one.sent]
+    return [str(RequestId(JOB, CHUNK, 1, entry.row)).encode() for entry in entries if entry.sent]
 
 
-def _keep(spool: Spool, stream: Iterator[bytes], entries: list[LedgerEntry]) -> None:
+def _keep_results(spool: Spool, stream: Iterator[bytes], entries: list[LedgerEntry]) -> None:
     """Keep what is a result of a row that was sent: the first of each."""
-    sent = {one.row for one in entries if one.sent}
+    sent = {entry.row for entry in entries if entry.sent}
     for line in lines(stream):
         try:
             parsed = read_line(line)
             read_result(parsed.result)
         except msgspec.DecodeError:
             continue
-        whose = RequestId.parse(parsed.custom_id)
-        if whose and whose.job == JOB and whose.row in sent and not spool.size(whose.row):
+        request_id = RequestId.parse(parsed.custom_id)
+        if (
+            request_id
+            and request_id.job == JOB
+            and request_id.row in sent
+            and not spool.size(request_id.row)
+        ):
             result = bytes(parsed.result)
-            spool.put_all([whose.row], result, [len(result)])
+            spool.put_all([request_id.row], result, [len(result)])
 
 
 def _result(entry: LedgerEntry, spool: Spool) -> bytes:
@@ -97,38 +106,43 @@ def _result(entry: LedgerEntry, spool: Spool) -> bytes:
 
 
 def _services(files: dict[str, bytes]) -> Services[Any]:
-    s3: Any = S3()
+    s3: Any = FakeS3()
     for key, body in files.items():
-        s3.hold(RESULTS, key, body)
-    s3.hold(UPLOADS, "in/march.jsonl", files.get("upload", b""), "v1")
-    nothing: Any = None
-    return Services(nothing, nothing, ObjectStore(RESULTS, client=s3, threads=1), nothing, nothing)
+        s3.store(RESULTS, key, body)
+    s3.store(UPLOADS, "in/march.jsonl", files.get("upload", b""), "v1")
+    unused: Any = None
+    return Services(unused, unused, ObjectStore(RESULTS, client=s3, threads=1), unused, unused)
 
 
-def _can_be_cut_out(
-    body: bytes, records: list[Record], entries: list[LedgerEntry], wanted: int
+def _check_retry_rows(
+    body: bytes, records: list[Record], entries: list[LedgerEntry], mask: int
 ) -> None:
     """Any rows of the upload can be had again for a retry, as they stood there."""
-    chosen = [at for at in range(len(entries)) if wanted >> at % 8 & 1]
-    begins, sizes = [entries[at].offset for at in chosen], [entries[at].size for at in chosen]
+    chosen = [index for index in range(len(entries)) if mask >> index % 8 & 1]
+    offsets, sizes = (
+        [entries[index].offset for index in chosen],
+        [entries[index].size for index in chosen],
+    )
     source = source_of(_services({"upload": body}).files, job())
-    cut = b"".join(jsonl.retry_rows(source, begins, sizes))
-    there = [body[records[at].offset :][: records[at].size] + b"\n" for at in chosen]
-    assert cut == b"".join(there)
+    cut_out = b"".join(jsonl.retry_rows(source, offsets, sizes))
+    originals = [body[records[index].offset :][: records[index].size] + b"\n" for index in chosen]
+    assert cut_out == b"".join(originals)
 
 
-def _split(written: bytes, entries: list[LedgerEntry]) -> None:
+def _check_split(body_bytes: bytes, entries: list[LedgerEntry]) -> None:
     """Each half of a refused chunk has its rows' params and its own names."""
-    services = _services({"work/r": written})
-    for letter, half in (
+    services = _services({"work/r": body_bytes})
+    for suffix, entries_half in (
         ("a", entries[: len(entries) // 2]),
         ("b", entries[len(entries) // 2 :]),
     ):
-        keys, files = rewrite(services.files, batch(), CHUNK + letter, 1, half)
+        keys, files = rewrite(services.files, batch(), CHUNK + suffix, 1, entries_half)
         body = b"".join(services.files.read(services.files.results_object(keys.requests)))
-        again = list(read_ledger(services.files.lines(services.files.results_object(keys.ledger))))
-        assert (files.rows, files.size_bytes) == (len(half), len(body))
-        for old, new in zip(half, again, strict=True):
+        rewritten = list(
+            read_ledger(services.files.lines(services.files.results_object(keys.ledger)))
+        )
+        assert (files.rows, files.size_bytes) == (len(entries_half), len(body))
+        for old, new in zip(entries_half, rewritten, strict=True):
             assert (new.row, new.line, new.offset, new.size) == (
                 old.row,
                 old.line,
@@ -137,13 +151,13 @@ def _split(written: bytes, entries: list[LedgerEntry]) -> None:
             )
             assert new.rejection == old.rejection
             params = body[new.params_offset :][: new.params_size]
-            assert params == written[old.params_offset :][: old.params_size]
+            assert params == body_bytes[old.params_offset :][: old.params_size]
 
 
 def join(data: bytes) -> None:
     """Pieces of any size are joined by S3's rules: each byte once, in order."""
-    sizes = [_size(data[at : at + 2]) for at in range(0, len(data) - 1, 2)]
-    pieces = [StoredObject(key=str(at), size=size, crc32=0) for at, size in enumerate(sizes)]
+    sizes = [_size(data[start : start + 2]) for start in range(0, len(data) - 1, 2)]
+    pieces = [StoredObject(key=str(index), size=size, crc32=0) for index, size in enumerate(sizes)]
     try:
         parts = join_plan(pieces)
     except ValueError:
@@ -153,16 +167,16 @@ def join(data: bytes) -> None:
     assert all(part.size <= MAX_PART for part in parts)
     spans = [span for part in parts for span in part.ranges]
     assert sum(span.size for span in spans) == sum(sizes)
-    at = {piece.key: 0 for piece in pieces}
+    next_start = {piece.key: 0 for piece in pieces}
     for span in spans:
-        assert span.start == at[span.key]
-        at[span.key] += span.size
+        assert span.start == next_start[span.key]
+        next_start[span.key] += span.size
     assert [int(span.key) for span in spans] == sorted(int(span.key) for span in spans)
     assert [piece for group in groups(pieces) for piece in group] == pieces
 
 
-def _size(two: bytes) -> int:
+def _size(pair: bytes) -> int:
     """Give a size near where a rule changes: two bytes, of which the first says how large."""
-    large, small = two
+    edge_code, offset_code = pair
     edges = (0, MIN_PART, 2 * MIN_PART, MAX_PART, 2 * MAX_PART, 3 << 30)
-    return max(0, edges[large % 6] + (small - 128) * (1 << 10 * (large // 6 % 3)))
+    return max(0, edges[edge_code % 6] + (offset_code - 128) * (1 << 10 * (edge_code // 6 % 3)))

@@ -8,7 +8,7 @@ type Target = Callable[[bytes], None]
 
 TARGETS: dict[str, tuple[Target, int]] = {
     "reader": (uploads.reader, 200_000),
-    "checked": (uploads.checked, 150_000),
+    "validation": (uploads.validation, 150_000),
     "text": (uploads.text, 50_000),
     "ledger": (uploads.ledger, 80_000),
     "rows": (rows.rows, 100_000),
@@ -23,6 +23,6 @@ TARGETS: dict[str, tuple[Target, int]] = {
     "key": (messages.key, 40_000),
     "environment": (messages.environment, 30_000),
     "context": (messages.context, 50_000),
-    "wire_id": (messages.wire_id, 40_000),
+    "request_id": (messages.request_id, 40_000),
 }
 """Targets, and how many inputs each gets in a full campaign."""

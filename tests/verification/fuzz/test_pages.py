@@ -8,7 +8,7 @@ import httpx2
 import pytest
 
 from functions.errors import ApiUnavailableError
-from tests.verification.fuzz.wire import claude
+from tests.verification.fuzz.claude_client import claude
 
 SINCE = datetime(2026, 11, 1, tzinfo=UTC)
 BATCH: dict[str, Any] = {
@@ -18,8 +18,8 @@ BATCH: dict[str, Any] = {
 MORE = {"has_more": True, "last_id": "msgbatch_1"}
 
 
-def answer(page: bytes) -> Any:
-    return lambda _asked: httpx2.Response(200, content=page)
+def respond_with(page: bytes) -> Any:
+    return lambda _request: httpx2.Response(200, content=page)
 
 
 @pytest.mark.parametrize(
@@ -51,13 +51,13 @@ def answer(page: bytes) -> Any:
         "perhaps the first, with nothing",
     ],
 )
-def test_is_no_list_now(page: bytes) -> None:
+def test_an_unusable_page_is_reported_as_api_unavailable(page: bytes) -> None:
     with pytest.raises(ApiUnavailableError):
-        claude(answer(page)).listing(SINCE)
+        claude(respond_with(page)).listing(SINCE)
 
 
-def test_a_list_of_one_page_is_read() -> None:
-    page = answer(json.dumps({"data": [BATCH], "has_more": False}).encode())
+def test_a_listing_of_one_page_is_read() -> None:
+    page = respond_with(json.dumps({"data": [BATCH], "has_more": False}).encode())
     (found,), since = claude(page).listing(SINCE)
 
     assert (found.id, found.ended, since) == ("msgbatch_1", True, SINCE)

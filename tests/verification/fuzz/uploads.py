@@ -15,50 +15,50 @@ from functions.planning.validation import validate
 from functions.readers import jsonl
 from functions.readers.text import check_text
 from tests.verification.fuzz import oracle
-from tests.verification.fuzz.dials import dials
+from tests.verification.fuzz.leading_bytes import take_bytes
 
 API_VERSION = "2026-10-21"
 CONTROLS = {chr(code) for code in range(32)} - set("\t\n\r\f\b\x1b")
-MUCH = 1 << 20
+LARGE_ROW_BYTES = 1 << 20
 JOB = "3f9ac21b04d7c1e89a02"
-_read = jsonl.records
+read_records = jsonl.records
 
 
 def in_blocks(body: bytes, size: int) -> Iterator[bytes]:
-    return (body[at : at + size] for at in range(0, len(body), size))
+    return (body[start : start + size] for start in range(0, len(body), size))
 
 
 def reader(data: bytes) -> None:
-    """Two dials: the blocks' size, and how long a row may be."""
-    (block, most), body = dials(data, 2)
-    records = list(_read(in_blocks(body, block + 1), LinePosition(), most + 2))
+    """Two take_bytes: the blocks' size, and how long a row may be."""
+    (block, max_bytes), body = take_bytes(data, 2)
+    records = list(read_records(in_blocks(body, block + 1), LinePosition(), max_bytes + 2))
 
-    expected = oracle.spots(body)
-    assert [(one.offset, one.size, one.line) for one in records] == [
-        (spot.at, len(spot.data), spot.line) for spot in expected
+    rows_ = oracle.expected_rows(body)
+    assert [(item.offset, item.size, item.line) for item in records] == [
+        (expected.offset, len(expected.data), expected.line) for expected in rows_
     ]
-    for record, spot in zip(records, expected, strict=True):
-        assert record.data == (spot.data if record.size <= most + 2 else None)
-    _resumed(body, records, block + 1, most + 2)
+    for record, expected in zip(records, rows_, strict=True):
+        assert record.data == (expected.data if record.size <= max_bytes + 2 else None)
+    _check_resume(body, records, block + 1, max_bytes + 2)
 
 
-def _resumed(body: bytes, records: list[Record], block: int, most: int) -> None:
+def _check_resume(body: bytes, records: list[Record], block: int, max_bytes: int) -> None:
     """Read on from behind any record: what follows is the same."""
     for number in {1, len(records) // 2, len(records) - 1} & set(range(1, len(records))):
         end = cast("LinePosition", records[number - 1].end)
-        rest = list(_read(in_blocks(body[end.byte :], block), end, most))
+        rest = list(read_records(in_blocks(body[end.byte :], block), end, max_bytes))
         assert rest == records[number:], f"resumed behind record {number}"
 
 
-def checked(data: bytes) -> None:
+def validation(data: bytes) -> None:
     """One row, whatever it is: sent byte for byte, or rejected with a sentence of one line."""
-    (most,), body = dials(data, 1)
-    row_bytes = MUCH if most < 200 else most - 199
-    for record in _read(iter([body]), LinePosition(), row_bytes):
-        _agrees(record, row_bytes)
+    (max_bytes,), body = take_bytes(data, 1)
+    row_bytes = LARGE_ROW_BYTES if max_bytes < 200 else max_bytes - 199
+    for record in read_records(iter([body]), LinePosition(), row_bytes):
+        _check_row(record, row_bytes)
 
 
-def _agrees(record: Record, row_bytes: int) -> Row:
+def _check_row(record: Record, row_bytes: int) -> Row:
     row = validate(record, row_bytes=row_bytes, api_version=API_VERSION)
     assert (row.params is None) == (row.rejection is not None)
     if row.rejection is not None:
@@ -81,27 +81,27 @@ def _agrees(record: Record, row_bytes: int) -> Row:
 
 def text(data: bytes) -> None:
     """An upload is text unless more than a tenth of it is not; the offset is that of the first that is not."""
-    kept = data.rstrip(b"\0\x1a") or data
-    readable = kept.decode(errors="ignore")
-    broken = len(kept) - len(readable.encode())
+    stripped = data.rstrip(b"\0\x1a") or data
+    readable = stripped.decode(errors="ignore")
+    violations = len(stripped) - len(readable.encode())
     controls = sum(char in CONTROLS for char in readable)
     try:
         check_text(data)
     except UnreadableUploadError as error:
-        assert (broken + controls) * 10 > broken + len(readable)
+        assert (violations + controls) * 10 > violations + len(readable)
         offset = int(str(error).partition("at offset ")[2].partition(")")[0].replace(",", ""))
         assert not CONTROLS & set(data[:offset].decode())
         assert chr(data[offset]) in CONTROLS or data[offset] >= 0x80
     else:
-        assert (broken + controls) * 10 <= broken + len(readable)
+        assert (violations + controls) * 10 <= violations + len(readable)
 
 
 def write(
-    files: ChunkWriter, pieces: Iterator[LineBlock | Record], before: int, row_bytes: int
+    files: ChunkWriter, pieces: Iterator[LineBlock | Record], rows_before: int, row_bytes: int
 ) -> None:
     """Write rows as `plan` does, many at once where they are plain; so many rows came before."""
     for piece in fast_path.validate_all(pieces, row_bytes=row_bytes, api_version=API_VERSION):
-        number = before + files.rows + 1
+        number = rows_before + files.rows + 1
         if isinstance(piece, ValidRows):
             files.add_valid(number, piece)
         else:
@@ -110,26 +110,35 @@ def write(
 
 def ledger(data: bytes) -> None:
     """A chunk's two files say the same, and give back each row's bytes."""
-    (skip,), body = dials(data, 1)
-    written, rows = io.BytesIO(), io.BytesIO()
-    files = ChunkWriter(JOB, "00001", 1, written, rows)
-    records = list(_read(iter([body]), LinePosition(), MUCH))
-    made = [validate(record, row_bytes=MUCH, api_version=API_VERSION) for record in records]
-    write(files, jsonl.pieces(iter([body]), LinePosition(), MUCH), skip, MUCH)
+    (rows_before_,), body = take_bytes(data, 1)
+    body_file, ledger_file = io.BytesIO(), io.BytesIO()
+    files = ChunkWriter(JOB, "00001", 1, body_file, ledger_file)
+    records = list(read_records(iter([body]), LinePosition(), LARGE_ROW_BYTES))
+    rows_expected = [
+        validate(record, row_bytes=LARGE_ROW_BYTES, api_version=API_VERSION) for record in records
+    ]
+    write(
+        files,
+        jsonl.pieces(iter([body]), LinePosition(), LARGE_ROW_BYTES),
+        rows_before_,
+        LARGE_ROW_BYTES,
+    )
     files.finish()
 
-    sent = written.getvalue()
+    sent = body_file.getvalue()
     assert files.size_bytes == len(sent)
-    entries = list(read_ledger(iter(rows.getvalue().split(b"\n")[:-1])))
-    assert [entry.row for entry in entries] == list(range(skip + 1, skip + 1 + len(records)))
-    for entry, record, row in zip(entries, records, made, strict=True):
+    entries = list(read_ledger(iter(ledger_file.getvalue().split(b"\n")[:-1])))
+    assert [entry.row for entry in entries] == list(
+        range(rows_before_ + 1, rows_before_ + 1 + len(records))
+    )
+    for entry, record, row in zip(entries, records, rows_expected, strict=True):
         assert entry.sent == (row.params is not None)
         assert bytes(entry.custom_id) == bytes(row.custom_id)
         assert entry.rejection == row.rejection
         assert body[entry.offset : entry.offset + entry.size] == record.data
-        cut = sent[entry.params_offset : entry.params_offset + entry.params_size]
-        assert cut == (row.params or b"")
-    _body_is_the_apis(sent, [entry.row for entry in entries if entry.sent])
+        params = sent[entry.params_offset : entry.params_offset + entry.params_size]
+        assert params == (row.params or b"")
+    _check_body(sent, [entry.row for entry in entries if entry.sent])
 
 
 class _Body(msgspec.Struct, forbid_unknown_fields=True):
@@ -141,11 +150,11 @@ class _Sent(msgspec.Struct, forbid_unknown_fields=True):
     params: msgspec.Raw
 
 
-def _body_is_the_apis(sent: bytes, numbers: list[int]) -> None:
+def _check_body(sent: bytes, row_numbers: list[int]) -> None:
     try:
         requests = msgspec.json.decode(sent, type=_Body).requests
     except RecursionError:
         return  # deeper by two than the row that could just be read
     assert [request.custom_id for request in requests] == [
-        str(RequestId(JOB, "00001", 1, number)) for number in numbers
+        str(RequestId(JOB, "00001", 1, number)) for number in row_numbers
     ]

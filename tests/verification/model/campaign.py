@@ -4,18 +4,18 @@ import time
 
 from tests.verification.figures import Figures
 from tests.verification.model.scenarios import Scenario
-from tests.verification.model.search import Found, Search
+from tests.verification.model.search import Search, SearchResult
 
 
-def depth(scenario: Scenario, *, full: bool) -> int:
+def max_disturbances(scenario: Scenario, *, full: bool) -> int:
     """Say how often something may go wrong; where files are unreadable, five tries make the runs long."""
-    return 2 if full and scenario.poison is None else 1
+    return 2 if full and scenario.unreadable is None else 1
 
 
-def explore(scenario: Scenario, *, full: bool) -> Found:
+def explore(scenario: Scenario, *, full: bool) -> SearchResult:
     """Search one scenario; in full, two invocations may stand still at once."""
-    most = depth(scenario, full=full)
-    return Search(scenario, most, frozen=2 if full else 1).run()
+    limit = max_disturbances(scenario, full=full)
+    return Search(scenario, limit, frozen=2 if full else 1).run()
 
 
 def campaign(scenario: Scenario, full: bool) -> Figures:  # noqa: FBT001 - every campaign is called so
@@ -24,9 +24,9 @@ def campaign(scenario: Scenario, full: bool) -> Figures:  # noqa: FBT001 - every
     Returns:
         `tried` are the states explored, `recovered` those from which the end is reached.
     """
-    begun = time.monotonic()
-    found = explore(scenario, full=full)
+    started = time.monotonic()
+    result = explore(scenario, full=full)
     return Figures(
-        "model", tried=found.states, recovered=found.recoverable,
-        longest_ticks=found.longest, broken=[*found.broken], seconds=time.monotonic() - begun,
+        "model", tried=result.states, recovered=result.recoverable,
+        longest_ticks=result.longest, violations=[*result.violations], seconds=time.monotonic() - started,
     )  # fmt: skip

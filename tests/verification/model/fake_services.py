@@ -21,13 +21,18 @@ from functions.adapters.table import Table
 from functions.services import Services
 from functions.settings import PollSettings, ResultsSettings, Settings, SubmitSettings
 from tests.fakes import dynamodb
-from tests.fakes.dynamodb import RefusedError
+from tests.fakes.dynamodb import ConditionFailedError
+from tests.verification.model.anthropic_model import (
+    cancel_batch,
+    create_batch,
+    list_batches,
+    read_results,
+)
 from tests.verification.model.scenarios import KEY
 from tests.verification.model.states import Message, State
-from tests.verification.model.world import accept, answers, cancel, lists
 
 if TYPE_CHECKING:
-    from tests.verification.model.runs import Applied, Cable
+    from tests.verification.model.runs import Applied, CallReplayer
 
 UPLOADS, RESULTS, TABLE = "uploads", "results", "relay"
 
@@ -44,7 +49,7 @@ class _TransactionConflictError(ClientError):
     """Never here: one call is over before the next begins."""
 
 
-class DynamoDB:
+class ModelDynamoDB:
     """DynamoDB's client."""
 
     exceptions = SimpleNamespace(
@@ -53,47 +58,47 @@ class DynamoDB:
         TransactionConflictException=_TransactionConflictError,
     )
 
-    def __init__(self, cable: "Cable") -> None:
-        self._cable = cable
+    def __init__(self, replayer: "CallReplayer") -> None:
+        self._replayer = replayer
 
     def get_item(self, **arguments: Any) -> Any:
-        return self._cable.call("get", lambda s: (s, dynamodb.get(s.table, arguments)))
+        return self._replayer.call("get", lambda s: (s, dynamodb.get(s.table, arguments)))
 
-    def get_paginator(self, _operation: str) -> "DynamoDB":
+    def get_paginator(self, _operation: str) -> "ModelDynamoDB":
         return self
 
     def paginate(self, **arguments: Any) -> Any:
-        found = self._cable.call("query", lambda s: (s, dynamodb.query(s.table, arguments)))
-        return [{"Items": found}]
+        result = self._replayer.call("query", lambda s: (s, dynamodb.query(s.table, arguments)))
+        return [{"Items": result}]
 
     def update_item(self, **arguments: Any) -> Any:
-        def taken(state: State) -> "Applied":
+        def acquire(state: State) -> "Applied":
             try:
-                table, answer = dynamodb.take(state.table, arguments)
-            except RefusedError as error:
+                table, answer = dynamodb.update(state.table, arguments)
+            except ConditionFailedError as error:
                 return state, _refused(error.seen)
-            self._cable.moves.taken(state, arguments)
+            self._replayer.checker.check_acquire(state, arguments)
             return replace(state, table=table), answer
 
-        answer = self._cable.call("take", taken, effect=True)
+        answer = self._replayer.call("take", acquire, has_effect=True)
         step = arguments["ExpressionAttributeValues"].get(":next_step")
-        self._cable.moves.step = step["S"] if step else "poll"
+        self._replayer.checker.step = step["S"] if step else "poll"
         return answer
 
     def transact_write_items(self, **arguments: Any) -> Any:
-        def written(state: State) -> "Applied":
+        def write(state: State) -> "Applied":
             try:
                 table = dynamodb.write(state.table, arguments["TransactItems"])
-            except RefusedError:
+            except ConditionFailedError:
                 return state, _canceled()
-            proved = self._cable.moves.written(state, table)
-            return replace(state, table=table, marks=state.marks | proved), {}
+            absent = self._replayer.checker.check_write(state, table)
+            return replace(state, table=table, marks=state.marks | absent), {}
 
-        return self._cable.call("write", written, effect=True)
+        return self._replayer.call("write", write, has_effect=True)
 
 
-def _refused(seen: dict[str, Any]) -> ClientError:
-    response: Any = {"Error": {"Code": "ConditionalCheckFailedException"}, "Item": seen}
+def _refused(can_fail: dict[str, Any]) -> ClientError:
+    response: Any = {"Error": {"Code": "ConditionalCheckFailedException"}, "Item": can_fail}
     return _ConditionalCheckFailedError(response, "UpdateItem")
 
 
@@ -102,52 +107,54 @@ def _canceled() -> ClientError:
     return _TransactionCanceledError(response, "TransactWriteItems")
 
 
-class S3:
+class ModelS3:
     """S3's client: no step is struck at files, they are written before what names them."""
 
-    def __init__(self, cable: "Cable") -> None:
-        self._cable = cable
+    def __init__(self, replayer: "CallReplayer") -> None:
+        self._replayer = replayer
 
     def _call(self, apply: Any) -> Any:
-        return self._cable.call("file", apply, seen=False)
+        return self._replayer.call("file", apply, can_fail=False)
 
-    def get_object(self, **given: Any) -> Any:
-        key, asked = given["Key"], given.get("Range")
+    def get_object(self, **parameters: Any) -> Any:
+        key, byte_range = parameters["Key"], parameters.get("Range")
 
-        def read(state: State) -> "Applied":
-            if key not in state.objects or self._cable.scenario.poisoned(key):
+        def read_object(state: State) -> "Applied":
+            if key not in state.objects or self._replayer.scenario.is_unreadable(key):
                 # What is denied may be allowed again, so plan tries; what is gone ends the job at once.
                 code = "AccessDenied" if key == KEY else "NoSuchKey"
                 return state, ClientError({"Error": {"Code": code}}, "GetObject")
             return state, state.objects[key]
 
-        body = self._call(read)
-        if asked:
-            first, last = asked.removeprefix("bytes=").split("-")
+        body = self._call(read_object)
+        if byte_range:
+            first, last = byte_range.removeprefix("bytes=").split("-")
             if int(first) >= len(body):
                 raise ClientError({"Error": {"Code": "InvalidRange"}}, "GetObject")
             body = body[int(first) : int(last) + 1 if last else None]
         return {"Body": SimpleNamespace(iter_chunks=lambda _size: iter([body]))}
 
-    def head_object(self, **given: Any) -> Any:
-        def look(state: State) -> "Applied":
+    def head_object(self, **parameters: Any) -> Any:
+        def head_object_(state: State) -> "Applied":
             absent = ClientError({"Error": {"Code": "404"}}, "HeadObject")
-            body = state.objects.get(given["Key"])
+            body = state.objects.get(parameters["Key"])
             if body is None:
                 return state, absent
             return state, {"ETag": "of the body", "ContentLength": len(body), "VersionId": "v1"}
 
-        return self._cable.call("head", look)
+        return self._replayer.call("head", head_object_)
 
-    def get_paginator(self, _listing: str) -> "S3":
+    def get_paginator(self, _listing: str) -> "ModelS3":
         return self
 
-    def paginate(self, **given: Any) -> Any:
+    def paginate(self, **parameters: Any) -> Any:
         keys = self._call(lambda s: (s, sorted(s.objects)))
-        return [{"Contents": [{"Key": key} for key in keys if key.startswith(given["Prefix"])]}]
+        return [
+            {"Contents": [{"Key": key} for key in keys if key.startswith(parameters["Prefix"])]}
+        ]
 
-    def put_object(self, **given: Any) -> None:
-        self._put(given["Key"], given["Body"])
+    def put_object(self, **parameters: Any) -> None:
+        self._put(parameters["Key"], parameters["Body"])
 
     def put_object_tagging(self, **_given: Any) -> None:
         """Threads of the real door come here: a mark is no state."""
@@ -156,75 +163,79 @@ class S3:
         self._call(lambda s: (replace(s, objects={**s.objects, key: body}), None))
 
 
-class Topic:
+class ModelSns:
     """SNS's client."""
 
-    def __init__(self, cable: "Cable") -> None:
-        self._cable = cable
+    def __init__(self, replayer: "CallReplayer") -> None:
+        self._replayer = replayer
 
-    def publish(self, **given: Any) -> None:
-        event = msgspec.json.decode(given["Message"])
+    def publish(self, **parameters: Any) -> None:
+        event = msgspec.json.decode(parameters["Message"])
 
-        def published(state: State) -> "Applied":
+        def add_event(state: State) -> "Applied":
             return replace(state, events=(*state.events, event)), None
 
-        self._cable.call("publish", published, effect=True)
+        self._replayer.call("publish", add_event, has_effect=True)
 
 
-class Queues:
+class ModelSqs:
     """SQS's client."""
 
-    def __init__(self, cable: "Cable") -> None:
-        self._cable = cable
+    def __init__(self, replayer: "CallReplayer") -> None:
+        self._replayer = replayer
 
     def send_message_batch(self, *, QueueUrl: str, Entries: Any) -> None:  # noqa: N803 - AWS's names
-        new = tuple(Message(QueueUrl, one["MessageBody"]) for one in Entries)
+        new_messages = tuple(Message(QueueUrl, Entry["MessageBody"]) for Entry in Entries)
 
-        def sent(state: State) -> "Applied":
-            return replace(state, messages=(*state.messages, *new)), None
+        def add_messages(state: State) -> "Applied":
+            return replace(state, messages=(*state.messages, *new_messages)), None
 
-        self._cable.call("send", sent, effect=True)
+        self._replayer.call("send", add_messages, has_effect=True)
 
 
-class Sdk:
+class ModelSdk:
     """Anthropic's client of the SDK, for the real door over it."""
 
-    def __init__(self, cable: "Cable") -> None:
-        self._cable = cable
+    def __init__(self, replayer: "CallReplayer") -> None:
+        self._replayer = replayer
 
     def post(self, path: str, *, content: Any = None, **_options: Any) -> Any:
         if path.endswith("/cancel"):
             batch_id = path.split("/")[-2]
-            said = self._cable.answered_as
-            answered = self._cable.call(
-                "cancel", lambda s: cancel(s, batch_id, said()), effect=True
+            disturbance = self._replayer.current_disturbance
+            answer = self._replayer.call(
+                "cancel", lambda s: cancel_batch(s, batch_id, disturbance()), has_effect=True
             )
-            return _checked(answered)
+            return _raise_errors(answer)
         body = b"".join(content)
-        how = self._cable.scenario
-        return _checked(
-            self._cable.call(
+        scenario = self._replayer.scenario
+        return _raise_errors(
+            self._replayer.call(
                 "create",
-                lambda s: accept(s, body, how, self._cable.answered_as(), self._cable.moves),
-                effect=True,
+                lambda s: create_batch(
+                    s, body, scenario, self._replayer.current_disturbance(), self._replayer.checker
+                ),
+                has_effect=True,
             )
         )
 
     def get(self, _path: str, **_options: Any) -> Any:
-        said = self._cable.answered_as
-        return _checked(self._cable.call("listing", lambda s: lists(s, said())))
+        disturbance = self._replayer.current_disturbance
+        return _raise_errors(
+            self._replayer.call("listing", lambda s: list_batches(s, disturbance()))
+        )
 
 
-class Download:
+class ModelDownloads:
     """urllib3's pools, by which results are read."""
 
-    def __init__(self, cable: "Cable") -> None:
-        self._cable = cable
+    def __init__(self, replayer: "CallReplayer") -> None:
+        self._replayer = replayer
 
     def request(self, _method: str, url: str, **_options: Any) -> urllib3.BaseHTTPResponse:
-        batch_id, said = url.split("/")[-2], self._cable.answered_as
-        found = self._cable.call("results", lambda s: answers(s, batch_id, said()))
-        status, headers, body = found
+        batch_id, disturbance = url.split("/")[-2], self._replayer.current_disturbance
+        result = self._replayer.call("results", lambda s: read_results(s, batch_id, disturbance()))
+        status, headers, body = result
         if status == 0:
             message = "no answer"
             raise urllib3.exceptions.ProtocolError(message)
@@ -240,7 +251,7 @@ _ERRORS: dict[int, type[anthropic.APIStatusError]] = {
 }
 
 
-def _checked(answer: list[Any]) -> Any:
+def _raise_errors(answer: list[Any]) -> Any:
     """Raise what the SDK raises: no answer at all, or one of an error."""
     status, headers, body = answer
     request = httpx2.Request("POST", "http://claude")
@@ -253,7 +264,7 @@ def _checked(answer: list[Any]) -> Any:
     return response
 
 
-class _Wired(Claude):
+class _ModelClaude(Claude):
     """The real door, on clients of the model."""
 
     sdk: Any
@@ -268,19 +279,24 @@ class _Wired(Claude):
         return self.download
 
 
-class Opened:
+class ModelServices:
     """The doors of the three functions."""
 
-    def __init__(self, cable: "Cable") -> None:
-        self._cable = cable
-        clients: list[Any] = [DynamoDB(cable), S3(cable), Topic(cable), Queues(cable)]
+    def __init__(self, replayer: "CallReplayer") -> None:
+        self._replayer = replayer
+        clients: list[Any] = [
+            ModelDynamoDB(replayer),
+            ModelS3(replayer),
+            ModelSns(replayer),
+            ModelSqs(replayer),
+        ]
         self._table, self._files, self._topic, queues = clients
-        how = cable.scenario
+        scenario = replayer.scenario
         self.submit = self._services(
             SubmitSettings,
             queue_url="submit",
-            requests_per_batch=how.rows_per_batch,
-            attempts=how.attempts,
+            requests_per_batch=scenario.rows_per_batch,
+            attempts=scenario.attempts,
         )
         self.poll = self._services(
             PollSettings,
@@ -300,20 +316,22 @@ class Opened:
             table_name=TABLE, uploads_bucket=UPLOADS, results_bucket=RESULTS, topic_arn="topic",
             secret_name="secret", **more,
         )  # fmt: skip
-        claude = _Wired(base_url="http://claude", api_version="x", read_key=lambda _: "sk-model")
-        claude.sdk, claude.download = Sdk(self._cable), Download(self._cable)
+        claude = _ModelClaude(
+            base_url="http://claude", api_version="x", read_key=lambda _: "sk-model"
+        )
+        claude.sdk, claude.download = ModelSdk(self._replayer), ModelDownloads(self._replayer)
         return Services(
             settings=settings,
             table=Table(TABLE, client=self._table),
             files=ObjectStore(RESULTS, client=self._files, threads=1),
             claude=claude,
             publisher=EventPublisher("topic", "urn:model", client=self._topic),
-            now=self._cable.now,
+            now=self._replayer.now,
         )
 
 
-def s3_event(key: str, size: int, at: str) -> Message:
+def s3_event(key: str, size: int, event_time: str) -> Message:
     """Write S3's event of a new object."""
-    thing = {"key": urllib.parse.quote_plus(key), "size": size, "versionId": "v1"}
-    record = {"eventTime": at, "s3": {"bucket": {"name": UPLOADS}, "object": thing}}
+    s3_object = {"key": urllib.parse.quote_plus(key), "size": size, "versionId": "v1"}
+    record = {"eventTime": event_time, "s3": {"bucket": {"name": UPLOADS}, "object": s3_object}}
     return Message("submit", msgspec.json.encode({"Records": [record]}).decode())

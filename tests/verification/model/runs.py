@@ -16,28 +16,28 @@ from functions.adapters.queues import read_work_message
 from functions.poll import poll
 from functions.results import results
 from functions.submit import submit
-from tests.verification.model.checks import Moves, Violation
+from tests.verification.model.checks import TransitionChecker, Violation
 from tests.verification.model.scenarios import Scenario
-from tests.verification.model.states import Entry, Invocation, State, moment
+from tests.verification.model.states import Invocation, RecordedCall, State, to_datetime
 
 Applied = tuple[State, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class CallPoint:
     """A call that a function was about to make: here it may die, stand still, or be answered otherwise."""
 
-    at: int
+    index: int
     name: str
-    effect: bool
+    has_effect: bool
     state: State
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class Disturbance:
     """What happens at one call in place of the usual."""
 
-    at: int
+    index: int
     kind: str
 
 
@@ -45,49 +45,49 @@ class Fault:
 class Outcome:
     """How an invocation went: each call that it made anew, and the state that it left."""
 
-    points: list[Point]
-    past: list[Entry]
-    end: State
+    points: list[CallPoint]
+    history: list[RecordedCall]
+    final_state: State
     error: BaseException | None
 
 
-class Cable:
+class CallReplayer:
     """Between the real functions and a state: every call to AWS and to Claude goes through here."""
 
-    def __init__(self, scenario: Scenario, moves: Moves) -> None:
-        self.scenario, self.moves = scenario, moves
+    def __init__(self, scenario: Scenario, checker: TransitionChecker) -> None:
+        self.scenario, self.checker = scenario, checker
         self.state = State()
-        self.past: list[Entry] = []
-        self.points: list[Point] = []
-        self.known, self.index, self.now_s, self.tokens = 0, 0, 0, 0
-        self.fault: Fault | None = None
+        self.history: list[RecordedCall] = []
+        self.points: list[CallPoint] = []
+        self.recorded_count, self.index, self.now_s, self.tokens = 0, 0, 0, 0
+        self.disturbance: Disturbance | None = None
         self.invocation = Invocation(None, 0)
 
-    def begin(self, invocation: Invocation, state: State, fault: Fault | None) -> None:
-        self.invocation, self.state, self.fault = invocation, state, fault
-        self.past, self.points = list(invocation.past), []
-        self.known, self.index, self.tokens = len(self.past), 0, 0
-        self.now_s = self.past[0].now if self.past else state.now
-        self.moves.begin("poll" if invocation.message is None else "receive")
+    def start(self, invocation: Invocation, state: State, fault: Disturbance | None) -> None:
+        self.invocation, self.state, self.disturbance = invocation, state, fault
+        self.history, self.points = list(invocation.history), []
+        self.recorded_count, self.index, self.tokens = len(self.history), 0, 0
+        self.now_s = self.history[0].now if self.history else state.now
+        self.checker.start("poll" if invocation.message is None else "receive")
 
     def now(self) -> Any:
-        return moment(self.now_s)
+        return to_datetime(self.now_s)
 
     def token(self) -> uuid.UUID:
         """Give what chance would: no two alike, and the same one when an invocation is run again."""
         self.tokens += 1
-        of = f"{self.invocation.serial}/{self.tokens}/{self.invocation.message}"
-        found = hashlib.md5(of.encode(), usedforsecurity=False).hexdigest()
-        self.moves.tokens.add(found)
-        return uuid.UUID(found)
+        seed = f"{self.invocation.serial}/{self.tokens}/{self.invocation.message}"
+        digest = hashlib.md5(seed.encode(), usedforsecurity=False).hexdigest()
+        self.checker.tokens.add(digest)
+        return uuid.UUID(digest)
 
     def call(
         self,
         name: str,
         apply: Callable[[State], Applied],
         *,
-        effect: bool = False,
-        seen: bool = True,
+        has_effect: bool = False,
+        can_fail: bool = True,
     ) -> Any:
         """Make a call: in the state as it is now or, when run again, as it was answered before.
 
@@ -98,28 +98,32 @@ class Cable:
             seen: whether a function may be struck here; no item is decided by files.
         """
         index, self.index = self.index, self.index + 1
-        if index < self.known:
-            return self._told(self.past[index])
-        self.now_s = self.state.now if index == self.known else self.now_s
-        if seen:
-            self.points.append(Point(index, name, effect, self.state))
+        if index < self.recorded_count:
+            return self._return(self.history[index])
+        self.now_s = self.state.now if index == self.recorded_count else self.now_s
+        if can_fail:
+            self.points.append(CallPoint(index, name, has_effect, self.state))
         answer = self._answer(index, apply)
-        self.past.append(Entry(answer, self.state.now))
-        return self._told(self.past[-1])
+        self.history.append(RecordedCall(answer, self.state.now))
+        return self._return(self.history[-1])
 
     def _answer(self, index: int, apply: Callable[[State], Applied]) -> Any:
-        kind = self.fault.kind if self.fault is not None and self.fault.at == index else None
+        kind = (
+            self.disturbance.kind
+            if self.disturbance is not None and self.disturbance.index == index
+            else None
+        )
         if kind == "fails":
             return ConnectionResetError("not done")
         self.state, answer = apply(self.state)
         return ConnectionResetError("done, and nobody knows") if kind == "unheard" else answer
 
-    def answered_as(self) -> str | None:
+    def current_disturbance(self) -> str | None:
         """Say what Claude is to answer to the call that is being made; None for the usual."""
-        fault = self.fault
-        return fault.kind if fault is not None and fault.at == self.index - 1 else None
+        fault = self.disturbance
+        return fault.kind if fault is not None and fault.index == self.index - 1 else None
 
-    def _told(self, entry: Entry) -> Any:
+    def _return(self, entry: RecordedCall) -> Any:
         self.now_s = entry.now
         if isinstance(entry.answer, Exception):
             raise entry.answer
@@ -129,34 +133,36 @@ class Cable:
 class Runner:
     """Starts the real functions on a state."""
 
-    def __init__(self, scenario: Scenario, moves: Moves) -> None:
-        from tests.verification.model.fake_services import Opened  # noqa: PLC0415 - it needs the cable's type
+    def __init__(self, scenario: Scenario, checker: TransitionChecker) -> None:
+        from tests.verification.model.fake_services import ModelServices  # noqa: PLC0415 - it needs the cable's type
 
-        self.cable = Cable(scenario, moves)
-        self.opened = Opened(self.cable)
+        self.replayer = CallReplayer(scenario, checker)
+        self.services = ModelServices(self.replayer)
         self.runs = 0
 
-    def run(self, invocation: Invocation, state: State, fault: Fault | None = None) -> Outcome:
+    def run(
+        self, invocation: Invocation, state: State, fault: Disturbance | None = None
+    ) -> Outcome:
         """Run an invocation to its end, in `state`, from where it stands."""
         self.runs += 1
-        cable, error = self.cable, None
-        cable.begin(invocation, state, fault)
+        replayer, error = self.replayer, None
+        replayer.start(invocation, state, fault)
         try:
             self._function()
         except Violation:
             raise
         except Exception as raised:  # noqa: BLE001 - the runtime takes them all
             error = raised
-        return Outcome(cable.points, cable.past, cable.state, error)
+        return Outcome(replayer.points, replayer.history, replayer.state, error)
 
     def _function(self) -> None:
-        message, opened = self.cable.invocation.message, self.opened
+        message, services = self.replayer.invocation.message, self.services
         if message is None:
-            poll(opened.poll, opened.work_queues)
+            poll(services.poll, services.work_queues)
         elif message.queue == "submit":
-            submit(opened.submit, message.body, opened.context)
+            submit(services.submit, message.body, services.context)
         else:
-            results(opened.results, read_work_message(message.body), opened.context)
+            results(services.results, read_work_message(message.body), services.context)
 
     def start(self, state: State, message: Any) -> tuple[Invocation, State]:
         """Make an invocation that nobody has seen yet."""
@@ -165,13 +171,13 @@ class Runner:
 
 
 @contextmanager
-def no_chance(runner: Runner) -> Iterator[None]:
+def deterministic(runner: Runner) -> Iterator[None]:
     """Take chance out, as the clock is: tokens come from the model. Logs are not written."""
-    real = uuid.uuid4
-    uuid.uuid4 = runner.cable.token
+    original_uuid4 = uuid.uuid4
+    uuid.uuid4 = runner.replayer.token
     logging.disable(logging.CRITICAL)
     try:
         yield
     finally:
         logging.disable(logging.NOTSET)
-        uuid.uuid4 = real
+        uuid.uuid4 = original_uuid4

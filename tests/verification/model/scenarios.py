@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, replace
 
-from tests.verification.model.states import MessageBatch, State, at
+from tests.verification.model.states import MessageBatch, State, timestamp
 
 KEY = "in/march.jsonl"
 
@@ -32,37 +32,37 @@ class Scenario:
     processing_s: int = 400
     step_s: int = 400
     hidden_s: int = 500
-    poison: str | None = None
+    unreadable: str | None = None
     foreign: int = 0
     faults: frozenset[str] | None = None
 
-    def poisoned(self, key: str) -> bool:
-        return self.poison is not None and self.poison in key
+    def is_unreadable(self, key: str) -> bool:
+        return self.unreadable is not None and self.unreadable in key
 
     @property
-    def rows_out(self) -> int | None:
+    def expected_lines(self) -> int | None:
         """How many lines the results must have; None where what they are made of cannot be read."""
-        if self.poison == "march":
+        if self.unreadable == "march":
             return 0
-        return None if self.poison == ".results.jsonl" else len(self.rows)
+        return None if self.unreadable == ".results.jsonl" else len(self.rows)
 
     @property
     def upload(self) -> bytes:
         line = '{"custom_id":"%d","params":{"model":"%s","max_tokens":1,"messages":[{"role":"user","content":"x"}]}}'
         lines = (line % (n, model) for n, model in enumerate(self.rows))
-        return "\n".join("{" if "broken" in one else one for one in lines).encode()
+        return "\n".join("{" if "broken" in row_line else row_line for row_line in lines).encode()
 
-    def begin(self) -> State:
+    def initial_state(self) -> State:
         """Give the state in which the upload's event has just come."""
         from tests.verification.model.fake_services import s3_event  # noqa: PLC0415 - doors need scenarios
 
         body = self.upload
-        state = State(objects={KEY: body}, messages=(s3_event(KEY, len(body), at(0)),))
+        state = State(objects={KEY: body}, messages=(s3_event(KEY, len(body), timestamp(0)),))
         if not self.foreign:
             return state
-        others = MessageBatch("msgbatch_1", tuple("xyz"[: self.foreign]), b'{"custom_id":"x","result":{}}\n',
-                              created=0, ends=self.processing_s * 3, seen_from=0)  # fmt: skip
-        return replace(state, claude=(others,))
+        foreign_batch = MessageBatch("msgbatch_1", tuple("xyz"[: self.foreign]), b'{"custom_id":"x","result":{}}\n',
+                              created=0, ends=self.processing_s * 3, listed_from=0)  # fmt: skip
+        return replace(state, claude=(foreign_batch,))
 
 
 PLAIN = Scenario("plain")
@@ -70,8 +70,8 @@ RETRIED = Scenario("retried", rows=("expires",))
 SPLIT = Scenario("split", rows=("haiku", "refused"), rows_per_batch=2)
 FOREIGN = Scenario("foreign", rows=("haiku",), foreign=1)
 REJECTED = Scenario("rejected", rows=("broken",))
-LEDGER = Scenario("unreadable ledger", rows=("haiku",), poison="ledger", step_s=30_000)
-BODY = Scenario("unreadable body", rows=("haiku",), poison="requests.json", step_s=30_000)
-PARTS = Scenario("unreadable parts", rows=("haiku",), poison=".results.jsonl", step_s=30_000)
-UPLOAD = Scenario("unreadable upload", rows=("haiku",), poison="march", step_s=30_000)
+LEDGER = Scenario("unreadable ledger", rows=("haiku",), unreadable="ledger", step_s=30_000)
+BODY = Scenario("unreadable body", rows=("haiku",), unreadable="requests.json", step_s=30_000)
+PARTS = Scenario("unreadable parts", rows=("haiku",), unreadable=".results.jsonl", step_s=30_000)
+UPLOAD = Scenario("unreadable upload", rows=("haiku",), unreadable="march", step_s=30_000)
 ALL = (PLAIN, RETRIED, SPLIT, FOREIGN, REJECTED, LEDGER, BODY, PARTS, UPLOAD)

@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
-from tests.verification.model.checks import Moves, Violation, at_the_end
+from tests.verification.model.checks import TransitionChecker, Violation, check_final_state
 from tests.verification.model.fake_services import s3_event
-from tests.verification.model.runs import Fault, Outcome, Point, Runner, no_chance
+from tests.verification.model.runs import CallPoint, Disturbance, Outcome, Runner, deterministic
 from tests.verification.model.scenarios import KEY, Scenario
-from tests.verification.model.states import Invocation, Message, State, at
+from tests.verification.model.states import Invocation, Message, State, timestamp
 
-FAULTS = {
+DISTURBANCES = {
     "take": ("fails", "unheard"),
     "write": ("fails", "unheard"),
     "publish": ("fails", "unheard"),
@@ -27,18 +27,18 @@ class Node:
     """A state between two invocations, how much may still go wrong, and how it came about."""
 
     state: State
-    left: int
-    how: str
-    before: "Node | None" = None
+    disturbances_left: int
+    description: str
+    previous: "Node | None" = None
 
-    def story(self) -> list[str]:
+    def path_description(self) -> list[str]:
         """Tell how this state came about."""
-        told = [] if self.before is None else self.before.story()
-        return [*told, self.how]
+        after_run = [] if self.previous is None else self.previous.path_description()
+        return [*after_run, self.description]
 
 
 @dataclass
-class Found:
+class SearchResult:
     """What a search has seen."""
 
     scenario: Scenario
@@ -47,47 +47,49 @@ class Found:
     ends: int = 0
     recoverable: int = 0
     longest: int = 0
-    broken: list[str] = field(default_factory=list)
-    moves: Moves = field(default_factory=Moves)
+    violations: list[str] = field(default_factory=list)
+    checker: TransitionChecker = field(default_factory=TransitionChecker)
 
 
 class Search:
     """Explores one scenario."""
 
     def __init__(self, scenario: Scenario, disturbances: int, frozen: int = 1) -> None:
-        self.scenario, self.most, self.frozen = scenario, disturbances, frozen
-        self.found = Found(scenario)
-        self.runner = Runner(scenario, self.found.moves)
-        self._best: dict[bytes, int] = {}
-        self._next: dict[bytes, tuple[bytes | None, int]] = {}
+        self.scenario, self.max_disturbances, self.frozen = scenario, disturbances, frozen
+        self.result = SearchResult(scenario)
+        self.runner = Runner(scenario, self.result.checker)
+        self._most_disturbances_left: dict[bytes, int] = {}
+        self._successors: dict[bytes, tuple[bytes | None, int]] = {}
         self._nodes: dict[bytes, Node] = {}
         self._stack: list[Node] = []
 
-    def run(self) -> Found:
+    def run(self) -> SearchResult:
         """Explore everything; then see whether each state leads to the end."""
-        node = Node(self.scenario.begin(), self.most, "upload")
-        with no_chance(self.runner):
+        node = Node(self.scenario.initial_state(), self.max_disturbances, "upload")
+        with deterministic(self.runner):
             self._visit(node)
-            while self._stack and not self.found.broken:
+            while self._stack and not self.result.violations:
                 node = self._stack.pop()
                 try:
                     self._expand(node)
                 except Violation as violation:
-                    self._break(str(violation), node)
-        if not self.found.broken:
-            self._all_end()
-        self.found.states = len(self._nodes)
-        return self.found
+                    self._report_violation(str(violation), node)
+        if not self.result.violations:
+            self._check_all_end()
+        self.result.states = len(self._nodes)
+        return self.result
 
-    def _break(self, what: str, node: Node) -> None:
-        self.found.broken.append(f"{self.scenario.name}: {what}; after {' / '.join(node.story())}")
+    def _report_violation(self, kind: str, node: Node) -> None:
+        self.result.violations.append(
+            f"{self.scenario.name}: {kind}; after {' / '.join(node.path_description())}"
+        )
 
     def _visit(self, node: Node) -> bytes:
         """Note a state, to be explored if it is new, or if more may go wrong from here than before."""
-        self.found.transitions += 1
+        self.result.transitions += 1
         key = node.state.key()
-        if self._best.get(key, -1) < node.left:
-            self._best[key] = node.left
+        if self._most_disturbances_left.get(key, -1) < node.disturbances_left:
+            self._most_disturbances_left[key] = node.disturbances_left
             self._nodes.setdefault(key, node)
             self._stack.append(node)
         return key
@@ -95,151 +97,185 @@ class Search:
     def _expand(self, node: Node) -> None:
         state = node.state
         key = state.key()
-        if node.left < self._best[key]:
+        if node.disturbances_left < self._most_disturbances_left[key]:
             return
-        usual = self._usual(node)
+        next_step = self._next_without_disturbance(node)
         if not state.frozen:
-            self._next[key] = usual
+            self._successors[key] = next_step
         else:
-            alone = _marked(replace(state, frozen=()), "died")
-            for one in state.frozen:
-                alone = _again(alone, one.message)
-            self._next[key] = (self._visit(Node(alone, 0, "all die", node)), 0)
-            for one in state.frozen:
-                others = tuple(f for f in state.frozen if f is not one)
-                self._play(node, one, replace(state, frozen=others), "wakes")
-        if node.left:
-            self._meanwhile(node)
+            without_frozen = _add_mark(replace(state, frozen=()), "died")
+            for invocation in state.frozen:
+                without_frozen = _redeliver(without_frozen, invocation.message)
+            self._successors[key] = (self._visit(Node(without_frozen, 0, "all die", node)), 0)
+            for invocation in state.frozen:
+                others = tuple(f for f in state.frozen if f is not invocation)
+                self._run_and_explore(node, invocation, replace(state, frozen=others), "wakes")
+        if node.disturbances_left:
+            self._disturb_between_invocations(node)
 
-    def _usual(self, node: Node) -> tuple[bytes | None, int]:
+    def _next_without_disturbance(self, node: Node) -> tuple[bytes | None, int]:
         """Let happen what happens if nothing goes wrong: the next message or, where there is none, the next poll."""
         state = node.state
         if state.messages:
             first, *others = state.messages
             started, state = self.runner.start(replace(state, messages=tuple(others)), first)
-            return self._play(node, started, state, "message"), 0
+            return self._run_and_explore(node, started, state, "message"), 0
         if not any("open" in item.attributes for item in state.table.values()):
             if not state.frozen:
-                at_the_end(state, self.scenario.rows_out)
-                self.found.ends += 1
+                check_final_state(state, self.scenario.expected_lines)
+                self.result.ends += 1
             return None, 0
-        later = replace(state, now=state.now + self.scenario.step_s)
-        started, later = self.runner.start(later, None)
-        return self._play(node, started, later, "poll"), 1
+        next_poll_state = replace(state, now=state.now + self.scenario.step_s)
+        started, next_poll_state = self.runner.start(next_poll_state, None)
+        return self._run_and_explore(node, started, next_poll_state, "poll"), 1
 
-    def _meanwhile(self, node: Node) -> None:
+    def _disturb_between_invocations(self, node: Node) -> None:
         """Let happen what may happen between two invocations."""
-        state, left = node.state, node.left - 1
-        if "cancel" not in state.marks and self._may("cancel"):
-            wish = s3_event(KEY + ".cancel", 0, at(state.now))
+        state, disturbances_left = node.state, node.disturbances_left - 1
+        if "cancel" not in state.marks and self._is_enabled("cancel"):
+            marker = s3_event(KEY + ".cancel", 0, timestamp(state.now))
             after = replace(
-                state, messages=(wish, *state.messages), marks=state.marks | {"cancel"}
+                state, messages=(marker, *state.messages), marks=state.marks | {"cancel"}
             )
-            self._visit(Node(after, left, "canceled", node))
+            self._visit(Node(after, disturbances_left, "canceled", node))
         if not state.messages:
             return
         first, *others = state.messages
-        if self._may("twice"):
+        if self._is_enabled("twice"):
             after = replace(state, messages=(first, first, *others))
-            self._visit(Node(after, left, "comes twice", node))
+            self._visit(Node(after, disturbances_left, "comes twice", node))
             again = replace(state, messages=(first, *others, first))
-            self._visit(Node(again, left, "comes again later", node))
-        if not first.event and self._may("lost work message"):
+            self._visit(Node(again, disturbances_left, "comes again later", node))
+        if not first.is_s3_event and self._is_enabled("lost work message"):
             after = replace(state, messages=tuple(others))
-            self._visit(Node(after, left, "work message lost", node))
+            self._visit(Node(after, disturbances_left, "work message lost", node))
 
-    def _may(self, what: str) -> bool:
-        return self.scenario.faults is None or what in self.scenario.faults
+    def _is_enabled(self, kind: str) -> bool:
+        return self.scenario.faults is None or kind in self.scenario.faults
 
-    def _play(self, node: Node, invocation: Invocation, state: State, how: str) -> bytes:
+    def _run_and_explore(
+        self, node: Node, invocation: Invocation, state: State, description: str
+    ) -> bytes:
         """Run an invocation, and all that may become of it; give the state that it leaves if all goes well."""
         step = invocation.message.body[-40:] if invocation.message else "poll"
         outcome = self.runner.run(invocation, state)
-        self.found.transitions += len(outcome.points)
-        told = Node(outcome.end, node.left, f"{how} {step}", node)
-        key = self._visit(self._left(told, invocation, outcome))
-        if node.left:
-            self._disturb(told, invocation, outcome, node.left - 1)
+        self.result.transitions += len(outcome.points)
+        after_run = Node(
+            outcome.final_state, node.disturbances_left, f"{description} {step}", node
+        )
+        key = self._visit(self._state_after(after_run, invocation, outcome))
+        if node.disturbances_left:
+            self._disturb_calls(after_run, invocation, outcome, node.disturbances_left - 1)
         return key
 
-    def _left(self, node: Node, invocation: Invocation, outcome: Outcome) -> Node:
+    def _state_after(self, node: Node, invocation: Invocation, outcome: Outcome) -> Node:
         """Give what an invocation leaves: an event that it did not work off comes again."""
         failed = outcome.error is not None
         return replace(
-            node, state=_again(outcome.end, invocation.message) if failed else outcome.end
+            node,
+            state=_redeliver(outcome.final_state, invocation.message)
+            if failed
+            else outcome.final_state,
         )
 
-    def _disturb(self, node: Node, invocation: Invocation, outcome: Outcome, left: int) -> None:
+    def _disturb_calls(
+        self, node: Node, invocation: Invocation, outcome: Outcome, disturbances_left: int
+    ) -> None:
         """Strike an invocation at each of its calls."""
-        before: Point | None = None
+        previous: CallPoint | None = None
         for point in outcome.points:
-            past = tuple(outcome.past[: point.at])
-            where = f"{node.how} at {point.at} {point.name}"
-            if point.effect and self._may("crash"):
-                after = _again(_marked(point.state, "died"), invocation.message)
-                self._visit(Node(after, left, f"{where}: dies", node.before))
-            if (point.effect or before is None or before.effect) and self._may("freeze"):
-                self._freeze(node, replace(invocation, past=past), point, left)
-            for kind in self._kinds(point):
-                self._fault(
-                    node, replace(invocation, past=past), point, Fault(point.at, kind), left
+            history = tuple(outcome.history[: point.index])
+            where = f"{node.description} at {point.index} {point.name}"
+            if point.has_effect and self._is_enabled("crash"):
+                after = _redeliver(_add_mark(point.state, "died"), invocation.message)
+                self._visit(Node(after, disturbances_left, f"{where}: dies", node.previous))
+            if (point.has_effect or previous is None or previous.has_effect) and self._is_enabled(
+                "freeze"
+            ):
+                self._freeze_at(
+                    node, replace(invocation, history=history), point, disturbances_left
                 )
-            before = point
+            for kind in self._disturbance_kinds(point):
+                self._disturb_at(
+                    node,
+                    replace(invocation, history=history),
+                    point,
+                    Disturbance(point.index, kind),
+                    disturbances_left,
+                )
+            previous = point
 
-    def _freeze(self, node: Node, stands: Invocation, point: Point, left: int) -> None:
+    def _freeze_at(
+        self, node: Node, frozen_invocation: Invocation, point: CallPoint, disturbances_left: int
+    ) -> None:
         """Let an invocation stand still here, while others go on."""
         if len(point.state.frozen) < self.frozen:
-            frozen = (*point.state.frozen, stands)
-            after = _marked(replace(point.state, frozen=frozen), "frozen")
+            frozen = (*point.state.frozen, frozen_invocation)
+            after = _add_mark(replace(point.state, frozen=frozen), "frozen")
             self._visit(
-                Node(after, left, f"{node.how} at {point.at} {point.name}: freezes", node.before)
+                Node(
+                    after,
+                    disturbances_left,
+                    f"{node.description} at {point.index} {point.name}: freezes",
+                    node.previous,
+                )
             )
 
-    def _kinds(self, point: Point) -> Iterator[str]:
-        return (kind for kind in FAULTS.get(point.name, ()) if self._may(kind))
+    def _disturbance_kinds(self, point: CallPoint) -> Iterator[str]:
+        return (kind for kind in DISTURBANCES.get(point.name, ()) if self._is_enabled(kind))
 
-    def _fault(
-        self, node: Node, stands: Invocation, point: Point, fault: Fault, left: int
+    def _disturb_at(
+        self,
+        node: Node,
+        frozen_invocation: Invocation,
+        point: CallPoint,
+        disturbance: Disturbance,
+        disturbances_left: int,
     ) -> None:
         """Let one call be answered otherwise; what follows may be struck as well."""
-        state = _marked(point.state, "failed" if fault.kind == "fails" else fault.kind)
-        outcome = self.runner.run(stands, state, fault)
-        self.found.transitions += len(outcome.points)
-        told = Node(
-            outcome.end, left, f"{node.how} at {point.at} {point.name}: {fault.kind}", node.before
+        state = _add_mark(
+            point.state, "failed" if disturbance.kind == "fails" else disturbance.kind
         )
-        self._visit(self._left(told, stands, outcome))
-        if left:
+        outcome = self.runner.run(frozen_invocation, state, disturbance)
+        self.result.transitions += len(outcome.points)
+        after_run = Node(
+            outcome.final_state,
+            disturbances_left,
+            f"{node.description} at {point.index} {point.name}: {disturbance.kind}",
+            node.previous,
+        )
+        self._visit(self._state_after(after_run, frozen_invocation, outcome))
+        if disturbances_left:
             rest = replace(outcome, points=outcome.points[1:])
-            self._disturb(told, stands, rest, left - 1)
+            self._disturb_calls(after_run, frozen_invocation, rest, disturbances_left - 1)
 
-    def _all_end(self) -> None:
+    def _check_all_end(self) -> None:
         """Follow each state where it leads if nothing more goes wrong; none may go round in a circle."""
         polls: dict[bytes, int] = {}
         for key in self._nodes:
-            way: list[bytes] = []
-            at_: bytes | None = key
-            on_way: set[bytes] = set()
-            while at_ is not None and at_ not in polls:
-                if at_ in on_way:
-                    self._break("waits for ever", self._nodes[at_])
+            path: list[bytes] = []
+            current: bytes | None = key
+            visited: set[bytes] = set()
+            while current is not None and current not in polls:
+                if current in visited:
+                    self._report_violation("waits for ever", self._nodes[current])
                     return
-                on_way.add(at_)
-                way.append(at_)
-                at_ = self._next[at_][0]
-            for one in reversed(way):
-                following, count = self._next[one]
-                polls[one] = count + (polls[following] if following is not None else 0)
-        self.found.recoverable = len(polls)
-        self.found.longest = max(polls.values())
+                visited.add(current)
+                path.append(current)
+                current = self._successors[current][0]
+            for key_ in reversed(path):
+                following, count = self._successors[key_]
+                polls[key_] = count + (polls[following] if following is not None else 0)
+        self.result.recoverable = len(polls)
+        self.result.longest = max(polls.values())
 
 
-def _again(state: State, message: Message | None) -> State:
+def _redeliver(state: State, message: Message | None) -> State:
     """Bring S3's event again; poll brings what else there is to do."""
-    if message is None or not message.event:
+    if message is None or not message.is_s3_event:
         return state
     return replace(state, messages=(*state.messages, message))
 
 
-def _marked(state: State, mark: str) -> State:
+def _add_mark(state: State, mark: str) -> State:
     return replace(state, marks=state.marks | {mark})

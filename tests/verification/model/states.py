@@ -12,10 +12,10 @@ import msgspec
 from functions.model import timestamps
 from tests.fakes.dynamodb import Table
 
-BEGIN = datetime(2026, 11, 1, tzinfo=UTC)
-OLD_S = 4000
+START = datetime(2026, 11, 1, tzinfo=UTC)
+MAX_AGE_S = 4000
 """Ages above this are taken to be alike: past every lease and wait, and far from the rules of a day or a month."""
-_MARKS = re.compile(r"[0-9a-f]{32}|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
+_TOKEN_OR_TIME = re.compile(r"[0-9a-f]{32}|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Message:
     body: str
 
     @property
-    def event(self) -> bool:
+    def is_s3_event(self) -> bool:
         return "Records" in self.body
 
 
@@ -39,30 +39,32 @@ class MessageBatch:
     results: bytes
     created: int
     ends: int
-    seen_from: int
+    listed_from: int
     canceled: bool = False
 
-    def about(self, now: int) -> dict[str, Any]:
+    def to_api(self, now: int) -> dict[str, Any]:
         ended = self.ends <= now
         counts = {"succeeded" if ended else "processing": len(self.custom_ids)}
         running = "canceling" if self.canceled else "in_progress"
         return {
             "id": self.id, "processing_status": "ended" if ended else running,
-            "request_counts": counts, "created_at": at(self.created),
-            "expires_at": at(self.created + 86400), "ended_at": at(self.ends) if ended else None,
+            "request_counts": counts, "created_at": timestamp(self.created),
+            "expires_at": timestamp(self.created + 86400), "ended_at": timestamp(self.ends) if ended else None,
         }  # fmt: skip
 
 
 @dataclass(frozen=True)
-class Entry:
+class RecordedCall:
     """One call that an invocation has made: what it was told, and when."""
 
     answer: Any
     now: int
 
     @cached_property
-    def text(self) -> str:
-        return repr(self.answer) if isinstance(self.answer, Exception) else _text(self.answer)
+    def comparison_key(self) -> str:
+        return (
+            repr(self.answer) if isinstance(self.answer, Exception) else _answer_key(self.answer)
+        )
 
 
 @dataclass(frozen=True)
@@ -71,17 +73,17 @@ class Invocation:
 
     message: Message | None
     serial: int
-    past: tuple[Entry, ...] = ()
+    history: tuple[RecordedCall, ...] = ()
 
     @cached_property
-    def text(self) -> str:
-        told = "".join(entry.text for entry in self.past)
-        return f"{self.message}{told}"
+    def comparison_key(self) -> str:
+        answers = "".join(entry.comparison_key for entry in self.history)
+        return f"{self.message}{answers}"
 
     def seen_at(self, now: int) -> str:
         """Tell it from others: what it knows, and how long ago it learned the last of it."""
-        age = min(now - self.past[-1].now, OLD_S) if self.past else 0
-        return f"{self.text}{age}"
+        age = min(now - self.history[-1].now, MAX_AGE_S) if self.history else 0
+        return f"{self.comparison_key}{age}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,37 +102,37 @@ class State:
 
     def key(self) -> bytes:
         """Tell states apart: times by their age, tokens by the order in which they come."""
-        parts = [item.text for _, item in sorted(self.table.items())]
+        parts = [item.comparison_key for _, item in sorted(self.table.items())]
         for batch in self.claude:
-            since = min(self.now - batch.created, OLD_S), max(batch.ends - self.now, 0)
-            parts.append(f"{batch.id}{batch.custom_ids}{since}{batch.seen_from > self.now}")
+            since = min(self.now - batch.created, MAX_AGE_S), max(batch.ends - self.now, 0)
+            parts.append(f"{batch.id}{batch.custom_ids}{since}{batch.listed_from > self.now}")
             parts.append(hashlib.md5(batch.results, usedforsecurity=False).hexdigest()[:8])
         parts += [message.body for message in self.messages]
-        parts += sorted(one.seen_at(self.now) for one in self.frozen)
+        parts += sorted(invocation.seen_at(self.now) for invocation in self.frozen)
         parts += sorted(self.marks)
         parts.append(str(any(key.endswith("manifest.json") for key in self.objects)))
         seen: dict[str, str] = {}
 
-        def alike(found: re.Match[str]) -> str:
-            mark = found[0]
-            if "T" not in mark:
-                return seen.setdefault(mark, f"<{len(seen)}>")
-            age = self.now - round((timestamps.parse(mark) - BEGIN).total_seconds())
-            return f"<{min(age, OLD_S)}s>"
+        def canonicalize(match: re.Match[str]) -> str:
+            text = match[0]
+            if "T" not in text:
+                return seen.setdefault(text, f"<{len(seen)}>")
+            age = self.now - round((timestamps.parse(text) - START).total_seconds())
+            return f"<{min(age, MAX_AGE_S)}s>"
 
-        text = _MARKS.sub(alike, "\n".join(parts))
-        return hashlib.blake2b(text.encode(), digest_size=12).digest()
-
-
-def at(now: int) -> str:
-    return timestamps.text(moment(now))
+        comparison_key = _TOKEN_OR_TIME.sub(canonicalize, "\n".join(parts))
+        return hashlib.blake2b(comparison_key.encode(), digest_size=12).digest()
 
 
-def moment(now: int) -> datetime:
-    return BEGIN + timedelta(seconds=now)
+def timestamp(now: int) -> str:
+    return timestamps.text(to_datetime(now))
 
 
-def _text(answer: Any) -> str:
+def to_datetime(now: int) -> datetime:
+    return START + timedelta(seconds=now)
+
+
+def _answer_key(answer: Any) -> str:
     if isinstance(answer, bytes):
         return hashlib.md5(answer, usedforsecurity=False).hexdigest()[:8]
     return msgspec.json.encode(answer).decode()

@@ -11,35 +11,39 @@ from functions.model.items import Batch, JobStatus, Step
 from functions.polling import reconcile, recover
 from functions.sending import send
 from tests.verification.model.scenarios import ALL, PLAIN, SPLIT, Scenario
-from tests.verification.model.search import Found, Search
+from tests.verification.model.search import Search, SearchResult
 
-FEWER = frozenset({"crash", "cancel"})
+FEWER_DISTURBANCES = frozenset({"crash", "cancel"})
 """What happens to the jobs whose files are unreadable; the full campaign lets everything happen to them."""
-_found: dict[str, Found] = {}
+_results: dict[str, SearchResult] = {}
 
 
-def found(scenario: Scenario) -> Found:
+def search_result(scenario: Scenario) -> SearchResult:
     """Search a scenario, once for all tests."""
-    if scenario.name not in _found:
-        fewer = scenario if scenario.poison is None else replace(scenario, faults=FEWER)
-        _found[scenario.name] = Search(fewer, 1).run()
-    return _found[scenario.name]
+    if scenario.name not in _results:
+        limited = (
+            scenario
+            if scenario.unreadable is None
+            else replace(scenario, faults=FEWER_DISTURBANCES)
+        )
+        _results[scenario.name] = Search(limited, 1).run()
+    return _results[scenario.name]
 
 
-@pytest.mark.parametrize("scenario", ALL, ids=lambda one: one.name)
-def test_every_run_ends_and_nothing_is_moved_by_two_hands(scenario: Scenario) -> None:
-    seen = found(scenario)
+@pytest.mark.parametrize("scenario", ALL, ids=lambda scenario: scenario.name)
+def test_every_run_ends_and_every_item_has_one_owner_at_a_time(scenario: Scenario) -> None:
+    result = search_result(scenario)
 
-    assert seen.broken == []
-    assert seen.recoverable == seen.states > 100
-    assert seen.ends >= 5
-
-
-def test_a_request_is_accepted_twice_only_by_who_was_late() -> None:
-    assert found(PLAIN).moves.paid_again > 0
+    assert result.violations == []
+    assert result.recoverable == result.states > 100
+    assert result.ends >= 5
 
 
-def _settles_at_once(self: WorkItems, job_id: str) -> bool:
+def test_a_late_create_can_be_accepted_twice() -> None:
+    assert search_result(PLAIN).checker.repeated_acceptances > 0
+
+
+def _start_assembly_too_early(self: WorkItems, job_id: str) -> bool:
     job = self.job(job_id)
     if job is None or job.status != JobStatus.RUNNING:
         return False
@@ -47,7 +51,7 @@ def _settles_at_once(self: WorkItems, job_id: str) -> bool:
     return self.transition(job, changes, expected={"status": JobStatus.RUNNING})
 
 
-def _as_whoever_owns_it(items: WorkItems, batch: Any, fingerprint: str) -> Any:
+def _intend_without_owner(items: WorkItems, batch: Any, fingerprint: str) -> Any:
     changes = {
         "status": "SENDING",
         "intent_at": batch.status_key[-24:],
@@ -58,24 +62,24 @@ def _as_whoever_owns_it(items: WorkItems, batch: Any, fingerprint: str) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("where", "name", "broken", "seen"),
+    ("target", "name", "violations", "result"),
     [
         (table, "_LEASE_IS_FREE", "attribute_exists(job)", "has two owners"),
         (Batch, "is_idle", lambda *_: True, "poll moved"),
         (recover, "_mark_unconfirmed", lambda *_: None, "waits for ever"),
         (reconcile, "_matches", lambda *_: [], "nobody was late"),
         (reconcile, "_count_reconcile_miss", lambda *_: None, "waits for ever"),
-        (WorkItems, "start_assembly_if_complete", _settles_at_once, "is assembled with"),
-        (send, "_intend", _as_whoever_owns_it, "send moved"),
+        (WorkItems, "start_assembly_if_complete", _start_assembly_too_early, "is assembled with"),
+        (send, "_intend", _intend_without_owner, "send moved"),
     ],
 )
-def test_the_search_sees_what_is_broken(
-    monkeypatch: pytest.MonkeyPatch, where: Any, name: str, broken: Any, seen: str
+def test_the_search_detects_injected_bugs(
+    monkeypatch: pytest.MonkeyPatch, target: Any, name: str, violations: Any, result: str
 ) -> None:
-    monkeypatch.setattr(where, name, broken)
-    scenario = SPLIT if where is send else PLAIN
+    monkeypatch.setattr(target, name, violations)
+    scenario = SPLIT if target is send else PLAIN
     kinds = frozenset({"freeze", "crash", "lost", "hidden"})
 
-    (violation, *_) = Search(replace(scenario, faults=kinds), 1).run().broken or ["nothing"]
+    (violation, *_) = Search(replace(scenario, faults=kinds), 1).run().violations or ["nothing"]
 
-    assert seen in violation
+    assert result in violation

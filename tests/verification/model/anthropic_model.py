@@ -8,11 +8,11 @@ import msgspec
 from tests.verification.model.states import MessageBatch, State
 
 if TYPE_CHECKING:
-    from tests.verification.model.checks import Moves
+    from tests.verification.model.checks import TransitionChecker
     from tests.verification.model.scenarios import Scenario
 
 Answer = tuple[State, list[Any]]
-REFUSALS = {"later": 429, "paused": 402, "error": 500, "busy": 529}
+ERROR_STATUSES = {"later": 429, "paused": 402, "error": 500, "busy": 529}
 """Answers to create that accept nothing; of 500 and 529 nobody can know that."""
 _MESSAGE = {
     "model": "claude-haiku-4-5", "content": [], "stop_reason": "end_turn",
@@ -33,7 +33,13 @@ class _Body(msgspec.Struct):
     requests: list[_Request]
 
 
-def accept(state: State, body: bytes, how: "Scenario", said: str | None, moves: "Moves") -> Answer:
+def create_batch(
+    state: State,
+    body: bytes,
+    scenario: "Scenario",
+    disturbance: str | None,
+    checker: "TransitionChecker",
+) -> Answer:
     """Answer a create.
 
     Args:
@@ -44,75 +50,77 @@ def accept(state: State, body: bytes, how: "Scenario", said: str | None, moves: 
             keeps the batch out of the listings for a while.
         moves: is told of each acceptance.
     """
-    if said == "unreached":
+    if disturbance == "unreached":
         return state, [0, {}, b""]
-    if said in REFUSALS:
-        return state, [REFUSALS[said], {"retry-after": "60"}, b"{}"]
+    if disturbance in ERROR_STATUSES:
+        return state, [ERROR_STATUSES[disturbance], {"retry-after": "60"}, b"{}"]
     requests = msgspec.json.decode(body, type=_Body).requests
-    if any(one.params.model == "refused" for one in requests):
+    if any(request.params.model == "refused" for request in requests):
         return state, [413, {}, b"{}"]
-    ids = tuple(one.custom_id for one in requests)
+    ids = tuple(request.custom_id for request in requests)
     batch = MessageBatch(
         id=f"msgbatch_{len(state.claude) + 1}",
         custom_ids=ids,
-        results=b"".join(_result(one) for one in requests),
+        results=b"".join(_result(request) for request in requests),
         created=state.now,
-        ends=state.now + how.processing_s,
-        seen_from=state.now + (how.hidden_s if said == "hidden" else 0),
+        ends=state.now + scenario.processing_s,
+        listed_from=state.now + (scenario.hidden_s if disturbance == "hidden" else 0),
     )
-    moves.accepted(state, ids)
+    checker.check_accepted(state, ids)
     after = replace(state, claude=(*state.claude, batch))
-    if said in {"lost", "hidden"}:
+    if disturbance in {"lost", "hidden"}:
         return after, [0, {}, b""]
-    return after, [200, {}, msgspec.json.encode(batch.about(state.now))]
+    return after, [200, {}, msgspec.json.encode(batch.to_api(state.now))]
 
 
 def _result(request: _Request) -> bytes:
-    first = request.custom_id.split("-")[2] == "1"
-    if request.params.model == "expires" and first:
+    is_first_attempt = request.custom_id.split("-")[2] == "1"
+    if request.params.model == "expires" and is_first_attempt:
         result: dict[str, Any] = {"type": "expired"}
     else:
         result = {"type": "succeeded", "message": _MESSAGE}
     return msgspec.json.encode({"custom_id": request.custom_id, "result": result}) + b"\n"
 
 
-def lists(state: State, said: str | None) -> Answer:
+def list_batches(state: State, disturbance: str | None) -> Answer:
     """Answer a listing: newest first, all on one page."""
-    if said == "busy":
+    if disturbance == "busy":
         return state, [529, {}, b"{}"]
-    shown = [b.about(state.now) for b in reversed(state.claude) if b.seen_from <= state.now]
-    return state, [200, {}, msgspec.json.encode({"data": shown, "has_more": False})]
+    listed = [b.to_api(state.now) for b in reversed(state.claude) if b.listed_from <= state.now]
+    return state, [200, {}, msgspec.json.encode({"data": listed, "has_more": False})]
 
 
-def answers(state: State, batch_id: str, said: str | None) -> Answer:
+def read_results(state: State, batch_id: str, disturbance: str | None) -> Answer:
     """Answer with a batch's results: all, or (cut) all but the last."""
-    (batch,) = (one for one in state.claude if one.id == batch_id)
-    if said == "absent" or batch.ends > state.now:
+    (batch,) = (batch for batch in state.claude if batch.id == batch_id)
+    if disturbance == "absent" or batch.ends > state.now:
         return state, [404, {}, b"{}"]
     body = batch.results
     if batch.canceled:
-        end = {"type": "canceled"}
-        lines = [{"custom_id": custom_id, "result": end} for custom_id in batch.custom_ids]
+        canceled_result = {"type": "canceled"}
+        lines = [
+            {"custom_id": custom_id, "result": canceled_result} for custom_id in batch.custom_ids
+        ]
         body = b"".join(msgspec.json.encode(line) + b"\n" for line in lines)
-    if said == "cut":
+    if disturbance == "cut":
         body = body[: body.rstrip(b"\n").rfind(b"\n") + 1]
     return state, [200, {}, body]
 
 
-def cancel(state: State, batch_id: str, said: str | None) -> Answer:
+def cancel_batch(state: State, batch_id: str, disturbance: str | None) -> Answer:
     """Cancel a batch that has not ended; it ends at the next look."""
-    if said == "busy":
+    if disturbance == "busy":
         return state, [529, {}, b"{}"]
-    if any(one.id == batch_id and one.ends <= state.now for one in state.claude):
+    if any(batch.id == batch_id and batch.ends <= state.now for batch in state.claude):
         return state, [400, {}, b"{}"]
     claude = tuple(
-        replace(one, canceled=True, ends=min(one.ends, state.now + 1))
-        if one.id == batch_id and one.ends > state.now
-        else one
-        for one in state.claude
+        replace(batch, canceled=True, ends=min(batch.ends, state.now + 1))
+        if batch.id == batch_id and batch.ends > state.now
+        else batch
+        for batch in state.claude
     )
-    (batch,) = (one for one in claude if one.id == batch_id)
+    (batch,) = (batch for batch in claude if batch.id == batch_id)
     after = replace(state, claude=claude)
-    if said == "deaf":
+    if disturbance == "deaf":
         return after, [0, {}, b""]
-    return after, [200, {}, msgspec.json.encode(batch.about(state.now))]
+    return after, [200, {}, msgspec.json.encode(batch.to_api(state.now))]

@@ -10,13 +10,13 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from tests.fakes.s3_walls import (
-    PASSING,
-    REFUSED,
-    UNREADABLE,
-    Refusal,
-    build,
-    refusing,
+from tests.fakes.strict_s3 import (
+    INVALID_WRITES,
+    PERMANENT_READ_ERRORS,
+    TRANSIENT_READ_ERRORS,
+    S3ErrorResponse,
+    make_strict,
+    reject_requests,
     without_list_bucket,
 )
 from tests.harness import REGION, RESULTS, UPLOADS, Harness
@@ -44,7 +44,7 @@ def begin(s3: Any, **how: str) -> dict[str, str]:
 def quiet() -> Any:
     """A client that sends no checksum unless it is asked to."""
     config = Config(request_checksum_calculation="when_required")
-    return build(boto3.client("s3", region_name=REGION, config=config))
+    return make_strict(boto3.client("s3", region_name=REGION, config=config))
 
 
 def checksum_without(s3: Any) -> None:
@@ -96,7 +96,7 @@ MAKES = [
 
 
 def test_each_wall_has_a_test() -> None:
-    assert {wall for wall, _ in MAKES} == {*REFUSED}
+    assert {wall for wall, _ in MAKES} == {*INVALID_WRITES}
 
 
 @pytest.mark.parametrize(("wall", "make"), MAKES)
@@ -106,14 +106,16 @@ def test_what_moto_takes_is_refused_as_s3_does(
     with pytest.raises(ClientError) as refused:
         make(relay.s3)
 
-    assert refused.value.response["Error"]["Code"] == REFUSED[wall].code
+    assert refused.value.response["Error"]["Code"] == INVALID_WRITES[wall].code
 
 
-@pytest.mark.parametrize("refusal", [*UNREADABLE.values(), *PASSING.values()])
-def test_what_s3_answers_reaches_the_client(relay: Harness, refusal: Refusal) -> None:
+@pytest.mark.parametrize(
+    "refusal", [*PERMANENT_READ_ERRORS.values(), *TRANSIENT_READ_ERRORS.values()]
+)
+def test_what_s3_answers_reaches_the_client(relay: Harness, refusal: S3ErrorResponse) -> None:
     relay.s3.put_object(Bucket=UPLOADS, Key="a", Body=b"0")
 
-    with refusing(relay.s3, "GetObject", refusal), pytest.raises(ClientError) as refused:
+    with reject_requests(relay.s3, "GetObject", refusal), pytest.raises(ClientError) as refused:
         relay.s3.get_object(Bucket=UPLOADS, Key="a")
 
     assert refused.value.response["Error"]["Code"] == refusal.code

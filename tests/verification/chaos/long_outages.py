@@ -12,8 +12,8 @@ import urllib3
 from botocore.exceptions import ClientError
 
 from functions.errors import KeyUnreadableError
-from tests.verification.chaos.bench import bench
-from tests.verification.chaos.chaos_harness import ChaosHarness, fail_for
+from tests.verification.chaos.bench import open_bench
+from tests.verification.chaos.chaos_harness import ChaosHarness, fail_calls_for
 from tests.verification.crash import jobs
 from tests.verification.figures import Figures
 
@@ -22,8 +22,8 @@ DURATIONS_S = {"minutes": 10 * MINUTE_S, "hours": 8 * HOUR_S, "a day": DAY_S, "a
 DENIED, KMS = "AccessDenied", "KMS.DisabledException"
 DISK = "disk full"
 
-PATIENCE = 40
-FORGIVEN = (
+FAST_AFTER_TICKS = 40
+ALLOWED_DIFFERENCES = (
     *("event JOB/", "event sending/", "file status.json"),
     *("file retry.jsonl", "file manifest.json"),
     *("visible before it was whole: retry.jsonl", "visible before it was whole: manifest.json"),
@@ -52,7 +52,7 @@ OUTAGES: dict[str, tuple[str, ...]] = {
 """Calls, and what they may fail with for as long as somebody needs to notice it and mend it."""
 
 
-def failure(relay: ChaosHarness, name: str, code: str) -> Exception:
+def build_error(relay: ChaosHarness, name: str, code: str) -> Exception:
     """Build the error that a call's own client raises."""
     operation = name.partition(".")[2]
     if name.startswith("secretsmanager."):
@@ -63,23 +63,23 @@ def failure(relay: ChaosHarness, name: str, code: str) -> Exception:
         return urllib3.exceptions.ProtocolError(code)
     if name.startswith("claude."):
         return httpx2.ConnectError(code) if "POST" in name else httpx2.ReadTimeout(code)
-    kinds: Any = relay.dynamodb.exceptions
-    kind = kinds.from_code(code) if name.startswith("dynamodb.") else ClientError
-    made: Exception = kind({"Error": {"Code": code, "Message": "no"}}, operation)
-    return made
+    error_types: Any = relay.dynamodb.exceptions
+    error_type = error_types.from_code(code) if name.startswith("dynamodb.") else ClientError
+    error: Exception = error_type({"Error": {"Code": code, "Message": "no"}}, operation)
+    return error
 
 
-def outage(relay: ChaosHarness, name: str, code: str, nth: int, duration_s: float) -> None:
+def start_outage(relay: ChaosHarness, name: str, code: str, nth: int, duration_s: float) -> None:
     """Let one kind of call fail for this long, from its n-th time on."""
-    fail_for(relay, name, nth, duration_s, lambda: failure(relay, name, code))
+    fail_calls_for(relay, name, nth, duration_s, lambda: build_error(relay, name, code))
 
 
-def plans(calls: list[str], *, full: bool) -> list[tuple[str, str, int, str]]:
+def outage_plans(calls: list[str], *, full: bool) -> list[tuple[str, str, int, str]]:
     """Return what is to fail: which call, how, from its how-manieth time on, and for how long.
 
     A sample has each call and error once, with durations in turn.
     """
-    found = [
+    plans = [
         (name, code, nth, duration)
         for name, codes in OUTAGES.items()
         if name in calls
@@ -89,14 +89,19 @@ def plans(calls: list[str], *, full: bool) -> list[tuple[str, str, int, str]]:
         != ("s3.GetObject", KMS, 1)  # an upload that was never read is rejected
         for duration in DURATIONS_S
     ]
-    return found if full else found[::19]
+    return plans if full else plans[::19]
 
 
-def environment(full: bool, half: int) -> Figures:  # noqa: FBT001 - as the list of campaigns calls it
+def long_outages(full: bool, half: int) -> Figures:  # noqa: FBT001 - as the list of campaigns calls it
     """Let everything around the relay fail, for as long as a week."""
-    with bench("the environment fails, for minutes to a week", jobs.march()) as at:
-        for name, code, nth, duration in plans(at.undisturbed.calls, full=full)[half::2]:
-            told = f"{name} fails with {code} for {duration}, from time {nth} on"
-            begin = partial(outage, at.relay, name, code, nth, DURATIONS_S[duration])
-            at.run(told, begin, forgiven=FORGIVEN, patience=PATIENCE)
-    return at.figures
+    with open_bench("the environment fails, for minutes to a week", jobs.three_chunks()) as bench:
+        for name, code, nth, duration in outage_plans(bench.baseline.calls, full=full)[half::2]:
+            description = f"{name} fails with {code} for {duration}, from time {nth} on"
+            setup = partial(start_outage, bench.relay, name, code, nth, DURATIONS_S[duration])
+            bench.run(
+                description,
+                setup,
+                allowed_differences=ALLOWED_DIFFERENCES,
+                fast_after_ticks=FAST_AFTER_TICKS,
+            )
+    return bench.figures

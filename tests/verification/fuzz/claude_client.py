@@ -11,18 +11,18 @@ from functions.adapters.anthropic_api import Claude
 
 type Answer = Callable[[httpx2.Request], httpx2.Response]
 
-_held: dict[str, Answer] = {}
+_current: dict[str, Answer] = {}
 
 
-def _answered(asked: httpx2.Request) -> httpx2.Response:
-    return _held["answer"](asked)
+def _answer(request: httpx2.Request) -> httpx2.Response:
+    return _current["answer"](request)
 
 
-class _Wire:
+class _FakePools:
     """urllib3's pools."""
 
     def request(self, method: str, url: str, **_: object) -> urllib3.BaseHTTPResponse:
-        answer = _answered(httpx2.Request(method, url))
+        answer = _answer(httpx2.Request(method, url))
         body = io.BytesIO(answer.read())
         return urllib3.HTTPResponse(
             body, answer.headers, answer.status_code, preload_content=False
@@ -34,15 +34,15 @@ class _Wire:
 
 _client = anthropic.Anthropic(
     api_key="sk-local", base_url="http://127.0.0.1", max_retries=0,
-    http_client=httpx2.Client(transport=httpx2.MockTransport(_answered)),
+    http_client=httpx2.Client(transport=httpx2.MockTransport(_answer)),
 )  # fmt: skip
 
 
 def claude(answer: Answer) -> Claude:
     """Open the real door, and answer its requests; one at a time, since a client costs to make."""
-    _held["answer"] = answer
-    door = Claude(
+    _current["answer"] = answer
+    adapter = Claude(
         base_url="http://127.0.0.1", api_version="2026-10-21", read_key=lambda _fresh: "sk-local"
     )
-    door.__dict__.update(_client=_client, _http=_Wire())
-    return door
+    adapter.__dict__.update(_client=_client, _http=_FakePools())
+    return adapter

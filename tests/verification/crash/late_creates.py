@@ -1,0 +1,194 @@
+"""A create that outlives its lease, its Lambda and its replacement: it goes out an hour late, or is heard of so late.
+
+That is the one case in which requests are accepted twice: sent again because their absence was proved, rightly or not,
+and sent by what stood still. No row may be lost by it, the duplicate is flagged, and the newer batch is canceled.
+"""
+
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+
+from functions.model import timestamps
+from tests.verification.crash import jobs
+from tests.verification.crash.call_counter import InjectedFault
+from tests.verification.crash.crash_harness import CrashHarness, open_crash_harness
+from tests.verification.crash.final_state import FinalState
+from tests.verification.crash.injected_faults import FROZEN_TICK_S, keep_frozen
+from tests.verification.crash.job_run import KEY, JobRun, run_job
+from tests.verification.crash.jobs import JobSpec
+from tests.verification.crash.kills import HALVES
+from tests.verification.figures import Figures
+
+CAMPAIGN = "a create stands still for an hour"
+FROZEN_TICKS = int(3600 / FROZEN_TICK_S)
+PROCESSING_S = (3600.0, 0.0)
+"""By half: the replacement is at work when the late one comes; or it is collected, and the job is done."""
+HIDDEN_LISTINGS = 60
+"""Listings that lack the first batch: past the hour, and past the proof of its absence."""
+TICKS = 150
+CREATE = "claude.POST /v1/messages/batches"
+ACCEPTED, RECORDED = (0, True), (2, True)
+"""Calls after a create: from the first on, its batch exists; with the last, that is written down."""
+
+
+@dataclass(frozen=True)
+class LateCreate:
+    """Where a stage stands still for an hour.
+
+    Attributes:
+        nth: at which create, counted from 1.
+        call: at which call, counted from that create.
+        after: after that call; else before it.
+        hidden: whether the batch of that create is missing from the listings meanwhile.
+    """
+
+    nth: int
+    call: int
+    after: bool
+    hidden: bool
+
+    def __str__(self) -> str:
+        when = "after" if self.after else "before"
+        return f"{when} call {self.call:+} of create {self.nth}{', hidden' * self.hidden}"
+
+    @property
+    def duplicates(self) -> bool:
+        """Whether its requests are accepted twice: they go out late, or nobody can see that they have gone out."""
+        position = self.call, self.after
+        goes_out_late = position in {(-1, True), (0, False)}
+        return goes_out_late or (self.hidden and ACCEPTED <= position < RECORDED)
+
+    def with_hidden_listing(self, job: JobSpec) -> JobSpec:
+        """Give the job with what is asked of the simulator."""
+
+        def arm(relay: CrashHarness) -> None:
+            relay.simulator.arm("hidden_from_list", listings=HIDDEN_LISTINGS, after=self.nth - 1)
+
+        return replace(job, arm=arm) if self.hidden else job
+
+    def to_fault(self, relay: CrashHarness, calls: Sequence[str]) -> InjectedFault:
+        """Make the strike."""
+        create = [call_number for call_number, name in enumerate(calls, 1) if name == CREATE][
+            self.nth - 1
+        ]
+        return InjectedFault(
+            create + self.call, self.after, lambda _name: keep_frozen(relay, FROZEN_TICKS)
+        )
+
+
+ALL_LATE_CREATES = [
+    LateCreate(nth, call, after, hidden)
+    for nth in (1, 2, 4)
+    for call in range(-2, 4)
+    for after in (False, True)
+    for hidden in (False, True)
+    # What is accepted second is answered otherwise where a row expires the first time.
+    if not (hidden and nth == 2)
+]
+"""From the intent on until the answer is written down; of two chunks, and of one's second attempt."""
+SAMPLE = [
+    LateCreate(1, 0, *position) for position in ((False, False), (True, False), (True, True))
+]
+
+
+def late_creates(full: bool, half: int) -> Figures:  # noqa: FBT001 - as the list of campaigns calls it
+    """Let a stage stand still for an hour around a create, before the request goes out, and after it."""
+    started, job = time.monotonic(), jobs.three_chunks()
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        open_crash_harness(Path(folder), processing_s=PROCESSING_S[half % HALVES]) as relay,
+    ):
+        relay.deploy(requests_per_batch=job.requests_per_batch)
+        baseline = run_job(relay, job, ticks=TICKS)
+        figures = Figures(CAMPAIGN, calls=len(baseline.calls))
+        figures.violations += [f"undisturbed: {problem}" for problem in baseline.problems]
+        figures.violations += jobs.baseline_problems(job, baseline.final_state)
+        for late_create in ALL_LATE_CREATES if full else SAMPLE:
+            fault = late_create.to_fault(relay, baseline.calls)
+            run = run_job(
+                relay, late_create.with_hidden_listing(job), [fault], baseline.final_state, TICKS
+            )
+            _record_run(figures, late_create, relay, run, baseline)
+    figures.seconds = time.monotonic() - started
+    return figures
+
+
+def _record_run(
+    figures: Figures, late_create: LateCreate, relay: CrashHarness, run: JobRun, baseline: JobRun
+) -> None:
+    """Add a run to the figures: all is as undisturbed, but for one batch that was accepted twice where that can be."""
+    actual, expected = run.final_state, baseline.final_state
+    assert actual is not None
+    assert expected is not None
+    repeated = Counter(actual.custom_ids) - Counter(expected.custom_ids)
+    problems = [
+        problem
+        for problem in run.problems
+        if not (repeated and problem.startswith(("accepted ", "paid ")))
+    ]
+    problems += [] if run.faults_injected else ["ended before the strike"]
+    problems += (
+        _check_repeats(repeated, expected)
+        if late_create.duplicates
+        else [f"accepted again: {name}" for name in repeated]
+    )
+    problems += _check_duplicates(relay, late_create)
+    figures.tried += 1
+    figures.longest_ticks = max(figures.longest_ticks, run.ticks)
+    figures.billed += len(actual.billed)
+    figures.undelivered += len(actual.undelivered)
+    figures.rows_lost += actual.rows_lost(expected)
+    figures.duplicates += repeated.total() if late_create.duplicates else 0
+    figures.paid_twice += actual.paid_twice(expected) - (
+        repeated.total() if late_create.duplicates else 0
+    )
+    figures.recovered += not problems
+    if problems:
+        figures.violations.append(f"{CAMPAIGN}: {late_create}: {'; '.join(problems)}")
+
+
+def _all_ended_in_time(relay: CrashHarness) -> bool:
+    """Whether every batch came to its end by itself, before a poll could cancel it."""
+    times = [
+        (str(batch["created_at"]), str(batch["ended_at"])) for batch in relay.simulator.batches()
+    ]
+    durations = [
+        timestamps.parse(ended_at) - timestamps.parse(created_at) for created_at, ended_at in times
+    ]
+    return max(durations) < timedelta(minutes=1)
+
+
+def _check_repeats(repeated: Counter[str], expected: FinalState) -> list[str]:
+    """Hold what was accepted twice to one batch: all of it once more, and nothing else."""
+    batches = {name.rpartition("-")[0] for name in repeated}
+    wanted = {name: 1 for name in expected.custom_ids if name.rpartition("-")[0] in batches}
+    return (
+        [] if len(batches) == 1 and repeated == wanted else [f"accepted again: {dict(repeated)}"]
+    )
+
+
+def _check_duplicates(relay: CrashHarness, late_create: LateCreate) -> list[str]:
+    """Hold the alarm and the cancellation to what must be: nothing without a duplicate.
+
+    A duplicate is flagged, and stays so until the listing shows that it stops; it is canceled, unless it has ended by then.
+    """
+    flagged = sum(tally.duplicates for tally in relay.poll_summaries)
+    canceled = relay.simulator.calls().get("cancel", 0)
+    runs_on = late_create.duplicates and not canceled and not _all_ended_in_time(relay)
+    if bool(flagged) != late_create.duplicates or canceled > flagged or runs_on:
+        return [f"{flagged} duplicates flagged, {canceled} canceled"]
+    current = {batch["batch"]: batch["created_at"] for batch in relay.manifest(KEY)["batches"]}
+    canceled_batches = {
+        str(batch["id"]): str(batch["created_at"])
+        for batch in relay.simulator.batches()
+        if batch["cancel_initiated_at"]  # one that had ended is left as it is
+    }
+    return [
+        f"the older of two was canceled: {name}"
+        for name, created_at in canceled_batches.items()
+        if created_at <= current[(relay.ownership.owner_of(name) or "").partition("/")[2]]
+    ]
