@@ -1,1 +1,1 @@
-"""AWS and Anthropic in memory, at the edge of the network: the clients of the SDKs over them are the real ones."""
+"""In-memory AWS and Anthropic below the SDK clients, which are the real ones."""

@@ -1,4 +1,4 @@
-"""Anthropic without a socket: the simulator's own endpoints, behind the transports of the SDK and of urllib3."""
+"""Anthropic without a socket: the simulator behind the SDK's and urllib3's transports."""
 
 import http.client
 import uuid
@@ -22,17 +22,17 @@ URL = "http://anthropic.invalid"
 
 
 class FakeAnthropic:
-    """Answers the requests of a client."""
+    """Answer the requests of a client."""
 
     def __init__(self, simulator: Simulator) -> None:
         self._api = Api(simulator)
         simulator.url = URL
 
     def send(self, request: httpx2.Request) -> httpx2.Response:
-        """Answer the SDK's request, in place of its transport.
+        """Answer the SDK's request instead of its transport.
 
         Raises:
-            httpx2.TransportError: the connection ends, or the answer takes too long.
+            httpx2.TransportError: The connection ends, or the answer takes too long.
         """
         body = _RequestBody(cast("Iterator[bytes]", request.stream), request.headers)
         try:
@@ -40,28 +40,28 @@ class FakeAnthropic:
         except HangUpError as end:
             reset = httpx2.ReadError if body.consumed else httpx2.WriteError
             kind = reset if end.reset else httpx2.RemoteProtocolError
-            message = "the connection ends without an answer"
+            message = "the connection closed without an answer"
             raise kind(message, request=request) from None
         timeouts: Any = request.extensions.get("timeout", {})
         if reply.delay_s > (timeouts.get("read") or reply.delay_s):
-            message = "no answer in time"
+            message = "the read timed out"
             raise httpx2.ReadTimeout(message, request=request)
         content = reply.content if isinstance(reply.content, bytes) else b"".join(reply.content)
         headers = {"content-type": reply.kind, **reply.headers}
         return httpx2.Response(reply.status, headers=headers, content=content, request=request)
 
     def download(self, method: str, url: str, **options: Any) -> urllib3.BaseHTTPResponse:
-        """Answer urllib3's request, in place of its pools.
+        """Answer urllib3's request instead of its pools.
 
         Raises:
-            urllib3.exceptions.HTTPError: the connection ends without an answer.
+            urllib3.exceptions.HTTPError: The connection ends without an answer.
         """
         try:
             reply = self._answer(
                 method, url, options.get("headers", {}), _RequestBody(iter(()), {})
             )
         except HangUpError:
-            message = "the connection ends without an answer"
+            message = "the connection closed without an answer"
             raise urllib3.exceptions.ProtocolError(message) from None
         blocks = iter([reply.content]) if isinstance(reply.content, bytes) else reply.content
         headers = {"content-type": reply.kind, **reply.headers}
@@ -81,13 +81,13 @@ class FakeAnthropic:
         reply = answer(self._api, call, f"req_{uuid.uuid4().hex[:24]}")
         if not body.consumed:
             with suppress(HangUpError):
-                deque(body.blocks(), maxlen=0)  # the server reads it before it answers
+                deque(body.blocks(), maxlen=0)  # the server reads the whole body before it answers
         return reply
 
 
 @contextmanager
 def route_clients_to(anthropic: FakeAnthropic) -> Iterator[str]:
-    """Let every client reach this API in place of the network; yields the base URL."""
+    """Route every HTTP client to this API instead of the network; yield the base URL."""
     with (
         patch.object(httpx2.HTTPTransport, "handle_request", lambda _, request: anthropic.send(request)),
         patch.object(urllib3.PoolManager, "request", lambda _, *args, **options: anthropic.download(*args, **options)),
@@ -96,7 +96,7 @@ def route_clients_to(anthropic: FakeAnthropic) -> Iterator[str]:
 
 
 class _RequestBody(Body):
-    """A body as the client's own blocks."""
+    """A request body in the blocks that the client sends."""
 
     def __init__(self, blocks: Iterator[bytes], headers: Mapping[str, str]) -> None:
         self._rest = iter(blocks)
@@ -108,7 +108,7 @@ class _RequestBody(Body):
         self.consumed = True
 
     def break_off(self, after_bytes: int) -> None:
-        """End the connection; what the client's socket has room for is sent by then."""
+        """End the connection after the client has filled its socket buffer."""
         sent = 0
         for block in self._rest:
             sent += len(block)
@@ -120,7 +120,7 @@ class _RequestBody(Body):
 
 
 class _ResponseStream:
-    """A connection from which a body is read."""
+    """A connection from which urllib3 reads a response body."""
 
     def __init__(self, blocks: Iterator[bytes], *, cut: bool) -> None:
         self._blocks, self._cut, self._rest, self.closed = blocks, cut, b"", False

@@ -1,6 +1,6 @@
-"""An AWS account in memory: real boto3 clients, whose calls are answered here in place of going out.
+"""An in-memory AWS account: real boto3 clients whose calls are answered here.
 
-botocore still checks every argument. `test_conformance.py` holds the answers against moto, call by call.
+botocore still validates every argument. `test_conformance.py` compares each answer with moto's.
 """
 
 import re
@@ -22,11 +22,11 @@ from tests.fakes.s3 import FakeS3
 REGION = "eu-central-1"
 TOPIC = f"arn:aws:sns:{REGION}:123456789012:events"
 QUEUES = {name: f"https://sqs.{REGION}.amazonaws.com/123456789012/{name}" for name in ("submit", "results", "events")}  # fmt: skip
-"""Of the queues, `events` is subscribed to the topic."""
+"""Queue URLs by name; `events` is subscribed to the topic."""
 
 
 class FakeDynamoDB:
-    """One table, whatever it is called."""
+    """DynamoDB with one table, whatever its name."""
 
     def __init__(self) -> None:
         self.table: dynamodb.Table = {}
@@ -68,7 +68,7 @@ class FakeDynamoDB:
 
 
 class FakeAws:
-    """The services that the relay speaks to; `reset` forgets everything."""
+    """The services that the relay uses; `reset` empties them."""
 
     def __init__(self) -> None:
         self._lock = threading.RLock()
@@ -79,7 +79,7 @@ class FakeAws:
         self.sns = FakeSns(self.sqs, TOPIC, QUEUES["events"])
 
     def client(self, service: str) -> Any:
-        """Open a client of boto3 for one of the services."""
+        """Return a boto3 client for one of the services."""
         open_client: Any = boto3.client
         client = open_client(
             service, region_name=REGION, aws_access_key_id="none", aws_secret_access_key="none"
@@ -88,7 +88,7 @@ class FakeAws:
         def call(operation: str, parameters: Mapping[str, Any]) -> Any:
             model = client.meta.service_model.operation_model(operation)
             context = {"client_region": REGION, "client_config": client.meta.config}
-            arguments = client._emit_api_params(parameters, model, context)  # noqa: SLF001 - its hooks
+            arguments = client._emit_api_params(parameters, model, context)  # noqa: SLF001 - botocore's hooks
             validate_parameters(arguments, model.input_shape)
             handler = getattr(getattr(self, service), _method_name(operation))
             name = f"{service}.{operation}"
@@ -101,12 +101,12 @@ class FakeAws:
                 code = error.response["Error"]["Code"]
                 raise client.exceptions.from_code(code)(error.response, operation) from None
 
-        client._make_api_call = call  # noqa: SLF001 - the one way that every call goes
+        client._make_api_call = call  # noqa: SLF001 - the one method that every API call goes through
         return client
 
 
 def _answer_from_hooks(client: Any, name: str, arguments: Mapping[str, Any]) -> None:
-    """Let botocore's hooks answer in place of the service, as they may before a request is sent."""
+    """Let botocore's `before-send` hooks answer instead of the service."""
     path = "/".join(str(arguments[part]) for part in ("Bucket", "Key") if part in arguments)
     request = SimpleNamespace(url=f"https://aws.invalid/{path}", headers={}, body=b"")
     _, answer = client.meta.events.emit_until_response(f"before-send.{name}", request=request)

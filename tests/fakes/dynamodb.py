@@ -1,7 +1,7 @@
-"""DynamoDB as a value: what a call answers, and what the table is after it.
+"""DynamoDB as pure functions: the answer to a call, and the table after it.
 
-It knows the expressions that functions/adapters/table.py writes, and refuses others. test_conformance.py holds it
-against moto, call by call.
+Only the expressions that functions/adapters/table.py writes are supported. `test_conformance.py`
+compares each answer with moto's.
 """
 
 import re
@@ -12,21 +12,21 @@ from typing import Any
 import msgspec
 
 AttributeValues = dict[str, Any]
-"""Attributes as they are on the wire: ``{"status": {"S": "WAITING"}}``."""
+"""Attribute values in wire format: ``{"status": {"S": "WAITING"}}``."""
 _IGNORED = ("expires", "last_error", "status_digest")
-"""Attributes that nothing is decided by, but whether status.json is written once more."""
+"""Attributes that no decision depends on, except whether status.json is rewritten."""
 
 
 class Item:
-    """One item; never changed once it is made."""
+    """One immutable item."""
 
     def __init__(self, attributes: AttributeValues) -> None:
         self.attributes = attributes
 
     @cached_property
     def comparison_key(self) -> str:
-        """What tells it from others, for comparing states."""
-        # Poll's own item counts its polls, and nobody looks.
+        """Return a string that is equal for items that behave alike."""
+        # Poll's own item counts its polls, which nothing depends on.
         ignored = {*_IGNORED, "tries", "ended_at"} if self.get("item") == "poll" else _IGNORED
         compared = {k: v for k, v in sorted(self.attributes.items()) if k not in ignored}
         return msgspec.json.encode(compared).decode()
@@ -40,10 +40,10 @@ Table = dict[tuple[str, str], Item]
 
 
 class ConditionFailedError(Exception):
-    """A condition does not hold; `seen` is the item as it is."""
+    """A condition is false; `seen` is the stored item."""
 
     def __init__(self, seen: AttributeValues) -> None:
-        super().__init__("a condition does not hold")
+        super().__init__("a condition is false")
         self.seen = seen
 
 
@@ -53,7 +53,7 @@ def get(table: Table, arguments: Mapping[str, Any]) -> AttributeValues:
 
 
 def query(table: Table, arguments: Mapping[str, Any]) -> list[AttributeValues]:
-    """Answer a query, in the order of the sort key."""
+    """Return the items of a query, ordered by the sort key."""
     values = arguments["ExpressionAttributeValues"]
     condition = arguments["KeyConditionExpression"]
     if arguments.get("IndexName"):
@@ -73,7 +73,7 @@ def query(table: Table, arguments: Mapping[str, Any]) -> list[AttributeValues]:
 
 
 def _key_range(condition: str, values: AttributeValues) -> tuple[tuple[str, str], tuple[str, str]]:
-    """Read the range of keys that a condition names; the end is not in it."""
+    """Return the keys that a condition selects: the first, and the one behind the last."""
     if match := re.fullmatch(r"job = (:\w+) AND #item BETWEEN (:\w+) AND (:\w+)", condition):
         job, low, high = (values[name]["S"] for name in match.groups())
         return (job, low), (job, high + "\0")
@@ -89,10 +89,10 @@ MAX_WRITES = 100
 
 
 def write(table: Table, writes: list[dict[str, Any]]) -> Table:
-    """Do all the writes.
+    """Apply all the writes, or none.
 
     Raises:
-        RefusedError: one of the conditions does not hold, and nothing is done.
+        ConditionFailedError: One of the conditions is false.
     """
     assert 1 <= len(writes) <= MAX_WRITES
     after = dict(table)
@@ -144,8 +144,8 @@ def _condition_holds(arguments: Mapping[str, Any], item: AttributeValues) -> boo
 
 @cache
 def _parse_condition(expression: str) -> list[list[Condition]]:
-    """Read a condition: terms that must all hold, each of them alternatives."""
-    terms = expression.split(" AND ")  # there is none within parentheses
+    """Parse a condition into terms that must all hold; each is a list of alternatives."""
+    terms = expression.split(" AND ")  # parentheses never contain one
     return [
         [_parse_comparison(comparison) for comparison in _without_parentheses(term).split(" OR ")]
         for term in terms
@@ -214,7 +214,7 @@ def _parse_update(expression: str) -> list[tuple[str, str, str, str | None]]:
 
 
 def update(table: Table, arguments: Mapping[str, Any]) -> tuple[Table, AttributeValues]:
-    """Update one item, and give it as it is then."""
+    """Update one item; return the new table, and the item as DynamoDB's answer has it."""
     key = _key(arguments["Key"])
     after = write(table, [{"Update": arguments}])
     return after, {"Attributes": after[key].attributes}

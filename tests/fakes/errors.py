@@ -1,10 +1,10 @@
-"""What a service refuses."""
+"""The error that a fake service answers with."""
 
 from typing import Any
 
 
 class FakeAwsError(Exception):
-    """An error answer: its code, and what else is in it."""
+    """An error response with its code and other members."""
 
     def __init__(self, code: str, message: str = "", *, status: int = 400, **details: Any) -> None:
         super().__init__(f"{code}: {message}")

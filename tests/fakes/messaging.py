@@ -1,4 +1,4 @@
-"""SQS and SNS: queues that hold what they are sent, and a topic that one of them is subscribed to."""
+"""In-memory SQS and SNS: queues keep their messages, and one queue is subscribed to the topic."""
 
 import json
 import uuid
@@ -8,12 +8,12 @@ from tests.fakes.errors import FakeAwsError
 
 MAX_ENTRIES = 10
 MAX_MESSAGE = 256 * 1024
-"""Bytes of a message, of its attributes too: https://docs.aws.amazon.com/sns/latest/dg/large-message-payloads.html."""
+"""Maximum size in bytes: https://docs.aws.amazon.com/sns/latest/dg/large-message-payloads.html."""
 MAX_SUBJECT = 100
 
 
 class FakeSqs:
-    """Queues by URL. What is received stays hidden until it is deleted; nothing here comes back by itself."""
+    """Queues by URL. A received message is gone: nothing is redelivered."""
 
     def __init__(self) -> None:
         self.queues: dict[str, list[str]] = {}
@@ -49,7 +49,7 @@ class FakeSqs:
 
 
 class FakeSns:
-    """One topic."""
+    """One topic with one subscriber."""
 
     def __init__(self, sqs: FakeSqs, topic: str, subscriber: str) -> None:
         self._sqs, self._topic, self._subscriber = sqs, topic, subscriber
@@ -72,7 +72,7 @@ class FakeSns:
             for name, value in (MessageAttributes or {}).items()
         }
         if not all(value["Value"] for value in attributes.values()):
-            raise FakeAwsError("ParameterValueInvalid", "an attribute may not be empty")
+            raise FakeAwsError("ParameterValueInvalid", "an attribute must not be empty")
         message_id = str(uuid.uuid4())
         envelope = {
             "Type": "Notification",

@@ -1,4 +1,4 @@
-"""S3 in memory: versions, tags and uploads in parts, each held to its checksums as S3 does it."""
+"""In-memory S3: versions, tags and multipart uploads, with S3's checksum rules."""
 
 import base64
 import hashlib
@@ -26,7 +26,7 @@ _EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Version:
-    """A version of an object."""
+    """One version of an object."""
 
     key: str
     id: str
@@ -38,7 +38,7 @@ class Version:
 
 @dataclass
 class _Upload:
-    """An upload in parts that is not complete."""
+    """An incomplete multipart upload."""
 
     bucket: str
     key: str
@@ -47,7 +47,7 @@ class _Upload:
 
 
 class FakeS3:
-    """Two buckets; the one for uploads keeps versions."""
+    """Two buckets; the uploads bucket is versioned."""
 
     def __init__(self) -> None:
         self._objects: dict[tuple[str, str], list[Version]] = {}
@@ -55,10 +55,10 @@ class FakeS3:
         self.uploads: dict[str, _Upload] = {}
         self._clock = itertools.count()
 
-    # -- for tests
+    # -- called by tests
 
     def objects(self, bucket: str, prefix: str = "") -> dict[str, Version]:
-        """Return what is there now, by key."""
+        """Return the current version of each object by key."""
         return {
             key: versions[-1]
             for (object_bucket, key), versions in self._objects.items()
@@ -66,7 +66,7 @@ class FakeS3:
         }
 
     def store(self, bucket: str, key: str, body: bytes, version_id: str = "null") -> None:
-        """Put an object there, as the only version of its key."""
+        """Store an object as the only version of its key."""
         self._objects[bucket, key] = [
             Version(key, version_id, body, _md5(body), _crc32(body), _EPOCH)
         ]
@@ -74,7 +74,7 @@ class FakeS3:
     def tags(self, bucket: str, key: str) -> dict[str, str]:
         return self._tags.get((bucket, key), {})
 
-    # -- what boto3 calls
+    # -- called by boto3
 
     def put_object(self, *, Bucket: str, Key: str, Body: Any = b"", **options: Any) -> Any:  # noqa: N803 - AWS's names
         body = _read(Body)
@@ -84,9 +84,7 @@ class FakeS3:
                 "BadDigest", "The CRC32 you specified did not match what we received"
             )
         response = self._put(Bucket, Key, body, _md5(body), _crc32(body))
-        return response | {
-            "ChecksumCRC32": _crc32(body)
-        }  # the SDK computes it where it is not given
+        return response | {"ChecksumCRC32": _crc32(body)}  # as the SDK does if none is given
 
     def copy_object(self, *, Bucket: str, Key: str, CopySource: str, **_more: Any) -> Any:  # noqa: N803
         bucket, _, key = urllib.parse.unquote(CopySource).partition("/")
@@ -215,7 +213,7 @@ class FakeS3:
         del self.uploads[UploadId]
         return {}
 
-    # -- within
+    # -- internal
 
     def _put(self, bucket: str, key: str, body: bytes, etag: str, checksum: str) -> Any:
         versioned = bucket == UPLOADS

@@ -1,7 +1,7 @@
-"""S3's walls that moto lacks: what S3 refuses and moto takes, and what S3 says to whom may not read, as data.
+"""Rules of S3 that moto does not enforce: invalid writes, and errors of unreadable objects.
 
-The hooks sit on a client of boto3, before moto: stages, adapters and the SDK with its repeats are the real ones.
-Each line of a table has a test in tests/integration/test_strict_s3.py.
+The hooks run in a boto3 client, in front of moto; stages, adapters and SDK retries are real.
+Each entry of a table has a test in tests/integration/test_strict_s3.py.
 """
 
 import base64
@@ -31,14 +31,14 @@ MAX_COPY = 5 * GIB
 
 @dataclass(frozen=True)
 class S3ErrorResponse:
-    """What S3 answers in place of doing it."""
+    """An error that S3 answers with."""
 
     status: int
     code: str
-    message: str = "said by the test"
+    message: str = "injected by the test"
 
     def answer(self, request: Any) -> AWSResponse:
-        """Answer in moto's place: botocore lets every hook see a request, and moto finds nothing at this address."""
+        """Answer instead of moto: with this URL, botocore's later hooks find nothing."""
         request.url = UNREACHABLE_URL
         error_xml = f"<Error><Code>{self.code}</Code><Message>{self.message}</Message></Error>"
         body = HTTPResponse(
@@ -52,37 +52,37 @@ PERMANENT_READ_ERRORS = {
     "version gone": S3ErrorResponse(404, "NoSuchVersion"),
     "object gone": S3ErrorResponse(404, "NoSuchKey"),
     "bucket gone": S3ErrorResponse(404, "NoSuchBucket"),
-    "gone, and the role lacks s3:ListBucket": S3ErrorResponse(403, "AccessDenied", "Access Denied"),
+    "gone, without s3:ListBucket": S3ErrorResponse(403, "AccessDenied", "Access Denied"),
     "a delete marker": S3ErrorResponse(405, "MethodNotAllowed"),
     "archived": S3ErrorResponse(403, "InvalidObjectState", "The operation is not valid for the object's storage class"),
     "a bucket policy": S3ErrorResponse(403, "AccessDenied", f"User: {ROLE} is not authorized to perform: s3:GetObjectVersion"),
     "KMS: not permitted": S3ErrorResponse(403, "AccessDenied", f"User: {ROLE} is not authorized to perform: kms:Decrypt on the resource associated with this ciphertext"),
     "KMS: disabled": S3ErrorResponse(400, "KMS.DisabledException"),
-    "KMS: waits to be deleted": S3ErrorResponse(400, "KMS.KMSInvalidStateException"),
+    "KMS: pending deletion": S3ErrorResponse(400, "KMS.KMSInvalidStateException"),
     "KMS: gone": S3ErrorResponse(400, "KMS.NotFoundException"),
-    "KMS: refuses": S3ErrorResponse(400, "KMS.AccessDeniedException"),
+    "KMS: access denied": S3ErrorResponse(400, "KMS.AccessDeniedException"),
 }  # fmt: skip
-"""What S3 answers to GetObject for as long as nobody mends it."""
+"""Errors of GetObject that last until somebody fixes the cause."""
 TRANSIENT_READ_ERRORS = {
     "too many requests": S3ErrorResponse(503, "SlowDown"),
-    "trouble of its own": S3ErrorResponse(500, "InternalError"),
+    "internal error": S3ErrorResponse(500, "InternalError"),
     "KMS: too many requests": S3ErrorResponse(400, "KMS.ThrottlingException"),
-    "KMS: trouble of its own": S3ErrorResponse(400, "KMS.InternalException"),
+    "KMS: internal error": S3ErrorResponse(400, "KMS.InternalException"),
 }
-"""What may be over at the next try."""
+"""Errors that the next attempt may not meet."""
 INVALID_WRITES = {
-    "a checksum where the upload has none": S3ErrorResponse(400, "InvalidRequest", "Checksum Type mismatch occurred, expected checksum Type: null, actual checksum Type: crc32"),
-    "no checksum where the upload has one": S3ErrorResponse(400, "InvalidRequest", "Checksum Type mismatch occurred, expected checksum Type: crc32, actual checksum Type: null"),
-    "bytes that are not their checksum": S3ErrorResponse(400, "BadDigest", "The CRC32 you specified did not match what we received"),
-    "an object that is not its checksum": S3ErrorResponse(400, "BadDigest", "The CRC32 you specified did not match what we received"),
-    "an end without the parts' checksums": S3ErrorResponse(400, "InvalidRequest", "The upload was created using a crc32 checksum. The complete request must include the checksum for each part"),
+    "a checksum for an upload without checksums": S3ErrorResponse(400, "InvalidRequest", "Checksum Type mismatch occurred, expected checksum Type: null, actual checksum Type: crc32"),
+    "no checksum for an upload with checksums": S3ErrorResponse(400, "InvalidRequest", "Checksum Type mismatch occurred, expected checksum Type: crc32, actual checksum Type: null"),
+    "a part with a wrong checksum": S3ErrorResponse(400, "BadDigest", "The CRC32 you specified did not match what we received"),
+    "an object with a wrong checksum": S3ErrorResponse(400, "BadDigest", "The CRC32 you specified did not match what we received"),
+    "a completion without part checksums": S3ErrorResponse(400, "InvalidRequest", "The upload was created using a crc32 checksum. The complete request must include the checksum for each part"),
     "a copied part over 5 GiB": S3ErrorResponse(400, "InvalidRequest", "The specified copy source is larger than the maximum allowable size for a copy source: 5368709120"),
 }  # fmt: skip
-"""What moto takes and S3 does not."""
+"""Writes that moto accepts and S3 rejects."""
 
 
 def make_strict(s3: "S3Client") -> "S3Client":
-    """Make moto's S3 as strict as S3."""
+    """Make moto's S3 enforce S3's own rules."""
     hooks: Any = s3.meta.events
     checks = {"PutObject": _check_body, "UploadPart": _check_part, "UploadPartCopy": _check_copy, "CompleteMultipartUpload": _check_complete}  # fmt: skip
     for operation, check in checks.items():
@@ -96,10 +96,10 @@ def make_strict(s3: "S3Client") -> "S3Client":
 def reject_requests(
     s3: "S3Client", operation: str, response: S3ErrorResponse, key: str = "", *, after: int = 0
 ) -> Iterator[list[str]]:
-    """Refuse an operation on the keys with `key` in them, but for the first `after` requests.
+    """Reject an operation on keys that contain `key`, except for the first `after` requests.
 
     Yields:
-        The URLs that were refused.
+        The URLs of the requests so far.
     """
     urls: list[str] = []
     hooks: Any = s3.meta.events
@@ -120,7 +120,7 @@ def reject_requests(
 
 @contextmanager
 def without_list_bucket(s3: "S3Client") -> Iterator[None]:
-    """Answer as S3 does to a role without s3:ListBucket: who may not know what is there gets no 404."""
+    """Answer like S3 to a role without s3:ListBucket: 403 instead of 404."""
     denied = {"Code": "AccessDenied", "Message": "Access Denied"}
 
     def hide_not_found(parsed: dict[str, Any], **_: object) -> None:
@@ -151,7 +151,7 @@ def _check_body(request: Any) -> str | None:
     if checksum is None:
         return None
     sent = body if isinstance(body, bytes) else _read_and_rewind(body)
-    return None if checksum == _crc32(sent) else "bytes that are not their checksum"
+    return None if checksum == _crc32(sent) else "a part with a wrong checksum"
 
 
 def _read_and_rewind(body: Any) -> bytes:
@@ -168,13 +168,13 @@ def _check_part(request: Any) -> str | None:
     trailer = _header(request, "x-amz-trailer") or ""
     has_checksum = "x-amz-checksum-crc32" in names or "crc32" in trailer
     if has_checksum and algorithm is None:
-        return "a checksum where the upload has none"
+        return "a checksum for an upload without checksums"
     if (
         algorithm is not None
         and not has_checksum
         and metadata.get("x-amz-checksum-type") != "FULL_OBJECT"
     ):
-        return "no checksum where the upload has one"
+        return "no checksum for an upload with checksums"
     return _check_body(request)
 
 
@@ -194,10 +194,10 @@ def _check_complete(request: Any) -> str | None:
     checksum = _header(request, "x-amz-checksum-crc32")
     parts = bytes(request.body).decode().split("<Part>")[1:]
     if checksum is None and not all("<ChecksumCRC32>" in part for part in parts):
-        return "an end without the parts' checksums"
+        return "a completion without part checksums"
     numbers = [int(number) for part in parts for number in re.findall(r"<PartNumber>(\d+)<", part)]
     joined = b"".join(upload.parts[number].value for number in numbers)
-    return None if checksum in {None, _crc32(joined)} else "an object that is not its checksum"
+    return None if checksum in {None, _crc32(joined)} else "an object with a wrong checksum"
 
 
 def _remember_part(params: dict[str, Any], context: dict[str, Any], **_: object) -> None:
@@ -205,7 +205,7 @@ def _remember_part(params: dict[str, Any], context: dict[str, Any], **_: object)
 
 
 def _add_copy_checksum(parsed: dict[str, Any], context: dict[str, Any], **_: object) -> None:
-    """S3 computes the checksum of what it copies, and says it: moto does not."""
+    """Add the checksum of a copied part, which S3 computes and moto does not."""
     query = context["asked"]
     upload = _find_upload(query["uploadId"])
     if "CopyPartResult" in parsed and upload.metadata.get("x-amz-checksum-algorithm"):
@@ -219,7 +219,7 @@ def _upload_of(url: str) -> Any:
 
 
 def _find_upload(upload_id: str) -> Any:
-    """Find an upload in parts where moto has it."""
+    """Return moto's multipart upload of this id."""
     buckets = get_backend("s3")[DEFAULT_ACCOUNT_ID]["aws"].buckets.values()
     return next(
         bucket.multiparts[upload_id] for bucket in buckets if upload_id in bucket.multiparts

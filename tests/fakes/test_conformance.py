@@ -1,4 +1,4 @@
-"""AWS in memory answers as moto does, call by call, through whole jobs; Anthropic as the simulator on a socket."""
+"""The fakes answer like moto, and like the simulator on a socket, call by call in whole jobs."""
 
 import json
 import re
@@ -40,18 +40,18 @@ _UNSTABLE = {
         "AbortDate",
     ),
 }
-"""Members of answers that say when and by whom, or that nothing here reads."""
+"""Members of answers that change with each run, or that the relay does not read."""
 _NOT_COMPARED = {
     "GetObject": {"ChecksumCRC32"},
     "PutObject": {"ChecksumCRC32"},
     "CreateMultipartUpload": {"Key"},
     "CompleteMultipartUpload": {"Key", "VersionId"},
 }
-"""Members of single answers that only one of the two gives, and nothing reads."""
+"""Members that only one of the two returns, and that the relay does not read."""
 
 
 class ComparedFakeAws(FakeAws):
-    """AWS in memory, each of whose calls moto answers as well."""
+    """Fake AWS that sends each call to moto as well, and compares the answers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class ComparedFakeAws(FakeAws):
         return client
 
     def _compare(self, fake: Any, moto: Any) -> None:
-        call_fake, call_moto = fake._make_api_call, moto._make_api_call  # noqa: SLF001 - the one way of every call
+        call_fake, call_moto = fake._make_api_call, moto._make_api_call  # noqa: SLF001 - the one method that every API call goes through
 
         def call_both(operation: str, arguments: dict[str, Any]) -> Any:
             body = arguments.get("Body")
@@ -94,10 +94,10 @@ class ComparedFakeAws(FakeAws):
 
     def _expect_equal(self, operation: str, fake: Any, moto: Any) -> None:
         if fake != moto:
-            self.mismatches.append(f"{operation}: {fake} here, {moto} there")
+            self.mismatches.append(f"{operation}: fake {fake}, moto {moto}")
 
     def _record_ids(self, fake: Any, moto: Any) -> None:
-        """Note which of our ids is which of theirs."""
+        """Record which id of ours corresponds to which id of moto's."""
         for name in ("VersionId", "UploadId", "ETag"):
             if name in fake and name in moto:
                 self._ids.setdefault(fake[name], moto[name])
@@ -121,7 +121,7 @@ def _outcome(call: Any, operation: str, arguments: Any) -> tuple[Any, ClientErro
 
 
 def _read(answer: Any) -> Any:
-    """Read a stream, and leave one that can be read again."""
+    """Read a stream, and return an answer whose stream can be read again."""
     if answer is None or "Body" not in answer:
         return answer
     body = answer["Body"].read()
@@ -145,7 +145,7 @@ def _without_unstable_fields(answer: Any) -> Any:
 
 
 def _comparable_message(body: str) -> Any:
-    """Read what a message holds, without what SNS alone knows of it."""
+    """Return what a message contains without the members that SNS adds."""
     message = json.loads(body)
     return (
         {name: message.get(name) for name in ("Subject", "Message")}
@@ -205,7 +205,7 @@ FAULTS: dict[str, dict[str, Any]] = {
 
 
 _DISCONNECTED = re.compile("^(ReadError|WriteError|RemoteProtocolError)$")
-"""On a socket, chance says which one a client sees."""
+"""On a socket, timing decides which of these a client sees."""
 
 
 def _api_outcomes(claude: Claude) -> list[Any]:

@@ -85,12 +85,12 @@ def long_copy(s3: Any) -> None:
 
 
 MAKES = [
-    ("a checksum where the upload has none", checksum_without),
-    ("a checksum where the upload has none", default_checksum_without),
-    ("no checksum where the upload has one", none_where_there_is_one),
-    ("bytes that are not their checksum", another_body),
-    ("an object that is not its checksum", another_object),
-    ("an end without the parts' checksums", bare_end),
+    ("a checksum for an upload without checksums", checksum_without),
+    ("a checksum for an upload without checksums", default_checksum_without),
+    ("no checksum for an upload with checksums", none_where_there_is_one),
+    ("a part with a wrong checksum", another_body),
+    ("an object with a wrong checksum", another_object),
+    ("a completion without part checksums", bare_end),
     ("a copied part over 5 GiB", long_copy),
 ]
 

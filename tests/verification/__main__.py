@@ -1,4 +1,4 @@
-"""Run every campaign against the promises, show the table, and write it into docs/reliability.md."""
+"""Run every verification campaign, print the table, and write it into docs/reliability.md."""
 
 import argparse
 import sys
@@ -18,7 +18,7 @@ PAGE = Path(__file__).parents[2] / "docs" / "reliability.md"
 
 
 def main() -> int:
-    """Run; the exit status is 0 if all promises held."""
+    """Run; return exit status 0 if all promises held."""
     options = parse_arguments()
     console = Console()
     started, results = time.monotonic(), list[Figures]()
@@ -28,7 +28,7 @@ def main() -> int:
         console.print(f"{progress}: {figures.campaign}, {figures.tried:,} tried")
         for violation in figures.violations:
             console.print(f"broken: {violation}", style="red", markup=False)
-        if not options.quick:  # each time: whatever ends this, what was seen is there
+        if not options.quick:  # after each campaign, so that an aborted run leaves its results
             minutes = (time.monotonic() - started) / 60
             shares_left = len(CAMPAIGNS) - len(results)
             page = render_page(
@@ -41,13 +41,9 @@ def main() -> int:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m tests.verification.crash", description=__doc__
-    )
-    parser.add_argument(
-        "--quick", action="store_true", help="what CI runs: all single kills, a sample of the rest"
-    )
-    parser.add_argument("--page", type=Path, default=PAGE, help="where the table is written")
+    parser = argparse.ArgumentParser(prog="python -m tests.verification", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="run the samples that CI runs")
+    parser.add_argument("--page", type=Path, default=PAGE, help="the page to write")
     return parser.parse_args()
 
 

@@ -1,4 +1,4 @@
-"""Every campaign against the promises, in the order of the table; each is run in a process of its own."""
+"""All verification campaigns in the order of the table; each runs in its own process."""
 
 from collections.abc import Callable
 from functools import partial
@@ -13,15 +13,15 @@ from tests.verification.model.campaign import campaign as model
 from tests.verification.model.scenarios import ALL
 
 Campaign = Callable[[bool], Figures]
-"""Runs at full length, or a sample of itself, and gives its figures. Several of one name are added up."""
+"""Run in full, or a sample; return the figures. Campaigns with one name are added up."""
 
 
 class _HalfCampaign(Protocol):
-    def __call__(self, full: bool, half: int) -> Figures: ...  # noqa: FBT001 - as all are called
+    def __call__(self, full: bool, half: int) -> Figures: ...  # noqa: FBT001 - called positionally
 
 
 def _both_halves(campaign: _HalfCampaign) -> list[Campaign]:
-    """Cut a campaign so that every core has a share of it."""
+    """Split a campaign into two halves, one for each core."""
     return [partial(campaign, half=half) for half in range(kills.HALVES)]
 
 

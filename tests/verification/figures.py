@@ -1,4 +1,4 @@
-"""What a campaign against promises 1 and 2 has tried and seen: a line of docs/reliability.md."""
+"""The figures of one campaign: a line of docs/reliability.md."""
 
 from dataclasses import dataclass, field
 
@@ -8,20 +8,20 @@ class Figures:
     """Counts of one campaign.
 
     Attributes:
-        campaign: its name, as the table shows it.
-        calls: how many calls an undisturbed run makes, where the campaign strikes at calls; else 0.
-        tried: runs, each with its own trouble (for fuzzing: inputs).
-        struck_twice: of these, pairs of blows of which both fell, each counted once.
-        recovered: runs whose job ended whole.
-        billed: rows that Anthropic answered, and billed.
-        undelivered: of these, rows whose answer is not in the results.
-        rows_lost: rows that had no line, or more than one.
-        paid_twice: requests that were accepted again although they had been before, and need not have been.
-        duplicates: requests that were accepted again because a create outlived its lease, and whose newer batch was
-            flagged and canceled: nobody can avoid that, and nothing else makes it.
-        longest_ticks: the most polls that a run needed to its end.
-        seconds: how long the campaign took.
-        broken: what did not hold, each with how to see it again.
+        campaign: Its name in the table.
+        calls: Calls of the baseline run, if faults are injected at calls; else 0.
+        tried: Runs, each with its own disturbance; for fuzzing, inputs.
+        killed_twice: Different pairs of kills of which both happened.
+        recovered: Runs whose job ended completely.
+        billed: Rows that Anthropic answered and billed.
+        undelivered: Billed rows whose answer is not in the results.
+        rows_lost: Rows with no line, or with more than one.
+        paid_twice: Requests that were accepted again although this could be avoided.
+        duplicates: Requests that were accepted again because a create outlived its lease, which
+            cannot be avoided; the newer batch was flagged and canceled.
+        longest_ticks: The most polls that a run needed.
+        seconds: Duration of the campaign.
+        violations: What did not hold, each with how to reproduce it.
     """
 
     campaign: str

@@ -1,4 +1,4 @@
-"""Runs campaigns, two at a time, each in a process of its own, and adds up what they say."""
+"""Run campaigns in two processes, and add up their figures."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -14,14 +14,14 @@ PROCESSES = 2
 
 
 def run(campaigns: Sequence[Campaign], *, full: bool) -> Iterator[Figures]:
-    """Run the campaigns; gives the figures of each as it ends."""
+    """Run the campaigns; yield the figures of each as it ends."""
     with _logging_disabled(), ProcessPoolExecutor(PROCESSES, get_context("spawn")) as pool:
         for future in as_completed([pool.submit(campaign, full) for campaign in campaigns]):
             yield future.result()
 
 
 def merge_shares(shares: Sequence[Figures]) -> list[Figures]:
-    """Add up the figures of each campaign that was cut in pieces; what was found stays as it is."""
+    """Add up the figures of campaigns that were run in shares; the shares stay unchanged."""
     merged: dict[str, Figures] = {}
     for share in shares:
         if share.campaign not in merged:
@@ -45,7 +45,7 @@ def merge_shares(shares: Sequence[Figures]) -> list[Figures]:
 
 @contextmanager
 def _logging_disabled() -> Iterator[None]:
-    """Let the stages log nothing: thousands of crashes are no news here."""
+    """Silence the stages' logs: thousands of crashes are expected here."""
     previous_level = os.environ.get("POWERTOOLS_LOG_LEVEL")
     os.environ["POWERTOOLS_LOG_LEVEL"] = "CRITICAL"
     try:

@@ -1,4 +1,4 @@
-"""Whatever befalls a job, at any call: every row is still answered, and paid once. `make verify` has all of it."""
+"""A sample of every campaign: each row is answered and paid for once. `make verify` runs all."""
 
 from collections.abc import Callable, Sequence
 
@@ -12,7 +12,6 @@ from tests.verification.runner import merge_shares, run
 def test_promises_1_and_2_hold_in_every_campaign(
     record_property: Callable[[str, object], None], campaigns: Sequence[Campaign]
 ) -> None:
-    """A fixed sample of every campaign; `make verify` runs them in full."""
     results = merge_shares([*run(campaigns, full=False)])
 
     for figures in results:

@@ -1,4 +1,4 @@
-"""What campaigns found, added up: the page is written again and again while they run."""
+"""Figures are merged again after each campaign, since the page is rewritten while they run."""
 
 from tests.verification.figures import Figures
 from tests.verification.runner import merge_shares

@@ -1,4 +1,4 @@
-"""AWS in trouble: calls that fail with its own errors, now and then, or all of a kind for as long as an outage lasts."""
+"""AWS errors: calls fail at random, or one operation fails for an hour."""
 
 import random
 from functools import partial
@@ -14,7 +14,7 @@ from tests.verification.crash import jobs
 from tests.verification.figures import Figures
 
 STREAM_BLOCK = 150
-"""Bytes between two places at which a download may break off."""
+"""Bytes between two places at which a download may break."""
 OUTAGE_S = 3600.0
 
 DYNAMODB_ERRORS = (
@@ -25,11 +25,11 @@ DYNAMODB_ERRORS = (
 S3_ERRORS = ("SlowDown", "InternalError", "ServiceUnavailable")
 OTHER_ERRORS = ("ThrottlingException", "ServiceUnavailable", "InternalFailure")
 AMBIGUOUS_ERRORS = {"InternalServerError", "InternalError", "InternalFailure"}
-"""Errors after which nobody knows whether the call took place."""
+"""Errors after which the call may or may not have taken place."""
 
 
 def build_error(relay: ChaosHarness, name: str, code: str) -> Exception:
-    """Make the error with which a call's own client would fail."""
+    """Return the error that the client of this call raises."""
     if name.startswith("claude."):
         return urllib3.exceptions.ProtocolError("cut")
     if name.endswith(" block"):
@@ -46,7 +46,7 @@ def build_error(relay: ChaosHarness, name: str, code: str) -> Exception:
 
 
 def error_codes(name: str) -> tuple[str, ...]:
-    """Give the errors that a call may fail with."""
+    """Return the error codes that a call may fail with."""
     service = name.partition(".")[0]
     conflict = {
         "dynamodb.TransactWriteItems": "TransactionConflict",
@@ -60,17 +60,17 @@ def error_codes(name: str) -> tuple[str, ...]:
 
 
 def may_fail(name: str) -> bool:
-    """Whether a call is AWS's; of Claude's, only the download of results breaks off here."""
+    """Return whether a call goes to AWS or downloads results; only these fail here."""
     return not name.startswith("claude.") or name.endswith("results block")
 
 
 def fail_at_random(relay: ChaosHarness, seed: int) -> None:
-    """Let any call fail, as a seed has it, but no item so often that it is quarantined."""
+    """Let calls fail at random, but fewer than would quarantine an item."""
     errors_left = MAX_TRIES - 1
-    rng = random.Random(seed)  # noqa: S311 - the seed is to be repeated, not to be secret
+    rng = random.Random(seed)  # noqa: S311 - the seed makes a run reproducible
     rate = rng.choice((0.01, 0.02, 0.04))
 
-    def on_call(name: str, after: bool) -> None:  # noqa: FBT001 - as it is called
+    def on_call(name: str, after: bool) -> None:  # noqa: FBT001 - called positionally
         nonlocal errors_left
         if not errors_left or not may_fail(name) or rng.random() >= rate:
             return
@@ -83,25 +83,25 @@ def fail_at_random(relay: ChaosHarness, seed: int) -> None:
 
 
 def start_outage(relay: ChaosHarness, operation: str, code: str, nth: int) -> None:
-    """Let one kind of call fail for an hour, from its n-th time on."""
+    """Let one kind of call fail for an hour, starting with its n-th call."""
     fail_calls_for(relay, operation, nth, OUTAGE_S, lambda: build_error(relay, operation, code))
 
 
-def random_aws_errors(full: bool, half: int) -> Figures:  # noqa: FBT001 - as the list of campaigns calls it
+def random_aws_errors(full: bool, half: int) -> Figures:  # noqa: FBT001 - called positionally
     """Let calls to AWS fail at random."""
     seeds = range(60 if full else 4)
-    with open_bench("AWS fails now and then", jobs.three_chunks()) as bench:
+    with open_bench("AWS calls fail at random", jobs.three_chunks()) as bench:
         for seed in seeds[half::2]:
-            bench.run(f"trouble {seed}", partial(fail_at_random, bench.relay, seed))
+            bench.run(f"random errors {seed}", partial(fail_at_random, bench.relay, seed))
     return bench.figures
 
 
-def hour_long_outages(full: bool, half: int) -> Figures:  # noqa: FBT001 - as above
-    """Let each operation of AWS, SNS's too, fail for an hour.
+def hour_long_outages(full: bool, half: int) -> Figures:  # noqa: FBT001 - called positionally
+    """Let each operation of AWS fail for an hour.
 
-    From its first time on, with each of its errors; or from one in the middle, or from its last.
+    The outage starts with the first call, with each error; or with a middle or the last call.
     """
-    with open_bench("an operation of AWS fails for an hour", jobs.three_chunks()) as bench:
+    with open_bench("an AWS operation fails for an hour", jobs.three_chunks()) as bench:
         calls = [name for name in bench.baseline.calls if may_fail(name)]
         plans = sorted({
             (name, code, nth)

@@ -1,4 +1,4 @@
-"""Runs one job again and again, each time under another disorder, and counts what came of it."""
+"""Run one job many times, each time under a different disturbance, and count the outcomes."""
 
 import tempfile
 import time
@@ -18,20 +18,21 @@ from tests.verification.crash.jobs import JobSpec
 from tests.verification.figures import Figures
 
 TICKS = 150
-"""Six hours: an outage may last one, and the pauses between tries outlast it."""
+"""Six hours: an outage lasts one hour, and the backoff outlasts it."""
 LONG_TICKS = 300
-"""Eleven days, where the clock goes faster."""
+"""Eleven days, with the accelerated clock."""
 Setup = Callable[[], None]
 
 
 @dataclass
 class Bench:
-    """One campaign at work.
+    """One running campaign.
 
     Attributes:
-        relay: where its job runs.
-        undisturbed: how it ends if nothing befalls it.
-        figures: what came of it so far.
+        relay: The harness in which its job runs.
+        job: The job that every run repeats.
+        baseline: The job's run without any disturbance.
+        figures: The counts so far.
     """
 
     relay: ChaosHarness
@@ -51,11 +52,11 @@ class Bench:
         """Run the job once more.
 
         Args:
-            told: how to see it again, if it ends otherwise than it should.
-            begin: sets what is to at_each_call it, just before it is uploaded.
-            strikes: what else befalls it, call by call.
-            forgiven: how that may begin in which the run differs from the undisturbed one.
-            patience: ticks after which the clock goes faster.
+            description: How to reproduce this run if it fails.
+            setup: Prepares the disturbance, just before the upload.
+            faults: Further faults at single calls.
+            allowed_differences: Prefixes of differences from the baseline that are not problems.
+            fast_after_ticks: Number of ticks after which the clock runs faster.
         """
 
         def arm(relay: CrashHarness) -> None:
@@ -76,9 +77,9 @@ class Bench:
 
 @contextmanager
 def open_bench(campaign: str, job: JobSpec) -> Iterator[Bench]:
-    """Make a world for a campaign, and run its job undisturbed."""
+    """Prepare a harness for a campaign, and run its job undisturbed."""
     started = time.monotonic()
-    # A transaction in conflict is repeated after moments that nobody need sit through here.
+    # Skip the real-time delays between retries of a conflicting transaction.
     no_waits = patch.object(table, "_CONFLICT_WAITS_S", (0.0,) * 5)
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -88,7 +89,7 @@ def open_bench(campaign: str, job: JobSpec) -> Iterator[Bench]:
         relay.deploy(requests_per_batch=job.requests_per_batch)
         baseline = run_job(relay, job)
         figures = Figures(campaign, calls=len(baseline.calls))
-        figures.violations += [f"undisturbed: {problem}" for problem in baseline.problems]
+        figures.violations += [f"baseline: {problem}" for problem in baseline.problems]
         figures.violations += jobs.baseline_problems(job, baseline.final_state)
         prepared = Bench(relay, job, baseline, figures)
         yield prepared

@@ -1,4 +1,4 @@
-"""A world in which nothing happens in turn: messages come twice and late, and stages run at once."""
+"""A harness in which messages arrive twice and late, and stages run concurrently."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -7,7 +7,7 @@ from tests.verification.chaos.interleaver import Interleaver
 from tests.verification.crash.crash_harness import CrashHarness
 
 Message = tuple[str, str]
-"""The queue's name, and the body."""
+"""The queue's name and the message body."""
 DeliverAll = Callable[[list[Message]], None]
 
 
@@ -15,8 +15,8 @@ class ChaosHarness(CrashHarness):
     """A harness in which a campaign decides when messages arrive and when polls run.
 
     Attributes:
-        post: receives the messages in place of their stages.
-        minute: is called in place of poll.
+        on_messages: Receives the messages instead of their stages.
+        on_poll: Called instead of poll.
     """
 
     def __post_init__(self) -> None:
@@ -25,7 +25,7 @@ class ChaosHarness(CrashHarness):
         self.reset_hooks()
 
     def reset_hooks(self) -> None:
-        """Let everything happen in turn."""
+        """Restore sequential, undisturbed operation."""
         self.on_messages: DeliverAll | None = None
         self.on_poll: Callable[[], None] | None = None
 
@@ -49,26 +49,26 @@ class ChaosHarness(CrashHarness):
             self.on_poll()
 
     def deliver(self, message: Message) -> None:
-        """Give one message to its stage; it comes again later where that fails."""
+        """Deliver one message to its stage; redeliver it later if the stage fails."""
         self._deliver(*message)
 
     def poll_alone(self) -> None:
-        """Poll, as the schedule does it."""
+        """Poll as the schedule does."""
         super()._poll()
 
     def delay(self, message: Message, seconds: float) -> None:
-        """Let a message come later."""
+        """Deliver a message after this many seconds."""
         self.redeliveries.append((self.seconds() + seconds, *message))
 
     def run_concurrently(
         self, interleaver: Interleaver, actions: Mapping[str, Callable[[], object]]
     ) -> None:
-        """Let these happen at once, as the interleaver goes: it is offered before each call.
+        """Run actions concurrently; the interleaver may switch between them before each call.
 
-        Not between two blocks of a stream, which nobody else can change.
+        It does not switch inside a stream: no other stage can change those.
         """
 
-        def yield_control(name: str, after: bool) -> None:  # noqa: FBT001 - as it is called
+        def yield_control(name: str, after: bool) -> None:  # noqa: FBT001 - called positionally
             if not after and not name.endswith(" block"):
                 interleaver.yield_control(name)
 
@@ -82,10 +82,10 @@ class ChaosHarness(CrashHarness):
 def fail_calls_for(
     relay: ChaosHarness, name: str, nth: int, duration_s: float, error: Callable[[], Exception]
 ) -> None:
-    """Let one kind of call fail for this long, from its n-th time on."""
+    """Let one kind of call fail for this long, starting with its n-th call."""
     matching_calls, fails_until = 0, 0.0
 
-    def on_call(call_name: str, after: bool) -> None:  # noqa: FBT001 - as it is called
+    def on_call(call_name: str, after: bool) -> None:  # noqa: FBT001 - called positionally
         nonlocal matching_calls, fails_until
         if call_name != name or after:
             return
@@ -99,5 +99,5 @@ def fail_calls_for(
 
 
 def step_of(message: Message) -> str:
-    """Name the step that a message asks for: S3's own event asks to receive an upload."""
+    """Return the step that a message asks for; S3's own event asks to receive an upload."""
     return str(json.loads(message[1]).get("next_step", "receive"))

@@ -1,4 +1,4 @@
-"""Time against us: Lambda ends a stage in the middle, and Anthropic's clock is not ours."""
+"""Timing faults: Lambda kills a stage at its timeout, and Anthropic's clock differs from ours."""
 
 import random
 from functools import partial
@@ -12,35 +12,35 @@ from tests.verification.figures import Figures
 
 LAMBDA_S = 900.0
 MAX_SLOW_INVOCATIONS = 4
-"""So many invocations of one run are slow: one item tried in vain five times would be quarantined."""
-BLOCK, IN_STREAM = 40, "between two blocks of a stream"
-"""Bytes, so few that a small file comes in many."""
+"""Slow invocations of one run: an item that fails five times would be quarantined."""
+BLOCK, IN_STREAM = 40, "inside a stream"
+"""Block size in bytes, small enough that a short file has many blocks."""
 SKEW_S = 300.0
-"""As far as clocks may differ: a setting of poll's."""
+"""The largest clock skew that poll's settings allow."""
 
 
 class _CallDurations:
-    """How long each call of an invocation takes."""
+    """The duration of each call of an invocation."""
 
     def __init__(self, rng: random.Random) -> None:
         self._rng, self._slow_left = rng, MAX_SLOW_INVOCATIONS
         self.call_s = 0.0
 
     def next_invocation(self) -> None:
-        """Draw for the next invocation."""
+        """Draw the durations for the next invocation."""
         is_slow = self._slow_left > 0 and self._rng.random() < 1 / 2
         self._slow_left -= is_slow
         self.call_s = LAMBDA_S / self._rng.uniform(3, 40) if is_slow else 0.0
 
 
 def slow_down_calls(relay: ChaosHarness, seed: int, block: int) -> None:
-    """Let time pass with each call of some stages: one that uses up its Lambda's is gone, whatever it was at.
+    """Let time pass with each call of some stages, and kill those that exceed Lambda's timeout.
 
-    A stream makes a call for each block of this length.
+    A stream makes one call for each block of this size.
     """
-    previous, durations = "", _CallDurations(random.Random(seed))  # noqa: S311 - the seed is to be repeated
+    previous, durations = "", _CallDurations(random.Random(seed))  # noqa: S311 - the seed makes a run reproducible
 
-    def on_call(name: str, after: bool) -> None:  # noqa: FBT001 - as it is called
+    def on_call(name: str, after: bool) -> None:  # noqa: FBT001 - called positionally
         nonlocal previous
         if relay.polling or after:
             return
@@ -66,26 +66,26 @@ def slow_down_calls(relay: ChaosHarness, seed: int, block: int) -> None:
     )
 
 
-def lambda_timeouts(full: bool, half: int) -> Figures:  # noqa: FBT001 - as the list of campaigns calls it
-    """Let stages be so slow that Lambda ends them, at calls that are drawn; plan stops in time, and goes on.
+def lambda_timeouts(full: bool, half: int) -> Figures:  # noqa: FBT001 - called positionally
+    """Slow stages down until Lambda kills them at random calls; plan stops in time and continues.
 
-    In every second run streams are long, and many are ended in the middle of one.
+    In every second run, streams have many blocks, and many invocations are killed inside one.
     """
     seeds, killed_in_stream = range(60 if full else 16), 0
-    with open_bench("Lambda's time is up", jobs.three_chunks()) as bench:
+    with open_bench("Lambda timeouts", jobs.three_chunks()) as bench:
         for seed in seeds[half::2]:
             block_bytes = BLOCK if seed // 2 % 2 else 1 << 30
             bench.run(f"slow {seed}", partial(slow_down_calls, bench.relay, seed, block_bytes))
             killed_in_stream += any(str(death) == IN_STREAM for death in bench.relay.failures)
         if not killed_in_stream:
-            bench.figures.violations.append("no stage ran out of time in the middle of a stream")
+            bench.figures.violations.append("no stage was killed in the middle of a stream")
     return bench.figures
 
 
-def clock_skew(full: bool, half: int) -> Figures:  # noqa: FBT001 - as above
-    """Let our clock be five minutes behind Anthropic's, or before it."""
+def clock_skew(full: bool, half: int) -> Figures:  # noqa: FBT001 - called positionally
+    """Set our clock five minutes behind Anthropic's, or ahead of it."""
     job = (jobs.three_chunks(), jobs.lost_create_answer())[half]
-    with open_bench("clocks five minutes apart", job) as bench:
+    with open_bench("clock skew of five minutes", job) as bench:
         create_call = 1 + next(
             n for n, name in enumerate(bench.baseline.calls) if name.startswith("claude.POST")
         )
@@ -100,5 +100,5 @@ def clock_skew(full: bool, half: int) -> Figures:  # noqa: FBT001 - as above
 
 
 def _shift_api_clock(bench: Bench, seconds: float) -> None:
-    """Set Anthropic's clock; a batch that lies there already is as old as it was."""
+    """Shift Anthropic's clock; a batch that exists already keeps its age."""
     bench.relay.simulator.clock = lambda: bench.relay.seconds() + seconds

@@ -1,4 +1,4 @@
-"""Stages at once: two invocations on one item, or a stage and poll, interleaved call by call."""
+"""Concurrent stages: two invocations of one item, or a stage and poll, interleaved by call."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,13 +20,13 @@ from tests.verification.crash import jobs
 from tests.verification.figures import Figures
 
 PAST_LEASE_S = 1000.0
-"""Longer than any stage may work, and than its lease lasts."""
+"""Longer than any lease of a stage."""
 PAST_POLL_LEASE_S = 140.0
 Competitor = Callable[[ChaosHarness, Message | None], None]
 
 
 def duplicate(relay: ChaosHarness, message: Message | None) -> None:
-    """Do the same: the message came twice."""
+    """Repeat the action: its message was delivered twice."""
     if message is None:
         relay.poll_alone()
     else:
@@ -34,21 +34,21 @@ def duplicate(relay: ChaosHarness, message: Message | None) -> None:
 
 
 def poll_later(relay: ChaosHarness, _message: Message | None) -> None:
-    """Poll, a minute later, and do what that wakes."""
+    """Poll a minute later, and run the steps that it wakes."""
     relay.pass_time(60)
     relay.poll_alone()
     relay.work_off()
 
 
 def poll_after_lease(relay: ChaosHarness, message: Message | None) -> None:
-    """Poll when the lease of whoever is at it is over, and do what that wakes: the same over again, or what follows."""
+    """Poll after the lease has expired, and run the steps that it wakes."""
     relay.pass_time(PAST_POLL_LEASE_S if message is None else PAST_LEASE_S)
     relay.poll_alone()
     relay.work_off()
 
 
 def reconcile_after_lease(relay: ChaosHarness, _message: Message | None) -> None:
-    """Poll when the lease is over: what was being sent is unconfirmed; then it is proved, and found ended, and collected."""
+    """Poll after the lease has expired until an unconfirmed create is reconciled and collected."""
     relay.pass_time(PAST_LEASE_S)
     for _ in range(3):
         relay.poll_alone()
@@ -57,7 +57,7 @@ def reconcile_after_lease(relay: ChaosHarness, _message: Message | None) -> None
 
 
 def resend_after_absence(relay: ChaosHarness, _message: Message | None) -> None:
-    """Poll until what was being sent is proved absent, and send it again; half an hour after it was begun."""
+    """Poll until a create is declared absent, and send it again half an hour after its start."""
     relay.expired_tokens |= relay.tokens
     relay.pass_time(PAST_LEASE_S)
     for _ in range(6):
@@ -68,13 +68,13 @@ def resend_after_absence(relay: ChaosHarness, _message: Message | None) -> None:
 
 @dataclass(frozen=True)
 class Overlap:
-    """A moment of a job at which two are at work.
+    """A moment of a job at which two actors run concurrently.
 
     Attributes:
-        step: what one of them does; `poll`, or what a message asks for.
-        nth: which one of these, counted from 1.
-        rival: what the other one does.
-        left_s: what a Lambda has left: with little, a job is assembled by an invocation of its own.
+        step: What the first one does: `poll`, or the step that a message asks for.
+        nth: Which run of this step, counted from 1.
+        competitor: What the other one does.
+        left_s: Remaining Lambda time; if it is short, a job is assembled by another invocation.
     """
 
     step: str
@@ -87,7 +87,7 @@ class Overlap:
 
 
 class OverlapScheduler:
-    """Lets a scene happen when its moment has come, once."""
+    """Run an overlap once, when its moment has come."""
 
     def __init__(self, relay: ChaosHarness, overlap: Overlap, choose: Chooser) -> None:
         self._relay, self._overlap = relay, overlap
@@ -120,7 +120,7 @@ class OverlapScheduler:
 
 
 def _overlaps(count_by_step: Mapping[str, int], poll_count: int) -> list[Overlap]:
-    """Give each of the first so many of a step, with each rival that it can have."""
+    """Return the first runs of each step, each with every possible competitor."""
     for_steps = [
         Overlap(step, nth, competitor, 250.0)
         for step, count in count_by_step.items()
@@ -140,77 +140,77 @@ REFUSAL_OVERLAPS = [
     *_overlaps({"send": 1}, poll_count=0),
     Overlap("send", 1, resend_after_absence),
 ]
-"""A create that is refused: its chunk is halved, or its only row is rejected."""
+"""A rejected create: its chunk is split, or its only row is rejected."""
 ADOPTION_OVERLAPS = [
     Overlap("poll", nth, competitor)
     for nth in (2, 3)
     for competitor in (duplicate, poll_after_lease)
 ]
-"""The poll that proves whose a batch is, and the one that finds it ended."""
+"""The poll that reconciles a batch, and the one that finds it ended."""
 LATE_ANSWER_OVERLAP = Overlap("send", 1, reconcile_after_lease)
 
 
-def interrupted_once(full: bool, half: int) -> Figures:  # noqa: FBT001 - as the list of campaigns calls it
-    """Interrupt one of two once, at every call."""
-    with open_bench("two at once, interrupted at every call", jobs.one_row()) as bench:
+def interrupted_once(full: bool, half: int) -> Figures:  # noqa: FBT001 - called positionally
+    """Interrupt one of two actors once, at every call."""
+    with open_bench("two concurrent stages, interrupted once", jobs.one_row()) as bench:
         for overlap in ALL_OVERLAPS[half::2]:
             _explore(bench, overlap, 1, 1 if full else 40)
     return bench.figures
 
 
-def interrupted_with_two_chunks(full: bool, half: int) -> Figures:  # noqa: FBT001 - as above
-    """The same where several chunks are collected, and somebody's is the last."""
-    with open_bench("two at once, interrupted at every call", jobs.two_chunks()) as bench:
+def interrupted_with_two_chunks(full: bool, half: int) -> Figures:  # noqa: FBT001 - called positionally
+    """Do the same with two chunks, of which one is collected last."""
+    with open_bench("two concurrent stages, interrupted once", jobs.two_chunks()) as bench:
         for overlap in LAST_CHUNK_OVERLAPS[half::2] if full else []:
             _explore(bench, overlap, 1, 1)
     return bench.figures
 
 
-def splits(full: bool, half: int) -> Figures:  # noqa: FBT001 - as above
-    """The same where a create is refused, and its chunk is halved."""
-    with open_bench("two at once, interrupted at every call", jobs.split_chunk()) as bench:
+def splits(full: bool, half: int) -> Figures:  # noqa: FBT001 - called positionally
+    """Do the same where a create is rejected and its chunk is split."""
+    with open_bench("two concurrent stages, interrupted once", jobs.split_chunk()) as bench:
         for overlap in (REFUSAL_OVERLAPS if full else REFUSAL_OVERLAPS[2:])[half::2]:
             _explore(bench, overlap, 1, 1 if full else 15)
     return bench.figures
 
 
-def refusals(full: bool, half: int) -> Figures:  # noqa: FBT001 - as above
-    """The same where a create is refused, and its only row is rejected."""
-    with open_bench("two at once, interrupted at every call", jobs.refused_row()) as bench:
+def refusals(full: bool, half: int) -> Figures:  # noqa: FBT001 - called positionally
+    """Do the same where a create is rejected and its only row is rejected."""
+    with open_bench("two concurrent stages, interrupted once", jobs.refused_row()) as bench:
         for overlap in (REFUSAL_OVERLAPS if full else REFUSAL_OVERLAPS[2:])[half::2]:
             _explore(bench, overlap, 1, 1 if full else 15)
     return bench.figures
 
 
-def adoptions(full: bool, half: int) -> Figures:  # noqa: FBT001 - as above
-    """The same where a batch is adopted whose create lost its answer, with a stranger's of its size beside it."""
+def adoptions(full: bool, half: int) -> Figures:  # noqa: FBT001 - called positionally
+    """Do the same where an unconfirmed batch is adopted beside a foreign batch of its size."""
     with open_bench(
-        "two at once, interrupted at every call", jobs.one_row_with_lost_answer()
+        "two concurrent stages, interrupted once", jobs.one_row_with_lost_answer()
     ) as bench:
         for overlap in ADOPTION_OVERLAPS[half::2]:
             _explore(bench, overlap, 1, 1 if full else 40)
     return bench.figures
 
 
-def late_answers(full: bool, half: int) -> Figures:  # noqa: FBT001 - as above
-    """Let a stage hear at last that its create was accepted, at any call of the polls that prove just that.
+def late_answers(full: bool, half: int) -> Figures:  # noqa: FBT001 - called positionally
+    """Let a stage receive the answer to a create only during the polls that reconcile it.
 
-    By half: before it looks at the table, and before it writes what it has heard.
+    By half: before it reads the table, or before it writes the answer to it.
     """
     with open_bench(
-        "two at once, interrupted twice", jobs.one_row_beside_foreign_batch()
+        "two concurrent stages, interrupted twice", jobs.one_row_beside_foreign_batch()
     ) as bench:
-        calls = [step.call for step in _run(bench, LATE_ANSWER_OVERLAP, replay(()), "undisturbed")]
+        calls = [step.call for step in _run(bench, LATE_ANSWER_OVERLAP, replay(()), "baseline")]
         answer_call = 1 + next(n for n, call in enumerate(calls) if call.startswith("claude.POST"))
         prefix = (*(0 for _ in range(answer_call + half)), 1)
         _explore(bench, LATE_ANSWER_OVERLAP, 2, 1 if full else 40, prefix)
     return bench.figures
 
 
-def interrupted_twice(full: bool, half: int) -> Figures:  # noqa: FBT001 - as above
-    """Interrupt twice, where somebody goes on whose lease is over."""
+def interrupted_twice(full: bool, half: int) -> Figures:  # noqa: FBT001 - called positionally
+    """Interrupt twice where an invocation continues after its lease has expired."""
     overlaps = [overlap for overlap in ALL_OVERLAPS if overlap.competitor is poll_after_lease]
-    with open_bench("two at once, interrupted twice", jobs.one_row()) as bench:
+    with open_bench("two concurrent stages, interrupted twice", jobs.one_row()) as bench:
         for overlap in (overlaps if full else overlaps[3:5])[half::2]:
             _explore(bench, overlap, 2, 7 if full else 19)
     return bench.figures
@@ -234,26 +234,26 @@ def _run(bench: Bench, overlap: Overlap, choose: Chooser, description: str) -> S
     )
     choices = schedulers[0].interleaver.choices
     if not choices:
-        bench.figures.violations.append(f"{overlap}: never came to it, in {run.ticks} ticks")
+        bench.figures.violations.append(f"{overlap}: did not occur within {run.ticks} ticks")
     elif run.problems:
         bench.figures.violations.append(f"{overlap}: {describe_switches(choices)}")
     return choices
 
 
-def all_at_once(full: bool, half: int) -> Figures:  # noqa: FBT001 - as above
-    """Do everything that there is to do at once, each of it twice, poll, too; by schedules that are drawn."""
+def all_at_once(full: bool, half: int) -> Figures:  # noqa: FBT001 - called positionally
+    """Run everything twice and concurrently, poll included, by random schedules."""
     seeds = range(40 if full else 4)
-    with open_bench("all at once and twice", jobs.three_chunks()) as bench:
+    with open_bench("all stages concurrently, twice", jobs.three_chunks()) as bench:
         for seed in seeds[half::2]:
             bench.run(
-                f"all at once {seed}",
+                f"concurrent {seed}",
                 partial(_hold_until_poll, bench.relay, random_schedule(seed)),
             )
     return bench.figures
 
 
 def _hold_until_poll(relay: ChaosHarness, choose: Chooser) -> None:
-    """Let each message wait for the next poll, and go with it."""
+    """Hold each message until the next poll, and run them together."""
     held: list[Message] = []
 
     def run_poll() -> None:

@@ -1,4 +1,4 @@
-"""The post in disorder: every message twice, some late, some lost, none in order."""
+"""Unreliable delivery: every message twice, some late, some lost, none in order."""
 
 import random
 from collections import Counter
@@ -9,27 +9,27 @@ from tests.verification.crash import jobs
 from tests.verification.figures import Figures
 
 MAX_DELAYS = 3
-"""A message that was put off so often is put off no more: the run must end."""
+"""Delays of one message after which it is delivered: a run must end."""
 MAX_DELAY_S = 2 * 3600
 
 
 class UnreliableQueue:
-    """Brings messages as SQS may, and somewhat worse.
+    """A queue that delivers as SQS may, and somewhat worse.
 
     Args:
-        relay: where they go.
-        seed: which disorder.
+        relay: Where the messages go.
+        seed: Selects the disorder.
     """
 
     def __init__(self, relay: ChaosHarness, seed: int) -> None:
         self._relay = relay
-        self._rng = random.Random(seed)  # noqa: S311 - the seed is to be repeated, not to be secret
+        self._rng = random.Random(seed)  # noqa: S311 - the seed makes a run reproducible
         self._deliveries = Counter[Message]()
         self._delay_rate = self._rng.choice((0.2, 0.5, 0.8))
         self._loss_rate = self._rng.choice((0.0, 0.3))
 
     def deliver_all(self, messages: list[Message]) -> None:
-        """Bring each twice or so, in any order, now or hours later; a work message not at all, at times."""
+        """Deliver messages twice, in any order, now or hours later; lose some work messages."""
         copies = [message for message in messages for _ in range(self._copies(message))]
         self._rng.shuffle(copies)
         for message in copies:
@@ -49,14 +49,14 @@ class UnreliableQueue:
         return 0 if is_lost else 2
 
 
-def unreliable_delivery(full: bool, half: int) -> Figures:  # noqa: FBT001 - as the list of campaigns calls it
-    """Bring every message twice, late, and out of order; the upload's own event, too."""
+def unreliable_delivery(full: bool, half: int) -> Figures:  # noqa: FBT001 - called positionally
+    """Deliver every message twice, late and out of order, the upload's own event included."""
     seeds = range(20 if full else 2)
-    with open_bench("messages twice, late, in disorder, or lost", jobs.three_chunks()) as bench:
+    with open_bench("messages repeated, late, reordered or lost", jobs.three_chunks()) as bench:
         for seed in seeds[half::2]:
 
             def setup(seed: int = seed) -> None:
                 bench.relay.on_messages = UnreliableQueue(bench.relay, seed).deliver_all
 
-            bench.run(f"post {seed}", setup)
+            bench.run(f"delivery {seed}", setup)
     return bench.figures

@@ -1,7 +1,7 @@
-"""A deterministic scheduler: what is to happen at once runs in threads that hand a interleaver to one another.
+"""A deterministic scheduler: concurrent tasks run in threads that hand control to one another.
 
-Only the thread that holds the interleaver runs. It offers the interleaver at every call that leaves the process, and a schedule
-says who has it next: the same schedule gives the same run, so a failure can be seen again.
+Only one thread runs at a time. It yields control at every call that leaves the process, and a
+schedule decides who continues. The same schedule gives the same run, so failures can be replayed.
 """
 
 import random
@@ -10,16 +10,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 type Schedule = tuple[int, ...]
-"""At each step, the place of the one who goes on: 0 is whoever had the interleaver, if it can go on."""
+"""At each choice, the index of the task that continues; 0 is the one that ran last, if it can."""
 type Chooser = Callable[[Sequence[str]], int]
 
 HANG_TIMEOUT_S = 60.0
-"""Real time after which a thread that does not hand the interleaver on is taken for hung."""
+"""Real time after which a thread that does not yield is considered hung."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """One choice: who could go on, the last holder first; `free` if that one had ended by itself."""
+    """One choice: the tasks that could continue, and whether the previous one had ended."""
 
     runnable: tuple[str, ...]
     chosen: int
@@ -28,14 +28,14 @@ class Choice:
 
 
 def replay(schedule: Schedule) -> Chooser:
-    """Follow a schedule; behind its end, nobody is interrupted."""
+    """Follow a schedule; after its end, interrupt nothing."""
     remaining = list(schedule)
     return lambda runnable: min(remaining.pop(0), len(runnable) - 1) if remaining else 0
 
 
 def random_schedule(seed: int) -> Chooser:
-    """Draw a schedule: every few calls, somebody else goes on."""
-    rng = random.Random(seed)  # noqa: S311 - the seed is to be repeated, not to be secret
+    """Return a random schedule that switches tasks every few calls."""
+    rng = random.Random(seed)  # noqa: S311 - the seed makes a run reproducible
     switch_rate = rng.choice((0.1, 0.3, 0.6))
     return lambda runnable: rng.randrange(len(runnable)) if rng.random() < switch_rate else 0
 
@@ -49,10 +49,10 @@ class _Task:
 
 
 class Interleaver:
-    """Runs acts at once, one call at a time.
+    """Run tasks concurrently, one call at a time.
 
     Args:
-        choose: says who goes on, of those who can; its answers make up the schedule.
+        choose: Returns which of the runnable tasks continues; its answers make up the schedule.
     """
 
     def __init__(self, choose: Chooser) -> None:
@@ -62,10 +62,10 @@ class Interleaver:
         self.choices: list[Choice] = []
 
     def run(self, actions: Mapping[str, Callable[[], object]]) -> None:
-        """Run the acts to their ends.
+        """Run the tasks until all have ended.
 
         Raises:
-            TimeoutError: one of them neither ended nor made a call.
+            TimeoutError: A task neither ended nor made a call.
         """
         tasks = [_Task(name) for name in actions]
         threads = [
@@ -91,7 +91,7 @@ class Interleaver:
             thread.join()
 
     def yield_control(self, call: str) -> None:
-        """Offer the interleaver before a call; threads that are no actors have none to offer."""
+        """Yield control before a call; threads outside the scheduler continue at once."""
         task: _Task | None = getattr(self._local, "actor", None)
         if task is not None:
             task.call = call
@@ -117,13 +117,13 @@ def explore_schedules(
     every_nth: int = 1,
     prefix: Schedule = (),
 ) -> Iterator[Schedule]:
-    """JobRun every schedule in which nobody is interrupted more often than this, all in all.
+    """Run every schedule with at most this many interruptions.
 
     Args:
-        play: plays one schedule, and gives the choices that there were.
-        interruptions: times that somebody who could have gone on did not.
-        thinned: interrupt at each so-manieth call alone.
-        begun: how every schedule begins; its interruptions count.
+        play: Runs one schedule and returns the choices that were made.
+        interruptions: How often a task that could continue is interrupted.
+        every_nth: Interrupt only at every n-th call.
+        prefix: The start of every schedule; its interruptions count.
     """
     pending: list[Schedule] = [prefix]
     while pending:
@@ -144,9 +144,9 @@ def explore_schedules(
 
 
 def describe_switches(choices: Sequence[Choice]) -> str:
-    """Tell where a schedule changed hands, for people."""
+    """Describe where a schedule switched tasks."""
     changes = [
-        f"{choice.runnable[choice.chosen]} goes on at {choice.call} ({position})"
+        f"{choice.runnable[choice.chosen]} continues at {choice.call} ({position})"
         for position, choice in enumerate(choices)
         if choice.chosen or choice.previous_ended
     ]

@@ -1,6 +1,6 @@
-"""The environment fails for minutes, hours, a day, a week: each call that leaves the process, one kind at a time.
+"""Long outages: one kind of call fails for minutes, hours, a day or a week.
 
-Nothing is given up: at the end, every answer that was billed is delivered.
+At the end, every billed answer is delivered.
 """
 
 import errno
@@ -26,9 +26,9 @@ FAST_AFTER_TICKS = 40
 ALLOWED_DIFFERENCES = (
     *("event JOB/", "event sending/", "file status.json"),
     *("file retry.jsonl", "file manifest.json"),
-    *("visible before it was whole: retry.jsonl", "visible before it was whole: manifest.json"),
+    *("visible while incomplete: retry.jsonl", "visible while incomplete: manifest.json"),
 )
-"""What an outage may change: when the job was stuck or paused, and a retry file without the upload's rows."""
+"""What an outage may change: events about stuck or paused work, and a retry file without rows."""
 
 OUTAGES: dict[str, tuple[str, ...]] = {
     "secretsmanager.GetSecretValue": ("unreadable",),
@@ -49,11 +49,11 @@ OUTAGES: dict[str, tuple[str, ...]] = {
     "claude.GET /v1/messages/batches": ("no answer",),
     "claude.GET /v1/messages/batches/ID/results": ("no answer",),
 }
-"""Calls, and what they may fail with for as long as somebody needs to notice it and mend it."""
+"""Calls, and the errors that each returns until an operator fixes the cause."""
 
 
 def build_error(relay: ChaosHarness, name: str, code: str) -> Exception:
-    """Build the error that a call's own client raises."""
+    """Return the error that the client of this call raises."""
     operation = name.partition(".")[2]
     if name.startswith("secretsmanager."):
         return KeyUnreadableError("AccessDeniedException")
@@ -70,14 +70,14 @@ def build_error(relay: ChaosHarness, name: str, code: str) -> Exception:
 
 
 def start_outage(relay: ChaosHarness, name: str, code: str, nth: int, duration_s: float) -> None:
-    """Let one kind of call fail for this long, from its n-th time on."""
+    """Let one kind of call fail for this long, starting with its n-th call."""
     fail_calls_for(relay, name, nth, duration_s, lambda: build_error(relay, name, code))
 
 
 def outage_plans(calls: list[str], *, full: bool) -> list[tuple[str, str, int, str]]:
-    """Return what is to fail: which call, how, from its how-manieth time on, and for how long.
+    """Return the outages: which call fails, how, from its n-th time on, and for how long.
 
-    A sample has each call and error once, with durations in turn.
+    A sample has each call and error once, with the durations in turn.
     """
     plans = [
         (name, code, nth, duration)
@@ -92,11 +92,11 @@ def outage_plans(calls: list[str], *, full: bool) -> list[tuple[str, str, int, s
     return plans if full else plans[::19]
 
 
-def long_outages(full: bool, half: int) -> Figures:  # noqa: FBT001 - as the list of campaigns calls it
-    """Let everything around the relay fail, for as long as a week."""
-    with open_bench("the environment fails, for minutes to a week", jobs.three_chunks()) as bench:
+def long_outages(full: bool, half: int) -> Figures:  # noqa: FBT001 - called positionally
+    """Let every dependency of the relay fail, for up to a week."""
+    with open_bench("long outages", jobs.three_chunks()) as bench:
         for name, code, nth, duration in outage_plans(bench.baseline.calls, full=full)[half::2]:
-            description = f"{name} fails with {code} for {duration}, from time {nth} on"
+            description = f"{name} fails with {code} for {duration}, from call {nth} on"
             setup = partial(start_outage, bench.relay, name, code, nth, DURATIONS_S[duration])
             bench.run(
                 description,

@@ -1,4 +1,4 @@
-"""The campaigns of Claude's faults: each alone, each with each."""
+"""Campaigns of the simulator's API faults: each alone, and each with each."""
 
 import tempfile
 import time
@@ -23,23 +23,23 @@ from tests.verification.figures import Figures
 HALVES = 2
 """Processes that share a campaign."""
 SAMPLE = 24
-"""Every so-manieth pair is the sample."""
+"""The sample has one pair in this many."""
 
 
-def single_faults(full: bool, half: int) -> Figures:  # noqa: ARG001, FBT001 - as the list of campaigns calls it
-    """Let every fault strike alone."""
-    return _campaign("Claude's faults alone", [(name,) for name in CASES], half)
+def single_faults(full: bool, half: int) -> Figures:  # noqa: ARG001, FBT001 - called positionally
+    """Run a job under every fault."""
+    return _campaign("API faults, single", [(name,) for name in CASES], half)
 
 
-def fault_pairs(full: bool, half: int) -> Figures:  # noqa: FBT001 - as above
-    """Let every fault strike with every other, and twice."""
+def fault_pairs(full: bool, half: int) -> Figures:  # noqa: FBT001 - called positionally
+    """Run a job under every pair of faults, two of the same included."""
     all_pairs = [
         (first, second)
         for first, second in combinations_with_replacement(CASES, 2)
         if first != second
-        or CASES[first].times  # what strikes for ever leaves nothing to its like
+        or CASES[first].times  # a fault that always strikes cannot be armed twice
     ]
-    return _campaign("Claude's faults in pairs", all_pairs if full else all_pairs[::SAMPLE], half)
+    return _campaign("API faults, pairs", all_pairs if full else all_pairs[::SAMPLE], half)
 
 
 def _campaign(name: str, plans: Sequence[tuple[str, ...]], half: int) -> Figures:
@@ -53,7 +53,7 @@ def _campaign(name: str, plans: Sequence[tuple[str, ...]], half: int) -> Figures
 
 @contextmanager
 def baseline_run(figures: Figures) -> Iterator[tuple[CrashHarness, FinalState]]:
-    """Make a relay, and run the small job through it without any trouble: the measure of all others."""
+    """Open a harness, and run the small job without any fault: the baseline of all other runs."""
     with (
         tempfile.TemporaryDirectory() as folder,
         open_crash_harness(Path(folder), keys=KEYS) as relay,
@@ -61,7 +61,7 @@ def baseline_run(figures: Figures) -> Iterator[tuple[CrashHarness, FinalState]]:
         job = small_job()
         relay.deploy(requests_per_batch=job.requests_per_batch)
         run = run_job_with_faults(relay, job, None)
-        figures.violations += [f"undisturbed: {problem}" for problem in run.problems]
+        figures.violations += [f"baseline: {problem}" for problem in run.problems]
         figures.violations += jobs.baseline_problems(job, run.final_state)
         assert run.final_state is not None
         yield relay, run.final_state
@@ -70,7 +70,7 @@ def baseline_run(figures: Figures) -> Iterator[tuple[CrashHarness, FinalState]]:
 def run_with_faults(
     relay: CrashHarness, plan: Sequence[str], expected: FinalState
 ) -> tuple[FaultRun, int]:
-    """Run the job under some faults; gives also how many requests may be paid for twice."""
+    """Run the job under these faults; return also how many requests may be paid for twice."""
 
     def arm_all(relay: CrashHarness) -> None:
         for name in plan:
@@ -85,14 +85,14 @@ def run_with_faults(
 
 
 def _check_outcomes(run: FaultRun, plan: Sequence[str]) -> list[str]:
-    """Hold the rows that ended otherwise to what the table says of these faults."""
+    """Compare the changed outcomes with the fault table."""
     if len(plan) == 1:
         as_expected = run.changed_outcomes == Counter(CASES[plan[0]].changed_rows)
     else:
         as_expected = run.changed_outcomes <= sum(
             (CASES[name].max_changed_rows for name in plan), Counter[str]()
         )
-    return [] if as_expected else [f"rows ended otherwise: {dict(run.changed_outcomes)}"]
+    return [] if as_expected else [f"unexpected row outcomes: {dict(run.changed_outcomes)}"]
 
 
 def record_run(figures: Figures, description: str, run: FaultRun, unavoidable: int) -> None:
@@ -106,7 +106,7 @@ def record_run(figures: Figures, description: str, run: FaultRun, unavoidable: i
     figures.paid_twice += max(0, run.requests_repeated - unavoidable)
     problems = [*run.problems]
     if run.requests_repeated > unavoidable:
-        problems.append(f"{run.requests_repeated} requests were paid for twice")
+        problems.append(f"{run.requests_repeated} requests paid twice")
     figures.recovered += not problems
     if problems:
         figures.violations.append(f"{figures.campaign}: {description}: {'; '.join(problems)}")

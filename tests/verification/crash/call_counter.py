@@ -1,4 +1,4 @@
-"""Counts every call that leaves the process, and strikes at one, or at several one after the other."""
+"""Count every call that leaves the process, and inject faults at chosen ones."""
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -6,17 +6,17 @@ from dataclasses import dataclass, field
 
 
 class ProcessKilled(BaseException):
-    """The process is gone: no `except Exception` sees it."""
+    """The process was killed; `except Exception` does not catch this."""
 
 
 @dataclass(frozen=True)
 class InjectedFault:
-    """What happens at one call: the N-th that any stage makes, counted from the strike before this one.
+    """A fault at one call of a stage.
 
     Attributes:
-        at: counts from 1.
-        after: just after the call took place; else just before.
-        do: it is told the call's name.
+        call_number: Which call, counted from 1 and from the fault before this one.
+        after: Whether the call has taken place.
+        inject: Called with the name of the call.
     """
 
     call_number: int
@@ -26,13 +26,16 @@ class InjectedFault:
 
 @dataclass
 class CallCounter:
-    """What is to at_each_call the stages of one run.
+    """The calls of one run, and the faults to inject.
 
     Attributes:
-        calls: the name of each call so far.
-        struck: how many strikes have happened.
-        watching: only what stages do counts, not what tests do meanwhile.
-        dead: a process that was killed makes no more calls, whatever its `finally` would like to.
+        faults: The faults to inject, one after the other.
+        calls: The name of each call so far.
+        faults_injected: How many faults have been injected.
+        counting: Whether a stage runs: calls by tests do not count.
+        killed: Whether the process was killed: it makes no more calls, even in a `finally`.
+        on_call: Called before and after each call.
+        block: The largest block of a stream, in bytes.
     """
 
     faults: Sequence[InjectedFault] = ()
@@ -47,16 +50,16 @@ class CallCounter:
 
     @property
     def calls_since_fault(self) -> int:
-        """Count the calls since the last strike."""
+        """Return the number of calls since the last fault."""
         return len(self.calls) - self._calls_before
 
     def plan_faults(self, faults: Sequence[InjectedFault]) -> None:
-        """Begin another run."""
+        """Start another run with these faults."""
         self.faults, self.faults_injected, self._calls_before = faults, 0, 0
         self.calls.clear()
 
     def wrap[**P, R](self, name: str, call: Callable[P, R]) -> Callable[P, R]:
-        """Make a call that can be struck just before and just after."""
+        """Return a call that can fail just before and just after it takes place."""
 
         def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
             if not self.counting:
@@ -73,12 +76,12 @@ class CallCounter:
         return wrapped
 
     def wrap_stream(self, name: str, blocks: Iterator[bytes]) -> Iterator[bytes]:
-        """Make a stream that can be struck at each of its blocks."""
+        """Yield blocks; each can fail like a call."""
         for block in blocks:
             yield self.wrap(name, lambda read=block: read)()
 
     def _count(self, name: str) -> tuple[int, int]:
-        """Give which strike comes next, and the call's number as that one counts."""
+        """Count a call; return the next fault's index, and the call's number since the last."""
         with self._lock:
             if self.killed:
                 raise ProcessKilled

@@ -1,4 +1,4 @@
-"""A world whose stages can be struck at any call they make: to AWS, or to Claude."""
+"""A harness that can inject a fault at any call of a stage to AWS or Anthropic."""
 
 import re
 from collections.abc import Callable, Iterator
@@ -30,19 +30,19 @@ from tests.harness import RESULTS, Harness, json_work_message
 from tests.verification.crash.call_counter import CallCounter, ProcessKilled
 
 VISIBILITY_TIMEOUT_S = 960.0
-"""A message whose function died is there again after this: infra/storage.py."""
+"""The queue's visibility timeout in infra/storage.py."""
 START = datetime(2026, 11, 2, 8, 0, tzinfo=UTC)
 
 
 class CrashHarness(Harness):
-    """A world in which a stage may die; what it was told comes again, as SQS does it."""
+    """A harness whose stages may be killed; their messages are delivered again, as by SQS."""
 
     aws: FakeAws
 
     def __post_init__(self) -> None:
         self.call_counter, self.polling = CallCounter(), False
-        # The tokens of the stage that runs, and those of stages that went on after their lease, for which
-        # Lambda would give them no time.
+        # Tokens of the running stage, and of stages that continued after their lease expired,
+        # which Lambda's timeout prevents.
         self.tokens = set[str]()
         self.expired_tokens = set[str]()
         self.redeliveries: list[tuple[float, str, str]] = []
@@ -55,7 +55,7 @@ class CrashHarness(Harness):
         super().__post_init__()
 
     def start_over(self) -> None:
-        """Begin once more, with nothing but buckets, queues, a topic and an empty table."""
+        """Restart with empty buckets, queues, topic and table."""
         self.aws.reset()
         self.simulator.reset()
         self.moment = START
@@ -68,7 +68,7 @@ class CrashHarness(Harness):
             services.claude.reload_key()  # as a new container does
 
     def _wrap(self, client: Any) -> None:
-        call = client._make_api_call  # noqa: SLF001 - the one way that every call goes
+        call = client._make_api_call  # noqa: SLF001 - the one method that every API call goes through
 
         def call_counted(operation: str, arguments: dict[str, Any]) -> Any:
             name = f"{client.meta.service_model.service_name}.{operation}"
@@ -92,7 +92,7 @@ class CrashHarness(Harness):
         self.deliver_all([("submit", body)])
 
     def deliver_all(self, messages: list[tuple[str, str]]) -> None:
-        """Give messages to their stages: each with its queue's name, one after the other."""
+        """Deliver messages to their stages, one after the other; each has its queue's name."""
         for queue, body in messages:
             self._deliver(queue, body)
 
@@ -133,12 +133,12 @@ class CrashHarness(Harness):
             self.redeliveries.append((self.seconds() + VISIBILITY_TIMEOUT_S, queue, body))
 
     def _run(self, stage: Callable[[], Any]) -> bool:
-        """Run a stage as the runtime does: whatever it dies of, the next invocation finds the table."""
+        """Run a stage as Lambda does; return whether it succeeded."""
         previous = self.call_counter.counting, self.call_counter.killed, self.tokens
         self.call_counter.counting, self.call_counter.killed, self.tokens = True, False, set()
         try:
             stage()
-        except (ProcessKilled, Exception) as error:  # noqa: BLE001 - the runtime takes them all
+        except (ProcessKilled, Exception) as error:  # noqa: BLE001 - Lambda catches them all
             self.failures.append(error)
             self.call_counter.counting = False
             self.inspect()
@@ -150,7 +150,7 @@ class CrashHarness(Harness):
 
 
 class _CountedBody:
-    """An object's bytes, on their way."""
+    """The body of an S3 object, read in counted blocks."""
 
     def __init__(self, call_counter: CallCounter, name: str, body: StreamingBody) -> None:
         self._counter, self._name, self._body = call_counter, name, body
@@ -162,7 +162,7 @@ class _CountedBody:
 
 
 class _CountedStream(httpx2.SyncByteStream):
-    """An answer's bytes, on their way."""
+    """The body of a response, read in counted blocks."""
 
     def __init__(self, call_counter: CallCounter, name: str, stream: Any) -> None:
         self._counter, self._name, self._stream = call_counter, name, stream
@@ -176,7 +176,7 @@ class _CountedStream(httpx2.SyncByteStream):
 
 @contextmanager
 def _intercept_http(call_counter: CallCounter, anthropic: FakeAnthropic) -> Iterator[None]:
-    """Answer what goes out to Claude, and count it: from the SDK's own client, and to download results."""
+    """Answer and count the requests of the SDK's client and of the results download."""
 
     def count_request(
         _transport: httpx2.HTTPTransport, request: httpx2.Request
@@ -208,7 +208,7 @@ def _intercept_http(call_counter: CallCounter, anthropic: FakeAnthropic) -> Iter
 
 
 def _call_name(method: str, path: str) -> str:
-    """Name a request to Claude: the same for each batch."""
+    """Return a name for an API request that is the same for each batch."""
     return f"claude.{method} {re.sub(r'msgbatch_[0-9a-z]+', 'ID', path)}"
 
 
@@ -216,7 +216,7 @@ def _call_name(method: str, path: str) -> str:
 def open_harness_of_type[M: CrashHarness](
     harness_type: type[M], folder: Path, **simulator_options: Any
 ) -> Iterator[M]:
-    """Make a world of this kind, of its own."""
+    """Open a harness of this type in its own folder."""
     simulator, aws = Simulator(folder, **simulator_options), FakeAws()
     s3, sqs, sns, dynamodb = map(aws.client, ("s3", "sqs", "sns", "dynamodb"))
     relay = harness_type(simulator, URL, s3, sqs, sns, dynamodb, TOPIC, QUEUES)
@@ -228,5 +228,5 @@ def open_harness_of_type[M: CrashHarness](
 def open_crash_harness(
     folder: Path, **simulator_options: Any
 ) -> AbstractContextManager[CrashHarness]:
-    """Make a world of its own."""
+    """Open a crash harness in its own folder."""
     return open_harness_of_type(CrashHarness, folder, **simulator_options)

@@ -1,4 +1,4 @@
-"""A job under Claude's faults: run to its end, however long that takes, and held to the promises row by row."""
+"""Run a job under faults of the API until it ends, and check the promises row by row."""
 
 import json
 from collections import Counter
@@ -15,11 +15,11 @@ from tests.verification.crash.job_run import KEY, TICK_S
 from tests.verification.crash.jobs import JobSpec, no_faults
 
 PATIENT_TICKS, SLOW_S, TICKS = 30, 5400.0, 90
-"""After so many polls, the clock goes faster: a batch that is gone is given up only after a day."""
+"""After this many polls the clock runs faster: a missing batch is given up only after a day."""
 KEYS = {"sk-local": "default", "sk-second": "default", "sk-other": "other"}
 
 Action = Callable[[CrashHarness], "str | None"]
-"""Something that happens between two polls; it says what is wrong, if it looks at anything."""
+"""Something to do between two polls; it returns a problem, if it finds one."""
 
 
 @dataclass
@@ -27,9 +27,9 @@ class FaultRun:
     """One run.
 
     Attributes:
-        changed: rows that ended otherwise than in the undisturbed run, by how they did.
-        extra: requests that were accepted more often than in the undisturbed run.
-        told: how many events of each type, each id once.
+        changed_outcomes: Rows that ended differently from the baseline, by outcome.
+        requests_repeated: Requests that were accepted more often than in the baseline.
+        event_counts: The number of events of each type; repeated ids count once.
     """
 
     ticks: int = 0
@@ -44,7 +44,7 @@ class FaultRun:
 
 
 def small_job() -> JobSpec:
-    """Make an upload of two chunks of one size: a row is sent twice, and one never."""
+    """Return an upload of two equal chunks; one row is sent twice, and one is rejected."""
     rows = [request(n, "[fate:expired] march" if n == 3 else "march") for n in range(1, 5)]
     rows.append(b'{"custom_id": "row-5"}')
     return JobSpec(rows, ["succeeded"] * 4 + ["rejected"], [1, 1, 2, 1, 0], requests_per_batch=2)
@@ -58,7 +58,7 @@ def run_job_with_faults(
     actions: Mapping[int, Action] | None = None,
     faults: Sequence[InjectedFault] = (),
 ) -> FaultRun:
-    """Run a job through."""
+    """Run a job, and compare it with the baseline."""
     _reset_simulator(relay)
     arm(relay)
     relay.call_counter.plan_faults(faults)
@@ -75,9 +75,7 @@ def run_job_with_faults(
     )
     run.problems += [*watcher.problems, *_unfinished(relay), *find_leftovers(relay)]
     run.final_state = FinalState.of(relay, watcher.run_ids)
-    run.problems += [
-        f"paid for and not delivered: row {row}" for row in run.final_state.undelivered
-    ]
+    run.problems += [f"billed but not delivered: row {row}" for row in run.final_state.undelivered]
     _check(run, run.final_state, expected)
     return run
 
@@ -105,21 +103,23 @@ def _unfinished(relay: CrashHarness) -> list[str]:
         *relay.redeliveries,
     ]
     paused = [] if relay.circuit.read().paused_reason is None or waiting else ["sending"]
-    return [f"waits for ever: {item!r}" for item in [*waiting, *paused]]
+    return [f"never finishes: {item!r}" for item in [*waiting, *paused]]
 
 
 def _check(run: FaultRun, final_state: FinalState, expected: FinalState | None) -> None:
-    run.problems += [f"{name} has two contents" for name in final_state.inconsistent_events]
+    run.problems += [
+        f"{name} was delivered with different contents" for name in final_state.inconsistent_events
+    ]
     run.event_counts = Counter(final_state.event_counts)
     if run.event_counts["job.completed"] != 1:
-        run.problems.append(f"job.completed under {run.event_counts['job.completed']} ids")
+        run.problems.append(f"{run.event_counts['job.completed']} job.completed events")
     if run.event_counts["sending.paused"] != run.event_counts["sending.resumed"]:
-        run.problems.append("paused, and not resumed as often")
+        run.problems.append("sending was paused more often than resumed")
     if (
         missing_files := {"results.jsonl", "errors.jsonl", "manifest.json"}
         - final_state.files.keys()
     ):
-        run.problems.append(f"no {', '.join(sorted(missing_files))}")
+        run.problems.append(f"missing: {', '.join(sorted(missing_files))}")
         return
     run.problems += _check_counts(final_state)
     if expected is not None:
@@ -133,7 +133,7 @@ def _check(run: FaultRun, final_state: FinalState, expected: FinalState | None) 
 
 
 def _check_counts(final_state: FinalState) -> list[str]:
-    """Hold the three files to one another: each row counted once, and each failure told."""
+    """Check that the three files agree: each row is counted once, and each failure is listed."""
     lines = _lines(final_state)
     manifest = json.loads(final_state.files["manifest.json"])
     failed_lines = [line for line in lines if json.loads(line)["result"]["type"] != "succeeded"]
@@ -141,7 +141,9 @@ def _check_counts(final_state: FinalState) -> list[str]:
     problems = [] if manifest["counts"] == dict(counts) else [f"counted {manifest['counts']}"]
     error_lines = final_state.files["errors.jsonl"].splitlines()
     return (
-        problems if error_lines == failed_lines else [*problems, "errors.jsonl is not what failed"]
+        problems
+        if error_lines == failed_lines
+        else [*problems, "errors.jsonl does not list the failed rows"]
     )
 
 
@@ -150,11 +152,11 @@ def _lines(final_state: FinalState) -> list[bytes]:
 
 
 def outcome_label(line: bytes) -> str:
-    """Say how a row ended: its type, and the type of its error."""
+    """Return how a row ended: its type, and the type of its error."""
     result: dict[str, Any] = json.loads(line)["result"]
     if result["type"] == "errored":
         error = result["error"]["error"]
-        return f"errored {error['type']}" if error.get("message") else "errored without a sentence"
+        return f"errored {error['type']}" if error.get("message") else "errored without a message"
     return (
         f"rejected {result['error']['code']}" if result["type"] == "rejected" else result["type"]
     )

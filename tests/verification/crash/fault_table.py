@@ -1,7 +1,7 @@
-"""Every fault of the simulator: how it is armed, and what becomes of the rows of the batch that it strikes.
+"""Every fault of the simulator: how to arm it, and how it changes the rows of its batch.
 
-Most cost time and nothing else. Those that change how rows end say so here; all other rows are byte for byte what
-they would have been, also in every pair.
+Most faults only cost time. The others list the outcomes that they change; every other row is
+byte for byte as in the baseline, also in every pair of faults.
 """
 
 from collections import Counter
@@ -14,16 +14,16 @@ from tests.verification.crash.crash_harness import CrashHarness
 
 @dataclass(frozen=True)
 class FaultCase:
-    """A fault, as it is tried.
+    """One fault as the campaigns use it.
 
     Attributes:
-        options: its own.
-        times: how often it strikes; 0 is for ever.
-        rows: how many rows end otherwise, and how, where it strikes alone.
-        may: the same together with another fault, where that is something else.
-        pauses: whether sending stops for it, and goes on by itself.
-        unconfirmed: a batch exists, and we do not know of it.
-        gone: a batch and its results are no more.
+        options: The fault's own options.
+        times: How often it strikes; 0 means always.
+        changed_rows: The number of rows that it changes when armed alone, by outcome.
+        changed_rows_in_pairs: Further changes that are possible with another fault.
+        pauses_sending: Whether it pauses sending, which later resumes by itself.
+        loses_create_answer: Whether a batch exists that the relay does not know of.
+        loses_results: Whether a batch and its results no longer exist.
     """
 
     options: Mapping[str, Option] = field(default_factory=dict)
@@ -36,12 +36,12 @@ class FaultCase:
 
     @property
     def max_changed_rows(self) -> Counter[str]:
-        """How many rows may end otherwise in a pair, by how they do."""
+        """Return how many rows may change in a pair of faults, by outcome."""
         return Counter(self.changed_rows) | Counter(self.changed_rows_in_pairs)
 
 
-# A body that is too large (413) is halved; a second fault may let it strike a single row, which is rejected,
-# or a later attempt, whose row keeps the result of the first.
+# A body that is too large (413) is split. A second fault may let the error strike a single row,
+# which is rejected, or a later attempt, whose row keeps its first result.
 _HALVED = FaultCase(changed_rows_in_pairs={"rejected refused": 1, "expired": 1})
 
 CASES: Mapping[str, FaultCase] = {
@@ -66,15 +66,15 @@ CASES: Mapping[str, FaultCase] = {
     "server_error": FaultCase(),
     "service_unavailable": FaultCase(),
     "overloaded": FaultCase(),
-    # Nobody here retrieves a single batch: what is known of one comes from the listing.
+    # The relay never retrieves a single batch: it learns of one from the listing.
     "retrieve_not_found": FaultCase({"endpoint": "list"}, times=3),
     "results_not_found": FaultCase(times=10),
     "reset_in_body": FaultCase(),
     "hidden_from_list": FaultCase({"listings": 4}),
     "foreign_batch": FaultCase(),
-    # Whoever cancels in the Console meant it: what was not done is delivered as canceled, and not sent again.
+    # A cancellation in the Console is deliberate: canceled rows are delivered, not sent again.
     "canceled_in_console": FaultCase({"done": 0.5}, changed_rows={"canceled": 1}),
-    # The two rows of that batch end with a sentence; all else lives.
+    # The two rows of the batch get an error; all others have their results.
     "deleted_before_collection": FaultCase(
         changed_rows={"errored results_gone": 2}, loses_results=True
     ),
@@ -84,7 +84,7 @@ CASES: Mapping[str, FaultCase] = {
     "row_missing": FaultCase(times=2),
     "row_doubled": FaultCase(times=2),
     "row_foreign": FaultCase(times=2),
-    # What nobody has heard of is passed through as it came.
+    # An unknown type is passed through unchanged.
     "unknown_result_type": FaultCase(changed_rows={"postponed": 1}),
     "unknown_error_type": FaultCase(changed_rows={"errored unheard_of_error": 1}),
     "cut_at_line": FaultCase({"framing": "close"}, times=2),
@@ -93,25 +93,27 @@ CASES: Mapping[str, FaultCase] = {
 
 
 def arm_fault(relay: CrashHarness, name: str) -> None:
-    """Order a fault."""
+    """Arm a fault in the simulator."""
     case = CASES[name]
     relay.simulator.arm(name, case.times, **case.options)
 
 
 def unused_faults(relay: CrashHarness) -> list[str]:
-    """Name the faults that were ordered, and did not strike as often as they should have."""
+    """Return the armed faults that did not strike as often as they should."""
     armed: list[dict[str, object]] = relay.simulator.accounting()["armed"]  # type: ignore[assignment]
     return [
-        f"never met: {fault['name']}" for fault in armed if fault["times"] or fault["left"] == 0
+        f"fault never struck: {fault['name']}"
+        for fault in armed
+        if fault["times"] or fault["left"] == 0
     ]
 
 
 def unavoidable_repeats(*names: str) -> int:
-    """Say how many requests may be paid for twice.
+    """Return how many requests may be paid for twice.
 
-    A batch whose create lost its answer, and which is deleted or archived before one line of its results could be
-    read, can be known by nobody: it is absent from the list, or it cannot be told from a stranger's. It is
-    sent again, which is the only way to its answers; the two rows of one batch are then paid for twice.
+    If a create lost its answer, and its batch is deleted or archived before its results are read,
+    nothing identifies that batch: it is missing from the listing, or looks like a foreign one. Its
+    two rows can only be answered by sending them again.
     """
     cases = [CASES[name] for name in names]
     return (

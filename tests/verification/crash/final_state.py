@@ -1,4 +1,4 @@
-"""How a job ended, as a user sees it, and what that may differ in from one run to the next: ids and times."""
+"""The final state of a job as its user sees it, without the ids and times that differ by run."""
 
 import json
 import re
@@ -19,31 +19,31 @@ _TIME = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)")
 
 @dataclass(frozen=True)
 class RunIds:
-    """What is called otherwise in each run."""
+    """The ids that differ between runs."""
 
     job: str
     version: str
 
     def normalize(self, text: bytes) -> bytes:
-        """Put a word in the place of every id and time."""
+        """Replace every id and time by a placeholder."""
         text = text.replace(self.job.encode(), b"JOB").replace(self.job[:8].encode(), b"JOB8")
         text = text.replace(self.version.encode(), b"VERSION")
-        text = _CRC.sub(b'"crc32": "CRC"', text)  # of files whose ids are still in them
+        text = _CRC.sub(b'"crc32": "CRC"', text)  # checksums of files that contain such ids
         return _TIME.sub(b"TIME", _BATCH_ID.sub(b"BATCH", text))
 
 
 @dataclass(frozen=True)
 class FinalState:
-    """What is left of a job when it is done; all of it without ids and times.
+    """What a finished job leaves behind, without ids and times.
 
     Attributes:
-        files: what lies in the job's folder, by name.
-        events: each event by its id, as it was delivered.
-        told: how many events of each type, each id once.
-        torn: the ids under which more than one content was delivered.
-        billed: the rows of this job that were answered, and paid for.
-        custom_ids: how often each request was accepted: each attempt of a row has its own.
-        params: the same by content: what the user is billed for.
+        files: The files in the job's results folder, by name.
+        events: The delivered contents of each event, by its id.
+        custom_ids: How often each request was accepted; each attempt of a row has its own id.
+        params: How often each content was accepted: what the user pays for.
+        event_counts: The number of events of each type; repeated ids count once.
+        inconsistent_events: The ids that were delivered with different contents.
+        billed: The rows of this job that were answered and billed.
     """
 
     files: dict[str, bytes]
@@ -88,25 +88,25 @@ class FinalState:
 
     @property
     def undelivered(self) -> list[int]:
-        """Name the rows whose answer was paid for, and that have no line or one that the relay made in its place."""
+        """Return the billed rows that have no line in the results, or a synthetic one."""
         lines = map(json.loads, self.files.get("results.jsonl", b"").splitlines())
         delivered = {line["row"] for line in lines if not _is_synthetic(line["result"])}
         return sorted(self.billed - delivered)
 
     def rows_lost(self, expected: "FinalState") -> int:
-        """Count the rows without a line, and those with more than one."""
+        """Count the rows without a line, and the extra lines of a row."""
         actual_rows, expected_rows = Counter(self.rows), Counter(expected.rows)
         return (expected_rows - actual_rows).total() + (actual_rows - expected_rows).total()
 
     def paid_twice(self, expected: "FinalState") -> int:
-        """Count the requests that were accepted again, although they had been before."""
+        """Count the requests that were accepted more than once."""
         return max(
             sum(count - 1 for count in self.custom_ids.values()),
             (Counter(self.params) - Counter(expected.params)).total(),
         )
 
     def differences_from(self, expected: "FinalState") -> list[str]:
-        """Say what is not as in the undisturbed run."""
+        """Return what differs from another final state."""
         compared: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
             ("file", self.files, expected.files), ("event", self.events, expected.events),
             ("accepted", self.custom_ids, expected.custom_ids), ("paid", self.params, expected.params),
@@ -128,7 +128,7 @@ def _is_synthetic(result: dict[str, Any]) -> bool:
 
 
 def _billed(relay: CrashHarness, job: str) -> set[int]:
-    """Return the rows of a job that Anthropic has answered, in whichever batch, and still has the answers of."""
+    """Return the job's rows with an answer that can still be downloaded from Anthropic."""
     readable = {batch["id"] for batch in relay.simulator.batches() if batch["archived_at"] is None}
     request_ids = [
         RequestId.parse(custom_id)
@@ -145,7 +145,7 @@ def _billed(relay: CrashHarness, job: str) -> set[int]:
 
 @dataclass
 class ResultsWatcher:
-    """Looks at the results folder at every tick and every death: nothing there is ever half of something."""
+    """Check at every tick and every crash that no file in the results folder is incomplete."""
 
     relay: CrashHarness
     run_ids: RunIds
@@ -155,7 +155,7 @@ class ResultsWatcher:
     sizes: dict[str, tuple[int, str]] = field(default_factory=dict)
 
     def inspect(self) -> None:
-        """Look at what has changed since the last time."""
+        """Check the files that have changed since the last call."""
         now = self.relay.aws.s3.objects(RESULTS, "results/")
         changed = {key: stored for key, stored in now.items() if self.seen.get(key) != stored.etag}
         for key, stored in changed.items():
@@ -168,7 +168,7 @@ class ResultsWatcher:
             elif self.expected and self.run_ids.normalize(stored.body) != self.expected.files.get(
                 name
             ):
-                self.problems.append(f"visible before it was whole: {name}")
+                self.problems.append(f"visible while incomplete: {name}")
             if name == "manifest.json":
                 self._check_manifest(json.loads(stored.body))
 
@@ -176,19 +176,19 @@ class ResultsWatcher:
         for file in manifest["files"].values():
             key = file["uri"].partition("//")[2].partition("/")[2]
             if self.sizes.get(key) != (file["size_bytes"], file["crc32"]):
-                self.problems.append(f"named before it was there: {key}")
+                self.problems.append(f"in the manifest before it was stored: {key}")
 
 
 def _token(key: str) -> str:
-    """Give the token of the stage that wrote a work file: its name is that and a kind."""
+    """Return the token of the stage that wrote a work file; its name begins with it."""
     return key.rpartition("/")[2].partition(".")[0]
 
 
 def find_leftovers(relay: CrashHarness) -> list[str]:
-    """Name what no lifecycle rule, and no expiry of the table's, will ever remove.
+    """Return everything that neither a lifecycle rule nor the table's TTL removes.
 
-    A stage that outlived its lease may write a file when the job is done and all others are marked: one under its
-    own token.
+    A stage that outlived its lease may write a file after the others were tagged. It has the
+    stage's own token in its name, and is ignored.
     """
     leftovers = [
         key

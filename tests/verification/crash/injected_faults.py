@@ -1,4 +1,4 @@
-"""What can at_each_call a stage at a call: it is killed, the call fails, or it stands still while others go on."""
+"""Faults of one call: its process is killed, the call fails, or the stage freezes."""
 
 import httpx2
 import urllib3
@@ -8,11 +8,11 @@ from tests.verification.crash.call_counter import InjectedFault, ProcessKilled
 from tests.verification.crash.crash_harness import CrashHarness
 
 FROZEN_TICKS, FROZEN_TICK_S = 8, 150.0
-"""Twenty minutes in all: past the lease of a stage, which is its fifteen and one more."""
+"""Twenty minutes in all: longer than the sixteen-minute lease of a stage."""
 
 
 def kill(relay: CrashHarness, call_number: int, *, after: bool) -> InjectedFault:
-    """End the process."""
+    """Kill the process."""
 
     def kill_process(_name: str) -> None:
         relay.call_counter.killed = True
@@ -22,7 +22,7 @@ def kill(relay: CrashHarness, call_number: int, *, after: bool) -> InjectedFault
 
 
 def fail_call(_relay: CrashHarness, call_number: int, *, after: bool) -> InjectedFault:
-    """Let the call fail as its own client says it: after it took place, only its answer is lost."""
+    """Let the call raise its client's error; after the call, only its answer is lost."""
 
     def raise_error(name: str) -> None:
         message = "no answer"
@@ -36,7 +36,7 @@ def fail_call(_relay: CrashHarness, call_number: int, *, after: bool) -> Injecte
 
 
 def freeze(relay: CrashHarness, call_number: int, *, after: bool) -> InjectedFault:
-    """Stand still, and go on when others have: past the lease of a stage; poll is never run so long."""
+    """Freeze a stage past its lease while others run; a frozen poll resumes after one tick."""
 
     def freeze_stage(_name: str) -> None:
         if relay.polling:
@@ -48,7 +48,7 @@ def freeze(relay: CrashHarness, call_number: int, *, after: bool) -> InjectedFau
 
 
 def keep_frozen(relay: CrashHarness, ticks: int) -> None:
-    """Let others go on while a stage stands still, past its lease."""
+    """Let others run while a stage is frozen past its lease."""
     relay.expired_tokens |= relay.tokens
     for _ in range(ticks):
         relay.tick(FROZEN_TICK_S)

@@ -1,4 +1,4 @@
-"""A job, run through to its end under whatever befalls it, and what is wrong with how it ended."""
+"""Run a job to its end under faults, and report what is wrong with the outcome."""
 
 import json
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from tests.verification.crash.jobs import JobSpec
 from tests.verification.figures import Figures
 
 TICK_S, SLOW_S = 150.0, 3600.0
-"""Poll comes less often here than it does: each one takes a while."""
+"""Seconds between polls: less often than deployed, since each poll takes a while."""
 TICKS = 60
 KEY = "in/march.jsonl"
 
@@ -23,11 +23,12 @@ class JobRun:
     """One run.
 
     Attributes:
-        ticks: polls until nothing was left to do.
-        calls: the name of each call that the stages made.
-        wrong: what is not as it should be.
-        struck: how many strikes there were: a run that ended before the last proves less.
-        left: how many calls there were after the last of them.
+        ticks: Polls until nothing was left to do.
+        calls: The name of each call of the stages.
+        problems: What is wrong with the outcome.
+        faults_injected: How many faults were injected before the job ended.
+        calls_left: How many calls followed the last fault.
+        final_state: What the job left behind.
     """
 
     ticks: int = 0
@@ -46,9 +47,9 @@ def run_job(
     ticks: int = TICKS,
     fast_after_ticks: int | None = None,
 ) -> JobRun:
-    """Run a job through; compare its end with that of an undisturbed run, where there was one.
+    """Run a job to its end; compare it with the baseline's final state, if there is one.
 
-    After so many ticks as there is `patience` for, the clock goes faster.
+    After `fast_after_ticks` ticks the clock runs faster.
     """
     relay.start_over()
     job.arm(relay)
@@ -71,19 +72,17 @@ def run_job(
     )
     run.problems = watcher.problems
     if unfinished := _unfinished(relay):
-        run.problems.append(f"waits for ever: {unfinished}")
+        run.problems.append(f"never finishes: {unfinished}")
     run.final_state = FinalState.of(relay, watcher.run_ids)
     if expected is not None:
         run.problems += run.final_state.differences_from(expected)
     run.problems += find_leftovers(relay)
-    run.problems += [
-        f"paid for and not delivered: row {row}" for row in run.final_state.undelivered
-    ]
+    run.problems += [f"billed but not delivered: row {row}" for row in run.final_state.undelivered]
     return run
 
 
 def record_run(figures: Figures, description: str, run: JobRun, baseline: JobRun) -> None:
-    """Add a run to the figures; `told` says what befell it."""
+    """Add a run to the figures; `description` says which faults it had."""
     figures.tried += 1
     figures.longest_ticks = max(figures.longest_ticks, run.ticks)
     if run.final_state is not None and baseline.final_state is not None:

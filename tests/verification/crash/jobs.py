@@ -1,4 +1,4 @@
-"""The jobs that are struck."""
+"""The jobs that the campaigns run."""
 
 import hashlib
 import json
@@ -13,18 +13,19 @@ MB = 1_000_000
 
 
 def no_faults(_relay: CrashHarness) -> None:
-    """Ask the simulator for no fault."""
+    """Arm no fault."""
 
 
 @dataclass(frozen=True)
 class JobSpec:
-    """An upload, and what is set for it.
+    """An upload and its settings.
 
     Attributes:
-        rows: its lines.
-        outcomes: how each row is to end.
-        sent: how often each row is to be accepted.
-        arm: the simulator's faults, armed before the upload.
+        rows: The lines of the upload.
+        outcomes: The expected outcome of each row.
+        times_accepted: How often each row should be accepted.
+        requests_per_batch: The setting of that name.
+        arm: Arms faults of the simulator before the upload.
     """
 
     rows: list[bytes]
@@ -39,7 +40,7 @@ class JobSpec:
 
 
 def three_chunks() -> JobSpec:
-    """Make an upload of three chunks: a row is sent twice, and one never."""
+    """Return an upload of three chunks; one row is sent twice, and one is rejected."""
     rows = [request(n, "[fate:expired] march" if n == 5 else "march") for n in range(1, 9)]
     rows[3] = b'{"custom_id": "row-4"}'
     outcomes = ["rejected" if n == 4 else "succeeded" for n in range(1, 9)]
@@ -47,18 +48,18 @@ def three_chunks() -> JobSpec:
 
 
 def two_chunks() -> JobSpec:
-    """Make an upload of two chunks, the first of them sent twice: as little as has every step."""
+    """Return an upload of two chunks, of which one is sent twice: a small job with every step."""
     rows = [request(1, "[fate:expired] small"), request(2, "small")]
     return JobSpec(rows, ["succeeded", "succeeded"], [2, 1], requests_per_batch=1)
 
 
 def one_row() -> JobSpec:
-    """Make an upload of one row, sent twice: as little as has every step."""
+    """Return an upload of one row, sent twice: the smallest job with every step."""
     return JobSpec([request(1, "[fate:expired] tiny")], ["succeeded"], [2], requests_per_batch=1)
 
 
 def lost_create_answer() -> JobSpec:
-    """Make the same, where a create's answer is lost while a stranger's batch of its size lies beside it."""
+    """Return three chunks; a create's answer is lost beside a foreign batch of its size."""
 
     def arm(relay: CrashHarness) -> None:
         _add_foreign_batch(relay, 3)
@@ -68,12 +69,12 @@ def lost_create_answer() -> JobSpec:
 
 
 def one_row_beside_foreign_batch() -> JobSpec:
-    """Make an upload of one row, sent twice, while a stranger's batch of its size lies beside it."""
+    """Return an upload of one row, sent twice, beside a foreign batch of its size."""
     return replace(one_row(), arm=lambda relay: _add_foreign_batch(relay, 1))
 
 
 def one_row_with_lost_answer() -> JobSpec:
-    """Make the same, where the answer to the first create is lost."""
+    """Return the same job, but the answer to the first create is lost."""
 
     def arm(relay: CrashHarness) -> None:
         _add_foreign_batch(relay, 1)
@@ -87,7 +88,7 @@ def _add_foreign_batch(relay: CrashHarness, requests: int) -> None:
 
 
 def split_chunk() -> JobSpec:
-    """Make an upload of one chunk that is refused, and halved, and then taken."""
+    """Return an upload of one chunk that is rejected as too large, split, and accepted."""
 
     def arm(relay: CrashHarness) -> None:
         relay.simulator.arm("too_large", times=0, more_than=1)
@@ -97,7 +98,7 @@ def split_chunk() -> JobSpec:
 
 
 def refused_row() -> JobSpec:
-    """Make an upload of one row, which is refused."""
+    """Return an upload whose only row is rejected by the API."""
 
     def arm(relay: CrashHarness) -> None:
         relay.simulator.arm("refuse_matching", times=0, contains="refused")
@@ -106,7 +107,7 @@ def refused_row() -> JobSpec:
 
 
 def large_rows() -> JobSpec:
-    """Make an upload of two chunks, whose rejected rows are too large for one block or one part."""
+    """Return an upload of two chunks whose rejected rows exceed one block or one part."""
     rows = [request(1), _row_without_params(9 * MB), request(3), _row_without_params(6 * MB)]
     outcomes = ["succeeded", "rejected", "succeeded", "rejected"]
     return JobSpec(rows, outcomes, [1, 0, 1, 0], requests_per_batch=2)
@@ -117,9 +118,9 @@ def _row_without_params(size_bytes: int) -> bytes:
 
 
 def baseline_problems(job: JobSpec, final_state: FinalState | None) -> list[str]:
-    """Say what is wrong with an undisturbed run: it is the measure of all others."""
+    """Return what is wrong with a baseline run, which all other runs are compared with."""
     if final_state is None:
-        return ["undisturbed: no end"]
+        return ["baseline: job has no final state"]
     lines = [json.loads(line) for line in final_state.files["results.jsonl"].splitlines()]
     outcomes = [(line["row"], line["result"]["type"]) for line in lines]
     expected = [*enumerate(job.outcomes, 1)]
@@ -128,12 +129,12 @@ def baseline_problems(job: JobSpec, final_state: FinalState | None) -> list[str]
         for row, times_accepted in zip(job.rows, job.times_accepted, strict=True)
         if times_accepted
     }
-    problems = [] if outcomes == expected else [f"undisturbed: rows {outcomes}"]
+    problems = [] if outcomes == expected else [f"baseline: rows {outcomes}"]
     problems += (
-        [] if final_state.params == accepted else ["undisturbed: accepted otherwise than asked"]
+        [] if final_state.params == accepted else ["baseline: unexpected accepted requests"]
     )
     completed = final_state.events.get("JOB/ended", set())
-    problems += [] if len(completed) == 1 else ["undisturbed: no event of its end"]
+    problems += [] if len(completed) == 1 else ["baseline: no completion event"]
     problems += (
         [] if json.loads(final_state.files["status.json"])["status"] == "DONE" else ["not DONE"]
     )

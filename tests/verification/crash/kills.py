@@ -1,4 +1,4 @@
-"""The campaigns that strike a job at its calls: each runs it once undisturbed, and once for each plan."""
+"""Campaigns that inject faults at calls: one undisturbed run, then one run for each plan."""
 
 import random
 import tempfile
@@ -19,13 +19,13 @@ from tests.verification.figures import Figures
 HALVES = 2
 """Processes that share a campaign."""
 SAMPLE = 9
-"""Every so-manieth call is struck where there is little time: prime to what repeats in a job."""
+"""A sample has every n-th call; coprime to the period of a job's calls."""
 FaultFactory = Callable[..., InjectedFault]
 
 
 @dataclass(frozen=True)
 class PlannedFault:
-    """A strike that is planned: how, at which call, before or after it."""
+    """A planned fault: its kind, its call, and whether it strikes before or after it."""
 
     make_fault: FaultFactory
     call_number: int
@@ -36,11 +36,11 @@ class PlannedFault:
 
 
 Plan = tuple[PlannedFault, ...]
-"""Blows of one run; each counts the calls from the one before it."""
+"""The faults of one run; each counts its calls from the one before it."""
 
 
-def kills(full: bool, half: int) -> Figures:  # noqa: FBT001 - as the list of campaigns calls it
-    """Kill at every single call, or at every ninth."""
+def kills(full: bool, half: int) -> Figures:  # noqa: FBT001 - called positionally
+    """Kill at every call, or at every ninth."""
     step = 1 if full else SAMPLE
     return _run_campaign(
         "killed at every call",
@@ -50,8 +50,8 @@ def kills(full: bool, half: int) -> Figures:  # noqa: FBT001 - as the list of ca
     )
 
 
-def call_errors(full: bool, half: int) -> Figures:  # noqa: FBT001 - as above
-    """Let calls fail, before and after they took place: every second of them."""
+def call_errors(full: bool, half: int) -> Figures:  # noqa: FBT001 - called positionally
+    """Let every second call fail, before and after it takes place."""
     step, first_call = (2, 1) if full else (31, 3)
     return _run_campaign(
         "a call fails",
@@ -61,8 +61,8 @@ def call_errors(full: bool, half: int) -> Figures:  # noqa: FBT001 - as above
     )
 
 
-def multipart_errors(full: bool, half: int) -> Figures:  # noqa: FBT001 - as above
-    """The same where objects have parts: each that is complete, and nobody was told, and a share of the rest."""
+def multipart_errors(full: bool, half: int) -> Figures:  # noqa: FBT001 - called positionally
+    """Let calls of a job with multipart objects fail: all completions, and some others."""
     step, first_call = (2, 2) if full else (61, 7)
 
     def plans(calls: Sequence[str]) -> list[Plan]:
@@ -78,27 +78,27 @@ def multipart_errors(full: bool, half: int) -> Figures:  # noqa: FBT001 - as abo
     return _run_campaign("a call fails", jobs.large_rows(), plans, half)
 
 
-def freezes(full: bool, half: int) -> Figures:  # noqa: FBT001 - as above
-    """Stand still at every third call, past the lease."""
+def freezes(full: bool, half: int) -> Figures:  # noqa: FBT001 - called positionally
+    """Freeze at every third call, past the lease."""
     step, first_call = (3, 1) if full else (31, 5)
     return _run_campaign(
-        "a stage stands still", jobs.three_chunks(), lambda calls: _plans_for_every(freeze, calls, first_call, step), half
+        "a stage freezes", jobs.three_chunks(), lambda calls: _plans_for_every(freeze, calls, first_call, step), half
     )  # fmt: skip
 
 
-def kills_in_large_job(full: bool, half: int) -> Figures:  # noqa: FBT001 - as above
+def kills_in_large_job(full: bool, half: int) -> Figures:  # noqa: FBT001 - called positionally
     """Kill at the calls of a job whose objects need several blocks and parts."""
     step = 1 if full else 17
     return _run_campaign(
-        "killed at every part",
+        "killed, multipart job",
         jobs.large_rows(),
         lambda calls: _plans_for_every(kill, calls, 2, step),
         half,
     )
 
 
-def kills_in_adoption(full: bool, half: int) -> Figures:  # noqa: FBT001 - as above
-    """Kill wherever a batch is adopted whose create lost its answer, with a stranger of its size beside it."""
+def kills_in_adoption(full: bool, half: int) -> Figures:  # noqa: FBT001 - called positionally
+    """Kill while an unconfirmed batch is adopted beside a foreign batch of its size."""
     step = 1 if full else 23
 
     def plans(calls: Sequence[str]) -> list[Plan]:
@@ -107,11 +107,11 @@ def kills_in_adoption(full: bool, half: int) -> Figures:  # noqa: FBT001 - as ab
         )
         return _plans_for_every(kill, calls, create_call, step)
 
-    return _run_campaign("killed in an adoption", jobs.lost_create_answer(), plans, half)
+    return _run_campaign("killed during adoption", jobs.lost_create_answer(), plans, half)
 
 
-def kills_in_recovery(full: bool, half: int) -> Figures:  # noqa: FBT001 - as above
-    """Kill once where it hurts most, then again at each call of what mends it."""
+def kills_in_recovery(full: bool, half: int) -> Figures:  # noqa: FBT001 - called positionally
+    """Kill once where recovery has most to do, then again at each call of the recovery."""
     step = 4 if full else 53
 
     def plans(calls: Sequence[str]) -> list[Plan]:
@@ -125,15 +125,15 @@ def kills_in_recovery(full: bool, half: int) -> Figures:  # noqa: FBT001 - as ab
         ]
         return [(first, second) for first in firsts for second in seconds]
 
-    return _run_campaign("killed in recovery", jobs.three_chunks(), plans, half)
+    return _run_campaign("killed during recovery", jobs.three_chunks(), plans, half)
 
 
 RECOVERY_CALLS = 100
-"""Calls after a kill in which all that mends it has begun."""
+"""The number of calls after a kill within which every recovery has started."""
 
 
 def _critical_calls(calls: Sequence[str]) -> list[int]:
-    """Give the calls after which most is in doubt: a create, and the transactions around it and at the end."""
+    """Return the calls that leave most in doubt: the create, and the transactions near it."""
     create_call = 1 + next(
         call_number for call_number, name in enumerate(calls) if name.startswith("claude.POST")
     )
@@ -147,8 +147,8 @@ def _critical_calls(calls: Sequence[str]) -> list[int]:
     return [create_call - 2, create_call, results_read, manifest_call]
 
 
-def kill_pairs(full: bool, half: int) -> Figures:  # noqa: FBT001 - as above
-    """Kill twice: pairs of calls, spread over all; so many of them are to be struck twice."""
+def kill_pairs(full: bool, half: int) -> Figures:  # noqa: FBT001 - called positionally
+    """Kill at pairs of calls, spread over the whole job."""
     count, min_pairs = (540, MIN_PAIRS // HALVES) if full else (16, 12 // HALVES)
 
     def plans(calls: Sequence[str]) -> list[Plan]:
@@ -166,13 +166,13 @@ def kill_pairs(full: bool, half: int) -> Figures:  # noqa: FBT001 - as above
     figures = _run_campaign("killed twice", jobs.three_chunks(), plans, half)
     if figures.killed_twice < min_pairs:
         figures.violations.append(
-            f"killed twice: {figures.killed_twice} pairs, at least {min_pairs}"
+            f"killed twice: {figures.killed_twice} pairs, expected at least {min_pairs}"
         )
     return figures
 
 
 MIN_PAIRS = 500
-"""Different pairs of which both blows must fall."""
+"""The number of different pairs of which both kills must happen."""
 
 
 def _plans_for_every(
@@ -194,7 +194,7 @@ def _run_campaign(
         relay.deploy(requests_per_batch=job.requests_per_batch)
         baseline = run_job(relay, job)
         figures = Figures(name, calls=len(baseline.calls))
-        figures.violations += [f"undisturbed: {problem}" for problem in baseline.problems]
+        figures.violations += [f"baseline: {problem}" for problem in baseline.problems]
         figures.violations += jobs.baseline_problems(job, baseline.final_state)
         killed_twice = set[Plan]()
         for planned in plans(baseline.calls)[half::HALVES]:
@@ -210,10 +210,9 @@ def _run_campaign(
 def _run_plan(
     relay: CrashHarness, job: JobSpec, plan: Plan, expected: FinalState | None
 ) -> tuple[Plan, JobRun]:
-    """Run the job under a plan; gives the plan that was carried out.
+    """Run the job under a plan; return the plan that was carried out.
 
-    Where after the first blow fewer calls are left than the second waits for, the job is run once more, with the
-    second blow at one of those that are left.
+    If too few calls follow the first fault, the job runs again with an earlier second fault.
     """
     run = run_job(relay, job, _build_faults(relay, plan), expected)
     if run.faults_injected != 1 or len(plan) == 1:
@@ -228,18 +227,18 @@ def _build_faults(relay: CrashHarness, plan: Plan) -> list[InjectedFault]:
 
 
 def _record(figures: Figures, plan: Plan, run: JobRun, baseline: JobRun) -> None:
-    """Add a run to the figures: one that was not struck proves nothing.
+    """Add a run to the figures; a run without a fault proves nothing.
 
-    One whose second blow found no call left all the same was struck once, and counts as no pair.
+    A run whose second fault found no call counts as one with a single fault.
     """
     if not run.faults_injected:
-        run.problems.append("ended before the first strike")
+        run.problems.append("ended before the first fault")
     injected = plan[: max(run.faults_injected, 1)]
     record_run(figures, ", then ".join(_describe(injected, run)), run, baseline)
 
 
 def _describe(plan: Plan, run: JobRun) -> Iterator[str]:
-    """Name each blow, and the call that it struck."""
+    """Describe each fault and the call that it struck."""
     total = 0
     for fault in plan:
         total += fault.call_number

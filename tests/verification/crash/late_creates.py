@@ -1,7 +1,8 @@
-"""A create that outlives its lease, its Lambda and its replacement: it goes out an hour late, or is heard of so late.
+"""A create that outlives its lease: it is sent an hour late, or its answer arrives an hour late.
 
-That is the one case in which requests are accepted twice: sent again because their absence was proved, rightly or not,
-and sent by what stood still. No row may be lost by it, the duplicate is flagged, and the newer batch is canceled.
+This is the only case in which requests are accepted twice: by the frozen create, and by the
+resent one after the first was declared absent. No row may be lost, the duplicate is flagged,
+and the newer batch is canceled.
 """
 
 import tempfile
@@ -23,27 +24,27 @@ from tests.verification.crash.jobs import JobSpec
 from tests.verification.crash.kills import HALVES
 from tests.verification.figures import Figures
 
-CAMPAIGN = "a create stands still for an hour"
+CAMPAIGN = "a create freezes for an hour"
 FROZEN_TICKS = int(3600 / FROZEN_TICK_S)
 PROCESSING_S = (3600.0, 0.0)
-"""By half: the replacement is at work when the late one comes; or it is collected, and the job is done."""
+"""By half: the late create arrives while the resent batch runs, or after the job is done."""
 HIDDEN_LISTINGS = 60
-"""Listings that lack the first batch: past the hour, and past the proof of its absence."""
+"""Listings without the first batch: more than an hour, and more than an absence needs."""
 TICKS = 150
 CREATE = "claude.POST /v1/messages/batches"
 ACCEPTED, RECORDED = (0, True), (2, True)
-"""Calls after a create: from the first on, its batch exists; with the last, that is written down."""
+"""Calls after a create: its batch exists from the first on, and is recorded with the last."""
 
 
 @dataclass(frozen=True)
 class LateCreate:
-    """Where a stage stands still for an hour.
+    """A create whose stage freezes for an hour.
 
     Attributes:
-        nth: at which create, counted from 1.
-        call: at which call, counted from that create.
-        after: after that call; else before it.
-        hidden: whether the batch of that create is missing from the listings meanwhile.
+        nth: Which create, counted from 1.
+        call: Which call, counted from that create.
+        after: Whether that call has taken place.
+        hidden: Whether the batch is missing from the listings meanwhile.
     """
 
     nth: int
@@ -57,13 +58,13 @@ class LateCreate:
 
     @property
     def duplicates(self) -> bool:
-        """Whether its requests are accepted twice: they go out late, or nobody can see that they have gone out."""
+        """Return whether requests are accepted twice: sent late, or sent but not visible."""
         position = self.call, self.after
         goes_out_late = position in {(-1, True), (0, False)}
         return goes_out_late or (self.hidden and ACCEPTED <= position < RECORDED)
 
     def with_hidden_listing(self, job: JobSpec) -> JobSpec:
-        """Give the job with what is asked of the simulator."""
+        """Return the job with its batch hidden from the listings, if this create's is."""
 
         def arm(relay: CrashHarness) -> None:
             relay.simulator.arm("hidden_from_list", listings=HIDDEN_LISTINGS, after=self.nth - 1)
@@ -71,7 +72,7 @@ class LateCreate:
         return replace(job, arm=arm) if self.hidden else job
 
     def to_fault(self, relay: CrashHarness, calls: Sequence[str]) -> InjectedFault:
-        """Make the strike."""
+        """Return the fault to inject."""
         create = [call_number for call_number, name in enumerate(calls, 1) if name == CREATE][
             self.nth - 1
         ]
@@ -86,17 +87,17 @@ ALL_LATE_CREATES = [
     for call in range(-2, 4)
     for after in (False, True)
     for hidden in (False, True)
-    # What is accepted second is answered otherwise where a row expires the first time.
+    # A row that expires in its first attempt changes which content is accepted second.
     if not (hidden and nth == 2)
 ]
-"""From the intent on until the answer is written down; of two chunks, and of one's second attempt."""
+"""From the intent until the answer is recorded, for two chunks and one second attempt."""
 SAMPLE = [
     LateCreate(1, 0, *position) for position in ((False, False), (True, False), (True, True))
 ]
 
 
-def late_creates(full: bool, half: int) -> Figures:  # noqa: FBT001 - as the list of campaigns calls it
-    """Let a stage stand still for an hour around a create, before the request goes out, and after it."""
+def late_creates(full: bool, half: int) -> Figures:  # noqa: FBT001 - called positionally
+    """Freeze a stage for an hour around a create, before the request is sent and after it."""
     started, job = time.monotonic(), jobs.three_chunks()
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -105,7 +106,7 @@ def late_creates(full: bool, half: int) -> Figures:  # noqa: FBT001 - as the lis
         relay.deploy(requests_per_batch=job.requests_per_batch)
         baseline = run_job(relay, job, ticks=TICKS)
         figures = Figures(CAMPAIGN, calls=len(baseline.calls))
-        figures.violations += [f"undisturbed: {problem}" for problem in baseline.problems]
+        figures.violations += [f"baseline: {problem}" for problem in baseline.problems]
         figures.violations += jobs.baseline_problems(job, baseline.final_state)
         for late_create in ALL_LATE_CREATES if full else SAMPLE:
             fault = late_create.to_fault(relay, baseline.calls)
@@ -120,7 +121,7 @@ def late_creates(full: bool, half: int) -> Figures:  # noqa: FBT001 - as the lis
 def _record_run(
     figures: Figures, late_create: LateCreate, relay: CrashHarness, run: JobRun, baseline: JobRun
 ) -> None:
-    """Add a run to the figures: all is as undisturbed, but for one batch that was accepted twice where that can be."""
+    """Add a run to the figures; it may differ from the baseline by one duplicate batch."""
     actual, expected = run.final_state, baseline.final_state
     assert actual is not None
     assert expected is not None
@@ -130,7 +131,7 @@ def _record_run(
         for problem in run.problems
         if not (repeated and problem.startswith(("accepted ", "paid ")))
     ]
-    problems += [] if run.faults_injected else ["ended before the strike"]
+    problems += [] if run.faults_injected else ["ended before the fault"]
     problems += (
         _check_repeats(repeated, expected)
         if late_create.duplicates
@@ -152,7 +153,7 @@ def _record_run(
 
 
 def _all_ended_in_time(relay: CrashHarness) -> bool:
-    """Whether every batch came to its end by itself, before a poll could cancel it."""
+    """Return whether every batch ended by itself before a poll could cancel it."""
     times = [
         (str(batch["created_at"]), str(batch["ended_at"])) for batch in relay.simulator.batches()
     ]
@@ -163,7 +164,7 @@ def _all_ended_in_time(relay: CrashHarness) -> bool:
 
 
 def _check_repeats(repeated: Counter[str], expected: FinalState) -> list[str]:
-    """Hold what was accepted twice to one batch: all of it once more, and nothing else."""
+    """Check that the repeated requests are exactly those of one batch."""
     batches = {name.rpartition("-")[0] for name in repeated}
     wanted = {name: 1 for name in expected.custom_ids if name.rpartition("-")[0] in batches}
     return (
@@ -172,9 +173,9 @@ def _check_repeats(repeated: Counter[str], expected: FinalState) -> list[str]:
 
 
 def _check_duplicates(relay: CrashHarness, late_create: LateCreate) -> list[str]:
-    """Hold the alarm and the cancellation to what must be: nothing without a duplicate.
+    """Check that exactly the duplicates are flagged and canceled.
 
-    A duplicate is flagged, and stays so until the listing shows that it stops; it is canceled, unless it has ended by then.
+    A duplicate stays flagged until the listing shows its end; it is canceled unless it has ended.
     """
     flagged = sum(tally.duplicates for tally in relay.poll_summaries)
     canceled = relay.simulator.calls().get("cancel", 0)
@@ -185,7 +186,7 @@ def _check_duplicates(relay: CrashHarness, late_create: LateCreate) -> list[str]
     canceled_batches = {
         str(batch["id"]): str(batch["created_at"])
         for batch in relay.simulator.batches()
-        if batch["cancel_initiated_at"]  # one that had ended is left as it is
+        if batch["cancel_initiated_at"]  # a batch that had ended is not canceled
     }
     return [
         f"the older of two was canceled: {name}"

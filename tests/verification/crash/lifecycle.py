@@ -1,4 +1,4 @@
-"""What the lifecycle rules of the results bucket remove, as our template has them."""
+"""What the results bucket's lifecycle rules remove, read from the synthesized template."""
 
 import json
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ def _lifecycle_rules() -> list[dict[str, Any]]:
 
 
 def removes(key: str, tags: Mapping[str, str]) -> bool:
-    """Whether a rule removes an object."""
+    """Return whether a rule removes an object."""
     return any(
         "ExpirationInDays" in rule
         and key.startswith(rule.get("Prefix", ""))
@@ -30,5 +30,5 @@ def removes(key: str, tags: Mapping[str, str]) -> bool:
 
 
 def aborts_uploads() -> bool:
-    """Whether a rule ends uploads in parts that nobody completes."""
+    """Return whether a rule aborts incomplete multipart uploads."""
     return any("AbortIncompleteMultipartUpload" in rule for rule in _lifecycle_rules())

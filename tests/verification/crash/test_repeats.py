@@ -1,4 +1,4 @@
-"""What the SDK repeats by itself, because an answer was lost; and what it leaves to us to repeat."""
+"""Calls that the SDK repeats after a lost answer, and calls that the relay must repeat itself."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -19,7 +19,7 @@ from tests.verification.crash.jobs import JobSpec
 
 @pytest.mark.parametrize("job", [jobs.three_chunks(), jobs.large_rows()], ids=["march", "large"])
 def test_repeating_every_completed_call_changes_nothing(tmp_path: Path, job: JobSpec) -> None:
-    """A write that succeeded, and whose answer was lost: its second time fails, or does it once more."""
+    """The SDK repeats a write whose answer was lost; the repeat fails, or does the same again."""
     with _harness_after(tmp_path, job) as (relay, baseline):
         for client in (relay.dynamodb, relay.sns, relay.sqs, relay.s3):
             _repeat_every_call(relay, client)
@@ -30,7 +30,7 @@ def test_repeating_every_completed_call_changes_nothing(tmp_path: Path, job: Job
 
 @pytest.mark.parametrize("nth", [1, 2, 3])
 def test_a_repeated_completion_that_finds_no_upload_is_recovered(tmp_path: Path, nth: int) -> None:
-    """So S3's reference has it: "the upload might have been aborted or completed"."""
+    """S3's reference for NoSuchUpload: "the upload might have been aborted or completed"."""
     with _harness_after(tmp_path, jobs.large_rows()) as (relay, baseline):
         _lose_completion(relay, nth)
         run = run_job(relay, jobs.large_rows(), expected=baseline)
@@ -40,7 +40,7 @@ def test_a_repeated_completion_that_finds_no_upload_is_recovered(tmp_path: Path,
 
 
 def test_an_update_that_conflicts_with_a_transaction_is_retried(tmp_path: Path) -> None:
-    """DynamoDB refuses it, and the SDK does not repeat it."""
+    """DynamoDB rejects the update, and the SDK does not retry it."""
     no_waits = patch.object(table, "_CONFLICT_WAITS_S", (0.0,) * 5)
     with _harness_after(tmp_path, jobs.three_chunks()) as (relay, baseline), no_waits:
         _fail_with_conflict(relay, times=4)
@@ -51,7 +51,7 @@ def test_an_update_that_conflicts_with_a_transaction_is_retried(tmp_path: Path) 
 
 @contextmanager
 def _harness_after(folder: Path, job: JobSpec) -> Iterator[tuple[CrashHarness, FinalState | None]]:
-    """Make a relay that has run a job undisturbed."""
+    """Open a harness that has run a job undisturbed."""
     with open_crash_harness(folder) as relay:
         relay.deploy(requests_per_batch=job.requests_per_batch)
         yield relay, run_job(relay, job).final_state
@@ -59,9 +59,9 @@ def _harness_after(folder: Path, job: JobSpec) -> Iterator[tuple[CrashHarness, F
 
 def _repeat_every_call(relay: CrashHarness, client: Any) -> None:
     """Let a client make each call of a stage twice."""
-    call = client._make_api_call  # noqa: SLF001 - the one way that every call goes
-    # Transactions carry a token, by which DynamoDB knows a repeated one, and S3 answers the same completion as it did
-    # the first time (https://github.com/adobe/S3Mock/issues/2586): moto does neither.
+    call = client._make_api_call  # noqa: SLF001 - the one method that every API call goes through
+    # DynamoDB recognizes a repeated transaction by its token, and S3 answers a repeated completion
+    # as it did the first (https://github.com/adobe/S3Mock/issues/2586). moto does neither.
     not_repeated = {"TransactWriteItems", "CompleteMultipartUpload"}
 
     def call_twice(operation: str, arguments: dict[str, Any]) -> Any:
@@ -77,7 +77,7 @@ def _repeat_every_call(relay: CrashHarness, client: Any) -> None:
 
 
 def _lose_completion(relay: CrashHarness, nth: int) -> None:
-    """Let the n-th completion be repeated by the SDK, and S3 not know the upload any more."""
+    """Let the n-th completion succeed but answer NoSuchUpload, as its repeat would."""
     client: Any = relay.s3
     call, completions = client._make_api_call, 0  # noqa: SLF001
 
@@ -95,7 +95,7 @@ def _lose_completion(relay: CrashHarness, nth: int) -> None:
 
 
 def _fail_with_conflict(relay: CrashHarness, times: int) -> None:
-    """Let each first take, and its first repeats, meet a transaction on the same item."""
+    """Let each item's first updates conflict with a transaction."""
     client: Any = relay.dynamodb
     call, conflicts_left = client._make_api_call, dict[str, int]()  # noqa: SLF001
 
@@ -105,7 +105,9 @@ def _fail_with_conflict(relay: CrashHarness, times: int) -> None:
             conflicts_left[item] = conflicts_left.get(item, times + 1) - 1
             if conflicts_left[item] > 0:
                 code = "TransactionConflictException"
-                response = {"Error": {"Code": code, "Message": "another transaction is at it"}}
+                response = {
+                    "Error": {"Code": code, "Message": "another transaction is in progress"}
+                }
                 raise client.exceptions.from_code(code)(response, operation)
         return call(operation, arguments)
 

@@ -1,4 +1,4 @@
-"""What comes back from Claude: lines of results, answers to create, pages of the list."""
+"""Fuzz targets for Claude's answers: result lines, answers to create, pages of the listing."""
 
 import json
 from collections.abc import Iterator
@@ -30,7 +30,7 @@ MAX_ITEM_BYTES = 400_000
 
 
 def result(data: bytes) -> None:
-    """One line of results: passed on byte for byte and counted, or told to be none."""
+    """Check that a result line is passed on unchanged and counted, or recognized as invalid."""
     try:
         line = read_line(data)
         outcome = read_result(line.result)
@@ -48,7 +48,7 @@ def result(data: bytes) -> None:
 
 
 def _check_storable(tally: OutcomeCounts) -> None:
-    """What is counted can be stored, and added up again."""
+    """Check that the counts can be stored and added up."""
     stored = serialize({"tally": tally})
     assert len(json.dumps(stored)) < MAX_ITEM_BYTES
     reread = msgspec.convert(deserialize(stored)["tally"], OutcomeCounts)
@@ -66,7 +66,7 @@ def _compare_with_oracle(data: bytes, result: msgspec.Raw) -> None:
 
 
 def stream(data: bytes) -> None:
-    """Results cut into blocks anywhere are the same lines."""
+    """Check that results are the same lines in blocks of any size."""
     (size,), body = take_bytes(data, 1)
     blocks = [body[start : start + size + 1] for start in range(0, len(body), size + 1)]
     read_lines_ = list(lines(iter(blocks)))
@@ -78,7 +78,7 @@ _STATUSES = (200, 400, 401, 402, 403, 404, 408, 409, 413, 422, 425, 429, 499, 50
 
 
 def verdict(data: bytes) -> None:
-    """Any answer to create has a verdict; only a batch that can be read is one."""
+    """Check that every answer to create has a verdict, and only a readable batch is accepted."""
     (status, split), body = take_bytes(data, 2)
     code = _STATUSES[status % len(_STATUSES)] if status < 200 else 200 + status
     headers = {"retry-after": body[:split].decode("latin-1")} if split else {}
@@ -102,7 +102,7 @@ def _check_verdict(code: int, parsed: Verdict) -> None:
 
 
 def listing(data: bytes) -> None:
-    """Pages of the list, until there are no more: batches, or that there is no list now."""
+    """Check that pages give batches, or the error that the API is unavailable."""
     pages = iter(data.split(b"\xff\xfe"))
 
     def answer(_request: httpx2.Request) -> httpx2.Response:
@@ -120,7 +120,7 @@ def listing(data: bytes) -> None:
 
 
 def refusal(data: bytes) -> None:
-    """An error of any status and body, for a list or for results, is one of ours."""
+    """Check that an error of any status and body becomes one of our errors."""
     (status,), body = take_bytes(data, 1)
     code = _STATUSES[status % len(_STATUSES)]
 

@@ -1,6 +1,6 @@
-"""Fuzz every target, each in a process of its own: a million inputs and more, guided by coverage, always the same seed.
+"""Fuzz every target in its own process: a million coverage-guided inputs from a fixed seed.
 
-Needs what `make .local/fuzz/.installed` installs. A full campaign takes some twenty minutes on two cores.
+Requires `make .local/fuzz/.installed`. A full campaign takes about 20 minutes on two cores.
 """
 
 import os
@@ -21,7 +21,7 @@ from tests.verification.fuzz.targets import TARGETS
 ROOT = Path(__file__).parents[3]
 INSTALLED = ROOT / ".local" / "fuzz"
 QUICK_DIVISOR = 200
-"""A quick campaign has one of so many inputs."""
+"""A quick campaign has one input in this many."""
 MAX_INPUT_BYTES = 600
 HANG_S = 60
 SEED = 3
@@ -30,8 +30,8 @@ _PROGRESS = re.compile(r"^#(\d+)\t", re.MULTILINE)
 _RAISED = re.compile(r"Uncaught Python exception: ===\n(.*)")
 
 
-def campaign(full: bool) -> Figures:  # noqa: FBT001 - as all campaigns are called
-    """Fuzz everything."""
+def campaign(full: bool) -> Figures:  # noqa: FBT001 - called positionally
+    """Fuzz all targets."""
     figures = Figures("fuzz")
     started = time.monotonic()
     if not (INSTALLED / "atheris").exists():
@@ -51,7 +51,7 @@ def campaign(full: bool) -> Figures:  # noqa: FBT001 - as all campaigns are call
 
 
 def _fuzz(target: str, runs: int) -> tuple[int, str]:
-    """Fuzz one target; gives how many inputs it had, and what broke."""
+    """Fuzz one target; return the number of inputs, and what failed."""
     with _findings_folder(target) as folder:
         corpus.unpack(target, folder / "corpus")
         command = [
@@ -71,7 +71,7 @@ def _fuzz(target: str, runs: int) -> tuple[int, str]:
 
 @contextmanager
 def _findings_folder(target: str) -> Iterator[Path]:
-    """Give a folder for what is found: gone afterwards, unless FUZZ_FOLDER says where it stays."""
+    """Yield a folder for findings, deleted afterwards unless FUZZ_FOLDER names one to keep."""
     configured = os.environ.get("FUZZ_FOLDER")
     if configured:
         yield Path(configured) / target
@@ -86,7 +86,7 @@ def _inputs_tried(output: str) -> int:
 
 
 def _failure(target: str, folder: Path, output: str) -> str:
-    """Say what broke, and the input that breaks it: put it into the corpus once it is mended."""
+    """Describe a failure and its input, which belongs into the corpus once it is fixed."""
     exception = _RAISED.search(output)
     message = exception[1] if exception else output[-500:]
     inputs = [file.read_bytes() for file in sorted(folder.glob("broke-*"))]

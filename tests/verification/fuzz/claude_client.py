@@ -1,4 +1,4 @@
-"""Claude over a wire in memory: the real SDK and urllib3, answered by whatever a test gives."""
+"""A Claude adapter over an in-memory transport: the real SDK and urllib3, answered by a test."""
 
 import io
 from collections.abc import Callable
@@ -19,7 +19,7 @@ def _answer(request: httpx2.Request) -> httpx2.Response:
 
 
 class _FakePools:
-    """urllib3's pools."""
+    """urllib3's connection pools."""
 
     def request(self, method: str, url: str, **_: object) -> urllib3.BaseHTTPResponse:
         answer = _answer(httpx2.Request(method, url))
@@ -39,7 +39,7 @@ _client = anthropic.Anthropic(
 
 
 def claude(answer: Answer) -> Claude:
-    """Open the real door, and answer its requests; one at a time, since a client costs to make."""
+    """Return an adapter that gets these answers; all share one client, which is slow to open."""
     _current["answer"] = answer
     adapter = Claude(
         base_url="http://127.0.0.1", api_version="2026-10-21", read_key=lambda _fresh: "sk-local"

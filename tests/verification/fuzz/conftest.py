@@ -8,7 +8,7 @@ from tests.harness import Harness, moto_harness
 
 @pytest.fixture(scope="module")
 def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
-    """One relay for all tests of a module: to make one costs more than most jobs."""
+    """Open one relay for all tests of a module: opening one costs more than most jobs."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
             patch.setenv(name, "testing")
@@ -20,5 +20,5 @@ def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
 
 @pytest.fixture
 def key(request: pytest.FixtureRequest) -> str:
-    """Name an upload: one of its own for each test, since jobs of the same name are told apart by their second."""
+    """Return a key that is unique to the test: jobs of one key differ only by their second."""
     return f"in/{zlib.crc32(request.node.name.encode()):08x}.jsonl"

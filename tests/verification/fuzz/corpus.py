@@ -1,6 +1,8 @@
-"""Recorded inputs: `corpus/<target>.txt`, one a line, as Python writes bytes. `words.dict` is what fuzzing puts in.
+"""Recorded inputs: one Python bytes literal a line in `corpus/<target>.txt`.
 
->>> python -m tests.verification.fuzz.corpus reader FOLDER  # record the inputs of a folder that are not recorded yet
+`words.dict` is the dictionary that the fuzzer inserts words from.
+
+>>> python -m tests.verification.fuzz.corpus reader FOLDER  # record a folder's new inputs
 """
 
 import ast
@@ -11,24 +13,24 @@ from pathlib import Path
 FOLDER = Path(__file__).parent / "corpus"
 DICTIONARY = FOLDER / "words.dict"
 MAX_SEED_BYTES, MAX_SEEDS = 400, 120
-"""What is recorded is for people too: short inputs, and not too many."""
+"""Recorded inputs are for people, too: short ones, and not too many."""
 
 
 def read_seeds(target: str) -> list[bytes]:
-    """Read a target's inputs."""
+    """Return a target's inputs."""
     lines = (FOLDER / f"{target}.txt").read_text(encoding="ascii").splitlines()
     return [ast.literal_eval(line) for line in lines]
 
 
 def unpack(target: str, folder: Path) -> None:
-    """Write a target's inputs as the files that libFuzzer begins with."""
+    """Write a target's inputs as the seed files of libFuzzer."""
     folder.mkdir(parents=True, exist_ok=True)
     for number, seed in enumerate(read_seeds(target)):
         (folder / f"seed-{number:03d}").write_bytes(seed)
 
 
 def record(target: str, seeds: Iterable[bytes]) -> int:
-    """Add inputs to a target's; gives how many it has now."""
+    """Add inputs to a target; return how many it has now."""
     file = FOLDER / f"{target}.txt"
     existing = read_seeds(target) if file.exists() else []
     short_seeds = (seed for seed in seeds if len(seed) <= MAX_SEED_BYTES)

@@ -1,4 +1,4 @@
-"""Inputs that look like what comes from outside, and like what should not."""
+"""Strategies for inputs that resemble real ones, and for malformed ones."""
 
 import json
 
@@ -12,7 +12,7 @@ FEW_EXAMPLES = settings(
     database=None,
     suppress_health_check=[HealthCheck.too_slow],
 )
-"""Derandomized: a property that finds something new on an unrelated change helps nobody; campaigns look for it."""
+"""Derandomized: an unrelated change should not fail on a new finding. Campaigns look for those."""
 
 words = st.sampled_from(
     [
@@ -46,4 +46,4 @@ bodies = st.lists(_rows | _objects | _fragments | st.binary(max_size=6), max_siz
 inputs = st.builds(
     lambda take_bytes, body: take_bytes + body, st.binary(min_size=4, max_size=4), bodies
 )
-"""Dials as every target takes them, then rows, other objects, and rubbish, in any order."""
+"""Leading bytes as every target takes them, then rows, objects and fragments in any order."""

@@ -1,7 +1,7 @@
-"""Whole jobs, through the real stages over wires in memory: as many lines out as rows in, whatever comes in.
+"""Whole jobs through the real stages over in-memory services: one line for each row.
 
-What the upload holds, how it is cut, when a stage is cut short, and what Claude's results look like is all drawn
-from the bytes.
+The bytes decide what the upload contains, how it is cut, when a stage runs out of time, and
+what Claude's results look like.
 """
 
 import json
@@ -38,7 +38,7 @@ ROW_BYTES = 300
 
 
 class RemainingTime:
-    """What a Lambda is told it has left: on some calls nothing, so that a plan stops and goes on later."""
+    """Lambda's remaining time: none at some calls, so that plan stops and continues later."""
 
     def __init__(self, short_calls: int) -> None:
         self.short_calls, self.calls = short_calls, 0
@@ -51,7 +51,7 @@ class RemainingTime:
 
 @cache
 def _aws() -> tuple[FakeAws, dict[str, Any]]:
-    """Open one AWS for all jobs: clients take long to make."""
+    """Return one AWS for all jobs: opening clients takes long."""
     aws = FakeAws()
     return aws, {
         custom_id: aws.client(custom_id) for custom_id in ("s3", "sqs", "sns", "dynamodb")
@@ -60,7 +60,7 @@ def _aws() -> tuple[FakeAws, dict[str, Any]]:
 
 @dataclass
 class InMemoryRelay:
-    """A deployment of our own, in memory."""
+    """A deployment in memory."""
 
     rows_per_batch: int
     clock: RemainingTime
@@ -95,7 +95,7 @@ class InMemoryRelay:
         self.drain_queues()
 
     def tick(self) -> bool:
-        """Let time pass and poll; False where nothing is left to do."""
+        """Advance the clock and poll; return whether anything is left to do."""
         self.moment += timedelta(seconds=TICK_S)
         urls = {
             "submit_queue_url": QUEUES["submit"],
@@ -108,7 +108,7 @@ class InMemoryRelay:
         return bool(unfinished.jobs or unfinished.batches or unfinished.events)
 
     def finish(self) -> None:
-        """Tick until nothing is left to do, which must come."""
+        """Tick until nothing is left to do."""
         for _ in range(TICKS):
             if not self.tick():
                 return
@@ -144,7 +144,7 @@ class _Sent(msgspec.Struct):
 
 @dataclass
 class ScriptedAnthropic:
-    """The API, whose results are what the bytes make of them."""
+    """An API whose results are what the bytes make of them."""
 
     corrupt: Callable[[list[bytes]], bytes]
     batches: dict[str, list[_Sent]] = field(default_factory=dict)
@@ -199,7 +199,7 @@ _RESULTS = (
 def corrupted_results(
     names: list[bytes], corruption_codes: bytes, hostile_bytes: bytes
 ) -> Iterator[bytes]:
-    """Give lines of results: most as they should be; some missing, doubled, foreign, or no line at all."""
+    """Yield result lines: most as they should be; some missing, repeated, foreign or malformed."""
     hostile_line = hostile_bytes.replace(b"\n", b"")
     for index, custom_id in enumerate(names):
         code = corruption_codes[index % len(corruption_codes)] if corruption_codes else 0
@@ -217,7 +217,7 @@ def corrupted_results(
 
 
 def whole_job(data: bytes) -> None:
-    """Four take_bytes (rows of a batch, cuts of time, results' fates, how much of the bytes is hostile), then the upload."""
+    """Check a job; the first bytes set the batch size, timeouts, corruptions and hostile bytes."""
     (rows_per_batch, short_calls, code_count, stop), rest = take_bytes(data, 4)
     hostile_bytes, body = rest[: stop % 64], rest[stop % 64 :]
     corruption_codes = rest[: code_count % 32]

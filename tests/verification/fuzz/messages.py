@@ -1,4 +1,4 @@
-"""What wakes us and what sets us up: S3's events, work messages, the environment, the CDK's context."""
+"""Fuzz targets for triggers and configuration: S3 events, work messages, environment, context."""
 
 import json
 import urllib.parse
@@ -25,7 +25,7 @@ KINDS: tuple[type[Settings], ...] = (SubmitSettings, PollSettings, ResultsSettin
 
 
 def message(data: bytes) -> None:
-    """Any body of a queue: S3's event, a work message, or neither, and then the queue sets it aside."""
+    """Check that a queue message is an S3 event, a work message, or rejected."""
     body = data.decode(errors="replace")
     try:
         event = msgspec.json.decode(body, type=_S3Event)
@@ -43,7 +43,7 @@ def message(data: bytes) -> None:
 
 
 def key(data: bytes) -> None:
-    """An object's name of any characters comes through S3's event, and all that is made of it is fit to be sent."""
+    """Check that any object key survives S3's event, and gives valid names."""
     name = data.decode(errors="ignore").encode()[:MAX_KEY_BYTES].decode(errors="ignore") or "x"
     record = {
         "eventTime": "2026-11-23T20:54:10.123Z",
@@ -73,12 +73,12 @@ def key(data: bytes) -> None:
 
 
 def _fits_xml(char: str) -> bool:
-    """Whether SNS and SQS take a character: https://www.w3.org/TR/REC-xml/#charsets."""
+    """Return whether SNS and SQS accept a character: https://www.w3.org/TR/REC-xml/#charsets."""
     return char in "\t\n\r" or " " <= char <= "\ud7ff" or "\ue000" <= char <= "\ufffd" or char > "\uffff"  # fmt: skip
 
 
 def _check_results_prefix(new_job: Job) -> None:
-    """Its results lie in a folder of its own, whose objects' names S3 takes."""
+    """Check that the job's results folder is its own, with keys that S3 accepts."""
     folder = new_job.results_prefix
     assert folder.startswith("results/")
     assert folder.endswith(f"/{new_job.job}")
@@ -88,7 +88,7 @@ def _check_results_prefix(new_job: Job) -> None:
 
 
 def environment(data: bytes) -> None:
-    """Any environment gives settings or a sentence that names what is wrong."""
+    """Check that any environment gives settings, or an error that names the wrong one."""
     lines = [line.partition("=") for line in data.decode(errors="replace").split("\n")]
     env = {name.strip(): value for name, _, value in lines}
     for kind in KINDS:
@@ -102,7 +102,7 @@ def environment(data: bytes) -> None:
 
 
 def context(data: bytes) -> None:
-    """Any context of the CDK gives settings, or a sentence of one line."""
+    """Check that any CDK context gives settings, or an error of one line."""
     try:
         document = json.loads(data.decode(errors="replace"))
     except (ValueError, RecursionError):
@@ -121,7 +121,7 @@ def context(data: bytes) -> None:
 
 
 def request_id(data: bytes) -> None:
-    """A custom_id is ours or it is not; ours says the same when it is written again."""
+    """Check that a custom_id in our format can be parsed and written again, and no other."""
     (attempt, *row), rest = take_bytes(data, 5)
     text_ = rest.decode(errors="replace")
     parsed = RequestId.parse(text_)

@@ -1,6 +1,6 @@
-"""What an upload's rows are and which can be sent, found out slowly and in another way than the product does.
+"""An independent, slow implementation of how an upload is cut into rows and validated.
 
-Cut character by character, read by the standard library's json: the two agree, or one of them is wrong.
+It cuts character by character and uses the standard library's json.
 """
 
 import json
@@ -18,17 +18,17 @@ UNSUPPORTED = (
     "speed", "store", "previous_thread_event_id", "cache_hint", "context_hint", "fallbacks", "temperature",
     "top_p", "top_k",
 )  # fmt: skip
-"""What no request in a batch may carry under API version 2026-10-21."""
+"""Parameters that no request of a batch may have under API version 2026-10-21."""
 REQUIRED, SDK_ARGUMENTS = (
     ("model", "max_tokens", "messages"),
     {"betas", "extra_body", "extra_headers"},
 )
-"""What each must carry, and what none may, whatever its value."""
+"""Parameters that every request needs, and those that none may have with any value."""
 
 
 @dataclass(frozen=True)
 class ExpectedRow:
-    """Where a row stands: its bytes, its offset in the upload, its line."""
+    """An expected row: its bytes, its offset in the upload, and its line."""
 
     data: bytes
     offset: int
@@ -55,7 +55,7 @@ def expected_rows(body: bytes) -> list[ExpectedRow]:
 
 
 def _row_starts(text: bytes) -> list[int]:
-    """Say where a row begins on a line: at its front, and at each object right behind a whole one."""
+    """Return where rows begin on a line: at its start, and behind each complete object."""
     starts, offset = [0], _skip_space(text, 0)
     while text[offset : offset + 1] == b"{":
         if offset > _skip_space(text, 0):
@@ -74,7 +74,7 @@ def _skip_space(text: bytes, offset: int) -> int:
 
 
 def _end_of_object(text: bytes, offset: int) -> int | None:
-    """Find the end of what opens here, by its brackets; None where it does not close with a brace."""
+    """Return the end of the value that opens here, or None if no brace closes it."""
     depth, in_string = 0, False
     while offset < len(text):
         char = text[offset : offset + 1]
@@ -98,10 +98,10 @@ _json = json.JSONDecoder(parse_constant=_refuse, parse_int=str, parse_float=str)
 
 
 def loads(data: bytes) -> Any:
-    """Read JSON as the API does: UTF-8, no NaN, no half of a surrogate pair.
+    """Parse JSON as the API does: UTF-8, no NaN, no lone surrogates.
 
     Raises:
-        ValueError: it is none.
+        ValueError: The data is not such JSON.
     """
     text = data.decode()
     value = _json.decode(text)
@@ -110,7 +110,7 @@ def loads(data: bytes) -> Any:
 
 
 def members(data: bytes) -> dict[str, bytes]:
-    """Give the members of a JSON object as they stand there; of the same key the last."""
+    """Return the raw members of a JSON object; of a repeated key the last."""
     return dict(_members(data.decode()))
 
 
@@ -132,10 +132,10 @@ def _skip_json_space(text: str, offset: int) -> int:
 
 
 def request_of(data: bytes, row_bytes: int) -> tuple[bytes | None, bytes | None]:
-    """Say which custom_id and params a row has; params are None where it cannot be sent, and the other where it is broken.
+    """Return a row's custom_id, or None if it is broken, and its params, or None if unsendable.
 
     Raises:
-        RecursionError: nested too deeply to be read here.
+        RecursionError: The row is nested too deeply for this parser.
     """
     if len(data) > row_bytes:
         return b"null", None
@@ -159,7 +159,7 @@ def _custom_id(row: dict[str, bytes]) -> bytes:
 
 
 def can_be_the_id(custom_id: bytes, data: bytes) -> bool:
-    """Say whether a broken row may be told under this custom_id: a string or a number that stands in it as one."""
+    """Return whether a broken row may be reported under this custom_id, which must occur in it."""
     if custom_id == b"null":
         return True
     pattern = re.compile(rb'"custom_id"[ \t\r\n]*:[ \t\r\n]*' + re.escape(custom_id))

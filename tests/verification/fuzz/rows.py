@@ -1,4 +1,4 @@
-"""The way of the rows without its stages, quick enough for millions: upload, chunk's files, results, lines, retry."""
+"""A fast fuzz target without the stages: upload, chunk files, results, output lines, retry."""
 
 import io
 import tempfile
@@ -35,7 +35,7 @@ JOB = batch().job
 
 
 def rows(data: bytes) -> None:
-    """Four take_bytes: the blocks' size, where a chunk begins, results' fates, how much of the bytes is hostile."""
+    """Check the path of rows; leading bytes set sizes, first row and corruptions."""
     (size, rows_before, code_count, hostile_size), rest = take_bytes(data, 4)
     hostile_bytes, body = rest[: hostile_size % 48], rest[hostile_size % 48 :]
     body_file, ledger_file, expected = io.BytesIO(), io.BytesIO(), oracle.expected_rows(body)
@@ -80,7 +80,7 @@ def _sent(entries: list[LedgerEntry]) -> list[bytes]:
 
 
 def _keep_results(spool: Spool, stream: Iterator[bytes], entries: list[LedgerEntry]) -> None:
-    """Keep what is a result of a row that was sent: the first of each."""
+    """Store the first valid result of each row that was sent."""
     sent = {entry.row for entry in entries if entry.sent}
     for line in lines(stream):
         try:
@@ -117,7 +117,7 @@ def _services(files: dict[str, bytes]) -> Services[Any]:
 def _check_retry_rows(
     body: bytes, records: list[Record], entries: list[LedgerEntry], mask: int
 ) -> None:
-    """Any rows of the upload can be had again for a retry, as they stood there."""
+    """Check that any rows of the upload can be cut out again for a retry, unchanged."""
     chosen = [index for index in range(len(entries)) if mask >> index % 8 & 1]
     offsets, sizes = (
         [entries[index].offset for index in chosen],
@@ -130,7 +130,7 @@ def _check_retry_rows(
 
 
 def _check_split(body_bytes: bytes, entries: list[LedgerEntry]) -> None:
-    """Each half of a refused chunk has its rows' params and its own names."""
+    """Check that each half of a split chunk has its own rows' params and keys."""
     services = _services({"work/r": body_bytes})
     for suffix, entries_half in (
         ("a", entries[: len(entries) // 2]),
@@ -155,7 +155,7 @@ def _check_split(body_bytes: bytes, entries: list[LedgerEntry]) -> None:
 
 
 def join(data: bytes) -> None:
-    """Pieces of any size are joined by S3's rules: each byte once, in order."""
+    """Check that pieces of any size are joined within S3's limits: each byte once, in order."""
     sizes = [_size(data[start : start + 2]) for start in range(0, len(data) - 1, 2)]
     pieces = [StoredObject(key=str(index), size=size, crc32=0) for index, size in enumerate(sizes)]
     try:
@@ -176,7 +176,7 @@ def join(data: bytes) -> None:
 
 
 def _size(pair: bytes) -> int:
-    """Give a size near where a rule changes: two bytes, of which the first says how large."""
+    """Return a size near a limit: the first byte chooses the limit, the second the distance."""
     edge_code, offset_code = pair
     edges = (0, MIN_PART, 2 * MIN_PART, MAX_PART, 2 * MAX_PART, 3 << 30)
     return max(0, edges[edge_code % 6] + (offset_code - 128) * (1 << 10 * (edge_code // 6 % 3)))

@@ -1,13 +1,13 @@
-"""Fuzz one target with coverage as the guide: what a campaign runs in a process for each.
+"""Fuzz one target with coverage guidance; a campaign runs this once for each target.
 
 >>> PYTHONPATH=.:.local/fuzz .venv/bin/python -m tests.verification.fuzz.run reader -runs=10000
->>> PYTHONPATH=.:.local/fuzz .venv/bin/python -m tests.verification.fuzz.run reader crash-0123  # see an input again
+>>> PYTHONPATH=.:.local/fuzz .venv/bin/python -m tests.verification.fuzz.run reader crash-0123
 """
 
 import logging
 import sys
 
-import atheris  # type: ignore[import-untyped]  # it has none, and is not in .venv
+import atheris  # type: ignore[import-untyped] # it has no types, and is not in .venv
 
 with atheris.instrument_imports(include=["functions", "infra"]):
     from tests.verification.fuzz.targets import TARGETS

@@ -1,4 +1,4 @@
-"""Everything that reads bytes from outside, by name: each takes any bytes and asserts what must hold of them."""
+"""All fuzz targets by name: each takes any bytes and asserts what must hold."""
 
 from collections.abc import Callable
 
@@ -25,4 +25,4 @@ TARGETS: dict[str, tuple[Target, int]] = {
     "context": (messages.context, 50_000),
     "request_id": (messages.request_id, 40_000),
 }
-"""Targets, and how many inputs each gets in a full campaign."""
+"""Targets, and the number of inputs that each gets in a full campaign."""

@@ -1,4 +1,4 @@
-"""Uploads that nobody would write by accident: each row is answered or told why not, through the whole relay."""
+"""Malicious uploads through the whole relay: each row is answered, or rejected with a reason."""
 
 import gzip
 import json
@@ -24,12 +24,12 @@ def deployed_settings(relay: Harness) -> None:
 
 
 def row_with_user_id(user_id: bytes) -> bytes:
-    """Make a row whose params also hold this."""
+    """Return a row whose params contain this user id."""
     return VALID_ROW[:-2] + b',"metadata":{"user_id":' + user_id + b"}}}"
 
 
 def outcomes_of(relay: Harness, key: str, body: bytes) -> list[str]:
-    """Send an upload through; say how each row ended: its outcome, or why it was rejected."""
+    """Run an upload; return each row's outcome, or why it was rejected."""
     relay.upload(key, body)
     relay.finish()
     lines = relay.read(key, "results.jsonl").split(b"\n")[:-1]
@@ -42,41 +42,41 @@ def outcomes_of(relay: Harness, key: str, body: bytes) -> list[str]:
 
 ROWS: dict[str, tuple[bytes, str]] = {
     "ten megabytes": (row_with_user_id(b'"' + b"x" * 10_000_000 + b'"'), "succeeded"),
-    "longer than a row may be": (row_with_user_id(b'"' + b"x" * ROW_BYTES + b'"'), "too_long"),
+    "longer than the limit": (row_with_user_id(b'"' + b"x" * ROW_BYTES + b'"'), "too_long"),
     "100,000 brackets": (row_with_user_id(b"[" * 100_000 + b"]" * 100_000), "too_deep"),
     "100,000 brackets left open": (row_with_user_id(b"[" * 100_000), "too_deep"),
     "NaN": (row_with_user_id(b"NaN"), "invalid_json"),
     "Infinity": (row_with_user_id(b"-Infinity"), "invalid_json"),
-    "half a surrogate pair": (row_with_user_id(b'"\\ud83d"'), "invalid_unicode"),
-    "half a surrogate pair as UTF-8": (row_with_user_id(b'"\xed\xa0\xbd"'), "invalid_utf8"),
+    "a lone surrogate": (row_with_user_id(b'"\\ud83d"'), "invalid_unicode"),
+    "a lone surrogate as UTF-8": (row_with_user_id(b'"\xed\xa0\xbd"'), "invalid_utf8"),
     "NUL": (row_with_user_id(b'"\0"'), "invalid_json"),
     "NUL, escaped": (row_with_user_id(b'"\\u0000"'), "succeeded"),
-    "a key twice": (VALID_ROW[:-1] + b',"params":1}', "no_params"),
-    "a key twice, the last one good": (b'{"params":1,' + VALID_ROW[1:], "succeeded"),
+    "a duplicate key": (VALID_ROW[:-1] + b',"params":1}', "no_params"),
+    "a duplicate key, the last one valid": (b'{"params":1,' + VALID_ROW[1:], "succeeded"),
     "10,000 digits": (row_with_user_id(b"9" * 10_000), "succeeded"),
-    "a number beyond any": (row_with_user_id(b"1e999999999"), "succeeded"),
-    "keys like ours": (
+    "a number out of range": (row_with_user_id(b"1e999999999"), "succeeded"),
+    "the relay's own keys": (
         VALID_ROW[:-1] + b',"row":1,"result":{"type":"succeeded"},"requests":[]}',
         "succeeded",
     ),
-    "keys like ours in params": (
+    "the relay's own keys in params": (
         row_with_user_id(b'{"row":7,"result":{"custom_id":"x"}}'),
         "succeeded",
     ),
     "a line separator": (row_with_user_id('"\u2028\u2029\u0085"'.encode()), "succeeded"),
-    "a carriage return between": (VALID_ROW.replace(b",", b"\r,"), "succeeded"),
-    "custom_id of many brackets": (
+    "a carriage return between members": (VALID_ROW.replace(b",", b"\r,"), "succeeded"),
+    "a deeply nested custom_id": (
         VALID_ROW.replace(b'"good"', b"[" * 500 + b"]" * 500),
         "succeeded",
     ),
-    "custom_id of many digits": (VALID_ROW.replace(b'"good"', b"9" * 4096), "succeeded"),
-    "custom_id of a megabyte": (
+    "a custom_id of many digits": (VALID_ROW.replace(b'"good"', b"9" * 4096), "succeeded"),
+    "a custom_id of a megabyte": (
         VALID_ROW.replace(b"good", b"x" * 1_000_000),
         "custom_id_too_long",
     ),
-    "a byte order mark within": (b" " + BOM + VALID_ROW, "invalid_json"),
+    "a byte order mark inside": (b" " + BOM + VALID_ROW, "invalid_json"),
 }
-"""A row, and how it ends."""
+"""A row, and its outcome."""
 
 
 def test_a_hostile_row_gets_its_outcome_and_does_not_affect_its_neighbors(
@@ -99,7 +99,7 @@ def test_a_hostile_row_gets_its_outcome_and_does_not_affect_its_neighbors(
 def test_a_custom_id_of_any_type_is_returned_unchanged(
     relay: Harness, key: str, custom_id: bytes
 ) -> None:
-    """One in our own format, of another job, too: what travels is ours alone."""
+    """Even a custom_id in our own format, of another job: the API only sees ours."""
     assert (
         outcomes_of(relay, key, VALID_ROW.replace(b'"good"', custom_id) + b"\n" + VALID_ROW)
         == ["succeeded"] * 2
@@ -193,7 +193,7 @@ def test_an_upload_replaced_during_planning_is_read_in_its_original_version(
 
 
 def test_the_deepest_accepted_custom_id_is_returned(relay: Harness, key: str) -> None:
-    """What is taken must still be read back, from any stack: so short as one must be, none is too deep."""
+    """An accepted id must be readable later, from any stack depth: its length limits its depth."""
     rows = [row_with_nested_id(depth) for depth in range(2000, 2100)]
     outcomes = outcomes_of(relay, key, b"\n".join(rows))
 
@@ -204,9 +204,9 @@ def test_the_deepest_accepted_custom_id_is_returned(relay: Harness, key: str) ->
 def test_the_deepest_accepted_result_survives_another_attempt(
     relay: Harness, key: str, monkeypatch: pytest.MonkeyPatch, disk_bytes: int
 ) -> None:
-    """What is taken must be read again: from an earlier attempt's part, and where the disk is short.
+    """An accepted result must be readable again: from an earlier part, and with little disk.
 
-    Some rows are about as deep as is taken, the others about as deep as the parser goes.
+    Some rows are about as deep as the relay accepts, others about as deep as the parser allows.
     """
     relay.deploy(disk_bytes=disk_bytes)
     limit = deepest_reparsed_result()
@@ -218,11 +218,13 @@ def test_the_deepest_accepted_result_survives_another_attempt(
             depth = limit + (10 * row - 100 if row < 20 else 450 + row)
             brackets = (
                 b"[" * depth + b" " * CACHE_BLOCK + b"]" * depth
-            )  # so long that it is read alone
+            )  # long enough to be read alone
             yield line.replace(b'"content":', b'"new":%b,"content":' % brackets)
 
     monkeypatch.setattr(relay.results.claude, "results", nest_results)
-    retried = request(1, f"{key} [fate:overloaded_error]")  # once: another test's is another text
+    retried = request(
+        1, f"{key} [fate:overloaded_error]"
+    )  # only the first time; the text is unique to the test
     outcomes = outcomes_of(relay, key, retried + upload_of(60))
 
     assert len(relay.manifest(key)["batches"]) == 2
@@ -235,7 +237,7 @@ def row_with_nested_id(depth: int) -> bytes:
 
 
 def deepest_reparsed_result() -> int:
-    """Find out how deep a result may be nested that is taken here."""
+    """Return how deeply a result may be nested to be accepted here."""
     low, high = 100, 100_000
     while low < high - 1:
         middle = (low + high) // 2

@@ -1,4 +1,4 @@
-"""A few dozen uploads through the real stages over moto: as many lines out as rows in, and as over wires in memory."""
+"""Generated uploads over moto: one line for each row, and the same lines as in memory."""
 
 from itertools import count
 
@@ -27,7 +27,7 @@ def relay_with_small_limits(relay: Harness) -> Harness:
 
 
 def lines_from_memory(body: bytes) -> list[bytes]:
-    """Give the lines that a job over wires in memory leaves, up to the result."""
+    """Return a job's lines over in-memory services, without the API's results."""
     api = ScriptedAnthropic(lambda names: b"\n".join(corrupted_results(names, b"", b"")))
     memory_relay = InMemoryRelay(PER_BATCH, RemainingTime(0), api)
     memory_relay.upload("in/a.jsonl", body)
@@ -41,7 +41,7 @@ def lines_from_memory(body: bytes) -> list[bytes]:
 
 
 def without_api_results(lines: bytes) -> list[bytes]:
-    """Cut the lines off where the API's results begin; a rejection is our own, and stays."""
+    """Cut off the API's results; keep rejections, which are the relay's own."""
     stored_object = []
     for line in lines.split(b"\n")[:-1]:
         head, _, result = line.partition(b',"result":')
@@ -62,7 +62,7 @@ def test_any_upload_produces_the_same_lines_over_moto_and_in_memory(
     reason = relay.manifest(key)["reason"] or ""
     for item in relay.dynamodb.scan(TableName=TABLE)[
         "Items"
-    ]:  # moto looks at all that there ever was
+    ]:  # moto scans everything that was ever stored
         key_ = {name: item[name] for name in ("job", "item")}
         relay.dynamodb.delete_item(TableName=TABLE, Key=key_)
 

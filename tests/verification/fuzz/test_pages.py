@@ -1,4 +1,4 @@
-"""A list of batches that cannot be read, or never ends, is no list now: the next poll asks again."""
+"""An unreadable or endless listing raises an error, and the next poll asks again."""
 
 import json
 from datetime import UTC, datetime
@@ -40,15 +40,15 @@ def respond_with(page: bytes) -> Any:
     ids=[
         "nothing",
         "html",
-        "no page",
-        "no batch",
-        "no UTF-8",
+        "not a page",
+        "not a batch",
+        "not UTF-8",
         "deep",
-        "no time",
+        "invalid time",
         "empty",
         "endless",
-        "perhaps one of several",
-        "perhaps the first, with nothing",
+        "has_more missing",
+        "empty, has_more missing",
     ],
 )
 def test_an_unusable_page_is_reported_as_api_unavailable(page: bytes) -> None:

@@ -1,6 +1,6 @@
-"""What must hold of any bytes from outside, for what is recorded and for what hypothesis makes up.
+"""Properties of all fuzz targets, for recorded inputs and for those that hypothesis generates.
 
-The same properties get a million inputs, guided by coverage, from campaign.py.
+campaign.py checks the same properties with a million coverage-guided inputs.
 """
 
 import json

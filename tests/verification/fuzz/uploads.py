@@ -1,4 +1,4 @@
-"""What users upload: bytes of any kind become rows, and each row is sent as it stands or told why not."""
+"""Fuzz targets for uploads: any bytes become rows that are sent unchanged or rejected."""
 
 import io
 from collections.abc import Iterator
@@ -29,7 +29,7 @@ def in_blocks(body: bytes, size: int) -> Iterator[bytes]:
 
 
 def reader(data: bytes) -> None:
-    """Two take_bytes: the blocks' size, and how long a row may be."""
+    """Check the reader; leading bytes set the block size and the longest row."""
     (block, max_bytes), body = take_bytes(data, 2)
     records = list(read_records(in_blocks(body, block + 1), LinePosition(), max_bytes + 2))
 
@@ -43,7 +43,7 @@ def reader(data: bytes) -> None:
 
 
 def _check_resume(body: bytes, records: list[Record], block: int, max_bytes: int) -> None:
-    """Read on from behind any record: what follows is the same."""
+    """Check that reading resumes behind any record with the same rows."""
     for number in {1, len(records) // 2, len(records) - 1} & set(range(1, len(records))):
         end = cast("LinePosition", records[number - 1].end)
         rest = list(read_records(in_blocks(body[end.byte :], block), end, max_bytes))
@@ -51,7 +51,7 @@ def _check_resume(body: bytes, records: list[Record], block: int, max_bytes: int
 
 
 def validation(data: bytes) -> None:
-    """One row, whatever it is: sent byte for byte, or rejected with a sentence of one line."""
+    """Check that one row is sent byte for byte, or rejected with a message of one line."""
     (max_bytes,), body = take_bytes(data, 1)
     row_bytes = LARGE_ROW_BYTES if max_bytes < 200 else max_bytes - 199
     for record in read_records(iter([body]), LinePosition(), row_bytes):
@@ -80,7 +80,7 @@ def _check_row(record: Record, row_bytes: int) -> Row:
 
 
 def text(data: bytes) -> None:
-    """An upload is text unless more than a tenth of it is not; the offset is that of the first that is not."""
+    """Check the limit for text: at most a tenth of an upload may be invalid."""
     stripped = data.rstrip(b"\0\x1a") or data
     readable = stripped.decode(errors="ignore")
     violations = len(stripped) - len(readable.encode())
@@ -99,7 +99,7 @@ def text(data: bytes) -> None:
 def write(
     files: ChunkWriter, pieces: Iterator[LineBlock | Record], rows_before: int, row_bytes: int
 ) -> None:
-    """Write rows as `plan` does, many at once where they are plain; so many rows came before."""
+    """Write rows as plan does, in blocks where all are valid; `rows_before` rows precede them."""
     for piece in fast_path.validate_all(pieces, row_bytes=row_bytes, api_version=API_VERSION):
         number = rows_before + files.rows + 1
         if isinstance(piece, ValidRows):
@@ -109,7 +109,7 @@ def write(
 
 
 def ledger(data: bytes) -> None:
-    """A chunk's two files say the same, and give back each row's bytes."""
+    """Check that a chunk's body and ledger agree, and give back each row's bytes."""
     (rows_before_,), body = take_bytes(data, 1)
     body_file, ledger_file = io.BytesIO(), io.BytesIO()
     files = ChunkWriter(JOB, "00001", 1, body_file, ledger_file)
@@ -154,7 +154,7 @@ def _check_body(sent: bytes, row_numbers: list[int]) -> None:
     try:
         requests = msgspec.json.decode(sent, type=_Body).requests
     except RecursionError:
-        return  # deeper by two than the row that could just be read
+        return  # nested two levels deeper than the row, which was just readable
     assert [request.custom_id for request in requests] == [
         str(RequestId(JOB, "00001", 1, number)) for number in row_numbers
     ]

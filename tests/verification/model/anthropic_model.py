@@ -1,4 +1,4 @@
-"""Anthropic as a value: what it answers, and which Message Batches there are after it."""
+"""Anthropic as pure functions: the answer to a request, and the Message Batches after it."""
 
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 Answer = tuple[State, list[Any]]
 ERROR_STATUSES = {"later": 429, "paused": 402, "error": 500, "busy": 529}
-"""Answers to create that accept nothing; of 500 and 529 nobody can know that."""
+"""Error statuses; after 500 and 529 a batch may have been accepted or not."""
 _MESSAGE = {
     "model": "claude-haiku-4-5", "content": [], "stop_reason": "end_turn",
     "usage": {"input_tokens": 1, "output_tokens": 1},
@@ -43,12 +43,12 @@ def create_batch(
     """Answer a create.
 
     Args:
-        state: as it is.
-        body: what was sent.
-        how: what this world is like.
-        said: what to do in place of accepting it: ``lost`` accepts, and nobody hears it; ``hidden`` also
-            keeps the batch out of the listings for a while.
-        moves: is told of each acceptance.
+        state: The current state.
+        body: The request body.
+        scenario: The API's behavior.
+        disturbance: ``lost`` accepts, but its answer is lost; ``hidden`` also keeps the batch
+            out of the listings for a while.
+        checker: Checks each acceptance.
     """
     if disturbance == "unreached":
         return state, [0, {}, b""]
@@ -91,7 +91,7 @@ def list_batches(state: State, disturbance: str | None) -> Answer:
 
 
 def read_results(state: State, batch_id: str, disturbance: str | None) -> Answer:
-    """Answer with a batch's results: all, or (cut) all but the last."""
+    """Answer with a batch's results: all, or all but the last (``cut``)."""
     (batch,) = (batch for batch in state.claude if batch.id == batch_id)
     if disturbance == "absent" or batch.ends > state.now:
         return state, [404, {}, b"{}"]
@@ -108,7 +108,7 @@ def read_results(state: State, batch_id: str, disturbance: str | None) -> Answer
 
 
 def cancel_batch(state: State, batch_id: str, disturbance: str | None) -> Answer:
-    """Cancel a batch that has not ended; it ends at the next look."""
+    """Cancel a batch that has not ended; it has ended at the next listing."""
     if disturbance == "busy":
         return state, [529, {}, b"{}"]
     if any(batch.id == batch_id and batch.ends <= state.now for batch in state.claude):

@@ -1,4 +1,4 @@
-"""The model as a campaign: all runs of the small jobs, with everything that may go wrong once or, in full, twice."""
+"""The model as a campaign: all runs of small jobs with one disturbance, or two in full."""
 
 import time
 
@@ -8,21 +8,21 @@ from tests.verification.model.search import Search, SearchResult
 
 
 def max_disturbances(scenario: Scenario, *, full: bool) -> int:
-    """Say how often something may go wrong; where files are unreadable, five tries make the runs long."""
+    """Return how many disturbances to search; unreadable files need five tries, so only one."""
     return 2 if full and scenario.unreadable is None else 1
 
 
 def explore(scenario: Scenario, *, full: bool) -> SearchResult:
-    """Search one scenario; in full, two invocations may stand still at once."""
+    """Search one scenario; in full, two invocations may be frozen at once."""
     limit = max_disturbances(scenario, full=full)
     return Search(scenario, limit, frozen=2 if full else 1).run()
 
 
-def campaign(scenario: Scenario, full: bool) -> Figures:  # noqa: FBT001 - every campaign is called so
+def campaign(scenario: Scenario, full: bool) -> Figures:  # noqa: FBT001 - called positionally
     """Explore a scenario.
 
     Returns:
-        `tried` are the states explored, `recovered` those from which the end is reached.
+        `tried` counts the states explored, `recovered` those from which the end is reached.
     """
     started = time.monotonic()
     result = explore(scenario, full=full)

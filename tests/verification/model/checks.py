@@ -1,4 +1,4 @@
-"""What must hold at each write, at each create, and at the end."""
+"""Invariants that are checked at each write, at each create, and at the end."""
 
 import re
 from collections import Counter
@@ -17,15 +17,15 @@ _ADOPTED = {"batch_id", "created_at", "status_digest"}
 
 
 class Violation(BaseException):
-    """Something does not hold; no stage may catch it."""
+    """An invariant is violated; no stage may catch this."""
 
 
 Arrow = tuple[str, str, str, str]
-"""Of a job or a batch: from, to, and who moved it."""
+"""A transition of a job or a batch: from, to, and which step made it."""
 
 
 class TransitionChecker:
-    """Watches every write to the table: who moves what, and whether it was theirs to move."""
+    """Check every write to the table: which step changes an item, and whether it owns it."""
 
     def __init__(self) -> None:
         self.arrows: Counter[Arrow] = Counter()
@@ -38,14 +38,14 @@ class TransitionChecker:
         self.tokens.clear()
 
     def check_acquire(self, before: State, arguments: dict[str, Any]) -> None:
-        """Note a take: the one way to become an owner."""
+        """Check an acquire, the only way to become an owner."""
         key = arguments["Key"]["job"]["S"], arguments["Key"]["item"]["S"]
         previous = before.table.get(key)
         if previous is not None and _leased(previous, before.now):
             require(previous.get("owner") in self.tokens, f"{key} has two owners")
 
     def check_write(self, before: State, table: Table) -> set[str]:
-        """Note a transaction; give the batches that it declares to be absent."""
+        """Check a transaction; return the batches that it declares absent."""
         absent: set[str] = set()
         for key, item in table.items():
             previous, kind = before.table.get(key), _kind(key)
@@ -69,7 +69,7 @@ class TransitionChecker:
     def _record_transition(
         self, kind: str, previous: Item | None, item: Item, now: int
     ) -> tuple[str, str]:
-        """Note what became of an item."""
+        """Record an item's transition."""
         old_status = str(previous.get("status")) if previous else FROM_NOTHING
         new_status = str(item.get("status"))
         if old_status != new_status or self._changed_in_place(previous, item):
@@ -88,12 +88,12 @@ class TransitionChecker:
 
     @staticmethod
     def _changed_in_place(previous: Item | None, item: Item) -> bool:
-        """Whether an item moved and kept its status: cut further, closed anew, adopted by an older batch."""
+        """Return whether an item changed without changing its status."""
         names = ("checkpoint", "close_reason", "batch_id", "open")
         return previous is not None and any(previous.get(name) != item.get(name) for name in names)
 
     def _check_owner(self, previous: Item, item: Item, now: int) -> None:
-        """An item is moved by its owner alone; by poll where it has none, or none any more; by a proof always."""
+        """Check that the owner changes an item, or poll if it has none, or reconciliation."""
         changed = {
             name
             for name in previous.attributes.keys() | item.attributes.keys()
@@ -110,19 +110,21 @@ class TransitionChecker:
             "listing_misses",
         }
         unowned = self.step == "poll" and (poll_only or not _leased(previous, now))
-        message = f"{self.step} moved {item.comparison_key} which is {previous.get('owner')}'s: {changed}"
+        message = (
+            f"{self.step} moved {item.comparison_key} owned by {previous.get('owner')}: {changed}"
+        )
         require(reconciled or assembled or unowned, message)
 
     def check_accepted(self, state: State, custom_ids: tuple[str, ...]) -> None:
-        """Note that Anthropic has accepted requests: a second time only after absence was proved."""
+        """Check that requests are accepted twice only after their batch was declared absent."""
         before = [batch for batch in state.claude if set(batch.custom_ids) & set(custom_ids)]
         if not before:
             return
         self.repeated_acceptances += 1
         _, chunk, attempt, _ = custom_ids[0].split("-")
         reconciled = f"{chunk}-{attempt} absent" in state.marks
-        require(reconciled, f"{custom_ids} accepted twice without a proof")
-        require("frozen" in state.marks, f"{custom_ids} accepted twice, and nobody was late")
+        require(reconciled, f"{custom_ids} accepted twice without a declared absence")
+        require("frozen" in state.marks, f"{custom_ids} accepted twice without a late create")
 
 
 def _kind(key: tuple[str, str]) -> str | None:
@@ -138,13 +140,13 @@ def _leased(item: Item, now: int) -> bool:
     return lease is not None and lease >= timestamp(now)
 
 
-def require(holds: bool, message: str) -> None:  # noqa: FBT001 - reads as assert does
+def require(holds: bool, message: str) -> None:  # noqa: FBT001 - reads like assert
     if not holds:
         raise Violation(message)
 
 
 def _check_complete(table: Table, job: str) -> None:
-    """At ASSEMBLING the counter says exactly what there is: each chunk once, at its last attempt."""
+    """Check that an assembling job has counted each chunk once, at its last attempt."""
     last_attempts: dict[str, Item] = {}
     for (of, name), item in sorted(table.items()):
         if of == job and name[0].isdigit() and item.get("status") != "SPLIT":
@@ -163,7 +165,7 @@ def _check_complete(table: Table, job: str) -> None:
 
 
 def check_final_state(state: State, rows: int | None) -> None:
-    """Check what a user sees of a job that has ended; `rows` is None where there can be no results."""
+    """Check what a user sees of a finished job; `rows` is None if it can have no results."""
     (job,) = (item for key, item in state.table.items() if key[1] == "#")
     require(job.get("status") == "DONE", job.comparison_key)
     if rows is not None:
@@ -171,20 +173,20 @@ def check_final_state(state: State, rows: int | None) -> None:
         lines = [msgspec.json.decode(line) for line in b"".join(results).splitlines()]
         require([line["row"] for line in lines] == [*range(1, rows + 1)], f"rows: {lines}")
     ended = [event["id"] for event in state.events if event["type"].startswith("job.")]
-    require(any(event_id.endswith("/ended") for event_id in ended), "no event of the end")
+    require(any(event_id.endswith("/ended") for event_id in ended), "no completion event")
     require(
         len({event_id for event_id in ended if event_id.endswith("/ended")}) == 1,
-        "two ids of one end",
+        "completion events with different ids",
     )
     _check_unknown_batches(state)
 
 
 def _check_unknown_batches(state: State) -> None:
-    """A batch at Anthropic that nobody knows of: only where a create was late, and nobody heard of it."""
+    """Check that only a late create can leave a batch at Anthropic that nothing records."""
     our_batches = (batch for batch in state.claude if "-" in batch.custom_ids[0])
     unknown = [
         our_batch.id for our_batch in our_batches if (our_batch.id, "owner") not in state.table
     ]
     answer_lost = state.marks & {"died", "failed", "unheard", "lost", "hidden"}
     expected = "frozen" in state.marks and answer_lost
-    require(not unknown or bool(expected), f"nobody knows of {unknown}: {sorted(state.marks)}")
+    require(not unknown or bool(expected), f"unrecorded batches {unknown}: {sorted(state.marks)}")

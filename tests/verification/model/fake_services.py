@@ -1,4 +1,4 @@
-"""The far ends of all wires: what AWS and Anthropic answer, as functions of a state. The doors over them are the real ones."""
+"""Clients of AWS and Anthropic over a state of the model; the adapters above them are real."""
 
 import urllib.parse
 from dataclasses import replace
@@ -46,11 +46,11 @@ class _TransactionCanceledError(ClientError):
 
 
 class _TransactionConflictError(ClientError):
-    """Never here: one call is over before the next begins."""
+    """Never raised: calls do not overlap."""
 
 
 class ModelDynamoDB:
-    """DynamoDB's client."""
+    """The DynamoDB client."""
 
     exceptions = SimpleNamespace(
         ConditionalCheckFailedException=_ConditionalCheckFailedError,
@@ -108,7 +108,7 @@ def _canceled() -> ClientError:
 
 
 class ModelS3:
-    """S3's client: no step is struck at files, they are written before what names them."""
+    """The S3 client; it injects no faults, since files are written before what names them."""
 
     def __init__(self, replayer: "CallReplayer") -> None:
         self._replayer = replayer
@@ -121,7 +121,8 @@ class ModelS3:
 
         def read_object(state: State) -> "Applied":
             if key not in state.objects or self._replayer.scenario.is_unreadable(key):
-                # What is denied may be allowed again, so plan tries; what is gone ends the job at once.
+                # Access that is denied may be granted again, so plan retries; a missing object
+                # ends the job.
                 code = "AccessDenied" if key == KEY else "NoSuchKey"
                 return state, ClientError({"Error": {"Code": code}}, "GetObject")
             return state, state.objects[key]
@@ -157,14 +158,14 @@ class ModelS3:
         self._put(parameters["Key"], parameters["Body"])
 
     def put_object_tagging(self, **_given: Any) -> None:
-        """Threads of the real door come here: a mark is no state."""
+        """Ignore tags: threads call this, and tags are not part of the state."""
 
     def _put(self, key: str, body: bytes) -> None:
         self._call(lambda s: (replace(s, objects={**s.objects, key: body}), None))
 
 
 class ModelSns:
-    """SNS's client."""
+    """The SNS client."""
 
     def __init__(self, replayer: "CallReplayer") -> None:
         self._replayer = replayer
@@ -179,7 +180,7 @@ class ModelSns:
 
 
 class ModelSqs:
-    """SQS's client."""
+    """The SQS client."""
 
     def __init__(self, replayer: "CallReplayer") -> None:
         self._replayer = replayer
@@ -194,7 +195,7 @@ class ModelSqs:
 
 
 class ModelSdk:
-    """Anthropic's client of the SDK, for the real door over it."""
+    """The client of Anthropic's SDK, below the real adapter."""
 
     def __init__(self, replayer: "CallReplayer") -> None:
         self._replayer = replayer
@@ -227,7 +228,7 @@ class ModelSdk:
 
 
 class ModelDownloads:
-    """urllib3's pools, by which results are read."""
+    """urllib3's pools, through which results are downloaded."""
 
     def __init__(self, replayer: "CallReplayer") -> None:
         self._replayer = replayer
@@ -252,7 +253,7 @@ _ERRORS: dict[int, type[anthropic.APIStatusError]] = {
 
 
 def _raise_errors(answer: list[Any]) -> Any:
-    """Raise what the SDK raises: no answer at all, or one of an error."""
+    """Raise the SDK's error for a missing answer or an error status."""
     status, headers, body = answer
     request = httpx2.Request("POST", "http://claude")
     if status == 0:
@@ -265,7 +266,7 @@ def _raise_errors(answer: list[Any]) -> Any:
 
 
 class _ModelClaude(Claude):
-    """The real door, on clients of the model."""
+    """The real adapter over clients of the model."""
 
     sdk: Any
     download: Any
@@ -280,7 +281,7 @@ class _ModelClaude(Claude):
 
 
 class ModelServices:
-    """The doors of the three functions."""
+    """The services of the three functions."""
 
     def __init__(self, replayer: "CallReplayer") -> None:
         self._replayer = replayer
@@ -305,7 +306,7 @@ class ModelServices:
             cancellation_window_s=600,
         )
         self.results = self._services(ResultsSettings, queue_url="results", fetches=2)
-        # A container that remembers no work message: what it does hangs on the state alone.
+        # The container remembers no work message, so that behavior depends on the state alone.
         self.work_queues = WorkQueues(
             "submit", "results", client=queues, clock=count(step=100).__next__
         )
@@ -331,7 +332,7 @@ class ModelServices:
 
 
 def s3_event(key: str, size: int, event_time: str) -> Message:
-    """Write S3's event of a new object."""
+    """Return S3's event of a new object."""
     s3_object = {"key": urllib.parse.quote_plus(key), "size": size, "versionId": "v1"}
     record = {"eventTime": event_time, "s3": {"bucket": {"name": UPLOADS}, "object": s3_object}}
     return Message("submit", msgspec.json.encode({"Records": [record]}).decode())

@@ -1,7 +1,7 @@
-"""Run the real functions, call by call: what they ask of the outside is answered out of a state, and makes the next.
+"""Run the real functions call by call: each call reads the model's state and makes the next.
 
-A function that stands still needs no thread: it is started again, is given the answers that it has had, and stands
-where it stood. So a search can go back to any call and let it go otherwise.
+A frozen function needs no thread: it is run again with the recorded answers until it reaches
+the same call. So the search can return to any call and continue differently.
 """
 
 import hashlib
@@ -25,7 +25,7 @@ Applied = tuple[State, Any]
 
 @dataclass(frozen=True, slots=True)
 class CallPoint:
-    """A call that a function was about to make: here it may die, stand still, or be answered otherwise."""
+    """A call that a function was about to make, at which it may die, freeze, or fail."""
 
     index: int
     name: str
@@ -35,7 +35,7 @@ class CallPoint:
 
 @dataclass(frozen=True, slots=True)
 class Disturbance:
-    """What happens at one call in place of the usual."""
+    """What happens at one call instead of its usual answer."""
 
     index: int
     kind: str
@@ -43,7 +43,7 @@ class Disturbance:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How an invocation went: each call that it made anew, and the state that it left."""
+    """The outcome of an invocation: its new calls, and the state that it left."""
 
     points: list[CallPoint]
     history: list[RecordedCall]
@@ -52,7 +52,7 @@ class Outcome:
 
 
 class CallReplayer:
-    """Between the real functions and a state: every call to AWS and to Claude goes through here."""
+    """The boundary between the real functions and a state: every external call passes it."""
 
     def __init__(self, scenario: Scenario, checker: TransitionChecker) -> None:
         self.scenario, self.checker = scenario, checker
@@ -74,7 +74,7 @@ class CallReplayer:
         return to_datetime(self.now_s)
 
     def token(self) -> uuid.UUID:
-        """Give what chance would: no two alike, and the same one when an invocation is run again."""
+        """Return a deterministic token: unique, and the same when an invocation is run again."""
         self.tokens += 1
         seed = f"{self.invocation.serial}/{self.tokens}/{self.invocation.message}"
         digest = hashlib.md5(seed.encode(), usedforsecurity=False).hexdigest()
@@ -89,13 +89,13 @@ class CallReplayer:
         has_effect: bool = False,
         can_fail: bool = True,
     ) -> Any:
-        """Make a call: in the state as it is now or, when run again, as it was answered before.
+        """Make a call on the current state, or return its recorded answer in a repeated run.
 
         Args:
-            name: of the service and the operation.
-            apply: gives the state after it, and its answer; an error may be the answer.
-            effect: whether it changes anything outside.
-            seen: whether a function may be struck here; no item is decided by files.
+            name: Of the service and the operation.
+            apply: Returns the state after the call, and its answer, which may be an error.
+            has_effect: Whether the call changes anything outside.
+            can_fail: Whether the search may disturb this call; files decide no transition.
         """
         index, self.index = self.index, self.index + 1
         if index < self.recorded_count:
@@ -116,10 +116,10 @@ class CallReplayer:
         if kind == "fails":
             return ConnectionResetError("not done")
         self.state, answer = apply(self.state)
-        return ConnectionResetError("done, and nobody knows") if kind == "unheard" else answer
+        return ConnectionResetError("done, answer lost") if kind == "unheard" else answer
 
     def current_disturbance(self) -> str | None:
-        """Say what Claude is to answer to the call that is being made; None for the usual."""
+        """Return the disturbance of the current call, or None."""
         fault = self.disturbance
         return fault.kind if fault is not None and fault.index == self.index - 1 else None
 
@@ -131,10 +131,10 @@ class CallReplayer:
 
 
 class Runner:
-    """Starts the real functions on a state."""
+    """Run the real functions on a state."""
 
     def __init__(self, scenario: Scenario, checker: TransitionChecker) -> None:
-        from tests.verification.model.fake_services import ModelServices  # noqa: PLC0415 - it needs the cable's type
+        from tests.verification.model.fake_services import ModelServices  # noqa: PLC0415 - it needs the replayer's type
 
         self.replayer = CallReplayer(scenario, checker)
         self.services = ModelServices(self.replayer)
@@ -143,7 +143,7 @@ class Runner:
     def run(
         self, invocation: Invocation, state: State, fault: Disturbance | None = None
     ) -> Outcome:
-        """Run an invocation to its end, in `state`, from where it stands."""
+        """Run an invocation to its end on `state`, from where it was frozen."""
         self.runs += 1
         replayer, error = self.replayer, None
         replayer.start(invocation, state, fault)
@@ -151,7 +151,7 @@ class Runner:
             self._function()
         except Violation:
             raise
-        except Exception as raised:  # noqa: BLE001 - the runtime takes them all
+        except Exception as raised:  # noqa: BLE001 - Lambda catches them all
             error = raised
         return Outcome(replayer.points, replayer.history, replayer.state, error)
 
@@ -165,14 +165,14 @@ class Runner:
             results(services.results, read_work_message(message.body), services.context)
 
     def start(self, state: State, message: Any) -> tuple[Invocation, State]:
-        """Make an invocation that nobody has seen yet."""
+        """Return a new invocation, and the state that counts it."""
         invocation = Invocation(message, state.serial)
         return invocation, replace(state, serial=state.serial + 1)
 
 
 @contextmanager
 def deterministic(runner: Runner) -> Iterator[None]:
-    """Take chance out, as the clock is: tokens come from the model. Logs are not written."""
+    """Replace random tokens by the model's, and disable logging."""
     original_uuid4 = uuid.uuid4
     uuid.uuid4 = runner.replayer.token
     logging.disable(logging.CRITICAL)

@@ -1,4 +1,4 @@
-"""Small jobs, each with one kind of trouble built in; the search adds what may happen at any time."""
+"""Small jobs, each with one kind of trouble; the search adds what may happen at any time."""
 
 from dataclasses import dataclass, replace
 
@@ -9,20 +9,20 @@ KEY = "in/march.jsonl"
 
 @dataclass(frozen=True)
 class Scenario:
-    """One job, and the world that it meets.
+    """One job, and the API's behavior.
 
     Attributes:
-        name: as tests and figures call it.
-        rows: the model that each row asks for; ``expires`` is sent twice, ``refused`` is refused by create,
+        name: Its name in tests and figures.
+        rows: The model of each row; ``expires`` is sent twice, ``refused`` is rejected by create,
             ``broken`` cannot be sent.
-        rows_per_batch: rows of a chunk.
-        attempts: times a row is sent at the most.
-        processing_s: how long a Message Batch takes.
-        step_s: time between two polls.
-        hidden_s: how long a batch may be missing from the listings.
-        poison: objects whose key has this in it cannot be read.
-        foreign: batches of somebody else, of as many requests each.
-        faults: what may go wrong once; None for everything.
+        rows_per_batch: Rows of a chunk.
+        attempts: How often a row may be sent.
+        processing_s: How long a Message Batch takes.
+        step_s: Time between two polls.
+        hidden_s: How long a batch may be missing from the listings.
+        unreadable: Objects with this in their key cannot be read.
+        foreign: Number of requests of a foreign batch, if there is one.
+        faults: What may go wrong; None for everything.
     """
 
     name: str
@@ -41,7 +41,7 @@ class Scenario:
 
     @property
     def expected_lines(self) -> int | None:
-        """How many lines the results must have; None where what they are made of cannot be read."""
+        """Return how many lines the results must have, or None if the parts cannot be read."""
         if self.unreadable == "march":
             return 0
         return None if self.unreadable == ".results.jsonl" else len(self.rows)
@@ -53,8 +53,8 @@ class Scenario:
         return "\n".join("{" if "broken" in row_line else row_line for row_line in lines).encode()
 
     def initial_state(self) -> State:
-        """Give the state in which the upload's event has just come."""
-        from tests.verification.model.fake_services import s3_event  # noqa: PLC0415 - doors need scenarios
+        """Return the state in which the upload's event has just arrived."""
+        from tests.verification.model.fake_services import s3_event  # noqa: PLC0415 - the services import scenarios
 
         body = self.upload
         state = State(objects={KEY: body}, messages=(s3_event(KEY, len(body), timestamp(0)),))

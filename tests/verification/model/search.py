@@ -1,4 +1,4 @@
-"""Every run with at most so many disturbances: breadth over what may go wrong, the real functions in between."""
+"""Search all runs with a limited number of disturbances; between them, the real functions run."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
@@ -19,12 +19,12 @@ DISTURBANCES = {
     "cancel": ("busy", "deaf"),
     "results": ("absent", "cut"),
 }
-"""What may happen in place of a call's usual answer."""
+"""What may happen instead of a call's usual answer."""
 
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """A state between two invocations, how much may still go wrong, and how it came about."""
+    """A state between two invocations, its remaining disturbances, and the path to it."""
 
     state: State
     disturbances_left: int
@@ -32,14 +32,14 @@ class Node:
     previous: "Node | None" = None
 
     def path_description(self) -> list[str]:
-        """Tell how this state came about."""
+        """Return the steps that led to this state."""
         after_run = [] if self.previous is None else self.previous.path_description()
         return [*after_run, self.description]
 
 
 @dataclass
 class SearchResult:
-    """What a search has seen."""
+    """The result of a search."""
 
     scenario: Scenario
     states: int = 0
@@ -52,7 +52,7 @@ class SearchResult:
 
 
 class Search:
-    """Explores one scenario."""
+    """The search of one scenario."""
 
     def __init__(self, scenario: Scenario, disturbances: int, frozen: int = 1) -> None:
         self.scenario, self.max_disturbances, self.frozen = scenario, disturbances, frozen
@@ -64,7 +64,7 @@ class Search:
         self._stack: list[Node] = []
 
     def run(self) -> SearchResult:
-        """Explore everything; then see whether each state leads to the end."""
+        """Explore all states; then check that each of them leads to the end."""
         node = Node(self.scenario.initial_state(), self.max_disturbances, "upload")
         with deterministic(self.runner):
             self._visit(node)
@@ -85,7 +85,7 @@ class Search:
         )
 
     def _visit(self, node: Node) -> bytes:
-        """Note a state, to be explored if it is new, or if more may go wrong from here than before."""
+        """Queue a state if it is new, or if more disturbances are left than at its last visit."""
         self.result.transitions += 1
         key = node.state.key()
         if self._most_disturbances_left.get(key, -1) < node.disturbances_left:
@@ -114,7 +114,7 @@ class Search:
             self._disturb_between_invocations(node)
 
     def _next_without_disturbance(self, node: Node) -> tuple[bytes | None, int]:
-        """Let happen what happens if nothing goes wrong: the next message or, where there is none, the next poll."""
+        """Continue undisturbed: with the next message or, if there is none, the next poll."""
         state = node.state
         if state.messages:
             first, *others = state.messages
@@ -130,7 +130,7 @@ class Search:
         return self._run_and_explore(node, started, next_poll_state, "poll"), 1
 
     def _disturb_between_invocations(self, node: Node) -> None:
-        """Let happen what may happen between two invocations."""
+        """Explore what may happen between two invocations."""
         state, disturbances_left = node.state, node.disturbances_left - 1
         if "cancel" not in state.marks and self._is_enabled("cancel"):
             marker = s3_event(KEY + ".cancel", 0, timestamp(state.now))
@@ -143,9 +143,9 @@ class Search:
         first, *others = state.messages
         if self._is_enabled("twice"):
             after = replace(state, messages=(first, first, *others))
-            self._visit(Node(after, disturbances_left, "comes twice", node))
+            self._visit(Node(after, disturbances_left, "delivered twice", node))
             again = replace(state, messages=(first, *others, first))
-            self._visit(Node(again, disturbances_left, "comes again later", node))
+            self._visit(Node(again, disturbances_left, "redelivered later", node))
         if not first.is_s3_event and self._is_enabled("lost work message"):
             after = replace(state, messages=tuple(others))
             self._visit(Node(after, disturbances_left, "work message lost", node))
@@ -156,7 +156,7 @@ class Search:
     def _run_and_explore(
         self, node: Node, invocation: Invocation, state: State, description: str
     ) -> bytes:
-        """Run an invocation, and all that may become of it; give the state that it leaves if all goes well."""
+        """Run an invocation and explore its disturbances; return its undisturbed state."""
         step = invocation.message.body[-40:] if invocation.message else "poll"
         outcome = self.runner.run(invocation, state)
         self.result.transitions += len(outcome.points)
@@ -169,7 +169,7 @@ class Search:
         return key
 
     def _state_after(self, node: Node, invocation: Invocation, outcome: Outcome) -> Node:
-        """Give what an invocation leaves: an event that it did not work off comes again."""
+        """Return the state after an invocation; a failed one gets its S3 event again."""
         failed = outcome.error is not None
         return replace(
             node,
@@ -181,7 +181,7 @@ class Search:
     def _disturb_calls(
         self, node: Node, invocation: Invocation, outcome: Outcome, disturbances_left: int
     ) -> None:
-        """Strike an invocation at each of its calls."""
+        """Explore a disturbance at each call of an invocation."""
         previous: CallPoint | None = None
         for point in outcome.points:
             history = tuple(outcome.history[: point.index])
@@ -208,7 +208,7 @@ class Search:
     def _freeze_at(
         self, node: Node, frozen_invocation: Invocation, point: CallPoint, disturbances_left: int
     ) -> None:
-        """Let an invocation stand still here, while others go on."""
+        """Freeze an invocation at this call while others continue."""
         if len(point.state.frozen) < self.frozen:
             frozen = (*point.state.frozen, frozen_invocation)
             after = _add_mark(replace(point.state, frozen=frozen), "frozen")
@@ -232,7 +232,7 @@ class Search:
         disturbance: Disturbance,
         disturbances_left: int,
     ) -> None:
-        """Let one call be answered otherwise; what follows may be struck as well."""
+        """Disturb one call; later calls may be disturbed as well."""
         state = _add_mark(
             point.state, "failed" if disturbance.kind == "fails" else disturbance.kind
         )
@@ -250,7 +250,7 @@ class Search:
             self._disturb_calls(after_run, frozen_invocation, rest, disturbances_left - 1)
 
     def _check_all_end(self) -> None:
-        """Follow each state where it leads if nothing more goes wrong; none may go round in a circle."""
+        """Check that each state leads to the end without disturbances, and none into a cycle."""
         polls: dict[bytes, int] = {}
         for key in self._nodes:
             path: list[bytes] = []
@@ -258,7 +258,7 @@ class Search:
             visited: set[bytes] = set()
             while current is not None and current not in polls:
                 if current in visited:
-                    self._report_violation("waits for ever", self._nodes[current])
+                    self._report_violation("never finishes", self._nodes[current])
                     return
                 visited.add(current)
                 path.append(current)
@@ -271,7 +271,7 @@ class Search:
 
 
 def _redeliver(state: State, message: Message | None) -> State:
-    """Bring S3's event again; poll brings what else there is to do."""
+    """Deliver S3's event again; poll finds all other work."""
     if message is None or not message.is_s3_event:
         return state
     return replace(state, messages=(*state.messages, message))

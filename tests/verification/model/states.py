@@ -1,4 +1,4 @@
-"""A state of the model: everything outside the functions, and the invocations that stand still."""
+"""A state of the model: everything outside the functions, and the frozen invocations."""
 
 import hashlib
 import re
@@ -14,13 +14,13 @@ from tests.fakes.dynamodb import Table
 
 START = datetime(2026, 11, 1, tzinfo=UTC)
 MAX_AGE_S = 4000
-"""Ages above this are taken to be alike: past every lease and wait, and far from the rules of a day or a month."""
+"""Older ages are equal: past every lease and delay, far below limits of a day or a month."""
 _TOKEN_OR_TIME = re.compile(r"[0-9a-f]{32}|\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z")
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """What lies in a queue. S3's events come again until they are worked off; a work message may be lost."""
+    """A queue message. S3 events are redelivered until they succeed; work messages may be lost."""
 
     queue: str
     body: str
@@ -55,7 +55,7 @@ class MessageBatch:
 
 @dataclass(frozen=True)
 class RecordedCall:
-    """One call that an invocation has made: what it was told, and when."""
+    """One call of an invocation: its answer, and its time."""
 
     answer: Any
     now: int
@@ -69,7 +69,7 @@ class RecordedCall:
 
 @dataclass(frozen=True)
 class Invocation:
-    """A function that has been started: run again with the same answers, it stands where it stood."""
+    """A started function; run again with the recorded answers, it reaches the same call."""
 
     message: Message | None
     serial: int
@@ -81,14 +81,14 @@ class Invocation:
         return f"{self.message}{answers}"
 
     def seen_at(self, now: int) -> str:
-        """Tell it from others: what it knows, and how long ago it learned the last of it."""
+        """Return what identifies it: what it knows, and how long ago it learned it."""
         age = min(now - self.history[-1].now, MAX_AGE_S) if self.history else 0
         return f"{self.comparison_key}{age}"
 
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """All that decides what may happen next."""
+    """Everything that decides what may happen next."""
 
     now: int = 0
     table: Table = field(default_factory=dict)
@@ -101,7 +101,7 @@ class State:
     marks: frozenset[str] = frozenset()
 
     def key(self) -> bytes:
-        """Tell states apart: times by their age, tokens by the order in which they come."""
+        """Return a key for equal states: times by age, tokens by order of appearance."""
         parts = [item.comparison_key for _, item in sorted(self.table.items())]
         for batch in self.claude:
             since = min(self.now - batch.created, MAX_AGE_S), max(batch.ends - self.now, 0)

@@ -1,4 +1,4 @@
-"""docs/states.md and the code say the same: every status and every arrow, there and here."""
+"""docs/states.md and the code list the same statuses and transitions."""
 
 import re
 from pathlib import Path
@@ -46,7 +46,7 @@ def rows() -> list[Row]:
 
 
 def diagram_arrows(kind: str) -> set[tuple[str, str, str]]:
-    """Read the arrows of a section's diagram: from, to, who."""
+    """Read the arrows of a section's diagram: from, to, and the step."""
     (heading,) = (name for name, of in KINDS.items() if of == kind)
     section = PAGE.partition(f"## {heading}\n")[2].partition("```\n")[0]
     matches = re.findall(r"^    (\S+) --> (\w+): (.+)$", section, flags=re.MULTILINE)

@@ -1,4 +1,4 @@
-"""All that may go wrong once, at every call of a small job: each run ends, and what must hold does."""
+"""Search with one disturbance at every call of a small job: every run ends correctly."""
 
 from dataclasses import replace
 from typing import Any
@@ -14,7 +14,7 @@ from tests.verification.model.scenarios import ALL, PLAIN, SPLIT, Scenario
 from tests.verification.model.search import Search, SearchResult
 
 FEWER_DISTURBANCES = frozenset({"crash", "cancel"})
-"""What happens to the jobs whose files are unreadable; the full campaign lets everything happen to them."""
+"""Disturbances of jobs with unreadable files; the full campaign uses all."""
 _results: dict[str, SearchResult] = {}
 
 
@@ -66,9 +66,9 @@ def _intend_without_owner(items: WorkItems, batch: Any, fingerprint: str) -> Any
     [
         (table, "_LEASE_IS_FREE", "attribute_exists(job)", "has two owners"),
         (Batch, "is_idle", lambda *_: True, "poll moved"),
-        (recover, "_mark_unconfirmed", lambda *_: None, "waits for ever"),
-        (reconcile, "_matches", lambda *_: [], "nobody was late"),
-        (reconcile, "_count_reconcile_miss", lambda *_: None, "waits for ever"),
+        (recover, "_mark_unconfirmed", lambda *_: None, "never finishes"),
+        (reconcile, "_matches", lambda *_: [], "without a late create"),
+        (reconcile, "_count_reconcile_miss", lambda *_: None, "never finishes"),
         (WorkItems, "start_assembly_if_complete", _start_assembly_too_early, "is assembled with"),
         (send, "_intend", _intend_without_owner, "send moved"),
     ],
