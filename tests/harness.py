@@ -74,20 +74,20 @@ class Harness:
     moment: datetime = field(default_factory=lambda: datetime.now(UTC))
     key: str = "sk-local"
     keys: dict[type[Settings], str] = field(default_factory=dict)
-    changed: dict[str, Any] = field(default_factory=lambda: {"repeats": "run"})
+    overrides: dict[str, Any] = field(default_factory=lambda: {"repeats": "run"})
     context: Lambda = field(default_factory=Lambda)
 
     def __post_init__(self) -> None:
         self._claudes: dict[type[Settings], Claude] = {}
         self.simulator.clock = self.seconds
         self.dynamodb.meta.events.register(
-            "provide-client-params.dynamodb.TransactWriteItems", _only_what_is_read
+            "provide-client-params.dynamodb.TransactWriteItems", _reject_unread_attributes
         )
         self.deploy()
 
-    def deploy(self, **settings: Any) -> None:
+    def deploy(self, **overrides: Any) -> None:
         """Set the functions up anew, with other settings."""
-        self.changed |= settings
+        self.overrides |= overrides
         self.submit = self._services(SubmitSettings, {"queue_url": self.queues["submit"]})
         self.results = self._services(ResultsSettings, {"queue_url": self.queues["results"]})
         urls = {
@@ -98,21 +98,23 @@ class Harness:
         self.items, self.ownership = self.submit.items, self.submit.ownership
         self.circuit, self.poll_lock = self.submit.circuit, self.submit.poll_lock
 
-    def _services[S: Settings](self, kind: type[S], more: dict[str, str]) -> Services[S]:
-        given = {
+    def _services[S: Settings](
+        self, settings_type: type[S], queue_urls: dict[str, str]
+    ) -> Services[S]:
+        overridden = {
             name: value
-            for name, value in self.changed.items()
-            if name in kind.__dataclass_fields__
+            for name, value in self.overrides.items()
+            if name in settings_type.__dataclass_fields__
         }
-        settings = kind(
+        settings = settings_type(
             table_name=TABLE, uploads_bucket=UPLOADS, results_bucket=RESULTS, topic_arn=self.topic,
-            secret_name="secret", base_url=self.url, **{**more, **given},
+            secret_name="secret", base_url=self.url, **{**queue_urls, **overridden},
         )  # fmt: skip
         claude = Claude(
             base_url=self.url,
             api_version=settings.api_version,
-            read_key=lambda _fresh: self.keys.get(kind, self.key),
-            create_timeout_s=given.get("create_timeout_s", 20.0),
+            read_key=lambda _fresh: self.keys.get(settings_type, self.key),
+            create_timeout_s=overridden.get("create_timeout_s", 20.0),
             clock=self.seconds,
         )
         return Services(
@@ -144,8 +146,8 @@ class Harness:
     def put(self, key: str, body: bytes) -> str:
         """Upload, and give S3's event."""
         version = self.s3.put_object(Bucket=UPLOADS, Key=key, Body=body)["VersionId"]
-        at = self.moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        return s3_event(UPLOADS, key, len(body), version, at)
+        event_time = self.moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        return s3_event(UPLOADS, key, len(body), version, event_time)
 
     def submit_message(self, body: str) -> None:
         submit(self.submit, body, self.context)  # type: ignore[arg-type]
@@ -155,20 +157,20 @@ class Harness:
     def tick(self, seconds: float = 60.0) -> PollSummary:
         """Let a minute pass, poll, and work off both queues."""
         self.pass_time(seconds)
-        tally = self.poll_once()
-        self.work_off()
-        return tally
+        summary = self.poll_once()
+        self.drain_queues()
+        return summary
 
     def poll_once(self) -> PollSummary:
         return poll(
             self.poll, WorkQueues(self.queues["submit"], self.queues["results"], client=self.sqs)
         )
 
-    def work_off(self) -> None:
+    def drain_queues(self) -> None:
         for body in self._drain("submit"):
             submit(self.submit, body, self.context)  # type: ignore[arg-type]
         for body in self._drain("results"):
-            results(self.results, json_work_message(body), self.context)  # type: ignore[arg-type]
+            results(self.results, parse_work_message(body), self.context)  # type: ignore[arg-type]
 
     def _drain(self, name: str) -> list[str]:
         bodies: list[str] = []
@@ -184,27 +186,31 @@ class Harness:
 
     def finish(self, ticks: int = 60) -> int:
         """Tick until nothing is unfinished: a minute at a time, later two hours, as pauses grow; gives the ticks."""
-        left = self.items.unfinished()
+        unfinished = self.items.unfinished()
         for tick in range(1, ticks + 1):
             self.tick(60.0 if tick <= _MINUTES else 7200.0)
-            left = self.items.unfinished()
-            if not (left.jobs or left.batches or left.events):
+            unfinished = self.items.unfinished()
+            if not (unfinished.jobs or unfinished.batches or unfinished.events):
                 return tick
-        message = f"unfinished after {ticks} ticks: {left}"
+        message = f"unfinished after {ticks} ticks: {unfinished}"
         raise AssertionError(message)
 
     # -- what users get
 
-    def folder(self, key: str) -> str:
+    def results_folder(self, key: str) -> str:
         """Say where an upload's results lie: the newest job's of that key."""
         stem = key.rsplit(".", 1)[0]
-        found = self.s3.list_objects_v2(Bucket=RESULTS, Prefix=f"results/{stem}/").get(
+        stored_objects = self.s3.list_objects_v2(Bucket=RESULTS, Prefix=f"results/{stem}/").get(
             "Contents", []
         )
-        return max(found, key=lambda one: one["LastModified"])["Key"].rpartition("/")[0]
+        return max(stored_objects, key=lambda stored_object: stored_object["LastModified"])[
+            "Key"
+        ].rpartition("/")[0]
 
     def read(self, key: str, name: str) -> bytes:
-        return self.s3.get_object(Bucket=RESULTS, Key=f"{self.folder(key)}/{name}")["Body"].read()
+        return self.s3.get_object(Bucket=RESULTS, Key=f"{self.results_folder(key)}/{name}")[
+            "Body"
+        ].read()
 
     def lines(self, key: str, name: str = "results.jsonl") -> list[dict[str, Any]]:
         return [json.loads(line) for line in self.read(key, name).split(b"\n") if line]
@@ -221,31 +227,34 @@ class Harness:
         return [json.loads(body) for body in self._drain("events")]
 
 
-def _only_what_is_read(params: Any, **_: Any) -> None:
+def _reject_unread_attributes(params: Any, **_: Any) -> None:
     """Refuse to write an attribute that no struct reads: a key in a dict is seen by no type checker."""
     for write in params["TransactItems"]:
-        ((_verb, one),) = write.items()
-        unknown = {*one.get("ExpressionAttributeNames", {}).values(), *one.get("Item", {})} - _READ
+        ((_verb, operation),) = write.items()
+        unknown = {
+            *operation.get("ExpressionAttributeNames", {}).values(),
+            *operation.get("Item", {}),
+        } - _READ_ATTRIBUTES
         assert not unknown, f"nothing reads {unknown}"
 
 
-_READ = {
+_READ_ATTRIBUTES = {
     name
     for module in (items, records, claims, uploads)
-    for kind in vars(module).values()
-    if isinstance(kind, type) and issubclass(kind, msgspec.Struct)
-    for name in kind.__struct_fields__
+    for struct in vars(module).values()
+    if isinstance(struct, type) and issubclass(struct, msgspec.Struct)
+    for name in struct.__struct_fields__
 } | {"wanted"}
 """Attributes of the table that are read, with the one of poll's lock that is only a condition."""
 
 
-def s3_event(bucket: str, key: str, size: int, version: str, at: str) -> str:
+def s3_event(bucket: str, key: str, size: int, version: str, event_time: str) -> str:
     """Write S3's message of a new object."""
     record = {
         "eventVersion": "2.1",
         "eventSource": "aws:s3",
         "awsRegion": REGION,
-        "eventTime": at,
+        "eventTime": event_time,
         "eventName": "ObjectCreated:Put",
         "s3": {
             "s3SchemaVersion": "1.0",
@@ -256,31 +265,31 @@ def s3_event(bucket: str, key: str, size: int, version: str, at: str) -> str:
     return json.dumps({"Records": [record]})
 
 
-def json_work_message(body: str) -> Any:
+def parse_work_message(body: str) -> Any:
     from functions.adapters.queues import read_work_message  # noqa: PLC0415 - only here
 
     return read_work_message(body)
 
 
 @contextmanager
-def harness(folder: Path, **simulated: Any) -> Iterator[Harness]:
+def open_harness(folder: Path, **simulator_options: Any) -> Iterator[Harness]:
     """Build a relay over AWS in memory, and a simulator of its own on a socket."""
-    simulator, account = Simulator(folder, **simulated), FakeAws()
+    simulator, account = Simulator(folder, **simulator_options), FakeAws()
     s3, sqs, sns, dynamodb = map(account.client, ("s3", "sqs", "sns", "dynamodb"))
     with serving(simulator) as url:
         yield Harness(simulator, url, s3, sqs, sns, dynamodb, TOPIC, QUEUES)
 
 
 @contextmanager
-def moto_harness(folder: Path, **simulated: Any) -> Iterator[Harness]:
+def open_moto_harness(folder: Path, **simulator_options: Any) -> Iterator[Harness]:
     """Build the same over moto, for tests that look at HTTP: hooks of botocore, headers, retries of the SDK."""
-    simulator = Simulator(folder, **simulated)
+    simulator = Simulator(folder, **simulator_options)
     with mock_aws(), serving(simulator) as url:
-        clients = aws()
-        yield Harness(simulator, url, *clients, *furnish(*clients))
+        clients = moto_clients()
+        yield Harness(simulator, url, *clients, *create_resources(*clients))
 
 
-def aws() -> "tuple[S3Client, SQSClient, SNSClient, DynamoDBClient]":
+def moto_clients() -> "tuple[S3Client, SQSClient, SNSClient, DynamoDBClient]":
     """Open a client for each service."""
     return (
         strict_s3.make_strict(boto3.client("s3", region_name=REGION)),
@@ -290,13 +299,13 @@ def aws() -> "tuple[S3Client, SQSClient, SNSClient, DynamoDBClient]":
     )
 
 
-def furnish(
+def create_resources(
     s3: "S3Client", sqs: "SQSClient", sns: "SNSClient", dynamodb: "DynamoDBClient"
 ) -> tuple[str, dict[str, str]]:
     """Put buckets, table, queues and topic into an empty AWS; gives the topic and the queues."""
-    where: Any = {"LocationConstraint": REGION}
+    location: Any = {"LocationConstraint": REGION}
     for bucket in (UPLOADS, RESULTS):
-        s3.create_bucket(Bucket=bucket, CreateBucketConfiguration=where)
+        s3.create_bucket(Bucket=bucket, CreateBucketConfiguration=location)
     s3.put_bucket_versioning(Bucket=UPLOADS, VersioningConfiguration={"Status": "Enabled"})
     make_table(dynamodb)
     queues = {
@@ -319,15 +328,15 @@ def make_table(dynamodb: "DynamoDBClient") -> None:
 def _table_shape() -> Any:
     resources = synthesize()["Resources"].values()
     (table,) = (
-        one
-        for one in resources
-        if one["Type"] in {"AWS::DynamoDB::Table", "AWS::DynamoDB::GlobalTable"}
+        resource
+        for resource in resources
+        if resource["Type"] in {"AWS::DynamoDB::Table", "AWS::DynamoDB::GlobalTable"}
     )
-    wanted = ("KeySchema", "AttributeDefinitions", "GlobalSecondaryIndexes")
-    return {name: table["Properties"][name] for name in wanted}
+    properties = ("KeySchema", "AttributeDefinitions", "GlobalSecondaryIndexes")
+    return {name: table["Properties"][name] for name in properties}
 
 
-def request(number: int, text: str = "hello", **params: Any) -> bytes:
+def make_row(number: int, text: str = "hello", **params: Any) -> bytes:
     """Make a row that can be sent."""
     messages = [{"role": "user", "content": f"{text} {number}"}]
     row = {
@@ -337,27 +346,27 @@ def request(number: int, text: str = "hello", **params: Any) -> bytes:
     return json.dumps(row).encode()
 
 
-def upload_of(rows: int, text: str = "hello") -> bytes:
+def make_upload(rows: int, text: str = "hello") -> bytes:
     """Make an upload of rows that can all be sent."""
-    return b"\n".join(request(number, text) for number in range(1, rows + 1))
+    return b"\n".join(make_row(number, text) for number in range(1, rows + 1))
 
 
-def succeeded(world_: Harness, key: str) -> list[bool]:
-    return [line["result"]["type"] == "succeeded" for line in world_.lines(key)]
+def succeeded(relay: Harness, key: str) -> list[bool]:
+    return [line["result"]["type"] == "succeeded" for line in relay.lines(key)]
 
 
 __all__ = [
     "Harness",
     "Lambda",
-    "harness",
-    "moto_harness",
-    "request",
+    "make_row",
+    "make_upload",
+    "open_harness",
+    "open_moto_harness",
     "succeeded",
     "time",
-    "upload_of",
 ]
 
 
-def paid_once(relay: Harness) -> bool:
+def every_row_accepted_once(relay: Harness) -> bool:
     """Whether no row's params were accepted twice."""
     return set(relay.simulator.accepted_params().values()) == {1}

@@ -20,7 +20,7 @@ from benchmarks.scale.units import Units, size_bytes
 from benchmarks.workload import FAILING, write_upload
 from functions import poll
 from functions.adapters.queues import WorkQueues
-from tests.harness import RESULTS, TABLE, Harness, aws, moto_harness
+from tests.harness import RESULTS, TABLE, Harness, moto_clients, open_moto_harness
 
 FEW, MANY = 1, 3
 KEY = "in/march.jsonl"
@@ -59,7 +59,7 @@ def _of_job(chunks: int) -> tuple[Counter[str], Counter[str], int]:
     with (
         tempfile.TemporaryDirectory() as folder,
         patch("local.simulator.answers._ECHOED", ECHOED),
-        moto_harness(Path(folder), fates=fates) as relay,
+        open_moto_harness(Path(folder), fates=fates) as relay,
         _metered(relay) as meter,
     ):
         idle = meter.poll()
@@ -72,7 +72,7 @@ def _of_job(chunks: int) -> tuple[Counter[str], Counter[str], int]:
             # How often the index is read depends on how long batches take: cost.py adds it.
             polled["dynamodb.half_reads"] -= idle["dynamodb.half_reads"]
             meter.forget("dynamodb.half_reads", polled["dynamodb.half_reads"])
-            relay.work_off()
+            relay.drain_queues()
         calls = meter.total()
         calls.subtract(before)
         calls.subtract({name: TICKS * each for name, each in idle.items()})
@@ -91,7 +91,7 @@ class _Meter:
 
     def __init__(self, relay: Harness) -> None:
         self._relay, self._seen, self.said = relay, Counter[str](), io.StringIO()
-        Units(relay.dynamodb, aws()[3], self._seen)
+        Units(relay.dynamodb, moto_clients()[3], self._seen)
         for client in (relay.s3, relay.sns, relay.sqs):
             client.meta.events.register("after-call", self._note)
 
@@ -143,7 +143,7 @@ def _metered(relay: Harness) -> Iterator[_Meter]:
 
 def _stored() -> dict[str, int]:
     """Say how much lies in the results bucket, and how much was sent to Claude."""
-    pages = aws()[0].get_paginator("list_objects_v2").paginate(Bucket=RESULTS)
+    pages = moto_clients()[0].get_paginator("list_objects_v2").paginate(Bucket=RESULTS)
     sizes = {one["Key"]: one["Size"] for page in pages for one in page["Contents"]}
     work = {key: size for key, size in sizes.items() if key.startswith("work/")}
     return {
@@ -154,5 +154,5 @@ def _stored() -> dict[str, int]:
 
 
 def _largest_item() -> int:
-    found = aws()[3].scan(TableName=TABLE)["Items"]
+    found = moto_clients()[3].scan(TableName=TABLE)["Items"]
     return max(size_bytes(item) for item in found if "batch_id" in item)

@@ -19,7 +19,7 @@ from functions.errors import RelayError
 from local.simulator import Simulator, serving
 from tests.fakes.anthropic import FakeAnthropic, route_clients_to
 from tests.fakes.aws import QUEUES, TOPIC, FakeAws
-from tests.harness import aws, furnish, request
+from tests.harness import create_resources, make_row, moto_clients
 from tests.verification.crash import jobs
 from tests.verification.crash.crash_harness import CrashHarness, open_crash_harness
 from tests.verification.crash.job_run import run_job
@@ -57,8 +57,8 @@ class ComparedFakeAws(FakeAws):
         super().__init__()
         self.call_counts: Counter[str] = Counter()
         self.mismatches: list[str] = []
-        clients = aws()
-        topic, queues = furnish(*clients)
+        clients = moto_clients()
+        topic, queues = create_resources(*clients)
         self._moto: Any = dict(zip(("s3", "sqs", "sns", "dynamodb"), clients, strict=True))
         self._ids = {TOPIC: topic} | {QUEUES[name]: url for name, url in queues.items()}
 
@@ -210,7 +210,7 @@ _DISCONNECTED = re.compile("^(ReadError|WriteError|RemoteProtocolError)$")
 
 def _api_outcomes(claude: Claude) -> list[Any]:
     """Create a batch, list, cancel and download; return what the adapter makes of each answer."""
-    body = b'{"requests":[%b]}' % b",".join(request(number) for number in (1, 2))
+    body = b'{"requests":[%b]}' % b",".join(make_row(number) for number in (1, 2))
     now = datetime.now(UTC) - timedelta(hours=1)
     created = claude.create([body[:40], body[40:]], len(body), "2026-10-21")
     listed = _result_or_error(lambda: [batch.request_counts for batch in claude.listing(now)[0]])

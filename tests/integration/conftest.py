@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import Harness, harness, moto_harness
+from tests.harness import Harness, open_harness, open_moto_harness
 
 
 @pytest.fixture(autouse=True)
@@ -16,7 +16,7 @@ def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(autouse=True)
-def restless(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_pause_between_polls(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let polls follow each other at once."""
     monkeypatch.setattr("functions.poll.REST_S", 0.0)
 
@@ -24,18 +24,18 @@ def restless(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def relay(tmp_path: Path) -> Iterator[Harness]:
     """A relay on AWS in memory, whose Claude answers at once."""
-    with harness(tmp_path) as relay:
+    with open_harness(tmp_path) as relay:
         yield relay
 
 
 @pytest.fixture
 def moto_relay(tmp_path: Path) -> Iterator[Harness]:
     """The same on moto, for what only a whole request or a whole S3 shows."""
-    with moto_harness(tmp_path) as relay:
+    with open_moto_harness(tmp_path) as relay:
         yield relay
 
 
 @pytest.fixture
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def no_retry_delays(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the SDK repeat a request without a pause."""
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _seconds: None)

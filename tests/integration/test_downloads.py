@@ -19,23 +19,23 @@ CLOSE = b"Connection: close\r\n"
 GZIP = b"Content-Encoding: gzip\r\n"
 
 
-def chunks(body: bytes) -> bytes:
-    pieces = (body[at : at + 50] for at in range(0, len(body), 50))
-    return b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+def to_chunked_encoding(body: bytes) -> bytes:
+    blocks = (body[offset : offset + 50] for offset in range(0, len(body), 50))
+    return b"".join(b"%x\r\n%b\r\n" % (len(block), block) for block in blocks) + b"0\r\n\r\n"
 
 
 @contextmanager
-def answering(answer: bytes) -> Iterator[tuple[Claude, list[tuple[str, int]]]]:
+def serve_response(response: bytes) -> Iterator[tuple[Claude, list[tuple[str, int]]]]:
     """Serve one answer, raw, and keep connections open; gives the door, and who came by which connection."""
-    came: list[tuple[str, int]] = []
+    connections: list[tuple[str, int]] = []
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
         def do_GET(self) -> None:
-            came.append(self.client_address)
-            self.wfile.write(b"HTTP/1.1 200 OK\r\n" + answer)
-            self.close_connection = CLOSE in answer
+            connections.append(self.client_address)
+            self.wfile.write(b"HTTP/1.1 200 OK\r\n" + response)
+            self.close_connection = CLOSE in response
 
         def log_message(self, *_args: object) -> None:
             pass
@@ -45,42 +45,45 @@ def answering(answer: bytes) -> Iterator[tuple[Claude, list[tuple[str, int]]]]:
         thread.start()
         url = f"http://127.0.0.1:{server.server_port}"
         try:
-            yield Claude(base_url=url, api_version="2023-06-01", read_key=lambda _fresh: "k"), came
+            yield (
+                Claude(base_url=url, api_version="2023-06-01", read_key=lambda _fresh: "k"),
+                connections,
+            )
         finally:
             server.shutdown()
             thread.join()
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         LENGTH % len(BODY) + b"\r\n" + BODY,
-        CHUNKED + b"\r\n" + chunks(BODY),
+        CHUNKED + b"\r\n" + to_chunked_encoding(BODY),
         GZIP + LENGTH % len(ZIPPED) + b"\r\n" + ZIPPED,
-        GZIP + CHUNKED + b"\r\n" + chunks(ZIPPED),
+        GZIP + CHUNKED + b"\r\n" + to_chunked_encoding(ZIPPED),
     ],
 )
-def test_results_come_out_as_they_are_whatever_they_come_in(answer: bytes) -> None:
-    with answering(answer) as (claude, came):
+def test_results_are_read_with_every_framing_on_a_new_connection_each(response: bytes) -> None:
+    with serve_response(response) as (claude, connections):
         for _ in range(2):
             assert b"".join(claude.results("msgbatch_1")) == BODY
 
-    assert len({*came}) == 2  # a connection that was kept would be dead minutes later
+    assert len({*connections}) == 2  # a connection that was kept would be dead minutes later
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         LENGTH % (len(BODY) + 1) + CLOSE + b"\r\n" + BODY,
-        CHUNKED + CLOSE + b"\r\n" + chunks(BODY)[:-20],
+        CHUNKED + CLOSE + b"\r\n" + to_chunked_encoding(BODY)[:-20],
         CHUNKED + b"\r\n-5\r\n",
         CHUNKED + b"\r\nxyz\r\n",
         GZIP + LENGTH % len(BODY) + b"\r\n" + BODY,
     ],
 )
-def test_what_breaks_off_or_is_framed_wrongly_is_an_error(answer: bytes) -> None:
+def test_a_truncated_or_malformed_response_is_an_error(response: bytes) -> None:
     with (
-        answering(answer) as (claude, _),
+        serve_response(response) as (claude, _),
         pytest.raises(DownloadError, match="download of msgbatch_1's results failed"),
     ):
         list(claude.results("msgbatch_1"))

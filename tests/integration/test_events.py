@@ -16,7 +16,7 @@ import pytest
 from functions.model import timestamps
 from functions.planning.reconcile_uploads import reconcile_uploads
 from functions.readers import SUFFIXES
-from tests.harness import RESULTS, TABLE, Harness, moto_harness, request, upload_of
+from tests.harness import RESULTS, TABLE, Harness, make_row, make_upload, open_moto_harness
 from tests.unit.schemas import problems, schemas
 
 KEY = "in/march.jsonl"
@@ -24,27 +24,27 @@ API_KEY = "sk-ant-secret-5t0r3d"
 PROMPT = "Zq7-whisper"
 SUBJECT = re.compile(r"[!-~][ -~]{0,98}")
 
-Play = Callable[[Harness], None]
+Scenario = Callable[[Harness], None]
 
 
-def answered_and_rejected(relay: Harness) -> None:
+def answered_and_rejected_rows(relay: Harness) -> None:
     texts = [PROMPT, "[fate:expired]", "[fate:overloaded_error]", "[fate:invalid_request_error]"]
-    rows = [request(number, f"{text} {PROMPT}") for number, text in enumerate(texts, 1)]
-    broken = b'{"params":{"messages":[{"content":"%b' % PROMPT.encode()
-    relay.upload(KEY, b"\n".join([*rows, broken, b'{"custom_id":"%b"}' % PROMPT.encode()]))
+    rows = [make_row(number, f"{text} {PROMPT}") for number, text in enumerate(texts, 1)]
+    invalid_row = b'{"params":{"messages":[{"content":"%b' % PROMPT.encode()
+    relay.upload(KEY, b"\n".join([*rows, invalid_row, b'{"custom_id":"%b"}' % PROMPT.encode()]))
     relay.finish()
 
 
-def nothing_usable(relay: Harness) -> None:
+def unusable_uploads(relay: Harness) -> None:
     relay.upload(KEY, b'{"custom_id":"%b"}\n' % PROMPT.encode() * 3)
     relay.upload("empty.jsonl", b"")
     relay.upload("in/image.jsonl", PROMPT.encode() + bytes(range(256)))
     relay.finish()
 
 
-def no_key(relay: Harness) -> None:
+def missing_key(relay: Harness) -> None:
     relay.key = "not-set-yet"
-    relay.upload(KEY, upload_of(3, PROMPT))
+    relay.upload(KEY, make_upload(3, PROMPT))
     for _ in range(5):
         relay.tick()
     relay.key = API_KEY
@@ -53,29 +53,29 @@ def no_key(relay: Harness) -> None:
 
 def refused_key(relay: Harness) -> None:
     relay.simulator.arm("unauthorized", times=2, endpoint="create")
-    relay.upload(KEY, upload_of(3, PROMPT))
+    relay.upload(KEY, make_upload(3, PROMPT))
     relay.finish(60)
 
 
 def refused_rows(relay: Harness) -> None:
     relay.simulator.arm("refuse_matching", times=0, contains="hello 3")
-    rows = [request(n, f"{PROMPT} hello") for n in range(1, 5)]
+    rows = [make_row(n, f"{PROMPT} hello") for n in range(1, 5)]
     relay.upload(KEY, b"\n".join(rows))
     relay.finish()
 
 
-def lost_and_cut(relay: Harness) -> None:
+def lost_answer_and_cut_download(relay: Harness) -> None:
     relay.simulator.arm("lost_answer")
     relay.simulator.arm("cut_inside_line", times=2)
     relay.simulator.arm("row_foreign", times=2)
     relay.simulator.arm("unknown_result_type")
-    relay.upload("märz/\u2028 strange ü.jsonl", upload_of(5, PROMPT))
+    relay.upload("märz/\u2028 strange ü.jsonl", make_upload(5, PROMPT))
     relay.finish(60)
 
 
 def canceled(relay: Harness) -> None:
     relay.deploy(requests_per_batch=2, open_batches=1)
-    relay.upload(KEY, upload_of(6, PROMPT))
+    relay.upload(KEY, make_upload(6, PROMPT))
     relay.tick()
     relay.pass_time(1)
     relay.submit_message(relay.put(f"{KEY}.cancel", b""))
@@ -84,7 +84,7 @@ def canceled(relay: Harness) -> None:
 
 def stuck(relay: Harness) -> None:
     """A batch whose ledger is none can never be collected; its rows end once Anthropic has no results any more."""
-    relay.upload(KEY, upload_of(3, PROMPT))
+    relay.upload(KEY, make_upload(3, PROMPT))
     (batch,) = relay.items.unfinished().batches
     relay.s3.put_object(Bucket=RESULTS, Key=batch.ledger_key, Body=PROMPT.encode())
     for _ in range(150):
@@ -93,33 +93,31 @@ def stuck(relay: Harness) -> None:
     relay.finish()
 
 
-def unnoticed(relay: Harness) -> None:
+def ignored_objects(relay: Harness) -> None:
     """Objects and a marker that lead to nothing, which nobody would see."""
     relay.deploy(repeats="skip")
-    relay.upload(KEY, upload_of(1, PROMPT))
+    relay.upload(KEY, make_upload(1, PROMPT))
     relay.upload("in/märz.json", PROMPT.encode())
     relay.upload("in/april.JSON", PROMPT.encode())
     relay.upload("notes", PROMPT.encode())
     relay.upload("may.cancel", b"")
-    relay.upload("in/copy.jsonl", upload_of(1, PROMPT))
+    relay.upload("in/copy.jsonl", make_upload(1, PROMPT))
     relay.finish()
     relay.pass_time(600)
     relay.finish()
 
 
-def never_told(relay: Harness) -> None:
+def lost_s3_event(relay: Harness) -> None:
     """An upload whose event S3 never delivered."""
-    relay.submit.uploads.record_readers(
-        SUFFIXES, timestamps.text(relay.now() - timedelta(hours=1))
-    )
-    relay.put(KEY, upload_of(1, PROMPT))
+    relay.submit.uploads.record_readers(SUFFIXES, timestamps.text(relay.now() - timedelta(hours=1)))
+    relay.put(KEY, make_upload(1, PROMPT))
     relay.pass_time(7200)
     reconcile_uploads(relay.submit, 1, lambda: 900.0)
     relay.finish()
 
 
 def waits_for_options(relay: Harness) -> None:
-    """Records without a template, and then with a file that is none."""
+    """Upload records without a template, then an invalid options file, then a valid one."""
     relay.upload("in/records.jsonl", b'{"id":1,"text":"%b"}\n' % PROMPT.encode())
     relay.upload("in/_relay.toml", b'[request.params]\nsystem = "%b"\nx' % PROMPT.encode())
     relay.tick()
@@ -133,17 +131,17 @@ model = "claude-haiku-5-5"
 max_tokens = 16
 messages = [{ role = "user", content = "{{text}}" }]
 """
-ENDS = ["batch.ended", "job.completed", "job.planned"]
-PLAYS: list[tuple[Play, list[str]]] = [
-    (answered_and_rejected, ENDS),
-    (nothing_usable, ["job.rejected"]),
-    (no_key, [*ENDS, "sending.paused", "sending.resumed"]),
-    (refused_key, [*ENDS, "sending.paused", "sending.resumed"]),
-    (refused_rows, ENDS),
-    (lost_and_cut, ENDS),
-    (canceled, ENDS),
+EVENTS_OF_A_JOB = ["batch.ended", "job.completed", "job.planned"]
+SCENARIOS: list[tuple[Scenario, list[str]]] = [
+    (answered_and_rejected_rows, EVENTS_OF_A_JOB),
+    (unusable_uploads, ["job.rejected"]),
+    (missing_key, [*EVENTS_OF_A_JOB, "sending.paused", "sending.resumed"]),
+    (refused_key, [*EVENTS_OF_A_JOB, "sending.paused", "sending.resumed"]),
+    (refused_rows, EVENTS_OF_A_JOB),
+    (lost_answer_and_cut_download, EVENTS_OF_A_JOB),
+    (canceled, EVENTS_OF_A_JOB),
     (
-        unnoticed,
+        ignored_objects,
         [
             "batch.ended",
             "cancel.unmatched",
@@ -153,17 +151,19 @@ PLAYS: list[tuple[Play, list[str]]] = [
             "upload.ignored",
         ],
     ),
-    (waits_for_options, [*ENDS, "job.waiting", "options.rejected"]),
-    (never_told, [*ENDS, "uploads.reconciled"]),
+    (waits_for_options, [*EVENTS_OF_A_JOB, "job.waiting", "options.rejected"]),
+    (lost_s3_event, [*EVENTS_OF_A_JOB, "uploads.reconciled"]),
     (stuck, ["batch.ended", "batch.stuck", "job.completed", "job.planned"]),
 ]
-every_play = pytest.mark.parametrize(
-    ("play", "types"), PLAYS, ids=[play.__name__ for play, _ in PLAYS]
+every_scenario = pytest.mark.parametrize(
+    ("run_scenario", "types"),
+    SCENARIOS,
+    ids=[run_scenario.__name__ for run_scenario, _ in SCENARIOS],
 )
 
 
 @dataclass(frozen=True)
-class Told:
+class ScenarioOutput:
     """What a play left where others can read it, and what they must not read there."""
 
     envelopes: list[dict[str, Any]]
@@ -176,7 +176,7 @@ class Told:
         return [json.loads(envelope["Message"]) for envelope in self.envelopes]
 
 
-class Log(logging.Handler):
+class LogRecorder(logging.Handler):
     """Keeps all that a log record holds, the extra facts and the traceback too."""
 
     def __init__(self) -> None:
@@ -188,72 +188,87 @@ class Log(logging.Handler):
 
 
 @pytest.fixture(scope="module")
-def told_by(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Play], Told]:
+def output_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Scenario], ScenarioOutput]:
     """Play a play, once for all tests that look at it."""
 
     @cache
-    def told(play: Play) -> Told:
-        log, root = Log(), logging.getLogger()
-        root.addHandler(log)
-        level = root.level
+    def run(run_scenario: Scenario) -> ScenarioOutput:
+        log_recorder, root = LogRecorder(), logging.getLogger()
+        root.addHandler(log_recorder)
+        previous_level = root.level
         root.setLevel(logging.INFO)
-        with moto_harness(tmp_path_factory.mktemp("world"), keys={API_KEY: "default"}) as relay:
+        with open_moto_harness(
+            tmp_path_factory.mktemp("world"), keys={API_KEY: "default"}
+        ) as relay:
             relay.key = API_KEY
             try:
-                play(relay)
+                run_scenario(relay)
             finally:
-                root.removeHandler(log)
-                root.setLevel(level)
-            return Told(relay.envelopes(), items_of(relay), log.lines, answers(relay))
+                root.removeHandler(log_recorder)
+                root.setLevel(previous_level)
+            return ScenarioOutput(
+                relay.envelopes(), items_of(relay), log_recorder.lines, answers(relay)
+            )
 
-    return told
+    return run
 
 
-@every_play
-def test_every_event_is_as_its_schema_says(
-    told_by: Callable[[Play], Told], play: Play, types: list[str]
+@every_scenario
+def test_every_event_matches_its_schema(
+    output_of: Callable[[Scenario], ScenarioOutput], run_scenario: Scenario, types: list[str]
 ) -> None:
-    events = told_by(play).events
+    events = output_of(run_scenario).events
 
     assert sorted({event["type"] for event in events}) == types
     assert [(event["id"], problem) for event in events for problem in problems(event)] == []
 
 
-@every_play
+@every_scenario
 def test_every_envelope_has_a_subject_and_attributes_to_filter_by(
-    told_by: Callable[[Play], Told], play: Play, types: list[str]
+    output_of: Callable[[Scenario], ScenarioOutput], run_scenario: Scenario, types: list[str]
 ) -> None:
-    for envelope in told_by(play).envelopes:
+    for envelope in output_of(run_scenario).envelopes:
         event = json.loads(envelope["Message"])
-        given = {name: one["Value"] for name, one in envelope["MessageAttributes"].items()}
+        attributes = {
+            name: attribute["Value"] for name, attribute in envelope["MessageAttributes"].items()
+        }
         assert SUBJECT.fullmatch(envelope["Subject"])
-        assert {one["Type"] for one in envelope["MessageAttributes"].values()} == {"String"}
-        assert (given["type"], given["job"]) == (event["type"], event["subject"])
-        assert given["type"] in types
-        assert all(given.values())
-        assert len(given) <= 10
-        assert given.get("outcome") == event["data"].get("outcome", event["data"].get("reason"))
+        assert {attribute["Type"] for attribute in envelope["MessageAttributes"].values()} == {
+            "String"
+        }
+        assert (attributes["type"], attributes["job"]) == (event["type"], event["subject"])
+        assert attributes["type"] in types
+        assert all(attributes.values())
+        assert len(attributes) <= 10
+        assert attributes.get("outcome") == event["data"].get(
+            "outcome", event["data"].get("reason")
+        )
         file = event["data"].get("upload", event["data"].get("options", {}))
         folder = file.get("key", "").rpartition("/")[0]
-        assert given.get("folder", "") == folder
+        assert attributes.get("folder", "") == folder
 
 
-@every_play
-def test_nothing_tells_a_prompt_an_answer_or_the_key(
-    told_by: Callable[[Play], Told], play: Play, types: list[str]
+@every_scenario
+def test_events_table_and_log_contain_no_prompt_answer_or_key(
+    output_of: Callable[[Scenario], ScenarioOutput], run_scenario: Scenario, types: list[str]
 ) -> None:
-    told = told_by(play)
-    seen = {
-        "events": json.dumps(told.envelopes, ensure_ascii=False),
-        "table": json.dumps(told.items, ensure_ascii=False, default=str),
-        "log": "\n".join(told.log),
+    output = output_of(run_scenario)
+    text_by_place = {
+        "events": json.dumps(output.envelopes, ensure_ascii=False),
+        "table": json.dumps(output.items, ensure_ascii=False, default=str),
+        "log": "\n".join(output.log),
     }
 
-    assert all(kind in seen["events"] for kind in types)
-    assert ".jsonl" in seen["table"]
-    assert "functions.sending" in seen["log"] or types == ["job.rejected"]
-    secrets = {PROMPT, API_KEY, *told.answers}
-    assert [(where, one) for where, text in seen.items() for one in secrets if one in text] == []
+    assert all(event_type in text_by_place["events"] for event_type in types)
+    assert ".jsonl" in text_by_place["table"]
+    assert "functions.sending" in text_by_place["log"] or types == ["job.rejected"]
+    secrets = {PROMPT, API_KEY, *output.answers}
+    assert [
+        (place, secret)
+        for place, text in text_by_place.items()
+        for secret in secrets
+        if secret in text
+    ] == []
 
 
 def items_of(relay: Harness) -> list[dict[str, Any]]:
@@ -263,17 +278,19 @@ def items_of(relay: Harness) -> list[dict[str, Any]]:
 
 def answers(relay: Harness) -> list[str]:
     """Give every text that Claude answered."""
-    found = relay.s3.list_objects_v2(Bucket=RESULTS, Prefix="results/")["Contents"]
+    result_objects = relay.s3.list_objects_v2(Bucket=RESULTS, Prefix="results/")["Contents"]
     bodies = [
-        relay.s3.get_object(Bucket=RESULTS, Key=one["Key"])["Body"].read().decode()
-        for one in found
-        if one["Key"].endswith("/results.jsonl")
+        relay.s3.get_object(Bucket=RESULTS, Key=stored_object["Key"])["Body"].read().decode()
+        for stored_object in result_objects
+        if stored_object["Key"].endswith("/results.jsonl")
     ]
     lines = [json.loads(line) for body in bodies for line in body.split("\n") if line]
     messages = [line["result"].get("message", {}) for line in lines]
     return [block["text"] for message in messages for block in message.get("content", [])]
 
 
-def test_all_types_are_seen_here() -> None:
+def test_every_event_type_has_a_scenario() -> None:
     """A new type needs a play that makes it happen."""
-    assert {kind for _, types in PLAYS for kind in types} == set(schemas()) - {"envelope"}
+    assert {event_type for _, types in SCENARIOS for event_type in types} == set(schemas()) - {
+        "envelope"
+    }

@@ -8,13 +8,13 @@ from unittest.mock import Mock
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.harness import Harness, harness, paid_once, request, upload_of
+from tests.harness import Harness, every_row_accepted_once, make_row, make_upload, open_harness
 
 KEY = "in/march.jsonl"
 
 
-def test_a_refused_chunk_is_halved_down_to_the_row_at_fault(relay: Harness) -> None:
-    rows = [request(n, "refuse-me" if n == 6 else "fine") for n in range(1, 11)]
+def test_a_refused_chunk_is_split_down_to_the_row_at_fault(relay: Harness) -> None:
+    rows = [make_row(n, "refuse-me" if n == 6 else "fine") for n in range(1, 11)]
     relay.simulator.arm("refuse_matching", times=0, contains="refuse-me")
     relay.upload(KEY, b"\n".join(rows))
 
@@ -28,12 +28,12 @@ def test_a_refused_chunk_is_halved_down_to_the_row_at_fault(relay: Harness) -> N
         "line 6: refused by the API (400): "
     )
     assert relay.read(KEY, "retry.jsonl") == rows[5] + b"\n"
-    assert paid_once(relay)
+    assert every_row_accepted_once(relay)
 
 
-def test_a_create_that_is_too_large_is_halved(relay: Harness) -> None:
+def test_a_create_that_is_too_large_is_split(relay: Harness) -> None:
     relay.simulator.arm("too_large", times=0, more_than=3)
-    relay.upload(KEY, upload_of(10))
+    relay.upload(KEY, make_upload(10))
 
     relay.finish()
 
@@ -43,9 +43,9 @@ def test_a_create_that_is_too_large_is_halved(relay: Harness) -> None:
 
 @pytest.mark.parametrize("framing", ["length", "chunked", "close"])
 @pytest.mark.parametrize("fault", ["cut_at_line", "cut_inside_line"])
-def test_a_download_that_is_cut_is_fetched_again(relay: Harness, fault: str, framing: str) -> None:
+def test_a_truncated_download_is_repeated(relay: Harness, fault: str, framing: str) -> None:
     relay.simulator.arm(fault, times=2, framing=framing)
-    relay.upload(KEY, upload_of(20))
+    relay.upload(KEY, make_upload(20))
 
     relay.finish(60)
 
@@ -55,25 +55,27 @@ def test_a_download_that_is_cut_is_fetched_again(relay: Harness, fault: str, fra
 @pytest.mark.parametrize(
     "fault", ["row_missing", "row_doubled", "row_foreign", "results_not_found"]
 )
-def test_results_that_are_not_the_rows_sent_are_fetched_again(relay: Harness, fault: str) -> None:
+def test_results_that_do_not_match_the_rows_sent_are_downloaded_again(
+    relay: Harness, fault: str
+) -> None:
     relay.simulator.arm(fault, times=2)
-    relay.upload(KEY, upload_of(20))
+    relay.upload(KEY, make_upload(20))
 
     relay.finish(60)
 
     assert relay.manifest(KEY)["counts"] == {"succeeded": 20}
-    assert paid_once(relay)
+    assert every_row_accepted_once(relay)
 
 
-def test_a_row_missing_for_good_is_errored_and_never_sent_again(relay: Harness) -> None:
+def test_a_permanently_missing_row_is_errored_and_never_resent(relay: Harness) -> None:
     relay.simulator.arm("row_missing", times=0)
-    relay.upload(KEY, upload_of(20))
+    relay.upload(KEY, make_upload(20))
 
     relay.finish(60)
 
     assert relay.manifest(KEY)["counts"] == {"errored": 1, "succeeded": 19}
     assert relay.manifest(KEY)["errors"] == {"result_missing": 1}
-    assert paid_once(relay)
+    assert every_row_accepted_once(relay)
 
 
 @pytest.mark.parametrize(
@@ -81,20 +83,20 @@ def test_a_row_missing_for_good_is_errored_and_never_sent_again(relay: Harness) 
 )
 def test_an_unknown_result_passes_through(relay: Harness, fault: str, errors: Any) -> None:
     relay.simulator.arm(fault)
-    relay.upload(KEY, upload_of(5))
+    relay.upload(KEY, make_upload(5))
 
     relay.finish()
 
     counts = relay.manifest(KEY)["counts"]
     assert (counts["succeeded"], sum(counts.values())) == (4, 5)
-    assert paid_once(relay)
+    assert every_row_accepted_once(relay)
     assert (relay.manifest(KEY)["errors"] == {}) is (errors == {})
 
 
 @pytest.mark.parametrize("fault", ["deleted_before_collection", "archived_before_collection"])
-def test_a_batch_that_is_gone_ends_its_rows_with_a_sentence(relay: Harness, fault: str) -> None:
+def test_rows_of_a_deleted_batch_end_with_an_error(relay: Harness, fault: str) -> None:
     relay.simulator.arm(fault)
-    relay.upload(KEY, upload_of(5))
+    relay.upload(KEY, make_upload(5))
     for _ in range(5):
         relay.tick()
     relay.pass_time(26 * 3600)
@@ -103,63 +105,63 @@ def test_a_batch_that_is_gone_ends_its_rows_with_a_sentence(relay: Harness, faul
 
     assert relay.manifest(KEY)["errors"] == {"results_gone": 5}
     assert "deleted or archived" in relay.lines(KEY)[0]["result"]["error"]["error"]["message"]
-    assert paid_once(relay)
+    assert every_row_accepted_once(relay)
 
 
-def test_404s_decide_nothing(relay: Harness) -> None:
+def test_repeated_404s_do_not_end_a_batch(relay: Harness) -> None:
     relay.simulator.arm("results_not_found", times=10)
-    relay.upload(KEY, upload_of(5))
+    relay.upload(KEY, make_upload(5))
 
     relay.finish(60)
 
     assert relay.manifest(KEY)["counts"] == {"succeeded": 5}
 
 
-def test_a_batch_canceled_in_the_console_is_delivered_as_it_is(tmp_path: Path) -> None:
-    with harness(tmp_path, processing_s=600.0) as relay:
+def test_a_batch_canceled_in_the_console_is_delivered_as_canceled(tmp_path: Path) -> None:
+    with open_harness(tmp_path, processing_s=600.0) as relay:
         relay.simulator.arm("canceled_in_console", done=0.5)
-        relay.upload(KEY, upload_of(20))
+        relay.upload(KEY, make_upload(20))
         relay.finish(60)
 
         counts = relay.manifest(KEY)["counts"]
         assert counts["canceled"] + counts["succeeded"] == 20
         assert counts["canceled"] > 0
-        assert paid_once(relay)
+        assert every_row_accepted_once(relay)
 
 
-def test_when_claude_does_not_answer_the_poll_says_so(relay: Harness) -> None:
-    relay.upload(KEY, upload_of(5))
+def test_a_poll_without_an_answer_from_claude_reports_failure(relay: Harness) -> None:
+    relay.upload(KEY, make_upload(5))
     relay.tick()
     relay.simulator.arm("server_error", times=0, endpoint="any")
 
-    failing = relay.tick()
+    summary = relay.tick()
     relay.simulator.reset()
 
-    assert not failing.succeeded
+    assert not summary.succeeded
 
 
-def test_a_batch_deleted_before_it_was_seen_to_end_is_gone_when_it_must_have_expired(
+def test_a_missing_batch_ends_its_rows_once_it_must_have_expired(
     relay: Harness,
 ) -> None:
-    relay.upload(KEY, upload_of(5))
+    relay.upload(KEY, make_upload(5))
     relay.tick()
     relay.simulator.delete(relay.simulator.batches()[0]["id"])  # type: ignore[arg-type]
     for _ in range(10):
         relay.tick()
-    (waiting,) = relay.items.unfinished().batches
+    (waiting_batch,) = relay.items.unfinished().batches
     relay.pass_time(26 * 3600)
     relay.finish(60)
 
-    assert waiting.status == "IN_PROGRESS"
+    assert waiting_batch.status == "IN_PROGRESS"
     assert relay.manifest(KEY)["errors"] == {"results_gone": 5}
 
 
-def test_a_job_that_cannot_be_assembled_waits_says_so_once_and_goes_on(relay: Harness) -> None:
-    relay.upload(KEY, upload_of(3))
+def test_a_job_that_cannot_be_assembled_is_announced_once_and_recovers(relay: Harness) -> None:
+    relay.upload(KEY, make_upload(3))
     relay.simulator.arm("results_not_found")
     relay.tick()
-    put, broken = relay.results.files.put, ClientError({"Error": {"Code": "AccessDenied"}}, "Put")
-    relay.results.files.put = Mock(side_effect=broken)  # type: ignore[method-assign]
+    put, error = relay.results.files.put, ClientError({"Error": {"Code": "AccessDenied"}}, "Put")
+    relay.results.files.put = Mock(side_effect=error)  # type: ignore[method-assign]
     for _ in range(40):
         with suppress(ClientError):
             relay.tick(7200)

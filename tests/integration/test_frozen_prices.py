@@ -5,43 +5,49 @@ import pytest
 
 from functions.model import pricing
 from functions.model.items import Usage
-from tests.harness import Harness, upload_of
+from tests.harness import Harness, make_upload
 
 KEY = "in/march.jsonl"
 
 
-def test_a_job_is_priced_by_the_list_that_it_was_claimed_under(
+def test_a_job_is_priced_by_the_list_current_at_its_claim(
     relay: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A deploy in the middle brings another list: for this job, nothing changes."""
-    relay.upload(KEY, upload_of(3))
-    old, dearer = pricing.newest_price_list(), {}
-    for model, price in old.models.items():
-        dearer[model] = msgspec.structs.replace(price, input=price.input * 9)
-    new = msgspec.structs.replace(old, version="2099-01", models=dearer)
-    monkeypatch.setattr(pricing, "_lists", lambda: {old.version: old, new.version: new})
+    relay.upload(KEY, make_upload(3))
+    old_list, higher_prices = pricing.newest_price_list(), {}
+    for model, price in old_list.models.items():
+        higher_prices[model] = msgspec.structs.replace(price, input=price.input * 9)
+    new_list = msgspec.structs.replace(old_list, version="2099-01", models=higher_prices)
+    monkeypatch.setattr(
+        pricing, "_lists", lambda: {old_list.version: old_list, new_list.version: new_list}
+    )
     relay.finish()
 
     manifest = relay.manifest(KEY)
     (model,) = manifest["usage"]
-    used = msgspec.convert(manifest["usage"][model], Usage)
-    assert manifest["prices"] == {"version": old.version, "source": old.source, "problem": None}
-    assert manifest["cost_usd"] == round(old.cost_usd(model, used) or 0, 6)
-    assert manifest["cost_usd"] != round(new.cost_usd(model, used) or 0, 6)
+    usage = msgspec.convert(manifest["usage"][model], Usage)
+    assert manifest["prices"] == {
+        "version": old_list.version,
+        "source": old_list.source,
+        "problem": None,
+    }
+    assert manifest["cost_usd"] == round(old_list.cost_usd(model, usage) or 0, 6)
+    assert manifest["cost_usd"] != round(new_list.cost_usd(model, usage) or 0, 6)
 
 
-def test_a_job_whose_price_list_is_gone_has_no_price_and_says_why(
+def test_a_job_without_its_price_list_has_no_cost_and_gives_the_reason(
     relay: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    relay.upload(KEY, upload_of(3))
-    old = pricing.newest_price_list()
-    new = msgspec.structs.replace(old, version="2099-01")
-    monkeypatch.setattr(pricing, "_lists", lambda: {new.version: new})
+    relay.upload(KEY, make_upload(3))
+    old_list = pricing.newest_price_list()
+    new_list = msgspec.structs.replace(old_list, version="2099-01")
+    monkeypatch.setattr(pricing, "_lists", lambda: {new_list.version: new_list})
     relay.finish()
 
     manifest = relay.manifest(KEY)
     assert manifest["cost_usd"] is None
     assert set(manifest["cost_usd_by_model"].values()) == {None}
-    assert manifest["prices"]["version"] == old.version
-    assert f"has no price list {old.version}" in manifest["prices"]["problem"]
+    assert manifest["prices"]["version"] == old_list.version
+    assert f"has no price list {old_list.version}" in manifest["prices"]["problem"]
     assert manifest["counts"] == {"succeeded": 3}

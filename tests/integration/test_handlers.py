@@ -14,7 +14,7 @@ from aws_lambda_powertools.utilities import parameters
 from functions import poll, results, submit
 from functions.errors import SettingError
 from functions.settings import PollSettings, ResultsSettings, SubmitSettings
-from tests.harness import Harness, moto_harness, upload_of
+from tests.harness import Harness, make_upload, open_moto_harness
 
 KEY = "in/march.jsonl"
 
@@ -29,26 +29,26 @@ class Context:
 
 
 @pytest.fixture
-def deployed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Harness]:
+def deployed_relay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Harness]:
     """A relay whose functions find everything as they do when deployed."""
-    with moto_harness(tmp_path) as relay:
+    with open_moto_harness(tmp_path) as relay:
         secret: Any = boto3.client("secretsmanager").create_secret(
             Name="key", SecretString="sk-local"
         )
-        told = {
+        common_settings = {
             "table_name": "relay", "uploads_bucket": "uploads", "results_bucket": "results",
             "topic_arn": relay.topic, "secret_name": secret["Name"], "base_url": relay.url,
         }  # fmt: skip
         queues: Any = {f"{name}_queue_url": relay.queues[name] for name in ("submit", "results")}
         settings = (
-            SubmitSettings(**told, queue_url=relay.queues["submit"]),
-            PollSettings(**told, **queues),
-            ResultsSettings(**told, queue_url=relay.queues["results"]),
+            SubmitSettings(**common_settings, queue_url=relay.queues["submit"]),
+            PollSettings(**common_settings, **queues),
+            ResultsSettings(**common_settings, queue_url=relay.queues["results"]),
         )
-        for one in settings:
-            for name, text in one.to_env().items():
+        for stage_settings in settings:
+            for name, value in stage_settings.to_env().items():
                 monkeypatch.setenv(
-                    name, text
+                    name, value
                 )  # QUEUE_URL is each function's own: here, nothing fails
         monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "claude-batch-relay")
         monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "relay")
@@ -61,37 +61,39 @@ def deployed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Harnes
         yield relay
 
 
-def wake(relay: Harness, stage: ModuleType, queue: str) -> None:
+def handle_queue(relay: Harness, stage: ModuleType, queue: str) -> None:
     for body in relay._drain(queue):  # noqa: SLF001 - the queue's messages as they are
         stage.handler({"Records": [{"body": body}]}, Context())
 
 
 def test_a_job_runs_through_the_handlers(
-    deployed: Harness, capsys: pytest.CaptureFixture[str]
+    deployed_relay: Harness, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    event = deployed.put(KEY, upload_of(3))
+    event = deployed_relay.put(KEY, make_upload(3))
     submit.handler({"Records": [{"body": json.dumps({"Event": "s3:TestEvent"})}]}, Context())  # type: ignore[arg-type]
     submit.handler({"Records": [{"body": event}]}, Context())  # type: ignore[arg-type]
     for _ in range(5):
         poll.handler({}, Context())
-        wake(deployed, submit, "submit")
-        wake(deployed, results, "results")
+        handle_queue(deployed_relay, submit, "submit")
+        handle_queue(deployed_relay, results, "results")
 
-    assert deployed.manifest(KEY)["counts"] == {"succeeded": 3}
-    assert deployed.submit.uploads.accepted_since(".jsonl") is not None
-    printed = capsys.readouterr().out
-    assert '"PollSucceeded":[1.0]' in printed.replace(" ", "")
-    assert "sk-local" not in printed
-
-
-def test_a_poll_beside_another_does_nothing(deployed: Harness) -> None:
-    assert deployed.poll_lock.acquire("another", 60)
-
-    assert deployed.poll_once().skipped
+    assert deployed_relay.manifest(KEY)["counts"] == {"succeeded": 3}
+    assert deployed_relay.submit.uploads.accepted_since(".jsonl") is not None
+    output = capsys.readouterr().out
+    assert '"PollSucceeded":[1.0]' in output.replace(" ", "")
+    assert "sk-local" not in output
 
 
-def test_a_missing_setting_is_named(deployed: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert deployed.url
+def test_a_poll_is_skipped_while_another_runs(deployed_relay: Harness) -> None:
+    assert deployed_relay.poll_lock.acquire("another", 60)
+
+    assert deployed_relay.poll_once().skipped
+
+
+def test_a_missing_setting_is_named(
+    deployed_relay: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert deployed_relay.url
     monkeypatch.delenv("TABLE_NAME")
 
     with pytest.raises(SettingError, match="TABLE_NAME is missing"):

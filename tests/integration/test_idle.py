@@ -4,7 +4,7 @@ from collections import Counter
 
 import pytest
 
-from tests.harness import Harness, upload_of
+from tests.harness import Harness, make_upload
 
 
 @pytest.fixture
@@ -15,20 +15,20 @@ def relay(moto_relay: Harness) -> Harness:
 
 def calls_of_one_poll(relay: Harness) -> Counter[str]:
     """Count the calls to AWS that one poll makes."""
-    counted: Counter[str] = Counter()
+    calls: Counter[str] = Counter()
 
     def count(model: object, **_: object) -> None:
-        counted[getattr(model, "name", "?")] += 1
+        calls[getattr(model, "name", "?")] += 1
 
     for client in (relay.dynamodb, relay.s3, relay.sqs, relay.sns):
         client.meta.events.register("before-call.*.*", count)
     relay.poll_once()
     for client in (relay.dynamodb, relay.s3, relay.sqs, relay.sns):
         client.meta.events.unregister("before-call.*.*", count)
-    return counted
+    return calls
 
 
-def test_promise_5_an_idle_poll_reads_one_page_and_asks_nobody(relay: Harness) -> None:
+def test_promise_5_an_idle_poll_makes_four_calls_and_no_api_request(relay: Harness) -> None:
     calls = calls_of_one_poll(relay)
 
     assert calls == {"UpdateItem": 1, "Query": 1, "GetItem": 1, "TransactWriteItems": 1}
@@ -37,7 +37,7 @@ def test_promise_5_an_idle_poll_reads_one_page_and_asks_nobody(relay: Harness) -
 
 def test_finished_jobs_are_not_read_again(relay: Harness) -> None:
     for number in range(3):
-        relay.upload(f"in/{number}.jsonl", upload_of(2))
+        relay.upload(f"in/{number}.jsonl", make_upload(2))
     relay.finish()
 
     assert sum(calls_of_one_poll(relay).values()) == 4

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 
 from local.simulator import FAULTS
-from tests.harness import RESULTS, UPLOADS, Harness, harness, request, upload_of
+from tests.harness import RESULTS, UPLOADS, Harness, make_row, make_upload, open_harness
 
 SAMPLES = Path(__file__).parents[3] / "shared" / "samples"
 KEY = "in/march.jsonl"
 
 
 def test_promise_1_answers_every_row_in_order(relay: Harness) -> None:
-    relay.upload(KEY, upload_of(25))
+    relay.upload(KEY, make_upload(25))
 
     relay.finish()
 
@@ -25,8 +25,8 @@ def test_promise_1_answers_every_row_in_order(relay: Harness) -> None:
     assert "hello 17" in lines[16]["result"]["message"]["content"][0]["text"]
 
 
-def test_promise_4_tells_of_each_change_once(relay: Harness) -> None:
-    relay.upload(KEY, upload_of(3))
+def test_promise_4_each_change_has_one_event(relay: Harness) -> None:
+    relay.upload(KEY, make_upload(3))
     relay.finish()
 
     events = relay.events()
@@ -35,9 +35,9 @@ def test_promise_4_tells_of_each_change_once(relay: Harness) -> None:
     assert len({event["id"] for event in events}) == 3
 
 
-def test_joins_chunks_and_keeps_the_order(relay: Harness) -> None:
+def test_chunks_are_joined_in_row_order(relay: Harness) -> None:
     relay.deploy(requests_per_batch=10)
-    relay.upload(KEY, upload_of(95))
+    relay.upload(KEY, make_upload(95))
 
     relay.finish()
 
@@ -46,9 +46,9 @@ def test_joins_chunks_and_keeps_the_order(relay: Harness) -> None:
     assert relay.read(KEY, "errors.jsonl") == relay.read(KEY, "retry.jsonl") == b""
 
 
-def test_the_manifest_says_what_is_there(relay: Harness) -> None:
+def test_the_manifest_describes_the_results(relay: Harness) -> None:
     relay.deploy(requests_per_batch=10)
-    relay.upload(KEY, upload_of(25))
+    relay.upload(KEY, make_upload(25))
     relay.finish()
 
     manifest = relay.manifest(KEY)
@@ -64,13 +64,13 @@ def test_the_manifest_says_what_is_there(relay: Harness) -> None:
     assert ids == {batch["id"] for batch in relay.simulator.batches()}
 
 
-def test_a_row_that_cannot_be_sent_is_a_line_in_its_place(relay: Harness) -> None:
+def test_a_row_that_cannot_be_sent_keeps_its_place_in_the_results(relay: Harness) -> None:
     rows = [
-        request(1),
+        make_row(1),
         b"{broken",
         b'{"custom_id":"x"}',
         b'{"params":{"stream":true}}',
-        request(5),
+        make_row(5),
     ]
     relay.upload(KEY, b"\r\n".join(rows))
 
@@ -88,7 +88,7 @@ def test_a_row_that_cannot_be_sent_is_a_line_in_its_place(relay: Harness) -> Non
     assert relay.simulator.calls()["results"] == 1  # none of them was waited for
 
 
-def test_params_travel_byte_for_byte(relay: Harness) -> None:
+def test_params_are_sent_byte_for_byte(relay: Harness) -> None:
     params = b'{ "model":"claude-haiku-4-5", "max_tokens" : 5,"messages":[{"role":"user","content":"\\u00e9 \xc3\xa9"}]}'
     relay.upload(KEY, b'{"custom_id": "a",  "params": ' + params + b"}")
 
@@ -102,7 +102,7 @@ def test_params_travel_byte_for_byte(relay: Harness) -> None:
 @pytest.mark.parametrize(
     "custom_id", ['"a b/c"', '"' + "x" * 500 + '"', '""', '"\\u00e9"', "17", "null", '"same"']
 )
-def test_any_custom_id_comes_back(relay: Harness, custom_id: str) -> None:
+def test_any_custom_id_is_returned_unchanged(relay: Harness, custom_id: str) -> None:
     row = b'{"custom_id":%b,"params":{"model":"claude-haiku-4-5","max_tokens":5,"messages":[{"role":"user","content":"x"}]}}'
     relay.upload(KEY, b"\n".join([row % custom_id.encode()] * 2))
 
@@ -111,15 +111,15 @@ def test_any_custom_id_comes_back(relay: Harness, custom_id: str) -> None:
     assert relay.read(KEY, "results.jsonl").count(b'"custom_id":%b,' % custom_id.encode()) == 2
 
 
-def test_retries_what_is_worth_it_and_only_that(tmp_path: Path) -> None:
+def test_only_retryable_rows_are_resent(tmp_path: Path) -> None:
     rows = [
-        request(n, text)
+        make_row(n, text)
         for n, text in enumerate(
             ["[fate:expired]", "[fate:overloaded_error]", "[fate:invalid_request_error]", "fine"],
             1,
         )
     ]
-    with harness(tmp_path) as relay:
+    with open_harness(tmp_path) as relay:
         relay.upload(KEY, b"\n".join(rows))
         relay.finish()
 
@@ -133,9 +133,9 @@ def test_retries_what_is_worth_it_and_only_that(tmp_path: Path) -> None:
         assert relay.simulator.calls()["results"] == 2
 
 
-def test_gives_up_after_the_last_attempt(relay: Harness) -> None:
+def test_a_row_is_errored_after_its_last_attempt(relay: Harness) -> None:
     relay.deploy(attempts=2)
-    relay.upload(KEY, request(1, "[fate:always-overloaded_error]") + b"\n" + request(2))
+    relay.upload(KEY, make_row(1, "[fate:always-overloaded_error]") + b"\n" + make_row(2))
 
     relay.finish()
 
@@ -158,7 +158,7 @@ def test_gives_up_after_the_last_attempt(relay: Harness) -> None:
         ),
     ],
 )
-def test_an_upload_without_a_usable_row_ends_with_a_sentence(
+def test_an_upload_without_a_sendable_row_is_rejected_with_a_reason(
     relay: Harness, body: bytes, reason: str
 ) -> None:
     relay.upload(KEY, body)
@@ -172,17 +172,19 @@ def test_an_upload_without_a_usable_row_ends_with_a_sentence(
     assert relay.simulator.batches() == []
 
 
-def test_what_no_reader_claims_is_ignored(
+def test_an_object_without_a_reader_is_ignored(
     relay: Harness, caplog: pytest.LogCaptureFixture
 ) -> None:
     relay.upload("in/table.parquet", b"PAR1")
 
     assert relay.tick().open == 0
-    assert [r.message for r in caplog.records] == ["object ignored: no reader for its suffix"]
+    assert [record.message for record in caplog.records] == [
+        "object ignored: no reader for its suffix"
+    ]
 
 
-def test_the_same_event_again_changes_nothing(relay: Harness) -> None:
-    event = relay.put(KEY, upload_of(5))
+def test_a_repeated_s3_event_changes_nothing(relay: Harness) -> None:
+    event = relay.put(KEY, make_upload(5))
     for _ in range(3):
         relay.submit_message(event)
 
@@ -194,8 +196,8 @@ def test_the_same_event_again_changes_nothing(relay: Harness) -> None:
     assert [event["type"] for event in relay.events()].count("job.completed") == 1
 
 
-def test_an_event_after_the_job_is_forgotten_is_refused_by_the_manifest(relay: Harness) -> None:
-    event = relay.put(KEY, upload_of(5))
+def test_a_repeated_event_is_ignored_if_a_manifest_exists_without_a_job(relay: Harness) -> None:
+    event = relay.put(KEY, make_upload(5))
     relay.submit_message(event)
     relay.finish()
     for item in relay.dynamodb.scan(TableName="relay")["Items"]:
@@ -210,7 +212,7 @@ def test_an_event_after_the_job_is_forgotten_is_refused_by_the_manifest(relay: H
 def test_a_deploy_in_the_middle_changes_nothing_for_a_job(relay: Harness) -> None:
     relay.deploy(requests_per_batch=10, attempts=1)
     relay.context.left_s = 0  # plan stops before its first chunk
-    relay.upload(KEY, upload_of(20) + b"\n" + request(21, "[fate:expired]"))
+    relay.upload(KEY, make_upload(20) + b"\n" + make_row(21, "[fate:expired]"))
     relay.context.left_s = 900
     relay.deploy(requests_per_batch=7, attempts=3)
 
@@ -221,11 +223,11 @@ def test_a_deploy_in_the_middle_changes_nothing_for_a_job(relay: Harness) -> Non
     assert manifest["counts"] == {"succeeded": 20, "expired": 1}
 
 
-def test_plan_goes_on_where_it_stopped(relay: Harness) -> None:
+def test_plan_continues_where_it_stopped(relay: Harness) -> None:
     relay.deploy(requests_per_batch=4)
-    lefts = iter([900, 900, 900, 0])  # take, first chunk, second chunk, stop
-    relay.context.get_remaining_time_in_millis = lambda: next(lefts, 900) * 1000  # type: ignore[method-assign]
-    relay.upload(KEY, b" ".join(upload_of(15).split(b"\n")))  # all on one line
+    seconds_left = iter([900, 900, 900, 0])  # take, first chunk, second chunk, stop
+    relay.context.get_remaining_time_in_millis = lambda: next(seconds_left, 900) * 1000  # type: ignore[method-assign]
+    relay.upload(KEY, b" ".join(make_upload(15).split(b"\n")))  # all on one line
 
     relay.finish()
 
@@ -233,9 +235,9 @@ def test_plan_goes_on_where_it_stopped(relay: Harness) -> None:
     assert [line["custom_id"] for line in relay.lines(KEY)] == [f"row-{n}" for n in range(1, 16)]
 
 
-def test_cancel_delivers_what_was_done(relay: Harness) -> None:
+def test_a_canceled_job_delivers_the_answers_it_has(relay: Harness) -> None:
     relay.deploy(requests_per_batch=2, open_batches=1)
-    relay.upload(KEY, upload_of(10))
+    relay.upload(KEY, make_upload(10))
     relay.tick()
     relay.tick()
     relay.upload(KEY + ".cancel", b"")
@@ -250,9 +252,9 @@ def test_cancel_delivers_what_was_done(relay: Harness) -> None:
     assert len(relay.read(KEY, "retry.jsonl").splitlines()) == manifest["counts"]["canceled"]
 
 
-def test_cancels_at_anthropic_what_is_open(tmp_path: Path) -> None:
-    with harness(tmp_path, processing_s=3600.0) as relay:
-        relay.upload(KEY, upload_of(3))
+def test_canceling_a_job_cancels_its_open_batches(tmp_path: Path) -> None:
+    with open_harness(tmp_path, processing_s=3600.0) as relay:
+        relay.upload(KEY, make_upload(3))
         relay.tick()
         relay.upload(KEY + ".cancel", b"")
         relay.finish()
@@ -261,18 +263,18 @@ def test_cancels_at_anthropic_what_is_open(tmp_path: Path) -> None:
         assert relay.simulator.calls()["cancel"] == 1
 
 
-def test_an_upload_after_the_cancel_is_not_meant(relay: Harness) -> None:
+def test_a_cancel_does_not_apply_to_a_later_upload(relay: Harness) -> None:
     relay.upload(KEY + ".cancel", b"")
     relay.pass_time(5)
-    relay.upload(KEY, upload_of(3))
+    relay.upload(KEY, make_upload(3))
 
     relay.finish(15)
 
     assert relay.manifest(KEY)["outcome"] == "succeeded"
 
 
-def test_an_upload_whose_event_comes_hours_after_its_cancel_is_not_sent(relay: Harness) -> None:
-    event = relay.put(KEY, upload_of(2))
+def test_a_late_s3_event_of_a_canceled_upload_sends_nothing(relay: Harness) -> None:
+    event = relay.put(KEY, make_upload(2))
     relay.pass_time(5)
     relay.upload(KEY + ".cancel", b"")
     for _ in range(12):
@@ -285,10 +287,10 @@ def test_an_upload_whose_event_comes_hours_after_its_cancel_is_not_sent(relay: H
     assert relay.simulator.calls().get("create", 0) == 0
 
 
-def test_of_two_cancels_out_of_order_the_later_counts(relay: Harness) -> None:
+def test_the_later_of_two_reordered_cancels_counts(relay: Harness) -> None:
     first = relay.put(KEY + ".cancel", b"")
     relay.pass_time(5)
-    upload = relay.put(KEY, upload_of(2))
+    upload = relay.put(KEY, make_upload(2))
     relay.pass_time(5)
     second = relay.put(KEY + ".cancel", b"")
     for event in (upload, second, first):
@@ -299,12 +301,12 @@ def test_of_two_cancels_out_of_order_the_later_counts(relay: Harness) -> None:
     assert relay.manifest(KEY)["outcome"] == "canceled"
 
 
-def test_small_jobs_do_not_wait_behind_a_huge_one(tmp_path: Path) -> None:
-    with harness(tmp_path, processing_s=600.0) as relay:
+def test_small_jobs_do_not_wait_behind_a_large_one(tmp_path: Path) -> None:
+    with open_harness(tmp_path, processing_s=600.0) as relay:
         relay.deploy(requests_per_batch=2, open_batches=3)
-        relay.upload("in/huge.jsonl", upload_of(40))
+        relay.upload("in/huge.jsonl", make_upload(40))
         relay.tick()
-        relay.upload("in/small.jsonl", upload_of(2, "small"))
+        relay.upload("in/small.jsonl", make_upload(2, "small"))
         for _ in range(25):
             relay.tick()
 
@@ -312,10 +314,10 @@ def test_small_jobs_do_not_wait_behind_a_huge_one(tmp_path: Path) -> None:
         assert max(relay.simulator.accepted().values()) == 1
 
 
-def test_limits_are_kept(tmp_path: Path) -> None:
-    with harness(tmp_path, processing_s=float("inf")) as relay:
+def test_queue_limits_are_respected(tmp_path: Path) -> None:
+    with open_harness(tmp_path, processing_s=float("inf")) as relay:
         relay.deploy(requests_per_batch=2, open_batches=50, queued_requests=7)
-        relay.upload(KEY, upload_of(40))
+        relay.upload(KEY, make_upload(40))
         for _ in range(4):
             relay.tick()
 
@@ -323,23 +325,29 @@ def test_limits_are_kept(tmp_path: Path) -> None:
 
 
 def test_status_json_follows_the_job(tmp_path: Path) -> None:
-    with harness(tmp_path, processing_s=120.0) as relay:
-        relay.upload(KEY, upload_of(3))
+    with open_harness(tmp_path, processing_s=120.0) as relay:
+        relay.upload(KEY, make_upload(3))
         relay.tick()
         relay.tick()
-        running = json.loads(relay.read(KEY, "status.json"))
+        status_while_running = json.loads(relay.read(KEY, "status.json"))
         relay.finish()
 
-        assert (running["status"], running["rows_planned"]) == ("RUNNING", 3)
-        assert running["batches"] == {"IN_PROGRESS": 1}
+        assert (status_while_running["status"], status_while_running["rows_planned"]) == (
+            "RUNNING",
+            3,
+        )
+        assert status_while_running["batches"] == {"IN_PROGRESS": 1}
         assert json.loads(relay.read(KEY, "status.json"))["status"] == "DONE"
 
 
-def test_work_files_are_marked_when_the_job_is_done(relay: Harness) -> None:
-    relay.upload(KEY, upload_of(3))
+def test_work_files_are_tagged_when_the_job_is_done(relay: Harness) -> None:
+    relay.upload(KEY, make_upload(3))
     relay.finish()
 
-    keys = [o["Key"] for o in relay.s3.list_objects_v2(Bucket=RESULTS, Prefix="work/")["Contents"]]
+    keys = [
+        entry["Key"]
+        for entry in relay.s3.list_objects_v2(Bucket=RESULTS, Prefix="work/")["Contents"]
+    ]
 
     assert len(keys) == 5
     for key in keys:
@@ -347,8 +355,8 @@ def test_work_files_are_marked_when_the_job_is_done(relay: Harness) -> None:
         assert tags == [{"Key": "done", "Value": "true"}]
 
 
-def test_what_a_stage_that_died_had_written_is_marked_too(relay: Harness) -> None:
-    relay.upload(KEY, upload_of(3))
+def test_work_files_of_a_killed_stage_are_tagged_too(relay: Harness) -> None:
+    relay.upload(KEY, make_upload(3))
     (job,) = relay.items.unfinished().jobs
     stray = f"work/{job.job}/00001-1/of-one-that-died.requests.json"
     relay.s3.put_object(Bucket=RESULTS, Key=stray, Body=b"half of it")
@@ -362,19 +370,19 @@ def test_what_a_stage_that_died_had_written_is_marked_too(relay: Harness) -> Non
 @pytest.mark.parametrize(
     "key", ["a b/ü+%&.jsonl", "../../etc/x.jsonl", "noname/.jsonl", "x" * 900 + ".jsonl"]
 )
-def test_keys_may_be_strange(relay: Harness, key: str) -> None:
-    relay.upload(key, upload_of(2))
+def test_unusual_object_keys_are_accepted(relay: Harness, key: str) -> None:
+    relay.upload(key, make_upload(2))
 
     relay.finish()
 
-    (completed,) = [e for e in relay.events() if e["type"] == "job.completed"]
+    (completed,) = [event for event in relay.events() if event["type"] == "job.completed"]
     assert completed["data"]["upload"]["key"] == key
     folder = completed["data"]["results"].removeprefix(f"s3://{RESULTS}/")
     assert relay.s3.head_object(Bucket=RESULTS, Key=f"{folder}results.jsonl")["ContentLength"] > 0
 
 
-def test_what_changes_while_it_is_read_is_another_upload(relay: Harness) -> None:
-    event = relay.put(KEY, upload_of(3, "first"))
+def test_a_replaced_object_is_another_upload(relay: Harness) -> None:
+    event = relay.put(KEY, make_upload(3, "first"))
     relay.put(KEY, b"{}")
     relay.submit_message(event)
 
@@ -384,6 +392,6 @@ def test_what_changes_while_it_is_read_is_another_upload(relay: Harness) -> None
     assert relay.s3.list_object_versions(Bucket=UPLOADS)["Versions"][0]["Key"] == KEY
 
 
-def test_every_fault_of_the_simulator_is_known_here() -> None:
+def test_every_fault_of_the_simulator_is_tested() -> None:
     """A new fault needs a test in test_lost_answers.py, test_refusals.py or test_faults.py."""
     assert len(FAULTS) == 50

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.harness import Harness, harness, paid_once, upload_of
+from tests.harness import Harness, every_row_accepted_once, make_upload, open_harness
 
 KEY = "in/march.jsonl"
 
@@ -20,46 +20,46 @@ KEY = "in/march.jsonl"
         "overloaded_after_accept",
     ],
 )
-def test_promise_2_a_lost_answer_is_adopted_by_proof(relay: Harness, fault: str) -> None:
+def test_promise_2_a_batch_with_a_lost_answer_is_adopted(relay: Harness, fault: str) -> None:
     relay.simulator.arm(fault)
-    relay.upload(KEY, upload_of(5))
+    relay.upload(KEY, make_upload(5))
 
     relay.finish()
 
     assert relay.simulator.calls()["create"] == 1
-    assert [len(relay.lines(KEY)), paid_once(relay)] == [5, True]
+    assert [len(relay.lines(KEY)), every_row_accepted_once(relay)] == [5, True]
     (batch,) = relay.manifest(KEY)["batches"]
     assert batch["batch_id"] == relay.simulator.batches()[0]["id"]
 
 
-def test_a_strangers_row_before_ours_does_not_hide_a_lost_answer(relay: Harness) -> None:
+def test_a_foreign_row_does_not_prevent_adoption(relay: Harness) -> None:
     relay.simulator.arm("lost_answer")
     relay.simulator.arm("row_foreign", times=2)
-    relay.upload(KEY, upload_of(5))
+    relay.upload(KEY, make_upload(5))
 
     relay.finish()
 
     assert relay.simulator.calls()["create"] == 1
-    assert [len(relay.lines(KEY)), paid_once(relay)] == [5, True]
+    assert [len(relay.lines(KEY)), every_row_accepted_once(relay)] == [5, True]
 
 
 @pytest.mark.parametrize("cut", ["cut_at_line", "cut_inside_line"])
-def test_a_cut_download_takes_no_batch_for_a_strangers(relay: Harness, cut: str) -> None:
+def test_a_truncated_download_does_not_make_a_batch_foreign(relay: Harness, cut: str) -> None:
     relay.simulator.arm("lost_answer")
     relay.simulator.arm("row_foreign", times=3)
     relay.simulator.arm(cut, times=3, framing="close", rows=1)
-    relay.upload(KEY, upload_of(5))
+    relay.upload(KEY, make_upload(5))
 
     relay.finish()
 
     assert relay.simulator.calls()["create"] == 1
-    assert [len(relay.lines(KEY)), paid_once(relay)] == [5, True]
+    assert [len(relay.lines(KEY)), every_row_accepted_once(relay)] == [5, True]
 
 
-def test_three_unconfirmed_creates_of_one_size_are_told_apart(relay: Harness) -> None:
+def test_three_unconfirmed_creates_of_one_size_are_distinguished(relay: Harness) -> None:
     relay.deploy(requests_per_batch=4)
     relay.simulator.arm("lost_answer", times=3)
-    relay.upload(KEY, upload_of(12))
+    relay.upload(KEY, make_upload(12))
 
     relay.finish()
 
@@ -67,94 +67,94 @@ def test_three_unconfirmed_creates_of_one_size_are_told_apart(relay: Harness) ->
     assert [line["custom_id"] for line in relay.lines(KEY)] == [f"row-{n}" for n in range(1, 13)]
 
 
-def test_foreign_batches_of_the_same_size_are_not_taken_for_ours(relay: Harness) -> None:
+def test_foreign_batches_of_the_same_size_are_not_adopted(relay: Harness) -> None:
     relay.simulator.arm("server_error")
-    relay.upload(KEY, upload_of(5))
+    relay.upload(KEY, make_upload(5))
     relay.tick()
-    foreign = relay.simulator.add_foreign(5)
+    foreign_id = relay.simulator.add_foreign(5)
 
     relay.finish()
 
     assert len(relay.lines(KEY)) == 5
     (batch,) = relay.manifest(KEY)["batches"]
-    assert batch["batch_id"] != foreign
-    assert paid_once(relay)
+    assert batch["batch_id"] != foreign_id
+    assert every_row_accepted_once(relay)
 
 
-def test_waits_while_a_foreign_batch_could_be_ours(relay: Harness) -> None:
+def test_a_create_is_not_resent_while_an_open_batch_could_be_its_own(relay: Harness) -> None:
     relay.simulator.arm("server_error")
-    relay.upload(KEY, upload_of(5))
+    relay.upload(KEY, make_upload(5))
     relay.tick()
-    foreign = relay.simulator.add_foreign(5, ended=False)
+    foreign_id = relay.simulator.add_foreign(5, ended=False)
     for _ in range(30):
         relay.tick()
-    creates = relay.simulator.calls()["create"]
-    relay.simulator.end(foreign)
+    creates_while_open = relay.simulator.calls()["create"]
+    relay.simulator.end(foreign_id)
     relay.finish()
 
-    assert creates == 1
+    assert creates_while_open == 1
     assert len(relay.lines(KEY)) == 5
 
 
-def test_sends_again_only_what_is_proved_absent(relay: Harness) -> None:
+def test_a_create_is_resent_only_after_its_batch_is_declared_absent(relay: Harness) -> None:
     relay.simulator.arm("server_error")  # 500 before it was accepted: nobody can know
-    relay.upload(KEY, upload_of(5))
+    relay.upload(KEY, make_upload(5))
     relay.tick()
     for _ in range(
         10
     ):  # ten minutes after the lost answer is too early: five of skew, ten of listings
         relay.tick()
-    early = relay.simulator.calls()["create"]
+    early_creates = relay.simulator.calls()["create"]
 
     relay.finish()
 
-    assert early == 1
+    assert early_creates == 1
     assert relay.simulator.calls()["create"] == 2
-    assert paid_once(relay)
+    assert every_row_accepted_once(relay)
 
 
-def test_an_orphan_that_appears_late_is_adopted(relay: Harness) -> None:
+def test_a_batch_listed_late_is_adopted(relay: Harness) -> None:
     relay.simulator.arm("lost_answer")
     relay.simulator.arm("hidden_from_list", listings=6)
-    relay.upload(KEY, upload_of(5))
+    relay.upload(KEY, make_upload(5))
 
     relay.finish()
 
     assert relay.simulator.calls()["create"] == 1
-    assert paid_once(relay)
+    assert every_row_accepted_once(relay)
 
 
-def test_under_another_workspace_nothing_is_taken_for_absent(tmp_path: Path) -> None:
-    with harness(tmp_path, keys={"sk-a": "one", "sk-b": "two"}) as relay:
+def test_a_key_of_another_workspace_proves_no_absence(tmp_path: Path) -> None:
+    with open_harness(tmp_path, keys={"sk-a": "one", "sk-b": "two"}) as relay:
         relay.key = "sk-a"
         relay.simulator.arm("lost_answer")
-        relay.upload(KEY, upload_of(5))
+        relay.upload(KEY, make_upload(5))
         relay.tick()
         relay.key = "sk-b"
         relay.deploy()
         for _ in range(30):
             relay.tick()
-        meanwhile = relay.simulator.calls()["create"]
+        creates_meanwhile = relay.simulator.calls()["create"]
         relay.key = "sk-a"
         relay.deploy()
         relay.finish()
 
-        assert meanwhile == 1
-        assert paid_once(relay)
+        assert creates_meanwhile == 1
+        assert every_row_accepted_once(relay)
 
 
-def test_a_late_200_overrides_what_was_thought_meanwhile(relay: Harness) -> None:
+def test_a_late_200_makes_the_newer_batch_a_duplicate(relay: Harness) -> None:
     """A create that outlives its lease and its replacement: two batches, one canceled, one alarm."""
     relay.deploy(create_timeout_s=20.0)
-    relay.upload(KEY, upload_of(5))
-    late = _send_with_a_late_answer(relay)
+    relay.upload(KEY, make_upload(5))
+    late_batch_id = _record_second_batch(relay)
     relay.finish(60)
 
-    assert late != relay.manifest(KEY)["batches"][0]["batch_id"]
+    assert late_batch_id != relay.manifest(KEY)["batches"][0]["batch_id"]
     assert len(relay.lines(KEY)) == 5
 
 
-def _send_with_a_late_answer(relay: Harness) -> str:
+def _record_second_batch(relay: Harness) -> str:
     """Let a second Message Batch of the same requests be recorded after the first."""
     from functions.adapters.adopt import adopt  # noqa: PLC0415
 
@@ -167,12 +167,12 @@ def _send_with_a_late_answer(relay: Harness) -> str:
     return str(verdict.batch.id)
 
 
-def test_a_duplicate_that_is_older_takes_the_place_of_the_newer(tmp_path: Path) -> None:
+def test_an_older_duplicate_replaces_the_newer_batch(tmp_path: Path) -> None:
     """The answer to the first create comes after the second one's."""
     from functions.adapters.adopt import adopt  # noqa: PLC0415
 
-    with harness(tmp_path, processing_s=600.0) as relay:
-        relay.upload(KEY, upload_of(3))
+    with open_harness(tmp_path, processing_s=600.0) as relay:
+        relay.upload(KEY, make_upload(3))
         (batch,) = relay.items.unfinished().batches
         body = relay.submit.files.read(relay.submit.files.results_object(batch.requests_key))
         first: Any = relay.submit.claude.create(body, batch.size_bytes, "2026-10-21")

@@ -7,12 +7,19 @@ import pytest
 
 from functions.errors import ObjectNotFoundError
 from functions.model.items import Batch
-from tests.harness import RESULTS, Harness, harness, paid_once, request, upload_of
+from tests.harness import (
+    RESULTS,
+    Harness,
+    every_row_accepted_once,
+    make_row,
+    make_upload,
+    open_harness,
+)
 
 KEY = "in/march.jsonl"
 
 
-def _lose_ledger(relay: Harness, body: bytes, attempt: int = 1) -> Batch:
+def _delete_ledger(relay: Harness, body: bytes, attempt: int = 1) -> Batch:
     """Upload, and delete the ledger once that attempt is sent."""
     relay.upload(KEY, body)
     for _ in range(20):
@@ -24,7 +31,7 @@ def _lose_ledger(relay: Harness, body: bytes, attempt: int = 1) -> Batch:
     raise AssertionError(attempt)
 
 
-def _run(relay: Harness, hours: float = 48) -> int:
+def _pass_hours(relay: Harness, hours: float = 48) -> int:
     """Let hours pass. Return how often the missing ledger failed a try."""
     failures = 0
     for _ in range(int(hours * 2)):
@@ -40,29 +47,29 @@ def _results(relay: Harness) -> list[tuple[int, Any, str]]:
 
 
 def test_paid_answers_are_delivered_by_row_number(tmp_path: Path) -> None:
-    with harness(tmp_path, processing_s=100.0) as relay:
-        batch = _lose_ledger(relay, upload_of(3))
+    with open_harness(tmp_path, processing_s=100.0) as relay:
+        batch = _delete_ledger(relay, make_upload(3))
 
-        assert _run(relay) == 5
+        assert _pass_hours(relay) == 5
         assert _results(relay) == [(row, None, "succeeded") for row in (1, 2, 3)]
         (sent,) = relay.manifest(KEY)["batches"]
         assert batch.ledger_key in sent["problem"]
         assert "custom_id is null" in sent["problem"]
         assert [event["type"] for event in relay.events()].count("batch.stuck") == 1
-        assert paid_once(relay)
+        assert every_row_accepted_once(relay)
 
 
-def test_rejected_rows_say_that_their_reason_is_lost_and_nothing_is_sent_again(
+def test_rejected_rows_report_a_lost_reason_and_nothing_is_resent(
     tmp_path: Path,
 ) -> None:
-    with harness(tmp_path, processing_s=100.0) as relay:
-        rows = [request(1), b"{broken", request(3, "[fate:expired]"), request(4)]
-        _lose_ledger(relay, b"\n".join(rows))
+    with open_harness(tmp_path, processing_s=100.0) as relay:
+        rows = [make_row(1), b"{broken", make_row(3, "[fate:expired]"), make_row(4)]
+        _delete_ledger(relay, b"\n".join(rows))
 
-        _run(relay)
+        _pass_hours(relay)
 
-        kinds = ["succeeded", "rejected", "expired", "succeeded"]
-        assert [kind for _, _, kind in _results(relay)] == kinds
+        types = ["succeeded", "rejected", "expired", "succeeded"]
+        assert [result_type for _, _, result_type in _results(relay)] == types
         assert relay.lines(KEY)[1]["result"]["error"]["code"] == "reason_lost"
         retry = relay.manifest(KEY)["retry"]
         assert (retry["complete"], retry["rows"], retry["missing_rows"]) == (False, 0, 2)
@@ -72,13 +79,13 @@ def test_rejected_rows_say_that_their_reason_is_lost_and_nothing_is_sent_again(
 
 
 def test_a_later_attempt_keeps_custom_ids_and_earlier_results(tmp_path: Path) -> None:
-    with harness(tmp_path, processing_s=100.0) as relay:
-        rows = [request(1, "[fate:expired]"), b"{broken", request(3)]
-        _lose_ledger(relay, b"\n".join(rows), attempt=2)
+    with open_harness(tmp_path, processing_s=100.0) as relay:
+        rows = [make_row(1, "[fate:expired]"), b"{broken", make_row(3)]
+        _delete_ledger(relay, b"\n".join(rows), attempt=2)
 
-        _run(relay)
+        _pass_hours(relay)
 
-        assert [(row, kind) for row, _, kind in _results(relay)] == [
+        assert [(row, result_type) for row, _, result_type in _results(relay)] == [
             (1, "succeeded"), (2, "rejected"), (3, "succeeded"),
         ]  # fmt: skip
         assert [name for _, name, _ in _results(relay)] == ["row-1", None, "row-3"]
@@ -87,32 +94,32 @@ def test_a_later_attempt_keeps_custom_ids_and_earlier_results(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(("rejected", "hours"), [([], 4), ([b"{broken"], 14)])
-def test_results_that_lack_a_row_are_downloaded_again(
+def test_results_with_a_missing_row_are_downloaded_again(
     tmp_path: Path, rejected: list[bytes], hours: float
 ) -> None:
-    with harness(tmp_path, processing_s=100.0) as relay:
-        _lose_ledger(relay, b"\n".join([*rejected, upload_of(3)]))
+    with open_harness(tmp_path, processing_s=100.0) as relay:
+        _delete_ledger(relay, b"\n".join([*rejected, make_upload(3)]))
         relay.simulator.arm("row_missing", times=0)
 
-        _run(relay, hours)
+        _pass_hours(relay, hours)
         (batch,) = relay.items.unfinished().batches
         assert batch.downloads > 0
         relay.simulator.disarm()
-        _run(relay)
+        _pass_hours(relay)
 
         assert relay.manifest(KEY)["counts"]["succeeded"] == 3
 
 
 def test_a_ledger_that_is_restored_in_time_loses_nothing(tmp_path: Path) -> None:
-    with harness(tmp_path, processing_s=100.0) as relay:
-        relay.upload(KEY, upload_of(2))
+    with open_harness(tmp_path, processing_s=100.0) as relay:
+        relay.upload(KEY, make_upload(2))
         relay.tick()
         (batch,) = relay.items.unfinished().batches
         ledger = relay.s3.get_object(Bucket=RESULTS, Key=batch.ledger_key)["Body"].read()
         relay.s3.delete_object(Bucket=RESULTS, Key=batch.ledger_key)
-        _run(relay, 3)
+        _pass_hours(relay, 3)
         relay.s3.put_object(Bucket=RESULTS, Key=batch.ledger_key, Body=ledger)
 
-        _run(relay)
+        _pass_hours(relay)
 
         assert [name for _, name, _ in _results(relay)] == ["row-1", "row-2"]

@@ -15,25 +15,27 @@ from tests.fakes.strict_s3 import (
     reject_requests,
     without_list_bucket,
 )
-from tests.harness import RESULTS, UPLOADS, Harness, harness, request, s3_event, upload_of
+from tests.harness import RESULTS, UPLOADS, Harness, make_row, make_upload, open_harness, s3_event
 from tests.verification.crash.crash_harness import CrashHarness, open_crash_harness
 
-pytestmark = pytest.mark.usefixtures("at_once")
+pytestmark = pytest.mark.usefixtures("no_retry_delays")
 KEY = "in/march.jsonl"
 FAILED = "[fate:invalid_request_error]"
 DENIED = PERMANENT_READ_ERRORS["a bucket policy"]
 BUSY = TRANSIENT_READ_ERRORS["too many requests"]
 
 
-def three(failing: int = 2) -> bytes:
-    rows = (request(n, FAILED if n == failing else "fine") for n in range(1, 4))
+def three_rows(failing: int = 2) -> bytes:
+    rows = (make_row(n, FAILED if n == failing else "fine") for n in range(1, 4))
     return b"\n".join(rows)
 
 
-@pytest.mark.parametrize("refusal", PERMANENT_READ_ERRORS.values(), ids=[*PERMANENT_READ_ERRORS])
-def test_each_refusal_costs_the_retry_file_alone(relay: Harness, refusal: S3ErrorResponse) -> None:
-    relay.upload(KEY, three())
-    with reject_requests(relay.s3, "GetObject", refusal, KEY):
+@pytest.mark.parametrize("error", PERMANENT_READ_ERRORS.values(), ids=[*PERMANENT_READ_ERRORS])
+def test_a_permanent_read_error_only_costs_the_retry_file(
+    relay: Harness, error: S3ErrorResponse
+) -> None:
+    relay.upload(KEY, three_rows())
+    with reject_requests(relay.s3, "GetObject", error, KEY):
         relay.finish()
 
     manifest = relay.manifest(KEY)
@@ -47,7 +49,7 @@ def test_each_refusal_costs_the_retry_file_alone(relay: Harness, refusal: S3Erro
 
 
 @pytest.mark.parametrize(
-    ("refusal", "said"),
+    ("error", "reason"),
     [
         ("version gone", "the upload no longer exists"),
         ("a delete marker", "the upload is deleted: this version is a delete marker"),
@@ -56,26 +58,26 @@ def test_each_refusal_costs_the_retry_file_alone(relay: Harness, refusal: S3Erro
         ("KMS: disabled", "the upload cannot be decrypted: its KMS key is disabled"),
     ],
 )  # fmt: skip
-def test_the_manifest_says_why(relay: Harness, refusal: str, said: str) -> None:
-    relay.upload(KEY, three())
-    with reject_requests(relay.s3, "GetObject", PERMANENT_READ_ERRORS[refusal], KEY):
+def test_the_manifest_gives_the_reason(relay: Harness, error: str, reason: str) -> None:
+    relay.upload(KEY, three_rows())
+    with reject_requests(relay.s3, "GetObject", PERMANENT_READ_ERRORS[error], KEY):
         relay.finish()
 
-    assert relay.manifest(KEY)["retry"]["reason"] == said
+    assert relay.manifest(KEY)["retry"]["reason"] == reason
 
 
-def test_a_retry_file_that_lacks_nothing_says_so(relay: Harness) -> None:
-    relay.upload(KEY, three())
+def test_a_complete_retry_file_is_reported_as_complete(relay: Harness) -> None:
+    relay.upload(KEY, three_rows())
     relay.finish()
 
     complete = {"complete": True, "rows": 1, "missing_rows": 0, "reason": None}
     assert relay.manifest(KEY)["retry"] == complete
 
 
-def test_a_version_that_was_deleted_is_missed_by_no_answer_even_without_list_bucket(
+def test_a_deleted_version_costs_no_answer_even_without_list_bucket(
     relay: Harness,
 ) -> None:
-    relay.upload(KEY, three())
+    relay.upload(KEY, three_rows())
     (job,) = relay.items.unfinished().jobs
     relay.s3.delete_object(Bucket=UPLOADS, Key=KEY, VersionId=job.version)
     with without_list_bucket(relay.s3):
@@ -84,9 +86,9 @@ def test_a_version_that_was_deleted_is_missed_by_no_answer_even_without_list_buc
     assert relay.manifest(KEY)["counts"] == {"errored": 1, "succeeded": 2}
 
 
-def test_what_can_be_read_is_in_the_retry_file(relay: Harness) -> None:
+def test_readable_rows_are_in_the_retry_file(relay: Harness) -> None:
     relay.deploy(requests_per_batch=1)
-    rows = [request(n, FAILED) for n in range(1, 4)]
+    rows = [make_row(n, FAILED) for n in range(1, 4)]
     relay.upload(KEY, b"\n".join(rows))
     with reject_requests(relay.s3, "GetObject", DENIED, KEY, after=2):
         relay.finish()
@@ -96,52 +98,54 @@ def test_what_can_be_read_is_in_the_retry_file(relay: Harness) -> None:
     assert (retry["complete"], retry["rows"], retry["missing_rows"]) == (False, 2, 1)
 
 
-def test_a_refusal_in_the_middle_leaves_no_half_of_a_part(moto_relay: Harness) -> None:
+def test_an_error_in_the_middle_leaves_no_partial_file(moto_relay: Harness) -> None:
     relay = moto_relay
     """Rows are so far apart that each is a request of its own; the first fill more than one part of an upload."""
-    long = "x" * (4 << 20)
-    rows = [request(n, (FAILED if n % 2 else "fine") + long) for n in range(1, 8)]
+    padding = "x" * (4 << 20)
+    rows = [make_row(n, (FAILED if n % 2 else "fine") + padding) for n in range(1, 8)]
     relay.upload(KEY, b"\n".join(rows))
     with (
-        reject_requests(relay.s3, "GetObject", DENIED, KEY, after=3) as asked,
-        reject_requests(relay.s3, "AbortMultipartUpload", BUSY, "retry.jsonl", after=9) as aborted,
+        reject_requests(relay.s3, "GetObject", DENIED, KEY, after=3) as read_requests,
+        reject_requests(
+            relay.s3, "AbortMultipartUpload", BUSY, "retry.jsonl", after=9
+        ) as abort_requests,
     ):
         relay.finish()
 
-    assert (len(asked), len(aborted)) == (4, 1)
+    assert (len(read_requests), len(abort_requests)) == (4, 1)
     assert "Uploads" not in relay.s3.list_multipart_uploads(Bucket=RESULTS)
     retry = relay.manifest(KEY)["retry"]
     assert (retry["rows"], retry["missing_rows"]) == (0, 4)
     assert relay.manifest(KEY)["counts"]["succeeded"] == 3
 
 
-@pytest.mark.parametrize("refusal", TRANSIENT_READ_ERRORS.values(), ids=[*TRANSIENT_READ_ERRORS])
-def test_what_may_pass_is_waited_for(tmp_path: Path, refusal: S3ErrorResponse) -> None:
+@pytest.mark.parametrize("error", TRANSIENT_READ_ERRORS.values(), ids=[*TRANSIENT_READ_ERRORS])
+def test_a_transient_read_error_is_retried(tmp_path: Path, error: S3ErrorResponse) -> None:
     with open_crash_harness(tmp_path) as relay:
-        relay.upload(KEY, three())
-        with reject_requests(relay.s3, "GetObject", refusal, KEY):
+        relay.upload(KEY, three_rows())
+        with reject_requests(relay.s3, "GetObject", error, KEY):
             while not relay.failures:
                 relay.tick()
-        finish(relay)
+        tick_until_done(relay)
 
         assert relay.manifest(KEY)["retry"]["complete"]
-        assert relay.read(KEY, "retry.jsonl") == request(2, FAILED) + b"\n"
+        assert relay.read(KEY, "retry.jsonl") == make_row(2, FAILED) + b"\n"
 
 
-def test_what_does_not_pass_is_waited_for_an_hour_and_no_longer(tmp_path: Path) -> None:
+def test_a_transient_error_is_retried_for_about_an_hour(tmp_path: Path) -> None:
     with open_crash_harness(tmp_path) as relay:
-        relay.upload(KEY, three())
-        begun = relay.moment
+        relay.upload(KEY, three_rows())
+        started = relay.moment
         with reject_requests(relay.s3, "GetObject", BUSY, KEY):
-            finish(relay)
+            tick_until_done(relay)
 
-        assert 40 * 60 < (relay.moment - begun).total_seconds() < 70 * 60
+        assert 40 * 60 < (relay.moment - started).total_seconds() < 70 * 60
         assert relay.manifest(KEY)["counts"] == {"errored": 1, "succeeded": 2}
         reason = "the upload could not be read in several tries (SlowDown)"
         assert relay.manifest(KEY)["retry"]["reason"] == reason
 
 
-def finish(relay: CrashHarness) -> None:
+def tick_until_done(relay: CrashHarness) -> None:
     for _ in range(200):
         relay.tick()
         if not relay.items.unfinished().jobs:
@@ -149,8 +153,8 @@ def finish(relay: CrashHarness) -> None:
     raise AssertionError(relay.failures)
 
 
-def test_trouble_with_the_results_bucket_is_not_taken_for_the_uploads(relay: Harness) -> None:
-    relay.upload(KEY, three())
+def test_an_error_of_the_results_bucket_is_not_blamed_on_the_upload(relay: Harness) -> None:
+    relay.upload(KEY, three_rows())
     relay.tick()
     with (
         reject_requests(
@@ -164,15 +168,15 @@ def test_trouble_with_the_results_bucket_is_not_taken_for_the_uploads(relay: Har
     assert relay.manifest(KEY)["retry"]["complete"]
 
 
-def test_an_upload_without_versions_that_was_replaced_by_a_shorter_one(
+def test_an_unversioned_upload_replaced_by_a_shorter_one_is_reported(
     moto_relay: Harness,
 ) -> None:
     relay = moto_relay
     suspended: Any = {"Status": "Suspended"}
     relay.s3.put_bucket_versioning(Bucket=UPLOADS, VersioningConfiguration=suspended)
-    relay.s3.put_object(Bucket=UPLOADS, Key=KEY, Body=three(failing=3))
-    at = relay.moment.isoformat()
-    relay.submit_message(s3_event(UPLOADS, KEY, len(three()), "null", at))
+    relay.s3.put_object(Bucket=UPLOADS, Key=KEY, Body=three_rows(failing=3))
+    event_time = relay.moment.isoformat()
+    relay.submit_message(s3_event(UPLOADS, KEY, len(three_rows()), "null", event_time))
     relay.s3.put_object(Bucket=UPLOADS, Key=KEY, Body=b"{}")
     relay.finish()
 
@@ -180,12 +184,12 @@ def test_an_upload_without_versions_that_was_replaced_by_a_shorter_one(
     assert "is shorter than it was" in relay.manifest(KEY)["retry"]["reason"]
 
 
-@pytest.mark.parametrize("refusal", [DENIED, PERMANENT_READ_ERRORS["version gone"]])
-def test_a_stuck_chunk_is_accounted_for_without_its_upload(
-    relay: Harness, refusal: S3ErrorResponse
+@pytest.mark.parametrize("error", [DENIED, PERMANENT_READ_ERRORS["version gone"]])
+def test_a_stuck_chunk_is_reported_without_its_upload(
+    relay: Harness, error: S3ErrorResponse
 ) -> None:
-    stuck(relay)
-    with reject_requests(relay.s3, "GetObject", refusal, KEY):
+    upload_stuck_chunk(relay)
+    with reject_requests(relay.s3, "GetObject", error, KEY):
         relay.finish(60)
 
     retry = relay.manifest(KEY)["retry"]
@@ -194,22 +198,22 @@ def test_a_stuck_chunk_is_accounted_for_without_its_upload(
     assert retry["reason"].startswith("the upload ")
 
 
-def test_a_stuck_chunk_offers_its_rows_again(relay: Harness) -> None:
-    stuck(relay)
+def test_rows_of_a_stuck_chunk_are_in_the_retry_file(relay: Harness) -> None:
+    upload_stuck_chunk(relay)
     relay.finish(60)
 
-    assert relay.read(KEY, "retry.jsonl") == three() + b"\n"
+    assert relay.read(KEY, "retry.jsonl") == three_rows() + b"\n"
     assert relay.manifest(KEY)["retry"]["complete"]
 
 
-def stuck(relay: Harness) -> None:
+def upload_stuck_chunk(relay: Harness) -> None:
     """Bring a job to where its one chunk is stuck for good."""
-    relay.upload(KEY, three())
+    relay.upload(KEY, three_rows())
     (batch,) = relay.items.unfinished().batches
-    give_up(relay, batch)
+    mark_stuck(relay, batch)
 
 
-def give_up(relay: Harness, batch: Batch) -> None:
+def mark_stuck(relay: Harness, batch: Batch) -> None:
     changes = {"status": BatchStatus.STUCK}
     expected = {"status": batch.status}
     assert relay.items.transition(
@@ -217,10 +221,12 @@ def give_up(relay: Harness, batch: Batch) -> None:
     )
 
 
-def test_rows_sent_before_are_not_offered_again_and_the_manifest_says_so(tmp_path: Path) -> None:
-    with harness(tmp_path, processing_s=100.0) as relay:
-        relay.upload(KEY, request(1, "[fate:expired]") + b"\n" + request(2))
-        give_up(relay, second_attempt(relay))
+def test_rows_sent_before_are_not_in_the_retry_file_and_the_manifest_says_so(
+    tmp_path: Path,
+) -> None:
+    with open_harness(tmp_path, processing_s=100.0) as relay:
+        relay.upload(KEY, make_row(1, "[fate:expired]") + b"\n" + make_row(2))
+        mark_stuck(relay, second_attempt(relay))
         relay.finish(60)
 
         retry = relay.manifest(KEY)["retry"]
@@ -238,9 +244,9 @@ def second_attempt(relay: Harness) -> Batch:
     raise AssertionError
 
 
-def test_promise_1_all_rows_are_there_though_nothing_of_the_upload_is(relay: Harness) -> None:
+def test_promise_1_every_row_has_a_line_without_the_upload(relay: Harness) -> None:
     relay.deploy(requests_per_batch=2)
-    relay.upload(KEY, upload_of(5) + b"\n{broken")
+    relay.upload(KEY, make_upload(5) + b"\n{broken")
     with reject_requests(relay.s3, "GetObject", DENIED, KEY):
         relay.finish()
 

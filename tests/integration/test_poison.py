@@ -8,11 +8,11 @@ import pytest
 
 from functions import poll
 from functions.model.items import MAX_TRIES
-from tests.harness import RESULTS, TABLE, Harness, upload_of
+from tests.harness import RESULTS, TABLE, Harness, make_upload
 from tests.integration.test_handlers import Context
 from tests.verification.crash.crash_harness import CrashHarness, open_crash_harness
 
-BAD, GOOD = "in/bad.jsonl", "in/good.jsonl"
+POISONED, GOOD = "in/bad.jsonl", "in/good.jsonl"
 
 
 @pytest.mark.parametrize(
@@ -22,34 +22,36 @@ BAD, GOOD = "in/bad.jsonl", "in/good.jsonl"
         ("collect", "00001-1", {"succeeded": 3}),  # the answers are delivered without the ledger
     ],
 )
-def test_a_poisoned_job_ends_and_holds_no_other_up(
+def test_a_poisoned_job_ends_and_delays_no_other(
     tmp_path: Path, step: str, item: str, counts: dict[str, int]
 ) -> None:
     with open_crash_harness(tmp_path, processing_s=100.0) as relay:
-        alone = _ticks_to_the_end_of_a_good_one(relay)
+        ticks_alone = _ticks_until_good_job_ends(relay)
         relay.start_over()
         _upload_poisoned(relay, step)
-        beside = _ticks_to_the_end_of_a_good_one(relay)
-        _end_all(relay)
+        ticks_beside = _ticks_until_good_job_ends(relay)
+        _tick_until_done(relay)
 
-        told = {event["id"]: event for event in relay.events()}.values()
-        stuck = [event["data"] for event in told if event["type"] == "batch.stuck"]
-        assert beside == alone
+        unique_events = {event["id"]: event for event in relay.events()}.values()
+        stuck = [event["data"] for event in unique_events if event["type"] == "batch.stuck"]
+        assert ticks_beside == ticks_alone
         assert relay.manifest(GOOD)["counts"] == {"succeeded": 3}
         assert (stuck[0]["item"], stuck[0]["step"], stuck[0]["tries"]) == (item, step, MAX_TRIES)
         assert "no longer exists" in stuck[0]["problem"]
-        assert {one["item"] for one in stuck} == {item}
-        assert relay.manifest(BAD)["counts"] == counts
-        assert [line["row"] for line in relay.lines(BAD)] == [*range(1, 1 + sum(counts.values()))]
+        assert {data["item"] for data in stuck} == {item}
+        assert relay.manifest(POISONED)["counts"] == counts
+        assert [line["row"] for line in relay.lines(POISONED)] == [
+            *range(1, 1 + sum(counts.values()))
+        ]
         assert relay.items.unfinished().jobs == []
         assert max(relay.simulator.accepted_params().values()) == 1
 
 
-def test_what_is_stuck_is_measured_while_it_is_and_announced_once(
+def test_a_stuck_item_is_in_the_metric_and_announced_once(
     relay: Harness, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(poll, "_services", lambda: (relay.poll, _Silent()))
-    relay.upload(BAD, upload_of(3))
+    monkeypatch.setattr(poll, "_services", lambda: (relay.poll, _NoQueues()))
+    relay.upload(POISONED, make_upload(3))
     (batch,) = relay.items.unfinished().batches
     _poll(capsys)
     relay.dynamodb.update_item(
@@ -65,7 +67,7 @@ def test_what_is_stuck_is_measured_while_it_is_and_announced_once(
     assert [event["type"] for event in relay.events()].count("batch.stuck") == 1
 
 
-class _Silent:
+class _NoQueues:
     """Wakes nobody."""
 
     def slices(self, _waiting: list[Any]) -> dict[str, Any]:
@@ -81,26 +83,26 @@ def _poll(capsys: pytest.CaptureFixture[str]) -> float:
     return float(stuck)
 
 
-def _ticks_to_the_end_of_a_good_one(relay: CrashHarness) -> int:
-    relay.upload(GOOD, upload_of(3, "good"))
+def _ticks_until_good_job_ends(relay: CrashHarness) -> int:
+    relay.upload(GOOD, make_upload(3, "good"))
     (job,) = (job for job in relay.items.unfinished().jobs if job.key == GOOD)
     ticks = 0
-    while (now := relay.items.job(job.job)) is not None and now.status != "DONE":
+    while (current := relay.items.job(job.job)) is not None and current.status != "DONE":
         relay.tick()
         ticks += 1
-        assert ticks < 30, now
+        assert ticks < 30, current
     return ticks
 
 
 def _upload_poisoned(relay: CrashHarness, step: str) -> None:
     """Upload, and take away what that step must read."""
-    relay.upload(BAD, upload_of(3, "bad"))
+    relay.upload(POISONED, make_upload(3, "bad"))
     (batch,) = relay.items.unfinished().batches
     key = batch.requests_key if step == "send" else batch.ledger_key
     relay.s3.delete_object(Bucket=RESULTS, Key=key)
 
 
-def _end_all(relay: CrashHarness) -> None:
+def _tick_until_done(relay: CrashHarness) -> None:
     for tick in range(300):
         relay.tick(600 if tick < 60 else 6 * 3600)
         if not (relay.items.unfinished().jobs or relay.items.unfinished().events):

@@ -15,18 +15,18 @@ import pytest
 from functions.adapters.anthropic_api import Claude
 from functions.errors import DownloadError
 from functions.model.items import Batch
-from tests.harness import RESULTS, TABLE, Harness, harness, request, upload_of
+from tests.harness import RESULTS, TABLE, Harness, make_row, make_upload, open_harness
 from tests.verification.crash.crash_harness import open_crash_harness
 
 KEY = "in/march.jsonl"
 
 
-def test_a_404_for_the_listing_stops_nothing_else(tmp_path: Path) -> None:
+def test_a_404_for_the_listing_does_not_stop_sending(tmp_path: Path) -> None:
     with open_crash_harness(tmp_path, processing_s=600.0) as relay:
-        relay.upload("in/first.jsonl", upload_of(2, "first"))
+        relay.upload("in/first.jsonl", make_upload(2, "first"))
         relay.tick()
         relay.simulator.arm("not_found", times=0, endpoint="list")
-        relay.upload(KEY, upload_of(2))
+        relay.upload(KEY, make_upload(2))
         for _ in range(3):
             relay.tick()
 
@@ -34,14 +34,14 @@ def test_a_404_for_the_listing_stops_nothing_else(tmp_path: Path) -> None:
         assert relay.simulator.calls()["create"] == 2
 
 
-def test_what_is_set_aside_in_a_later_attempt_is_not_sent_a_third_time(tmp_path: Path) -> None:
+def test_a_later_attempt_that_is_quarantined_is_not_sent_again(tmp_path: Path) -> None:
     """Its second batch may have been paid for: that it was not collected says nothing of its rows."""
-    with harness(tmp_path, processing_s=100.0) as relay:
-        relay.upload(KEY, request(1, "[fate:expired]") + b"\n" + request(2))
-        batch = _until(relay, attempt=2, status="IN_PROGRESS")
+    with open_harness(tmp_path, processing_s=100.0) as relay:
+        relay.upload(KEY, make_row(1, "[fate:expired]") + b"\n" + make_row(2))
+        batch = _tick_until_batch(relay, attempt=2, status="IN_PROGRESS")
         ledger = relay.s3.get_object(Bucket=RESULTS, Key=batch.ledger_key)["Body"].read()
         relay.s3.put_object(Bucket=RESULTS, Key=batch.ledger_key, Body=b"no ledger")
-        while not (batch := _until(relay, 6 * 3600, attempt=2)).close_reason:
+        while not (batch := _tick_until_batch(relay, 6 * 3600, attempt=2)).close_reason:
             pass
         relay.s3.put_object(Bucket=RESULTS, Key=batch.ledger_key, Body=ledger)
 
@@ -51,24 +51,24 @@ def test_what_is_set_aside_in_a_later_attempt_is_not_sent_a_third_time(tmp_path:
         assert [line["result"]["type"] for line in relay.lines(KEY)] == ["expired", "succeeded"]
 
 
-def _until(relay: Harness, seconds: float = 60, **wanted: Any) -> Batch:
+def _tick_until_batch(relay: Harness, seconds: float = 60, **attributes: Any) -> Batch:
     """Tick until there is such a batch."""
     for _ in range(60):
         with suppress(DownloadError, msgspec.DecodeError):
             relay.tick(seconds)
         for batch in relay.items.unfinished().batches:
-            if all(getattr(batch, name) == value for name, value in wanted.items()):
+            if all(getattr(batch, name) == value for name, value in attributes.items()):
                 return batch
-    raise AssertionError(wanted)
+    raise AssertionError(attributes)
 
 
-def test_an_unconfirmed_batch_is_adopted_under_a_key_that_replaced_the_first(
+def test_an_unconfirmed_batch_is_adopted_with_a_replacement_key(
     tmp_path: Path,
 ) -> None:
-    with harness(tmp_path, keys={"sk-a": "default", "sk-b": "default"}) as relay:
+    with open_harness(tmp_path, keys={"sk-a": "default", "sk-b": "default"}) as relay:
         relay.key = "sk-a"
         relay.simulator.arm("lost_answer")
-        relay.upload(KEY, upload_of(3))
+        relay.upload(KEY, make_upload(3))
         relay.tick()
         relay.key = "sk-b"
         relay.deploy()
@@ -78,13 +78,13 @@ def test_an_unconfirmed_batch_is_adopted_under_a_key_that_replaced_the_first(
         assert [len(relay.lines(KEY)), relay.simulator.calls()["create"]] == [3, 1]
 
 
-def test_an_unconfirmed_batch_of_another_key_ends_when_nothing_can_be_found_any_more(
+def test_an_unconfirmed_batch_of_another_key_ends_after_a_month(
     tmp_path: Path,
 ) -> None:
-    with harness(tmp_path, keys={"sk-a": "one", "sk-b": "two"}) as relay:
+    with open_harness(tmp_path, keys={"sk-a": "one", "sk-b": "two"}) as relay:
         relay.key = "sk-a"
         relay.simulator.arm("lost_answer")
-        relay.upload(KEY, upload_of(3))
+        relay.upload(KEY, make_upload(3))
         relay.tick()
         relay.key = "sk-b"
         relay.deploy()
@@ -97,10 +97,10 @@ def test_an_unconfirmed_batch_of_another_key_ends_when_nothing_can_be_found_any_
         assert relay.simulator.calls()["create"] == 1
 
 
-def test_a_404_under_another_key_does_not_end_paid_rows(tmp_path: Path) -> None:
-    with harness(tmp_path, keys={"sk-a": "one", "sk-b": "two"}, processing_s=100.0) as relay:
+def test_a_404_with_another_key_does_not_end_paid_rows(tmp_path: Path) -> None:
+    with open_harness(tmp_path, keys={"sk-a": "one", "sk-b": "two"}, processing_s=100.0) as relay:
         relay.key = "sk-a"
-        relay.upload(KEY, upload_of(3))
+        relay.upload(KEY, make_upload(3))
         relay.simulator.arm("server_error", times=2, endpoint="results")
         for _ in range(4):
             relay.tick()
@@ -118,8 +118,8 @@ def test_a_404_under_another_key_does_not_end_paid_rows(tmp_path: Path) -> None:
         assert relay.manifest(KEY)["counts"] == {"succeeded": 3}
 
 
-def test_an_upload_that_is_gone_costs_the_retry_file_and_no_answer(relay: Harness) -> None:
-    relay.upload(KEY, upload_of(3) + b"\n{broken")
+def test_a_deleted_upload_costs_the_retry_file_and_no_answer(relay: Harness) -> None:
+    relay.upload(KEY, make_upload(3) + b"\n{broken")
     (job,) = relay.items.unfinished().jobs  # read to its end by now
     relay.s3.delete_object(Bucket="uploads", Key=KEY, VersionId=job.version)
 
@@ -129,17 +129,17 @@ def test_an_upload_that_is_gone_costs_the_retry_file_and_no_answer(relay: Harnes
     assert relay.read(KEY, "retry.jsonl") == b""
 
 
-def test_an_event_that_sns_refuses_holds_up_no_other(relay: Harness) -> None:
+def test_an_event_rejected_by_sns_delays_no_other(relay: Harness) -> None:
     publish = relay.sns.publish
 
-    def reject_requests(**message: Any) -> Any:
+    def reject_planned_event(**message: Any) -> Any:
         if "planned" in message["Message"]:
             error: Any = {"Error": {"Code": "InvalidParameter", "Message": "no"}}
             raise botocore.exceptions.ClientError(error, "Publish")
         return publish(**message)
 
-    relay.sns.publish = reject_requests  # type: ignore[method-assign]
-    relay.upload(KEY, upload_of(3))
+    relay.sns.publish = reject_planned_event  # type: ignore[method-assign]
+    relay.upload(KEY, make_upload(3))
     for _ in range(10):
         relay.tick()
 
@@ -148,8 +148,8 @@ def test_an_event_that_sns_refuses_holds_up_no_other(relay: Harness) -> None:
 
 @pytest.mark.parametrize("key", ["ü" * 505 + "x.jsonl", "x" * 1010 + ".jsonl"])
 def test_any_upload_can_be_canceled(tmp_path: Path, key: str) -> None:
-    with harness(tmp_path, processing_s=3600.0) as relay:
-        relay.upload(key, upload_of(2))
+    with open_harness(tmp_path, processing_s=3600.0) as relay:
+        relay.upload(key, make_upload(2))
         relay.tick()
         relay.upload(key + ".cancel", b"")
         relay.finish()
@@ -158,9 +158,9 @@ def test_any_upload_can_be_canceled(tmp_path: Path, key: str) -> None:
 
 
 @pytest.mark.parametrize("key", ["sk-ü", '{\n "key": "sk-local"\n}', ""])
-def test_a_secret_that_is_no_key_pauses(relay: Harness, key: str) -> None:
+def test_a_secret_without_a_valid_key_pauses_sending(relay: Harness, key: str) -> None:
     relay.key = key
-    relay.upload(KEY, upload_of(2))
+    relay.upload(KEY, make_upload(2))
     for _ in range(3):
         relay.tick()
 
@@ -168,10 +168,10 @@ def test_a_secret_that_is_no_key_pauses(relay: Harness, key: str) -> None:
     assert [event["data"]["reason"] for event in paused] == ["key_missing"]
 
 
-def test_a_job_that_lacks_a_chunk_is_not_called_done(tmp_path: Path) -> None:
+def test_a_job_with_a_missing_chunk_fails(tmp_path: Path) -> None:
     with open_crash_harness(tmp_path) as relay:
         relay.deploy(requests_per_batch=1, retry_s=10)
-        relay.upload(KEY, upload_of(3))
+        relay.upload(KEY, make_upload(3))
         (job,) = relay.items.unfinished().jobs
         relay.dynamodb.delete_item(
             TableName=TABLE, Key={"job": {"S": job.job}, "item": {"S": "00002-1"}}
@@ -184,39 +184,39 @@ def test_a_job_that_lacks_a_chunk_is_not_called_done(tmp_path: Path) -> None:
         )
         for _ in range(20):
             relay.tick(6 * 3600)
-        waiting = relay.items.job(job.job)
+        waiting_job = relay.items.job(job.job)
         for _ in range(120):
             relay.tick(6 * 3600)
 
         assert "stuck" in " ".join(event["type"] for event in relay.events())
-        assert waiting is not None
-        assert waiting.status == "ASSEMBLING"
-        assert (found := relay.items.job(job.job)) is not None
-        assert (found.status, found.outcome) == ("DONE", "failed")
+        assert waiting_job is not None
+        assert waiting_job.status == "ASSEMBLING"
+        assert (final_job := relay.items.job(job.job)) is not None
+        assert (final_job.status, final_job.outcome) == ("DONE", "failed")
 
 
-def test_a_conflict_with_another_transaction_is_waited_for(relay: Harness) -> None:
-    relay.upload(KEY, upload_of(2))
+def test_a_conflict_with_another_transaction_is_retried(relay: Harness) -> None:
+    relay.upload(KEY, make_upload(2))
     relay.pass_time(60)
     relay.poll_once()
-    update, conflicts = relay.dynamodb.update_item, 2
+    update, conflicts_left = relay.dynamodb.update_item, 2
 
-    def conflicting(**arguments: Any) -> Any:
-        nonlocal conflicts
-        if conflicts:
-            conflicts -= 1
+    def update_with_conflicts(**arguments: Any) -> Any:
+        nonlocal conflicts_left
+        if conflicts_left:
+            conflicts_left -= 1
             code = "TransactionConflictException"
-            said: Any = {"Error": {"Code": code, "Message": "another is at work"}}
-            raise relay.dynamodb.exceptions.TransactionConflictException(said, "UpdateItem")
+            response: Any = {"Error": {"Code": code, "Message": "another is at work"}}
+            raise relay.dynamodb.exceptions.TransactionConflictException(response, "UpdateItem")
         return update(**arguments)
 
-    relay.dynamodb.update_item = conflicting  # type: ignore[method-assign]
-    relay.work_off()
+    relay.dynamodb.update_item = update_with_conflicts  # type: ignore[method-assign]
+    relay.drain_queues()
 
     assert relay.simulator.calls()["create"] == 1
 
 
-class Silent(BaseHTTPRequestHandler):
+class SilentHandler(BaseHTTPRequestHandler):
     """Takes every request, and says nothing."""
 
     def do_GET(self) -> None:
@@ -226,35 +226,37 @@ class Silent(BaseHTTPRequestHandler):
         pass
 
 
-def test_an_api_that_says_nothing_keeps_poll_from_nothing_else(tmp_path: Path) -> None:
+def test_an_unresponsive_api_does_not_stop_the_rest_of_poll(tmp_path: Path) -> None:
     """What waits is woken, and poll ends, with its listing unheard."""
     with (
-        harness(tmp_path, processing_s=600.0) as relay,
-        HTTPServer(("127.0.0.1", 0), Silent) as silent,
+        open_harness(tmp_path, processing_s=600.0) as relay,
+        HTTPServer(("127.0.0.1", 0), SilentHandler) as silent_server,
     ):
-        relay.upload("in/first.jsonl", upload_of(2, "first"))
+        relay.upload("in/first.jsonl", make_upload(2, "first"))
         relay.tick()
-        threading.Thread(target=silent.handle_request).start()
-        url = f"http://127.0.0.1:{silent.server_port}"
-        mute = Claude(base_url=url, api_version="x", read_key=lambda _: "sk-local", read_s=0.2)
-        relay.poll = replace(relay.poll, claude=mute)
-        relay.upload(KEY, upload_of(2))
+        threading.Thread(target=silent_server.handle_request).start()
+        url = f"http://127.0.0.1:{silent_server.server_port}"
+        unanswered_claude = Claude(
+            base_url=url, api_version="x", read_key=lambda _: "sk-local", read_s=0.2
+        )
+        relay.poll = replace(relay.poll, claude=unanswered_claude)
+        relay.upload(KEY, make_upload(2))
         relay.pass_time(60)
-        tally = relay.poll_once()
+        summary = relay.poll_once()
 
-        assert (tally.succeeded, tally.admitted, tally.woken) == (False, 1, 1)
+        assert (summary.succeeded, summary.admitted, summary.woken) == (False, 1, 1)
 
 
-def test_a_plan_gives_its_place_to_others_after_some_minutes(relay: Harness) -> None:
+def test_a_long_plan_yields_to_others_after_some_minutes(relay: Harness) -> None:
     relay.deploy(requests_per_batch=1)
     write = relay.submit.files.write
 
-    def slow(key: str, blocks: Any) -> Any:
+    def write_slowly(key: str, blocks: Any) -> Any:
         relay.context.left_s -= 100.0
         return write(key, blocks)
 
-    relay.submit.files.write = slow  # type: ignore[method-assign]
-    relay.upload(KEY, upload_of(3))
+    relay.submit.files.write = write_slowly  # type: ignore[method-assign]
+    relay.upload(KEY, make_upload(3))
     (job,) = relay.items.unfinished().jobs
     relay.context.left_s = 900.0
     relay.finish()

@@ -18,14 +18,14 @@ from functions.errors import ApiUnavailableError
 from functions.model.create_response import Ambiguous
 
 
-class Elsewhere(BaseHTTPRequestHandler):
+class RedirectHandler(BaseHTTPRequestHandler):
     """Sends everyone on to another path, and notes who came."""
 
-    seen: list[str]
+    requests_seen: list[str]
 
     def do_GET(self) -> None:
         credentials = self.headers.get("Proxy-Authorization")
-        self.seen.append(f"{self.path} {credentials}" if credentials else self.path)
+        self.requests_seen.append(f"{self.path} {credentials}" if credentials else self.path)
         self.send_response(307)
         self.send_header("Location", "/elsewhere")
         self.send_header("Content-Length", "0")
@@ -40,28 +40,28 @@ class Elsewhere(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving(certificate: Path | None = None) -> Iterator[tuple[int, list[str]]]:
+def serve_redirects(certificate: Path | None = None) -> Iterator[tuple[int, list[str]]]:
     """Serve, over TLS if there is a certificate; gives the port, and what was asked for."""
-    seen: list[str] = []
-    handler = type("Handler", (Elsewhere,), {"seen": seen})
-    with HTTPServer(("127.0.0.1", 0), handler) as made:
+    requests_seen: list[str] = []
+    handler = type("Handler", (RedirectHandler,), {"requests_seen": requests_seen})
+    with HTTPServer(("127.0.0.1", 0), handler) as server_:
         if certificate is not None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             context.load_cert_chain(certificate)
-            made.socket = context.wrap_socket(made.socket, server_side=True)
-        thread = threading.Thread(target=made.serve_forever)
+            server_.socket = context.wrap_socket(server_.socket, server_side=True)
+        thread = threading.Thread(target=server_.serve_forever)
         thread.start()
         try:
-            yield made.server_port, seen
+            yield server_.server_port, requests_seen
         finally:
-            made.shutdown()
+            server_.shutdown()
             thread.join()
 
 
 @pytest.fixture
 def server() -> Iterator[tuple[str, list[str]]]:
-    with serving() as (port, seen):
-        yield f"http://127.0.0.1:{port}", seen
+    with serve_redirects() as (port, requests_seen):
+        yield f"http://127.0.0.1:{port}", requests_seen
 
 
 def self_signed(file: Path) -> Path:
@@ -78,72 +78,76 @@ def self_signed(file: Path) -> Path:
         .sign(key, hashes.SHA256())
     )
     pem = serialization.Encoding.PEM
-    form, nothing = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    file.write_bytes(key.private_bytes(pem, form, nothing) + certificate.public_bytes(pem))
+    proxy_format, no_encryption = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    file.write_bytes(
+        key.private_bytes(pem, proxy_format, no_encryption) + certificate.public_bytes(pem)
+    )
     return file
 
 
-def door(url: str) -> Claude:
+def open_claude(url: str) -> Claude:
     return Claude(base_url=url, api_version="2023-06-01", read_key=lambda _fresh: "sk-local")
 
 
-def test_results_that_are_said_to_be_elsewhere_are_asked_for_later(
+def test_a_redirected_download_is_not_followed(
     server: tuple[str, list[str]],
 ) -> None:
-    url, seen = server
+    url, requests_seen = server
 
     with pytest.raises(ApiUnavailableError, match="307"):
-        list(door(url).results("msgbatch_1"))
+        list(open_claude(url).results("msgbatch_1"))
 
-    assert seen == ["/v1/messages/batches/msgbatch_1/results"]
+    assert requests_seen == ["/v1/messages/batches/msgbatch_1/results"]
 
 
-@pytest.mark.parametrize("form", ["http://{}", "{}", "http://ours:p%40ss@{}"])
-def test_results_come_by_the_proxy_that_is_set(
-    server: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch, form: str
+@pytest.mark.parametrize("proxy_format", ["http://{}", "{}", "http://ours:p%40ss@{}"])
+def test_results_are_downloaded_through_the_configured_proxy(
+    server: tuple[str, list[str]], monkeypatch: pytest.MonkeyPatch, proxy_format: str
 ) -> None:
-    url, seen = server
-    monkeypatch.setenv("http_proxy", form.format(url.removeprefix("http://")))
+    url, requests_seen = server
+    monkeypatch.setenv("http_proxy", proxy_format.format(url.removeprefix("http://")))
     monkeypatch.setenv("no_proxy", "")
 
     with pytest.raises(ApiUnavailableError, match="307"):
-        list(door("http://api.invalid").results("msgbatch_1"))
+        list(open_claude("http://api.invalid").results("msgbatch_1"))
 
-    credentials = " Basic b3VyczpwQHNz" if "@" in form else ""
-    assert seen == [f"http://api.invalid/v1/messages/batches/msgbatch_1/results{credentials}"]
+    credentials = " Basic b3VyczpwQHNz" if "@" in proxy_format else ""
+    assert requests_seen == [
+        f"http://api.invalid/v1/messages/batches/msgbatch_1/results{credentials}"
+    ]
 
 
-def test_results_are_asked_only_of_a_host_that_is_vouched_for(
+def test_results_are_only_downloaded_from_a_host_with_a_trusted_certificate(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     certificate = self_signed(tmp_path / "own.pem")
-    with serving(certificate) as (port, seen):
+    with serve_redirects(certificate) as (port, requests_seen):
         url = f"https://localhost:{port}"
 
         with pytest.raises(ApiUnavailableError, match="SSLError"):
-            list(door(url).results("msgbatch_1"))
-        assert seen == []
+            list(open_claude(url).results("msgbatch_1"))
+        assert requests_seen == []
 
         monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
         with pytest.raises(ApiUnavailableError, match="307"):
-            list(door(url).results("msgbatch_1"))
-        assert seen == ["/v1/messages/batches/msgbatch_1/results"]
+            list(open_claude(url).results("msgbatch_1"))
+        assert requests_seen == ["/v1/messages/batches/msgbatch_1/results"]
 
 
-def test_a_listing_that_is_said_to_be_elsewhere_is_none(server: tuple[str, list[str]]) -> None:
-    url, seen = server
+def test_a_redirected_listing_is_not_followed(server: tuple[str, list[str]]) -> None:
+    url, requests_seen = server
 
     with pytest.raises(ApiUnavailableError, match="307"):
-        door(url).listing(datetime(2026, 11, 1, tzinfo=UTC))
+        open_claude(url).listing(datetime(2026, 11, 1, tzinfo=UTC))
 
-    assert seen == ["/v1/messages/batches?limit=1000"]
+    assert requests_seen == ["/v1/messages/batches?limit=1000"]
 
 
-def test_a_create_that_is_sent_elsewhere_proves_nothing(server: tuple[str, list[str]]) -> None:
-    url, seen = server
+def test_a_redirected_create_is_ambiguous(server: tuple[str, list[str]]) -> None:
+    url, requests_seen = server
     body = b'{"requests":[]}'
 
-    verdict = door(url).create([body], len(body), "2026-10-21")
+    verdict = open_claude(url).create([body], len(body), "2026-10-21")
 
     assert verdict == Ambiguous("status 307")
-    assert seen == ["/v1/messages/batches"]
+    assert requests_seen == ["/v1/messages/batches"]

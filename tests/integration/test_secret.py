@@ -35,7 +35,7 @@ def test_a_key_is_plain_text_or_a_member_of_json(secrets: Any, text: str) -> Non
 
 
 @pytest.mark.parametrize("text", ['{"key": "sk-ant-1"}', '{"ANTHROPIC_API_KEY": 5}', "{sk-ant-1"])
-def test_json_without_a_key_is_refused_with_a_sentence(secrets: Any, text: str) -> None:
+def test_json_without_a_key_raises_key_missing(secrets: Any, text: str) -> None:
     secrets.create_secret(Name=NAME, SecretString=text)
 
     with pytest.raises(KeyMissingError, match=r'JSON without "ANTHROPIC_API_KEY"') as caught:
@@ -44,14 +44,14 @@ def test_json_without_a_key_is_refused_with_a_sentence(secrets: Any, text: str) 
     assert caught.value.reason == "key_missing"
 
 
-def test_a_secret_that_is_not_there_is_unreadable() -> None:
+def test_a_missing_secret_raises_key_unreadable() -> None:
     with pytest.raises(KeyUnreadableError, match="ResourceNotFoundException") as caught:
         secret.read_key(NAME, fresh=True)
     assert caught.value.reason == "key_unreadable"
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "problem"),
     [
         (
             ClientError({"Error": {"Code": "AccessDeniedException"}}, "GetSecretValue"),
@@ -61,8 +61,8 @@ def test_a_secret_that_is_not_there_is_unreadable() -> None:
         (EndpointConnectionError(endpoint_url="https://aws"), "EndpointConnectionError"),
     ],
 )
-def test_whatever_keeps_a_secret_from_being_read_is_named(error: Exception, said: str) -> None:
+def test_the_reason_that_a_secret_is_unreadable_is_named(error: Exception, problem: str) -> None:
     failing = patch("botocore.client.BaseClient._make_api_call", side_effect=error)
 
-    with failing, pytest.raises(KeyUnreadableError, match=said):
+    with failing, pytest.raises(KeyUnreadableError, match=problem):
         secret.read_key(NAME, fresh=True)

@@ -9,14 +9,14 @@ import pytest
 
 from functions.model.streams import line_blocks
 from local.simulator import downloads
-from tests.harness import Harness, Lambda, harness, paid_once, upload_of
+from tests.harness import Harness, Lambda, every_row_accepted_once, make_upload, open_harness
 
 ROWS = 60
 KEY = "in/march.jsonl"
 
 
 @dataclass
-class Running(Lambda):
+class ShrinkingTime(Lambda):
     """A Lambda whose time runs out: a minute at each look."""
 
     def get_remaining_time_in_millis(self) -> int:
@@ -33,56 +33,60 @@ def relay(
     monkeypatch.setattr("functions.collecting.download.PIECE_BYTES", 1000)
     monkeypatch.setattr("functions.collecting.download.OVERLAP", 100)
     monkeypatch.setattr("functions.collecting.download.line_blocks", partial(line_blocks, size=1))
-    with harness(tmp_path) as made:
-        made.simulator.ranges = request.param
-        yield made
+    with open_harness(tmp_path) as relay_:
+        relay_.simulator.ranges = request.param
+        yield relay_
 
 
-def run(relay: Harness, left_s: float = 900.0, ticks: int = 40) -> int:
+def tick_until_done(relay: Harness, left_s: float = 900.0, ticks: int = 40) -> int:
     """Tick with invocations that have so much time, until the job is done or there were so many."""
     for tick in range(1, ticks + 1):
-        relay.context = Running(left_s)
+        relay.context = ShrinkingTime(left_s)
         relay.tick(600.0)
-        left = relay.items.unfinished()
-        if not (left.jobs or left.batches or left.events):
+        unfinished = relay.items.unfinished()
+        if not (unfinished.jobs or unfinished.batches or unfinished.events):
             return tick
     return 0
 
 
-def saved(relay: Harness) -> list[str]:
-    found = relay.s3.list_objects_v2(Bucket="results", Prefix="work/").get("Contents", [])
-    return [one["Key"] for one in found if ".piece." in one["Key"]]
+def saved_pieces(relay: Harness) -> list[str]:
+    stored_objects = relay.s3.list_objects_v2(Bucket="results", Prefix="work/").get("Contents", [])
+    return [
+        stored_object["Key"]
+        for stored_object in stored_objects
+        if ".piece." in stored_object["Key"]
+    ]
 
 
-def begun(relay: Harness) -> None:
+def save_first_piece(relay: Harness) -> None:
     """Plan and send a job, and let its download be too slow until a piece is saved."""
-    relay.upload(KEY, upload_of(ROWS))
+    relay.upload(KEY, make_upload(ROWS))
     for _ in range(5):
-        if not saved(relay):
-            assert not run(relay, ticks=1)
-    assert saved(relay)
+        if not saved_pieces(relay):
+            assert not tick_until_done(relay, ticks=1)
+    assert saved_pieces(relay)
 
 
-def test_a_download_that_fits_into_no_invocation_goes_on_where_it_stopped(relay: Harness) -> None:
+def test_a_download_longer_than_an_invocation_resumes_where_it_stopped(relay: Harness) -> None:
     if not relay.simulator.ranges:
         pytest.skip("skipping takes as long as receiving")
-    relay.upload(KEY, upload_of(ROWS))
+    relay.upload(KEY, make_upload(ROWS))
 
-    assert run(relay)
+    assert tick_until_done(relay)
 
     assert [line["row"] for line in relay.lines(KEY)] == list(range(1, ROWS + 1))
     assert relay.manifest(KEY)["counts"] == {"succeeded": ROWS}
-    assert paid_once(relay)
-    assert len(saved(relay)) > 1
-    for key in saved(relay):  # marked with the other work files
+    assert every_row_accepted_once(relay)
+    assert len(saved_pieces(relay)) > 1
+    for key in saved_pieces(relay):  # marked with the other work files
         tags = relay.s3.get_object_tagging(Bucket="results", Key=key)["TagSet"]
         assert tags == [{"Key": "done", "Value": "true"}]
 
 
-def test_what_is_saved_is_of_use_to_a_faster_download(relay: Harness) -> None:
-    begun(relay)
+def test_saved_pieces_are_used_by_a_faster_download(relay: Harness) -> None:
+    save_first_piece(relay)
 
-    assert run(relay, left_s=9000.0)
+    assert tick_until_done(relay, left_s=9000.0)
 
     assert [line["custom_id"] for line in relay.lines(KEY)] == [
         f"row-{row}" for row in range(1, ROWS + 1)
@@ -90,43 +94,43 @@ def test_what_is_saved_is_of_use_to_a_faster_download(relay: Harness) -> None:
     assert relay.manifest(KEY)["counts"] == {"succeeded": ROWS}
 
 
-def test_results_that_differ_from_what_is_saved_are_downloaded_anew(relay: Harness) -> None:
-    begun(relay)
-    key = saved(relay)[-1]
+def test_results_that_differ_from_saved_pieces_are_downloaded_again(relay: Harness) -> None:
+    save_first_piece(relay)
+    key = saved_pieces(relay)[-1]
     body = relay.s3.get_object(Bucket="results", Key=key)["Body"].read()
     relay.s3.put_object(Bucket="results", Key=key, Body=body[:-5] + b"other")
 
-    assert run(relay, left_s=9000.0)
+    assert tick_until_done(relay, left_s=9000.0)
 
     assert relay.manifest(KEY)["counts"] == {"succeeded": ROWS}
 
 
-def test_pieces_that_are_gone_are_downloaded_anew(relay: Harness) -> None:
-    begun(relay)
-    for key in saved(relay):
+def test_missing_pieces_are_downloaded_again(relay: Harness) -> None:
+    save_first_piece(relay)
+    for key in saved_pieces(relay):
         relay.s3.delete_object(Bucket="results", Key=key)
 
-    assert run(relay, left_s=9000.0)
+    assert tick_until_done(relay, left_s=9000.0)
 
     assert relay.manifest(KEY)["counts"] == {"succeeded": ROWS}
 
 
-def test_a_doubled_line_among_what_is_saved_is_not_kept(relay: Harness) -> None:
+def test_saved_pieces_with_a_repeated_line_are_discarded(relay: Harness) -> None:
     """What is saved is not one line for each row: it is downloaded anew, not believed for ever."""
     relay.simulator.arm("row_doubled", times=2, rows=3)
-    begun(relay)
+    save_first_piece(relay)
 
-    assert run(relay, left_s=9000.0)
+    assert tick_until_done(relay, left_s=9000.0)
 
     assert relay.manifest(KEY)["counts"] == {"succeeded": ROWS}
     assert len(relay.lines(KEY)) == ROWS
 
 
-def test_a_stream_that_breaks_off_every_time_arrives_in_pieces(relay: Harness) -> None:
+def test_a_stream_that_always_breaks_arrives_in_pieces(relay: Harness) -> None:
     relay.simulator.arm("cut_inside_line", times=4, rows=20, framing="chunked")
-    relay.upload(KEY, upload_of(ROWS))
+    relay.upload(KEY, make_upload(ROWS))
 
-    assert run(relay, left_s=9000.0)
+    assert tick_until_done(relay, left_s=9000.0)
 
     assert relay.manifest(KEY)["counts"] == {"succeeded": ROWS}
-    assert paid_once(relay)
+    assert every_row_accepted_once(relay)

@@ -6,91 +6,91 @@ from typing import Any
 import pytest
 
 from functions.model.records import Unfinished
-from tests.harness import Harness, upload_of
+from tests.harness import Harness, make_upload
 
 KEY = "in/march.jsonl"
 
 
 def status(relay: Harness) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(relay.read(KEY, "status.json"))
-    return told
+    document: dict[str, Any] = json.loads(relay.read(KEY, "status.json"))
+    return document
 
 
-def running(relay: Harness) -> Unfinished:
+def unfinished_while_running(relay: Harness) -> Unfinished:
     """Upload, and read the index while the job runs."""
     relay.simulator.processing_s = 100.0
-    relay.upload(KEY, upload_of(3))
+    relay.upload(KEY, make_upload(3))
     relay.tick()
     return relay.items.unfinished()
 
 
 @pytest.mark.parametrize("when", ["running", "done"])
-def test_an_index_that_is_behind_does_not_bring_an_older_status_back(
+def test_a_stale_index_does_not_restore_an_older_status(
     relay: Harness, monkeypatch: pytest.MonkeyPatch, when: str
 ) -> None:
-    behind = running(relay)
+    stale = unfinished_while_running(relay)
     if when == "done":
         while relay.items.unfinished().jobs[0].status != "DONE":
             relay.tick()
-        behind = relay.items.unfinished()
+        stale = relay.items.unfinished()
     relay.finish()
-    before = relay.read(KEY, "status.json")
+    status_before = relay.read(KEY, "status.json")
 
-    monkeypatch.setattr(relay.poll.items, "unfinished", lambda _has_time: behind)
+    monkeypatch.setattr(relay.poll.items, "unfinished", lambda _has_time: stale)
     assert relay.tick().passed_over == 0
 
     assert status(relay)["status"] == "DONE"
-    assert relay.read(KEY, "status.json") == before
+    assert relay.read(KEY, "status.json") == status_before
 
 
 @pytest.mark.parametrize("call", ["put", "archive"])
 @pytest.mark.parametrize("after", [False, True])
-def test_a_poll_that_dies_with_the_last_status_leaves_it_to_the_next(
+def test_the_next_poll_writes_the_last_status_after_a_crash(
     relay: Harness,
     monkeypatch: pytest.MonkeyPatch,
     call: str,
     after: bool,  # noqa: FBT001 - a parameter of the test
 ) -> None:
-    running(relay)
-    door: Any = relay.poll.files if call == "put" else relay.poll.items
-    real = getattr(door, call)
+    unfinished_while_running(relay)
+    service: Any = relay.poll.files if call == "put" else relay.poll.items
+    real = getattr(service, call)
 
-    def dying(*told: Any) -> None:
-        if call == "archive" or b'"DONE"' in told[1]:
+    def write_or_die(*arguments: Any) -> None:
+        if call == "archive" or b'"DONE"' in arguments[1]:
             if after:
-                real(*told)
-            raise DeadError
-        real(*told)
+                real(*arguments)
+            raise ProcessKilledError
+        real(*arguments)
 
-    monkeypatch.setattr(door, call, dying)
-    with pytest.raises(DeadError):
+    monkeypatch.setattr(service, call, write_or_die)
+    with pytest.raises(ProcessKilledError):
         relay.finish()
-    monkeypatch.setattr(door, call, real)
+    monkeypatch.setattr(service, call, real)
     relay.finish()
 
     assert (status(relay)["status"], status(relay)["batches"]) == ("DONE", {})
     assert relay.items.unfinished().jobs == []
 
 
-class DeadError(BaseException):
+class ProcessKilledError(BaseException):
     """The process is gone: no `except Exception` sees it."""
 
 
 def test_a_status_is_written_once_for_each_change(
     relay: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    running(relay)
-    first, written = status(relay), list[bytes]()
+    unfinished_while_running(relay)
+    first_status, written_bodies = status(relay), list[bytes]()
     real = relay.poll.files.put
 
-    def counted(key: str, body: bytes) -> None:
-        written.append(body)
+    def count_and_put(key: str, body: bytes) -> None:
+        written_bodies.append(body)
         real(key, body)
 
-    monkeypatch.setattr(relay.poll.files, "put", counted)
+    monkeypatch.setattr(relay.poll.files, "put", count_and_put)
     for _ in range(3):
         relay.tick(1)
 
-    assert (first["status"], first["batches"]) == ("RUNNING", {"WAITING": 1})
+    assert (first_status["status"], first_status["batches"]) == ("RUNNING", {"WAITING": 1})
     assert status(relay)["batches"] == {"IN_PROGRESS": 1}
-    assert len(written) == 1
+    assert len(written_bodies) == 1

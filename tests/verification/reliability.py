@@ -45,7 +45,7 @@ In a pair of kills, the second counts its calls from the first; *killed twice* c
 
 **API faults** are those of the simulator, alone and in pairs. `tests/verification/crash/fault_table.py` lists how each changes the rows. A run in which a fault never strikes counts as a violation.
 If a create lost its answer, and its batch was deleted before it could be read, its two rows must be paid for again. The fault table says so, and these are not counted.
-Further tests cover unconfirmed creates of one size, foreign batches, late listings, `retry-after` and API keys (`tests/integration/test_lost_answers.py`, `test_refusals.py`, `test_recovery.py`, `test_record.py`),
+Further tests cover unconfirmed creates of one size, foreign batches, late listings, `retry-after` and API keys (`tests/integration/test_lost_answers.py`, `test_refusals.py`, `test_recovery.py`, `test_late_adoptions.py`),
 unreadable items (`test_poison.py`), repeats by the SDK (`tests/verification/crash/test_repeats.py`), and SIGKILL of real processes (`tests/e2e/test_sigkill.py`).
 
 **Concurrency and delivery**: messages are repeated, delayed by hours, reordered or lost. Two invocations, or one and poll, are interleaved at every call by a deterministic scheduler. AWS errors occur at random, and for an hour for each operation.

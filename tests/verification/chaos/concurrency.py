@@ -37,14 +37,14 @@ def poll_later(relay: ChaosHarness, _message: Message | None) -> None:
     """Poll a minute later, and run the steps that it wakes."""
     relay.pass_time(60)
     relay.poll_alone()
-    relay.work_off()
+    relay.drain_queues()
 
 
 def poll_after_lease(relay: ChaosHarness, message: Message | None) -> None:
     """Poll after the lease has expired, and run the steps that it wakes."""
     relay.pass_time(PAST_POLL_LEASE_S if message is None else PAST_LEASE_S)
     relay.poll_alone()
-    relay.work_off()
+    relay.drain_queues()
 
 
 def reconcile_after_lease(relay: ChaosHarness, _message: Message | None) -> None:
@@ -52,7 +52,7 @@ def reconcile_after_lease(relay: ChaosHarness, _message: Message | None) -> None
     relay.pass_time(PAST_LEASE_S)
     for _ in range(3):
         relay.poll_alone()
-        relay.work_off()
+        relay.drain_queues()
         relay.pass_time(60)
 
 
@@ -62,7 +62,7 @@ def resend_after_absence(relay: ChaosHarness, _message: Message | None) -> None:
     relay.pass_time(PAST_LEASE_S)
     for _ in range(6):
         relay.poll_alone()
-        relay.work_off()
+        relay.drain_queues()
         relay.pass_time(330)
 
 

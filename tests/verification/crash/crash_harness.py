@@ -26,7 +26,7 @@ from functions.submit import submit
 from local.simulator import Simulator
 from tests.fakes.anthropic import URL, FakeAnthropic
 from tests.fakes.aws import QUEUES, TOPIC, FakeAws
-from tests.harness import RESULTS, Harness, json_work_message
+from tests.harness import RESULTS, Harness, parse_work_message
 from tests.verification.crash.call_counter import CallCounter, ProcessKilled
 
 VISIBILITY_TIMEOUT_S = 960.0
@@ -51,7 +51,7 @@ class CrashHarness(Harness):
         self.inspect: Callable[[], None] = lambda: None
         for client in (self.s3, self.sqs, self.sns, self.dynamodb):
             self._wrap(client)
-        self.changed["repeats"] = "skip"  # as deployed
+        self.overrides["repeats"] = "skip"  # as deployed
         super().__post_init__()
 
     def start_over(self) -> None:
@@ -101,7 +101,7 @@ class CrashHarness(Harness):
         self.polling = True
         self._poll()
         self.polling = False
-        self.work_off()
+        self.drain_queues()
         self.inspect()
 
     def _poll(self) -> None:
@@ -111,7 +111,7 @@ class CrashHarness(Harness):
     def work_queues(self) -> WorkQueues:
         return WorkQueues(self.queues["submit"], self.queues["results"], client=self.sqs)
 
-    def work_off(self) -> None:
+    def drain_queues(self) -> None:
         due = [redelivery for redelivery in self.redeliveries if redelivery[0] <= self.seconds()]
         self.redeliveries = [
             redelivery for redelivery in self.redeliveries if redelivery[0] > self.seconds()
@@ -127,7 +127,7 @@ class CrashHarness(Harness):
             if queue == "submit":
                 submit(self.submit, body, context)
             else:
-                results(self.results, json_work_message(body), context)
+                results(self.results, parse_work_message(body), context)
 
         if not self._run(stage):
             self.redeliveries.append((self.seconds() + VISIBILITY_TIMEOUT_S, queue, body))

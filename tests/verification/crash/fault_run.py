@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from functions.model.ids import job_id
-from tests.harness import UPLOADS, request
+from tests.harness import UPLOADS, make_row
 from tests.verification.crash.call_counter import InjectedFault
 from tests.verification.crash.crash_harness import CrashHarness
 from tests.verification.crash.final_state import FinalState, ResultsWatcher, RunIds, find_leftovers
@@ -45,7 +45,7 @@ class FaultRun:
 
 def small_job() -> JobSpec:
     """Return an upload of two equal chunks; one row is sent twice, and one is rejected."""
-    rows = [request(n, "[fate:expired] march" if n == 3 else "march") for n in range(1, 5)]
+    rows = [make_row(n, "[fate:expired] march" if n == 3 else "march") for n in range(1, 5)]
     rows.append(b'{"custom_id": "row-5"}')
     return JobSpec(rows, ["succeeded"] * 4 + ["rejected"], [1, 1, 2, 1, 0], requests_per_batch=2)
 

@@ -157,11 +157,13 @@ class ResultsWatcher:
     def inspect(self) -> None:
         """Check the files that have changed since the last call."""
         now = self.relay.aws.s3.objects(RESULTS, "results/")
-        changed = {key: stored for key, stored in now.items() if self.seen.get(key) != stored.etag}
-        for key, stored in changed.items():
+        overrides = {
+            key: stored for key, stored in now.items() if self.seen.get(key) != stored.etag
+        }
+        for key, stored in overrides.items():
             self.seen[key] = stored.etag
             self.sizes[key] = len(stored.body), f"{zlib.crc32(stored.body):08x}"
-        for key, stored in changed.items():
+        for key, stored in overrides.items():
             name = key.rpartition("/")[2]
             if name == "status.json":
                 json.loads(stored.body)

@@ -5,7 +5,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from tests.harness import request
+from tests.harness import make_row
 from tests.verification.crash.crash_harness import CrashHarness
 from tests.verification.crash.final_state import FinalState
 
@@ -41,7 +41,7 @@ class JobSpec:
 
 def three_chunks() -> JobSpec:
     """Return an upload of three chunks; one row is sent twice, and one is rejected."""
-    rows = [request(n, "[fate:expired] march" if n == 5 else "march") for n in range(1, 9)]
+    rows = [make_row(n, "[fate:expired] march" if n == 5 else "march") for n in range(1, 9)]
     rows[3] = b'{"custom_id": "row-4"}'
     outcomes = ["rejected" if n == 4 else "succeeded" for n in range(1, 9)]
     return JobSpec(rows, outcomes, [1, 1, 1, 0, 2, 1, 1, 1], requests_per_batch=3)
@@ -49,13 +49,13 @@ def three_chunks() -> JobSpec:
 
 def two_chunks() -> JobSpec:
     """Return an upload of two chunks, of which one is sent twice: a small job with every step."""
-    rows = [request(1, "[fate:expired] small"), request(2, "small")]
+    rows = [make_row(1, "[fate:expired] small"), make_row(2, "small")]
     return JobSpec(rows, ["succeeded", "succeeded"], [2, 1], requests_per_batch=1)
 
 
 def one_row() -> JobSpec:
     """Return an upload of one row, sent twice: the smallest job with every step."""
-    return JobSpec([request(1, "[fate:expired] tiny")], ["succeeded"], [2], requests_per_batch=1)
+    return JobSpec([make_row(1, "[fate:expired] tiny")], ["succeeded"], [2], requests_per_batch=1)
 
 
 def lost_create_answer() -> JobSpec:
@@ -93,7 +93,7 @@ def split_chunk() -> JobSpec:
     def arm(relay: CrashHarness) -> None:
         relay.simulator.arm("too_large", times=0, more_than=1)
 
-    rows = [request(1, "half"), request(2, "half")]
+    rows = [make_row(1, "half"), make_row(2, "half")]
     return JobSpec(rows, ["succeeded"] * 2, [1, 1], requests_per_batch=2, arm=arm)
 
 
@@ -103,12 +103,12 @@ def refused_row() -> JobSpec:
     def arm(relay: CrashHarness) -> None:
         relay.simulator.arm("refuse_matching", times=0, contains="refused")
 
-    return JobSpec([request(1, "refused")], ["rejected"], [0], requests_per_batch=1, arm=arm)
+    return JobSpec([make_row(1, "refused")], ["rejected"], [0], requests_per_batch=1, arm=arm)
 
 
 def large_rows() -> JobSpec:
     """Return an upload of two chunks whose rejected rows exceed one block or one part."""
-    rows = [request(1), _row_without_params(9 * MB), request(3), _row_without_params(6 * MB)]
+    rows = [make_row(1), _row_without_params(9 * MB), make_row(3), _row_without_params(6 * MB)]
     outcomes = ["succeeded", "rejected", "succeeded", "rejected"]
     return JobSpec(rows, outcomes, [1, 0, 1, 0], requests_per_batch=2)
 

@@ -9,7 +9,7 @@ import pytest
 
 from functions.model.rows import can_be_reparsed
 from functions.model.streams import CACHE_BLOCK
-from tests.harness import RESULTS, UPLOADS, Harness, request, upload_of
+from tests.harness import RESULTS, UPLOADS, Harness, make_row, make_upload
 
 BOM = b"\xef\xbb\xbf"
 VALID_ROW = b'{"custom_id":"good","params":{"model":"claude-haiku-4-5","max_tokens":9,"messages":[{"role":"user","content":"hi"}]}}'  # fmt: skip
@@ -174,7 +174,7 @@ def test_an_upload_replaced_during_planning_is_read_in_its_original_version(
     relay: Harness, key: str
 ) -> None:
     relay.deploy(requests_per_batch=2)
-    first = b"\n".join(request(number, "first") for number in range(1, 8))
+    first = b"\n".join(make_row(number, "first") for number in range(1, 8))
     event = relay.put(key, first)
     remaining_ms = iter([900_000, 900_000, 900_000, 900_000])
     original_clock = relay.context.get_remaining_time_in_millis
@@ -222,10 +222,10 @@ def test_the_deepest_accepted_result_survives_another_attempt(
             yield line.replace(b'"content":', b'"new":%b,"content":' % brackets)
 
     monkeypatch.setattr(relay.results.claude, "results", nest_results)
-    retried = request(
+    retried = make_row(
         1, f"{key} [fate:overloaded_error]"
     )  # only the first time; the text is unique to the test
-    outcomes = outcomes_of(relay, key, retried + upload_of(60))
+    outcomes = outcomes_of(relay, key, retried + make_upload(60))
 
     assert len(relay.manifest(key)["batches"]) == 2
     assert set(outcomes) == {"succeeded", "errored"}

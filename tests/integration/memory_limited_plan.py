@@ -1,4 +1,4 @@
-"""Plan one made-up upload, and say what it took: run by test_size.py in a process of its own."""
+"""Plan one made-up upload, and say what it took: run by test_memory_limits.py in a process of its own."""
 
 import json
 import os
@@ -17,14 +17,14 @@ from functions.settings import SubmitSettings
 from functions.submit import submit
 from tests.harness import REGION, TABLE, Lambda, make_table, s3_event
 
-S3_PASSES = {"core": {"passthrough": {"services": ["s3"]}}}
+PASS_S3_THROUGH = {"core": {"passthrough": {"services": ["s3"]}}}
 
 
 def main(endpoint: str, key: str) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         os.environ[name] = "testing"
     os.environ["AWS_DEFAULT_REGION"] = REGION
-    with mock_aws(config=S3_PASSES):  # type: ignore[call-overload]
+    with mock_aws(config=PASS_S3_THROUGH):  # type: ignore[call-overload]
         make_table(boto3.client("dynamodb"))
         rows = plan(endpoint, key)
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000

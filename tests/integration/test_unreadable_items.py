@@ -8,13 +8,13 @@ import pytest
 
 from functions import poll
 from functions.adapters.queues import WorkQueues
-from tests.harness import TABLE, Harness, upload_of
+from tests.harness import TABLE, Harness, make_upload
 from tests.integration.test_handlers import Context
 
 KEY, OTHER = "in/march.jsonl", "in/april.jsonl"
 SECRET = "what a user wrote"
-AT = "2026-11-23T20:54:10.123Z"
-PERMANENT_READ_ERRORS: dict[str, tuple[str, str, dict[str, Any]]] = {
+STATUS_TIME = "2026-11-23T20:54:10.123Z"
+UNREADABLE_ITEMS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "a kind that is not known": ("j" * 20, "budget/1", {"amount": {"S": SECRET}}),
     "a batch that lacks its rows": ("j" * 20, "00001-1", {"status": {"S": "WAITING"}}),
     "a job of another shape": ("j" * 20, "#", {"status": {"S": "RUNNING"}, "key": {"N": "1"}}),
@@ -25,31 +25,31 @@ PERMANENT_READ_ERRORS: dict[str, tuple[str, str, dict[str, Any]]] = {
 }
 
 
-def put(relay: Harness, job: str, item: str, more: dict[str, Any]) -> None:
-    keys = {"job": job, "item": item, "open": "open", "status_key": f"WAITING#{AT}"}
+def put_item(relay: Harness, job: str, item: str, attributes: dict[str, Any]) -> None:
+    keys = {"job": job, "item": item, "open": "open", "status_key": f"WAITING#{STATUS_TIME}"}
     typed = {name: {"S": text} for name, text in keys.items()}
-    relay.dynamodb.put_item(TableName=TABLE, Item={**typed, **more})
+    relay.dynamodb.put_item(TableName=TABLE, Item={**typed, **attributes})
 
 
-@pytest.mark.parametrize("kind", PERMANENT_READ_ERRORS)
-def test_an_unreadable_item_stops_no_job(
+@pytest.mark.parametrize("kind", UNREADABLE_ITEMS)
+def test_an_unreadable_item_does_not_stop_other_jobs(
     relay: Harness, kind: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    put(relay, *PERMANENT_READ_ERRORS[kind])
-    relay.upload(KEY, upload_of(3))
+    put_item(relay, *UNREADABLE_ITEMS[kind])
+    relay.upload(KEY, make_upload(3))
 
     passed_over = [relay.tick().passed_over for _ in range(6)]
 
     assert passed_over == [1] * 6
     assert relay.manifest(KEY)["counts"] == {"succeeded": 3}
-    told = [vars(one) for one in caplog.records if one.message == "unreadable item"]
-    assert len(told) >= 6
-    for one in told:
-        assert (one["levelname"], one["job"], one["item"]) == (
+    records_ = [vars(record) for record in caplog.records if record.message == "unreadable item"]
+    assert len(records_) >= 6
+    for record in records_:
+        assert (record["levelname"], record["job"], record["item"]) == (
             "ERROR",
-            *PERMANENT_READ_ERRORS[kind][:2],
+            *UNREADABLE_ITEMS[kind][:2],
         )
-        assert SECRET not in str(one)
+        assert SECRET not in str(record)
 
 
 @pytest.mark.parametrize(
@@ -59,22 +59,20 @@ def test_an_unreadable_item_stops_no_job(
         ("first_sent_at", "soon"), ("intent_at", "soon"),
     ],
 )  # fmt: skip
-def test_a_batch_that_poll_would_stumble_over_stops_its_own_job(
-    relay: Harness, name: str, value: str
-) -> None:
-    relay.upload(OTHER, upload_of(2, "april"))
+def test_an_invalid_batch_stops_only_its_own_job(relay: Harness, name: str, value: str) -> None:
+    relay.upload(OTHER, make_upload(2, "april"))
     (batch,) = relay.items.unfinished().batches
-    _set(relay, batch.job, batch.item, name, {"S": value})
-    relay.upload(KEY, upload_of(3))
+    _set_attribute(relay, batch.job, batch.item, name, {"S": value})
+    relay.upload(KEY, make_upload(3))
 
-    tallies = [relay.tick() for _ in range(6)]
+    summaries = [relay.tick() for _ in range(6)]
 
-    assert [tally.passed_over for tally in tallies] == [1] * 6
-    assert [tally.succeeded for tally in tallies] == [True] * 6
+    assert [summary.passed_over for summary in summaries] == [1] * 6
+    assert [summary.succeeded for summary in summaries] == [True] * 6
     assert relay.manifest(KEY)["counts"] == {"succeeded": 3}
 
 
-def _set(relay: Harness, job: str, item: str, name: str, value: Any) -> None:
+def _set_attribute(relay: Harness, job: str, item: str, name: str, value: Any) -> None:
     relay.dynamodb.update_item(
         TableName=TABLE,
         Key={"job": {"S": job}, "item": {"S": item}},
@@ -84,71 +82,73 @@ def _set(relay: Harness, job: str, item: str, name: str, value: Any) -> None:
     )
 
 
-def test_a_job_with_an_unreadable_batch_waits_and_goes_on_once_that_is_mended(
+def test_a_job_with_an_unreadable_batch_continues_once_it_is_repaired(
     relay: Harness,
 ) -> None:
     relay.deploy(requests_per_batch=1)
-    relay.upload(KEY, upload_of(2))
+    relay.upload(KEY, make_upload(2))
     batch, _ = relay.items.unfinished().batches
-    _set(relay, batch.job, batch.item, "requests", {"S": "many"})
-    relay.upload(OTHER, upload_of(3))
+    _set_attribute(relay, batch.job, batch.item, "requests", {"S": "many"})
+    relay.upload(OTHER, make_upload(3))
     for _ in range(10):
         relay.tick()
     assert relay.manifest(OTHER)["counts"] == {"succeeded": 3}
 
-    _set(relay, batch.job, batch.item, "requests", {"N": "1"})
+    _set_attribute(relay, batch.job, batch.item, "requests", {"N": "1"})
     relay.finish()
 
     assert relay.manifest(KEY)["counts"] == {"succeeded": 2}
 
 
-def test_an_item_whose_write_fails_each_time_stops_no_other(
+def test_an_item_whose_writes_fail_does_not_stop_other_jobs(
     relay: Harness,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Its end cannot be noted, nor its status.json; all that is the other's goes on."""
-    relay.upload(OTHER, upload_of(2, "april"))
-    (bad,) = relay.items.unfinished().batches
+    relay.upload(OTHER, make_upload(2, "april"))
+    (failing_batch,) = relay.items.unfinished().batches
     relay.tick()
-    relay.upload(KEY, upload_of(3))
-    _refuse(relay, lambda told: bad.job in told)
+    relay.upload(KEY, make_upload(3))
+    _fail_writes(relay, lambda records_: failing_batch.job in records_)
     monkeypatch.setattr(poll, "_services", lambda: (relay.poll, _work_messages(relay)))
     capsys.readouterr()
 
     for _ in range(6):
         relay.pass_time(60)
         poll.handler({}, Context())
-        relay.work_off()
+        relay.drain_queues()
 
     assert relay.manifest(KEY)["counts"] == {"succeeded": 3}
     lines = capsys.readouterr().out.splitlines()
     stuck = [json.loads(line)["Stuck"] for line in lines if '"_aws"' in line]
-    told = [vars(one) for one in caplog.records if one.message == "passed over"]
+    records_ = [vars(record) for record in caplog.records if record.message == "passed over"]
     assert len(stuck) == 6
     assert stuck[-1] > [0.0]
-    assert any(one["item"].endswith(f"{bad.job}/{bad.item}") for one in told)
-    assert SECRET not in str(told)
+    assert any(
+        record["item"].endswith(f"{failing_batch.job}/{failing_batch.item}") for record in records_
+    )
+    assert SECRET not in str(records_)
 
 
-def _refuse(relay: Harness, when: Callable[[str], bool]) -> None:
+def _fail_writes(relay: Harness, matches: Callable[[str], bool]) -> None:
     """Let poll's own writes fail with an error that quotes somebody."""
     write = relay.dynamodb.transact_write_items
 
-    def reject_requests(**arguments: Any) -> Any:
-        if when(str(arguments)):
+    def write_or_fail(**arguments: Any) -> Any:
+        if matches(str(arguments)):
             raise ValueError(SECRET)
         return write(**arguments)
 
-    relay.dynamodb.transact_write_items = reject_requests  # type: ignore[method-assign]
+    relay.dynamodb.transact_write_items = write_or_fail  # type: ignore[method-assign]
 
 
 def _work_messages(relay: Harness) -> WorkQueues:
     return WorkQueues(relay.queues["submit"], relay.queues["results"], client=relay.sqs)
 
 
-def test_the_lease_is_given_back_whatever_fails(relay: Harness) -> None:
+def test_the_poll_lease_is_released_after_an_error(relay: Harness) -> None:
     query = relay.dynamodb.get_paginator
 
     def failing(_name: str) -> Any:

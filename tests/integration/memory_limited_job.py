@@ -1,4 +1,4 @@
-"""Take one large job through every stage with less address space than its files are long: run by test_size.py.
+"""Take one large job through every stage with less address space than its files are long: run by test_memory_limits.py.
 
 The limit is what the process has once everything is imported, and `ROOM` more: whoever reads an object whole, or
 keeps something of every row, ends in a MemoryError.
@@ -29,31 +29,33 @@ from functions.services import Services
 from functions.settings import ResultsSettings, Settings, SubmitSettings
 from functions.submit import submit
 from tests.harness import REGION, TABLE, Lambda, make_table, s3_event
-from tests.integration.bounded_planning import S3_PASSES
+from tests.integration.memory_limited_plan import PASS_S3_THROUGH
 
 MIB = 1 << 20
-ROOM = 140 * MIB
+HEADROOM = 140 * MIB
 """Three parts of 5 MiB on their way and one that grows, four threads' stacks, and the allocator's own."""
 
 
 @contextmanager
-def bounded() -> Iterator[None]:
+def limited_memory() -> Iterator[None]:
     """Let the process have little more than it has."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-    limit = pages * os.sysconf("SC_PAGE_SIZE") + ROOM
-    before = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (limit, before[1]))
+    limit = pages * os.sysconf("SC_PAGE_SIZE") + HEADROOM
+    previous_limit = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (limit, previous_limit[1]))
     try:
         yield
     finally:
-        resource.setrlimit(resource.RLIMIT_AS, before)
+        resource.setrlimit(resource.RLIMIT_AS, previous_limit)
 
 
-def services[S: Settings](kind: type[S], endpoint: str, claude: str, **more: Any) -> Services[S]:
+def services[S: Settings](
+    settings_type: type[S], endpoint: str, claude: str, **options: Any
+) -> Services[S]:
     topic = boto3.client("sns").create_topic(Name="events")["TopicArn"]
-    settings = kind(
+    settings = settings_type(
         table_name=TABLE, uploads_bucket="uploads", results_bucket="results", topic_arn=topic,
-        secret_name="none", **more,
+        secret_name="none", **options,
     )  # fmt: skip
     return Services(
         settings=settings,
@@ -70,8 +72,8 @@ def work_message(job: str, item: str, step: Step) -> WorkMessage:
 
 def run(endpoint: str, claude: str, folder: Path) -> dict[str, int]:
     """Plan, send, collect and assemble under the limit; gives what there was of each."""
-    now: Any = Lambda(left_s=200.0)
-    submitting = services(
+    context: Any = Lambda(left_s=200.0)
+    submit_services = services(
         SubmitSettings,
         endpoint,
         claude,
@@ -79,37 +81,39 @@ def run(endpoint: str, claude: str, folder: Path) -> dict[str, int]:
         requests_per_batch=100_000,
         repeats="run",
     )
-    collecting = services(
+    results_services = services(
         ResultsSettings, endpoint, claude, queue_url="results", disk_bytes=160_000_000
     )
-    items, job = submitting.items, job_id("uploads", "large.jsonl", "v1")
-    with bounded():
+    items, job = submit_services.items, job_id("uploads", "large.jsonl", "v1")
+    with limited_memory():
         submit(
-            submitting,
+            submit_services,
             s3_event("uploads", "large.jsonl", 1, "v1", "2026-11-23T00:00:00.000Z"),
-            now,
+            context,
         )
-    first = items.batches(job)[0]
-    with bounded():
+    first_batch = items.batches(job)[0]
+    with limited_memory():
         submit(
-            submitting, msgspec.json.encode(work_message(job, first.item, Step.SEND)).decode(), now
+            submit_services,
+            msgspec.json.encode(work_message(job, first_batch.item, Step.SEND)).decode(),
+            context,
         )
-    sent = items.batch(job, first.item)
+    sent = items.batch(job, first_batch.item)
     assert sent is not None
     write_results(folder, sent)
-    ended = {"status": BatchStatus.ENDED, "next_step": Step.COLLECT}
-    items.transition(sent, ended, expected={"status": BatchStatus.IN_PROGRESS})
-    with bounded():
-        results(collecting, work_message(job, first.item, Step.COLLECT), now)
-    collected = items.batch(job, first.item)
+    changes = {"status": BatchStatus.ENDED, "next_step": Step.COLLECT}
+    items.transition(sent, changes, expected={"status": BatchStatus.IN_PROGRESS})
+    with limited_memory():
+        results(results_services, work_message(job, first_batch.item, Step.COLLECT), context)
+    collected = items.batch(job, first_batch.item)
     assert collected is not None
     assert collected.part is not None
-    with bounded():
-        joined = assembled(collecting.files)
+    with limited_memory():
+        joined_object = join_pieces(results_services.files)
     return {
         "sent": sent.size_bytes,
         "collected": collected.part.results.size,
-        "joined": joined.size,
+        "joined": joined_object.size,
     }
 
 
@@ -119,7 +123,7 @@ def write_results(folder: Path, batch: Batch) -> None:
     workload.write_results(folder / f"{batch.batch_id}.jsonl", ids)
 
 
-def assembled(files: ObjectStore) -> StoredObject:
+def join_pieces(files: ObjectStore) -> StoredObject:
     """Join pieces that S3 cannot copy: all of their bytes pass through this process."""
     pieces = [StoredObject(key=f"work/{n}", size=MIB, crc32=0) for n in range(300)]
     return files.join("results/all", pieces, "work/joined")
@@ -129,7 +133,7 @@ def main(endpoint: str, claude: str, folder: str) -> None:
     for name in ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"):
         os.environ[name] = "testing"
     os.environ["AWS_DEFAULT_REGION"] = REGION
-    with mock_aws(config=S3_PASSES):  # type: ignore[call-overload]
+    with mock_aws(config=PASS_S3_THROUGH):  # type: ignore[call-overload]
         make_table(boto3.client("dynamodb"))
         print(json.dumps(run(endpoint, claude, Path(folder))))  # noqa: T201 - what the test reads
 

@@ -6,7 +6,7 @@ from contextlib import suppress
 import pytest
 
 from functions.model.items import JobStatus
-from tests.harness import RESULTS, TABLE, UPLOADS, Harness, upload_of
+from tests.harness import RESULTS, TABLE, UPLOADS, Harness, make_upload
 
 KEY = "in/march.jsonl"
 
@@ -17,7 +17,7 @@ def relay(moto_relay: Harness) -> Harness:
     return moto_relay
 
 
-def told(relay: Harness) -> list[tuple[str, str]]:
+def job_events(relay: Harness) -> list[tuple[str, str]]:
     return [
         (event["type"], event["data"]["upload"]["version"])
         for event in relay.events()
@@ -30,27 +30,27 @@ def version_of(event: str) -> str:
     return version
 
 
-def test_an_empty_version_that_is_followed_by_its_content_is_no_rejected_job(
+def test_an_empty_version_followed_by_its_content_is_not_rejected(
     relay: Harness,
 ) -> None:
     empty = relay.put(KEY, b"")
     relay.submit_message(empty)
     relay.pass_time(30)
-    content = relay.put(KEY, upload_of(2))
+    content = relay.put(KEY, make_upload(2))
     relay.submit_message(content)
     relay.finish()
 
     version = version_of(content)
-    assert told(relay) == [("job.planned", version), ("job.completed", version)]
+    assert job_events(relay) == [("job.planned", version), ("job.completed", version)]
 
 
-def test_the_job_of_a_replaced_version_leaves_the_table_at_an_end(relay: Harness) -> None:
+def test_the_job_of_a_replaced_version_ends(relay: Harness) -> None:
     relay.upload(KEY, b"")
-    (claimed,) = relay.items.unfinished().jobs
+    (claimed_job,) = relay.items.unfinished().jobs
     relay.put(KEY, b"{}")
     relay.finish()
 
-    job = relay.items.job(claimed.job)
+    job = relay.items.job(claimed_job.job)
     assert job is not None
     assert (job.status, job.outcome, job.open, job.next_step) == (
         JobStatus.DONE,
@@ -66,14 +66,14 @@ def test_the_job_of_a_replaced_version_leaves_the_table_at_an_end(relay: Harness
     assert relay.dynamodb.scan(TableName=TABLE, IndexName="unfinished")["Items"] == []
 
 
-def test_an_empty_upload_is_not_planned_within_its_minute(relay: Harness) -> None:
+def test_an_empty_upload_is_not_planned_within_the_first_minute(relay: Harness) -> None:
     relay.upload(KEY, b"")
     relay.tick(59)
     assert [job.status for job in relay.items.unfinished().jobs] == ["PLANNING"]
 
     relay.tick(1)
     relay.finish()
-    ((kind, _),) = told(relay)
+    ((kind, _),) = job_events(relay)
     assert kind == "job.rejected"
 
 
@@ -85,7 +85,7 @@ def test_an_empty_upload_that_was_deleted_is_rejected_as_empty(relay: Harness) -
     assert "the upload is empty" in relay.manifest(KEY)["reason"]
 
 
-def test_the_event_of_a_replaced_version_twice_changes_nothing(relay: Harness) -> None:
+def test_a_repeated_event_of_a_replaced_version_changes_nothing(relay: Harness) -> None:
     empty = relay.put(KEY, b"")
     relay.submit_message(empty)
     relay.put(KEY, b"{}")
@@ -93,24 +93,24 @@ def test_the_event_of_a_replaced_version_twice_changes_nothing(relay: Harness) -
     relay.submit_message(empty)
     relay.finish()
 
-    assert told(relay) == []
+    assert job_events(relay) == []
 
 
-def test_where_s3_does_not_answer_an_empty_upload_waits(
+def test_an_empty_upload_waits_if_s3_does_not_answer(
     relay: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     relay.upload(KEY, b"")
     relay.put(KEY, b"{}")
 
-    def no_answer(**_given: object) -> None:
+    def fail_to_answer(**_arguments: object) -> None:
         raise ConnectionResetError
 
-    with monkeypatch.context() as cut, suppress(ConnectionResetError):
-        cut.setattr(relay.s3, "head_object", no_answer)
+    with monkeypatch.context() as failing, suppress(ConnectionResetError):
+        failing.setattr(relay.s3, "head_object", fail_to_answer)
         relay.tick()
     (job,) = relay.items.unfinished().jobs
     assert (job.status, job.tries) == (JobStatus.PLANNING, 1)
     relay.pass_time(60)
     relay.finish()
 
-    assert told(relay) == []
+    assert job_events(relay) == []

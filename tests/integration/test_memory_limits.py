@@ -24,10 +24,10 @@ MB = 1_000_000
 
 def peak_mb(endpoint: str, key: str) -> tuple[float, int]:
     """Plan one upload in a process of its own; gives its peak memory, in MB, and the rows planned."""
-    command = [sys.executable, "-m", "tests.integration.bounded_planning", endpoint, key]
-    ended = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)  # noqa: S603
-    told = json.loads(ended.stdout.splitlines()[-1])
-    return told["peak_mb"], told["rows"]
+    command = [sys.executable, "-m", "tests.integration.memory_limited_plan", endpoint, key]
+    process = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)  # noqa: S603
+    report = json.loads(process.stdout.splitlines()[-1])
+    return report["peak_mb"], report["rows"]
 
 
 def test_promise_3_memory_does_not_grow_with_the_upload() -> None:
@@ -40,10 +40,10 @@ def test_promise_3_memory_does_not_grow_with_the_upload() -> None:
     assert large < small * 1.1
 
 
-def test_promise_3_every_stage_works_with_less_memory_than_its_files_are_long(
+def test_promise_3_every_stage_needs_less_memory_than_its_files(
     tmp_path: Path,
 ) -> None:
-    """`tests.integration.bounded` sets the limits; here are the far ends."""
+    """`tests.integration.memory_limited_job` sets the limits; here are the far ends."""
     sizes = {"/uploads/large.jsonl": 240 * MB}
     sizes |= {f"/results/work/{number}": 1 << 20 for number in range(300)}
     with (
@@ -53,54 +53,56 @@ def test_promise_3_every_stage_works_with_less_memory_than_its_files_are_long(
         command = [
             sys.executable,
             "-m",
-            "tests.integration.bounded",
+            "tests.integration.memory_limited_job",
             endpoint,
             claude,
             str(tmp_path),
         ]
         # One arena: else each thread reserves 64 MiB that it never uses, and the limit counts them.
         env = {**os.environ, "MALLOC_ARENA_MAX": "1"}
-        ended = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=env)  # noqa: S603  # fmt: skip
+        process = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=env)  # noqa: S603  # fmt: skip
 
-    assert ended.returncode == 0, ended.stderr[-2000:]
-    told = json.loads(ended.stdout.splitlines()[-1])
-    assert told["sent"] > 200 * MB
-    assert told["collected"] > 200 * MB
-    assert told["joined"] == 300 << 20
+    assert process.returncode == 0, process.stderr[-2000:]
+    report = json.loads(process.stdout.splitlines()[-1])
+    assert report["sent"] > 200 * MB
+    assert report["collected"] > 200 * MB
+    assert report["joined"] == 300 << 20
 
 
-def test_promise_3_the_batches_of_a_long_job_are_read_some_at_a_time(moto_relay: Harness) -> None:
+def test_promise_3_the_batches_of_a_long_job_are_read_in_pages(moto_relay: Harness) -> None:
     relay = moto_relay
     for number in range(1, 2 * PAGE + 2):
         item = msgspec.to_builtins(batch(chunk=number))
         relay.dynamodb.put_item(TableName=TABLE, Item=serialize(item))
     pages: list[int] = []
 
-    def note(parsed: dict[str, Any], **_: object) -> None:
+    def record_page(parsed: dict[str, Any], **_: object) -> None:
         pages.append(len(parsed["Items"]))
 
-    relay.dynamodb.meta.events.register("after-call.dynamodb.Query", note)
-    found = relay.results.items.batches(JOB_ID)
+    relay.dynamodb.meta.events.register("after-call.dynamodb.Query", record_page)
+    batches = relay.results.items.batches(JOB_ID)
 
-    assert [one.item for one in found] == [f"{number:05}-1" for number in range(1, 2 * PAGE + 2)]
+    assert [batch_item.item for batch_item in batches] == [
+        f"{number:05}-1" for number in range(1, 2 * PAGE + 2)
+    ]
     assert pages == [PAGE, PAGE, 1]
 
 
-def test_promise_3_the_files_of_a_long_job_are_tagged_some_at_a_time(moto_relay: Harness) -> None:
+def test_promise_3_the_files_of_a_long_job_are_tagged_in_groups(moto_relay: Harness) -> None:
     relay = moto_relay
-    tagged: list[str] = []
-    ahead: list[int] = []
+    tagged_paths: list[str] = []
+    keys_ahead: list[int] = []
 
-    def note(params: dict[str, Any], **_: object) -> None:
-        tagged.append(params["url_path"])
+    def record_tag(params: dict[str, Any], **_: object) -> None:
+        tagged_paths.append(params["url_path"])
 
-    def keys() -> Iterator[str]:
+    def counted_keys() -> Iterator[str]:
         for number in range(2 * MAX_QUEUED_TAGS + 1):
-            ahead.append(number - len(tagged))
+            keys_ahead.append(number - len(tagged_paths))
             yield f"work/{number}"
 
-    relay.s3.meta.events.register("before-call.s3.PutObjectTagging", note)
-    relay.results.files.tag_done(keys())
+    relay.s3.meta.events.register("before-call.s3.PutObjectTagging", record_tag)
+    relay.results.files.tag_done(counted_keys())
 
-    assert len(tagged) == len({*tagged}) == 2 * MAX_QUEUED_TAGS + 1
-    assert max(ahead) < MAX_QUEUED_TAGS
+    assert len(tagged_paths) == len({*tagged_paths}) == 2 * MAX_QUEUED_TAGS + 1
+    assert max(keys_ahead) < MAX_QUEUED_TAGS

@@ -9,21 +9,25 @@ import pytest
 from functions.model.chunk_files import ChunkWriter
 from functions.model.items import Batch
 from functions.sending import split
-from tests.harness import RESULTS, Harness, paid_once, request, upload_of
+from tests.harness import RESULTS, Harness, every_row_accepted_once, make_row, make_upload
 
 KEY = "in/march.jsonl"
 
 
-def named(custom_id: str, number: int) -> bytes:
-    row = json.loads(request(number))
+def row_with_id(custom_id: str, number: int) -> bytes:
+    row = json.loads(make_row(number))
     return json.dumps({**row, "custom_id": custom_id}).encode()
 
 
 @pytest.mark.parametrize("separator", [b"\n", b" "])
-def test_a_chunk_closes_on_the_bytes_of_both_its_files(relay: Harness, separator: bytes) -> None:
+def test_a_chunk_is_limited_by_the_size_of_both_its_files(
+    relay: Harness, separator: bytes
+) -> None:
     relay.deploy(batch_bytes=100_000)
     ids = [f"{number:04d}".ljust(4000, "x") for number in range(100)]
-    relay.upload(KEY, separator.join(named(own, number) for number, own in enumerate(ids)))
+    relay.upload(
+        KEY, separator.join(row_with_id(custom_id, number) for number, custom_id in enumerate(ids))
+    )
     (job,) = relay.items.unfinished().jobs
     batches = relay.items.batches(job.job)
     relay.finish()
@@ -33,12 +37,14 @@ def test_a_chunk_closes_on_the_bytes_of_both_its_files(relay: Harness, separator
         assert batch.size_bytes + ledger <= 100_000 + 5_000
     assert 4 <= len(batches) <= 8
     assert [line["custom_id"] for line in relay.lines(KEY)] == ids
-    assert paid_once(relay)
+    assert every_row_accepted_once(relay)
 
 
-def test_an_id_too_long_to_be_kept_costs_its_row_and_no_room(relay: Harness) -> None:
-    rows = [named("x" * 110_000, number) for number in range(1, 40)]
-    relay.upload(KEY, b"\n".join([*rows, request(40)]))
+def test_a_row_with_an_overlong_custom_id_is_rejected_without_storing_the_id(
+    relay: Harness,
+) -> None:
+    rows = [row_with_id("x" * 110_000, number) for number in range(1, 40)]
+    relay.upload(KEY, b"\n".join([*rows, make_row(40)]))
     (batch,) = relay.items.unfinished().batches
     ledger = relay.s3.head_object(Bucket=RESULTS, Key=batch.ledger_key)["ContentLength"]
     relay.finish()
@@ -52,29 +58,30 @@ def test_an_id_too_long_to_be_kept_costs_its_row_and_no_room(relay: Harness) -> 
     assert relay.read(KEY, "retry.jsonl") == b"\n".join(rows) + b"\n"
 
 
-def test_a_chunk_is_halved_without_its_entries_in_memory(
+def test_a_chunk_is_split_without_loading_its_ledger(
     relay: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read, ahead, entries, put = [0], [0], split._entries, ChunkWriter.put  # noqa: SLF001
+    entries_read, entries_ahead = [0], [0]
+    read_entries, write_entry = split._entries, ChunkWriter.put  # noqa: SLF001
 
-    def counted(services: Any, batch: Batch) -> Iterator[Any]:
-        for entry in entries(services, batch):
-            read[0] += 1
+    def count_entries(services: Any, batch: Batch) -> Iterator[Any]:
+        for entry in read_entries(services, batch):
+            entries_read[0] += 1
             yield entry
 
-    def written(files: ChunkWriter, entry: Any, params: bytes | None) -> None:
-        ahead[0] = max(ahead[0], read[0] - entry.row)
-        put(files, entry, params)
+    def count_written(files: ChunkWriter, entry: Any, params: bytes | None) -> None:
+        entries_ahead[0] = max(entries_ahead[0], entries_read[0] - entry.row)
+        write_entry(files, entry, params)
 
-    monkeypatch.setattr(split, "_entries", counted)
-    relay.upload(KEY, upload_of(50))
-    monkeypatch.setattr(ChunkWriter, "put", written)
+    monkeypatch.setattr(split, "_entries", count_entries)
+    relay.upload(KEY, make_upload(50))
+    monkeypatch.setattr(ChunkWriter, "put", count_written)
     relay.simulator.arm("too_large", more_than=25)
     relay.tick()
 
     assert len(relay.items.unfinished().batches) == 2
-    assert read[0] == 100
-    assert ahead[0] <= 50  # the first half once more, for the second
+    assert entries_read[0] == 100
+    assert entries_ahead[0] <= 50  # the first half once more, for the second
     monkeypatch.undo()
     relay.finish()
     assert relay.manifest(KEY)["counts"] == {"succeeded": 50}

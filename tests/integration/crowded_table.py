@@ -25,26 +25,26 @@ from tests.fakes.s3 import RESULTS
 from tests.unit.factories import batch, job
 from tests.verification.fuzz.claude_client import claude
 
-AT = datetime(2026, 11, 23, 12, tzinfo=UTC)
-BEGUN = timestamps.text(AT)
+START = datetime(2026, 11, 23, 12, tzinfo=UTC)
+START_TEXT = timestamps.text(START)
 PAGE = 1000
 
 
 @dataclass
-class Crowd:
+class CrowdedPoll:
     """Poll, and what it talks to. Each call takes `call_s` of its Lambda's time."""
 
     call_s: float
     threads: int = 1
     aws: FakeAws = field(default_factory=FakeAws)
-    listed: list[dict[str, Any]] = field(default_factory=list)
+    listed_batches: list[dict[str, Any]] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
-    moment: datetime = AT
+    moment: datetime = START
     left_s: float = POLL_TIMEOUT_S
 
     def __post_init__(self) -> None:
         names = ("dynamodb", "s3", "sqs", "sns")
-        clients: list[Any] = [_Timed(self, self.aws.client(name)) for name in names]
+        clients: list[Any] = [_TimedClient(self, self.aws.client(name)) for name in names]
         table, s3, sqs, sns = clients
         settings = PollSettings(
             table_name="t", uploads_bucket="u", results_bucket=RESULTS, topic_arn=TOPIC, secret_name="s",
@@ -68,17 +68,19 @@ class Crowd:
     def seconds(self) -> float:
         return self.moment.timestamp()
 
-    def spend(self, name: str) -> None:
+    def spend_time(self, name: str) -> None:
         self.calls.append(name)
         self.left_s -= self.call_s
 
     def _answer(self, request: httpx2.Request) -> httpx2.Response:
-        self.spend(f"claude {request.method}")
-        after = request.url.params.get("after_id")
-        first = next((n for n, one in enumerate(self.listed, 1) if one["id"] == after), 0)
+        self.spend_time(f"claude {request.method}")
+        after_id = request.url.params.get("after_id")
+        first = next(
+            (n for n, batch_ in enumerate(self.listed_batches, 1) if batch_["id"] == after_id), 0
+        )
         page = {
-            "data": self.listed[first : first + PAGE],
-            "has_more": first + PAGE < len(self.listed),
+            "data": self.listed_batches[first : first + PAGE],
+            "has_more": first + PAGE < len(self.listed_batches),
         }
         return httpx2.Response(200, json=page, request=request)
 
@@ -94,9 +96,9 @@ class Crowd:
             attributes = serialize(msgspec.to_builtins(item))
             self.aws.dynamodb.table[item.job, item.item] = Item(attributes)
 
-    def kept(self, kind: Callable[[dict[str, Any]], bool]) -> int:
-        held = (deserialize(item.attributes) for item in self.aws.dynamodb.table.values())
-        return sum(1 for item in held if kind(item))
+    def count_items(self, kind: Callable[[dict[str, Any]], bool]) -> int:
+        items_ = (deserialize(item.attributes) for item in self.aws.dynamodb.table.values())
+        return sum(1 for item in items_ if kind(item))
 
     def statuses(self) -> Counter[str]:
         return Counter(str(item.get("status")) for item in self.aws.dynamodb.table.values())
@@ -105,74 +107,81 @@ class Crowd:
         """Name every item that a work message was sent for since the last look."""
         queues = self.aws.sqs.queues
         bodies = [body for name in ("submit", "results") for body in queues.pop(QUEUES[name], [])]
-        work_queues = [read_work_message(body) for body in bodies]
-        return {(one.job, one.item) for one in work_queues}
+        messages = [read_work_message(body) for body in bodies]
+        return {(message.job, message.item) for message in messages}
 
 
-class _Timed:
+class _TimedClient:
     """A client whose calls take time."""
 
-    def __init__(self, crowd: Crowd, client: Any) -> None:
-        self._crowd, self._client = crowd, client
+    def __init__(self, crowded_poll: CrowdedPoll, client: Any) -> None:
+        self._crowded_poll, self._client = crowded_poll, client
         self.exceptions = getattr(client, "exceptions", None)
 
     def __getattr__(self, name: str) -> Any:
         def call(**arguments: Any) -> Any:
-            self._crowd.spend(name)
+            self._crowded_poll.spend_time(name)
             return getattr(self._client, name)(**arguments)
 
         return call
 
-    def get_paginator(self, operation: str) -> "_Timed":
-        return _Timed(self._crowd, self._client.get_paginator(operation))
+    def get_paginator(self, operation: str) -> "_TimedClient":
+        return _TimedClient(self._crowded_poll, self._client.get_paginator(operation))
 
 
-def crowded(crowd: Crowd, *, open_: int, waiting: int, small: int, unconfirmed: int) -> None:
+def fill_table(
+    crowded_poll: CrowdedPoll,
+    *,
+    open_batches: int,
+    waiting: int,
+    small_jobs: int,
+    unconfirmed: int,
+) -> None:
     """Fill the table: what is open has ended at Anthropic, what is unconfirmed was never created."""
     ids = (f"{number:020x}" for number in range(10**9))
-    for number in range(open_):
-        of, batch_id = next(ids), f"msgbatch_{number}"
-        crowd.put(
-            job(job=of, status="RUNNING", status_key=status_key("RUNNING", BEGUN), chunks=1),
+    for number in range(open_batches):
+        job_id, batch_id = next(ids), f"msgbatch_{number}"
+        crowded_poll.put(
+            job(job=job_id, status="RUNNING", status_key=status_key("RUNNING", START_TEXT), chunks=1),
             batch(
-                of, status="IN_PROGRESS", status_key=status_key("IN_PROGRESS", BEGUN), next_step=None, batch_id=batch_id,
-                created_at=BEGUN, first_sent_at=BEGUN, intent_at=BEGUN,
+                job_id, status="IN_PROGRESS", status_key=status_key("IN_PROGRESS", START_TEXT), next_step=None, batch_id=batch_id,
+                created_at=START_TEXT, first_sent_at=START_TEXT, intent_at=START_TEXT,
             ),
         )  # fmt: skip
-        crowd.listed.append(_ended(batch_id))
-    large = next(ids)
-    crowd.put(
+        crowded_poll.listed_batches.append(_ended_batch(batch_id))
+    large_job_id = next(ids)
+    crowded_poll.put(
         job(
-            job=large,
+            job=large_job_id,
             status="RUNNING",
-            status_key=status_key("RUNNING", BEGUN),
+            status_key=status_key("RUNNING", START_TEXT),
             chunks=waiting + unconfirmed,
         )
     )
     for number in range(1, waiting + unconfirmed + 1):
-        lost = number <= unconfirmed
-        status = "UNCONFIRMED" if lost else "WAITING"
-        crowd.put(
+        is_unconfirmed = number <= unconfirmed
+        status = "UNCONFIRMED" if is_unconfirmed else "WAITING"
+        crowded_poll.put(
             batch(
-                large, number, requests=7, status=status, status_key=status_key(status, BEGUN), next_step=None if lost else "send",
-                fingerprint=crowd.services.claude.fingerprint if lost else None, intent_at=BEGUN if lost else None,
+                large_job_id, number, requests=7, status=status, status_key=status_key(status, START_TEXT), next_step=None if is_unconfirmed else "send",
+                fingerprint=crowded_poll.services.claude.fingerprint if is_unconfirmed else None, intent_at=START_TEXT if is_unconfirmed else None,
             )
         )  # fmt: skip
-    for _ in range(small):
-        of = next(ids)
-        crowd.put(
+    for _ in range(small_jobs):
+        job_id = next(ids)
+        crowded_poll.put(
             job(
-                job=of,
+                job=job_id,
                 status="PLANNING",
-                status_key=status_key("PLANNING", BEGUN),
+                status_key=status_key("PLANNING", START_TEXT),
                 next_step="plan",
             )
         )
 
 
-def _ended(batch_id: str) -> dict[str, Any]:
+def _ended_batch(batch_id: str) -> dict[str, Any]:
     counts = {"processing": 0, "succeeded": 10, "errored": 0, "canceled": 0, "expired": 0}
     return {
         "id": batch_id, "type": "message_batch", "processing_status": "ended", "request_counts": counts,
-        "created_at": BEGUN, "expires_at": BEGUN, "ended_at": BEGUN, "results_url": "x",
+        "created_at": START_TEXT, "expires_at": START_TEXT, "ended_at": START_TEXT, "results_url": "x",
     }  # fmt: skip

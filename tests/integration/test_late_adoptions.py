@@ -9,73 +9,73 @@ import pytest
 from functions.adapters.queues import work_message_for
 from functions.model.create_response import Accepted
 from functions.model.items import Batch
-from tests.harness import Harness, upload_of
+from tests.harness import Harness, make_upload
 
 KEY, OTHER = "in/march.jsonl", "in/april.jsonl"
 
 
-class DeadError(BaseException):
+class ProcessKilledError(BaseException):
     """The process is gone: no `except Exception` sees it."""
 
 
-def test_a_proof_moves_a_batch_that_a_stage_has_not_done_sending(relay: Harness) -> None:
+def test_reconciliation_adopts_a_batch_that_another_stage_is_still_sending(relay: Harness) -> None:
     """Its create was accepted, and the stage that made it holds its lease, and is silent."""
-    relay.upload(KEY, upload_of(2))
-    _die_sending(relay, accepted=True)
-    sending = _batch(relay, KEY)
-    relay.upload(OTHER, upload_of(2, "april"))
+    relay.upload(KEY, make_upload(2))
+    _kill_during_send(relay, accepted=True)
+    sending_batch = _batch(relay, KEY)
+    relay.upload(OTHER, make_upload(2, "april"))
     _lose_the_answer(relay, OTHER)
 
     relay.tick()
 
-    proved = _batch(relay, KEY)
-    assert [one.status for one in (sending, proved)] == ["SENDING", "IN_PROGRESS"]
-    assert proved.batch_id == _created(relay)[0]
+    adopted = _batch(relay, KEY)
+    assert [batch.status for batch in (sending_batch, adopted)] == ["SENDING", "IN_PROGRESS"]
+    assert adopted.batch_id == _batch_ids(relay)[0]
     relay.finish()
-    assert _accepted(relay) == {1}
+    assert _accepted_counts(relay) == {1}
     assert [len(relay.lines(key)) for key in (KEY, OTHER)] == [2, 2]
 
 
-def test_a_proof_moves_a_batch_that_was_proved_absent_and_waits(relay: Harness) -> None:
+def test_reconciliation_adopts_a_batch_that_was_declared_absent_and_waits(relay: Harness) -> None:
     """Its create stood still before it went out, and nobody lived to hear the answer."""
-    relay.upload(KEY, upload_of(2))
-    _die_sending(relay, accepted=False)
-    while (waiting := _batch(relay, KEY)).status != "WAITING":
+    relay.upload(KEY, make_upload(2))
+    _kill_during_send(relay, accepted=False)
+    while (waiting_batch := _batch(relay, KEY)).status != "WAITING":
         relay.tick(200)
-    _create(relay, waiting)
-    relay.upload(OTHER, upload_of(2, "april"))
+    _create_unrecorded(relay, waiting_batch)
+    relay.upload(OTHER, make_upload(2, "april"))
     _lose_the_answer(relay, OTHER)
 
     relay.tick()
 
-    proved = _batch(relay, KEY)
-    assert (proved.status, proved.batch_id) == ("IN_PROGRESS", _created(relay)[0])
+    adopted = _batch(relay, KEY)
+    assert (adopted.status, adopted.batch_id) == ("IN_PROGRESS", _batch_ids(relay)[0])
     relay.finish()
-    assert _accepted(relay) == {1}
+    assert _accepted_counts(relay) == {1}
     assert [len(relay.lines(key)) for key in (KEY, OTHER)] == [2, 2]
 
 
-def test_a_proof_puts_the_older_of_two_in_the_place_of_the_newer(relay: Harness) -> None:
+def test_reconciliation_replaces_a_newer_batch_by_an_older_one(relay: Harness) -> None:
     """It was sent again while its first batch could not be seen; that one has ended, and is ours."""
     relay.simulator.processing_s = 600.0
-    relay.upload(KEY, upload_of(2))
-    older = _create(relay, _batch(relay, KEY))
+    relay.upload(KEY, make_upload(2))
+    older_id = _create_unrecorded(relay, _batch(relay, KEY))
     relay.tick()
-    newer = _batch(relay, KEY).batch_id
-    relay.simulator.end(older)
-    relay.upload(OTHER, upload_of(2, "april"))
+    newer_id = _batch(relay, KEY).batch_id
+    relay.simulator.end(older_id)
+    relay.upload(OTHER, make_upload(2, "april"))
     _lose_the_answer(relay, OTHER)
 
     relay.tick()
 
-    proved = _batch(relay, KEY)
-    assert newer not in {None, older}
-    assert (proved.status, proved.batch_id) == ("IN_PROGRESS", older)
+    adopted = _batch(relay, KEY)
+    assert newer_id not in {None, older_id}
+    assert (adopted.status, adopted.batch_id) == ("IN_PROGRESS", older_id)
     assert [relay.tick().duplicates, relay.tick().duplicates] == [1, 0]
     relay.finish(60)
-    (canceled,) = (one for one in relay.simulator.batches() if one["cancel_initiated_at"])
-    assert canceled["id"] == newer
-    assert [one["batch_id"] for one in relay.manifest(KEY)["batches"]] == [older]
+    (canceled,) = (batch for batch in relay.simulator.batches() if batch["cancel_initiated_at"])
+    assert canceled["id"] == newer_id
+    assert [batch["batch_id"] for batch in relay.manifest(KEY)["batches"]] == [older_id]
     assert [len(relay.lines(key)) for key in (KEY, OTHER)] == [2, 2]
 
 
@@ -86,16 +86,19 @@ def _batch(relay: Harness, key: str) -> Batch:
     return batch
 
 
-def _die_sending(relay: Harness, *, accepted: bool) -> None:
+def _kill_during_send(relay: Harness, *, accepted: bool) -> None:
     """Let the stage die with its create, before that goes out or when it is accepted."""
     create = relay.submit.claude.create
 
-    def dying(*request: Any) -> Any:
+    def create_and_die(*request: Any) -> Any:
         if accepted:
             create(*request)
-        raise DeadError
+        raise ProcessKilledError
 
-    with patch.object(relay.submit.claude, "create", dying), pytest.raises(DeadError):
+    with (
+        patch.object(relay.submit.claude, "create", create_and_die),
+        pytest.raises(ProcessKilledError),
+    ):
         relay.tick()
 
 
@@ -106,7 +109,7 @@ def _lose_the_answer(relay: Harness, key: str) -> None:
     assert _batch(relay, key).status == "UNCONFIRMED"
 
 
-def _create(relay: Harness, batch: Batch) -> str:
+def _create_unrecorded(relay: Harness, batch: Batch) -> str:
     """Let a create of a batch go out, of which no stage hears; gives its Message Batch."""
     body = relay.submit.files.read(relay.submit.files.results_object(batch.requests_key))
     verdict = relay.submit.claude.create(body, batch.size_bytes, "2026-10-21")
@@ -114,10 +117,10 @@ def _create(relay: Harness, batch: Batch) -> str:
     return verdict.batch.id
 
 
-def _created(relay: Harness) -> list[object]:
+def _batch_ids(relay: Harness) -> list[object]:
     """Name the Message Batches, oldest first."""
-    return [one["id"] for one in reversed(relay.simulator.batches())]
+    return [batch["id"] for batch in reversed(relay.simulator.batches())]
 
 
-def _accepted(relay: Harness) -> set[int]:
+def _accepted_counts(relay: Harness) -> set[int]:
     return set(relay.simulator.accepted_params().values())
