@@ -1,6 +1,7 @@
-"""The whole relay in one process: the real stages, moto's AWS, a Claude on a real socket, and a clock that tests move.
+"""The whole relay in one process: real stages, AWS in memory, a simulated Claude on a socket.
 
-The table is made of our own synthesized template. Nothing of ours is replaced: only time, and the wires' far ends.
+The table has the keys and indexes of our synthesized template. Only the clock and the services
+outside the process are replaced.
 """
 
 import json
@@ -48,7 +49,7 @@ REGION = "eu-central-1"
 
 @dataclass
 class Lambda:
-    """What a Lambda is told of itself: how long it still has."""
+    """Lambda's context: its remaining time."""
 
     left_s: float = 900.0
 
@@ -58,9 +59,9 @@ class Lambda:
 
 @dataclass
 class Harness:
-    """Everything that a job meets between its upload and its event.
+    """Everything that a job uses between its upload and its event.
 
-    Tests upload the same bytes again and again: here they run, unless a test deploys with `repeats` ``skip``.
+    Repeated uploads of the same bytes run here, unless a test deploys with `repeats` ``skip``.
     """
 
     simulator: Simulator
@@ -86,7 +87,7 @@ class Harness:
         self.deploy()
 
     def deploy(self, **overrides: Any) -> None:
-        """Set the functions up anew, with other settings."""
+        """Rebuild the services of all functions with other settings."""
         self.overrides |= overrides
         self.submit = self._services(SubmitSettings, {"queue_url": self.queues["submit"]})
         self.results = self._services(ResultsSettings, {"queue_url": self.queues["results"]})
@@ -138,13 +139,13 @@ class Harness:
     # -- what users do
 
     def upload(self, key: str, body: bytes) -> str:
-        """Upload, and let S3's event wake submit; gives the job's folder."""
+        """Upload a file and deliver S3's event to submit; return the key."""
         event = self.put(key, body)
         self.submit_message(event)
         return key
 
     def put(self, key: str, body: bytes) -> str:
-        """Upload, and give S3's event."""
+        """Upload a file; return S3's event."""
         version = self.s3.put_object(Bucket=UPLOADS, Key=key, Body=body)["VersionId"]
         event_time = self.moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
         return s3_event(UPLOADS, key, len(body), version, event_time)
@@ -155,7 +156,7 @@ class Harness:
     # -- what the schedule and the queues do
 
     def tick(self, seconds: float = 60.0) -> PollSummary:
-        """Let a minute pass, poll, and work off both queues."""
+        """Advance the clock, poll, and run everything in both queues."""
         self.pass_time(seconds)
         summary = self.poll_once()
         self.drain_queues()
@@ -185,7 +186,10 @@ class Harness:
         return bodies
 
     def finish(self, ticks: int = 60) -> int:
-        """Tick until nothing is unfinished: a minute at a time, later two hours, as pauses grow; gives the ticks."""
+        """Tick until nothing is unfinished; return the number of ticks.
+
+        After 30 minutes a tick takes two hours, since retry delays grow.
+        """
         unfinished = self.items.unfinished()
         for tick in range(1, ticks + 1):
             self.tick(60.0 if tick <= _MINUTES else 7200.0)
@@ -198,7 +202,7 @@ class Harness:
     # -- what users get
 
     def results_folder(self, key: str) -> str:
-        """Say where an upload's results lie: the newest job's of that key."""
+        """Return the results folder of the key's newest job."""
         stem = key.rsplit(".", 1)[0]
         stored_objects = self.s3.list_objects_v2(Bucket=RESULTS, Prefix=f"results/{stem}/").get(
             "Contents", []
@@ -220,7 +224,7 @@ class Harness:
         return manifest
 
     def events(self) -> list[dict[str, Any]]:
-        """Give the events that came since the last look, as a subscriber gets them."""
+        """Return the events since the last call, as a subscriber gets them."""
         return [json.loads(json.loads(body)["Message"]) for body in self._drain("events")]
 
     def envelopes(self) -> list[dict[str, Any]]:
@@ -228,14 +232,14 @@ class Harness:
 
 
 def _reject_unread_attributes(params: Any, **_: Any) -> None:
-    """Refuse to write an attribute that no struct reads: a key in a dict is seen by no type checker."""
+    """Reject attributes that no struct reads: type checkers do not see the keys of a dict."""
     for write in params["TransactItems"]:
         ((_verb, operation),) = write.items()
         unknown = {
             *operation.get("ExpressionAttributeNames", {}).values(),
             *operation.get("Item", {}),
         } - _READ_ATTRIBUTES
-        assert not unknown, f"nothing reads {unknown}"
+        assert not unknown, f"no struct reads {unknown}"
 
 
 _READ_ATTRIBUTES = {
@@ -245,11 +249,11 @@ _READ_ATTRIBUTES = {
     if isinstance(struct, type) and issubclass(struct, msgspec.Struct)
     for name in struct.__struct_fields__
 } | {"wanted"}
-"""Attributes of the table that are read, with the one of poll's lock that is only a condition."""
+"""Attributes that a struct reads, and one of the poll lock that is only used in a condition."""
 
 
 def s3_event(bucket: str, key: str, size: int, version: str, event_time: str) -> str:
-    """Write S3's message of a new object."""
+    """Return S3's message of a new object."""
     record = {
         "eventVersion": "2.1",
         "eventSource": "aws:s3",
@@ -266,14 +270,14 @@ def s3_event(bucket: str, key: str, size: int, version: str, event_time: str) ->
 
 
 def parse_work_message(body: str) -> Any:
-    from functions.adapters.queues import read_work_message  # noqa: PLC0415 - only here
+    from functions.adapters.queues import read_work_message  # noqa: PLC0415 - used only here
 
     return read_work_message(body)
 
 
 @contextmanager
 def open_harness(folder: Path, **simulator_options: Any) -> Iterator[Harness]:
-    """Build a relay over AWS in memory, and a simulator of its own on a socket."""
+    """Open a relay over in-memory AWS, with its own simulator on a socket."""
     simulator, account = Simulator(folder, **simulator_options), FakeAws()
     s3, sqs, sns, dynamodb = map(account.client, ("s3", "sqs", "sns", "dynamodb"))
     with serving(simulator) as url:
@@ -282,7 +286,7 @@ def open_harness(folder: Path, **simulator_options: Any) -> Iterator[Harness]:
 
 @contextmanager
 def open_moto_harness(folder: Path, **simulator_options: Any) -> Iterator[Harness]:
-    """Build the same over moto, for tests that look at HTTP: hooks of botocore, headers, retries of the SDK."""
+    """Open a relay over moto, for tests of botocore hooks, HTTP headers or SDK retries."""
     simulator = Simulator(folder, **simulator_options)
     with mock_aws(), serving(simulator) as url:
         clients = moto_clients()
@@ -290,7 +294,7 @@ def open_moto_harness(folder: Path, **simulator_options: Any) -> Iterator[Harnes
 
 
 def moto_clients() -> "tuple[S3Client, SQSClient, SNSClient, DynamoDBClient]":
-    """Open a client for each service."""
+    """Return a client for each service."""
     return (
         strict_s3.make_strict(boto3.client("s3", region_name=REGION)),
         boto3.client("sqs", region_name=REGION),
@@ -302,7 +306,7 @@ def moto_clients() -> "tuple[S3Client, SQSClient, SNSClient, DynamoDBClient]":
 def create_resources(
     s3: "S3Client", sqs: "SQSClient", sns: "SNSClient", dynamodb: "DynamoDBClient"
 ) -> tuple[str, dict[str, str]]:
-    """Put buckets, table, queues and topic into an empty AWS; gives the topic and the queues."""
+    """Create buckets, table, queues and topic in an empty AWS; return the topic and the queues."""
     location: Any = {"LocationConstraint": REGION}
     for bucket in (UPLOADS, RESULTS):
         s3.create_bucket(Bucket=bucket, CreateBucketConfiguration=location)
@@ -320,7 +324,7 @@ def create_resources(
 
 
 def make_table(dynamodb: "DynamoDBClient") -> None:
-    """Make the table that our own template describes."""
+    """Create the table that our template describes."""
     dynamodb.create_table(TableName=TABLE, BillingMode="PAY_PER_REQUEST", **_table_shape())
 
 
@@ -337,7 +341,7 @@ def _table_shape() -> Any:
 
 
 def make_row(number: int, text: str = "hello", **params: Any) -> bytes:
-    """Make a row that can be sent."""
+    """Return a row that can be sent."""
     messages = [{"role": "user", "content": f"{text} {number}"}]
     row = {
         "custom_id": f"row-{number}",
@@ -347,7 +351,7 @@ def make_row(number: int, text: str = "hello", **params: Any) -> bytes:
 
 
 def make_upload(rows: int, text: str = "hello") -> bytes:
-    """Make an upload of rows that can all be sent."""
+    """Return an upload of rows that can all be sent."""
     return b"\n".join(make_row(number, text) for number in range(1, rows + 1))
 
 
@@ -368,5 +372,5 @@ __all__ = [
 
 
 def every_row_accepted_once(relay: Harness) -> bool:
-    """Whether no row's params were accepted twice."""
+    """Return whether no row's params were accepted twice."""
     return set(relay.simulator.accepted_params().values()) == {1}

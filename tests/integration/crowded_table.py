@@ -1,4 +1,4 @@
-"""A table so full that one poll cannot do everything, over wires in memory, and a clock that moves with each call."""
+"""A table with more work than one poll can do, and a clock that advances with each call."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -32,7 +32,7 @@ PAGE = 1000
 
 @dataclass
 class CrowdedPoll:
-    """Poll, and what it talks to. Each call takes `call_s` of its Lambda's time."""
+    """Poll and its services. Each call takes `call_s` of Lambda's time."""
 
     call_s: float
     threads: int = 1
@@ -85,7 +85,7 @@ class CrowdedPoll:
         return httpx2.Response(200, json=page, request=request)
 
     def poll(self) -> PollSummary:
-        """Let some minutes pass, and poll with a whole Lambda's time."""
+        """Advance the clock, and poll with all of Lambda's time."""
         self.moment += timedelta(seconds=300)
         self.left_s = POLL_TIMEOUT_S
         self.calls.clear()
@@ -104,7 +104,7 @@ class CrowdedPoll:
         return Counter(str(item.get("status")) for item in self.aws.dynamodb.table.values())
 
     def woken_items(self) -> set[tuple[str, str]]:
-        """Name every item that a work message was sent for since the last look."""
+        """Return every item that got a work message since the last call."""
         queues = self.aws.sqs.queues
         bodies = [body for name in ("submit", "results") for body in queues.pop(QUEUES[name], [])]
         messages = [read_work_message(body) for body in bodies]
@@ -137,7 +137,7 @@ def fill_table(
     small_jobs: int,
     unconfirmed: int,
 ) -> None:
-    """Fill the table: what is open has ended at Anthropic, what is unconfirmed was never created."""
+    """Fill the table: open batches have ended, unconfirmed ones were never created."""
     ids = (f"{number:020x}" for number in range(10**9))
     for number in range(open_batches):
         job_id, batch_id = next(ids), f"msgbatch_{number}"

@@ -1,7 +1,7 @@
-"""Take one large job through every stage with less address space than its files are long: run by test_memory_limits.py.
+"""Run one large job with less address space than its files need; run by test_memory_limits.py.
 
-The limit is what the process has once everything is imported, and `ROOM` more: whoever reads an object whole, or
-keeps something of every row, ends in a MemoryError.
+The limit is what the process has after its imports, plus `HEADROOM`. A stage that reads an object
+completely, or keeps something of every row, fails with a MemoryError.
 """
 
 import json
@@ -33,12 +33,12 @@ from tests.integration.memory_limited_plan import PASS_S3_THROUGH
 
 MIB = 1 << 20
 HEADROOM = 140 * MIB
-"""Three parts of 5 MiB on their way and one that grows, four threads' stacks, and the allocator's own."""
+"""Three parts of 5 MiB in flight, one that grows, four threads' stacks, and the allocator."""
 
 
 @contextmanager
 def limited_memory() -> Iterator[None]:
-    """Let the process have little more than it has."""
+    """Limit the address space to slightly more than the process has."""
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
     limit = pages * os.sysconf("SC_PAGE_SIZE") + HEADROOM
     previous_limit = resource.getrlimit(resource.RLIMIT_AS)
@@ -71,7 +71,7 @@ def work_message(job: str, item: str, step: Step) -> WorkMessage:
 
 
 def run(endpoint: str, claude: str, folder: Path) -> dict[str, int]:
-    """Plan, send, collect and assemble under the limit; gives what there was of each."""
+    """Plan, send, collect and assemble under the limit; return the bytes of each."""
     context: Any = Lambda(left_s=200.0)
     submit_services = services(
         SubmitSettings,
@@ -124,7 +124,7 @@ def write_results(folder: Path, batch: Batch) -> None:
 
 
 def join_pieces(files: ObjectStore) -> StoredObject:
-    """Join pieces that S3 cannot copy: all of their bytes pass through this process."""
+    """Join pieces too small for S3 to copy, so that all bytes pass through this process."""
     pieces = [StoredObject(key=f"work/{n}", size=MIB, crc32=0) for n in range(300)]
     return files.join("results/all", pieces, "work/joined")
 
@@ -135,7 +135,7 @@ def main(endpoint: str, claude: str, folder: str) -> None:
     os.environ["AWS_DEFAULT_REGION"] = REGION
     with mock_aws(config=PASS_S3_THROUGH):  # type: ignore[call-overload]
         make_table(boto3.client("dynamodb"))
-        print(json.dumps(run(endpoint, claude, Path(folder))))  # noqa: T201 - what the test reads
+        print(json.dumps(run(endpoint, claude, Path(folder))))  # noqa: T201 - the test reads this
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Plan one made-up upload, and say what it took: run by test_memory_limits.py in a process of its own."""
+"""Plan one generated upload and print its memory use; test_memory_limits.py runs this alone."""
 
 import json
 import os
@@ -28,11 +28,11 @@ def main(endpoint: str, key: str) -> None:
         make_table(boto3.client("dynamodb"))
         rows = plan(endpoint, key)
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
-    print(json.dumps({"peak_mb": peak_mb, "rows": rows}))  # noqa: T201 - what the test reads
+    print(json.dumps({"peak_mb": peak_mb, "rows": rows}))  # noqa: T201 - the test reads this
 
 
 def plan(endpoint: str, key: str) -> int:
-    """Let submit plan the upload; gives its rows."""
+    """Plan the upload with submit; return its number of rows."""
     topic = boto3.client("sns").create_topic(Name="events")["TopicArn"]
     settings = SubmitSettings(
         table_name=TABLE, uploads_bucket="uploads", results_bucket="results", topic_arn=topic, secret_name="none",

@@ -1,4 +1,4 @@
-"""A create is refused and the answer names no row: it may be the account, so no row is judged without evidence."""
+"""A create fails without naming a row: this may be the account, so no row is rejected at once."""
 
 import json
 from collections import Counter
@@ -101,7 +101,7 @@ def test_a_bad_job_delays_others_by_minutes_only(relay: Harness) -> None:
 def test_a_single_row_is_rejected_only_after_other_batches_were_accepted_twice(
     relay: Harness,
 ) -> None:
-    """An account may be blocked, and well, and blocked again: once is no proof."""
+    """One acceptance is not enough: the account may be blocked, restored, and blocked again."""
     relay.simulator.arm("bad_request", times=0, contains="poison", message="no")
     relay.upload("in/bad.jsonl", make_upload(1, "poison"))
     relay.tick()
@@ -208,7 +208,7 @@ def test_the_event_does_not_contain_the_prompt(relay: Harness) -> None:
 
 
 def test_a_refusal_resumes_sending_once_its_rows_are_at_fault(relay: Harness) -> None:
-    """The other was sent before this one stopped all, and its answer came after that."""
+    """Another batch was sent before this one paused sending, and was accepted after that."""
     relay.simulator.arm("bad_request", times=0, contains="poison", message="no")
     relay.upload(KEY, make_upload(1, "poison"))
     relay.tick()
@@ -228,7 +228,9 @@ def test_a_refusal_resumes_sending_once_its_rows_are_at_fault(relay: Harness) ->
 def test_an_unreachable_api_is_tried_less_and_less_often_and_raises_the_alarm(
     relay: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(relay.submit.claude, "_base_url", "http://127.0.0.1:9")  # nobody listens
+    monkeypatch.setattr(
+        relay.submit.claude, "_base_url", "http://127.0.0.1:9"
+    )  # no server listens here
     create, creates_made = relay.submit.claude.create, Counter[str]()
 
     def count_and_create(*arguments: Any) -> Verdict:
@@ -246,7 +248,7 @@ def test_an_unreachable_api_is_tried_less_and_less_often_and_raises_the_alarm(
 
     relay.finish()
 
-    assert 5 <= attempts <= 10  # at a fixed pace, it would be 72
+    assert 5 <= attempts <= 10  # a fixed interval would give 72
     assert stuck == 1
     assert len(events) == 1
     assert "no connection to the API" in json.dumps(events)

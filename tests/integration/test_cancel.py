@@ -1,4 +1,4 @@
-"""A cancel is asked for until the listing shows it: one answer alone says nothing, and one batch stops no other."""
+"""A cancel is repeated until the listing shows it, and one failing batch blocks no other."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +19,7 @@ def relay(tmp_path: Path) -> Iterator[Harness]:
 
 
 def upload_and_send(relay: Harness, *keys: str) -> list[str]:
-    """Send an upload's batch, and name it at Anthropic."""
+    """Upload files and send their batches; return the batches' ids at Anthropic."""
     for key in keys:
         relay.upload(key, make_upload(2, key))
         relay.tick()
@@ -64,7 +64,7 @@ def test_a_batch_that_is_canceling_is_not_canceled_again(relay: Harness) -> None
 
 
 def create_duplicate(relay: Harness) -> str:
-    """Send the requests of an upload a second time, and flag that; gives the second batch."""
+    """Send an upload's requests again, flagged as a duplicate; return the second batch's id."""
     upload_and_send(relay, KEY)
     (batch,) = relay.items.unfinished().batches
     body = relay.submit.files.read(relay.submit.files.results_object(batch.requests_key))
@@ -104,7 +104,7 @@ def test_a_cancel_with_a_lost_answer_is_found_in_the_listing(
 def test_duplicates_are_canceled_first(relay: Harness) -> None:
     duplicate_id = create_duplicate(relay)
     relay.upload(KEY + ".cancel", b"")
-    relay.tick(1)  # the job is canceled from here on
+    relay.tick(1)  # the job counts as canceled from now on
     relay.simulator.arm("server_error", times=1, endpoint="cancel")
 
     relay.tick(1)
@@ -122,12 +122,12 @@ def test_a_duplicate_that_has_ended_is_closed_without_a_cancel(relay: Harness) -
 def test_a_missing_duplicate_is_closed_after_25_hours(
     relay: Harness,
 ) -> None:
-    """Not by 404s, nor by listings: the key may be of another workspace by now."""
+    """Neither 404s nor listings close it: the key may be of another workspace by now."""
     ownership_record = relay.ownership.build("msgbatch_gone", "job/00001-1", duplicate=True)
     assert relay.ownership.record(ownership_record)
 
     duplicates = [
         relay.tick(3601).duplicates for _ in range(26)
-    ]  # from the 25th on, it is past 25 hours
+    ]  # the 25th tick is beyond 25 hours
 
     assert duplicates == [1] * 25 + [0]

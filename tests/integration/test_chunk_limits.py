@@ -1,4 +1,4 @@
-"""What a chunk takes on disk and in memory is bounded, whatever its rows are called."""
+"""The size of a chunk on disk and in memory is bounded, whatever its custom_ids are."""
 
 import json
 from collections.abc import Iterator
@@ -62,7 +62,7 @@ def test_a_chunk_is_split_without_loading_its_ledger(
     relay: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entries_read, entries_ahead = [0], [0]
-    read_entries, write_entry = split._entries, ChunkWriter.put  # noqa: SLF001
+    read_entries, write_entry = split._entries, ChunkWriter.put  # noqa: SLF001 - wrapped by the test
 
     def count_entries(services: Any, batch: Batch) -> Iterator[Any]:
         for entry in read_entries(services, batch):
@@ -81,7 +81,7 @@ def test_a_chunk_is_split_without_loading_its_ledger(
 
     assert len(relay.items.unfinished().batches) == 2
     assert entries_read[0] == 100
-    assert entries_ahead[0] <= 50  # the first half once more, for the second
+    assert entries_ahead[0] <= 50  # the first half is read again for the second
     monkeypatch.undo()
     relay.finish()
     assert relay.manifest(KEY)["counts"] == {"succeeded": 50}

@@ -1,4 +1,4 @@
-"""Poll comes to its end, whatever there is to do: each phase has its time, and the next poll goes on from there."""
+"""Each phase of a poll has its share of the time, and the next poll continues from there."""
 
 from collections.abc import Callable
 from typing import Any
@@ -12,7 +12,7 @@ from tests.integration.crowded_table import CrowdedPoll, fill_table
 
 @pytest.fixture(params=[1, 4])
 def crowded_poll(request: pytest.FixtureRequest) -> CrowdedPoll:
-    """A hundredth of what may be there, and calls that take a hundred times as long."""
+    """A hundredth of the largest table, with calls that take a hundred times as long."""
     crowded_poll = CrowdedPoll(call_s=0.5, threads=request.param)
     fill_table(crowded_poll, open_batches=100, waiting=900, small_jobs=100, unconfirmed=4)
     return crowded_poll
@@ -78,7 +78,7 @@ def test_a_phase_without_time_does_not_block_other_phases(
 def test_items_that_could_not_be_read_are_read_by_a_later_poll(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What waits to be sent comes last in the index: of it alone the youngest are left unread, until there is time."""
+    """Waiting batches come last in the index: only the newest of them stay unread."""
     crowded_poll = CrowdedPoll(call_s=0.0)
     fill_table(crowded_poll, open_batches=5, waiting=50, small_jobs=5, unconfirmed=0)
     has_time = _true_for(30)
@@ -96,7 +96,7 @@ def _true_for(limit: int) -> Callable[[], bool]:
 
 
 def test_a_slow_status_file_does_not_delay_the_others(crowded_poll: CrowdedPoll) -> None:
-    """Where the first always fails, the others have their turn."""
+    """If the first write always fails, the others still get their turn."""
     first = min(crowded_poll.aws.dynamodb.table)
     put = crowded_poll.aws.s3.put_object
 

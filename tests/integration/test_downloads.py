@@ -1,4 +1,4 @@
-"""What an answer's framing may do to the bytes of results."""
+"""Results are read correctly with every HTTP framing."""
 
 import gzip
 import threading
@@ -26,7 +26,7 @@ def to_chunked_encoding(body: bytes) -> bytes:
 
 @contextmanager
 def serve_response(response: bytes) -> Iterator[tuple[Claude, list[tuple[str, int]]]]:
-    """Serve one answer, raw, and keep connections open; gives the door, and who came by which connection."""
+    """Serve one raw response; yield a client, and the connections that it used."""
     connections: list[tuple[str, int]] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -68,7 +68,7 @@ def test_results_are_read_with_every_framing_on_a_new_connection_each(response: 
         for _ in range(2):
             assert b"".join(claude.results("msgbatch_1")) == BODY
 
-    assert len({*connections}) == 2  # a connection that was kept would be dead minutes later
+    assert len({*connections}) == 2  # an idle connection would be dead minutes later
 
 
 @pytest.mark.parametrize(

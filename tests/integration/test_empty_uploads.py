@@ -1,4 +1,4 @@
-"""An empty upload waits for a minute: mounted buckets write an empty object first, then its content."""
+"""An empty upload waits a minute: mounted buckets write an empty object before its content."""
 
 import json
 from contextlib import suppress
@@ -13,7 +13,7 @@ KEY = "in/march.jsonl"
 
 @pytest.fixture
 def relay(moto_relay: Harness) -> Harness:
-    """Versions are deleted here."""
+    """Use moto: these tests delete versions."""
     return moto_relay
 
 

@@ -1,4 +1,4 @@
-"""Whole jobs, and what they tell: every event is as docs/events/ says, and nothing tells what it must not."""
+"""Whole jobs: each event matches docs/events/, and no event, item or log line leaks a secret."""
 
 import json
 import logging
@@ -83,7 +83,7 @@ def canceled(relay: Harness) -> None:
 
 
 def stuck(relay: Harness) -> None:
-    """A batch whose ledger is none can never be collected; its rows end once Anthropic has no results any more."""
+    """A batch whose ledger is invalid: its rows end once Anthropic has deleted the results."""
     relay.upload(KEY, make_upload(3, PROMPT))
     (batch,) = relay.items.unfinished().batches
     relay.s3.put_object(Bucket=RESULTS, Key=batch.ledger_key, Body=PROMPT.encode())
@@ -94,7 +94,7 @@ def stuck(relay: Harness) -> None:
 
 
 def ignored_objects(relay: Harness) -> None:
-    """Objects and a marker that lead to nothing, which nobody would see."""
+    """Ignored objects and an unmatched marker, which nothing else would report."""
     relay.deploy(repeats="skip")
     relay.upload(KEY, make_upload(1, PROMPT))
     relay.upload("in/märz.json", PROMPT.encode())
@@ -108,7 +108,7 @@ def ignored_objects(relay: Harness) -> None:
 
 
 def lost_s3_event(relay: Harness) -> None:
-    """An upload whose event S3 never delivered."""
+    """An upload whose S3 event never arrives."""
     relay.submit.uploads.record_readers(SUFFIXES, timestamps.text(relay.now() - timedelta(hours=1)))
     relay.put(KEY, make_upload(1, PROMPT))
     relay.pass_time(7200)
@@ -164,7 +164,7 @@ every_scenario = pytest.mark.parametrize(
 
 @dataclass(frozen=True)
 class ScenarioOutput:
-    """What a play left where others can read it, and what they must not read there."""
+    """What a scenario leaves where others can read it, and the answers that must not be there."""
 
     envelopes: list[dict[str, Any]]
     items: list[dict[str, Any]]
@@ -177,7 +177,7 @@ class ScenarioOutput:
 
 
 class LogRecorder(logging.Handler):
-    """Keeps all that a log record holds, the extra facts and the traceback too."""
+    """Record everything in a log record, including extra fields and the traceback."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -189,7 +189,7 @@ class LogRecorder(logging.Handler):
 
 @pytest.fixture(scope="module")
 def output_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Scenario], ScenarioOutput]:
-    """Play a play, once for all tests that look at it."""
+    """Run a scenario once for all tests that use it."""
 
     @cache
     def run(run_scenario: Scenario) -> ScenarioOutput:
@@ -198,7 +198,7 @@ def output_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Scenario], 
         previous_level = root.level
         root.setLevel(logging.INFO)
         with open_moto_harness(
-            tmp_path_factory.mktemp("world"), keys={API_KEY: "default"}
+            tmp_path_factory.mktemp("relay"), keys={API_KEY: "default"}
         ) as relay:
             relay.key = API_KEY
             try:
@@ -277,7 +277,7 @@ def items_of(relay: Harness) -> list[dict[str, Any]]:
 
 
 def answers(relay: Harness) -> list[str]:
-    """Give every text that Claude answered."""
+    """Return every text that Claude answered."""
     result_objects = relay.s3.list_objects_v2(Bucket=RESULTS, Prefix="results/")["Contents"]
     bodies = [
         relay.s3.get_object(Bucket=RESULTS, Key=stored_object["Key"])["Body"].read().decode()
@@ -290,7 +290,7 @@ def answers(relay: Harness) -> list[str]:
 
 
 def test_every_event_type_has_a_scenario() -> None:
-    """A new type needs a play that makes it happen."""
+    """A new event type needs a scenario that publishes it."""
     assert {event_type for _, types in SCENARIOS for event_type in types} == set(schemas()) - {
         "envelope"
     }

@@ -1,4 +1,4 @@
-"""Claude's other faults: chunks that are refused for a row, and results that are not what they should be."""
+"""Other faults of the API: creates rejected for a row, and incorrect results."""
 
 from contextlib import suppress
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Joins on the server, and downloads that break off."""
+"""Server-side joins, and interrupted downloads."""
 
 import io
 import random
@@ -24,7 +24,7 @@ MIB = 1 << 20
 
 @pytest.fixture
 def relay(moto_relay: Harness) -> Harness:
-    """Parts, ranges and repeats are whole requests here."""
+    """Use moto: parts, ranges and retries are real requests there."""
     return moto_relay
 
 
@@ -49,7 +49,7 @@ def test_join_handles_pieces_of_any_size(relay: Harness, sizes: tuple[int, ...])
 
     stored = relay.s3.get_object(Bucket=RESULTS, Key="results/all", ChecksumMode="ENABLED")
     assert stored["Body"].read() == expected
-    if "-" in stored["ETag"]:  # of what was put at once, moto notes no checksum
+    if "-" in stored["ETag"]:  # moto stores no checksum for objects that were put in one request
         assert stored["ChecksumType"] == "FULL_OBJECT"
         assert stored["ChecksumCRC32"] == _encode_crc32(zlib.crc32(expected))
     assert (joined.size, joined.crc32) == (len(expected), zlib.crc32(expected))
@@ -94,7 +94,7 @@ def test_a_part_is_resent_completely_after_a_5xx(relay: Harness) -> None:
         return AWSResponse("", status, HTTPHeaders(), answer)
 
     relay.s3.meta.events.register_first("before-send.s3.UploadPart", respond_busy)
-    body = random.Random(1).randbytes(11 * MIB)  # noqa: S311 - as above
+    body = random.Random(1).randbytes(11 * MIB)  # noqa: S311 - any bytes will do
     files = ObjectStore(RESULTS, client=relay.s3, threads=1)
 
     files.write("work/1", [body])
@@ -172,7 +172,7 @@ def test_a_piece_changed_after_its_write_is_not_joined(
 
 
 class BreakingStream:
-    """S3's answer, which breaks off once it has given so much, so many times."""
+    """A response of S3 that breaks after half of its body, this many times."""
 
     def __init__(self, client: Any, times: int) -> None:
         self._client, self._left, self.get = client, times, client.get_object
@@ -197,7 +197,7 @@ class BreakingStream:
 def test_an_interrupted_download_resumes_where_it_stopped(relay: Harness) -> None:
     version = relay.s3.put_object(Bucket=UPLOADS, Key="a", Body=b"0123456789")["VersionId"]
     files = relay.submit.files
-    files._s3 = BreakingStream(relay.s3, 2)  # type: ignore[assignment]  # noqa: SLF001 - the far end
+    files._s3 = BreakingStream(relay.s3, 2)  # type: ignore[assignment]  # noqa: SLF001 - below the adapter
 
     stored = b"".join(files.read(ObjectVersion(UPLOADS, "a", version)))
 
@@ -212,7 +212,7 @@ def test_a_missing_object_raises_an_error_that_names_it(relay: Harness) -> None:
 def test_a_download_that_always_fails_at_once_is_an_error(relay: Harness) -> None:
     relay.s3.put_object(Bucket=UPLOADS, Key="a", Body=b"0")
     files = relay.submit.files
-    files._s3 = BreakingStream(relay.s3, 99)  # type: ignore[assignment]  # noqa: SLF001 - the far end
+    files._s3 = BreakingStream(relay.s3, 99)  # type: ignore[assignment]  # noqa: SLF001 - below the adapter
 
     with pytest.raises(DownloadError, match="5 downloads failed at byte 0"):
         list(files.read(ObjectVersion(UPLOADS, "a")))

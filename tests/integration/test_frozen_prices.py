@@ -1,4 +1,4 @@
-"""A job is priced by the list that was the newest when it was claimed, whatever is deployed until it ends."""
+"""A job is priced by the newest price list at its claim, whatever is deployed before it ends."""
 
 import msgspec
 import pytest
@@ -13,7 +13,7 @@ KEY = "in/march.jsonl"
 def test_a_job_is_priced_by_the_list_current_at_its_claim(
     relay: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A deploy in the middle brings another list: for this job, nothing changes."""
+    """A deploy in the middle adds another price list, which does not affect this job."""
     relay.upload(KEY, make_upload(3))
     old_list, higher_prices = pricing.newest_price_list(), {}
     for model, price in old_list.models.items():

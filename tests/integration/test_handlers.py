@@ -30,7 +30,7 @@ class Context:
 
 @pytest.fixture
 def deployed_relay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Harness]:
-    """A relay whose functions find everything as they do when deployed."""
+    """A relay whose functions find their configuration as when deployed."""
     with open_moto_harness(tmp_path) as relay:
         secret: Any = boto3.client("secretsmanager").create_secret(
             Name="key", SecretString="sk-local"
@@ -49,7 +49,7 @@ def deployed_relay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
             for name, value in stage_settings.to_env().items():
                 monkeypatch.setenv(
                     name, value
-                )  # QUEUE_URL is each function's own: here, nothing fails
+                )  # functions share QUEUE_URL here, which only redelivery uses
         monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "claude-batch-relay")
         monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "relay")
         relay.simulator.clock = time.time

@@ -1,4 +1,4 @@
-"""What a relay costs in which nothing goes on."""
+"""The cost of an idle relay."""
 
 from collections import Counter
 
@@ -9,12 +9,12 @@ from tests.harness import Harness, make_upload
 
 @pytest.fixture
 def relay(moto_relay: Harness) -> Harness:
-    """The requests are counted that the SDK sends."""
+    """Use moto: the test counts the SDK's requests."""
     return moto_relay
 
 
 def calls_of_one_poll(relay: Harness) -> Counter[str]:
-    """Count the calls to AWS that one poll makes."""
+    """Count the AWS calls of one poll."""
     calls: Counter[str] = Counter()
 
     def count(model: object, **_: object) -> None:

@@ -1,4 +1,4 @@
-"""What leads to nothing is told: objects that no reader claims, markers that meet no job."""
+"""Objects without a reader and markers without a job are announced."""
 
 import json
 from typing import Any
@@ -14,7 +14,7 @@ KEY = "in/march.jsonl"
 
 
 def events_of_type(relay: Harness, kind: str) -> list[dict[str, Any]]:
-    """Give the events of a type that came since the last look."""
+    """Return the events of a type since the last call."""
     return [event for event in relay.events() if event["type"] == kind]
 
 

@@ -85,7 +85,7 @@ def test_a_row_that_cannot_be_sent_keeps_its_place_in_the_results(relay: Harness
     assert lines[2]["result"]["error"]["line"] == 3
     assert relay.read(KEY, "retry.jsonl") == b"\n".join(rows[1:4]) + b"\n"
     assert relay.lines(KEY, "errors.jsonl") == lines[1:4]
-    assert relay.simulator.calls()["results"] == 1  # none of them was waited for
+    assert relay.simulator.calls()["results"] == 1  # only one batch has results
 
 
 def test_params_are_sent_byte_for_byte(relay: Harness) -> None:
@@ -225,7 +225,7 @@ def test_a_deploy_in_the_middle_changes_nothing_for_a_job(relay: Harness) -> Non
 
 def test_plan_continues_where_it_stopped(relay: Harness) -> None:
     relay.deploy(requests_per_batch=4)
-    seconds_left = iter([900, 900, 900, 0])  # take, first chunk, second chunk, stop
+    seconds_left = iter([900, 900, 900, 0])  # acquire, first chunk, second chunk, stop
     relay.context.get_remaining_time_in_millis = lambda: next(seconds_left, 900) * 1000  # type: ignore[method-assign]
     relay.upload(KEY, b" ".join(make_upload(15).split(b"\n")))  # all on one line
 

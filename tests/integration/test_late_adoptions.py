@@ -1,4 +1,4 @@
-"""A proof that nobody asked for: poll looks into a Message Batch for the sake of one batch, and it is another's."""
+"""Reconciliation for one batch finds a Message Batch that belongs to another."""
 
 from typing import Any
 from unittest.mock import patch
@@ -15,11 +15,11 @@ KEY, OTHER = "in/march.jsonl", "in/april.jsonl"
 
 
 class ProcessKilledError(BaseException):
-    """The process is gone: no `except Exception` sees it."""
+    """The process was killed; `except Exception` does not catch this."""
 
 
 def test_reconciliation_adopts_a_batch_that_another_stage_is_still_sending(relay: Harness) -> None:
-    """Its create was accepted, and the stage that made it holds its lease, and is silent."""
+    """The create was accepted, but its stage holds the lease and was killed."""
     relay.upload(KEY, make_upload(2))
     _kill_during_send(relay, accepted=True)
     sending_batch = _batch(relay, KEY)
@@ -37,7 +37,7 @@ def test_reconciliation_adopts_a_batch_that_another_stage_is_still_sending(relay
 
 
 def test_reconciliation_adopts_a_batch_that_was_declared_absent_and_waits(relay: Harness) -> None:
-    """Its create stood still before it went out, and nobody lived to hear the answer."""
+    """The create was delayed, and its stage was killed before the answer."""
     relay.upload(KEY, make_upload(2))
     _kill_during_send(relay, accepted=False)
     while (waiting_batch := _batch(relay, KEY)).status != "WAITING":
@@ -56,7 +56,7 @@ def test_reconciliation_adopts_a_batch_that_was_declared_absent_and_waits(relay:
 
 
 def test_reconciliation_replaces_a_newer_batch_by_an_older_one(relay: Harness) -> None:
-    """It was sent again while its first batch could not be seen; that one has ended, and is ours."""
+    """The requests were sent again while their first batch was not visible; that one has ended."""
     relay.simulator.processing_s = 600.0
     relay.upload(KEY, make_upload(2))
     older_id = _create_unrecorded(relay, _batch(relay, KEY))
@@ -80,14 +80,14 @@ def test_reconciliation_replaces_a_newer_batch_by_an_older_one(relay: Harness) -
 
 
 def _batch(relay: Harness, key: str) -> Batch:
-    """Read the one batch of an upload's job."""
+    """Return the only batch of an upload's job."""
     (job,) = (job for job in relay.items.unfinished().jobs if job.key == key)
     (batch,) = relay.items.batches(job.job)
     return batch
 
 
 def _kill_during_send(relay: Harness, *, accepted: bool) -> None:
-    """Let the stage die with its create, before that goes out or when it is accepted."""
+    """Kill the stage during its create, before it is sent or after it is accepted."""
     create = relay.submit.claude.create
 
     def create_and_die(*request: Any) -> Any:
@@ -103,14 +103,14 @@ def _kill_during_send(relay: Harness, *, accepted: bool) -> None:
 
 
 def _lose_the_answer(relay: Harness, key: str) -> None:
-    """Send an upload's batch, by a work message that comes before poll's; the answer is lost."""
+    """Send an upload's batch before poll's work message does; its answer is lost."""
     relay.simulator.arm("lost_answer")
     relay.submit_message(msgspec.json.encode(work_message_for(_batch(relay, key))).decode())
     assert _batch(relay, key).status == "UNCONFIRMED"
 
 
 def _create_unrecorded(relay: Harness, batch: Batch) -> str:
-    """Let a create of a batch go out, of which no stage hears; gives its Message Batch."""
+    """Create a batch whose answer no stage receives; return its id."""
     body = relay.submit.files.read(relay.submit.files.results_object(batch.requests_key))
     verdict = relay.submit.claude.create(body, batch.size_bytes, "2026-10-21")
     assert isinstance(verdict, Accepted)
@@ -118,7 +118,7 @@ def _create_unrecorded(relay: Harness, batch: Batch) -> str:
 
 
 def _batch_ids(relay: Harness) -> list[object]:
-    """Name the Message Batches, oldest first."""
+    """Return the ids of the Message Batches, oldest first."""
     return [batch["id"] for batch in reversed(relay.simulator.batches())]
 
 

@@ -1,4 +1,4 @@
-"""A list that does not end in its time: what it reaches is worked with, what is older is looked at one by one."""
+"""A listing that does not finish in time: older batches are retrieved one by one."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,14 +16,14 @@ KEY = "in/march.jsonl"
 
 @pytest.fixture
 def relay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Harness]:
-    """A relay whose lists have two batches a page."""
+    """A relay whose listings have two batches a page."""
     monkeypatch.setattr("functions.adapters.anthropic_api.PAGE", 2)
     with open_harness(tmp_path, processing_s=90.0) as relay_:
         yield relay_
 
 
 def poll_once(relay: Harness) -> None:
-    """Poll with no time for a second page of the list."""
+    """Poll without time for a second page of the listing."""
     lists_before = relay.simulator.calls().get("list", 0)
 
     def time_left_s() -> float:
@@ -39,7 +39,7 @@ def statuses(relay: Harness) -> list[str]:
 
 
 def add_foreign_batches(relay: Harness, batches: int) -> None:
-    """Let others create batches."""
+    """Let another program create batches."""
     relay.pass_time(1)
     for _ in range(batches):
         relay.simulator.add_foreign(1)
@@ -68,7 +68,7 @@ def test_each_poll_retrieves_some_batches_in_turn(
     relay.tick()
     add_foreign_batches(relay, 5)
 
-    for _ in range(2):  # they still run
+    for _ in range(2):  # they are still running
         poll_once(relay)
     relay.pass_time(120)
     ended_counts = []
@@ -83,7 +83,7 @@ def test_each_poll_retrieves_some_batches_in_turn(
 def test_a_batch_that_was_not_retrieved_does_not_count_as_missing(relay: Harness) -> None:
     relay.upload(KEY, make_upload(3))
     relay.tick()
-    relay.pass_time(26 * 3600)  # it must have ended
+    relay.pass_time(26 * 3600)  # it must have ended by now
     add_foreign_batches(relay, 5)
     relay.simulator.arm("server_error", times=0, endpoint="retrieve")
 

@@ -1,4 +1,4 @@
-"""What was paid for waits: trouble in the environment, however long, gives up no answer."""
+"""Paid answers are delivered after any outage, however long."""
 
 import json
 from collections.abc import Iterator
@@ -33,9 +33,9 @@ def every_billed_answer_is_delivered(relay: Harness) -> bool:
 
 @pytest.fixture
 def relay_with_killed_downloads(tmp_path: Path) -> Iterator[CrashHarness]:
-    """A relay whose downloads are killed by Lambda each time, until `call_counter.at_each_call` is taken away."""
+    """A relay whose downloads are always killed, until `call_counter.on_call` is reset."""
 
-    def kill_download(name: str, after: bool) -> None:  # noqa: FBT001 - as it is called
+    def kill_download(name: str, after: bool) -> None:  # noqa: FBT001 - called positionally
         if name.endswith("/results block") and not after:
             relay.call_counter.killed = True
             raise ProcessKilled
@@ -90,7 +90,7 @@ def test_no_row_ends_while_the_secret_is_unreadable_for_a_week(tmp_path: Path) -
         relay.tick()
         relay.upload(KEY, make_upload(3))
         for stage in (relay.submit, relay.poll, relay.results):
-            stage.claude._read_key = _raise_unreadable  # noqa: SLF001 - in Lambda, a call to AWS
+            stage.claude._read_key = _raise_unreadable  # noqa: SLF001 - in Lambda, this is a call to AWS
             stage.claude.reload_key()
         for _ in range(84):
             relay.tick(2 * HOUR_S)
@@ -110,13 +110,13 @@ def test_no_row_ends_while_the_secret_is_unreadable_for_a_week(tmp_path: Path) -
         assert every_row_accepted_once(relay)
 
 
-def _raise_unreadable(_fresh: bool) -> str:  # noqa: FBT001 - as it is called
+def _raise_unreadable(_fresh: bool) -> str:  # noqa: FBT001 - called positionally
     code = "KMSAccessDeniedException"
     raise KeyUnreadableError(code)
 
 
 def test_a_batch_missing_from_the_listings_is_still_downloaded(relay: Harness) -> None:
-    """The listing is one witness: its results may be there all the same."""
+    """Missing listings are not conclusive: the results may still be there."""
     relay.simulator.arm("hidden_from_list", listings=1000)
     relay.upload(KEY, make_upload(3))
     for _ in range(30):
@@ -174,7 +174,7 @@ def test_an_aws_error_never_ends_unsent_rows(relay: Harness) -> None:
 
 
 def test_a_restored_key_is_noticed_even_if_only_collecting_is_left(relay: Harness) -> None:
-    """All that is left is to collect: nothing else would ask the API anything."""
+    """Only collecting is left: nothing else would call the API."""
     relay.upload(KEY, make_upload(3))
     relay.tick()
     relay.simulator.arm("server_error", endpoint="results")
@@ -214,7 +214,7 @@ def test_an_event_rejected_by_sns_raises_the_alarm_after_15_minutes(relay: Harne
 def test_a_secret_unreadable_for_submit_pauses_sending_until_a_batch_is_accepted(
     relay: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Poll reads the secret all the while; that says nothing of submit."""
+    """Poll can read the secret, which says nothing about submit."""
     relay.upload("in/first.jsonl", make_upload(3))
     relay.tick()
     with monkeypatch.context() as unreadable:
@@ -224,7 +224,7 @@ def test_a_secret_unreadable_for_submit_pauses_sending_until_a_batch_is_accepted
         for _ in range(30):
             relay.tick()
         events_during = [event["type"] for event in relay.events() if "sending" in event["type"]]
-        assert relay.manifest("in/first.jsonl")["counts"] == {"succeeded": 3}  # not held back
+        assert relay.manifest("in/first.jsonl")["counts"] == {"succeeded": 3}  # not delayed
     relay.submit.claude.reload_key()
     for _ in range(10):
         relay.tick()

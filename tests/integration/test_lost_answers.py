@@ -1,4 +1,4 @@
-"""Creates whose answer is lost: what is there is found by proof, and nothing is paid twice."""
+"""Creates whose answer is lost: their batches are found, and no row is paid for twice."""
 
 from pathlib import Path
 from typing import Any
@@ -97,12 +97,12 @@ def test_a_create_is_not_resent_while_an_open_batch_could_be_its_own(relay: Harn
 
 
 def test_a_create_is_resent_only_after_its_batch_is_declared_absent(relay: Harness) -> None:
-    relay.simulator.arm("server_error")  # 500 before it was accepted: nobody can know
+    relay.simulator.arm("server_error")  # a 500 leaves open whether it was accepted
     relay.upload(KEY, make_upload(5))
     relay.tick()
     for _ in range(
         10
-    ):  # ten minutes after the lost answer is too early: five of skew, ten of listings
+    ):  # ten minutes are too early: five for clock skew, ten between complete listings
         relay.tick()
     early_creates = relay.simulator.calls()["create"]
 
@@ -144,7 +144,7 @@ def test_a_key_of_another_workspace_proves_no_absence(tmp_path: Path) -> None:
 
 
 def test_a_late_200_makes_the_newer_batch_a_duplicate(relay: Harness) -> None:
-    """A create that outlives its lease and its replacement: two batches, one canceled, one alarm."""
+    """A create outlives its lease and its replacement: two batches, one is canceled."""
     relay.deploy(create_timeout_s=20.0)
     relay.upload(KEY, make_upload(5))
     late_batch_id = _record_second_batch(relay)
@@ -155,7 +155,7 @@ def test_a_late_200_makes_the_newer_batch_a_duplicate(relay: Harness) -> None:
 
 
 def _record_second_batch(relay: Harness) -> str:
-    """Let a second Message Batch of the same requests be recorded after the first."""
+    """Record a second Message Batch of the same requests after the first."""
     from functions.adapters.adopt import adopt  # noqa: PLC0415
 
     relay.tick()
@@ -168,7 +168,7 @@ def _record_second_batch(relay: Harness) -> str:
 
 
 def test_an_older_duplicate_replaces_the_newer_batch(tmp_path: Path) -> None:
-    """The answer to the first create comes after the second one's."""
+    """The answer to the first create arrives after the answer to the second."""
     from functions.adapters.adopt import adopt  # noqa: PLC0415
 
     with open_harness(tmp_path, processing_s=600.0) as relay:

@@ -1,4 +1,4 @@
-"""Somebody deletes the ledger of a batch that is paid for: its answers are delivered all the same."""
+"""The ledger of a paid batch is deleted: its answers are delivered anyway."""
 
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ KEY = "in/march.jsonl"
 
 
 def _delete_ledger(relay: Harness, body: bytes, attempt: int = 1) -> Batch:
-    """Upload, and delete the ledger once that attempt is sent."""
+    """Upload a file, and delete the batch's ledger once this attempt is sent."""
     relay.upload(KEY, body)
     for _ in range(20):
         relay.tick()
@@ -32,7 +32,7 @@ def _delete_ledger(relay: Harness, body: bytes, attempt: int = 1) -> Batch:
 
 
 def _pass_hours(relay: Harness, hours: float = 48) -> int:
-    """Let hours pass. Return how often the missing ledger failed a try."""
+    """Let hours pass; return how often the missing ledger failed an attempt."""
     failures = 0
     for _ in range(int(hours * 2)):
         try:

@@ -1,4 +1,4 @@
-"""The upload cannot be read again: that costs retry.jsonl, says why in the manifest, and holds no answer back."""
+"""An unreadable upload costs retry.jsonl, with a reason in the manifest, but no answer."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -100,7 +100,7 @@ def test_readable_rows_are_in_the_retry_file(relay: Harness) -> None:
 
 def test_an_error_in_the_middle_leaves_no_partial_file(moto_relay: Harness) -> None:
     relay = moto_relay
-    """Rows are so far apart that each is a request of its own; the first fill more than one part of an upload."""
+    """Rows are far enough apart to be read one by one; the first fill more than one part."""
     padding = "x" * (4 << 20)
     rows = [make_row(n, (FAILED if n % 2 else "fine") + padding) for n in range(1, 8)]
     relay.upload(KEY, b"\n".join(rows))
@@ -207,7 +207,7 @@ def test_rows_of_a_stuck_chunk_are_in_the_retry_file(relay: Harness) -> None:
 
 
 def upload_stuck_chunk(relay: Harness) -> None:
-    """Bring a job to where its one chunk is stuck for good."""
+    """Upload a job whose only chunk is permanently stuck."""
     relay.upload(KEY, three_rows())
     (batch,) = relay.items.unfinished().batches
     mark_stuck(relay, batch)

@@ -1,4 +1,4 @@
-"""Memory: what is measured is the process of the stage alone; S3 is in another one."""
+"""Memory limits, measured in the process of the stage alone; S3 runs in another process."""
 
 import json
 import os
@@ -23,7 +23,7 @@ MB = 1_000_000
 
 
 def peak_mb(endpoint: str, key: str) -> tuple[float, int]:
-    """Plan one upload in a process of its own; gives its peak memory, in MB, and the rows planned."""
+    """Plan one upload in its own process; return its peak memory in MB, and the rows planned."""
     command = [sys.executable, "-m", "tests.integration.memory_limited_plan", endpoint, key]
     process = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)  # noqa: S603
     report = json.loads(process.stdout.splitlines()[-1])
@@ -43,7 +43,7 @@ def test_promise_3_memory_does_not_grow_with_the_upload() -> None:
 def test_promise_3_every_stage_needs_less_memory_than_its_files(
     tmp_path: Path,
 ) -> None:
-    """`tests.integration.memory_limited_job` sets the limits; here are the far ends."""
+    """`tests.integration.memory_limited_job` sets the limits; S3 and Claude run here."""
     sizes = {"/uploads/large.jsonl": 240 * MB}
     sizes |= {f"/results/work/{number}": 1 << 20 for number in range(300)}
     with (
@@ -58,7 +58,8 @@ def test_promise_3_every_stage_needs_less_memory_than_its_files(
             claude,
             str(tmp_path),
         ]
-        # One arena: else each thread reserves 64 MiB that it never uses, and the limit counts them.
+        # One arena: otherwise each thread reserves 64 MiB that it never uses, which the limit
+        # counts.
         env = {**os.environ, "MALLOC_ARENA_MAX": "1"}
         process = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, env=env)  # noqa: S603  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""What goes nowhere shows: in what poll measures, and in a log that quotes nobody."""
+"""Stalled work is visible in poll's metrics, and the log quotes no user."""
 
 import json
 import traceback

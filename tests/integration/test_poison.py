@@ -1,4 +1,4 @@
-"""An item that fails again and again says so once, holds nothing else up, and ends when waiting cannot help."""
+"""A failing item is announced once, delays nothing else, and ends when waiting cannot help."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ POISONED, GOOD = "in/bad.jsonl", "in/good.jsonl"
     ("step", "item", "counts"),
     [
         ("send", "00001-1", {"errored": 3}),
-        ("collect", "00001-1", {"succeeded": 3}),  # the answers are delivered without the ledger
+        ("collect", "00001-1", {"succeeded": 3}),  # answers are delivered without the ledger
     ],
 )
 def test_a_poisoned_job_ends_and_delays_no_other(
@@ -68,14 +68,14 @@ def test_a_stuck_item_is_in_the_metric_and_announced_once(
 
 
 class _NoQueues:
-    """Wakes nobody."""
+    """Send no work message."""
 
     def slices(self, _waiting: list[Any]) -> dict[str, Any]:
         return {}
 
 
 def _poll(capsys: pytest.CaptureFixture[str]) -> float:
-    """Poll as the schedule does; gives the metric."""
+    """Poll as the schedule does; return the metric."""
     poll.handler({}, Context())
     lines = capsys.readouterr().out.splitlines()
     (metrics,) = (json.loads(line) for line in lines if '"_aws"' in line)
@@ -95,7 +95,7 @@ def _ticks_until_good_job_ends(relay: CrashHarness) -> int:
 
 
 def _upload_poisoned(relay: CrashHarness, step: str) -> None:
-    """Upload, and take away what that step must read."""
+    """Upload a file, and delete what this step must read."""
     relay.upload(POISONED, make_upload(3, "bad"))
     (batch,) = relay.items.unfinished().batches
     key = batch.requests_key if step == "send" else batch.ledger_key

@@ -1,4 +1,4 @@
-"""Uploads whose event never came are found and claimed; nothing else ever is, for it would be paid for."""
+"""Uploads without an S3 event are found and claimed; anything else would cost money."""
 
 from datetime import timedelta
 from typing import Any
@@ -19,7 +19,7 @@ HOUR_S, DAY_S = 3600.0, 86_400.0
 
 @pytest.fixture
 def relay(moto_relay: Harness) -> Harness:
-    """Versions are listed in pages, with delete markers."""
+    """Use moto: versions are listed in pages, with delete markers."""
     return moto_relay
 
 

@@ -1,4 +1,4 @@
-"""What comes back by itself: after a lost answer, a changed key, something that is gone or was refused."""
+"""Recovery without help: after lost answers, replaced keys, deleted objects and rejections."""
 
 import threading
 import time
@@ -35,7 +35,7 @@ def test_a_404_for_the_listing_does_not_stop_sending(tmp_path: Path) -> None:
 
 
 def test_a_later_attempt_that_is_quarantined_is_not_sent_again(tmp_path: Path) -> None:
-    """Its second batch may have been paid for: that it was not collected says nothing of its rows."""
+    """Its second batch may have been paid for, although it was not collected."""
     with open_harness(tmp_path, processing_s=100.0) as relay:
         relay.upload(KEY, make_row(1, "[fate:expired]") + b"\n" + make_row(2))
         batch = _tick_until_batch(relay, attempt=2, status="IN_PROGRESS")
@@ -52,7 +52,7 @@ def test_a_later_attempt_that_is_quarantined_is_not_sent_again(tmp_path: Path) -
 
 
 def _tick_until_batch(relay: Harness, seconds: float = 60, **attributes: Any) -> Batch:
-    """Tick until there is such a batch."""
+    """Tick until a batch has these attributes; return it."""
     for _ in range(60):
         with suppress(DownloadError, msgspec.DecodeError):
             relay.tick(seconds)
@@ -120,7 +120,7 @@ def test_a_404_with_another_key_does_not_end_paid_rows(tmp_path: Path) -> None:
 
 def test_a_deleted_upload_costs_the_retry_file_and_no_answer(relay: Harness) -> None:
     relay.upload(KEY, make_upload(3) + b"\n{broken")
-    (job,) = relay.items.unfinished().jobs  # read to its end by now
+    (job,) = relay.items.unfinished().jobs  # it has been read completely by now
     relay.s3.delete_object(Bucket="uploads", Key=KEY, VersionId=job.version)
 
     relay.finish(200)
@@ -206,7 +206,9 @@ def test_a_conflict_with_another_transaction_is_retried(relay: Harness) -> None:
         if conflicts_left:
             conflicts_left -= 1
             code = "TransactionConflictException"
-            response: Any = {"Error": {"Code": code, "Message": "another is at work"}}
+            response: Any = {
+                "Error": {"Code": code, "Message": "another transaction is in progress"}
+            }
             raise relay.dynamodb.exceptions.TransactionConflictException(response, "UpdateItem")
         return update(**arguments)
 
@@ -217,7 +219,7 @@ def test_a_conflict_with_another_transaction_is_retried(relay: Harness) -> None:
 
 
 class SilentHandler(BaseHTTPRequestHandler):
-    """Takes every request, and says nothing."""
+    """Accept every request, and never answer."""
 
     def do_GET(self) -> None:
         time.sleep(1.0)
@@ -227,7 +229,7 @@ class SilentHandler(BaseHTTPRequestHandler):
 
 
 def test_an_unresponsive_api_does_not_stop_the_rest_of_poll(tmp_path: Path) -> None:
-    """What waits is woken, and poll ends, with its listing unheard."""
+    """Waiting items are woken and poll ends, although its listing is not answered."""
     with (
         open_harness(tmp_path, processing_s=600.0) as relay,
         HTTPServer(("127.0.0.1", 0), SilentHandler) as silent_server,

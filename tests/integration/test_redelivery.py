@@ -1,4 +1,4 @@
-"""A message whose work fails is soon there again."""
+"""A message whose handler fails is redelivered soon."""
 
 from typing import Any
 
@@ -58,7 +58,7 @@ def test_an_error_of_sqs_does_not_hide_the_original_error() -> None:
 
 
 def receive_message(sqs: Any, receive_count: int) -> tuple[str, dict[str, Any]]:
-    """Send a message and receive it; gives the queue and the record that Lambda would be given."""
+    """Send and receive a message; return the queue, and the record that Lambda would get."""
     url = sqs.create_queue(QueueName="submit")["QueueUrl"]
     sqs.send_message(QueueUrl=url, MessageBody="{}")
     (message,) = sqs.receive_message(QueueUrl=url)["Messages"]

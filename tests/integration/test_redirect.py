@@ -1,4 +1,4 @@
-"""The key goes to the API's own host alone, and nothing that is said elsewhere proves anything."""
+"""The key is only sent to the API's own host, and no other host's answer counts."""
 
 import ssl
 import threading
@@ -19,7 +19,7 @@ from functions.model.create_response import Ambiguous
 
 
 class RedirectHandler(BaseHTTPRequestHandler):
-    """Sends everyone on to another path, and notes who came."""
+    """Redirect every request, and record its path."""
 
     requests_seen: list[str]
 
@@ -41,7 +41,7 @@ class RedirectHandler(BaseHTTPRequestHandler):
 
 @contextmanager
 def serve_redirects(certificate: Path | None = None) -> Iterator[tuple[int, list[str]]]:
-    """Serve, over TLS if there is a certificate; gives the port, and what was asked for."""
+    """Serve redirects, over TLS with a certificate; yield the port and the requested paths."""
     requests_seen: list[str] = []
     handler = type("Handler", (RedirectHandler,), {"requests_seen": requests_seen})
     with HTTPServer(("127.0.0.1", 0), handler) as server_:
@@ -65,7 +65,7 @@ def server() -> Iterator[tuple[str, list[str]]]:
 
 
 def self_signed(file: Path) -> Path:
-    """Write a key and a certificate for localhost that nobody vouches for."""
+    """Write a key and a self-signed certificate for localhost."""
     key = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
     now = datetime.now(UTC)

@@ -1,4 +1,4 @@
-"""Creates that are refused: for a while, for the key, or for all; sending waits, and resumes by itself."""
+"""Rejected creates: temporarily, for the key or for the account; sending resumes by itself."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -94,7 +94,7 @@ def test_a_missing_key_pauses_sending_until_a_key_is_stored(relay: Harness) -> N
 def test_a_replaced_key_is_reloaded_without_pausing(tmp_path: Path) -> None:
     with open_harness(tmp_path, keys={"sk-new": "default"}) as relay:
         relay.key = "sk-old"
-        relay.submit.claude.fingerprint  # noqa: B018 - the container has the old key in hand
+        relay.submit.claude.fingerprint  # noqa: B018 - the container has loaded the old key
         relay.key = "sk-new"
         relay.upload(KEY, make_upload(5))
         relay.finish()
@@ -104,7 +104,7 @@ def test_a_replaced_key_is_reloaded_without_pausing(tmp_path: Path) -> None:
 
 
 def sending_events(relay: Harness) -> list[tuple[str, str]]:
-    """Give what was told of sending, in order."""
+    """Return the events about sending, in order."""
     stuck_events = [event for event in relay.events() if event["type"].startswith("sending.")]
     return [(event["type"].partition(".")[2], event["data"]["reason"]) for event in stuck_events]
 
@@ -114,7 +114,7 @@ def test_a_wrong_key_pauses_sending_once_while_poll_still_has_the_old_one(tmp_pa
         relay.upload("in/first.jsonl", make_upload(2, "first"))
         relay.tick()
         relay.keys[SubmitSettings] = (
-            "sk-wrong"  # in the secret by now: a new container has read it
+            "sk-wrong"  # already in the secret: a new container has read it
         )
         relay.submit.claude.reload_key()
         relay.upload(KEY, make_upload(2))
@@ -133,10 +133,10 @@ def test_a_wrong_key_pauses_sending_once_while_poll_still_has_the_old_one(tmp_pa
 
 
 def test_functions_agree_on_the_key_after_a_rotation(tmp_path: Path) -> None:
-    """Both keys are good: a lost answer under the old one is still found, and absence still proved."""
+    """Both keys are valid: a lost answer under the old one is still found, or declared absent."""
     with open_harness(tmp_path, keys={"sk-a": "one", "sk-b": "one"}) as relay:
         relay.key = "sk-a"
-        relay.submit.claude.fingerprint  # noqa: B018 - the container has the old key in hand
+        relay.submit.claude.fingerprint  # noqa: B018 - the container has loaded the old key
         relay.key = "sk-b"
         relay.pass_time(301)
         relay.simulator.arm("server_error")

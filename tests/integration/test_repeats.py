@@ -1,4 +1,4 @@
-"""The same bytes again: not paid twice in silence, and run all the same where that is asked for."""
+"""Repeated uploads: skipped with an event, and run if an again marker asks for it."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -29,7 +29,7 @@ DAY_S = 86_400.0
 
 @pytest.fixture
 def relay(tmp_path: Path) -> Iterator[Harness]:
-    """A relay that skips repeats, as it is deployed."""
+    """A relay that skips repeats, as deployed."""
     with open_harness(tmp_path) as copied_object:
         copied_object.deploy(repeats="skip")
         yield copied_object
@@ -40,7 +40,7 @@ def duplicate_events(relay: Harness, kind: str = "job.duplicate") -> list[dict[s
 
 
 def outcomes_by_key(relay: Harness) -> dict[str, list[str]]:
-    """Give how the jobs of each key have ended, or stand."""
+    """Return the outcomes, or the statuses, of each key's jobs."""
     items = relay.dynamodb.scan(TableName=TABLE)["Items"]
     outcomes: dict[str, list[str]] = {}
     for item in (item for item in items if item["item"]["S"] == "#"):
@@ -50,7 +50,7 @@ def outcomes_by_key(relay: Harness) -> dict[str, list[str]]:
 
 
 def copy_upload(relay: Harness, key: str = COPY, **options: Any) -> str:
-    """Copy the upload onto a key, and give S3's event."""
+    """Copy the upload to a key; return S3's event."""
     copied_object = relay.s3.copy_object(
         Bucket=UPLOADS, Key=key, CopySource={"Bucket": UPLOADS, "Key": KEY}, **options
     )
@@ -252,7 +252,7 @@ def test_other_bytes_of_the_same_size_run(relay: Harness) -> None:
 def test_a_checksum_identifies_uploads_with_different_part_sizes(
     relay: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As S3 answers for one file that was uploaded in parts of different sizes."""
+    """S3 answers like this if one file was uploaded with different part sizes."""
     etags = iter(('"one-2"', '"other-5"', '"third-9"'))
     sums = iter(("AAAAAAAAAAA=", "AAAAAAAAAAA=", "BBBBBBBBBBB="))
     real = relay.s3.head_object
@@ -364,14 +364,14 @@ def test_a_repeat_is_not_skipped_if_the_first_job_ends_at_that_moment(
 
 
 class ProcessKilled(BaseException):
-    """A function dies."""
+    """The process was killed; `except Exception` does not catch this."""
 
 
 @contextmanager
 def killed_at_call(relay: Harness, call_number: int, *, after: bool) -> Iterator[list[str]]:
-    """Die at a call to AWS: just before it, or just after."""
+    """Kill the process just before or just after one call to AWS."""
     clients: list[Any] = [relay.s3, relay.dynamodb, relay.sns]
-    real_calls = [client._make_api_call for client in clients]  # noqa: SLF001 - every call goes there
+    real_calls = [client._make_api_call for client in clients]  # noqa: SLF001 - the one method that every call goes through
     calls: list[str] = []
 
     def call(make_api_call: Callable[..., Any], operation: str, arguments: Any) -> Any:

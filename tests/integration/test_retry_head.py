@@ -1,4 +1,4 @@
-"""A retry file begins with what its reader puts there, once, whatever the number of chunks."""
+"""A retry file starts with its reader's head, once for all chunks."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""A deploy in the middle of a job: what another version's functions wrote is worked on, and nothing of theirs is lost."""
+"""A deploy during a job: items of another schema version are processed, and kept unchanged."""
 
 from typing import Any
 
@@ -8,11 +8,11 @@ from tests.harness import TABLE, Harness, make_row
 
 KEY = "in/march.jsonl"
 ADDED_LATER = frozenset({"first_sent_at"})
-"""Attributes that came after the first functions: theirs lack them."""
+"""Attributes that were added later: items of an older version lack them."""
 
 
 def rewrite(relay: Harness, *, schema: str, without: frozenset[str], added: dict[str, Any]) -> int:
-    """Make everything in the table look as if another version's functions had written it."""
+    """Rewrite the table as if another version's functions had written it."""
     items = relay.dynamodb.scan(TableName=TABLE)["Items"]
     for item in items:
         attributes = {name: value for name, value in item.items() if name not in without}

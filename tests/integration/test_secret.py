@@ -1,4 +1,4 @@
-"""The secret as operators fill it, and as it may fail: each time a sentence, and never the key."""
+"""The secret as operators fill it, and its failures: each has a message without the key."""
 
 from collections.abc import Iterator
 from typing import Any

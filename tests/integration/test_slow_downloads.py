@@ -1,4 +1,4 @@
-"""Results that do not arrive within one invocation are saved in pieces, until all of them are there."""
+"""Results that do not arrive within one invocation are saved in pieces until complete."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ KEY = "in/march.jsonl"
 
 @dataclass
 class ShrinkingTime(Lambda):
-    """A Lambda whose time runs out: a minute at each look."""
+    """A Lambda whose remaining time shrinks by a minute with each call."""
 
     def get_remaining_time_in_millis(self) -> int:
         self.left_s -= 60.0
@@ -28,7 +28,7 @@ class ShrinkingTime(Lambda):
 def relay(
     tmp_path: Path, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Harness]:
-    """A relay whose Claude sends results line by line, and honors `Range` or does not."""
+    """A relay whose Claude sends results line by line, with or without support for `Range`."""
     monkeypatch.setattr(downloads, "_BLOCK_BYTES", 1)
     monkeypatch.setattr("functions.collecting.download.PIECE_BYTES", 1000)
     monkeypatch.setattr("functions.collecting.download.OVERLAP", 100)
@@ -39,7 +39,7 @@ def relay(
 
 
 def tick_until_done(relay: Harness, left_s: float = 900.0, ticks: int = 40) -> int:
-    """Tick with invocations that have so much time, until the job is done or there were so many."""
+    """Tick with limited Lambda time; return the tick that finished the job, or 0."""
     for tick in range(1, ticks + 1):
         relay.context = ShrinkingTime(left_s)
         relay.tick(600.0)
@@ -59,7 +59,7 @@ def saved_pieces(relay: Harness) -> list[str]:
 
 
 def save_first_piece(relay: Harness) -> None:
-    """Plan and send a job, and let its download be too slow until a piece is saved."""
+    """Send a job, and let its download be too slow until a piece is saved."""
     relay.upload(KEY, make_upload(ROWS))
     for _ in range(5):
         if not saved_pieces(relay):
@@ -78,7 +78,7 @@ def test_a_download_longer_than_an_invocation_resumes_where_it_stopped(relay: Ha
     assert relay.manifest(KEY)["counts"] == {"succeeded": ROWS}
     assert every_row_accepted_once(relay)
     assert len(saved_pieces(relay)) > 1
-    for key in saved_pieces(relay):  # marked with the other work files
+    for key in saved_pieces(relay):  # tagged with the other work files
         tags = relay.s3.get_object_tagging(Bucket="results", Key=key)["TagSet"]
         assert tags == [{"Key": "done", "Value": "true"}]
 
@@ -116,7 +116,7 @@ def test_missing_pieces_are_downloaded_again(relay: Harness) -> None:
 
 
 def test_saved_pieces_with_a_repeated_line_are_discarded(relay: Harness) -> None:
-    """What is saved is not one line for each row: it is downloaded anew, not believed for ever."""
+    """Saved pieces must have one line for each row; others are downloaded again."""
     relay.simulator.arm("row_doubled", times=2, rows=3)
     save_first_piece(relay)
 

@@ -1,4 +1,4 @@
-"""A disk that is smaller than a batch's results: they are downloaded once for each part of the rows that fits."""
+"""Results larger than the disk are downloaded once for each range of rows that fits."""
 
 import json
 from typing import Any
@@ -10,7 +10,7 @@ from tests.harness import Harness, make_upload
 
 
 def without_ids(lines: list[dict[str, Any]]) -> list[Any]:
-    """Leave out what differs between two jobs of the same upload: the made-up message's id."""
+    """Remove the generated message ids, which differ between two jobs of the same upload."""
     without_id = {"id": None}
     return [
         json.loads(json.dumps(line), object_hook=lambda document: document | without_id)

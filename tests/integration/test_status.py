@@ -1,4 +1,4 @@
-"""What status.json says in the end is that the job is done, whatever came in between."""
+"""The last status.json says that the job is done, whatever happened in between."""
 
 import json
 from typing import Any
@@ -17,7 +17,7 @@ def status(relay: Harness) -> dict[str, Any]:
 
 
 def unfinished_while_running(relay: Harness) -> Unfinished:
-    """Upload, and read the index while the job runs."""
+    """Upload a file; return the unfinished items while its job runs."""
     relay.simulator.processing_s = 100.0
     relay.upload(KEY, make_upload(3))
     relay.tick()
@@ -73,7 +73,7 @@ def test_the_next_poll_writes_the_last_status_after_a_crash(
 
 
 class ProcessKilledError(BaseException):
-    """The process is gone: no `except Exception` sees it."""
+    """The process was killed; `except Exception` does not catch this."""
 
 
 def test_a_status_is_written_once_for_each_change(

@@ -1,4 +1,4 @@
-"""Our fake of S3 refuses what S3 refuses: each line of the tables in tests/fakes/strict_s3.py."""
+"""Our strict S3 rejects what S3 rejects: each entry of the tables in tests/fakes/strict_s3.py."""
 
 import base64
 import zlib
@@ -28,7 +28,7 @@ BODY = b"x" * 5 * MIB
 
 @pytest.fixture
 def relay(moto_relay: Harness) -> Harness:
-    """What moto lets pass is what this is about."""
+    """Use moto: these tests are about what it accepts."""
     return moto_relay
 
 
@@ -42,7 +42,7 @@ def start_upload(s3: Any, **options: str) -> dict[str, str]:
 
 
 def client_without_checksums() -> Any:
-    """A client that sends no checksum unless it is asked to."""
+    """Return a client that sends checksums only if told to."""
     config = Config(request_checksum_calculation="when_required")
     return make_strict(boto3.client("s3", region_name=REGION, config=config))
 
@@ -52,7 +52,7 @@ def part_with_unexpected_checksum(s3: Any) -> None:
 
 
 def part_with_default_checksum(s3: Any) -> None:
-    s3.upload_part(**start_upload(s3), PartNumber=1, Body=BODY)  # the SDK adds one by itself
+    s3.upload_part(**start_upload(s3), PartNumber=1, Body=BODY)  # the SDK adds one by default
 
 
 def part_without_checksum(_s3: Any) -> None:

@@ -1,4 +1,4 @@
-"""A job that has ended is announced first; its work files are marked after that, whatever comes in between."""
+"""An ended job is announced first; its work files are tagged afterwards."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""An item that cannot be read, or not be worked on, is passed over: it stops nothing but its own job."""
+"""An item that cannot be read or processed is passed over, and only its own job stops."""
 
 import json
 from collections.abc import Callable
@@ -15,13 +15,13 @@ KEY, OTHER = "in/march.jsonl", "in/april.jsonl"
 SECRET = "what a user wrote"
 STATUS_TIME = "2026-11-23T20:54:10.123Z"
 UNREADABLE_ITEMS: dict[str, tuple[str, str, dict[str, Any]]] = {
-    "a kind that is not known": ("j" * 20, "budget/1", {"amount": {"S": SECRET}}),
-    "a batch that lacks its rows": ("j" * 20, "00001-1", {"status": {"S": "WAITING"}}),
+    "an unknown kind of item": ("j" * 20, "budget/1", {"amount": {"S": SECRET}}),
+    "a batch without its rows": ("j" * 20, "00001-1", {"status": {"S": "WAITING"}}),
     "a job of another shape": ("j" * 20, "#", {"status": {"S": "RUNNING"}, "key": {"N": "1"}}),
-    "an event that is cut off": ("j" * 20, "event/1", {"event": {"S": '{"id": "' + SECRET}}),
+    "a truncated event": ("j" * 20, "event/1", {"event": {"S": '{"id": "' + SECRET}}),
     "an event without its text": ("j" * 20, "event/2", {}),
-    "a request to cancel nothing": ("cancel", "x", {}),
-    "an owner of nobody": ("msgbatch_1", "owner", {"owned_by": {"N": "1"}}),
+    "a cancellation without an upload": ("cancel", "x", {}),
+    "an owner of another type": ("msgbatch_1", "owner", {"owned_by": {"N": "1"}}),
 }
 
 
@@ -106,7 +106,7 @@ def test_an_item_whose_writes_fail_does_not_stop_other_jobs(
     capsys: pytest.CaptureFixture[str],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Its end cannot be noted, nor its status.json; all that is the other's goes on."""
+    """Poll can write neither its end nor its status.json; the other job continues."""
     relay.upload(OTHER, make_upload(2, "april"))
     (failing_batch,) = relay.items.unfinished().batches
     relay.tick()
@@ -133,7 +133,7 @@ def test_an_item_whose_writes_fail_does_not_stop_other_jobs(
 
 
 def _fail_writes(relay: Harness, matches: Callable[[str], bool]) -> None:
-    """Let poll's own writes fail with an error that quotes somebody."""
+    """Let poll's own writes fail with an error that quotes the user."""
     write = relay.dynamodb.transact_write_items
 
     def write_or_fail(**arguments: Any) -> Any:

@@ -1,4 +1,4 @@
-"""An upload that can never be read ends its job at once, and says why; what may pass is waited for."""
+"""An upload that is permanently unreadable ends its job at once; other errors are retried."""
 
 import json
 from contextlib import suppress
@@ -23,7 +23,7 @@ def deny_upload(
     *,
     after: int = 0,
 ) -> None:
-    """Let S3 answer so whenever the upload is read, but for the first times."""
+    """Let S3 answer with this error whenever the upload is read, except for the first times."""
     get, remaining_ms = relay.s3.get_object, [after]
 
     def get_or_deny(**arguments: Any) -> Any:
@@ -112,7 +112,7 @@ def test_chunks_planned_before_the_upload_is_lost_are_sent(
     deny_upload(relay, monkeypatch, "InvalidObjectState", after=0)
     monkeypatch.setattr(
         "functions.readers.jsonl.retry_rows", lambda *_: iter(())
-    )  # collect's own matter
+    )  # its own test covers the retry file
 
     relay.finish()
 
@@ -157,7 +157,7 @@ def test_a_reason_is_given_only_if_nothing_succeeded(
 
 
 def _planned_in_part(relay: Harness, monkeypatch: pytest.MonkeyPatch) -> int:
-    """Plan the first rows of nine, and deny the rest from then on; return how many were planned."""
+    """Plan the first of nine rows, then deny access; return how many rows were planned."""
     relay.deploy(requests_per_batch=2)
     remaining_ms = iter([900_000] * 3)
     context: Any = relay.context
@@ -170,7 +170,7 @@ def _planned_in_part(relay: Harness, monkeypatch: pytest.MonkeyPatch) -> int:
 
 
 def _pass_days(relay: Harness, days: int) -> None:
-    for _ in range(days):  # no pause is longer
+    for _ in range(days):  # the longest delay is shorter
         with suppress(DownloadError):
             relay.tick(86_400)
 

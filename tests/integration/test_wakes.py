@@ -1,4 +1,4 @@
-"""Nobody waits for the minute: a stage that leaves something for poll asks for one, and no more than is needed."""
+"""A stage that leaves work for poll requests a poll at once, and no more than needed."""
 
 import json
 from collections.abc import Callable
@@ -19,7 +19,7 @@ KEY = "in/march.jsonl"
 
 
 class CountingTrigger:
-    """Counts what is asked of it."""
+    """Count the requests for a poll."""
 
     def __init__(self) -> None:
         self.fired = 0
@@ -30,7 +30,7 @@ class CountingTrigger:
 
 @pytest.fixture
 def trigger(relay: Harness, monkeypatch: pytest.MonkeyPatch) -> CountingTrigger:
-    """The handlers of a relay, and what they ask."""
+    """A counter in place of the handlers' poll requests."""
     counting_trigger = CountingTrigger()
     for stage, services in ((submit, relay.submit), (results, relay.results)):
         monkeypatch.setattr(stage, "_services", lambda services=services: services)
@@ -46,14 +46,14 @@ def handle_messages(stage: Any, *bodies: str) -> None:
 
 
 def poll_and_drain(relay: Harness) -> None:
-    """Poll as Lambda does, and let the stages work off their queues."""
+    """Poll as Lambda does, and run everything in the queues."""
     poll.handler({}, Context())
     for stage, name in ((submit, "submit"), (results, "results")):
         handle_messages(stage, *relay._drain(name))  # noqa: SLF001 - the messages as they are
 
 
 def test_a_job_finishes_without_the_schedule(relay: Harness, trigger: CountingTrigger) -> None:
-    """A poll for each time that one is asked for, no time between them, and one when Anthropic has ended it."""
+    """One poll for each request, without time between them, and one when the batch has ended."""
     handle_messages(submit, relay.put(KEY, make_upload(3)))
     requests_handled = 0
     while trigger.fired > requests_handled:
@@ -68,7 +68,7 @@ def test_a_job_finishes_without_the_schedule(relay: Harness, trigger: CountingTr
 
     assert relay.manifest(KEY)["counts"] == {"succeeded": 3}
     assert json.loads(relay.read(KEY, "status.json"))["status"] == "DONE"
-    assert trigger.fired == 2  # planned; collected and assembled
+    assert trigger.fired == 2  # one after planning, one after collecting and assembling
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,7 @@ def test_a_request_during_a_poll_is_served_when_it_ends(
     relay: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     skipped: list[bool] = []
-    real_count = poll._count  # noqa: SLF001 - once everything is read
+    real_count = poll._count  # noqa: SLF001 - called once everything has been read
 
     def poll_during_count(*arguments: Any) -> None:
         real_count(*arguments)
@@ -164,7 +164,7 @@ def test_polls_are_at_least_a_second_apart(
 
 
 def _run_seconds(relay: Harness, trigger: CountingTrigger, seconds: int) -> None:
-    """Let seconds pass: polls on schedule and on request; each stage handles four messages a second."""
+    """Let seconds pass, with polls as they come; each stage handles four messages a second."""
     pending: dict[str, list[str]] = {"submit": [], "results": []}
     requests_handled = 0
     for second in range(seconds):
@@ -183,8 +183,8 @@ def _run_seconds(relay: Harness, trigger: CountingTrigger, seconds: int) -> None
 def test_requested_polls_share_a_listing(
     relay: Harness, trigger: CountingTrigger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each batch that is collected requests a poll; without a shared listing, these 40 cause 12."""
-    monkeypatch.setattr(poll, "THREADS", 1)  # moto loses writes of transactions that run at once
+    """Each collected batch requests a poll; without a shared listing, these 40 cause 12."""
+    monkeypatch.setattr(poll, "THREADS", 1)  # moto loses writes of concurrent transactions
     relay.deploy(requests_per_batch=1)
     monkeypatch.setattr(submit, "_services", lambda: relay.submit)
     handle_messages(submit, relay.put(KEY, make_upload(40)))
@@ -196,7 +196,7 @@ def test_requested_polls_share_a_listing(
 
 
 def _listings_of_requested_poll(relay: Harness) -> int:
-    """Poll at a stage's request, a second after the last poll. Return the listings that it causes."""
+    """Poll on a stage's request a second after the last; return how many listings it causes."""
     relay.pass_time(1)
     listings_before = relay.simulator.calls().get("list", 0)
     poll.handler(json.loads(REQUEST), Context())
@@ -204,7 +204,7 @@ def _listings_of_requested_poll(relay: Harness) -> int:
 
 
 def _upload_and_send(relay: Harness) -> None:
-    """Upload, and send the batch; the last listing is a second old."""
+    """Upload a file and send its batch; the last listing is a second old."""
     handle_messages(submit, relay.put(KEY, make_upload(3)))
     poll_and_drain(relay)
     poll.handler({}, Context())
@@ -227,9 +227,7 @@ def test_a_requested_poll_lists_after_20_seconds_and_a_scheduled_one_always(
 
     assert (first, second) == (0, 1)
     assert relay.simulator.calls()["list"] == listings + 1
-    assert (
-        "PollSucceeded" not in output
-    )  # the alarm no-poll counts polls that know what Anthropic says
+    assert "PollSucceeded" not in output  # the no-poll alarm counts only polls with a listing
 
 
 @pytest.mark.usefixtures("trigger")
@@ -237,7 +235,7 @@ def test_a_requested_poll_lists_at_once_while_a_canceled_batch_runs(relay: Harne
     relay.simulator.processing_s = 3600.0
     _upload_and_send(relay)
     handle_messages(submit, relay.put(KEY + ".cancel", b""))
-    _listings_of_requested_poll(relay)  # notes the cancellation
+    _listings_of_requested_poll(relay)  # records the cancellation
 
     assert _listings_of_requested_poll(relay) == 1
     assert relay.simulator.calls()["cancel"] == 1
@@ -263,7 +261,7 @@ def test_a_requested_poll_lists_at_once_if_that_proves_absence(relay: Harness) -
     relay.simulator.arm("server_error", endpoint="create")
     handle_messages(submit, relay.put(KEY, make_upload(3)))
     poll_and_drain(relay)
-    for _ in range(8):  # five minutes for clocks that differ, then three complete listings
+    for _ in range(8):  # five minutes of clock skew, then three complete listings
         relay.pass_time(60)
         poll.handler({}, Context())
     (batch,) = relay.items.unfinished().batches
@@ -310,7 +308,7 @@ def test_a_released_item_is_woken_at_once(relay: Harness) -> None:
     work_queues = WorkQueues(relay.queues["submit"], relay.queues["results"], client=relay.sqs)
     relay.simulator.arm("too_large")
     relay.upload(KEY, make_upload(4))
-    for _ in range(2):  # refused, and halved; then the halves
+    for _ in range(2):  # rejected and split; then the halves
         poll.poll(relay.poll, work_queues)
         relay.drain_queues()
 
@@ -327,7 +325,7 @@ def test_an_ended_batch_makes_room_in_the_same_poll(tmp_path: Path) -> None:
 
 
 def test_a_delayed_probe_is_sent_within_a_minute(relay: Harness) -> None:
-    """Its message was sent a moment before, and used up while sending was paused."""
+    """Its message was sent just before, and consumed while sending was paused."""
     work_queues = WorkQueues(
         relay.queues["submit"], relay.queues["results"], client=relay.sqs, clock=relay.seconds
     )
