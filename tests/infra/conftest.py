@@ -10,7 +10,7 @@ from infra.node import prefer_installed_node
 from infra.synth import synthesize
 
 type Template = dict[str, Any]
-type Found = dict[str, dict[str, Any]]
+type Resources = dict[str, dict[str, Any]]
 
 prefer_installed_node()  # before any test imports aws_cdk
 
@@ -21,36 +21,36 @@ def template() -> Template:
 
 
 @pytest.fixture(scope="session")
-def found(template: Template) -> Callable[[str], Found]:
+def resources_of(template: Template) -> Callable[[str], Resources]:
     """Give the properties of every resource of a type, references said plainly, by name."""
 
-    def find(kind: str, within: Template = template) -> Found:
+    def find_resources(resource_type: str, within_template: Template = template) -> Resources:
         return {
-            _named(name): _plain(one.get("Properties", {}))
-            for name, one in within["Resources"].items()
-            if one["Type"] == kind
+            _without_hash(name): _resolve(resource.get("Properties", {}))
+            for name, resource in within_template["Resources"].items()
+            if resource["Type"] == resource_type
         }
 
-    return find
+    return find_resources
 
 
-def _named(logical_id: str) -> str:
+def _without_hash(logical_id: str) -> str:
     """Leave out the hash that the CDK puts after a name: ``StorageTableB43FDCE7``."""
     return re.sub(r"[0-9A-F]{8}$", "", logical_id)
 
 
-def _plain(value: Any) -> Any:
+def _resolve(value: Any) -> Any:
     """Say references plainly: ``<StorageTable>/index/unfinished`` for a join of an ARN and a text."""
     match value:
         case {"Ref": str(name)}:
-            return f"<{_named(name)}>"
+            return f"<{_without_hash(name)}>"
         case {"Fn::GetAtt": [str(name), "Arn"]}:
-            return f"<{_named(name)}>"
+            return f"<{_without_hash(name)}>"
         case {"Fn::Join": ["", parts]}:
-            return "".join(_plain(part) for part in parts)
+            return "".join(_resolve(part) for part in parts)
         case dict():
-            return {key: _plain(one) for key, one in value.items()}
+            return {key: _resolve(inner) for key, inner in value.items()}
         case list():
-            return [_plain(one) for one in value]
+            return [_resolve(inner) for inner in value]
         case _:
             return value

@@ -10,20 +10,20 @@ import pytest
 from infra.bundle import ROOT
 from infra.synth import synthesize
 
-type Found = Callable[..., dict[str, dict[str, Any]]]
+type FindResources = Callable[..., dict[str, dict[str, Any]]]
 
-OPERATING = Path(ROOT, "docs", "operate.md")
+OPERATORS_GUIDE = Path(ROOT, "docs", "operate.md")
 
 
 @pytest.fixture(scope="session")
-def alarms(found: Found) -> dict[str, dict[str, Any]]:
+def alarms(resources_of: FindResources) -> dict[str, dict[str, Any]]:
     return {
-        one["AlarmName"].removeprefix("claude-batch-relay-"): one
-        for one in found("AWS::CloudWatch::Alarm").values()
+        properties["AlarmName"].removeprefix("claude-batch-relay-"): properties
+        for properties in resources_of("AWS::CloudWatch::Alarm").values()
     }
 
 
-def test_these_are_the_alarms(
+def test_the_alarms_are_exactly_these(
     alarms: dict[str, dict[str, Any]],
 ) -> None:
     assert set(alarms) == {
@@ -42,63 +42,66 @@ def test_these_are_the_alarms(
     }
 
 
-def test_each_alarm_speaks_to_the_alarm_topic(alarms: dict[str, dict[str, Any]]) -> None:
-    assert all(one["AlarmActions"] == ["<AlarmsTopic>"] for one in alarms.values())
+def test_each_alarm_notifies_the_alarm_topic(alarms: dict[str, dict[str, Any]]) -> None:
+    assert all(properties["AlarmActions"] == ["<AlarmsTopic>"] for properties in alarms.values())
 
 
-def test_each_alarm_says_what_to_do(alarms: dict[str, dict[str, Any]]) -> None:
+def test_each_alarm_description_says_what_to_do(alarms: dict[str, dict[str, Any]]) -> None:
     for alarm in alarms.values():
         assert re.search(r"\b(read|look)\b", alarm["AlarmDescription"], re.IGNORECASE)
 
 
-def test_each_alarm_has_its_line_in_the_operators_guide(alarms: dict[str, dict[str, Any]]) -> None:
-    _, part = OPERATING.read_text(encoding="utf-8").split("\n## Alarms\n")
+def test_each_alarm_is_in_the_operators_guide(alarms: dict[str, dict[str, Any]]) -> None:
+    _, part = OPERATORS_GUIDE.read_text(encoding="utf-8").split("\n## Alarms\n")
     (part, *_) = part.split("\n## ")
 
     assert set(re.findall(r"^\| `([a-z-]+)` \| .+ \| .+ \|$", part, re.MULTILINE)) == set(alarms)
 
 
-def test_every_queue_where_failures_wait_has_an_alarm(
-    found: Found, alarms: dict[str, dict[str, Any]]
+def test_every_failure_queue_has_an_alarm(
+    resources_of: FindResources, alarms: dict[str, dict[str, Any]]
 ) -> None:
-    failures = {
-        one["RedrivePolicy"]["deadLetterTargetArn"].strip("<>")
-        for one in found("AWS::SQS::Queue").values()
-        if "RedrivePolicy" in one
+    failure_queues = {
+        properties["RedrivePolicy"]["deadLetterTargetArn"].strip("<>")
+        for properties in resources_of("AWS::SQS::Queue").values()
+        if "RedrivePolicy" in properties
     }
-    for invoked in found("AWS::Lambda::EventInvokeConfig").values():
-        failures.add(invoked["DestinationConfig"]["OnFailure"]["Destination"].strip("<>"))
-    for schedule in found("AWS::Scheduler::Schedule").values():
-        failures.add(schedule["Target"]["DeadLetterConfig"]["Arn"].strip("<>"))
+    for invoke_config in resources_of("AWS::Lambda::EventInvokeConfig").values():
+        failure_queues.add(
+            invoke_config["DestinationConfig"]["OnFailure"]["Destination"].strip("<>")
+        )
+    for schedule in resources_of("AWS::Scheduler::Schedule").values():
+        failure_queues.add(schedule["Target"]["DeadLetterConfig"]["Arn"].strip("<>"))
 
-    watched = {
-        one["Dimensions"][0]["Value"]["Fn::GetAtt"][0]
-        for one in alarms.values()
-        if one.get("MetricName") == "ApproximateNumberOfMessagesVisible" and one["Threshold"] == 0
+    watched_queues = {
+        properties["Dimensions"][0]["Value"]["Fn::GetAtt"][0]
+        for properties in alarms.values()
+        if properties.get("MetricName") == "ApproximateNumberOfMessagesVisible"
+        and properties["Threshold"] == 0
     }
 
-    assert failures == {"StorageSubmitDead", "StorageResultsDead", "StoragePollMissed"}
-    assert {re.sub(r"[0-9A-F]{8}$", "", name) for name in watched} == failures
+    assert failure_queues == {"StorageSubmitDead", "StorageResultsDead", "StoragePollMissed"}
+    assert {re.sub(r"[0-9A-F]{8}$", "", name) for name in watched_queues} == failure_queues
 
 
-def test_silence_of_poll_is_an_alarm_after_five_minutes(
+def test_a_silent_poll_raises_an_alarm_after_five_minutes(
     alarms: dict[str, dict[str, Any]],
 ) -> None:
-    silent = alarms["no-poll"]
+    alarm = alarms["no-poll"]
 
-    assert silent["TreatMissingData"] == "breaching"
-    assert (silent["Period"], silent["EvaluationPeriods"]) == (300, 1)
-    assert (silent["ComparisonOperator"], silent["Threshold"]) == ("LessThanThreshold", 1)
+    assert alarm["TreatMissingData"] == "breaching"
+    assert (alarm["Period"], alarm["EvaluationPeriods"]) == (300, 1)
+    assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("LessThanThreshold", 1)
 
 
-def test_a_poll_that_comes_seldom_is_given_three_chances(found: Found) -> None:
-    seldom = found("AWS::CloudWatch::Alarm", synthesize(pollMinutes=10))
+def test_the_no_poll_alarm_waits_for_three_intervals(resources_of: FindResources) -> None:
+    slow_alarms = resources_of("AWS::CloudWatch::Alarm", synthesize(pollMinutes=10))
 
-    assert seldom["Alarmsnopoll"]["Period"] == 3 * 10 * 60
+    assert slow_alarms["Alarmsnopoll"]["Period"] == 3 * 10 * 60
 
 
 @pytest.mark.parametrize(
-    ("alarm", "metric", "above"),
+    ("alarm", "metric", "threshold"),
     [
         ("no-poll", "PollSucceeded", 1),
         ("old-batch", "OldestBatchHours", 26),
@@ -107,32 +110,40 @@ def test_a_poll_that_comes_seldom_is_given_three_chances(found: Found) -> None:
         ("duplicate-batch", "Duplicate", 0),
     ],
 )
-def test_an_alarm_watches_the_figure_that_poll_writes_for_this_stack(
-    alarms: dict[str, dict[str, Any]], alarm: str, metric: str, above: int
+def test_an_alarm_watches_the_metric_that_poll_writes_for_this_stack(
+    alarms: dict[str, dict[str, Any]], alarm: str, metric: str, threshold: int
 ) -> None:
-    watched = alarms[alarm]
+    properties = alarms[alarm]
 
-    assert watched["Namespace"] == "claude-batch-relay"
-    assert watched["MetricName"] == metric
-    assert watched["Dimensions"] == [{"Name": "service", "Value": "claude-batch-relay"}]
-    assert watched["Threshold"] == above
-
-
-def test_only_cloudwatch_of_this_account_speaks_on_the_alarm_topic(found: Found) -> None:
-    policy = found("AWS::SNS::TopicPolicy")["AlarmsTopicPolicy"]["PolicyDocument"]
-    (allowed,) = [one for one in policy["Statement"] if one["Effect"] == "Allow"]
-
-    assert allowed["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
-    assert allowed["Action"] == "sns:Publish"
-    assert allowed["Condition"] == {"StringEquals": {"aws:SourceAccount": "<AWS::AccountId>"}}
+    assert properties["Namespace"] == "claude-batch-relay"
+    assert properties["MetricName"] == metric
+    assert properties["Dimensions"] == [{"Name": "service", "Value": "claude-batch-relay"}]
+    assert properties["Threshold"] == threshold
 
 
-def test_alarms_come_by_e_mail_where_one_is_given(found: Found) -> None:
-    (mail,) = found("AWS::SNS::Subscription", synthesize(alarmEmail="ops@example.com")).values()
+def test_only_cloudwatch_of_this_account_publishes_to_the_alarm_topic(
+    resources_of: FindResources,
+) -> None:
+    policy = resources_of("AWS::SNS::TopicPolicy")["AlarmsTopicPolicy"]["PolicyDocument"]
+    (allow_statement,) = [
+        properties for properties in policy["Statement"] if properties["Effect"] == "Allow"
+    ]
 
-    assert mail == {
+    assert allow_statement["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
+    assert allow_statement["Action"] == "sns:Publish"
+    assert allow_statement["Condition"] == {
+        "StringEquals": {"aws:SourceAccount": "<AWS::AccountId>"}
+    }
+
+
+def test_alarms_are_sent_to_the_given_email_address(resources_of: FindResources) -> None:
+    (subscription,) = resources_of(
+        "AWS::SNS::Subscription", synthesize(alarmEmail="ops@example.com")
+    ).values()
+
+    assert subscription == {
         "Endpoint": "ops@example.com",
         "Protocol": "email",
         "TopicArn": "<AlarmsTopic>",
     }
-    assert not found("AWS::SNS::Subscription")
+    assert not resources_of("AWS::SNS::Subscription")

@@ -15,15 +15,17 @@ import pytest
 from infra.bundle import PROCESSORS, SERVICES, bundled, stub, tags
 from infra.settings import Architecture
 
-HERE: Architecture = "arm64" if platform.machine() in {"arm64", "aarch64"} else "x86_64"
+HOST_ARCHITECTURE: Architecture = (
+    "arm64" if platform.machine() in {"arm64", "aarch64"} else "x86_64"
+)
 
 # Room that Lambda gives: 50 MB as a zip, 250 MB unzipped.
-ZIPPED_MB, UNZIPPED_MB = 25, 80
+MAX_ZIPPED_MB, MAX_UNZIPPED_MB = 25, 80
 
 
 @pytest.fixture(scope="session")
 def bundle() -> Path:
-    return bundled(HERE)
+    return bundled(HOST_ARCHITECTURE)
 
 
 @pytest.fixture(scope="session")
@@ -36,9 +38,9 @@ def unpacked(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run_in(folder: Path, code: str) -> subprocess.CompletedProcess[str]:
     """Run Python with the bundle and its own library, and nothing else installed."""
-    alone = f"import sys; sys.path.insert(0, {str(folder)!r})\n{code}"
+    isolated_code = f"import sys; sys.path.insert(0, {str(folder)!r})\n{code}"
     return subprocess.run(  # noqa: S603  # a list made here
-        [sys.executable, "-I", "-S", "-c", alone],
+        [sys.executable, "-I", "-S", "-c", isolated_code],
         check=False,
         capture_output=True,
         text=True,
@@ -47,49 +49,51 @@ def run_in(folder: Path, code: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("stage", ["submit", "poll", "results"])
-def test_a_stage_is_imported_from_the_bundle_alone(unpacked: Path, stage: str) -> None:
-    done = run_in(unpacked, f"from functions.{stage} import handler; assert callable(handler)")
+def test_a_stage_can_be_imported_with_only_the_bundle(unpacked: Path, stage: str) -> None:
+    process = run_in(unpacked, f"from functions.{stage} import handler; assert callable(handler)")
 
-    assert done.stderr == ""
-    assert done.returncode == 0
+    assert process.stderr == ""
+    assert process.returncode == 0
 
 
 @pytest.mark.parametrize(
     "package", ["anthropic", "aws_lambda_powertools.utilities.parameters", "boto3", "msgspec"]
 )
-def test_a_package_is_imported_from_the_bundle_alone(unpacked: Path, package: str) -> None:
-    done = run_in(unpacked, f"import {package} as it; print(it.__file__)")
+def test_a_package_can_be_imported_with_only_the_bundle(unpacked: Path, package: str) -> None:
+    process = run_in(unpacked, f"import {package} as it; print(it.__file__)")
 
-    assert done.stderr == ""
-    assert done.stdout.startswith(str(unpacked))
-
-
-@pytest.mark.parametrize("service", sorted(SERVICES))
-def test_a_client_of_each_service_can_be_made(unpacked: Path, service: str) -> None:
-    done = run_in(unpacked, f"import boto3; print(boto3.client({service!r}).meta.endpoint_url)")
-
-    assert done.stderr == ""
-    assert done.stdout.startswith("https://")
+    assert process.stderr == ""
+    assert process.stdout.startswith(str(unpacked))
 
 
 @pytest.mark.parametrize("service", sorted(SERVICES))
-def test_what_is_known_of_a_service_is_whole_but_for_its_documentation(
-    unpacked: Path, service: str
-) -> None:
-    known = Path(botocore.__file__).parent / "data"
-    models = [*known.glob(f"{service}/*/service-2.json.gz")]
+def test_a_client_of_each_service_can_be_created(unpacked: Path, service: str) -> None:
+    process = run_in(unpacked, f"import boto3; print(boto3.client({service!r}).meta.endpoint_url)")
+
+    assert process.stderr == ""
+    assert process.stdout.startswith("https://")
+
+
+@pytest.mark.parametrize("service", sorted(SERVICES))
+def test_a_service_model_lacks_nothing_but_its_documentation(unpacked: Path, service: str) -> None:
+    installed = Path(botocore.__file__).parent / "data"
+    models = [*installed.glob(f"{service}/*/service-2.json.gz")]
     assert models
-    for packed in models:
-        whole = json.loads(gzip.decompress(packed.read_bytes()), object_hook=undocumented)
-        left = (unpacked / "botocore/data" / packed.relative_to(known)).with_suffix("")
-        assert json.loads(left.read_bytes()) == whole
+    for packed_model in models:
+        expected = json.loads(
+            gzip.decompress(packed_model.read_bytes()), object_hook=without_documentation
+        )
+        bundled_model = (
+            unpacked / "botocore/data" / packed_model.relative_to(installed)
+        ).with_suffix("")
+        assert json.loads(bundled_model.read_bytes()) == expected
 
 
-def undocumented(part: dict[str, Any]) -> dict[str, Any]:
+def without_documentation(member: dict[str, Any]) -> dict[str, Any]:
     """Empty a documentation and keep its place: botocore fails where it is missing."""
     return {
-        name: "" if name == "documentation" and isinstance(inner, str) else inner
-        for name, inner in part.items()
+        name: "" if name == "documentation" and isinstance(value, str) else value
+        for name, value in member.items()
     }
 
 
@@ -106,52 +110,55 @@ print(json.dumps(found))
 """
 
 
-def test_each_service_is_found_in_each_partition_as_without_the_trimming(unpacked: Path) -> None:
+def test_trimming_changes_no_region_or_endpoint(unpacked: Path) -> None:
     trimmed = run_in(unpacked, ENDPOINTS)
-    whole = run_in(Path(botocore.__file__).parents[1], ENDPOINTS)
+    untrimmed = run_in(Path(botocore.__file__).parents[1], ENDPOINTS)
 
     assert trimmed.stderr == ""
-    assert whole.stdout.count("https://") > 20
-    assert json.loads(trimmed.stdout) == json.loads(whole.stdout)
+    assert untrimmed.stdout.count("https://") > 20
+    assert json.loads(trimmed.stdout) == json.loads(untrimmed.stdout)
 
 
 @pytest.mark.parametrize("architecture", ["arm64", "x86_64"])
-def test_every_wheel_is_for_the_processor_that_was_asked_for(architecture: Architecture) -> None:
-    built = bundled(architecture)
-    fetched = tags(built)
-    with zipfile.ZipFile(built) as archive:
+def test_every_wheel_is_for_the_requested_processor(architecture: Architecture) -> None:
+    bundle_path = bundled(architecture)
+    platforms_by_package = tags(bundle_path)
+    with zipfile.ZipFile(bundle_path) as archive:
         compiled = [name for name in archive.namelist() if ".cpython-" in name and ".so" in name]
 
-    assert {"anthropic", "boto3", "jiter", "msgspec", "pydantic_core"} <= set(fetched)
-    for platforms in fetched.values():
-        assert all(one == "any" or one.endswith(PROCESSORS[architecture]) for one in platforms)
+    assert {"anthropic", "boto3", "jiter", "msgspec", "pydantic_core"} <= set(platforms_by_package)
+    for platforms in platforms_by_package.values():
+        assert all(
+            platform_tag == "any" or platform_tag.endswith(PROCESSORS[architecture])
+            for platform_tag in platforms
+        )
     assert len(compiled) >= 3
     assert all(PROCESSORS[architecture] in name for name in compiled)
 
 
-def test_the_same_sources_make_the_same_bytes(bundle: Path, tmp_path: Path) -> None:
-    again = bundled(HERE, into=tmp_path)
+def test_the_same_sources_give_the_same_bytes(bundle: Path, tmp_path: Path) -> None:
+    rebuilt = bundled(HOST_ARCHITECTURE, into=tmp_path)
 
-    assert again.name == bundle.name
-    assert again.read_bytes() == bundle.read_bytes()
+    assert rebuilt.name == bundle.name
+    assert rebuilt.read_bytes() == bundle.read_bytes()
 
 
-def test_what_is_built_is_not_built_again(bundle: Path) -> None:
-    before = bundle.stat().st_mtime_ns
+def test_an_existing_bundle_is_not_rebuilt(bundle: Path) -> None:
+    built_at = bundle.stat().st_mtime_ns
 
-    assert bundled(HERE) == bundle
-    assert bundle.stat().st_mtime_ns == before
+    assert bundled(HOST_ARCHITECTURE) == bundle
+    assert bundle.stat().st_mtime_ns == built_at
 
 
 def test_the_bundle_stays_small(bundle: Path) -> None:
     with zipfile.ZipFile(bundle) as archive:
         unzipped = sum(entry.file_size for entry in archive.infolist())
 
-    assert bundle.stat().st_size < ZIPPED_MB * 1e6
-    assert unzipped < UNZIPPED_MB * 1e6
+    assert bundle.stat().st_size < MAX_ZIPPED_MB * 1e6
+    assert unzipped < MAX_UNZIPPED_MB * 1e6
 
 
-def test_everything_is_compiled_for_where_it_will_lie(bundle: Path) -> None:
+def test_bytecode_is_compiled_for_its_path_in_lambda(bundle: Path) -> None:
     with zipfile.ZipFile(bundle) as archive:
         names = set(archive.namelist())
         settings = archive.read("functions/__pycache__/settings.cpython-313.pyc")
@@ -162,9 +169,9 @@ def test_everything_is_compiled_for_where_it_will_lie(bundle: Path) -> None:
     assert not {name for name in names if name.endswith(("/RECORD", "/INSTALLER"))}
 
 
-def test_the_stub_has_a_handler_for_each_stage_and_refuses_to_run() -> None:
+def test_the_stub_has_a_handler_for_each_stage_that_raises() -> None:
     with zipfile.ZipFile(stub()) as archive:
         assert archive.namelist() == [
-            f"functions/{one}.py" for one in ("submit", "poll", "results")
+            f"functions/{stage}.py" for stage in ("submit", "poll", "results")
         ]
         assert b"raise RuntimeError" in archive.read("functions/poll.py")

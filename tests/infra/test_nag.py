@@ -12,25 +12,25 @@ from infra.settings import StackSettings
 from infra.stack import RelayStack
 
 
-def findings(app: App, stack: RelayStack) -> set[str]:
+def find_violations(app: App, stack: RelayStack) -> set[str]:
     report = AwsSolutionsChecks(app).validate_scope(stack)
-    return {f"{one.rule_name}: {one.description}" for one in report.violations}
+    return {f"{violation.rule_name}: {violation.description}" for violation in report.violations}
 
 
 @pytest.mark.parametrize("tracing", [False, True])
-def test_nothing_is_left_undecided(tmp_path: Path, *, tracing: bool) -> None:
+def test_no_finding_is_unacknowledged(tmp_path: Path, *, tracing: bool) -> None:
     app = App(outdir=str(tmp_path), analytics_reporting=False)
     settings = StackSettings(bundle="stub", tracing=tracing)
 
-    assert findings(app, RelayStack(app, settings=settings, bundle=stub())) == set()
+    assert find_violations(app, RelayStack(app, settings=settings, bundle=stub())) == set()
 
 
-def test_what_is_not_decided_is_found(tmp_path: Path) -> None:
+def test_an_unacknowledged_finding_is_reported(tmp_path: Path) -> None:
     app = App(outdir=str(tmp_path), analytics_reporting=False)
     stack = RelayStack(app, settings=StackSettings(bundle="stub"), bundle=stub())
     Queue(stack, "Careless")
 
-    assert {one.split(":")[0] for one in findings(app, stack)} == {
+    assert {finding.split(":")[0] for finding in find_violations(app, stack)} == {
         "AwsSolutions-SQS3",
         "AwsSolutions-SQS4",
     }

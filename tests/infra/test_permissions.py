@@ -7,7 +7,7 @@ import pytest
 
 from infra.synth import synthesize
 
-type Found = Callable[..., dict[str, dict[str, Any]]]
+type FindResources = Callable[..., dict[str, dict[str, Any]]]
 type Grants = dict[str, set[str]]
 
 SECRET = (
@@ -100,40 +100,40 @@ EXPECTED: dict[str, Grants] = {
 
 def granted(roles: dict[str, dict[str, Any]]) -> dict[str, Grants]:
     """Read what each role may do: resource → actions, over all its policies."""
-    return {name: _of_role(role) for name, role in roles.items()}
+    return {name: _grants_of(role) for name, role in roles.items()}
 
 
-def _of_role(role: dict[str, Any]) -> Grants:
+def _grants_of(role: dict[str, Any]) -> Grants:
     grants: Grants = {}
     for policy in role["Policies"]:
         for statement in policy["PolicyDocument"]["Statement"]:
             assert set(statement) == {"Action", "Effect", "Resource"}
             assert statement["Effect"] == "Allow"
-            for resource in _listed(statement["Resource"]):
-                grants.setdefault(resource, set()).update(_listed(statement["Action"]))
+            for resource in _as_list(statement["Resource"]):
+                grants.setdefault(resource, set()).update(_as_list(statement["Action"]))
     return grants
 
 
-def _listed(value: Any) -> list[str]:
+def _as_list(value: Any) -> list[str]:
     return value if isinstance(value, list) else [value]
 
 
-def test_each_role_may_do_exactly_what_is_written_down(found: Found) -> None:
-    assert granted(found("AWS::IAM::Role")) == EXPECTED
+def test_each_role_has_exactly_these_permissions(resources_of: FindResources) -> None:
+    assert granted(resources_of("AWS::IAM::Role")) == EXPECTED
 
 
-def test_nothing_is_granted_anywhere_but_in_the_roles_themselves(found: Found) -> None:
-    assert not found("AWS::IAM::Policy")
-    assert not found("AWS::IAM::ManagedPolicy")
-    assert not found("AWS::Lambda::Permission")
-    assert all("ManagedPolicyArns" not in role for role in found("AWS::IAM::Role").values())
+def test_permissions_are_granted_only_in_the_roles(resources_of: FindResources) -> None:
+    assert not resources_of("AWS::IAM::Policy")
+    assert not resources_of("AWS::IAM::ManagedPolicy")
+    assert not resources_of("AWS::Lambda::Permission")
+    assert all("ManagedPolicyArns" not in role for role in resources_of("AWS::IAM::Role").values())
 
 
 @pytest.mark.parametrize("role", ["SubmitRole", "PollRole", "ResultsRole"])
-def test_only_lambda_takes_a_functions_role(found: Found, role: str) -> None:
-    trusted = found("AWS::IAM::Role")[role]["AssumeRolePolicyDocument"]["Statement"]
+def test_only_lambda_can_assume_a_functions_role(resources_of: FindResources, role: str) -> None:
+    trust_statement = resources_of("AWS::IAM::Role")[role]["AssumeRolePolicyDocument"]["Statement"]
 
-    assert trusted == [
+    assert trust_statement == [
         {
             "Action": "sts:AssumeRole",
             "Effect": "Allow",
@@ -143,11 +143,15 @@ def test_only_lambda_takes_a_functions_role(found: Found, role: str) -> None:
 
 
 @pytest.mark.parametrize("clock", ["PollClock", "SubmitReconciliationClock"])
-def test_only_this_accounts_schedules_take_a_clocks_role(found: Found, clock: str) -> None:
-    (trusted,) = found("AWS::IAM::Role")[clock]["AssumeRolePolicyDocument"]["Statement"]
+def test_only_schedules_of_this_account_can_assume_a_clocks_role(
+    resources_of: FindResources, clock: str
+) -> None:
+    (trust_statement,) = resources_of("AWS::IAM::Role")[clock]["AssumeRolePolicyDocument"][
+        "Statement"
+    ]
 
-    assert trusted["Principal"] == {"Service": "scheduler.amazonaws.com"}
-    assert trusted["Condition"]["StringEquals"] == {
+    assert trust_statement["Principal"] == {"Service": "scheduler.amazonaws.com"}
+    assert trust_statement["Condition"]["StringEquals"] == {
         "aws:SourceAccount": "<AWS::AccountId>",
         "aws:SourceArn": (
             "arn:<AWS::Partition>:scheduler:<AWS::Region>:<AWS::AccountId>:schedule-group/default"
@@ -155,29 +159,33 @@ def test_only_this_accounts_schedules_take_a_clocks_role(found: Found, clock: st
     }
 
 
-def test_traces_are_granted_only_where_they_are_asked_for(found: Found) -> None:
-    traced = granted(found("AWS::IAM::Role", synthesize(tracing="true")))
-    traces = {"*": {"xray:PutTelemetryRecords", "xray:PutTraceSegments"}}
+def test_tracing_is_granted_only_if_enabled(resources_of: FindResources) -> None:
+    traced_grants = granted(resources_of("AWS::IAM::Role", synthesize(tracing="true")))
+    trace_grants = {"*": {"xray:PutTelemetryRecords", "xray:PutTraceSegments"}}
 
-    assert traced == {
-        name: grants if name.endswith("Clock") else grants | traces
+    assert traced_grants == {
+        name: grants if name.endswith("Clock") else grants | trace_grants
         for name, grants in EXPECTED.items()
     }
 
 
-def test_a_secret_named_by_the_user_is_the_one_that_may_be_read(found: Found) -> None:
-    theirs = synthesize(secretName="their/key")
-    grants = granted(found("AWS::IAM::Role", theirs))["SubmitRole"]
+def test_only_the_secret_named_by_the_user_can_be_read(resources_of: FindResources) -> None:
+    template_with_own_secret = synthesize(secretName="their/key")
+    grants = granted(resources_of("AWS::IAM::Role", template_with_own_secret))["SubmitRole"]
 
     assert SECRET.replace("claude-batch-relay/anthropic-api-key", "their/key") in grants
-    assert not found("AWS::SecretsManager::Secret", theirs)
+    assert not resources_of("AWS::SecretsManager::Secret", template_with_own_secret)
 
 
-def test_only_s3_of_this_account_puts_uploads_into_the_submit_queue(found: Found) -> None:
-    policy = found("AWS::SQS::QueuePolicy")["StorageSubmitQueuePolicy"]
-    (allowed,) = [one for one in policy["PolicyDocument"]["Statement"] if one["Effect"] == "Allow"]
+def test_only_s3_of_this_account_can_send_to_the_submit_queue(resources_of: FindResources) -> None:
+    policy = resources_of("AWS::SQS::QueuePolicy")["StorageSubmitQueuePolicy"]
+    (allow_statement,) = [
+        policy_statement
+        for policy_statement in policy["PolicyDocument"]["Statement"]
+        if policy_statement["Effect"] == "Allow"
+    ]
 
-    assert allowed == {
+    assert allow_statement == {
         "Sid": "AllowS3Events",
         "Effect": "Allow",
         "Principal": {"Service": "s3.amazonaws.com"},

@@ -13,7 +13,7 @@ from infra.errors import ContextError
 from infra.settings import StackSettings, key
 
 
-def test_what_is_not_said_is_as_the_project_has_it() -> None:
+def test_missing_settings_have_the_projects_defaults() -> None:
     settings = StackSettings.from_context({})
 
     assert settings == StackSettings()
@@ -22,7 +22,7 @@ def test_what_is_not_said_is_as_the_project_has_it() -> None:
     assert settings.architecture == "arm64"
 
 
-def test_cdk_json_says_the_defaults() -> None:
+def test_cdk_json_contains_the_defaults() -> None:
     context = json.loads((ROOT / "cdk.json").read_text())["context"]
 
     assert StackSettings.from_context(context) == StackSettings()
@@ -50,9 +50,7 @@ def test_cdk_json_says_the_defaults() -> None:
         ("absentSeconds", "0", "absent_seconds", 0),
     ],
 )
-def test_a_setting_is_read_as_it_was_written(
-    key: str, written: object, name: str, read: object
-) -> None:
+def test_a_setting_is_parsed(key: str, written: object, name: str, read: object) -> None:
     assert getattr(StackSettings.from_context({key: written}), name) == read
 
 
@@ -126,7 +124,7 @@ def test_a_setting_is_read_as_it_was_written(
         ),
     ],
 )
-def test_a_mistake_is_one_sentence_that_says_what_to_put(
+def test_an_invalid_setting_raises_one_sentence_with_the_allowed_values(
     context: dict[str, Any], sentence: str
 ) -> None:
     with pytest.raises(ContextError) as caught:
@@ -136,8 +134,8 @@ def test_a_mistake_is_one_sentence_that_says_what_to_put(
     assert "\n" not in str(caught.value)
 
 
-def test_what_the_cdk_keeps_in_its_context_is_left_alone() -> None:
-    cdks = {
+def test_the_cdks_own_context_is_ignored() -> None:
+    cdk_context = {
         "@aws-cdk/core:newStyleStackSynthesis": True,
         "aws:cdk:version-reporting": False,
         "availability-zones:account=1:region=us-east-1": ["us-east-1a"],
@@ -145,7 +143,7 @@ def test_what_the_cdk_keeps_in_its_context_is_left_alone() -> None:
         "acknowledged-issue-numbers": [1],
     }
 
-    assert StackSettings.from_context(cdks) == StackSettings()
+    assert StackSettings.from_context(cdk_context) == StackSettings()
 
 
 def settings_table() -> dict[str, tuple[str, str]]:
@@ -159,38 +157,42 @@ def settings_table() -> dict[str, tuple[str, str]]:
     )
     table: dict[str, tuple[str, str]] = {}
     for row in re.findall(r"^\| `.+\|$", part, re.MULTILINE):
-        keys, defaults, purpose = (cell.strip() for cell in row.strip("|").split("|", 2))
+        keys, defaults, description = (cell.strip() for cell in row.strip("|").split("|", 2))
         names, values = re.findall(r"`(\w+)`", keys), [defaults]
         if len(names) > 1:
             values = [value.strip() for value in defaults.split(",")]
-        table |= {name: (value, purpose) for name, value in zip(names, values, strict=True)}
+        table |= {name: (value, description) for name, value in zip(names, values, strict=True)}
     return table
 
 
-def shown(default: object) -> str:
+def default_text(default: object) -> str:
     return "none" if default is None else str(default).lower()
 
 
-def test_the_docs_tell_each_setting_and_its_default() -> None:
-    written = {
+def test_the_docs_list_each_setting_and_its_default() -> None:
+    documented_defaults = {
         name: default.strip("`").replace(",", "")
         for name, (default, _) in settings_table().items()
     }
-    known = {key(one): shown(one.default) for one in fields(StackSettings)}
+    actual_defaults = {
+        key(setting): default_text(setting.default) for setting in fields(StackSettings)
+    }
 
-    assert written | {"bundle": "real"} == known
+    assert documented_defaults | {"bundle": "real"} == actual_defaults
 
 
 def test_a_range_in_the_docs_is_the_range_of_the_setting() -> None:
-    kinds = get_type_hints(StackSettings, include_extras=True)
-    ranges = {key(one): describe_range(kinds[one.name]) for one in fields(StackSettings)}
-    told = {
-        name: found
-        for name, (_, purpose) in settings_table().items()
-        if (found := re.search(r", (\d[\d,]*) to (\d[\d,]*)", purpose))
+    hints = get_type_hints(StackSettings, include_extras=True)
+    ranges = {
+        key(setting): describe_range(hints[setting.name]) for setting in fields(StackSettings)
+    }
+    documented = {
+        name: match
+        for name, (_, description) in settings_table().items()
+        if (match := re.search(r", (\d[\d,]*) to (\d[\d,]*)", description))
     }
 
-    assert told
-    for name, found in told.items():
-        low, high = (text.rstrip(",").replace(",", "") for text in found.groups())
+    assert documented
+    for name, match in documented.items():
+        low, high = (text.rstrip(",").replace(",", "") for text in match.groups())
         assert ranges[name] == f"a whole number from {low} to {high}"

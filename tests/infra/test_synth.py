@@ -15,15 +15,15 @@ CDK = ROOT / ".local" / "node" / "node_modules" / ".bin" / "cdk"
 
 
 @pytest.fixture
-def nowhere(tmp_path: Path) -> dict[str, str]:
+def isolated_env(tmp_path: Path) -> dict[str, str]:
     """Give an environment without credentials, where no program finds its way out."""
-    closed = "http://127.0.0.1:9"
+    closed_port = "http://127.0.0.1:9"
     return {
         "HOME": str(tmp_path),
         "PATH": os.environ["PATH"],
-        "HTTP_PROXY": closed,
-        "HTTPS_PROXY": closed,
-        "ALL_PROXY": closed,
+        "HTTP_PROXY": closed_port,
+        "HTTPS_PROXY": closed_port,
+        "ALL_PROXY": closed_port,
         "UV_CACHE_DIR": str(tmp_path / "empty"),
         "UV_HTTP_RETRIES": "0",
         "AWS_EC2_METADATA_DISABLED": "true",
@@ -34,19 +34,19 @@ def nowhere(tmp_path: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def clone(tmp_path: Path) -> Path:
+def unbuilt_clone(tmp_path: Path) -> Path:
     """Give a copy of the project in which nothing was ever built."""
     folder = tmp_path / "clone"
-    unbuilt = shutil.ignore_patterns("__pycache__")
+    ignore_build = shutil.ignore_patterns("__pycache__")
     for part in ("infra", "functions"):
-        shutil.copytree(ROOT / part, folder / part, ignore=unbuilt)
+        shutil.copytree(ROOT / part, folder / part, ignore=ignore_build)
     shutil.copy(ROOT / "app.py", folder)
     return folder
 
 
 def run_app(folder: Path, env: dict[str, str], **context: object) -> tuple[int, list[str]]:
     """Run app.py as the CDK does; return its exit code and the lines of its standard error."""
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "app.py"],
         check=False,
         capture_output=True,
@@ -54,50 +54,50 @@ def run_app(folder: Path, env: dict[str, str], **context: object) -> tuple[int, 
         cwd=folder,
         env=env | {"CDK_CONTEXT_JSON": json.dumps(context)},
     )
-    return done.returncode, done.stderr.splitlines()
+    return process.returncode, process.stderr.splitlines()
 
 
-def test_cdk_synth_needs_no_credentials_no_docker_and_no_network(
-    tmp_path: Path, nowhere: dict[str, str]
+def test_cdk_synth_needs_no_credentials_docker_or_network(
+    tmp_path: Path, isolated_env: dict[str, str]
 ) -> None:
     bundle = bundled("arm64")
 
-    done = subprocess.run(  # noqa: S603  # a list made here
+    process = subprocess.run(  # noqa: S603  # a list made here
         [CDK, "synth", "--quiet", "--no-notices", "--output", str(tmp_path / "assembly")],
         check=False,
         capture_output=True,
         text=True,
         cwd=ROOT,
-        env=nowhere,
+        env=isolated_env,
     )
 
-    assert done.returncode == 0, done.stderr
-    assert "deprecated" not in done.stderr.lower()
-    assert "running on node" not in done.stderr, "jsii warns of the version of Node.js"
+    assert process.returncode == 0, process.stderr
+    assert "deprecated" not in process.stderr.lower()
+    assert "running on node" not in process.stderr, "jsii warns of the version of Node.js"
     (asset,) = (tmp_path / "assembly").glob("asset.*.zip")
     assert asset.read_bytes() == bundle.read_bytes()
     template = json.loads((tmp_path / "assembly/claude-batch-relay.template.json").read_bytes())
     assert "NoStub" not in template["Rules"]
 
 
-def test_a_mistake_in_the_settings_is_one_sentence(nowhere: dict[str, str]) -> None:
-    assert run_app(ROOT, nowhere, pollMinutes="often", bundle="stub") == (
+def test_an_invalid_setting_is_reported_in_one_sentence(isolated_env: dict[str, str]) -> None:
+    assert run_app(ROOT, isolated_env, pollMinutes="often", bundle="stub") == (
         1,
         ["claude-batch-relay: pollMinutes is 'often', but must be a whole number from 1 to 60."],
     )
 
 
-def test_a_bundle_that_cannot_be_fetched_is_one_sentence(
-    clone: Path, nowhere: dict[str, str]
+def test_a_bundle_that_cannot_be_downloaded_is_reported_in_one_sentence(
+    unbuilt_clone: Path, isolated_env: dict[str, str]
 ) -> None:
-    code, (sentence,) = run_app(clone, nowhere)
+    code, (message,) = run_app(unbuilt_clone, isolated_env)
 
     assert code == 1
-    assert "its packages could not be fetched" in sentence
-    assert "'python -m infra.bundle --architecture arm64'" in sentence
+    assert "its packages could not be fetched" in message
+    assert "'python -m infra.bundle --architecture arm64'" in message
 
 
-def test_a_stub_is_synthesized_where_nothing_was_built(
-    clone: Path, nowhere: dict[str, str]
+def test_a_stub_is_synthesized_without_a_build(
+    unbuilt_clone: Path, isolated_env: dict[str, str]
 ) -> None:
-    assert run_app(clone, nowhere, bundle="stub") == (0, [])
+    assert run_app(unbuilt_clone, isolated_env, bundle="stub") == (0, [])

@@ -109,7 +109,9 @@ def ignored_objects(relay: Harness) -> None:
 
 def lost_s3_event(relay: Harness) -> None:
     """An upload whose S3 event never arrives."""
-    relay.submit.uploads.record_readers(SUFFIXES, timestamps.text(relay.now() - timedelta(hours=1)))
+    relay.submit.uploads.record_readers(
+        SUFFIXES, timestamps.text(relay.now() - timedelta(hours=1))
+    )
     relay.put(KEY, make_upload(1, PROMPT))
     relay.pass_time(7200)
     reconcile_uploads(relay.submit, 1, lambda: 900.0)

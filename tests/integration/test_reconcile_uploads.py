@@ -25,7 +25,9 @@ def relay(moto_relay: Harness) -> Harness:
 
 @pytest.fixture(autouse=True)
 def readers_recorded(relay: Harness) -> None:
-    relay.submit.uploads.record_readers(SUFFIXES, timestamps.text(relay.now() - timedelta(hours=1)))
+    relay.submit.uploads.record_readers(
+        SUFFIXES, timestamps.text(relay.now() - timedelta(hours=1))
+    )
 
 
 def reconcile(relay: Harness, pages: int = 10) -> ReconciliationSummary:

@@ -23,36 +23,36 @@ AT = "2026-11-23T20:54:10.123Z"
 JOB_ID = "3f9ac21b04d7c1e89a02"
 
 
-def job(key: str = "in/march.jsonl", **given: Any) -> Job:
-    made = Job(
+def job(key: str = "in/march.jsonl", **fields: Any) -> Job:
+    default = Job(
         job=JOB_ID, item=JOB, schema=SCHEMA, status="RUNNING", status_key=f"RUNNING#{AT}", open=OPEN,
         bucket="uploads", key=key, version="v1", size_bytes=1, uploaded_at=AT, claimed_at=AT,
         requests_per_batch=10, batch_bytes=1000, row_bytes=1000, attempts=3,
         api_version="2026-10-21", retention_days=90, prices="2026-11", checkpoint=Checkpoint(),
     )  # fmt: skip
-    return msgspec.structs.replace(made, **given)
+    return msgspec.structs.replace(default, **fields)
 
 
-def batch(job_id: str = JOB_ID, chunk: int = 1, requests: int = 10, **given: Any) -> Batch:
-    made = Batch(
+def batch(job_id: str = JOB_ID, chunk: int = 1, requests: int = 10, **fields: Any) -> Batch:
+    default = Batch(
         job=job_id, item=f"{chunk:05d}-1", schema=SCHEMA, status="WAITING", status_key=f"WAITING#{AT}",
         open=OPEN, next_step="send", chunk=f"{chunk:05d}", attempt=1, first_row=1, last_row=requests,
         start_byte=0, end_byte=1, requests=requests, size_bytes=1, requests_key="work/r",
         ledger_key="work/l",
     )  # fmt: skip
-    return msgspec.structs.replace(made, **given)
+    return msgspec.structs.replace(default, **fields)
 
 
-def pieces(*sizes: int) -> list[StoredObject]:
+def stored_pieces(*sizes: int) -> list[StoredObject]:
     return [StoredObject(key=f"work/{n}", size=size, crc32=0) for n, size in enumerate(sizes)]
 
 
-def ignored(**given: Any) -> Ignored:
-    made = Ignored(
+def ignored(**fields: Any) -> Ignored:
+    default = Ignored(
         item="2026-11-23/0c5f1e2d3b4a59687766", day="2026-11-23", bucket="uploads", folder="marketing",
         suffix=".json", count=12,
     )  # fmt: skip
-    return msgspec.structs.replace(made, **given)
+    return msgspec.structs.replace(default, **fields)
 
 
 def reconciled() -> dict[str, Any]:
@@ -62,28 +62,30 @@ def reconciled() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def wish(key: str = "marketing/march.jsonl", **given: Any) -> CancellationRequest:
-    made = CancellationRequest(
+def cancellation_request(key: str = "marketing/march.jsonl", **fields: Any) -> CancellationRequest:
+    default = CancellationRequest(
         job="cancel", item="0c5f1e2d3b4a59687766", schema=SCHEMA, open=OPEN, status_key=f"CANCEL#{AT}",
         bucket="uploads", key=key, at=AT, expires=1, marker=f"{key}.cancel",
     )  # fmt: skip
-    return msgspec.structs.replace(made, **given)
+    return msgspec.structs.replace(default, **fields)
 
 
-def one_of_each() -> dict[str, Event]:
+def example_events() -> dict[str, Event]:
     """Make an event of every type: the examples of docs/events/README.md."""
-    march = job(
+    job_with_results = job(
         "marketing/march.jsonl",
         checkpoint=Checkpoint(row=41, chunk=1),
         rows_rejected=4,
         outcome="partial",
     )
-    empty = job(
+    rejected_job = job(
         "marketing/april.jsonl", job="0c5f1e2d3b4a59687766", checkpoint=Checkpoint(row=3), rows_rejected=3, outcome="failed",
         failure="none of the 3 rows can be sent: no_params (3); results.jsonl says why, row by row",
     )  # fmt: skip
-    sent = batch(requests=37, batch_id="msgbatch_013Zva2CMHLNnXjNJJKqJ2EF", status="IN_PROGRESS")
-    aside = batch(
+    sent_batch = batch(
+        requests=37, batch_id="msgbatch_013Zva2CMHLNnXjNJJKqJ2EF", status="IN_PROGRESS"
+    )
+    stuck_batch = batch(
         chunk=2,
         requests=37,
         status="ENDED",
@@ -92,12 +94,17 @@ def one_of_each() -> dict[str, Event]:
         first_tried_at="2026-11-23T16:35:10.123Z",
     )
     counts = {"processing": 0, "succeeded": 36, "errored": 0, "canceled": 0, "expired": 1}
-    made = [
-        events.job_planned(march, "results", AT),
-        events.job_ended(march, "results", _figures(march, {"succeeded": 37, "rejected": 4}), AT),
-        events.job_ended(empty, "results", _figures(empty, {"rejected": 3}), AT),
-        events.batch_ended(sent, counts, AT),
-        events.stuck(aside, "AccessDenied", AT),
+    examples = [
+        events.job_planned(job_with_results, "results", AT),
+        events.job_ended(
+            job_with_results,
+            "results",
+            _job_figures(job_with_results, {"succeeded": 37, "rejected": 4}),
+            AT,
+        ),
+        events.job_ended(rejected_job, "results", _job_figures(rejected_job, {"rejected": 3}), AT),
+        events.batch_ended(sent_batch, counts, AT),
+        events.stuck(stuck_batch, "AccessDenied", AT),
         events.paused("spend_limit", PAUSE_MESSAGES["spend_limit"], AT),
         events.resumed("spend_limit", AT, "2026-11-23T21:04:10.123Z"),
         upload_events.upload_ignored(
@@ -110,20 +117,23 @@ def one_of_each() -> dict[str, Event]:
             AT,
         ),
         upload_events.job_duplicate(
-            job("marketing/copy.jsonl", job="0c5f1e2d3b4a59687766"), march, "results", AT
+            job("marketing/copy.jsonl", job="0c5f1e2d3b4a59687766"),
+            job_with_results,
+            "results",
+            AT,
         ),
         upload_events.uploads_reconciled(reconciled(), AT),
         upload_events.cancel_unmatched(
-            wish(), [], "2026-11-24T20:54:10.123Z", "2026-11-23T21:04:30.123Z"
+            cancellation_request(), [], "2026-11-24T20:54:10.123Z", "2026-11-23T21:04:30.123Z"
         ),
     ]
-    return {event.type: event for event in made}
+    return {event.type: event for event in examples}
 
 
-def _figures(ended: Job, counts: dict[str, int]) -> dict[str, Any]:
+def _job_figures(ended_job: Job, counts: dict[str, int]) -> dict[str, Any]:
     return {
-        "rows": ended.checkpoint.row,
+        "rows": ended_job.checkpoint.row,
         "counts": counts,
         "cost_usd": 0.0123 if "succeeded" in counts else 0,
-        "manifest": f"s3://results/{ended.results_prefix}/manifest.json",
+        "manifest": f"s3://results/{ended_job.results_prefix}/manifest.json",
     }

@@ -16,8 +16,8 @@ SUFFIX = ".schema.json"
 @cache
 def schemas() -> dict[str, dict[str, Any]]:
     """Read all of them, by type; the envelope is one."""
-    found = FOLDER.glob(f"*{SUFFIX}")
-    return {path.name.removesuffix(SUFFIX): json.loads(path.read_text()) for path in found}
+    paths = FOLDER.glob(f"*{SUFFIX}")
+    return {path.name.removesuffix(SUFFIX): json.loads(path.read_text()) for path in paths}
 
 
 @cache

@@ -18,16 +18,16 @@ rows = st.lists(st.tuples(_custom_ids, st.none() | _params), max_size=12)
 
 
 def row_of(custom_id: object, params: dict[str, str] | None) -> Row:
-    own = msgspec.Raw(json.dumps(custom_id, ensure_ascii=False).encode())
+    raw_id = msgspec.Raw(json.dumps(custom_id, ensure_ascii=False).encode())
     if params is None:
-        return Row(own, None, Rejection("no_params", "line 1: no", 1))
-    return Row(own, json.dumps(params, ensure_ascii=False).encode(), None)
+        return Row(raw_id, None, Rejection("no_params", "line 1: no", 1))
+    return Row(raw_id, json.dumps(params, ensure_ascii=False).encode(), None)
 
 
-def written(given_rows: list[Row], first: int = 1) -> tuple[ChunkWriter, bytes, list[LedgerEntry]]:
+def write_chunk(rows_: list[Row], first: int = 1) -> tuple[ChunkWriter, bytes, list[LedgerEntry]]:
     body, ledger = io.BytesIO(), io.BytesIO()
     files = ChunkWriter(JOB_ID, "00007a", 2, body, ledger)
-    for number, row in enumerate(given_rows, first):
+    for number, row in enumerate(rows_, first):
         files.add(number, Record(number, 1, 10 * number, 9, b"", Position()), row)
     size = files.size_bytes
     files.finish()
@@ -36,19 +36,19 @@ def written(given_rows: list[Row], first: int = 1) -> tuple[ChunkWriter, bytes, 
 
 
 @given(rows)
-def test_the_body_is_the_apis_own_and_the_ledger_finds_each_rows_bytes(
-    drawn: list[tuple[object, dict[str, str] | None]],
+def test_the_body_has_the_apis_format_and_the_ledger_locates_each_row(
+    drawn_rows: list[tuple[object, dict[str, str] | None]],
 ) -> None:
-    made = [row_of(*one) for one in drawn]
+    rows_written = [row_of(*drawn_row) for drawn_row in drawn_rows]
 
-    files, body, entries = written(made, first=41)
+    files, body, entries = write_chunk(rows_written, first=41)
 
-    sent = [(n, row) for n, row in enumerate(made, 41) if row.params is not None]
-    assert [one["custom_id"] for one in json.loads(body)["requests"]] == [
+    sent = [(n, row) for n, row in enumerate(rows_written, 41) if row.params is not None]
+    assert [request["custom_id"] for request in json.loads(body)["requests"]] == [
         str(RequestId(JOB_ID, "00007a", 2, number)) for number, _ in sent
     ]
-    assert (files.rows, files.requests) == (len(made), len(sent))
-    for number, (entry, row) in enumerate(zip(entries, made, strict=True), 41):
+    assert (files.rows, files.requests) == (len(rows_written), len(sent))
+    for number, (entry, row) in enumerate(zip(entries, rows_written, strict=True), 41):
         assert (entry.row, entry.line, entry.offset, entry.size) == (
             number,
             number,
@@ -63,21 +63,21 @@ def test_the_body_is_the_apis_own_and_the_ledger_finds_each_rows_bytes(
 
 
 @given(_params)
-def test_a_request_adds_no_more_than_its_envelope_says(params: dict[str, str]) -> None:
+def test_a_request_adds_at_most_its_maximum_size(params: dict[str, str]) -> None:
     row = row_of("x", params)
-    one, two = written([row])[0], written([row, row])[0]
+    one_row, two_rows = write_chunk([row])[0], write_chunk([row, row])[0]
 
-    assert two.size_bytes - one.size_bytes <= max_request_bytes(len(row.params or b""))
+    assert two_rows.size_bytes - one_row.size_bytes <= max_request_bytes(len(row.params or b""))
 
 
 def test_a_chunk_of_rejected_rows_has_an_empty_body() -> None:
-    files, body, (entry,) = written([row_of(None, None)])
+    files, body, (entry,) = write_chunk([row_of(None, None)])
 
     assert (body, files.requests, files.rows) == (b'{"requests":[]}', 0, 1)
     assert entry.rejection == Rejection("no_params", "line 1: no", 1)
 
 
-def test_a_row_put_again_without_params_is_not_sent() -> None:
+def test_a_row_written_again_without_params_is_not_sent() -> None:
     body, ledger = io.BytesIO(), io.BytesIO()
     files = ChunkWriter(JOB_ID, "00001", 2, body, ledger)
     files.put(LedgerEntry(5, 5, 0, 1, msgspec.Raw(b'"a"')), None)

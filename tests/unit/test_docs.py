@@ -36,7 +36,7 @@ CLI_COMMANDS = {
 RENAMED = {("sns", "subscribe"): {"endpoint": "notification-endpoint"}}
 """Members whose option has another name, because a global option has theirs."""
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-SAID = re.compile(r"<!-- (run by|not run): (.+?) -->\n\Z")
+RUN_COMMENT = re.compile(r"<!-- (run by|not run): (.+?) -->\n\Z")
 
 
 @dataclass(frozen=True)
@@ -44,8 +44,8 @@ class Block:
     """Commands of a page, and what the comment before them says."""
 
     page: str
-    said: str | None
-    what: str
+    how: str | None
+    detail: str
     commands: str
 
 
@@ -57,11 +57,11 @@ def text(page: str) -> str:
 @cache
 def blocks() -> list[Block]:
     return [
-        Block(page, said and said[1], said[2] if said else "", fence[2])
+        Block(page, how and how[1], how[2] if how else "", fence[2])
         for page in PAGES
         for fence in FENCE.finditer(text(page))
         if fence[1] in {"sh", "bash", "console"}
-        for said in [SAID.search(text(page)[: fence.start()])]
+        for how in [RUN_COMMENT.search(text(page)[: fence.start()])]
     ]
 
 
@@ -71,33 +71,33 @@ def prose(page: str) -> str:
 
 def calls(program: str) -> list[tuple[str, str]]:
     """Give each call of a program in the pages, its options and words until the command ends."""
-    whole = [(block.page, block.commands.replace("\\\n", " ")) for block in blocks()]
+    commands_by_page = [(block.page, block.commands.replace("\\\n", " ")) for block in blocks()]
     return [
-        (page, found[1])
-        for page, commands in whole
-        for found in re.finditer(rf"(?:^|[ (]){program} ([^\n]*)", commands, re.MULTILINE)
+        (page, match[1])
+        for page, commands in commands_by_page
+        for match in re.finditer(rf"(?:^|[ (]){program} ([^\n]*)", commands, re.MULTILINE)
     ]
 
 
 @pytest.mark.parametrize(
     "block", blocks(), ids=lambda block: f"{block.page}:{block.commands[:24]}"
 )
-def test_a_command_is_run_by_a_test_or_says_why_not(block: Block) -> None:
-    assert block.said, f"say before these commands of {block.page} which test runs them"
-    if block.said == "run by":
-        file, _, name = block.what.partition("::")
+def test_a_command_names_the_test_that_runs_it_or_the_reason_why_none_does(block: Block) -> None:
+    assert block.how, f"say before these commands of {block.page} which test runs them"
+    if block.how == "run by":
+        file, _, name = block.detail.partition("::")
         assert f"def {name}(" in (ROOT / file).read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(("page", "call"), calls("make"))
-def test_a_target_of_make_exists(page: str, call: str) -> None:
+def test_make_targets_exist(page: str, call: str) -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
 
     assert re.search(rf"^{call.split(maxsplit=1)[0]}:", makefile, re.MULTILINE), page
 
 
 @pytest.mark.parametrize(("page", "call"), calls("aws"))
-def test_an_aws_command_takes_its_options(page: str, call: str) -> None:
+def test_aws_commands_have_valid_options(page: str, call: str) -> None:
     service, operation, *_ = call.split()
     options = {word.partition("=")[0] for word in own_options(call)}
 
@@ -119,19 +119,23 @@ def known_options(service: str, operation: str) -> set[str]:
     if (service, operation) in CLI_COMMANDS:
         return CLI_COMMANDS[service, operation]
     model = botocore.session.get_session().get_service_model({"s3api": "s3"}.get(service, service))
-    [name] = [one for one in model.operation_names if xform_name(one, "-") == operation]
+    [name] = [
+        operation_name
+        for operation_name in model.operation_names
+        if xform_name(operation_name, "-") == operation
+    ]
     shape = model.operation_model(name).input_shape
     options = [xform_name(member, "-") for member in shape.members] if shape else []
     renamed = RENAMED.get((service, operation), {})
     return {renamed.get(option, option) for option in options}
 
 
-def test_the_options_of_a_call_are_its_own() -> None:
+def test_own_options_skips_nested_commands() -> None:
     assert [*own_options("a b --c \"$(aws d e --f g)\" --h '--i'")] == ["c", "h"]
 
 
 @pytest.mark.parametrize("page", PAGES)
-def test_a_link_leads_somewhere(page: str) -> None:
+def test_links_have_a_target(page: str) -> None:
     for target in re.findall(r"\]\(([^)\s]+)\)", prose(page)):
         path, _, anchor = target.partition("#")
         if re.match(r"https?:", target):
@@ -145,29 +149,29 @@ def test_a_link_leads_somewhere(page: str) -> None:
 def anchors(page: Path) -> set[str]:
     """Give the anchors that GitHub gives to the headings of a page."""
     headings = re.findall(r"^#+ (.+)$", FENCE.sub("", page.read_text("utf-8")), re.MULTILINE)
-    plain = (re.sub(r"[`*]|\]\([^)]*\)|\[", "", heading).lower() for heading in headings)
-    return {re.sub(r"[^\w -]", "", heading).replace(" ", "-") for heading in plain}
+    plain_headings = (re.sub(r"[`*]|\]\([^)]*\)|\[", "", heading).lower() for heading in headings)
+    return {re.sub(r"[^\w -]", "", heading).replace(" ", "-") for heading in plain_headings}
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if page not in GENERATED])
-def test_a_page_is_wrapped(page: str) -> None:
+def test_pages_are_wrapped(page: str) -> None:
     lines = FENCE.sub(
         lambda fence: "" if fence[1] in {"json", "mermaid"} else fence[0], text(page)
     )
 
-    long = [
+    long_lines = [
         line
         for line in lines.splitlines()
         if len(line) > COLUMNS and not re.match(r"\||<!-- run by:|.*\]\(.{50,}\)|- `[^`]*$", line)
     ]
-    assert long == []
+    assert long_lines == []
 
 
 def test_the_readme_is_short() -> None:
     assert len(text("README.md").splitlines()) <= README_LINES
 
 
-def test_the_readme_says_what_idling_costs_as_the_page_of_scale_does() -> None:
+def test_the_readme_and_the_scale_page_give_the_same_idle_cost() -> None:
     _, idle = text("docs/scale.md").split("\n## An idle month\n")
     [figures] = re.findall(r"\| \*\*all\*\* \|\s*\| \*\*([\d.]+)\*\* \| \*\*([\d.]+)\*\* \|", idle)
 
@@ -179,19 +183,19 @@ def test_each_decision_has_a_date_and_a_status() -> None:
     entries = text("docs/decisions.md").split("\n### ")[1:]
 
     for entry in entries:
-        title, said, *_ = entry.splitlines()
-        assert re.match(r"\d{4}-\d\d-\d\d · \*\*Status:\*\* (accepted|superseded by \[)", said), (
+        title, how, *_ = entry.splitlines()
+        assert re.match(r"\d{4}-\d\d-\d\d · \*\*Status:\*\* (accepted|superseded by \[)", how), (
             title
         )
 
 
-def test_the_glossary_is_in_order() -> None:
+def test_the_glossary_is_sorted() -> None:
     words = re.findall(r"^\| (?!word|---)([^|]+) \|", text("docs/glossary.md"), re.MULTILINE)
 
     assert words == sorted(words, key=str.lower)
 
 
-def test_each_page_is_within_reach_of_the_readme() -> None:
-    reached = set(re.findall(r"\]\(([^)#\s]+\.md)", text("README.md")))
+def test_the_readme_links_to_each_page() -> None:
+    linked = set(re.findall(r"\]\(([^)#\s]+\.md)", text("README.md")))
 
-    assert {page for page in PAGES if page.startswith("docs/")} <= reached
+    assert {page for page in PAGES if page.startswith("docs/")} <= linked

@@ -16,19 +16,19 @@ from functions.model.create_response import PAUSE_MESSAGES, Counts
 from functions.model.events import Event
 from functions.model.items import BatchStatus, Checkpoint, JobStatus, Step
 from functions.planning.ignored import suffix_of
-from tests.unit.factories import AT, batch, ignored, job, one_of_each, wish
+from tests.unit.factories import AT, batch, cancellation_request, example_events, ignored, job
 from tests.unit.schemas import FOLDER, problems, schemas
 
 SOURCE = "urn:claude-batch-relay:claude-batch-relay"
-TYPES = sorted(one_of_each())
+TYPES = sorted(example_events())
 keys = st.text(st.characters(codec="utf-8"), min_size=1, max_size=60)
 
 
-def message(event: Event, **changed: Any) -> dict[str, Any]:
+def message(event: Event, **overrides: Any) -> dict[str, Any]:
     """Give the event as it is on the wire."""
-    written = msgspec.json.encode(event.cloud_event(SOURCE))
-    read: dict[str, Any] = json.loads(written)
-    return read | changed
+    encoded = msgspec.json.encode(event.cloud_event(SOURCE))
+    decoded: dict[str, Any] = json.loads(encoded)
+    return decoded | overrides
 
 
 @cache
@@ -44,7 +44,7 @@ def test_each_type_has_a_schema_and_each_schema_a_type() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(["envelope", *TYPES]))
-def test_each_schema_is_one_and_strict(name: str) -> None:
+def test_each_schema_is_valid_and_strict(name: str) -> None:
     schema = schemas()[name]
 
     Draft202012Validator.check_schema(schema)
@@ -53,28 +53,28 @@ def test_each_schema_is_one_and_strict(name: str) -> None:
     assert sorted(schema["required"]) == sorted(schema["properties"])
 
 
-@pytest.mark.parametrize("kind", TYPES)
-def test_an_event_of_each_type_is_as_its_schema_says(kind: str) -> None:
-    assert problems(message(one_of_each()[kind])) == []
+@pytest.mark.parametrize("event_type", TYPES)
+def test_an_event_of_each_type_matches_its_schema(event_type: str) -> None:
+    assert problems(message(example_events()[event_type])) == []
 
 
-@pytest.mark.parametrize("kind", TYPES)
-def test_a_field_too_many_or_too_few_is_noticed(kind: str) -> None:
-    event = one_of_each()[kind]
+@pytest.mark.parametrize("event_type", TYPES)
+def test_extra_and_missing_fields_are_rejected(event_type: str) -> None:
+    event = example_events()[event_type]
 
     assert problems(message(event, data=event.data | {"prompt": "x"})) != []
     assert problems(message(event, extra=1)) != []
     for name in event.data:
         assert problems(message(event, data={k: v for k, v in event.data.items() if k != name}))
-    for other in set(TYPES) - {kind, "job.completed", "job.rejected"}:
+    for other in set(TYPES) - {event_type, "job.completed", "job.rejected"}:
         assert problems(message(event, type=other)) != []
 
 
 @given(keys, st.none() | st.text(min_size=1, max_size=30), st.none() | st.floats(0, 9))
-def test_events_of_any_upload_are_as_the_schema_says(
+def test_events_of_any_upload_match_the_schema(
     key: str, failure: str | None, cost: float | None
 ) -> None:
-    made = job(
+    new_job = job(
         key,
         checkpoint=Checkpoint(row=5, chunk=1),
         failure=failure,
@@ -82,31 +82,31 @@ def test_events_of_any_upload_are_as_the_schema_says(
     )
     figures = {
         "rows": 5, "counts": {"succeeded": 4, "invented": 1}, "cost_usd": cost,
-        "manifest": f"s3://b/{made.results_prefix}/manifest.json",
+        "manifest": f"s3://b/{new_job.results_prefix}/manifest.json",
     }  # fmt: skip
 
-    other = job(key, outcome=made.outcome if made.outcome == "succeeded" else None)
+    other = job(key, outcome=new_job.outcome if new_job.outcome == "succeeded" else None)
     for event in (
-        events.job_planned(made, "b", AT),
-        events.job_ended(made, "b", figures, AT),
-        upload_events.job_duplicate(made, other, "b", AT),
+        events.job_planned(new_job, "b", AT),
+        events.job_ended(new_job, "b", figures, AT),
+        upload_events.job_duplicate(new_job, other, "b", AT),
     ):
         assert problems(message(event)) == []
 
 
 @given(keys)
-def test_events_of_any_ignored_upload_and_any_marker_are_as_the_schema_says(key: str) -> None:
-    counted = ignored(folder=key, suffix=suffix_of(key))
+def test_events_of_any_ignored_upload_and_marker_match_the_schema(key: str) -> None:
+    ignored_count = ignored(folder=key, suffix=suffix_of(key))
     for event in (
-        upload_events.upload_ignored(counted, {"bucket": "b", "key": key}, [".jsonl"], AT),
-        upload_events.cancel_unmatched(wish(key), [key] * 11, AT, AT),
+        upload_events.upload_ignored(ignored_count, {"bucket": "b", "key": key}, [".jsonl"], AT),
+        upload_events.cancel_unmatched(cancellation_request(key), [key] * 11, AT, AT),
     ):
         assert problems(message(event)) == []
 
 
 @pytest.mark.parametrize("item", [job(status=s, next_step=n) for s in JobStatus for n in (*Step, None)
                                   if s is not JobStatus.DONE and n is not Step.TIDY])  # fmt: skip
-def test_whatever_job_is_set_aside_the_event_is_as_the_schema_says(item: Any) -> None:
+def test_the_stuck_event_of_any_job_matches_the_schema(item: Any) -> None:
     assert problems(message(events.stuck(msgspec.structs.replace(item, tries=5), "x", AT))) == []
 
 
@@ -114,7 +114,7 @@ def test_whatever_job_is_set_aside_the_event_is_as_the_schema_says(item: Any) ->
     "status",
     [s for s in BatchStatus if s not in {BatchStatus.COLLECTED, BatchStatus.SPLIT, BatchStatus.STUCK}],
 )  # fmt: skip
-def test_whatever_batch_is_set_aside_the_event_is_as_the_schema_says(status: BatchStatus) -> None:
+def test_the_stuck_event_of_any_batch_matches_the_schema(status: BatchStatus) -> None:
     item = batch(status=status, item="00001abba-3", tries=5)
 
     assert problems(message(events.stuck(item, "x", AT))) == []
@@ -126,30 +126,34 @@ def test_every_reason_to_pause_is_in_the_schema(reason: str) -> None:
     assert problems(message(events.resumed(reason, AT, AT))) == []
 
 
-def test_the_counts_of_a_batch_are_the_apis_own() -> None:
+def test_the_counts_of_a_batch_have_the_apis_names() -> None:
     counts = msgspec.to_builtins(Counts(succeeded=3))
-    ended = msgspec.structs.replace(batch(batch_id="msgbatch_1"), chunk="00001a", item="00001a-1")
-    event = events.batch_ended(ended, counts, "2024-09-24T18:37:24.100435Z")
+    ended_batch = msgspec.structs.replace(
+        batch(batch_id="msgbatch_1"), chunk="00001a", item="00001a-1"
+    )
+    event = events.batch_ended(ended_batch, counts, "2024-09-24T18:37:24.100435Z")
 
     assert problems(message(event)) == []
 
 
-@pytest.mark.parametrize("kind", TYPES)
-def test_the_readme_shows_each_event_as_it_comes(kind: str) -> None:
-    (shown,) = [one for one in examples() if one["Message"]["type"] == kind]
-    event = one_of_each()[kind]
+@pytest.mark.parametrize("event_type", TYPES)
+def test_the_readme_shows_each_event_as_published(event_type: str) -> None:
+    (example,) = [
+        candidate for candidate in examples() if candidate["Message"]["type"] == event_type
+    ]
+    event = example_events()[event_type]
     attributes = {
         name: {"Type": "String", "Value": text}
         for name, text in event.message_attributes().items()
     }
 
-    assert problems(shown["Message"]) == []
-    assert shown == {
+    assert problems(example["Message"]) == []
+    assert example == {
         "Subject": event.sns_subject, "Message": message(event), "MessageAttributes": attributes,
     }  # fmt: skip
 
 
-def test_the_schemas_lie_where_the_readme_says() -> None:
+def test_the_readme_links_to_each_schema() -> None:
     linked = re.findall(r"\]\(([a-z.]+\.schema\.json)\)", (FOLDER / "README.md").read_text())
 
     assert sorted(linked) == sorted(path.name for path in FOLDER.glob("*.schema.json"))

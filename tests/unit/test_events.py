@@ -12,15 +12,23 @@ from functions.model import events, upload_events
 from functions.model.events import Event
 from functions.model.items import Checkpoint
 from functions.planning.ignored import suffix_of
-from tests.unit.factories import AT, JOB_ID, batch, ignored, job, one_of_each, wish
+from tests.unit.factories import (
+    AT,
+    JOB_ID,
+    batch,
+    cancellation_request,
+    example_events,
+    ignored,
+    job,
+)
 
 # https://docs.aws.amazon.com/sns/latest/api/API_Publish.html and .../dg/sns-message-attributes.html
 SUBJECT = re.compile(r"[!-~][ -~]{0,98}")
-MESSAGE_MOST = 262_144
-RAW_DELIVERY_MOST = 10
+MAX_MESSAGE_BYTES = 262_144
+MAX_RAW_ATTRIBUTES = 10
 ATTRIBUTE_NAME = re.compile(r"(?!aws\.|amazon\.)[A-Za-z0-9_-]+([.][A-Za-z0-9_-]+)*", re.IGNORECASE)
 # https://www.w3.org/TR/REC-xml/#charsets: SNS refuses other characters, and the event would never go out.
-XML = re.compile("[\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]*")
+XML_TEXT = re.compile("[\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]*")
 
 keys = st.text(st.characters(codec="utf-8"), min_size=1, max_size=300)
 FIGURES: dict[str, Any] = {
@@ -31,18 +39,18 @@ FIGURES: dict[str, Any] = {
 }
 
 
-def of_uploads(key: str) -> list[Event]:
+def upload_events_of(key: str) -> list[Event]:
     folder, _, name = key.rpartition("/")
-    counted = ignored(folder=folder, suffix=suffix_of(key), count=10**9)
+    ignored_count = ignored(folder=folder, suffix=suffix_of(key), count=10**9)
     return [
-        upload_events.upload_ignored(counted, {"bucket": "b", "key": key}, [".jsonl"], AT),
-        upload_events.cancel_unmatched(wish(key), [name or "x"] * 99, AT, AT),
+        upload_events.upload_ignored(ignored_count, {"bucket": "b", "key": key}, [".jsonl"], AT),
+        upload_events.cancel_unmatched(cancellation_request(key), [name or "x"] * 99, AT, AT),
     ]
 
 
-def of_job(key: str, failure: str | None = None) -> list[Event]:
-    made = job(key, checkpoint=Checkpoint(row=10**9), failure=failure)
-    return [events.job_planned(made, "b", AT), events.job_ended(made, "b", FIGURES, AT)]
+def job_events_of(key: str, failure: str | None = None) -> list[Event]:
+    new_job = job(key, checkpoint=Checkpoint(row=10**9), failure=failure)
+    return [events.job_planned(new_job, "b", AT), events.job_ended(new_job, "b", FIGURES, AT)]
 
 
 @given(keys, st.none() | st.text(max_size=300))
@@ -50,51 +58,49 @@ def of_job(key: str, failure: str | None = None) -> list[Event]:
 @example("a\x00b\uffff/c.jsonl", None)
 @example("x" * 300, "é" * 300)
 @example("   /   ", " ")
-def test_sns_takes_the_subject_and_the_attributes_of_any_upload(
-    key: str, failure: str | None
-) -> None:
-    for event in [*of_job(key, failure), *of_uploads(key)]:
+def test_sns_accepts_subject_and_attributes_of_any_upload(key: str, failure: str | None) -> None:
+    for event in [*job_events_of(key, failure), *upload_events_of(key)]:
         assert SUBJECT.fullmatch(event.sns_subject)
-        filters = event.message_attributes()
-        assert 2 <= len(filters) <= RAW_DELIVERY_MOST
-        assert all(0 < len(text) <= 200 for text in filters.values())
-        assert all(ATTRIBUTE_NAME.fullmatch(name) for name in filters)
-        assert all(XML.fullmatch(text) for text in filters.values())
-        assert len(msgspec.json.encode(event.cloud_event("urn:x:y"))) < MESSAGE_MOST
+        attributes = event.message_attributes()
+        assert 2 <= len(attributes) <= MAX_RAW_ATTRIBUTES
+        assert all(0 < len(text) <= 200 for text in attributes.values())
+        assert all(ATTRIBUTE_NAME.fullmatch(name) for name in attributes)
+        assert all(XML_TEXT.fullmatch(text) for text in attributes.values())
+        assert len(msgspec.json.encode(event.cloud_event("urn:x:y"))) < MAX_MESSAGE_BYTES
 
 
 @given(st.text(max_size=200))
-def test_sns_takes_the_subject_whatever_the_headline_is(headline: str) -> None:
-    event = msgspec.structs.replace(of_job("a")[0], headline=headline)
+def test_sns_accepts_the_subject_of_any_headline(headline: str) -> None:
+    event = msgspec.structs.replace(job_events_of("a")[0], headline=headline)
 
     assert SUBJECT.fullmatch(event.sns_subject)
 
 
-@pytest.mark.parametrize("kind", one_of_each())
-def test_sns_takes_each_type(kind: str) -> None:
-    event = one_of_each()[kind]
+@pytest.mark.parametrize("event_type", example_events())
+def test_sns_accepts_each_event_type(event_type: str) -> None:
+    event = example_events()[event_type]
 
     assert SUBJECT.fullmatch(event.sns_subject)
-    assert event.message_attributes()["type"] == kind
-    assert len(event.message_attributes()) <= RAW_DELIVERY_MOST
+    assert event.message_attributes()["type"] == event_type
+    assert len(event.message_attributes()) <= MAX_RAW_ATTRIBUTES
     assert all(event.message_attributes().values())
 
 
 def test_an_upload_without_a_folder_has_no_empty_attribute() -> None:
-    assert "folder" not in of_job("march.jsonl")[0].message_attributes()
-    assert of_job("a/b/march.jsonl")[0].message_attributes()["folder"] == "a/b"
+    assert "folder" not in job_events_of("march.jsonl")[0].message_attributes()
+    assert job_events_of("a/b/march.jsonl")[0].message_attributes()["folder"] == "a/b"
 
 
-@pytest.mark.parametrize("kind", one_of_each())
-def test_the_same_event_told_twice_has_the_same_id(kind: str) -> None:
-    assert one_of_each()[kind] == one_of_each()[kind]
+@pytest.mark.parametrize("event_type", example_events())
+def test_a_repeated_event_has_the_same_id(event_type: str) -> None:
+    assert example_events()[event_type] == example_events()[event_type]
     source = "urn:claude-batch-relay:relay"
-    assert one_of_each()[kind].cloud_event(source)["source"] == source
+    assert example_events()[event_type].cloud_event(source)["source"] == source
 
 
 def test_different_events_have_different_ids() -> None:
     second = batch(attempt=2, item="00001-2", batch_id="msgbatch_2")
-    more = [
+    further_events = [
         events.batch_ended(second, {}, AT),
         events.batch_ended(msgspec.structs.replace(second, batch_id="msgbatch_3"), {}, AT),
         events.stuck(second, "x", AT),
@@ -103,26 +109,31 @@ def test_different_events_have_different_ids() -> None:
         events.paused("billing", "x", "2026-11-24T00:00:00.000Z"),
         events.job_planned(job(job="1" * 20), "b", AT),
     ]
-    ids = [event.id for event in [*one_of_each().values(), *more]]
+    ids = [event.id for event in [*example_events().values(), *further_events]]
 
     assert len(set(ids)) == len(ids)
 
 
-def test_completed_and_rejected_are_one_event_of_a_job() -> None:
+def test_completed_and_rejected_have_one_id() -> None:
     """A subscriber who waits for either sees one end of a job, never two."""
     ended = [
-        events.job_ended(job(checkpoint=Checkpoint(row=2), rows_rejected=bad), "b", FIGURES, AT)
-        for bad in (0, 2)
+        events.job_ended(
+            job(checkpoint=Checkpoint(row=2), rows_rejected=rejected), "b", FIGURES, AT
+        )
+        for rejected in (0, 2)
     ]
 
     assert [event.type for event in ended] == ["job.completed", "job.rejected"]
     assert ended[0].id == ended[1].id == f"{JOB_ID}/ended"
 
 
-def test_the_headline_says_how_it_ended_and_why() -> None:
-    assert of_job("march.jsonl")[1].sns_subject == "march-3f9ac21b: failed; 3 of 3 rows succeeded"
+def test_the_headline_contains_outcome_and_reason() -> None:
     assert (
-        of_job("march.jsonl", "it is empty")[1].sns_subject
+        job_events_of("march.jsonl")[1].sns_subject
+        == "march-3f9ac21b: failed; 3 of 3 rows succeeded"
+    )
+    assert (
+        job_events_of("march.jsonl", "it is empty")[1].sns_subject
         == "march-3f9ac21b: failed; it is empty"
     )
 
@@ -138,7 +149,7 @@ def test_the_headline_says_how_it_ended_and_why() -> None:
     ],
 )
 def test_a_long_subject_is_cut_at_a_word(headline: str, subject: str) -> None:
-    assert msgspec.structs.replace(of_job("a")[0], headline=headline).sns_subject == subject
+    assert msgspec.structs.replace(job_events_of("a")[0], headline=headline).sns_subject == subject
 
 
 @pytest.mark.parametrize(

@@ -38,47 +38,47 @@ def subscriber(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
         yield module
 
 
-def delivery(kind: str = "job.completed") -> dict[str, Any]:
+def sns_delivery(event_type: str = "job.completed") -> dict[str, Any]:
     """Give what Lambda gets from SNS."""
     data = {"name": "march-1", "outcome": "partial", "counts": {"succeeded": 1, "errored": 1}}
     event = {
         "id": "1/ended",
-        "type": kind,
+        "type": event_type,
         "data": {**data, "results": "s3://results/results/march/1/"},
     }
     return {"Records": [{"Sns": {"Message": json.dumps(event)}}]}
 
 
-def test_a_finished_job_is_worked_on_once(
+def test_a_finished_job_is_processed_once(
     subscriber: ModuleType, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for _ in range(2):
-        subscriber.handler(delivery(), None)
+        subscriber.handler(sns_delivery(), None)
 
-    out = capsys.readouterr().out
-    assert out.count("1 rows of s3://results/results/march/1/results.jsonl have no answer") == 1
-    assert "1/ended came again" in out
+    output = capsys.readouterr().out
+    assert output.count("1 rows of s3://results/results/march/1/results.jsonl have no answer") == 1
+    assert "1/ended came again" in output
 
 
-def test_what_failed_is_worked_on_again_when_it_is_stale(
+def test_a_failed_event_is_processed_again_when_stale(
     subscriber: ModuleType, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     s3 = boto3.client("s3")
     body = s3.get_object(Bucket="results", Key="results/march/1/results.jsonl")["Body"].read()
     s3.delete_object(Bucket="results", Key="results/march/1/results.jsonl")
     with pytest.raises(s3.exceptions.NoSuchKey):
-        subscriber.handler(delivery(), None)
+        subscriber.handler(sns_delivery(), None)
     s3.put_object(Bucket="results", Key="results/march/1/results.jsonl", Body=body)
     monkeypatch.setattr(subscriber, "STALE_S", -1)
 
-    subscriber.handler(delivery(), None)
+    subscriber.handler(sns_delivery(), None)
 
     assert "have no answer" in capsys.readouterr().out
 
 
-def test_other_events_are_passed_over(
+def test_other_events_are_ignored(
     subscriber: ModuleType, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    subscriber.handler(delivery("job.planned"), None)
+    subscriber.handler(sns_delivery("job.planned"), None)
 
     assert capsys.readouterr().out == ""

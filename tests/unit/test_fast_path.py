@@ -18,22 +18,22 @@ from functions.planning.validation import validate
 from functions.readers.jsonl import pieces, records
 from tests.unit.factories import JOB_ID
 
-MOST = 200
-ID_MOST = 16
+ROW_BYTES = 200
+MAX_ID_BYTES = 16
 VERSIONS = ("2026-10-21", "2023-06-01")
 
-NEEDED = b'"model":"m","max_tokens":5,"messages":[{}]'
+REQUIRED_PARAMS = b'"model":"m","max_tokens":5,"messages":[{}]'
 
 
-def full(row: bytes) -> bytes:
+def with_required_params(row: bytes) -> bytes:
     """Give a row's params what every request needs; an odd one stays odd."""
-    row = row.replace(b'"params":{"', b'"params":{%b,"' % NEEDED)
-    return row.replace(b'"params":{}', b'"params":{%b}' % NEEDED)
+    row = row.replace(b'"params":{"', b'"params":{%b,"' % REQUIRED_PARAMS)
+    return row.replace(b'"params":{}', b'"params":{%b}' % REQUIRED_PARAMS)
 
 
-_good = st.builds(
-    lambda own, text: full(
-        json.dumps({"custom_id": own, "params": {"a": text}}, separators=(",", ":")).encode()
+_valid_rows = st.builds(
+    lambda custom_id, text: with_required_params(
+        json.dumps({"custom_id": custom_id, "params": {"a": text}}, separators=(",", ":")).encode()
     ),
     st.none() | st.text(max_size=4),
     st.text(max_size=9),
@@ -42,7 +42,7 @@ _rows = [
     b"", b" ", b"\r", b"{}", b"[]", b"{broken", b'{"params":{}}', b'{"params":{}}{"params":{}}', b' {"params":{}}',
     b'{"params":{"a":', b'{"b":1}', b'"}', b'{"params":{"a":"\xff"}}', b'{"params":{"stream":true}}', b"1}", b"{1",
     b'{"params":{"stream":false}}', b'{"params":{"max_tokens":0}}', b'{"params":{"top_p":1}}', b'{"params":{"a":[{}',
-    b"{}]}}", b'{"params":{"a":"' + b"x" * MOST + b'"}}', b'{"params":{},"params":{"b":2},"custom_id":7}',
+    b"{}]}}", b'{"params":{"a":"' + b"x" * ROW_BYTES + b'"}}', b'{"params":{},"params":{"b":2},"custom_id":7}',
     b'{"params":{"store":null}}', b'{"params":"x"}', b'{"params":{"a":NaN}}', b"\xef\xbb\xbf{}", b'{"params":{}}\r',
     b'{"p\\u0061rams":{"a":1}}', b'{"params":{"str\\u0065am":true}}',
     b'{"params":{"model":null}}', b'{"params":{"model":5}}', b'{"params":{"messages":null}}',
@@ -53,23 +53,24 @@ _rows = [
     b'{"params":{}}\x1a', bytes(3), b'{"id":7,"params":{}}', b'{"custom_id":null,"key":"k","params":{}}', b'{"id":[],"params":{}}',
     b'{"custom_id":"' + b"y" * 20 + b'","params":{}}', b'{"params":{}}\xc2\xa0', b'{"custom_id":3,"params":NaN}',
 ]  # fmt: skip
-ODD = [*_rows, *map(full, _rows)]
+UNUSUAL_ROWS = [*_rows, *map(with_required_params, _rows)]
 uploads = st.tuples(
-    st.lists(_good | _good | st.sampled_from(ODD), max_size=12), st.sampled_from([b"\n", b"\r\n"])
+    st.lists(_valid_rows | _valid_rows | st.sampled_from(UNUSUAL_ROWS), max_size=12),
+    st.sampled_from([b"\n", b"\r\n"]),
 ).map(lambda drawn: drawn[1].join(drawn[0]))
 
 
-def files_of(found: list[ValidRows | ValidatedRow]) -> tuple[bytes, bytes, list[Position]]:
+def write_files(validated: list[ValidRows | ValidatedRow]) -> tuple[bytes, bytes, list[Position]]:
     """Write what was found; gives both files, and where each piece ends."""
     body, ledger, ends = io.BytesIO(), io.BytesIO(), list[Position]()
     files = ChunkWriter(JOB_ID, "00001", 1, body, ledger)
-    for one in found:
-        if isinstance(one, ValidRows):
-            files.add_valid(files.rows + 1, one)
-            ends.append(one.end)
+    for item in validated:
+        if isinstance(item, ValidRows):
+            files.add_valid(files.rows + 1, item)
+            ends.append(item.end)
         else:
-            files.add(files.rows + 1, *one)
-            ends.append(one[0].end)
+            files.add(files.rows + 1, *item)
+            ends.append(item[0].end)
     size = files.size_bytes
     files.finish()
     assert size == len(body.getvalue())
@@ -81,75 +82,98 @@ def short_ids() -> Iterator[None]:
     """Let a custom_id be too long soon."""
     with pytest.MonkeyPatch.context() as patch:
         for module in (fast_path, validation, broken):
-            patch.setattr(module, "MAX_ID_BYTES", ID_MOST)
+            patch.setattr(module, "MAX_ID_BYTES", MAX_ID_BYTES)
         yield
 
 
 @given(uploads, st.integers(1, 300), st.sampled_from(VERSIONS))
-@example(full(b'{"params":{"a":{"b":1}\n{"c":{}}}}'), 300, VERSIONS[0])
-@example(full(b'{"params":{}}{"params":{}}\n{"params":{"a":[{}\n{}]}}'), 300, VERSIONS[0])
-@example(full(b'{"params":{"a":"x"}}\r\n{"params":{"a":"y"}}\r\n{"params":{}}'), 300, VERSIONS[0])
-def test_many_at_once_is_the_same_as_one_by_one(body: bytes, size: int, version: str) -> None:
-    read_both_ways(body, size, version)
+@example(with_required_params(b'{"params":{"a":{"b":1}\n{"c":{}}}}'), 300, VERSIONS[0])
+@example(
+    with_required_params(b'{"params":{}}{"params":{}}\n{"params":{"a":[{}\n{}]}}'),
+    300,
+    VERSIONS[0],
+)
+@example(
+    with_required_params(b'{"params":{"a":"x"}}\r\n{"params":{"a":"y"}}\r\n{"params":{}}'),
+    300,
+    VERSIONS[0],
+)
+def test_validating_together_equals_validating_one_by_one(
+    body: bytes, size: int, version: str
+) -> None:
+    compare_both_ways(body, size, version)
 
 
-def read_both_ways(body: bytes, size: int, version: str) -> None:
+def compare_both_ways(body: bytes, size: int, version: str) -> None:
     """Check an upload's rows many at once and one by one, and compare."""
-    blocks = [body[at : at + size] for at in range(0, len(body), size)]
-    found = list(records(blocks, LinePosition(), MOST))
-    singly = [(record, validate(record, row_bytes=MOST, api_version=version)) for record in found]
+    blocks = [body[offset : offset + size] for offset in range(0, len(body), size)]
+    expected_records = list(records(blocks, LinePosition(), ROW_BYTES))
+    one_by_one = [
+        (record, validate(record, row_bytes=ROW_BYTES, api_version=version))
+        for record in expected_records
+    ]
 
-    together = list(
-        validate_all(pieces(blocks, LinePosition(), MOST), row_bytes=MOST, api_version=version)
+    validated_together = list(
+        validate_all(
+            pieces(blocks, LinePosition(), ROW_BYTES), row_bytes=ROW_BYTES, api_version=version
+        )
     )
 
-    assert files_of(together)[:2] == files_of([*singly])[:2]
-    assert {*files_of(together)[2]} <= {record.end for record in found}
+    assert write_files(validated_together)[:2] == write_files([*one_by_one])[:2]
+    assert {*write_files(validated_together)[2]} <= {record.end for record in expected_records}
 
 
-@pytest.mark.parametrize("row", ODD)
-def test_an_odd_row_between_good_ones_is_checked_as_it_is_alone(row: bytes) -> None:
+@pytest.mark.parametrize("row", UNUSUAL_ROWS)
+def test_an_unusual_row_between_valid_ones_is_validated_as_alone(row: bytes) -> None:
     """Each in its turn: hypothesis draws not every one of them."""
-    good = full(b'{"params":{}}')
-    read_both_ways(b"\n".join([good, row, good]), 300, VERSIONS[0])
+    valid_row = with_required_params(b'{"params":{}}')
+    compare_both_ways(b"\n".join([valid_row, row, valid_row]), 300, VERSIONS[0])
 
 
 @pytest.mark.parametrize("row", [b'{"id":7,"params":{}}', b'{"params":{}}'])
-def test_rows_without_a_custom_id_are_checked_together_too(row: bytes) -> None:
-    body = b"\n".join([full(row)] * 9) + b"\n"
+def test_rows_without_a_custom_id_are_validated_together(row: bytes) -> None:
+    body = b"\n".join([with_required_params(row)] * 9) + b"\n"
 
-    (found,) = validate_all(
-        pieces([body], LinePosition(), MOST), row_bytes=MOST, api_version=VERSIONS[0]
+    (valid_rows,) = validate_all(
+        pieces([body], LinePosition(), ROW_BYTES), row_bytes=ROW_BYTES, api_version=VERSIONS[0]
     )
 
-    assert isinstance(found, ValidRows)
-    assert {bytes(one) for one in found.custom_ids} == {b"7" if b"7" in row else b"null"}
+    assert isinstance(valid_rows, ValidRows)
+    assert {bytes(custom_id) for custom_id in valid_rows.custom_ids} == {
+        b"7" if b"7" in row else b"null"
+    }
 
 
 @pytest.mark.parametrize("ending", [b"\n", b"\r\n"])
-def test_plain_lines_are_checked_together(ending: bytes) -> None:
-    body = ending.join([full(b'{"custom_id":"a","params":{"max_tokens":5}}')] * 9) + ending
-
-    (found,) = validate_all(
-        pieces([body], LinePosition(), MOST), row_bytes=MOST, api_version=VERSIONS[0]
+def test_plain_lines_are_validated_together(ending: bytes) -> None:
+    body = (
+        ending.join([with_required_params(b'{"custom_id":"a","params":{"max_tokens":5}}')] * 9)
+        + ending
     )
 
-    assert isinstance(found, ValidRows)
-    assert len(found.offsets) == 9
+    (valid_rows,) = validate_all(
+        pieces([body], LinePosition(), ROW_BYTES), row_bytes=ROW_BYTES, api_version=VERSIONS[0]
+    )
+
+    assert isinstance(valid_rows, ValidRows)
+    assert len(valid_rows.offsets) == 9
 
 
 @given(st.integers(1, 8))
-def test_cut_in_two_it_is_the_same_rows(count: int) -> None:
-    body = b"\n".join(full(b'{"custom_id":%d,"params":{}}' % n) for n in range(9)) + b"\n"
-    (whole,) = validate_all(
-        pieces([body], LinePosition(), MOST), row_bytes=MOST, api_version=VERSIONS[0]
+def test_cutting_valid_rows_keeps_all_rows(count: int) -> None:
+    body = (
+        b"\n".join(with_required_params(b'{"custom_id":%d,"params":{}}' % n) for n in range(9))
+        + b"\n"
     )
-    assert isinstance(whole, ValidRows)
+    (valid_rows,) = validate_all(
+        pieces([body], LinePosition(), ROW_BYTES), row_bytes=ROW_BYTES, api_version=VERSIONS[0]
+    )
+    assert isinstance(valid_rows, ValidRows)
 
-    first, others = whole.cut(count)
+    first_part, rest = valid_rows.cut(count)
 
-    assert files_of([first, others])[:2] == files_of([whole])[:2]
-    assert first.end.byte + 1 == others.offsets[0]
+    assert write_files([first_part, rest])[:2] == write_files([valid_rows])[:2]
+    assert first_part.end.byte + 1 == rest.offsets[0]
 
 
 _USER = '{"role":"user","content":"hi"}'
@@ -191,4 +215,4 @@ def test_what_is_certain_to_fail_is_found_among_many(
     together = list(validate_all(pieces(blocks, LinePosition(), 1000), **rules))
 
     assert singly[0][1].rejection is None
-    assert files_of(together)[:2] == files_of([*singly])[:2]
+    assert write_files(together)[:2] == write_files([*singly])[:2]

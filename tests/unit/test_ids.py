@@ -9,14 +9,14 @@ from hypothesis import strategies as st
 
 from functions.model.ids import RequestId, batch_name, chunk_name, job_id
 
-THE_APIS_OWN = re.compile(r"[a-zA-Z0-9_-]{1,64}")
-SPLITS_MOST = 20
+CUSTOM_ID_PATTERN = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+MAX_SPLITS = 20
 """A batch of 100,000 is one row after 17 halvings."""
 
 chunks = st.builds(
-    lambda number, halves: chunk_name(number) + halves,
+    lambda number, split_suffix: chunk_name(number) + split_suffix,
     st.integers(1, 9_999_999),
-    st.text("ab", max_size=SPLITS_MOST),
+    st.text("ab", max_size=MAX_SPLITS),
 )
 ids = st.builds(
     RequestId,
@@ -28,14 +28,14 @@ ids = st.builds(
 
 
 @given(ids)
-def test_every_name_is_one_that_the_api_takes_and_reads_back(wire: RequestId) -> None:
-    assert THE_APIS_OWN.fullmatch(str(wire))
-    assert RequestId.parse(str(wire)) == wire
-    assert wire.batch == batch_name(wire.chunk, wire.attempt)
+def test_every_request_id_is_valid_for_the_api_and_can_be_parsed(request_id: RequestId) -> None:
+    assert CUSTOM_ID_PATTERN.fullmatch(str(request_id))
+    assert RequestId.parse(str(request_id)) == request_id
+    assert request_id.batch == batch_name(request_id.chunk, request_id.attempt)
 
 
 @given(st.text(max_size=64))
-def test_what_is_not_ours_is_nobodys(custom_id: str) -> None:
+def test_a_foreign_custom_id_is_not_parsed(custom_id: str) -> None:
     assert RequestId.parse(custom_id) is None
 
 
@@ -53,32 +53,32 @@ def test_what_is_not_ours_is_nobodys(custom_id: str) -> None:
         f"3f9ac21b04d7c1e89a02-00001-1-{'9' * 5000}",
     ],
 )
-def test_what_only_looks_like_ours_is_nobodys(custom_id: str) -> None:
+def test_a_custom_id_in_a_similar_format_is_not_parsed(custom_id: str) -> None:
     assert RequestId.parse(custom_id) is None
 
 
-def test_reads_as_the_design_writes_it() -> None:
-    wire = RequestId.parse("3f9ac21b04d7c1e89a02-00001-1-000000017")
+def test_a_documented_request_id_is_parsed() -> None:
+    request_id = RequestId.parse("3f9ac21b04d7c1e89a02-00001-1-000000017")
 
-    assert wire == RequestId("3f9ac21b04d7c1e89a02", "00001", 1, 17)
+    assert request_id == RequestId("3f9ac21b04d7c1e89a02", "00001", 1, 17)
 
 
 @given(st.tuples(st.text(max_size=9), st.text(max_size=9), st.text(max_size=9)))
-def test_a_job_is_named_by_its_upload_alone(upload: tuple[str, str, str]) -> None:
+def test_a_job_id_depends_only_on_the_upload(upload: tuple[str, str, str]) -> None:
     assert job_id(*upload) == job_id(*upload)
     assert re.fullmatch(r"[0-9a-f]{20}", job_id(*upload))
 
 
-def test_another_version_is_another_job() -> None:
-    named = [job_id(*upload) for upload in itertools.product("ab", "ab", "12")]
+def test_another_version_has_another_job_id() -> None:
+    job_ids = [job_id(*upload) for upload in itertools.product("ab", "ab", "12")]
 
-    assert len(set(named)) == 8
+    assert len(set(job_ids)) == 8
 
 
-@given(st.integers(1, 99_998), st.text("ab", max_size=SPLITS_MOST), st.integers(1, 9))
-def test_text_order_is_row_order(number: int, halves: str, attempt: int) -> None:
+@given(st.integers(1, 99_998), st.text("ab", max_size=MAX_SPLITS), st.integers(1, 9))
+def test_text_order_is_row_order(number: int, split_suffix: str, attempt: int) -> None:
     """So one Query of the table gives a job's batches in order."""
-    chunk = chunk_name(number) + halves
+    chunk = chunk_name(number) + split_suffix
 
     assert chunk + "a" < chunk + "b" < chunk_name(number + 1)
     assert batch_name(chunk, attempt) < batch_name(chunk, attempt + 1) or attempt == 9

@@ -20,9 +20,9 @@ from functions.model.items import (
 )
 from tests.unit.factories import JOB_ID, batch, job
 
-S3_KEY_MOST = 1024
+MAX_S3_KEY_BYTES = 1024
 keys = st.text(st.characters(codec="utf-8"), min_size=1, max_size=400).filter(
-    lambda key: len(key.encode()) <= S3_KEY_MOST
+    lambda key: len(key.encode()) <= MAX_S3_KEY_BYTES
 )
 
 
@@ -32,14 +32,14 @@ keys = st.text(st.characters(codec="utf-8"), min_size=1, max_size=400).filter(
 @example(".jsonl")
 @example("a/")
 @example("\x00/\x7f.jsonl")
-def test_any_key_has_a_label_and_a_folder_that_s3_takes(key: str) -> None:
-    made = job(key)
+def test_any_key_has_a_label_and_a_valid_results_prefix(key: str) -> None:
+    new_job = job(key)
 
-    assert re.fullmatch(r"[A-Za-z0-9._-]{1,40}-3f9ac21b", made.label)
-    assert made.results_prefix.startswith("results/")
-    assert made.results_prefix.endswith(f"/{JOB_ID}")
+    assert re.fullmatch(r"[A-Za-z0-9._-]{1,40}-3f9ac21b", new_job.label)
+    assert new_job.results_prefix.startswith("results/")
+    assert new_job.results_prefix.endswith(f"/{JOB_ID}")
     # Room for the longest name in it: a group of a join of thousands of parts.
-    assert len(f"{made.results_prefix}/manifest.json.10000".encode()) <= S3_KEY_MOST
+    assert len(f"{new_job.results_prefix}/manifest.json.10000".encode()) <= MAX_S3_KEY_BYTES
 
 
 @pytest.mark.parametrize(
@@ -51,18 +51,18 @@ def test_any_key_has_a_label_and_a_folder_that_s3_takes(key: str) -> None:
         ("a/märz.final.jsonl", "m_rz.final", "a/märz.final"),
     ],
 )
-def test_results_lie_where_the_upload_lay(key: str, label: str, folder: str) -> None:
+def test_the_results_prefix_has_the_uploads_folder(key: str, label: str, folder: str) -> None:
     assert job(key).label == f"{label}-{JOB_ID[:8]}"
     assert job(key).results_prefix == f"results/{folder}/{JOB_ID}"
 
 
-def test_two_long_keys_with_the_same_beginning_have_folders_of_their_own() -> None:
-    one, other = job("x" * 1000), job("x" * 1001, job="0" * 20)
+def test_two_long_keys_with_a_common_prefix_have_different_results_prefixes() -> None:
+    first, second = job("x" * 1000), job("x" * 1001, job="0" * 20)
 
-    assert one.results_prefix != other.results_prefix
+    assert first.results_prefix != second.results_prefix
 
 
-def test_usable_rows_are_those_that_are_not_rejected() -> None:
+def test_sendable_rows_are_those_not_rejected() -> None:
     assert job(checkpoint=Checkpoint(row=10), rows_rejected=3).sendable_rows == 7
 
 
@@ -71,7 +71,7 @@ def test_a_batch_counts_all_rows_of_its_chunk() -> None:
     assert items.batch_key(batch()) == f"{JOB_ID}/00001-1"
 
 
-def test_the_table_gives_back_what_was_put() -> None:
+def test_items_survive_the_table() -> None:
     part = ChunkOutput(results=StoredObject(key="k", size=1, crc32=2))
     for item in (
         job(rejection_counts={"a": 1}, checkpoint=Checkpoint(row=5)),
@@ -80,25 +80,25 @@ def test_the_table_gives_back_what_was_put() -> None:
         assert items.read(msgspec.to_builtins(item)) == item
 
 
-def test_what_a_newer_function_wrote_is_passed_over() -> None:
+def test_attributes_of_a_newer_version_are_ignored() -> None:
     newer = msgspec.to_builtins(batch()) | {"invented_later": 1}
 
     assert items.read(newer) == batch()
 
 
-def test_the_kind_of_an_item_is_told_by_its_key() -> None:
+def test_the_item_key_decides_the_type() -> None:
     assert isinstance(items.read(msgspec.to_builtins(job())), Job)
     assert isinstance(items.read(msgspec.to_builtins(batch())), Batch)
 
 
-def test_the_index_is_sorted_by_status_and_then_by_age() -> None:
+def test_the_status_key_sorts_by_status_and_age() -> None:
     times = ["2026-11-22", "2026-11-23"]
-    written = [items.status_key(status, at) for status in ("ENDED", "WAITING") for at in times]
+    written = [items.status_key(status, day) for status in ("ENDED", "WAITING") for day in times]
 
     assert written == sorted(written)
 
 
-def test_the_words_in_the_table_are_the_designs() -> None:
+def test_the_stored_names_do_not_change() -> None:
     """They outlive a deploy: a word that is changed here orphans items."""
     assert [step.value for step in Step] == ["plan", "send", "collect", "assemble", "tidy"]
     assert {status.value for status in BatchStatus} == {

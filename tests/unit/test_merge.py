@@ -21,9 +21,9 @@ from tests.unit.factories import JOB_ID, batch
 ROWS = 2_000
 
 
-def entries(own: int, rejection: Rejection | None = None) -> Iterator[LedgerEntry]:
+def entries(id_bytes: int, rejection: Rejection | None = None) -> Iterator[LedgerEntry]:
     """Give rows whose custom_id is so long."""
-    custom_id = msgspec.Raw(b'"%b"' % (b"x" * own))
+    custom_id = msgspec.Raw(b'"%b"' % (b"x" * id_bytes))
     sent = 0 if rejection else 1
     return (
         LedgerEntry(row, row, 0, 1, custom_id, 0, sent, rejection) for row in range(1, ROWS + 1)
@@ -33,29 +33,29 @@ def entries(own: int, rejection: Rejection | None = None) -> Iterator[LedgerEntr
 def results() -> bytes:
     line = b'{"custom_id":"%b","result":{"type":"succeeded","message":{}}}'
     ids = (str(RequestId(JOB_ID, "00001", 1, row)).encode() for row in range(1, ROWS + 1))
-    return b"\n".join(line % own for own in ids)
+    return b"\n".join(line % custom_id for custom_id in ids)
 
 
-@pytest.mark.parametrize("own", [0, 9, 20_000])
+@pytest.mark.parametrize("id_bytes", [0, 9, 20_000])
 @pytest.mark.parametrize("rejection", [None, Rejection("too_deep", "line 1: no " * 20, 1)])
 @pytest.mark.parametrize("text", [results(), b""], ids=["succeeded", "missing"])
-def test_lines_come_some_hundred_kilobytes_at_a_time(
-    own: int, rejection: Rejection | None, text: bytes
+def test_lines_are_written_in_blocks_of_limited_size(
+    id_bytes: int, rejection: Rejection | None, text: bytes
 ) -> None:
-    one = batch(requests=ROWS)
+    sent_batch = batch(requests=ROWS)
     blocks: list[bytes] = []
     services: Any = SimpleNamespace(
         files=SimpleNamespace(write=lambda _, lines: blocks.extend(lines))
     )
     with TemporaryFile() as file, TemporaryFile() as errors:
-        received = ResultSet(one, [rejection is None] * ROWS, Spool(file, 1, ROWS))
+        result_set = ResultSet(sent_batch, [rejection is None] * ROWS, Spool(file, 1, ROWS))
         if rejection is None and text:
-            received.add(text)
-        merge = Merge(services, one, received, CloseReason.MISSING, errors, 1 << 30)
+            result_set.add(text)
+        merge = Merge(services, sent_batch, result_set, CloseReason.MISSING, errors, 1 << 30)
 
-        merged = merge.write("work/results", entries(own, rejection))
+        merge_result = merge.write("work/results", entries(id_bytes, rejection))
 
     assert sum(block.count(b"\n") for block in blocks) == ROWS
-    assert max(map(len, blocks)) < CACHE_BLOCK + own + 1000
-    assert sum(merged.counts.outcomes.values()) == ROWS
-    assert len(blocks) < 2 + ROWS * (own + 1000) / CACHE_BLOCK
+    assert max(map(len, blocks)) < CACHE_BLOCK + id_bytes + 1000
+    assert sum(merge_result.counts.outcomes.values()) == ROWS
+    assert len(blocks) < 2 + ROWS * (id_bytes + 1000) / CACHE_BLOCK

@@ -22,16 +22,16 @@ MILLION = 1_000_000
 
 
 @pytest.mark.parametrize("suffix", ["", "-20251001", "-latest"])
-@pytest.mark.parametrize(("model", "input_", "output"), TABLE)
-def test_each_model_costs_what_the_table_says(
-    model: str, input_: float, output: float, suffix: str
+@pytest.mark.parametrize(("model", "input_usd", "output_usd"), TABLE)
+def test_each_model_has_the_price_of_the_reference(
+    model: str, input_usd: float, output_usd: float, suffix: str
 ) -> None:
     assert newest_price_list().cost_usd(
         model + suffix, Usage(input_tokens=MILLION)
-    ) == pytest.approx(input_)
+    ) == pytest.approx(input_usd)
     assert newest_price_list().cost_usd(
         model + suffix, Usage(output_tokens=MILLION)
-    ) == pytest.approx(output)
+    ) == pytest.approx(output_usd)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_more_tokens_never_cost_less_and_none_cost_nothing(usage: Usage, model: 
     assert newest_price_list().cost_usd(model, Usage()) == 0
 
 
-def test_the_list_says_its_date_and_its_source() -> None:
+def test_a_price_list_has_a_date_and_a_source() -> None:
     assert newest_price_list().version[:2] == "20"
     assert "Anthropic" in newest_price_list().source
 
@@ -88,26 +88,32 @@ FOLDER = Path(pricing.__file__).parent / "price_lists"
 
 
 @pytest.mark.parametrize("file", sorted(FOLDER.iterdir()), ids=lambda file: file.name)
-def test_each_list_is_found_by_the_name_of_its_file(file: Path) -> None:
-    found = frozen(file.stem)
+def test_each_price_list_has_the_name_of_its_file(file: Path) -> None:
+    price_list = frozen(file.stem)
 
-    assert found is not None
-    assert found.version == file.stem
+    assert price_list is not None
+    assert price_list.version == file.stem
 
 
-def test_the_newest_list_is_that_of_jobs_to_come() -> None:
+def test_new_jobs_use_the_newest_price_list() -> None:
     assert newest_price_list().version == max(file.stem for file in FOLDER.iterdir())
 
 
-def test_a_list_that_is_gone_is_none_and_splits_no_prompts() -> None:
+def test_a_missing_price_list_is_none_and_has_no_long_prompt_limit() -> None:
     assert frozen("2020-01") is None
     assert long_prompt_limit("claude-haiku-5-5", "2020-01") is None
 
 
-def test_prompts_are_split_by_the_list_that_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    newest = newest_price_list()
-    haiku = msgspec.structs.replace(newest.models["claude-haiku-5-5"], long_above=5)
-    older = PriceList(version="2020-02", source="s", cache={}, models={"claude-haiku-5-5": haiku})
-    monkeypatch.setattr(pricing, "_lists", lambda: {"2020-02": older, newest.version: newest})
+def test_the_long_prompt_limit_is_that_of_the_given_price_list(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    newest_list = newest_price_list()
+    haiku = msgspec.structs.replace(newest_list.models["claude-haiku-5-5"], long_above=5)
+    older_list = PriceList(
+        version="2020-02", source="s", cache={}, models={"claude-haiku-5-5": haiku}
+    )
+    monkeypatch.setattr(
+        pricing, "_lists", lambda: {"2020-02": older_list, newest_list.version: newest_list}
+    )
 
     assert long_prompt_limit("claude-haiku-5-5", "2020-02") == 5

@@ -63,7 +63,7 @@ class Upload:
 
     def read(self, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
         body = self.body[start:stop]
-        return (body[at : at + self.block] for at in range(0, len(body), self.block))
+        return (body[offset : offset + self.block] for offset in range(0, len(body), self.block))
 
 
 class _Headed(Position, frozen=True):
@@ -77,15 +77,15 @@ class _Columns:
     RETRY_NAME = "retry.columns"
 
     def read(self, source: Upload, position: _Headed, row_bytes: int) -> Iterator[Record]:
-        at, header = position.byte, position.header
-        for number, line in enumerate(b"".join(source.read(at)).splitlines(keepends=True)):
+        offset, header = position.byte, position.header
+        for number, line in enumerate(b"".join(source.read(offset)).splitlines(keepends=True)):
             if not header:
-                header, at = line.decode(), at + len(line)
+                header, offset = line.decode(), offset + len(line)
                 continue
-            size, begin, at = len(line.rstrip(b"\n")), at, at + len(line)
-            told = header.encode().rstrip() + b"=" + line.rstrip(b"\n")
-            data = told if size <= row_bytes else None
-            yield Record(number + 1, 1, begin, size, data, _Headed(at, header))
+            row_size, row_start, offset = len(line.rstrip(b"\n")), offset, offset + len(line)
+            line_data = header.encode().rstrip() + b"=" + line.rstrip(b"\n")
+            data = line_data if row_size <= row_bytes else None
+            yield Record(number + 1, 1, row_start, row_size, data, _Headed(offset, header))
 
     def retry_head(self, position: _Headed) -> bytes:
         return position.header.encode()
@@ -110,13 +110,15 @@ def columns(monkeypatch: pytest.MonkeyPatch) -> None:
 def records(
     reader: Reader[Any], source: Upload, position: Position, row_bytes: int = ROW_BYTES
 ) -> list[Record]:
-    found: list[Record] = []
+    records_: list[Record] = []
     for piece in reader.read(source, position, row_bytes):
-        found += jsonl.split_records(piece, row_bytes) if isinstance(piece, LineBlock) else [piece]
-    return found
+        records_ += (
+            jsonl.split_records(piece, row_bytes) if isinstance(piece, LineBlock) else [piece]
+        )
+    return records_
 
 
-def told(records: Sequence[Record]) -> list[tuple[int, int, bytes | None]]:
+def positions_and_data(records: Sequence[Record]) -> list[tuple[int, int, bytes | None]]:
     return [(record.offset, record.size, record.data) for record in records]
 
 
@@ -133,23 +135,25 @@ def test_each_reader_has_samples() -> None:
 
 @each_upload
 @pytest.mark.parametrize("block", [1, 7, 1 << 20])
-def test_resumed_behind_any_record_it_reads_the_same_rest(
-    name: str, body: bytes, block: int
-) -> None:
+def test_reading_resumes_behind_any_record(name: str, body: bytes, block: int) -> None:
     reader, source = READERS[name], Upload(body, block)
-    whole = records(reader, source, reader.START)
+    all_records = records(reader, source, reader.START)
 
-    for number, record in enumerate(whole, 1):
-        assert told(records(reader, source, record.end)) == told(whole[number:])
+    for number, record in enumerate(all_records, 1):
+        assert positions_and_data(records(reader, source, record.end)) == positions_and_data(
+            all_records[number:]
+        )
 
 
 @each_upload
 def test_a_position_survives_the_table(name: str, body: bytes) -> None:
     reader = READERS[name]
-    kind: type[Position] = type(reader.START)
+    position_type: type[Position] = type(reader.START)
 
     for record in records(reader, Upload(body), reader.START):
-        assert msgspec.json.decode(msgspec.json.encode(record.end), type=kind) == record.end
+        assert (
+            msgspec.json.decode(msgspec.json.encode(record.end), type=position_type) == record.end
+        )
         assert len(msgspec.json.encode(record.end)) < 4096
 
 
@@ -166,51 +170,51 @@ def test_a_job_keeps_the_position_of_its_reader(name: str) -> None:
 
 
 @each_upload
-def test_offsets_rise_and_are_those_of_positions(name: str, body: bytes) -> None:
+def test_offsets_increase_and_match_positions(name: str, body: bytes) -> None:
     reader = READERS[name]
-    at = reader.START.byte
+    offset = reader.START.byte
     for record in records(reader, Upload(body), reader.START):
-        assert at <= record.offset <= record.offset + record.size <= record.end.byte
-        at = record.end.byte
+        assert offset <= record.offset <= record.offset + record.size <= record.end.byte
+        offset = record.end.byte
 
 
 @each_upload
 @pytest.mark.parametrize("chunk_rows", [1, 2, 100])
-def test_the_retry_file_reads_back_as_exactly_its_rows(
-    name: str, body: bytes, chunk_rows: int
-) -> None:
+def test_the_retry_file_contains_exactly_its_rows(name: str, body: bytes, chunk_rows: int) -> None:
     reader, source = READERS[name], Upload(body, 5)
-    again = READERS[reader.RETRY_NAME.rpartition(".")[2]]
-    whole = records(reader, source, reader.START, 1 << 20)
-    end = whole[-1].end if whole else reader.START
+    retry_reader = READERS[reader.RETRY_NAME.rpartition(".")[2]]
+    all_records = records(reader, source, reader.START, 1 << 20)
+    end = all_records[-1].end if all_records else reader.START
 
-    for failed in product([False, True], repeat=len(whole)):
-        chosen = [*compress(whole, failed)]
-        file = reader.retry_head(end) + b"".join(
+    for failed_mask in product([False, True], repeat=len(all_records)):
+        chosen_records = [*compress(all_records, failed_mask)]
+        retry_file = reader.retry_head(end) + b"".join(
             piece
-            for first in range(0, len(chosen), chunk_rows)
-            for piece in _part(reader, source, chosen[first : first + chunk_rows])
+            for first in range(0, len(chosen_records), chunk_rows)
+            for piece in _retry_rows(reader, source, chosen_records[first : first + chunk_rows])
         )
-        read = records(again, Upload(file), again.START, 1 << 20)
-        assert texts(read) == texts(chosen)
+        read = records(retry_reader, Upload(retry_file), retry_reader.START, 1 << 20)
+        assert texts(read) == texts(chosen_records)
 
 
-def _part(reader: Reader[Any], source: Upload, rows: Sequence[Record]) -> Iterator[bytes]:
+def _retry_rows(reader: Reader[Any], source: Upload, rows: Sequence[Record]) -> Iterator[bytes]:
     offsets, sizes = [row.offset for row in rows], [row.size for row in rows]
     return reader.retry_rows(source, offsets, sizes)
 
 
 @each_upload
-def test_a_span_of_rows_is_retried_whole(name: str, body: bytes) -> None:
+def test_a_range_of_rows_can_be_retried(name: str, body: bytes) -> None:
     """Of a chunk whose ledger cannot be read, only the bytes it came from are known."""
     reader, source = READERS[name], Upload(body)
-    again = READERS[reader.RETRY_NAME.rpartition(".")[2]]
-    whole = records(reader, source, reader.START, 1 << 20)
-    for number, first in enumerate(whole):
-        begin, end = first.offset, whole[-1].end
-        rows = b"".join(reader.retry_rows(source, [begin], [end.byte - begin]))
-        read = records(again, Upload(reader.retry_head(end) + rows), again.START, 1 << 20)
-        assert texts(read) == texts(whole[number:])
+    retry_reader = READERS[reader.RETRY_NAME.rpartition(".")[2]]
+    all_records = records(reader, source, reader.START, 1 << 20)
+    for number, first in enumerate(all_records):
+        start, end = first.offset, all_records[-1].end
+        rows = b"".join(reader.retry_rows(source, [start], [end.byte - start]))
+        read = records(
+            retry_reader, Upload(reader.retry_head(end) + rows), retry_reader.START, 1 << 20
+        )
+        assert texts(read) == texts(all_records[number:])
 
 
 @pytest.mark.parametrize("name", READERS)

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from functions.model.rows import LinePosition, Record
 from functions.readers import SUFFIXES, jsonl, suffix_of
 
-MOST = 24
+MAX_ROW_BYTES = 24
 BOM = b"\xef\xbb\xbf"
 SPACE = b" \t\r\n\0\x1a"
-NOTHING = re.compile(rb"(?:(?:^|(?<=\n))(?:\xef\xbb\xbf)+|[ \t\r\n\0\x1a])*")
+IGNORED_BYTES = re.compile(rb"(?:(?:^|(?<=\n))(?:\xef\xbb\xbf)+|[ \t\r\n\0\x1a])*")
 """White space, what fills up a file's end, and marks at the front of a line."""
 
 _values = st.recursive(
@@ -27,22 +27,22 @@ _values = st.recursive(
 _objects = st.dictionaries(st.sampled_from("abc{"), _values, max_size=3).map(
     lambda value: json.dumps(value, ensure_ascii=False).encode()
 )
-_scraps = st.sampled_from(
+_fragments = st.sampled_from(
     [b"{", b"}", b"[", b"]", b'"', b"\\", b" ", b"\t", b"\r", b"\n", b"\r\n", b"x", b"1", b"{}", b"\xff", BOM, b"\0", b"\x1a"]
 )  # fmt: skip
-uploads = st.lists(_objects | _scraps, max_size=14).map(b"".join)
+uploads = st.lists(_objects | _fragments, max_size=14).map(b"".join)
 """Objects alone and run together, strings full of braces and quotes, and every kind of rubbish."""
 
 
 def in_blocks(body: bytes, size: int) -> Iterator[bytes]:
-    return (body[at : at + size] for at in range(0, len(body), size))
+    return (body[offset : offset + size] for offset in range(0, len(body), size))
 
 
-def records(body: bytes, size: int = 1 << 20, most: int = MOST) -> list[Record]:
-    return list(jsonl.records(in_blocks(body, size), LinePosition(), most))
+def records(body: bytes, size: int = 1 << 20, max_row_bytes: int = MAX_ROW_BYTES) -> list[Record]:
+    return list(jsonl.records(in_blocks(body, size), LinePosition(), max_row_bytes))
 
 
-def texts(body: bytes) -> list[bytes | None]:
+def data_of(body: bytes) -> list[bytes | None]:
     return [record.data for record in records(body)]
 
 
@@ -56,53 +56,57 @@ def texts(body: bytes) -> list[bytes | None]:
 @example(BOM + BOM + b"{}" * 20, 1, 2)
 @example(b"{]{}" * 10, 1, 8)
 @example(b"{]{}" * 10, 40, 4)
-def test_gives_the_same_records_whatever_the_block_size(body: bytes, size: int, most: int) -> None:
-    assert records(body, size, most) == records(body, len(body) or 1, most)
+def test_the_block_size_does_not_change_the_records(
+    body: bytes, size: int, max_row_bytes: int
+) -> None:
+    assert records(body, size, max_row_bytes) == records(body, len(body) or 1, max_row_bytes)
 
 
 @given(uploads, st.integers(1, 40))
 @example(b'{"a":1} {"b":2}\r\n\r\n{"c":3}', 2)
 @example(b'{"a":1}{"b":2} trailing' + b"x" * 40, 2)
-def test_resumes_at_the_end_of_any_record(body: bytes, size: int) -> None:
-    whole = records(body)
-    for number, record in enumerate(whole, 1):
+def test_reading_resumes_at_the_end_of_any_record(body: bytes, size: int) -> None:
+    all_records = records(body)
+    for number, record in enumerate(all_records, 1):
         rest = jsonl.records(
-            in_blocks(body[record.end.byte :], size), cast("LinePosition", record.end), MOST
+            in_blocks(body[record.end.byte :], size),
+            cast("LinePosition", record.end),
+            MAX_ROW_BYTES,
         )
-        assert list(rest) == whole[number:]
+        assert list(rest) == all_records[number:]
 
 
 @given(uploads, st.integers(1, 40))
 @example(BOM + b"{}", 1)
-def test_loses_no_byte_that_is_not_white_space(body: bytes, size: int) -> None:
-    seen = 0
+def test_every_byte_but_white_space_is_in_a_record(body: bytes, size: int) -> None:
+    read_until = 0
     for record in records(body, size):
-        assert NOTHING.fullmatch(body[seen : record.offset])
-        seen = record.offset + record.size
-        told = body[record.offset : seen]
-        assert told == told.strip(SPACE) != b""
-        assert record.data == (told if record.size <= MOST else None)
-        assert record.end.byte >= seen
-    assert NOTHING.fullmatch(body[seen:])
+        assert IGNORED_BYTES.fullmatch(body[read_until : record.offset])
+        read_until = record.offset + record.size
+        raw = body[record.offset : read_until]
+        assert raw == raw.strip(SPACE) != b""
+        assert record.data == (raw if record.size <= MAX_ROW_BYTES else None)
+        assert record.end.byte >= read_until
+    assert IGNORED_BYTES.fullmatch(body[read_until:])
 
 
 @given(uploads)
-def test_tells_the_line_and_the_column_of_each_record(body: bytes) -> None:
+def test_each_record_has_its_line_and_column(body: bytes) -> None:
     for record in records(body):
-        before = body[: record.offset]
-        assert record.line == before.count(b"\n") + 1
-        begin = before.rfind(b"\n") + 1
-        line = body[begin:]
+        preceding = body[: record.offset]
+        assert record.line == preceding.count(b"\n") + 1
+        line_start = preceding.rfind(b"\n") + 1
+        line = body[line_start:]
         bom = (
             len(BOM) * ((len(line) - len(line.lstrip(BOM))) // len(BOM))
             if line.startswith(BOM)
             else 0
         )
-        assert record.column == record.offset - begin - bom + 1
+        assert record.column == record.offset - line_start - bom + 1
 
 
 @given(st.lists(_objects, min_size=1, max_size=8), st.data())
-def test_every_object_is_a_record_however_they_are_put_together(
+def test_every_object_is_a_record_with_any_separator(
     rows: list[bytes], data: st.DataObject
 ) -> None:
     gaps = st.sampled_from([b"\n", b"\r\n", b"\n\n \n", b"", b" ", b"\t"])
@@ -126,55 +130,63 @@ def test_every_object_is_a_record_however_they_are_put_together(
         (b'{"a":1} oh {"b":2}', [b'{"a":1} oh {"b":2}']),
         (b'{"a":1}{"b":', [b'{"a":1}', b'{"b":']),
         (b"no json\n17\n", [b"no json", b"17"]),
-        (b"{" + b"x" * MOST + b'}\n{"a":1}', [None, b'{"a":1}']),
-        (b'{"a":1}{"' + b"x" * MOST + b'":1}{"b":2}', [b'{"a":1}', None, b'{"b":2}']),
-        (b"x" * (MOST + 1), [None]),
-        (b"x" * MOST, [b"x" * MOST]),
+        (b"{" + b"x" * MAX_ROW_BYTES + b'}\n{"a":1}', [None, b'{"a":1}']),
+        (b'{"a":1}{"' + b"x" * MAX_ROW_BYTES + b'":1}{"b":2}', [b'{"a":1}', None, b'{"b":2}']),
+        (b"x" * (MAX_ROW_BYTES + 1), [None]),
+        (b"x" * MAX_ROW_BYTES, [b"x" * MAX_ROW_BYTES]),
     ],
 )
-def test_finds_the_records(body: bytes, expected: list[bytes | None]) -> None:
-    assert texts(body) == expected
+def test_the_records_of_an_upload(body: bytes, expected: list[bytes | None]) -> None:
+    assert data_of(body) == expected
 
 
-def test_a_byte_order_mark_is_one_only_at_the_front_of_a_line() -> None:
-    assert texts(b"{}\n" + BOM + b"{}\n" + BOM + b"\r\n" + BOM + BOM + b"{}") == [b"{}"] * 3
-    assert texts(b"{}" + BOM + b"\n {}\n " + BOM) == [b"{}" + BOM, b"{}", BOM]
+def test_a_byte_order_mark_is_ignored_only_at_the_start_of_a_line() -> None:
+    assert data_of(b"{}\n" + BOM + b"{}\n" + BOM + b"\r\n" + BOM + BOM + b"{}") == [b"{}"] * 3
+    assert data_of(b"{}" + BOM + b"\n {}\n " + BOM) == [b"{}" + BOM, b"{}", BOM]
 
 
 @pytest.mark.parametrize("size", [1, 3, 1000])
 @pytest.mark.parametrize(
     "end", [b"\x1a", b"\n\x1a", b"\r\n\x1a\x1a", bytes(200), b"\n" + bytes(200), b"\0\n\0"]
 )
-def test_what_fills_up_the_end_of_a_file_is_no_row(end: bytes, size: int) -> None:
+def test_padding_at_the_end_of_a_file_is_not_a_row(end: bytes, size: int) -> None:
     assert [record.data for record in records(b'{"a":1}\n{}' + end, size)] == [b'{"a":1}', b"{}"]
 
 
-def test_a_row_that_is_too_long_tells_its_place_and_size() -> None:
-    (_, long, _) = records(b'{}\n "' + b"x" * 100 + b'" \r\n{}', size=7)
+def test_a_row_that_is_too_long_has_its_position_and_size() -> None:
+    (_, long_row, _) = records(b'{}\n "' + b"x" * 100 + b'" \r\n{}', size=7)
 
-    assert (long.line, long.column, long.offset, long.size, long.data) == (2, 2, 4, 102, None)
+    assert (long_row.line, long_row.column, long_row.offset, long_row.size, long_row.data) == (
+        2,
+        2,
+        4,
+        102,
+        None,
+    )
 
 
-def test_the_memory_for_a_row_without_end_is_bounded() -> None:
-    block, most = b"x" * (64 << 10), 256 << 10
+def test_the_memory_for_an_endless_row_is_limited() -> None:
+    block, max_row_bytes = b"x" * (64 << 10), 256 << 10
     tracemalloc.start()
-    (long,) = jsonl.records((block for _ in range(512)), LinePosition(), most)
+    (long_row,) = jsonl.records((block for _ in range(512)), LinePosition(), max_row_bytes)
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
-    assert long.size == 512 * len(block)
-    assert peak < 4 * most
+    assert long_row.size == 512 * len(block)
+    assert peak < 4 * max_row_bytes
 
 
-def test_the_memory_for_a_file_that_is_one_line_is_bounded() -> None:
-    block, most = b'{"a":"' + b"x" * 8000 + b'"} ', 64 << 10
+def test_the_memory_for_a_file_of_one_line_is_limited() -> None:
+    block, max_row_bytes = b'{"a":"' + b"x" * 8000 + b'"} ', 64 << 10
     tracemalloc.start()
-    count = sum(1 for _ in jsonl.records((block for _ in range(1000)), LinePosition(), most))
+    count = sum(
+        1 for _ in jsonl.records((block for _ in range(1000)), LinePosition(), max_row_bytes)
+    )
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
 
     assert count == 1000
-    assert peak < 8 * most
+    assert peak < 8 * max_row_bytes
 
 
 @pytest.mark.parametrize(
@@ -189,6 +201,6 @@ def test_the_memory_for_a_file_that_is_one_line_is_bounded() -> None:
         ("a.jsonl.cancel", None),
     ],
 )
-def test_the_suffix_says_who_reads(key: str, suffix: str | None) -> None:
+def test_the_suffix_selects_the_reader(key: str, suffix: str | None) -> None:
     assert suffix_of(key) == suffix
     assert suffix is None or suffix in SUFFIXES

@@ -29,12 +29,12 @@ _results = st.sampled_from(
 
 
 def line(row: int, result: bytes, attempt: int = 1, job: str = JOB_ID) -> bytes:
-    own = str(RequestId(job, "00001", attempt, row)).encode()
-    return b'{"custom_id":"%b","result":%b}' % (own, result)
+    custom_id = str(RequestId(job, "00001", attempt, row)).encode()
+    return b'{"custom_id":"%b","result":%b}' % (custom_id, result)
 
 
 _lines = st.builds(line, st.integers(FIRST - 2, FIRST + ROWS + 1), _results)
-ODD = [b"", b"{broken", b"[]", line(FIRST + 1, b"{}"), line(FIRST + 1, b'{"type":"expired"}', attempt=2), b"{",
+INVALID_LINES = [b"", b"{broken", b"[]", line(FIRST + 1, b"{}"), line(FIRST + 1, b'{"type":"expired"}', attempt=2), b"{",
      line(FIRST + 1, b'{"type":"expired"}', job="0" * 20), b'{"custom_id":"x","result":{"type":"expired"}}',
      line(FIRST + 1, b'{"type":"expired"}') + line(FIRST + 2, b'{"type":"expired"}'), b'{"custom_id":"\xff"}',
      line(FIRST + 1, b'{"type":"expired"} {"type":"expired"}'), line(FIRST + 1, b'{"type":"expired"},"new":{}'),
@@ -42,37 +42,41 @@ ODD = [b"", b"{broken", b"[]", line(FIRST + 1, b"{}"), line(FIRST + 1, b'{"type"
      line(FIRST + 1, b' {"type":"expired"} '), line(FIRST + 1, b'{"type":"expired"}').replace(b":", b": "),
      line(FIRST + 1, b'{"type":"expired"}') + b"\r", line(FIRST + 1, b'{"type":"expired"}')[:-1] + b"]",
      line(FIRST + 1, b'{"type":"a\x0bb"}'), b'{"result":{"type":"expired"},' + line(FIRST + 1, b"")[1 : -len(b',"result":}')] + b"}"]  # fmt: skip
-_odd = st.sampled_from([*ODD, line(-FIRST, b'{"type":"expired"}')])
+_invalid_lines = st.sampled_from([*INVALID_LINES, line(-FIRST, b'{"type":"expired"}')])
 
 
-def taken(texts: list[bytes]) -> tuple[int, int, bytes, list[bytes | None], OutcomeCounts]:
+def add_texts(texts: list[bytes]) -> tuple[int, int, bytes, list[bytes | None], OutcomeCounts]:
     """Take each text; gives what is known afterwards."""
     with TemporaryFile() as file:
-        one = batch(requests=ROWS, first_row=FIRST, last_row=FIRST + ROWS - 1)
-        got = ResultSet(one, SENT, Spool(file, FIRST, ROWS))
-        strange = sum(got.add(text) for text in texts)
-        kept = got.spool.get_all(FIRST, ROWS)
-        return strange, got.missing, bytes(got.states), kept, got.counter.tally()
+        sent_batch = batch(requests=ROWS, first_row=FIRST, last_row=FIRST + ROWS - 1)
+        results = ResultSet(sent_batch, SENT, Spool(file, FIRST, ROWS))
+        unexpected = sum(results.add(text) for text in texts)
+        stored = results.spool.get_all(FIRST, ROWS)
+        return unexpected, results.missing, bytes(results.states), stored, results.counter.tally()
 
 
 @given(
-    st.lists(_lines | _lines | _odd, min_size=1, max_size=8),
+    st.lists(_lines | _lines | _invalid_lines, min_size=1, max_size=8),
     st.permutations(range(FIRST, FIRST + ROWS)),
 )
 @example(
     [b'{"custom_id":"x",', b'"result":{}}', line(FIRST + 1, b"{}") * 2],
     [*range(FIRST, FIRST + ROWS)],
 )
-def test_many_at_once_are_the_same_as_one_by_one(lines: list[bytes], order: list[int]) -> None:
-    every = [line(row, b'{"type":"succeeded","message":{}}') for row in order if SENT[row - FIRST]]
+def test_adding_lines_together_equals_adding_them_one_by_one(
+    lines: list[bytes], order: list[int]
+) -> None:
+    all_lines = [
+        line(row, b'{"type":"succeeded","message":{}}') for row in order if SENT[row - FIRST]
+    ]
 
-    for some in (lines, every, every + lines, lines + every):
+    for line_list in (lines, all_lines, all_lines + lines, lines + all_lines):
         with patch.object(result_set, "parse_uniform_lines", return_value=None):
-            one_by_one = taken(some)
-        assert taken([b"\n".join(some)]) == one_by_one
+            one_by_one = add_texts(line_list)
+        assert add_texts([b"\n".join(line_list)]) == one_by_one
 
 
-def test_lines_as_the_api_writes_them_are_read_at_once() -> None:
+def test_lines_as_written_by_the_api_are_parsed_together() -> None:
     text = b"\n".join(line(row, b'{"type":"expired"}') for row in (FIRST + 2, FIRST))
 
     read = parse_uniform_lines(text, custom_id_template(JOB_ID, "00001", 1))
@@ -82,19 +86,23 @@ def test_lines_as_the_api_writes_them_are_read_at_once() -> None:
     assert read.text == b'{"type":"expired"}\n{"type":"expired"}'
 
 
-@pytest.mark.parametrize("odd", ODD)
-def test_a_line_that_is_any_other_is_not_read_at_once(odd: bytes) -> None:
-    good = line(FIRST, b'{"type":"canceled"}')
+@pytest.mark.parametrize("invalid_line", INVALID_LINES)
+def test_an_unusual_line_is_not_parsed_together(invalid_line: bytes) -> None:
+    valid_line = line(FIRST, b'{"type":"canceled"}')
 
-    for text in (odd, b"\n".join((good, odd)), b"\n".join((odd, good))):
+    for text in (
+        invalid_line,
+        b"\n".join((valid_line, invalid_line)),
+        b"\n".join((invalid_line, valid_line)),
+    ):
         assert parse_uniform_lines(text, custom_id_template(JOB_ID, "00001", 1)) is None
 
 
-def test_each_row_that_was_sent_is_wanted_once() -> None:
-    good = [line(FIRST + n, b'{"type":"expired"}') for n, sent in enumerate(SENT) if sent]
-    text = b"\n".join(good)
+def test_each_sent_row_is_accepted_once() -> None:
+    valid_line = [line(FIRST + n, b'{"type":"expired"}') for n, sent in enumerate(SENT) if sent]
+    text = b"\n".join(valid_line)
 
-    assert taken([text])[:2] == (0, 0)
-    assert taken([text, text])[:2] == (sum(SENT), 0)
-    assert taken([b"\n".join([*good, good[0]])])[:2] == (1, 0)
-    assert re.fullmatch(rb"[\x00\x04]*", taken([text])[2])
+    assert add_texts([text])[:2] == (0, 0)
+    assert add_texts([text, text])[:2] == (sum(SENT), 0)
+    assert add_texts([b"\n".join([*valid_line, valid_line[0]])])[:2] == (1, 0)
+    assert re.fullmatch(rb"[\x00\x04]*", add_texts([text])[2])

@@ -17,7 +17,7 @@ from functions.model.multipart_plan import MIB, MIN_PART
 HUGE_ROWS = 1_000_000
 
 
-def test_a_small_job_waits_behind_a_huge_one_in_a_queue_and_not_in_ours() -> None:
+def test_a_small_job_waits_behind_a_large_one_only_first_come_first_served() -> None:
     queue, ours = (simulate(POLICIES[name], slow, HUGE_ROWS) for name in (FIRST_COME, OURS))
 
     assert queue.late(50) > 24 * HOUR
@@ -25,14 +25,14 @@ def test_a_small_job_waits_behind_a_huge_one_in_a_queue_and_not_in_ours() -> Non
     assert max(ours.waits) < 6 * HOUR
 
 
-def test_nothing_is_kept_from_a_huge_job_while_nobody_waits() -> None:
+def test_a_large_job_gets_everything_while_no_other_waits() -> None:
     """So on a slow day, a small job waits as it does in turns alone: until the first of the huge one's batches ends."""
     turns, ours = (simulate(POLICIES[name], slow, HUGE_ROWS) for name in (IN_TURNS, OURS))
 
     assert ours.late(80) == turns.late(80)
 
 
-def test_batches_that_take_twice_as_long_halve_the_rows_of_a_day() -> None:
+def test_batches_that_take_twice_as_long_halve_the_daily_rows() -> None:
     hour, two = (
         simulate(POLICIES[OURS], lambda _, took=took: took, HUGE_ROWS, small=0)  # type: ignore[misc]
         for took in (HOUR, 2 * HOUR)
@@ -42,16 +42,16 @@ def test_batches_that_take_twice_as_long_halve_the_rows_of_a_day() -> None:
     assert two.rows_a_day == pytest.approx(hour.rows_a_day / 2)
 
 
-def test_the_services_parts_are_the_bill() -> None:
-    lines = cost.of_million(counted(), [Stage("plan", 1024, 100.0, 1)], item_minutes=1_000)
+def test_the_costs_of_the_services_add_up_to_the_total() -> None:
+    lines = cost.of_million(made_up_calls(), [Stage("plan", 1024, 100.0, 1)], item_minutes=1_000)
 
     assert sum(cost.by_service(lines).values()) == pytest.approx(cost.total(lines))
     assert cost.by_service(lines).keys() >= {"S3", "Lambda", "DynamoDB", "SQS", "SNS"}
 
 
-def test_a_second_of_lambda_costs_what_its_memory_is_worth() -> None:
+def test_lambda_is_billed_by_memory_and_seconds() -> None:
     small, large = (
-        cost.total(cost.of_million(counted(), [Stage("plan", memory, 10_000.0, 1)], 0))
+        cost.total(cost.of_million(made_up_calls(), [Stage("plan", memory, 10_000.0, 1)], 0))
         for memory in (1024, 2048)
     )
 
@@ -59,22 +59,22 @@ def test_a_second_of_lambda_costs_what_its_memory_is_worth() -> None:
     assert large - small == pytest.approx((10_000 + started) * cost.prices()["Lambda GB-seconds"].usd)  # fmt: skip
 
 
-def test_what_is_free_is_left_out_once() -> None:
-    free, more = Line("SQS requests", 1_000_000), Line("SQS requests", 3_000_000)
+def test_the_free_tier_is_deducted_once() -> None:
+    free_line, larger_line = Line("SQS requests", 1_000_000), Line("SQS requests", 3_000_000)
 
-    assert free.usd_beyond_free == 0
-    assert more.usd == pytest.approx(1.20)
-    assert more.usd_beyond_free == pytest.approx(0.80)
+    assert free_line.usd_beyond_free == 0
+    assert larger_line.usd == pytest.approx(1.20)
+    assert larger_line.usd_beyond_free == pytest.approx(0.80)
 
 
 def test_every_line_of_an_idle_month_has_a_price() -> None:
-    lines = cost.of_idle_month(counted(), poll_s=0.05)
+    lines = cost.of_idle_month(made_up_calls(), poll_s=0.05)
 
     assert all(line.usd > 0 for line in lines)
     assert cost.total(lines) > sum(line.usd_beyond_free for line in lines)
 
 
-def test_says_plainly_where_the_target_is_missed() -> None:
+def test_a_missed_target_is_stated() -> None:
     sent = Line("Internet egress GB", 2.5)
 
     assert "not reached" not in verdict(0.05, Line("Internet egress GB", 0.1))
@@ -83,7 +83,7 @@ def test_says_plainly_where_the_target_is_missed() -> None:
 
 
 @pytest.mark.parametrize("size", [0, 1, MIN_PART, MIN_PART + 1, 24_550_014, 51 * MIB])
-def test_objects_have_as_many_parts_as_they_are_written_in(size: int) -> None:
+def test_the_number_of_parts_is_that_of_a_real_write(size: int) -> None:
     s3: Any = CountingS3()
     blocks = (bytes(MIB) for _ in range(size // MIB))
 
@@ -92,12 +92,12 @@ def test_objects_have_as_many_parts_as_they_are_written_in(size: int) -> None:
     assert parts(size) == s3.seen["upload_part"] + s3.seen["put_object"]
 
 
-def test_parts_grow() -> None:
+def test_part_sizes_grow() -> None:
     assert parts(PARTS_PER_SIZE * MIN_PART) == PARTS_PER_SIZE
     assert parts((PARTS_PER_SIZE + 2) * MIN_PART) == PARTS_PER_SIZE + 1
 
 
-def test_a_write_is_a_unit_for_each_kb_and_twice_as_many_where_the_index_key_changes() -> None:
+def test_a_write_costs_a_unit_per_kb_and_twice_that_if_the_index_key_changes() -> None:
     waiting = {"open": {"S": "open"}, "status_key": {"S": "WAITING"}, "text": {"S": "x" * 1100}}
     sending = waiting | {"status_key": {"S": "SENDING"}}
     done = {"text": waiting["text"]}
@@ -130,7 +130,7 @@ class CountingS3:
         self.seen["complete"] += 1
 
 
-def counted() -> Calls:
+def made_up_calls() -> Calls:
     """Make up calls: one of each kind for each chunk."""
     s3 = ("PutObject", "PutObjectTagging", "CreateMultipartUpload", "UploadPart", "UploadPartCopy",
           "CompleteMultipartUpload", "ListObjectsV2", "GetObject", "HeadObject")  # fmt: skip

@@ -11,67 +11,69 @@ from msgspec import Meta
 from functions.errors import SettingError
 from functions.settings import PollSettings, ResultsSettings, Settings, SubmitSettings
 
-NEEDED = {
+REQUIRED = {
     "table_name": "t", "uploads_bucket": "u", "results_bucket": "r", "topic_arn": "a", "secret_name": "s",
     "submit_queue_url": "q1", "results_queue_url": "q2", "queue_url": "q",
 }  # fmt: skip
-KINDS: list[type[Settings]] = [SubmitSettings, PollSettings, ResultsSettings]
+SETTINGS_TYPES: list[type[Settings]] = [SubmitSettings, PollSettings, ResultsSettings]
 
 
 TEXTS = {"base_url": "https://gateway.example/v1", "api_version": "2023-06-01", "repeats": "run"}
 
 
 @st.composite
-def made(draw: st.DrawFn, kind: type[Settings]) -> Settings:
+def drawn_settings(draw: st.DrawFn, settings_type: type[Settings]) -> Settings:
     """Draw every field of a kind of settings, within its bounds."""
-    drawn: dict[str, Any] = {}
-    for name, hint in get_type_hints(kind, include_extras=True).items():
+    values: dict[str, Any] = {}
+    for name, hint in get_type_hints(settings_type, include_extras=True).items():
         base, meta = (*get_args(hint), None)[:2] if get_origin(hint) is Annotated else (hint, None)
         if base is int:
             bounds: Any = meta or Meta(ge=0)
-            drawn[name] = draw(st.integers(bounds.ge, bounds.le or 10**12))
+            values[name] = draw(st.integers(bounds.ge, bounds.le or 10**12))
         else:
-            drawn[name] = TEXTS.get(name) or draw(st.text(max_size=9))
-    return kind(**drawn)
+            values[name] = TEXTS.get(name) or draw(st.text(max_size=9))
+    return settings_type(**values)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("settings_type", SETTINGS_TYPES)
 @given(data=st.data())
-def test_what_infra_writes_the_function_reads(kind: type[Settings], data: st.DataObject) -> None:
-    settings = data.draw(made(kind))
+def test_settings_survive_the_environment(
+    settings_type: type[Settings], data: st.DataObject
+) -> None:
+    settings = data.draw(drawn_settings(settings_type))
     env = settings.to_env()
 
-    assert kind.from_env(env | {"PATH": "/bin"}) == settings
+    assert settings_type.from_env(env | {"PATH": "/bin"}) == settings
     assert all(name == name.upper() and isinstance(value, str) for name, value in env.items())
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_each_default_is_within_its_own_bounds(kind: type[Settings]) -> None:
-    settings = kind.from_env({name.upper(): value for name, value in NEEDED.items()})
+@pytest.mark.parametrize("settings_type", SETTINGS_TYPES)
+def test_each_default_is_within_its_bounds(settings_type: type[Settings]) -> None:
+    settings = settings_type.from_env({name.upper(): value for name, value in REQUIRED.items()})
 
-    assert kind.from_env(settings.to_env()) == settings
+    assert settings_type.from_env(settings.to_env()) == settings
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_what_is_not_said_is_as_in_the_design(kind: type[Settings]) -> None:
-    settings = kind.from_env({name.upper(): value for name, value in NEEDED.items()})
+@pytest.mark.parametrize("settings_type", SETTINGS_TYPES)
+def test_missing_settings_have_their_defaults(settings_type: type[Settings]) -> None:
+    settings = settings_type.from_env({name.upper(): value for name, value in REQUIRED.items()})
 
     assert (settings.base_url, settings.api_version, settings.retention_days) == (
         "https://api.anthropic.com", "2026-10-21", 90,
     )  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("settings_type", SETTINGS_TYPES)
 @pytest.mark.parametrize("name", ["table_name", "topic_arn"])
-def test_a_setting_that_is_missing_is_named(kind: type[Settings], name: str) -> None:
-    env = {key.upper(): value for key, value in NEEDED.items() if key != name}
+def test_a_missing_setting_is_named(settings_type: type[Settings], name: str) -> None:
+    env = {key.upper(): value for key, value in REQUIRED.items() if key != name}
 
     with pytest.raises(SettingError, match=name.upper()):
-        kind.from_env(env)
+        settings_type.from_env(env)
 
 
 @pytest.mark.parametrize(
-    ("name", "text", "sentence"),
+    ("name", "text", "message"),
     [
         ("ATTEMPTS", "three", "ATTEMPTS is 'three', but must be a whole number from 1 to 9"),
         ("ATTEMPTS", "10", "ATTEMPTS is '10', but must be a whole number from 1 to 9"),
@@ -82,17 +84,19 @@ def test_a_setting_that_is_missing_is_named(kind: type[Settings], name: str) -> 
         ("ROW_BYTES", "x" * 99, f"ROW_BYTES is '{'x' * 40}', but must be"),
     ],
 )  # fmt: skip
-def test_a_wrong_value_is_refused_with_its_range(name: str, text: str, sentence: str) -> None:
-    env = {key.upper(): value for key, value in NEEDED.items()} | {name: text}
+def test_an_invalid_value_raises_an_error_with_the_range(
+    name: str, text: str, message: str
+) -> None:
+    env = {key.upper(): value for key, value in REQUIRED.items()} | {name: text}
 
     with pytest.raises(SettingError) as caught:
         SubmitSettings.from_env(env)
 
-    assert str(caught.value).startswith(f"the setting {sentence}")
+    assert str(caught.value).startswith(f"the setting {message}")
 
 
-def test_no_setting_holds_the_key() -> None:
+def test_no_setting_contains_the_key() -> None:
     """The key is in the secret alone; a function's environment names the secret."""
-    names = {field.name for kind in KINDS for field in fields(kind)}
+    names = {field.name for settings_type in SETTINGS_TYPES for field in fields(settings_type)}
 
     assert {name for name in names if "key" in name or "secret" in name} == {"secret_name"}

@@ -21,46 +21,51 @@ def put(spool: Spool, results: dict[int, bytes]) -> None:
 
 
 @given(st.lists(_puts, max_size=8))
-def test_gives_back_what_was_kept_in_whatever_order(steps: list[dict[int, bytes]]) -> None:
-    kept: dict[int, bytes] = {}
+def test_results_are_returned_by_row_in_any_order_of_arrival(
+    steps: list[dict[int, bytes]],
+) -> None:
+    stored: dict[int, bytes] = {}
     with TemporaryFile() as file:
         spool = Spool(file, FIRST, ROWS)
         for step in steps:
             put(spool, step)
-            kept |= step
-            own = [kept.get(row) for row in range(FIRST, FIRST + ROWS)]
-            assert spool.get_all(FIRST, ROWS) == own
-            assert spool.get_all(FIRST + 2, 3) == own[2:5]
+            stored |= step
+            expected = [stored.get(row) for row in range(FIRST, FIRST + ROWS)]
+            assert spool.get_all(FIRST, ROWS) == expected
+            assert spool.get_all(FIRST + 2, 3) == expected[2:5]
             assert [spool.size(row) for row in range(FIRST, FIRST + ROWS)] == [
-                len(one or b"") for one in own
+                len(result or b"") for result in expected
             ]
 
 
-@pytest.mark.parametrize("together", [1, 3, ROWS])
-def test_what_does_not_fit_is_kept_a_window_of_rows_at_a_time(together: int) -> None:
-    kept = {FIRST + n: bytes([97 + n]) * (n + 1) for n in range(ROWS)}
+@pytest.mark.parametrize("rows_at_once", [1, 3, ROWS])
+def test_results_that_do_not_fit_are_stored_one_window_at_a_time(rows_at_once: int) -> None:
+    stored = {FIRST + n: bytes([97 + n]) * (n + 1) for n in range(ROWS)}
     with TemporaryFile() as file:
         spool = Spool(file, FIRST, ROWS, max_bytes=10)
-        for begin in range(FIRST, FIRST + ROWS, together):
-            put(spool, {row: kept[row] for row in range(begin, begin + together) if row in kept})
+        for start in range(FIRST, FIRST + ROWS, rows_at_once):
+            put(
+                spool,
+                {row: stored[row] for row in range(start, start + rows_at_once) if row in stored},
+            )
         assert not spool.whole
 
-        got: list[bytes | None] = []
+        read_back: list[bytes | None] = []
         for window in spool.windows():
             spool.reset_window(window)
             assert spool.missing() == len(window)
-            for row, result in kept.items():
+            for row, result in stored.items():
                 spool.put_missing(row, result + b"x")  # it was not so long
                 spool.put_missing(row, result)
                 spool.put_missing(row, result)
             assert spool.missing() == 0
             assert file.seek(0, 2) <= 10
-            got += spool.get_all(window.start, len(window))
+            read_back += spool.get_all(window.start, len(window))
 
-    assert got == [*kept.values()]
+    assert read_back == [*stored.values()]
 
 
-def test_one_result_that_does_not_fit_alone_is_refused_with_its_row_and_the_setting() -> None:
+def test_a_result_larger_than_the_disk_raises_an_error_with_row_and_setting() -> None:
     with TemporaryFile() as file:
         spool = Spool(file, FIRST, ROWS, max_bytes=10)
         put(spool, {FIRST + 2: b"x" * 11})
@@ -71,15 +76,15 @@ def test_one_result_that_does_not_fit_alone_is_refused_with_its_row_and_the_sett
             spool.windows()
 
 
-def test_a_disk_that_is_full_is_an_error_and_no_shorter_result() -> None:
-    most = resource.getrlimit(resource.RLIMIT_FSIZE)
+def test_a_full_disk_raises_an_error() -> None:
+    previous_limit = resource.getrlimit(resource.RLIMIT_FSIZE)
     with TemporaryFile() as file:
         spool = Spool(file, FIRST, ROWS)
         put(spool, {FIRST: b"x" * 90_000})
-        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, most[1]))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, previous_limit[1]))
         try:
             with pytest.raises(OSError, match="too large"):
                 put(spool, {FIRST + 1: b"y" * 90_000})
         finally:
-            resource.setrlimit(resource.RLIMIT_FSIZE, most)
+            resource.setrlimit(resource.RLIMIT_FSIZE, previous_limit)
             file.truncate(0)

@@ -13,12 +13,12 @@ from functions.adapters.trigger import REQUEST, PollInvoker
 TRACE = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sampled=1;Lineage=25:a87bd80c:15"
 
 
-class Wire:
+class FakeLambda:
     """Lambda's far end: answers with a status, or not at all."""
 
     def __init__(self, status: int | None) -> None:
         self.status = status
-        self.asked: list[AWSPreparedRequest] = []
+        self.requests: list[AWSPreparedRequest] = []
         self.client: Any = boto3.client(
             "lambda", region_name="eu-central-1", aws_access_key_id="x", aws_secret_access_key="x"
         )
@@ -26,7 +26,7 @@ class Wire:
         events.register("before-send.lambda.Invoke", self._answer)
 
     def _answer(self, request: AWSPreparedRequest, **_: object) -> AWSResponse:
-        self.asked.append(request)
+        self.requests.append(request)
         if self.status is None:
             raise ReadTimeoutError(endpoint_url=request.url)
         answer = AWSResponse(request.url, self.status, {}, None)  # type: ignore[arg-type]
@@ -34,28 +34,28 @@ class Wire:
         return answer
 
 
-def test_asks_lambda_for_a_poll_and_waits_for_nothing() -> None:
-    wire = Wire(202)
+def test_a_poll_is_invoked_asynchronously() -> None:
+    fake_lambda = FakeLambda(202)
 
-    PollInvoker("relay-poll", client=wire.client).fire()
+    PollInvoker("relay-poll", client=fake_lambda.client).fire()
 
-    (asked,) = wire.asked
-    assert asked.url.endswith("/functions/relay-poll/invocations")
-    assert asked.headers["X-Amz-Invocation-Type"] in {"Event", b"Event"}
-    assert asked.body == REQUEST
+    (request,) = fake_lambda.requests
+    assert request.url.endswith("/functions/relay-poll/invocations")
+    assert request.headers["X-Amz-Invocation-Type"] in {"Event", b"Event"}
+    assert request.body == REQUEST
 
 
-def test_each_poll_begins_a_trace_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_poll_starts_its_own_trace(monkeypatch: pytest.MonkeyPatch) -> None:
     """Else Lambda would take a job of some attempts for a loop, after sixteen of its invocations, and stop it."""
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "relay-submit")
     monkeypatch.setenv("_X_AMZN_TRACE_ID", TRACE)
-    wire = Wire(202)
-    trigger = PollInvoker("relay-poll", client=wire.client)
+    fake_lambda = FakeLambda(202)
+    trigger = PollInvoker("relay-poll", client=fake_lambda.client)
 
     for _ in range(2):
         trigger.fire()
 
-    traces = [_text(asked.headers["X-Amzn-Trace-Id"]) for asked in wire.asked]
+    traces = [_text(request.headers["X-Amzn-Trace-Id"]) for request in fake_lambda.requests]
     assert all(re.fullmatch(r"Root=1-[0-9a-f]{8}-[0-9a-f]{24}", trace) for trace in traces)
     assert len({*traces, TRACE.partition(";")[0]}) == 3
 
@@ -65,18 +65,18 @@ def _text(header: Any) -> str:
 
 
 @pytest.mark.parametrize("status", [403, 404, 429, 500, None])
-def test_a_poll_that_cannot_be_invoked_costs_a_line_in_the_log(
+def test_a_failed_invocation_is_only_logged(
     status: int | None, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("botocore.endpoint.time.sleep", lambda _seconds: None)
-    PollInvoker("relay-poll", client=Wire(status).client).fire()
+    PollInvoker("relay-poll", client=FakeLambda(status).client).fire()
 
-    assert [one.message for one in caplog.records] == ["poll not invoked"]
+    assert [record.message for record in caplog.records] == ["poll not invoked"]
 
 
-def test_without_a_function_nobody_is_asked() -> None:
-    wire = Wire(202)
+def test_nothing_is_invoked_without_a_function_name() -> None:
+    fake_lambda = FakeLambda(202)
 
-    PollInvoker("", client=wire.client).fire()
+    PollInvoker("", client=fake_lambda.client).fire()
 
-    assert wire.asked == []
+    assert fake_lambda.requests == []

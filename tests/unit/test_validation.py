@@ -13,7 +13,7 @@ from functions.model.rows import Position, Record, Rejection, Row
 from functions.planning.validation import validate
 from functions.readers.text import check_text
 
-NOW, THEN = "2026-10-21", "2023-06-01"
+NEW_VERSION, OLD_VERSION = "2026-10-21", "2023-06-01"
 SECRET = "Zq7"
 
 
@@ -21,12 +21,12 @@ def record(data: bytes | None, line: int = 4, column: int = 1) -> Record:
     return Record(line, column, 0, len(data or b"x" * 50), data, Position())
 
 
-def checked(data: bytes | None, version: str = NOW, column: int = 1) -> Row:
+def validated(data: bytes | None, version: str = NEW_VERSION, column: int = 1) -> Row:
     return validate(record(data, column=column), row_bytes=40, api_version=version)
 
 
-def rejection(data: bytes | None, version: str = NOW, column: int = 1) -> Rejection:
-    row = checked(data, version, column)
+def rejection(data: bytes | None, version: str = NEW_VERSION, column: int = 1) -> Rejection:
+    row = validated(data, version, column)
     assert row.params is None
     assert row.rejection is not None
     return row.rejection
@@ -36,33 +36,33 @@ def with_params(params: str) -> bytes:
     return b'{"params":%b}' % params.encode()
 
 
-NEEDED = '"model":"m","max_tokens":1,"messages":[]'
+REQUIRED_PARAMS = '"model":"m","max_tokens":1,"messages":[]'
 
 
-_scraps = st.sampled_from(
+_fragments = st.sampled_from(
     [b"{", b"}", b"[", b"]", b'"', b"\\", b":", b",", b"1e999", b"NaN", b'"params"', b"null", b"\\ud83d",
      b'"max_tokens"', b'"stream"', b"true", b"\xff", b"\x00", b"-", SECRET.encode(), b"9" * 400]
 )  # fmt: skip
-rubbish = st.binary(max_size=60) | st.lists(_scraps, max_size=16).map(b"".join)
+malformed = st.binary(max_size=60) | st.lists(_fragments, max_size=16).map(b"".join)
 
 
-@given(rubbish | rubbish.map(lambda inner: b'{"params":{"x":%b}}' % inner), st.integers(1, 90))
+@given(malformed | malformed.map(lambda inner: b'{"params":{"x":%b}}' % inner), st.integers(1, 90))
 @example(b'{"params":{"max_tokens":1e999}}', 1)
 @example(b'{"params":{"temperature":%b}}' % (b"9" * 5000), 1)
 @example(b"[" * 100_000, 1)
 @example(b'{"params":{"stream":%b}}' % (b"[" * 100_000), 1)
 @example(b'{"params":{"x":"\\ud83d', 1)
-def test_never_raises_and_says_one_sentence_that_quotes_nothing(data: bytes, column: int) -> None:
-    row = validate(record(data, column=column), row_bytes=10**6, api_version=NOW)
+def test_validation_never_raises_and_its_message_quotes_nothing(data: bytes, column: int) -> None:
+    row = validate(record(data, column=column), row_bytes=10**6, api_version=NEW_VERSION)
 
     assert (row.params is None) is (row.rejection is not None)
     if row.rejection is not None:
-        said = row.rejection.message
-        assert re.fullmatch(r"line 4: [^\n]{10,250}[^.\n]", said)
-        assert SECRET not in said
+        message = row.rejection.message
+        assert re.fullmatch(r"line 4: [^\n]{10,250}[^.\n]", message)
+        assert SECRET not in message
         assert row.rejection.line == 4
-        columns = [int(found) for found in re.findall(r"column (\d+)", said)]
-        assert all(column <= at <= column + len(data) for at in columns)
+        columns = [int(number) for number in re.findall(r"column (\d+)", message)]
+        assert all(column <= column_ <= column + len(data) for column_ in columns)
 
 
 _json = st.recursive(
@@ -73,18 +73,20 @@ _json = st.recursive(
 
 
 @given(_json, st.dictionaries(st.sampled_from(["model", "messages", "x"]), _json), st.booleans())
-def test_params_and_custom_id_travel_byte_for_byte(own: Any, params: Any, escaped: Any) -> None:
+def test_params_and_custom_id_are_kept_byte_for_byte(
+    custom_id: Any, params: Any, escaped: Any
+) -> None:
     params = {"model": "m", "max_tokens": 1, "messages": [], **params}
     params = {name: "m" if value is None else value for name, value in params.items()}
-    written = [json.dumps(one, ensure_ascii=escaped).encode() for one in (own, params)]
+    expected = [json.dumps(value, ensure_ascii=escaped).encode() for value in (custom_id, params)]
 
-    row = checked(b' {"other": 1, "custom_id" : %b , "params":  %b }' % tuple(written))
+    row = validated(b' {"other": 1, "custom_id" : %b , "params":  %b }' % tuple(expected))
 
-    assert [bytes(row.custom_id), row.params] == written
+    assert [bytes(row.custom_id), row.params] == expected
 
 
 @pytest.mark.parametrize(
-    ("data", "code", "says"),
+    ("data", "code", "phrase"),
     [
         (b"{broken", "invalid_json", "object keys must be strings at column 2"),
         (b'{"params":{"a":NaN}}', "invalid_json", "not valid JSON: NaN at column 16 is not a JSON number; remove it or use null"),
@@ -112,22 +114,24 @@ def test_params_and_custom_id_travel_byte_for_byte(own: Any, params: Any, escape
         (b'{"a":' * 100_000, "too_deep", "the JSON is nested too deeply"),
     ],
 )  # fmt: skip
-def test_says_what_is_wrong_and_where(data: bytes | None, code: str, says: str) -> None:
+def test_the_message_says_what_is_wrong_and_where(
+    data: bytes | None, code: str, phrase: str
+) -> None:
     assert rejection(data).code == code
-    assert says in rejection(data).message
+    assert phrase in rejection(data).message
 
 
-ROW = '{"custom_id": "r1", "params": {"a": 1}}'
+VALID_ROW = '{"custom_id": "r1", "params": {"a": 1}}'
 
 
 @pytest.mark.parametrize(
     ("data", "custom_id"),
     [
-        (ROW + "\u00a0", '"r1"'),
-        ("\u200b" + ROW, '"r1"'),
-        ("\u200b" + ROW + "\u00a0", '"r1"'),
-        (ROW.replace("1}", "NaN}"), '"r1"'),
-        (ROW[:-2], '"r1"'),
+        (VALID_ROW + "\u00a0", '"r1"'),
+        ("\u200b" + VALID_ROW, '"r1"'),
+        ("\u200b" + VALID_ROW + "\u00a0", '"r1"'),
+        (VALID_ROW.replace("1}", "NaN}"), '"r1"'),
+        (VALID_ROW[:-2], '"r1"'),
         ('{"x": [1, {"custom_id": 1}], "custom_id" :  -7.5 , "params": {"a": NaN}}', "-7.5"),
         ('{"custom_id": "a\\"b", "params": {"a": "\\ud83d"}}', '"a\\"b"'),
         ('{"params": {"custom_id": "no", "a": NaN}}', "null"),
@@ -140,19 +144,24 @@ ROW = '{"custom_id": "r1", "params": {"a": 1}}'
         ('[{"custom_id": "r1", "a": NaN}]', "null"),
     ],
 )
-def test_a_broken_row_keeps_the_custom_id_that_can_be_read(data: str, custom_id: str) -> None:
-    row = validate(record(data.encode()), row_bytes=10**6, api_version=NOW)
+def test_a_broken_row_keeps_a_readable_custom_id(data: str, custom_id: str) -> None:
+    row = validate(record(data.encode()), row_bytes=10**6, api_version=NEW_VERSION)
 
     assert row.rejection is not None
     assert bytes(row.custom_id) == custom_id.encode()
 
 
-def test_a_row_in_broken_utf8_keeps_its_custom_id() -> None:
+def test_a_row_with_invalid_utf8_keeps_its_custom_id() -> None:
     data = b'{"custom_id": "r1", "params": {"a": "\xe9"}}'
 
-    assert bytes(validate(record(data), row_bytes=99, api_version=NOW).custom_id) == b'"r1"'
-    broken = data.replace(b"r1", b"\xe9")
-    assert bytes(validate(record(broken), row_bytes=99, api_version=NOW).custom_id) == b"null"
+    assert (
+        bytes(validate(record(data), row_bytes=99, api_version=NEW_VERSION).custom_id) == b'"r1"'
+    )
+    invalid = data.replace(b"r1", b"\xe9")
+    assert (
+        bytes(validate(record(invalid), row_bytes=99, api_version=NEW_VERSION).custom_id)
+        == b"null"
+    )
 
 
 @pytest.mark.parametrize(
@@ -164,26 +173,26 @@ def test_a_row_in_broken_utf8_keeps_its_custom_id() -> None:
         ('"ID": 1', "null"), ('"id": -1.5', "-1.5"),
     ],
 )  # fmt: skip
-def test_an_id_under_another_name_is_read_where_there_is_no_custom_id(
-    members: str, custom_id: str
-) -> None:
+def test_another_id_member_is_used_if_there_is_no_custom_id(members: str, custom_id: str) -> None:
     data = f'{{{members}, "params": {{}}}}'.encode()
 
     assert (
-        bytes(validate(record(data), row_bytes=999, api_version=NOW).custom_id)
+        bytes(validate(record(data), row_bytes=999, api_version=NEW_VERSION).custom_id)
         == custom_id.encode()
     )
 
 
 @pytest.mark.parametrize("name", ["custom_id", "id"])
-def test_a_custom_id_that_is_too_long_is_rejected_and_says_so(name: str) -> None:
-    params = json.loads(f"{{{NEEDED}}}")
-    fits, longer = (json.dumps({name: "x" * n, "params": params}).encode() for n in (4094, 4095))
+def test_an_overlong_custom_id_is_rejected_with_its_limit(name: str) -> None:
+    params = json.loads(f"{{{REQUIRED_PARAMS}}}")
+    fitting, too_long = (
+        json.dumps({name: "x" * n, "params": params}).encode() for n in (4094, 4095)
+    )
 
-    kept = validate(record(fits), row_bytes=10**6, api_version=NOW)
-    row = validate(record(longer), row_bytes=10**6, api_version=NOW)
+    accepted_row = validate(record(fitting), row_bytes=10**6, api_version=NEW_VERSION)
+    row = validate(record(too_long), row_bytes=10**6, api_version=NEW_VERSION)
 
-    assert [kept.rejection, len(kept.custom_id)] == [None, 4096]
+    assert [accepted_row.rejection, len(accepted_row.custom_id)] == [None, 4096]
     assert (bytes(row.custom_id), row.params) == (b"null", None)
     assert row.rejection is not None
     assert row.rejection.code == "custom_id_too_long"
@@ -191,81 +200,83 @@ def test_a_custom_id_that_is_too_long_is_rejected_and_says_so(name: str) -> None
     assert "null in results.jsonl" in row.rejection.message
 
 
-def test_the_column_counts_from_where_the_record_begins() -> None:
+def test_the_column_counts_from_the_start_of_the_line() -> None:
     assert rejection(b"{broken", column=100).message.endswith("at column 101")
 
 
-REFUSED = [
+UNSUPPORTED = [
     '"stream":true', '"speed":"fast"', '"store":true', '"store":false', '"cache_hint":{}', '"fallbacks":[]',
     '"context_hint":"x"', '"previous_thread_event_id":"e"', '"max_tokens":0', '"max_tokens":0.0',
     '"max_tokens" : 0 ',
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("version", [NOW, THEN])
-@pytest.mark.parametrize("parameter", REFUSED)
-def test_what_no_batch_takes_is_never_sent(parameter: str, version: str) -> None:
-    found = rejection(with_params("{" + parameter + "}"), version)
+@pytest.mark.parametrize("version", [NEW_VERSION, OLD_VERSION])
+@pytest.mark.parametrize("parameter", UNSUPPORTED)
+def test_unsupported_parameters_are_rejected(parameter: str, version: str) -> None:
+    rejected = rejection(with_params("{" + parameter + "}"), version)
 
-    assert found.code == "unsupported_parameter"
-    assert parameter.split('"')[1] in found.message
+    assert rejected.code == "unsupported_parameter"
+    assert parameter.split('"')[1] in rejected.message
 
 
 @pytest.mark.parametrize("name", ["temperature", "top_p", "top_k"])
-def test_the_api_version_decides_about_sampling(name: str) -> None:
-    params = with_params(f'{{{NEEDED},"{name}":0}}')
+def test_sampling_parameters_depend_on_the_api_version(name: str) -> None:
+    params = with_params(f'{{{REQUIRED_PARAMS},"{name}":0}}')
 
-    assert rejection(params, NOW).code == "unsupported_parameter"
-    assert checked(params, THEN).rejection is None
+    assert rejection(params, NEW_VERSION).code == "unsupported_parameter"
+    assert validated(params, OLD_VERSION).rejection is None
 
 
 @pytest.mark.parametrize(
-    "more", ["", ',"stream":false', ',"stream":null', ',"speed":null', ',"max_tokens":1e999', ',"max_tokens":false',
+    "further", ["", ',"stream":false', ',"stream":null', ',"speed":null', ',"max_tokens":1e999', ',"max_tokens":false',
              ',"model":5', ',"messages":"hi"', ',"response_format":{}', ',"metadata":{"betas":[]}']
 )  # fmt: skip
-def test_what_the_api_may_judge_is_sent(more: str) -> None:
+def test_parameters_that_the_api_validates_are_sent(further: str) -> None:
     """Its own validation gives the better sentence, and is free."""
-    params = f"{{{NEEDED}{more}}}"
+    params = f"{{{REQUIRED_PARAMS}{further}}}"
 
-    assert checked(with_params(params)).params == params.encode()
+    assert validated(with_params(params)).params == params.encode()
 
 
 @pytest.mark.parametrize("value", ["null", "[]", '"x"', "{}"])
 @pytest.mark.parametrize("name", ["betas", "extra_body", "extra_headers"])
-def test_an_argument_of_the_sdk_is_no_parameter(name: str, value: str) -> None:
-    found = rejection(with_params(f'{{{NEEDED},"{name}":{value}}}'))
+def test_sdk_arguments_are_rejected(name: str, value: str) -> None:
+    rejected = rejection(with_params(f'{{{REQUIRED_PARAMS},"{name}":{value}}}'))
 
-    assert found.code == "unsupported_parameter"
-    assert found.message.startswith(f'line 4: "{name}" is an SDK argument that the API refuses')
+    assert rejected.code == "unsupported_parameter"
+    assert rejected.message.startswith(f'line 4: "{name}" is an SDK argument that the API refuses')
 
 
 @pytest.mark.parametrize("name", ["model", "max_tokens", "messages"])
 @pytest.mark.parametrize("null", [True, False])
-def test_params_without_what_every_request_needs_are_not_sent(name: str, *, null: bool) -> None:
-    params: dict[str, Any] = json.loads(f"{{{NEEDED}}}")
+def test_missing_required_parameters_are_rejected(name: str, *, null: bool) -> None:
+    params: dict[str, Any] = json.loads(f"{{{REQUIRED_PARAMS}}}")
     del params[name]
-    found = rejection(with_params(json.dumps({**params, **({name: None} if null else {})})))
+    rejected = rejection(with_params(json.dumps({**params, **({name: None} if null else {})})))
 
-    assert found.code == "missing_parameter"
-    assert found.message.startswith(f'line 4: "{name}" is missing; "params" requires "model"')
+    assert rejected.code == "missing_parameter"
+    assert rejected.message.startswith(f'line 4: "{name}" is missing; "params" requires "model"')
 
 
 @pytest.mark.parametrize(
-    ("head", "offset"),
+    ("upload_head", "offset"),
     [(b"\x1f\x8b\x08" + bytes(range(256)), "0"), (b"PK\x03\x04" + b"\x00" * 20, "2"),
      ("{}".encode("utf-16"), "0"), ("{}".encode("utf-16-le"), "1"), (b"\xff", "0")],
 )  # fmt: skip
-def test_what_is_no_text_is_refused_with_the_offset(head: bytes, offset: str) -> None:
+def test_an_upload_that_is_not_text_is_rejected_with_the_offset(
+    upload_head: bytes, offset: str
+) -> None:
     with pytest.raises(
         UnreadableUploadError, match=rf"not UTF-8 text \(first invalid byte at offset {offset}\)"
     ):
-        check_text(head)
+        check_text(upload_head)
 
 
 @pytest.mark.parametrize(
-    "head",
+    "upload_head",
     [b"", b"{}", b"{}" + bytes(4096), b"{}\r\n\x1a" + b"\x1a" * 99, "日本語".encode() * 100, b" " * 40 + "語".encode()[:-1], b"{}\r\n" * 9, b"x" * 99 + b"\xe9",
      "é".encode() * 32768],
 )  # fmt: skip
-def test_text_with_a_bad_byte_here_or_there_is_text(head: bytes) -> None:
-    check_text(head)
+def test_text_with_a_few_invalid_bytes_is_accepted(upload_head: bytes) -> None:
+    check_text(upload_head)

@@ -16,18 +16,18 @@ pytestmark = pytest.mark.skipif(not SAMPLES.exists(), reason="the samples are no
 
 def rows_of(name: str) -> list[tuple[Any, str | None]]:
     """Give each row's custom_id, and the sentence of its rejection."""
-    found: list[tuple[Any, str | None]] = []
+    outcomes: list[tuple[Any, str | None]] = []
     blocks = iter([(SAMPLES / name).read_bytes()])
-    for one in validate_all(
+    for item in validate_all(
         pieces(blocks, LinePosition(), 10**6), row_bytes=10**6, api_version="2026-10-21"
     ):
-        if isinstance(one, ValidRows):
-            found += [(json.loads(bytes(own)), None) for own in one.custom_ids]
+        if isinstance(item, ValidRows):
+            outcomes += [(json.loads(bytes(custom_id)), None) for custom_id in item.custom_ids]
         else:
-            _, row = one
-            said = row.rejection.message if row.rejection else None
-            found.append((json.loads(bytes(row.custom_id)), said))
-    return found
+            _, row = item
+            message = row.rejection.message if row.rejection else None
+            outcomes.append((json.loads(bytes(row.custom_id)), message))
+    return outcomes
 
 
 @pytest.mark.parametrize(
@@ -38,19 +38,21 @@ def rows_of(name: str) -> list[tuple[Any, str | None]]:
         ("id-under-another-name--rows.jsonl", ["r1", "r2"]),
     ],
 )
-def test_rows_that_look_right_are_sent(name: str, ids: list[str]) -> None:
-    assert rows_of(name) == [(own, None) for own in ids]
+def test_rows_with_harmless_characters_are_sent(name: str, ids: list[str]) -> None:
+    assert rows_of(name) == [(custom_id, None) for custom_id in ids]
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "expected"),
     [
         ("invisible-characters--pasted.jsonl", {"r1": "U+200B (zero width space) at column 1", "r2": "U+00A0 (no-break space)"}),
         ("invisible-characters--nan.jsonl", {"r2": "NaN at column"}),
     ],
 )  # fmt: skip
-def test_what_nobody_sees_is_named_and_the_id_kept(name: str, said: dict[str, str]) -> None:
-    rejected = {own: sentence for own, sentence in rows_of(name) if sentence is not None}
+def test_an_invisible_character_is_named_and_the_custom_id_kept(
+    name: str, expected: dict[str, str]
+) -> None:
+    rejected = {custom_id: message for custom_id, message in rows_of(name) if message is not None}
 
-    assert rejected.keys() == said.keys()
-    assert all(words in rejected[own] for own, words in said.items())
+    assert rejected.keys() == expected.keys()
+    assert all(words in rejected[custom_id] for custom_id, words in expected.items())

@@ -13,17 +13,17 @@ _rows = st.lists(
 
 
 def blocks(body: bytes, start: int, size: int) -> Iterator[bytes]:
-    return (body[at : at + size] for at in range(start, len(body), size))
+    return (body[offset : offset + size] for offset in range(start, len(body), size))
 
 
 @given(_rows, st.integers(1, 40))
-def test_gives_each_chosen_row_on_a_line_whatever_the_block_size(
+def test_each_chosen_row_is_a_line_with_any_block_size(
     rows: list[tuple[bytes, int, bool]], size: int
 ) -> None:
     body, chosen, expected = b"", [], b""
-    for row, gap, wanted in rows:
+    for row, gap, is_chosen in rows:
         body += b" " * gap
-        if wanted:
+        if is_chosen:
             chosen.append((len(body), len(row)))
             expected += row + b"\n"
         body += row
@@ -32,7 +32,7 @@ def test_gives_each_chosen_row_on_a_line_whatever_the_block_size(
     assert b"".join(_cut_rows(blocks(body, start, size), start, chosen, b"\n")) == expected
 
 
-def test_a_row_longer_than_a_block_passes_in_pieces() -> None:
+def test_a_row_longer_than_a_block_is_read_in_pieces() -> None:
     pieces = list(_cut_rows(blocks(b"x" * 100, 0, 10), 0, [(0, 100)], b"\n"))
 
     assert max(map(len, pieces)) <= 11
@@ -40,16 +40,16 @@ def test_a_row_longer_than_a_block_passes_in_pieces() -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 3 * GAP), st.integers(1, 2 * GAP)), max_size=10))
-def test_rows_that_lie_near_one_another_are_read_in_one_request(
-    drawn: list[tuple[int, int]],
+def test_nearby_rows_are_read_in_one_request(
+    drawn_rows: list[tuple[int, int]],
 ) -> None:
-    begins, sizes, end = [], [], 0
-    for gap, size in drawn:
-        begins.append(end + gap)
+    offsets, sizes, end = [], [], 0
+    for gap, size in drawn_rows:
+        offsets.append(end + gap)
         sizes.append(size)
         end += gap + size
 
-    runs = list(_group_nearby(begins, sizes))
+    groups = list(_group_nearby(offsets, sizes))
 
-    assert [row for run in runs for row in run] == list(range(len(drawn)))
-    assert len(runs) == sum(gap > GAP for gap, _ in drawn[1:]) + bool(drawn)
+    assert [row for group in groups for row in group] == list(range(len(drawn_rows)))
+    assert len(groups) == sum(gap > GAP for gap, _ in drawn_rows[1:]) + bool(drawn_rows)
