@@ -1,4 +1,4 @@
-"""The template that the tests look at, and how to read it: its references said plainly."""
+"""The template under test, with readable references."""
 
 import re
 from collections.abc import Callable
@@ -22,7 +22,7 @@ def template() -> Template:
 
 @pytest.fixture(scope="session")
 def resources_of(template: Template) -> Callable[[str], Resources]:
-    """Give the properties of every resource of a type, references said plainly, by name."""
+    """Return a function that finds the properties of all resources of a type, by name."""
 
     def find_resources(resource_type: str, within_template: Template = template) -> Resources:
         return {
@@ -35,12 +35,12 @@ def resources_of(template: Template) -> Callable[[str], Resources]:
 
 
 def _without_hash(logical_id: str) -> str:
-    """Leave out the hash that the CDK puts after a name: ``StorageTableB43FDCE7``."""
+    """Remove the hash that the CDK appends to a name: ``StorageTableB43FDCE7``."""
     return re.sub(r"[0-9A-F]{8}$", "", logical_id)
 
 
 def _resolve(value: Any) -> Any:
-    """Say references plainly: ``<StorageTable>/index/unfinished`` for a join of an ARN and a text."""
+    """Replace references by readable text, such as ``<StorageTable>/index/unfinished``."""
     match value:
         case {"Ref": str(name)}:
             return f"<{_without_hash(name)}>"

@@ -1,4 +1,4 @@
-"""Every alarm says what to do, and says it in docs/operate.md too."""
+"""Every alarm says what to do, and has an entry in docs/operate.md."""
 
 import re
 from collections.abc import Callable

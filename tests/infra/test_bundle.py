@@ -1,4 +1,4 @@
-"""The bundle holds what Lambda needs, for Lambda's processor, and depends on its sources alone."""
+"""The bundle has what Lambda needs for its processor, and depends only on its sources."""
 
 import gzip
 import json
@@ -19,7 +19,7 @@ HOST_ARCHITECTURE: Architecture = (
     "arm64" if platform.machine() in {"arm64", "aarch64"} else "x86_64"
 )
 
-# Room that Lambda gives: 50 MB as a zip, 250 MB unzipped.
+# Well below Lambda's limits: 50 MB zipped, 250 MB unzipped.
 MAX_ZIPPED_MB, MAX_UNZIPPED_MB = 25, 80
 
 
@@ -37,7 +37,7 @@ def unpacked(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run_in(folder: Path, code: str) -> subprocess.CompletedProcess[str]:
-    """Run Python with the bundle and its own library, and nothing else installed."""
+    """Run Python with only the bundle and the standard library."""
     isolated_code = f"import sys; sys.path.insert(0, {str(folder)!r})\n{code}"
     return subprocess.run(  # noqa: S603  # a list made here
         [sys.executable, "-I", "-S", "-c", isolated_code],
@@ -90,7 +90,7 @@ def test_a_service_model_lacks_nothing_but_its_documentation(unpacked: Path, ser
 
 
 def without_documentation(member: dict[str, Any]) -> dict[str, Any]:
-    """Empty a documentation and keep its place: botocore fails where it is missing."""
+    """Empty each documentation, but keep its place: botocore fails if it is missing."""
     return {
         name: "" if name == "documentation" and isinstance(value, str) else value
         for name, value in member.items()

@@ -1,4 +1,4 @@
-"""What is stored is private, encrypted, and kept for as long as it should be."""
+"""Stored data is private, encrypted, and kept as long as configured."""
 
 from collections.abc import Callable
 from typing import Any

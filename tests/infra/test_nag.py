@@ -1,4 +1,4 @@
-"""cdk-nag finds nothing that has not been decided, and each decision has its reason."""
+"""cdk-nag has no unacknowledged finding, and each acknowledgment has its reason."""
 
 from pathlib import Path
 

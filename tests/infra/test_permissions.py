@@ -1,4 +1,4 @@
-"""Each role may do exactly what is written here: a change of either must change the other."""
+"""Each role has exactly the permissions listed here; a change must update both."""
 
 from collections.abc import Callable
 from typing import Any
@@ -99,7 +99,7 @@ EXPECTED: dict[str, Grants] = {
 
 
 def granted(roles: dict[str, dict[str, Any]]) -> dict[str, Grants]:
-    """Read what each role may do: resource → actions, over all its policies."""
+    """Return what each role may do, over all its policies: resource → actions."""
     return {name: _grants_of(role) for name, role in roles.items()}
 
 

@@ -1,4 +1,4 @@
-"""What a user may set is read as they wrote it; a mistake is one sentence that says what to put."""
+"""Settings are parsed from the CDK's context; a mistake is reported in one sentence."""
 
 import json
 import re
@@ -147,7 +147,7 @@ def test_the_cdks_own_context_is_ignored() -> None:
 
 
 def settings_table() -> dict[str, tuple[str, str]]:
-    """Read the table under the heading "Settings" of the docs: default and description by key."""
+    """Return default and description by key, from the table "Settings" in the docs."""
     pages = [page.read_text(encoding="utf-8") for page in sorted((ROOT / "docs").glob("*.md"))]
     (part,) = (
         part

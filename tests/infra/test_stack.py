@@ -1,4 +1,4 @@
-"""What the stack is made of, and the walls it must keep to."""
+"""The resources of the stack, and their limits."""
 
 import json
 from collections.abc import Callable
@@ -58,7 +58,7 @@ def test_no_environment_contains_a_key(resources_of: FindResources) -> None:
 
 
 def test_the_threads_of_a_function_share_one_malloc_arena(resources_of: FindResources) -> None:
-    # Else its memory grows with what its container has done before.
+    # Otherwise its memory grows with what its container has done before.
     for function in resources_of("AWS::Lambda::Function").values():
         assert function["Environment"]["Variables"]["MALLOC_ARENA_MAX"] == "1"
 

@@ -1,4 +1,4 @@
-"""`cdk synth` needs no credentials, no Docker and no network; what is wrong is one sentence."""
+"""`cdk synth` needs no credentials, Docker or network; errors are one sentence."""
 
 import json
 import os
@@ -16,7 +16,7 @@ CDK = ROOT / ".local" / "node" / "node_modules" / ".bin" / "cdk"
 
 @pytest.fixture
 def isolated_env(tmp_path: Path) -> dict[str, str]:
-    """Give an environment without credentials, where no program finds its way out."""
+    """Return an environment without credentials or network."""
     closed_port = "http://127.0.0.1:9"
     return {
         "HOME": str(tmp_path),
@@ -35,7 +35,7 @@ def isolated_env(tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def unbuilt_clone(tmp_path: Path) -> Path:
-    """Give a copy of the project in which nothing was ever built."""
+    """Return a copy of the project without any build output."""
     folder = tmp_path / "clone"
     ignore_build = shutil.ignore_patterns("__pycache__")
     for part in ("infra", "functions"):
@@ -45,7 +45,7 @@ def unbuilt_clone(tmp_path: Path) -> Path:
 
 
 def run_app(folder: Path, env: dict[str, str], **context: object) -> tuple[int, list[str]]:
-    """Run app.py as the CDK does; return its exit code and the lines of its standard error."""
+    """Run app.py as the CDK does; return its exit code and the lines of standard error."""
     process = subprocess.run(
         [sys.executable, "app.py"],
         check=False,

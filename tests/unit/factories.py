@@ -1,4 +1,4 @@
-"""Items as the table holds them, for tests that need one."""
+"""Default items of the table, for tests."""
 
 from typing import Any
 
@@ -71,7 +71,7 @@ def cancellation_request(key: str = "marketing/march.jsonl", **fields: Any) -> C
 
 
 def example_events() -> dict[str, Event]:
-    """Make an event of every type: the examples of docs/events/README.md."""
+    """Return an event of every type: the examples in docs/events/README.md."""
     job_with_results = job(
         "marketing/march.jsonl",
         checkpoint=Checkpoint(row=41, chunk=1),

@@ -1,4 +1,4 @@
-"""The JSON Schemas of docs/events/, and what is wrong with an event under them."""
+"""The JSON Schemas of docs/events/, and validation of events against them."""
 
 import json
 from functools import cache
@@ -15,7 +15,7 @@ SUFFIX = ".schema.json"
 
 @cache
 def schemas() -> dict[str, dict[str, Any]]:
-    """Read all of them, by type; the envelope is one."""
+    """Return all schemas by event type, and the envelope's."""
     paths = FOLDER.glob(f"*{SUFFIX}")
     return {path.name.removesuffix(SUFFIX): json.loads(path.read_text()) for path in paths}
 
@@ -29,5 +29,5 @@ def _validator() -> Draft202012Validator:
 
 
 def problems(event: dict[str, Any]) -> list[str]:
-    """Say what is wrong with an event and its data; nothing, where it is as its schema says."""
+    """Return the validation errors of an event and its data."""
     return [error.message for error in _validator().iter_errors(event)]

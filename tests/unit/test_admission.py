@@ -1,4 +1,4 @@
-"""Who may be sent now: within the limits, jobs in turns."""
+"""Admission: which batches may be sent, within the limits and with jobs in turns."""
 
 import random
 
@@ -39,7 +39,7 @@ def test_admission_respects_both_limits(
     waiting, running, limits = situation
     admitted = admit(waiting, running, limits)
     if len(running) + len(admitted) == 1:
-        return  # one that is larger than the limit goes alone
+        return  # a batch larger than the limit is sent alone
     if admitted:
         assert len(running) + len(admitted) <= limits.batches
         assert sum(item.requests for item in [*running, *admitted]) <= limits.requests
@@ -72,7 +72,7 @@ def test_no_further_batch_is_admitted_after_the_chosen_ones_are_sent(
 def test_every_waiting_batch_is_admitted_eventually(
     situation: tuple[list[Batch], list[Batch], Limits],
 ) -> None:
-    """Where what is there ends, everything has its turn."""
+    """Every batch is admitted once running ones have ended."""
     waiting, running, limits = situation
     for _ in range(2 * len(waiting) + 2):
         admitted = admit(waiting, running, limits)
@@ -86,7 +86,7 @@ def test_every_waiting_batch_is_admitted_eventually(
 def test_a_large_batch_is_admitted_while_small_jobs_keep_arriving(
     sizes: list[int], limit: int
 ) -> None:
-    """Each round one small batch ends and a new small job comes; the large one is old from the second round on."""
+    """In each round a small batch ends and a new small job arrives; the large one ages."""
     large = batch("f" * 20, requests=limit, status_key="WAITING#1")
     running = [
         batch(f"{n:020x}", requests=size, status_key="WAITING#0") for n, size in enumerate(sizes)
@@ -127,7 +127,7 @@ def test_a_small_job_does_not_wait_behind_a_large_one(chunk_count: int, room: in
     ]
     small = batch("b" * 20, 1, status_key="WAITING#2026-11-23")
 
-    # What the huge one has at Anthropic already counts as its turns.
+    # Batches of the large job that already run count as its turns.
     admitted = admit([*huge[1:], small], huge[:1], Limits(1 + room, 10**6))
 
     assert keys_of(admitted)[0] == (small.job, small.item)
@@ -150,7 +150,7 @@ def test_the_job_that_has_waited_longer_goes_first() -> None:
 
 
 def test_small_jobs_overtake_a_large_batch_that_does_not_fit() -> None:
-    """One that does not fit yet holds nothing back, until it is old."""
+    """A batch that does not fit yet delays no other, until it is old."""
     large = batch("a" * 20, requests=90, status_key="WAITING#2026-11-22")
     small = [batch(f"{n:020x}", requests=1, status_key="WAITING#2026-11-23") for n in range(50)]
     running = [batch("c" * 20, requests=20)]
@@ -176,7 +176,7 @@ def test_a_job_uses_all_the_room_while_no_other_waits() -> None:
 
 
 def test_running_jobs_leave_a_reserve_while_a_job_waits_with_nothing_running() -> None:
-    """It does not fit itself; but the next small one need not wait until one of theirs has ended."""
+    """It does not fit itself, but the next small job need not wait for a batch to end."""
     limits = Limits(1_000, 200_000)
     running = [batch("a" * 20, chunk, 10_000) for chunk in range(1, 16)]
     remaining_chunks = [batch("a" * 20, chunk, 10_000) for chunk in range(16, 101)]

@@ -1,4 +1,4 @@
-"""A chunk's two files: the body as the API takes it, and the ledger of whose bytes are where."""
+"""The two files of a chunk: the request body, and the ledger that locates each row."""
 
 import io
 import json

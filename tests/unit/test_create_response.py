@@ -1,4 +1,4 @@
-"""What an answer to create proves: the table of the reference, answer by answer."""
+"""The verdict on every answer to create, as the API reference defines it."""
 
 import json
 from typing import Any
@@ -164,7 +164,7 @@ def test_a_429_without_a_reason_waits_a_minute(body: bytes) -> None:
 )
 @pytest.mark.parametrize("body", [error_body(), HTML, b"", json.dumps(BATCH).encode()])
 def test_any_other_status_is_ambiguous(status: int, body: bytes) -> None:
-    """A proxy's answer says nothing of what the API did behind it."""
+    """A proxy's answer says nothing about what the API did."""
     assert verdict_of(status, body) == Ambiguous(f"status {status}")
 
 
@@ -235,5 +235,5 @@ def test_an_invalid_retry_after_waits_a_minute(text: str) -> None:
     ],
 )
 def test_a_batch_with_an_invalid_time_or_id_is_ambiguous(invalid: dict[str, str]) -> None:
-    """It would be stored, and every poll would fail on it anew."""
+    """It would be stored, and every later poll would fail on it."""
     assert isinstance(verdict_of(200, json.dumps(BATCH | invalid).encode()), Ambiguous)

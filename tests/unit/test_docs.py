@@ -1,7 +1,7 @@
-"""The pages for readers: their links lead somewhere, and their commands are run or say why not.
+"""The docs: links have a target, and commands are run by a test or say why not.
 
-A block of commands has a comment before it: ``<!-- run by: tests/file.py::test -->`` names the test
-that runs it, ``<!-- not run: reason -->`` says why none does.
+A comment precedes each block of commands: ``<!-- run by: tests/file.py::test -->`` names the test
+that runs it, ``<!-- not run: reason -->`` gives the reason why none does.
 """
 
 import re
@@ -26,22 +26,22 @@ PAGES = [
 COLUMNS = 100
 README_LINES = 150
 GLOBAL_OPTIONS = {"cli-binary-format", "endpoint-url", "max-items", "output", "query", "region"}
-"""Options of the AWS CLI that are no member of a call's input."""
+"""Options of the AWS CLI that are not members of a call's input."""
 CLI_COMMANDS = {
     ("s3", "cp"): {"recursive"},
     ("s3", "rm"): {"recursive"},
     ("logs", "tail"): {"since"},
 }
-"""Commands that the AWS CLI makes itself, and those of their options that the pages use."""
+"""Commands that the AWS CLI adds, with the options that the docs use."""
 RENAMED = {("sns", "subscribe"): {"endpoint": "notification-endpoint"}}
-"""Members whose option has another name, because a global option has theirs."""
+"""Members whose option has another name, because it would clash with a global option."""
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 RUN_COMMENT = re.compile(r"<!-- (run by|not run): (.+?) -->\n\Z")
 
 
 @dataclass(frozen=True)
 class Block:
-    """Commands of a page, and what the comment before them says."""
+    """Commands on a page, and the comment before them."""
 
     page: str
     how: str | None
@@ -70,7 +70,7 @@ def prose(page: str) -> str:
 
 
 def calls(program: str) -> list[tuple[str, str]]:
-    """Give each call of a program in the pages, its options and words until the command ends."""
+    """Return each call of a program in the docs, with its arguments until the command ends."""
     commands_by_page = [(block.page, block.commands.replace("\\\n", " ")) for block in blocks()]
     return [
         (page, match[1])
@@ -83,7 +83,7 @@ def calls(program: str) -> list[tuple[str, str]]:
     "block", blocks(), ids=lambda block: f"{block.page}:{block.commands[:24]}"
 )
 def test_a_command_names_the_test_that_runs_it_or_the_reason_why_none_does(block: Block) -> None:
-    assert block.how, f"say before these commands of {block.page} which test runs them"
+    assert block.how, f"name the test that runs these commands of {block.page}"
     if block.how == "run by":
         file, _, name = block.detail.partition("::")
         assert f"def {name}(" in (ROOT / file).read_text(encoding="utf-8")
@@ -105,7 +105,7 @@ def test_aws_commands_have_valid_options(page: str, call: str) -> None:
 
 
 def own_options(call: str) -> Iterator[str]:
-    """Give the options of this call, without those of a call inside it or behind it."""
+    """Yield the options of a call, without those of nested or later calls."""
     depth = 0
     for word in re.findall(r"\$\(|\)|--[a-z][a-z-]*|'[^']*'|\S", call):
         depth += (word == "$(") - (word == ")")
@@ -147,7 +147,7 @@ def test_links_have_a_target(page: str) -> None:
 
 
 def anchors(page: Path) -> set[str]:
-    """Give the anchors that GitHub gives to the headings of a page."""
+    """Return the anchors that GitHub generates for a page's headings."""
     headings = re.findall(r"^#+ (.+)$", FENCE.sub("", page.read_text("utf-8")), re.MULTILINE)
     plain_headings = (re.sub(r"[`*]|\]\([^)]*\)|\[", "", heading).lower() for heading in headings)
     return {re.sub(r"[^\w -]", "", heading).replace(" ", "-") for heading in plain_headings}

@@ -1,4 +1,4 @@
-"""Every event is as docs/events/ says, its examples included."""
+"""Every event and every documented example matches the schemas in docs/events/."""
 
 import json
 import re
@@ -25,7 +25,7 @@ keys = st.text(st.characters(codec="utf-8"), min_size=1, max_size=60)
 
 
 def message(event: Event, **overrides: Any) -> dict[str, Any]:
-    """Give the event as it is on the wire."""
+    """Return the event as published."""
     encoded = msgspec.json.encode(event.cloud_event(SOURCE))
     decoded: dict[str, Any] = json.loads(encoded)
     return decoded | overrides

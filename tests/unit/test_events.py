@@ -1,4 +1,4 @@
-"""Events under the rules of SNS and CloudEvents, which the emulators do not hold: pinned here as data."""
+"""Events obey the rules of SNS and CloudEvents, which the emulators do not enforce."""
 
 import re
 from typing import Any
@@ -27,7 +27,8 @@ SUBJECT = re.compile(r"[!-~][ -~]{0,98}")
 MAX_MESSAGE_BYTES = 262_144
 MAX_RAW_ATTRIBUTES = 10
 ATTRIBUTE_NAME = re.compile(r"(?!aws\.|amazon\.)[A-Za-z0-9_-]+([.][A-Za-z0-9_-]+)*", re.IGNORECASE)
-# https://www.w3.org/TR/REC-xml/#charsets: SNS refuses other characters, and the event would never go out.
+# https://www.w3.org/TR/REC-xml/#charsets: SNS rejects other characters, and the event would never
+# be published.
 XML_TEXT = re.compile("[\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]*")
 
 keys = st.text(st.characters(codec="utf-8"), min_size=1, max_size=300)
@@ -115,7 +116,7 @@ def test_different_events_have_different_ids() -> None:
 
 
 def test_completed_and_rejected_have_one_id() -> None:
-    """A subscriber who waits for either sees one end of a job, never two."""
+    """A subscriber that waits for both sees the end of a job once."""
     ended = [
         events.job_ended(
             job(checkpoint=Checkpoint(row=2), rows_rejected=rejected), "b", FIGURES, AT

@@ -1,4 +1,4 @@
-"""The subscriber that users copy takes an event once, however often it comes."""
+"""The example subscriber processes an event once, however often it is delivered."""
 
 import importlib.util
 import json
@@ -17,7 +17,7 @@ RESULTS = b'{"row":1,"result":{"type":"succeeded"}}\n{"row":2,"result":{"type":"
 
 @pytest.fixture
 def subscriber(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
-    """A subscriber with its table, and the results that its event speaks of."""
+    """A subscriber with its table, and the results that its event refers to."""
     monkeypatch.setenv("SEEN_TABLE", "seen")
     monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
     spec = importlib.util.spec_from_file_location("subscriber", SUBSCRIBER)
@@ -39,7 +39,7 @@ def subscriber(monkeypatch: pytest.MonkeyPatch) -> Iterator[ModuleType]:
 
 
 def sns_delivery(event_type: str = "job.completed") -> dict[str, Any]:
-    """Give what Lambda gets from SNS."""
+    """Return what Lambda gets from SNS."""
     data = {"name": "march-1", "outcome": "partial", "counts": {"succeeded": 1, "errored": 1}}
     event = {
         "id": "1/ended",

@@ -1,4 +1,4 @@
-"""Rows checked many at once come out exactly as rows checked one by one."""
+"""Rows validated together are the same as rows validated one by one."""
 
 import io
 import json
@@ -26,7 +26,7 @@ REQUIRED_PARAMS = b'"model":"m","max_tokens":5,"messages":[{}]'
 
 
 def with_required_params(row: bytes) -> bytes:
-    """Give a row's params what every request needs; an odd one stays odd."""
+    """Add what every request needs to a row's params; invalid rows stay invalid."""
     row = row.replace(b'"params":{"', b'"params":{%b,"' % REQUIRED_PARAMS)
     return row.replace(b'"params":{}', b'"params":{%b}' % REQUIRED_PARAMS)
 
@@ -61,7 +61,7 @@ uploads = st.tuples(
 
 
 def write_files(validated: list[ValidRows | ValidatedRow]) -> tuple[bytes, bytes, list[Position]]:
-    """Write what was found; gives both files, and where each piece ends."""
+    """Write validated rows; return both files, and where each piece ends."""
     body, ledger, ends = io.BytesIO(), io.BytesIO(), list[Position]()
     files = ChunkWriter(JOB_ID, "00001", 1, body, ledger)
     for item in validated:
@@ -79,7 +79,7 @@ def write_files(validated: list[ValidRows | ValidatedRow]) -> tuple[bytes, bytes
 
 @pytest.fixture(autouse=True, scope="module")
 def short_ids() -> Iterator[None]:
-    """Let a custom_id be too long soon."""
+    """Lower the limit of a custom_id's length."""
     with pytest.MonkeyPatch.context() as patch:
         for module in (fast_path, validation, broken):
             patch.setattr(module, "MAX_ID_BYTES", MAX_ID_BYTES)
@@ -105,7 +105,7 @@ def test_validating_together_equals_validating_one_by_one(
 
 
 def compare_both_ways(body: bytes, size: int, version: str) -> None:
-    """Check an upload's rows many at once and one by one, and compare."""
+    """Validate an upload's rows together and one by one, and compare."""
     blocks = [body[offset : offset + size] for offset in range(0, len(body), size)]
     expected_records = list(records(blocks, LinePosition(), ROW_BYTES))
     one_by_one = [
@@ -125,7 +125,7 @@ def compare_both_ways(body: bytes, size: int, version: str) -> None:
 
 @pytest.mark.parametrize("row", UNUSUAL_ROWS)
 def test_an_unusual_row_between_valid_ones_is_validated_as_alone(row: bytes) -> None:
-    """Each in its turn: hypothesis draws not every one of them."""
+    """Test each of them: hypothesis does not draw all."""
     valid_row = with_required_params(b'{"params":{}}')
     compare_both_ways(b"\n".join([valid_row, row, valid_row]), 300, VERSIONS[0])
 

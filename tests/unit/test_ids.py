@@ -1,4 +1,4 @@
-"""The names we give: they prove whose row a result is."""
+"""Ids of jobs, batches and requests; a request id identifies the row of a result."""
 
 import itertools
 import re
@@ -11,7 +11,7 @@ from functions.model.ids import RequestId, batch_name, chunk_name, job_id
 
 CUSTOM_ID_PATTERN = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 MAX_SPLITS = 20
-"""A batch of 100,000 is one row after 17 halvings."""
+"""A batch of 100,000 requests is a single row after 17 splits."""
 
 chunks = st.builds(
     lambda number, split_suffix: chunk_name(number) + split_suffix,
@@ -77,7 +77,7 @@ def test_another_version_has_another_job_id() -> None:
 
 @given(st.integers(1, 99_998), st.text("ab", max_size=MAX_SPLITS), st.integers(1, 9))
 def test_text_order_is_row_order(number: int, split_suffix: str, attempt: int) -> None:
-    """So one Query of the table gives a job's batches in order."""
+    """A single Query returns a job's batches in order."""
     chunk = chunk_name(number) + split_suffix
 
     assert chunk + "a" < chunk + "b" < chunk_name(number + 1)

@@ -1,4 +1,4 @@
-"""Files that people really uploaded, with what nobody sees in them; they lie beside the project where it is worked on."""
+"""Files that people really uploaded, with invisible characters; they are not in the repository."""
 
 import json
 from pathlib import Path
@@ -11,11 +11,11 @@ from functions.planning.fast_path import validate_all
 from functions.readers.jsonl import pieces
 
 SAMPLES = Path("/work/shared/samples/odd")
-pytestmark = pytest.mark.skipif(not SAMPLES.exists(), reason="the samples are not here")
+pytestmark = pytest.mark.skipif(not SAMPLES.exists(), reason="the samples are not available")
 
 
 def rows_of(name: str) -> list[tuple[Any, str | None]]:
-    """Give each row's custom_id, and the sentence of its rejection."""
+    """Return each row's custom_id, and the message of its rejection."""
     outcomes: list[tuple[Any, str | None]] = []
     blocks = iter([(SAMPLES / name).read_bytes()])
     for item in validate_all(

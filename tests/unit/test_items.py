@@ -1,4 +1,4 @@
-"""What people see of jobs and batches, and what the table gives back."""
+"""Labels and results prefixes of jobs, and reading items from the table."""
 
 import re
 
@@ -38,7 +38,7 @@ def test_any_key_has_a_label_and_a_valid_results_prefix(key: str) -> None:
     assert re.fullmatch(r"[A-Za-z0-9._-]{1,40}-3f9ac21b", new_job.label)
     assert new_job.results_prefix.startswith("results/")
     assert new_job.results_prefix.endswith(f"/{JOB_ID}")
-    # Room for the longest name in it: a group of a join of thousands of parts.
+    # Leave room for the longest name: a group in a join of thousands of parts.
     assert len(f"{new_job.results_prefix}/manifest.json.10000".encode()) <= MAX_S3_KEY_BYTES
 
 
@@ -99,7 +99,7 @@ def test_the_status_key_sorts_by_status_and_age() -> None:
 
 
 def test_the_stored_names_do_not_change() -> None:
-    """They outlive a deploy: a word that is changed here orphans items."""
+    """Stored values outlive a deploy: changing one orphans items."""
     assert [step.value for step in Step] == ["plan", "send", "collect", "assemble", "tidy"]
     assert {status.value for status in BatchStatus} == {
         "WAITING", "SENDING", "UNCONFIRMED", "IN_PROGRESS", "ENDED", "COLLECTED", "SPLIT", "STUCK",

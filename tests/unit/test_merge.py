@@ -1,4 +1,4 @@
-"""A chunk's lines come some at a time, however long what stands around a result is."""
+"""A chunk's lines are written in blocks of limited size, however long a custom_id is."""
 
 from collections.abc import Iterator
 from tempfile import TemporaryFile
@@ -22,7 +22,7 @@ ROWS = 2_000
 
 
 def entries(id_bytes: int, rejection: Rejection | None = None) -> Iterator[LedgerEntry]:
-    """Give rows whose custom_id is so long."""
+    """Yield rows with a custom_id of this length."""
     custom_id = msgspec.Raw(b'"%b"' % (b"x" * id_bytes))
     sent = 0 if rejection else 1
     return (

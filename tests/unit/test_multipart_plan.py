@@ -1,4 +1,4 @@
-"""How objects are joined under S3's rules; the emulators do not hold them, so they are pinned here as data."""
+"""Joining objects under S3's limits, which the emulators do not enforce."""
 
 import itertools
 import zlib
@@ -79,7 +79,7 @@ def test_only_pieces_that_s3_cannot_copy_go_through_memory(sizes: list[int]) -> 
             assert part.size < 2 * S3["min_part"]
     bytes_moved = sum(part.size for part in plan if not part.copied)
     small_sizes = [size for size in sizes if size < S3["min_part"]]
-    # A run of small ones may need something of the large one behind it to be a part.
+    # A run of small pieces may need bytes of the large piece behind it.
     assert bytes_moved <= sum(small_sizes) + len(small_sizes) * 2 * S3["min_part"]
     if not small_sizes:
         assert bytes_moved == 0
@@ -97,7 +97,7 @@ def test_a_large_piece_fills_up_the_small_one_before_it() -> None:
 @example([10_000 * 5 * GIB])
 @example([5 * MIB] * 9_999 + [GIB])
 def test_copied_parts_are_as_short_as_the_part_limit_allows(sizes: list[int]) -> None:
-    """The SDK waits a minute for a copy; some hundred MiB take seconds."""
+    """The SDK waits a minute for a copy; 256 MiB take seconds."""
     longest_part = max((part.size for part in join_plan(stored_pieces(*sizes))), default=0)
 
     doublings = next((n for n in range(6) if sum(-(-s // (256 * MIB << n)) for s in sizes) + len(sizes) <= 10_000), 6)  # fmt: skip
@@ -152,7 +152,7 @@ def test_combined_crcs_equal_those_of_zlib(first: bytes, second: bytes) -> None:
 
 
 def test_combining_crcs_of_huge_sizes_is_associative() -> None:
-    """Combining is associative: a terabyte of one byte more is a terabyte, and one byte more."""
+    """Combining is associative: only the order differs."""
     terabyte = 1 << 40
     left = crc32_combine(crc32_combine(1, 2, terabyte), zlib.crc32(b"x"), 1)
     right = crc32_combine(1, crc32_combine(2, zlib.crc32(b"x"), 1), terabyte + 1)

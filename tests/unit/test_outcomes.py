@@ -1,4 +1,4 @@
-"""How rows end, and how they are counted."""
+"""Outcomes of rows, and how they are counted."""
 
 import json
 from typing import Any
@@ -29,7 +29,7 @@ def succeeded(
     return json.dumps({"type": "succeeded", "message": message}).encode()
 
 
-# The reference's own lists, word for word.
+# Copied from the API reference.
 RETRYABLE = ["api_error", "overloaded_error", "timeout_error", "rate_limit_error"]
 NOT_RETRYABLE = [
     "invalid_request_error", "authentication_error", "permission_error", "billing_error", "not_found_error",

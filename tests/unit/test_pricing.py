@@ -1,4 +1,4 @@
-"""What tokens cost: prices are data, pinned here to the reference's table."""
+"""Prices of tokens, compared with the reference's table."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ from functions.model import pricing
 from functions.model.items import Usage
 from functions.model.pricing import PriceList, frozen, long_prompt_limit, newest_price_list
 
-# The reference: US dollars per million tokens, batch price, input and output.
+# From the reference: batch price in USD per million tokens, input and output.
 TABLE = [
     ("claude-fable-5-1", 5, 25), ("claude-opus-5-5", 2, 10), ("claude-opus-5", 2.5, 12.5),
     ("claude-opus-4-5", 2.5, 12.5), ("claude-sonnet-5-5", 1, 5), ("claude-sonnet-5", 1, 5),

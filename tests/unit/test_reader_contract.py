@@ -1,4 +1,4 @@
-"""Every reader keeps its contract, `functions.readers.contract`: positions, records and the retry file."""
+"""Every reader obeys `functions.readers.contract`: positions, records and the retry file."""
 
 import re
 from collections.abc import Iterator, Sequence
@@ -45,12 +45,12 @@ _CSV = [
     b'a\n""\n\n1\na text that ends in \xff\n"2" \n' + b'"' + b"3\n" * ROW_BYTES + b'"\n4',
 ]
 SAMPLES: dict[str, list[bytes]] = {"jsonl": _JSONL, "json": _JSON, "csv": _CSV}
-"""Uploads of each format. The few dirty ones are worth more than many clean ones."""
+"""Uploads of each format, with deliberate flaws."""
 
 
 @dataclass(frozen=True)
 class Upload:
-    """A source in memory."""
+    """An in-memory source."""
 
     body: bytes
     block: int = 1 << 20
@@ -71,7 +71,7 @@ class _Headed(Position, frozen=True):
 
 
 class _Columns:
-    """A reader of another kind: a first line that is no row, and that every position has to keep."""
+    """A reader of another kind: its first line is a header that every position keeps."""
 
     START = _Headed()
     RETRY_NAME = "retry.columns"
@@ -204,7 +204,7 @@ def _retry_rows(reader: Reader[Any], source: Upload, rows: Sequence[Record]) -> 
 
 @each_upload
 def test_a_range_of_rows_can_be_retried(name: str, body: bytes) -> None:
-    """Of a chunk whose ledger cannot be read, only the bytes it came from are known."""
+    """If a chunk's ledger is unreadable, only the range of its bytes is known."""
     reader, source = READERS[name], Upload(body)
     retry_reader = READERS[reader.RETRY_NAME.rpartition(".")[2]]
     all_records = records(reader, source, reader.START, 1 << 20)

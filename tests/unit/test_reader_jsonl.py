@@ -1,4 +1,4 @@
-"""Uploads as they really are, in blocks of any size."""
+"""Uploads as found in practice, in blocks of any size."""
 
 import json
 import re
@@ -17,7 +17,7 @@ MAX_ROW_BYTES = 24
 BOM = b"\xef\xbb\xbf"
 SPACE = b" \t\r\n\0\x1a"
 IGNORED_BYTES = re.compile(rb"(?:(?:^|(?<=\n))(?:\xef\xbb\xbf)+|[ \t\r\n\0\x1a])*")
-"""White space, what fills up a file's end, and marks at the front of a line."""
+"""White space, padding at the end of a file, and marks at the start of a line."""
 
 _values = st.recursive(
     st.none() | st.integers(0, 99) | st.text(alphabet='ab"\\{}[] \r\té', max_size=6),
@@ -31,7 +31,7 @@ _fragments = st.sampled_from(
     [b"{", b"}", b"[", b"]", b'"', b"\\", b" ", b"\t", b"\r", b"\n", b"\r\n", b"x", b"1", b"{}", b"\xff", BOM, b"\0", b"\x1a"]
 )  # fmt: skip
 uploads = st.lists(_objects | _fragments, max_size=14).map(b"".join)
-"""Objects alone and run together, strings full of braces and quotes, and every kind of rubbish."""
+"""Objects alone and joined, strings full of braces and quotes, and malformed fragments."""
 
 
 def in_blocks(body: bytes, size: int) -> Iterator[bytes]:

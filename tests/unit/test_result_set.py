@@ -1,4 +1,4 @@
-"""Lines of results taken many at once come out exactly as lines taken one by one."""
+"""Result lines added together are the same as lines added one by one."""
 
 import re
 from tempfile import TemporaryFile
@@ -46,7 +46,7 @@ _invalid_lines = st.sampled_from([*INVALID_LINES, line(-FIRST, b'{"type":"expire
 
 
 def add_texts(texts: list[bytes]) -> tuple[int, int, bytes, list[bytes | None], OutcomeCounts]:
-    """Take each text; gives what is known afterwards."""
+    """Add each text to a result set; return its state."""
     with TemporaryFile() as file:
         sent_batch = batch(requests=ROWS, first_row=FIRST, last_row=FIRST + ROWS - 1)
         results = ResultSet(sent_batch, SENT, Spool(file, FIRST, ROWS))

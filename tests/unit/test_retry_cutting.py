@@ -1,4 +1,4 @@
-"""Rows cut out of an upload, as they stood there."""
+"""Rows are cut out of an upload unchanged."""
 
 from collections.abc import Iterator
 

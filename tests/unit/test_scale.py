@@ -1,4 +1,4 @@
-"""What docs/scale.md is made of: waiting, prices, units of DynamoDB, parts of an object."""
+"""The calculations behind docs/scale.md: waiting times, prices, DynamoDB units, parts."""
 
 from collections import Counter
 from typing import Any
@@ -26,7 +26,7 @@ def test_a_small_job_waits_behind_a_large_one_only_first_come_first_served() -> 
 
 
 def test_a_large_job_gets_everything_while_no_other_waits() -> None:
-    """So on a slow day, a small job waits as it does in turns alone: until the first of the huge one's batches ends."""
+    """So on a slow day, a small job waits until the first of the large job's batches ends."""
     turns, ours = (simulate(POLICIES[name], slow, HUGE_ROWS) for name in (IN_TURNS, OURS))
 
     assert ours.late(80) == turns.late(80)
@@ -111,7 +111,7 @@ def test_a_write_costs_a_unit_per_kb_and_twice_that_if_the_index_key_changes() -
 
 
 class CountingS3:
-    """Takes what is written and counts the calls."""
+    """An S3 client that counts calls and stores nothing."""
 
     def __init__(self) -> None:
         self.seen: Counter[str] = Counter()
@@ -131,7 +131,7 @@ class CountingS3:
 
 
 def made_up_calls() -> Calls:
-    """Make up calls: one of each kind for each chunk."""
+    """Return made-up calls: one of each kind for each chunk."""
     s3 = ("PutObject", "PutObjectTagging", "CreateMultipartUpload", "UploadPart", "UploadPartCopy",
           "CompleteMultipartUpload", "ListObjectsV2", "GetObject", "HeadObject")  # fmt: skip
     names = (

@@ -1,4 +1,4 @@
-"""What infra writes, the function reads."""
+"""Settings are written by infra and read by the functions."""
 
 from dataclasses import fields
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
@@ -23,7 +23,7 @@ TEXTS = {"base_url": "https://gateway.example/v1", "api_version": "2023-06-01", 
 
 @st.composite
 def drawn_settings(draw: st.DrawFn, settings_type: type[Settings]) -> Settings:
-    """Draw every field of a kind of settings, within its bounds."""
+    """Draw every field of a settings type within its bounds."""
     values: dict[str, Any] = {}
     for name, hint in get_type_hints(settings_type, include_extras=True).items():
         base, meta = (*get_args(hint), None)[:2] if get_origin(hint) is Annotated else (hint, None)
@@ -96,7 +96,7 @@ def test_an_invalid_value_raises_an_error_with_the_range(
 
 
 def test_no_setting_contains_the_key() -> None:
-    """The key is in the secret alone; a function's environment names the secret."""
+    """Only the secret contains the key; the environment has the secret's name."""
     names = {field.name for settings_type in SETTINGS_TYPES for field in fields(settings_type)}
 
     assert {name for name in names if "key" in name or "secret" in name} == {"secret_name"}

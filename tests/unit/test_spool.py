@@ -1,4 +1,4 @@
-"""Results come in any order and are given back by row."""
+"""Results arrive in any order and are returned by row."""
 
 import resource
 from tempfile import TemporaryFile
@@ -55,7 +55,7 @@ def test_results_that_do_not_fit_are_stored_one_window_at_a_time(rows_at_once: i
             spool.reset_window(window)
             assert spool.missing() == len(window)
             for row, result in stored.items():
-                spool.put_missing(row, result + b"x")  # it was not so long
+                spool.put_missing(row, result + b"x")  # its size was smaller
                 spool.put_missing(row, result)
                 spool.put_missing(row, result)
             assert spool.missing() == 0

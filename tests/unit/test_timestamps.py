@@ -1,4 +1,4 @@
-"""Times as text."""
+"""Timestamps as text."""
 
 from datetime import UTC, datetime, timedelta, timezone
 

@@ -1,4 +1,4 @@
-"""Poll is invoked asynchronously, in a trace of its own; where that fails, nothing does."""
+"""Poll is invoked asynchronously with its own trace; a failure has no effect."""
 
 import re
 from typing import Any
@@ -14,7 +14,7 @@ TRACE = "Root=1-5759e988-bd862e3fe1be46a994272793;Parent=53995c3f42cd8ad8;Sample
 
 
 class FakeLambda:
-    """Lambda's far end: answers with a status, or not at all."""
+    """Lambda's endpoint: it answers with a status, or not at all."""
 
     def __init__(self, status: int | None) -> None:
         self.status = status
@@ -46,7 +46,7 @@ def test_a_poll_is_invoked_asynchronously() -> None:
 
 
 def test_each_poll_starts_its_own_trace(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else Lambda would take a job of some attempts for a loop, after sixteen of its invocations, and stop it."""
+    """Otherwise Lambda's loop detection would stop a job after sixteen invocations."""
     monkeypatch.setenv("AWS_LAMBDA_FUNCTION_NAME", "relay-submit")
     monkeypatch.setenv("_X_AMZN_TRACE_ID", TRACE)
     fake_lambda = FakeLambda(202)

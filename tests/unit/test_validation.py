@@ -1,4 +1,4 @@
-"""Which rows can be sent, and the sentence for each that cannot."""
+"""Which rows can be sent, and the message for each that cannot."""
 
 import json
 import re
@@ -233,7 +233,7 @@ def test_sampling_parameters_depend_on_the_api_version(name: str) -> None:
              ',"model":5', ',"messages":"hi"', ',"response_format":{}', ',"metadata":{"betas":[]}']
 )  # fmt: skip
 def test_parameters_that_the_api_validates_are_sent(further: str) -> None:
-    """Its own validation gives the better sentence, and is free."""
+    """The API's own validation gives a better message, and is free."""
     params = f"{{{REQUIRED_PARAMS}{further}}}"
 
     assert validated(with_params(params)).params == params.encode()
