@@ -114,12 +114,8 @@ class Relay:
         return self.cloud.session.client("logs", **where)  # type: ignore[call-overload]
 
     def restart_functions(self) -> None:
-        """End the containers that run, so that none remembers the key.
-
-        One that is at work would leave its lease behind, and all would wait for that to run out.
-        """
-        while busy(self.cloud, self.outputs):
-            time.sleep(0.2)
+        """End the containers that run, so that none remembers the key."""
+        wait_until_idle(self.cloud, self.outputs)
         for stage in ("Submit", "Poll", "Results"):
             function = self.outputs[f"{stage}FunctionName"]
             told = self.cloud.functions.get_function_configuration(FunctionName=function)
@@ -153,6 +149,18 @@ class Relay:
         """Say what happened, for a test that has failed."""
         told = [(one.attributes["type"], one.subject) for one in self.deliveries]
         return f"SNS told {told}; the API counted {self.simulator.calls()}"
+
+
+def wait_until_idle(cloud: Cloud, outputs: dict[str, str], patience_s: float = 60) -> None:
+    """Wait until no stage is at work, before a function is updated.
+
+    Lambda lets an invocation finish when its function is updated. The emulator kills it: its lease would have to
+    run out, and its message would count as being worked on for 16 minutes, in which `Polling` polls every 5 s.
+    """
+    end = time.monotonic() + patience_s
+    while busy(cloud, outputs):
+        assert time.monotonic() < end, f"a stage is still at work after {patience_s:.0f} s"
+        time.sleep(0.1)
 
 
 def rows(count: int, text: str = "question", start: int = 1) -> list[bytes]:

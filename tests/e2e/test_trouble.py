@@ -10,7 +10,7 @@ from local.assembly import Assembly
 from local.cloud import Cloud
 from local.deploy import deploy as restore
 from tests.e2e.conftest import Deploy
-from tests.e2e.relay import Relay, jsonl, kinds, rows
+from tests.e2e.relay import Relay, jsonl, kinds, rows, wait_until_idle
 
 
 def test_a_lost_answer_to_create_is_one_batch_that_is_adopted(relay: Relay) -> None:
@@ -42,9 +42,10 @@ def test_a_lost_answer_beside_a_foreign_batch_of_the_same_size_adopts_our_own(
 
 
 @pytest.fixture
-def settings_restored(deploy: Deploy, cloud: Cloud) -> Iterator[None]:
+def settings_restored(deploy: Deploy, cloud: Cloud, outputs: dict[str, str]) -> Iterator[None]:
     """Put the usual settings back: its assembly is there, and posting it takes a second."""
     yield
+    wait_until_idle(cloud, outputs)
     restore(cloud, Assembly.read(deploy.usual))
 
 
@@ -56,6 +57,7 @@ def test_a_deploy_in_the_middle_changes_nothing_for_a_job_that_runs(
     before = relay.upload("before.jsonl", jsonl(rows(30, "before")))
     relay.drive(lambda: relay.told(before, "job.planned"), "the first job's plan")
 
+    wait_until_idle(relay.cloud, relay.outputs)
     deploy(requestsPerBatch="10")
     relay.end_lease("relay", "poll")
     relay.simulator.processing_s = 1
