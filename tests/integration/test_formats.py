@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.harness import Harness, request
+from tests.harness import Harness, make_row
 
 SAMPLES = Path(__file__).parents[3] / "shared" / "samples"
 TEMPLATE = """
@@ -96,8 +96,8 @@ def test_a_file_of_options_that_cannot_be_used_holds_its_uploads_until_it_is_cor
     relay: Harness,
 ) -> None:
     relay.upload("in/_relay.toml", b"modles = 1")
-    relay.upload("in/march.jsonl", request(1))
-    relay.upload("in/april.jsonl", request(2))
+    relay.upload("in/march.jsonl", make_row(1))
+    relay.upload("in/april.jsonl", make_row(2))
     relay.tick()
     assert {event["type"] for event in relay.events()} == {"options.rejected"}
     assert relay.simulator.batches() == []
