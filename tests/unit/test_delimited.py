@@ -3,8 +3,7 @@
 import csv
 import io
 import tracemalloc
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Literal, cast
 
 import msgspec
@@ -17,6 +16,7 @@ from functions.model.rows import Record
 from functions.planning.validation import validate
 from functions.readers import delimited
 from functions.readers.tables import TablePosition
+from tests.unit.test_reader_contract import Upload
 
 ROW_BYTES = 24
 BOM = b"\xef\xbb\xbf"
@@ -36,24 +36,6 @@ _scraps = st.sampled_from(
 )  # fmt: skip
 _uploads = st.lists(_scraps, max_size=24).map(lambda scraps: HEADER + b"".join(scraps))
 """Rows of every kind of rubbish."""
-
-
-@dataclass(frozen=True)
-class Upload:
-    """A source in memory."""
-
-    body: bytes
-    block: int = 1 << 20
-    uri: str = "s3://uploads/in/table.csv"
-    seekable: bool = True
-
-    @property
-    def size_bytes(self) -> int:
-        return len(self.body)
-
-    def read(self, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
-        body = self.body[start:stop]
-        return (body[offset : offset + self.block] for offset in range(0, len(body), self.block))
 
 
 def records(body: bytes, block: int = 1 << 20, row_bytes: int = 1 << 20) -> list[Record]:
