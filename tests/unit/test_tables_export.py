@@ -39,7 +39,7 @@ _tables = _headers.flatmap(
 
 def succeeded(*texts: str, **members: Any) -> dict[str, Any]:
     content = [
-        {"type": "thinking", "thinking": "hm"},
+        {"type": "thinking", "text": "hm"},
         *({"type": "text", "text": text} for text in texts),
     ]
     usage = {"input_tokens": 12, "output_tokens": 34}
