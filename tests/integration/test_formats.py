@@ -6,7 +6,9 @@ from typing import Any
 
 import pytest
 
+from functions.planning import plan
 from tests.harness import Harness, make_row
+from tests.integration.upload_kinds import FAILING_ROW, KINDS, PAGE, ROWS, Kind, page_with_table
 
 SAMPLES = Path(__file__).parents[3] / "shared" / "samples"
 TEMPLATE = """
@@ -152,3 +154,48 @@ def test_defaults_of_the_options_complete_native_rows(relay: Harness) -> None:
     assert relay.manifest("in/march.jsonl")["outcome"] == "succeeded"
     (line,) = relay.lines("in/march.jsonl")
     assert line["result"]["message"]["model"] == "claude-haiku-5-5"
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.key)
+def test_an_upload_of_each_kind_runs_as_it_is(
+    kind: Kind, relay: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each invocation plans one chunk of two rows, so reading resumes in the middle of the upload."""
+    monkeypatch.setattr(plan, "MAX_PLANNING_S", 0.0)
+    relay.deploy(requests_per_batch=2)
+    if kind.options:
+        relay.upload("in/_relay.toml", kind.options.encode())
+    relay.upload(f"in/{kind.key}", kind.body)
+    relay.finish()
+
+    lines = relay.lines(f"in/{kind.key}")
+    manifest = relay.manifest(f"in/{kind.key}")
+    assert manifest["counts"] == {"succeeded": ROWS - 1, "errored": 1}, manifest["reason"]
+    assert manifest["exports"] == {"complete": True, "reason": None}
+    assert [line["row"] for line in lines] == list(range(1, ROWS + 1))
+    assert len({line["custom_id"] for line in lines}) == ROWS
+    assert len(manifest["batches"]) == 3
+    for path in kind.exports:
+        assert relay.read(f"in/{kind.key}", path)
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.key)
+def test_the_retry_file_of_each_kind_is_an_upload_itself(kind: Kind, relay: Harness) -> None:
+    if kind.options:
+        relay.upload("in/_relay.toml", kind.options.encode())
+    relay.upload(f"in/{kind.key}", kind.body)
+    relay.finish()
+    retry_name = relay.manifest(f"in/{kind.key}")["files"]["retry"]["uri"].rpartition("/")[2]
+
+    relay.upload(f"in/again/{retry_name}", relay.read(f"in/{kind.key}", retry_name))
+    relay.finish()
+
+    (line,) = relay.lines(f"in/again/{retry_name}")
+    (failed,) = relay.lines(f"in/{kind.key}", "errors.jsonl")
+    assert failed["row"] == FAILING_ROW
+    assert line["custom_id"] == failed["custom_id"]
+    assert line["result"]["type"] == "errored"
+
+
+def test_the_page_has_the_table() -> None:
+    assert PAGE.read_text("utf-8") == page_with_table()

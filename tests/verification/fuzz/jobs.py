@@ -6,10 +6,12 @@ what Claude's results look like.
 
 import json
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import Any
+from typing import Any, get_args
+from unittest.mock import patch
 
 import httpx2
 import msgspec
@@ -19,6 +21,10 @@ from functions.adapters.queues import WorkQueues, read_work_message
 from functions.adapters.s3 import ObjectStore
 from functions.adapters.table import Table
 from functions.model import timestamps
+from functions.model.options import Check
+from functions.model.upload_format import UploadFormat
+from functions.planning import prepare
+from functions.planning.conversion import NATIVE
 from functions.poll import poll
 from functions.results import results
 from functions.services import Services
@@ -216,6 +222,20 @@ def corrupted_results(
         yield from lines.get(code >> 4, (line,))
 
 
+SKIP_CHECKS = msgspec.json.encode({"skip_checks": get_args(Check)})
+"""Options under which planning sends what a model is certain to refuse, because the oracle knows no models."""
+
+
+@contextmanager
+def only_json_lines() -> Iterator[None]:
+    """Read every upload as JSON Lines of native requests, as the oracle does."""
+    with (
+        patch.object(prepare, "detect", lambda _source, _key: UploadFormat()),
+        patch.object(prepare, "_kind_of", lambda _rows: NATIVE),
+    ):
+        yield
+
+
 def whole_job(data: bytes) -> None:
     """Check a job; the first bytes set the batch size, timeouts, corruptions and hostile bytes."""
     (rows_per_batch, short_calls, code_count, stop), rest = take_bytes(data, 4)
@@ -225,8 +245,10 @@ def whole_job(data: bytes) -> None:
         lambda names: b"\n".join(corrupted_results(names, corruption_codes, hostile_bytes))
     )
     relay = InMemoryRelay(rows_per_batch % 5 + 1, RemainingTime(short_calls), api)
-    relay.upload("in/a.jsonl", body)
-    relay.finish()
+    with only_json_lines():
+        relay.upload("_relay.json", SKIP_CHECKS)
+        relay.upload("in/a.jsonl", body)
+        relay.finish()
     _check_nothing_lost(relay, api, body)
 
 

@@ -20,8 +20,17 @@ _MESSAGE = {
 }  # fmt: skip
 
 
+class _Message(msgspec.Struct):
+    content: str
+
+
 class _Params(msgspec.Struct):
-    model: str
+    messages: list[_Message]
+
+    @property
+    def behavior(self) -> str:
+        """How a row is answered, as its prompt says."""
+        return self.messages[0].content
 
 
 class _Request(msgspec.Struct):
@@ -55,7 +64,7 @@ def create_batch(
     if disturbance in ERROR_STATUSES:
         return state, [ERROR_STATUSES[disturbance], {"retry-after": "60"}, b"{}"]
     requests = msgspec.json.decode(body, type=_Body).requests
-    if any(request.params.model == "refused" for request in requests):
+    if any(request.params.behavior == "refused" for request in requests):
         return state, [413, {}, b"{}"]
     ids = tuple(request.custom_id for request in requests)
     batch = MessageBatch(
@@ -75,7 +84,7 @@ def create_batch(
 
 def _result(request: _Request) -> bytes:
     is_first_attempt = request.custom_id.split("-")[2] == "1"
-    if request.params.model == "expires" and is_first_attempt:
+    if request.params.behavior == "expires" and is_first_attempt:
         result: dict[str, Any] = {"type": "expired"}
     else:
         result = {"type": "succeeded", "message": _MESSAGE}

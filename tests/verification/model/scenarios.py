@@ -13,7 +13,7 @@ class Scenario:
 
     Attributes:
         name: Its name in tests and figures.
-        rows: The model of each row; ``expires`` is sent twice, ``refused`` is rejected by create,
+        rows: The behavior of each row; ``expires`` is sent twice, ``refused`` is rejected by create,
             ``broken`` cannot be sent.
         rows_per_batch: Rows of a chunk.
         attempts: How often a row may be sent.
@@ -26,7 +26,7 @@ class Scenario:
     """
 
     name: str
-    rows: tuple[str, ...] = ("haiku", "haiku")
+    rows: tuple[str, ...] = ("answered", "answered")
     rows_per_batch: int = 1
     attempts: int = 2
     processing_s: int = 400
@@ -48,8 +48,8 @@ class Scenario:
 
     @property
     def upload(self) -> bytes:
-        line = '{"custom_id":"%d","params":{"model":"%s","max_tokens":1,"messages":[{"role":"user","content":"x"}]}}'
-        lines = (line % (n, model) for n, model in enumerate(self.rows))
+        line = '{"custom_id":"%d","params":{"model":"claude-haiku-4-5","max_tokens":1,"messages":[{"role":"user","content":"%s"}]}}'
+        lines = (line % (n, behavior) for n, behavior in enumerate(self.rows))
         return "\n".join("{" if "broken" in row_line else row_line for row_line in lines).encode()
 
     def initial_state(self) -> State:
@@ -67,11 +67,13 @@ class Scenario:
 
 PLAIN = Scenario("plain")
 RETRIED = Scenario("retried", rows=("expires",))
-SPLIT = Scenario("split", rows=("haiku", "refused"), rows_per_batch=2)
-FOREIGN = Scenario("foreign", rows=("haiku",), foreign=1)
+SPLIT = Scenario("split", rows=("answered", "refused"), rows_per_batch=2)
+FOREIGN = Scenario("foreign", rows=("answered",), foreign=1)
 REJECTED = Scenario("rejected", rows=("broken",))
-LEDGER = Scenario("unreadable ledger", rows=("haiku",), unreadable="ledger", step_s=30_000)
-BODY = Scenario("unreadable body", rows=("haiku",), unreadable="requests.json", step_s=30_000)
-PARTS = Scenario("unreadable parts", rows=("haiku",), unreadable=".results.jsonl", step_s=30_000)
-UPLOAD = Scenario("unreadable upload", rows=("haiku",), unreadable="march", step_s=30_000)
+LEDGER = Scenario("unreadable ledger", rows=("answered",), unreadable="ledger", step_s=30_000)
+BODY = Scenario("unreadable body", rows=("answered",), unreadable="requests.json", step_s=30_000)
+PARTS = Scenario(
+    "unreadable parts", rows=("answered",), unreadable=".results.jsonl", step_s=30_000
+)
+UPLOAD = Scenario("unreadable upload", rows=("answered",), unreadable="march", step_s=30_000)
 ALL = (PLAIN, RETRIED, SPLIT, FOREIGN, REJECTED, LEDGER, BODY, PARTS, UPLOAD)
