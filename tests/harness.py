@@ -26,6 +26,7 @@ from functions.adapters.queues import WorkQueues
 from functions.adapters.s3 import ObjectStore
 from functions.adapters.table import Table
 from functions.model import items, records
+from functions.model.ids import stem_of
 from functions.poll import PollSummary, poll
 from functions.results import results
 from functions.services import SOURCE, Services
@@ -203,7 +204,7 @@ class Harness:
 
     def results_folder(self, key: str) -> str:
         """Return the results folder of the key's newest job."""
-        stem = key.rsplit(".", 1)[0]
+        stem = stem_of(key)
         stored_objects = self.s3.list_objects_v2(Bucket=RESULTS, Prefix=f"results/{stem}/").get(
             "Contents", []
         )

@@ -11,6 +11,8 @@ from typing import Self
 
 JOB_DIGITS, ROW_DIGITS = 20, 9
 """Hex digits of a job's id, and the least decimal digits of a row's number."""
+_COMPRESSION = re.compile(r"\.(gz|zst|bz2)\Z", re.IGNORECASE)
+_SUFFIX = re.compile(r"\.[^./]*\Z")
 _REQUEST_ID = re.compile(r"([0-9a-f]{20})-([0-9]{5,}[ab]*)-([0-9]{1,9})-([0-9]{9,18})")
 
 
@@ -18,6 +20,11 @@ def job_id(bucket: str, key: str, version: str) -> str:
     """Return the job's id for an upload: 20 hex digits, the same for every delivery of its event."""
     upload = f"{bucket}\n{key}\n{version}".encode()
     return hashlib.sha256(upload).hexdigest()[:JOB_DIGITS]
+
+
+def stem_of(key: str) -> str:
+    """Return a key without its suffix: ``in/march`` for ``in/march.jsonl`` and for ``in/march.jsonl.gz``."""
+    return _SUFFIX.sub("", _COMPRESSION.sub("", key))
 
 
 def chunk_name(number: int) -> str:

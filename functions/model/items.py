@@ -278,15 +278,14 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def label(self) -> str:
         """The job's name for people: ``march-3f9ac21b``."""
-        stem = self.key.rsplit("/", 1)[-1].rsplit(".", 1)[0]
+        stem = ids.stem_of(self.key).rpartition("/")[2]
         printable = re.sub(r"[^A-Za-z0-9._-]+", "_", stem)[:40].strip("_") or "upload"
         return f"{printable}-{self.job[:8]}"
 
     @property
     def results_prefix(self) -> str:
         """The prefix of its results: ``results/<path>/<name>/<job>``. Long keys are cut to 900 bytes."""
-        path = self.key.rsplit(".", 1)[0] if "." in self.key.rsplit("/", 1)[-1] else self.key
-        cut = path.encode()[:900].decode(errors="ignore")
+        cut = ids.stem_of(self.key).encode()[:900].decode(errors="ignore")
         return f"results/{cut}/{self.job}"
 
     @property

@@ -26,14 +26,14 @@ def upload_ignored(
     """Build the event that objects of a folder are ignored because no reader accepts their suffix; one a day."""
     suffix, count = ignored.suffix or "no known suffix", f"{ignored.count:,}"
     objects = "object" if ignored.count == 1 else "objects"
-    readable = ", ".join(reads)
+    readable = ", ".join(suffix for suffix in reads if suffix.count(".") == 1)
     data = {
         "upload": dict(upload),
         "suffix": ignored.suffix,
         "day": ignored.day,
         "count": ignored.count,
         "reads": list(reads),
-        "message": f"objects with {suffix} are ignored; upload a file with one request per line that ends in {readable}",
+        "message": f"objects with {suffix} are ignored; upload a file that ends in {readable}; docs/formats.md says what is read",
     }
     return Event(
         id=f"ignored/{ignored.item}", type="upload.ignored", time=at, subject=events.UPLOADS,

@@ -156,7 +156,7 @@ def _is_canceled(files: ObjectStore, bucket: str, version: ListedVersion) -> boo
 
     Look in the bucket, because the table's record of a marker expires.
     """
-    stem = version.key.rpartition(".")[0]
+    stem = ids.stem_of(version.key)
     markers = [name + end for name in (version.key, stem) for end in (CANCEL, CANCEL.upper())]
     for marker in markers:
         head = files.describe(ObjectVersion(bucket, marker))

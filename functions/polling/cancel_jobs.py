@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from aws_lambda_powertools import Logger
 
 from functions.model import timestamps, upload_events
+from functions.model.ids import stem_of
 from functions.model.items import Job
 from functions.model.records import CancellationRequest, Unfinished
 from functions.polling.phases import Phases, place
@@ -48,7 +49,7 @@ def _matching_jobs(cancellation: CancellationRequest, jobs: Sequence[Job]) -> li
     candidates = [job for job in jobs if _is_candidate(cancellation, job)]
     matches = [job for job in candidates if job.key == key]
     if not matches and not cancellation.matched:
-        matches = [job for job in candidates if job.key.rpartition(".")[0] == key]
+        matches = [job for job in candidates if stem_of(job.key) == key]
     return [job for job in matches if timestamps.parse(job.uploaded_at) <= requested_at]
 
 

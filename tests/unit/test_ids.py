@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.model.ids import RequestId, batch_name, chunk_name, job_id
+from functions.model.ids import RequestId, batch_name, chunk_name, job_id, stem_of
 
 CUSTOM_ID_PATTERN = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 MAX_SPLITS = 20
@@ -83,3 +83,18 @@ def test_text_order_is_row_order(number: int, split_suffix: str, attempt: int) -
     assert chunk + "a" < chunk + "b" < chunk_name(number + 1)
     assert batch_name(chunk, attempt) < batch_name(chunk, attempt + 1) or attempt == 9
     assert batch_name(chunk + "a", attempt) < batch_name(chunk + "b", 1)
+
+
+@pytest.mark.parametrize(
+    ("key", "stem"),
+    [
+        ("in/march.jsonl", "in/march"),
+        ("in/march.jsonl.gz", "in/march"),
+        ("in/march.csv.ZST", "in/march"),
+        ("a.b/march", "a.b/march"),
+        ("march.gz", "march"),
+        ("march", "march"),
+    ],
+)
+def test_the_stem_of_a_key_has_no_suffix(key: str, stem: str) -> None:
+    assert stem_of(key) == stem
