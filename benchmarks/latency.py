@@ -28,8 +28,8 @@ from local.cloud import Cloud
 from local.deploy import deploy
 from local.errors import LocalError
 from local.simulator import Simulator, serving
-from local.subscriber import Subscriber, subscribed
-from local.workspace import Home, free_port
+from local.subscriber import Subscriber, subscribe
+from local.workspace import Workspace, free_port
 
 WAVES, UPLOADS = 1, 32
 ROWS = 5
@@ -58,7 +58,7 @@ class Wave:
 
 def main() -> None:
     """Measure, print the table, and write it into docs/benchmarks.md."""
-    home = Home.of_clone()
+    home = Workspace.of_this_clone()
     home.folder.mkdir(parents=True, exist_ok=True)
     try:
         with tempfile.TemporaryDirectory(dir=home.folder) as folder:
@@ -70,10 +70,10 @@ def main() -> None:
     replace_section(PAGE, BEGIN, END, lines)
 
 
-def _measure(home: Home, folder: Path, simulator: Simulator) -> list[Wave]:
+def _measure(home: Workspace, folder: Path, simulator: Simulator) -> list[Wave]:
     with (
         deployed(home, folder, simulator) as (cloud, outputs),
-        subscribed(cloud, outputs["EventsTopicArn"]) as subscriber,
+        subscribe(cloud, outputs["EventsTopicArn"]) as subscriber,
     ):
         _wave(cloud, outputs, simulator, subscriber, 1, (0, 1))  # cold starts are not counted
         simulator.reset()
@@ -82,7 +82,7 @@ def _measure(home: Home, folder: Path, simulator: Simulator) -> list[Wave]:
 
 @contextmanager
 def deployed(
-    home: Home, folder: Path, simulator: Simulator
+    home: Workspace, folder: Path, simulator: Simulator
 ) -> Iterator[tuple[Cloud, Mapping[str, str]]]:
     """Start an emulator of AWS and deploy the stack; stop both at the end."""
     python = emulator.install(home)

@@ -19,7 +19,7 @@ from functions.settings import PROCESS, PollSettings, ResultsSettings, SubmitSet
 from infra.bundle import bundled
 from local import emulator
 from local.cloud import Cloud
-from local.workspace import Home, free_port
+from local.workspace import Workspace, free_port
 
 UPLOADS, RESULTS, TABLE = "uploads", "results", "relay"
 CHUNK = "00001-1"
@@ -129,7 +129,7 @@ def unpacked(folder: Path) -> Path:
 @contextmanager
 def cloud(folder: Path) -> Iterator[Cloud]:
     """Start the emulator with an empty table, and end it."""
-    python = emulator.install(Home.of_clone())
+    python = emulator.install(Workspace.of_this_clone())
     started = emulator.start(python, folder, port=free_port())
     try:
         started.cloud.secrets.create_secret(Name="key", SecretString=KEY)

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from local import commands
 from local.errors import LocalError
-from local.workspace import Home
+from local.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,8 +24,8 @@ Run claude-batch-relay on this machine: what `cdk deploy` deploys, in an emulato
 simulator of the Message Batches API. Nothing leaves this machine and nothing costs money, unless
 CLAUDE=real and ANTHROPIC_API_KEY are in the environment.
 """
-INTERRUPTED = 130
-ENDS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+EXIT_INTERRUPTED = 130
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main() -> int:
@@ -34,31 +34,33 @@ def main() -> int:
     Returns:
         0 when it is done, 1 when it could not be, 2 for a wrong command line, 130 after Ctrl-C.
     """
-    asked = _parser().parse_args()
-    for number in ENDS:
-        signal.signal(number, _as_interrupt)
+    arguments = _parser().parse_args()
+    for signal_number in STOP_SIGNALS:
+        signal.signal(signal_number, _raise_interrupt)
     console = Console(stderr=False)
     try:
-        work: Callable[[argparse.Namespace, Home, Console], int] = asked.work
-        return work(asked, Home.of_clone(), console)
+        command: Callable[[argparse.Namespace, Workspace, Console], int] = arguments.command
+        return command(arguments, Workspace.of_this_clone(), console)
     except LocalError as error:
-        return _failed(str(error))
+        return _print_error(str(error))
     except (BotoCoreError, ClientError) as error:
-        return _failed(f"the local cloud refused: {error}")
+        return _print_error(f"the local cloud refused: {error}")
     except KeyboardInterrupt:
-        return _failed("interrupted; everything that this command started is stopped", INTERRUPTED)
+        return _print_error(
+            "interrupted; everything that this command started is stopped", EXIT_INTERRUPTED
+        )
 
 
-def _failed(message: str, code: int = 1) -> int:
+def _print_error(message: str, code: int = 1) -> int:
     with suppress(BrokenPipeError):
         print(f"claude-batch-relay: {message}", file=sys.stderr)
     return code
 
 
-def _as_interrupt(_signal: int, _frame: FrameType | None) -> None:
+def _raise_interrupt(_signal: int, _frame: FrameType | None) -> None:
     """Unwind as Ctrl-C does, and let nothing interrupt the unwinding."""
-    for number in ENDS:
-        signal.signal(number, signal.SIG_IGN)
+    for signal_number in STOP_SIGNALS:
+        signal.signal(signal_number, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
@@ -67,8 +69,10 @@ def _parser() -> argparse.ArgumentParser:
     subcommands = parser.add_subparsers(required=True, metavar="COMMAND")
 
     up = subcommands.add_parser("up", help="start it and leave it running; say how to use it")
-    up.add_argument("--port", type=_port, help="where AWS is to answer (default: chosen once)")
-    up.set_defaults(work=commands.up)
+    up.add_argument(
+        "--port", type=_parse_port, help="where AWS is to answer (default: chosen once)"
+    )
+    up.set_defaults(command=commands.up)
 
     run = subcommands.add_parser("run", help="send files through, and wait for their results")
     run.add_argument(
@@ -77,14 +81,14 @@ def _parser() -> argparse.ArgumentParser:
     run.add_argument(
         "--into", type=Path, default=Path("results"), help="where results go (default: ./results)"
     )
-    run.set_defaults(work=commands.run)
+    run.set_defaults(command=commands.run)
 
     down = subcommands.add_parser("down", help="stop what `up` has left running")
-    down.set_defaults(work=commands.down)
+    down.set_defaults(command=commands.down)
     return parser
 
 
-def _port(text: str) -> int:
+def _parse_port(text: str) -> int:
     if not text.isdecimal() or not 0 < int(text) < 2**16:
         message = f"a port is a number from 1 to 65535, not {text!r}"
         raise argparse.ArgumentTypeError(message)

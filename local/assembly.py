@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from local.errors import LocalError
-from local.workspace import Home
+from local.workspace import Workspace
 
 SOURCES = ("app.py", "cdk.json", "requirements.txt", "infra", "functions")
 ARCHITECTURES = {"arm64": "arm64", "aarch64": "arm64", "x86_64": "x86_64", "amd64": "x86_64"}
@@ -54,9 +54,9 @@ class Assembly:
         """
         artifacts = json.loads((folder / "manifest.json").read_bytes())["artifacts"]
         stacks = {
-            name: one
-            for name, one in artifacts.items()
-            if one["type"] == "aws:cloudformation:stack"
+            name: artifact
+            for name, artifact in artifacts.items()
+            if artifact["type"] == "aws:cloudformation:stack"
         }
         if len(stacks) != 1:
             message = (
@@ -81,34 +81,39 @@ def _assets(folder: Path, artifacts: Mapping[str, Any]) -> Iterator[Asset]:
             if asset["source"]["packaging"] != "file":
                 message = f"{asset['source']['path']} is no file: bundle it into one zip"
                 raise LocalError(message)
-            for place in asset["destinations"].values():
+            for destination in asset["destinations"].values():
                 path = folder / asset["source"]["path"]
-                yield Asset(path=path, bucket=place["bucketName"], key=place["objectKey"])
+                yield Asset(
+                    path=path, bucket=destination["bucketName"], key=destination["objectKey"]
+                )
 
 
 def synthesize(
-    home: Home, name: str, context: Mapping[str, str], say: Callable[[str], None] = print
+    workspace: Workspace,
+    name: str,
+    context: Mapping[str, str],
+    report: Callable[[str], None] = print,
 ) -> Assembly:
     """Synthesize the app into ``.local/assembly/<name>``, unless nothing has changed since.
 
     Args:
-        home: the clone, and where to put it.
+        workspace: the clone, and where to put the assembly.
         name: names this set of settings, so that several can be kept side by side.
         context: settings that differ from ``cdk.json``.
-        say: is told what takes a while.
+        report: prints progress.
 
     Raises:
         LocalError: the bundle or the synth failed; the message ends with what it said.
     """
-    folder = home.folder / "assembly" / name
-    key, kept = _key(home.root, context), folder.with_suffix(".key")
-    if not (kept.exists() and kept.read_text(encoding="utf-8") == key):
-        kept.unlink(missing_ok=True)
-        say("building the bundle and synthesizing the stack")
+    folder = workspace.folder / "assembly" / name
+    key, key_file = _source_digest(workspace.root, context), folder.with_suffix(".key")
+    if not (key_file.exists() and key_file.read_text(encoding="utf-8") == key):
+        key_file.unlink(missing_ok=True)
+        report("building the bundle and synthesizing the stack")
         options = [word for pair in context.items() for word in ("--context", "=".join(pair))]
-        command = [*cdk(home), "synth", "--quiet", "--output", str(folder), *options]
-        run(command, home.root)
-        kept.write_text(key, encoding="utf-8")
+        command = [*cdk(workspace), "synth", "--quiet", "--output", str(folder), *options]
+        run(command, workspace.root)
+        key_file.write_text(key, encoding="utf-8")
     return Assembly.read(folder)
 
 
@@ -121,9 +126,9 @@ def host_architecture() -> str:
     return ARCHITECTURES[machine]
 
 
-def cdk(home: Home) -> list[str]:
+def cdk(workspace: Workspace) -> list[str]:
     """Give the command of the pinned CDK CLI."""
-    program = home.folder / "node" / "node_modules" / ".bin" / "cdk"
+    program = workspace.folder / "node" / "node_modules" / ".bin" / "cdk"
     if not program.exists():
         message = "the CDK CLI is not in .local/node: run `make demo`, which installs it"
         raise LocalError(message)
@@ -136,35 +141,36 @@ def run(command: list[str], folder: Path, env: Mapping[str, str] | None = None) 
     Raises:
         LocalError: it failed; the message ends with the last it said.
     """
-    clean = {
+    clean_env = {
         name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
     }
-    node = Home.of_clone().folder / "nodejs" / "bin"  # where `make` had to install Node.js
+    # `make` installs Node.js there if the machine has none.
+    node = Workspace.of_this_clone().folder / "nodejs" / "bin"
     path = os.pathsep.join([str(node), os.environ.get("PATH", os.defpath)])
-    settings = {"CDK_DISABLE_CLI_TELEMETRY": "true", "PATH": path}
-    done = subprocess.run(
+    node_settings = {"CDK_DISABLE_CLI_TELEMETRY": "true", "PATH": path}
+    process = subprocess.run(
         command,
         cwd=folder,
-        env=clean | settings | dict(env or {}),
+        env=clean_env | node_settings | dict(env or {}),
         capture_output=True,
         text=True,
         check=False,
     )
-    if done.returncode:
-        said = (done.stderr.strip() or done.stdout.strip())[-1500:]
-        message = f"`{' '.join(Path(word).name for word in command[:3])}` failed:\n{said}"
+    if process.returncode:
+        output = (process.stderr.strip() or process.stdout.strip())[-1500:]
+        message = f"`{' '.join(Path(word).name for word in command[:3])}` failed:\n{output}"
         raise LocalError(message)
-    return done.stdout
+    return process.stdout
 
 
-def _key(root: Path, context: Mapping[str, str]) -> str:
+def _source_digest(root: Path, context: Mapping[str, str]) -> str:
     """Hash whatever the assembly depends on: sources by content, settings."""
-    hashed = hashlib.sha256(json.dumps(context, sort_keys=True).encode())
+    digest = hashlib.sha256(json.dumps(context, sort_keys=True).encode())
     for source in SOURCES:
         for path in sorted(
             (root / source).rglob("*") if (root / source).is_dir() else [root / source]
         ):
             if path.is_file() and path.suffix != ".pyc":
-                hashed.update(f"{path.relative_to(root)}\0".encode())
-                hashed.update(hashlib.sha256(path.read_bytes()).digest())
-    return hashed.hexdigest()
+                digest.update(f"{path.relative_to(root)}\0".encode())
+                digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()

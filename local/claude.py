@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 
 from local.errors import LocalError
 from local.processes import Program
-from local.workspace import LOOPBACK, Home
+from local.workspace import LOOPBACK, Workspace
 
 SIMULATED_KEY = "sk-local"
-REAL = "https://api.anthropic.com"
+REAL_URL = "https://api.anthropic.com"
 READY_S = 15.0
 # Long enough for a progress display to show something, short enough not to wait for.
 PROCESSING_S = "2"
@@ -33,13 +33,13 @@ class Claude:
     key: str = field(repr=False)
 
     @property
-    def real(self) -> bool:
+    def is_real(self) -> bool:
         """Whether requests cost money."""
         return self.name == "real"
 
     def context(self) -> dict[str, str]:
         """Give the settings of a stack that sends here; against the simulator nobody waits long."""
-        if self.real:
+        if self.is_real:
             return {"baseUrl": self.base_url}
         return {
             "baseUrl": self.base_url,
@@ -52,40 +52,42 @@ class Claude:
         }
 
 
-def placed(home: Home, claude: Claude) -> Claude:
+def with_free_port(workspace: Workspace, claude: Claude) -> Claude:
     """Give the simulator a port that is free, if its own is not; the real API stays where it is."""
-    if claude.real:
+    if claude.is_real:
         return claude
-    port = home.port("simulator", idle=True)
+    port = workspace.port("simulator", must_be_free=True)
     return replace(claude, base_url=f"http://{LOOPBACK}:{port}")
 
 
-def chosen(home: Home, environment: Mapping[str, str]) -> Claude:
+def choose_claude(workspace: Workspace, env: Mapping[str, str]) -> Claude:
     """Choose by the environment: the real API for ``CLAUDE=real`` with a key, else the simulator.
 
     Raises:
         LocalError: CLAUDE is another word, or is ``real`` without a key.
     """
-    wanted = environment.get("CLAUDE", "") or "simulator"
-    if wanted == "simulator":
-        return Claude("simulator", f"http://{LOOPBACK}:{home.port('simulator')}", SIMULATED_KEY)
-    if wanted != "real":
-        message = f"CLAUDE is {wanted!r}: say CLAUDE=real, or nothing for the simulator"
+    choice = env.get("CLAUDE", "") or "simulator"
+    if choice == "simulator":
+        return Claude(
+            "simulator", f"http://{LOOPBACK}:{workspace.port('simulator')}", SIMULATED_KEY
+        )
+    if choice != "real":
+        message = f"CLAUDE is {choice!r}: say CLAUDE=real, or nothing for the simulator"
         raise LocalError(message)
-    key = environment.get("ANTHROPIC_API_KEY", "").strip()
+    key = env.get("ANTHROPIC_API_KEY", "").strip()
     if not key:
         message = "CLAUDE=real needs a key: put one into the environment as ANTHROPIC_API_KEY"
         raise LocalError(message)
-    return Claude("real", REAL, key)
+    return Claude("real", REAL_URL, key)
 
 
-def simulate(home: Home, claude: Claude) -> Program:
+def start_simulator(workspace: Workspace, claude: Claude) -> Program:
     """Start the simulator where ``claude`` says it is, and wait until it answers.
 
     Raises:
         LocalError: it does not start; the message shows its log's end.
     """
-    folder = home.folder / "cloud" / "simulator"
+    folder = workspace.folder / "cloud" / "simulator"
     ready = folder.with_suffix(".port")
     ready.unlink(missing_ok=True)
     folder.mkdir(parents=True, exist_ok=True)
@@ -97,18 +99,18 @@ def simulate(home: Home, claude: Claude) -> Program:
         "--fates": FATES,
         "--port-file": str(ready),
     }
-    words = [word for pair in options.items() for word in pair]
+    arguments = [argument for option in options.items() for argument in option]
     env = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     program = Program.start(
-        [sys.executable, "-m", "local.simulator", *words],
-        env=env | {"PYTHONPATH": str(home.root)},
-        log=home.folder / "cloud" / "simulator.log",
+        [sys.executable, "-m", "local.simulator", *arguments],
+        env=env | {"PYTHONPATH": str(workspace.root)},
+        log=workspace.folder / "cloud" / "simulator.log",
     )
-    until = time.monotonic() + READY_S
+    deadline = time.monotonic() + READY_S
     while not ready.exists():
-        if not program.runs() or time.monotonic() > until:
+        if not program.is_running() or time.monotonic() > deadline:
             program.stop()
-            message = f"the simulator does not start; {program.log} ends:\n{program.tail()}"
+            message = f"the simulator does not start; {program.log} ends:\n{program.log_tail()}"
             raise LocalError(message)
         time.sleep(0.05)
     return program

@@ -29,7 +29,7 @@ SECRET = "local"  # noqa: S105 - any word will do for the emulator
 REGION = "us-east-1"
 
 
-class _Where(TypedDict):
+class _ClientOptions(TypedDict):
     endpoint_url: str
     verify: bool | str
     config: Config
@@ -69,56 +69,56 @@ class Cloud:
     @cached_property
     def session(self) -> boto3.Session:
         """A session of our own, whatever profile and credentials the user has."""
-        nowhere = (None, None, os.devnull, None)
-        files = {"profile": (None, None, None, None), "config_file": nowhere}
+        no_file = (None, None, os.devnull, None)
+        config_sources = {"profile": (None, None, None, None), "config_file": no_file}
         return boto3.Session(
             aws_access_key_id=ACCOUNT,
             aws_secret_access_key=SECRET,
             region_name=REGION,
-            botocore_session=botocore.session.Session(session_vars=files),
+            botocore_session=botocore.session.Session(session_vars=config_sources),
         )
 
     @cached_property
     def s3(self) -> S3Client:
         """Objects."""
-        return self.session.client("s3", **self._where())
+        return self.session.client("s3", **self._client_options())
 
     @cached_property
     def sqs(self) -> SQSClient:
         """Queues."""
-        return self.session.client("sqs", **self._where())
+        return self.session.client("sqs", **self._client_options())
 
     @cached_property
     def sns(self) -> SNSClient:
         """Topics."""
-        return self.session.client("sns", **self._where())
+        return self.session.client("sns", **self._client_options())
 
     @cached_property
     def functions(self) -> LambdaClient:
         """Lambda functions."""
-        return self.session.client("lambda", **self._where())
+        return self.session.client("lambda", **self._client_options())
 
     @cached_property
     def stacks(self) -> CloudFormationClient:
         """CloudFormation."""
-        return self.session.client("cloudformation", **self._where())
+        return self.session.client("cloudformation", **self._client_options())
 
     @cached_property
     def secrets(self) -> SecretsManagerClient:
         """Secrets."""
-        return self.session.client("secretsmanager", **self._where())
+        return self.session.client("secretsmanager", **self._client_options())
 
     @cached_property
     def tables(self) -> DynamoDBClient:
         """DynamoDB."""
-        return self.session.client("dynamodb", **self._where())
+        return self.session.client("dynamodb", **self._client_options())
 
     @cached_property
-    def systems(self) -> Any:  # noqa: ANN401 - no stubs are installed for this one call
+    def ssm(self) -> Any:  # noqa: ANN401 - no stubs are installed for this one call
         """Systems Manager, for the parameter that says which bootstrap this is."""
-        return self.session.client("ssm", **self._where())
+        return self.session.client("ssm", **self._client_options())
 
-    def _where(self) -> _Where:
+    def _client_options(self) -> _ClientOptions:
         return {
             "endpoint_url": self.endpoint,
             "verify": str(self.certificate) if self.certificate else True,

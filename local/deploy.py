@@ -11,7 +11,7 @@ from local.errors import LocalError
 # What `cdk bootstrap` leaves, as far as a template looks for it: a bucket, and a version.
 BOOTSTRAP_PARAMETER = "/cdk-bootstrap/hnb659fds/version"
 BOOTSTRAP_VERSION = "30"
-PATIENCE_S = 120.0
+TIMEOUT_S = 120.0
 
 
 def deploy(cloud: Cloud, assembly: Assembly) -> dict[str, str]:
@@ -24,7 +24,7 @@ def deploy(cloud: Cloud, assembly: Assembly) -> dict[str, str]:
         LocalError: CloudFormation refused; the message says which resource, and why.
     """
     parameter = {"Name": BOOTSTRAP_PARAMETER, "Value": BOOTSTRAP_VERSION, "Type": "String"}
-    cloud.systems.put_parameter(**parameter, Overwrite=True)
+    cloud.ssm.put_parameter(**parameter, Overwrite=True)
     for asset in assembly.assets:
         _put(cloud, asset)
     _submit(cloud, assembly)
@@ -35,11 +35,11 @@ def deploy(cloud: Cloud, assembly: Assembly) -> dict[str, str]:
 def outputs(cloud: Cloud, stack: str) -> dict[str, str]:
     """Give a stack's outputs, by name."""
     [described] = cloud.stacks.describe_stacks(StackName=stack)["Stacks"]
-    return {one["OutputKey"]: one["OutputValue"] for one in described.get("Outputs", [])}
+    return {output["OutputKey"]: output["OutputValue"] for output in described.get("Outputs", [])}
 
 
 def _put(cloud: Cloud, asset: Asset) -> None:
-    bucket, key = _here(asset.bucket), _here(asset.key)
+    bucket, key = _resolve_placeholders(asset.bucket), _resolve_placeholders(asset.key)
     try:
         cloud.s3.head_bucket(Bucket=bucket)
     except ClientError:
@@ -48,7 +48,7 @@ def _put(cloud: Cloud, asset: Asset) -> None:
         cloud.s3.put_object(Bucket=bucket, Key=key, Body=body)
 
 
-def _here(name: str) -> str:
+def _resolve_placeholders(name: str) -> str:
     """Fill in what the assembly leaves open: whose account, and which region."""
     for variable, value in {"AccountId": ACCOUNT, "Region": REGION, "Partition": "aws"}.items():
         name = name.replace(f"${{AWS::{variable}}}", value)
@@ -56,7 +56,7 @@ def _here(name: str) -> str:
 
 
 def _submit(cloud: Cloud, assembly: Assembly) -> None:
-    url = f"{cloud.endpoint}/{_here(assembly.template_object)}"
+    url = f"{cloud.endpoint}/{_resolve_placeholders(assembly.template_object)}"
     try:
         cloud.stacks.describe_stacks(StackName=assembly.stack)
     except ClientError:
@@ -74,20 +74,22 @@ def _submit(cloud: Cloud, assembly: Assembly) -> None:
 
 
 def _wait_until_settled(cloud: Cloud, stack: str) -> None:
-    until = time.monotonic() + PATIENCE_S
+    deadline = time.monotonic() + TIMEOUT_S
     while True:
         [described] = cloud.stacks.describe_stacks(StackName=stack)["Stacks"]
         status: str = described["StackStatus"]
         if status in {"CREATE_COMPLETE", "UPDATE_COMPLETE"}:
             return
-        if not status.endswith("_IN_PROGRESS") or time.monotonic() > until:
-            message = f"the stack {stack} stands at {status}: {_why(cloud, stack)}"
+        if not status.endswith("_IN_PROGRESS") or time.monotonic() > deadline:
+            message = f"the stack {stack} stands at {status}: {_failure_reasons(cloud, stack)}"
             raise LocalError(message)
         time.sleep(0.1)
 
 
-def _why(cloud: Cloud, stack: str) -> str:
+def _failure_reasons(cloud: Cloud, stack: str) -> str:
     events = cloud.stacks.describe_stack_events(StackName=stack)["StackEvents"]
-    failed = [one for one in events if one.get("ResourceStatus", "").endswith("_FAILED")]
-    said = (f"{one['LogicalResourceId']}: {one.get('ResourceStatusReason')}" for one in failed)
-    return "; ".join(said) or "CloudFormation does not say why"
+    failed = [event for event in events if event.get("ResourceStatus", "").endswith("_FAILED")]
+    reasons = (
+        f"{event['LogicalResourceId']}: {event.get('ResourceStatusReason')}" for event in failed
+    )
+    return "; ".join(reasons) or "CloudFormation does not say why"

@@ -21,7 +21,7 @@ class Display(AbstractContextManager["Display"]):
     def __init__(self, console: Console) -> None:
         self._console = console
         self._live = Live(console=console, refresh_per_second=4, transient=True)
-        self._shown: dict[str, str] = {}
+        self._last_lines: dict[str, str] = {}
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
@@ -30,13 +30,13 @@ class Display(AbstractContextManager["Display"]):
 
     def __exit__(
         self,
-        kind: type[BaseException] | None,
+        error_type: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
         self._live.stop()
 
-    def say(self, line: str) -> None:
+    def print_line(self, line: str) -> None:
         """Print a line that stays."""
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
@@ -46,33 +46,33 @@ class Display(AbstractContextManager["Display"]):
             self._live.update(Group(_table(jobs)))
             return
         for job in jobs:
-            line = f"{job.name}: {standing(job)}"
-            if self._shown.get(job.id) != line:
-                self._shown[job.id] = line
-                self.say(line)
+            line = f"{job.name}: {describe_status(job)}"
+            if self._last_lines.get(job.id) != line:
+                self._last_lines[job.id] = line
+                self.print_line(line)
 
 
-def standing(job: Job) -> str:
+def describe_status(job: Job) -> str:
     """Say in a line how a job stands."""
-    if job.last is not None:
+    if job.final_event is not None:
         return job.outcome
     if not job.status:
         return "uploaded"
     status = job.status
-    told = (
+    parts = (
         str(status["status"]).lower(),
         f"{status['rows_planned']:,} rows read, {status['rows_rejected']:,} rejected",
         f"{status['chunks_finished']} of {status['chunks'] or '?'} chunks finished",
         *_batches(status),
     )
-    return "; ".join(told)
+    return "; ".join(parts)
 
 
 def _batches(status: Mapping[str, Any]) -> list[str]:
     """Say which batches there are by status, if any are open."""
-    counted = status.get("batches") or {}
-    told = [f"{count} {name.lower().replace('_', ' ')}" for name, count in counted.items()]
-    return [f"batches: {', '.join(told)}"] if told else []
+    counts = status.get("batches") or {}
+    parts = [f"{count} {name.lower().replace('_', ' ')}" for name, count in counts.items()]
+    return [f"batches: {', '.join(parts)}"] if parts else []
 
 
 def _table(jobs: Sequence[Job]) -> Table:
@@ -80,7 +80,7 @@ def _table(jobs: Sequence[Job]) -> Table:
     for job in jobs:
         chunks, finished = job.status.get("chunks") or 0, job.status.get("chunks_finished", 0)
         bar = ProgressBar(total=chunks or 1, completed=finished, width=30, pulse=not chunks)
-        table.add_row(Text(job.name, style="bold"), bar, Text(standing(job)))
+        table.add_row(Text(job.name, style="bold"), bar, Text(describe_status(job)))
     return table
 
 

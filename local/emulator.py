@@ -15,12 +15,12 @@ from urllib.error import URLError
 from local.cloud import REGION, Cloud
 from local.errors import LocalError
 from local.processes import Program
-from local.workspace import LOOPBACK, Home, taken
+from local.workspace import LOOPBACK, Workspace, port_in_use
 
 # ministack pins its own botocore, so it never shares an environment with us; it is young, so it is
 # pinned. Without boto3 beside it, a custom resource hangs.
 PINS = ("ministack==1.5.33", "boto3==1.43.106")
-GATEWAY = Path(__file__).parent / "emulator_patches.py"
+LAUNCHER = Path(__file__).parent / "emulator_patches.py"
 READY_S = 30.0
 
 
@@ -37,7 +37,7 @@ class Emulator:
     cloud: Cloud
 
 
-def install(home: Home, say: Callable[[str], None] = print) -> Path:
+def install(workspace: Workspace, report: Callable[[str], None] = print) -> Path:
     """Put the emulator into its own environment, unless it is there.
 
     Returns:
@@ -46,10 +46,10 @@ def install(home: Home, say: Callable[[str], None] = print) -> Path:
     Raises:
         LocalError: it cannot be installed.
     """
-    folder = home.folder / "ministack"
+    folder = workspace.folder / "ministack"
     installed = folder / "installed.txt"
     if not (installed.exists() and installed.read_text(encoding="utf-8").split() == list(PINS)):
-        say("installing the emulator of AWS into .local/ministack")
+        report("installing the emulator of AWS into .local/ministack")
         uv = str(Path(sys.executable).parent / "uv")
         _run(uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder))
         python = str(folder / "bin" / "python")
@@ -59,7 +59,7 @@ def install(home: Home, say: Callable[[str], None] = print) -> Path:
 
 
 def start(
-    python: Path, folder: Path, *, port: int, strict: bool = False, tied: bool = True
+    python: Path, folder: Path, *, port: int, strict: bool = False, stop_with_parent: bool = True
 ) -> Emulator:
     """Start the emulator on loopback and wait until it answers.
 
@@ -68,19 +68,19 @@ def start(
         folder: where its log and its temporary files go.
         port: where it is to listen.
         strict: speak TLS and enforce IAM, as AWS does.
-        tied: end when this process ends, however it does.
+        stop_with_parent: stop when this process ends, even if it is killed.
 
     Raises:
         LocalError: the port is another's, or it does not start; the message shows its log's end.
     """
-    if taken(port):
+    if port_in_use(port):
         message = f"port {port} is another program's: end that one, or choose another with --port"
         raise LocalError(message)
     temporary = folder / "tmp"
     temporary.mkdir(parents=True, exist_ok=True)
-    env = _environment(port=port, temporary=temporary, strict=strict)
-    env |= {"TIED_TO": str(os.getpid())} if tied else {}
-    program = Program.start([python, "-P", GATEWAY], env=env, log=folder / "emulator.log")
+    env = _process_env(port=port, temporary=temporary, strict=strict)
+    env |= {"STOP_WITH_PARENT": str(os.getpid())} if stop_with_parent else {}
+    program = Program.start([python, "-P", LAUNCHER], env=env, log=folder / "emulator.log")
     certificate = temporary / "ministack-tls" / "server.crt" if strict else None
     scheme = "https" if strict else "http"
     emulator = Emulator(program, Cloud(f"{scheme}://{LOOPBACK}:{port}", certificate))
@@ -92,7 +92,7 @@ def start(
     return emulator
 
 
-def _environment(*, port: int, temporary: Path, strict: bool) -> dict[str, str]:
+def _process_env(*, port: int, temporary: Path, strict: bool) -> dict[str, str]:
     """Give a clean environment: ours would leak into the functions, and its ports to the world."""
     env = {
         "PATH": os.environ.get("PATH", os.defpath),
@@ -110,26 +110,28 @@ def _environment(*, port: int, temporary: Path, strict: bool) -> dict[str, str]:
 
 
 def _wait_until_ready(emulator: Emulator) -> None:
-    until = time.monotonic() + READY_S
+    deadline = time.monotonic() + READY_S
     while not _healthy(emulator.cloud):
-        if not emulator.program.runs():
-            raise LocalError(_died(emulator, "ended at once"))
-        if time.monotonic() > until:
-            raise LocalError(_died(emulator, f"did not answer within {READY_S:.0f} s"))
+        if not emulator.program.is_running():
+            raise LocalError(_failure_message(emulator, "ended at once"))
+        if time.monotonic() > deadline:
+            raise LocalError(_failure_message(emulator, f"did not answer within {READY_S:.0f} s"))
         time.sleep(0.05)
 
 
-def _died(emulator: Emulator, how: str) -> str:
+def _failure_message(emulator: Emulator, what_happened: str) -> str:
     log = emulator.program.log
-    return f"the emulator {how}; its log is {log} and ends:\n{emulator.program.tail()}"
+    return (
+        f"the emulator {what_happened}; its log is {log} and ends:\n{emulator.program.log_tail()}"
+    )
 
 
 def _healthy(cloud: Cloud) -> bool:
     """Ask for its health, past any proxy."""
     try:
-        trust = ssl.create_default_context(cafile=cloud.certificate)
+        tls_context = ssl.create_default_context(cafile=cloud.certificate)
         opener = urllib.request.build_opener(
-            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=trust)
+            urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=tls_context)
         )
         with opener.open(f"{cloud.endpoint}/_ministack/health", timeout=2) as answer:
             return bool(answer.status == HTTPStatus.OK)
@@ -138,7 +140,7 @@ def _healthy(cloud: Cloud) -> bool:
 
 
 def _run(*command: str) -> None:
-    done = subprocess.run(list(command), capture_output=True, text=True, check=False)
-    if done.returncode:
-        message = f"the emulator could not be installed: {done.stderr.strip()[-600:]}"
+    process = subprocess.run(list(command), capture_output=True, text=True, check=False)
+    if process.returncode:
+        message = f"the emulator could not be installed: {process.stderr.strip()[-600:]}"
         raise LocalError(message)

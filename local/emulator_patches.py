@@ -24,10 +24,10 @@ type Get = Callable[..., Answer]
 
 type Complete = Callable[..., Answer]
 
-OK, PARTIAL, REFUSED, OUTSIDE = 200, 206, 400, 416
+OK, PARTIAL_CONTENT, BAD_REQUEST, RANGE_NOT_SATISFIABLE = 200, 206, 400, 416
 
 
-def ranged(get: Get, parse: Callable[[str, int], tuple[int, int] | None]) -> Get:
+def honor_range(get: Get, parse: Callable[[str, int], tuple[int, int] | None]) -> Get:
     """Make a GET of an object honor ``Range`` wherever it has not.
 
     Args:
@@ -38,23 +38,28 @@ def ranged(get: Get, parse: Callable[[str, int], tuple[int, int] | None]) -> Get
     def get_range(
         bucket: str, key: str, headers: Mapping[str, str], query: Mapping[str, Any] | None = None
     ) -> Answer:
-        status, told, body = get(bucket, key, headers, query)
-        asked = headers.get("range", "")
-        if status != OK or not asked:
-            return status, told, body
-        span = parse(asked, len(body))
-        if span is None:
-            said = b"<Error><Code>InvalidRange</Code></Error>"
-            return OUTSIDE, {"Content-Range": f"bytes */{len(body)}"}, said
-        part = body[span[0] : span[1] + 1]
-        kept = {name: value for name, value in told.items() if "checksum" not in name.lower()}
-        place = f"bytes {span[0]}-{span[1]}/{len(body)}"
-        return PARTIAL, kept | {"Content-Length": str(len(part)), "Content-Range": place}, part
+        status, response_headers, body = get(bucket, key, headers, query)
+        requested = headers.get("range", "")
+        if status != OK or not requested:
+            return status, response_headers, body
+        byte_range = parse(requested, len(body))
+        if byte_range is None:
+            error = b"<Error><Code>InvalidRange</Code></Error>"
+            return RANGE_NOT_SATISFIABLE, {"Content-Range": f"bytes */{len(body)}"}, error
+        content = body[byte_range[0] : byte_range[1] + 1]
+        without_checksum = {
+            name: value
+            for name, value in response_headers.items()
+            if "checksum" not in name.lower()
+        }
+        content_range = f"bytes {byte_range[0]}-{byte_range[1]}/{len(body)}"
+        range_headers = {"Content-Length": str(len(content)), "Content-Range": content_range}
+        return PARTIAL_CONTENT, without_checksum | range_headers, content
 
     return get_range
 
 
-def whole_object(
+def verify_full_object_checksum(
     complete: Complete, find: Callable[[Mapping[str, Any]], Mapping[str, Any] | None]
 ) -> Complete:
     """Make the completion of an upload hold the object to the CRC-32 of all of it, as S3 does.
@@ -64,43 +69,43 @@ def whole_object(
         find: gives an upload by its query: its ``parts`` by number, each with a ``body``.
     """
 
-    def complete_whole(
+    def complete_verified(
         bucket: str,
         key: str,
         body: bytes,
         query: Mapping[str, Any],
         headers: Mapping[str, str] | None = None,
     ) -> Answer:
-        asked, upload = dict(headers or {}), find(query)
-        if asked.pop("x-amz-checksum-type", "") != "FULL_OBJECT" or upload is None:
+        remaining, upload = dict(headers or {}), find(query)
+        if remaining.pop("x-amz-checksum-type", "") != "FULL_OBJECT" or upload is None:
             return complete(bucket, key, body, query, headers)
-        crc32, parts = 0, upload["parts"]
+        actual, parts = 0, upload["parts"]
         for number in sorted(parts):
-            crc32 = zlib.crc32(parts[number]["body"], crc32)
-        wanted = asked.pop("x-amz-checksum-crc32", None)
-        if wanted != b64encode(crc32.to_bytes(4)).decode():
-            return REFUSED, {}, b"<Error><Code>BadDigest</Code></Error>"
-        return complete(bucket, key, body, query, asked)
+            actual = zlib.crc32(parts[number]["body"], actual)
+        expected = remaining.pop("x-amz-checksum-crc32", None)
+        if expected != b64encode(actual.to_bytes(4)).decode():
+            return BAD_REQUEST, {}, b"<Error><Code>BadDigest</Code></Error>"
+        return complete(bucket, key, body, query, remaining)
 
-    return complete_whole
+    return complete_verified
 
 
-def plain(action_of: Callable[..., str | None]) -> Callable[..., str | None]:
+def as_single_action(action_of: Callable[..., str | None]) -> Callable[..., str | None]:
     """Name a batch of calls by the one permission that it needs.
 
     Args:
         action_of: gives the IAM action of a request.
     """
 
-    def plain_action_of(*request: object, **named: object) -> str | None:
+    def single_action_of(*request: object, **named: object) -> str | None:
         action = action_of(*request, **named)
         ours = action is not None and action.startswith(("sqs:", "sns:"))
         return action.removesuffix("Batch") if action and ours else action
 
-    return plain_action_of
+    return single_action_of
 
 
-def end_with(parent: int) -> None:
+def exit_with_parent(parent: int) -> None:
     """End, with all functions, as soon as the process that started us has: it may be killed."""
     while os.getppid() == parent:
         time.sleep(1)
@@ -109,20 +114,20 @@ def end_with(parent: int) -> None:
 
 def main() -> None:
     """Serve as ``ministack`` does."""
-    if parent := os.environ.pop("TIED_TO", ""):
-        threading.Thread(target=end_with, args=(int(parent),), daemon=True).start()
+    if parent := os.environ.pop("STOP_WITH_PARENT", ""):
+        threading.Thread(target=exit_with_parent, args=(int(parent),), daemon=True).start()
     # Only the emulator's own environment has these.
     from ministack import app  # type: ignore[import-not-found]  # noqa: PLC0415 - as said above
     from ministack.core import iam_actions  # type: ignore[import-not-found]  # noqa: PLC0415
     from ministack.services import s3  # type: ignore[import-not-found]  # noqa: PLC0415 - as above
 
-    s3._get_object = ranged(s3._get_object, s3._parse_range)  # noqa: SLF001 - the gap's own place
-    uploads, text_of = s3._multipart_uploads, s3._qp  # noqa: SLF001
-    s3._complete_multipart_upload = whole_object(  # noqa: SLF001
+    s3._get_object = honor_range(s3._get_object, s3._parse_range)  # noqa: SLF001 - the gap's own place
+    uploads, query_value = s3._multipart_uploads, s3._qp  # noqa: SLF001
+    s3._complete_multipart_upload = verify_full_object_checksum(  # noqa: SLF001
         s3._complete_multipart_upload,  # noqa: SLF001
-        lambda query: uploads.get(text_of(query, "uploadId")),
+        lambda query: uploads.get(query_value(query, "uploadId")),
     )
-    iam_actions.extract_iam_action = plain(iam_actions.extract_iam_action)
+    iam_actions.extract_iam_action = as_single_action(iam_actions.extract_iam_action)
     app.main()
 
 

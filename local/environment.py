@@ -15,15 +15,15 @@ from local.assembly import Assembly, host_architecture, synthesize
 from local.claude import Claude
 from local.cloud import Cloud
 from local.errors import LocalError
-from local.processes import Program, birth
-from local.workspace import Home
+from local.processes import Program, start_time
+from local.workspace import Workspace
 
 type Kind = Literal["up", "run"]
-type Say = Callable[[str], None]
+type Report = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Running:
+class LocalEnvironment:
     """A local cloud that runs, as it is written down for later commands.
 
     Attributes:
@@ -37,8 +37,8 @@ class Running:
     """
 
     kind: Kind
-    starter: int
-    starter_born: str
+    owner_pid: int
+    owner_started_at: str
     endpoint: str
     claude: str
     programs: tuple[Program, ...] = ()
@@ -50,80 +50,82 @@ class Running:
         """The AWS that it is."""
         return Cloud(self.endpoint)
 
-    def complete(self) -> bool:
+    def is_complete(self) -> bool:
         """Tell whether it was brought up entirely, and still runs."""
-        return bool(self.outputs) and all(program.runs() for program in self.programs)
+        return bool(self.outputs) and all(program.is_running() for program in self.programs)
 
-    def attended(self) -> bool:
+    def owner_is_running(self) -> bool:
         """Tell whether the command that started it still runs."""
-        return birth(self.starter) == self.starter_born
+        return start_time(self.owner_pid) == self.owner_started_at
 
 
-def found(home: Home) -> Running | None:
+def find_running(workspace: Workspace) -> LocalEnvironment | None:
     """Give the local cloud that is up; what an interrupted command left behind is stopped.
 
     Raises:
         LocalError: another command is using it, and will stop it.
     """
-    running = _read(home)
-    if running is None:
-        _file(home).unlink(missing_ok=True)  # torn, if it is there at all
+    environment = _read(workspace)
+    if environment is None:
+        _file(workspace).unlink(missing_ok=True)  # torn, if it is there at all
         return None
-    if running.attended() and running.starter != os.getpid():
+    if environment.owner_is_running() and environment.owner_pid != os.getpid():
         message = (
-            f"another command (process {running.starter}) is using the local cloud: wait for it, "
-            "or run `python -m local up` first, which several can share"
+            f"another command (process {environment.owner_pid}) is using the local cloud: "
+            "wait for it, or run `python -m local up` first, which several can share"
         )
         raise LocalError(message)
-    if running.kind == "up" and running.complete():
-        return running
-    stop(home)
+    if environment.kind == "up" and environment.is_complete():
+        return environment
+    stop(workspace)
     return None
 
 
 @contextmanager
-def lent(home: Home, claude: Claude, say: Say) -> Iterator[Running]:
+def borrow(workspace: Workspace, claude: Claude, report: Report) -> Iterator[LocalEnvironment]:
     """Lend the local cloud that is up, or one that lives as long as the context.
 
     Raises:
         LocalError: it cannot be started, or the one that is up has another Claude.
     """
-    running = found(home)
-    if running is not None:
-        _agree(running, claude)
-        yield running
+    environment = find_running(workspace)
+    if environment is not None:
+        _check_same_claude(environment, claude)
+        yield environment
         return
     try:
-        yield start(home, claude, "run", say)
+        yield start(workspace, claude, "run", report)
     finally:
-        stop(home)
+        stop(workspace)
 
 
-def start(home: Home, claude: Claude, kind: Kind, say: Say, port: int | None = None) -> Running:
+def start(
+    workspace: Workspace, claude: Claude, kind: Kind, report: Report, port: int | None = None
+) -> LocalEnvironment:
     """Start the local cloud and deploy into it; whatever fails, nothing is left running.
 
     Raises:
         LocalError: something could not be started or deployed; the message says what.
     """
-    python = emulator.install(home, say)
-    claude = claudes.placed(home, claude)
-    assembly = build_assembly(home, claude, say)
-    running = Running(
+    python = emulator.install(workspace, report)
+    claude = claudes.with_free_port(workspace, claude)
+    assembly = build_assembly(workspace, claude, report)
+    environment = LocalEnvironment(
         kind=kind,
-        starter=os.getpid(),
-        starter_born=birth(os.getpid()) or "",
+        owner_pid=os.getpid(),
+        owner_started_at=start_time(os.getpid()) or "",
         endpoint="",
         claude=claude.name,
     )
-    _claim(home, running)
+    _claim(workspace, environment)
     try:
-        return _bring_up(home, claude, running, python, assembly, port)
+        return _bring_up(workspace, claude, environment, python, assembly, port)
     except BaseException:
-        stop(home)
+        stop(workspace)
         raise
 
 
-def build_assembly(home: Home, claude: Claude, say: Say) -> Assembly:
+def build_assembly(workspace: Workspace, claude: Claude, report: Report) -> Assembly:
     """Build the assembly of a stack that sends to this API and can be destroyed."""
     context = {
         "architecture": host_architecture(),
@@ -131,69 +133,75 @@ def build_assembly(home: Home, claude: Claude, say: Say) -> Assembly:
         "repeats": "run",  # the same example is run again and again
         **claude.context(),
     }
-    return synthesize(home, claude.name, context, say)
+    return synthesize(workspace, claude.name, context, report)
 
 
-def refreshed(home: Home, running: Running, claude: Claude, say: Say) -> Running:
+def redeploy(
+    workspace: Workspace, environment: LocalEnvironment, claude: Claude, report: Report
+) -> LocalEnvironment:
     """Deploy what has changed into a cloud that is up.
 
     Raises:
         LocalError: it sends to another Claude.
     """
-    _agree(running, claude)
-    assembly = build_assembly(home, claude, say)
-    if assembly.digest == running.digest:
-        return running
-    say("deploying what has changed")
-    outputs = deploy.deploy(running.cloud, assembly)
-    return _write(home, replace(running, digest=assembly.digest, outputs=outputs))
+    _check_same_claude(environment, claude)
+    assembly = build_assembly(workspace, claude, report)
+    if assembly.digest == environment.digest:
+        return environment
+    report("deploying what has changed")
+    outputs = deploy.deploy(environment.cloud, assembly)
+    return _write(workspace, replace(environment, digest=assembly.digest, outputs=outputs))
 
 
-def handed_over(home: Home, running: Running) -> None:
+def leave_running(workspace: Workspace, environment: LocalEnvironment) -> None:
     """Leave it running when this command ends."""
-    _write(home, replace(running, starter_born=""))
+    _write(workspace, replace(environment, owner_started_at=""))
 
 
-def stop(home: Home) -> bool:
+def stop(workspace: Workspace) -> bool:
     """Stop all that runs; False if nothing did."""
-    running = _read(home)
-    for program in reversed(running.programs if running else ()):
+    environment = _read(workspace)
+    for program in reversed(environment.programs if environment else ()):
         program.stop()
-    shutil.rmtree(home.folder / "cloud" / "tmp", ignore_errors=True)
-    shutil.rmtree(home.folder / "cloud" / "simulator", ignore_errors=True)
-    _file(home).unlink(missing_ok=True)
-    return running is not None
+    shutil.rmtree(workspace.folder / "cloud" / "tmp", ignore_errors=True)
+    shutil.rmtree(workspace.folder / "cloud" / "simulator", ignore_errors=True)
+    _file(workspace).unlink(missing_ok=True)
+    return environment is not None
 
 
 def _bring_up(
-    home: Home,
+    workspace: Workspace,
     claude: Claude,
-    running: Running,
+    environment: LocalEnvironment,
     python: Path,
     assembly: Assembly,
     port: int | None,
-) -> Running:
-    if not claude.real:
-        program = claudes.simulate(home, claude)
-        running = _write(home, replace(running, programs=(program,)))
-    began = emulator.start(
+) -> LocalEnvironment:
+    if not claude.is_real:
+        program = claudes.start_simulator(workspace, claude)
+        environment = _write(workspace, replace(environment, programs=(program,)))
+    started = emulator.start(
         python,
-        home.folder / "cloud",
-        port=port or home.port("emulator", idle=True),
-        tied=running.kind == "run",
+        workspace.folder / "cloud",
+        port=port or workspace.port("emulator", must_be_free=True),
+        stop_with_parent=environment.kind == "run",
     )
-    programs = (*running.programs, began.program)
-    running = _write(home, replace(running, endpoint=began.cloud.endpoint, programs=programs))
-    outputs = deploy.deploy(running.cloud, assembly)
-    running.cloud.secrets.put_secret_value(SecretId=outputs["SecretName"], SecretString=claude.key)
-    return _write(home, replace(running, digest=assembly.digest, outputs=outputs))
+    programs = (*environment.programs, started.program)
+    environment = _write(
+        workspace, replace(environment, endpoint=started.cloud.endpoint, programs=programs)
+    )
+    outputs = deploy.deploy(environment.cloud, assembly)
+    environment.cloud.secrets.put_secret_value(
+        SecretId=outputs["SecretName"], SecretString=claude.key
+    )
+    return _write(workspace, replace(environment, digest=assembly.digest, outputs=outputs))
 
 
-def _claim(home: Home, running: Running) -> None:
+def _claim(workspace: Workspace, environment: LocalEnvironment) -> None:
     """Be the one command that starts it: of two at once, the second finds the first one's note."""
-    draft = _draft(home, running)
+    draft = _draft(workspace, environment)
     try:
-        _file(home).hardlink_to(draft)
+        _file(workspace).hardlink_to(draft)
     except FileExistsError:
         message = "another command is starting the local cloud: wait for it, then try again"
         raise LocalError(message) from None
@@ -201,38 +209,38 @@ def _claim(home: Home, running: Running) -> None:
         draft.unlink()
 
 
-def _agree(running: Running, claude: Claude) -> None:
-    if running.claude != claude.name:
+def _check_same_claude(environment: LocalEnvironment, claude: Claude) -> None:
+    if environment.claude != claude.name:
         message = (
-            f"the local cloud that is up has Claude as {running.claude}, not as {claude.name}: "
+            f"the local cloud that is up has Claude as {environment.claude}, not as {claude.name}: "
             "run `python -m local down` first"
         )
         raise LocalError(message)
 
 
-def _file(home: Home) -> Path:
-    return home.folder / "cloud" / "running.json"
+def _file(workspace: Workspace) -> Path:
+    return workspace.folder / "cloud" / "running.json"
 
 
-def _write(home: Home, running: Running) -> Running:
-    _draft(home, running).replace(_file(home))
-    return running
+def _write(workspace: Workspace, environment: LocalEnvironment) -> LocalEnvironment:
+    _draft(workspace, environment).replace(_file(workspace))
+    return environment
 
 
-def _draft(home: Home, running: Running) -> Path:
-    draft = _file(home).with_suffix(f".{os.getpid()}")
+def _draft(workspace: Workspace, environment: LocalEnvironment) -> Path:
+    draft = _file(workspace).with_suffix(f".{os.getpid()}")
     draft.parent.mkdir(parents=True, exist_ok=True)
-    draft.write_text(json.dumps(asdict(running), default=str, indent=1), encoding="utf-8")
+    draft.write_text(json.dumps(asdict(environment), default=str, indent=1), encoding="utf-8")
     return draft
 
 
-def _read(home: Home) -> Running | None:
+def _read(workspace: Workspace) -> LocalEnvironment | None:
     try:
-        kept: dict[str, Any] = json.loads(_file(home).read_bytes())
+        saved: dict[str, Any] = json.loads(_file(workspace).read_bytes())
         programs = tuple(
-            Program(pid=one["pid"], born=one["born"], log=Path(one["log"]))
-            for one in kept.pop("programs")
+            Program(pid=program["pid"], started_at=program["started_at"], log=Path(program["log"]))
+            for program in saved.pop("programs")
         )
-        return Running(programs=programs, **kept)
+        return LocalEnvironment(programs=programs, **saved)
     except (OSError, ValueError, TypeError, KeyError):
         return None

@@ -31,10 +31,12 @@ class Estimate:
 
     def __str__(self) -> str:
         """Say it to a person."""
-        most = f"{self.requests:,} requests to the real API, at most about ${self.dollars:,.2f}"
-        basis = f"(prices of {newest_price_list().version}, if every answer takes its max_tokens)"
+        summary = f"{self.requests:,} requests to the real API, at most about ${self.dollars:,.2f}"
+        assumptions = (
+            f"(prices of {newest_price_list().version}, if every answer takes its max_tokens)"
+        )
         unknown = f"; {self.unpriced:,} of them to models without a known price"
-        return f"{most} {basis}{unknown if self.unpriced else ''}"
+        return f"{summary} {assumptions}{unknown if self.unpriced else ''}"
 
 
 def estimate(files: Sequence[Path]) -> Estimate:
@@ -47,26 +49,26 @@ def estimate(files: Sequence[Path]) -> Estimate:
                 if params is None:
                     continue
                 requests += 1
-                cost = _most(params, len(line))
+                cost = _max_cost(params, len(line))
                 dollars, unpriced = dollars + (cost or 0.0), unpriced + (cost is None)
     return Estimate(requests, dollars, unpriced)
 
 
-def consent(console: Console, environment: Mapping[str, str], what: str) -> None:
+def consent(console: Console, env: Mapping[str, str], question: str) -> None:
     """Say what would be paid for, and go on only when a person agrees, or YES=1 has.
 
     Raises:
         LocalError: nobody is there to ask, or the answer is no.
     """
-    console.print(what, markup=False, highlight=False, soft_wrap=True)
-    if environment.get("YES") == "1":
+    console.print(question, markup=False, highlight=False, soft_wrap=True)
+    if env.get("YES") == "1":
         return
     if not sys.stdin.isatty():
-        message = "nothing was sent: there is no terminal to ask on, so say YES=1 to agree"
-        raise LocalError(message)
+        error_message = "nothing was sent: there is no terminal to ask on, so say YES=1 to agree"
+        raise LocalError(error_message)
     if console.input("Send them? \\[y/N] ").strip().lower() not in {"y", "yes"}:
-        message = "nothing was sent"
-        raise LocalError(message)
+        error_message = "nothing was sent"
+        raise LocalError(error_message)
 
 
 def _params(line: bytes) -> Mapping[str, object] | None:
@@ -78,7 +80,7 @@ def _params(line: bytes) -> Mapping[str, object] | None:
     return params if isinstance(params, dict) else None
 
 
-def _most(params: Mapping[str, object], size_bytes: int) -> float | None:
+def _max_cost(params: Mapping[str, object], size_bytes: int) -> float | None:
     price, limit = newest_price_list().price_of(str(params.get("model"))), params.get("max_tokens")
     if price is None:
         return None

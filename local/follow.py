@@ -3,22 +3,21 @@
 import time
 from collections.abc import Sequence
 
-from local import job as jobs
 from local.display import Display
-from local.environment import Running
+from local.environment import LocalEnvironment
 from local.errors import LocalError
-from local.job import Job, kind
+from local.job import Job, event_type, refresh
 from local.polling import Polling
 from local.subscriber import Subscriber
 
-LOOK_S = 0.3
-UNSEEN_S = 60.0
-EVERYBODY = "sending"  # whom an event is about that stops or resumes all sending
+POLL_INTERVAL_S = 0.3
+UNNOTICED_S = 60.0
+ALL_SENDING = "sending"  # whom an event is about that stops or resumes all sending
 
 
 def follow(
-    running: Running,
-    asked: Sequence[Job],
+    environment: LocalEnvironment,
+    jobs: Sequence[Job],
     subscriber: Subscriber,
     display: Display,
 ) -> None:
@@ -27,37 +26,37 @@ def follow(
     Raises:
         LocalError: nothing takes an upload up, or poll fails again and again.
     """
-    began = time.monotonic()
-    with Polling(running.cloud, running.outputs) as polling:
-        while any(job.last is None for job in asked):
+    started = time.monotonic()
+    with Polling(environment.cloud, environment.outputs) as polling:
+        while any(job.final_event is None for job in jobs):
             polling.tick()
-            _look(running, asked, subscriber, display)
-            display.show(asked)
-            _complain_of_unseen(asked, time.monotonic() - began)
-            time.sleep(LOOK_S)
+            _read_events_and_status(environment, jobs, subscriber, display)
+            display.show(jobs)
+            _raise_if_unnoticed(jobs, time.monotonic() - started)
+            time.sleep(POLL_INTERVAL_S)
 
 
-def _look(
-    running: Running, asked: Sequence[Job], subscriber: Subscriber, display: Display
+def _read_events_and_status(
+    environment: LocalEnvironment, jobs: Sequence[Job], subscriber: Subscriber, display: Display
 ) -> None:
-    ours = {job.id: job for job in asked}
+    ours = {job.id: job for job in jobs}
     for delivery in subscriber.receive():
-        about = str(delivery.event.get("subject"))
-        if about in ours:
-            ours[about].events.setdefault(str(delivery.event["id"]), delivery.event)
-        if about in {*ours, EVERYBODY}:
-            display.say(f"{kind(delivery.event):<17}{delivery.subject}")
-    for job in asked:
-        if job.last is None:
-            jobs.refresh(running.cloud, running.outputs["ResultsBucket"], job)
+        subject = str(delivery.event.get("subject"))
+        if subject in ours:
+            ours[subject].events.setdefault(str(delivery.event["id"]), delivery.event)
+        if subject in {*ours, ALL_SENDING}:
+            display.print_line(f"{event_type(delivery.event):<17}{delivery.subject}")
+    for job in jobs:
+        if job.final_event is None:
+            refresh(environment.cloud, environment.outputs["ResultsBucket"], job)
 
 
-def _complain_of_unseen(asked: Sequence[Job], waited_s: float) -> None:
-    unseen = [job for job in asked if not job.seen]
-    if unseen and waited_s > UNSEEN_S:
-        names = ", ".join(job.file.name for job in unseen)
+def _raise_if_unnoticed(jobs: Sequence[Job], waited_s: float) -> None:
+    unnoticed = [job for job in jobs if not job.was_noticed]
+    if unnoticed and waited_s > UNNOTICED_S:
+        names = ", ".join(job.file.name for job in unnoticed)
         message = (
-            f"nothing took up {names} within {UNSEEN_S:.0f} s: uploads are JSONL files whose "
+            f"nothing took up {names} within {UNNOTICED_S:.0f} s: uploads are JSONL files whose "
             "names end in .jsonl; the log group of submit says what it made of them"
         )
         raise LocalError(message)

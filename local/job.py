@@ -12,7 +12,7 @@ from functions.model.ids import job_id
 from local.cloud import Cloud
 from local.errors import LocalError
 
-LAST = frozenset({"job.completed", "job.rejected"})
+FINAL_EVENTS = frozenset({"job.completed", "job.rejected"})
 
 
 @dataclass(kw_only=True)
@@ -39,22 +39,24 @@ class Job:
         return f"{self.file.stem}-{self.id[:8]}"
 
     @property
-    def last(self) -> Mapping[str, Any] | None:
+    def final_event(self) -> Mapping[str, Any] | None:
         """The event that says it is over, once it has come."""
-        return next((one for one in self.events.values() if kind(one) in LAST), None)
+        return next(
+            (event for event in self.events.values() if event_type(event) in FINAL_EVENTS), None
+        )
 
     @property
     def outcome(self) -> str:
         """How it ended, in the event's word."""
-        return str(((self.last or {}).get("data") or {}).get("outcome", "unfinished"))
+        return str(((self.final_event or {}).get("data") or {}).get("outcome", "unfinished"))
 
     @property
-    def seen(self) -> bool:
+    def was_noticed(self) -> bool:
         """Whether anything shows that the upload was taken up."""
         return bool(self.status or self.events)
 
 
-def kind(event: Mapping[str, Any]) -> str:
+def event_type(event: Mapping[str, Any]) -> str:
     """Give an event's type without the reverse domain before it, if it has one: ``job.completed``."""
     return ".".join(str(event.get("type", "")).split(".")[-2:])
 
@@ -95,17 +97,17 @@ def download(cloud: Cloud, bucket: str, job: Job, into: Path) -> Path:
     Raises:
         LocalError: a key would lead out of it.
     """
-    base = into.resolve()
-    target = inside(base, job.folder.removeprefix("results/"))
+    root = into.resolve()
+    target = safe_path(root, job.folder.removeprefix("results/"))
     target.mkdir(parents=True, exist_ok=True)
     for key in _keys(cloud, bucket, f"{job.folder}/"):
-        path = inside(base, key.removeprefix("results/"))
+        path = safe_path(root, key.removeprefix("results/"))
         path.parent.mkdir(parents=True, exist_ok=True)
         cloud.s3.download_file(bucket, key, str(path))
     return target
 
 
-def inside(base: Path, key: str) -> Path:
+def safe_path(root: Path, key: str) -> Path:
     """Give the place of a key under a folder.
 
     Raises:
@@ -113,12 +115,12 @@ def inside(base: Path, key: str) -> Path:
     """
     parts = PurePosixPath(key).parts
     safe = all(part not in {"..", "/"} and not set(part) & set("\0\\:") for part in parts)
-    if not parts or not safe or not (base.joinpath(*parts)).resolve().is_relative_to(base):
+    if not parts or not safe or not (root.joinpath(*parts)).resolve().is_relative_to(root):
         message = f"{key!r} is no name for a file here: fetch it with `aws s3 cp`"
         raise LocalError(message)
-    return base.joinpath(*parts)
+    return root.joinpath(*parts)
 
 
 def _keys(cloud: Cloud, bucket: str, prefix: str) -> Iterator[str]:
     for page in cloud.s3.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix):
-        yield from (one["Key"] for one in page.get("Contents", []))
+        yield from (item["Key"] for item in page.get("Contents", []))

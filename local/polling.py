@@ -21,8 +21,8 @@ from local.errors import LocalError
 if TYPE_CHECKING:
     from mypy_boto3_sqs.literals import QueueAttributeNameType
 
-FAILURES = 4
-BUSY_S = 5.0
+MAX_FAILURES = 4
+MAX_WAIT_S = 5.0
 """How long a busy function keeps us from invoking poll; others may have something to be woken for."""
 
 
@@ -35,26 +35,26 @@ class Polling(AbstractContextManager["Polling"]):
         every_s: the least time between the starts of two.
     """
 
-    def __init__(self, cloud: Cloud, outputs: Mapping[str, str], every_s: float = 1.0) -> None:
+    def __init__(self, cloud: Cloud, outputs: Mapping[str, str], interval_s: float = 1.0) -> None:
         self._cloud = cloud
         self._outputs = outputs
-        self._every_s = every_s
-        self._began = 0.0
+        self._interval_s = interval_s
+        self._started = 0.0
         self._failures = 0
-        self._flight: Future[None] | None = None
-        self._thread = ThreadPoolExecutor(1)
+        self._invocation: Future[None] | None = None
+        self._executor = ThreadPoolExecutor(1)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(
         self,
-        kind: type[BaseException] | None,
+        error_type: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
         """Let the last invocation end, unless all is being given up: it holds poll's lease."""
-        self._thread.shutdown(wait=error is None, cancel_futures=error is not None)
+        self._executor.shutdown(wait=error is None, cancel_futures=error is not None)
 
     def tick(self) -> None:
         """Start another invocation, if none is under way and it is time.
@@ -63,38 +63,42 @@ class Polling(AbstractContextManager["Polling"]):
             LocalError: several in a row have failed; the message says how the last did.
         """
         now = time.monotonic()
-        if now - self._began < self._every_s or (self._flight and not self._flight.done()):
+        if now - self._started < self._interval_s or (
+            self._invocation and not self._invocation.done()
+        ):
             return
-        if now - self._began < BUSY_S and busy(self._cloud, self._outputs):
+        if now - self._started < MAX_WAIT_S and has_pending_messages(self._cloud, self._outputs):
             return
-        self._judge()
-        self._began = now
+        self._check_last_invocation()
+        self._started = now
         function = self._outputs["PollFunctionName"]
-        self._flight = self._thread.submit(invoke, self._cloud, function)
+        self._invocation = self._executor.submit(invoke, self._cloud, function)
 
-    def _judge(self) -> None:
-        error = self._flight.exception() if self._flight else None
+    def _check_last_invocation(self) -> None:
+        error = self._invocation.exception() if self._invocation else None
         if error is None:
             self._failures = 0
             return
         self._failures += 1
-        if self._failures >= FAILURES or not isinstance(error, LocalError):
+        if self._failures >= MAX_FAILURES or not isinstance(error, LocalError):
             raise error
 
 
-def busy(cloud: Cloud, outputs: Mapping[str, str]) -> bool:
+def has_pending_messages(cloud: Cloud, outputs: Mapping[str, str]) -> bool:
     """Tell whether a stage that was woken has not done its work yet."""
-    return any(_messages(cloud, outputs[queue]) for queue in ("SubmitQueueUrl", "ResultsQueueUrl"))
+    return any(
+        _count_messages(cloud, outputs[queue]) for queue in ("SubmitQueueUrl", "ResultsQueueUrl")
+    )
 
 
-def _messages(cloud: Cloud, queue: str) -> int:
+def _count_messages(cloud: Cloud, queue: str) -> int:
     """Count what lies in a queue, or is being worked on."""
     names: Sequence[QueueAttributeNameType] = (
         "ApproximateNumberOfMessages",
         "ApproximateNumberOfMessagesNotVisible",
     )
-    told = cloud.sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=names)["Attributes"]
-    return sum(int(told[name]) for name in names)
+    attributes = cloud.sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=names)["Attributes"]
+    return sum(int(attributes[name]) for name in names)
 
 
 def invoke(cloud: Cloud, function: str) -> None:
@@ -110,6 +114,6 @@ def invoke(cloud: Cloud, function: str) -> None:
         message = f"{function} could not be invoked: {error}"
         raise LocalError(message) from error
     if "FunctionError" in answer:
-        told = json.loads(payload)
-        message = f"{function} failed: {told.get('errorType')}: {told.get('errorMessage')}"
+        failure = json.loads(payload)
+        message = f"{function} failed: {failure.get('errorType')}: {failure.get('errorMessage')}"
         raise LocalError(message)

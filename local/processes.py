@@ -24,36 +24,39 @@ class Program:
     """
 
     pid: int
-    born: str
+    started_at: str
     log: Path
 
     @classmethod
     def start(cls, command: Sequence[str | Path], *, env: Mapping[str, str], log: Path) -> Self:
         """Start a program in a group of its own, so that Ctrl-C reaches only us."""
         log.parent.mkdir(parents=True, exist_ok=True)
-        words = [str(word) for word in command]
+        arguments = [str(argument) for argument in command]
         redirections = [
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
             (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600),
             (os.POSIX_SPAWN_DUP2, 1, 2),
         ]
-        pid = os.posix_spawn(words[0], words, dict(env), file_actions=redirections, setsid=True)
-        return cls(pid=pid, born=birth(pid) or "", log=log)
+        pid = os.posix_spawn(
+            arguments[0], arguments, dict(env), file_actions=redirections, setsid=True
+        )
+        return cls(pid=pid, started_at=start_time(pid) or "", log=log)
 
-    def runs(self) -> bool:
+    def is_running(self) -> bool:
         """Tell whether it still runs."""
-        return bool(self.born) and birth(self.pid) == self.born
+        return bool(self.started_at) and start_time(self.pid) == self.started_at
 
     def stop(self) -> None:
         """End it and all that it started; what does not go by itself is killed."""
-        if not self.runs():
+        if not self.is_running():
             return
-        for number in (signal.SIGTERM, signal.SIGKILL):
-            self._signal(number)  # the second also reaches what a heedful leader has left behind
+        for signal_number in (signal.SIGTERM, signal.SIGKILL):
+            # SIGKILL also reaches children that outlive a leader which obeyed SIGTERM.
+            self._signal(signal_number)
             self._wait()
-        _reap(self.pid)
+        _reap_child(self.pid)
 
-    def tail(self, lines: int = 8) -> str:
+    def log_tail(self, lines: int = 8) -> str:
         """Give the last lines of its log."""
         try:
             text = self.log.read_text(encoding="utf-8", errors="replace")
@@ -62,18 +65,18 @@ class Program:
         return "\n".join(text.splitlines()[-lines:])
 
     def _wait(self) -> None:
-        until = time.monotonic() + GRACE_S
-        while self.runs() and time.monotonic() < until:
+        deadline = time.monotonic() + GRACE_S
+        while self.is_running() and time.monotonic() < deadline:
             time.sleep(0.02)
 
-    def _signal(self, number: signal.Signals) -> None:
+    def _signal(self, signal_number: signal.Signals) -> None:
         try:
-            os.killpg(self.pid, number)
+            os.killpg(self.pid, signal_number)
         except (ProcessLookupError, PermissionError):
             return
 
 
-def birth(pid: int) -> str | None:
+def start_time(pid: int) -> str | None:
     """Give the time a process started, as an opaque text; None when there is none alive."""
     stat = Path(f"/proc/{pid}/stat")
     if Path("/proc/self/stat").exists():
@@ -82,16 +85,16 @@ def birth(pid: int) -> str | None:
         except OSError:
             return None
         return None if fields[0] in "ZX" else fields[19]
-    shown = subprocess.run(
+    ps_output = subprocess.run(
         ["/bin/ps", "-o", "stat=,lstart=", "-p", str(pid)],
         capture_output=True,
         text=True,
         check=False,
     ).stdout.strip()
-    return None if not shown or shown.startswith("Z") else shown.partition(" ")[2]
+    return None if not ps_output or ps_output.startswith("Z") else ps_output.partition(" ")[2]
 
 
-def _reap(pid: int) -> None:
+def _reap_child(pid: int) -> None:
     """Collect a child's exit, if it was ours; a child of an earlier command never is."""
     try:
         os.waitpid(pid, os.WNOHANG)

@@ -48,10 +48,10 @@ class Terminal:
         for control in _CONTROL.finditer(text):
             self.lines[self.row] += text[shown_to : control.start()]
             shown_to = control.end()
-            self._obey(control)
+            self._apply_control(control)
         self.lines[self.row] += text[shown_to:]
 
-    def _obey(self, control: re.Match[str]) -> None:
+    def _apply_control(self, control: re.Match[str]) -> None:
         match control[0][-1]:
             case "\n":
                 self.row += 1
@@ -71,7 +71,7 @@ class Terminal:
 
 
 @dataclass(frozen=True)
-class Stay:
+class VisibleLine:
     """A line that is seen from one time to another; `until_s` is None for one that stays."""
 
     row: int
@@ -90,10 +90,10 @@ def record(command: list[str]) -> Iterator[tuple[float, str]]:
     child, terminal = pty.fork()
     if child == 0:
         os.execvpe(command[0], command, os.environ | size)  # noqa: S606  # a list made here
-    began = time.monotonic()
+    started = time.monotonic()
     with suppress(OSError):  # EIO: the program has ended
         while read := os.read(terminal, 65_536):
-            yield time.monotonic() - began, read.decode(errors="replace")
+            yield time.monotonic() - started, read.decode(errors="replace")
     if code := os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]):
         sys.exit(f"the demo failed with exit code {code}")
 
@@ -102,61 +102,63 @@ def frames(output: Iterator[tuple[float, str]], prompt: str) -> Iterator[tuple[f
     """Turn output into screens, each with the second at which it is shown."""
     terminal = Terminal()
     terminal.feed(f"\x1b[1;32m$\x1b[0m \x1b[1m{prompt}\x1b[0m\n")
-    shown_s, changed_s, held = 0.0, 0.0, ""
+    shown_s, changed_s, incomplete = 0.0, 0.0, ""
     last = terminal.screen()
     yield shown_s, last
     for second, text in output:
-        complete, held = _whole(held + text)
+        complete, incomplete = _split_complete(incomplete + text)
         terminal.feed(complete)
         screen = terminal.screen()
-        if _plain(screen) != _plain(last):
+        if _visible_text(screen) != _visible_text(last):
             shown_s += min(second - changed_s, PAUSE_S)
             changed_s, last = second, screen
             yield shown_s, screen
     yield shown_s, terminal.screen()
 
 
-def _plain(screen: Screen) -> str:
+def _visible_text(screen: Screen) -> str:
     return _STYLE.sub("", "\n".join(screen))
 
 
-def _whole(text: str) -> tuple[str, str]:
+def _split_complete(text: str) -> tuple[str, str]:
     """Split off a control sequence at the end that has not arrived entirely."""
-    before, escape_, rest = text.rpartition("\x1b")
-    if escape_ and not re.search(r"[A-Za-z]", rest):
-        return before, escape_ + rest
+    before, escape_character, tail = text.rpartition("\x1b")
+    if escape_character and not re.search(r"[A-Za-z]", tail):
+        return before, escape_character + tail
     return text, ""
 
 
-def stays(screens: Iterator[tuple[float, Screen]]) -> list[Stay]:
+def visible_lines(screens: Iterator[tuple[float, Screen]]) -> list[VisibleLine]:
     """Turn screens into lines that come and go; screens in quick succession count as one."""
-    found: list[Stay] = []
+    lines: list[VisibleLine] = []
     open_: dict[int, tuple[str, float]] = {}
-    for second, screen in _thinned(screens):
+    for second, screen in _limit_frame_rate(screens):
         for row in range(max(len(screen), max(open_, default=-1) + 1)):
             text = screen[row] if row < len(screen) else ""
             before = open_.get(row, ("", 0.0))
             if text == before[0]:
                 continue
             if before[0]:
-                found.append(Stay(row, before[0], before[1], second))
+                lines.append(VisibleLine(row, before[0], before[1], second))
             open_[row] = (text, second)
-    found += [Stay(row, text, since, None) for row, (text, since) in open_.items() if text]
-    return found
+    lines += [
+        VisibleLine(row, text, from_s, None) for row, (text, from_s) in open_.items() if text
+    ]
+    return lines
 
 
-def _thinned(screens: Iterator[tuple[float, Screen]]) -> Iterator[tuple[float, Screen]]:
+def _limit_frame_rate(screens: Iterator[tuple[float, Screen]]) -> Iterator[tuple[float, Screen]]:
     """Keep the last screen of each fifth of a second."""
-    kept: tuple[float, Screen] | None = None
+    latest: tuple[float, Screen] | None = None
     for second, screen in screens:
-        if kept and int(second / FRAME_S) != int(kept[0] / FRAME_S):
-            yield kept
-        kept = second, screen
-    if kept:
-        yield kept
+        if latest and int(second / FRAME_S) != int(latest[0] / FRAME_S):
+            yield latest
+        latest = second, screen
+    if latest:
+        yield latest
 
 
-def drawn(lines: Sequence[Stay], title: str) -> str:
+def to_svg(lines: Sequence[VisibleLine], title: str) -> str:
     """Draw the lines as an SVG."""
     width = COLUMNS * CHARACTER_PX + 2 * MARGIN_PX
     height = (max(line.row for line in lines) + 1) * LINE_PX + 2 * MARGIN_PX + TITLE_PX
@@ -175,17 +177,19 @@ def drawn(lines: Sequence[Stay], title: str) -> str:
     return f"{head}{body}\n</svg>\n"
 
 
-def _line(line: Stay) -> str:
+def _line(line: VisibleLine) -> str:
     y = TITLE_PX + MARGIN_PX + (line.row + 1) * LINE_PX - 5
     text = "".join(_spans(line.text))
-    start = f'<text x="{MARGIN_PX}" y="{y}"'
-    shown = '<set attributeName="visibility"'
+    element = f'<text x="{MARGIN_PX}" y="{y}"'
+    set_visibility = '<set attributeName="visibility"'
     if line.until_s is not None:
         times = f'begin="{line.from_s:.1f}s" end="{line.until_s:.1f}s"'
-        return f'{start} visibility="hidden">{shown} to="visible" {times}/>{text}</text>'
+        return (
+            f'{element} visibility="hidden">{set_visibility} to="visible" {times}/>{text}</text>'
+        )
     if line.from_s == 0:
-        return f"{start}>{text}</text>"
-    return f'{start}>{shown} to="hidden" begin="0s" end="{line.from_s:.1f}s"/>{text}</text>'
+        return f"{element}>{text}</text>"
+    return f'{element}>{set_visibility} to="hidden" begin="0s" end="{line.from_s:.1f}s"/>{text}</text>'
 
 
 def _spans(line: str) -> Iterator[str]:
@@ -193,24 +197,25 @@ def _spans(line: str) -> Iterator[str]:
     decoded.rstrip()
     decoded.truncate(COLUMNS, overflow="ellipsis")
     for part, style, _ in decoded.render(Console(width=COLUMNS)):
-        looks = _colour(style.color if style else None)
-        looks += ' font-weight="bold"' if style and style.bold else ""
-        looks += ' opacity="0.6"' if style and style.dim else ""
+        attributes = _color(style.color if style else None)
+        attributes += ' font-weight="bold"' if style and style.bold else ""
+        attributes += ' opacity="0.6"' if style and style.dim else ""
         text = escape(part)
-        yield f"<tspan{looks}>{text}</tspan>" if looks else text
+        yield f"<tspan{attributes}>{text}</tspan>" if attributes else text
 
 
-def _colour(colour: Color | None) -> str:
-    if colour is None or colour.is_default:
+def _color(color: Color | None) -> str:
+    if color is None or color.is_default:
         return ""
-    return f' fill="{colour.get_truecolor(SVG_EXPORT_THEME).hex}"'
+    return f' fill="{color.get_truecolor(SVG_EXPORT_THEME).hex}"'
 
 
 def main() -> None:
     """Run the demo on a terminal of its own, show it meanwhile, and draw it."""
     output = record([sys.executable, "-m", "local", "run"])
     PICTURE.write_text(
-        drawn(stays(frames(output, "make demo")), "make demo, in a terminal"), encoding="utf-8"
+        to_svg(visible_lines(frames(output, "make demo")), "make demo, in a terminal"),
+        encoding="utf-8",
     )
     print(f"wrote {PICTURE.relative_to(ROOT)}")
 

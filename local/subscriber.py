@@ -50,7 +50,7 @@ class Subscriber:
 
 
 @contextmanager
-def subscribed(cloud: Cloud, topic: str) -> Iterator[Subscriber]:
+def subscribe(cloud: Cloud, topic: str) -> Iterator[Subscriber]:
     """Subscribe a new queue to the topic; both ends go when the context ends."""
     url = cloud.sqs.create_queue(QueueName=f"events-{uuid.uuid4().hex[:12]}")["QueueUrl"]
     arn = cloud.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
@@ -79,9 +79,9 @@ def _policy(queue: str, topic: str) -> str:
 
 def _read(body: str) -> Delivery:
     notification = json.loads(body)
-    told = notification.get("MessageAttributes", {})
+    message_attributes = notification.get("MessageAttributes", {})
     return Delivery(
         event=json.loads(notification["Message"]),
         subject=notification.get("Subject", ""),
-        attributes={name: one["Value"] for name, one in told.items()},
+        attributes={name: attribute["Value"] for name, attribute in message_attributes.items()},
     )

@@ -10,7 +10,7 @@ LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True)
-class Home:
+class Workspace:
     """The clone, and the folder in it that is ours to fill and to empty.
 
     Attributes:
@@ -22,28 +22,28 @@ class Home:
     folder: Path
 
     @classmethod
-    def of_clone(cls) -> "Home":
+    def of_this_clone(cls) -> "Workspace":
         """Give the home of the clone that this file is part of."""
         root = Path(__file__).resolve().parent.parent
         return cls(root=root, folder=root / ".local")
 
-    def port(self, name: str, *, idle: bool = False) -> int:
+    def port(self, name: str, *, must_be_free: bool = False) -> int:
         """Give the port that is kept for ``name``.
 
         It is kept because addresses end up in what is synthesized: another port, another synth.
 
         Args:
             name: of the program that listens there.
-            idle: choose another where something listens already.
+            must_be_free: choose another port if something listens on this one.
         """
-        kept = self._ports()
-        if name not in kept or (idle and taken(kept[name])):
-            kept[name] = free_port()
+        ports = self._read_ports()
+        if name not in ports or (must_be_free and port_in_use(ports[name])):
+            ports[name] = free_port()
             self.folder.mkdir(parents=True, exist_ok=True)
-            self._ports_file.write_text(json.dumps(kept), encoding="utf-8")
-        return kept[name]
+            self._ports_file.write_text(json.dumps(ports), encoding="utf-8")
+        return ports[name]
 
-    def _ports(self) -> dict[str, int]:
+    def _read_ports(self) -> dict[str, int]:
         try:
             return dict(json.loads(self._ports_file.read_bytes()))
         except (OSError, ValueError):
@@ -62,8 +62,8 @@ def free_port() -> int:
         return port
 
 
-def taken(port: int) -> bool:
+def port_in_use(port: int) -> bool:
     """Tell whether something listens on this loopback port."""
-    with closing(socket.socket()) as caller:
-        caller.settimeout(1)
-        return caller.connect_ex((LOOPBACK, port)) == 0
+    with closing(socket.socket()) as client:
+        client.settimeout(1)
+        return client.connect_ex((LOOPBACK, port)) == 0

@@ -9,43 +9,43 @@ from pathlib import Path
 from local.simulator.server import serving
 from local.simulator.simulator import Simulator
 
-_LAST_PORT = 65_535
+_MAX_PORT = 65_535
 
 
 def main() -> int:
     """Serve; the exit status is 0 after a signal, 1 where it could not begin."""
-    asked = _parser().parse_args()
+    arguments = _parser().parse_args()
     # Blocked before any thread starts, so that all inherit it, and only the wait below sees them.
-    ends = {signal.SIGTERM, signal.SIGINT}
-    signal.pthread_sigmask(signal.SIG_BLOCK, ends)
+    stop_signals = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, stop_signals)
     try:
-        with tempfile.TemporaryDirectory(prefix="simulator-") as spare:
-            _serve(asked, asked.folder or Path(spare), ends)
+        with tempfile.TemporaryDirectory(prefix="simulator-") as temporary:
+            _serve(arguments, arguments.folder or Path(temporary), stop_signals)
     except (OSError, ValueError) as error:
         print(f"the simulator cannot run: {error}", file=sys.stderr)
         return 1
     return 0
 
 
-def _serve(asked: argparse.Namespace, folder: Path, ends: set[signal.Signals]) -> None:
+def _serve(arguments: argparse.Namespace, folder: Path, stop_signals: set[signal.Signals]) -> None:
     simulator = Simulator(
         folder,
-        keys=dict(asked.key or [("sk-local", "default")]),
-        processing_s=asked.processing_seconds,
-        expiry_s=asked.expiry_seconds,
-        fates=asked.fates,
-        seed=asked.seed,
+        keys=dict(arguments.key or [("sk-local", "default")]),
+        processing_s=arguments.processing_seconds,
+        expiry_s=arguments.expiry_seconds,
+        fates=arguments.fates,
+        seed=arguments.seed,
     )
-    simulator.models.update(asked.model)
-    with serving(simulator, asked.port) as url:
-        if asked.port_file:
-            _write(asked.port_file, url.rpartition(":")[2])
+    simulator.models.update(arguments.model)
+    with serving(simulator, arguments.port) as url:
+        if arguments.port_file:
+            _write_atomically(arguments.port_file, url.rpartition(":")[2])
         print(url, flush=True)
-        signal.sigwait(ends)
+        signal.sigwait(stop_signals)
     simulator.reset()  # its files are of no use to anybody now
 
 
-def _write(file: Path, content: str) -> None:
+def _write_atomically(file: Path, content: str) -> None:
     """Write so that whoever waits for the file never sees half of it."""
     draft = file.with_name(f".{file.name}.draft")
     draft.write_text(f"{content}\n")
@@ -59,26 +59,45 @@ def _parser() -> argparse.ArgumentParser:
         "it is ready, and ends on SIGTERM or Ctrl-C. Control: POST /_simulator/faults and others.",
     )
     add = parser.add_argument
-    add("--port", type=_port, default=0, help="0, the default, is any that is free")
+    add("--port", type=_parse_port, default=0, help="0, the default, is any that is free")
     add("--folder", type=Path, help="where answers lie meanwhile (default: a temporary one)")
     add("--port-file", type=Path, help="the port is written there when it is ready")
-    add("--processing-seconds", type=_seconds, default=2.0, metavar="S", help="a batch's (2)")
-    add("--expiry-seconds", type=_seconds, default=86_400.0, metavar="S", help="a batch's (a day)")
-    add("--fates", type=_fates, default={}, help="shares of rows: expired=0.03,refusal=0.01,…")
+    add(
+        "--processing-seconds", type=_parse_seconds, default=2.0, metavar="S", help="a batch's (2)"
+    )
+    add(
+        "--expiry-seconds",
+        type=_parse_seconds,
+        default=86_400.0,
+        metavar="S",
+        help="a batch's (a day)",
+    )
+    add(
+        "--fates",
+        type=_parse_fates,
+        default={},
+        help="shares of rows: expired=0.03,refusal=0.01,…",
+    )
     add("--seed", type=int, default=0, help="chooses which rows, and the order of results")
-    add("--key", type=_key, action="append", metavar="KEY=WORKSPACE", help="(sk-local=default)")
+    add(
+        "--key",
+        type=_parse_key,
+        action="append",
+        metavar="KEY=WORKSPACE",
+        help="(sk-local=default)",
+    )
     add("--model", action="append", default=[], metavar="NAME", help="one more that is known")
     return parser
 
 
-def _port(text: str) -> int:
-    if not text.isdecimal() or int(text) > _LAST_PORT:
+def _parse_port(text: str) -> int:
+    if not text.isdecimal() or int(text) > _MAX_PORT:
         message = f"a port is a number from 0 to 65535, not {text!r}"
         raise argparse.ArgumentTypeError(message)
     return int(text)
 
 
-def _seconds(text: str) -> float:
+def _parse_seconds(text: str) -> float:
     try:
         seconds = float(text)
     except ValueError:
@@ -89,7 +108,7 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _fates(text: str) -> dict[str, float]:
+def _parse_fates(text: str) -> dict[str, float]:
     fates: dict[str, float] = {}
     for part in filter(None, text.split(",")):
         name, _, share = part.partition("=")
@@ -101,7 +120,7 @@ def _fates(text: str) -> dict[str, float]:
     return fates
 
 
-def _key(text: str) -> tuple[str, str]:
+def _parse_key(text: str) -> tuple[str, str]:
     key, _, workspace = text.partition("=")
     if not key or not workspace:
         message = "write a key as KEY=WORKSPACE, such as sk-local=default"

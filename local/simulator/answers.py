@@ -13,12 +13,12 @@ from collections.abc import Set as AbstractSet
 
 import msgspec
 
-from local.simulator.params import Params, ParamsError, valid
+from local.simulator.params import Params, ParamsError, validate
 
-RETRIABLE = frozenset(
+RETRYABLE = frozenset(
     ("expired", "canceled", "api_error", "overloaded_error", "timeout_error", "rate_limit_error")
 )
-REFUSED = frozenset(
+ERRORS = frozenset(
     (
         "invalid_request_error",
         "authentication_error",
@@ -29,10 +29,10 @@ REFUSED = frozenset(
     )
 )
 STOPS = frozenset(("refusal", "max_tokens", "pause_turn", "model_context_window_exceeded"))
-FATES = RETRIABLE | REFUSED | STOPS | {"unknown_result"}
+FATES = RETRYABLE | ERRORS | STOPS | {"unknown_result"}
 
 _MARKER = re.compile(r"\[fate:(always-)?([a-z_]+)\]")
-_ECHOED = 200
+_MAX_ECHO_CHARS = 200
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -74,31 +74,31 @@ class Answers:
             version: the create's ``anthropic-version``.
         """
         try:
-            params_ = valid(params, version, self._models)
+            parsed = validate(params, version, self._models)
         except ParamsError as error:
             return _line(custom_id, _errored(error.kind, str(error)))
-        text = _last_user_text(params_)
+        text = _last_user_text(parsed)
         digest = hashlib.blake2b(memoryview(params), digest_size=8, key=self._key).digest()
         fate = self._fate(text, digest, first=seen == 0)
         if fate not in FATES | {""}:
-            sentence = f"the simulator knows no fate {fate!r}"
-            return _line(custom_id, _errored("invalid_request_error", sentence))
-        return _line(custom_id, _result(fate, params_, text, digest.hex()))
+            message = f"the simulator knows no fate {fate!r}"
+            return _line(custom_id, _errored("invalid_request_error", message))
+        return _line(custom_id, _result(fate, parsed, text, digest.hex()))
 
     def _fate(self, text: str, digest: bytes, *, first: bool) -> str:
         """The request's fate; empty is a plain answer."""
         if marked := _MARKER.search(text):
             always, fate = marked.groups()
-            return "" if fate in RETRIABLE and not (first or always) else fate
-        point = int.from_bytes(digest, "big") / 2**64
+            return "" if fate in RETRYABLE and not (first or always) else fate
+        position = int.from_bytes(digest, "big") / 2**64
         for fate, share in self._fates.items():
-            if point < share:
-                return fate if first or fate not in RETRIABLE else ""
-            point -= share
+            if position < share:
+                return fate if first or fate not in RETRYABLE else ""
+            position -= share
         return ""
 
 
-def unfinished(line: bytes, kind: str) -> bytes:
+def unfinished_line(line: bytes, kind: str) -> bytes:
     """The line of a request that was still waiting when its batch ended."""
     head, _, _ = line.partition(b',"result":')
     return head + b',"result":{"type":"' + kind.encode() + b'"}}\n'
@@ -150,28 +150,35 @@ _REFUSAL = {
 
 
 def _message(fate: str, params: Params, text: str, digest: str) -> dict[str, object]:
-    said = f"echo: {text[:_ECHOED]}"
-    read = sum(
+    reply_text = f"echo: {text[:_MAX_ECHO_CHARS]}"
+    input_chars = sum(
         len(turn.content)
         if isinstance(turn.content, str)
         else sum(len(b.text) for b in turn.content)
         for turn in params.messages
     )
-    written = (
-        params.max_tokens if fate == "max_tokens" else min(len(said) // 4 + 1, params.max_tokens)
+    output_tokens = (
+        params.max_tokens
+        if fate == "max_tokens"
+        else min(len(reply_text) // 4 + 1, params.max_tokens)
     )
-    refused = fate == "refusal"
+    is_refusal = fate == "refusal"
     return {
         "model": params.model,
         "id": f"msg_{digest}",
         "type": "message",
         "role": "assistant",
-        "content": [] if refused else [{"type": "text", "text": said, "citations": None}],
+        "content": [] if is_refusal else [{"type": "text", "text": reply_text, "citations": None}],
         "container": None,
         "stop_reason": fate or "end_turn",
         "stop_sequence": None,
-        "stop_details": _REFUSAL if refused else None,
-        "usage": {"input_tokens": read // 4 + 8, **_CACHE, "output_tokens": written, **_BATCH},
+        "stop_details": _REFUSAL if is_refusal else None,
+        "usage": {
+            "input_tokens": input_chars // 4 + 8,
+            **_CACHE,
+            "output_tokens": output_tokens,
+            **_BATCH,
+        },
         "diagnostics": None,
     }
 

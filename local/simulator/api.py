@@ -6,13 +6,13 @@ from dataclasses import replace
 from local.simulator import downloads
 from local.simulator.batches import Batch
 from local.simulator.errors import ApiError, invalid, not_found
-from local.simulator.faults import Facts
+from local.simulator.faults import CallFacts
 from local.simulator.http import Call, HangUpError, Reply, json_reply
 from local.simulator.requests import receive
 from local.simulator.simulator import Simulator
 
 VERSIONS = frozenset(("2023-01-01", "2023-06-01", "2026-10-21"))
-_PAGE, _LARGEST_PAGE = 20, 1000
+_PAGE, _MAX_PAGE = 20, 1000
 _ROUTES = (
     ("POST", re.compile(r"/v1/messages/batches"), "create"),
     ("GET", re.compile(r"/v1/messages/batches"), "list"),
@@ -48,7 +48,7 @@ class Api:
         endpoint, batch_id = _route(call)
         self._simulator.count(endpoint)
         workspace = self._workspace(call)
-        facts = Facts(
+        facts = CallFacts(
             endpoint,
             workspace,
             batch_id,
@@ -58,9 +58,13 @@ class Api:
         if endpoint == "create":
             reply = self._create(call, facts)
         else:
-            self._refuse(facts)
-            reply = self._list(call, facts) if endpoint == "list" else self._about(call, facts)
-        return self._spoilt(reply, facts)
+            self._raise_refusal(facts)
+            reply = (
+                self._list(call, facts)
+                if endpoint == "list"
+                else self._reply_about_batch(call, facts)
+            )
+        return self._apply_answer_fault(reply, facts)
 
     def _workspace(self, call: Call) -> str:
         bearer = call.headers.get("authorization", "")
@@ -74,11 +78,11 @@ class Api:
         _version(call)
         return self._simulator.keys[key]
 
-    def _refuse(self, facts: Facts) -> None:
+    def _raise_refusal(self, facts: CallFacts) -> None:
         if fault := self._simulator.fault("refuse", facts):
             raise fault.error(facts)
 
-    def _spoilt(self, reply: Reply, facts: Facts) -> Reply:
+    def _apply_answer_fault(self, reply: Reply, facts: CallFacts) -> Reply:
         """The reply to what was done, or what a fault makes of it."""
         fault = self._simulator.fault("answer", facts)
         if fault is None:
@@ -92,13 +96,13 @@ class Api:
             raise fault.error(facts)
         return Reply(b"<html><h1>502 Bad Gateway</h1></html>", 502, "text/html")
 
-    def _create(self, call: Call, facts: Facts) -> Reply:
+    def _create(self, call: Call, facts: CallFacts) -> Reply:
         if fault := self._simulator.fault("body", facts):
             call.body.break_off(int(fault.number("bytes")))
         _check_encoding(call)
         requests = receive(call.body, self._simulator.folder)
         facts = replace(facts, requests=len(requests), find=requests.find)
-        self._refuse(facts)
+        self._raise_refusal(facts)
         batch = self._simulator.accept(facts.workspace, requests, _version(call))
         for fault in self._simulator.faults("accepted", facts):
             if fault.name == "hidden_from_list":
@@ -108,9 +112,9 @@ class Api:
             else:
                 count = int(fault.number("count")) or len(requests)
                 self._simulator.add_foreign(count, facts.workspace)
-        return json_reply(self._simulator.shape(batch, batch.created_s))
+        return json_reply(self._simulator.to_json(batch, batch.created_s))
 
-    def _about(self, call: Call, facts: Facts) -> Reply:
+    def _reply_about_batch(self, call: Call, facts: CallFacts) -> Reply:
         """What asks for one batch."""
         batch = self._simulator.find(facts.workspace, facts.batch_id)
         if batch is None:
@@ -121,7 +125,7 @@ class Api:
         return self._endpoints[facts.endpoint](batch)
 
     def _retrieve(self, batch: Batch) -> Reply:
-        return json_reply(self._simulator.shape(batch))
+        return json_reply(self._simulator.to_json(batch))
 
     def _cancel(self, batch: Batch) -> Reply:
         now_s = self._simulator.clock()
@@ -129,7 +133,7 @@ class Api:
             message = f"Message Batch {batch.id} has ended and cannot be canceled"
             raise invalid(message)
         batch.cancel(now_s)
-        return json_reply(self._simulator.shape(batch, now_s))
+        return json_reply(self._simulator.to_json(batch, now_s))
 
     def _delete(self, batch: Batch) -> Reply:
         if not batch.ended(self._simulator.clock()):
@@ -140,24 +144,26 @@ class Api:
         self._simulator.forget(batch)
         return json_reply({"id": batch.id, "type": "message_batch_deleted"})
 
-    def _list(self, call: Call, facts: Facts) -> Reply:
+    def _list(self, call: Call, facts: CallFacts) -> Reply:
         after, before = call.query.get("after_id"), call.query.get("before_id")
         if after and before:
             message = "only one of after_id and before_id may be given"
             raise invalid(message)
         limit = _limit(call.query.get("limit", str(_PAGE)))
-        known = self._simulator.listed(facts.workspace)
+        batches = self._simulator.listed(facts.workspace)
         if cursor := after or before:
-            place = self._simulator.number(facts.workspace, cursor)
-            if place is None:
+            position = self._simulator.number(facts.workspace, cursor)
+            if position is None:
                 message = f"there is no Message Batch {cursor} to page from"
                 raise invalid(message)
-            known = [b for b in known if (b.number < place if after else b.number > place)]
-        page = known[-limit:] if before else known[:limit]
+            batches = [
+                b for b in batches if (b.number < position if after else b.number > position)
+            ]
+        page = batches[-limit:] if before else batches[:limit]
         return json_reply(
             {
-                "data": [self._simulator.shape(batch) for batch in page],
-                "has_more": len(known) > len(page),
+                "data": [self._simulator.to_json(batch) for batch in page],
+                "has_more": len(batches) > len(page),
                 "first_id": page[0].id if page else None,
                 "last_id": page[-1].id if page else None,
             }
@@ -166,8 +172,8 @@ class Api:
 
 def _route(call: Call) -> tuple[str, str]:
     for method, pattern, endpoint in _ROUTES:
-        if call.method == method and (found := pattern.fullmatch(call.path)):
-            return endpoint, found[1] if found.groups() else ""
+        if call.method == method and (match := pattern.fullmatch(call.path)):
+            return endpoint, match[1] if match.groups() else ""
     message = f"there is no {call.method} {call.path}"
     raise not_found(message)
 
@@ -200,7 +206,7 @@ def _check_encoding(call: Call) -> None:
 
 def _limit(text: str) -> int:
     limit = int(text) if re.fullmatch(r"\d{1,9}", text, re.ASCII) else 0
-    if not 1 <= limit <= _LARGEST_PAGE:
-        message = f"limit: Input should be an integer from 1 to {_LARGEST_PAGE}"
+    if not 1 <= limit <= _MAX_PAGE:
+        message = f"limit: Input should be an integer from 1 to {_MAX_PAGE}"
         raise invalid(message)
     return limit

@@ -8,9 +8,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from local.simulator.answers import unfinished
+from local.simulator.answers import unfinished_line
 
-RESULTS_KEPT_S = 29 * 86_400.0
+RESULTS_RETENTION_S = 29 * 86_400.0
 # A canceled batch takes a tenth of its processing time to end, and this at most.
 CANCELING_S = 1.0
 
@@ -81,29 +81,29 @@ class Batch:
     foreign: bool = False
     listings: int = 0
 
-    def ends_s(self) -> float:
+    def end_time_s(self) -> float:
         """When it ends, or ended."""
         if self.ended_s is not None:
             return self.ended_s
-        natural = self.created_s + min(self.processing_s, self.expiry_s)
+        natural_end_s = self.created_s + min(self.processing_s, self.expiry_s)
         if self.canceled_s is None:
-            return natural
-        return min(natural, self.canceled_s + min(CANCELING_S, self.processing_s / 10))
+            return natural_end_s
+        return min(natural_end_s, self.canceled_s + min(CANCELING_S, self.processing_s / 10))
 
     def ended(self, now_s: float) -> bool:
         """Whether it has; never at the very instant that it was created or canceled."""
-        return now_s > self.ends_s()
+        return now_s > self.end_time_s()
 
     def archived(self, now_s: float) -> bool:
         """Whether its results are gone."""
-        return self.archived_s is not None or now_s >= self.created_s + RESULTS_KEPT_S
+        return self.archived_s is not None or now_s >= self.created_s + RESULTS_RETENTION_S
 
     def cancel(self, now_s: float, share: float | None = None) -> None:
         """Cancel what is not done; ``share`` says how much is, else the time does."""
         if self.canceled_s is None:
             self.canceled_s = now_s
-            past_s = now_s - self.created_s
-            self.share = min(1.0, past_s / self.processing_s) if share is None else share
+            elapsed_s = now_s - self.created_s
+            self.share = min(1.0, elapsed_s / self.processing_s) if share is None else share
 
     def end(self, now_s: float) -> None:
         """End at once, with everything done that was not canceled."""
@@ -116,21 +116,23 @@ class Batch:
         self.end(now_s)
         self.archived_s = now_s
 
-    def shape(self, now_s: float, base_url: str) -> dict[str, object]:
+    def to_json(self, now_s: float, base_url: str) -> dict[str, object]:
         """The batch as the API shows it."""
         ended, archived = self.ended(now_s), self.archived(now_s)
         canceling = "in_progress" if self.canceled_s is None else "canceling"
-        kept = min(self.archived_s or now_s, self.created_s + RESULTS_KEPT_S)
+        archive_time_s = min(self.archived_s or now_s, self.created_s + RESULTS_RETENTION_S)
         return {
             "id": self.id,
             "type": "message_batch",
             "processing_status": "ended" if ended else canceling,
             "request_counts": self._counts(ended=ended),
-            "created_at": _stamp(self.created_s),
-            "expires_at": _stamp(self.created_s + self.expiry_s),
-            "ended_at": _stamp(self.ends_s()) if ended else None,
-            "archived_at": _stamp(kept) if archived else None,
-            "cancel_initiated_at": None if self.canceled_s is None else _stamp(self.canceled_s),
+            "created_at": _timestamp(self.created_s),
+            "expires_at": _timestamp(self.created_s + self.expiry_s),
+            "ended_at": _timestamp(self.end_time_s()) if ended else None,
+            "archived_at": _timestamp(archive_time_s) if archived else None,
+            "cancel_initiated_at": None
+            if self.canceled_s is None
+            else _timestamp(self.canceled_s),
             "results_url": f"{base_url}/v1/messages/batches/{self.id}/results"
             if ended and not archived
             else None,
@@ -141,7 +143,7 @@ class Batch:
         order, done = self._order(), self._done()
         yield from self.rows.read(order[:done])
         for line in self.rows.read(order[done:]):
-            yield unfinished(line, self._left())
+            yield unfinished_line(line, self._unfinished_kind())
 
     def billed(self, now_s: float) -> int:
         """How many answers are paid for: those that were done when it ended, also if it was canceled."""
@@ -163,7 +165,7 @@ class Batch:
         if done < len(kinds):
             kinds = bytearray(kinds[row] for row in self._order()[:done])
         counts = {kind: kinds.count(code) for code, kind in enumerate(_KINDS)}
-        counts[self._left()] += len(self.rows) - done
+        counts[self._unfinished_kind()] += len(self.rows) - done
         return {"processing": 0, **counts}
 
     def _order(self) -> array[int]:
@@ -176,14 +178,14 @@ class Batch:
         """How many rows were done when it ended: the first of its order."""
         share = self.share
         if share is None:
-            late = self.processing_s > self.expiry_s
-            share = self.expiry_s / self.processing_s if late else 1.0
+            is_late = self.processing_s > self.expiry_s
+            share = self.expiry_s / self.processing_s if is_late else 1.0
         return round(share * len(self.rows))
 
-    def _left(self) -> str:
+    def _unfinished_kind(self) -> str:
         """What became of the rows that were not done."""
         return "expired" if self.canceled_s is None else "canceled"
 
 
-def _stamp(moment_s: float) -> str:
-    return f"{datetime.fromtimestamp(moment_s, UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+def _timestamp(time_s: float) -> str:
+    return f"{datetime.fromtimestamp(time_s, UTC):%Y-%m-%dT%H:%M:%S.%fZ}"

@@ -38,31 +38,41 @@ class Fault:
 
     endpoint: str
     moment: Moment
-    says: str
+    description: str
     options: Mapping[str, Option] = field(default_factory=dict)
 
 
-def _refusal(status: int, kind: str, says: str, **options: Option) -> Fault:
-    told = {"status": status, "kind": kind, "message": says, "endpoint": "create", **options}
-    return Fault("create", "refuse", f"{status} {kind}, and nothing is done: {says}", told)
+def _refusal(status: int, kind: str, description: str, **options: Option) -> Fault:
+    fault_options = {
+        "status": status,
+        "kind": kind,
+        "message": description,
+        "endpoint": "create",
+        **options,
+    }
+    return Fault(
+        "create", "refuse", f"{status} {kind}, and nothing is done: {description}", fault_options
+    )
 
 
-def _account(sentence: str, error_code: str = "") -> Fault:
+def _account_error(message: str, error_code: str = "") -> Fault:
     """Build a 400 that is about the account, and about none of the requests."""
-    return _refusal(400, "invalid_request_error", sentence, error_code=error_code)
+    return _refusal(400, "invalid_request_error", message, error_code=error_code)
 
 
-def _afterwards(status: int, kind: str, message: str) -> Fault:
-    told: Mapping[str, Option] = {
+def _error_after_accept(status: int, kind: str, message: str) -> Fault:
+    fault_options: Mapping[str, Option] = {
         "status": status, "kind": kind, "message": message, "endpoint": "create",
     }  # fmt: skip
-    return Fault("create", "answer", f"It is done, and the answer is {status} {kind}.", told)
+    return Fault(
+        "create", "answer", f"It is done, and the answer is {status} {kind}.", fault_options
+    )
 
 
-_REGAIN = "You will regain access on 2027-01-01 at 00:00 UTC."
-_MONTHLY = (
+_REGAIN_ACCESS = "You will regain access on 2027-01-01 at 00:00 UTC."
+_MONTHLY_LIMIT = (
     "You have reached your API usage limits: your organization has crossed its monthly API usage "
-    f"threshold, set based on your organization's API tier. {_REGAIN}"
+    f"threshold, set based on your organization's API tier. {_REGAIN_ACCESS}"
 )
 _FRAMING: Mapping[str, Option] = {"framing": "length", "rows": -1}
 
@@ -75,9 +85,9 @@ FAULTS: Mapping[str, Fault] = {
     "bad_gateway_after_accept": Fault(
         "create", "answer", "It is done, and a proxy answers 502 in HTML.", {"endpoint": "create"}
     ),
-    "server_error_after_accept": _afterwards(500, "api_error", "Internal server error"),
-    "gateway_timeout_after_accept": _afterwards(504, "timeout_error", "Request timeout"),
-    "overloaded_after_accept": _afterwards(529, "overloaded_error", "Overloaded"),
+    "server_error_after_accept": _error_after_accept(500, "api_error", "Internal server error"),
+    "gateway_timeout_after_accept": _error_after_accept(504, "timeout_error", "Request timeout"),
+    "overloaded_after_accept": _error_after_accept(529, "overloaded_error", "Overloaded"),
     "slow_answer": Fault(
         "create", "answer", "It is done, and the answer comes delay_s seconds late.",
         {"endpoint": "create", "delay_s": 1.0},
@@ -91,24 +101,24 @@ FAULTS: Mapping[str, Fault] = {
     ),
     # About the account, as 400: of a limit set in the Console and of a disabled organization there are public reports
     # (claude-code#2127, #38038, #19028, #72457); the four with a code are those that SDK 2.14 lists for create.
-    "usage_limit": _account(f"You have reached your specified API usage limits. {_REGAIN}"),
-    "workspace_usage_limit": _account(
-        f"You have reached your specified workspace API usage limits. {_REGAIN}"
+    "usage_limit": _account_error(f"You have reached your specified API usage limits. {_REGAIN_ACCESS}"),
+    "workspace_usage_limit": _account_error(
+        f"You have reached your specified workspace API usage limits. {_REGAIN_ACCESS}"
     ),
-    "organization_disabled": _account("This organization has been disabled."),
-    "credit_balance": _account(
+    "organization_disabled": _account_error("This organization has been disabled."),
+    "credit_balance": _account_error(
         "Your credit balance is too low to access the Anthropic API. Please go to Plans & Billing "
         "to upgrade or purchase credits."
     ),
-    "organization_on_hold": _account("This organization is on hold.", "organization_on_hold"),
-    "cmek_key_disabled": _account(
+    "organization_on_hold": _account_error("This organization is on hold.", "organization_on_hold"),
+    "cmek_key_disabled": _account_error(
         "The workspace's customer-managed encryption key is disabled.", "cmek_key_disabled"
     ),
-    "workspace_human_review_disabled": _account(
+    "workspace_human_review_disabled": _account_error(
         "This operation is not available in a workspace with Human Review turned off.",
         "workspace_human_review_disabled",
     ),
-    "claude_code_key_creator_not_member": _account(
+    "claude_code_key_creator_not_member": _account_error(
         "The user who created this API key is no longer a member.",
         "claude_code_key_creator_not_member",
     ),
@@ -149,13 +159,13 @@ FAULTS: Mapping[str, Fault] = {
     ),
     # Without retry-after: waiting a minute is of no use.
     "spend_limit": _refusal(
-        429, "rate_limit_error", _MONTHLY, error_code="enforced_spend_limit_reached"
+        429, "rate_limit_error", _MONTHLY_LIMIT, error_code="enforced_spend_limit_reached"
     ),
     "contract_spend_limit": _refusal(
         429, "rate_limit_error", "Your organization has reached the spend limit of its contract.",
         error_code="contract_spend_limit_reached",
     ),
-    "spend_limit_without_code": _refusal(429, "rate_limit_error", _MONTHLY),
+    "spend_limit_without_code": _refusal(429, "rate_limit_error", _MONTHLY_LIMIT),
     "server_error": _refusal(500, "api_error", "Internal server error"),
     "service_unavailable": _refusal(503, "api_error", "Service unavailable"),
     "gateway_timeout": _refusal(504, "timeout_error", "Request timeout"),

@@ -59,20 +59,20 @@ def _read(simulator: Simulator, path: str) -> Reply:
     if path == "accounting":
         return json_reply(simulator.accounting())
     if path == "faults":
-        return json_reply({name: fault.says for name, fault in FAULTS.items()})
+        return json_reply({name: fault.description for name, fault in FAULTS.items()})
     if path == "billed":
         counts = simulator.billed()
         return json_reply({"succeeded": sum(counts.values()), "batches": counts})
-    if found := _BILLED.fullmatch(path):
-        return _ids(simulator.billed_ids(found[1]))
-    raise _nothing(path)
+    if match := _BILLED.fullmatch(path):
+        return _ids(simulator.billed_ids(match[1]))
+    raise _no_such_path(path)
 
 
 def _ids(ids: Iterator[str]) -> Reply:
     """The ids, some at a time: a batch may have 100,000."""
     blocks = (
-        "".join(f"{custom_id}\n" for custom_id in some).encode()
-        for some in batched(ids, 1000, strict=False)
+        "".join(f"{custom_id}\n" for custom_id in block).encode()
+        for block in batched(ids, 1000, strict=False)
     )
     return Reply(blocks, kind="text/plain", framing="chunked")
 
@@ -84,12 +84,12 @@ def _do(simulator: Simulator, path: str, content: bytes) -> Reply:
     elif path == "faults":
         _arm(simulator, content)
     elif path == "foreign":
-        wanted = msgspec.json.decode(content, type=_Foreign)
-        done["id"] = simulator.add_foreign(wanted.count, wanted.workspace, ended=wanted.ended)
-    elif found := _BATCH.fullmatch(path):
-        _batch(simulator, found[1], found[2])
+        foreign = msgspec.json.decode(content, type=_Foreign)
+        done["id"] = simulator.add_foreign(foreign.count, foreign.workspace, ended=foreign.ended)
+    elif match := _BATCH.fullmatch(path):
+        _batch(simulator, match[1], match[2])
     else:
-        raise _nothing(path)
+        raise _no_such_path(path)
     return json_reply(done)
 
 
@@ -110,5 +110,5 @@ def _batch(simulator: Simulator, batch_id: str, verb: str) -> None:
     verbs[verb](batch_id)
 
 
-def _nothing(path: str) -> ApiError:
+def _no_such_path(path: str) -> ApiError:
     return not_found(f"the simulator's control has no {PREFIX}{path}")

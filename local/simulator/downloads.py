@@ -8,50 +8,50 @@ import msgspec
 
 from local.simulator.batches import Batch
 from local.simulator.errors import not_found
-from local.simulator.faults import Armed, Facts
+from local.simulator.faults import ArmedFault, CallFacts
 from local.simulator.http import Framing, Reply
 from local.simulator.simulator import Simulator
 
 _BLOCK_BYTES = 256 << 10
 
 
-def results(simulator: Simulator, batch: Batch, wanted: str | None = None) -> Reply:
+def results(simulator: Simulator, batch: Batch, range_header: str | None = None) -> Reply:
     """The results of a batch that has ended; from a byte on, where a range is wanted and ranges are honored.
 
     Raises:
         ApiError: it has not ended, or its results are gone.
     """
-    facts = Facts("results", batch.workspace, batch.id, len(batch.rows))
+    facts = CallFacts("results", batch.workspace, batch.id, len(batch.rows))
     if fault := simulator.fault("collect", facts):
         _remove(simulator, batch, fault)
     now_s = simulator.clock()
     if batch.deleted or batch.archived(now_s) or not batch.ended(now_s):
         message = f"Message Batch {batch.id} has no available results"
         raise not_found(message)
-    altered = simulator.faults("rows", facts)
+    row_faults = simulator.faults("rows", facts)
     cut = simulator.fault("stream", facts)
-    ranged = re.fullmatch(r"bytes=(\d+)-", wanted or "") if simulator.ranges else None
-    if cut is None and ranged:
-        return _behind(lambda: _altered(batch.lines(), altered), int(ranged[1]))
+    range_match = re.fullmatch(r"bytes=(\d+)-", range_header or "") if simulator.ranges else None
+    if cut is None and range_match:
+        return _from_byte(lambda: _with_row_faults(batch.lines(), row_faults), int(range_match[1]))
     if cut is None:
-        blocks = _blocks(_altered(batch.lines(), altered))
+        blocks = _blocks(_with_row_faults(batch.lines(), row_faults))
         return Reply(blocks, kind="application/x-jsonl", framing="chunked")
     return Reply(
-        _blocks(_cut(_altered(batch.lines(), altered), len(batch.rows), cut)),
+        _blocks(_cut(_with_row_faults(batch.lines(), row_faults), len(batch.rows), cut)),
         kind="application/x-jsonl",
         framing=_framing(cut),
-        length=sum(map(len, _altered(batch.lines(), altered))),
+        length=sum(map(len, _with_row_faults(batch.lines(), row_faults))),
         cut=True,
     )
 
 
-def _behind(lines: Callable[[], Iterator[bytes]], start: int) -> Reply:
+def _from_byte(lines: Callable[[], Iterator[bytes]], start: int) -> Reply:
     """The results from a byte on."""
     size = sum(map(len, lines()))
     if start >= size:
         return Reply(b"", 416, headers={"Content-Range": f"bytes */{size}"})
     return Reply(
-        _blocks(_skipped(lines(), start)),
+        _blocks(_skip_bytes(lines(), start)),
         206,
         "application/x-jsonl",
         {"Content-Range": f"bytes {start}-{size - 1}/{size}"},
@@ -59,42 +59,42 @@ def _behind(lines: Callable[[], Iterator[bytes]], start: int) -> Reply:
     )
 
 
-def _skipped(lines: Iterator[bytes], start: int) -> Iterator[bytes]:
+def _skip_bytes(lines: Iterator[bytes], start: int) -> Iterator[bytes]:
     for line in lines:
         if start < len(line):
             yield line[start:]
         start = max(start - len(line), 0)
 
 
-def _remove(simulator: Simulator, batch: Batch, fault: Armed) -> None:
+def _remove(simulator: Simulator, batch: Batch, fault: ArmedFault) -> None:
     if fault.name == "deleted_before_collection":
         simulator.forget(batch)
     else:
         batch.archive(simulator.clock())
 
 
-def _framing(cut: Armed) -> Framing:
-    wanted = cut.options["framing"]
-    if wanted == "chunked":
+def _framing(cut: ArmedFault) -> Framing:
+    framing = cut.options["framing"]
+    if framing == "chunked":
         return "chunked"
-    return "close" if wanted == "close" else "length"
+    return "close" if framing == "close" else "length"
 
 
 def _blocks(lines: Iterator[bytes]) -> Iterator[bytes]:
     """The lines joined to fewer, larger writes."""
-    waiting: list[bytes] = []
+    pending: list[bytes] = []
     size = 0
     for line in lines:
-        waiting.append(line)
+        pending.append(line)
         size += len(line)
         if size >= _BLOCK_BYTES:
-            yield b"".join(waiting)
-            waiting, size = [], 0
-    if waiting:
-        yield b"".join(waiting)
+            yield b"".join(pending)
+            pending, size = [], 0
+    if pending:
+        yield b"".join(pending)
 
 
-def _cut(lines: Iterator[bytes], count: int, fault: Armed) -> Iterator[bytes]:
+def _cut(lines: Iterator[bytes], count: int, fault: ArmedFault) -> Iterator[bytes]:
     """The lines up to the cut; a download that is to stop inside a line has half of that one."""
     rows = int(fault.number("rows"))
     yield from itertools.islice(lines, count // 2 if rows < 0 else rows)
@@ -103,19 +103,19 @@ def _cut(lines: Iterator[bytes], count: int, fault: Armed) -> Iterator[bytes]:
         yield line[: len(line) // 2]
 
 
-def _altered(lines: Iterator[bytes], faults: list[Armed]) -> Iterator[bytes]:
+def _with_row_faults(lines: Iterator[bytes], faults: list[ArmedFault]) -> Iterator[bytes]:
     """The lines, the first few of them changed by each fault in turn."""
     for fault in faults:
-        lines = _spoil(lines, fault.name, int(fault.number("rows")))
+        lines = _corrupt_lines(lines, fault.name, int(fault.number("rows")))
     return lines
 
 
-def _spoil(lines: Iterator[bytes], name: str, rows: int) -> Iterator[bytes]:
+def _corrupt_lines(lines: Iterator[bytes], name: str, rows: int) -> Iterator[bytes]:
     for number, line in enumerate(lines):
-        yield from _spoilt(line, name, number) if number < rows else (line,)
+        yield from _corrupt_line(line, name, number) if number < rows else (line,)
 
 
-def _spoilt(line: bytes, name: str, number: int) -> tuple[bytes, ...]:
+def _corrupt_line(line: bytes, name: str, number: int) -> tuple[bytes, ...]:
     """What comes in the place of one line."""
     if name == "row_missing":
         return ()
@@ -127,8 +127,8 @@ def _spoilt(line: bytes, name: str, number: int) -> tuple[bytes, ...]:
     if name == "unknown_result_type":
         return (_line(custom_id, {"type": "postponed", "until": None}),)
     error = {"type": "unheard_of_error", "message": "Nobody has heard of this error."}
-    told = {"type": "error", "error": error, "request_id": None}
-    return (_line(custom_id, {"type": "errored", "error": told}),)
+    body = {"type": "error", "error": error, "request_id": None}
+    return (_line(custom_id, {"type": "errored", "error": body}),)
 
 
 def _line(custom_id: str, result: dict[str, object]) -> bytes:

@@ -68,14 +68,14 @@ _TYPES = {
 }
 
 
-def parser_sentence(message: str) -> str:
+def api_message(message: str) -> str:
     """Write msgspec's sentence as the API writes it: ``messages.0.role: Field required``."""
-    sentence, _, path = message.partition(" - at `$")
-    where = re.sub(r"\[(\d+)\]", r".\1", path).strip("`.")
-    if missing := _MISSING.fullmatch(sentence):
-        where, sentence = f"{where}.{missing[1]}".strip("."), "Field required"
-    elif unknown := _UNKNOWN.fullmatch(sentence):
-        where, sentence = f"{where}.{unknown[1]}".strip("."), "Extra inputs are not permitted"
-    elif wrong := _WRONG_TYPE.fullmatch(sentence):
-        sentence = f"Input should be a valid {_TYPES.get(wrong[1], wrong[1])}"
-    return f"{where}: {sentence}" if where else sentence
+    problem, _, path = message.partition(" - at `$")
+    location = re.sub(r"\[(\d+)\]", r".\1", path).strip("`.")
+    if missing := _MISSING.fullmatch(problem):
+        location, problem = f"{location}.{missing[1]}".strip("."), "Field required"
+    elif unknown := _UNKNOWN.fullmatch(problem):
+        location, problem = f"{location}.{unknown[1]}".strip("."), "Extra inputs are not permitted"
+    elif wrong := _WRONG_TYPE.fullmatch(problem):
+        problem = f"Input should be a valid {_TYPES.get(wrong[1], wrong[1])}"
+    return f"{location}: {problem}" if location else problem

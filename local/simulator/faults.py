@@ -8,18 +8,18 @@ from local.simulator.catalog import FAULTS, FILTERS, Moment, Option
 from local.simulator.errors import ApiError, ControlError
 
 
-def nothing_holds(_text: str) -> str | None:
+def find_nothing(_text: str) -> str | None:
     """Stand in for the search in calls that carry no requests."""
     return None
 
 
-def none_so_far() -> int:
+def count_nothing() -> int:
     """Stand in for a count that no filter asks for."""
     return 0
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
+class CallFacts:
     """What a fault may look at before it strikes.
 
     Args:
@@ -32,12 +32,12 @@ class Facts:
     workspace: str
     batch_id: str = ""
     requests: int = 0
-    find: Callable[[str], str | None] = nothing_holds
-    queued: Callable[[], int] = none_so_far
-    recent: Callable[[], int] = none_so_far
+    find: Callable[[str], str | None] = find_nothing
+    queued: Callable[[], int] = count_nothing
+    recent: Callable[[], int] = count_nothing
 
 
-class Armed:
+class ArmedFault:
     """A fault that waits for its call."""
 
     def __init__(self, name: str, times: int, options: Mapping[str, Option]) -> None:
@@ -52,31 +52,32 @@ class Armed:
             raise ControlError(message)
         self.times = times
         self.options = {
-            key: _like(default, options.get(key, default), key) for key, default in known.items()
+            key: _same_type_as(default, options.get(key, default), key)
+            for key, default in known.items()
         }
-        self.left = times
-        self.spared = int(self.options["after"])
+        self.strikes_left = times
+        self.skips_left = int(self.options["after"])
 
-    def strikes(self, moment: Moment, facts: Facts) -> bool:
+    def strikes(self, moment: Moment, facts: CallFacts) -> bool:
         """Whether this call is one it waits for; counts it."""
         if self.fault.moment != moment or not self._matches(facts):
             return False
-        if self.spared:
-            self.spared -= 1
+        if self.skips_left:
+            self.skips_left -= 1
             return False
-        self.left -= 1
+        self.strikes_left -= 1
         return True
 
     @property
     def spent(self) -> bool:
         """No more strikes left; ``times=0`` never is."""
-        return self.times > 0 and self.left <= 0
+        return self.times > 0 and self.strikes_left <= 0
 
     def number(self, option: str) -> float:
         """An option that is a number."""
         return float(self.options[option])
 
-    def error(self, facts: Facts) -> ApiError:
+    def error(self, facts: CallFacts) -> ApiError:
         """The refusal that it stands for."""
         message = str(self.options["message"])
         if self.name == "refuse_matching":
@@ -91,17 +92,17 @@ class Armed:
             details={"error_code": code} if code else None,
         )
 
-    def _matches(self, facts: Facts) -> bool:
-        wanted = self.options
-        endpoint = wanted.get("endpoint", self.fault.endpoint)
+    def _matches(self, facts: CallFacts) -> bool:
+        options = self.options
+        endpoint = options.get("endpoint", self.fault.endpoint)
         return (
             endpoint in {facts.endpoint, "any"}
-            and wanted["workspace"] in {"", facts.workspace}
-            and wanted["batch_id"] in {"", facts.batch_id}
+            and options["workspace"] in {"", facts.workspace}
+            and options["batch_id"] in {"", facts.batch_id}
             and self._exceeds("more_than", lambda: facts.requests)
             and self._exceeds("queue_over", lambda: facts.queued() + facts.requests)
             and self._exceeds("calls_over", facts.recent)
-            and (not wanted["contains"] or facts.find(str(wanted["contains"])) is not None)
+            and (not options["contains"] or facts.find(str(options["contains"])) is not None)
         )
 
     def _exceeds(self, limit: str, count: Callable[[], int]) -> bool:
@@ -109,10 +110,10 @@ class Armed:
         return not self.options[limit] or count() > self.number(limit)
 
 
-def _like(default: Option, value: Option, key: str) -> Option:
+def _same_type_as(default: Option, value: Option, key: str) -> Option:
     """The value as what its default is; a whole number does where seconds or shares are asked."""
-    right = str if isinstance(default, str) else (int, float)
-    if isinstance(value, bool) or not isinstance(value, right):
+    accepted_types = str if isinstance(default, str) else (int, float)
+    if isinstance(value, bool) or not isinstance(value, accepted_types):
         kind = "text" if isinstance(default, str) else "a number"
         message = f"the option {key} is {kind}, not {value!r}"
         raise ControlError(message)
@@ -123,33 +124,35 @@ class Faults:
     """The armed faults; each is used up as it happens."""
 
     def __init__(self) -> None:
-        self._armed: list[Armed] = []
+        self._armed: list[ArmedFault] = []
         self._lock = threading.Lock()
 
     def arm(self, name: str, times: int, options: Mapping[str, Option]) -> None:
         """Order a fault; ``times=0`` is until the next reset."""
-        armed = Armed(name, times, options)
+        armed = ArmedFault(name, times, options)
         with self._lock:
             self._armed.append(armed)
 
-    def first(self, moment: Moment, facts: Facts) -> Armed | None:
+    def first(self, moment: Moment, facts: CallFacts) -> ArmedFault | None:
         """The fault that strikes here, if any: of several, the one that was armed first."""
         with self._lock:
-            struck = next((a for a in self._armed if a.strikes(moment, facts)), None)
+            striking = next((a for a in self._armed if a.strikes(moment, facts)), None)
             self._sweep()
-        return struck
+        return striking
 
-    def every(self, moment: Moment, facts: Facts) -> list[Armed]:
+    def all_striking(self, moment: Moment, facts: CallFacts) -> list[ArmedFault]:
         """All that strike here, for moments at which several can."""
         with self._lock:
-            struck = [armed for armed in self._armed if armed.strikes(moment, facts)]
+            striking = [armed for armed in self._armed if armed.strikes(moment, facts)]
             self._sweep()
-        return struck
+        return striking
 
-    def waiting(self) -> list[dict[str, object]]:
+    def still_armed(self) -> list[dict[str, object]]:
         """What is still armed."""
         with self._lock:
-            return [{"name": a.name, "times": a.times, "left": a.left} for a in self._armed]
+            return [
+                {"name": a.name, "times": a.times, "left": a.strikes_left} for a in self._armed
+            ]
 
     def clear(self) -> None:
         """Disarm everything."""

@@ -32,7 +32,7 @@ class Body:
     def __init__(self, file: BufferedIOBase, length: int, *, chunked: bool) -> None:
         self._file = file
         self.length = length
-        self._blocks = self._chunks() if chunked else self._plain()
+        self._blocks = self._chunked_blocks() if chunked else self._sized_blocks()
         self.consumed = length == 0 and not chunked
 
     def blocks(self) -> Iterator[bytes]:
@@ -56,18 +56,18 @@ class Body:
         self._file.read(min(after_bytes, self.length or after_bytes))
         raise HangUpError(reset=True)
 
-    def _plain(self) -> Iterator[bytes]:
-        left = self.length
-        while left:
-            yield self._exactly(min(left, BLOCK_BYTES))
-            left -= min(left, BLOCK_BYTES)
+    def _sized_blocks(self) -> Iterator[bytes]:
+        remaining = self.length
+        while remaining:
+            yield self._read_exactly(min(remaining, BLOCK_BYTES))
+            remaining -= min(remaining, BLOCK_BYTES)
 
-    def _chunks(self) -> Iterator[bytes]:
+    def _chunked_blocks(self) -> Iterator[bytes]:
         while size := self._chunk_size():
             while size:
-                yield self._exactly(min(size, BLOCK_BYTES))
+                yield self._read_exactly(min(size, BLOCK_BYTES))
                 size -= min(size, BLOCK_BYTES)
-            self._exactly(2)  # the line end after each chunk
+            self._read_exactly(2)  # the line end after each chunk
         while self._file.readline() not in {b"\r\n", b""}:  # trailers
             pass
 
@@ -78,7 +78,7 @@ class Body:
         except ValueError:
             raise HangUpError from None
 
-    def _exactly(self, count: int) -> bytes:
+    def _read_exactly(self, count: int) -> bytes:
         block = self._file.read(count)
         if len(block) < count:
             raise HangUpError

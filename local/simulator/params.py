@@ -11,7 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from local.simulator.errors import parser_sentence
+from local.simulator.errors import api_message
 
 # The parameters that no request in a batch may carry.
 NOT_IN_A_BATCH = (
@@ -92,12 +92,12 @@ class Params(msgspec.Struct, gc=False, forbid_unknown_fields=True):
 
 
 _decoder = msgspec.json.Decoder(Params)
-_refused = attrgetter(*NOT_IN_A_BATCH)
+_disallowed = attrgetter(*NOT_IN_A_BATCH)
 _sampling = attrgetter(*SAMPLING)
-_NONE_REFUSED = (_ABSENT,) * len(NOT_IN_A_BATCH)
+_NONE_DISALLOWED = (_ABSENT,) * len(NOT_IN_A_BATCH)
 
 
-def valid(params: bytes | msgspec.Raw, version: str, models: AbstractSet[str]) -> Params:
+def validate(params: bytes | msgspec.Raw, version: str, models: AbstractSet[str]) -> Params:
     """Read params that the API takes.
 
     Args:
@@ -111,23 +111,23 @@ def valid(params: bytes | msgspec.Raw, version: str, models: AbstractSet[str]) -
     try:
         parsed = _decoder.decode(params)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise ParamsError(parser_sentence(str(error))) from None
-    if sentence := _against_rules(parsed, version):
-        raise ParamsError(sentence)
+        raise ParamsError(api_message(str(error))) from None
+    if violation := _broken_rule(parsed, version):
+        raise ParamsError(violation)
     if parsed.model not in models:
         message = f"model: {parsed.model}"
         raise ParamsError(message, "not_found_error")
     return parsed
 
 
-def _against_rules(params: Params, version: str) -> str:
-    refused = _refused(params)
-    if refused != _NONE_REFUSED:  # the rule for all but a few, and quick to see
-        return f"{_given(NOT_IN_A_BATCH, refused)}: not allowed inside a batch"
+def _broken_rule(params: Params, version: str) -> str:
+    disallowed = _disallowed(params)
+    if disallowed != _NONE_DISALLOWED:  # the rule for all but a few, and quick to see
+        return f"{_first_present(NOT_IN_A_BATCH, disallowed)}: not allowed inside a batch"
     if params.stream:
         return '"stream=True" is not supported in the Message Batches API'
-    if version not in OLD_VERSIONS and (given := _given(SAMPLING, _sampling(params))):
-        return f"{given}: Extra inputs are not permitted"
+    if version not in OLD_VERSIONS and (present := _first_present(SAMPLING, _sampling(params))):
+        return f"{present}: Extra inputs are not permitted"
     if params.max_tokens < 1:
         return "max_tokens: must be greater than or equal to 1"
     if not params.messages:
@@ -135,7 +135,7 @@ def _against_rules(params: Params, version: str) -> str:
     return ""
 
 
-def _given(names: tuple[str, ...], values: tuple[msgspec.Raw, ...]) -> str:
+def _first_present(names: tuple[str, ...], values: tuple[msgspec.Raw, ...]) -> str:
     """Name the first that is there, whatever its value; empty without."""
-    given = (name for name, value in zip(names, values, strict=True) if value is not _ABSENT)
-    return next(given, "")
+    present = (name for name, value in zip(names, values, strict=True) if value is not _ABSENT)
+    return next(present, "")

@@ -8,15 +8,15 @@ from pathlib import Path
 
 import msgspec
 
-from local.simulator.errors import ApiError, invalid, parser_sentence, too_large
+from local.simulator.errors import ApiError, api_message, invalid, too_large
 from local.simulator.http import Body, HangUpError
 
 LIMIT_REQUESTS = 100_000
 # "256 MB"; whether MB or MiB is nowhere said, so the smaller.
 LIMIT_BYTES = 256_000_000
 # What is beyond this is not even read to its end.
-_PATIENCE_BYTES = 2 * LIMIT_BYTES
-_LONGEST_ID = 64
+_MAX_READ_BYTES = 2 * LIMIT_BYTES
+_MAX_ID_LENGTH = 64
 _CUSTOM_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
 
 
@@ -46,9 +46,9 @@ class Requests:
 
     def find(self, text: str) -> str | None:
         """The first request with this text in its custom_id or params, in words; None without."""
-        sought = text.encode()
+        needle = text.encode()
         for index, item in enumerate(self.items):
-            if text in item.custom_id or sought in bytes(item.params):
+            if text in item.custom_id or needle in bytes(item.params):
                 return f"requests.{index} (custom_id {item.custom_id})"
         return None
 
@@ -65,54 +65,54 @@ def receive(body: Body, folder: Path) -> Requests:
         HangUpError: it was cut off.
     """
     with tempfile.TemporaryFile(dir=folder) as file:
-        size, text = 0, codecs.getincrementaldecoder("utf-8")()
-        broken: ApiError | None = None
+        size, decoder = 0, codecs.getincrementaldecoder("utf-8")()
+        error: ApiError | None = None
         for block in body.blocks():
             size += len(block)
-            if size <= LIMIT_BYTES and not broken:
+            if size <= LIMIT_BYTES and not error:
                 file.write(block)
-                broken = _unreadable(text, block)
-            if size > _PATIENCE_BYTES:
+                error = _encoding_error(decoder, block)
+            if size > _MAX_READ_BYTES:
                 raise HangUpError
         if size > LIMIT_BYTES:
             message = "Request exceeds the maximum size"
             raise too_large(message)
-        if broken or not size:
-            raise broken or invalid("The request body is empty.")
+        if error or not size:
+            raise error or invalid("The request body is empty.")
         file.flush()
-        return _checked(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        return _parse(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
 
-def _unreadable(text: codecs.IncrementalDecoder, block: bytes) -> ApiError | None:
+def _encoding_error(decoder: codecs.IncrementalDecoder, block: bytes) -> ApiError | None:
     try:
-        text.decode(block)
+        decoder.decode(block)
     except UnicodeDecodeError as error:
         return invalid(f"The request body is not valid JSON: it is no UTF-8 ({error.reason}).")
     return None
 
 
-def _checked(content: mmap.mmap) -> Requests:
+def _parse(content: mmap.mmap) -> Requests:
     try:
         items = msgspec.json.decode(content, type=_Create).requests
     except msgspec.ValidationError as error:
-        raise invalid(parser_sentence(str(error))) from None
+        raise invalid(api_message(str(error))) from None
     except msgspec.DecodeError as error:
         message = f"The request body is not valid JSON: {error}"
         raise invalid(message) from None
     _check_count(len(items))
-    known: set[str] = set()
+    seen: set[str] = set()
     for index, item in enumerate(items):
-        if wrong := _wrong(item):
-            message = f"requests.{index}.{wrong}"
+        if problem := _problem(item):
+            message = f"requests.{index}.{problem}"
             raise invalid(message)
-        if item.custom_id in known:
+        if item.custom_id in seen:
             # As the API says it, without the place.
             message = (
                 "requests: custom_id's must be unique within a batch. "
                 f"Duplicate custom_id found: {item.custom_id}"
             )
             raise invalid(message)
-        known.add(item.custom_id)
+        seen.add(item.custom_id)
     return Requests(items)
 
 
@@ -125,11 +125,11 @@ def _check_count(count: int) -> None:
         raise invalid(message)
 
 
-def _wrong(item: Request) -> str:
+def _problem(item: Request) -> str:
     if not item.custom_id:
         return "custom_id: String should have at least 1 character"
-    if len(item.custom_id) > _LONGEST_ID:
-        return f"custom_id: String should have at most {_LONGEST_ID} characters"
+    if len(item.custom_id) > _MAX_ID_LENGTH:
+        return f"custom_id: String should have at most {_MAX_ID_LENGTH} characters"
     if not _CUSTOM_ID.fullmatch(item.custom_id):
         return "custom_id: String should match pattern '^[a-zA-Z0-9_-]{1,64}$'"
     if memoryview(item.params)[0] != ord("{"):

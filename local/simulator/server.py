@@ -19,7 +19,7 @@ from local.simulator.http import Body, Call, HangUpError, Reply, json_reply
 from local.simulator.simulator import Simulator
 
 # How often the server looks whether it is to stop.
-_LOOK_S = 0.01
+_STOP_POLL_S = 0.01
 
 
 class Server(ThreadingHTTPServer):
@@ -94,13 +94,13 @@ def answer(api: Api, call: Call, request_id: str) -> Reply:
     try:
         return api.reply(call)
     except ApiError as error:
-        return refusal(error, request_id)
+        return error_reply(error, request_id)
 
 
-def refusal(error: ApiError, request_id: str) -> Reply:
+def error_reply(error: ApiError, request_id: str) -> Reply:
     """Write an error as the API does."""
-    told = {"type": "error", "error": error.error, "request_id": request_id}
-    reply = json_reply(told, error.status)
+    body = {"type": "error", "error": error.error, "request_id": request_id}
+    reply = json_reply(body, error.status)
     reply.headers.update(error.headers)
     return reply
 
@@ -117,7 +117,7 @@ def serving(simulator: Simulator, port: int = 0) -> Iterator[str]:
         the base URL, ``http://127.0.0.1:PORT``.
     """
     server = Server(simulator, port)
-    thread = threading.Thread(target=server.serve_forever, args=(_LOOK_S,), name="simulator")
+    thread = threading.Thread(target=server.serve_forever, args=(_STOP_POLL_S,), name="simulator")
     thread.start()
     try:
         yield server.url
@@ -149,8 +149,8 @@ class _Handler(BaseHTTPRequestHandler):
         request_id = f"req_{uuid.uuid4().hex[:24]}"
         try:
             reply = self._reply(server, call, request_id)
-        except HangUpError as end:
-            self._hang_up(reset=end.reset)
+        except HangUpError as hang_up:
+            self._hang_up(reset=hang_up.reset)
             return
         if reply.delay_s:
             server.stopping.wait(reply.delay_s)
@@ -172,7 +172,7 @@ class _Handler(BaseHTTPRequestHandler):
             if call.path.startswith(control.PREFIX):
                 return control.reply(server.simulator, call)
         except ApiError as error:
-            return refusal(error, request_id)
+            return error_reply(error, request_id)
         return answer(server.api, call, request_id)
 
     def _write(self, reply: Reply) -> None:

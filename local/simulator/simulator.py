@@ -16,14 +16,14 @@ from local.simulator.answers import Answers
 from local.simulator.batches import Batch, Rows
 from local.simulator.catalog import Moment, Option
 from local.simulator.errors import ControlError
-from local.simulator.faults import Armed, Facts, Faults
+from local.simulator.faults import ArmedFault, CallFacts, Faults
 from local.simulator.models import MODELS
 from local.simulator.requests import Request, Requests
 
 _DEFAULT_KEYS: Mapping[str, str] = MappingProxyType({"sk-local": "default"})
 _MINUTE_S = 60.0
 # Of the calls of the last minute, no more are kept than the highest tier may make, and some.
-_CALLS_KEPT = 10_000
+_MAX_CALLS_KEPT = 10_000
 _NO_FATES: Mapping[str, float] = MappingProxyType({})
 
 
@@ -67,7 +67,7 @@ class Simulator:
         self._lock = threading.RLock()
         self._batches: list[Batch] = []
         self._calls: Counter[str] = Counter()
-        self._recent: deque[float] = deque(maxlen=_CALLS_KEPT)
+        self._recent: deque[float] = deque(maxlen=_MAX_CALLS_KEPT)
         self._accepted: Counter[str] = Counter()
         self._digests: Counter[bytes] = Counter()
         self._creates = 0
@@ -109,20 +109,22 @@ class Simulator:
     def batches(self) -> list[dict[str, object]]:
         """All batches that are not deleted, newest first, as the API shows them."""
         with self._lock:
-            known = [batch for batch in self._batches if not batch.deleted]
-        return [self.shape(batch) for batch in reversed(known)]
+            candidates = [batch for batch in self._batches if not batch.deleted]
+        return [self.to_json(batch) for batch in reversed(candidates)]
 
     def accounting(self) -> dict[str, object]:
         """All accounts in one: what `accepted` and the others say, and what is still armed."""
         with self._lock:
-            kept = Counter(batch.workspace for batch in self._batches if not batch.deleted)
+            batches_by_workspace = Counter(
+                batch.workspace for batch in self._batches if not batch.deleted
+            )
             return {
                 "creates": {"received": self._calls["create"], "accepted": self._creates},
                 "accepted": self.accepted(),
                 "accepted_params": self.accepted_params(),
-                "batches": dict(kept),
+                "batches": dict(batches_by_workspace),
                 "calls": self.calls(),
-                "armed": self._faults.waiting(),
+                "armed": self._faults.still_armed(),
             }
 
     def billed(self) -> dict[str, int]:
@@ -132,8 +134,10 @@ class Simulator:
         """
         with self._lock:
             now_s = self.clock()
-            own = [batch for batch in self._batches if not batch.foreign and batch.ended(now_s)]
-            return {batch.id: batch.billed(now_s) for batch in own}
+            candidates = [
+                batch for batch in self._batches if not batch.foreign and batch.ended(now_s)
+            ]
+            return {batch.id: batch.billed(now_s) for batch in candidates}
 
     def billed_ids(self, batch_id: str) -> Iterator[str]:
         """The custom_ids of a batch's answers that are paid for, in the order of its results.
@@ -161,12 +165,12 @@ class Simulator:
 
     def end(self, batch_id: str) -> None:
         """End the batch now."""
-        with self._known(batch_id) as batch:
+        with self._locked_batch(batch_id) as batch:
             batch.end(self.clock())
 
     def cancel(self, batch_id: str) -> None:
         """Cancel the batch, as somebody in the Console would."""
-        with self._known(batch_id) as batch:
+        with self._locked_batch(batch_id) as batch:
             now_s = self.clock()
             if batch.ended(now_s):
                 message = f"the batch {batch_id} has ended: only one in progress can be canceled"
@@ -175,12 +179,12 @@ class Simulator:
 
     def delete(self, batch_id: str) -> None:
         """Delete the batch, as somebody in the Console would."""
-        with self._known(batch_id) as batch:
+        with self._locked_batch(batch_id) as batch:
             self.forget(batch)
 
     def archive(self, batch_id: str) -> None:
         """Archive the batch: its results are gone, the batch is not."""
-        with self._known(batch_id) as batch:
+        with self._locked_batch(batch_id) as batch:
             batch.archive(self.clock())
 
     def reset(self) -> None:
@@ -207,7 +211,7 @@ class Simulator:
         """How many calls came in within the last minute, up to 10,000."""
         with self._lock:
             since = self.clock() - _MINUTE_S
-            return sum(moment_s > since for moment_s in self._recent)
+            return sum(call_s > since for call_s in self._recent)
 
     def queued(self) -> int:
         """How many requests are in processing, in all workspaces: limits are the organization's."""
@@ -215,25 +219,25 @@ class Simulator:
             now_s = self.clock()
             return sum(len(batch.rows) for batch in self._batches if not batch.ended(now_s))
 
-    def fault(self, moment: Moment, facts: Facts) -> Armed | None:
+    def fault(self, moment: Moment, facts: CallFacts) -> ArmedFault | None:
         """The fault that strikes here."""
         return self._faults.first(moment, facts)
 
-    def faults(self, moment: Moment, facts: Facts) -> list[Armed]:
+    def faults(self, moment: Moment, facts: CallFacts) -> list[ArmedFault]:
         """All faults that strike here."""
-        return self._faults.every(moment, facts)
+        return self._faults.all_striking(moment, facts)
 
     def accept(self, workspace: str, requests: Requests, version: str) -> Batch:
         """Make a batch of the requests."""
-        seen: list[int] = []
+        seen_counts: list[int] = []
         with self._lock:
             self._creates += 1
             for item in requests.items:
                 digest = hashlib.sha256(item.params).digest()
-                seen.append(self._digests[digest])
+                seen_counts.append(self._digests[digest])
                 self._digests[digest] += 1
                 self._accepted[item.custom_id] += 1
-        rows = self._answer(zip(requests.items, seen, strict=True), version)
+        rows = self._answer(zip(requests.items, seen_counts, strict=True), version)
         return self._open(workspace, rows, self.processing_s)
 
     def find(self, workspace: str, batch_id: str) -> Batch | None:
@@ -251,32 +255,34 @@ class Simulator:
     def listed(self, workspace: str) -> list[Batch]:
         """What one list call may show, newest first; counts as one for those that hide."""
         with self._lock:
-            own = [b for b in self._batches if b.workspace == workspace and not b.deleted]
-            shown = [batch for batch in reversed(own) if not batch.listings]
-            for batch in own:
+            candidates = [b for b in self._batches if b.workspace == workspace and not b.deleted]
+            visible = [batch for batch in reversed(candidates) if not batch.listings]
+            for batch in candidates:
                 batch.listings = max(0, batch.listings - 1)
-            return shown
+            return visible
 
     def number(self, workspace: str, batch_id: str) -> int | None:
         """The place of a batch in the order of creation, also of a deleted one."""
         with self._lock:
-            known = (b for b in self._batches if b.workspace == workspace and b.id == batch_id)
-            return next((batch.number for batch in known), None)
+            candidates = (
+                b for b in self._batches if b.workspace == workspace and b.id == batch_id
+            )
+            return next((batch.number for batch in candidates), None)
 
     def forget(self, batch: Batch) -> None:
         """Delete the batch; its place in the order remains, for paging, and so does its bill."""
         with self._lock:
             batch.deleted = True
 
-    def shape(self, batch: Batch, now_s: float | None = None) -> dict[str, object]:
+    def to_json(self, batch: Batch, now_s: float | None = None) -> dict[str, object]:
         """The batch as the API shows it now, or at that time."""
         with self._lock:
-            return batch.shape(self.clock() if now_s is None else now_s, self.url)
+            return batch.to_json(self.clock() if now_s is None else now_s, self.url)
 
-    def _answer(self, asked: Iterable[tuple[Request, int]], version: str) -> Rows:
+    def _answer(self, requests: Iterable[tuple[Request, int]], version: str) -> Rows:
         rows = Rows(self.folder / f"{uuid.uuid4().hex}.jsonl")
         with rows.file.open("wb", buffering=1 << 20) as file:
-            for item, seen in asked:
+            for item, seen in requests:
                 answer = self._answers.answer(
                     item.custom_id, item.params, seen=seen, version=version
                 )
@@ -302,10 +308,10 @@ class Simulator:
             return batch
 
     @contextmanager
-    def _known(self, batch_id: str) -> Iterator[Batch]:
+    def _locked_batch(self, batch_id: str) -> Iterator[Batch]:
         with self._lock:
-            known = (b for b in self._batches if b.id == batch_id and not b.deleted)
-            if (batch := next(known, None)) is None:
+            candidates = (b for b in self._batches if b.id == batch_id and not b.deleted)
+            if (batch := next(candidates, None)) is None:
                 message = f"there is no batch {batch_id}"
                 raise ControlError(message)
             yield batch

@@ -12,22 +12,22 @@ from local import assembly, emulator
 from local.cloud import ACCOUNT, REGION, Cloud
 from local.emulator import Emulator
 from local.simulator import Simulator, serving
-from local.subscriber import subscribed
-from local.workspace import Home, free_port
+from local.subscriber import subscribe
+from local.workspace import Workspace, free_port
 from tests.e2e.relay import Relay
 
 STACK = "relay-e2e"
 PROCESSING_S = 1.0
-HOME = Home.of_clone()
+WORKSPACE = Workspace.of_this_clone()
 
 
 @pytest.fixture(scope="session")
 def emulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
-    python = emulator.install(HOME)
+    python = emulator.install(WORKSPACE)
     folder = tmp_path_factory.mktemp("cloud")
-    began = emulator.start(python, folder, port=free_port(), strict=True)
-    yield began
-    began.program.stop()
+    emulator_process = emulator.start(python, folder, port=free_port(), strict=True)
+    yield emulator_process
+    emulator_process.program.stop()
 
 
 @pytest.fixture(scope="session")
@@ -70,8 +70,8 @@ class Deploy:
         settings = (self.settings | changes).items()
         context = [word for pair in settings for word in ("--context", "=".join(pair))]
         env = {**self.cloud.env(), "CDK_HOME": str(self.folder / "home"), "CI": "true"}
-        command = [*assembly.cdk(HOME), verb, *words, "--output", str(output), *context]
-        assembly.run(command, HOME.root, env)
+        command = [*assembly.cdk(WORKSPACE), verb, *words, "--output", str(output), *context]
+        assembly.run(command, WORKSPACE.root, env)
 
     def _assembly(self, changes: dict[str, str]) -> Path:
         return self.folder / ("-".join(sorted(changes)) or "usual")
@@ -112,7 +112,7 @@ def outputs(deploy: Deploy, cloud: Cloud) -> dict[str, str]:
 
 @pytest.fixture
 def relay(cloud: Cloud, outputs: dict[str, str], simulator: Simulator) -> Iterator[Relay]:
-    with subscribed(cloud, outputs["EventsTopicArn"]) as subscriber:
+    with subscribe(cloud, outputs["EventsTopicArn"]) as subscriber:
         relay = Relay(cloud, outputs, simulator, subscriber)
         relay.end_lease("relay", "poll")
         yield relay

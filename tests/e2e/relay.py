@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from functions.model import timestamps
 from functions.model.ids import job_id
 from local.cloud import Cloud
-from local.polling import Polling, busy, invoke
+from local.polling import Polling, has_pending_messages, invoke
 from local.simulator import Simulator
 from local.subscriber import Delivery, Subscriber
 
@@ -50,7 +50,7 @@ class Relay:
     def drive(self, until: Callable[[], Any], what: str, patience_s: float = 60) -> None:
         """Poll again and again until something is so."""
         end = time.monotonic() + patience_s
-        with Polling(self.cloud, self.outputs, every_s=0.5) as polling:
+        with Polling(self.cloud, self.outputs, interval_s=0.5) as polling:
             while not until():
                 late = f"waited {patience_s:.0f} s for {what}; {self.story()}"
                 assert time.monotonic() < end, late

@@ -12,7 +12,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from local.cloud import Cloud
-from local.subscriber import subscribed
+from local.subscriber import subscribe
 
 PART = b"x" * (5 << 20)
 
@@ -123,7 +123,7 @@ def refused(call: Callable[[], object]) -> Any:
     return caught.value.response
 
 
-def test_s3_tells_a_queue_of_an_object_with_its_version_and_its_key_encoded(
+def test_s3_notifications_carry_the_version_and_the_encoded_key(
     cloud: Cloud, bucket: str, queue: str
 ) -> None:
     cloud.s3.put_bucket_notification_configuration(
@@ -144,7 +144,7 @@ def test_s3_tells_a_queue_of_an_object_with_its_version_and_its_key_encoded(
     assert told["versionId"] == put["VersionId"]
 
 
-def test_s3_keeps_an_object_that_is_there_when_asked_to(cloud: Cloud, bucket: str) -> None:
+def test_a_conditional_put_does_not_overwrite_an_object(cloud: Cloud, bucket: str) -> None:
     def put() -> object:
         return cloud.s3.put_object(Bucket=bucket, Key="k", Body=b"1", IfNoneMatch="*")
 
@@ -164,7 +164,7 @@ def test_s3_reads_a_range_of_a_version(cloud: Cloud, bucket: str) -> None:
     assert answer["Body"].read() == b"345"
 
 
-def test_s3_joins_uploaded_and_copied_parts(cloud: Cloud, bucket: str) -> None:
+def test_s3_combines_uploaded_and_copied_parts(cloud: Cloud, bucket: str) -> None:
     cloud.s3.put_object(Bucket=bucket, Key="source", Body=PART)
     upload = cloud.s3.create_multipart_upload(Bucket=bucket, Key="joined")["UploadId"]
     where: Any = {"Bucket": bucket, "Key": "joined", "UploadId": upload}
@@ -182,7 +182,7 @@ def test_s3_joins_uploaded_and_copied_parts(cloud: Cloud, bucket: str) -> None:
     assert cloud.s3.get_object(Bucket=bucket, Key="joined")["Body"].read() == PART + b"end"
 
 
-def test_dynamodb_refuses_a_write_whose_condition_does_not_hold(cloud: Cloud, table: str) -> None:
+def test_dynamodb_rejects_a_write_whose_condition_fails(cloud: Cloud, table: str) -> None:
     def put() -> object:
         return cloud.tables.put_item(
             TableName=table,
@@ -195,7 +195,7 @@ def test_dynamodb_refuses_a_write_whose_condition_does_not_hold(cloud: Cloud, ta
     assert refused(put)["Error"]["Code"] == "ConditionalCheckFailedException"
 
 
-def test_dynamodb_writes_all_of_a_transaction_or_nothing_and_says_which_failed(
+def test_a_dynamodb_transaction_is_all_or_nothing_and_names_the_failed_condition(
     cloud: Cloud, table: str
 ) -> None:
     cloud.tables.put_item(TableName=table, Item={"job": {"S": "j"}, "item": {"S": "there"}})
@@ -219,7 +219,9 @@ def test_dynamodb_writes_all_of_a_transaction_or_nothing_and_says_which_failed(
     )
 
 
-def test_dynamodb_indexes_only_items_that_have_the_keys_in_order(cloud: Cloud, table: str) -> None:
+def test_a_dynamodb_index_holds_only_items_with_its_keys_in_order(
+    cloud: Cloud, table: str
+) -> None:
     for item, since in {"b": "2", "a": "1"}.items():
         place = {"job": {"S": "j"}, "item": {"S": item}}
         cloud.tables.put_item(
@@ -238,7 +240,7 @@ def test_dynamodb_indexes_only_items_that_have_the_keys_in_order(cloud: Cloud, t
     assert [one["item"]["S"] for one in found["Items"]] == ["a", "b"]
 
 
-def test_sns_delivers_to_a_queue_what_its_filter_lets_through(
+def test_sns_delivers_only_what_the_filter_policy_matches(
     cloud: Cloud, queue: str, name: str
 ) -> None:
     topic = cloud.sns.create_topic(Name=name)["TopicArn"]
@@ -258,9 +260,9 @@ def test_sns_delivers_to_a_queue_what_its_filter_lets_through(
     assert received(cloud, queue, 0) == []
 
 
-def test_a_subscriber_of_ours_gets_events_with_their_attributes(cloud: Cloud, name: str) -> None:
+def test_our_subscriber_gets_events_with_their_attributes(cloud: Cloud, name: str) -> None:
     topic = cloud.sns.create_topic(Name=name)["TopicArn"]
-    with subscribed(cloud, topic) as subscriber:
+    with subscribe(cloud, topic) as subscriber:
         cloud.sns.publish(
             TopicArn=topic,
             Message='{"id": "1"}',
@@ -274,7 +276,7 @@ def test_a_subscriber_of_ours_gets_events_with_their_attributes(cloud: Cloud, na
     assert delivery.attributes == {"type": "t"}
 
 
-def test_sqs_puts_what_is_received_too_often_into_the_dead_letter_queue(
+def test_sqs_moves_a_message_received_too_often_to_the_dead_letter_queue(
     cloud: Cloud, queue: str, name: str
 ) -> None:
     redrive = json.dumps({"deadLetterTargetArn": arn(cloud, queue), "maxReceiveCount": 1})
@@ -290,7 +292,7 @@ def test_sqs_puts_what_is_received_too_often_into_the_dead_letter_queue(
     assert received(cloud, queue) == ["again"]
 
 
-def test_lambda_ends_a_function_that_takes_too_long(
+def test_lambda_stops_a_function_at_its_timeout(
     cloud: Cloud, function: Callable[..., str]
 ) -> None:
     made = function("import time\ndef handler(event, context):\n    time.sleep(30)\n")
@@ -303,7 +305,7 @@ def test_lambda_ends_a_function_that_takes_too_long(
     assert time.monotonic() - began < 20
 
 
-def test_lambda_gives_a_function_what_its_role_allows_and_no_more(
+def test_a_lambda_function_can_do_only_what_its_role_allows(
     cloud: Cloud, function: Callable[..., str], queue: str
 ) -> None:
     made = function(

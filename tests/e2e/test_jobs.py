@@ -13,7 +13,7 @@ ROOT = Path(__file__).parent.parent.parent
 SAMPLES = ROOT.parent / "shared" / "samples"
 
 
-def test_the_example_gets_a_line_for_every_row_in_order(relay: Relay) -> None:
+def test_the_example_gets_a_result_for_every_row_in_order(relay: Relay) -> None:
     example = ROOT / "examples" / "questions.jsonl"
     asked = example.read_bytes().splitlines()
 
@@ -29,7 +29,7 @@ def test_the_example_gets_a_line_for_every_row_in_order(relay: Relay) -> None:
     assert relay.simulator.accepted_params()[sha256(params).hexdigest()] >= 1
 
 
-def test_a_thousand_rows_with_every_kind_of_trouble_come_out_in_order(relay: Relay) -> None:
+def test_a_thousand_rows_with_every_kind_of_failure_come_out_in_order(relay: Relay) -> None:
     fates = {7: "expired", 31: "overloaded_error", 53: "invalid_request_error"}
     asked, sent = [], Counter[str]()
     for row in range(1, 1001):
@@ -68,7 +68,7 @@ def test_a_thousand_rows_with_every_kind_of_trouble_come_out_in_order(relay: Rel
     }
 
 
-def test_the_end_of_a_job_is_one_event_however_often_it_is_delivered(relay: Relay) -> None:
+def test_a_job_ends_with_one_event_id_however_often_it_is_delivered(relay: Relay) -> None:
     upload = relay.upload("once.jsonl", jsonl(rows(3, "once")))
     relay.finish(upload)
     for _ in range(3):
@@ -81,7 +81,7 @@ def test_the_end_of_a_job_is_one_event_however_often_it_is_delivered(relay: Rela
     assert kind == "succeeded"
 
 
-def test_the_same_key_again_is_another_job(relay: Relay) -> None:
+def test_uploading_the_same_key_again_starts_another_job(relay: Relay) -> None:
     bodies = (jsonl(rows(2, text)) for text in ("once", "twice"))
     first, second = (relay.upload("twice.jsonl", body) for body in bodies)
 
@@ -91,7 +91,7 @@ def test_the_same_key_again_is_another_job(relay: Relay) -> None:
     assert kinds(relay.lines(first)) == kinds(relay.lines(second)) == ["succeeded"] * 2
 
 
-def test_a_long_upload_runs_in_chunks_beside_a_short_one(relay: Relay) -> None:
+def test_a_long_upload_is_processed_in_chunks_alongside_a_short_one(relay: Relay) -> None:
     long = relay.upload("long.jsonl", jsonl(rows(25_000, "long")))
     short = relay.upload("short.jsonl", jsonl(rows(5, "short")))
 
@@ -107,7 +107,7 @@ def test_a_long_upload_runs_in_chunks_beside_a_short_one(relay: Relay) -> None:
 
 
 @pytest.mark.skipif(not SAMPLES.exists(), reason="the samples are not beside this clone")
-def test_bedrock_records_are_rejected_and_told_what_they_lack(relay: Relay) -> None:
+def test_bedrock_records_are_rejected_with_what_they_lack(relay: Relay) -> None:
     body = (SAMPLES / "bedrock-records.jsonl").read_bytes()
 
     upload = relay.upload("bedrock-records.jsonl", body)
@@ -121,7 +121,9 @@ def test_bedrock_records_are_rejected_and_told_what_they_lack(relay: Relay) -> N
 
 @pytest.mark.skipif(not SAMPLES.exists(), reason="the samples are not beside this clone")
 @pytest.mark.parametrize("name", ["conversations.csv", "tickets.tsv"])
-def test_what_nothing_reads_is_ignored_with_one_line_in_the_log(relay: Relay, name: str) -> None:
+def test_an_upload_that_no_reader_accepts_is_ignored_with_one_log_line(
+    relay: Relay, name: str
+) -> None:
     upload = relay.upload(f"ignored/{name}", (SAMPLES / name).read_bytes())
 
     relay.drive(lambda: relay.logged("submit", upload.key), f"a log line about {name}")
@@ -131,7 +133,7 @@ def test_what_nothing_reads_is_ignored_with_one_line_in_the_log(relay: Relay, na
     assert relay.told(upload, "job.planned", "job.completed", "job.rejected") == []
 
 
-def test_an_upload_of_no_text_is_rejected_with_a_reason(relay: Relay) -> None:
+def test_an_upload_that_is_not_text_is_rejected_with_a_reason(relay: Relay) -> None:
     upload = relay.upload("picture.jsonl", bytes(range(256)) * 300)
 
     relay.finish(upload)

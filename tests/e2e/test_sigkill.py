@@ -31,7 +31,7 @@ def mortal(relay: Relay) -> Iterator[Relay]:
         relay.cloud.sqs.purge_queue(QueueUrl=relay.outputs[queue])
 
 
-def test_functions_killed_while_they_send_and_collect_are_made_up_for(
+def test_jobs_complete_after_functions_are_killed_while_sending_and_collecting(
     mortal: Relay, emulated: Emulator
 ) -> None:
     relay, creates = mortal, mortal.simulator.calls().get("create", 0)
@@ -58,7 +58,7 @@ def test_functions_killed_while_they_send_and_collect_are_made_up_for(
     assert relay.simulator.calls()["create"] - creates == 1
 
 
-def test_a_function_killed_while_it_plans_is_made_up_for(
+def test_a_job_completes_after_a_function_is_killed_while_planning(
     mortal: Relay, emulated: Emulator
 ) -> None:
     relay, count = mortal, 30_000
@@ -79,7 +79,9 @@ def test_a_function_killed_while_it_plans_is_made_up_for(
     assert sorted(accepted(relay, upload).values()) == [1] * 5
 
 
-def test_a_poll_killed_while_it_asks_is_made_up_for(mortal: Relay, emulated: Emulator) -> None:
+def test_a_job_completes_after_a_poll_is_killed_while_calling_the_api(
+    mortal: Relay, emulated: Emulator
+) -> None:
     relay = mortal
     relay.simulator.processing_s = 3600  # what has ended is not listed again
     upload = relay.upload("polled.jsonl", jsonl(rows(5, "polled")))

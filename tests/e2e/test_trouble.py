@@ -13,7 +13,7 @@ from tests.e2e.conftest import Deploy
 from tests.e2e.relay import Relay, jsonl, kinds, rows, wait_until_idle
 
 
-def test_a_lost_answer_to_create_is_one_batch_that_is_adopted(relay: Relay) -> None:
+def test_a_create_whose_answer_is_lost_is_adopted(relay: Relay) -> None:
     creates = relay.simulator.calls().get("create", 0)
     relay.simulator.arm("lost_answer")
 
@@ -26,7 +26,7 @@ def test_a_lost_answer_to_create_is_one_batch_that_is_adopted(relay: Relay) -> N
     assert batch["batch_id"] in {one["id"] for one in relay.simulator.batches()}
 
 
-def test_a_lost_answer_beside_a_foreign_batch_of_the_same_size_adopts_our_own(
+def test_a_lost_create_is_not_confused_with_a_foreign_batch_of_the_same_size(
     relay: Relay,
 ) -> None:
     creates = relay.simulator.calls().get("create", 0)
@@ -50,9 +50,7 @@ def settings_restored(deploy: Deploy, cloud: Cloud, outputs: dict[str, str]) -> 
 
 
 @pytest.mark.usefixtures("settings_restored")
-def test_a_deploy_in_the_middle_changes_nothing_for_a_job_that_runs(
-    relay: Relay, deploy: Deploy
-) -> None:
+def test_a_deploy_does_not_affect_a_running_job(relay: Relay, deploy: Deploy) -> None:
     relay.simulator.processing_s = 3600
     before = relay.upload("before.jsonl", jsonl(rows(30, "before")))
     relay.drive(lambda: relay.told(before, "job.planned"), "the first job's plan")
@@ -72,7 +70,7 @@ def test_a_deploy_in_the_middle_changes_nothing_for_a_job_that_runs(
     assert [one["requests"] for one in relay.manifest(after)["batches"]] == [10, 10, 10]
 
 
-def test_a_cancel_half_way_delivers_what_was_done(relay: Relay) -> None:
+def test_a_canceled_job_delivers_its_finished_results(relay: Relay) -> None:
     relay.simulator.processing_s = 60
     upload = relay.upload("cancel.jsonl", jsonl(rows(100, "cancel")))
     relay.drive(relay.open_batches, "the batch")
@@ -89,7 +87,7 @@ def test_a_cancel_half_way_delivers_what_was_done(relay: Relay) -> None:
     assert delivery.attributes["outcome"] == "canceled"
 
 
-def test_without_a_key_sending_is_paused_and_goes_on_once_it_is_set(relay: Relay) -> None:
+def test_sending_pauses_without_an_api_key_and_resumes_with_one(relay: Relay) -> None:
     relay.set_key("not-set-yet")
     relay.restart_functions()
     try:

@@ -6,12 +6,12 @@ import pytest
 
 from local import emulator
 from local.cloud import Cloud
-from local.workspace import Home, free_port
+from local.workspace import Workspace, free_port
 
 
 @pytest.fixture(scope="session")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    python = emulator.install(Home.of_clone())
-    began = emulator.start(python, tmp_path_factory.mktemp("cloud"), port=free_port())
-    yield began.cloud
-    began.program.stop()
+    python = emulator.install(Workspace.of_this_clone())
+    emulator_process = emulator.start(python, tmp_path_factory.mktemp("cloud"), port=free_port())
+    yield emulator_process.cloud
+    emulator_process.program.stop()

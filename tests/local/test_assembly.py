@@ -7,21 +7,21 @@ import pytest
 
 from local.assembly import Assembly, synthesize
 from local.errors import LocalError
-from local.workspace import Home
+from local.workspace import Workspace
 
-STAND_IN = """#!/bin/sh
+FAKE_CDK = """#!/bin/sh
 echo "$@" >> "$(dirname "$0")/calls"
 while [ "$1" != "--output" ]; do shift; done
 mkdir -p "$2" && cp -r assembly/. "$2"
 """
 
 
-def write(folder: Path, *, packaging: str = "file", stacks: int = 1) -> None:
+def write_assembly(folder: Path, *, packaging: str = "file", stacks: int = 1) -> None:
     """Write an assembly as `cdk synth` does."""
-    place = {"bucketName": "assets-${AWS::AccountId}", "objectKey": "abc.json"}
+    destination = {"bucketName": "assets-${AWS::AccountId}", "objectKey": "abc.json"}
     file = {
         "source": {"path": "stack.template.json", "packaging": packaging},
-        "destinations": {"here": place},
+        "destinations": {"here": destination},
     }
     artifacts: dict[str, Any] = {
         f"stack{number}": {
@@ -42,25 +42,25 @@ def write(folder: Path, *, packaging: str = "file", stacks: int = 1) -> None:
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Home:
+def workspace(tmp_path: Path) -> Workspace:
     """Make a clone whose CDK CLI only copies an assembly, and counts."""
     for source in ("app.py", "cdk.json", "requirements.txt", "infra/a.py", "functions/b.py"):
         (tmp_path / source).parent.mkdir(exist_ok=True)
         (tmp_path / source).write_text("1")
-    write(tmp_path / "assembly")
+    write_assembly(tmp_path / "assembly")
     cdk = tmp_path / ".local" / "node" / "node_modules" / ".bin" / "cdk"
     cdk.parent.mkdir(parents=True)
-    cdk.write_text(STAND_IN)
+    cdk.write_text(FAKE_CDK)
     cdk.chmod(cdk.stat().st_mode | stat.S_IXUSR)
-    return Home(root=tmp_path, folder=tmp_path / ".local")
+    return Workspace(root=tmp_path, folder=tmp_path / ".local")
 
 
-def calls(home: Home) -> list[str]:
-    return (home.folder / "node/node_modules/.bin/calls").read_text().splitlines()
+def calls(workspace: Workspace) -> list[str]:
+    return (workspace.folder / "node/node_modules/.bin/calls").read_text().splitlines()
 
 
-def test_an_assembly_says_what_to_put_where(tmp_path: Path) -> None:
-    write(tmp_path)
+def test_an_assembly_lists_each_asset_with_its_bucket_and_key(tmp_path: Path) -> None:
+    write_assembly(tmp_path)
 
     assembly = Assembly.read(tmp_path)
 
@@ -70,59 +70,61 @@ def test_an_assembly_says_what_to_put_where(tmp_path: Path) -> None:
     assert (asset.bucket, asset.key) == ("assets-${AWS::AccountId}", "abc.json")
 
 
-def test_an_assembly_of_two_stacks_is_not_guessed_at(tmp_path: Path) -> None:
-    write(tmp_path, stacks=2)
+def test_an_assembly_of_two_stacks_is_an_error(tmp_path: Path) -> None:
+    write_assembly(tmp_path, stacks=2)
 
     with pytest.raises(LocalError, match="2 stacks"):
         Assembly.read(tmp_path)
 
 
-def test_an_asset_that_is_a_folder_is_refused(tmp_path: Path) -> None:
-    write(tmp_path, packaging="zip")
+def test_an_asset_that_is_a_folder_is_an_error(tmp_path: Path) -> None:
+    write_assembly(tmp_path, packaging="zip")
 
     with pytest.raises(LocalError, match="bundle it into one zip"):
         Assembly.read(tmp_path)
 
 
-def test_nothing_is_synthesized_twice(home: Home) -> None:
+def test_unchanged_sources_are_synthesized_once(workspace: Workspace) -> None:
     for _ in range(2):
-        synthesize(home, "simulator", {"architecture": "arm64"}, lambda _line: None)
+        synthesize(workspace, "simulator", {"architecture": "arm64"}, lambda _line: None)
 
-    [call] = calls(home)
+    [call] = calls(workspace)
     assert "--context architecture=arm64" in call
 
 
 @pytest.mark.parametrize("source", ["app.py", "infra/a.py", "functions/b.py", "functions/new.py"])
-def test_a_change_of_any_source_is_synthesized(home: Home, source: str) -> None:
-    synthesize(home, "simulator", {}, lambda _line: None)
-    (home.root / source).write_text("2")
+def test_a_changed_source_is_synthesized_again(workspace: Workspace, source: str) -> None:
+    synthesize(workspace, "simulator", {}, lambda _line: None)
+    (workspace.root / source).write_text("2")
 
-    synthesize(home, "simulator", {}, lambda _line: None)
+    synthesize(workspace, "simulator", {}, lambda _line: None)
 
-    assert len(calls(home)) == 2
-
-
-def test_other_settings_are_synthesized(home: Home) -> None:
-    synthesize(home, "simulator", {"baseUrl": "http://127.0.0.1:1"}, lambda _line: None)
-    synthesize(home, "simulator", {"baseUrl": "http://127.0.0.1:2"}, lambda _line: None)
-
-    assert len(calls(home)) == 2
+    assert len(calls(workspace)) == 2
 
 
-def test_a_synth_that_fails_is_told_and_tried_again(home: Home) -> None:
-    cdk = home.folder / "node/node_modules/.bin/cdk"
-    works = cdk.read_text()
+def test_changed_settings_are_synthesized_again(workspace: Workspace) -> None:
+    synthesize(workspace, "simulator", {"baseUrl": "http://127.0.0.1:1"}, lambda _line: None)
+    synthesize(workspace, "simulator", {"baseUrl": "http://127.0.0.1:2"}, lambda _line: None)
+
+    assert len(calls(workspace)) == 2
+
+
+def test_a_failed_synth_raises_its_error_and_is_retried(workspace: Workspace) -> None:
+    cdk = workspace.folder / "node/node_modules/.bin/cdk"
+    working_script = cdk.read_text()
     cdk.write_text("#!/bin/sh\necho 'pollMinutes is 0' >&2\nexit 1\n")
     with pytest.raises(LocalError, match="pollMinutes is 0"):
-        synthesize(home, "simulator", {}, lambda _line: None)
+        synthesize(workspace, "simulator", {}, lambda _line: None)
 
-    cdk.write_text(works)
+    cdk.write_text(working_script)
 
-    assert synthesize(home, "simulator", {}, lambda _line: None).stack == "relay"
+    assert synthesize(workspace, "simulator", {}, lambda _line: None).stack == "relay"
 
 
-def test_without_the_cdk_cli_it_is_said_how_to_get_it(home: Home) -> None:
-    (home.folder / "node/node_modules/.bin/cdk").unlink()
+def test_a_missing_cdk_cli_raises_an_error_that_says_how_to_install_it(
+    workspace: Workspace,
+) -> None:
+    (workspace.folder / "node/node_modules/.bin/cdk").unlink()
 
     with pytest.raises(LocalError, match="make demo"):
-        synthesize(home, "simulator", {}, lambda _line: None)
+        synthesize(workspace, "simulator", {}, lambda _line: None)

@@ -9,12 +9,14 @@ import pytest
 ROOT = Path(__file__).parent.parent.parent
 
 
-def relay(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    clean = {name: value for name, value in os.environ.items() if name not in {"CLAUDE", "YES"}}
+def run_command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    clean_env = {
+        name: value for name, value in os.environ.items() if name not in {"CLAUDE", "YES"}
+    }
     return subprocess.run(  # noqa: S603 - a list made here
-        [sys.executable, "-m", "local", *words],
+        [sys.executable, "-m", "local", *arguments],
         cwd=ROOT,
-        env=clean | environment,
+        env=clean_env | environment,
         capture_output=True,
         text=True,
         stdin=subprocess.DEVNULL,
@@ -23,15 +25,15 @@ def relay(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_help_says_what_there_is() -> None:
-    done = relay("--help")
+def test_help_lists_the_commands() -> None:
+    process = run_command("--help")
 
-    assert done.returncode == 0
-    assert all(word in done.stdout for word in ("up", "run", "down", "CLAUDE=real"))
+    assert process.returncode == 0
+    assert all(word in process.stdout for word in ("up", "run", "down", "CLAUDE=real"))
 
 
 @pytest.mark.parametrize(
-    ("words", "environment", "said"),
+    ("arguments", "environment", "expected"),
     [
         (["run", "nowhere.jsonl"], {}, "there is no file nowhere.jsonl"),
         (["run", "examples"], {}, "there is no file examples"),
@@ -40,38 +42,38 @@ def test_help_says_what_there_is() -> None:
         (["run"], {"CLAUDE": "real", "ANTHROPIC_API_KEY": "sk-ant-x"}, "no terminal to ask on"),
     ],
 )
-def test_what_cannot_be_done_is_one_sentence(
-    words: list[str], environment: dict[str, str], said: str
+def test_an_impossible_command_prints_one_sentence(
+    arguments: list[str], environment: dict[str, str], expected: str
 ) -> None:
-    done = relay(*words, **environment)
+    process = run_command(*arguments, **environment)
 
-    assert done.returncode == 1
-    assert said in done.stderr
-    assert "Traceback" not in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
-
-
-@pytest.mark.parametrize("words", [[], ["fly"], ["up", "--port", "0"], ["down", "now"]])
-def test_a_wrong_command_line_is_told_with_status_2(words: list[str]) -> None:
-    done = relay(*words)
-
-    assert done.returncode == 2
-    assert "usage:" in done.stderr
+    assert process.returncode == 1
+    assert expected in process.stderr
+    assert "Traceback" not in process.stderr
+    assert len(process.stderr.strip().splitlines()) == 1
 
 
-def test_the_real_api_is_asked_for_with_its_price_before_anything_is_started() -> None:
-    done = relay("run", CLAUDE="real", ANTHROPIC_API_KEY="sk-ant-x")
+@pytest.mark.parametrize("arguments", [[], ["fly"], ["up", "--port", "0"], ["down", "now"]])
+def test_an_invalid_command_line_exits_with_status_2(arguments: list[str]) -> None:
+    process = run_command(*arguments)
 
-    assert "requests to the real API, at most about $" in done.stdout
-    assert "sk-ant-x" not in done.stdout + done.stderr
+    assert process.returncode == 2
+    assert "usage:" in process.stderr
 
 
-def test_the_demo_ends_with_a_line_for_every_row(tmp_path: Path) -> None:
-    done = relay("run", "--into", str(tmp_path))
+def test_the_cost_of_the_real_api_is_shown_before_anything_is_started() -> None:
+    process = run_command("run", CLAUDE="real", ANTHROPIC_API_KEY="sk-ant-x")
 
-    assert done.returncode == 0, done.stderr
-    assert "partial, 41 rows: 4 rejected, 37 succeeded" in done.stdout
-    assert done.stderr == ""
+    assert "requests to the real API, at most about $" in process.stdout
+    assert "sk-ant-x" not in process.stdout + process.stderr
+
+
+def test_the_demo_writes_a_result_for_every_row(tmp_path: Path) -> None:
+    process = run_command("run", "--into", str(tmp_path))
+
+    assert process.returncode == 0, process.stderr
+    assert "partial, 41 rows: 4 rejected, 37 succeeded" in process.stdout
+    assert process.stderr == ""
     [results] = tmp_path.rglob("results.jsonl")
     rows = [json.loads(line)["row"] for line in results.read_text(encoding="utf-8").splitlines()]
     assert rows == [*range(1, 42)]

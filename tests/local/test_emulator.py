@@ -9,25 +9,30 @@ import pytest
 
 from local import emulator
 from local.cloud import ACCOUNT, Cloud
-from local.emulator_patches import Answer, plain, ranged, whole_object
+from local.emulator_patches import (
+    Answer,
+    as_single_action,
+    honor_range,
+    verify_full_object_checksum,
+)
 from local.errors import LocalError
-from local.workspace import LOOPBACK, Home, free_port, taken
+from local.workspace import LOOPBACK, Workspace, free_port, port_in_use
 
 ROOT = Path(__file__).parent.parent.parent
 
 
 @pytest.fixture(scope="session")
 def python() -> Path:
-    return emulator.install(Home.of_clone())
+    return emulator.install(Workspace.of_this_clone())
 
 
-def test_it_answers_as_the_account_that_nobody_has(cloud: Cloud) -> None:
+def test_resources_belong_to_the_fake_account(cloud: Cloud) -> None:
     queue = cloud.sqs.create_queue(QueueName="whose")["QueueUrl"]
 
     assert f"/{ACCOUNT}/" in queue
 
 
-def test_the_settings_of_the_user_do_not_lead_elsewhere(
+def test_the_aws_settings_of_the_user_are_ignored(
     cloud: Cloud, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_PROFILE", "work")
@@ -40,7 +45,7 @@ def test_the_settings_of_the_user_do_not_lead_elsewhere(
     assert "Buckets" in fresh.s3.list_buckets()
 
 
-def test_a_port_that_is_taken_is_said_to_be(python: Path, tmp_path: Path) -> None:
+def test_a_port_in_use_raises_an_error_that_names_it(python: Path, tmp_path: Path) -> None:
     port = free_port()
     with (
         closing(socket.create_server((LOOPBACK, port))),
@@ -49,7 +54,7 @@ def test_a_port_that_is_taken_is_said_to_be(python: Path, tmp_path: Path) -> Non
         emulator.start(python, tmp_path, port=port)
 
 
-def test_an_emulator_that_dies_shows_the_end_of_its_log(tmp_path: Path) -> None:
+def test_an_emulator_that_exits_raises_an_error_with_the_end_of_its_log(tmp_path: Path) -> None:
     broken = tmp_path / "python"
     broken.write_text("#!/bin/sh\necho 'no such module' >&2\nexit 3\n")
     broken.chmod(0o755)
@@ -58,7 +63,7 @@ def test_an_emulator_that_dies_shows_the_end_of_its_log(tmp_path: Path) -> None:
         emulator.start(broken, tmp_path, port=free_port())
 
 
-def test_it_listens_on_loopback_alone(cloud: Cloud) -> None:
+def test_the_emulator_listens_only_on_loopback(cloud: Cloud) -> None:
     port = int(cloud.endpoint.rpartition(":")[2])
     listening = {
         address
@@ -70,33 +75,33 @@ def test_it_listens_on_loopback_alone(cloud: Cloud) -> None:
     assert listening == {f"0100007F:{port:04X}"}
 
 
-def whole(*_request: object) -> Answer:
+def full_response(*_request: object) -> Answer:
     return 200, {"Content-Length": "10", "x-amz-checksum-crc32": "abc"}, b"0123456789"
 
 
-def parse(asked: str, size: int) -> tuple[int, int] | None:
-    first, _, last = asked.removeprefix("bytes=").partition("-")
+def parse_range(requested: str, size: int) -> tuple[int, int] | None:
+    first, _, last = requested.removeprefix("bytes=").partition("-")
     return (int(first), min(int(last or size), size - 1)) if int(first) < size else None
 
 
-def test_a_range_of_a_whole_answer_is_cut_out_of_it() -> None:
-    answer = ranged(whole, parse)("b", "k", {"range": "bytes=3-5"})
+def test_a_range_is_cut_out_of_a_full_response() -> None:
+    answer = honor_range(full_response, parse_range)("b", "k", {"range": "bytes=3-5"})
 
     assert answer == (206, {"Content-Length": "3", "Content-Range": "bytes 3-5/10"}, b"345")
 
 
-def test_a_range_beyond_the_end_is_refused() -> None:
-    status, told, _ = ranged(whole, parse)("b", "k", {"range": "bytes=10-"})
+def test_a_range_beyond_the_end_is_416() -> None:
+    status, headers, _ = honor_range(full_response, parse_range)("b", "k", {"range": "bytes=10-"})
 
-    assert (status, told["Content-Range"]) == (416, "bytes */10")
+    assert (status, headers["Content-Range"]) == (416, "bytes */10")
 
 
-def test_an_answer_without_a_range_passes_unchanged() -> None:
-    assert ranged(whole, parse)("b", "k", {}) == whole()
+def test_a_request_without_a_range_gets_the_full_response() -> None:
+    assert honor_range(full_response, parse_range)("b", "k", {}) == full_response()
 
 
 @pytest.mark.parametrize(
-    ("said", "needed"),
+    ("action", "expected_action"),
     [
         ("sqs:SendMessageBatch", "sqs:SendMessage"),
         ("sqs:SendMessage", "sqs:SendMessage"),
@@ -104,13 +109,13 @@ def test_an_answer_without_a_range_passes_unchanged() -> None:
         (None, None),
     ],
 )
-def test_a_batch_of_messages_needs_the_permission_of_one(
-    said: str | None, needed: str | None
+def test_a_batch_action_needs_the_permission_of_the_single_action(
+    action: str | None, expected_action: str | None
 ) -> None:
-    assert plain(lambda: said)() == needed
+    assert as_single_action(lambda: action)() == expected_action
 
 
-def test_it_ends_with_the_command_that_started_it_even_if_that_is_killed(
+def test_the_emulator_stops_when_its_parent_process_is_killed(
     python: Path, tmp_path: Path
 ) -> None:
     port = free_port()
@@ -123,24 +128,26 @@ def test_it_ends_with_the_command_that_started_it_even_if_that_is_killed(
 
     subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=False)  # noqa: S603 - ours
 
-    until = time.monotonic() + 10
-    while taken(port):
-        assert time.monotonic() < until
+    deadline = time.monotonic() + 10
+    while port_in_use(port):
+        assert time.monotonic() < deadline
         time.sleep(0.1)
 
 
 @pytest.mark.parametrize(("crc32", "status"), [("yqXi8g==", 400), ("7YLNEQ==", 200)])
-def test_an_object_of_parts_is_held_to_the_crc_32_of_all_of_it(crc32: str, status: int) -> None:
-    asked: list[object] = []
+def test_a_multipart_upload_is_checked_against_the_crc32_of_the_full_object(
+    crc32: str, status: int
+) -> None:
+    forwarded_headers: list[object] = []
 
-    def complete(*given: object) -> Answer:
-        asked.append(given[-1])
+    def complete(*arguments: object) -> Answer:
+        forwarded_headers.append(arguments[-1])
         return 200, {}, b""
 
     upload = {"parts": {2: {"body": b"cd"}, 1: {"body": b"ab"}}}
     headers = {"x-amz-checksum-type": "FULL_OBJECT", "x-amz-checksum-crc32": crc32, "other": "x"}
 
-    answer = whole_object(complete, lambda _: upload)("b", "k", b"", {}, headers)
+    answer = verify_full_object_checksum(complete, lambda _: upload)("b", "k", b"", {}, headers)
 
     assert answer[0] == status
-    assert asked == ([{"other": "x"}] if status == 200 else [])
+    assert forwarded_headers == ([{"other": "x"}] if status == 200 else [])

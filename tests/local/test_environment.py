@@ -8,13 +8,13 @@ import pytest
 
 from local import environment
 from local.errors import LocalError
-from local.processes import Program, birth
-from local.workspace import Home
+from local.processes import Program, start_time
+from local.workspace import Workspace
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home(root=tmp_path, folder=tmp_path / ".local")
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(root=tmp_path, folder=tmp_path / ".local")
 
 
 @pytest.fixture
@@ -25,74 +25,84 @@ def program(tmp_path: Path) -> Iterator[Program]:
     program.stop()
 
 
-def note(home: Home, program: Program, **changes: object) -> None:
+def write_running_file(workspace: Workspace, program: Program, **changes: object) -> None:
     """Write down a local cloud as a command that has started one does."""
-    written = {
+    content = {
         "kind": "up",
-        "starter": 1,
-        "starter_born": "",
+        "owner_pid": 1,
+        "owner_started_at": "",
         "endpoint": "http://127.0.0.1:9",
         "claude": "simulator",
-        "programs": [{"pid": program.pid, "born": program.born, "log": str(program.log)}],
+        "programs": [
+            {"pid": program.pid, "started_at": program.started_at, "log": str(program.log)}
+        ],
         "digest": "d",
         "outputs": {"UploadsBucket": "u"},
         **changes,
     }
-    (home.folder / "cloud").mkdir(parents=True)
-    (home.folder / "cloud" / "running.json").write_text(json.dumps(written))
+    (workspace.folder / "cloud").mkdir(parents=True)
+    (workspace.folder / "cloud" / "running.json").write_text(json.dumps(content))
 
 
-def test_what_is_up_is_found_by_a_later_command(home: Home, program: Program) -> None:
-    note(home, program)
+def test_a_later_command_finds_a_running_environment(
+    workspace: Workspace, program: Program
+) -> None:
+    write_running_file(workspace, program)
 
-    found = environment.found(home)
+    running = environment.find_running(workspace)
 
-    assert found is not None
-    assert (found.outputs, found.programs) == ({"UploadsBucket": "u"}, (program,))
-
-
-def test_what_a_killed_run_left_behind_is_stopped(home: Home, program: Program) -> None:
-    note(home, program, kind="run", starter=999_999, starter_born="long ago")
-
-    assert environment.found(home) is None
-    assert not program.runs()
+    assert running is not None
+    assert (running.outputs, running.programs) == ({"UploadsBucket": "u"}, (program,))
 
 
-def test_a_cloud_that_was_never_completed_is_stopped(home: Home, program: Program) -> None:
-    note(home, program, outputs={})
+def test_leftovers_of_a_killed_run_are_stopped(workspace: Workspace, program: Program) -> None:
+    write_running_file(
+        workspace, program, kind="run", owner_pid=999_999, owner_started_at="long ago"
+    )
 
-    assert environment.found(home) is None
-    assert not program.runs()
-
-
-def test_a_cloud_of_which_a_part_has_died_is_not_used(home: Home, program: Program) -> None:
-    dead = {"pid": 999_999, "born": "1", "log": "log"}
-    alive = {"pid": program.pid, "born": program.born, "log": "log"}
-    note(home, program, programs=[alive, dead])
-
-    assert environment.found(home) is None
-    assert not program.runs()
+    assert environment.find_running(workspace) is None
+    assert not program.is_running()
 
 
-def test_a_cloud_that_another_command_uses_for_itself_is_left_alone(
-    home: Home, program: Program
+def test_an_incomplete_environment_is_stopped(workspace: Workspace, program: Program) -> None:
+    write_running_file(workspace, program, outputs={})
+
+    assert environment.find_running(workspace) is None
+    assert not program.is_running()
+
+
+def test_an_environment_with_a_dead_program_is_not_used(
+    workspace: Workspace, program: Program
+) -> None:
+    ended = {"pid": 999_999, "started_at": "1", "log": "log"}
+    running = {"pid": program.pid, "started_at": program.started_at, "log": "log"}
+    write_running_file(workspace, program, programs=[running, ended])
+
+    assert environment.find_running(workspace) is None
+    assert not program.is_running()
+
+
+def test_an_environment_of_another_running_command_is_left_alone(
+    workspace: Workspace, program: Program
 ) -> None:
     parent = os.getppid()
-    note(home, program, kind="run", starter=parent, starter_born=birth(parent))
+    write_running_file(
+        workspace, program, kind="run", owner_pid=parent, owner_started_at=start_time(parent)
+    )
 
     with pytest.raises(LocalError, match=f"process {parent}"):
-        environment.found(home)
+        environment.find_running(workspace)
 
-    assert program.runs()
-
-
-def test_with_nothing_running_there_is_nothing_to_stop(home: Home) -> None:
-    assert environment.found(home) is None
-    assert not environment.stop(home)
+    assert program.is_running()
 
 
-def test_a_note_that_cannot_be_read_is_as_none(home: Home, program: Program) -> None:
-    note(home, program)
-    (home.folder / "cloud" / "running.json").write_text('{"kind": "up"')
+def test_stop_does_nothing_when_nothing_is_running(workspace: Workspace) -> None:
+    assert environment.find_running(workspace) is None
+    assert not environment.stop(workspace)
 
-    assert environment.found(home) is None
+
+def test_an_unreadable_running_file_is_ignored(workspace: Workspace, program: Program) -> None:
+    write_running_file(workspace, program)
+    (workspace.folder / "cloud" / "running.json").write_text('{"kind": "up"')
+
+    assert environment.find_running(workspace) is None

@@ -5,7 +5,7 @@ import pytest
 
 from local.cloud import Cloud
 from local.errors import LocalError
-from local.job import Job, download, inside, upload
+from local.job import Job, download, safe_path, upload
 
 
 @pytest.fixture
@@ -20,25 +20,25 @@ def bucket(cloud: Cloud) -> str:
     "key",
     ["../evil", "a/../../evil", "/etc/passwd", "a/..", "", "a\0b", "..\\evil", "C:/evil"],
 )
-def test_no_key_leads_out_of_the_results_folder(tmp_path: Path, key: str) -> None:
+def test_a_key_that_leaves_the_results_folder_is_rejected(tmp_path: Path, key: str) -> None:
     with pytest.raises(LocalError, match="aws s3 cp"):
-        inside(tmp_path, key)
+        safe_path(tmp_path, key)
 
 
-def test_a_link_in_the_results_folder_leads_nowhere_either(tmp_path: Path) -> None:
+def test_a_symlink_that_leaves_the_results_folder_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "results").mkdir()
     (tmp_path / "results" / "away").symlink_to(tmp_path)
 
     with pytest.raises(LocalError, match="aws s3 cp"):
-        inside(tmp_path / "results", "away/file")
+        safe_path(tmp_path / "results", "away/file")
 
 
 @pytest.mark.parametrize("key", ["march/3f9a/results.jsonl", "ü b/#1", "a..b", "...", "~x"])
-def test_ordinary_and_odd_names_stay_as_they_are(tmp_path: Path, key: str) -> None:
-    assert inside(tmp_path, key) == tmp_path / key
+def test_safe_names_are_unchanged(tmp_path: Path, key: str) -> None:
+    assert safe_path(tmp_path, key) == tmp_path / key
 
 
-def test_the_same_file_uploaded_twice_is_two_jobs(
+def test_uploading_the_same_file_twice_creates_two_jobs(
     cloud: Cloud, bucket: str, tmp_path: Path
 ) -> None:
     file = tmp_path / "march.v2.jsonl"
@@ -50,7 +50,7 @@ def test_the_same_file_uploaded_twice_is_two_jobs(
     assert first.folder == f"results/march.v2/{first.id}"
 
 
-def test_results_are_copied_under_the_job_and_nothing_else(
+def test_only_the_results_of_the_job_are_downloaded(
     cloud: Cloud, bucket: str, tmp_path: Path
 ) -> None:
     job = Job(file=Path("march.jsonl"), id="3f9a", folder="results/march/3f9a")

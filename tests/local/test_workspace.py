@@ -4,38 +4,41 @@ from pathlib import Path
 
 import pytest
 
-from local.workspace import LOOPBACK, Home
+from local.workspace import LOOPBACK, Workspace
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Home:
-    return Home(root=tmp_path, folder=tmp_path / ".local")
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(root=tmp_path, folder=tmp_path / ".local")
 
 
-def test_a_port_is_chosen_once_and_kept_for_later_commands(home: Home) -> None:
-    chosen = home.port("simulator")
+def test_a_port_is_saved_for_later_commands(workspace: Workspace) -> None:
+    choose_claude = workspace.port("simulator")
 
-    assert Home(home.root, home.folder).port("simulator", idle=True) == chosen
+    assert (
+        Workspace(workspace.root, workspace.folder).port("simulator", must_be_free=True)
+        == choose_claude
+    )
 
 
-def test_each_program_has_a_port_of_its_own(home: Home) -> None:
-    assert home.port("simulator") != home.port("emulator")
+def test_each_program_has_its_own_port(workspace: Workspace) -> None:
+    assert workspace.port("simulator") != workspace.port("emulator")
 
 
-def test_a_port_that_another_program_has_is_given_up_where_an_idle_one_is_wanted(
-    home: Home,
+def test_a_port_in_use_is_replaced_when_it_must_be_free(
+    workspace: Workspace,
 ) -> None:
-    chosen = home.port("simulator")
-    with closing(socket.create_server((LOOPBACK, chosen))):
-        assert home.port("simulator") == chosen
-        another = home.port("simulator", idle=True)
+    choose_claude = workspace.port("simulator")
+    with closing(socket.create_server((LOOPBACK, choose_claude))):
+        assert workspace.port("simulator") == choose_claude
+        another = workspace.port("simulator", must_be_free=True)
 
-    assert another != chosen
-    assert home.port("simulator") == another
+    assert another != choose_claude
+    assert workspace.port("simulator") == another
 
 
-def test_ports_that_cannot_be_read_are_chosen_anew(home: Home) -> None:
-    home.folder.mkdir()
-    (home.folder / "ports.json").write_text("{torn")
+def test_unreadable_ports_are_chosen_again(workspace: Workspace) -> None:
+    workspace.folder.mkdir()
+    (workspace.folder / "ports.json").write_text("{torn")
 
-    assert home.port("simulator") > 0
+    assert workspace.port("simulator") > 0

@@ -37,10 +37,10 @@ def client(sdk: anthropic.Anthropic, url: str) -> anthropic.Anthropic:
 
 
 @pytest.fixture
-def ask() -> Callable[..., list[Any]]:
+def make_requests() -> Callable[..., list[Any]]:
     """Requests r0, r1, …, each with its own text."""
 
-    def asked(count: int, text: str = "hello", **params: object) -> list[Any]:
+    def create_requests(count: int, text: str = "hello", **params: object) -> list[Any]:
         return [
             {
                 "custom_id": f"r{row}",
@@ -54,23 +54,23 @@ def ask() -> Callable[..., list[Any]]:
             for row in range(count)
         ]
 
-    return asked
+    return create_requests
 
 
 @pytest.fixture
-def raw(url: str) -> Callable[..., tuple[int, dict[str, str], bytes]]:
+def send_raw(url: str) -> Callable[..., tuple[int, dict[str, str], bytes]]:
     """One HTTP call without the SDK; the answer's status, headers and body."""
 
     def call(
         method: str, path: str, body: Any = None, **headers: str
     ) -> tuple[int, dict[str, str], bytes]:
         connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=10)
-        told = {name.replace("_", "-"): value for name, value in headers.items()}
+        request_headers = {name.replace("_", "-"): value for name, value in headers.items()}
         try:
-            connection.request(method, path, body, told)
+            connection.request(method, path, body, request_headers)
             answer = connection.getresponse()
-            named = {name.lower(): value for name, value in answer.getheaders()}
-            return answer.status, named, answer.read()
+            response_headers = {name.lower(): value for name, value in answer.getheaders()}
+            return answer.status, response_headers, answer.read()
         finally:
             connection.close()
 

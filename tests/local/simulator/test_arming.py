@@ -13,10 +13,10 @@ import pytest
 from local.simulator import Simulator, serving
 from local.simulator.errors import ControlError
 
-type Ask = Callable[..., list[Any]]
+type MakeRequests = Callable[..., list[Any]]
 
 
-def made(client: anthropic.Anthropic, requests: list[Any]) -> str:
+def create_batch(client: anthropic.Anthropic, requests: list[Any]) -> str:
     return client.messages.batches.create(requests=requests).id
 
 
@@ -25,7 +25,7 @@ def download(client: anthropic.Anthropic, batch_id: str) -> bytes:
     return client.get(path, cast_to=httpx2.Response).content
 
 
-def test_a_reset_is_a_reset_and_no_goodbye(simulator: Simulator, url: str) -> None:
+def test_a_reset_sends_an_rst_instead_of_closing(simulator: Simulator, url: str) -> None:
     simulator.arm("reset_in_body", bytes=10)
     host = urlsplit(url)
     with socket.create_connection((str(host.hostname), host.port or 0), timeout=5) as connection:
@@ -37,7 +37,7 @@ def test_a_reset_is_a_reset_and_no_goodbye(simulator: Simulator, url: str) -> No
             connection.recv(100)
 
 
-def test_a_late_answer_does_not_hold_up_the_end(
+def test_a_slow_answer_does_not_delay_shutdown(
     simulator: Simulator, sdk: anthropic.Anthropic
 ) -> None:
     simulator.arm("slow_answer", delay_s=30, endpoint="list")
@@ -50,36 +50,36 @@ def test_a_late_answer_does_not_hold_up_the_end(
     assert time.monotonic() - began < 5
 
 
-def test_a_fault_spares_the_first_calls_and_then_happens_as_often_as_asked(
-    simulator: Simulator, client: anthropic.Anthropic, ask: Ask
+def test_a_fault_skips_the_first_calls_and_then_happens_the_given_number_of_times(
+    simulator: Simulator, client: anthropic.Anthropic, make_requests: MakeRequests
 ) -> None:
     simulator.arm("overloaded", times=2, after=1)
     told = []
     for _ in range(4):
         try:
-            told.append(bool(made(client, ask(1))))
+            told.append(bool(create_batch(client, make_requests(1))))
         except anthropic.OverloadedError:
             told.append(False)
 
     assert told == [True, False, False, True]
 
 
-def test_times_zero_lasts_until_the_reset(
-    simulator: Simulator, client: anthropic.Anthropic, ask: Ask
+def test_a_fault_with_times_zero_lasts_until_the_reset(
+    simulator: Simulator, client: anthropic.Anthropic, make_requests: MakeRequests
 ) -> None:
     simulator.arm("forbidden", times=0)
     for _ in range(5):
         with pytest.raises(anthropic.PermissionDeniedError):
-            made(client, ask(1))
+            create_batch(client, make_requests(1))
     simulator.reset()
 
-    assert made(client, ask(1))
+    assert create_batch(client, make_requests(1))
 
 
-def test_a_fault_strikes_only_what_its_filters_name(
-    simulator: Simulator, client: anthropic.Anthropic, ask: Ask
+def test_a_fault_strikes_only_calls_that_match_its_filters(
+    simulator: Simulator, client: anthropic.Anthropic, make_requests: MakeRequests
 ) -> None:
-    one, two = made(client, ask(1)), made(client, ask(1))
+    one, two = create_batch(client, make_requests(1)), create_batch(client, make_requests(1))
     simulator.arm("results_not_found", batch_id=two)
     simulator.arm("unauthorized", workspace="other")
     simulator.arm("too_large", more_than=2)
@@ -88,18 +88,18 @@ def test_a_fault_strikes_only_what_its_filters_name(
     with pytest.raises(anthropic.NotFoundError):
         download(client, two)
     with pytest.raises(anthropic.AuthenticationError):
-        made(client.with_options(api_key="sk-other"), ask(1))
-    assert made(client, ask(2))
+        create_batch(client.with_options(api_key="sk-other"), make_requests(1))
+    assert create_batch(client, make_requests(2))
     with pytest.raises(anthropic.ContentTooLargeError):
-        made(client, ask(3))
+        create_batch(client, make_requests(3))
 
 
 @pytest.mark.parametrize("endpoint", ["list", "retrieve", "cancel", "delete", "results"])
-def test_refusals_and_lost_answers_can_be_had_on_any_endpoint(
-    simulator: Simulator, client: anthropic.Anthropic, ask: Ask, endpoint: str
+def test_refusals_and_lost_answers_work_on_any_endpoint(
+    simulator: Simulator, client: anthropic.Anthropic, make_requests: MakeRequests, endpoint: str
 ) -> None:
     simulator.processing_s = float("inf") if endpoint == "cancel" else 0.0
-    batch_id = made(client, ask(1))
+    batch_id = create_batch(client, make_requests(1))
     batches = client.messages.batches
     calls: dict[str, Callable[[], object]] = {
         "list": batches.list,
@@ -127,7 +127,7 @@ def test_refusals_and_lost_answers_can_be_had_on_any_endpoint(
         ("refuse_matching", {"contains": 7}, "the option contains is text"),
     ],
 )
-def test_a_fault_that_there_is_not_is_refused_with_a_sentence(
+def test_an_unknown_fault_is_an_error_that_names_it(
     simulator: Simulator, name: str, options: dict[str, Any], sentence: str
 ) -> None:
     with pytest.raises(ControlError, match=sentence):

@@ -10,11 +10,11 @@ import pytest
 from local.simulator import Simulator
 from local.simulator.errors import ControlError
 
-type Ask = Callable[..., list[Any]]
-type Raw = Callable[..., tuple[int, dict[str, str], bytes]]
+type MakeRequests = Callable[..., list[Any]]
+type SendRaw = Callable[..., tuple[int, dict[str, str], bytes]]
 
 
-def made(client: anthropic.Anthropic, requests: list[Any]) -> str:
+def create_batch(client: anthropic.Anthropic, requests: list[Any]) -> str:
     return client.messages.batches.create(requests=requests).id
 
 
@@ -23,37 +23,39 @@ def succeeded(client: anthropic.Anthropic, batch_id: str) -> list[str]:
     return [row.custom_id for row in rows if row.result.type == "succeeded"]
 
 
-def test_succeeded_answers_are_billed_and_no_others(
-    simulator: Simulator, client: anthropic.Anthropic, ask: Ask
+def test_only_succeeded_answers_are_billed(
+    simulator: Simulator, client: anthropic.Anthropic, make_requests: MakeRequests
 ) -> None:
     fates = ["expired", "overloaded_error", "unknown_result", "canceled", "refusal", "max_tokens"]
     requests = [
-        {**request, "custom_id": fate} for fate in fates for request in ask(1, f"[fate:{fate}]")
+        {**request, "custom_id": fate}
+        for fate in fates
+        for request in make_requests(1, f"[fate:{fate}]")
     ]
-    batch_id = made(client, [*requests, *ask(3)])
+    batch_id = create_batch(client, [*requests, *make_requests(3)])
 
     assert simulator.billed() == {batch_id: 5}
     assert sorted(simulator.billed_ids(batch_id)) == ["max_tokens", "r0", "r1", "r2", "refusal"]
     assert sorted(succeeded(client, batch_id)) == sorted(simulator.billed_ids(batch_id))
 
 
-def test_of_a_canceled_batch_what_was_done_is_billed(
-    simulator: Simulator, client: anthropic.Anthropic, ask: Ask
+def test_finished_answers_of_a_canceled_batch_are_billed(
+    simulator: Simulator, client: anthropic.Anthropic, make_requests: MakeRequests
 ) -> None:
     simulator.arm("canceled_in_console", done=0.3)
-    batch_id = made(client, ask(10))
+    batch_id = create_batch(client, make_requests(10))
 
     assert simulator.billed() == {batch_id: 3}
     assert sorted(succeeded(client, batch_id)) == sorted(simulator.billed_ids(batch_id))
 
 
-def test_of_an_expired_batch_what_was_done_is_billed(
-    simulator: Simulator, client: anthropic.Anthropic, ask: Ask
+def test_finished_answers_of_an_expired_batch_are_billed(
+    simulator: Simulator, client: anthropic.Anthropic, make_requests: MakeRequests
 ) -> None:
     now_s = 1_800_000_000.0
     simulator.clock = lambda: now_s
     simulator.processing_s, simulator.expiry_s = 100.0, 40.0
-    batch_id = made(client, ask(10))
+    batch_id = create_batch(client, make_requests(10))
     early = simulator.billed()
     now_s += 41
 
@@ -63,48 +65,48 @@ def test_of_an_expired_batch_what_was_done_is_billed(
 
 
 @pytest.mark.parametrize("gone", ["archive", "delete"])
-def test_a_batch_that_is_gone_was_paid_for_all_the_same(
-    simulator: Simulator, client: anthropic.Anthropic, ask: Ask, gone: str
+def test_a_deleted_or_archived_batch_stays_billed(
+    simulator: Simulator, client: anthropic.Anthropic, make_requests: MakeRequests, gone: str
 ) -> None:
-    batch_id = made(client, ask(2))
+    batch_id = create_batch(client, make_requests(2))
     getattr(simulator, gone)(batch_id)
 
     assert simulator.billed() == {batch_id: 2}
     assert sorted(simulator.billed_ids(batch_id)) == ["r0", "r1"]
 
 
-def test_a_batch_that_was_sent_twice_is_billed_twice(
-    simulator: Simulator, client: anthropic.Anthropic, ask: Ask
+def test_requests_that_are_sent_twice_are_billed_twice(
+    simulator: Simulator, client: anthropic.Anthropic, make_requests: MakeRequests
 ) -> None:
-    both = [made(client, ask(2)) for _ in range(2)]
+    both = [create_batch(client, make_requests(2)) for _ in range(2)]
 
     assert simulator.billed() == dict.fromkeys(both, 2)
 
 
-def test_what_a_download_lacks_is_billed_all_the_same(
-    simulator: Simulator, client: anthropic.Anthropic, ask: Ask
+def test_rows_missing_from_a_download_are_billed(
+    simulator: Simulator, client: anthropic.Anthropic, make_requests: MakeRequests
 ) -> None:
-    batch_id = made(client, ask(5))
+    batch_id = create_batch(client, make_requests(5))
     simulator.arm("row_missing", rows=5)
 
     assert succeeded(client, batch_id) == []
     assert simulator.billed() == {batch_id: 5}
 
 
-def test_others_pay_for_foreign_batches(simulator: Simulator) -> None:
+def test_foreign_batches_are_not_billed(simulator: Simulator) -> None:
     simulator.add_foreign(3)
 
     assert simulator.billed() == {}
 
 
-def test_control_tells_how_many_by_batch_and_on_demand_which(
-    raw: Raw, client: anthropic.Anthropic, ask: Ask
+def test_control_returns_billed_counts_by_batch_and_billed_ids(
+    send_raw: SendRaw, client: anthropic.Anthropic, make_requests: MakeRequests
 ) -> None:
-    one, two = made(client, ask(2500)), made(client, ask(2))
+    one, two = create_batch(client, make_requests(2500)), create_batch(client, make_requests(2))
 
-    _, _, told = raw("GET", "/_simulator/billed")
-    _, headers, ids = raw("GET", f"/_simulator/batches/{one}/billed")
-    status, _, nobody = raw("GET", "/_simulator/batches/nobody/billed")
+    _, _, told = send_raw("GET", "/_simulator/billed")
+    _, headers, ids = send_raw("GET", f"/_simulator/batches/{one}/billed")
+    status, _, nobody = send_raw("GET", "/_simulator/batches/nobody/billed")
 
     assert json.loads(told) == {"succeeded": 2502, "batches": {one: 2500, two: 2}}
     assert headers["transfer-encoding"] == "chunked"
@@ -113,9 +115,9 @@ def test_control_tells_how_many_by_batch_and_on_demand_which(
 
 
 def test_nothing_is_billed_after_a_reset(
-    simulator: Simulator, client: anthropic.Anthropic, ask: Ask
+    simulator: Simulator, client: anthropic.Anthropic, make_requests: MakeRequests
 ) -> None:
-    batch_id = made(client, ask(2))
+    batch_id = create_batch(client, make_requests(2))
     simulator.reset()
 
     assert simulator.billed() == {}

@@ -14,8 +14,8 @@ import pytest
 
 from local.simulator import FAULTS, Simulator
 
-type Ask = Callable[..., list[Any]]
-type Raw = Callable[..., tuple[int, dict[str, str], bytes]]
+type MakeRequests = Callable[..., list[Any]]
+type SendRaw = Callable[..., tuple[int, dict[str, str], bytes]]
 
 ROOT = Path(__file__).parents[3]
 
@@ -42,16 +42,16 @@ def running(tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], str]]:
 
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
-def test_it_serves_until_a_signal_and_leaves_nothing(
+def test_the_command_serves_until_a_signal_and_leaves_no_files(
     running: tuple[subprocess.Popen[str], str],
     sdk: anthropic.Anthropic,
-    ask: Ask,
+    make_requests: MakeRequests,
     tmp_path: Path,
     ending: signal.Signals,
 ) -> None:
     process, url = running
     client = sdk.with_options(base_url=url)
-    batch = client.messages.batches.create(requests=ask(3))
+    batch = client.messages.batches.create(requests=make_requests(3))
     assert url == f"http://127.0.0.1:{(tmp_path / 'port').read_text().strip()}"
     assert len(list((tmp_path / "f").iterdir())) == 1
 
@@ -65,11 +65,13 @@ def test_it_serves_until_a_signal_and_leaves_nothing(
     assert list((tmp_path / "f").iterdir()) == []
 
 
-def test_a_model_of_ones_own_is_known(
-    running: tuple[subprocess.Popen[str], str], sdk: anthropic.Anthropic, ask: Ask
+def test_a_model_given_as_an_option_is_known(
+    running: tuple[subprocess.Popen[str], str],
+    sdk: anthropic.Anthropic,
+    make_requests: MakeRequests,
 ) -> None:
     client = sdk.with_options(base_url=running[1])
-    batch = client.messages.batches.create(requests=[*ask(1, model="mine-1")])
+    batch = client.messages.batches.create(requests=[*make_requests(1, model="mine-1")])
     client.post(f"/_simulator/batches/{batch.id}/end", cast_to=object)
 
     (row,) = client.messages.batches.results(batch.id)
@@ -87,7 +89,7 @@ def test_a_model_of_ones_own_is_known(
         (["--folder", "/dev/null/x"], "Not a directory: '/dev/null/x'"),
     ],
 )
-def test_what_cannot_be_is_one_sentence_and_no_traceback(
+def test_an_invalid_option_prints_one_sentence_and_no_traceback(
     arguments: list[str], sentence: str
 ) -> None:
     with command(*arguments) as process:
@@ -98,26 +100,30 @@ def test_what_cannot_be_is_one_sentence_and_no_traceback(
     assert "Traceback" not in out + err
 
 
-def control(raw: Raw, path: str, **content: object) -> dict[str, Any]:
+def control(send_raw: SendRaw, path: str, **content: object) -> dict[str, Any]:
     method = (
         "POST"
         if content or path.endswith(("reset", "end", "cancel", "delete", "archive"))
         else "GET"
     )
-    _, _, told = raw(method, f"/_simulator/{path}", json.dumps(content) if content else None)
+    _, _, told = send_raw(method, f"/_simulator/{path}", json.dumps(content) if content else None)
     answer: dict[str, Any] = json.loads(told)
     return answer
 
 
-def test_control_arms_and_accounts(raw: Raw, client: anthropic.Anthropic, ask: Ask) -> None:
-    assert control(raw, "health") == {"status": "ok"}
-    assert set(control(raw, "faults")) == set(FAULTS)
-    assert control(raw, "faults", name="rate_limited", times=2, retry_after=9) == {"done": True}
-    with pytest.raises(anthropic.RateLimitError) as raised:
-        client.messages.batches.create(requests=ask(1))
-    assert raised.value.response.headers["retry-after"] == "9"
+def test_control_arms_faults_and_returns_the_accounting(
+    send_raw: SendRaw, client: anthropic.Anthropic, make_requests: MakeRequests
+) -> None:
+    assert control(send_raw, "health") == {"status": "ok"}
+    assert set(control(send_raw, "faults")) == set(FAULTS)
+    assert control(send_raw, "faults", name="rate_limited", times=2, retry_after=9) == {
+        "done": True
+    }
+    with pytest.raises(anthropic.RateLimitError) as caught:
+        client.messages.batches.create(requests=make_requests(1))
+    assert caught.value.response.headers["retry-after"] == "9"
 
-    told = control(raw, "accounting")
+    told = control(send_raw, "accounting")
 
     assert told["armed"] == [{"name": "rate_limited", "times": 2, "left": 1}]
     assert told["creates"] == {"received": 1, "accepted": 0}
@@ -125,27 +131,30 @@ def test_control_arms_and_accounts(raw: Raw, client: anthropic.Anthropic, ask: A
     assert (told["accepted"], told["accepted_params"], told["batches"]) == ({}, {}, {})
 
 
-def test_control_ends_cancels_archives_deletes_and_resets(
-    raw: Raw, simulator: Simulator, client: anthropic.Anthropic, ask: Ask
+def test_control_can_end_cancel_archive_delete_and_reset(
+    send_raw: SendRaw,
+    simulator: Simulator,
+    client: anthropic.Anthropic,
+    make_requests: MakeRequests,
 ) -> None:
     simulator.processing_s = float("inf")
-    one, two = (client.messages.batches.create(requests=ask(2)).id for _ in range(2))
-    foreign = control(raw, "foreign", count=3, ended=False)["id"]
+    one, two = (client.messages.batches.create(requests=make_requests(2)).id for _ in range(2))
+    foreign = control(send_raw, "foreign", count=3, ended=False)["id"]
     retrieve = client.messages.batches.retrieve
 
     assert retrieve(foreign).request_counts.processing == 3
-    control(raw, f"batches/{one}/end")
+    control(send_raw, f"batches/{one}/end")
     assert retrieve(one).request_counts.succeeded == 2
-    control(raw, f"batches/{two}/cancel")
+    control(send_raw, f"batches/{two}/cancel")
     assert retrieve(two).processing_status == "canceling"
-    control(raw, f"batches/{two}/end")
+    control(send_raw, f"batches/{two}/end")
     assert retrieve(two).request_counts.canceled == 2
-    control(raw, f"batches/{one}/archive")
+    control(send_raw, f"batches/{one}/archive")
     assert retrieve(one).archived_at is not None
-    control(raw, f"batches/{two}/delete")
+    control(send_raw, f"batches/{two}/delete")
     with pytest.raises(anthropic.NotFoundError):
         retrieve(two)
-    control(raw, "reset")
+    control(send_raw, "reset")
     assert simulator.batches() == []
     assert list(simulator.folder.iterdir()) == []
 
@@ -160,17 +169,15 @@ def test_control_ends_cancels_archives_deletes_and_resets(
         ("nothing", {}, "no /_simulator/nothing"),
     ],
 )
-def test_control_says_what_it_cannot_do(
-    raw: Raw, path: str, content: dict[str, object], sentence: str
+def test_control_explains_an_impossible_request(
+    send_raw: SendRaw, path: str, content: dict[str, object], sentence: str
 ) -> None:
-    assert sentence in control(raw, path, **content)["error"]["message"]
+    assert sentence in control(send_raw, path, **content)["error"]["message"]
 
 
-def test_only_what_is_in_progress_can_be_canceled_from_outside(
-    raw: Raw, simulator: Simulator
-) -> None:
+def test_control_cancels_only_batches_in_progress(send_raw: SendRaw, simulator: Simulator) -> None:
     batch_id = simulator.add_foreign(1)
 
-    told = control(raw, f"batches/{batch_id}/cancel")["error"]["message"]
+    told = control(send_raw, f"batches/{batch_id}/cancel")["error"]["message"]
 
     assert told == f"the batch {batch_id} has ended: only one in progress can be canceled"

@@ -19,8 +19,8 @@ from local.simulator import Simulator
 from local.simulator.models import MODELS
 from local.simulator.params import NOT_IN_A_BATCH
 
-type Ask = Callable[..., list[Any]]
-type Raw = Callable[..., tuple[int, dict[str, str], bytes]]
+type MakeRequests = Callable[..., list[Any]]
+type SendRaw = Callable[..., tuple[int, dict[str, str], bytes]]
 
 HEADERS = {"x_api_key": "sk-local", "anthropic_version": "2026-10-21"}
 
@@ -40,10 +40,13 @@ def outcomes(client: anthropic.Anthropic, requests: list[Any]) -> dict[str, str]
 @pytest.mark.parametrize(
     "custom_id", ["", "a" * 65, "with space", "ünicode", "a.b", "r1\n", 7, None]
 )
-def test_one_bad_custom_id_refuses_the_whole_create(
-    simulator: Simulator, client: anthropic.Anthropic, ask: Ask, custom_id: object
+def test_one_invalid_custom_id_rejects_the_whole_create(
+    simulator: Simulator,
+    client: anthropic.Anthropic,
+    make_requests: MakeRequests,
+    custom_id: object,
 ) -> None:
-    requests = ask(3)
+    requests = make_requests(3)
     requests[1]["custom_id"] = custom_id
 
     with pytest.raises(anthropic.BadRequestError, match=r"requests\.1\.custom_id"):
@@ -52,21 +55,21 @@ def test_one_bad_custom_id_refuses_the_whole_create(
     assert (simulator.accepted(), simulator.batches()) == ({}, [])
 
 
-def test_a_custom_id_of_every_allowed_character_and_length_is_taken(
-    simulator: Simulator, client: anthropic.Anthropic, ask: Ask
+def test_custom_ids_of_every_allowed_character_and_length_are_accepted(
+    simulator: Simulator, client: anthropic.Anthropic, make_requests: MakeRequests
 ) -> None:
-    requests = ask(2)
+    requests = make_requests(2)
     requests[0]["custom_id"], requests[1]["custom_id"] = "aZ09_-", "x" * 64
     client.messages.batches.create(requests=requests)
 
     assert simulator.accepted() == {"aZ09_-": 1, "x" * 64: 1}
 
 
-def test_a_custom_id_that_comes_twice_refuses_the_whole_create(
-    simulator: Simulator, client: anthropic.Anthropic, ask: Ask
+def test_a_duplicate_custom_id_rejects_the_whole_create(
+    simulator: Simulator, client: anthropic.Anthropic, make_requests: MakeRequests
 ) -> None:
     with pytest.raises(anthropic.BadRequestError, match=r"Duplicate custom_id found: r0"):
-        client.messages.batches.create(requests=[*ask(2), *ask(1)])
+        client.messages.batches.create(requests=[*make_requests(2), *make_requests(1)])
 
     assert simulator.accepted() == {}
 
@@ -89,32 +92,34 @@ def test_a_custom_id_that_comes_twice_refuses_the_whole_create(
         b'{"requests":[{"custom_id":"a","params":{}}],"name":"mine"}',
     ],
 )
-def test_what_is_no_create_is_400(simulator: Simulator, raw: Raw, body: bytes) -> None:
-    status, _, told = raw("POST", "/v1/messages/batches", body, **HEADERS)
+def test_an_invalid_create_is_400(simulator: Simulator, send_raw: SendRaw, body: bytes) -> None:
+    status, _, told = send_raw("POST", "/v1/messages/batches", body, **HEADERS)
 
     assert (status, json.loads(told)["error"]["type"]) == (400, "invalid_request_error")
     assert simulator.batches() == []
 
 
-def test_a_full_batch_is_taken_and_one_request_more_is_not(simulator: Simulator, raw: Raw) -> None:
+def test_a_full_batch_is_accepted_and_one_more_request_is_not(
+    simulator: Simulator, send_raw: SendRaw
+) -> None:
     def body(count: int) -> bytes:
         rows = (b'{"custom_id":"%d","params":{}}' % row for row in range(count))
         return b'{"requests":[' + b",".join(rows) + b"]}"
 
-    full, _, _ = raw("POST", "/v1/messages/batches", body(100_000), **HEADERS)
-    over, _, told = raw("POST", "/v1/messages/batches", body(100_001), **HEADERS)
+    full, _, _ = send_raw("POST", "/v1/messages/batches", body(100_000), **HEADERS)
+    over, _, told = send_raw("POST", "/v1/messages/batches", body(100_001), **HEADERS)
 
     assert (full, over) == (200, 400)
     assert b"100000" in told
     assert simulator.accounting()["creates"] == {"received": 2, "accepted": 1}
 
 
-def test_a_body_over_256_mb_is_413(simulator: Simulator, raw: Raw) -> None:
+def test_a_body_over_256_mb_is_413(simulator: Simulator, send_raw: SendRaw) -> None:
     def body() -> Iterator[bytes]:
         yield from (bytes(1 << 20) for _ in range(244))
         yield bytes(256_000_001 - (244 << 20))
 
-    status, _, told = raw(
+    status, _, told = send_raw(
         "POST", "/v1/messages/batches", body(), content_length="256000001", **HEADERS
     )
 
@@ -123,11 +128,11 @@ def test_a_body_over_256_mb_is_413(simulator: Simulator, raw: Raw) -> None:
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "br", "zstd"])
-def test_a_compressed_body_is_refused(
-    simulator: Simulator, raw: Raw, ask: Ask, encoding: str
+def test_a_compressed_body_is_rejected(
+    simulator: Simulator, send_raw: SendRaw, make_requests: MakeRequests, encoding: str
 ) -> None:
-    body = gzip.compress(json.dumps({"requests": ask(3)}).encode())
-    status, _, told = raw(
+    body = gzip.compress(json.dumps({"requests": make_requests(3)}).encode())
+    status, _, told = send_raw(
         "POST", "/v1/messages/batches", body, content_encoding=encoding, **HEADERS
     )
 
@@ -137,11 +142,13 @@ def test_a_compressed_body_is_refused(
     assert simulator.batches() == []
 
 
-def test_a_body_in_chunks_is_taken(simulator: Simulator, raw: Raw, ask: Ask) -> None:
-    content = json.dumps({"requests": ask(3)}).encode()
+def test_a_chunked_body_is_accepted(
+    simulator: Simulator, send_raw: SendRaw, make_requests: MakeRequests
+) -> None:
+    content = json.dumps({"requests": make_requests(3)}).encode()
     parts = (content[at : at + 50] for at in range(0, len(content), 50))
 
-    status, _, _ = raw("POST", "/v1/messages/batches", parts, **HEADERS)
+    status, _, _ = send_raw("POST", "/v1/messages/batches", parts, **HEADERS)
 
     assert (status, len(simulator.accepted())) == (200, 3)
 
@@ -149,9 +156,9 @@ def test_a_body_in_chunks_is_taken(simulator: Simulator, raw: Raw, ask: Ask) -> 
 @pytest.mark.parametrize("chunked", [False, True])
 @pytest.mark.parametrize("reset", [False, True])
 def test_a_create_cut_off_before_its_end_is_not_accepted(
-    simulator: Simulator, url: str, ask: Ask, *, chunked: bool, reset: bool
+    simulator: Simulator, url: str, make_requests: MakeRequests, *, chunked: bool, reset: bool
 ) -> None:
-    content = json.dumps({"requests": ask(3)}).encode()
+    content = json.dumps({"requests": make_requests(3)}).encode()
     framing = b"transfer-encoding: chunked" if chunked else b"content-length: %d" % len(content)
     # All but the last byte; in chunks: all but the last, empty chunk.
     sent = b"%x\r\n%b\r\n" % (len(content), content) if chunked else content[:-1]
@@ -173,21 +180,21 @@ def test_a_create_cut_off_before_its_end_is_not_accepted(
     assert len(simulator.batches()) == 1
 
 
-def test_the_same_requests_twice_are_two_batches_and_the_accounts_say_so(
-    simulator: Simulator, client: anthropic.Anthropic, ask: Ask
+def test_the_same_requests_sent_twice_are_counted_as_two_batches(
+    simulator: Simulator, client: anthropic.Anthropic, make_requests: MakeRequests
 ) -> None:
-    client.messages.batches.create(requests=ask(2))
-    client.messages.batches.create(requests=ask(3))
+    client.messages.batches.create(requests=make_requests(2))
+    client.messages.batches.create(requests=make_requests(3))
 
     assert simulator.accepted() == {"r0": 2, "r1": 2, "r2": 1}
     assert sorted(simulator.accepted_params().values()) == [1, 2, 2]
     assert simulator.calls() == {"create": 2}
 
 
-def test_creates_at_the_same_time_are_all_counted(
-    simulator: Simulator, url: str, ask: Ask
+def test_concurrent_creates_are_all_counted(
+    simulator: Simulator, url: str, make_requests: MakeRequests
 ) -> None:
-    content = json.dumps({"requests": ask(20)})
+    content = json.dumps({"requests": make_requests(20)})
     told: list[int] = []
 
     def create() -> None:
@@ -210,9 +217,9 @@ def test_creates_at_the_same_time_are_all_counted(
 
 @pytest.mark.parametrize("missing", ["model", "max_tokens", "messages"])
 def test_params_are_checked_after_acceptance(
-    client: anthropic.Anthropic, ask: Ask, missing: str
+    client: anthropic.Anthropic, make_requests: MakeRequests, missing: str
 ) -> None:
-    requests = ask(2)
+    requests = make_requests(2)
     del requests[0]["params"][missing]
 
     told = outcomes(client, requests)
@@ -257,16 +264,16 @@ def test_params_are_checked_after_acceptance(
         ({"top_k": 1}, "top_k: Extra inputs"),
     ],
 )
-def test_what_a_batch_may_not_hold_is_an_errored_result(
-    client: anthropic.Anthropic, ask: Ask, params: dict[str, Any], sentence: str
+def test_a_parameter_not_allowed_in_a_batch_is_an_errored_result(
+    client: anthropic.Anthropic, make_requests: MakeRequests, params: dict[str, Any], sentence: str
 ) -> None:
-    told = outcomes(client, ask(1, **params))
+    told = outcomes(client, make_requests(1, **params))
 
     assert told["r0"].startswith(sentence)
 
 
-def test_every_parameter_that_the_sdk_knows_is_taken(
-    client: anthropic.Anthropic, ask: Ask
+def test_every_parameter_of_the_sdk_is_accepted(
+    client: anthropic.Anthropic, make_requests: MakeRequests
 ) -> None:
     """Those that are headers, and those that no batch takes, are not."""
     known = get_type_hints(MessageCreateParamsNonStreaming)
@@ -278,46 +285,46 @@ def test_every_parameter_that_the_sdk_knows_is_taken(
         "stream": False,
         **dict.fromkeys(("inference_geo", "user_profile_id"), "x"),
     }
-    params = {name: values.get(name, {}) for name in known} | ask(1)[0]["params"]
+    params = {name: values.get(name, {}) for name in known} | make_requests(1)[0]["params"]
     for name in ("workspace_id", *NOT_IN_A_BATCH):
         params.pop(name, None)
 
     assert outcomes(client, [{"custom_id": "r0", "params": params}]) == {"r0": "succeeded"}
 
 
-def test_an_unknown_model_is_not_found_and_a_new_one_can_be_made_known(
-    simulator: Simulator, client: anthropic.Anthropic, ask: Ask
+def test_an_unknown_model_is_not_found_until_it_is_added(
+    simulator: Simulator, client: anthropic.Anthropic, make_requests: MakeRequests
 ) -> None:
-    batch = client.messages.batches.create(requests=ask(1, model="claude-9"))
+    batch = client.messages.batches.create(requests=make_requests(1, model="claude-9"))
     (row,) = client.messages.batches.results(batch.id)
     simulator.models.add("claude-9")
 
     assert row.result.type == "errored"
     assert row.result.error.error.type == "not_found_error"
     assert row.result.error.error.message == "model: claude-9"
-    assert outcomes(client, ask(1, model="claude-9")) == {"r0": "succeeded"}
+    assert outcomes(client, make_requests(1, model="claude-9")) == {"r0": "succeeded"}
 
 
-def test_every_model_that_the_sdk_names_is_known() -> None:
+def test_every_model_of_the_sdk_is_known() -> None:
     (named,) = (one for one in get_args(Model) if get_args(one))
 
     assert set(get_args(named)) <= MODELS
 
 
-def test_the_older_version_takes_sampling_and_no_stream_is_no_stream(
-    client: anthropic.Anthropic, ask: Ask
+def test_the_older_version_accepts_sampling_parameters_and_stream_false(
+    client: anthropic.Anthropic, make_requests: MakeRequests
 ) -> None:
     older = client.with_options(default_headers={"anthropic-version": "2023-06-01"})
-    requests = ask(1, temperature=0.5, top_p=1, top_k=9, stream=False)
+    requests = make_requests(1, temperature=0.5, top_p=1, top_k=9, stream=False)
 
     assert outcomes(older, requests) == {"r0": "succeeded"}
 
 
-def test_a_body_that_is_refused_for_its_key_is_read_to_its_end_first(
-    simulator: Simulator, raw: Raw
+def test_the_body_of_an_unauthorized_call_is_read_to_its_end(
+    simulator: Simulator, send_raw: SendRaw
 ) -> None:
     # http.client gives up where its sending is reset; the SDK would still read the answer.
-    status, _, _ = raw("POST", "/v1/messages/batches", bytes(40 << 20), x_api_key="sk-no")
+    status, _, _ = send_raw("POST", "/v1/messages/batches", bytes(40 << 20), x_api_key="sk-no")
 
     assert status == 401
     assert simulator.calls() == {"create": 1}

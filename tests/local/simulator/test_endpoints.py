@@ -14,15 +14,15 @@ import pytest
 
 from local.simulator import Simulator, serving
 
-type Ask = Callable[..., list[Any]]
-type Raw = Callable[..., tuple[int, dict[str, str], bytes]]
+type MakeRequests = Callable[..., list[Any]]
+type SendRaw = Callable[..., tuple[int, dict[str, str], bytes]]
 
 
-def test_a_new_batch_is_in_progress_with_all_its_requests_in_processing(
-    client: anthropic.Anthropic, ask: Ask
+def test_a_new_batch_is_in_progress_with_all_requests_processing(
+    client: anthropic.Anthropic, make_requests: MakeRequests
 ) -> None:
     before = time.time()
-    batch = client.messages.batches.create(requests=ask(3))
+    batch = client.messages.batches.create(requests=make_requests(3))
 
     assert batch.processing_status == "in_progress"
     assert batch.request_counts.processing == 3
@@ -32,10 +32,10 @@ def test_a_new_batch_is_in_progress_with_all_its_requests_in_processing(
     assert before - 1 < batch.created_at.timestamp() < time.time() + 1
 
 
-def test_an_ended_batch_says_its_counts_and_where_its_results_are(
-    client: anthropic.Anthropic, ask: Ask, url: str
+def test_an_ended_batch_has_its_counts_and_results_url(
+    client: anthropic.Anthropic, make_requests: MakeRequests, url: str
 ) -> None:
-    batch_id = client.messages.batches.create(requests=ask(3)).id
+    batch_id = client.messages.batches.create(requests=make_requests(3)).id
 
     batch = client.messages.batches.retrieve(batch_id)
 
@@ -45,10 +45,10 @@ def test_an_ended_batch_says_its_counts_and_where_its_results_are(
     assert batch.results_url == f"{url}/v1/messages/batches/{batch_id}/results"
 
 
-def test_results_are_every_row_once_shuffled_the_same_way_each_time(
-    client: anthropic.Anthropic, ask: Ask
+def test_results_hold_every_row_once_in_the_same_shuffled_order(
+    client: anthropic.Anthropic, make_requests: MakeRequests
 ) -> None:
-    batch = client.messages.batches.create(requests=ask(50))
+    batch = client.messages.batches.create(requests=make_requests(50))
 
     first = [row.custom_id for row in client.messages.batches.results(batch.id)]
     again = [row.custom_id for row in client.messages.batches.results(batch.id)]
@@ -58,13 +58,13 @@ def test_results_are_every_row_once_shuffled_the_same_way_each_time(
     assert again == first
 
 
-def test_nothing_of_a_batch_counts_as_done_before_all_of_it_has_ended(
-    simulator: Simulator, client: anthropic.Anthropic, ask: Ask
+def test_no_request_counts_as_done_before_the_batch_has_ended(
+    simulator: Simulator, client: anthropic.Anthropic, make_requests: MakeRequests
 ) -> None:
     now_s = time.time()
     simulator.clock = lambda: now_s
     simulator.processing_s = 100.0
-    batch_id = client.messages.batches.create(requests=ask(10)).id
+    batch_id = client.messages.batches.create(requests=make_requests(10)).id
 
     now_s += 99
     nearly = client.messages.batches.retrieve(batch_id)
@@ -78,13 +78,13 @@ def test_nothing_of_a_batch_counts_as_done_before_all_of_it_has_ended(
     assert (after.processing_status, after.request_counts.succeeded) == ("ended", 10)
 
 
-def test_a_canceled_batch_is_canceling_and_then_ends_with_what_was_done(
-    simulator: Simulator, client: anthropic.Anthropic, ask: Ask
+def test_a_canceled_batch_is_canceling_and_then_ends_with_the_finished_results(
+    simulator: Simulator, client: anthropic.Anthropic, make_requests: MakeRequests
 ) -> None:
     now_s = time.time()
     simulator.clock = lambda: now_s
     simulator.processing_s = 100.0
-    batch_id = client.messages.batches.create(requests=ask(10)).id
+    batch_id = client.messages.batches.create(requests=make_requests(10)).id
 
     now_s += 30
     canceling = client.messages.batches.cancel(batch_id)
@@ -100,13 +100,13 @@ def test_a_canceled_batch_is_canceling_and_then_ends_with_what_was_done(
     assert (kinds.count("succeeded"), kinds.count("canceled")) == (3, 7)
 
 
-def test_a_batch_that_takes_too_long_ends_at_its_expiry_with_the_rest_expired(
-    simulator: Simulator, client: anthropic.Anthropic, ask: Ask
+def test_unfinished_requests_expire_with_their_batch(
+    simulator: Simulator, client: anthropic.Anthropic, make_requests: MakeRequests
 ) -> None:
     now_s = time.time()
     simulator.clock = lambda: now_s
     simulator.processing_s, simulator.expiry_s = 100.0, 40.0
-    batch = client.messages.batches.create(requests=ask(10))
+    batch = client.messages.batches.create(requests=make_requests(10))
 
     now_s += 41
     after = client.messages.batches.retrieve(batch.id)
@@ -119,9 +119,9 @@ def test_a_batch_that_takes_too_long_ends_at_its_expiry_with_the_rest_expired(
 
 
 def test_after_29_days_a_batch_is_archived_without_results(
-    simulator: Simulator, client: anthropic.Anthropic, ask: Ask
+    simulator: Simulator, client: anthropic.Anthropic, make_requests: MakeRequests
 ) -> None:
-    batch = client.messages.batches.create(requests=ask(1))
+    batch = client.messages.batches.create(requests=make_requests(1))
     simulator.clock = lambda: time.time() + 29 * 86_400
 
     after = client.messages.batches.retrieve(batch.id)
@@ -132,11 +132,11 @@ def test_after_29_days_a_batch_is_archived_without_results(
         client.get(f"/v1/messages/batches/{batch.id}/results", cast_to=object)
 
 
-def test_only_an_ended_batch_can_be_deleted_and_only_another_canceled(
-    simulator: Simulator, client: anthropic.Anthropic, ask: Ask
+def test_an_ended_batch_can_be_deleted_but_not_canceled(
+    simulator: Simulator, client: anthropic.Anthropic, make_requests: MakeRequests
 ) -> None:
     simulator.processing_s = float("inf")
-    batch_id = client.messages.batches.create(requests=ask(1)).id
+    batch_id = client.messages.batches.create(requests=make_requests(1)).id
 
     with pytest.raises(anthropic.BadRequestError, match="Consider canceling"):
         client.messages.batches.delete(batch_id)
@@ -170,7 +170,7 @@ def test_list_pages_newest_first_in_both_directions(
     assert len(batches.list(limit=1000).data) == 25
 
 
-def test_list_pages_on_from_a_batch_that_was_deleted_meanwhile(
+def test_list_pages_continue_from_a_deleted_batch(
     client: anthropic.Anthropic, simulator: Simulator
 ) -> None:
     oldest, middle, _newest = (simulator.add_foreign(1) for _ in range(3))
@@ -190,15 +190,15 @@ def test_an_empty_list_has_no_cursors(client: anthropic.Anthropic) -> None:
 @pytest.mark.parametrize(
     "query", ["limit=0", "limit=1001", "limit=x", "after_id=a&before_id=b", "after_id=nobody"]
 )
-def test_list_refuses_what_is_no_page(client: anthropic.Anthropic, query: str) -> None:
+def test_list_rejects_invalid_paging(client: anthropic.Anthropic, query: str) -> None:
     with pytest.raises(anthropic.BadRequestError):
         client.get(f"/v1/messages/batches?{query}", cast_to=object)
 
 
-def test_batches_are_seen_only_within_their_workspace(
-    client: anthropic.Anthropic, simulator: Simulator, ask: Ask
+def test_batches_are_visible_only_in_their_workspace(
+    client: anthropic.Anthropic, simulator: Simulator, make_requests: MakeRequests
 ) -> None:
-    batch_id = client.messages.batches.create(requests=ask(2)).id
+    batch_id = client.messages.batches.create(requests=make_requests(2)).id
     same = client.with_options(api_key="sk-too").messages.batches
     other = client.with_options(api_key="sk-other").messages.batches
 
@@ -213,15 +213,17 @@ def test_batches_are_seen_only_within_their_workspace(
 
 
 @pytest.mark.parametrize("key", [{"x_api_key": "sk-local"}, {"authorization": "Bearer sk-local"}])
-def test_both_key_headers_are_taken(raw: Raw, key: dict[str, str]) -> None:
-    status, _, _ = raw("GET", "/v1/messages/batches", anthropic_version="2023-06-01", **key)
+def test_both_key_headers_are_accepted(send_raw: SendRaw, key: dict[str, str]) -> None:
+    status, _, _ = send_raw("GET", "/v1/messages/batches", anthropic_version="2023-06-01", **key)
 
     assert status == 200
 
 
 @pytest.mark.parametrize("key", [{}, {"x_api_key": "sk-no"}, {"authorization": "Bearer sk-no"}])
-def test_a_missing_or_unknown_key_is_401_in_the_apis_shape(raw: Raw, key: dict[str, str]) -> None:
-    status, headers, body = raw(
+def test_a_missing_or_unknown_key_is_401_in_the_apis_shape(
+    send_raw: SendRaw, key: dict[str, str]
+) -> None:
+    status, headers, body = send_raw(
         "GET", "/v1/messages/batches", anthropic_version="2023-06-01", **key
     )
 
@@ -232,21 +234,21 @@ def test_a_missing_or_unknown_key_is_401_in_the_apis_shape(raw: Raw, key: dict[s
 
 
 @pytest.mark.parametrize("version", [{}, {"anthropic_version": "1999-01-01"}])
-def test_a_known_version_is_required(raw: Raw, version: dict[str, str]) -> None:
-    status, _, body = raw("GET", "/v1/messages/batches", x_api_key="sk-local", **version)
+def test_a_known_version_is_required(send_raw: SendRaw, version: dict[str, str]) -> None:
+    status, _, body = send_raw("GET", "/v1/messages/batches", x_api_key="sk-local", **version)
 
     assert (status, b"anthropic-version" in body) == (400, True)
 
 
-def test_what_is_no_endpoint_is_404_in_the_apis_shape(raw: Raw) -> None:
+def test_an_unknown_endpoint_is_404_in_the_apis_shape(send_raw: SendRaw) -> None:
     for method, path in (("PUT", "/v1/messages/batches"), ("GET", "/v1/models")):
-        status, headers, body = raw(method, path)
+        status, headers, body = send_raw(method, path)
 
         assert (status, json.loads(body)["error"]["type"]) == (404, "not_found_error")
         assert headers["request-id"].startswith("req_")
 
 
-def test_head_answers_with_headers_alone(url: str) -> None:
+def test_head_is_answered_with_headers_only(url: str) -> None:
     """A body would be read as the beginning of the next answer."""
     host = urlsplit(url)
     with socket.create_connection((str(host.hostname), host.port or 0), timeout=5) as connection:
@@ -260,7 +262,7 @@ def test_head_answers_with_headers_alone(url: str) -> None:
     assert body == b""
 
 
-def test_every_response_has_a_request_id_of_its_own(client: anthropic.Anthropic) -> None:
+def test_every_response_has_its_own_request_id(client: anthropic.Anthropic) -> None:
     seen = {
         client.messages.batches.with_raw_response.list().headers["request-id"] for _ in range(3)
     }
@@ -268,13 +270,13 @@ def test_every_response_has_a_request_id_of_its_own(client: anthropic.Anthropic)
     assert len(seen) == 3
 
 
-def test_a_connection_is_kept_for_the_next_call(
-    raw: Raw, client: anthropic.Anthropic, ask: Ask
+def test_a_connection_is_reused_for_the_next_call(
+    send_raw: SendRaw, client: anthropic.Anthropic, make_requests: MakeRequests
 ) -> None:
-    _, headers, _ = raw(
+    _, headers, _ = send_raw(
         "GET", "/v1/messages/batches", x_api_key="sk-local", anthropic_version="2023-06-01"
     )
-    batch = client.messages.batches.create(requests=ask(1))
+    batch = client.messages.batches.create(requests=make_requests(1))
     began = time.perf_counter()
     for _ in range(50):
         client.messages.batches.retrieve(batch.id)
@@ -283,7 +285,7 @@ def test_a_connection_is_kept_for_the_next_call(
     assert time.perf_counter() - began < 1.5, "40 ms a call would be Nagle's delay"
 
 
-def test_serving_again_on_the_same_port_finds_the_same_batches(
+def test_batches_survive_a_restart_of_the_server(
     simulator: Simulator, sdk: anthropic.Anthropic, tmp_path: Path
 ) -> None:
     with serving(simulator) as url:

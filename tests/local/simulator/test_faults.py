@@ -10,21 +10,21 @@ import pytest
 
 from local.simulator import FAULTS, Simulator
 
-type Ask = Callable[..., list[Any]]
-type Proof = Callable[[Simulator, anthropic.Anthropic, Ask], None]
+type MakeRequests = Callable[..., list[Any]]
+type Proof = Callable[[Simulator, anthropic.Anthropic, MakeRequests], None]
 
 PROOFS: dict[str, Proof] = {}
 
 
 def proves(name: str) -> Callable[[Proof], Proof]:
-    def noted(proof: Proof) -> Proof:
+    def register(proof: Proof) -> Proof:
         PROOFS[name] = proof
         return proof
 
-    return noted
+    return register
 
 
-def made(client: anthropic.Anthropic, requests: list[Any]) -> str:
+def create_batch(client: anthropic.Anthropic, requests: list[Any]) -> str:
     return client.messages.batches.create(requests=requests).id
 
 
@@ -33,9 +33,11 @@ def download(client: anthropic.Anthropic, batch_id: str) -> bytes:
     return client.get(path, cast_to=httpx2.Response).content
 
 
-def partial(client: anthropic.Anthropic, batch_id: str) -> tuple[bytes, bool, httpx2.Headers]:
+def download_partially(
+    client: anthropic.Anthropic, batch_id: str
+) -> tuple[bytes, bool, httpx2.Headers]:
     """What came of a download, whether it broke, and its headers."""
-    got = b""
+    received = b""
     path = f"/v1/messages/batches/{batch_id}/results"
     answer = client.get(
         path, cast_to=httpx2.Response, stream=True, stream_cls=anthropic.Stream[object]
@@ -43,27 +45,27 @@ def partial(client: anthropic.Anthropic, batch_id: str) -> tuple[bytes, bool, ht
     response: Any = answer
     try:
         for block in response.iter_bytes():
-            got += block
+            received += block
     except httpx2.RemoteProtocolError:
-        return got, True, response.headers
+        return received, True, response.headers
     finally:
         response.close()
-    return got, False, response.headers
+    return received, False, response.headers
 
 
-def named(content: bytes) -> list[bytes]:
+def custom_ids(content: bytes) -> list[bytes]:
     return sorted(line.split(b'"')[3] for line in content.splitlines())
 
 
 @pytest.mark.parametrize("name", sorted(FAULTS))
-def test_the_fault_happens_once_and_is_used_up(
-    simulator: Simulator, client: anthropic.Anthropic, ask: Ask, name: str
+def test_each_fault_happens_once_and_is_then_spent(
+    simulator: Simulator, client: anthropic.Anthropic, make_requests: MakeRequests, name: str
 ) -> None:
-    PROOFS[name](simulator, client, ask)
+    PROOFS[name](simulator, client, make_requests)
 
     assert simulator.accounting()["armed"] == []
-    batch = made(client, ask(2, "afterwards"))
-    assert named(download(client, batch)) == [b"r0", b"r1"]
+    batch = create_batch(client, make_requests(2, "afterwards"))
+    assert custom_ids(download(client, batch)) == [b"r0", b"r1"]
     assert batch in {known.id for known in client.messages.batches.list().data}
 
 
@@ -88,34 +90,36 @@ REFUSALS: dict[str, tuple[int, type[anthropic.APIStatusError], str]] = {
 }
 
 
-def refusal(name: str) -> Proof:
-    def proof(simulator: Simulator, client: anthropic.Anthropic, ask: Ask) -> None:
+def refusal_without_details(name: str) -> Proof:
+    def proof(
+        simulator: Simulator, client: anthropic.Anthropic, make_requests: MakeRequests
+    ) -> None:
         status, error, kind = REFUSALS[name]
         simulator.arm(name)
-        with pytest.raises(error) as raised:
-            made(client, ask(2))
+        with pytest.raises(error) as caught:
+            create_batch(client, make_requests(2))
 
-        body: Any = raised.value.body
-        assert (raised.value.status_code, body["error"]["type"]) == (status, kind)
-        assert body["request_id"] == raised.value.request_id
+        body: Any = caught.value.body
+        assert (caught.value.status_code, body["error"]["type"]) == (status, kind)
+        assert body["request_id"] == caught.value.request_id
         assert "details" not in body["error"]
-        assert "retry-after" not in raised.value.response.headers
+        assert "retry-after" not in caught.value.response.headers
         assert (simulator.accepted(), simulator.batches()) == ({}, [])
 
     return proof
 
 
 for refused in REFUSALS:
-    PROOFS[refused] = refusal(refused)
+    PROOFS[refused] = refusal_without_details(refused)
 
 
 @proves("rate_limited")
-def _(simulator: Simulator, client: anthropic.Anthropic, ask: Ask) -> None:
+def _(simulator: Simulator, client: anthropic.Anthropic, make_requests: MakeRequests) -> None:
     simulator.arm("rate_limited", retry_after=17)
-    with pytest.raises(anthropic.RateLimitError) as raised:
-        made(client, ask(1))
+    with pytest.raises(anthropic.RateLimitError) as caught:
+        create_batch(client, make_requests(1))
 
-    assert raised.value.response.headers["retry-after"] == "17"
+    assert caught.value.response.headers["retry-after"] == "17"
     assert simulator.batches() == []
 
 
@@ -141,17 +145,19 @@ CODES: dict[str, tuple[int, str, type[anthropic.APIStatusError]]] = {
 }  # fmt: skip
 
 
-def coded(name: str) -> Proof:
-    def proof(simulator: Simulator, client: anthropic.Anthropic, ask: Ask) -> None:
+def refusal_with_code(name: str) -> Proof:
+    def proof(
+        simulator: Simulator, client: anthropic.Anthropic, make_requests: MakeRequests
+    ) -> None:
         status, code, error = CODES[name]
         simulator.arm(name)
-        with pytest.raises(error) as raised:
-            made(client, ask(2))
+        with pytest.raises(error) as caught:
+            create_batch(client, make_requests(2))
 
-        body: Any = raised.value.body
-        assert raised.value.status_code == status
+        body: Any = caught.value.body
+        assert caught.value.status_code == status
         assert body["error"]["details"] == {"error_code": code}
-        waits = raised.value.response.headers.get("retry-after")
+        waits = caught.value.response.headers.get("retry-after")
         assert waits == ("60" if name == "ramp_limit" else None)
         assert (simulator.accepted(), simulator.batches()) == ({}, [])
 
@@ -159,31 +165,31 @@ def coded(name: str) -> Proof:
 
 
 for with_code in CODES:
-    PROOFS[with_code] = coded(with_code)
+    PROOFS[with_code] = refusal_with_code(with_code)
 
 
 @proves("queue_limit")
-def _(simulator: Simulator, client: anthropic.Anthropic, ask: Ask) -> None:
+def _(simulator: Simulator, client: anthropic.Anthropic, make_requests: MakeRequests) -> None:
     now_s = time.time()
     simulator.clock, simulator.processing_s = lambda: now_s, 100.0
     simulator.arm("queue_limit", queue_over=5)
-    made(client, ask(3))
-    made(client.with_options(api_key="sk-other"), ask(2))
-    with pytest.raises(anthropic.RateLimitError) as raised:
-        made(client, ask(1))
+    create_batch(client, make_requests(3))
+    create_batch(client.with_options(api_key="sk-other"), make_requests(2))
+    with pytest.raises(anthropic.RateLimitError) as caught:
+        create_batch(client, make_requests(1))
 
-    assert raised.value.response.headers["retry-after"] == "60"
+    assert caught.value.response.headers["retry-after"] == "60"
     assert len(simulator.batches()) == 2
     simulator.arm("queue_limit", queue_over=5)
     now_s += 101
-    made(client, ask(5))  # all others have ended
+    create_batch(client, make_requests(5))  # all others have ended
     with pytest.raises(anthropic.RateLimitError):
-        made(client, ask(1))
+        create_batch(client, make_requests(1))
     simulator.clock, simulator.processing_s = time.time, 0.0
 
 
 @proves("request_limit")
-def _(simulator: Simulator, client: anthropic.Anthropic, ask: Ask) -> None:
+def _(simulator: Simulator, client: anthropic.Anthropic, make_requests: MakeRequests) -> None:
     now_s = time.time()
     simulator.clock = lambda: now_s
     simulator.arm("request_limit", calls_over=2)
@@ -191,11 +197,11 @@ def _(simulator: Simulator, client: anthropic.Anthropic, ask: Ask) -> None:
         client.messages.batches.list()
         now_s += 31
     client.messages.batches.list()
-    with pytest.raises(anthropic.RateLimitError) as raised:
-        made(client, ask(1))
+    with pytest.raises(anthropic.RateLimitError) as caught:
+        create_batch(client, make_requests(1))
     simulator.clock = time.time
 
-    assert raised.value.response.headers["retry-after"] == "30"
+    assert caught.value.response.headers["retry-after"] == "30"
 
 
 AFTERWARDS: dict[str, tuple[int, type[anthropic.APIStatusError], str]] = {
@@ -205,15 +211,17 @@ AFTERWARDS: dict[str, tuple[int, type[anthropic.APIStatusError], str]] = {
 }
 
 
-def afterwards(name: str) -> Proof:
-    def proof(simulator: Simulator, client: anthropic.Anthropic, ask: Ask) -> None:
+def error_after_accept(name: str) -> Proof:
+    def proof(
+        simulator: Simulator, client: anthropic.Anthropic, make_requests: MakeRequests
+    ) -> None:
         status, error, kind = AFTERWARDS[name]
         simulator.arm(name)
-        with pytest.raises(error) as raised:
-            made(client, ask(2))
+        with pytest.raises(error) as caught:
+            create_batch(client, make_requests(2))
 
-        body: Any = raised.value.body
-        assert (raised.value.status_code, body["error"]["type"]) == (status, kind)
+        body: Any = caught.value.body
+        assert (caught.value.status_code, body["error"]["type"]) == (status, kind)
         assert simulator.accepted() == {"r0": 1, "r1": 1}
         assert len(client.messages.batches.list().data) == 1
 
@@ -221,66 +229,66 @@ def afterwards(name: str) -> Proof:
 
 
 for late in AFTERWARDS:
-    PROOFS[late] = afterwards(late)
+    PROOFS[late] = error_after_accept(late)
 
 
 @proves("refuse_matching")
-def _(simulator: Simulator, client: anthropic.Anthropic, ask: Ask) -> None:
+def _(simulator: Simulator, client: anthropic.Anthropic, make_requests: MakeRequests) -> None:
     simulator.arm("refuse_matching")
-    requests = ask(3)
-    assert made(client, requests[:1]), "nothing in it matches"
+    requests = make_requests(3)
+    assert create_batch(client, requests[:1]), "nothing in it matches"
     requests[2]["params"]["metadata"] = {"user_id": "refuse-me"}
     with pytest.raises(anthropic.BadRequestError, match=r"requests\.2 \(custom_id r2\)"):
-        made(client, requests)
+        create_batch(client, requests)
 
     assert simulator.accepted() == {"r0": 1}
 
 
 @proves("lost_answer")
-def _(simulator: Simulator, client: anthropic.Anthropic, ask: Ask) -> None:
+def _(simulator: Simulator, client: anthropic.Anthropic, make_requests: MakeRequests) -> None:
     simulator.arm("lost_answer")
     with pytest.raises(anthropic.APIConnectionError):
-        made(client, ask(2))
+        create_batch(client, make_requests(2))
 
     assert simulator.accepted() == {"r0": 1, "r1": 1}
     assert len(client.messages.batches.list().data) == 1
 
 
 @proves("bad_gateway_after_accept")
-def _(simulator: Simulator, client: anthropic.Anthropic, ask: Ask) -> None:
+def _(simulator: Simulator, client: anthropic.Anthropic, make_requests: MakeRequests) -> None:
     simulator.arm("bad_gateway_after_accept")
-    with pytest.raises(anthropic.InternalServerError) as raised:
-        made(client, ask(2))
+    with pytest.raises(anthropic.InternalServerError) as caught:
+        create_batch(client, make_requests(2))
 
-    assert raised.value.status_code == 502
+    assert caught.value.status_code == 502
     assert simulator.accepted() == {"r0": 1, "r1": 1}
 
 
 @proves("slow_answer")
-def _(simulator: Simulator, client: anthropic.Anthropic, ask: Ask) -> None:
+def _(simulator: Simulator, client: anthropic.Anthropic, make_requests: MakeRequests) -> None:
     simulator.arm("slow_answer", times=2, delay_s=0.4)
     began = time.monotonic()
-    late = made(client, ask(1))
+    late = create_batch(client, make_requests(1))
     assert time.monotonic() - began >= 0.4
     with pytest.raises(anthropic.APITimeoutError):
-        made(client.with_options(timeout=0.1), ask(1))
+        create_batch(client.with_options(timeout=0.1), make_requests(1))
 
     assert simulator.accepted() == {"r0": 2}
     assert [batch["id"] for batch in simulator.batches()][-1] == late
 
 
 @proves("reset_in_body")
-def _(simulator: Simulator, client: anthropic.Anthropic, ask: Ask) -> None:
+def _(simulator: Simulator, client: anthropic.Anthropic, make_requests: MakeRequests) -> None:
     simulator.arm("reset_in_body", bytes=100_000)
     with pytest.raises(anthropic.APIConnectionError):
-        made(client, ask(2, "x" * 20_000_000))
+        create_batch(client, make_requests(2, "x" * 20_000_000))
 
     assert (simulator.accepted(), simulator.batches()) == ({}, [])
 
 
 @proves("retrieve_not_found")
-def _(simulator: Simulator, client: anthropic.Anthropic, ask: Ask) -> None:
-    batch_id = made(client, ask(1))
+def _(simulator: Simulator, client: anthropic.Anthropic, make_requests: MakeRequests) -> None:
+    batch_id = create_batch(client, make_requests(1))
     simulator.arm("retrieve_not_found", times=2)
     for _ in range(2):
         with pytest.raises(anthropic.NotFoundError):
@@ -290,46 +298,46 @@ def _(simulator: Simulator, client: anthropic.Anthropic, ask: Ask) -> None:
 
 
 @proves("results_not_found")
-def _(simulator: Simulator, client: anthropic.Anthropic, ask: Ask) -> None:
-    batch_id = made(client, ask(1))
+def _(simulator: Simulator, client: anthropic.Anthropic, make_requests: MakeRequests) -> None:
+    batch_id = create_batch(client, make_requests(1))
     simulator.arm("results_not_found", times=2)
     for _ in range(2):
         with pytest.raises(anthropic.NotFoundError):
             download(client, batch_id)
 
     assert client.messages.batches.retrieve(batch_id).results_url
-    assert named(download(client, batch_id)) == [b"r0"]
+    assert custom_ids(download(client, batch_id)) == [b"r0"]
 
 
 @proves("hidden_from_list")
-def _(simulator: Simulator, client: anthropic.Anthropic, ask: Ask) -> None:
+def _(simulator: Simulator, client: anthropic.Anthropic, make_requests: MakeRequests) -> None:
     simulator.arm("hidden_from_list", listings=2)
     simulator.arm("lost_answer")
     with pytest.raises(anthropic.APIConnectionError):
-        made(client, ask(1))
+        create_batch(client, make_requests(1))
 
     seen = [len(client.messages.batches.list().data) for _ in range(3)]
     assert seen == [0, 0, 1]
 
 
 @proves("foreign_batch")
-def _(simulator: Simulator, client: anthropic.Anthropic, ask: Ask) -> None:
+def _(simulator: Simulator, client: anthropic.Anthropic, make_requests: MakeRequests) -> None:
     simulator.arm("foreign_batch")
     simulator.arm("foreign_batch", count=5)
-    own = made(client, ask(2))
+    own = create_batch(client, make_requests(2))
 
     listed = client.messages.batches.list().data
     assert [batch.request_counts.succeeded for batch in listed] == [5, 2, 2]
     assert listed[2].id == own
     rows = download(client, listed[0].id)
-    assert all(name.startswith(b"foreign-") for name in named(rows))
+    assert all(name.startswith(b"foreign-") for name in custom_ids(rows))
     assert simulator.accepted() == {"r0": 1, "r1": 1}
 
 
 @proves("canceled_in_console")
-def _(simulator: Simulator, client: anthropic.Anthropic, ask: Ask) -> None:
+def _(simulator: Simulator, client: anthropic.Anthropic, make_requests: MakeRequests) -> None:
     simulator.arm("canceled_in_console", done=0.25)
-    batch = client.messages.batches.retrieve(made(client, ask(8)))
+    batch = client.messages.batches.retrieve(create_batch(client, make_requests(8)))
 
     assert batch.processing_status == "ended"
     assert batch.cancel_initiated_at is not None
@@ -338,9 +346,9 @@ def _(simulator: Simulator, client: anthropic.Anthropic, ask: Ask) -> None:
 
 
 @proves("deleted_before_collection")
-def _(simulator: Simulator, client: anthropic.Anthropic, ask: Ask) -> None:
+def _(simulator: Simulator, client: anthropic.Anthropic, make_requests: MakeRequests) -> None:
     simulator.arm("deleted_before_collection")
-    batch_id = made(client, ask(1))
+    batch_id = create_batch(client, make_requests(1))
     assert client.messages.batches.retrieve(batch_id).processing_status == "ended"
     for fetch in (download, lambda c, i: c.messages.batches.retrieve(i)):
         with pytest.raises(anthropic.NotFoundError):
@@ -348,9 +356,9 @@ def _(simulator: Simulator, client: anthropic.Anthropic, ask: Ask) -> None:
 
 
 @proves("archived_before_collection")
-def _(simulator: Simulator, client: anthropic.Anthropic, ask: Ask) -> None:
+def _(simulator: Simulator, client: anthropic.Anthropic, make_requests: MakeRequests) -> None:
     simulator.arm("archived_before_collection")
-    batch_id = made(client, ask(1))
+    batch_id = create_batch(client, make_requests(1))
     assert client.messages.batches.retrieve(batch_id).archived_at is None
     for _ in range(2):
         with pytest.raises(anthropic.NotFoundError):
@@ -362,33 +370,33 @@ def _(simulator: Simulator, client: anthropic.Anthropic, ask: Ask) -> None:
 
 
 @proves("row_missing")
-def _(simulator: Simulator, client: anthropic.Anthropic, ask: Ask) -> None:
-    batch_id = made(client, ask(5))
+def _(simulator: Simulator, client: anthropic.Anthropic, make_requests: MakeRequests) -> None:
+    batch_id = create_batch(client, make_requests(5))
     simulator.arm("row_missing", rows=2)
 
-    assert len(set(named(download(client, batch_id)))) == 3
+    assert len(set(custom_ids(download(client, batch_id)))) == 3
 
 
 @proves("row_doubled")
-def _(simulator: Simulator, client: anthropic.Anthropic, ask: Ask) -> None:
-    batch_id = made(client, ask(5))
+def _(simulator: Simulator, client: anthropic.Anthropic, make_requests: MakeRequests) -> None:
+    batch_id = create_batch(client, make_requests(5))
     simulator.arm("row_doubled")
 
-    names = named(download(client, batch_id))
+    names = custom_ids(download(client, batch_id))
     assert (len(names), len(set(names))) == (6, 5)
 
 
 @proves("row_foreign")
-def _(simulator: Simulator, client: anthropic.Anthropic, ask: Ask) -> None:
-    batch_id = made(client, ask(2))
+def _(simulator: Simulator, client: anthropic.Anthropic, make_requests: MakeRequests) -> None:
+    batch_id = create_batch(client, make_requests(2))
     simulator.arm("row_foreign")
 
-    assert named(download(client, batch_id)) == [b"foreign-0", b"r0", b"r1"]
+    assert custom_ids(download(client, batch_id)) == [b"foreign-0", b"r0", b"r1"]
 
 
 @proves("unknown_result_type")
-def _(simulator: Simulator, client: anthropic.Anthropic, ask: Ask) -> None:
-    batch_id = made(client, ask(2))
+def _(simulator: Simulator, client: anthropic.Anthropic, make_requests: MakeRequests) -> None:
+    batch_id = create_batch(client, make_requests(2))
     simulator.arm("unknown_result_type")
 
     kinds = [str(row.result.type) for row in client.messages.batches.results(batch_id)]
@@ -396,8 +404,8 @@ def _(simulator: Simulator, client: anthropic.Anthropic, ask: Ask) -> None:
 
 
 @proves("unknown_error_type")
-def _(simulator: Simulator, client: anthropic.Anthropic, ask: Ask) -> None:
-    batch_id = made(client, ask(2))
+def _(simulator: Simulator, client: anthropic.Anthropic, make_requests: MakeRequests) -> None:
+    batch_id = create_batch(client, make_requests(2))
     simulator.arm("unknown_error_type")
 
     rows = list(client.messages.batches.results(batch_id))
@@ -409,31 +417,35 @@ FRAMINGS = [("length", True), ("chunked", True), ("close", False)]
 
 
 @proves("cut_at_line")
-def _(simulator: Simulator, client: anthropic.Anthropic, ask: Ask) -> None:
-    batch_id = made(client, ask(10))
-    whole = download(client, batch_id)
+def _(simulator: Simulator, client: anthropic.Anthropic, make_requests: MakeRequests) -> None:
+    batch_id = create_batch(client, make_requests(10))
+    expected = download(client, batch_id)
     for framing, breaks in FRAMINGS:
         simulator.arm("cut_at_line", framing=framing, rows=3)
-        got, broke, headers = partial(client, batch_id)
+        received, was_cut, headers = download_partially(client, batch_id)
 
-        assert got == b"".join(whole.splitlines(keepends=True)[:3])
-        assert broke is breaks, "without any framing the cut is silent"
-        assert headers.get("content-length") == (str(len(whole)) if framing == "length" else None)
+        assert received == b"".join(expected.splitlines(keepends=True)[:3])
+        assert was_cut is breaks, "without any framing the cut is silent"
+        assert headers.get("content-length") == (
+            str(len(expected)) if framing == "length" else None
+        )
         assert ("transfer-encoding" in headers) is (framing == "chunked")
 
 
 @proves("cut_inside_line")
-def _(simulator: Simulator, client: anthropic.Anthropic, ask: Ask) -> None:
-    batch_id = made(client, ask(10))
-    whole = download(client, batch_id)
+def _(simulator: Simulator, client: anthropic.Anthropic, make_requests: MakeRequests) -> None:
+    batch_id = create_batch(client, make_requests(10))
+    expected = download(client, batch_id)
     for framing, breaks in FRAMINGS:
         simulator.arm("cut_inside_line", framing=framing)
-        got, broke, _headers = partial(client, batch_id)
+        received, was_cut, _headers = download_partially(client, batch_id)
 
-        assert whole.startswith(got)
-        assert (got.count(b"\n"), got.endswith(b"\n"), broke) == (5, False, breaks)
+        assert expected.startswith(received)
+        assert (received.count(b"\n"), received.endswith(b"\n"), was_cut) == (5, False, breaks)
 
 
-def test_every_fault_says_what_happens_in_a_sentence() -> None:
-    assert all(fault.says.endswith(".") or fault.moment == "refuse" for fault in FAULTS.values())
+def test_every_fault_is_described_in_a_sentence() -> None:
+    assert all(
+        fault.description.endswith(".") or fault.moment == "refuse" for fault in FAULTS.values()
+    )
     assert set(PROOFS) == set(FAULTS)

@@ -11,16 +11,18 @@ from pydantic import BaseModel
 
 from local.simulator.answers import STOPS
 
-type Ask = Callable[..., list[Any]]
+type MakeRequests = Callable[..., list[Any]]
 
 
 @pytest.fixture
-def messages(client: anthropic.Anthropic, ask: Ask) -> dict[str, dict[str, Any]]:
+def messages(
+    client: anthropic.Anthropic, make_requests: MakeRequests
+) -> dict[str, dict[str, Any]]:
     """A message for each reason to stop, as JSON."""
     requests: list[Any] = [
         {**request, "custom_id": stop}
         for stop in (*sorted(STOPS), "end_turn")
-        for request in ask(1, "hello" if stop == "end_turn" else f"[fate:{stop}]")
+        for request in make_requests(1, "hello" if stop == "end_turn" else f"[fate:{stop}]")
     ]
     batch = client.messages.batches.create(requests=requests)
     content = client.get(f"/v1/messages/batches/{batch.id}/results", cast_to=bytes)
@@ -40,7 +42,7 @@ def missing(parsed: BaseModel, told: dict[str, Any], where: str) -> Iterator[str
                 yield from missing(one, item, f"{where}.{name}")
 
 
-def test_each_member_of_the_sdks_types_is_there_and_no_other(
+def test_messages_have_exactly_the_members_of_the_sdk_types(
     messages: dict[str, dict[str, Any]],
 ) -> None:
     assert len(messages) == len(STOPS) + 1
@@ -50,7 +52,7 @@ def test_each_member_of_the_sdks_types_is_there_and_no_other(
         assert list(missing(parsed, told, "message")) == []
 
 
-def test_only_a_refusal_has_details_of_its_stop(messages: dict[str, dict[str, Any]]) -> None:
+def test_only_a_refusal_has_stop_details(messages: dict[str, dict[str, Any]]) -> None:
     details = {stop: told["stop_details"] for stop, told in messages.items()}
     refusal = details.pop("refusal")
 
@@ -60,7 +62,7 @@ def test_only_a_refusal_has_details_of_its_stop(messages: dict[str, dict[str, An
     assert all(told["stop_reason"] == stop for stop, told in messages.items())
 
 
-def test_usage_is_that_of_a_batch(messages: dict[str, dict[str, Any]]) -> None:
+def test_usage_is_that_of_a_batch_request(messages: dict[str, dict[str, Any]]) -> None:
     usage = messages["end_turn"]["usage"]
 
     assert usage["service_tier"] == "batch"
