@@ -1,1 +1,1 @@
-"""The same deployment on one machine: no AWS account, no Docker."""
+"""Run the deployed stack on one machine, without an AWS account or Docker."""

@@ -20,19 +20,19 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 DESCRIPTION = """\
-Run claude-batch-relay on this machine: what `cdk deploy` deploys, in an emulator of AWS, against a
-simulator of the Message Batches API. Nothing leaves this machine and nothing costs money, unless
-CLAUDE=real and ANTHROPIC_API_KEY are in the environment.
+Run claude-batch-relay on this machine: the stack that `cdk deploy` deploys, in an emulator of AWS,
+with a simulator of the Message Batches API. Nothing leaves this machine and nothing costs money,
+unless CLAUDE=real and ANTHROPIC_API_KEY are set.
 """
 EXIT_INTERRUPTED = 130
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main() -> int:
-    """Do what the command line says.
+    """Run the command that the arguments name.
 
     Returns:
-        0 when it is done, 1 when it could not be, 2 for a wrong command line, 130 after Ctrl-C.
+        0 on success, 1 on failure, 2 for an invalid command line, 130 after Ctrl-C.
     """
     arguments = _parser().parse_args()
     for signal_number in STOP_SIGNALS:
@@ -44,10 +44,10 @@ def main() -> int:
     except LocalError as error:
         return _print_error(str(error))
     except (BotoCoreError, ClientError) as error:
-        return _print_error(f"the local cloud refused: {error}")
+        return _print_error(f"the local cloud returned an error: {error}")
     except KeyboardInterrupt:
         return _print_error(
-            "interrupted; everything that this command started is stopped", EXIT_INTERRUPTED
+            "interrupted; everything that this command started was stopped", EXIT_INTERRUPTED
         )
 
 
@@ -58,7 +58,7 @@ def _print_error(message: str, code: int = 1) -> int:
 
 
 def _raise_interrupt(_signal: int, _frame: FrameType | None) -> None:
-    """Unwind as Ctrl-C does, and let nothing interrupt the unwinding."""
+    """Raise KeyboardInterrupt, and ignore further signals during cleanup."""
     for signal_number in STOP_SIGNALS:
         signal.signal(signal_number, signal.SIG_IGN)
     raise KeyboardInterrupt
@@ -68,13 +68,13 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m local", description=DESCRIPTION)
     subcommands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    up = subcommands.add_parser("up", help="start it and leave it running; say how to use it")
+    up = subcommands.add_parser("up", help="start it, leave it running, and print how to use it")
     up.add_argument(
-        "--port", type=_parse_port, help="where AWS is to answer (default: chosen once)"
+        "--port", type=_parse_port, help="port of the emulated AWS (default: chosen once)"
     )
     up.set_defaults(command=commands.up)
 
-    run = subcommands.add_parser("run", help="send files through, and wait for their results")
+    run = subcommands.add_parser("run", help="process files and wait for their results")
     run.add_argument(
         "files", nargs="*", type=Path, metavar="FILE", help="JSONL files (default: the example)"
     )
@@ -83,7 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     run.set_defaults(command=commands.run)
 
-    down = subcommands.add_parser("down", help="stop what `up` has left running")
+    down = subcommands.add_parser("down", help="stop what `up` left running")
     down.set_defaults(command=commands.down)
     return parser
 

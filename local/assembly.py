@@ -1,4 +1,4 @@
-"""What `cdk deploy` would deploy: synthesized by the real CLI, once for each state of the source."""
+"""Synthesize what `cdk deploy` would deploy, with the real CLI, whenever the sources change."""
 
 import hashlib
 import json
@@ -28,12 +28,12 @@ class Asset:
 
 @dataclass(frozen=True)
 class Assembly:
-    """One stack of a cloud assembly, as ``cdk synth`` leaves it in its folder.
+    """One stack of a cloud assembly that ``cdk synth`` has written.
 
     Attributes:
         stack: the stack's name.
-        template_object: where its template lies once the assets are put: ``bucket/key``.
-        assets: what it needs in the bootstrap bucket, its template too.
+        template_object: where its template is after the upload of its assets: ``bucket/key``.
+        assets: the files that it needs in the bootstrap bucket, including its template.
     """
 
     stack: str
@@ -42,15 +42,15 @@ class Assembly:
 
     @property
     def digest(self) -> str:
-        """Name what would be deployed: the template's key is the hash of what it says."""
+        """Return the hash of the template, which is its key."""
         return self.template_object.rpartition("/")[2]
 
     @classmethod
     def read(cls, folder: Path) -> "Assembly":
-        """Read a folder that ``cdk synth`` has written; it holds one stack.
+        """Read a folder of ``cdk synth`` that holds one stack.
 
         Raises:
-            LocalError: it holds none, or several, or a kind of asset that is no file.
+            LocalError: the folder holds no stack, several stacks, or an asset that is not a file.
         """
         artifacts = json.loads((folder / "manifest.json").read_bytes())["artifacts"]
         stacks = {
@@ -59,9 +59,7 @@ class Assembly:
             if artifact["type"] == "aws:cloudformation:stack"
         }
         if len(stacks) != 1:
-            message = (
-                f"{folder} holds {len(stacks)} stacks, and the local cloud deploys exactly one"
-            )
+            message = f"{folder} holds {len(stacks)} stacks; the local cloud deploys exactly one"
             raise LocalError(message)
         [(name, stack)] = stacks.items()
         properties = stack["properties"]
@@ -79,7 +77,7 @@ def _assets(folder: Path, artifacts: Mapping[str, Any]) -> Iterator[Asset]:
         manifest = json.loads((folder / artifact["properties"]["file"]).read_bytes())
         for asset in manifest.get("files", {}).values():
             if asset["source"]["packaging"] != "file":
-                message = f"{asset['source']['path']} is no file: bundle it into one zip"
+                message = f"{asset['source']['path']} is not a file: bundle it into one zip"
                 raise LocalError(message)
             for destination in asset["destinations"].values():
                 path = folder / asset["source"]["path"]
@@ -94,16 +92,16 @@ def synthesize(
     context: Mapping[str, str],
     report: Callable[[str], None] = print,
 ) -> Assembly:
-    """Synthesize the app into ``.local/assembly/<name>``, unless nothing has changed since.
+    """Synthesize the app into ``.local/assembly/<name>`` if anything has changed.
 
     Args:
         workspace: the clone, and where to put the assembly.
-        name: names this set of settings, so that several can be kept side by side.
+        name: identifies this set of settings, so that several can coexist.
         context: settings that differ from ``cdk.json``.
         report: prints progress.
 
     Raises:
-        LocalError: the bundle or the synth failed; the message ends with what it said.
+        LocalError: the bundle or the synth failed; the message ends with its output.
     """
     folder = workspace.folder / "assembly" / name
     key, key_file = _source_digest(workspace.root, context), folder.with_suffix(".key")
@@ -118,7 +116,7 @@ def synthesize(
 
 
 def host_architecture() -> str:
-    """Give Lambda's name for this machine's processor: the bundle's wheels must be its own."""
+    """Return Lambda's name for this machine's processor; the bundle's wheels must match it."""
     machine = platform.machine().lower()
     if machine not in ARCHITECTURES:
         message = f"no wheels are built for {machine}: the local cloud needs arm64 or x86_64"
@@ -127,7 +125,7 @@ def host_architecture() -> str:
 
 
 def cdk(workspace: Workspace) -> list[str]:
-    """Give the command of the pinned CDK CLI."""
+    """Return the command of the pinned CDK CLI."""
     program = workspace.folder / "node" / "node_modules" / ".bin" / "cdk"
     if not program.exists():
         message = "the CDK CLI is not in .local/node: run `make demo`, which installs it"
@@ -136,10 +134,10 @@ def cdk(workspace: Workspace) -> list[str]:
 
 
 def run(command: list[str], folder: Path, env: Mapping[str, str] | None = None) -> str:
-    """Run a program to its end, and give what it printed.
+    """Run a program and return its output.
 
     Raises:
-        LocalError: it failed; the message ends with the last it said.
+        LocalError: it failed; the message ends with its last output.
     """
     clean_env = {
         name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
@@ -164,7 +162,7 @@ def run(command: list[str], folder: Path, env: Mapping[str, str] | None = None) 
 
 
 def _source_digest(root: Path, context: Mapping[str, str]) -> str:
-    """Hash whatever the assembly depends on: sources by content, settings."""
+    """Hash everything that the assembly depends on: the sources and the settings."""
     digest = hashlib.sha256(json.dumps(context, sort_keys=True).encode())
     for source in SOURCES:
         for path in sorted(

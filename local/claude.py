@@ -1,4 +1,4 @@
-"""Who answers as Claude: the simulator, which costs nothing, or the real API, which is asked for."""
+"""Choose what serves the Message Batches API: the simulator, or the real API on request."""
 
 import os
 import sys
@@ -13,19 +13,19 @@ from local.workspace import LOOPBACK, Workspace
 SIMULATED_KEY = "sk-local"
 REAL_URL = "https://api.anthropic.com"
 READY_S = 15.0
-# Long enough for a progress display to show something, short enough not to wait for.
+# Long enough for the progress display to show something.
 PROCESSING_S = "2"
 FATES = "expired=0.03,overloaded_error=0.03"
 
 
 @dataclass(frozen=True)
 class Claude:
-    """Where requests go, and under which key.
+    """An endpoint of the Message Batches API, and its key.
 
     Attributes:
         name: ``simulator`` or ``real``.
-        base_url: of the Message Batches API.
-        key: never printed, never written to a file.
+        base_url: the base URL of the API.
+        key: the API key; never printed or written to a file.
     """
 
     name: str
@@ -38,7 +38,7 @@ class Claude:
         return self.name == "real"
 
     def context(self) -> dict[str, str]:
-        """Give the settings of a stack that sends here; against the simulator nobody waits long."""
+        """Return the settings of a stack that sends here; delays are short for the simulator."""
         if self.is_real:
             return {"baseUrl": self.base_url}
         return {
@@ -53,7 +53,7 @@ class Claude:
 
 
 def with_free_port(workspace: Workspace, claude: Claude) -> Claude:
-    """Give the simulator a port that is free, if its own is not; the real API stays where it is."""
+    """Move the simulator to a free port if its own is in use; leave the real API unchanged."""
     if claude.is_real:
         return claude
     port = workspace.port("simulator", must_be_free=True)
@@ -61,10 +61,10 @@ def with_free_port(workspace: Workspace, claude: Claude) -> Claude:
 
 
 def choose_claude(workspace: Workspace, env: Mapping[str, str]) -> Claude:
-    """Choose by the environment: the real API for ``CLAUDE=real`` with a key, else the simulator.
+    """Choose the real API for ``CLAUDE=real`` with a key, otherwise the simulator.
 
     Raises:
-        LocalError: CLAUDE is another word, or is ``real`` without a key.
+        LocalError: CLAUDE has another value, or is ``real`` without a key.
     """
     choice = env.get("CLAUDE", "") or "simulator"
     if choice == "simulator":
@@ -72,20 +72,20 @@ def choose_claude(workspace: Workspace, env: Mapping[str, str]) -> Claude:
             "simulator", f"http://{LOOPBACK}:{workspace.port('simulator')}", SIMULATED_KEY
         )
     if choice != "real":
-        message = f"CLAUDE is {choice!r}: say CLAUDE=real, or nothing for the simulator"
+        message = f"CLAUDE is {choice!r}: set CLAUDE=real, or unset it for the simulator"
         raise LocalError(message)
     key = env.get("ANTHROPIC_API_KEY", "").strip()
     if not key:
-        message = "CLAUDE=real needs a key: put one into the environment as ANTHROPIC_API_KEY"
+        message = "CLAUDE=real needs a key: set ANTHROPIC_API_KEY"
         raise LocalError(message)
     return Claude("real", REAL_URL, key)
 
 
 def start_simulator(workspace: Workspace, claude: Claude) -> Program:
-    """Start the simulator where ``claude`` says it is, and wait until it answers.
+    """Start the simulator at the base URL of ``claude``, and wait until it answers.
 
     Raises:
-        LocalError: it does not start; the message shows its log's end.
+        LocalError: it does not start; the message ends with its log.
     """
     folder = workspace.folder / "cloud" / "simulator"
     ready = folder.with_suffix(".port")
@@ -110,7 +110,9 @@ def start_simulator(workspace: Workspace, claude: Claude) -> Program:
     while not ready.exists():
         if not program.is_running() or time.monotonic() > deadline:
             program.stop()
-            message = f"the simulator does not start; {program.log} ends:\n{program.log_tail()}"
+            message = (
+                f"the simulator did not start; {program.log} ends with:\n{program.log_tail()}"
+            )
             raise LocalError(message)
         time.sleep(0.05)
     return program

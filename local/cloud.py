@@ -1,4 +1,4 @@
-"""One door to the local cloud's AWS: where it answers, under which credentials, one client each."""
+"""Clients of the local AWS, with its endpoint and credentials."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient
     from mypy_boto3_sqs import SQSClient
 
-# The emulator takes a key of twelve digits for the account itself; the CDK CLI remembers accounts
-# by key, so it is one that nobody has.
+# The emulator reads a twelve-digit key as the account id. The CDK CLI caches accounts by key, so
+# this is an id that no real account has.
 ACCOUNT = "111122223333"
-SECRET = "local"  # noqa: S105 - any word will do for the emulator
+SECRET = "local"  # noqa: S105 - the emulator accepts any value
 REGION = "us-east-1"
 
 
@@ -37,18 +37,18 @@ class _ClientOptions(TypedDict):
 
 @dataclass(frozen=True)
 class Cloud:
-    """An AWS on this machine.
+    """An emulated AWS on this machine.
 
     Attributes:
-        endpoint: the one address of all its services.
-        certificate: what to trust to speak TLS with it; None where it speaks plain HTTP.
+        endpoint: the address of all its services.
+        certificate: the CA bundle for TLS; None for plain HTTP.
     """
 
     endpoint: str
     certificate: Path | None = None
 
     def env(self) -> dict[str, str]:
-        """Give the environment under which any AWS tool speaks to this cloud."""
+        """Return environment variables that point any AWS tool at this cloud."""
         trust = (
             {}
             if self.certificate is None
@@ -68,7 +68,7 @@ class Cloud:
 
     @cached_property
     def session(self) -> boto3.Session:
-        """A session of our own, whatever profile and credentials the user has."""
+        """A session that ignores the profile and credentials of the user."""
         no_file = (None, None, os.devnull, None)
         config_sources = {"profile": (None, None, None, None), "config_file": no_file}
         return boto3.Session(
@@ -115,7 +115,7 @@ class Cloud:
 
     @cached_property
     def ssm(self) -> Any:  # noqa: ANN401 - no stubs are installed for this one call
-        """Systems Manager, for the parameter that says which bootstrap this is."""
+        """Systems Manager, for the parameter that holds the bootstrap version."""
         return self.session.client("ssm", **self._client_options())
 
     def _client_options(self) -> _ClientOptions:
@@ -123,8 +123,8 @@ class Cloud:
             "endpoint_url": self.endpoint,
             "verify": str(self.certificate) if self.certificate else True,
             "config": Config(
-                proxies={},  # loopback is nobody else's way
-                read_timeout=930,  # a function may be invoked for as long as Lambda allows
+                proxies={},  # never proxy loopback
+                read_timeout=930,  # longer than a Lambda function may run
                 request_checksum_calculation="when_required",
                 retries={"total_max_attempts": 2, "mode": "standard"},
                 s3={"addressing_style": "path"},

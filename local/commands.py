@@ -1,4 +1,4 @@
-"""What the command line can ask for: up, run, down."""
+"""The commands of the command line: up, run, down."""
 
 import argparse
 import os
@@ -25,13 +25,13 @@ EXAMPLE = Path("examples") / "questions.jsonl"
 
 
 def up(arguments: argparse.Namespace, workspace: Workspace, console: Console) -> int:
-    """Start the local cloud and leave it running, or bring one that runs up to date."""
+    """Start the local cloud and leave it running, or redeploy into the running one."""
     report = _reporter(console)
     claude = choose_claude(workspace, os.environ)
     environment = environments.find_running(workspace)
     if environment is None:
         if claude.is_real:
-            consent(console, os.environ, "Every file uploaded to it will go to the real API.")
+            consent(console, os.environ, "Every file uploaded to it will be sent to the real API.")
         environment = environments.start(workspace, claude, "up", report, arguments.port)
     else:
         environment = environments.redeploy(workspace, environment, claude, report)
@@ -49,7 +49,7 @@ def down(_arguments: argparse.Namespace, workspace: Workspace, console: Console)
 
 
 def run(arguments: argparse.Namespace, workspace: Workspace, console: Console) -> int:
-    """Send files through the relay; 1 if one of them had nothing that could be sent."""
+    """Process files; return 1 if one of them had no row that could be sent."""
     files: Sequence[Path] = arguments.files or [workspace.root / EXAMPLE]
     _require_files(files)
     claude = choose_claude(workspace, os.environ)
@@ -76,7 +76,7 @@ def run(arguments: argparse.Namespace, workspace: Workspace, console: Console) -
 def _require_files(files: Sequence[Path]) -> None:
     for file in files:
         if not file.is_file():
-            message = f"there is no file {file}: give the path of a JSONL file of requests"
+            message = f"there is no file {file}: pass the path of a JSONL file of requests"
             raise LocalError(message)
 
 
@@ -92,7 +92,7 @@ def _summary(job: Job, bucket: str, folder: Path) -> str:
     data: Mapping[str, Any] = event.get("data", {})
     counts = ", ".join(f"{count:,} {name}" for name, count in data.get("counts", {}).items())
     return (
-        f"SNS said ({len(job.events)} events in all; this is the last):\n{pretty(event)}\n\n"
+        f"Events from SNS: {len(job.events)}. The last one:\n{pretty(event)}\n\n"
         f"{job.name}: {job.outcome}, {data.get('rows', 0):,} rows: {counts}\n"
         f"in S3    s3://{bucket}/{job.folder}/\n"
         f"here     {_short(folder)}/"
@@ -120,5 +120,5 @@ From another terminal:
   aws {endpoint_option} s3 cp {EXAMPLE} s3://{outputs["UploadsBucket"]}/questions.jsonl
   aws {endpoint_option} s3 ls --recursive s3://{outputs["ResultsBucket"]}/results/
 
-Its schedule looks once a minute; to have it look now:
+It polls once a minute; to poll now:
   aws {endpoint_option} lambda invoke --function-name {outputs["PollFunctionName"]} /dev/stdout"""

@@ -1,4 +1,4 @@
-"""Deploy an assembly into the local cloud: its assets and its template, as they are."""
+"""Deploy an assembly into the local cloud, with its assets and template unchanged."""
 
 import time
 
@@ -8,20 +8,20 @@ from local.assembly import Assembly, Asset
 from local.cloud import ACCOUNT, REGION, Cloud
 from local.errors import LocalError
 
-# What `cdk bootstrap` leaves, as far as a template looks for it: a bucket, and a version.
+# The parts of `cdk bootstrap` that a template needs: a bucket, and a version.
 BOOTSTRAP_PARAMETER = "/cdk-bootstrap/hnb659fds/version"
 BOOTSTRAP_VERSION = "30"
 TIMEOUT_S = 120.0
 
 
 def deploy(cloud: Cloud, assembly: Assembly) -> dict[str, str]:
-    """Create the stack, or update the one that is there.
+    """Create or update the stack.
 
     Returns:
         the stack's outputs, by name.
 
     Raises:
-        LocalError: CloudFormation refused; the message says which resource, and why.
+        LocalError: CloudFormation failed; the message names the resource and the reason.
     """
     parameter = {"Name": BOOTSTRAP_PARAMETER, "Value": BOOTSTRAP_VERSION, "Type": "String"}
     cloud.ssm.put_parameter(**parameter, Overwrite=True)
@@ -33,7 +33,7 @@ def deploy(cloud: Cloud, assembly: Assembly) -> dict[str, str]:
 
 
 def outputs(cloud: Cloud, stack: str) -> dict[str, str]:
-    """Give a stack's outputs, by name."""
+    """Return a stack's outputs by name."""
     [described] = cloud.stacks.describe_stacks(StackName=stack)["Stacks"]
     return {output["OutputKey"]: output["OutputValue"] for output in described.get("Outputs", [])}
 
@@ -49,7 +49,7 @@ def _put(cloud: Cloud, asset: Asset) -> None:
 
 
 def _resolve_placeholders(name: str) -> str:
-    """Fill in what the assembly leaves open: whose account, and which region."""
+    """Replace the placeholders for account, region and partition."""
     for variable, value in {"AccountId": ACCOUNT, "Region": REGION, "Partition": "aws"}.items():
         name = name.replace(f"${{AWS::{variable}}}", value)
     return name
@@ -81,7 +81,7 @@ def _wait_until_settled(cloud: Cloud, stack: str) -> None:
         if status in {"CREATE_COMPLETE", "UPDATE_COMPLETE"}:
             return
         if not status.endswith("_IN_PROGRESS") or time.monotonic() > deadline:
-            message = f"the stack {stack} stands at {status}: {_failure_reasons(cloud, stack)}"
+            message = f"the stack {stack} is {status}: {_failure_reasons(cloud, stack)}"
             raise LocalError(message)
         time.sleep(0.1)
 
@@ -92,4 +92,4 @@ def _failure_reasons(cloud: Cloud, stack: str) -> str:
     reasons = (
         f"{event['LogicalResourceId']}: {event.get('ResourceStatusReason')}" for event in failed
     )
-    return "; ".join(reasons) or "CloudFormation does not say why"
+    return "; ".join(reasons) or "CloudFormation gives no reason"

@@ -1,4 +1,4 @@
-"""What a person sees meanwhile: a live table on a terminal, plain lines elsewhere."""
+"""Show progress: a live table on a terminal, plain lines elsewhere."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -16,7 +16,7 @@ from local.job import Job
 
 
 class Display(AbstractContextManager["Display"]):
-    """Shows jobs as they go on; a line is printed only when it says something new."""
+    """Shows the progress of jobs; a line is printed only when it has changed."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -37,11 +37,11 @@ class Display(AbstractContextManager["Display"]):
         self._live.stop()
 
     def print_line(self, line: str) -> None:
-        """Print a line that stays."""
+        """Print a line above the live table."""
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     def show(self, jobs: Sequence[Job]) -> None:
-        """Show how the jobs stand."""
+        """Show the status of jobs."""
         if self._console.is_terminal:
             self._live.update(Group(_table(jobs)))
             return
@@ -53,7 +53,7 @@ class Display(AbstractContextManager["Display"]):
 
 
 def describe_status(job: Job) -> str:
-    """Say in a line how a job stands."""
+    """Describe the status of a job in one line."""
     if job.final_event is not None:
         return job.outcome
     if not job.status:
@@ -69,7 +69,7 @@ def describe_status(job: Job) -> str:
 
 
 def _batches(status: Mapping[str, Any]) -> list[str]:
-    """Say which batches there are by status, if any are open."""
+    """Describe the open batches by status; empty without any."""
     counts = status.get("batches") or {}
     parts = [f"{count} {name.lower().replace('_', ' ')}" for name, count in counts.items()]
     return [f"batches: {', '.join(parts)}"] if parts else []
@@ -85,5 +85,5 @@ def _table(jobs: Sequence[Job]) -> Table:
 
 
 def pretty(event: Mapping[str, Any]) -> str:
-    """Write an event as a person reads it."""
+    """Format an event for people."""
     return json.dumps(event, indent=2, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""The emulator of AWS: installed into an environment of its own, started, stopped."""
+"""Install the emulator of AWS into its own virtual environment, start it, stop it."""
 
 import os
 import ssl
@@ -17,8 +17,8 @@ from local.errors import LocalError
 from local.processes import Program
 from local.workspace import LOOPBACK, Workspace, port_in_use
 
-# ministack pins its own botocore, so it never shares an environment with us; it is young, so it is
-# pinned. Without boto3 beside it, a custom resource hangs.
+# ministack pins its own botocore, so it gets its own virtual environment. It changes quickly, so it
+# is pinned. A custom resource hangs without boto3.
 PINS = ("ministack==1.5.33", "boto3==1.43.106")
 LAUNCHER = Path(__file__).parent / "emulator_patches.py"
 READY_S = 30.0
@@ -26,11 +26,11 @@ READY_S = 30.0
 
 @dataclass(frozen=True)
 class Emulator:
-    """An emulator that runs.
+    """A running emulator.
 
     Attributes:
         program: its process.
-        cloud: the AWS that it is.
+        cloud: the clients of its services.
     """
 
     program: Program
@@ -38,10 +38,10 @@ class Emulator:
 
 
 def install(workspace: Workspace, report: Callable[[str], None] = print) -> Path:
-    """Put the emulator into its own environment, unless it is there.
+    """Install the emulator if it is not installed.
 
     Returns:
-        its own Python.
+        the path of its Python.
 
     Raises:
         LocalError: it cannot be installed.
@@ -61,20 +61,20 @@ def install(workspace: Workspace, report: Callable[[str], None] = print) -> Path
 def start(
     python: Path, folder: Path, *, port: int, strict: bool = False, stop_with_parent: bool = True
 ) -> Emulator:
-    """Start the emulator on loopback and wait until it answers.
+    """Start the emulator on loopback, and wait until it answers.
 
     Args:
-        python: what `install` gave.
-        folder: where its log and its temporary files go.
-        port: where it is to listen.
-        strict: speak TLS and enforce IAM, as AWS does.
+        python: the path that `install` returned.
+        folder: receives its log and its temporary files.
+        port: where it listens.
+        strict: use TLS and enforce IAM, as AWS does.
         stop_with_parent: stop when this process ends, even if it is killed.
 
     Raises:
-        LocalError: the port is another's, or it does not start; the message shows its log's end.
+        LocalError: the port is in use, or it does not start; the message ends with its log.
     """
     if port_in_use(port):
-        message = f"port {port} is another program's: end that one, or choose another with --port"
+        message = f"port {port} is in use: stop that program, or choose another port with --port"
         raise LocalError(message)
     temporary = folder / "tmp"
     temporary.mkdir(parents=True, exist_ok=True)
@@ -93,7 +93,7 @@ def start(
 
 
 def _process_env(*, port: int, temporary: Path, strict: bool) -> dict[str, str]:
-    """Give a clean environment: ours would leak into the functions, and its ports to the world."""
+    """Build a clean environment: ours would leak into the functions."""
     env = {
         "PATH": os.environ.get("PATH", os.defpath),
         "HOME": str(temporary),
@@ -113,7 +113,7 @@ def _wait_until_ready(emulator: Emulator) -> None:
     deadline = time.monotonic() + READY_S
     while not _healthy(emulator.cloud):
         if not emulator.program.is_running():
-            raise LocalError(_failure_message(emulator, "ended at once"))
+            raise LocalError(_failure_message(emulator, "exited at once"))
         if time.monotonic() > deadline:
             raise LocalError(_failure_message(emulator, f"did not answer within {READY_S:.0f} s"))
         time.sleep(0.05)
@@ -121,13 +121,11 @@ def _wait_until_ready(emulator: Emulator) -> None:
 
 def _failure_message(emulator: Emulator, what_happened: str) -> str:
     log = emulator.program.log
-    return (
-        f"the emulator {what_happened}; its log is {log} and ends:\n{emulator.program.log_tail()}"
-    )
+    return f"the emulator {what_happened}; its log {log} ends with:\n{emulator.program.log_tail()}"
 
 
 def _healthy(cloud: Cloud) -> bool:
-    """Ask for its health, past any proxy."""
+    """Call the health check, without a proxy."""
     try:
         tls_context = ssl.create_default_context(cafile=cloud.certificate)
         opener = urllib.request.build_opener(

@@ -1,12 +1,11 @@
-"""Start the emulator with three gaps closed; run by the emulator's own Python, which has nothing of ours.
+"""Start the emulator with three gaps fixed. Runs in the emulator's Python, which cannot import our code.
 
-tests/e2e/test_conformance.py pins what AWS does. ministack 1.5.33:
+tests/e2e/test_conformance.py checks what AWS does. ministack 1.5.33:
 
-- gives the whole object when a range of a version is asked for, and plan goes on in the middle of
-  an upload by a range;
-- knows no checksum over the full object where one is uploaded in parts, and refuses the right one;
-- asks for permission to ``sqs:SendMessageBatch``, an action that IAM does not know: AWS asks for
-  ``sqs:SendMessage``, as for the other batches of SQS and SNS
+- returns the whole object for a range of an object version; plan needs a range to resume;
+- rejects the correct full-object checksum of a multipart upload;
+- requires permission for ``sqs:SendMessageBatch``, which is not an IAM action. AWS requires
+  ``sqs:SendMessage``, as for the other batch calls of SQS and SNS
   (https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-api-permissions-reference.html).
 """
 
@@ -28,11 +27,11 @@ OK, PARTIAL_CONTENT, BAD_REQUEST, RANGE_NOT_SATISFIABLE = 200, 206, 400, 416
 
 
 def honor_range(get: Get, parse: Callable[[str, int], tuple[int, int] | None]) -> Get:
-    """Make a GET of an object honor ``Range`` wherever it has not.
+    """Make GET of an object honor ``Range``.
 
     Args:
-        get: takes bucket, key, headers, query; gives status, headers, body.
-        parse: reads a Range header for a size: first and last byte, None where it lies outside.
+        get: takes bucket, key, headers, query; returns status, headers, body.
+        parse: returns the first and last byte of a Range header, None if it is unsatisfiable.
     """
 
     def get_range(
@@ -62,11 +61,11 @@ def honor_range(get: Get, parse: Callable[[str, int], tuple[int, int] | None]) -
 def verify_full_object_checksum(
     complete: Complete, find: Callable[[Mapping[str, Any]], Mapping[str, Any] | None]
 ) -> Complete:
-    """Make the completion of an upload hold the object to the CRC-32 of all of it, as S3 does.
+    """Verify the CRC-32 of the full object when a multipart upload completes, as S3 does.
 
     Args:
-        complete: takes bucket, key, body, query, headers; gives status, headers, body.
-        find: gives an upload by its query: its ``parts`` by number, each with a ``body``.
+        complete: takes bucket, key, body, query, headers; returns status, headers, body.
+        find: returns an upload by its query: its ``parts`` by number, each with a ``body``.
     """
 
     def complete_verified(
@@ -91,10 +90,10 @@ def verify_full_object_checksum(
 
 
 def as_single_action(action_of: Callable[..., str | None]) -> Callable[..., str | None]:
-    """Name a batch of calls by the one permission that it needs.
+    """Map a batch action to the IAM action that it needs.
 
     Args:
-        action_of: gives the IAM action of a request.
+        action_of: returns the IAM action of a request.
     """
 
     def single_action_of(*request: object, **named: object) -> str | None:
@@ -106,22 +105,22 @@ def as_single_action(action_of: Callable[..., str | None]) -> Callable[..., str 
 
 
 def exit_with_parent(parent: int) -> None:
-    """End, with all functions, as soon as the process that started us has: it may be killed."""
+    """Kill this process group when the parent process ends, even if it was killed."""
     while os.getppid() == parent:
         time.sleep(1)
     os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
 def main() -> None:
-    """Serve as ``ministack`` does."""
+    """Run ``ministack``."""
     if parent := os.environ.pop("STOP_WITH_PARENT", ""):
         threading.Thread(target=exit_with_parent, args=(int(parent),), daemon=True).start()
-    # Only the emulator's own environment has these.
+    # Only the emulator's virtual environment has these.
     from ministack import app  # type: ignore[import-not-found]  # noqa: PLC0415 - as said above
     from ministack.core import iam_actions  # type: ignore[import-not-found]  # noqa: PLC0415
     from ministack.services import s3  # type: ignore[import-not-found]  # noqa: PLC0415 - as above
 
-    s3._get_object = honor_range(s3._get_object, s3._parse_range)  # noqa: SLF001 - the gap's own place
+    s3._get_object = honor_range(s3._get_object, s3._parse_range)  # noqa: SLF001 - no public hook
     uploads, query_value = s3._multipart_uploads, s3._qp  # noqa: SLF001
     s3._complete_multipart_upload = verify_full_object_checksum(  # noqa: SLF001
         s3._complete_multipart_upload,  # noqa: SLF001

@@ -1,4 +1,4 @@
-"""The local cloud as a whole: started, found again by a later command, stopped."""
+"""Start the local cloud, find it again from a later command, stop it."""
 
 import json
 import os
@@ -24,16 +24,17 @@ type Report = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class LocalEnvironment:
-    """A local cloud that runs, as it is written down for later commands.
+    """A running local cloud, as saved for later commands.
 
     Attributes:
-        kind: ``up`` stays until ``down``; ``run`` ends with the command that started it.
-        starter: that command, and when it started.
-        endpoint: where the emulator answers.
-        programs: what was started, and is to be stopped.
-        claude: who answers: ``simulator`` or ``real``.
-        digest: of what is deployed.
-        outputs: of the stack.
+        kind: ``up`` runs until ``down``; ``run`` stops with the command that started it.
+        owner_pid: the process id of that command.
+        owner_started_at: when that command started; empty once the cloud runs on its own.
+        endpoint: the address of the emulator.
+        programs: the programs to stop.
+        claude: ``simulator`` or ``real``.
+        digest: the hash of the deployed template.
+        outputs: the outputs of the stack.
     """
 
     kind: Kind
@@ -47,32 +48,32 @@ class LocalEnvironment:
 
     @property
     def cloud(self) -> Cloud:
-        """The AWS that it is."""
+        """Clients of its services."""
         return Cloud(self.endpoint)
 
     def is_complete(self) -> bool:
-        """Tell whether it was brought up entirely, and still runs."""
+        """Return whether it was started completely and all its programs run."""
         return bool(self.outputs) and all(program.is_running() for program in self.programs)
 
     def owner_is_running(self) -> bool:
-        """Tell whether the command that started it still runs."""
+        """Return whether the command that started it still runs."""
         return start_time(self.owner_pid) == self.owner_started_at
 
 
 def find_running(workspace: Workspace) -> LocalEnvironment | None:
-    """Give the local cloud that is up; what an interrupted command left behind is stopped.
+    """Return the running local cloud; stop what an interrupted command left behind.
 
     Raises:
         LocalError: another command is using it, and will stop it.
     """
     environment = _read(workspace)
     if environment is None:
-        _file(workspace).unlink(missing_ok=True)  # torn, if it is there at all
+        _file(workspace).unlink(missing_ok=True)  # missing or incomplete
         return None
     if environment.owner_is_running() and environment.owner_pid != os.getpid():
         message = (
             f"another command (process {environment.owner_pid}) is using the local cloud: "
-            "wait for it, or run `python -m local up` first, which several can share"
+            "wait for it, or run `python -m local up` first, which several commands can share"
         )
         raise LocalError(message)
     if environment.kind == "up" and environment.is_complete():
@@ -83,10 +84,10 @@ def find_running(workspace: Workspace) -> LocalEnvironment | None:
 
 @contextmanager
 def borrow(workspace: Workspace, claude: Claude, report: Report) -> Iterator[LocalEnvironment]:
-    """Lend the local cloud that is up, or one that lives as long as the context.
+    """Yield the running local cloud, or a new one that is stopped at exit.
 
     Raises:
-        LocalError: it cannot be started, or the one that is up has another Claude.
+        LocalError: it cannot be started, or the running one uses another Claude.
     """
     environment = find_running(workspace)
     if environment is not None:
@@ -102,7 +103,7 @@ def borrow(workspace: Workspace, claude: Claude, report: Report) -> Iterator[Loc
 def start(
     workspace: Workspace, claude: Claude, kind: Kind, report: Report, port: int | None = None
 ) -> LocalEnvironment:
-    """Start the local cloud and deploy into it; whatever fails, nothing is left running.
+    """Start the local cloud and deploy into it; on failure, stop everything.
 
     Raises:
         LocalError: something could not be started or deployed; the message says what.
@@ -126,7 +127,7 @@ def start(
 
 
 def build_assembly(workspace: Workspace, claude: Claude, report: Report) -> Assembly:
-    """Build the assembly of a stack that sends to this API and can be destroyed."""
+    """Synthesize a stack that sends to this API and can be destroyed."""
     context = {
         "architecture": host_architecture(),
         "removalPolicy": "destroy",
@@ -139,27 +140,27 @@ def build_assembly(workspace: Workspace, claude: Claude, report: Report) -> Asse
 def redeploy(
     workspace: Workspace, environment: LocalEnvironment, claude: Claude, report: Report
 ) -> LocalEnvironment:
-    """Deploy what has changed into a cloud that is up.
+    """Deploy changes into the running local cloud.
 
     Raises:
-        LocalError: it sends to another Claude.
+        LocalError: it uses another Claude.
     """
     _check_same_claude(environment, claude)
     assembly = build_assembly(workspace, claude, report)
     if assembly.digest == environment.digest:
         return environment
-    report("deploying what has changed")
+    report("deploying changes")
     outputs = deploy.deploy(environment.cloud, assembly)
     return _write(workspace, replace(environment, digest=assembly.digest, outputs=outputs))
 
 
 def leave_running(workspace: Workspace, environment: LocalEnvironment) -> None:
-    """Leave it running when this command ends."""
+    """Keep the local cloud running when this command ends."""
     _write(workspace, replace(environment, owner_started_at=""))
 
 
 def stop(workspace: Workspace) -> bool:
-    """Stop all that runs; False if nothing did."""
+    """Stop everything; return False if nothing was running."""
     environment = _read(workspace)
     for program in reversed(environment.programs if environment else ()):
         program.stop()
@@ -198,12 +199,12 @@ def _bring_up(
 
 
 def _claim(workspace: Workspace, environment: LocalEnvironment) -> None:
-    """Be the one command that starts it: of two at once, the second finds the first one's note."""
+    """Create the file atomically, so that only one of two concurrent commands starts."""
     draft = _draft(workspace, environment)
     try:
         _file(workspace).hardlink_to(draft)
     except FileExistsError:
-        message = "another command is starting the local cloud: wait for it, then try again"
+        message = "another command is starting the local cloud: wait for it, then retry"
         raise LocalError(message) from None
     finally:
         draft.unlink()
@@ -212,7 +213,7 @@ def _claim(workspace: Workspace, environment: LocalEnvironment) -> None:
 def _check_same_claude(environment: LocalEnvironment, claude: Claude) -> None:
     if environment.claude != claude.name:
         message = (
-            f"the local cloud that is up has Claude as {environment.claude}, not as {claude.name}: "
+            f"the running local cloud uses {environment.claude} as Claude, not {claude.name}: "
             "run `python -m local down` first"
         )
         raise LocalError(message)

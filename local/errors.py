@@ -1,5 +1,5 @@
-"""What can go wrong on this machine. Each message is one sentence that says what to do."""
+"""The error of local commands. Each message is one sentence that says what to do."""
 
 
 class LocalError(Exception):
-    """The local cloud cannot do what was asked; the message is for a person."""
+    """The local cloud cannot run the command; the message is for the user."""

@@ -1,4 +1,4 @@
-"""What the real API would charge for files, before anything is sent, and whether that is agreed."""
+"""Estimate what the real API would charge for files, and ask for consent."""
 
 import json
 import sys
@@ -12,16 +12,16 @@ from functions.model.pricing import newest_price_list
 from local.errors import LocalError
 
 BYTES_PER_TOKEN = 4
-"""English prose has about four bytes to a token; other languages and code have fewer."""
+"""English prose has about four bytes per token; other languages and code have fewer."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What files would cost at most, as far as it can be said.
+    """The maximum cost of files, as far as it is known.
 
     Attributes:
         requests: lines that could be sent.
-        dollars: for those whose model has a price, if each answer is as long as it may be.
+        dollars: the cost of those with a priced model, if each answer is as long as allowed.
         unpriced: requests to models without a known price.
     """
 
@@ -30,7 +30,7 @@ class Estimate:
     unpriced: int
 
     def __str__(self) -> str:
-        """Say it to a person."""
+        """Format the estimate for people."""
         summary = f"{self.requests:,} requests to the real API, at most about ${self.dollars:,.2f}"
         assumptions = (
             f"(prices of {newest_price_list().version}, if every answer takes its max_tokens)"
@@ -40,7 +40,7 @@ class Estimate:
 
 
 def estimate(files: Sequence[Path]) -> Estimate:
-    """Read files line by line; what is no request costs nothing."""
+    """Estimate the cost of files; lines that are not requests cost nothing."""
     requests, dollars, unpriced = 0, 0.0, 0
     for file in files:
         with file.open("rb") as lines:
@@ -55,16 +55,18 @@ def estimate(files: Sequence[Path]) -> Estimate:
 
 
 def consent(console: Console, env: Mapping[str, str], question: str) -> None:
-    """Say what would be paid for, and go on only when a person agrees, or YES=1 has.
+    """Print the cost, and require consent at the terminal or by YES=1.
 
     Raises:
-        LocalError: nobody is there to ask, or the answer is no.
+        LocalError: there is no terminal, or the answer is no.
     """
     console.print(question, markup=False, highlight=False, soft_wrap=True)
     if env.get("YES") == "1":
         return
     if not sys.stdin.isatty():
-        error_message = "nothing was sent: there is no terminal to ask on, so say YES=1 to agree"
+        error_message = (
+            "nothing was sent: there is no terminal for the question; set YES=1 to agree"
+        )
         raise LocalError(error_message)
     if console.input("Send them? \\[y/N] ").strip().lower() not in {"y", "yes"}:
         error_message = "nothing was sent"

@@ -1,4 +1,4 @@
-"""Follow jobs until SNS says that each is over."""
+"""Follow jobs until each has its final event."""
 
 import time
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ from local.subscriber import Subscriber
 
 POLL_INTERVAL_S = 0.3
 UNNOTICED_S = 60.0
-ALL_SENDING = "sending"  # whom an event is about that stops or resumes all sending
+ALL_SENDING = "sending"  # the subject of events that pause or resume all sending
 
 
 def follow(
@@ -21,10 +21,10 @@ def follow(
     subscriber: Subscriber,
     display: Display,
 ) -> None:
-    """Drive poll, read what S3 and SNS tell, and show it, until every job is over.
+    """Invoke poll and show events and statuses until every job has ended.
 
     Raises:
-        LocalError: nothing takes an upload up, or poll fails again and again.
+        LocalError: an upload is not noticed, or poll fails repeatedly.
     """
     started = time.monotonic()
     with Polling(environment.cloud, environment.outputs) as polling:
@@ -56,7 +56,7 @@ def _raise_if_unnoticed(jobs: Sequence[Job], waited_s: float) -> None:
     if unnoticed and waited_s > UNNOTICED_S:
         names = ", ".join(job.file.name for job in unnoticed)
         message = (
-            f"nothing took up {names} within {UNNOTICED_S:.0f} s: uploads are JSONL files whose "
-            "names end in .jsonl; the log group of submit says what it made of them"
+            f"nothing has processed {names} within {UNNOTICED_S:.0f} s: uploads are JSONL files whose "
+            "names end in .jsonl; see the log group of submit"
         )
         raise LocalError(message)

@@ -1,4 +1,4 @@
-"""One job, seen from outside: the upload, what S3 and SNS say of it, and its results."""
+"""One job as its user sees it: the upload, its status and events, and its results."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -17,14 +17,14 @@ FINAL_EVENTS = frozenset({"job.completed", "job.rejected"})
 
 @dataclass(kw_only=True)
 class Job:
-    """A job that this command has asked for.
+    """A job that this command has started.
 
     Attributes:
-        file: what was uploaded.
-        id: the job's, known from the upload.
-        folder: where its results lie, in the results bucket.
+        file: the uploaded file.
+        id: the job id, computed from the upload.
+        folder: the prefix of its results in the results bucket.
         status: the latest status.json.
-        events: what SNS told, by the event's id, in order of arrival.
+        events: events by their id, in order of arrival.
     """
 
     file: Path
@@ -35,43 +35,43 @@ class Job:
 
     @property
     def name(self) -> str:
-        """What people call it."""
+        """The readable name."""
         return f"{self.file.stem}-{self.id[:8]}"
 
     @property
     def final_event(self) -> Mapping[str, Any] | None:
-        """The event that says it is over, once it has come."""
+        """The event that ends the job; None until it arrives."""
         return next(
             (event for event in self.events.values() if event_type(event) in FINAL_EVENTS), None
         )
 
     @property
     def outcome(self) -> str:
-        """How it ended, in the event's word."""
+        """The outcome in the final event."""
         return str(((self.final_event or {}).get("data") or {}).get("outcome", "unfinished"))
 
     @property
     def was_noticed(self) -> bool:
-        """Whether anything shows that the upload was taken up."""
+        """Whether the relay has reacted to the upload."""
         return bool(self.status or self.events)
 
 
 def event_type(event: Mapping[str, Any]) -> str:
-    """Give an event's type without the reverse domain before it, if it has one: ``job.completed``."""
+    """Return an event's type without its reverse domain: ``job.completed``."""
     return ".".join(str(event.get("type", "")).split(".")[-2:])
 
 
 def upload(cloud: Cloud, bucket: str, file: Path) -> Job:
-    """Put a file into the uploads bucket, under its own name.
+    """Upload a file under its own name.
 
     Raises:
-        LocalError: there is no such file.
+        LocalError: the file cannot be read.
     """
     key = file.name
     try:
         cloud.s3.upload_file(str(file), bucket, key)
     except OSError as error:
-        message = f"{file} cannot be read ({error.strerror}): give the path of a JSONL file"
+        message = f"{file} cannot be read ({error.strerror}): pass the path of a JSONL file"
         raise LocalError(message) from error
     version = cloud.s3.head_object(Bucket=bucket, Key=key)["VersionId"]
     job = job_id(bucket, key, version)
@@ -80,7 +80,7 @@ def upload(cloud: Cloud, bucket: str, file: Path) -> Job:
 
 
 def refresh(cloud: Cloud, bucket: str, job: Job) -> None:
-    """Read status.json anew; before the first poll there is none."""
+    """Read status.json again; it does not exist before the first poll."""
     try:
         answer = cloud.s3.get_object(Bucket=bucket, Key=f"{job.folder}/status.json")
     except ClientError:
@@ -89,13 +89,13 @@ def refresh(cloud: Cloud, bucket: str, job: Job) -> None:
 
 
 def download(cloud: Cloud, bucket: str, job: Job, into: Path) -> Path:
-    """Copy a job's results into ``into/<name>/<job>/``, over what an earlier run left there.
+    """Download a job's results into ``into/<name>/<job>/``, replacing existing files.
 
     Returns:
         that folder.
 
     Raises:
-        LocalError: a key would lead out of it.
+        LocalError: a key would leave the folder.
     """
     root = into.resolve()
     target = safe_path(root, job.folder.removeprefix("results/"))
@@ -108,15 +108,15 @@ def download(cloud: Cloud, bucket: str, job: Job, into: Path) -> Path:
 
 
 def safe_path(root: Path, key: str) -> Path:
-    """Give the place of a key under a folder.
+    """Return the path of a key under a folder.
 
     Raises:
-        LocalError: the key would lead out of it: an object may be called ``../../.profile``.
+        LocalError: the key would leave the folder; an object may be named ``../../.profile``.
     """
     parts = PurePosixPath(key).parts
     safe = all(part not in {"..", "/"} and not set(part) & set("\0\\:") for part in parts)
     if not parts or not safe or not (root.joinpath(*parts)).resolve().is_relative_to(root):
-        message = f"{key!r} is no name for a file here: fetch it with `aws s3 cp`"
+        message = f"{key!r} is not a safe file name: download it with `aws s3 cp`"
         raise LocalError(message)
     return root.joinpath(*parts)
 

@@ -1,8 +1,8 @@
-"""Poll, invoked by us every second or so: nobody waits for the schedule's minute here.
+"""Invoke poll about once a second instead of waiting for its schedule of one minute.
 
-Poll wakes whatever waits, each time anew. Invoked again before a function that was woken has even
-started, it would wake it again, and each message starts another container: so we look first whether
-the queues are empty. Once a minute, as deployed, that cannot happen.
+Each poll enqueues all due work again. If it ran before a queued message was processed, it would
+enqueue a duplicate, and each message starts another container. So the queues must be empty first.
+At the deployed interval of one minute this does not happen.
 """
 
 import json
@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 MAX_FAILURES = 4
 MAX_WAIT_S = 5.0
-"""How long a busy function keeps us from invoking poll; others may have something to be woken for."""
+"""Invoke poll after this long even if messages are pending: other work may be due."""
 
 
 class Polling(AbstractContextManager["Polling"]):
-    """Invokes poll, one invocation at a time, whenever `tick` finds that it is time.
+    """Invokes poll from `tick`, one invocation at a time.
 
     Args:
-        cloud: where it is deployed.
-        outputs: of the stack.
-        every_s: the least time between the starts of two.
+        cloud: where the stack is deployed.
+        outputs: the outputs of the stack.
+        interval_s: the minimum time between the starts of two invocations.
     """
 
     def __init__(self, cloud: Cloud, outputs: Mapping[str, str], interval_s: float = 1.0) -> None:
@@ -53,14 +53,14 @@ class Polling(AbstractContextManager["Polling"]):
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Let the last invocation end, unless all is being given up: it holds poll's lease."""
+        """Wait for the last invocation, which holds poll's lease, unless an error occurred."""
         self._executor.shutdown(wait=error is None, cancel_futures=error is not None)
 
     def tick(self) -> None:
-        """Start another invocation, if none is under way and it is time.
+        """Start an invocation if none is running and the interval has passed.
 
         Raises:
-            LocalError: several in a row have failed; the message says how the last did.
+            LocalError: several in a row have failed; the message describes the last failure.
         """
         now = time.monotonic()
         if now - self._started < self._interval_s or (
@@ -85,14 +85,14 @@ class Polling(AbstractContextManager["Polling"]):
 
 
 def has_pending_messages(cloud: Cloud, outputs: Mapping[str, str]) -> bool:
-    """Tell whether a stage that was woken has not done its work yet."""
+    """Return whether a queue still has messages waiting or in flight."""
     return any(
         _count_messages(cloud, outputs[queue]) for queue in ("SubmitQueueUrl", "ResultsQueueUrl")
     )
 
 
 def _count_messages(cloud: Cloud, queue: str) -> int:
-    """Count what lies in a queue, or is being worked on."""
+    """Count the messages of a queue, including those in flight."""
     names: Sequence[QueueAttributeNameType] = (
         "ApproximateNumberOfMessages",
         "ApproximateNumberOfMessagesNotVisible",
@@ -102,7 +102,7 @@ def _count_messages(cloud: Cloud, queue: str) -> int:
 
 
 def invoke(cloud: Cloud, function: str) -> None:
-    """Invoke a function as its schedule does, and wait for its end.
+    """Invoke a function as its schedule does, and wait for its result.
 
     Raises:
         LocalError: it failed, or the local cloud does not answer.

@@ -1,4 +1,4 @@
-"""Programs that we start, each in a process group of its own, and end by their ids alone."""
+"""Start programs, each in its own process group, and stop them by their ids."""
 
 import os
 import signal
@@ -14,13 +14,12 @@ GRACE_S = 2.0
 
 @dataclass(frozen=True)
 class Program:
-    """A program that runs, maybe started by an earlier command of ours.
+    """A running program, perhaps started by an earlier command.
 
     Attributes:
-        pid: its process id, and that of its group.
-        born: when it started, as the system says it; the same id born at another time is
-            another's program, and none of our business.
-        log: what it writes.
+        pid: the id of its process and process group.
+        started_at: when it started. A process with the same id and another start time is not ours.
+        log: the file that receives its output.
     """
 
     pid: int
@@ -29,7 +28,7 @@ class Program:
 
     @classmethod
     def start(cls, command: Sequence[str | Path], *, env: Mapping[str, str], log: Path) -> Self:
-        """Start a program in a group of its own, so that Ctrl-C reaches only us."""
+        """Start a program in its own process group, so that Ctrl-C does not reach it."""
         log.parent.mkdir(parents=True, exist_ok=True)
         arguments = [str(argument) for argument in command]
         redirections = [
@@ -43,11 +42,11 @@ class Program:
         return cls(pid=pid, started_at=start_time(pid) or "", log=log)
 
     def is_running(self) -> bool:
-        """Tell whether it still runs."""
+        """Return whether it still runs."""
         return bool(self.started_at) and start_time(self.pid) == self.started_at
 
     def stop(self) -> None:
-        """End it and all that it started; what does not go by itself is killed."""
+        """Stop it and its child processes: SIGTERM, then SIGKILL."""
         if not self.is_running():
             return
         for signal_number in (signal.SIGTERM, signal.SIGKILL):
@@ -57,7 +56,7 @@ class Program:
         _reap_child(self.pid)
 
     def log_tail(self, lines: int = 8) -> str:
-        """Give the last lines of its log."""
+        """Return the last lines of its log."""
         try:
             text = self.log.read_text(encoding="utf-8", errors="replace")
         except OSError:
@@ -77,7 +76,7 @@ class Program:
 
 
 def start_time(pid: int) -> str | None:
-    """Give the time a process started, as an opaque text; None when there is none alive."""
+    """Return the start time of a live process as an opaque string, or None."""
     stat = Path(f"/proc/{pid}/stat")
     if Path("/proc/self/stat").exists():
         try:
@@ -95,7 +94,7 @@ def start_time(pid: int) -> str | None:
 
 
 def _reap_child(pid: int) -> None:
-    """Collect a child's exit, if it was ours; a child of an earlier command never is."""
+    """Reap a child process; a program of an earlier command is not our child."""
     try:
         os.waitpid(pid, os.WNOHANG)
     except ChildProcessError:

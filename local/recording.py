@@ -1,9 +1,8 @@
-"""The picture of a run in the README: ``make recording`` runs the demo and draws its terminal.
+"""Record the demo for the README: ``make recording`` runs it and draws its terminal.
 
-The run is a real one, in a pseudo-terminal. The drawing is one SVG that plays once and then keeps
-the last screen; a viewer without SMIL shows the last screen alone. It takes liberties with time and
-width only: a pause in which no text changes lasts a second and a half at most, and a line that is
-too long ends in an ellipsis.
+The run is real, in a pseudo-terminal. The SVG plays once and then shows the last screen; a viewer
+without SMIL shows only the last screen. Pauses without a change are shortened to 1.5 seconds, and
+long lines end in an ellipsis.
 """
 
 import os
@@ -37,13 +36,13 @@ _CONTROL = re.compile(r"\x1b\[\?25[lh]|\x1b\[[0-2]?K|\x1b\[(\d*)A|\r|\n")
 
 @dataclass
 class Terminal:
-    """The lines that a terminal shows; it knows the controls that rich's live display uses."""
+    """The lines of a terminal; supports the control sequences of rich's live display."""
 
     lines: list[str] = field(default_factory=lambda: [""])
     row: int = 0
 
     def feed(self, text: str) -> None:
-        """Show what a program wrote. A control sequence must not be cut."""
+        """Apply the output of a program. A control sequence must be complete."""
         shown_to = 0
         for control in _CONTROL.finditer(text):
             self.lines[self.row] += text[shown_to : control.start()]
@@ -63,7 +62,7 @@ class Terminal:
                 self.lines[self.row] = ""
 
     def screen(self) -> Screen:
-        """Return what is seen now, without empty lines at the end."""
+        """Return the visible lines, without empty lines at the end."""
         lines = list(self.lines)
         while lines and not lines[-1].strip():
             lines.pop()
@@ -72,7 +71,7 @@ class Terminal:
 
 @dataclass(frozen=True)
 class VisibleLine:
-    """A line that is seen from one time to another; `until_s` is None for one that stays."""
+    """A line that is visible for a time; `until_s` is None if it stays."""
 
     row: int
     text: str
@@ -81,7 +80,7 @@ class VisibleLine:
 
 
 def record(command: list[str]) -> Iterator[tuple[float, str]]:
-    """Run a program on a terminal of its own. Yield its output, each with its second.
+    """Run a program in a pseudo-terminal. Yield its output with the time in seconds.
 
     Raises:
         SystemExit: the program failed.
@@ -99,7 +98,7 @@ def record(command: list[str]) -> Iterator[tuple[float, str]]:
 
 
 def frames(output: Iterator[tuple[float, str]], prompt: str) -> Iterator[tuple[float, Screen]]:
-    """Turn output into screens, each with the second at which it is shown."""
+    """Convert output to screens, each with the second at which it appears."""
     terminal = Terminal()
     terminal.feed(f"\x1b[1;32m$\x1b[0m \x1b[1m{prompt}\x1b[0m\n")
     shown_s, changed_s, incomplete = 0.0, 0.0, ""
@@ -121,7 +120,7 @@ def _visible_text(screen: Screen) -> str:
 
 
 def _split_complete(text: str) -> tuple[str, str]:
-    """Split off a control sequence at the end that has not arrived entirely."""
+    """Split off an incomplete control sequence at the end."""
     before, escape_character, tail = text.rpartition("\x1b")
     if escape_character and not re.search(r"[A-Za-z]", tail):
         return before, escape_character + tail
@@ -129,7 +128,7 @@ def _split_complete(text: str) -> tuple[str, str]:
 
 
 def visible_lines(screens: Iterator[tuple[float, Screen]]) -> list[VisibleLine]:
-    """Turn screens into lines that come and go; screens in quick succession count as one."""
+    """Convert screens to lines with the time for which each is visible."""
     lines: list[VisibleLine] = []
     open_: dict[int, tuple[str, float]] = {}
     for second, screen in _limit_frame_rate(screens):
@@ -148,7 +147,7 @@ def visible_lines(screens: Iterator[tuple[float, Screen]]) -> list[VisibleLine]:
 
 
 def _limit_frame_rate(screens: Iterator[tuple[float, Screen]]) -> Iterator[tuple[float, Screen]]:
-    """Keep the last screen of each fifth of a second."""
+    """Keep the last screen of each frame of 0.2 seconds."""
     latest: tuple[float, Screen] | None = None
     for second, screen in screens:
         if latest and int(second / FRAME_S) != int(latest[0] / FRAME_S):
@@ -159,7 +158,7 @@ def _limit_frame_rate(screens: Iterator[tuple[float, Screen]]) -> Iterator[tuple
 
 
 def to_svg(lines: Sequence[VisibleLine], title: str) -> str:
-    """Draw the lines as an SVG."""
+    """Render the lines as an SVG."""
     width = COLUMNS * CHARACTER_PX + 2 * MARGIN_PX
     height = (max(line.row for line in lines) + 1) * LINE_PX + 2 * MARGIN_PX + TITLE_PX
     theme = SVG_EXPORT_THEME
@@ -211,7 +210,7 @@ def _color(color: Color | None) -> str:
 
 
 def main() -> None:
-    """Run the demo on a terminal of its own, show it meanwhile, and draw it."""
+    """Record the demo and write its picture."""
     output = record([sys.executable, "-m", "local", "run"])
     PICTURE.write_text(
         to_svg(visible_lines(frames(output, "make demo")), "make demo, in a terminal"),

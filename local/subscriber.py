@@ -1,4 +1,4 @@
-"""A subscription of our own to the relay's events: a queue that lives as long as the context."""
+"""Subscribe a temporary queue to the relay's events."""
 
 import json
 import uuid
@@ -12,12 +12,12 @@ from local.cloud import Cloud
 
 @dataclass(frozen=True)
 class Delivery:
-    """One delivery of one event; the same event may come again.
+    """One delivery of an event; the same event may be delivered again.
 
     Attributes:
         event: the CloudEvent.
-        subject: what a person reads.
-        attributes: what filters see.
+        subject: the subject line for people.
+        attributes: the message attributes, for filters.
     """
 
     event: Mapping[str, Any]
@@ -27,13 +27,13 @@ class Delivery:
 
 @dataclass(frozen=True)
 class Subscriber:
-    """A queue that gets every event of a topic."""
+    """A queue that receives every event of a topic."""
 
     cloud: Cloud
     queue_url: str
 
     def receive(self, wait_s: int = 0) -> Iterator[Delivery]:
-        """Give what has come, each delivery once; wait up to ``wait_s`` for the first."""
+        """Yield new deliveries; wait up to ``wait_s`` for the first."""
         while True:
             answer = self.cloud.sqs.receive_message(
                 QueueUrl=self.queue_url, MaxNumberOfMessages=10, WaitTimeSeconds=wait_s
@@ -51,7 +51,7 @@ class Subscriber:
 
 @contextmanager
 def subscribe(cloud: Cloud, topic: str) -> Iterator[Subscriber]:
-    """Subscribe a new queue to the topic; both ends go when the context ends."""
+    """Subscribe a new queue to the topic; delete queue and subscription at exit."""
     url = cloud.sqs.create_queue(QueueName=f"events-{uuid.uuid4().hex[:12]}")["QueueUrl"]
     arn = cloud.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
     queue = arn["Attributes"]["QueueArn"]

@@ -1,4 +1,4 @@
-"""Where the local cloud keeps what is its own: the folder ``.local`` of the clone."""
+"""The folder ``.local`` of the clone, where the local cloud keeps its files."""
 
 import json
 import socket
@@ -11,11 +11,11 @@ LOOPBACK = "127.0.0.1"
 
 @dataclass(frozen=True)
 class Workspace:
-    """The clone, and the folder in it that is ours to fill and to empty.
+    """The clone and its folder for the local cloud.
 
     Attributes:
-        root: the clone, where ``app.py`` and ``cdk.json`` lie.
-        folder: everything that the local cloud writes, but for downloaded results.
+        root: the root of the clone, with ``app.py`` and ``cdk.json``.
+        folder: holds everything that the local cloud writes, except downloaded results.
     """
 
     root: Path
@@ -23,17 +23,17 @@ class Workspace:
 
     @classmethod
     def of_this_clone(cls) -> "Workspace":
-        """Give the home of the clone that this file is part of."""
+        """Return the workspace of the clone that contains this file."""
         root = Path(__file__).resolve().parent.parent
         return cls(root=root, folder=root / ".local")
 
     def port(self, name: str, *, must_be_free: bool = False) -> int:
-        """Give the port that is kept for ``name``.
+        """Return the port of ``name``; choose it on first use and save it.
 
-        It is kept because addresses end up in what is synthesized: another port, another synth.
+        The address is part of the synthesized stack, so another port would need another synth.
 
         Args:
-            name: of the program that listens there.
+            name: the program that listens there.
             must_be_free: choose another port if something listens on this one.
         """
         ports = self._read_ports()
@@ -55,7 +55,7 @@ class Workspace:
 
 
 def free_port() -> int:
-    """Give a loopback port that nobody listens on now."""
+    """Return a free loopback port."""
     with closing(socket.socket()) as listener:
         listener.bind((LOOPBACK, 0))
         port: int = listener.getsockname()[1]
@@ -63,7 +63,7 @@ def free_port() -> int:
 
 
 def port_in_use(port: int) -> bool:
-    """Tell whether something listens on this loopback port."""
+    """Return whether something listens on this loopback port."""
     with closing(socket.socket()) as client:
         client.settimeout(1)
         return client.connect_ex((LOOPBACK, port)) == 0

@@ -13,9 +13,9 @@ _MAX_PORT = 65_535
 
 
 def main() -> int:
-    """Serve; the exit status is 0 after a signal, 1 where it could not begin."""
+    """Serve until a signal; return 0 after a signal, 1 if it could not start."""
     arguments = _parser().parse_args()
-    # Blocked before any thread starts, so that all inherit it, and only the wait below sees them.
+    # Block the signals before any thread starts, so that only sigwait below receives them.
     stop_signals = {signal.SIGTERM, signal.SIGINT}
     signal.pthread_sigmask(signal.SIG_BLOCK, stop_signals)
     try:
@@ -42,11 +42,11 @@ def _serve(arguments: argparse.Namespace, folder: Path, stop_signals: set[signal
             _write_atomically(arguments.port_file, url.rpartition(":")[2])
         print(url, flush=True)
         signal.sigwait(stop_signals)
-    simulator.reset()  # its files are of no use to anybody now
+    simulator.reset()  # deletes its files
 
 
 def _write_atomically(file: Path, content: str) -> None:
-    """Write so that whoever waits for the file never sees half of it."""
+    """Write a file atomically: a reader never sees a partial file."""
     draft = file.with_name(f".{file.name}.draft")
     draft.write_text(f"{content}\n")
     draft.replace(file)
@@ -56,21 +56,25 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m local.simulator",
         description="A simulator of the Message Batches API on 127.0.0.1. It prints its URL when "
-        "it is ready, and ends on SIGTERM or Ctrl-C. Control: POST /_simulator/faults and others.",
+        "it is ready, and stops on SIGTERM or Ctrl-C. Control: POST /_simulator/faults and others.",
     )
     add = parser.add_argument
-    add("--port", type=_parse_port, default=0, help="0, the default, is any that is free")
-    add("--folder", type=Path, help="where answers lie meanwhile (default: a temporary one)")
-    add("--port-file", type=Path, help="the port is written there when it is ready")
+    add("--port", type=_parse_port, default=0, help="0, the default, picks a free port")
+    add("--folder", type=Path, help="where answers are stored (default: a temporary folder)")
+    add("--port-file", type=Path, help="file that receives the port when it is ready")
     add(
-        "--processing-seconds", type=_parse_seconds, default=2.0, metavar="S", help="a batch's (2)"
+        "--processing-seconds",
+        type=_parse_seconds,
+        default=2.0,
+        metavar="S",
+        help="processing time of a batch (2)",
     )
     add(
         "--expiry-seconds",
         type=_parse_seconds,
         default=86_400.0,
         metavar="S",
-        help="a batch's (a day)",
+        help="expiry of a batch (86400)",
     )
     add(
         "--fates",
@@ -78,7 +82,12 @@ def _parser() -> argparse.ArgumentParser:
         default={},
         help="shares of rows: expired=0.03,refusal=0.01,…",
     )
-    add("--seed", type=int, default=0, help="chooses which rows, and the order of results")
+    add(
+        "--seed",
+        type=int,
+        default=0,
+        help="selects the rows with a fate, and the order of results",
+    )
     add(
         "--key",
         type=_parse_key,
@@ -86,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="KEY=WORKSPACE",
         help="(sk-local=default)",
     )
-    add("--model", action="append", default=[], metavar="NAME", help="one more that is known")
+    add("--model", action="append", default=[], metavar="NAME", help="an additional model")
     return parser
 
 

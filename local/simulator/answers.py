@@ -1,9 +1,9 @@
-"""What becomes of each request: its fate, and the line of results that says so.
+"""Choose the fate of each request, and write its line of results.
 
-A fate is chosen when the batch is accepted, so that it never depends on how results are read:
-by a marker in the last user text (``[fate:expired]``, ``[fate:always-overloaded_error]``), else by
-a seeded share of all params. What is worth sending again goes wrong only the first time that the
-same params are seen, unless the marker says always.
+A fate is chosen when the batch is accepted, so it does not depend on how results are read. It comes
+from a marker in the last user text (``[fate:expired]``, ``[fate:always-overloaded_error]``),
+otherwise from a seeded share of all params. A retryable failure happens only the first time that
+the same params are seen, unless the marker says always.
 """
 
 import hashlib
@@ -36,27 +36,27 @@ _MAX_ECHO_CHARS = 200
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """How one request ended: ``kind`` is the API's result type, ``line`` its line of results."""
+    """The outcome of a request: ``kind`` is the API's result type, ``line`` its line of results."""
 
     kind: str
     line: bytes
 
 
 class Answers:
-    """Answers requests, the same ones always in the same way.
+    """Answers requests deterministically.
 
     Args:
-        fates: share of requests by fate, such as ``{"expired": 0.03}``; at most 1 together.
-        seed: another seed chooses other requests.
-        models: those that there are; the set may change.
+        fates: share of requests by fate, such as ``{"expired": 0.03}``; they add up to at most 1.
+        seed: selects the requests with a fate.
+        models: the known models; the set may change.
     """
 
     def __init__(self, fates: Mapping[str, float], seed: int, models: AbstractSet[str]) -> None:
         if unknown := set(fates) - FATES:
-            message = f"there is no fate {min(unknown)!r}: take some of {', '.join(sorted(FATES))}"
+            message = f"there is no fate {min(unknown)!r}; choose from {', '.join(sorted(FATES))}"
             raise ValueError(message)
         if min(fates.values(), default=0) < 0 or sum(fates.values()) > 1:
-            message = "the shares of all fates lie between 0 and 1 together"
+            message = "the shares of all fates must be positive and add up to at most 1"
             raise ValueError(message)
         self._fates = dict(fates)
         self._key = seed.to_bytes(8, "big", signed=True)
@@ -68,10 +68,10 @@ class Answers:
         """Answer one request.
 
         Args:
-            custom_id: goes back with the answer.
-            params: JSON, as it was sent.
+            custom_id: identifies the answer.
+            params: JSON, as sent.
             seen: how often the same params were accepted before.
-            version: the create's ``anthropic-version``.
+            version: the ``anthropic-version`` of the create.
         """
         try:
             parsed = validate(params, version, self._models)
@@ -86,7 +86,7 @@ class Answers:
         return _line(custom_id, _result(fate, parsed, text, digest.hex()))
 
     def _fate(self, text: str, digest: bytes, *, first: bool) -> str:
-        """The request's fate; empty is a plain answer."""
+        """Return the request's fate; empty for a normal answer."""
         if marked := _MARKER.search(text):
             always, fate = marked.groups()
             return "" if fate in RETRYABLE and not (first or always) else fate
@@ -99,7 +99,7 @@ class Answers:
 
 
 def unfinished_line(line: bytes, kind: str) -> bytes:
-    """The line of a request that was still waiting when its batch ended."""
+    """Return the line of a request that was unfinished when its batch ended."""
     head, _, _ = line.partition(b',"result":')
     return head + b',"result":{"type":"' + kind.encode() + b'"}}\n'
 
@@ -122,14 +122,14 @@ def _result(fate: str, params: Params, text: str, digest: str) -> dict[str, obje
 
 
 def _errored(kind: str, message: str) -> dict[str, object]:
-    """Build an errored result; ``details`` is as in captured ones, and in no documentation."""
+    """Build an errored result; ``details`` is undocumented, but present in captured results."""
     details = {"error_visibility": "user_facing"}
     error = {"details": details, "type": kind, "message": message}
     return {"type": "errored", "error": {"type": "error", "error": error, "request_id": None}}
 
 
-# Members that are the same in all messages. What the types of SDK 2.14 call optional is there, too, as in captured
-# results: null, or what a request without caching, tools and thinking has.
+# Constant members of a message. Optional members of SDK 2.14 are present, as in captured results: null, or the
+# value for a request without caching, tools and thinking.
 _CACHE = {
     "cache_creation_input_tokens": 0,
     "cache_read_input_tokens": 0,

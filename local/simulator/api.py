@@ -24,10 +24,10 @@ _ROUTES = (
 
 
 class Api:
-    """Answers calls from what the simulator holds.
+    """Answers calls to the API.
 
     Args:
-        simulator: holds batches, faults and accounts.
+        simulator: holds batches, faults and counters.
     """
 
     def __init__(self, simulator: Simulator) -> None:
@@ -39,11 +39,11 @@ class Api:
         }
 
     def reply(self, call: Call) -> Reply:
-        """Do what is asked.
+        """Answer a call.
 
         Raises:
-            ApiError: the API would answer so.
-            HangUpError: the connection ends without an answer.
+            ApiError: the API would answer with this error.
+            HangUpError: the connection closes without an answer.
         """
         endpoint, batch_id = _route(call)
         self._simulator.count(endpoint)
@@ -83,7 +83,7 @@ class Api:
             raise fault.error(facts)
 
     def _apply_answer_fault(self, reply: Reply, facts: CallFacts) -> Reply:
-        """The reply to what was done, or what a fault makes of it."""
+        """Return the reply, or what an armed fault replaces it with."""
         fault = self._simulator.fault("answer", facts)
         if fault is None:
             return reply
@@ -115,7 +115,7 @@ class Api:
         return json_reply(self._simulator.to_json(batch, batch.created_s))
 
     def _reply_about_batch(self, call: Call, facts: CallFacts) -> Reply:
-        """What asks for one batch."""
+        """Answer a call about one batch."""
         batch = self._simulator.find(facts.workspace, facts.batch_id)
         if batch is None:
             message = f"Message Batch {facts.batch_id} not found"
@@ -190,9 +190,9 @@ def _version(call: Call) -> str:
 
 
 def _check_encoding(call: Call) -> None:
-    """Refuse a compressed body, as SDK 2.14 has it: a 400 with this code (`RequestBodyEncodingUnsupportedError`).
+    """Reject a compressed body with the 400 of SDK 2.14 (`RequestBodyEncodingUnsupportedError`).
 
-    It lists that for Messages, where gzip is taken in practice; for batches, nothing says that any encoding is.
+    The SDK lists it for Messages, which accepts gzip in practice. No source says that batches accept any encoding.
     """
     encoding = call.headers.get("content-encoding", "identity")
     if encoding != "identity":

@@ -1,4 +1,4 @@
-"""One batch: what it holds, where it stands at a time, and its lines of results."""
+"""One batch: its rows, its state at a given time, and its results."""
 
 import os
 import random
@@ -11,24 +11,24 @@ from pathlib import Path
 from local.simulator.answers import unfinished_line
 
 RESULTS_RETENTION_S = 29 * 86_400.0
-# A canceled batch takes a tenth of its processing time to end, and this at most.
+# A canceled batch ends after a tenth of its processing time, but at most after this long.
 CANCELING_S = 1.0
 
-# The kinds of results, one byte each in `Rows.kinds`; a kind that nobody knows counts as errored.
+# The kinds of results, one byte each in `Rows.kinds`; an unknown kind counts as errored.
 _KINDS = ("succeeded", "errored", "canceled", "expired")
 
 
 def kind_code(kind: str) -> int:
-    """The byte of a kind of result."""
+    """Return the byte of a kind of result."""
     return _KINDS.index(kind) if kind in _KINDS else _KINDS.index("errored")
 
 
 @dataclass(slots=True)
 class Rows:
-    """The answers to a batch's requests: on disk, with nine bytes a row in memory.
+    """The answers to a batch's requests: on disk, with nine bytes per row in memory.
 
     Args:
-        file: one line of results a request, in the order of the create.
+        file: one line of results per request, in the order of the create.
         offsets: where each line starts, in bytes, and where the last one ends.
         kinds: the kind of each result, as `kind_code`.
     """
@@ -41,12 +41,12 @@ class Rows:
         return len(self.kinds)
 
     def add(self, kind: str, size_bytes: int) -> None:
-        """Note one more line."""
+        """Record one more line."""
         self.offsets.append(self.offsets[-1] + size_bytes)
         self.kinds.append(kind_code(kind))
 
     def read(self, order: array[int]) -> Iterator[bytes]:
-        """The lines in this order."""
+        """Yield the lines in this order."""
         with self.file.open("rb") as file:
             for row in order:
                 start = self.offsets[row]
@@ -58,11 +58,11 @@ class Batch:
     """A Message Batch.
 
     Args:
-        number: counts from 1 over all batches; a later one is newer.
-        processing_s: from creation to the end, if it is not canceled and does not expire.
-        share: how much of it is done when it ends, 0 to 1, where something cut it short.
-        foreign: somebody else created it, and pays for it.
-        listings: list calls that still do not show it.
+        number: counts all batches from 1, in order of creation.
+        processing_s: the time from creation to the end, unless it is canceled or expires.
+        share: the share of finished requests at its end, 0 to 1, if it was cut short.
+        foreign: created and paid for by another client.
+        listings: the number of list calls that will not show it.
     """
 
     id: str
@@ -82,7 +82,7 @@ class Batch:
     listings: int = 0
 
     def end_time_s(self) -> float:
-        """When it ends, or ended."""
+        """Return when it ends or ended."""
         if self.ended_s is not None:
             return self.ended_s
         natural_end_s = self.created_s + min(self.processing_s, self.expiry_s)
@@ -91,33 +91,33 @@ class Batch:
         return min(natural_end_s, self.canceled_s + min(CANCELING_S, self.processing_s / 10))
 
     def ended(self, now_s: float) -> bool:
-        """Whether it has; never at the very instant that it was created or canceled."""
+        """Return whether it has ended; never at the instant of its creation or cancellation."""
         return now_s > self.end_time_s()
 
     def archived(self, now_s: float) -> bool:
-        """Whether its results are gone."""
+        """Return whether its results are archived."""
         return self.archived_s is not None or now_s >= self.created_s + RESULTS_RETENTION_S
 
     def cancel(self, now_s: float, share: float | None = None) -> None:
-        """Cancel what is not done; ``share`` says how much is, else the time does."""
+        """Cancel unfinished requests; without ``share``, the elapsed time decides how many finished."""
         if self.canceled_s is None:
             self.canceled_s = now_s
             elapsed_s = now_s - self.created_s
             self.share = min(1.0, elapsed_s / self.processing_s) if share is None else share
 
     def end(self, now_s: float) -> None:
-        """End at once, with everything done that was not canceled."""
+        """End at once; requests that were not canceled are finished."""
         if not self.ended(now_s):
             self.ended_s = now_s
             self.share = 1.0 if self.canceled_s is None else self.share
 
     def archive(self, now_s: float) -> None:
-        """Archive at once; that ends it, too."""
+        """End and archive at once."""
         self.end(now_s)
         self.archived_s = now_s
 
     def to_json(self, now_s: float, base_url: str) -> dict[str, object]:
-        """The batch as the API shows it."""
+        """Return the batch as the API shows it."""
         ended, archived = self.ended(now_s), self.archived(now_s)
         canceling = "in_progress" if self.canceled_s is None else "canceling"
         archive_time_s = min(self.archived_s or now_s, self.created_s + RESULTS_RETENTION_S)
@@ -139,18 +139,18 @@ class Batch:
         }
 
     def lines(self) -> Iterator[bytes]:
-        """The results of the ended batch, shuffled; the same order every time."""
+        """Yield the results of the ended batch, shuffled in the same order every time."""
         order, done = self._order(), self._done()
         yield from self.rows.read(order[:done])
         for line in self.rows.read(order[done:]):
             yield unfinished_line(line, self._unfinished_kind())
 
     def billed(self, now_s: float) -> int:
-        """How many answers are paid for: those that were done when it ended, also if it was canceled."""
+        """Count the billed answers: those that had finished when it ended, even if it was canceled."""
         return self._counts(ended=self.ended(now_s))["succeeded"]
 
     def billed_ids(self, now_s: float) -> Iterator[str]:
-        """The custom_ids of those answers."""
+        """Yield the custom_ids of the billed answers."""
         if not self.ended(now_s):
             return
         kinds, succeeded = self.rows.kinds, kind_code("succeeded")
@@ -170,12 +170,12 @@ class Batch:
 
     def _order(self) -> array[int]:
         order = array("L", range(len(self.rows)))
-        # The order is no secret: it has to be the same each time.
+        # The order only has to be reproducible.
         random.Random(f"{self.seed}:{self.number}").shuffle(order)  # noqa: S311 - see above
         return order
 
     def _done(self) -> int:
-        """How many rows were done when it ended: the first of its order."""
+        """Count the rows that had finished when it ended: the first ones of its order."""
         share = self.share
         if share is None:
             is_late = self.processing_s > self.expiry_s
@@ -183,7 +183,7 @@ class Batch:
         return round(share * len(self.rows))
 
     def _unfinished_kind(self) -> str:
-        """What became of the rows that were not done."""
+        """Return the result type of unfinished rows."""
         return "expired" if self.canceled_s is None else "canceled"
 
 

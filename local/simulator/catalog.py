@@ -1,4 +1,4 @@
-"""Every fault that can be ordered, by name."""
+"""Every fault that can be armed, by name."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,16 +8,16 @@ from typing import Literal
 type Option = str | int | float
 type Moment = Literal["body", "refuse", "accepted", "answer", "collect", "rows", "stream"]
 
-# Filters that every fault takes; they say which calls it strikes.
+# Filters of every fault; they select the calls that it strikes.
 FILTERS: Mapping[str, Option] = MappingProxyType(
     {
-        "after": 0,  # leave the first so many matching calls alone
+        "after": 0,  # skip this many matching calls
         "batch_id": "",  # only calls about this batch
-        "workspace": "",  # only calls under this workspace's keys
-        "contains": "",  # only creates of which a custom_id or params contains this text
-        "more_than": 0,  # only creates (or results) of more requests than this
-        "queue_over": 0,  # only creates that would leave more requests than this in processing
-        "calls_over": 0,  # only calls after so many within a minute, of all keys
+        "workspace": "",  # only calls with this workspace's keys
+        "contains": "",  # only creates with this text in a custom_id or params
+        "more_than": 0,  # only creates (or results) with more requests than this
+        "queue_over": 0,  # only creates after which more requests than this would be processing
+        "calls_over": 0,  # only calls beyond this many per minute, across all keys
     }
 )
 
@@ -28,11 +28,11 @@ class Fault:
 
     Args:
         endpoint: the calls it strikes: create, retrieve, list, results, cancel, delete, or any.
-            Faults of the moments refuse and answer take an option ``endpoint`` that says another.
-        moment: when: while the body comes in; instead of doing it (refuse); after the batch was
-            stored (accepted); in place of the answer to what was done (answer); before
+            Faults of the moments refuse and answer have an option ``endpoint`` to change it.
+        moment: when it strikes: while the body is read (body); instead of the action (refuse);
+            after the batch was stored (accepted); instead of the answer (answer); before
             results are opened (collect); in their rows; in their stream.
-        says: what happens, in a sentence.
+        description: what happens, in a sentence.
         options: its own options and their defaults.
     """
 
@@ -51,12 +51,15 @@ def _refusal(status: int, kind: str, description: str, **options: Option) -> Fau
         **options,
     }
     return Fault(
-        "create", "refuse", f"{status} {kind}, and nothing is done: {description}", fault_options
+        "create",
+        "refuse",
+        f"{status} {kind}, and the action does not happen: {description}",
+        fault_options,
     )
 
 
 def _account_error(message: str, error_code: str = "") -> Fault:
-    """Build a 400 that is about the account, and about none of the requests."""
+    """Build a 400 that is caused by the account, not by a request."""
     return _refusal(400, "invalid_request_error", message, error_code=error_code)
 
 
@@ -65,7 +68,10 @@ def _error_after_accept(status: int, kind: str, message: str) -> Fault:
         "status": status, "kind": kind, "message": message, "endpoint": "create",
     }  # fmt: skip
     return Fault(
-        "create", "answer", f"It is done, and the answer is {status} {kind}.", fault_options
+        "create",
+        "answer",
+        f"The action succeeds, and the answer is {status} {kind}.",
+        fault_options,
     )
 
 
@@ -77,30 +83,30 @@ _MONTHLY_LIMIT = (
 _FRAMING: Mapping[str, Option] = {"framing": "length", "rows": -1}
 
 FAULTS: Mapping[str, Fault] = {
-    # What happens to the answer after the work was done.
+    # Faults of the answer, after the action succeeded.
     "lost_answer": Fault(
-        "create", "answer", "It is done, and the connection closes without an answer.",
+        "create", "answer", "The action succeeds, and the connection closes without an answer.",
         {"endpoint": "create"},
     ),
     "bad_gateway_after_accept": Fault(
-        "create", "answer", "It is done, and a proxy answers 502 in HTML.", {"endpoint": "create"}
+        "create", "answer", "The action succeeds, and a proxy answers 502 in HTML.", {"endpoint": "create"}
     ),
     "server_error_after_accept": _error_after_accept(500, "api_error", "Internal server error"),
     "gateway_timeout_after_accept": _error_after_accept(504, "timeout_error", "Request timeout"),
     "overloaded_after_accept": _error_after_accept(529, "overloaded_error", "Overloaded"),
     "slow_answer": Fault(
-        "create", "answer", "It is done, and the answer comes delay_s seconds late.",
+        "create", "answer", "The action succeeds, and the answer is delayed by delay_s seconds.",
         {"endpoint": "create", "delay_s": 1.0},
     ),
-    # Refusals: nothing is done.
+    # Refusals: the action does not happen.
     "bad_request": _refusal(400, "invalid_request_error", "This request is refused."),
     "refuse_matching": _refusal(
         400, "invalid_request_error",
         "A create holding a request that contains the text is refused; the message names it.",
         contains="refuse-me",
     ),
-    # About the account, as 400: of a limit set in the Console and of a disabled organization there are public reports
-    # (claude-code#2127, #38038, #19028, #72457); the four with a code are those that SDK 2.14 lists for create.
+    # Account errors with status 400. Limits set in the Console and disabled organizations have public reports
+    # (claude-code#2127, #38038, #19028, #72457). SDK 2.14 lists the four with a code for create.
     "usage_limit": _account_error(f"You have reached your specified API usage limits. {_REGAIN_ACCESS}"),
     "workspace_usage_limit": _account_error(
         f"You have reached your specified workspace API usage limits. {_REGAIN_ACCESS}"
@@ -144,7 +150,7 @@ FAULTS: Mapping[str, Fault] = {
     "rate_limited_without_retry_after": _refusal(
         429, "rate_limit_error", "This request would exceed your rate limit."
     ),
-    # The limits of the lowest tier; with other numbers they are those of another.
+    # The limits of the lowest tier; options change them to those of another tier.
     "request_limit": _refusal(
         429, "rate_limit_error", "This request would exceed your organization's rate limit.",
         endpoint="any", calls_over=1000, retry_after=30,
@@ -157,7 +163,7 @@ FAULTS: Mapping[str, Fault] = {
         429, "rate_limit_error", "This request would exceed your organization's ramp limit.",
         error_code="ramp_limit_exceeded", retry_after=60,
     ),
-    # Without retry-after: waiting a minute is of no use.
+    # Without retry-after: waiting a minute does not help.
     "spend_limit": _refusal(
         429, "rate_limit_error", _MONTHLY_LIMIT, error_code="enforced_spend_limit_reached"
     ),
@@ -171,28 +177,28 @@ FAULTS: Mapping[str, Fault] = {
     "gateway_timeout": _refusal(504, "timeout_error", "Request timeout"),
     "overloaded": _refusal(529, "overloaded_error", "Overloaded"),
     "retrieve_not_found": _refusal(
-        404, "not_found_error", "A good batch is not found.", endpoint="retrieve"
+        404, "not_found_error", "An existing batch is not found.", endpoint="retrieve"
     ),
     "results_not_found": _refusal(
-        404, "not_found_error", "Results of a good batch are not found.", endpoint="results"
+        404, "not_found_error", "Existing results are not found.", endpoint="results"
     ),
     # The body of a create.
     "reset_in_body": Fault(
-        "create", "body", "The connection is reset after so many bytes of the request's body.",
+        "create", "body", "The connection is reset after this many bytes of the request's body.",
         {"bytes": 1},
     ),
-    # What becomes of a batch once it is accepted.
+    # Faults of an accepted batch.
     "hidden_from_list": Fault(
-        "create", "accepted", "The new batch is missing from that many list calls.",
+        "create", "accepted", "The new batch is missing from this many list calls.",
         {"listings": 1},
     ),
     "foreign_batch": Fault(
         "create", "accepted",
-        "A foreign batch appears in the workspace with it (count 0: as many requests).",
+        "A foreign batch is created at the same time (count 0: the same number of requests).",
         {"count": 0},
     ),
     "canceled_in_console": Fault(
-        "create", "accepted", "Somebody cancels the new batch when this share of it is done.",
+        "create", "accepted", "Another user cancels the new batch when this share of it has finished.",
         {"done": 0.5},
     ),
     "deleted_before_collection": Fault(
@@ -201,19 +207,19 @@ FAULTS: Mapping[str, Fault] = {
     "archived_before_collection": Fault(
         "results", "collect", "The batch is archived just before its results are fetched."
     ),
-    # The rows of one download; the next one is good again.
-    "row_missing": Fault("results", "rows", "So many rows are missing.", {"rows": 1}),
-    "row_doubled": Fault("results", "rows", "So many rows come twice.", {"rows": 1}),
-    "row_foreign": Fault("results", "rows", "So many rows of nobody's come first.", {"rows": 1}),
+    # Faults in the rows of one download; the next download is correct.
+    "row_missing": Fault("results", "rows", "This many rows are missing.", {"rows": 1}),
+    "row_doubled": Fault("results", "rows", "This many rows are duplicated.", {"rows": 1}),
+    "row_foreign": Fault("results", "rows", "This many rows of another batch come first.", {"rows": 1}),
     "unknown_result_type": Fault(
-        "results", "rows", "So many rows have a result type nobody has heard of.", {"rows": 1}
+        "results", "rows", "This many rows have an unknown result type.", {"rows": 1}
     ),
     "unknown_error_type": Fault(
-        "results", "rows", "So many rows are errored with a type nobody has heard of.",
+        "results", "rows", "This many rows are errored with an unknown error type.",
         {"rows": 1},
     ),
-    # The stream of one download. framing: length, chunked or close; rows: whole rows before the
-    # cut (-1: half of them).
+    # Faults in the stream of one download. framing: length, chunked or close; rows: complete rows
+    # before the cut (-1: half of them).
     "cut_at_line": Fault(
         "results", "stream", "The download stops between two lines.", _FRAMING
     ),

@@ -1,10 +1,10 @@
-"""What a test or a person asks of the simulator over HTTP, under ``/_simulator/``.
+"""The HTTP interface that controls the simulator, under ``/_simulator/``.
 
 GET  health                                 {"status": "ok"}
 GET  accounting                             as `Simulator.accounting`
 GET  billed                                 {"succeeded", "batches": {<id>: succeeded}}: `Simulator.billed`
-GET  batches/<id>/billed                    the custom_ids behind that number, one a line, as text
-GET  faults                                 the faults that there are, each with its sentence
+GET  batches/<id>/billed                    the billed custom_ids, one per line, as text
+GET  faults                                 all faults with their descriptions
 POST faults                                 {"name", "times"?, …options}
 POST reset
 POST foreign                                {"count", "workspace"?, "ended"?}: {"id"}
@@ -40,10 +40,10 @@ class _Fault(msgspec.Struct):
 
 
 def reply(simulator: Simulator, call: Call) -> Reply:
-    """Do what is asked.
+    """Answer a control call.
 
     Raises:
-        ApiError: there is no such thing, or it cannot be done; the message says why.
+        ApiError: the path or the action is invalid; the message says why.
     """
     path = call.path.removeprefix(PREFIX)
     content = call.body.read(_LIMIT_BYTES)
@@ -69,7 +69,7 @@ def _read(simulator: Simulator, path: str) -> Reply:
 
 
 def _ids(ids: Iterator[str]) -> Reply:
-    """The ids, some at a time: a batch may have 100,000."""
+    """Stream the ids in blocks: a batch may have 100,000."""
     blocks = (
         "".join(f"{custom_id}\n" for custom_id in block).encode()
         for block in batched(ids, 1000, strict=False)

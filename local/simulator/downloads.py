@@ -1,4 +1,4 @@
-"""The stream of a batch's results, and what faults do to it."""
+"""Stream a batch's results, with the armed faults applied."""
 
 import itertools
 import re
@@ -16,10 +16,10 @@ _BLOCK_BYTES = 256 << 10
 
 
 def results(simulator: Simulator, batch: Batch, range_header: str | None = None) -> Reply:
-    """The results of a batch that has ended; from a byte on, where a range is wanted and ranges are honored.
+    """Return the results of an ended batch; honors ``Range`` if ranges are enabled.
 
     Raises:
-        ApiError: it has not ended, or its results are gone.
+        ApiError: it has not ended, or its results are archived.
     """
     facts = CallFacts("results", batch.workspace, batch.id, len(batch.rows))
     if fault := simulator.fault("collect", facts):
@@ -46,7 +46,7 @@ def results(simulator: Simulator, batch: Batch, range_header: str | None = None)
 
 
 def _from_byte(lines: Callable[[], Iterator[bytes]], start: int) -> Reply:
-    """The results from a byte on."""
+    """Return the results from a byte offset on."""
     size = sum(map(len, lines()))
     if start >= size:
         return Reply(b"", 416, headers={"Content-Range": f"bytes */{size}"})
@@ -81,7 +81,7 @@ def _framing(cut: ArmedFault) -> Framing:
 
 
 def _blocks(lines: Iterator[bytes]) -> Iterator[bytes]:
-    """The lines joined to fewer, larger writes."""
+    """Join lines to larger blocks."""
     pending: list[bytes] = []
     size = 0
     for line in lines:
@@ -95,7 +95,7 @@ def _blocks(lines: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _cut(lines: Iterator[bytes], count: int, fault: ArmedFault) -> Iterator[bytes]:
-    """The lines up to the cut; a download that is to stop inside a line has half of that one."""
+    """Yield the lines up to the cut; a cut inside a line keeps half of it."""
     rows = int(fault.number("rows"))
     yield from itertools.islice(lines, count // 2 if rows < 0 else rows)
     if fault.name == "cut_inside_line":
@@ -104,7 +104,7 @@ def _cut(lines: Iterator[bytes], count: int, fault: ArmedFault) -> Iterator[byte
 
 
 def _with_row_faults(lines: Iterator[bytes], faults: list[ArmedFault]) -> Iterator[bytes]:
-    """The lines, the first few of them changed by each fault in turn."""
+    """Apply each fault in turn to the first few lines."""
     for fault in faults:
         lines = _corrupt_lines(lines, fault.name, int(fault.number("rows")))
     return lines
@@ -116,7 +116,7 @@ def _corrupt_lines(lines: Iterator[bytes], name: str, rows: int) -> Iterator[byt
 
 
 def _corrupt_line(line: bytes, name: str, number: int) -> tuple[bytes, ...]:
-    """What comes in the place of one line."""
+    """Return the lines that replace one line."""
     if name == "row_missing":
         return ()
     if name == "row_doubled":

@@ -1,7 +1,7 @@
-"""The two kinds of error here: what the API answers, and what the person driving it did wrong.
+"""The two kinds of errors: answers of the API, and misuse of the simulator.
 
 ApiError      an answer with the API's error shape
-ControlError  the simulator was asked for something that it does not have; the message says what
+ControlError  an unknown fault, option or batch; the message names it
 """
 
 import re
@@ -9,13 +9,13 @@ from collections.abc import Mapping
 
 
 class ApiError(Exception):
-    """An answer other than 2xx, as the API gives it.
+    """An error answer of the API.
 
     Args:
         status: HTTP status.
-        kind: the API's word for it: ``invalid_request_error``, ``not_found_error``, …
+        kind: the API's error type: ``invalid_request_error``, ``not_found_error``, …
         message: one sentence.
-        headers: headers besides the usual ones, such as ``retry-after``.
+        headers: additional headers, such as ``retry-after``.
         details: the ``details`` object of the error, if it has one.
     """
 
@@ -37,21 +37,21 @@ class ApiError(Exception):
 
 
 class ControlError(Exception):
-    """Whoever drives the simulator asked for what it does not have."""
+    """The fault, option or batch does not exist."""
 
 
 def invalid(message: str) -> ApiError:
-    """The API's 400."""
+    """Build the API's 400."""
     return ApiError(400, "invalid_request_error", message)
 
 
 def not_found(message: str) -> ApiError:
-    """The API's 404."""
+    """Build the API's 404."""
     return ApiError(404, "not_found_error", message)
 
 
 def too_large(message: str) -> ApiError:
-    """The API's 413."""
+    """Build the API's 413."""
     return ApiError(413, "request_too_large", message)
 
 
@@ -69,7 +69,7 @@ _TYPES = {
 
 
 def api_message(message: str) -> str:
-    """Write msgspec's sentence as the API writes it: ``messages.0.role: Field required``."""
+    """Translate msgspec's message to the API's: ``messages.0.role: Field required``."""
     problem, _, path = message.partition(" - at `$")
     location = re.sub(r"\[(\d+)\]", r".\1", path).strip("`.")
     if missing := _MISSING.fullmatch(problem):

@@ -1,4 +1,4 @@
-"""The armed faults: which calls they strike, and what they answer."""
+"""Armed faults: which calls they strike, and how they answer."""
 
 import threading
 from collections.abc import Callable, Mapping
@@ -9,23 +9,23 @@ from local.simulator.errors import ApiError, ControlError
 
 
 def find_nothing(_text: str) -> str | None:
-    """Stand in for the search in calls that carry no requests."""
+    """Find nothing: the default search of calls without requests."""
     return None
 
 
 def count_nothing() -> int:
-    """Stand in for a count that no filter asks for."""
+    """Return 0: the default of an unused counter."""
     return 0
 
 
 @dataclass(frozen=True, slots=True)
 class CallFacts:
-    """What a fault may look at before it strikes.
+    """The facts about a call that filters match.
 
     Args:
-        find: says which request contains a text, in words, or None.
-        queued: counts the requests in processing, without these.
-        recent: counts the calls of the last minute, with this one.
+        find: describes the request that contains a text, or returns None.
+        queued: counts the requests in processing, without those of this call.
+        recent: counts the calls of the last minute, including this one.
     """
 
     endpoint: str
@@ -38,17 +38,17 @@ class CallFacts:
 
 
 class ArmedFault:
-    """A fault that waits for its call."""
+    """A fault that strikes the next calls that match it."""
 
     def __init__(self, name: str, times: int, options: Mapping[str, Option]) -> None:
         if name not in FAULTS:
-            message = f"there is no fault {name!r}: take one of {', '.join(sorted(FAULTS))}"
+            message = f"there is no fault {name!r}; choose one of {', '.join(sorted(FAULTS))}"
             raise ControlError(message)
         self.name = name
         self.fault = FAULTS[name]
         known = {**FILTERS, **self.fault.options}
         if unknown := set(options) - set(known):
-            message = f"{name} has no option {min(unknown)!r}: take some of {', '.join(known)}"
+            message = f"{name} has no option {min(unknown)!r}; choose from {', '.join(known)}"
             raise ControlError(message)
         self.times = times
         self.options = {
@@ -59,7 +59,7 @@ class ArmedFault:
         self.skips_left = int(self.options["after"])
 
     def strikes(self, moment: Moment, facts: CallFacts) -> bool:
-        """Whether this call is one it waits for; counts it."""
+        """Return whether it strikes this call, and count the strike."""
         if self.fault.moment != moment or not self._matches(facts):
             return False
         if self.skips_left:
@@ -70,19 +70,19 @@ class ArmedFault:
 
     @property
     def spent(self) -> bool:
-        """No more strikes left; ``times=0`` never is."""
+        """Whether no strikes are left; never for ``times=0``."""
         return self.times > 0 and self.strikes_left <= 0
 
     def number(self, option: str) -> float:
-        """An option that is a number."""
+        """Return a numeric option."""
         return float(self.options[option])
 
     def error(self, facts: CallFacts) -> ApiError:
-        """The refusal that it stands for."""
+        """Return the error that it answers with."""
         message = str(self.options["message"])
         if self.name == "refuse_matching":
             contains = self.options["contains"]
-            message = f"{facts.find(str(contains))}: refused, since it contains {contains!r}"
+            message = f"{facts.find(str(contains))}: refused because it contains {contains!r}"
         code, wait = self.options.get("error_code"), self.options.get("retry_after")
         return ApiError(
             int(self.options["status"]),
@@ -106,12 +106,12 @@ class ArmedFault:
         )
 
     def _exceeds(self, limit: str, count: Callable[[], int]) -> bool:
-        """Whether the count is over the filter's limit; always without one."""
+        """Return whether the count exceeds the filter's limit; always true without a limit."""
         return not self.options[limit] or count() > self.number(limit)
 
 
 def _same_type_as(default: Option, value: Option, key: str) -> Option:
-    """The value as what its default is; a whole number does where seconds or shares are asked."""
+    """Return the value if it has the type of its default; an integer also counts as a float."""
     accepted_types = str if isinstance(default, str) else (int, float)
     if isinstance(value, bool) or not isinstance(value, accepted_types):
         kind = "text" if isinstance(default, str) else "a number"
@@ -121,34 +121,34 @@ def _same_type_as(default: Option, value: Option, key: str) -> Option:
 
 
 class Faults:
-    """The armed faults; each is used up as it happens."""
+    """The armed faults; each is removed once it is spent."""
 
     def __init__(self) -> None:
         self._armed: list[ArmedFault] = []
         self._lock = threading.Lock()
 
     def arm(self, name: str, times: int, options: Mapping[str, Option]) -> None:
-        """Order a fault; ``times=0`` is until the next reset."""
+        """Arm a fault; with ``times=0`` it stays until the next reset."""
         armed = ArmedFault(name, times, options)
         with self._lock:
             self._armed.append(armed)
 
     def first(self, moment: Moment, facts: CallFacts) -> ArmedFault | None:
-        """The fault that strikes here, if any: of several, the one that was armed first."""
+        """Return the fault that strikes this call: the one armed first, or None."""
         with self._lock:
             striking = next((a for a in self._armed if a.strikes(moment, facts)), None)
             self._sweep()
         return striking
 
     def all_striking(self, moment: Moment, facts: CallFacts) -> list[ArmedFault]:
-        """All that strike here, for moments at which several can."""
+        """Return all faults that strike this call, for moments that allow several."""
         with self._lock:
             striking = [armed for armed in self._armed if armed.strikes(moment, facts)]
             self._sweep()
         return striking
 
     def still_armed(self) -> list[dict[str, object]]:
-        """What is still armed."""
+        """Return the faults that are still armed."""
         with self._lock:
             return [
                 {"name": a.name, "times": a.times, "left": a.strikes_left} for a in self._armed

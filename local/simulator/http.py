@@ -1,4 +1,4 @@
-"""What passes between the HTTP server and the endpoints: a call, its body, and a reply."""
+"""The types between HTTP server and endpoints: call, body and reply."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ BLOCK_BYTES = 1 << 20
 
 
 class HangUpError(Exception):
-    """The connection ends here, without an answer; ``reset`` makes it an RST."""
+    """Close the connection without an answer; ``reset`` sends an RST."""
 
     def __init__(self, *, reset: bool = False) -> None:
         super().__init__("the connection ends without an answer")
@@ -25,8 +25,8 @@ class Body:
 
     Args:
         file: the connection.
-        length: Content-Length, in bytes; 0 where there is no body.
-        chunked: whether it comes in chunks instead.
+        length: Content-Length in bytes; 0 without a body.
+        chunked: whether the transfer encoding is chunked.
     """
 
     def __init__(self, file: BufferedIOBase, length: int, *, chunked: bool) -> None:
@@ -36,7 +36,7 @@ class Body:
         self.consumed = length == 0 and not chunked
 
     def blocks(self) -> Iterator[bytes]:
-        """The body in blocks of at most 1 MiB, to its end.
+        """Yield the body in blocks of at most 1 MiB.
 
         Raises:
             HangUpError: the connection ended before the body did.
@@ -45,14 +45,14 @@ class Body:
         self.consumed = True
 
     def read(self, limit_bytes: int) -> bytes:
-        """A small body as a whole; what is longer is cut there."""
+        """Read a small body; cut it at the limit."""
         content = b""
         for block in self.blocks():
             content = (content + block)[:limit_bytes]
         return content
 
     def break_off(self, after_bytes: int) -> None:
-        """Read so many bytes, then reset the connection."""
+        """Read this many bytes, then reset the connection."""
         self._file.read(min(after_bytes, self.length or after_bytes))
         raise HangUpError(reset=True)
 
@@ -101,10 +101,10 @@ class Reply:
     """One HTTP response.
 
     Args:
-        content: the body, as a whole or as blocks; with blocks, ``framing`` says how they are framed.
-        length: bytes that Content-Length promises, where blocks are framed so.
-        cut: the connection ends after the last block, whatever was promised.
-        delay_s: the reply waits so long.
+        content: the body, as bytes or as blocks with a ``framing``.
+        length: the Content-Length of blocks, for the framing ``length``.
+        cut: close the connection after the last block, even before the promised length.
+        delay_s: the delay before the reply.
     """
 
     content: bytes | Iterator[bytes]
@@ -118,5 +118,5 @@ class Reply:
 
 
 def json_reply(content: object, status: int = 200) -> Reply:
-    """A reply of JSON."""
+    """Build a JSON reply."""
     return Reply(msgspec.json.encode(content), status)

@@ -1,7 +1,7 @@
-"""The models that the simulator knows; any other fails as it does at the API, with ``not_found_error``.
+"""The models that the simulator knows; others fail with ``not_found_error``, as in the API.
 
-A new one is a line here, an element of `Simulator.models`, or ``--model NAME`` on the command line. A test holds the
-list against the installed SDK's.
+Add a model here, to `Simulator.models`, or with ``--model NAME`` on the command line. A test compares the list with
+the installed SDK.
 """
 
 MODELS = frozenset(

@@ -1,7 +1,7 @@
-"""Whether the API would take a request's params. It looks only once the batch is accepted: these are errored results.
+"""Validate a request's params as the API does. It validates after accepting the batch: failures are errored results.
 
-Sources: the fields and their types are those of SDK 2.14 (``MessageCreateParamsBase``); a member that is none of them is
-"Extra inputs are not permitted" (anthropic-sdk-python#1118). The sentences about ``stream``, ``max_tokens``, ``messages``
+Sources: the fields and types are those of SDK 2.14 (``MessageCreateParamsBase``); any other member is
+"Extra inputs are not permitted" (anthropic-sdk-python#1118). The messages about ``stream``, ``max_tokens``, ``messages``
 and unknown models were captured from results of the real API in July and September 2026 by others.
 """
 
@@ -13,7 +13,7 @@ import msgspec
 
 from local.simulator.errors import api_message
 
-# The parameters that no request in a batch may carry.
+# Parameters that are not allowed in a batch.
 NOT_IN_A_BATCH = (
     "speed",
     "store",
@@ -23,17 +23,17 @@ NOT_IN_A_BATCH = (
     "fallbacks",
 )
 SAMPLING = ("temperature", "top_p", "top_k")
-# The versions that still take sampling parameters.
+# Versions that still accept sampling parameters.
 OLD_VERSIONS = frozenset(("2023-01-01", "2023-06-01"))
 
 _ABSENT = msgspec.Raw(b"")
 
 
 class ParamsError(Exception):
-    """The API would not take these params.
+    """The API rejects these params.
 
     Args:
-        message: one sentence, as the API writes it.
+        message: the API's message.
         kind: the API's error type.
     """
 
@@ -43,7 +43,7 @@ class ParamsError(Exception):
 
 
 class Block(msgspec.Struct, gc=False):
-    """A content block, of any type; its other members are not looked at."""
+    """A content block of any type; other members are ignored."""
 
     type: str
     text: str = ""
@@ -61,7 +61,7 @@ class _Object(msgspec.Struct, gc=False):
 
 
 class Params(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-    """All members that params may have; those that a batch refuses are seen by their presence."""
+    """All members that params may have, including those not allowed in a batch."""
 
     model: str
     max_tokens: int
@@ -98,15 +98,15 @@ _NONE_DISALLOWED = (_ABSENT,) * len(NOT_IN_A_BATCH)
 
 
 def validate(params: bytes | msgspec.Raw, version: str, models: AbstractSet[str]) -> Params:
-    """Read params that the API takes.
+    """Parse and validate params.
 
     Args:
-        params: JSON, as it was sent.
-        version: the create's ``anthropic-version``.
-        models: those that there are.
+        params: JSON, as sent.
+        version: the ``anthropic-version`` of the create.
+        models: the known models.
 
     Raises:
-        ParamsError: the API would answer so.
+        ParamsError: the API rejects them.
     """
     try:
         parsed = _decoder.decode(params)
@@ -122,7 +122,7 @@ def validate(params: bytes | msgspec.Raw, version: str, models: AbstractSet[str]
 
 def _broken_rule(params: Params, version: str) -> str:
     disallowed = _disallowed(params)
-    if disallowed != _NONE_DISALLOWED:  # the rule for all but a few, and quick to see
+    if disallowed != _NONE_DISALLOWED:  # fast check for the common case
         return f"{_first_present(NOT_IN_A_BATCH, disallowed)}: not allowed inside a batch"
     if params.stream:
         return '"stream=True" is not supported in the Message Batches API'
@@ -136,6 +136,6 @@ def _broken_rule(params: Params, version: str) -> str:
 
 
 def _first_present(names: tuple[str, ...], values: tuple[msgspec.Raw, ...]) -> str:
-    """Name the first that is there, whatever its value; empty without."""
+    """Return the name of the first present parameter; empty if none is."""
     present = (name for name, value in zip(names, values, strict=True) if value is not _ABSENT)
     return next(present, "")

@@ -1,4 +1,4 @@
-"""The body of a create: spooled to disk, checked as a whole, and never held in memory."""
+"""Validate the body of a create; it is spooled to disk, never held in memory."""
 
 import codecs
 import mmap
@@ -12,9 +12,9 @@ from local.simulator.errors import ApiError, api_message, invalid, too_large
 from local.simulator.http import Body, HangUpError
 
 LIMIT_REQUESTS = 100_000
-# "256 MB"; whether MB or MiB is nowhere said, so the smaller.
+# "256 MB"; the documentation does not distinguish MB and MiB, so the smaller.
 LIMIT_BYTES = 256_000_000
-# What is beyond this is not even read to its end.
+# A larger body is not read to its end.
 _MAX_READ_BYTES = 2 * LIMIT_BYTES
 _MAX_ID_LENGTH = 64
 _CUSTOM_ID = re.compile(r"[a-zA-Z0-9_-]{1,64}")
@@ -32,7 +32,7 @@ class _Create(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class Requests:
-    """The requests of one create, valid as a whole.
+    """The valid requests of one create.
 
     Args:
         items: in the order of the body.
@@ -45,7 +45,7 @@ class Requests:
         return len(self.items)
 
     def find(self, text: str) -> str | None:
-        """The first request with this text in its custom_id or params, in words; None without."""
+        """Describe the first request with this text in its custom_id or params, or return None."""
         needle = text.encode()
         for index, item in enumerate(self.items):
             if text in item.custom_id or needle in bytes(item.params):
@@ -54,14 +54,14 @@ class Requests:
 
 
 def receive(body: Body, folder: Path) -> Requests:
-    """Take in the body of a create.
+    """Read and validate the body of a create.
 
     Args:
-        body: read to its end, also where it is refused.
-        folder: the body lies there, without a name, as long as its requests are in use.
+        body: read to its end, even if it is rejected.
+        folder: holds the body in an unnamed file while its requests are in use.
 
     Raises:
-        ApiError: it breaks a limit, or it is no valid create; nothing of it counts.
+        ApiError: it exceeds a limit or is invalid; nothing is accepted.
         HangUpError: it was cut off.
     """
     with tempfile.TemporaryFile(dir=folder) as file:
@@ -87,7 +87,7 @@ def _encoding_error(decoder: codecs.IncrementalDecoder, block: bytes) -> ApiErro
     try:
         decoder.decode(block)
     except UnicodeDecodeError as error:
-        return invalid(f"The request body is not valid JSON: it is no UTF-8 ({error.reason}).")
+        return invalid(f"The request body is not valid JSON: it is not UTF-8 ({error.reason}).")
     return None
 
 
@@ -106,7 +106,7 @@ def _parse(content: mmap.mmap) -> Requests:
             message = f"requests.{index}.{problem}"
             raise invalid(message)
         if item.custom_id in seen:
-            # As the API says it, without the place.
+            # The API's message, which has no index.
             message = (
                 "requests: custom_id's must be unique within a batch. "
                 f"Duplicate custom_id found: {item.custom_id}"

@@ -1,4 +1,4 @@
-"""The HTTP server: reads calls, writes replies, and ends connections in the ways asked for."""
+"""The HTTP server: reads calls, writes replies, and closes connections as faults require."""
 
 import socket
 import struct
@@ -18,7 +18,7 @@ from local.simulator.errors import ApiError
 from local.simulator.http import Body, Call, HangUpError, Reply, json_reply
 from local.simulator.simulator import Simulator
 
-# How often the server looks whether it is to stop.
+# How often the server checks whether to stop.
 _STOP_POLL_S = 0.01
 
 
@@ -26,14 +26,14 @@ class Server(ThreadingHTTPServer):
     """Serves one simulator on 127.0.0.1.
 
     Args:
-        simulator: what it serves.
-        port: 0 for any that is free.
+        simulator: the simulator to serve.
+        port: 0 for any free port.
 
     Raises:
-        OSError: the port is taken.
+        OSError: the port is in use.
     """
 
-    daemon_threads = False  # closing waits for them, so that nothing is left behind
+    daemon_threads = False  # closing waits for them
     request_queue_size = 128
 
     def __init__(self, simulator: Simulator, port: int) -> None:
@@ -48,34 +48,34 @@ class Server(ThreadingHTTPServer):
         simulator.url = self.url
 
     def get_request(self) -> tuple[socket.socket, Any]:
-        """Accept a connection, and remember it."""
+        """Accept and track a connection."""
         connection, address = super().get_request()
         with self._open_lock:
             self._open.add(connection)
         return connection, address
 
     def shutdown_request(self, request: Any) -> None:  # noqa: ANN401 - as in the standard library
-        """End a connection, and forget it."""
+        """Close a connection and stop tracking it."""
         with self._open_lock:
             self._open.discard(request)
         if request in self._to_reset:
             self._to_reset.discard(request)
-            self.close_request(request)  # the other way says goodbye first
+            self.close_request(request)  # without the FIN of shutdown_request
         else:
             super().shutdown_request(request)
 
     def reset(self, connection: socket.socket) -> None:
-        """Let the connection end with an RST: closing does that if nothing may linger."""
+        """Make the connection close with an RST: SO_LINGER with timeout 0."""
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._to_reset.add(connection)
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - as above
-        """Say nothing of a client that went away."""
+        """Ignore disconnected clients."""
         if not isinstance(sys.exception(), ConnectionError):
             super().handle_error(request, client_address)
 
     def stop(self) -> None:
-        """End all connections, and wait for their threads."""
+        """Close all connections and wait for their threads."""
         self.stopping.set()
         self.shutdown()
         with self._open_lock:
@@ -86,10 +86,10 @@ class Server(ThreadingHTTPServer):
 
 
 def answer(api: Api, call: Call, request_id: str) -> Reply:
-    """Answer a call of the API, with its errors as it writes them.
+    """Answer a call of the API; errors have the API's shape.
 
     Raises:
-        HangUpError: the connection ends without an answer.
+        HangUpError: the connection closes without an answer.
     """
     try:
         return api.reply(call)
@@ -98,7 +98,7 @@ def answer(api: Api, call: Call, request_id: str) -> Reply:
 
 
 def error_reply(error: ApiError, request_id: str) -> Reply:
-    """Write an error as the API does."""
+    """Build the API's error answer."""
     body = {"type": "error", "error": error.error, "request_id": request_id}
     reply = json_reply(body, error.status)
     reply.headers.update(error.headers)
@@ -107,11 +107,11 @@ def error_reply(error: ApiError, request_id: str) -> Reply:
 
 @contextmanager
 def serving(simulator: Simulator, port: int = 0) -> Iterator[str]:
-    """Serve the simulator on 127.0.0.1 as long as the block runs.
+    """Serve the simulator on 127.0.0.1 within the context.
 
     Args:
-        simulator: what is served.
-        port: 0 for any that is free.
+        simulator: the simulator to serve.
+        port: 0 for any free port.
 
     Yields:
         the base URL, ``http://127.0.0.1:PORT``.
@@ -132,13 +132,13 @@ class _Handler(BaseHTTPRequestHandler):
     wbufsize = 1 << 18
 
     def __getattr__(self, name: str) -> Callable[[], None]:
-        """Serve every method in one place; the base looks for ``do_GET`` and the like."""
+        """Handle every HTTP method with `_serve`; the base class looks up ``do_GET`` etc."""
         if name.startswith("do_"):
             return self._serve
         raise AttributeError(name)
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as in the base
-        """Keep quiet: the accounts say what was called."""
+        """Log nothing: the simulator counts calls."""
 
     def _serve(self) -> None:
         server = cast("Server", self.server)
@@ -156,8 +156,8 @@ class _Handler(BaseHTTPRequestHandler):
             server.stopping.wait(reply.delay_s)
         reply.headers["request-id"] = request_id
         if not body.consumed:
-            # Closing on an unread body would reset the connection, and a client that is still
-            # sending would never see why it was refused.
+            # Closing with an unread body would reset the connection, and a client that is still
+            # sending would not see the error.
             with suppress(HangUpError):
                 deque(body.blocks(), maxlen=0)
         self._write(reply)
@@ -187,7 +187,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_header(name, value)
         self.end_headers()
         if self.command == "HEAD":
-            pass  # headers are all there is; what follows would be read as the next answer
+            pass  # a body would be read as the next answer
         elif isinstance(reply.content, bytes):
             self.wfile.write(reply.content)
         else:

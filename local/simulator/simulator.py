@@ -1,4 +1,4 @@
-"""The state behind the API: the batches of each workspace, the armed faults, the accounts."""
+"""The state behind the API: batches, armed faults and counters."""
 
 import hashlib
 import threading
@@ -22,24 +22,24 @@ from local.simulator.requests import Request, Requests
 
 _DEFAULT_KEYS: Mapping[str, str] = MappingProxyType({"sk-local": "default"})
 _MINUTE_S = 60.0
-# Of the calls of the last minute, no more are kept than the highest tier may make, and some.
+# More calls per minute than the highest tier allows.
 _MAX_CALLS_KEPT = 10_000
 _NO_FATES: Mapping[str, float] = MappingProxyType({})
 
 
 class Simulator:
-    """The Message Batches API, without HTTP around it; every method may be called in any thread.
+    """The Message Batches API without HTTP; all methods are thread-safe.
 
     Args:
-        folder: answers lie there, and bodies on their way in; it is made if it is missing.
+        folder: holds answers and incoming bodies; created if missing.
         keys: workspace by API key.
-        processing_s: from a batch's creation to its end.
-        expiry_s: from a batch's creation to its ``expires_at``; a batch that takes longer expires.
-        fates: share of requests that go wrong, by fate; see `local.simulator.answers`.
-        seed: chooses which ones, and the order of results.
+        processing_s: the time from a batch's creation to its end.
+        expiry_s: the time from a batch's creation to its ``expires_at``.
+        fates: share of requests by fate; see `local.simulator.answers`.
+        seed: selects the requests with a fate, and the order of results.
 
     Raises:
-        ValueError: an unknown fate, or shares of more than 1 together.
+        ValueError: a fate is unknown, or the shares add up to more than 1.
     """
 
     def __init__(
@@ -57,9 +57,9 @@ class Simulator:
         self.keys = dict(keys)
         self.processing_s = processing_s
         self.expiry_s = expiry_s
-        self.url = "http://127.0.0.1"  # `serving` puts the port
+        self.url = "http://127.0.0.1"  # `serving` adds the port
         self.clock: Callable[[], float] = time.time  # seconds since 1970, for tests of 29 days
-        self.ranges = False  # whether results honor `Range`, of which no documentation tells
+        self.ranges = False  # whether results honor `Range`, which is undocumented
         self._seed = seed
         self.models = set(MODELS)  # requests for any other are errored
         self._answers = Answers(fates, seed, self.models)
@@ -72,48 +72,48 @@ class Simulator:
         self._digests: Counter[bytes] = Counter()
         self._creates = 0
 
-    # What a test or a person asks for.
+    # For tests and the control interface.
 
     def arm(self, name: str, times: int = 1, **options: Option) -> None:
-        """Order a fault of `local.simulator.faults.FAULTS`.
+        """Arm a fault of `local.simulator.catalog.FAULTS`.
 
         Args:
-            name: as in that table.
-            times: how often it happens; 0 is until `reset`.
-            **options: its own, and the filters that all have (``FILTERS``).
+            name: the name of the fault.
+            times: how often it happens; 0 means until `reset`.
+            **options: its own options, and the filters of all faults (``FILTERS``).
 
         Raises:
-            ControlError: no such fault or option; the message names those that there are.
+            ControlError: no such fault or option; the message lists the valid ones.
         """
         self._faults.arm(name, times, options)
 
     def disarm(self) -> None:
-        """Take back every fault."""
+        """Disarm every fault."""
         self._faults.clear()
 
     def accepted(self) -> dict[str, int]:
-        """How often each custom_id was accepted by a create; foreign batches do not count."""
+        """Return how often each custom_id was accepted, without foreign batches."""
         with self._lock:
             return dict(self._accepted)
 
     def accepted_params(self) -> dict[str, int]:
-        """How often the same params were accepted, by the SHA-256 of their bytes, in hex."""
+        """Return how often the same params were accepted, by the hex SHA-256 of their bytes."""
         with self._lock:
             return {digest.hex(): count for digest, count in self._digests.items()}
 
     def calls(self) -> dict[str, int]:
-        """How many calls came in by endpoint, whatever became of them."""
+        """Return the number of calls by endpoint, including failed ones."""
         with self._lock:
             return dict(self._calls)
 
     def batches(self) -> list[dict[str, object]]:
-        """All batches that are not deleted, newest first, as the API shows them."""
+        """Return all batches that are not deleted, newest first, as the API shows them."""
         with self._lock:
             candidates = [batch for batch in self._batches if not batch.deleted]
         return [self.to_json(batch) for batch in reversed(candidates)]
 
     def accounting(self) -> dict[str, object]:
-        """All accounts in one: what `accepted` and the others say, and what is still armed."""
+        """Return all counters and the faults that are still armed."""
         with self._lock:
             batches_by_workspace = Counter(
                 batch.workspace for batch in self._batches if not batch.deleted
@@ -128,9 +128,9 @@ class Simulator:
             }
 
     def billed(self) -> dict[str, int]:
-        """How many answers of each batch that has ended are paid for, also of deleted ones.
+        """Return the number of billed answers of each ended batch, including deleted ones.
 
-        They are its succeeded results, also where it was canceled. Foreign batches do not count.
+        Succeeded results are billed, even of a canceled batch. Foreign batches do not count.
         """
         with self._lock:
             now_s = self.clock()
@@ -140,10 +140,10 @@ class Simulator:
             return {batch.id: batch.billed(now_s) for batch in candidates}
 
     def billed_ids(self, batch_id: str) -> Iterator[str]:
-        """The custom_ids of a batch's answers that are paid for, in the order of its results.
+        """Return the custom_ids of a batch's billed answers, in the order of its results.
 
         Raises:
-            ControlError: there never was such a batch.
+            ControlError: the batch never existed.
         """
         with self._lock:
             batch = next((b for b in self._batches if b.id == batch_id), None)
@@ -188,7 +188,7 @@ class Simulator:
             batch.archive(self.clock())
 
     def reset(self) -> None:
-        """Forget all batches, faults and accounts."""
+        """Delete all batches, faults and counters."""
         with self._lock:
             for batch in self._batches:
                 batch.rows.file.unlink(missing_ok=True)
@@ -199,36 +199,36 @@ class Simulator:
             self._recent.clear()
             self._creates = 0
 
-    # What the endpoints ask for.
+    # For the endpoints.
 
     def count(self, endpoint: str) -> None:
-        """Note a call."""
+        """Count a call."""
         with self._lock:
             self._calls[endpoint] += 1
             self._recent.append(self.clock())
 
     def recent(self) -> int:
-        """How many calls came in within the last minute, up to 10,000."""
+        """Return the number of calls within the last minute, up to 10,000."""
         with self._lock:
             since = self.clock() - _MINUTE_S
             return sum(call_s > since for call_s in self._recent)
 
     def queued(self) -> int:
-        """How many requests are in processing, in all workspaces: limits are the organization's."""
+        """Return the number of requests in processing in all workspaces: limits are per organization."""
         with self._lock:
             now_s = self.clock()
             return sum(len(batch.rows) for batch in self._batches if not batch.ended(now_s))
 
     def fault(self, moment: Moment, facts: CallFacts) -> ArmedFault | None:
-        """The fault that strikes here."""
+        """Return the fault that strikes this call."""
         return self._faults.first(moment, facts)
 
     def faults(self, moment: Moment, facts: CallFacts) -> list[ArmedFault]:
-        """All faults that strike here."""
+        """Return all faults that strike this call."""
         return self._faults.all_striking(moment, facts)
 
     def accept(self, workspace: str, requests: Requests, version: str) -> Batch:
-        """Make a batch of the requests."""
+        """Create a batch of the requests."""
         seen_counts: list[int] = []
         with self._lock:
             self._creates += 1
@@ -241,7 +241,7 @@ class Simulator:
         return self._open(workspace, rows, self.processing_s)
 
     def find(self, workspace: str, batch_id: str) -> Batch | None:
-        """The batch, if it is there and the workspace's."""
+        """Return the batch if it exists in the workspace."""
         with self._lock:
             return next(
                 (
@@ -253,7 +253,7 @@ class Simulator:
             )
 
     def listed(self, workspace: str) -> list[Batch]:
-        """What one list call may show, newest first; counts as one for those that hide."""
+        """Return the batches that one list call shows, newest first; counts down hidden ones."""
         with self._lock:
             candidates = [b for b in self._batches if b.workspace == workspace and not b.deleted]
             visible = [batch for batch in reversed(candidates) if not batch.listings]
@@ -262,7 +262,7 @@ class Simulator:
             return visible
 
     def number(self, workspace: str, batch_id: str) -> int | None:
-        """The place of a batch in the order of creation, also of a deleted one."""
+        """Return the position of a batch in the order of creation, even if it is deleted."""
         with self._lock:
             candidates = (
                 b for b in self._batches if b.workspace == workspace and b.id == batch_id
@@ -270,12 +270,12 @@ class Simulator:
             return next((batch.number for batch in candidates), None)
 
     def forget(self, batch: Batch) -> None:
-        """Delete the batch; its place in the order remains, for paging, and so does its bill."""
+        """Delete the batch; its position remains for paging, and it stays billed."""
         with self._lock:
             batch.deleted = True
 
     def to_json(self, batch: Batch, now_s: float | None = None) -> dict[str, object]:
-        """The batch as the API shows it now, or at that time."""
+        """Return the batch as the API shows it now, or at a given time."""
         with self._lock:
             return batch.to_json(self.clock() if now_s is None else now_s, self.url)
 

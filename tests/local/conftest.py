@@ -1,4 +1,4 @@
-"""A real emulator, started once, and the rest of the local cloud in a folder of the test's own."""
+"""A real emulator, started once per session."""
 
 from collections.abc import Iterator
 

@@ -43,7 +43,7 @@ def write_assembly(folder: Path, *, packaging: str = "file", stacks: int = 1) ->
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
-    """Make a clone whose CDK CLI only copies an assembly, and counts."""
+    """Create a clone whose CDK CLI copies an assembly and logs its calls."""
     for source in ("app.py", "cdk.json", "requirements.txt", "infra/a.py", "functions/b.py"):
         (tmp_path / source).parent.mkdir(exist_ok=True)
         (tmp_path / source).write_text("1")

@@ -39,7 +39,11 @@ def test_help_lists_the_commands() -> None:
         (["run", "examples"], {}, "there is no file examples"),
         (["run"], {"CLAUDE": "reel"}, "CLAUDE is 'reel'"),
         (["run"], {"CLAUDE": "real", "ANTHROPIC_API_KEY": ""}, "needs a key"),
-        (["run"], {"CLAUDE": "real", "ANTHROPIC_API_KEY": "sk-ant-x"}, "no terminal to ask on"),
+        (
+            ["run"],
+            {"CLAUDE": "real", "ANTHROPIC_API_KEY": "sk-ant-x"},
+            "no terminal for the question",
+        ),
     ],
 )
 def test_an_impossible_command_prints_one_sentence(

@@ -49,7 +49,7 @@ def test_a_port_in_use_raises_an_error_that_names_it(python: Path, tmp_path: Pat
     port = free_port()
     with (
         closing(socket.create_server((LOOPBACK, port))),
-        pytest.raises(LocalError, match=f"port {port} is another program's"),
+        pytest.raises(LocalError, match=f"port {port} is in use"),
     ):
         emulator.start(python, tmp_path, port=port)
 
@@ -59,7 +59,7 @@ def test_an_emulator_that_exits_raises_an_error_with_the_end_of_its_log(tmp_path
     broken.write_text("#!/bin/sh\necho 'no such module' >&2\nexit 3\n")
     broken.chmod(0o755)
 
-    with pytest.raises(LocalError, match=r"(?s)emulator.log and ends:.*no such module"):
+    with pytest.raises(LocalError, match=r"(?s)emulator.log ends with:.*no such module"):
         emulator.start(broken, tmp_path, port=free_port())
 
 

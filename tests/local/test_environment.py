@@ -26,7 +26,7 @@ def program(tmp_path: Path) -> Iterator[Program]:
 
 
 def write_running_file(workspace: Workspace, program: Program, **changes: object) -> None:
-    """Write down a local cloud as a command that has started one does."""
+    """Write running.json as the command that starts a local cloud does."""
     content = {
         "kind": "up",
         "owner_pid": 1,

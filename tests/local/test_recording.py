@@ -1,4 +1,4 @@
-"""The picture of a run: what a terminal shows, and when."""
+"""The recording of a run: what a terminal shows, and when."""
 
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator

@@ -38,7 +38,7 @@ def client(sdk: anthropic.Anthropic, url: str) -> anthropic.Anthropic:
 
 @pytest.fixture
 def make_requests() -> Callable[..., list[Any]]:
-    """Requests r0, r1, …, each with its own text."""
+    """Build requests r0, r1, …, each with its own text."""
 
     def create_requests(count: int, text: str = "hello", **params: object) -> list[Any]:
         return [
@@ -59,7 +59,7 @@ def make_requests() -> Callable[..., list[Any]]:
 
 @pytest.fixture
 def send_raw(url: str) -> Callable[..., tuple[int, dict[str, str], bytes]]:
-    """One HTTP call without the SDK; the answer's status, headers and body."""
+    """Make an HTTP call without the SDK; return status, headers and body."""
 
     def call(
         method: str, path: str, body: Any = None, **headers: str

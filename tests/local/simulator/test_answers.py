@@ -1,4 +1,4 @@
-"""How single requests end: by marker, by share, and the second time they are asked."""
+"""Outcomes of single requests: by marker, by share, and when they are sent again."""
 
 import json
 from collections import Counter
@@ -22,7 +22,7 @@ def rows(client: anthropic.Anthropic, requests: list[Any]) -> dict[str, Row]:
 
 
 def outcome(row: Row) -> str:
-    """The result's type, the error's type, or why the message stopped."""
+    """Return the result type, the error type, or the stop reason."""
     if row.result.type == "errored":
         return row.result.error.error.type
     if row.result.type == "succeeded":
@@ -148,7 +148,7 @@ def test_another_seed_selects_other_rows(
 @pytest.mark.parametrize(
     ("fates", "sentence"),
     [
-        ({"expird": 0.1}, "no fate 'expird': take some of"),
+        ({"expird": 0.1}, "no fate 'expird'; choose from"),
         ({"expired": 0.7, "refusal": 0.7}, "between 0 and 1"),
         ({"expired": -0.1}, "between 0 and 1"),
     ],

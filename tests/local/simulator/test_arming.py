@@ -1,4 +1,4 @@
-"""How faults are armed: how often, for which calls, and what is refused."""
+"""Arming faults: how often, for which calls, and with which errors."""
 
 import socket
 import time
@@ -121,8 +121,8 @@ def test_refusals_and_lost_answers_work_on_any_endpoint(
 @pytest.mark.parametrize(
     ("name", "options", "sentence"),
     [
-        ("nothing", {}, "there is no fault 'nothing': take one of"),
-        ("overloaded", {"wait": 1}, "overloaded has no option 'wait': take some of after"),
+        ("nothing", {}, "there is no fault 'nothing'; choose one of"),
+        ("overloaded", {"wait": 1}, "overloaded has no option 'wait'; choose from after"),
         ("rate_limited", {"retry_after": "soon"}, "the option retry_after is a number"),
         ("refuse_matching", {"contains": 7}, "the option contains is text"),
     ],

@@ -1,4 +1,4 @@
-"""What is paid for: every succeeded result of every batch, wherever the batch is now."""
+"""Billing: every succeeded result of every batch, even of a deleted one."""
 
 import json
 from collections.abc import Callable
@@ -59,7 +59,7 @@ def test_finished_answers_of_an_expired_batch_are_billed(
     early = simulator.billed()
     now_s += 41
 
-    assert early == {}, "nothing is done before the batch has ended"
+    assert early == {}, "nothing is billed before the batch has ended"
     assert simulator.billed() == {batch_id: 4}
     assert len(list(simulator.billed_ids(batch_id))) == 4
 

@@ -1,4 +1,4 @@
-"""The command line, and the control over HTTP."""
+"""The command line and the HTTP control interface."""
 
 import json
 import signal
@@ -81,7 +81,7 @@ def test_a_model_given_as_an_option_is_known(
 @pytest.mark.parametrize(
     ("arguments", "sentence"),
     [
-        (["--fates", "expird=0.1"], "there is no fate 'expird': take some of"),
+        (["--fates", "expird=0.1"], "there is no fate 'expird'; choose from"),
         (["--fates", "expired=much"], "write a fate as NAME=SHARE"),
         (["--port", "70000"], "a port is a number from 0 to 65535, not '70000'"),
         (["--processing-seconds", "-1"], "seconds are a number from 0 up, not '-1'"),

@@ -1,4 +1,4 @@
-"""What create takes, what it refuses as a whole, and what it leaves to each request's result."""
+"""What create accepts, what it rejects as a whole, and what becomes an errored result."""
 
 import gzip
 import http.client
@@ -26,7 +26,7 @@ HEADERS = {"x_api_key": "sk-local", "anthropic_version": "2026-10-21"}
 
 
 def outcomes(client: anthropic.Anthropic, requests: list[Any]) -> dict[str, str]:
-    """The sentence of each errored request, or its result's type."""
+    """Return the error message or the result type of each request."""
     batch = client.messages.batches.create(requests=requests)
     told: dict[str, str] = {}
     for row in client.messages.batches.results(batch.id):
@@ -275,7 +275,7 @@ def test_a_parameter_not_allowed_in_a_batch_is_an_errored_result(
 def test_every_parameter_of_the_sdk_is_accepted(
     client: anthropic.Anthropic, make_requests: MakeRequests
 ) -> None:
-    """Those that are headers, and those that no batch takes, are not."""
+    """Headers and parameters that are not allowed in a batch are excluded."""
     known = get_type_hints(MessageCreateParamsNonStreaming)
     values: dict[str, object] = {
         "stop_sequences": ["."],

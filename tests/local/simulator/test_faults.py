@@ -1,4 +1,4 @@
-"""Every fault of the documented table, proved by name through the real SDK."""
+"""Every documented fault, tested by name through the real SDK."""
 
 import time
 from collections.abc import Callable
@@ -36,7 +36,7 @@ def download(client: anthropic.Anthropic, batch_id: str) -> bytes:
 def download_partially(
     client: anthropic.Anthropic, batch_id: str
 ) -> tuple[bytes, bool, httpx2.Headers]:
-    """What came of a download, whether it broke, and its headers."""
+    """Download; return the content, whether it was cut off, and the headers."""
     received = b""
     path = f"/v1/messages/batches/{batch_id}/results"
     answer = client.get(

@@ -1,4 +1,4 @@
-"""A succeeded message has all that the API's has: each member of the SDK's types is there, and parses as its type."""
+"""A succeeded message has every member of the SDK's types, and each parses as its type."""
 
 import json
 from collections.abc import Callable, Iterator
@@ -18,7 +18,7 @@ type MakeRequests = Callable[..., list[Any]]
 def messages(
     client: anthropic.Anthropic, make_requests: MakeRequests
 ) -> dict[str, dict[str, Any]]:
-    """A message for each reason to stop, as JSON."""
+    """Return a message for each stop reason, as JSON."""
     requests: list[Any] = [
         {**request, "custom_id": stop}
         for stop in (*sorted(STOPS), "end_turn")
@@ -31,7 +31,7 @@ def messages(
 
 
 def missing(parsed: BaseModel, told: dict[str, Any], where: str) -> Iterator[str]:
-    """Name the members that are not there, at any depth, and those that the types do not know."""
+    """List the missing and the unknown members, at any depth."""
     yield from (f"{where}.{name}" for name in {*type(parsed).model_fields} ^ {*told})
     for name, value in told.items():
         inner = getattr(parsed, name, None)
