@@ -158,7 +158,7 @@ def wait_until_idle(cloud: Cloud, outputs: dict[str, str], patience_s: float = 6
     run out, and its message would count as being worked on for 16 minutes, in which `Polling` polls every 5 s.
     """
     end = time.monotonic() + patience_s
-    while busy(cloud, outputs):
+    while has_pending_messages(cloud, outputs):
         assert time.monotonic() < end, f"a stage is still at work after {patience_s:.0f} s"
         time.sleep(0.1)
 
