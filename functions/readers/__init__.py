@@ -12,11 +12,16 @@ import msgspec
 from functions.model.items import Job
 from functions.model.rows import LineBlock, Position, Record
 from functions.model.upload_format import UploadFormat
-from functions.readers import delimited, json_values, jsonl
+from functions.readers import delimited, json_values, jsonl, xlsx
 from functions.readers.contract import Reader, Source
 
-READERS: dict[str, Reader[Any]] = {"jsonl": jsonl, "json": json_values, "csv": delimited}
-TABLES = frozenset({"csv"})
+READERS: dict[str, Reader[Any]] = {
+    "jsonl": jsonl,
+    "json": json_values,
+    "csv": delimited,
+    "xlsx": xlsx,
+}
+TABLES = frozenset({"csv", "xlsx"})
 """Readers of tables. Their rows always need a template."""
 SUFFIXES = (".jsonl", ".ndjson")
 """Suffixes of keys that are read, in lower case."""

@@ -17,6 +17,7 @@ from functions.readers import READERS, jsonl, position_of, stored
 from functions.readers.contract import Reader
 from functions.readers.cutting import read_rows
 from tests.unit.factories import job
+from tests.unit.workbooks import workbook
 
 ROW_BYTES = 64
 
@@ -44,7 +45,12 @@ _CSV = [
     b'a\tb\n1\t2\r3\n\t"4\n"\t5\t6\n7\t"8 9\n10\t"11"\n' + b"x" * ROW_BYTES + b"\t12",
     b'a\n""\n\n1\na text that ends in \xff\n"2" \n' + b'"' + b"3\n" * ROW_BYTES + b'"\n4',
 ]
-SAMPLES: dict[str, list[bytes]] = {"jsonl": _JSONL, "json": _JSON, "csv": _CSV}
+_XLSX = [
+    workbook([["a", "b"], ["x", 1], [], ["y", True], ["z"]]),
+    workbook([[], [None, "a;x", "b"], [None, 'quo"te', "\r\n,"], [], [None, 1, 2, 3], [None, None, "x" * ROW_BYTES]]),
+    workbook([["a"], ["one"], [" "], [2]]),
+]  # fmt: skip
+SAMPLES: dict[str, list[bytes]] = {"jsonl": _JSONL, "json": _JSON, "csv": _CSV, "xlsx": _XLSX}
 """Uploads of each format, with deliberate flaws."""
 
 

@@ -1,0 +1,136 @@
+"""Read the first visible sheet of an Excel workbook. Its first row that is not blank names the columns.
+
+Offsets and positions count the rows of the sheet from 0. A workbook cannot be read from the middle, so each reading
+begins at its first row.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import IO
+
+import msgspec
+
+from functions.errors import ObjectUnreadableError, UnreadableUploadError
+from functions.model.rows import Record
+from functions.readers import delimited, tables, xlsx_rows
+from functions.readers.contract import Source
+from functions.readers.tables import TablePosition
+
+START = tables.START
+RETRY_NAME = tables.RETRY_NAME
+columns = delimited.columns
+retry_head = delimited.retry_head
+MAX_BYTES = 50_000_000
+"""Maximum size of a workbook. It is copied to the function's disk, beside the files of a chunk."""
+_cells = msgspec.json.Decoder(list[str])
+
+
+def read(source: Source, position: TablePosition, row_bytes: int) -> Iterator[Record]:
+    """Read an upload from a position on; see `contract.Reader`.
+
+    Raises:
+        UnreadableUploadError: it is no workbook, or too large, or its header does not name each column once.
+    """
+    columns = position.columns
+    for index, cells in _rows(source, position.byte):
+        if columns:
+            yield _record(index, columns, cells, row_bytes)
+        else:
+            columns = tables.check_columns(cells)
+    if not columns:
+        tables.check_columns(())
+
+
+def retry_rows(source: Source, offsets: Sequence[int], sizes: Sequence[int]) -> Iterator[bytes]:
+    """Stream rows for retry.csv, as CSV; see `contract.Reader`."""
+    try:
+        yield from _csv_rows(source, offsets, sizes)
+    except UnreadableUploadError as error:
+        why = "is not the workbook, or shorter than it was, when it was planned; a new upload replaced it"
+        raise ObjectUnreadableError(source.uri, why) from error
+
+
+def _csv_rows(source: Source, offsets: Sequence[int], sizes: Sequence[int]) -> Iterator[bytes]:
+    wanted = {
+        row
+        for offset, size in zip(offsets, sizes, strict=True)
+        for row in range(offset, offset + size)
+    }
+    width = last = 0
+    for index, cells in _rows(source):
+        width, last = width or len(cells), index
+        if index in wanted:
+            yield tables.csv_line([*cells, *[""] * (width - len(cells))])
+    if wanted and last < max(wanted):
+        message = "the sheet has fewer rows than before"
+        raise UnreadableUploadError(message)
+
+
+def _record(index: int, columns: tuple[str, ...], cells: Sequence[str], row_bytes: int) -> Record:
+    """Return the record of a row. Empty cells at its end are not in `cells`."""
+    missing = len(columns) - len(cells)
+    data, fault = None, None
+    if missing >= 0:
+        data = tables.encode_row(columns, [*cells, *[""] * missing])
+    else:
+        sentence = (
+            f"the row has {len(cells):,} cells and the header {len(columns):,}; name each column"
+        )
+        fault = ("ragged_row", sentence)
+    if data is not None and len(data) > row_bytes:
+        sentence = f"the row is {len(data):,} bytes long; the limit is {row_bytes:,}; shorten it or raise the setting rowBytes"
+        data, fault = None, ("too_long", sentence)
+    end = TablePosition(index + 1, index + 2, columns)
+    return Record(index + 1, 1, index, 1, data, end, fault)
+
+
+def _rows(source: Source, first: int = 0) -> Iterator[tuple[int, list[str]]]:
+    """Yield the rows that are not blank: their index, and their cells."""
+    with NamedTemporaryFile(suffix=".xlsx") as file:
+        _copy(source, file)
+        for index, line in enumerate(_printed_rows(file.name)):
+            if index >= first and (cells := _cells.decode(line)) and "".join(cells).strip():
+                yield index, cells
+
+
+def _copy(source: Source, file: IO[bytes]) -> None:
+    size = 0
+    for block in source.read():
+        size += len(block)
+        if size > MAX_BYTES:
+            message = f"the workbook is larger than {MAX_BYTES // 10**6} MB; save it as CSV, which can have any size"
+            raise UnreadableUploadError(message)
+        file.write(block)
+    file.flush()
+
+
+def _printed_rows(path: str) -> Iterator[bytes]:
+    """Yield what `xlsx_rows` prints.
+
+    Raises:
+        UnreadableUploadError: the file is no workbook, or needs too much memory.
+    """
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "RUST_BACKTRACE": "0"}
+    command = [sys.executable, "-P", str(Path(__file__).with_name("xlsx_rows.py")), path]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:  # noqa: S603 - our own file
+        try:
+            yield from process.stdout or ()
+            code = process.wait()
+        finally:
+            process.kill()
+    if code in {xlsx_rows.TOO_LARGE, -signal.SIGABRT}:
+        message = (
+            f"the workbook needs more than {xlsx_rows.MEMORY_BYTES >> 20} MB of memory; save it as CSV, which "
+            "can have any size"
+        )
+        raise UnreadableUploadError(message)
+    if code == xlsx_rows.UNREADABLE:
+        message = "the file is no Excel workbook, or it has a password or no visible sheet; save it as XLSX or CSV"
+        raise UnreadableUploadError(message)
+    if code:
+        raise subprocess.CalledProcessError(code, command)
