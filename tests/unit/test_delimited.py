@@ -272,3 +272,12 @@ def test_the_memory_for_a_line_without_end_is_bounded() -> None:
 
     assert (record.size, record.data) == (32 << 20, None)
     assert peak < (32 << 20) + 8 * row_bytes
+
+
+def test_a_position_with_the_longest_header_stays_below_4_kib() -> None:
+    (record,) = records(b"x" * 3_596 + b"\n1\n")
+    far = msgspec.structs.replace(record.end, byte=10**15, line=10**12, unclosed_to=10**15)
+
+    assert len(msgspec.json.encode(far)) < 4096
+    with pytest.raises(UnreadableUploadError, match=r"3,601 bytes long; the limit is 3,600"):
+        records(b"x" * 3_597 + b"\n1\n")
