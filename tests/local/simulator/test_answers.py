@@ -149,8 +149,8 @@ def test_another_seed_selects_other_rows(
     ("fates", "sentence"),
     [
         ({"expird": 0.1}, "no fate 'expird'; choose from"),
-        ({"expired": 0.7, "refusal": 0.7}, "between 0 and 1"),
-        ({"expired": -0.1}, "between 0 and 1"),
+        ({"expired": 0.7, "refusal": 0.7}, "add up to at most 1"),
+        ({"expired": -0.1}, "add up to at most 1"),
     ],
 )
 def test_invalid_shares_are_an_error(
