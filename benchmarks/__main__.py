@@ -11,15 +11,15 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from benchmarks import rows
-from benchmarks.end_to_end import Versus
-from benchmarks.flow import Flow
-from benchmarks.installed import BATCHWIZARD, SDK, python_with
-from benchmarks.memory import draw, sweep, told
-from benchmarks.processes import ROOT, BenchmarkError, far_end
-from benchmarks.relay import Relay, cloud, unpacked
-from benchmarks.report import note, show, write
+from benchmarks.end_to_end import EndToEnd
+from benchmarks.flow import StageComparison
+from benchmarks.installed import BATCHWIZARD, SDK, install_baseline
+from benchmarks.memory import draw, sweep, to_json
+from benchmarks.processes import ROOT, BenchmarkError, start_fake
+from benchmarks.relay import Relay, cloud, unpack_bundle
+from benchmarks.report import show, write, write_table
 from benchmarks.steady_state import assemble, cold_starts, poll
-from benchmarks.whole import growth
+from benchmarks.whole import measure_growth
 from local.errors import LocalError
 
 MB, GB = 10**6, 10**9
@@ -63,57 +63,63 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=main.__doc__)
     parser.add_argument("--full", action="store_true", help="100,000 rows instead of 20,000")
     full = parser.parse_args().full
-    home = ROOT / ".local" / "bench"
-    home.mkdir(parents=True, exist_ok=True)
+    workspace = ROOT / ".local" / "bench"
+    workspace.mkdir(parents=True, exist_ok=True)
     try:
-        with tempfile.TemporaryDirectory(dir=home) as folder:
+        with tempfile.TemporaryDirectory(dir=workspace) as folder:
             _measure(Path(folder), FULL if full else REDUCED)
     except (BenchmarkError, LocalError) as error:
         sys.exit(f"the benchmark did not come to its end: {error}")
 
 
 def _measure(folder: Path, size: Size) -> None:
-    sdk, batchwizard = python_with(*SDK), python_with(*BATCHWIZARD)
-    bundle = unpacked(folder / "bundle")
+    sdk, batchwizard = install_baseline(*SDK), install_baseline(*BATCHWIZARD)
+    bundle = unpack_bundle(folder / "bundle")
     print(f"measuring with {size.rows:,} rows, {size.repeats} times", flush=True)
     requests = ("--requests", str(size.rows))
     with cloud(folder / "cloud") as aws:
         with (
-            far_end("benchmarks.s3", "--folder", folder) as s3,
-            far_end("benchmarks.claude", "--folder", folder, *requests) as claude,
+            start_fake("benchmarks.s3", "--folder", folder) as s3,
+            start_fake("benchmarks.claude", "--folder", folder, *requests) as claude,
         ):
             relay = Relay(aws, bundle, s3, claude)
-            runs = Flow(relay, folder, sdk, size.rows).runs(size.repeats)
+            runs = StageComparison(relay, folder, sdk, size.rows).runs(size.repeats)
         relay = Relay(aws, bundle, "", "", requests=10_000)
-        runs |= Versus(relay, folder, sdk, batchwizard, size.rows).runs(size.repeats)
-        _say("a large upload")
-        grown = growth(relay, folder, size.uploads)
-        _say("memory sizes")
-        sized = sweep(relay, folder, size.sized_rows, size.memory)
-        _say("poll and assemble")
-        joined = assemble(relay, size.chunks, CHUNK_BYTES)
-        amounts = ((1, 0), (size.open, 0), (size.open, size.finished))
-        polls = [poll(relay, folder, open_, finished) for open_, finished in amounts]
-    cold = cold_starts(bundle, size.repeats)
+        runs |= EndToEnd(relay, folder, sdk, batchwizard, size.rows).runs(size.repeats)
+        _print_progress("a large upload")
+        growth_runs = measure_growth(relay, folder, size.uploads)
+        _print_progress("memory sizes")
+        memory_runs = sweep(relay, folder, size.sized_rows, size.memory)
+        _print_progress("poll and assemble")
+        assembly_run = assemble(relay, size.chunks, CHUNK_BYTES)
+        poll_sizes = ((1, 0), (size.open, 0), (size.open, size.finished))
+        polls = [poll(relay, folder, open_, finished) for open_, finished in poll_sizes]
+    cold_start_runs = cold_starts(bundle, size.repeats)
     lines = [
-        *rows.of_flow(runs, size.rows),
-        *rows.of_whole(runs, size.rows),
-        *rows.of_growth(grown, size.uploads),
-        *rows.of_polls(polls),
-        rows.of_assembly(joined, size.chunks * CHUNK_BYTES),
-        *rows.of_cold_starts(cold),
+        *rows.stage_lines(runs, size.rows),
+        *rows.end_to_end_lines(runs, size.rows),
+        *rows.growth_lines(growth_runs, size.uploads),
+        *rows.poll_lines(polls),
+        rows.assembly_line(assembly_run, size.chunks * CHUNK_BYTES),
+        *rows.cold_start_lines(cold_start_runs),
     ]
     show(lines)
-    everything = {**runs, "poll": [one.run for one in polls], "assemble": [joined[0]]}
-    everything |= {f"import {name}": several for name, several in cold.items()}
-    document = write(RESULTS, lines, everything, asdict(size) | {"lambda": told(sized)})
-    draw(ROOT / "benchmarks" / "memory.svg", sized)
+    everything = {
+        **runs,
+        "poll": [poll_run.run for poll_run in polls],
+        "assemble": [assembly_run[0]],
+    }
+    everything |= {
+        f"import {name}": runs_of_import for name, runs_of_import in cold_start_runs.items()
+    }
+    document = write(RESULTS, lines, everything, asdict(size) | {"lambda": to_json(memory_runs)})
+    draw(ROOT / "benchmarks" / "memory.svg", memory_runs)
     if size is FULL:
-        note(PAGE, document)
+        write_table(PAGE, document)
 
 
-def _say(what: str) -> None:
-    print(f"measuring {what}", flush=True)
+def _print_progress(step: str) -> None:
+    print(f"measuring {step}", flush=True)
 
 
 if __name__ == "__main__":

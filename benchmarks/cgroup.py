@@ -14,7 +14,7 @@ _ROOT = Path("/sys/fs/cgroup")
 
 
 @contextmanager
-def share_of(memory_mb: int) -> Iterator[Callable[[], list[str]]]:
+def cpu_share(memory_mb: int) -> Iterator[Callable[[], list[str]]]:
     """Give what makes the words before a command that let it have the share of a Lambda of this memory.
 
     Each command is a group of its own.
@@ -23,24 +23,28 @@ def share_of(memory_mb: int) -> Iterator[Callable[[], list[str]]]:
         BenchmarkError: no control group can be made here.
     """
     quota_us = round(memory_mb / ONE_CPU_MB * PERIOD_US)
-    made: list[Path] = []
+    groups: list[Path] = []
 
-    def words() -> list[str]:
-        made.append(_group(quota_us))
-        return ["sh", "-c", 'echo $$ > "$0" && exec "$@"', str(made[-1] / "cgroup.procs")]
+    def prefix() -> list[str]:
+        groups.append(_group(quota_us))
+        return ["sh", "-c", 'echo $$ > "$0" && exec "$@"', str(groups[-1] / "cgroup.procs")]
 
     try:
-        yield words
+        yield prefix
     finally:
-        for group in made:
+        for group in groups:
             group.rmdir()
 
 
 def _group(quota_us: int) -> Path:
-    old = _ROOT / "cpu"
+    v1_controller = _ROOT / "cpu"
     try:
-        group = Path(tempfile.mkdtemp(prefix="relay-", dir=old if old.is_dir() else _ROOT))
-        if old.is_dir():
+        group = Path(
+            tempfile.mkdtemp(
+                prefix="relay-", dir=v1_controller if v1_controller.is_dir() else _ROOT
+            )
+        )
+        if v1_controller.is_dir():
             (group / "cpu.cfs_period_us").write_text(str(PERIOD_US), encoding="ascii")
             (group / "cpu.cfs_quota_us").write_text(str(quota_us), encoding="ascii")
         else:

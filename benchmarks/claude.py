@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 
 from benchmarks import workload
 from benchmarks.s3 import COUNTS
-from benchmarks.throttle import Pace
+from benchmarks.throttle import Throttle
 
 PATH = "/v1/messages/batches"
 _CUSTOM_ID = re.compile(rb'"custom_id": ?"([^"]+)"')
@@ -43,35 +43,35 @@ class _Handler(BaseHTTPRequestHandler):
     listed: ClassVar[int]
     answers: ClassVar[bool]
     mb_s: ClassVar[float]
-    inwards: ClassVar[Pace]
-    outwards: ClassVar[Pace]
-    sent: ClassVar[dict[str, _Sent]] = {}
+    inbound: ClassVar[Throttle]
+    outbound: ClassVar[Throttle]
+    sent_batches: ClassVar[dict[str, _Sent]] = {}
     counts: ClassVar[Counter[str]] = Counter()
-    made: ClassVar[Any] = count(1)
+    batch_numbers: ClassVar[Any] = count(1)
 
     def do_POST(self) -> None:
         """Take a batch, to its last byte."""
         self.counts["calls"] += 1
         size = self.counts["last"] = int(self.headers["Content-Length"])
-        name = batch_id(next(self.made))
+        name = batch_id(next(self.batch_numbers))
         if self.answers:
-            room = bytearray(size)
-            self._take(memoryview(room), size)
-            requests = room.count(b'"custom_id":')
-            self.sent[name] = _Sent(requests, datetime.now(UTC), room)
+            buffer = bytearray(size)
+            self._read_body(memoryview(buffer), size)
+            requests = buffer.count(b'"custom_id":')
+            self.sent_batches[name] = _Sent(requests, datetime.now(UTC), buffer)
         else:
-            self._take(memoryview(bytearray(1 << 20)), size)
-        self._answer(self._batch(name))
+            self._read_body(memoryview(bytearray(1 << 20)), size)
+        self._send_json(self._batch(name))
 
-    def _take(self, room: memoryview, size: int) -> None:
+    def _read_body(self, buffer: memoryview, size: int) -> None:
         """Take a body into a room of its size, or over and over into a smaller one."""
-        at = 0
-        while at < size:
-            begin = at % len(room)
-            stop = min(len(room), begin + min(size - at, self.inwards.block))
-            taken = self.rfile.readinto(room[begin:stop])
-            self.inwards.wait(taken)
-            at += taken
+        offset = 0
+        while offset < size:
+            start = offset % len(buffer)
+            stop = min(len(buffer), start + min(size - offset, self.inbound.block))
+            received = self.rfile.readinto(buffer[start:stop])
+            self.inbound.wait(received)
+            offset += received
 
     def do_PUT(self) -> None:
         """Take a batch from whoever cannot say POST."""
@@ -81,21 +81,21 @@ class _Handler(BaseHTTPRequestHandler):
         """Show a batch, all batches, or results."""
         path = urlsplit(self.path).path
         if path == COUNTS:
-            self._answer(self.counts)
+            self._send_json(self.counts)
             return
         self.counts["calls"] += 1
         if path == PATH:
-            names = [*self.sent][::-1] or [batch_id(n) for n in range(self.listed, 0, -1)]
+            names = [*self.sent_batches][::-1] or [batch_id(n) for n in range(self.listed, 0, -1)]
             rows = [self._batch(name, ended=self.answers) for name in names]
-            self._answer({"data": rows, "has_more": False, "first_id": None, "last_id": None})
+            self._send_json({"data": rows, "has_more": False, "first_id": None, "last_id": None})
         elif path.endswith("/results") and self.answers:
-            self._made_up(self.sent[path.split("/")[-2]])
+            self._send_generated_results(self.sent_batches[path.split("/")[-2]])
         elif path.endswith("/results"):
-            self._results(self.folder / f"{path.split('/')[-2]}.jsonl")
+            self._send_results_file(self.folder / f"{path.split('/')[-2]}.jsonl")
         else:
-            self._answer(self._batch(path.rpartition("/")[2], ended=True))
+            self._send_json(self._batch(path.rpartition("/")[2], ended=True))
 
-    def _results(self, file: Path) -> None:
+    def _send_results_file(self, file: Path) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "application/x-jsonl")
         self.send_header("Content-Length", str(file.stat().st_size))
@@ -104,26 +104,26 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.flush()
             self.connection.sendfile(content)
 
-    def _made_up(self, sent: _Sent) -> None:
+    def _send_generated_results(self, batch: _Sent) -> None:
         """Answer what was sent, once: it is forgotten then."""
-        answers = workload.answers(_CUSTOM_ID.findall(sent.body))
-        sent.body = bytearray()
+        answers = workload.answers(_CUSTOM_ID.findall(batch.body))
+        batch.body = bytearray()
         self.send_response(200)
         self.send_header("Content-Type", "application/x-jsonl")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
         for lines in batched(answers, 100, strict=False):
             block = b"".join(lines)
-            self.outwards.wait(len(block))
+            self.outbound.wait(len(block))
             self.wfile.write(b"%x\r\n%b\r\n" % (len(block), block))
         self.wfile.write(b"0\r\n\r\n")
 
     def _batch(self, name: str, *, ended: bool = False) -> dict[str, Any]:
-        sent = self.sent.get(name)
-        now = datetime.now(UTC) if sent is None else sent.created_at
+        batch = self.sent_batches.get(name)
+        now = datetime.now(UTC) if batch is None else batch.created_at
         address = f"http://{self.headers['Host']}{PATH}/{name}"
         counts = dict.fromkeys(("processing", "succeeded", "errored", "canceled", "expired"), 0)
-        counts["succeeded" if ended else "processing"] = sent.requests if sent else self.requests
+        counts["succeeded" if ended else "processing"] = batch.requests if batch else self.requests
         return {
             "id": name, "type": "message_batch", "processing_status": "ended" if ended else "in_progress",
             "request_counts": counts, "created_at": now.isoformat(), "ended_at": now.isoformat() if ended else None,
@@ -131,7 +131,7 @@ class _Handler(BaseHTTPRequestHandler):
             "results_url": f"{address}/results" if ended else None,
         }  # fmt: skip
 
-    def _answer(self, content: dict[str, Any]) -> None:
+    def _send_json(self, content: dict[str, Any]) -> None:
         body = json.dumps(content).encode()
         self.send_response(200)
         self.send_header("Content-Type", "application/json")
@@ -156,8 +156,8 @@ def main() -> None:
     parser.add_argument("--listed", type=int, default=0)
     parser.add_argument("--answers", action="store_true")
     parser.add_argument("--mb-s", type=float, default=0)
-    asked = parser.parse_args(namespace=_Handler)
-    _Handler.inwards, _Handler.outwards = Pace(asked.mb_s), Pace(asked.mb_s)
+    options = parser.parse_args(namespace=_Handler)
+    _Handler.inbound, _Handler.outbound = Throttle(options.mb_s), Throttle(options.mb_s)
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     server.daemon_threads = True
     print(f"http://127.0.0.1:{server.server_address[1]}", flush=True)

@@ -12,26 +12,26 @@ from functions.model.streams import read_blocks
 from functions.planning.fast_path import validate_all
 from functions.readers import jsonl
 
-MOST = 32_000_000
+MAX_ROW_BYTES = 32_000_000
 
 
 def main(upload: str) -> None:
     """Cut it whole into one chunk."""
-    began, spent = time.perf_counter(), time.process_time()
+    started, cpu_started = time.perf_counter(), time.process_time()
     with Path(upload).open("rb") as file, TemporaryFile() as body, TemporaryFile() as rows:
         chunk = ChunkWriter("0" * 20, "00001", 1, body, rows)
-        pieces = jsonl.pieces(read_blocks(file), LinePosition(), MOST)
-        for found in validate_all(pieces, row_bytes=MOST, api_version="2026-10-21"):
-            if isinstance(found, ValidRows):
-                chunk.add_valid(chunk.rows + 1, found)
+        pieces = jsonl.pieces(read_blocks(file), LinePosition(), MAX_ROW_BYTES)
+        for valid in validate_all(pieces, row_bytes=MAX_ROW_BYTES, api_version="2026-10-21"):
+            if isinstance(valid, ValidRows):
+                chunk.add_valid(chunk.rows + 1, valid)
             else:
-                chunk.add(chunk.rows + 1, *found)
+                chunk.add(chunk.rows + 1, *valid)
         chunk.finish()
     print(
         json.dumps(
             {
-                "work_s": time.perf_counter() - began,
-                "work_cpu_s": time.process_time() - spent,
+                "work_s": time.perf_counter() - started,
+                "work_cpu_s": time.process_time() - cpu_started,
                 "rows": chunk.rows,
             }
         )

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks import workload
-from benchmarks.processes import BenchmarkError, Run, far_end, measure
+from benchmarks.processes import BenchmarkError, Run, measure, start_fake
 from benchmarks.relay import KEY, UPLOADS, Relay, make_table
-from benchmarks.whole import check, whole
+from benchmarks.whole import check, measure_job
 
-SCRIPT = Path(__file__).with_name("rivals") / "whole.py"
+SCRIPT = Path(__file__).with_name("baselines") / "whole.py"
 UPLOAD = "whole.jsonl"
 
 
 @dataclass
-class Versus:
+class EndToEnd:
     """One upload, done by each side in turns.
 
     Attributes:
@@ -35,27 +35,27 @@ class Versus:
         upload = self.folder / UPLOADS / UPLOAD
         upload.parent.mkdir(parents=True, exist_ok=True)
         workload.write_upload(upload, self.rows)
-        found: dict[str, list[Run]] = defaultdict(list)
+        runs_by_name: dict[str, list[Run]] = defaultdict(list)
         make_table(self.relay.cloud)
         with (
-            far_end("benchmarks.s3", "--folder", self.folder) as self.relay.s3,
-            far_end("benchmarks.claude", "--answers") as self.relay.claude,
+            start_fake("benchmarks.s3", "--folder", self.folder) as self.relay.s3,
+            start_fake("benchmarks.claude", "--answers") as self.relay.claude,
         ):
             for repeat in range(repeats):
-                ours = whole(self.relay, self.folder, UPLOAD, f"w{repeat}")
+                ours = measure_job(self.relay, self.folder, UPLOAD, f"w{repeat}")
                 check(self.relay, self.folder, UPLOAD, f"w{repeat}", self.rows)
-                found["whole"].append(ours.as_run)
-                found["whole sdk"].append(self._script(upload))
-                found["whole batchwizard"].append(self._batchwizard(upload))
-        return found
+                runs_by_name["whole"].append(ours.as_run)
+                runs_by_name["whole sdk"].append(self._run_script(upload))
+                runs_by_name["whole batchwizard"].append(self._run_batchwizard(upload))
+        return runs_by_name
 
-    def _script(self, upload: Path) -> Run:
+    def _run_script(self, upload: Path) -> Run:
         written = self.folder / "theirs.jsonl"
-        ended = measure(self.sdk, SCRIPT, upload, written, env=self._environment())
-        self._check([written])
-        return ended
+        run = measure(self.sdk, SCRIPT, upload, written, env=self._env())
+        self._check_line_count([written])
+        return run
 
-    def _batchwizard(self, upload: Path) -> Run:
+    def _run_batchwizard(self, upload: Path) -> Run:
         """Run its command; what it takes to start is part of it, as for whoever types it."""
         home, out = self.folder / "home", self.folder / "out"
         home.mkdir()
@@ -67,14 +67,14 @@ class Versus:
             "--check-interval",
             "0",
         )
-        env = self._environment() | {"HOME": str(home)}
-        ended = measure(*command, "--output-directory", out, upload, env=env)
-        self._check([*out.glob("*.jsonl")])
+        env = self._env() | {"HOME": str(home)}
+        run = measure(*command, "--output-directory", out, upload, env=env)
+        self._check_line_count([*out.glob("*.jsonl")])
         shutil.rmtree(home)
         shutil.rmtree(out)
-        return ended
+        return run
 
-    def _check(self, files: list[Path]) -> None:
+    def _check_line_count(self, files: list[Path]) -> None:
         lines = 0
         for file in files:
             lines += file.read_bytes().count(b"\n")
@@ -83,5 +83,5 @@ class Versus:
             message = f"the rival wrote {lines:,} lines, and {self.rows:,} were expected"
             raise BenchmarkError(message)
 
-    def _environment(self) -> dict[str, str]:
+    def _env(self) -> dict[str, str]:
         return {"ANTHROPIC_API_KEY": KEY, "ANTHROPIC_BASE_URL": self.relay.claude}

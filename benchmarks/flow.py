@@ -13,7 +13,7 @@ from benchmarks.relay import UPLOADS, Relay
 from functions.model.ids import RequestId
 from functions.model.items import Batch, Step
 
-RIVALS = Path(__file__).with_name("rivals")
+BASELINES = Path(__file__).with_name("baselines")
 UPLOAD = "upload.jsonl"
 
 
@@ -24,7 +24,7 @@ class _Line(msgspec.Struct):
 
 
 @dataclass
-class Flow:
+class StageComparison:
     """One upload, and who works on it.
 
     Attributes:
@@ -34,7 +34,7 @@ class Flow:
 
     relay: Relay
     folder: Path
-    rival: Path
+    baseline_python: Path
     rows: int
 
     def runs(self, repeats: int) -> dict[str, list[Run]]:
@@ -42,29 +42,29 @@ class Flow:
         upload = self.folder / UPLOADS / UPLOAD
         upload.parent.mkdir(parents=True)
         workload.write_upload(upload, self.rows)
-        found: dict[str, list[Run]] = defaultdict(list)
+        runs_by_name: dict[str, list[Run]] = defaultdict(list)
         for repeat in range(repeats):
-            for name, run in self._once(upload, f"v{repeat}"):
-                found[name].append(run)
-        return found
+            for name, run in self._run_once(upload, f"v{repeat}"):
+                runs_by_name[name].append(run)
+        return runs_by_name
 
-    def _once(self, upload: Path, version: str) -> list[tuple[str, Run]]:
+    def _run_once(self, upload: Path, version: str) -> list[tuple[str, Run]]:
         job, planned = self.relay.plan(UPLOAD, version)
         cut = measure(sys.executable, "-m", "benchmarks.cut", upload)
-        loads = measure(self.rival, RIVALS / "loads.py", upload)
-        copying = measure("cp", upload, self.folder / "copy.jsonl")
+        loads = measure(self.baseline_python, BASELINES / "loads.py", upload)
+        copy = measure("cp", upload, self.folder / "copy.jsonl")
         sending = self._send(job)
-        self.relay.end(job)
+        self.relay.mark_ended(job)
         collecting = self._collect(self.relay.batch(job))
-        planning = [("plan", planned), ("cut", cut), ("loads", loads), ("cp", copying)]
+        planning = [("plan", planned), ("cut", cut), ("loads", loads), ("cp", copy)]
         return [*planning, *sending, *collecting]
 
     def _send(self, job: str) -> list[tuple[str, Run]]:
         batch = self.relay.batch(job)
         ours = self.relay.step("submit", job, Step.SEND)
-        _must("bytes sent", counts(self.relay.claude)["last"], batch.size_bytes)
-        env = self._rivals_environment()
-        sdk = measure(self.rival, RIVALS / "send.py", UPLOADS, UPLOAD, env=env)
+        _require_equal("bytes sent", counts(self.relay.claude)["last"], batch.size_bytes)
+        env = self._baseline_env()
+        sdk = measure(self.baseline_python, BASELINES / "send.py", UPLOADS, UPLOAD, env=env)
         body = self._body(batch)
         curl = measure(
             "curl", "--silent", "--fail", "--request", "POST", "--header", "Expect:", "--upload-file", body,
@@ -77,7 +77,7 @@ class Flow:
         body = self.folder / "body.json"
         read = f"{self.relay.s3}/results/{batch.requests_key}"
         measure("curl", "--silent", "--fail", "--output", body, read)
-        _must("bytes of the body", body.stat().st_size, batch.size_bytes)
+        _require_equal("bytes of the body", body.stat().st_size, batch.size_bytes)
         return body
 
     def _collect(self, batch: Batch) -> list[tuple[str, Run]]:
@@ -91,9 +91,9 @@ class Flow:
         self._verify(self.relay.batch(batch.job))
         written = self.folder / "theirs.jsonl"
         sdk = measure(
-            self.rival, RIVALS / "collect.py", str(batch.batch_id), written, env=self._rivals_environment()
+            self.baseline_python, BASELINES / "collect.py", str(batch.batch_id), written, env=self._baseline_env()
         )  # fmt: skip
-        _must("lines of the rival", written.read_bytes().count(b"\n"), self.rows)
+        _require_equal("lines of the rival", written.read_bytes().count(b"\n"), self.rows)
         results.unlink()
         return [("collect", ours), ("collect sdk", sdk)]
 
@@ -106,22 +106,24 @@ class Flow:
         source = f"{self.relay.s3}/results/{batch.part.results.key}"
         measure("curl", "--silent", "--fail", "--output", copy, source)
         decode = msgspec.json.Decoder(_Line).decode
-        seen = 0
+        row_number = 0
         with copy.open("rb") as lines:
-            for seen, line in enumerate(lines, 1):
+            for row_number, line in enumerate(lines, 1):
                 read = decode(line)
-                own = b"msg_%024d" % (seen - 1) in bytes(read.result)[:80]
-                if read.row != seen or not (own or seen % workload.FAILING == 1):
-                    message = f"line {seen} of the results is not that of row {seen}"
+                is_own_result = b"msg_%024d" % (row_number - 1) in bytes(read.result)[:80]
+                if read.row != row_number or not (
+                    is_own_result or row_number % workload.FAILING == 1
+                ):
+                    message = f"line {row_number} of the results is not that of row {row_number}"
                     raise BenchmarkError(message)
-        _must("lines collected", seen, self.rows)
+        _require_equal("lines collected", row_number, self.rows)
 
-    def _rivals_environment(self) -> dict[str, str]:
+    def _baseline_env(self) -> dict[str, str]:
         claude = {"ANTHROPIC_API_KEY": "sk-local", "ANTHROPIC_BASE_URL": self.relay.claude}
         return self.relay.cloud.env() | claude | {"AWS_ENDPOINT_URL_S3": self.relay.s3}
 
 
-def _must(what: str, seen: int, expected: int) -> None:
-    if seen != expected:
-        message = f"{what}: {seen:,}, and {expected:,} were expected"
+def _require_equal(quantity: str, actual: int, expected: int) -> None:
+    if actual != expected:
+        message = f"{quantity}: {actual:,}, and {expected:,} were expected"
         raise BenchmarkError(message)

@@ -10,24 +10,24 @@ SDK = ("anthropic==2.12.0", "boto3==1.43.106")
 BATCHWIZARD = ("batchwizard==0.5.0",)
 
 
-def python_with(*packages: str) -> Path:
+def install_baseline(*packages: str) -> Path:
     """Give the Python of an environment that has these packages, installed unless it is there.
 
     Raises:
         BenchmarkError: they could not be installed.
     """
-    folder = ROOT / ".local" / "rivals" / packages[0]
-    python, noted = folder / "bin" / "python", folder / "installed.txt"
-    if not noted.exists() or noted.read_text(encoding="utf-8").split() != [*packages]:
+    folder = ROOT / ".local" / "baselines" / packages[0]
+    python, marker = folder / "bin" / "python", folder / "installed.txt"
+    if not marker.exists() or marker.read_text(encoding="utf-8").split() != [*packages]:
         uv = str(Path(sys.executable).with_name("uv"))
         commands = (
             [uv, "venv", "--quiet", "--clear", "--python", sys.executable, str(folder)],
             [uv, "pip", "install", "--quiet", "--compile-bytecode", "--python", str(python), *packages],
         )  # fmt: skip
         for command in commands:
-            ended = subprocess.run(command, capture_output=True, text=True, check=False)
-            if ended.returncode:
-                message = f"{packages[0]} could not be installed: {ended.stderr.strip()[-600:]}"
+            process = subprocess.run(command, capture_output=True, text=True, check=False)
+            if process.returncode:
+                message = f"{packages[0]} could not be installed: {process.stderr.strip()[-600:]}"
                 raise BenchmarkError(message)
-        noted.write_text("\n".join(packages), encoding="utf-8")
+        marker.write_text("\n".join(packages), encoding="utf-8")
     return python

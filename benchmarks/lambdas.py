@@ -14,7 +14,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from typing import Any, Self
 
-from benchmarks.processes import LAUNCH, ROOT, TOLD, BenchmarkError, environment
+from benchmarks.processes import LAUNCH, REPORT_PREFIX, ROOT, BenchmarkError, build_env
 from benchmarks.relay import STAGE, Relay
 
 LAMBDA_S = 900
@@ -41,17 +41,27 @@ class Container:
     """One process of a stage, kept warm.
 
     Args:
-        before: words of a command that runs the process, such as one that limits it.
+        command_prefix: a command that runs the process, such as one that limits it.
     """
 
-    def __init__(self, relay: Relay, stage: str, folder: Path, before: Sequence[str] = ()) -> None:
-        self._took = Path(tempfile.mkdtemp(dir=folder), "took.json")
-        words = [*before, sys.executable, "-S", LAUNCH, self._took, *STAGE, stage]
+    def __init__(
+        self, relay: Relay, stage: str, folder: Path, command_prefix: Sequence[str] = ()
+    ) -> None:
+        self._usage_file = Path(tempfile.mkdtemp(dir=folder), "took.json")
+        arguments = [
+            *command_prefix,
+            sys.executable,
+            "-S",
+            LAUNCH,
+            self._usage_file,
+            *STAGE,
+            stage,
+        ]
         self._process = subprocess.Popen(
-            [*(str(word) for word in words), str(LAMBDA_S)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE, text=True, cwd=ROOT, env=environment(relay.environment()),
+            [*(str(word) for word in arguments), str(LAMBDA_S)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, text=True, cwd=ROOT, env=build_env(relay.stage_env()),
         )  # fmt: skip
-        self._line("ready", stage)
+        self._read_line_starting_with("ready", stage)
 
     def invoke(self, message: dict[str, Any], step: str) -> Invocation:
         """Give it a message, and wait until it is done.
@@ -62,23 +72,23 @@ class Container:
         assert self._process.stdin is not None  # noqa: S101 - it was asked for
         self._process.stdin.write(json.dumps(message) + "\n")
         self._process.stdin.flush()
-        took = json.loads(self._line(TOLD, step))
-        return Invocation(step, took["work_s"], took["work_cpu_s"])
+        usage = json.loads(self._read_line_starting_with(REPORT_PREFIX, step))
+        return Invocation(step, usage["work_s"], usage["work_cpu_s"])
 
-    def _line(self, begin: str, step: str) -> str:
+    def _read_line_starting_with(self, prefix: str, step: str) -> str:
         """Read on to a line that begins so; others are the stage's log and metrics."""
         assert self._process.stdout is not None  # noqa: S101 - as above
         for line in self._process.stdout:
-            if line.startswith(begin):
+            if line.startswith(prefix):
                 return line
-        said = self._process.communicate()[1].strip().rpartition("\n")[2]
-        message = f"{step} failed: {said}"
+        last_line = self._process.communicate()[1].strip().rpartition("\n")[2]
+        message = f"{step} failed: {last_line}"
         raise BenchmarkError(message)
 
-    def end(self) -> float:
+    def stop(self) -> float:
         """Let the process end; gives its peak memory, in MB."""
         self._process.communicate()
-        return float(json.loads(self._took.read_text(encoding="utf-8"))["peak_mb"])
+        return float(json.loads(self._usage_file.read_text(encoding="utf-8"))["peak_mb"])
 
 
 @dataclass
@@ -86,13 +96,13 @@ class Lambdas:
     """The three functions.
 
     Attributes:
-        at_once: containers of submit, and of results; with one of each, everything happens in turn.
+        concurrency: containers each of submit and results; with 1, everything is sequential.
         invocations: everything that was done.
         peaks: the peak memory of each function, in MB; known at the end.
     """
 
     relay: Relay
-    at_once: int
+    concurrency: int
     invocations: list[Invocation] = field(default_factory=list)
     peaks: dict[str, float] = field(default_factory=dict)
     _idle: dict[str, "SimpleQueue[Container]"] = field(default_factory=dict)
@@ -103,35 +113,41 @@ class Lambdas:
         cls,
         relay: Relay,
         folder: Path,
-        before: Callable[[], Sequence[str]] = list,
-        at_once: int | None = None,
+        command_prefix: Callable[[], Sequence[str]] = list,
+        concurrency: int | None = None,
     ) -> Iterator[Self]:
         """Start them, and end them.
 
         Args:
             relay: what they need.
             folder: where they note what they took.
-            before: gives the words before a container's command.
-            at_once: containers of submit, and of results; as many as there are cores, if left out.
+            command_prefix: returns the prefix of a container's command.
+            concurrency: containers each of submit and results; by default the number of cores.
         """
-        made = cls(relay, at_once or os.cpu_count() or 1)
-        with ExitStack() as ending:
-            for stage, count in (("submit", made.at_once), ("results", made.at_once), ("poll", 1)):
-                containers = [Container(relay, stage, folder, before()) for _ in range(count)]
-                ending.callback(made._end, stage, containers)
-                made._idle[stage] = SimpleQueue()
+        lambdas = cls(relay, concurrency or os.cpu_count() or 1)
+        with ExitStack() as stack:
+            for stage, count in (
+                ("submit", lambdas.concurrency),
+                ("results", lambdas.concurrency),
+                ("poll", 1),
+            ):
+                containers = [
+                    Container(relay, stage, folder, command_prefix()) for _ in range(count)
+                ]
+                stack.callback(lambdas._stop, stage, containers)
+                lambdas._idle[stage] = SimpleQueue()
                 for container in containers:
-                    made._idle[stage].put(container)
-            yield made
+                    lambdas._idle[stage].put(container)
+            yield lambdas
 
-    def _end(self, stage: str, containers: Sequence[Container]) -> None:
-        self.peaks[stage] = max(container.end() for container in containers)
+    def _stop(self, stage: str, containers: Sequence[Container]) -> None:
+        self.peaks[stage] = max(container.stop() for container in containers)
 
     def seconds(self) -> dict[str, float]:
         """Add up what each step took."""
         total: dict[str, float] = defaultdict(float)
-        for one in self.invocations:
-            total[one.step] += one.work_s
+        for invocation in self.invocations:
+            total[invocation.step] += invocation.work_s
         return dict(total)
 
     def invoke(self, message: dict[str, Any]) -> None:
@@ -143,7 +159,7 @@ class Lambdas:
         """Poll, and give all work messages to their stages, each as soon as a container is free; gives how many there were."""
         self._invoke("poll", "poll", {})
         work_queues = self._work_messages()
-        with ThreadPoolExecutor(1 if self.at_once == 1 else 2 * self.at_once) as pool:
+        with ThreadPoolExecutor(1 if self.concurrency == 1 else 2 * self.concurrency) as pool:
             for _ in pool.map(self.invoke, work_queues):
                 pass
         return len(work_queues)
@@ -155,9 +171,11 @@ class Lambdas:
 
     def _work_messages(self) -> list[dict[str, Any]]:
         """Take all there are."""
-        queue, sqs, found = self.relay.queue, self.relay.cloud.sqs, list[dict[str, Any]]()
-        while got := sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages"):
-            found += [json.loads(one["Body"]) for one in got]
-            for one in got:
-                sqs.delete_message(QueueUrl=queue, ReceiptHandle=one["ReceiptHandle"])
-        return found
+        queue, sqs, messages = self.relay.queue, self.relay.cloud.sqs, list[dict[str, Any]]()
+        while received := sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get(
+            "Messages"
+        ):
+            messages += [json.loads(message["Body"]) for message in received]
+            for message in received:
+                sqs.delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+        return messages

@@ -37,7 +37,7 @@ SPREAD_S = 30.0
 """The uploads of a wave come at random times within this many seconds."""
 PROCESSING_S = (30.0, 75.0)
 """The shortest and the longest time that the simulator takes for a batch; none ends while others are uploaded."""
-PATIENCE_S = 240.0
+TIMEOUT_S = 240.0
 PAGE = ROOT / "docs" / "benchmarks.md"
 BEGIN = "<!-- written by make latency -->"
 END = "<!-- end of make latency -->"
@@ -58,21 +58,21 @@ class Wave:
 
 def main() -> None:
     """Measure, print the table, and write it into docs/benchmarks.md."""
-    home = Workspace.of_this_clone()
-    home.folder.mkdir(parents=True, exist_ok=True)
+    workspace = Workspace.of_this_clone()
+    workspace.folder.mkdir(parents=True, exist_ok=True)
     try:
-        with tempfile.TemporaryDirectory(dir=home.folder) as folder:
+        with tempfile.TemporaryDirectory(dir=workspace.folder) as folder:
             simulator = Simulator(Path(folder, "simulator"))
-            lines = _table(_measure(home, Path(folder), simulator), simulator)
+            lines = _table(_measure(workspace, Path(folder), simulator), simulator)
     except LocalError as error:
         sys.exit(f"the latency could not be measured: {error}")
     print("\n".join(lines))
     replace_section(PAGE, BEGIN, END, lines)
 
 
-def _measure(home: Workspace, folder: Path, simulator: Simulator) -> list[Wave]:
+def _measure(workspace: Workspace, folder: Path, simulator: Simulator) -> list[Wave]:
     with (
-        deployed(home, folder, simulator) as (cloud, outputs),
+        deployed(workspace, folder, simulator) as (cloud, outputs),
         subscribe(cloud, outputs["EventsTopicArn"]) as subscriber,
     ):
         _wave(cloud, outputs, simulator, subscriber, 1, (0, 1))  # cold starts are not counted
@@ -82,10 +82,10 @@ def _measure(home: Workspace, folder: Path, simulator: Simulator) -> list[Wave]:
 
 @contextmanager
 def deployed(
-    home: Workspace, folder: Path, simulator: Simulator
+    workspace: Workspace, folder: Path, simulator: Simulator
 ) -> Iterator[tuple[Cloud, Mapping[str, str]]]:
     """Start an emulator of AWS and deploy the stack; stop both at the end."""
-    python = emulator.install(home)
+    python = emulator.install(workspace)
     with serving(simulator) as url:
         settings = {
             "architecture": assembly.host_architecture(),
@@ -93,16 +93,16 @@ def deployed(
             "removalPolicy": "destroy",
             "repeats": "run",
         }
-        stack = assembly.synthesize(home, "latency", settings)
-        emulated = emulator.start(python, folder, port=free_port())
+        stack = assembly.synthesize(workspace, "latency", settings)
+        local_emulator = emulator.start(python, folder, port=free_port())
         try:
-            outputs = deploy(emulated.cloud, stack)
-            emulated.cloud.secrets.put_secret_value(
+            outputs = deploy(local_emulator.cloud, stack)
+            local_emulator.cloud.secrets.put_secret_value(
                 SecretId=outputs["SecretName"], SecretString="sk-local"
             )
-            yield emulated.cloud, outputs
+            yield local_emulator.cloud, outputs
         finally:
-            emulated.program.stop()
+            local_emulator.program.stop()
 
 
 def _wave(
@@ -114,22 +114,22 @@ def _wave(
     processing_s: tuple[float, float] = PROCESSING_S,
 ) -> Wave:
     """Upload some small files at random times, and receive the end of each job."""
-    wave, draw = Wave(), random.Random()  # noqa: S311 - no secret
-    due = sorted(draw.uniform(0, SPREAD_S if uploads > 1 else 0) for _ in range(uploads))
-    began = time.monotonic()
+    wave, rng = Wave(), random.Random()  # noqa: S311 - no secret
+    due_times = sorted(rng.uniform(0, SPREAD_S if uploads > 1 else 0) for _ in range(uploads))
+    started = time.monotonic()
     while len(wave.completed_s) < uploads:
-        if time.monotonic() - began > PATIENCE_S:
-            message = f"{uploads - len(wave.completed_s)} jobs did not end in {PATIENCE_S:.0f} s"
+        if time.monotonic() - started > TIMEOUT_S:
+            message = f"{uploads - len(wave.completed_s)} jobs did not end in {TIMEOUT_S:.0f} s"
             raise LocalError(message)
-        if due and time.monotonic() - began >= due[0]:
-            del due[0]
-            simulator.processing_s = draw.uniform(*processing_s)
+        if due_times and time.monotonic() - started >= due_times[0]:
+            del due_times[0]
+            simulator.processing_s = rng.uniform(*processing_s)
             _upload(cloud, outputs["UploadsBucket"], wave)
         for delivery in subscriber.receive():
             if delivery.attributes["type"] == "job.completed":
                 wave.completed_s.setdefault(delivery.attributes["job"], time.time())
         time.sleep(0.05)
-    print(f"{len(wave.completed_s)} jobs in {time.monotonic() - began:.0f} s", flush=True)
+    print(f"{len(wave.completed_s)} jobs in {time.monotonic() - started:.0f} s", flush=True)
     return wave
 
 
@@ -154,8 +154,10 @@ def _table(waves: list[Wave], simulator: Simulator) -> list[str]:
         if request is not None:
             created[request.job] = timestamps.parse(str(batch["created_at"])).timestamp()
             ended[request.job] = timestamps.parse(str(batch["ended_at"])).timestamp()
-    to_create = [created[job] - at for wave in waves for job, at in wave.uploaded_s.items()]
-    to_event = [at - ended[job] for wave in waves for job, at in wave.completed_s.items()]
+    to_create = [
+        created[job] - time_s for wave in waves for job, time_s in wave.uploaded_s.items()
+    ]
+    to_event = [time_s - ended[job] for wave in waves for job, time_s in wave.completed_s.items()]
     today = datetime.now(UTC).date().isoformat()
     return [
         f"{machine()}, {today}: {len(to_create)} uploads of {ROWS} rows in {SPREAD_S:.0f} s,",
@@ -170,8 +172,8 @@ def _table(waves: list[Wave], simulator: Simulator) -> list[str]:
 
 
 def _row(begin: str, end: str, seconds: list[float]) -> str:
-    middle, late = statistics.median(seconds), statistics.quantiles(seconds, n=20)[-1]
-    return f"| {begin} | {end} | {middle:.1f} s | {late:.1f} s | {max(seconds):.1f} s |"
+    median, p95 = statistics.median(seconds), statistics.quantiles(seconds, n=20)[-1]
+    return f"| {begin} | {end} | {median:.1f} s | {p95:.1f} s | {max(seconds):.1f} s |"
 
 
 if __name__ == "__main__":

@@ -12,20 +12,20 @@ import sys
 import time
 
 
-def main(told: str, *command: str) -> int:
+def main(output_file: str, *command: str) -> int:
     """Run the command to its end, and write what it took; gives its exit status."""
-    began = time.perf_counter()
+    started = time.perf_counter()
     pid = os.fork()
     if pid == 0:
         os.execvp(command[0], command)  # noqa: S606 - a list, never a shell's string
-    _, status, used = os.wait4(pid, 0)
-    took = {
-        "wall_s": time.perf_counter() - began,
-        "cpu_s": used.ru_utime + used.ru_stime,
-        "peak_mb": used.ru_maxrss * 1024 / 1e6,
+    _, status, rusage = os.wait4(pid, 0)
+    usage = {
+        "wall_s": time.perf_counter() - started,
+        "cpu_s": rusage.ru_utime + rusage.ru_stime,
+        "peak_mb": rusage.ru_maxrss * 1024 / 1e6,
     }
-    with open(told, "w", encoding="utf-8") as file:  # noqa: PTH123 - pathlib is memory too
-        json.dump(took, file)
+    with open(output_file, "w", encoding="utf-8") as file:  # noqa: PTH123 - pathlib is memory too
+        json.dump(usage, file)
     return os.waitstatus_to_exitcode(status)
 
 

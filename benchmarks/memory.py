@@ -5,22 +5,22 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from benchmarks.cgroup import share_of
+from benchmarks.cgroup import cpu_share
 from benchmarks.lambdas import STAGES, Lambdas
 from benchmarks.plots import lines
-from benchmarks.processes import far_end
+from benchmarks.processes import start_fake
 from benchmarks.relay import UPLOADS, Relay, make_table
 from benchmarks.whole import run
 from infra.synth import synthesize
 
-WIRE_MB_S = 75
+NETWORK_MB_S = 75
 """600 Mbit/s each way, which is about what a Lambda gets; AWS promises no number."""
 GB_SECOND_USD = 0.0000133334
 """Arm, us-east-1, November 2026: https://aws.amazon.com/lambda/pricing/"""
 
 
 @dataclass(frozen=True)
-class Sized:
+class MemoryMeasurement:
     """One step at one memory size.
 
     Attributes:
@@ -41,30 +41,30 @@ class Sized:
         return self.seconds_per_million * self.memory_mb / 1024 * GB_SECOND_USD
 
 
-def sweep(relay: Relay, folder: Path, rows: int, sizes: Sequence[int]) -> list[Sized]:
+def sweep(relay: Relay, folder: Path, rows: int, sizes: Sequence[int]) -> list[MemoryMeasurement]:
     """Run a job at each memory size, one invocation at a time."""
     upload = {f"/{UPLOADS}/sized.jsonl": rows * 2400}
-    wire = ("--mb-s", str(WIRE_MB_S))
-    found: list[Sized] = []
+    network = ("--mb-s", str(NETWORK_MB_S))
+    measurements: list[MemoryMeasurement] = []
     for size in sorted({*sizes, *deployed().values()}):
         make_table(relay.cloud)
         with (
-            far_end(
-                "benchmarks.s3", "--folder", folder, "--sizes", json.dumps(upload), *wire
+            start_fake(
+                "benchmarks.s3", "--folder", folder, "--sizes", json.dumps(upload), *network
             ) as relay.s3,
-            far_end("benchmarks.claude", "--answers", *wire) as relay.claude,
-            share_of(size) as share,
-            Lambdas.warm(relay, folder, share, at_once=1) as lambdas,
+            start_fake("benchmarks.claude", "--answers", *network) as relay.claude,
+            cpu_share(size) as cpu_prefix,
+            Lambdas.warm(relay, folder, cpu_prefix, concurrency=1) as lambdas,
         ):
             run(lambdas, "sized.jsonl", f"v{size}")
-        found += _sized(lambdas, rows, size)
-    return found
+        measurements += _measurements_of(lambdas, rows, size)
+    return measurements
 
 
-def _sized(lambdas: Lambdas, rows: int, size: int) -> list[Sized]:
+def _measurements_of(lambdas: Lambdas, rows: int, size: int) -> list[MemoryMeasurement]:
     seconds = lambdas.seconds()
     return [
-        Sized(
+        MemoryMeasurement(
             step, size, seconds[step] / rows * 1e6, lambdas.peaks[stage], deployed()[stage] == size
         )
         for step, stage in STAGES.items()
@@ -75,30 +75,39 @@ def _sized(lambdas: Lambdas, rows: int, size: int) -> list[Sized]:
 def deployed() -> dict[str, int]:
     """Give the memory that each function is deployed with, in MB."""
     functions = [
-        one["Properties"]
-        for one in synthesize()["Resources"].values()
-        if one["Type"] == "AWS::Lambda::Function"
+        resource["Properties"]
+        for resource in synthesize()["Resources"].values()
+        if resource["Type"] == "AWS::Lambda::Function"
     ]
-    return {one["Handler"].split(".")[1]: one["MemorySize"] for one in functions}
+    return {resource["Handler"].split(".")[1]: resource["MemorySize"] for resource in functions}
 
 
-def told(sized: Sequence[Sized]) -> list[dict[str, object]]:
+def to_json(measurements: Sequence[MemoryMeasurement]) -> list[dict[str, object]]:
     """Write it as benchmarks/results.json has it."""
-    return [asdict(one) | {"usd_per_million": one.usd} for one in sized]
+    return [
+        asdict(measurement) | {"usd_per_million": measurement.usd} for measurement in measurements
+    ]
 
 
-def draw(file: Path, sized: Sequence[Sized]) -> None:
+def draw(file: Path, measurements: Sequence[MemoryMeasurement]) -> None:
     """Draw what a million requests cost by memory size, each step and all of them."""
-    steps = {step: {one.memory_mb: one for one in sized if one.stage == step} for step in STAGES}
+    steps = {
+        step: {
+            measurement.memory_mb: measurement
+            for measurement in measurements
+            if measurement.stage == step
+        }
+        for step in STAGES
+    }
     series = {
         step: [(size, ones[size].usd * 1000) for size in sorted(ones)]
         for step, ones in steps.items()
         if ones
     }
-    marks = [
-        (one.memory_mb, one.usd * 1000, "deployed") for one in sized if one.default and one.stage in series
+    annotations = [
+        (measurement.memory_mb, measurement.usd * 1000, "deployed") for measurement in measurements if measurement.default and measurement.stage in series
     ]  # fmt: skip
     lines(
-        file, series, title="A million requests in Lambda, by memory size", across="memory, MB",
-        up="US dollars / 1,000", marks=marks,
+        file, series, title="A million requests in Lambda, by memory size", x_label="memory, MB",
+        y_label="US dollars / 1,000", annotations=annotations,
     )  # fmt: skip

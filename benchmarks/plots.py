@@ -12,17 +12,17 @@ if TYPE_CHECKING:
 
 PACKAGES = Path(__file__).parent.parent / ".local" / "plots"
 """Where `make` has put matplotlib: nothing else needs it."""
-WIDE, HIGH = 7.0, 4.0
-COLOURS = ("#d97757", "#3b6ea5", "#4a8c5c", "#8a6fb0", "#b5892e", "#4d4d4d")
-ABREAST = 4
+WIDTH_IN, HEIGHT_IN = 7.0, 4.0
+COLORS = ("#d97757", "#3b6ea5", "#4a8c5c", "#8a6fb0", "#b5892e", "#4d4d4d")
+LEGEND_COLUMNS = 4
 """Names in one line of a legend; two, if one of them is longer than `LONG`."""
-LONG = 16
-INK, FAINT = "#333333", "#dddddd"
+LONG_NAME_CHARS = 16
+TEXT_COLOR, GRID_COLOR = "#333333", "#dddddd"
 _STYLE = {
     "svg.hashsalt": "claude-batch-relay", "svg.fonttype": "none", "font.size": 9.5, "font.family": "sans-serif",
-    "text.color": INK, "axes.labelcolor": INK, "axes.edgecolor": INK, "xtick.color": INK, "ytick.color": INK,
+    "text.color": TEXT_COLOR, "axes.labelcolor": TEXT_COLOR, "axes.edgecolor": TEXT_COLOR, "xtick.color": TEXT_COLOR, "ytick.color": TEXT_COLOR,
     "axes.titlesize": 11, "axes.titlelocation": "left", "axes.titleweight": "bold", "axes.grid": True,
-    "grid.color": FAINT, "grid.linewidth": 0.7, "axes.axisbelow": True, "axes.spines.top": False, "axes.spines.right": False,
+    "grid.color": GRID_COLOR, "grid.linewidth": 0.7, "axes.axisbelow": True, "axes.spines.top": False, "axes.spines.right": False,
     "legend.frameon": False, "figure.facecolor": "white", "axes.facecolor": "white",
 }  # fmt: skip
 
@@ -32,9 +32,9 @@ def lines(  # noqa: PLR0913 - one drawing is one call; all but two are keywords
     series: Mapping[str, Sequence[tuple[float, float]]],
     *,
     title: str,
-    across: str,
-    up: str,
-    marks: Sequence[tuple[float, float, str]] = (),
+    x_label: str,
+    y_label: str,
+    annotations: Sequence[tuple[float, float, str]] = (),
     log: str = "",
     ticks: Mapping[float, str] | None = None,
     dashed: Collection[str] = (),
@@ -45,25 +45,25 @@ def lines(  # noqa: PLR0913 - one drawing is one call; all but two are keywords
         file: where to put it; a PNG, if it is named so.
         series: points by name.
         title: what it shows.
-        across: what the horizontal axis is, with its unit; `up` is the vertical one.
-        up: see `across`.
-        marks: points to be named: across, up, text.
+        x_label: the horizontal axis, with its unit.
+        y_label: the vertical axis, with its unit.
+        annotations: points with a label: x, y, text.
         log: the axes that are logarithmic: ``"x"``, ``"y"``, ``"xy"``.
         ticks: what to write on the horizontal axis, and where; else numbers.
         dashed: the series that are there for comparison.
     """
-    with _drawing(file, title) as axes:
+    with _axes(file, title) as axes:
         for number, (name, points) in enumerate(series.items()):
             style = "--" if name in dashed else "-"
-            colour = COLOURS[number % len(COLOURS)]
-            axes.plot(*zip(*points, strict=True), style, label=name, color=colour, linewidth=2)
-        for at, height, text in marks:
-            axes.plot([at], [height], "o", color=INK, markersize=5)
-            axes.annotate(text, (at, height), xytext=(6, 6), textcoords="offset points")
-        axes.set(xlabel=across, ylabel=up)
-        _scale(axes, log, ticks)
+            color = COLORS[number % len(COLORS)]
+            axes.plot(*zip(*points, strict=True), style, label=name, color=color, linewidth=2)
+        for x, y, text in annotations:
+            axes.plot([x], [y], "o", color=TEXT_COLOR, markersize=5)
+            axes.annotate(text, (x, y), xytext=(6, 6), textcoords="offset points")
+        axes.set(xlabel=x_label, ylabel=y_label)
+        _set_scale(axes, log, ticks)
         if len(series) > 1:
-            axes.figure.legend(loc="outside lower center", ncols=_abreast(series))
+            axes.figure.legend(loc="outside lower center", ncols=_legend_columns(series))
 
 
 def bars(
@@ -71,9 +71,9 @@ def bars(
     amounts: Mapping[str, float],
     *,
     title: str,
-    across: str,
-    form: str = "{:.2f}",
-    apart: Collection[str] = (),
+    x_label: str,
+    number_format: str = "{:.2f}",
+    highlighted: Collection[str] = (),
 ) -> None:
     """Draw one bar for each amount, the first one on top, each with its figure.
 
@@ -81,27 +81,27 @@ def bars(
         file: where to put it.
         amounts: by name.
         title: what it shows.
-        across: what the amounts are, with their unit.
-        form: how a figure is written, as `str.format` takes it.
-        apart: the names that are drawn in another colour.
+        x_label: what the amounts are, with their unit.
+        number_format: the format of the numbers, for `str.format`.
+        highlighted: the names that are drawn in another color.
     """
-    with _drawing(file, title) as axes:
+    with _axes(file, title) as axes:
         names, widths = [*amounts][::-1], [*amounts.values()][::-1]
-        colours = [COLOURS[0] if name in apart else COLOURS[1] for name in names]
-        drawn = axes.barh(names, widths, color=colours, height=0.65)
-        axes.bar_label(drawn, [form.format(width) for width in widths], padding=4)
-        axes.set(xlabel=across, xlim=(0, max(widths) * 1.12))
+        colors = [COLORS[0] if name in highlighted else COLORS[1] for name in names]
+        bars_drawn = axes.barh(names, widths, color=colors, height=0.65)
+        axes.bar_label(bars_drawn, [number_format.format(width) for width in widths], padding=4)
+        axes.set(xlabel=x_label, xlim=(0, max(widths) * 1.12))
         axes.grid(visible=False, axis="y")
         axes.tick_params(axis="y", length=0)
 
 
-def _abreast(names: Collection[str]) -> int:
+def _legend_columns(names: Collection[str]) -> int:
     """Say how many names of a legend fit into one line."""
-    return 2 if max(map(len, names)) > LONG else ABREAST
+    return 2 if max(map(len, names)) > LONG_NAME_CHARS else LEGEND_COLUMNS
 
 
 @contextmanager
-def _drawing(file: Path, title: str) -> "Iterator[Any]":
+def _axes(file: Path, title: str) -> "Iterator[Any]":
     """Give empty axes, and save what has been drawn."""
     if str(PACKAGES) not in sys.path:
         sys.path.append(str(PACKAGES))
@@ -109,7 +109,7 @@ def _drawing(file: Path, title: str) -> "Iterator[Any]":
         importlib.import_module(name) for name in ("matplotlib", "matplotlib.figure")
     )
     with matplotlib.rc_context(_STYLE):
-        figure = figures.Figure(figsize=(WIDE, HIGH), layout="constrained")
+        figure = figures.Figure(figsize=(WIDTH_IN, HEIGHT_IN), layout="constrained")
         axes = figure.subplots()
         axes.set_title(title)
         yield axes
@@ -118,7 +118,7 @@ def _drawing(file: Path, title: str) -> "Iterator[Any]":
         figure.savefig(file, metadata=metadata, dpi=110)
 
 
-def _scale(axes: Any, log: str, ticks: Mapping[float, str] | None) -> None:  # noqa: ANN401 - matplotlib's
+def _set_scale(axes: Any, log: str, ticks: Mapping[float, str] | None) -> None:  # noqa: ANN401 - matplotlib's
     """Make axes logarithmic, with plain numbers on them."""
     ticker = importlib.import_module("matplotlib.ticker")
     plain = ticker.FuncFormatter(lambda value, _: f"{value:,.10g}")

@@ -16,7 +16,7 @@ from benchmarks.s3 import COUNTS
 
 ROOT = Path(__file__).parents[1]
 LAUNCH = Path(__file__).with_name("launch.py")
-TOLD = '{"work_s"'
+REPORT_PREFIX = '{"work_s"'
 """How a line begins in which a process says what its work took."""
 
 
@@ -42,7 +42,7 @@ class Run:
     wall_s: float
     cpu_s: float
     peak_mb: float
-    told: dict[str, Any] = field(default_factory=dict)
+    report: dict[str, Any] = field(default_factory=dict)
 
 
 def measure(*command: str | Path, env: Mapping[str, str] | None = None) -> Run:
@@ -52,27 +52,31 @@ def measure(*command: str | Path, env: Mapping[str, str] | None = None) -> Run:
         BenchmarkError: it failed; the message is its last words.
     """
     with tempfile.TemporaryDirectory() as folder:
-        took = Path(folder, "took.json")
-        words = [sys.executable, "-S", LAUNCH, took, *command]
-        ended = subprocess.run(
-            [str(word) for word in words], capture_output=True, text=True, check=False, cwd=ROOT,
-            env=environment(env or {}),
+        usage_file = Path(folder, "took.json")
+        arguments = [sys.executable, "-S", LAUNCH, usage_file, *command]
+        process = subprocess.run(
+            [str(word) for word in arguments], capture_output=True, text=True, check=False, cwd=ROOT,
+            env=build_env(env or {}),
         )  # fmt: skip
-        if ended.returncode:
-            said = (ended.stderr or ended.stdout).strip().rpartition("\n")[2]
-            message = f"{' '.join(str(word)[:60] for word in command)} failed: {said or ended.returncode}"
+        if process.returncode:
+            last_line = (process.stderr or process.stdout).strip().rpartition("\n")[2]
+            message = f"{' '.join(str(word)[:60] for word in command)} failed: {last_line or process.returncode}"
             raise BenchmarkError(message)
-        system = json.loads(took.read_text(encoding="utf-8"))
-    last = ended.stdout.strip().rpartition("\n")[2]
-    told = json.loads(last) if last.startswith(TOLD) else {"work_s": system["wall_s"]}
-    work_s, work_cpu_s = told.pop("work_s"), told.pop("work_cpu_s", system["cpu_s"])
-    return Run(work_s, work_cpu_s, **system, told=told)
+        system = json.loads(usage_file.read_text(encoding="utf-8"))
+    report_line = process.stdout.strip().rpartition("\n")[2]
+    report = (
+        json.loads(report_line)
+        if report_line.startswith(REPORT_PREFIX)
+        else {"work_s": system["wall_s"]}
+    )
+    work_s, work_cpu_s = report.pop("work_s"), report.pop("work_cpu_s", system["cpu_s"])
+    return Run(work_s, work_cpu_s, **system, report=report)
 
 
 @contextmanager
-def far_end(module: str, *arguments: str | Path) -> Iterator[str]:
+def start_fake(module: str, *arguments: str | Path) -> Iterator[str]:
     """Serve a far end in a process of its own; gives its address."""
-    command = [sys.executable, "-m", module, *(str(one) for one in arguments)]
+    command = [sys.executable, "-m", module, *(str(argument) for argument in arguments)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
             url = process.stdout.readline().strip() if process.stdout else ""
@@ -90,7 +94,9 @@ def counts(url: str) -> dict[str, int]:
         return dict(json.loads(answer.read()))
 
 
-def environment(more: Mapping[str, str]) -> dict[str, str]:
+def build_env(extra: Mapping[str, str]) -> dict[str, str]:
     """Give a process what it needs of ours, and no proxy or AWS setting of the user's."""
-    ours = {name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ}
-    return {**ours, "LANG": "C.UTF-8", **more}
+    inherited = {
+        name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ
+    }
+    return {**inherited, "LANG": "C.UTF-8", **extra}

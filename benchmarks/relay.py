@@ -30,7 +30,7 @@ ONE_STEP_S = 200
 """Time for one step, and not for the next."""
 
 
-def uploaded(key: str, version: str) -> dict[str, Any]:
+def s3_notification(key: str, version: str) -> dict[str, Any]:
     """Write S3's message of a new object."""
     name = {"key": key, "size": 0, "versionId": version}
     record = {
@@ -67,36 +67,40 @@ class Relay:
         """The queue of work messages: here, one for both stages."""
         return self.cloud.sqs.create_queue(QueueName="work-messages")["QueueUrl"]
 
-    def settings(self) -> dict[str, str]:
+    def stage_settings(self) -> dict[str, str]:
         """Give the environment of all three functions."""
         common: dict[str, Any] = {
             "table_name": TABLE, "uploads_bucket": UPLOADS, "results_bucket": RESULTS, "secret_name": "key",
             "topic_arn": self.cloud.sns.create_topic(Name="events")["TopicArn"], "base_url": self.claude,
         }  # fmt: skip
-        kinds = (
+        settings_of_stages = (
             PollSettings(**common, submit_queue_url=self.queue, results_queue_url=self.queue),
             ResultsSettings(**common, queue_url=self.queue),
             SubmitSettings(
                 **common, queue_url=self.queue, requests_per_batch=self.requests, repeats="run"
             ),
         )
-        return {name: text for kind in kinds for name, text in kind.to_env().items()}
+        return {
+            name: text
+            for settings in settings_of_stages
+            for name, text in settings.to_env().items()
+        }
 
-    def environment(self) -> dict[str, str]:
+    def stage_env(self) -> dict[str, str]:
         """Give a stage all that Lambda would give it."""
-        return self.cloud.env() | PROCESS | self.settings() | {
+        return self.cloud.env() | PROCESS | self.stage_settings() | {
             "AWS_ENDPOINT_URL_S3": self.s3, "POWERTOOLS_SERVICE_NAME": "relay", "POWERTOOLS_LOG_LEVEL": "WARNING",
             "POWERTOOLS_METRICS_NAMESPACE": "relay", "PYTHONPATH": str(self.bundle),
         }  # fmt: skip
 
     def run(self, stage: str, message: dict[str, Any]) -> Run:
         """Run a stage on one message, in a process of its own."""
-        words = (stage, str(ONE_STEP_S), json.dumps(message))
-        return measure(*STAGE, *words, env=self.environment())
+        arguments = (stage, str(ONE_STEP_S), json.dumps(message))
+        return measure(*STAGE, *arguments, env=self.stage_env())
 
     def plan(self, key: str, version: str) -> tuple[str, Run]:
         """Let submit claim and plan an upload; gives the job."""
-        return job_id(UPLOADS, key, version), self.run("submit", uploaded(key, version))
+        return job_id(UPLOADS, key, version), self.run("submit", s3_notification(key, version))
 
     def step(self, stage: str, job: str, step: Step, item: str = CHUNK) -> Run:
         """Wake a stage for a step of an item."""
@@ -104,13 +108,13 @@ class Relay:
 
     def batch(self, job: str) -> Batch:
         """Read a job's one batch."""
-        found = self.items.batch(job, CHUNK)
-        if found is None:
+        batch = self.items.batch(job, CHUNK)
+        if batch is None:
             message = f"{job} has no batch: it was not planned"
             raise LookupError(message)
-        return found
+        return batch
 
-    def end(self, job: str) -> None:
+    def mark_ended(self, job: str) -> None:
         """Note that a batch has ended, as poll does."""
         changes = {"status": BatchStatus.ENDED, "next_step": Step.COLLECT}
         self.items.transition(
@@ -118,7 +122,7 @@ class Relay:
         )
 
 
-def unpacked(folder: Path) -> Path:
+def unpack_bundle(folder: Path) -> Path:
     """Build the bundle for this machine, and unpack it into a folder."""
     arm = platform.machine() in {"arm64", "aarch64"}
     with zipfile.ZipFile(bundled("arm64" if arm else "x86_64")) as bundle:
@@ -139,7 +143,7 @@ def cloud(folder: Path) -> Iterator[Cloud]:
         started.program.stop()
 
 
-def make_table(where: Cloud) -> None:
+def make_table(cloud_clients: Cloud) -> None:
     """Make the table, empty: the keys are those of infra/storage.py.
 
     For each far end of Claude's anew: each names its batches from 1 on, and whose a batch is, is never forgotten.
@@ -147,9 +151,9 @@ def make_table(where: Cloud) -> None:
     keys = [("job", "HASH"), ("item", "RANGE")], [("open", "HASH"), ("status_key", "RANGE")]
     schemas: Any = ([{"AttributeName": n, "KeyType": k} for n, k in pairs] for pairs in keys)
     table, index = schemas
-    if TABLE in where.tables.list_tables()["TableNames"]:
-        where.tables.delete_table(TableName=TABLE)
-    where.tables.create_table(
+    if TABLE in cloud_clients.tables.list_tables()["TableNames"]:
+        cloud_clients.tables.delete_table(TableName=TABLE)
+    cloud_clients.tables.create_table(
         TableName=TABLE,
         BillingMode="PAY_PER_REQUEST",
         KeySchema=table,

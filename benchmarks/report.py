@@ -49,8 +49,8 @@ def timed(  # noqa: PLR0913 - one line of the table, all but two by keyword
     work: str,
     against: str,
     target: str,
-    least: float,
-    memory: float | None = None,
+    min_ratio: float,
+    min_memory_ratio: float | None = None,
     clock: str = "work_s",
 ) -> Line:
     """Compare two sides by time, and by memory where `memory` is the least ratio.
@@ -60,11 +60,11 @@ def timed(  # noqa: PLR0913 - one line of the table, all but two by keyword
     pairs = zip(ours, theirs, strict=True)
     ratio = statistics.median(getattr(b, clock) / getattr(a, clock) for a, b in pairs)
     own_mb, their_mb = median(ours, "peak_mb"), median(theirs, "peak_mb")
-    lean = memory is None or their_mb / own_mb >= memory
+    uses_less_memory = min_memory_ratio is None or their_mb / own_mb >= min_memory_ratio
     return Line(
         work, _seconds(median(ours, clock)), against, _seconds(median(theirs, clock)), round(ratio, 2),
         f"{own_mb:.0f} / {their_mb:.0f}", target,
-        (ratio >= least and lean) if target else None,
+        (ratio >= min_ratio and uses_less_memory) if target else None,
     )  # fmt: skip
 
 
@@ -90,21 +90,23 @@ def show(lines: Sequence[Line]) -> None:
 
 
 def write(
-    file: Path, lines: Sequence[Line], runs: Mapping[str, Sequence[Run]], more: Mapping[str, Any]
+    file: Path, lines: Sequence[Line], runs: Mapping[str, Sequence[Run]], extra: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Write everything that was measured, on what and when; gives it, too."""
-    pages, page = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
+    page_count, page = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
     document = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "machine": {
             "cores": os.cpu_count(),
-            "memory_gb": round(pages * page / 1e9, 1),
+            "memory_gb": round(page_count * page / 1e9, 1),
             "processor": platform.machine(),
             "python": platform.python_version(),
         },
         "table": [asdict(line) for line in lines],
-        **more,
-        "runs": {name: [asdict(run) for run in several] for name, several in runs.items()},
+        **extra,
+        "runs": {
+            name: [asdict(run) for run in runs_of_name] for name, runs_of_name in runs.items()
+        },
     }
     file.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     return document
@@ -113,14 +115,14 @@ def write(
 BEGIN, END = "<!-- written by make bench FULL=1 -->", "<!-- until here -->"
 
 
-def note(page: Path, document: Mapping[str, Any]) -> None:
+def write_table(page: Path, document: Mapping[str, Any]) -> None:
     """Put the table into docs/benchmarks.md, between its two marks."""
     machine = document["machine"]
     before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
     after = rest.partition(END)[2]
-    told = f"{machine['cores']} cores ({machine['processor']}), Python {machine['python']}, {document['date'][:10]}, all far ends on the same machine:"
+    caption = f"{machine['cores']} cores ({machine['processor']}), Python {machine['python']}, {document['date'][:10]}, all far ends on the same machine:"
     table = "\n".join([_MARKDOWN_HEAD, *map(_markdown, document["table"])])
-    page.write_text(f"{before}{BEGIN}\n{told}\n\n{table}\n{END}{after}", encoding="utf-8")
+    page.write_text(f"{before}{BEGIN}\n{caption}\n\n{table}\n{END}{after}", encoding="utf-8")
 
 
 _MARKDOWN_HEAD = (

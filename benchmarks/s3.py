@@ -3,7 +3,7 @@
 The emulators hold objects in memory; where memory and time per byte are measured, they would be what is measured.
 Given a folder, it keeps what is written there as files, and serves and copies it again:
 
-    python -m benchmarks.s3 --folder FOLDER [--fleeting] [--sizes '{"/bucket/key": 1000}'] [--mb-s 75]
+    python -m benchmarks.s3 --folder FOLDER [--delete-after-read] [--sizes '{"/bucket/key": 1000}'] [--mb-s 75]
 """
 
 import argparse
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import ClassVar
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from benchmarks.throttle import Pace
+from benchmarks.throttle import Throttle
 
 ROW = (
     b'{"custom_id":"row-%09d","params":{"model":"claude-haiku-4-5","max_tokens":64,"messages":'
@@ -37,7 +37,7 @@ def row(number: int, size: int = 2400) -> bytes:
 
 
 @dataclass(frozen=True)
-class Kept:
+class FileRange:
     """A range of a file: part of an object that is kept, or all of it."""
 
     file: Path
@@ -45,17 +45,17 @@ class Kept:
     size: int
 
     @classmethod
-    def of(cls, file: Path) -> "Kept":
+    def of(cls, file: Path) -> "FileRange":
         """Take all of a file."""
         return cls(file, 0, file.stat().st_size)
 
 
-def _cut(parts: Sequence[Kept], start: int, stop: int) -> Iterator[Kept]:
+def _cut_range(parts: Sequence[FileRange], start: int, stop: int) -> Iterator[FileRange]:
     """Cut a range out of an object."""
     for part in parts:
         low, high = max(start, 0), min(stop, part.size)
         if low < high:
-            yield Kept(part.file, part.start + low, high - low)
+            yield FileRange(part.file, part.start + low, high - low)
         start, stop = start - part.size, stop - part.size
 
 
@@ -65,50 +65,50 @@ class _Handler(BaseHTTPRequestHandler):
     sizes: ClassVar[dict[str, int]] = {}
     row_bytes: ClassVar[int] = 2400
     folder: ClassVar[Path | None] = None
-    fleeting: ClassVar[bool] = False
-    kept: ClassVar[dict[str, list[Kept]]] = {}
+    delete_after_read: ClassVar[bool] = False
+    stored: ClassVar[dict[str, list[FileRange]]] = {}
     counts: ClassVar[Counter[str]] = Counter()
     uploads: ClassVar[Iterator[int]] = count(1)
-    inwards: ClassVar[Pace] = Pace()
-    outwards: ClassVar[Pace] = Pace()
+    inbound: ClassVar[Throttle] = Throttle()
+    outbound: ClassVar[Throttle] = Throttle()
 
     def do_GET(self) -> None:
         """Give the range that is asked for, of what was kept or made up."""
         if self.path == COUNTS:
-            return self._answer(json.dumps(self.counts).encode())
+            return self._send_bytes(json.dumps(self.counts).encode())
         parts = self._parts(self._object)
         if not parts and self._object not in self.sizes:
-            return self._answer(b"<Error><Code>NoSuchKey</Code></Error>", 404)
+            return self._send_bytes(b"<Error><Code>NoSuchKey</Code></Error>", 404)
         total = sum(part.size for part in parts) or self.sizes.get(self._object, 0)
-        asked = re.match(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
-        start = int(asked[1]) if asked else 0
-        stop = min(int(asked[2]) + 1, total) if asked and asked[2] else total
-        self.send_response(206 if asked else 200)
+        range_match = re.match(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        start = int(range_match[1]) if range_match else 0
+        stop = min(int(range_match[2]) + 1, total) if range_match and range_match[2] else total
+        self.send_response(206 if range_match else 200)
         self.send_header("Content-Length", str(stop - start))
         self.send_header("ETag", '"made-up"')
         self.end_headers()
         self.counts["read"] += stop - start
         if parts:
-            self._send([*_cut(parts, start, stop)])
-            return self._forget(self._object, parts) if stop - start == total else None
-        for block in _made_up(start, stop, self.row_bytes):
-            self.outwards.wait(len(block))
+            self._send_files([*_cut_range(parts, start, stop)])
+            return self._delete_after_read(self._object, parts) if stop - start == total else None
+        for block in _generate_rows(start, stop, self.row_bytes):
+            self.outbound.wait(len(block))
             self.wfile.write(block)
         return None
 
-    def _send(self, parts: Sequence[Kept]) -> None:
+    def _send_files(self, parts: Sequence[FileRange]) -> None:
         self.wfile.flush()
         for part in parts:
             with part.file.open("rb") as content:
-                for at in range(0, part.size, self.outwards.block):
-                    size = min(self.outwards.block, part.size - at)
-                    self.outwards.wait(size)
-                    self.connection.sendfile(content, part.start + at, size)
+                for offset in range(0, part.size, self.outbound.block):
+                    size = min(self.outbound.block, part.size - offset)
+                    self.outbound.wait(size)
+                    self.connection.sendfile(content, part.start + offset, size)
 
-    def _forget(self, name: str, parts: Sequence[Kept]) -> None:
+    def _delete_after_read(self, name: str, parts: Sequence[FileRange]) -> None:
         """Where objects are fleeting, one that came in parts is gone when it has been read or copied whole."""
-        if self.fleeting and len(parts) > 1:
-            del self.kept[name]
+        if self.delete_after_read and len(parts) > 1:
+            del self.stored[name]
             for part in parts:
                 part.file.unlink(missing_ok=True)
 
@@ -122,39 +122,41 @@ class _Handler(BaseHTTPRequestHandler):
         """Keep what is written, or drop it; what is copied is only counted, and pointed at."""
         length, query = int(self.headers.get("Content-Length", 0)), self._query
         part = f"{query.get('uploadId', [''])[0]}.{query.get('partNumber', ['0'])[0]}"
-        asked = re.match(r"bytes=(\d+)-(\d+)", self.headers.get("x-amz-copy-source-range", ""))
-        if asked:
-            self._copy(part, int(asked[1]), int(asked[2]) + 1)
-            return self._answer(b"<CopyPartResult><ETag>e</ETag></CopyPartResult>")
+        range_match = re.match(
+            r"bytes=(\d+)-(\d+)", self.headers.get("x-amz-copy-source-range", "")
+        )
+        if range_match:
+            self._copy(part, int(range_match[1]), int(range_match[2]) + 1)
+            return self._send_bytes(b"<CopyPartResult><ETag>e</ETag></CopyPartResult>")
         if self.folder is None or "tagging" in query:
-            self._take(length, None)
+            self._read_body(length, None)
         else:
             file = self.folder / (part if "uploadId" in query else f"put{next(self.uploads)}")
-            self._take(length, file)
-            self.kept[part if "uploadId" in query else self._object] = [Kept.of(file)]
+            self._read_body(length, file)
+            self.stored[part if "uploadId" in query else self._object] = [FileRange.of(file)]
         if "tagging" not in query:
             self.counts["written"] += length
-        return self._answer(b"")
+        return self._send_bytes(b"")
 
     def _copy(self, part: str, start: int, stop: int) -> None:
         self.counts["copied"] += stop - start
         source = "/" + unquote(self.headers["x-amz-copy-source"]).lstrip("/")
         parts = self._parts(source)
-        if self.fleeting:
-            self._forget(source, parts)
+        if self.delete_after_read:
+            self._delete_after_read(source, parts)
         else:
-            self.kept[part] = [*_cut(parts, start, stop)]
+            self.stored[part] = [*_cut_range(parts, start, stop)]
 
-    def _take(self, left: int, file: Path | None) -> None:
+    def _read_body(self, remaining: int, file: Path | None) -> None:
         """Take a body, into a file or nowhere."""
-        room = memoryview(bytearray(1 << 18))
-        with (file or Path("/dev/null")).open("wb") as written:
-            while left:
-                taken = self.rfile.readinto(room[: min(left, self.inwards.block)])
-                if not taken:
+        buffer = memoryview(bytearray(1 << 18))
+        with (file or Path("/dev/null")).open("wb") as output:
+            while remaining:
+                received = self.rfile.readinto(buffer[: min(remaining, self.inbound.block)])
+                if not received:
                     return
-                self.inwards.wait(taken)
-                left -= written.write(room[:taken])
+                self.inbound.wait(received)
+                remaining -= output.write(buffer[:received])
 
     def do_POST(self) -> None:
         """Begin or complete an upload in parts."""
@@ -163,13 +165,13 @@ class _Handler(BaseHTTPRequestHandler):
             kind, upload = "InitiateMultipartUploadResult", f"u{next(self.uploads)}"
         else:
             kind, upload = "CompleteMultipartUploadResult", query["uploadId"][0]
-            numbers = [int(found) for found in re.findall(rb"<PartNumber>(\d+)", body)]
-            parts = [self.kept.pop(f"{upload}.{number}", []) for number in numbers]
+            numbers = [int(number) for number in re.findall(rb"<PartNumber>(\d+)", body)]
+            parts = [self.stored.pop(f"{upload}.{number}", []) for number in numbers]
             if self.folder is not None and any(parts):
-                self.kept[self._object] = [kept for part in parts for kept in part]
-        self._answer(f"<{kind}><UploadId>{upload}</UploadId><ETag>e</ETag></{kind}>".encode())
+                self.stored[self._object] = [file_range for part in parts for file_range in part]
+        self._send_bytes(f"<{kind}><UploadId>{upload}</UploadId><ETag>e</ETag></{kind}>".encode())
 
-    def _answer(self, body: bytes, status: int = 200) -> None:
+    def _send_bytes(self, body: bytes, status: int = 200) -> None:
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
         self.send_header("ETag", '"made-up"')
@@ -184,43 +186,47 @@ class _Handler(BaseHTTPRequestHandler):
     def _query(self) -> dict[str, list[str]]:
         return parse_qs(urlsplit(self.path).query, keep_blank_values=True)
 
-    def _parts(self, name: str) -> list[Kept]:
+    def _parts(self, name: str) -> list[FileRange]:
         """Give the parts of an object as they came, or the file that lay there before."""
-        found = self.kept.get(name)
-        if found is None and self.folder is not None:
-            laid = self.folder / name.strip("/")
-            found = [Kept.of(laid)] if laid.is_file() else []
-        return found or []
+        parts = self.stored.get(name)
+        if parts is None and self.folder is not None:
+            existing = self.folder / name.strip("/")
+            parts = [FileRange.of(existing)] if existing.is_file() else []
+        return parts or []
 
     def log_message(self, *_: object) -> None:
         """Say nothing."""
 
 
-def _made_up(start: int, stop: int, row_bytes: int) -> Iterator[bytes]:
+def _generate_rows(start: int, stop: int, row_bytes: int) -> Iterator[bytes]:
     """Make the bytes of a range, some hundred rows at a time."""
-    at = start
-    while at < stop:
-        first = at // row_bytes
+    offset = start
+    while offset < stop:
+        first = offset // row_bytes
         block = b"".join(row(number, row_bytes) for number in range(first, first + 400))
-        block = block[at - first * row_bytes :][: stop - at]
+        block = block[offset - first * row_bytes :][: stop - offset]
         yield block
-        at += len(block)
+        offset += len(block)
 
 
 @contextmanager
 def serving(
-    sizes: dict[str, int], folder: Path | None = None, *, fleeting: bool = False, mb_s: float = 0
+    sizes: dict[str, int],
+    folder: Path | None = None,
+    *,
+    delete_after_read: bool = False,
+    mb_s: float = 0,
 ) -> Iterator[str]:
     """Serve objects of these sizes by path (``/bucket/key``), whole rows each; gives the address.
 
     Args:
         sizes: what is made up.
         folder: where files lie by the same paths, and what is written is kept; None drops it.
-        fleeting: whether what came in parts is gone when it has been read or copied whole, to spare the disk.
+        delete_after_read: delete multipart objects once they have been read or copied, to save disk space.
         mb_s: megabytes a second each way; 0 for as fast as it goes.
     """
-    _Handler.sizes, _Handler.folder, _Handler.fleeting = sizes, folder, fleeting
-    _Handler.inwards, _Handler.outwards = Pace(mb_s), Pace(mb_s)
+    _Handler.sizes, _Handler.folder, _Handler.delete_after_read = sizes, folder, delete_after_read
+    _Handler.inbound, _Handler.outbound = Throttle(mb_s), Throttle(mb_s)
     server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -238,10 +244,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.s3", description=main.__doc__)
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--sizes", type=json.loads, default={})
-    parser.add_argument("--fleeting", action="store_true")
+    parser.add_argument("--delete-after-read", action="store_true")
     parser.add_argument("--mb-s", type=float, default=0)
-    asked = parser.parse_args()
-    with serving(asked.sizes, asked.folder, fleeting=asked.fleeting, mb_s=asked.mb_s) as url:
+    options = parser.parse_args()
+    with serving(
+        options.sizes,
+        options.folder,
+        delete_after_read=options.delete_after_read,
+        mb_s=options.mb_s,
+    ) as url:
         print(url, flush=True)
         threading.Event().wait()
 

@@ -34,19 +34,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--requests", type=int, default=100_000)
     parser.add_argument("--megabytes", type=int, default=250)
-    asked = parser.parse_args()
+    options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name, _simulator(Path(name)) as (port, pid):
         body = Path(name) / "body.json"
-        _write(body, asked.requests, asked.megabytes * 1_000_000)
-        _tell("start", 0.0, pid)
+        _write(body, options.requests, options.megabytes * 1_000_000)
+        _print_line("start", 0.0, pid)
         client = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
         with _peak(pid):
-            made = _create(client, body, pid)
-        _timed("retrieve", client, f"{BATCHES}/{made.id}", pid)
+            batch = _create(client, body, pid)
+        _timed("retrieve", client, f"{BATCHES}/{batch.id}", pid)
         with _peak(pid):
-            lines = _timed("results", client, f"{BATCHES}/{made.id}/results", pid)
+            lines = _timed("results", client, f"{BATCHES}/{batch.id}/results", pid)
         client.close()
-        print(f"{made.request_counts['processing']} requests in, {lines} lines out")
+        print(f"{batch.request_counts['processing']} requests in, {lines} lines out")
 
 
 @contextmanager
@@ -77,53 +77,53 @@ def _write(file: Path, requests: int, size_bytes: int) -> None:
 
 
 def _create(client: http.client.HTTPConnection, body: Path, pid: int) -> _Batch:
-    began = time.perf_counter()
+    started = time.perf_counter()
     with body.open("rb") as file:
         length = {"content-length": str(body.stat().st_size)}
         client.request("POST", BATCHES, file, {**HEADERS, **length})
         answer = client.getresponse().read()
-    _tell(f"create ({body.stat().st_size / 1e6:.0f} MB)", time.perf_counter() - began, pid)
+    _print_line(f"create ({body.stat().st_size / 1e6:.0f} MB)", time.perf_counter() - started, pid)
     return msgspec.json.decode(answer, type=_Batch)
 
 
 def _timed(name: str, client: http.client.HTTPConnection, path: str, pid: int) -> int:
-    began = time.perf_counter()
+    started = time.perf_counter()
     client.request("GET", path, headers=HEADERS)
     answer, lines = client.getresponse(), 0
     while block := answer.read(1 << 20):
         lines += block.count(b"\n")
-    _tell(name, time.perf_counter() - began, pid)
+    _print_line(name, time.perf_counter() - started, pid)
     return lines
 
 
-def _tell(name: str, took_s: float, pid: int) -> None:
-    own, mapped = _memory_mib(pid)
-    print(f"{name:18} {took_s:6.2f} s   own {own:4} MiB   mapped files {mapped:4} MiB")
+def _print_line(name: str, took_s: float, pid: int) -> None:
+    private, mapped = _memory_mib(pid)
+    print(f"{name:18} {took_s:6.2f} s   own {private:4} MiB   mapped files {mapped:4} MiB")
 
 
 def _memory_mib(pid: int) -> tuple[int, int]:
     """What the process holds itself, and what it looks at in the system's page cache."""
     status = Path(f"/proc/{pid}/status").read_text()
-    told = dict(re.findall(r"(RssAnon|RssFile):\s+(\d+)", status))
-    return int(told["RssAnon"]) // 1024, int(told["RssFile"]) // 1024
+    report = dict(re.findall(r"(RssAnon|RssFile):\s+(\d+)", status))
+    return int(report["RssAnon"]) // 1024, int(report["RssFile"]) // 1024
 
 
 @contextmanager
 def _peak(pid: int) -> Iterator[None]:
     """Print the most of both that was seen while the block ran, looking every 10 ms."""
-    done, seen = threading.Event(), [_memory_mib(pid)]
+    done, samples = threading.Event(), [_memory_mib(pid)]
 
-    def look() -> None:
+    def sample() -> None:
         while not done.wait(0.01):
-            seen.append(_memory_mib(pid))
+            samples.append(_memory_mib(pid))
 
-    thread = threading.Thread(target=look)
+    thread = threading.Thread(target=sample)
     thread.start()
     yield
     done.set()
     thread.join()
-    own, mapped = (max(column) for column in zip(*seen, strict=True))
-    print(f"{'  at its peak':27}   own {own:4} MiB   mapped files {mapped:4} MiB")
+    private, mapped = (max(column) for column in zip(*samples, strict=True))
+    print(f"{'  at its peak':27}   own {private:4} MiB   mapped files {mapped:4} MiB")
 
 
 if __name__ == "__main__":

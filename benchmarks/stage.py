@@ -15,9 +15,9 @@ from typing import Any
 
 import boto3
 
-SDK = {"submit", "poll"}
+STAGES_WITH_SDK = {"submit", "poll"}
 """Who imports it when it first speaks to Claude: done before, as in a container that has. It is a row of its own."""
-NOTHING = json.dumps({"schema": 1, "job": "none", "item": "#", "next_step": "none"})
+EMPTY_MESSAGE = json.dumps({"schema": 1, "job": "none", "item": "#", "next_step": "none"})
 
 
 class Context:
@@ -29,46 +29,49 @@ class Context:
     aws_request_id = "1"
 
     def __init__(self, seconds: float) -> None:
-        self._until = time.monotonic() + seconds
+        self._deadline = time.monotonic() + seconds
 
     def get_remaining_time_in_millis(self) -> int:
         """Say what is left of an invocation's time."""
-        return int((self._until - time.monotonic()) * 1000)
+        return int((self._deadline - time.monotonic()) * 1000)
 
 
 def main(stage: str, seconds: str, *messages: str) -> None:
     """Open the services with a work message of nothing, say so, then do the work under the clock."""
-    seen = _counted()
-    if stage in SDK:
+    call_counts = _count_calls()
+    if stage in STAGES_WITH_SDK:
         importlib.import_module("anthropic")
     handler: Any = importlib.import_module(f"functions.{stage}").handler
-    handler(_event(NOTHING), Context(float(seconds)))
+    handler(_event(EMPTY_MESSAGE), Context(float(seconds)))
     if not messages:
         print("ready", flush=True)
     for message in messages or sys.stdin:
-        seen.clear()
-        began, spent = time.perf_counter(), time.process_time()
+        call_counts.clear()
+        started, cpu_started = time.perf_counter(), time.process_time()
         handler(_event(message), Context(float(seconds)))
-        took = {"work_s": time.perf_counter() - began, "work_cpu_s": time.process_time() - spent}
-        print(json.dumps({**took, "dynamodb": dict(seen)}), flush=True)
+        usage = {
+            "work_s": time.perf_counter() - started,
+            "work_cpu_s": time.process_time() - cpu_started,
+        }
+        print(json.dumps({**usage, "dynamodb": dict(call_counts)}), flush=True)
 
 
 def _event(message: str) -> dict[str, Any]:
     return {"Records": [{"body": message}]}
 
 
-def _counted() -> Counter[str]:
+def _count_calls() -> Counter[str]:
     """Count the calls to DynamoDB, and the items read."""
     boto3.setup_default_session()
-    seen: Counter[str] = Counter()
+    call_counts: Counter[str] = Counter()
 
-    def note(model: Any, parsed: dict[str, Any], **_: object) -> None:  # noqa: ANN401 - botocore's
-        seen[model.name] += 1
-        seen["items"] += len(parsed.get("Items", [])) + ("Item" in parsed)
+    def count(model: Any, parsed: dict[str, Any], **_: object) -> None:  # noqa: ANN401 - botocore's
+        call_counts[model.name] += 1
+        call_counts["items"] += len(parsed.get("Items", [])) + ("Item" in parsed)
 
     session: Any = boto3.DEFAULT_SESSION
-    session.events.register("after-call.dynamodb", note)
-    return seen
+    session.events.register("after-call.dynamodb", count)
+    return call_counts
 
 
 if __name__ == "__main__":

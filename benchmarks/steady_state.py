@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from benchmarks.claude import batch_id
-from benchmarks.processes import Run, counts, far_end, measure
+from benchmarks.processes import Run, counts, measure, start_fake
 from benchmarks.relay import TABLE, UPLOADS, Relay, make_table
 from functions.adapters.table import serialize
 from functions.model import items
@@ -33,7 +33,7 @@ JOB = "0" * 20
 
 
 @dataclass(frozen=True)
-class Polled:
+class PollRun:
     """What one poll took, with so much open and so much long finished."""
 
     open: int
@@ -43,7 +43,7 @@ class Polled:
     run: Run
 
 
-def poll(relay: Relay, folder: Path, open_: int, finished: int) -> Polled:
+def poll(relay: Relay, folder: Path, open_: int, finished: int) -> PollRun:
     """Poll once."""
     make_table(relay.cloud)
     batches = (_batch(number, BatchStatus.IN_PROGRESS) for number in range(1, open_ + 1))
@@ -51,12 +51,12 @@ def poll(relay: Relay, folder: Path, open_: int, finished: int) -> Polled:
     _write(relay, map(_finished, range(finished)))
     arguments = ("--folder", folder, "--listed", str(open_))
     with (
-        far_end("benchmarks.claude", *arguments) as relay.claude,
-        far_end("benchmarks.s3") as relay.s3,
+        start_fake("benchmarks.claude", *arguments) as relay.claude,
+        start_fake("benchmarks.s3") as relay.s3,
     ):
         run = relay.run("poll", {})
-        return Polled(
-            open_, finished, counts(relay.claude)["calls"] // 2, run.told["dynamodb"], run
+        return PollRun(
+            open_, finished, counts(relay.claude)["calls"] // 2, run.report["dynamodb"], run
         )
 
 
@@ -69,8 +69,8 @@ def assemble(relay: Relay, chunks: int, chunk_bytes: int) -> tuple[Run, dict[str
     _fill(relay, [_job(JobStatus.ASSEMBLING, rows=chunks)], batches)
     sizes = {f"/results/{batch.requests_key}": chunk_bytes for batch in batches}
     # Few: what a command line can carry. The others are never read, only copied.
-    some = dict(list(sizes.items())[:50])
-    with far_end("benchmarks.s3", "--sizes", json.dumps(some)) as relay.s3:
+    sizes_of_50 = dict(list(sizes.items())[:50])
+    with start_fake("benchmarks.s3", "--sizes", json.dumps(sizes_of_50)) as relay.s3:
         run = relay.step("results", JOB, Step.ASSEMBLE, items.JOB)
         return run, counts(relay.s3)
 
@@ -100,13 +100,13 @@ def _job(status: JobStatus, rows: int = 1) -> Job:
 
 def _batch(number: int, status: BatchStatus, job: str = JOB, size: int = 0) -> Batch:
     name = f"{number:05}"
-    piece = StoredObject(key=f"work/{name}", size=size, crc32=0)
+    stored = StoredObject(key=f"work/{name}", size=size, crc32=0)
     done = status in items.FINISHED_BATCH_STATUSES
     return Batch(
         job=job, item=f"{name}-1", schema=items.SCHEMA, status=status, status_key=items.status_key(status, NOW),
         open=None if done else items.OPEN, chunk=name, attempt=1, first_row=number, last_row=number, start_byte=0,
         end_byte=1, requests=1, size_bytes=1, requests_key=f"work/{name}", ledger_key=f"work/{name}",
-        batch_id=batch_id(number), created_at=NOW, part=ChunkOutput(results=piece) if done else None,
+        batch_id=batch_id(number), created_at=NOW, part=ChunkOutput(results=stored) if done else None,
         tally=OutcomeCounts(outcomes={"succeeded": 1}) if done else None,
     )  # fmt: skip
 
@@ -121,11 +121,11 @@ def _fill(relay: Relay, *many: Iterable[Job | Batch]) -> None:
     _write(relay, (serialize(msgspec.to_builtins(item)) for items_ in many for item in items_))
 
 
-def _write(relay: Relay, found: Iterable[dict[str, Any]]) -> None:
-    def put(some: Sequence[dict[str, Any]]) -> None:
-        puts = [{"PutRequest": {"Item": item}} for item in some]
-        relay.cloud.tables.batch_write_item(RequestItems={TABLE: puts})  # type: ignore[dict-item]
+def _write(relay: Relay, table_items: Iterable[dict[str, Any]]) -> None:
+    def put(sizes_of_50: Sequence[dict[str, Any]]) -> None:
+        put_requests = [{"PutRequest": {"Item": item}} for item in sizes_of_50]
+        relay.cloud.tables.batch_write_item(RequestItems={TABLE: put_requests})  # type: ignore[dict-item]
 
     with ThreadPoolExecutor(2) as pool:
-        for _ in pool.map(put, batched(found, 25, strict=False)):
+        for _ in pool.map(put, batched(table_items, 25, strict=False)):
             pass

@@ -4,7 +4,7 @@ import threading
 import time
 
 
-class Pace:
+class Throttle:
     """Lets so many bytes a second pass, whoever sends them.
 
     Args:

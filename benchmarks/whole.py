@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.lambdas import Lambdas
-from benchmarks.processes import BenchmarkError, Run, far_end, measure
-from benchmarks.relay import RESULTS, UPLOADS, Relay, make_table, uploaded
+from benchmarks.processes import BenchmarkError, Run, measure, start_fake
+from benchmarks.relay import RESULTS, UPLOADS, Relay, make_table, s3_notification
 from functions.model.ids import job_id
 from functions.model.items import Job, JobStatus
 
@@ -22,7 +22,7 @@ ROW_BYTES = 2400
 
 
 @dataclass(frozen=True)
-class Whole:
+class JobRun:
     """What a job took.
 
     Attributes:
@@ -43,13 +43,15 @@ class Whole:
         return Run(self.seconds, self.seconds, self.seconds, self.seconds, peak, dict(self.steps))
 
 
-def whole(relay: Relay, folder: Path, key: str, version: str, at_once: int | None = None) -> Whole:
+def measure_job(
+    relay: Relay, folder: Path, key: str, version: str, concurrency: int | None = None
+) -> JobRun:
     """Run one job from its beginning to its end."""
-    with Lambdas.warm(relay, folder, at_once=at_once) as lambdas:
-        began = time.perf_counter()
+    with Lambdas.warm(relay, folder, concurrency=concurrency) as lambdas:
+        started = time.perf_counter()
         job = run(lambdas, key, version)
-        seconds = time.perf_counter() - began
-    return Whole(job.checkpoint.row, seconds, lambdas.seconds(), lambdas.peaks)
+        seconds = time.perf_counter() - started
+    return JobRun(job.checkpoint.row, seconds, lambdas.seconds(), lambdas.peaks)
 
 
 def run(lambdas: Lambdas, key: str, version: str) -> Job:
@@ -59,9 +61,9 @@ def run(lambdas: Lambdas, key: str, version: str) -> Job:
         BenchmarkError: it does not come to its end.
     """
     job = None
-    with ThreadPoolExecutor(1) as beside:
-        planned = beside.submit(lambdas.invoke, uploaded(key, version))
-        if lambdas.at_once == 1:
+    with ThreadPoolExecutor(1) as executor:
+        planned = executor.submit(lambdas.invoke, s3_notification(key, version))
+        if lambdas.concurrency == 1:
             planned.result()
         for _ in range(MOST_POLLS):
             job = lambdas.relay.items.job(job_id(UPLOADS, key, version))
@@ -76,7 +78,9 @@ def run(lambdas: Lambdas, key: str, version: str) -> Job:
     return job
 
 
-def growth(relay: Relay, folder: Path, sizes_bytes: tuple[int, int]) -> tuple[Whole, Whole]:
+def measure_growth(
+    relay: Relay, folder: Path, sizes_bytes: tuple[int, int]
+) -> tuple[JobRun, JobRun]:
     """Run a job of each size, one invocation after the other.
 
     The uploads are made up as they are read, and work files are gone once they are read.
@@ -85,10 +89,12 @@ def growth(relay: Relay, folder: Path, sizes_bytes: tuple[int, int]) -> tuple[Wh
     uploads = {f"/{UPLOADS}/{count}.jsonl": count * ROW_BYTES for count in rows}
     make_table(relay.cloud)
     with (
-        far_end("benchmarks.s3", "--folder", folder, "--fleeting", "--sizes", json.dumps(uploads)) as relay.s3,
-        far_end("benchmarks.claude", "--answers") as relay.claude,
+        start_fake("benchmarks.s3", "--folder", folder, "--delete-after-read", "--sizes", json.dumps(uploads)) as relay.s3,
+        start_fake("benchmarks.claude", "--answers") as relay.claude,
     ):  # fmt: skip
-        small, large = (whole(relay, folder, f"{count}.jsonl", "v1", at_once=1) for count in rows)
+        small, large = (
+            measure_job(relay, folder, f"{count}.jsonl", "v1", concurrency=1) for count in rows
+        )
     if (small.rows, large.rows) != (rows[0], rows[1]):
         message = f"{small.rows:,} and {large.rows:,} rows, and {rows} were expected"
         raise BenchmarkError(message)
@@ -105,8 +111,8 @@ def check(relay: Relay, folder: Path, key: str, version: str, rows: int) -> None
     where = f"results/{key.removesuffix('.jsonl')}/{job_id(UPLOADS, key, version)}/results.jsonl"
     measure("curl", "--silent", "--fail", "--output", copy, f"{relay.s3}/{RESULTS}/{where}")
     with copy.open("rb") as lines:
-        found = [json.loads(line)["row"] for line in lines]
+        rows_found = [json.loads(line)["row"] for line in lines]
     copy.unlink()
-    if found != list(range(1, rows + 1)):
-        message = f"{key}: {len(found):,} lines, and {rows:,} rows in order were expected"
+    if rows_found != list(range(1, rows + 1)):
+        message = f"{key}: {len(rows_found):,} lines, and {rows:,} rows in order were expected"
         raise BenchmarkError(message)

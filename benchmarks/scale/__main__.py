@@ -23,30 +23,30 @@ MINUTES = (10, 20, 40, 60, 120, 360, 720, 1440)
 
 def main() -> None:
     """Do all of it; a minute or two."""
-    asked = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
-    asked.add_argument(
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
+    parser.add_argument(
         "--results", type=Path, default=RESULTS, help="what make bench has measured"
     )
-    asked.add_argument("--into", type=Path, default=DOCS, help="where scale.md and scale/ go")
-    given = asked.parse_args()
+    parser.add_argument("--into", type=Path, default=DOCS, help="where scale.md and scale/ go")
+    options = parser.parse_args()
     try:
-        stages = {one.stage: one for one in cost.stages(given.results)}
+        stages = {stage.stage: stage for stage in cost.stages(options.results)}
     except (OSError, KeyError) as error:
-        sys.exit(f"{given.results} has no seconds of Lambda ({error!r}): run make bench first")
-    found = look(stages)
-    show(found)
+        sys.exit(f"{options.results} has no seconds of Lambda ({error!r}): run make bench first")
+    measurements = measure(stages)
+    print_tables(measurements)
     today = datetime.now(UTC).date().isoformat()
-    draw(found, given.into / "scale")
-    (given.into / "scale.md").write_text(page.written(found, today), encoding="utf-8")
-    print(f"written: {given.into / 'scale.md'}")
+    draw(measurements, options.into / "scale")
+    (options.into / "scale.md").write_text(page.render(measurements, today), encoding="utf-8")
+    print(f"written: {options.into / 'scale.md'}")
 
 
-def look(stages: dict[str, cost.Stage]) -> page.Found:
+def measure(stages: dict[str, cost.Stage]) -> page.Measurements:
     """Count, measure and simulate."""
-    return page.Found(
+    return page.Measurements(
         calls=calls.count(),
         stages=stages,
-        capacity=capacity.measured(),
+        capacity=capacity.measure(),
         item_minutes=simulate(POLICIES[OURS], DAYS["usual"], cost.MILLION, small=0).item_minutes,
         policies={
             day: {name: simulate(policy, duration) for name, policy in POLICIES.items()}
@@ -59,15 +59,15 @@ def look(stages: dict[str, cost.Stage]) -> page.Found:
     )
 
 
-def show(found: page.Found) -> None:
+def print_tables(measurements: page.Measurements) -> None:
     """Print the tables."""
     console = Console(width=170)
     tables = {
-        "a million requests": page.million(found),
-        "an idle month": page.idle(found.idle),
-        "rows a day": page.tiers(found),
-        "what limits 100 M rows a day": page.limit_table(found),
-        "fairness": page.fairness(found),
+        "a million requests": page.million(measurements),
+        "an idle month": page.idle(measurements.idle),
+        "rows a day": page.tiers(measurements),
+        "what limits 100 M rows a day": page.limit_table(measurements),
+        "fairness": page.fairness(measurements),
     }
     for title, (head, *rows) in tables.items():
         table = Table(*head, title=title)

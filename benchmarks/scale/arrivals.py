@@ -19,7 +19,7 @@ HOUR, DAY = 60, 24 * 60
 CHUNK = 10_000
 HUGE_ROWS, SMALL_JOBS, SMALL_ROWS = 10_000_000, 100, 1_000
 DEFAULTS = Limits(batches=1_000, requests=200_000)
-KEEPING_NOTHING = 10**9
+NO_RESERVE = 10**9
 """One part in so many is none."""
 HUGE = "h" * 20
 
@@ -28,47 +28,51 @@ Duration = Callable[[random.Random], int]
 """Gives the minutes that a Message Batch takes."""
 
 
-def usual(draw: random.Random) -> int:
+def usual_duration(rng: random.Random) -> int:
     """Most within an hour, the median at 37 minutes."""
-    return min(DAY, max(2, round(draw.lognormvariate(3.6, 0.6))))
+    return min(DAY, max(2, round(rng.lognormvariate(3.6, 0.6))))
 
 
-def slow(draw: random.Random) -> int:
+def slow_duration(rng: random.Random) -> int:
     """A day on which everything takes many hours, as it may: results are promised within 24."""
-    return draw.randint(6 * HOUR, DAY)
+    return rng.randint(6 * HOUR, DAY)
 
 
-DAYS: dict[str, Duration] = {"usual": usual, "slow": slow}
+DAYS: dict[str, Duration] = {"usual": usual_duration, "slow": slow_duration}
 
 
-def first_come(waiting: Sequence[Batch], there: Sequence[Batch], limits: Limits) -> list[Batch]:
+def admit_in_arrival_order(
+    waiting: Sequence[Batch], in_progress: Sequence[Batch], limits: Limits
+) -> list[Batch]:
     """Admit in the order of arrival, as a queue would: what ours is compared with."""
-    requests = sum(batch.requests for batch in there)
+    requests = sum(batch.requests for batch in in_progress)
     admitted: list[Batch] = []
-    for batch in sorted(waiting, key=lambda one: (one.status_key, one.item)):
+    for batch in sorted(waiting, key=lambda batch: (batch.status_key, batch.item)):
         requests += batch.requests
-        if requests > limits.requests or len(there) + len(admitted) >= limits.batches:
+        if requests > limits.requests or len(in_progress) + len(admitted) >= limits.batches:
             break
         admitted.append(batch)
     return admitted
 
 
-def keeping(one_in: int, limits: Limits = DEFAULTS) -> Admission:
+def admission_with_reserve(reserve_divisor: int, limits: Limits = DEFAULTS) -> Admission:
     """Give the relay's own admission, with one part in so many kept for jobs that have nothing at Anthropic."""
-    return partial(admit, limits=Limits(limits.batches, limits.requests, reserve_divisor=one_in))
+    return partial(
+        admit, limits=Limits(limits.batches, limits.requests, reserve_divisor=reserve_divisor)
+    )
 
 
 FIRST_COME, IN_TURNS, OURS = "first come, first served", "in turns", "in turns, 5 % kept: ours"
 POLICIES: dict[str, Admission] = {
-    FIRST_COME: partial(first_come, limits=DEFAULTS),
-    IN_TURNS: keeping(KEEPING_NOTHING),
-    OURS: keeping(DEFAULTS.reserve_divisor),
-    "in turns, 25 % kept": keeping(4),
+    FIRST_COME: partial(admit_in_arrival_order, limits=DEFAULTS),
+    IN_TURNS: admission_with_reserve(NO_RESERVE),
+    OURS: admission_with_reserve(DEFAULTS.reserve_divisor),
+    "in turns, 25 % kept": admission_with_reserve(4),
 }
 
 
 @dataclass
-class Seen:
+class SimulationResult:
     """What came of one simulation; minutes.
 
     Attributes:
@@ -80,7 +84,7 @@ class Seen:
     """
 
     waits: list[int] = field(default_factory=list)
-    slower: list[float] = field(default_factory=list)
+    slowdowns: list[float] = field(default_factory=list)
     huge: int = 0
     full: int = 0
     done: int = 0
@@ -91,7 +95,7 @@ class Seen:
         """Rows that end in a day, while there is enough to send."""
         return self.done / self.full * DAY
 
-    def late(self, percent: int) -> float:
+    def wait_percentile(self, percent: int) -> float:
         """Say how long this share of the small jobs waited at most, in minutes."""
         return statistics.quantiles(self.waits, n=100, method="inclusive")[percent - 1]
 
@@ -100,72 +104,74 @@ class Seen:
 class _Anthropic:
     """The batches that are there, each with the minute in which it ends."""
 
-    there: list[tuple[int, Batch]] = field(default_factory=list)
+    in_progress: list[tuple[int, Batch]] = field(default_factory=list)
 
     def pass_minute(self, minute: int) -> list[Batch]:
         """Give what has ended by now."""
-        ended = [batch for end, batch in self.there if end <= minute]
-        self.there = [(end, batch) for end, batch in self.there if end > minute]
+        ended = [batch for end, batch in self.in_progress if end <= minute]
+        self.in_progress = [(end, batch) for end, batch in self.in_progress if end > minute]
         return ended
 
 
 def simulate(
     admission: Admission, duration: Duration, huge_rows: int = HUGE_ROWS, small: int = SMALL_JOBS
-) -> Seen:
+) -> SimulationResult:
     """Let a huge job come first, and the small ones over the day after it; run until all have ended."""
-    draw, seen, anthropic = random.Random(7), Seen(), _Anthropic()  # noqa: S311 - the same day for each policy
-    coming = _arrivals(draw, huge_rows, small)
+    rng, result, anthropic = random.Random(7), SimulationResult(), _Anthropic()  # noqa: S311 - the same day for each policy
+    arrivals = _arrivals(rng, huge_rows, small)
     waiting: list[Batch] = []
-    minute, last = 0, max(coming)
-    while minute <= last or waiting or anthropic.there:
-        arrived, ended = coming.pop(minute, []), anthropic.pass_minute(minute)
+    minute, last = 0, max(arrivals)
+    while minute <= last or waiting or anthropic.in_progress:
+        arrived, ended = arrivals.pop(minute, []), anthropic.pass_minute(minute)
         waiting += arrived
-        _count(seen, minute, waiting, ended)
+        _count(result, minute, waiting, ended)
         if arrived or ended:
-            admitted = admission(waiting, [batch for _, batch in anthropic.there])
+            admitted = admission(waiting, [batch for _, batch in anthropic.in_progress])
             chosen = {id(batch) for batch in admitted}
             waiting = [batch for batch in waiting if id(batch) not in chosen]
             for batch in admitted:
-                took = duration(draw)
-                anthropic.there.append((minute + took, batch))
-                _note(seen, batch, minute, took)
-        seen.item_minutes += len(waiting) + len(anthropic.there)
+                duration_minutes = duration(rng)
+                anthropic.in_progress.append((minute + duration_minutes, batch))
+                _note(result, batch, minute, duration_minutes)
+        result.item_minutes += len(waiting) + len(anthropic.in_progress)
         minute += 1
-    return seen
+    return result
 
 
-def _arrivals(draw: random.Random, huge_rows: int, small: int) -> dict[int, list[Batch]]:
+def _arrivals(rng: random.Random, huge_rows: int, small: int) -> dict[int, list[Batch]]:
     """Say what comes in which minute."""
-    coming: dict[int, list[Batch]] = defaultdict(list)
-    coming[0] = made_job(HUGE, huge_rows, 0)
+    arrivals: dict[int, list[Batch]] = defaultdict(list)
+    arrivals[0] = make_job(HUGE, huge_rows, 0)
     for number in range(small):
-        minute = draw.randrange(HOUR, DAY)
-        coming[minute] += made_job(f"{number:020}", SMALL_ROWS, minute)
-    return coming
+        minute = rng.randrange(HOUR, DAY)
+        arrivals[minute] += make_job(f"{number:020}", SMALL_ROWS, minute)
+    return arrivals
 
 
-def _count(seen: Seen, minute: int, waiting: Sequence[Batch], ended: Sequence[Batch]) -> None:
+def _count(
+    result: SimulationResult, minute: int, waiting: Sequence[Batch], ended: Sequence[Batch]
+) -> None:
     if any(batch.job == HUGE for batch in waiting):
-        seen.full = minute
-        seen.done += sum(batch.requests for batch in ended)
+        result.full = minute
+        result.done += sum(batch.requests for batch in ended)
 
 
-def _note(seen: Seen, batch: Batch, minute: int, took: int) -> None:
+def _note(result: SimulationResult, batch: Batch, minute: int, duration_minutes: int) -> None:
     if batch.job == HUGE:
-        seen.huge = max(seen.huge, minute + took)
+        result.huge = max(result.huge, minute + duration_minutes)
     else:
         waited = minute - int(batch.status_key)
-        seen.waits.append(waited)
-        seen.slower.append((waited + took) / took)
+        result.waits.append(waited)
+        result.slowdowns.append((waited + duration_minutes) / duration_minutes)
 
 
-def made_job(job: str, rows: int, minute: int) -> list[Batch]:
+def make_job(job: str, rows: int, minute: int) -> list[Batch]:
     """Make a job's batches, all waiting since a minute."""
     return [
         Batch(
             job=job, item=f"{chunk:05}-1", schema=items.SCHEMA, status=BatchStatus.WAITING, status_key=f"{minute:09}",
             next_step=Step.SEND, chunk=f"{chunk:05}", attempt=1, first_row=1, last_row=1, start_byte=0, end_byte=1,
-            requests=min(CHUNK, rows - at), size_bytes=1, requests_key="", ledger_key="",
+            requests=min(CHUNK, rows - row_offset), size_bytes=1, requests_key="", ledger_key="",
         )
-        for chunk, at in enumerate(range(0, rows, CHUNK), 1)
+        for chunk, row_offset in enumerate(range(0, rows, CHUNK), 1)
     ]  # fmt: skip

@@ -22,14 +22,14 @@ from functions import poll
 from functions.adapters.queues import WorkQueues
 from tests.harness import RESULTS, TABLE, Harness, moto_clients, open_moto_harness
 
-FEW, MANY = 1, 3
+FEW_CHUNKS, MANY_CHUNKS = 1, 3
 KEY = "in/march.jsonl"
-TICKS = 8
+POLLS = 8
 PLATFORM_BYTES = 330 + 3 * 26
 """What Lambda itself writes into the log for each invocation: START, END and REPORT, as CloudWatch counts them."""
 LINE_BYTES = 26
 """What CloudWatch Logs adds to each line."""
-ECHOED = 1_700
+ECHO_CHARS = 1_700
 """Characters of its prompt that the simulator answers with here: results are as long as those of the benchmarks."""
 
 
@@ -47,41 +47,44 @@ class Context:
 def count() -> Calls:
     """Run two jobs, one longer than the other: what differs is the chunks'."""
     os.environ.update(AWS_ACCESS_KEY_ID="testing", AWS_SECRET_ACCESS_KEY="testing", AWS_DEFAULT_REGION="us-east-1")  # noqa: S106 - moto wants some  # fmt: skip
-    (few, _, _), (many, idle, item_bytes) = _of_job(FEW), _of_job(MANY)
-    chunk = {name: (many[name] - few[name]) / (MANY - FEW) for name in sorted({*few, *many})}
-    job = {name: few[name] - FEW * each for name, each in chunk.items()}
+    (few, _, _), (many, idle, item_bytes) = _count_job(FEW_CHUNKS), _count_job(MANY_CHUNKS)
+    chunk = {
+        name: (many[name] - few[name]) / (MANY_CHUNKS - FEW_CHUNKS)
+        for name in sorted({*few, *many})
+    }
+    job = {name: few[name] - FEW_CHUNKS * per_chunk for name, per_chunk in chunk.items()}
     return Calls(chunk, job, idle, item_bytes)
 
 
-def _of_job(chunks: int) -> tuple[Counter[str], Counter[str], int]:
+def _count_job(chunks: int) -> tuple[Counter[str], Counter[str], int]:
     """Run a job of so many chunks to its end; gives its calls, those of an idle poll, and the size of an item."""
     fates = {"invalid_request_error": 1 / FAILING}
     with (
         tempfile.TemporaryDirectory() as folder,
-        patch("local.simulator.answers._ECHOED", ECHOED),
+        patch("local.simulator.answers._MAX_ECHO_CHARS", ECHO_CHARS),
         open_moto_harness(Path(folder), fates=fates) as relay,
-        _metered(relay) as meter,
+        _count_calls(relay) as meter,
     ):
         idle = meter.poll()
         upload = Path(folder) / "upload.jsonl"
         write_upload(upload, chunks * CHUNK)
         before = meter.total()
         relay.upload(KEY, upload.read_bytes())
-        for _ in range(TICKS):
-            polled = meter.poll()
+        for _ in range(POLLS):
+            poll_calls = meter.poll()
             # How often the index is read depends on how long batches take: cost.py adds it.
-            polled["dynamodb.half_reads"] -= idle["dynamodb.half_reads"]
-            meter.forget("dynamodb.half_reads", polled["dynamodb.half_reads"])
+            poll_calls["dynamodb.half_reads"] -= idle["dynamodb.half_reads"]
+            meter.discount("dynamodb.half_reads", poll_calls["dynamodb.half_reads"])
             relay.drain_queues()
         calls = meter.total()
         calls.subtract(before)
-        calls.subtract({name: TICKS * each for name, each in idle.items()})
+        calls.subtract({name: POLLS * per_poll for name, per_poll in idle.items()})
         calls.update(
             {"sqs.messages": 1, "lambda.invocations": 1, "s3.PutObject": -1}
         )  # S3's event; the user's upload
         calls.update(_stored())
         if relay.manifest(KEY)["rows"] != chunks * CHUNK:
-            message = f"the job did not end within {TICKS} polls: nothing is counted"
+            message = f"the job did not end within {POLLS} polls: nothing is counted"
             raise RuntimeError(message)
         return calls, idle, _largest_item()
 
@@ -90,31 +93,29 @@ class _Meter:
     """Counts the calls of a moto_harness, and what its functions say."""
 
     def __init__(self, relay: Harness) -> None:
-        self._relay, self._seen, self.said = relay, Counter[str](), io.StringIO()
-        Units(relay.dynamodb, moto_clients()[3], self._seen)
+        self._relay, self._counts, self.log = relay, Counter[str](), io.StringIO()
+        Units(relay.dynamodb, moto_clients()[3], self._counts)
         for client in (relay.s3, relay.sns, relay.sqs):
-            client.meta.events.register("after-call", self._note)
+            client.meta.events.register("after-call", self._count_call)
 
-    def _note(self, model: Any, parsed: Mapping[str, Any], **_: object) -> None:  # noqa: ANN401 - botocore's
-        self._seen[f"{model.service_model.service_name}.{model.name}"] += 1
+    def _count_call(self, model: Any, parsed: Mapping[str, Any], **_: object) -> None:  # noqa: ANN401 - botocore's
+        self._counts[f"{model.service_model.service_name}.{model.name}"] += 1
         if model.name == "ReceiveMessage":
             messages = len(parsed.get("Messages", []))
-            self._seen["sqs.messages"] += messages
-            self._seen["lambda.invocations"] += messages
+            self._counts["sqs.messages"] += messages
+            self._counts["lambda.invocations"] += messages
 
     def total(self) -> Counter[str]:
         """Give all that was counted, and the bytes of the log."""
-        said, total = self.said.getvalue(), self._seen.copy()
+        log, total = self.log.getvalue(), self._counts.copy()
         total["log.bytes"] = (
-            len(said)
-            + LINE_BYTES * said.count("\n")
-            + PLATFORM_BYTES * total["lambda.invocations"]
+            len(log) + LINE_BYTES * log.count("\n") + PLATFORM_BYTES * total["lambda.invocations"]
         )
         return total
 
-    def forget(self, name: str, count: int) -> None:
+    def discount(self, name: str, count: int) -> None:
         """Leave so many out."""
-        self._seen[name] -= count
+        self._counts[name] -= count
 
     def poll(self) -> Counter[str]:
         """Let a minute pass and poll once, as Lambda would; gives what that took."""
@@ -123,28 +124,28 @@ class _Meter:
         work_queues = WorkQueues(relay.queues["submit"], relay.queues["results"], client=relay.sqs)
         with patch("functions.poll._services", lambda: (relay.poll, work_queues)):
             poll.handler({}, Context())
-        self._seen["lambda.invocations"] += 1
-        polled = self.total()
-        polled.subtract(before)
-        return polled
+        self._counts["lambda.invocations"] += 1
+        poll_calls = self.total()
+        poll_calls.subtract(before)
+        return poll_calls
 
 
 @contextmanager
-def _metered(relay: Harness) -> Iterator[_Meter]:
+def _count_calls(relay: Harness) -> Iterator[_Meter]:
     meter = _Meter(relay)
     handler: Any = poll.logger.registered_handler  # one for all three functions here
-    spoken = handler.setStream(meter.said)
+    original_stream = handler.setStream(meter.log)
     try:
-        with redirect_stdout(meter.said):
+        with redirect_stdout(meter.log):
             yield meter
     finally:
-        handler.setStream(spoken)
+        handler.setStream(original_stream)
 
 
 def _stored() -> dict[str, int]:
     """Say how much lies in the results bucket, and how much was sent to Claude."""
     pages = moto_clients()[0].get_paginator("list_objects_v2").paginate(Bucket=RESULTS)
-    sizes = {one["Key"]: one["Size"] for page in pages for one in page["Contents"]}
+    sizes = {stored["Key"]: stored["Size"] for page in pages for stored in page["Contents"]}
     work = {key: size for key, size in sizes.items() if key.startswith("work/")}
     return {
         "s3.work_bytes": sum(work.values()),
@@ -154,5 +155,5 @@ def _stored() -> dict[str, int]:
 
 
 def _largest_item() -> int:
-    found = moto_clients()[3].scan(TableName=TABLE)["Items"]
-    return max(size_bytes(item) for item in found if "batch_id" in item)
+    items = moto_clients()[3].scan(TableName=TABLE)["Items"]
+    return max(size_bytes(item) for item in items if "batch_id" in item)

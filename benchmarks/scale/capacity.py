@@ -15,7 +15,7 @@ import botocore.config
 import botocore.parsers
 import msgspec
 
-from benchmarks.scale.arrivals import CHUNK, made_job
+from benchmarks.scale.arrivals import CHUNK, make_job
 from functions.adapters.table import deserialize, serialize
 from functions.model.items import StoredObject
 from functions.model.multipart_plan import joined_crc32
@@ -26,7 +26,7 @@ CALL_S = 0.010
 """Assumed: a call's way to a service of the same region and back."""
 COPY_S, TAG_S = 0.3, 0.025
 """Assumed: an UploadPartCopy of 20 MB; a PutObjectTagging, or a GET of a few KB."""
-CPU_MB = 1769
+ONE_CPU_MB = 1769
 """Lambda gives one whole processor at this much memory."""
 SAMPLE = 1_000
 
@@ -48,31 +48,31 @@ class Capacity:
     crc_s: float
 
 
-def measured() -> Capacity:
+def measure() -> Capacity:
     """Measure on this machine, for a second or two."""
-    waiting = made_job("a" * 20, 10_000 * CHUNK, 0)
+    waiting = make_job("a" * 20, 10_000 * CHUNK, 0)
     pieces = [StoredObject(key=str(n), size=21_500_000 + n, crc32=n) for n in range(100)]
     return Capacity(
-        read_s=_took(_reading()) / SAMPLE,
-        admit_s=_took(lambda: admit(waiting, [], Limits(1_000, 500_000))),
-        call_s=_took(_calling(50)) / 50,
-        crc_s=_took(lambda: joined_crc32(pieces)) / len(pieces),
+        read_s=_cpu_seconds(_make_read()) / SAMPLE,
+        admit_s=_cpu_seconds(lambda: admit(waiting, [], Limits(1_000, 500_000))),
+        call_s=_cpu_seconds(_make_call(50)) / 50,
+        crc_s=_cpu_seconds(lambda: joined_crc32(pieces)) / len(pieces),
     )
 
 
-def _took(work: Callable[[], object]) -> float:
+def _cpu_seconds(function: Callable[[], object]) -> float:
     """Give the least processor time of three runs, in seconds."""
     times = []
     for _ in range(3):
-        began = time.process_time()
-        work()
-        times.append(time.process_time() - began)
+        started = time.process_time()
+        function()
+        times.append(time.process_time() - started)
     return min(times)
 
 
-def _reading() -> Callable[[], object]:
+def _make_read() -> Callable[[], object]:
     """Parse a page of the index as boto3 does, and sort its items as poll does."""
-    (batch,) = made_job("a" * 20, CHUNK, 0)
+    (batch,) = make_job("a" * 20, CHUNK, 0)
     at, key = "2026-11-24T00:00:00.000Z", f"work/{'a' * 20}/00001-1/{'b' * 32}"
     item = msgspec.structs.replace(
         batch, open="open", status_key=f"IN_PROGRESS#{at}", batch_id="msgbatch_013Zva2CMHLNnXjNJJKqJ2EF",
@@ -87,13 +87,13 @@ def _reading() -> Callable[[], object]:
 
     def read() -> None:
         unfinished = Unfinished()
-        for found in parser.parse(answer, shape)["Items"]:
-            sort(deserialize(found), unfinished)
+        for attributes in parser.parse(answer, shape)["Items"]:
+            sort(deserialize(attributes), unfinished)
 
     return read
 
 
-def _calling(times: int) -> Callable[[], object]:
+def _make_call(times: int) -> Callable[[], object]:
     """Make calls through the whole of boto3, short of the network."""
     client: Any = boto3.client(
         "dynamodb", region_name="us-east-1", aws_access_key_id="testing", aws_secret_access_key="testing",  # noqa: S106 - never sent
@@ -101,9 +101,9 @@ def _calling(times: int) -> Callable[[], object]:
     )  # fmt: skip
 
     def answer(request: Any, **_: object) -> object:  # noqa: ANN401 - botocore's
-        made = botocore.awsrequest.AWSResponse(request.url, 200, {}, None)  # type: ignore[arg-type]
-        made.__dict__["_content"] = b"{}"  # what it would have read
-        return made
+        response = botocore.awsrequest.AWSResponse(request.url, 200, {}, None)  # type: ignore[arg-type]
+        response.__dict__["_content"] = b"{}"  # what it would have read
+        return response
 
     client.meta.events.register("before-send.dynamodb", answer)
     update = {"Update": {
@@ -120,7 +120,7 @@ def _calling(times: int) -> Callable[[], object]:
 
 def poll_s(capacity: Capacity, calls: int, items: int = 0, memory_mb: int = 512) -> float:
     """Say how long a poll takes that makes so many calls one after the other and reads so many items, in seconds."""
-    share = min(1.0, memory_mb / CPU_MB)
+    share = min(1.0, memory_mb / ONE_CPU_MB)
     return calls * (CALL_S + capacity.call_s / share) + items * capacity.read_s / share
 
 

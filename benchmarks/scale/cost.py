@@ -138,37 +138,37 @@ def of_million(calls: Calls, measured: Iterable[Stage], item_minutes: int) -> li
         item_minutes: unfinished batches, summed over the polls that read them.
     """
     chunks = MILLION // CHUNK
-    made = {name: chunks * each + calls.job[name] for name, each in calls.chunk.items()}
-    stored = made["s3.work_bytes"] / GB * WORK_DAYS / MONTH_DAYS
+    call_counts = {name: chunks * each + calls.job[name] for name, each in calls.chunk.items()}
+    stored = call_counts["s3.work_bytes"] / GB * WORK_DAYS / MONTH_DAYS
     items = chunks * calls.item_bytes / GB * BATCH_DAYS / MONTH_DAYS
-    read = made["dynamodb.half_reads"] / 2 + item_minutes * calls.item_bytes / 4096 / 2
+    read = call_counts["dynamodb.half_reads"] / 2 + item_minutes * calls.item_bytes / 4096 / 2
     return [
-        *_seconds(list(measured)),
-        Line("Lambda requests", made["lambda.invocations"]),
-        Line("S3 PUT, COPY, POST, LIST", sum(made[f"s3.{name}"] for name in _PUT)),
-        Line("S3 GET, HEAD", sum(made[f"s3.{name}"] for name in _GET)),
+        *_compute_lines(list(measured)),
+        Line("Lambda requests", call_counts["lambda.invocations"]),
+        Line("S3 PUT, COPY, POST, LIST", sum(call_counts[f"s3.{name}"] for name in _PUT)),
+        Line("S3 GET, HEAD", sum(call_counts[f"s3.{name}"] for name in _GET)),
         Line("S3 GB-months", stored),
-        Line("S3 tag-months", made["s3.PutObjectTagging"] * WORK_DAYS / MONTH_DAYS),
-        Line("DynamoDB write units", made["dynamodb.writes"]),
+        Line("S3 tag-months", call_counts["s3.PutObjectTagging"] * WORK_DAYS / MONTH_DAYS),
+        Line("DynamoDB write units", call_counts["dynamodb.writes"]),
         Line("DynamoDB read units", read),
         Line("DynamoDB GB-months", items),
         Line("DynamoDB recovery GB-months", items),
-        Line("SQS requests", 3 * made["sqs.messages"]),
-        Line("SNS requests", made["sns.Publish"]),
-        Line("CloudWatch log GB", made["log.bytes"] / GB),
+        Line("SQS requests", 3 * call_counts["sqs.messages"]),
+        Line("SNS requests", call_counts["sns.Publish"]),
+        Line("CloudWatch log GB", call_counts["log.bytes"] / GB),
         Line("Secrets Manager calls", KEY_READS),
     ]
 
 
-def _seconds(measured: list[Stage]) -> list[Line]:
+def _compute_lines(measured: list[Stage]) -> list[Line]:
     """Add up the seconds of the stages, and of the containers that start."""
-    worked = sum(one.seconds_per_million * one.memory_mb for one in measured) / GIB_MB
-    started = CONTAINERS * COLD_S * max(one.memory_mb for one in measured) / GIB_MB
+    stage_gb_s = sum(stage.seconds_per_million * stage.memory_mb for stage in measured) / GIB_MB
+    started = CONTAINERS * COLD_S * max(stage.memory_mb for stage in measured) / GIB_MB
     disk = sum(
-        one.seconds_per_million * (DISK_MB[one.stage] - FREE_DISK_MB) for one in measured
+        stage.seconds_per_million * (DISK_MB[stage.stage] - FREE_DISK_MB) for stage in measured
     )  # fmt: skip
     return [
-        Line("Lambda GB-seconds", worked + started),
+        Line("Lambda GB-seconds", stage_gb_s + started),
         Line("Lambda disk GB-seconds", disk / GIB_MB),
     ]
 

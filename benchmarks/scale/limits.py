@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from benchmarks.scale.arrivals import CHUNK, DAY, DEFAULTS, HOUR, keeping, simulate
+from benchmarks.scale.arrivals import CHUNK, DAY, DEFAULTS, HOUR, admission_with_reserve, simulate
 from benchmarks.scale.capacity import Capacity, assembly_s, poll_s
 from benchmarks.scale.cost import Calls, Stage, prices
 from functions.adapters.multipart import PARTS_PER_SIZE
@@ -15,7 +15,7 @@ from functions.polling.admission import Limits
 ROWS_A_DAY = 100_000_000
 BATCHES_A_DAY = ROWS_A_DAY // CHUNK
 BATCHES_A_MINUTE = BATCHES_A_DAY / DAY
-AT_ONCE = 4
+CONCURRENCY = 4
 """Invocations of submit, and of results."""
 LAMBDA_S, POLL_S = 900, 120
 """How long submit, results and poll may run."""
@@ -48,7 +48,10 @@ def rows_a_day(requests: int, minutes: int) -> float:
     """Simulate one huge job under our admission: batches take so long, and a minute more until poll has seen it."""
     limits = Limits(DEFAULTS.batches, requests)
     seen = simulate(
-        keeping(limits.reserve_divisor, limits), lambda _: minutes + 1, 20 * requests, small=0
+        admission_with_reserve(limits.reserve_divisor, limits),
+        lambda _: minutes + 1,
+        20 * requests,
+        small=0,
     )
     return seen.rows_a_day
 
@@ -94,12 +97,12 @@ def limits(capacity: Capacity, measured: Mapping[str, Stage], calls: Calls) -> l
 
 def _of_anthropic() -> list[Row]:
     tiers = [*TIERS.values()]
-    ends = " / ".join(f"{one.requests / ROWS_A_DAY * DAY:.1f}" for one in tiers)
+    ends = " / ".join(f"{tier.requests / ROWS_A_DAY * DAY:.1f}" for tier in tiers)
     jobs = DEFAULTS.batches * DAY // HOUR
     return [
         Row(
             "Requests waiting at Anthropic (tiers Start / Build / Scale)",
-            " / ".join(f"{one.requests:,}" for one in tiers),
+            " / ".join(f"{tier.requests:,}" for tier in tiers),
             f"{waiting(HOUR) / 1e6:.1f} M, if a batch takes an hour",
             f"**Binds first, by far**: batches would have to end within {ends} minutes. Ask for a custom limit, then set `queuedRequests`",
         ),
@@ -108,7 +111,7 @@ def _of_anthropic() -> list[Row]:
             f"Enough; many small jobs need more of it: an hour each, {jobs:,} jobs a day",
         ),
         Row(
-            "Calls a minute to the Batches API", " / ".join(f"{one.calls:,}" for one in tiers),
+            "Calls a minute to the Batches API", " / ".join(f"{tier.calls:,}" for tier in tiers),
             f"{BATCHES_A_MINUTE:.0f} creates, {BATCHES_A_MINUTE:.0f} results, up to 10 pages of the list",
             "Far away, unless jobs are tiny: a million jobs a day are 1,400 calls a minute",
         ),
@@ -116,18 +119,20 @@ def _of_anthropic() -> list[Row]:
 
 
 def _of_functions(measured: Mapping[str, Stage]) -> list[Row]:
-    spent = {name: one.seconds_per_million * CHUNK / 1e6 for name, one in measured.items()}
-    each = AT_ONCE * DAY * 60 / BATCHES_A_DAY
+    cpu_s_per_chunk = {
+        name: stage.seconds_per_million * CHUNK / 1e6 for name, stage in measured.items()
+    }
+    each = CONCURRENCY * DAY * 60 / BATCHES_A_DAY
     cut_s = measured["plan"].seconds_per_million * ROWS_A_DAY / 1e6
     runs = -(-cut_s // MAX_PLANNING_S)
     return [
         Row(
-            f"*submit*, {AT_ONCE} at once", f"{each:.0f} s for each batch",
-            f"{spent['plan'] + spent['send']:.1f} s, and what Anthropic takes to answer",
+            f"*submit*, {CONCURRENCY} at once", f"{each:.0f} s for each batch",
+            f"{cpu_s_per_chunk['plan'] + cpu_s_per_chunk['send']:.1f} s, and what Anthropic takes to answer",
             "Not near",
         ),
         Row(
-            f"*results*, {AT_ONCE} at once", f"{each:.0f} s for each batch", f"{spent['collect']:.1f} s", "Not near",
+            f"*results*, {CONCURRENCY} at once", f"{each:.0f} s for each batch", f"{cpu_s_per_chunk['collect']:.1f} s", "Not near",
         ),
         Row(
             "*plan* reads one upload from one end to the other", f"{MAX_PLANNING_S / 60:.0f} minutes, then poll wakes the next invocation",
@@ -184,11 +189,11 @@ def _of_services(calls: Calls) -> list[Row]:
             "A job of more chunks is joined in two steps. Parts written grow after each 2,000",
         ),
         Row(
-            "SQS: messages in flight", "120,000", f"{2 * AT_ONCE}",
+            "SQS: messages in flight", "120,000", f"{2 * CONCURRENCY}",
             "Never. What waits is sent a work message again each minute; a work message too many costs an invocation of milliseconds",
         ),
         Row(
-            "Lambda: invocations at once in the account", "1,000; 10 in a new one", f"{2 * AT_ONCE + 1}",
+            "Lambda: invocations at once in the account", "1,000; 10 in a new one", f"{2 * CONCURRENCY + 1}",
             "A new account must ask for more",
         ),
         Row(

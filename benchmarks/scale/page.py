@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.scale import capacity, cost
-from benchmarks.scale.arrivals import HOUR, OURS, Seen
+from benchmarks.scale.arrivals import HOUR, OURS, SimulationResult
 from benchmarks.scale.capacity import Capacity
 from benchmarks.scale.cost import Calls, Line, Stage
 from benchmarks.scale.limits import BATCHES_A_DAY, TIERS, chunks_assembled, limits
@@ -86,7 +86,7 @@ How long batches take, and that they do not slow each other down, is the simulat
 
 
 @dataclass(frozen=True)
-class Found:
+class Measurements:
     """All that was counted, measured and simulated.
 
     Attributes:
@@ -98,7 +98,7 @@ class Found:
     stages: Mapping[str, Stage]
     capacity: Capacity
     item_minutes: int
-    policies: Mapping[str, Mapping[str, Seen]]
+    policies: Mapping[str, Mapping[str, SimulationResult]]
     tiers: Mapping[str, Mapping[int, float]]
 
     @property
@@ -112,33 +112,33 @@ class Found:
         return cost.of_idle_month(self.calls, capacity.poll_s(self.capacity, 4))
 
 
-def written(found: Found, today: str) -> str:
+def render(measurements: Measurements, today: str) -> str:
     """Write the page."""
     return _PAGE.format(
         today=today,
         priced=cost.priced_at(),
-        million=_markdown(million(found)),
-        verdict=verdict(cost.total(found.million), cost.egress(found.calls)),
-        idle=_markdown(idle(found.idle)),
-        tiers=_markdown(tiers(found)),
-        limits=_markdown(limit_table(found)),
-        fairness=_markdown(fairness(found)),
+        million=_markdown(million(measurements)),
+        verdict=verdict(cost.total(measurements.million), cost.egress(measurements.calls)),
+        idle=_markdown(idle(measurements.idle)),
+        tiers=_markdown(tiers(measurements)),
+        limits=_markdown(limit_table(measurements)),
+        fairness=_markdown(fairness(measurements)),
         sources=_sources(),
-        **_bytes(found.calls),
-        **_fair(found),
-        **_figures(found),
+        **_bytes(measurements.calls),
+        **_fair(measurements),
+        **_figures(measurements),
     )
 
 
-def million(found: Found) -> Table:
+def million(measurements: Measurements) -> Table:
     """Give the bill of a million requests, by service."""
-    lines = found.million
+    lines = measurements.million
     rows: Table = [("service", "USD", "for what")]
     for service, usd in cost.by_service(lines).items():
         parts = [line for line in lines if line.service == service]
         rows.append((service, f"{usd:.4f}", "; ".join(map(_part, parts))))
     rows.append(("**all**", f"**{cost.total(lines):.3f}**", ""))
-    sent = cost.egress(found.calls)
+    sent = cost.egress(measurements.calls)
     rows.append(
         (sent.service, f"{sent.usd:.3f}", f"{sent.amount:.2f} GB to Anthropic; the first 100 GB of an account's month are free")
     )  # fmt: skip
@@ -157,29 +157,29 @@ def idle(lines: Sequence[Line]) -> Table:
     return rows
 
 
-def tiers(found: Found) -> Table:
+def tiers(measurements: Measurements) -> Table:
     """Give rows a day by tier and by how long batches take."""
     rows: Table = [("a batch takes", *(f"{name} ({tier.requests:,})" for name, tier in TIERS.items()))]  # fmt: skip
     rows += [
-        (_time(minutes), *(f"{found.tiers[name][minutes] / 1e6:.1f} M" for name in TIERS))
+        (_time(minutes), *(f"{measurements.tiers[name][minutes] / 1e6:.1f} M" for name in TIERS))
         for minutes in MINUTES
     ]
     return rows
 
 
-def limit_table(found: Found) -> Table:
+def limit_table(measurements: Measurements) -> Table:
     """Give what limits a day of 100 million rows."""
-    rows = limits(found.capacity, found.stages, found.calls)
+    rows = limits(measurements.capacity, measurements.stages, measurements.calls)
     return [("limit", "number", "such a day needs", "then"), *rows]
 
 
-def fairness(found: Found) -> Table:
+def fairness(measurements: Measurements) -> Table:
     """Give who waits for how long, by day and policy."""
     rows: Table = [
         ("day", "policy", "small jobs wait: median", "95 %", "at most", "slower: median", "at most", "huge job done after", "rows a day")
     ]  # fmt: skip
-    for day, seen in found.policies.items():
-        rows += [(day, policy, *_waits(one)) for policy, one in seen.items()]
+    for day, results_by_policy in measurements.policies.items():
+        rows += [(day, policy, *_waits(result)) for policy, result in results_by_policy.items()]
     return rows
 
 
@@ -200,14 +200,18 @@ def _part(line: Line) -> str:
 
 
 def _amount(line: Line) -> str:
-    whole = f"{line.amount:,.0f}"
-    return whole if len(whole) > 1 or line.amount == int(line.amount) else f"{line.amount:.2g}"
-
-
-def _waits(seen: Seen) -> tuple[str, ...]:
+    measure_job = f"{line.amount:,.0f}"
     return (
-        _time(seen.late(50)), _time(seen.late(95)), _time(max(seen.waits)),
-        f"{statistics.median(seen.slower):,.1f}", f"{max(seen.slower):,.1f}", _time(seen.huge), f"{seen.rows_a_day / 1e6:.2f} M",
+        measure_job
+        if len(measure_job) > 1 or line.amount == int(line.amount)
+        else f"{line.amount:.2g}"
+    )
+
+
+def _waits(result: SimulationResult) -> tuple[str, ...]:
+    return (
+        _time(result.wait_percentile(50)), _time(result.wait_percentile(95)), _time(max(result.waits)),
+        f"{statistics.median(result.slowdowns):,.1f}", f"{max(result.slowdowns):,.1f}", _time(result.huge), f"{result.rows_a_day / 1e6:.2f} M",
     )  # fmt: skip
 
 
@@ -229,27 +233,27 @@ def _bytes(calls: Calls) -> dict[str, float]:
     }  # fmt: skip
 
 
-def _fair(found: Found) -> dict[str, str | float]:
-    day = found.policies["usual"]
+def _fair(measurements: Measurements) -> dict[str, str | float]:
+    day = measurements.policies["usual"]
     turns, quarter = (day[name].rows_a_day for name in ("in turns", "in turns, 25 % kept"))
-    slow = found.policies["slow"][OURS]
+    slow_duration = measurements.policies["slow"][OURS]
     return {
-        "ours_most": _time(max(slow.waits)),
-        "kept": sum(wait > 1 for wait in slow.waits),
+        "ours_most": _time(max(slow_duration.waits)),
+        "kept": sum(wait > 1 for wait in slow_duration.waits),
         "loss": 100 * (1 - day[OURS].rows_a_day / turns),
         "more": 100 * (1 - quarter / turns),
     }
 
 
-def _figures(found: Found) -> dict[str, str | float]:
-    power, collect = found.capacity, found.stages["collect"]
+def _figures(measurements: Measurements) -> dict[str, str | float]:
+    power, collect = measurements.capacity, measurements.stages["collect"]
     counted = ("s3.PutObject", "s3.UploadPart", "s3.UploadPartCopy", "s3.PutObjectTagging", "s3.GetObject", "sns.Publish")  # fmt: skip
-    each = found.calls.chunk
+    each = measurements.calls.chunk
     calls = ", ".join(f"{each[name]:g} {name.partition('.')[2]}" for name in counted)
     stages = ", ".join(
-        f"{one.stage} {one.seconds_per_million:.0f} s at {one.memory_mb:,} MB" for one in found.stages.values()
+        f"{stage.stage} {stage.seconds_per_million:.0f} s at {stage.memory_mb:,} MB" for stage in measurements.stages.values()
     )  # fmt: skip
-    send_gb = found.stages["send"].memory_mb / cost.GIB_MB
+    send_gb = measurements.stages["send"].memory_mb / cost.GIB_MB
     return {
         "polls": cost.MONTH_POLLS, "batches": BATCHES_A_DAY, "minute": BATCHES_A_DAY / 1440,
         "whole": chunks_assembled(power) / 100, "backlog": collect.seconds_per_million / 100 * 1000 / 10 / 60,

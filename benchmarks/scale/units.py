@@ -29,47 +29,53 @@ class Units:
     """
 
     def __init__(
-        self, watched: "DynamoDBClient", own: "DynamoDBClient", seen: Counter[str]
+        self, client: "DynamoDBClient", reader: "DynamoDBClient", counts: Counter[str]
     ) -> None:
-        self._own, self._seen = own, seen
+        self._reader, self._counts = reader, counts
         self._items: dict[str, Item] = {}
-        watched.meta.events.register("before-call.dynamodb", self._asked)
-        watched.meta.events.register("after-call.dynamodb", self._answered)
+        client.meta.events.register("before-call.dynamodb", self._before_call)
+        client.meta.events.register("after-call.dynamodb", self._after_call)
 
-    def _asked(self, params: Mapping[str, Any], context: dict[str, Any], **_: object) -> None:
-        context["asked"] = json.loads(params["body"])
+    def _before_call(
+        self, params: Mapping[str, Any], context: dict[str, Any], **_: object
+    ) -> None:
+        context["request"] = json.loads(params["body"])
 
-    def _answered(
+    def _after_call(
         self, model: Any, parsed: Mapping[str, Any], context: dict[str, Any], **_: object  # noqa: ANN401 - botocore's
     ) -> None:  # fmt: skip
-        asked = context["asked"]
+        request = context["request"]
         if model.name == "TransactWriteItems":
-            self._seen["dynamodb.writes"] += 2 * sum(
-                self._written(one) for one in _keys_of(asked["TransactItems"])
+            self._counts["dynamodb.writes"] += 2 * sum(
+                self._units_written(key) for key in _keys_of(request["TransactItems"])
             )
         elif model.name == "UpdateItem":
-            self._seen["dynamodb.writes"] += self._written((asked["TableName"], asked["Key"]))
+            self._counts["dynamodb.writes"] += self._units_written(
+                (request["TableName"], request["Key"])
+            )
         else:
             read = [parsed["Item"]] if "Item" in parsed else parsed.get("Items", [])
             blocks = units(sum(map(size_bytes, read)), 4 * KIB)
-            self._seen["dynamodb.half_reads"] += blocks * (1 + asked.get("ConsistentRead", False))
+            self._counts["dynamodb.half_reads"] += blocks * (
+                1 + request.get("ConsistentRead", False)
+            )
 
-    def _written(self, at: tuple[str, Item]) -> int:
-        table, key = at
+    def _units_written(self, key_and_table: tuple[str, Item]) -> int:
+        table, key = key_and_table
         name = json.dumps(key, sort_keys=True)
         before = self._items.get(name, {})
-        after: Item = self._own.get_item(TableName=table, Key=dict(key)).get("Item", {})
+        after: Item = self._reader.get_item(TableName=table, Key=dict(key)).get("Item", {})
         self._items[name] = after
         return units(max(size_bytes(before), size_bytes(after))) + in_index(before, after)
 
 
 def _keys_of(writes: list[dict[str, Any]]) -> list[tuple[str, Item]]:
-    found = []
+    keys = []
     for write in writes:
-        (what,) = write.values()
-        key = what.get("Key") or {name: what["Item"][name] for name in ("job", "item")}
-        found.append((what["TableName"], key))
-    return found
+        (action,) = write.values()
+        key = action.get("Key") or {name: action["Item"][name] for name in ("job", "item")}
+        keys.append((action["TableName"], key))
+    return keys
 
 
 def units(size: int, each: int = KIB) -> int:
@@ -80,10 +86,10 @@ def units(size: int, each: int = KIB) -> int:
 def in_index(before: Item, after: Item) -> int:
     """Give the units of what a write changes in the index: an item whose key changes is removed and put anew."""
     old, new = ([item.get(name) for name in INDEX_KEY] for item in (before, after))
-    was, is_ = None not in old, None not in new
-    if was and is_ and old == new:
+    was_indexed, is_indexed = None not in old, None not in new
+    if was_indexed and is_indexed and old == new:
         return units(max(size_bytes(before), size_bytes(after)))
-    return was * units(size_bytes(before)) + is_ * units(size_bytes(after))
+    return was_indexed * units(size_bytes(before)) + is_indexed * units(size_bytes(after))
 
 
 def size_bytes(item: Item) -> int:
@@ -92,11 +98,11 @@ def size_bytes(item: Item) -> int:
 
 
 def _value_bytes(value: Mapping[str, Any]) -> int:
-    (kind, held), = value.items()  # fmt: skip
+    (kind, content), = value.items()  # fmt: skip
     if kind == "M":
-        return 3 + len(held) + size_bytes(held)
+        return 3 + len(content) + size_bytes(content)
     if kind == "L":
-        return 3 + sum(1 + _value_bytes(one) for one in held)
+        return 3 + sum(1 + _value_bytes(member) for member in content)
     if kind == "N":
-        return 1 + -(-len(held) // 2)
-    return len(held.encode()) if kind == "S" else 1
+        return 1 + -(-len(content) // 2)
+    return len(content.encode()) if kind == "S" else 1

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from benchmarks.processes import far_end
+from benchmarks.processes import start_fake
 from benchmarks.s3 import serving
 from functions.adapters.s3 import MAX_QUEUED_TAGS
 from functions.adapters.table import serialize
@@ -48,7 +48,7 @@ def test_promise_3_every_stage_needs_less_memory_than_its_files(
     sizes |= {f"/results/work/{number}": 1 << 20 for number in range(300)}
     with (
         serving(sizes, tmp_path) as endpoint,
-        far_end("benchmarks.claude", "--folder", tmp_path, "--requests", "100000") as claude,
+        start_fake("benchmarks.claude", "--folder", tmp_path, "--requests", "100000") as claude,
     ):
         command = [
             sys.executable,

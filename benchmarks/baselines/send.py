@@ -10,9 +10,11 @@ import boto3
 bucket, key = sys.argv[1:]
 client = anthropic.Anthropic()
 s3 = boto3.client("s3")
-began, spent = time.perf_counter(), time.process_time()
+started, cpu_started = time.perf_counter(), time.process_time()
 lines = s3.get_object(Bucket=bucket, Key=key)["Body"].iter_lines(1 << 20)
 client.messages.batches.create(requests=[json.loads(line) for line in lines])
 print(
-    json.dumps({"work_s": time.perf_counter() - began, "work_cpu_s": time.process_time() - spent})
+    json.dumps(
+        {"work_s": time.perf_counter() - started, "work_cpu_s": time.process_time() - cpu_started}
+    )
 )

@@ -5,10 +5,12 @@ import sys
 import time
 from pathlib import Path
 
-began, spent = time.perf_counter(), time.process_time()
+started, cpu_started = time.perf_counter(), time.process_time()
 with Path(sys.argv[1]).open("rb") as upload:
     for line in upload:
         json.loads(line)
 print(
-    json.dumps({"work_s": time.perf_counter() - began, "work_cpu_s": time.process_time() - spent})
+    json.dumps(
+        {"work_s": time.perf_counter() - started, "work_cpu_s": time.process_time() - cpu_started}
+    )
 )
