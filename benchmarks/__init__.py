@@ -1,1 +1,1 @@
-"""Figures, side by side with what a user would pick instead."""
+"""Benchmarks against the alternatives that a user would choose."""

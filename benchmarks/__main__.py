@@ -1,7 +1,7 @@
-"""The relay beside what a user would pick instead: ``make bench``, or ``make bench FULL=1``.
+"""Compare the relay with its alternatives: ``make bench``, or ``make bench FULL=1``.
 
-Each side runs in a process of its own, and so do the far ends, all on loopback. Times are those of the work once
-everything is imported, for both; what importing takes is a row of its own. Memory is the whole process's peak.
+Each side and each fake service runs in its own process, all on loopback. Times exclude imports, which are
+separate rows. Memory is the peak of the whole process.
 """
 
 import argparse
@@ -30,15 +30,17 @@ PAGE = ROOT / "docs" / "benchmarks.md"
 
 @dataclass(frozen=True)
 class Size:
-    """How much is measured.
+    """The size of a benchmark run.
 
     Attributes:
-        rows: of the upload that both sides work on.
-        repeats: how often; a ratio is the median of the repeats' own.
-        open: batches of a poll; finished: those that lie in the table beside them.
-        chunks: of a job that is assembled.
-        uploads: bytes of a small and a large upload.
-        memory: sizes of Lambda's, in MB, and rows for each.
+        rows: rows of the upload that both sides process.
+        repeats: number of repetitions; a ratio is the median over them.
+        open: open batches of a poll.
+        finished: finished batches in the same table.
+        chunks: chunks of the job to assemble.
+        uploads: sizes in bytes of a small and a large upload.
+        memory: Lambda memory sizes in MB.
+        sized_rows: rows for each memory size.
     """
 
     rows: int
@@ -59,7 +61,7 @@ FULL = Size(
 
 
 def main() -> None:
-    """Measure, print the table, and write benchmarks/results.json, the table of docs/benchmarks.md and a plot."""
+    """Measure, print the table, and write benchmarks/results.json, docs/benchmarks.md and a plot."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=main.__doc__)
     parser.add_argument("--full", action="store_true", help="100,000 rows instead of 20,000")
     full = parser.parse_args().full
@@ -69,7 +71,7 @@ def main() -> None:
         with tempfile.TemporaryDirectory(dir=workspace) as folder:
             _measure(Path(folder), FULL if full else REDUCED)
     except (BenchmarkError, LocalError) as error:
-        sys.exit(f"the benchmark did not come to its end: {error}")
+        sys.exit(f"the benchmark failed: {error}")
 
 
 def _measure(folder: Path, size: Size) -> None:

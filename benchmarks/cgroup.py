@@ -1,4 +1,4 @@
-"""A part of a processor, as Lambda gives it by memory: by a control group of Linux's, which root may make."""
+"""Limit a process to a share of a CPU, as Lambda does by memory, with a Linux control group (needs root)."""
 
 import tempfile
 from collections.abc import Callable, Iterator
@@ -15,12 +15,12 @@ _ROOT = Path("/sys/fs/cgroup")
 
 @contextmanager
 def cpu_share(memory_mb: int) -> Iterator[Callable[[], list[str]]]:
-    """Give what makes the words before a command that let it have the share of a Lambda of this memory.
+    """Yield a function that returns a command prefix with the CPU share of this Lambda memory.
 
-    Each command is a group of its own.
+    Each command gets its own group.
 
     Raises:
-        BenchmarkError: no control group can be made here.
+        BenchmarkError: no control group can be created.
     """
     quota_us = round(memory_mb / ONE_CPU_MB * PERIOD_US)
     groups: list[Path] = []
@@ -50,6 +50,6 @@ def _group(quota_us: int) -> Path:
         else:
             (group / "cpu.max").write_text(f"{quota_us} {PERIOD_US}", encoding="ascii")
     except OSError as error:
-        message = f"a part of a processor can be given only by root on Linux: {error}"
+        message = f"limiting the CPU needs root on Linux: {error}"
         raise BenchmarkError(message) from error
     return group

@@ -1,7 +1,7 @@
-"""The far end of the Message Batches API, with nothing behind it: it takes bodies as fast as they come, and serves files.
+"""A minimal fake of the Message Batches API: it reads bodies at full speed, and serves files.
 
-The simulator parses what it is sent; here that would be what is measured. Results lie in the folder as ``<id>.jsonl``;
-or, with ``--answers``, a batch ends as it is created, and its results are made of the custom_ids that it was sent.
+The simulator parses requests, which would distort the measurement. Results are files ``<id>.jsonl`` in the folder.
+With ``--answers`` a batch ends when it is created, and its results are generated from its custom_ids.
 
     python -m benchmarks.claude (--folder FOLDER --requests 100000 [--listed 1000] | --answers) [--mb-s 75]
 """
@@ -28,7 +28,7 @@ _CUSTOM_ID = re.compile(rb'"custom_id": ?"([^"]+)"')
 
 @dataclass
 class _Sent:
-    """A batch that was sent: its body, until its results are asked for."""
+    """A batch with its body, until its results are requested."""
 
     requests: int
     created_at: datetime
@@ -37,7 +37,7 @@ class _Sent:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # or each small answer waits 40 ms for the other side's kernel
+    disable_nagle_algorithm = True  # otherwise each small answer is delayed by 40 ms (delayed ACK)
     folder: ClassVar[Path]
     requests: ClassVar[int]
     listed: ClassVar[int]
@@ -50,7 +50,7 @@ class _Handler(BaseHTTPRequestHandler):
     batch_numbers: ClassVar[Any] = count(1)
 
     def do_POST(self) -> None:
-        """Take a batch, to its last byte."""
+        """Read the whole body of a batch."""
         self.counts["calls"] += 1
         size = self.counts["last"] = int(self.headers["Content-Length"])
         name = batch_id(next(self.batch_numbers))
@@ -64,7 +64,7 @@ class _Handler(BaseHTTPRequestHandler):
         self._send_json(self._batch(name))
 
     def _read_body(self, buffer: memoryview, size: int) -> None:
-        """Take a body into a room of its size, or over and over into a smaller one."""
+        """Read a body into a buffer; a smaller buffer is overwritten repeatedly."""
         offset = 0
         while offset < size:
             start = offset % len(buffer)
@@ -74,11 +74,11 @@ class _Handler(BaseHTTPRequestHandler):
             offset += received
 
     def do_PUT(self) -> None:
-        """Take a batch from whoever cannot say POST."""
+        """Accept a batch from a client that cannot send POST."""
         self.do_POST()
 
     def do_GET(self) -> None:
-        """Show a batch, all batches, or results."""
+        """Return a batch, all batches, or results."""
         path = urlsplit(self.path).path
         if path == COUNTS:
             self._send_json(self.counts)
@@ -105,7 +105,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.connection.sendfile(content)
 
     def _send_generated_results(self, batch: _Sent) -> None:
-        """Answer what was sent, once: it is forgotten then."""
+        """Generate the results of a batch once; then drop its body."""
         answers = workload.answers(_CUSTOM_ID.findall(batch.body))
         batch.body = bytearray()
         self.send_response(200)
@@ -140,16 +140,16 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 def batch_id(number: int) -> str:
-    """Name the batch that is made as the nth."""
+    """Return the id of the nth batch."""
     return f"msgbatch_{number:06}"
 
 
 def main() -> None:
-    """Serve until the process is ended."""
+    """Serve until the process is terminated."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.claude", description=main.__doc__)
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--requests", type=int, default=1)

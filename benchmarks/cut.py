@@ -1,4 +1,4 @@
-"""Read, check and cut a local upload into a chunk's files, with the parts that plan is made of: no S3, no table."""
+"""Read, validate and cut a local upload into chunk files, with the code of plan but without S3 and table."""
 
 import json
 import sys
@@ -16,7 +16,7 @@ MAX_ROW_BYTES = 32_000_000
 
 
 def main(upload: str) -> None:
-    """Cut it whole into one chunk."""
+    """Cut the upload into one chunk."""
     started, cpu_started = time.perf_counter(), time.process_time()
     with Path(upload).open("rb") as file, TemporaryFile() as body, TemporaryFile() as rows:
         chunk = ChunkWriter("0" * 20, "00001", 1, body, rows)

@@ -1,4 +1,4 @@
-"""A whole job beside the plain script, and beside batchwizard, which is what PyPI has for it."""
+"""Compare a whole job with a plain SDK script and with batchwizard from PyPI."""
 
 import shutil
 from collections import defaultdict
@@ -16,12 +16,12 @@ UPLOAD = "whole.jsonl"
 
 @dataclass
 class EndToEnd:
-    """One upload, done by each side in turns.
+    """Processes one upload with each side in turn.
 
     Attributes:
-        folder: where S3 keeps what is written, and the rivals write.
-        sdk: the Python of the plain script's environment.
-        batchwizard: that of batchwizard's.
+        folder: holds the objects of S3 and the output of the baselines.
+        sdk: the Python of the SDK script's environment.
+        batchwizard: the Python of batchwizard's environment.
     """
 
     relay: Relay
@@ -31,7 +31,7 @@ class EndToEnd:
     rows: int
 
     def runs(self, repeats: int) -> dict[str, list[Run]]:
-        """Do the job that often; the rivals begin and end with a file on this machine, ours at S3."""
+        """Repeat the job; the baselines read and write local files, the relay uses S3."""
         upload = self.folder / UPLOADS / UPLOAD
         upload.parent.mkdir(parents=True, exist_ok=True)
         workload.write_upload(upload, self.rows)
@@ -56,7 +56,7 @@ class EndToEnd:
         return run
 
     def _run_batchwizard(self, upload: Path) -> Run:
-        """Run its command; what it takes to start is part of it, as for whoever types it."""
+        """Run its command; its start-up counts, as for its users."""
         home, out = self.folder / "home", self.folder / "out"
         home.mkdir()
         command = (
@@ -80,7 +80,7 @@ class EndToEnd:
             lines += file.read_bytes().count(b"\n")
             file.unlink()
         if lines != self.rows:
-            message = f"the rival wrote {lines:,} lines, and {self.rows:,} were expected"
+            message = f"the baseline wrote {lines:,} lines, expected {self.rows:,}"
             raise BenchmarkError(message)
 
     def _env(self) -> dict[str, str]:

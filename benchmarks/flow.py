@@ -1,4 +1,4 @@
-"""plan, send and collect of one large upload, each side in turns, several times."""
+"""Compare plan, send and collect of one large upload, each side in turn."""
 
 import sys
 from collections import defaultdict
@@ -25,11 +25,11 @@ class _Line(msgspec.Struct):
 
 @dataclass
 class StageComparison:
-    """One upload, and who works on it.
+    """Runs the stages and their baselines on one upload.
 
     Attributes:
-        folder: where S3 keeps it, and Claude its results.
-        rival: the Python of the rivals' environment.
+        folder: holds the objects of S3 and the results of Claude.
+        baseline_python: the Python of the baselines' environment.
     """
 
     relay: Relay
@@ -38,7 +38,7 @@ class StageComparison:
     rows: int
 
     def runs(self, repeats: int) -> dict[str, list[Run]]:
-        """Do everything that often; gives each side's runs by name."""
+        """Repeat all measurements; return the runs by name."""
         upload = self.folder / UPLOADS / UPLOAD
         upload.parent.mkdir(parents=True)
         workload.write_upload(upload, self.rows)
@@ -73,7 +73,7 @@ class StageComparison:
         return [("send", ours), ("send sdk", sdk), ("send curl", curl)]
 
     def _body(self, batch: Batch) -> Path:
-        """Put a chunk's body, which lies at S3 in parts, into one file."""
+        """Download a chunk's body from S3 into one file."""
         body = self.folder / "body.json"
         read = f"{self.relay.s3}/results/{batch.requests_key}"
         measure("curl", "--silent", "--fail", "--output", body, read)
@@ -93,12 +93,12 @@ class StageComparison:
         sdk = measure(
             self.baseline_python, BASELINES / "collect.py", str(batch.batch_id), written, env=self._baseline_env()
         )  # fmt: skip
-        _require_equal("lines of the rival", written.read_bytes().count(b"\n"), self.rows)
+        _require_equal("lines of the baseline", written.read_bytes().count(b"\n"), self.rows)
         results.unlink()
         return [("collect", ours), ("collect sdk", sdk)]
 
     def _verify(self, batch: Batch) -> None:
-        """Read what collect left: a line a row, in order, each with its own result."""
+        """Verify the collected results: one line per row, in order, with the row's own result."""
         if batch.part is None:
             message = f"the batch was not collected: it is {batch.status}"
             raise BenchmarkError(message)
@@ -125,5 +125,5 @@ class StageComparison:
 
 def _require_equal(quantity: str, actual: int, expected: int) -> None:
     if actual != expected:
-        message = f"{quantity}: {actual:,}, and {expected:,} were expected"
+        message = f"{quantity}: {actual:,}, expected {expected:,}"
         raise BenchmarkError(message)

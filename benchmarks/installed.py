@@ -1,4 +1,4 @@
-"""The rivals, each installed into an environment of its own, as its documentation says."""
+"""Install each baseline into its own virtual environment, as its documentation says."""
 
 import subprocess
 import sys
@@ -11,7 +11,7 @@ BATCHWIZARD = ("batchwizard==0.5.0",)
 
 
 def install_baseline(*packages: str) -> Path:
-    """Give the Python of an environment that has these packages, installed unless it is there.
+    """Return the Python of an environment with these packages; install it if missing.
 
     Raises:
         BenchmarkError: they could not be installed.

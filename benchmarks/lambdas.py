@@ -1,4 +1,4 @@
-"""Warm Lambdas: processes that run their stage once for each message, as many of one kind as there are cores."""
+"""Warm Lambda functions: processes that run their stage once per message, one per core and stage."""
 
 import json
 import os
@@ -19,17 +19,17 @@ from benchmarks.relay import STAGE, Relay
 
 LAMBDA_S = 900
 STAGES = {"plan": "submit", "send": "submit", "collect": "results", "assemble": "results"}
-"""Whose step it is."""
+"""The stage of each step."""
 
 
 @dataclass(frozen=True)
 class Invocation:
-    """One message, and what its work took.
+    """One invocation and its resource usage.
 
     Attributes:
         step: plan, send, collect, assemble, or poll.
-        work_s: seconds, by the process's own clock; Lambda bills them.
-        work_cpu_s: what it had of the processors.
+        work_s: seconds by the process's own clock, as Lambda bills them.
+        work_cpu_s: CPU seconds.
     """
 
     step: str
@@ -38,7 +38,7 @@ class Invocation:
 
 
 class Container:
-    """One process of a stage, kept warm.
+    """A warm process of a stage.
 
     Args:
         command_prefix: a command that runs the process, such as one that limits it.
@@ -64,10 +64,10 @@ class Container:
         self._read_line_starting_with("ready", stage)
 
     def invoke(self, message: dict[str, Any], step: str) -> Invocation:
-        """Give it a message, and wait until it is done.
+        """Send a message and wait for its result.
 
         Raises:
-            BenchmarkError: the stage failed; the message is its last words.
+            BenchmarkError: the stage failed; the message is its last line of output.
         """
         assert self._process.stdin is not None  # noqa: S101 - it was asked for
         self._process.stdin.write(json.dumps(message) + "\n")
@@ -76,7 +76,7 @@ class Container:
         return Invocation(step, usage["work_s"], usage["work_cpu_s"])
 
     def _read_line_starting_with(self, prefix: str, step: str) -> str:
-        """Read on to a line that begins so; others are the stage's log and metrics."""
+        """Skip the stage's log and metrics up to a line with this prefix."""
         assert self._process.stdout is not None  # noqa: S101 - as above
         for line in self._process.stdout:
             if line.startswith(prefix):
@@ -86,7 +86,7 @@ class Container:
         raise BenchmarkError(message)
 
     def stop(self) -> float:
-        """Let the process end; gives its peak memory, in MB."""
+        """Stop the process and return its peak memory in MB."""
         self._process.communicate()
         return float(json.loads(self._usage_file.read_text(encoding="utf-8"))["peak_mb"])
 
@@ -97,8 +97,8 @@ class Lambdas:
 
     Attributes:
         concurrency: containers each of submit and results; with 1, everything is sequential.
-        invocations: everything that was done.
-        peaks: the peak memory of each function, in MB; known at the end.
+        invocations: all invocations so far.
+        peaks: the peak memory of each function in MB; set when they stop.
     """
 
     relay: Relay
@@ -116,11 +116,11 @@ class Lambdas:
         command_prefix: Callable[[], Sequence[str]] = list,
         concurrency: int | None = None,
     ) -> Iterator[Self]:
-        """Start them, and end them.
+        """Start the functions, and stop them at exit.
 
         Args:
-            relay: what they need.
-            folder: where they note what they took.
+            relay: their environment.
+            folder: receives their resource usage.
             command_prefix: returns the prefix of a container's command.
             concurrency: containers each of submit and results; by default the number of cores.
         """
@@ -144,19 +144,19 @@ class Lambdas:
         self.peaks[stage] = max(container.stop() for container in containers)
 
     def seconds(self) -> dict[str, float]:
-        """Add up what each step took."""
+        """Return the total seconds of each step."""
         total: dict[str, float] = defaultdict(float)
         for invocation in self.invocations:
             total[invocation.step] += invocation.work_s
         return dict(total)
 
     def invoke(self, message: dict[str, Any]) -> None:
-        """Give one message to its stage."""
+        """Invoke the stage of a message."""
         step = message.get("next_step", "plan")
         self._invoke(STAGES[step], step, message)
 
     def poll(self) -> int:
-        """Poll, and give all work messages to their stages, each as soon as a container is free; gives how many there were."""
+        """Poll, process all work messages, and return their number."""
         self._invoke("poll", "poll", {})
         work_queues = self._work_messages()
         with ThreadPoolExecutor(1 if self.concurrency == 1 else 2 * self.concurrency) as pool:
@@ -170,7 +170,7 @@ class Lambdas:
         self._idle[stage].put(container)
 
     def _work_messages(self) -> list[dict[str, Any]]:
-        """Take all there are."""
+        """Receive all messages of the queue."""
         queue, sqs, messages = self.relay.queue, self.relay.cloud.sqs, list[dict[str, Any]]()
         while received := sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get(
             "Messages"

@@ -1,9 +1,8 @@
-"""How long a small job waits for the relay itself: ``make latency``, some minutes.
+"""Measure the latency that the relay adds to a small job: ``make latency``, a few minutes.
 
-The stack runs in the local cloud with the schedule of one minute that it is deployed with. The simulator answers each
-batch after a random time, so that batches end at any moment between two scheduled polls. No batch
-ends before the last upload is sent. So nothing but the schedule wakes poll then, as in a
-relay with little to do; a busy relay polls more often.
+The stack runs in the local cloud with the deployed schedule of one minute. The simulator ends each batch after a
+random time, at any moment between two polls, and not before the last upload. So only the schedule invokes poll, as
+in an idle relay; a busy relay polls more often.
 """
 
 import random
@@ -34,9 +33,9 @@ from local.workspace import Workspace, free_port
 WAVES, UPLOADS = 1, 32
 ROWS = 5
 SPREAD_S = 30.0
-"""The uploads of a wave come at random times within this many seconds."""
+"""The uploads of a wave are spread at random over this many seconds."""
 PROCESSING_S = (30.0, 75.0)
-"""The shortest and the longest time that the simulator takes for a batch; none ends while others are uploaded."""
+"""The minimum and maximum processing time of a batch; none ends during the uploads."""
 TIMEOUT_S = 240.0
 PAGE = ROOT / "docs" / "benchmarks.md"
 BEGIN = "<!-- written by make latency -->"

@@ -1,9 +1,8 @@
-"""Start one program and say what it took: wall and CPU seconds, and peak memory, as the system counted them.
+"""Run a program and record its wall time, CPU time and peak memory, as counted by the system.
 
-It is a process of its own because of Linux: a program's peak begins at that of the process it was started from,
-and this one is small.
+It is a separate small process, because on Linux a program's peak memory starts at that of its parent.
 
-    python -S launch.py TOLD.json PROGRAM ARGUMENT…
+    python -S launch.py USAGE.json PROGRAM ARGUMENT…
 """
 
 import json
@@ -13,18 +12,18 @@ import time
 
 
 def main(output_file: str, *command: str) -> int:
-    """Run the command to its end, and write what it took; gives its exit status."""
+    """Run the command, write its resource usage, and return its exit status."""
     started = time.perf_counter()
     pid = os.fork()
     if pid == 0:
-        os.execvp(command[0], command)  # noqa: S606 - a list, never a shell's string
+        os.execvp(command[0], command)  # noqa: S606 - a list, not a shell command
     _, status, rusage = os.wait4(pid, 0)
     usage = {
         "wall_s": time.perf_counter() - started,
         "cpu_s": rusage.ru_utime + rusage.ru_stime,
         "peak_mb": rusage.ru_maxrss * 1024 / 1e6,
     }
-    with open(output_file, "w", encoding="utf-8") as file:  # noqa: PTH123 - pathlib is memory too
+    with open(output_file, "w", encoding="utf-8") as file:  # noqa: PTH123 - pathlib would use more memory
         json.dump(usage, file)
     return os.waitstatus_to_exitcode(status)
 

@@ -1,4 +1,4 @@
-"""What a million requests cost in Lambda at each memory size: the stages under its share of a processor, on its wire."""
+"""Measure what a million requests cost at each Lambda memory size, with its CPU share and network speed."""
 
 import json
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from benchmarks.whole import run
 from infra.synth import synthesize
 
 NETWORK_MB_S = 75
-"""600 Mbit/s each way, which is about what a Lambda gets; AWS promises no number."""
+"""600 Mbit/s each way, about what a Lambda function gets; AWS publishes no number."""
 GB_SECOND_USD = 0.0000133334
 """Arm, us-east-1, November 2026: https://aws.amazon.com/lambda/pricing/"""
 
@@ -24,7 +24,7 @@ class MemoryMeasurement:
     """One step at one memory size.
 
     Attributes:
-        seconds_per_million: what Lambda bills for a million requests, of 10,000 a batch.
+        seconds_per_million: billed seconds for a million requests, 10,000 per batch.
         peak_mb: the peak memory of the function.
         default: whether it is deployed with this size.
     """
@@ -37,7 +37,7 @@ class MemoryMeasurement:
 
     @property
     def usd(self) -> float:
-        """What a million requests cost."""
+        """The cost of a million requests."""
         return self.seconds_per_million * self.memory_mb / 1024 * GB_SECOND_USD
 
 
@@ -73,7 +73,7 @@ def _measurements_of(lambdas: Lambdas, rows: int, size: int) -> list[MemoryMeasu
 
 
 def deployed() -> dict[str, int]:
-    """Give the memory that each function is deployed with, in MB."""
+    """Return the deployed memory of each function in MB."""
     functions = [
         resource["Properties"]
         for resource in synthesize()["Resources"].values()
@@ -83,7 +83,7 @@ def deployed() -> dict[str, int]:
 
 
 def to_json(measurements: Sequence[MemoryMeasurement]) -> list[dict[str, object]]:
-    """Write it as benchmarks/results.json has it."""
+    """Convert to the format of benchmarks/results.json."""
     return [
         asdict(measurement) | {"usd_per_million": measurement.usd} for measurement in measurements
     ]

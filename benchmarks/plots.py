@@ -1,4 +1,4 @@
-"""Draws what was measured, as small SVG files: the same figures give the same bytes."""
+"""Draw measurements as small SVG files; the same numbers give the same bytes."""
 
 import importlib
 import sys
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 PACKAGES = Path(__file__).parent.parent / ".local" / "plots"
-"""Where `make` has put matplotlib: nothing else needs it."""
+"""`make` installs matplotlib here; nothing else needs it."""
 WIDTH_IN, HEIGHT_IN = 7.0, 4.0
 COLORS = ("#d97757", "#3b6ea5", "#4a8c5c", "#8a6fb0", "#b5892e", "#4d4d4d")
 LEGEND_COLUMNS = 4
-"""Names in one line of a legend; two, if one of them is longer than `LONG`."""
+"""Names per line of a legend; two if one is longer than `LONG_NAME_CHARS`."""
 LONG_NAME_CHARS = 16
 TEXT_COLOR, GRID_COLOR = "#333333", "#dddddd"
 _STYLE = {
@@ -27,7 +27,7 @@ _STYLE = {
 }  # fmt: skip
 
 
-def lines(  # noqa: PLR0913 - one drawing is one call; all but two are keywords
+def lines(  # noqa: PLR0913 - one drawing is one call; most arguments are keywords
     file: Path,
     series: Mapping[str, Sequence[tuple[float, float]]],
     *,
@@ -39,18 +39,18 @@ def lines(  # noqa: PLR0913 - one drawing is one call; all but two are keywords
     ticks: Mapping[float, str] | None = None,
     dashed: Collection[str] = (),
 ) -> None:
-    """Draw one line for each series, with a legend where there are several.
+    """Draw one line per series, with a legend for several.
 
     Args:
-        file: where to put it; a PNG, if it is named so.
+        file: the SVG or PNG file to write.
         series: points by name.
-        title: what it shows.
+        title: the title.
         x_label: the horizontal axis, with its unit.
         y_label: the vertical axis, with its unit.
         annotations: points with a label: x, y, text.
         log: the axes that are logarithmic: ``"x"``, ``"y"``, ``"xy"``.
-        ticks: what to write on the horizontal axis, and where; else numbers.
-        dashed: the series that are there for comparison.
+        ticks: labels of the horizontal axis by position; numbers by default.
+        dashed: the series to draw dashed.
     """
     with _axes(file, title) as axes:
         for number, (name, points) in enumerate(series.items()):
@@ -75,12 +75,12 @@ def bars(
     number_format: str = "{:.2f}",
     highlighted: Collection[str] = (),
 ) -> None:
-    """Draw one bar for each amount, the first one on top, each with its figure.
+    """Draw one labeled bar per amount, the first one on top.
 
     Args:
-        file: where to put it.
-        amounts: by name.
-        title: what it shows.
+        file: the file to write.
+        amounts: the amounts by name.
+        title: the title.
         x_label: what the amounts are, with their unit.
         number_format: the format of the numbers, for `str.format`.
         highlighted: the names that are drawn in another color.
@@ -96,13 +96,13 @@ def bars(
 
 
 def _legend_columns(names: Collection[str]) -> int:
-    """Say how many names of a legend fit into one line."""
+    """Return how many names of a legend fit into one line."""
     return 2 if max(map(len, names)) > LONG_NAME_CHARS else LEGEND_COLUMNS
 
 
 @contextmanager
 def _axes(file: Path, title: str) -> "Iterator[Any]":
-    """Give empty axes, and save what has been drawn."""
+    """Yield empty axes, and save the figure at exit."""
     if str(PACKAGES) not in sys.path:
         sys.path.append(str(PACKAGES))
     matplotlib, figures = (
@@ -119,7 +119,7 @@ def _axes(file: Path, title: str) -> "Iterator[Any]":
 
 
 def _set_scale(axes: Any, log: str, ticks: Mapping[float, str] | None) -> None:  # noqa: ANN401 - matplotlib's
-    """Make axes logarithmic, with plain numbers on them."""
+    """Make axes logarithmic, with plain numbers."""
     ticker = importlib.import_module("matplotlib.ticker")
     plain = ticker.FuncFormatter(lambda value, _: f"{value:,.10g}")
     for name in log:

@@ -1,4 +1,4 @@
-"""Processes of the benchmark: those that are measured, and the far ends that they speak to."""
+"""Processes of the benchmark: the measured ones, and the fake services."""
 
 import json
 import os
@@ -17,24 +17,24 @@ from benchmarks.s3 import COUNTS
 ROOT = Path(__file__).parents[1]
 LAUNCH = Path(__file__).with_name("launch.py")
 REPORT_PREFIX = '{"work_s"'
-"""How a line begins in which a process says what its work took."""
+"""The prefix of the line in which a process reports its work."""
 
 
 class BenchmarkError(Exception):
-    """A side of the comparison did not do its work."""
+    """A measured program failed or gave a wrong result."""
 
 
 @dataclass(frozen=True)
 class Run:
-    """What one process took.
+    """The resource usage of one process.
 
     Attributes:
-        work_s: the work alone, once everything is imported; by the process's own clock.
-        work_cpu_s: what the work alone had of the processors, all threads of it.
-        wall_s: the whole process, by the system's.
-        cpu_s: what it had of the processors.
-        peak_mb: its peak resident memory.
-        told: what it says itself.
+        work_s: seconds of the work without imports, by the process's own clock.
+        work_cpu_s: CPU seconds of the work, over all threads.
+        wall_s: wall time of the whole process.
+        cpu_s: CPU seconds of the whole process.
+        peak_mb: peak resident memory.
+        report: what the process reports about itself.
     """
 
     work_s: float
@@ -46,10 +46,10 @@ class Run:
 
 
 def measure(*command: str | Path, env: Mapping[str, str] | None = None) -> Run:
-    """Run a program to its end; its last line, where it is JSON, is what it says itself.
+    """Run a program; its last line of output may be a JSON report.
 
     Raises:
-        BenchmarkError: it failed; the message is its last words.
+        BenchmarkError: it failed; the message is its last line of output.
     """
     with tempfile.TemporaryDirectory() as folder:
         usage_file = Path(folder, "took.json")
@@ -75,7 +75,7 @@ def measure(*command: str | Path, env: Mapping[str, str] | None = None) -> Run:
 
 @contextmanager
 def start_fake(module: str, *arguments: str | Path) -> Iterator[str]:
-    """Serve a far end in a process of its own; gives its address."""
+    """Start a fake service in its own process, and yield its address."""
     command = [sys.executable, "-m", module, *(str(argument) for argument in arguments)]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
         try:
@@ -89,13 +89,13 @@ def start_fake(module: str, *arguments: str | Path) -> Iterator[str]:
 
 
 def counts(url: str) -> dict[str, int]:
-    """Ask a far end what it has seen so far."""
+    """Return the counters of a fake service."""
     with urllib.request.urlopen(url + COUNTS, timeout=30) as answer:  # noqa: S310 - a loopback address made here
         return dict(json.loads(answer.read()))
 
 
 def build_env(extra: Mapping[str, str]) -> dict[str, str]:
-    """Give a process what it needs of ours, and no proxy or AWS setting of the user's."""
+    """Build an environment without the user's proxy and AWS settings."""
     inherited = {
         name: os.environ[name] for name in ("PATH", "HOME", "TMPDIR") if name in os.environ
     }

@@ -1,4 +1,4 @@
-"""The relay as it is deployed, without the deploying: the emulator's table and topic, and what a function is told."""
+"""The relay without a deployment: the emulator's table and topic, and the environment of the functions."""
 
 import json
 import platform
@@ -25,13 +25,13 @@ UPLOADS, RESULTS, TABLE = "uploads", "results", "relay"
 CHUNK = "00001-1"
 KEY = "sk-local"
 STAGE = (sys.executable, "-S", "-m", "benchmarks.stage")
-"""Runs a stage with the packages of the bundle, and no other."""
+"""Runs a stage with only the packages of the bundle."""
 ONE_STEP_S = 200
-"""Time for one step, and not for the next."""
+"""Enough time for one step, but not for the next."""
 
 
 def s3_notification(key: str, version: str) -> dict[str, Any]:
-    """Write S3's message of a new object."""
+    """Build S3's notification of a new object."""
     name = {"key": key, "size": 0, "versionId": version}
     record = {
         "eventTime": "2026-11-23T00:00:00.000Z",
@@ -42,13 +42,13 @@ def s3_notification(key: str, version: str) -> dict[str, Any]:
 
 @dataclass
 class Relay:
-    """What stages need to run: AWS, and the far ends of S3 and of Claude.
+    """Runs stages against the emulator and the fakes of S3 and Claude.
 
     Attributes:
-        bundle: the folder where the bundle lies unpacked, from which the stages run.
-        s3: the address of the S3 stand-in.
-        claude: the address of the API's.
-        requests: the most in one chunk.
+        bundle: the folder with the unpacked bundle, from which the stages run.
+        s3: the address of the fake S3.
+        claude: the address of the fake API.
+        requests: the maximum number of requests in a chunk.
     """
 
     cloud: Cloud
@@ -59,16 +59,16 @@ class Relay:
 
     @property
     def items(self) -> WorkItems:
-        """The table, for what comes before and after a stage."""
+        """The table, for preparing and checking a stage."""
         return WorkItems(Table(TABLE, self.cloud.tables))
 
     @property
     def queue(self) -> str:
-        """The queue of work messages: here, one for both stages."""
+        """The queue of work messages, shared by both stages here."""
         return self.cloud.sqs.create_queue(QueueName="work-messages")["QueueUrl"]
 
     def stage_settings(self) -> dict[str, str]:
-        """Give the environment of all three functions."""
+        """Return the settings of all three functions."""
         common: dict[str, Any] = {
             "table_name": TABLE, "uploads_bucket": UPLOADS, "results_bucket": RESULTS, "secret_name": "key",
             "topic_arn": self.cloud.sns.create_topic(Name="events")["TopicArn"], "base_url": self.claude,
@@ -87,27 +87,27 @@ class Relay:
         }
 
     def stage_env(self) -> dict[str, str]:
-        """Give a stage all that Lambda would give it."""
+        """Return the environment of a Lambda function."""
         return self.cloud.env() | PROCESS | self.stage_settings() | {
             "AWS_ENDPOINT_URL_S3": self.s3, "POWERTOOLS_SERVICE_NAME": "relay", "POWERTOOLS_LOG_LEVEL": "WARNING",
             "POWERTOOLS_METRICS_NAMESPACE": "relay", "PYTHONPATH": str(self.bundle),
         }  # fmt: skip
 
     def run(self, stage: str, message: dict[str, Any]) -> Run:
-        """Run a stage on one message, in a process of its own."""
+        """Run a stage on one message in its own process."""
         arguments = (stage, str(ONE_STEP_S), json.dumps(message))
         return measure(*STAGE, *arguments, env=self.stage_env())
 
     def plan(self, key: str, version: str) -> tuple[str, Run]:
-        """Let submit claim and plan an upload; gives the job."""
+        """Claim and plan an upload; return the job id and the run."""
         return job_id(UPLOADS, key, version), self.run("submit", s3_notification(key, version))
 
     def step(self, stage: str, job: str, step: Step, item: str = CHUNK) -> Run:
-        """Wake a stage for a step of an item."""
+        """Run one step of an item."""
         return self.run(stage, {"schema": 1, "job": job, "item": item, "next_step": step})
 
     def batch(self, job: str) -> Batch:
-        """Read a job's one batch."""
+        """Read the only batch of a job."""
         batch = self.items.batch(job, CHUNK)
         if batch is None:
             message = f"{job} has no batch: it was not planned"
@@ -115,7 +115,7 @@ class Relay:
         return batch
 
     def mark_ended(self, job: str) -> None:
-        """Note that a batch has ended, as poll does."""
+        """Mark a batch as ended, as poll does."""
         changes = {"status": BatchStatus.ENDED, "next_step": Step.COLLECT}
         self.items.transition(
             self.batch(job), changes, expected={"status": BatchStatus.IN_PROGRESS}
@@ -123,7 +123,7 @@ class Relay:
 
 
 def unpack_bundle(folder: Path) -> Path:
-    """Build the bundle for this machine, and unpack it into a folder."""
+    """Build the bundle for this machine and unpack it."""
     arm = platform.machine() in {"arm64", "aarch64"}
     with zipfile.ZipFile(bundled("arm64" if arm else "x86_64")) as bundle:
         bundle.extractall(folder)
@@ -132,7 +132,7 @@ def unpack_bundle(folder: Path) -> Path:
 
 @contextmanager
 def cloud(folder: Path) -> Iterator[Cloud]:
-    """Start the emulator with an empty table, and end it."""
+    """Start the emulator with an empty table, and stop it at exit."""
     python = emulator.install(Workspace.of_this_clone())
     started = emulator.start(python, folder, port=free_port())
     try:
@@ -144,9 +144,9 @@ def cloud(folder: Path) -> Iterator[Cloud]:
 
 
 def make_table(cloud_clients: Cloud) -> None:
-    """Make the table, empty: the keys are those of infra/storage.py.
+    """Create the empty table, with the keys of infra/storage.py.
 
-    For each far end of Claude's anew: each names its batches from 1 on, and whose a batch is, is never forgotten.
+    Each fake API numbers its batches from 1, and ownership records are permanent, so each fake needs a new table.
     """
     keys = [("job", "HASH"), ("item", "RANGE")], [("open", "HASH"), ("status_key", "RANGE")]
     schemas: Any = ([{"AttributeName": n, "KeyType": k} for n, k in pairs] for pairs in keys)

@@ -1,4 +1,4 @@
-"""The table, and the file of results."""
+"""The table of comparisons, and the results file."""
 
 import json
 import os
@@ -21,10 +21,10 @@ class Line:
     """One comparison.
 
     Attributes:
-        ratio: how many times better ours is; below 1 it is worse.
-        memory: peak MB, ours and theirs.
-        target: as the issue has it.
-        reached: whether it is; None where there is none to reach.
+        ratio: how many times better the relay is; below 1 it is worse.
+        memory: peak MB of the relay and of the baseline.
+        target: the target of the issue.
+        reached: whether the target is reached; None without a target.
     """
 
     work: str
@@ -38,11 +38,11 @@ class Line:
 
 
 def median(runs: Sequence[Run], name: str = "work_s") -> float:
-    """Give the middle of what several runs took."""
+    """Return the median of several runs."""
     return float(statistics.median(getattr(run, name) for run in runs))
 
 
-def timed(  # noqa: PLR0913 - one line of the table, all but two by keyword
+def timed(  # noqa: PLR0913 - one line of the table; most arguments are keywords
     ours: Sequence[Run],
     theirs: Sequence[Run],
     *,
@@ -92,7 +92,7 @@ def show(lines: Sequence[Line]) -> None:
 def write(
     file: Path, lines: Sequence[Line], runs: Mapping[str, Sequence[Run]], extra: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """Write everything that was measured, on what and when; gives it, too."""
+    """Write and return all measurements with date and machine."""
     page_count, page = os.sysconf("SC_PHYS_PAGES"), os.sysconf("SC_PAGE_SIZE")
     document = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -116,7 +116,7 @@ BEGIN, END = "<!-- written by make bench FULL=1 -->", "<!-- until here -->"
 
 
 def write_table(page: Path, document: Mapping[str, Any]) -> None:
-    """Put the table into docs/benchmarks.md, between its two marks."""
+    """Write the table into docs/benchmarks.md, between its markers."""
     machine = document["machine"]
     before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
     after = rest.partition(END)[2]
@@ -148,12 +148,12 @@ def _markdown(line: Mapping[str, Any]) -> str:
 
 
 def machine() -> str:
-    """Name the machine, as above a table."""
+    """Describe the machine."""
     return f"{os.cpu_count()} cores ({platform.machine()}), Python {platform.python_version()}"
 
 
 def replace_section(page: Path, begin: str, end: str, lines: Sequence[str]) -> None:
-    """Put lines into a page, between two marks that it has already."""
+    """Replace the lines of a page between two markers."""
     before, _, rest = page.read_text(encoding="utf-8").partition(begin)
     after = rest.partition(end)[2]
     text = "\n".join((begin, *lines, end))

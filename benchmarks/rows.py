@@ -1,4 +1,4 @@
-"""The rows of the table: what is compared with what, and what the issue asks for."""
+"""The rows of the table: comparisons and their targets."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -16,9 +16,9 @@ MAX_SHARE = 0.01
 MAX_MB = 250
 MAX_TIME_GROWTH, MAX_MEMORY_GROWTH = 1.2, 1.1
 MIN_MEMORY_RATIO = 8
-"""The SDK's memory over ours, at the least."""
+"""The minimum ratio of the SDK's memory to ours."""
 FULL_ROWS = 100_000
-"""Rows from which the targets of time hold; with fewer, fixed costs weigh more."""
+"""The number of rows from which time targets apply; with fewer, fixed costs dominate."""
 
 
 def stage_lines(runs: Mapping[str, Sequence[Run]], rows: int) -> list[Line]:
@@ -41,7 +41,7 @@ def stage_lines(runs: Mapping[str, Sequence[Run]], rows: int) -> list[Line]:
 
 
 def end_to_end_lines(runs: Mapping[str, Sequence[Run]], rows: int) -> list[Line]:
-    """Compare a whole job; theirs ends with a file that is in no order."""
+    """Compare a whole job; the baselines write an unordered file."""
     ours = runs["whole"]
     names = {"whole sdk": "plain SDK script", "whole batchwizard": "batchwizard 0.5.0"}
     lines = [
@@ -58,14 +58,14 @@ def end_to_end_lines(runs: Mapping[str, Sequence[Run]], rows: int) -> list[Line]
 
 
 def _for_full_runs(line: Line, rows: int) -> Line:
-    """Leave a target without a verdict where the run is too small for it."""
+    """Mark a target as not applicable if the run is too small for it."""
     if rows >= FULL_ROWS or not line.target:
         return line
     return replace(line, target=f"{line.target} (FULL=1)", reached=None)
 
 
 def growth_lines(growth_runs: tuple[JobRun, JobRun], sizes_bytes: tuple[int, int]) -> list[Line]:
-    """Compare a large upload with a small one: memory by function, time a byte by step."""
+    """Compare a large upload with a small one: memory by function, time per byte by step."""
     small_run = growth_runs[0]
     size_labels = [f"{size / 1e9:g} GB" for size in sizes_bytes]
     lines = []
@@ -91,7 +91,7 @@ def growth_lines(growth_runs: tuple[JobRun, JobRun], sizes_bytes: tuple[int, int
 
 
 def poll_lines(polls: Sequence[PollRun]) -> list[Line]:
-    """Show what a poll asks for, against one with a single open batch."""
+    """Compare the calls of a poll with those of a smaller one."""
     one, many, history = polls
     return [
         Line(
@@ -113,7 +113,7 @@ def _work_of(polled: PollRun) -> str:
 
 
 def assembly_line(assembly: tuple[Run, Mapping[str, int]], size_bytes: int) -> Line:
-    """Show which bytes of a join pass through the Lambda."""
+    """Show how many bytes of a multipart copy pass through the function."""
     run, byte_counts = assembly
     passed, copied = (
         byte_counts.get("read", 0) + byte_counts.get("written", 0),

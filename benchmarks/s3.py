@@ -1,7 +1,7 @@
-"""A small S3 for measuring: it makes uploads up as they are read, and drops what is written but its size.
+"""A minimal fake of S3 for measuring: it generates uploads as they are read, and discards written data.
 
-The emulators hold objects in memory; where memory and time per byte are measured, they would be what is measured.
-Given a folder, it keeps what is written there as files, and serves and copies it again:
+Emulators hold objects in memory, which would distort measurements of memory and time per byte.
+With a folder, it stores written objects there as files, and serves and copies them:
 
     python -m benchmarks.s3 --folder FOLDER [--delete-after-read] [--sizes '{"/bucket/key": 1000}'] [--mb-s 75]
 """
@@ -31,14 +31,14 @@ COUNTS = "/_counts"
 
 
 def row(number: int, size: int = 2400) -> bytes:
-    """Make row `number` (from 0) of an upload: exactly `size` bytes, the same each time."""
+    """Build row `number` (from 0) of an upload: exactly `size` bytes, deterministic."""
     bare = len(ROW % (number, b""))
     return ROW % (number, (CONTENT * (size // len(CONTENT) + 1))[: size - bare])
 
 
 @dataclass(frozen=True)
 class FileRange:
-    """A range of a file: part of an object that is kept, or all of it."""
+    """A range of a file: a stored object or a part of one."""
 
     file: Path
     start: int
@@ -46,12 +46,12 @@ class FileRange:
 
     @classmethod
     def of(cls, file: Path) -> "FileRange":
-        """Take all of a file."""
+        """Return the range of a whole file."""
         return cls(file, 0, file.stat().st_size)
 
 
 def _cut_range(parts: Sequence[FileRange], start: int, stop: int) -> Iterator[FileRange]:
-    """Cut a range out of an object."""
+    """Yield the file ranges of a byte range of an object."""
     for part in parts:
         low, high = max(start, 0), min(stop, part.size)
         if low < high:
@@ -61,7 +61,7 @@ def _cut_range(parts: Sequence[FileRange], start: int, stop: int) -> Iterator[Fi
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True  # or each small answer waits 40 ms for the other side's kernel
+    disable_nagle_algorithm = True  # otherwise each small answer is delayed by 40 ms (delayed ACK)
     sizes: ClassVar[dict[str, int]] = {}
     row_bytes: ClassVar[int] = 2400
     folder: ClassVar[Path | None] = None
@@ -73,7 +73,7 @@ class _Handler(BaseHTTPRequestHandler):
     outbound: ClassVar[Throttle] = Throttle()
 
     def do_GET(self) -> None:
-        """Give the range that is asked for, of what was kept or made up."""
+        """Return the requested range of a stored or generated object."""
         if self.path == COUNTS:
             return self._send_bytes(json.dumps(self.counts).encode())
         parts = self._parts(self._object)
@@ -106,20 +106,20 @@ class _Handler(BaseHTTPRequestHandler):
                     self.connection.sendfile(content, part.start + offset, size)
 
     def _delete_after_read(self, name: str, parts: Sequence[FileRange]) -> None:
-        """Where objects are fleeting, one that came in parts is gone when it has been read or copied whole."""
+        """Delete a multipart object that was read or copied completely, if enabled."""
         if self.delete_after_read and len(parts) > 1:
             del self.stored[name]
             for part in parts:
                 part.file.unlink(missing_ok=True)
 
     def do_HEAD(self) -> None:
-        """Say whether something is kept there."""
+        """Return whether the object is stored."""
         self.send_response(200 if self._parts(self._object) else 404)
         self.send_header("Content-Length", "0")
         self.end_headers()
 
     def do_PUT(self) -> None:
-        """Keep what is written, or drop it; what is copied is only counted, and pointed at."""
+        """Store or discard a body; a copy only counts bytes and references the source."""
         length, query = int(self.headers.get("Content-Length", 0)), self._query
         part = f"{query.get('uploadId', [''])[0]}.{query.get('partNumber', ['0'])[0]}"
         range_match = re.match(
@@ -148,7 +148,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.stored[part] = [*_cut_range(parts, start, stop)]
 
     def _read_body(self, remaining: int, file: Path | None) -> None:
-        """Take a body, into a file or nowhere."""
+        """Read a body into a file, or discard it."""
         buffer = memoryview(bytearray(1 << 18))
         with (file or Path("/dev/null")).open("wb") as output:
             while remaining:
@@ -159,7 +159,7 @@ class _Handler(BaseHTTPRequestHandler):
                 remaining -= output.write(buffer[:received])
 
     def do_POST(self) -> None:
-        """Begin or complete an upload in parts."""
+        """Start or complete a multipart upload."""
         body, query = self.rfile.read(int(self.headers.get("Content-Length", 0))), self._query
         if "uploads" in query:
             kind, upload = "InitiateMultipartUploadResult", f"u{next(self.uploads)}"
@@ -187,7 +187,7 @@ class _Handler(BaseHTTPRequestHandler):
         return parse_qs(urlsplit(self.path).query, keep_blank_values=True)
 
     def _parts(self, name: str) -> list[FileRange]:
-        """Give the parts of an object as they came, or the file that lay there before."""
+        """Return the parts of an object, or an existing file."""
         parts = self.stored.get(name)
         if parts is None and self.folder is not None:
             existing = self.folder / name.strip("/")
@@ -195,11 +195,11 @@ class _Handler(BaseHTTPRequestHandler):
         return parts or []
 
     def log_message(self, *_: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 def _generate_rows(start: int, stop: int, row_bytes: int) -> Iterator[bytes]:
-    """Make the bytes of a range, some hundred rows at a time."""
+    """Generate the bytes of a range, 400 rows at a time."""
     offset = start
     while offset < stop:
         first = offset // row_bytes
@@ -217,13 +217,13 @@ def serving(
     delete_after_read: bool = False,
     mb_s: float = 0,
 ) -> Iterator[str]:
-    """Serve objects of these sizes by path (``/bucket/key``), whole rows each; gives the address.
+    """Serve generated objects by path (``/bucket/key``); yield the address.
 
     Args:
-        sizes: what is made up.
-        folder: where files lie by the same paths, and what is written is kept; None drops it.
+        sizes: the sizes of generated objects, in whole rows.
+        folder: holds files by the same paths, and stores written objects; None discards them.
         delete_after_read: delete multipart objects once they have been read or copied, to save disk space.
-        mb_s: megabytes a second each way; 0 for as fast as it goes.
+        mb_s: megabytes per second each way; 0 for no limit.
     """
     _Handler.sizes, _Handler.folder, _Handler.delete_after_read = sizes, folder, delete_after_read
     _Handler.inbound, _Handler.outbound = Throttle(mb_s), Throttle(mb_s)
@@ -240,7 +240,7 @@ def serving(
 
 
 def main() -> None:
-    """Serve until the process is ended."""
+    """Serve until the process is terminated."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.s3", description=main.__doc__)
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--sizes", type=json.loads, default={})

@@ -1,6 +1,6 @@
-"""What a 100,000-request batch costs the simulator: time, and memory of its own process.
+"""Measure time and memory of the simulator for a batch of 100,000 requests.
 
-The client is as plain as can be: it uploads a file and reads the results in blocks.
+The client is minimal: it uploads a file and reads the results in blocks.
 
     python benchmarks/simulator.py [--requests 100000] [--megabytes 250]
 """
@@ -102,7 +102,7 @@ def _print_line(name: str, took_s: float, pid: int) -> None:
 
 
 def _memory_mib(pid: int) -> tuple[int, int]:
-    """What the process holds itself, and what it looks at in the system's page cache."""
+    """Return the private memory and the mapped files of the process in MiB."""
     status = Path(f"/proc/{pid}/status").read_text()
     report = dict(re.findall(r"(RssAnon|RssFile):\s+(\d+)", status))
     return int(report["RssAnon"]) // 1024, int(report["RssFile"]) // 1024
@@ -110,7 +110,7 @@ def _memory_mib(pid: int) -> tuple[int, int]:
 
 @contextmanager
 def _peak(pid: int) -> Iterator[None]:
-    """Print the most of both that was seen while the block ran, looking every 10 ms."""
+    """Print the peak of both within the context, sampled every 10 ms."""
     done, samples = threading.Event(), [_memory_mib(pid)]
 
     def sample() -> None:
@@ -123,7 +123,7 @@ def _peak(pid: int) -> Iterator[None]:
     done.set()
     thread.join()
     private, mapped = (max(column) for column in zip(*samples, strict=True))
-    print(f"{'  at its peak':27}   own {private:4} MiB   mapped files {mapped:4} MiB")
+    print(f"{'  peak':27}   own {private:4} MiB   mapped files {mapped:4} MiB")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""Run one stage of the relay on messages, as a warm Lambda container would; says how long each took.
+"""Run one stage on messages, as a warm Lambda container does, and report the time of each.
 
     python -m benchmarks.stage submit 900 MESSAGE…
     python -m benchmarks.stage submit 900 < MESSAGES
 
-Each invocation has so many seconds.
+The number is the timeout of each invocation in seconds.
 """
 
 import importlib
@@ -16,12 +16,12 @@ from typing import Any
 import boto3
 
 STAGES_WITH_SDK = {"submit", "poll"}
-"""Who imports it when it first speaks to Claude: done before, as in a container that has. It is a row of its own."""
+"""Stages that import the SDK lazily. It is imported before measuring; the import is measured separately."""
 EMPTY_MESSAGE = json.dumps({"schema": 1, "job": "none", "item": "#", "next_step": "none"})
 
 
 class Context:
-    """What Lambda tells a function of itself."""
+    """The context object of a Lambda function."""
 
     function_name = "benchmark"
     memory_limit_in_mb = 1769
@@ -32,12 +32,12 @@ class Context:
         self._deadline = time.monotonic() + seconds
 
     def get_remaining_time_in_millis(self) -> int:
-        """Say what is left of an invocation's time."""
+        """Return the remaining time of the invocation."""
         return int((self._deadline - time.monotonic()) * 1000)
 
 
 def main(stage: str, seconds: str, *messages: str) -> None:
-    """Open the services with a work message of nothing, say so, then do the work under the clock."""
+    """Open the services with an empty message, print "ready", then measure each message."""
     call_counts = _count_calls()
     if stage in STAGES_WITH_SDK:
         importlib.import_module("anthropic")
@@ -61,7 +61,7 @@ def _event(message: str) -> dict[str, Any]:
 
 
 def _count_calls() -> Counter[str]:
-    """Count the calls to DynamoDB, and the items read."""
+    """Count the calls to DynamoDB and the items read."""
     boto3.setup_default_session()
     call_counts: Counter[str] = Counter()
 

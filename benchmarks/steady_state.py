@@ -1,4 +1,4 @@
-"""What does not depend on one upload's size: poll, assemble, cold start."""
+"""Measure what does not depend on the size of an upload: poll, assemble, cold start."""
 
 import json
 import sys
@@ -34,7 +34,7 @@ JOB = "0" * 20
 
 @dataclass(frozen=True)
 class PollRun:
-    """What one poll took, with so much open and so much long finished."""
+    """The usage of one poll, with the numbers of open and finished batches."""
 
     open: int
     finished: int
@@ -44,7 +44,7 @@ class PollRun:
 
 
 def poll(relay: Relay, folder: Path, open_: int, finished: int) -> PollRun:
-    """Poll once."""
+    """Measure one poll."""
     make_table(relay.cloud)
     batches = (_batch(number, BatchStatus.IN_PROGRESS) for number in range(1, open_ + 1))
     _fill(relay, [_job(JobStatus.RUNNING)], batches)
@@ -61,14 +61,14 @@ def poll(relay: Relay, folder: Path, open_: int, finished: int) -> PollRun:
 
 
 def assemble(relay: Relay, chunks: int, chunk_bytes: int) -> tuple[Run, dict[str, int]]:
-    """Assemble a job of so many chunks, at an S3 that makes them up; gives what S3 saw."""
+    """Assemble a job of this many generated chunks; return the run and the counters of S3."""
     make_table(relay.cloud)
     batches = [
         _batch(number, BatchStatus.COLLECTED, size=chunk_bytes) for number in range(1, chunks + 1)
     ]
     _fill(relay, [_job(JobStatus.ASSEMBLING, rows=chunks)], batches)
     sizes = {f"/results/{batch.requests_key}": chunk_bytes for batch in batches}
-    # Few: what a command line can carry. The others are never read, only copied.
+    # The command line cannot carry all sizes. The others are never read, only copied.
     sizes_of_50 = dict(list(sizes.items())[:50])
     with start_fake("benchmarks.s3", "--sizes", json.dumps(sizes_of_50)) as relay.s3:
         run = relay.step("results", JOB, Step.ASSEMBLE, items.JOB)
@@ -76,7 +76,7 @@ def assemble(relay: Relay, chunks: int, chunk_bytes: int) -> tuple[Run, dict[str
 
 
 def cold_starts(bundle: Path, repeats: int) -> dict[str, list[Run]]:
-    """Import each stage from the bundle, as Lambda does, and the SDK alone: in turns, once unmeasured."""
+    """Import each stage from the bundle, as Lambda does, and the SDK alone: in turn, after one warm-up."""
     names = ("functions.submit", "functions.poll", "functions.results", "anthropic")
     rounds = [[_imported(name, bundle) for name in names] for _ in range(repeats + 1)][1:]
     return {name: list(runs) for name, *runs in zip(names, *rounds, strict=True)}
@@ -112,7 +112,7 @@ def _batch(number: int, status: BatchStatus, job: str = JOB, size: int = 0) -> B
 
 
 def _finished(number: int) -> dict[str, Any]:
-    """Make an item of history: no more of it than tells that it is none of the index's, for there may be a million."""
+    """Build a minimal finished item, outside the index; there may be a million."""
     names = {"job": f"f{number // 1000:019x}", "item": f"{number:05}-1", "status": "COLLECTED"}
     return {name: {"S": text} for name, text in names.items()}
 

@@ -1,18 +1,18 @@
-"""A wire of a given speed, for far ends: loopback is faster than any network that a Lambda has."""
+"""Throttle the fakes: loopback is faster than the network of a Lambda function."""
 
 import threading
 import time
 
 
 class Throttle:
-    """Lets so many bytes a second pass, whoever sends them.
+    """Limits the bytes per second over all senders.
 
     Args:
         mb_s: megabytes a second; 0 for as fast as it goes.
     """
 
     BLOCK = 1 << 18
-    """What passes at once, in bytes: at 75 MB/s, 3.5 ms of it."""
+    """Bytes sent at once: 3.5 ms at 75 MB/s."""
 
     def __init__(self, mb_s: float = 0) -> None:
         self._s_per_byte = 1 / (mb_s * 1e6) if mb_s else 0.0
@@ -21,11 +21,11 @@ class Throttle:
 
     @property
     def block(self) -> int:
-        """How many bytes to send at once."""
+        """The number of bytes to send at once."""
         return self.BLOCK if self._s_per_byte else 1 << 30
 
     def wait(self, size: int) -> None:
-        """Wait until so many bytes have passed."""
+        """Wait until this many bytes may pass."""
         if not self._s_per_byte:
             return
         with self._lock:

@@ -18,16 +18,16 @@ from functions.model.items import Job, JobStatus
 
 MOST_POLLS, PAUSE_S = 10_000, 0.02
 ROW_BYTES = 2400
-"""Of the rows that the S3 stand-in makes up."""
+"""The size of the rows that the fake S3 generates."""
 
 
 @dataclass(frozen=True)
 class JobRun:
-    """What a job took.
+    """The time and memory of a whole job.
 
     Attributes:
-        seconds: from the event to the manifest.
-        steps: the seconds of each step's invocations, added up.
+        seconds: from the upload event to the manifest.
+        steps: total seconds of each step.
         peaks: the peak memory of each function, in MB.
     """
 
@@ -38,7 +38,7 @@ class JobRun:
 
     @property
     def as_run(self) -> Run:
-        """Give it as one process's, for the table: its memory is that of the function that takes most."""
+        """Convert to a run of one process; its memory is that of the largest function."""
         peak = max(self.peaks.values())
         return Run(self.seconds, self.seconds, self.seconds, self.seconds, peak, dict(self.steps))
 
@@ -46,7 +46,7 @@ class JobRun:
 def measure_job(
     relay: Relay, folder: Path, key: str, version: str, concurrency: int | None = None
 ) -> JobRun:
-    """Run one job from its beginning to its end."""
+    """Run one job from upload to manifest."""
     with Lambdas.warm(relay, folder, concurrency=concurrency) as lambdas:
         started = time.perf_counter()
         job = run(lambdas, key, version)
@@ -55,10 +55,10 @@ def measure_job(
 
 
 def run(lambdas: Lambdas, key: str, version: str) -> Job:
-    """Let Lambdas do a job; chunks are sent while others are still planned, if more than one Lambda is at work.
+    """Run a job; with several containers, chunks are sent while others are planned.
 
     Raises:
-        BenchmarkError: it does not come to its end.
+        BenchmarkError: the job does not complete.
     """
     job = None
     with ThreadPoolExecutor(1) as executor:
@@ -73,7 +73,7 @@ def run(lambdas: Lambdas, key: str, version: str) -> Job:
                 time.sleep(PAUSE_S)
         planned.result()
     if job is None or job.outcome not in {"succeeded", "partial"}:
-        message = f"{key} did not come to its end: {job and job.status}"
+        message = f"{key} did not complete: {job and job.status}"
         raise BenchmarkError(message)
     return job
 
@@ -83,7 +83,7 @@ def measure_growth(
 ) -> tuple[JobRun, JobRun]:
     """Run a job of each size, one invocation after the other.
 
-    The uploads are made up as they are read, and work files are gone once they are read.
+    Uploads are generated as they are read, and work files are deleted once they are read.
     """
     rows = [size // ROW_BYTES for size in sizes_bytes]
     uploads = {f"/{UPLOADS}/{count}.jsonl": count * ROW_BYTES for count in rows}
@@ -96,13 +96,13 @@ def measure_growth(
             measure_job(relay, folder, f"{count}.jsonl", "v1", concurrency=1) for count in rows
         )
     if (small.rows, large.rows) != (rows[0], rows[1]):
-        message = f"{small.rows:,} and {large.rows:,} rows, and {rows} were expected"
+        message = f"{small.rows:,} and {large.rows:,} rows, expected {rows}"
         raise BenchmarkError(message)
     return small, large
 
 
 def check(relay: Relay, folder: Path, key: str, version: str, rows: int) -> None:
-    """Read what a job left: a line a row, in order.
+    """Verify the results of a job: one line per row, in order.
 
     Raises:
         BenchmarkError: it is not.
@@ -114,5 +114,5 @@ def check(relay: Relay, folder: Path, key: str, version: str, rows: int) -> None
         rows_found = [json.loads(line)["row"] for line in lines]
     copy.unlink()
     if rows_found != list(range(1, rows + 1)):
-        message = f"{key}: {len(rows_found):,} lines, and {rows:,} rows in order were expected"
+        message = f"{key}: {len(rows_found):,} lines, expected {rows:,} rows in order"
         raise BenchmarkError(message)

@@ -1,4 +1,4 @@
-"""What is sent and answered: made up, the same each time, and shaped like real prompts."""
+"""Deterministic requests and answers that resemble real prompts."""
 
 import random
 from collections.abc import Iterator, Sequence
@@ -9,7 +9,7 @@ import msgspec
 ROW_BYTES = 2_430
 RESULT_BYTES = 2_150
 FAILING = 100
-"""One row in so many ends errored, for good: those have a line each in errors.jsonl and retry.jsonl."""
+"""One row in this many fails permanently and has a line in errors.jsonl and retry.jsonl."""
 
 _PARAGRAPH = (
     'The customer writes:\n"I ordered three lamps on the 4th, and two arrived; the third was said to be '
@@ -22,7 +22,7 @@ _INVALID = (
 
 
 def write_upload(file: Path, rows: int) -> None:
-    """Write an upload of rows of `ROW_BYTES`, with line breaks, quotes and dashes as text has them."""
+    """Write an upload of rows of `ROW_BYTES`, with line breaks, quotes and dashes as in real text."""
     text = _of_size(ROW_BYTES - len(_row(0, "")))
     with file.open("wb") as upload:
         upload.writelines(_row(number, text) for number in range(rows))
@@ -41,15 +41,15 @@ def _of_size(size: int) -> str:
 
 
 def write_results(file: Path, custom_ids: Sequence[str]) -> None:
-    """Write a batch's results in another order than the requests came."""
+    """Write a batch's results in another order than its requests."""
     with file.open("wb") as results:
         results.writelines(answers([custom_id.encode() for custom_id in custom_ids]))
 
 
 def answers(custom_ids: Sequence[bytes]) -> Iterator[bytes]:
-    """Answer requests, in another order than they came: a line of `RESULT_BYTES` each, but those that fail."""
+    """Answer requests in another order, with a line of `RESULT_BYTES` each, except failures."""
     shuffled = list(enumerate(custom_ids))
-    random.Random(4).shuffle(shuffled)  # noqa: S311 - the same each time is what is wanted
+    random.Random(4).shuffle(shuffled)  # noqa: S311 - has to be deterministic
     text = _of_size(RESULT_BYTES - len(_line(b"0" * 47, _answer(0, ""))))
     before, _, after = _answer(0, text).partition(b"0" * 24)
     for number, custom_id in shuffled:

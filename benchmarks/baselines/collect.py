@@ -1,4 +1,4 @@
-"""A rival: the documented loop over a batch's results, each written as a line."""
+"""Baseline: the documented loop over a batch's results, each written as a line."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""A rival: parse each line of a local file with the standard library, and keep nothing."""
+"""Baseline: parse each line of a local file with the standard library."""
 
 import json
 import sys

@@ -1,4 +1,4 @@
-"""A rival: read the upload from S3, and create the batch as the SDK's documentation says."""
+"""Baseline: read the upload from S3 and create the batch, as in the SDK's documentation."""
 
 import json
 import sys

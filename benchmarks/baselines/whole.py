@@ -1,4 +1,4 @@
-"""A rival: the plain script for a whole job, as the SDK's documentation has its pieces: send, wait, write what came."""
+"""Baseline: a plain script for a whole job, from the SDK's documentation: send, wait, write the results."""
 
 import json
 import sys

@@ -1,1 +1,1 @@
-"""What scale costs and what limits it: calls counted on the real handlers, prices, and a simulation of arrivals."""
+"""Costs and limits at scale: calls counted on the real handlers, prices, and a simulation of arrivals."""

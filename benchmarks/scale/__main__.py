@@ -1,4 +1,4 @@
-"""Counts, prices and simulates; prints the tables, and writes docs/scale.md with its drawings.
+"""Count calls, price them, simulate arrivals; print the tables, and write docs/scale.md with its plots.
 
 python -m benchmarks.scale [--results FILE] [--into FOLDER]
 """
@@ -22,11 +22,9 @@ MINUTES = (10, 20, 40, 60, 120, 360, 720, 1440)
 
 
 def main() -> None:
-    """Do all of it; a minute or two."""
+    """Measure and write the page; takes a minute or two."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.scale", description=__doc__)
-    parser.add_argument(
-        "--results", type=Path, default=RESULTS, help="what make bench has measured"
-    )
+    parser.add_argument("--results", type=Path, default=RESULTS, help="the results of make bench")
     parser.add_argument("--into", type=Path, default=DOCS, help="where scale.md and scale/ go")
     options = parser.parse_args()
     try:

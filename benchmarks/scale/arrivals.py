@@ -1,7 +1,7 @@
-"""One huge job and many small ones: who waits for how long, under the relay's own admission.
+"""Simulate how long one huge job and many small jobs wait, under the relay's own admission.
 
-Anthropic is modelled as room for so many requests, and a time for each Message Batch that does not depend on how many
-there are: how it shares its machines is not documented. Each minute is a poll.
+Anthropic is modeled as a limit of queued requests, and a processing time of each Message Batch that is independent of
+the load, because its scheduling is not documented. There is a poll every minute.
 """
 
 import random
@@ -20,21 +20,21 @@ CHUNK = 10_000
 HUGE_ROWS, SMALL_JOBS, SMALL_ROWS = 10_000_000, 100, 1_000
 DEFAULTS = Limits(batches=1_000, requests=200_000)
 NO_RESERVE = 10**9
-"""One part in so many is none."""
+"""A divisor that reserves nothing."""
 HUGE = "h" * 20
 
 Admission = Callable[[Sequence[Batch], Sequence[Batch]], list[Batch]]
 Duration = Callable[[random.Random], int]
-"""Gives the minutes that a Message Batch takes."""
+"""Returns the minutes that a Message Batch takes."""
 
 
 def usual_duration(rng: random.Random) -> int:
-    """Most within an hour, the median at 37 minutes."""
+    """Return a usual duration: most within an hour, the median at 37 minutes."""
     return min(DAY, max(2, round(rng.lognormvariate(3.6, 0.6))))
 
 
 def slow_duration(rng: random.Random) -> int:
-    """A day on which everything takes many hours, as it may: results are promised within 24."""
+    """Return a slow duration of many hours; results are promised within 24 hours."""
     return rng.randint(6 * HOUR, DAY)
 
 
@@ -44,7 +44,7 @@ DAYS: dict[str, Duration] = {"usual": usual_duration, "slow": slow_duration}
 def admit_in_arrival_order(
     waiting: Sequence[Batch], in_progress: Sequence[Batch], limits: Limits
 ) -> list[Batch]:
-    """Admit in the order of arrival, as a queue would: what ours is compared with."""
+    """Admit in the order of arrival, as a queue does: the baseline."""
     requests = sum(batch.requests for batch in in_progress)
     admitted: list[Batch] = []
     for batch in sorted(waiting, key=lambda batch: (batch.status_key, batch.item)):
@@ -56,7 +56,7 @@ def admit_in_arrival_order(
 
 
 def admission_with_reserve(reserve_divisor: int, limits: Limits = DEFAULTS) -> Admission:
-    """Give the relay's own admission, with one part in so many kept for jobs that have nothing at Anthropic."""
+    """Return the relay's admission, with a reserve for jobs without open batches."""
     return partial(
         admit, limits=Limits(limits.batches, limits.requests, reserve_divisor=reserve_divisor)
     )
@@ -73,13 +73,14 @@ POLICIES: dict[str, Admission] = {
 
 @dataclass
 class SimulationResult:
-    """What came of one simulation; minutes.
+    """The result of one simulation, in minutes.
 
     Attributes:
-        waits: of each small job, until it was sent.
-        slower: of each small job, how many times longer it took than its own batch.
-        huge: until the huge job's results were there.
-        full: while the huge job had something waiting; in that time, `done` rows ended.
+        waits: how long each small job waited until it was sent.
+        slowdowns: how many times longer each small job took than its own batch.
+        huge: the time until the huge job completed.
+        full: the time in which the huge job had batches waiting.
+        done: rows that ended in that time.
         item_minutes: unfinished batches, summed over all polls.
     """
 
@@ -92,22 +93,22 @@ class SimulationResult:
 
     @property
     def rows_a_day(self) -> float:
-        """Rows that end in a day, while there is enough to send."""
+        """The rows that end per day while batches are waiting."""
         return self.done / self.full * DAY
 
     def wait_percentile(self, percent: int) -> float:
-        """Say how long this share of the small jobs waited at most, in minutes."""
+        """Return the percentile of the small jobs' waits in minutes."""
         return statistics.quantiles(self.waits, n=100, method="inclusive")[percent - 1]
 
 
 @dataclass
 class _Anthropic:
-    """The batches that are there, each with the minute in which it ends."""
+    """The batches in progress, each with the minute in which it ends."""
 
     in_progress: list[tuple[int, Batch]] = field(default_factory=list)
 
     def pass_minute(self, minute: int) -> list[Batch]:
-        """Give what has ended by now."""
+        """Return the batches that have ended."""
         ended = [batch for end, batch in self.in_progress if end <= minute]
         self.in_progress = [(end, batch) for end, batch in self.in_progress if end > minute]
         return ended
@@ -116,7 +117,7 @@ class _Anthropic:
 def simulate(
     admission: Admission, duration: Duration, huge_rows: int = HUGE_ROWS, small: int = SMALL_JOBS
 ) -> SimulationResult:
-    """Let a huge job come first, and the small ones over the day after it; run until all have ended."""
+    """Simulate a huge job, followed by small jobs over a day, until all have ended."""
     rng, result, anthropic = random.Random(7), SimulationResult(), _Anthropic()  # noqa: S311 - the same day for each policy
     arrivals = _arrivals(rng, huge_rows, small)
     waiting: list[Batch] = []
@@ -139,7 +140,7 @@ def simulate(
 
 
 def _arrivals(rng: random.Random, huge_rows: int, small: int) -> dict[int, list[Batch]]:
-    """Say what comes in which minute."""
+    """Return the arriving batches by minute."""
     arrivals: dict[int, list[Batch]] = defaultdict(list)
     arrivals[0] = make_job(HUGE, huge_rows, 0)
     for number in range(small):
@@ -166,7 +167,7 @@ def _note(result: SimulationResult, batch: Batch, minute: int, duration_minutes:
 
 
 def make_job(job: str, rows: int, minute: int) -> list[Batch]:
-    """Make a job's batches, all waiting since a minute."""
+    """Build the batches of a job that all wait since this minute."""
     return [
         Batch(
             job=job, item=f"{chunk:05}-1", schema=items.SCHEMA, status=BatchStatus.WAITING, status_key=f"{minute:09}",

@@ -1,7 +1,7 @@
-"""What a chunk costs in calls and bytes, and a job beside its chunks: counted on the real handlers, at full size.
+"""Count the calls and bytes of a chunk, and of a job without its chunks, on the real handlers at full size.
 
-AWS is moto's and Claude a simulator's; the requests are as many and as long as in a real chunk, so that each part of
-a multipart upload is a call that was made.
+AWS is moto and Claude is the simulator. Chunks have their real size, so that each part of a multipart upload is a
+counted call.
 """
 
 import io
@@ -26,26 +26,26 @@ FEW_CHUNKS, MANY_CHUNKS = 1, 3
 KEY = "in/march.jsonl"
 POLLS = 8
 PLATFORM_BYTES = 330 + 3 * 26
-"""What Lambda itself writes into the log for each invocation: START, END and REPORT, as CloudWatch counts them."""
+"""Bytes that Lambda logs per invocation: START, END and REPORT, as CloudWatch counts them."""
 LINE_BYTES = 26
-"""What CloudWatch Logs adds to each line."""
+"""Bytes that CloudWatch Logs adds to each line."""
 ECHO_CHARS = 1_700
-"""Characters of its prompt that the simulator answers with here: results are as long as those of the benchmarks."""
+"""Characters of a prompt that the simulator echoes, so that results have the size of the benchmarks."""
 
 
 class Context:
-    """What a Lambda is told of itself."""
+    """The context object of a Lambda function."""
 
     function_name, memory_limit_in_mb, aws_request_id = "poll", 512, "1"
     invoked_function_arn = "arn:aws:lambda:us-east-1:111122223333:function:poll"
 
     def get_remaining_time_in_millis(self) -> int:
-        """Return what poll has at its start: two minutes."""
+        """Return the two minutes that poll has at its start."""
         return 120_000
 
 
 def count() -> Calls:
-    """Run two jobs, one longer than the other: what differs is the chunks'."""
+    """Run a short and a long job; the difference is the cost of chunks."""
     os.environ.update(AWS_ACCESS_KEY_ID="testing", AWS_SECRET_ACCESS_KEY="testing", AWS_DEFAULT_REGION="us-east-1")  # noqa: S106 - moto wants some  # fmt: skip
     (few, _, _), (many, idle, item_bytes) = _count_job(FEW_CHUNKS), _count_job(MANY_CHUNKS)
     chunk = {
@@ -57,7 +57,7 @@ def count() -> Calls:
 
 
 def _count_job(chunks: int) -> tuple[Counter[str], Counter[str], int]:
-    """Run a job of so many chunks to its end; gives its calls, those of an idle poll, and the size of an item."""
+    """Run a job; return its calls, those of an idle poll, and the size of an item."""
     fates = {"invalid_request_error": 1 / FAILING}
     with (
         tempfile.TemporaryDirectory() as folder,
@@ -90,7 +90,7 @@ def _count_job(chunks: int) -> tuple[Counter[str], Counter[str], int]:
 
 
 class _Meter:
-    """Counts the calls of a moto_harness, and what its functions say."""
+    """Counts the calls of a harness, and the bytes of its logs."""
 
     def __init__(self, relay: Harness) -> None:
         self._relay, self._counts, self.log = relay, Counter[str](), io.StringIO()
@@ -106,7 +106,7 @@ class _Meter:
             self._counts["lambda.invocations"] += messages
 
     def total(self) -> Counter[str]:
-        """Give all that was counted, and the bytes of the log."""
+        """Return all counters, including the bytes of the log."""
         log, total = self.log.getvalue(), self._counts.copy()
         total["log.bytes"] = (
             len(log) + LINE_BYTES * log.count("\n") + PLATFORM_BYTES * total["lambda.invocations"]
@@ -114,11 +114,11 @@ class _Meter:
         return total
 
     def discount(self, name: str, count: int) -> None:
-        """Leave so many out."""
+        """Subtract calls that do not count."""
         self._counts[name] -= count
 
     def poll(self) -> Counter[str]:
-        """Let a minute pass and poll once, as Lambda would; gives what that took."""
+        """Advance a minute and poll once, as Lambda does; return the calls."""
         relay, before = self._relay, self.total()
         relay.pass_time(60)
         work_queues = WorkQueues(relay.queues["submit"], relay.queues["results"], client=relay.sqs)
@@ -143,7 +143,7 @@ def _count_calls(relay: Harness) -> Iterator[_Meter]:
 
 
 def _stored() -> dict[str, int]:
-    """Say how much lies in the results bucket, and how much was sent to Claude."""
+    """Return the bytes in the results bucket and the bytes sent to Claude."""
     pages = moto_clients()[0].get_paginator("list_objects_v2").paginate(Bucket=RESULTS)
     sizes = {stored["Key"]: stored["Size"] for page in pages for stored in page["Contents"]}
     work = {key: size for key, size in sizes.items() if key.startswith("work/")}

@@ -1,6 +1,6 @@
-"""How much one poll and one assembly can do: the processor's part measured here, on the relay's own functions.
+"""The capacity of one poll and one assembly: CPU time is measured on the relay's own functions.
 
-What a call to a service takes on its way is not measured but assumed, and said so on the page.
+The latency of calls to services is assumed, as the page says.
 """
 
 import json
@@ -23,17 +23,17 @@ from functions.model.records import Unfinished, sort
 from functions.polling.admission import Limits, admit
 
 CALL_S = 0.010
-"""Assumed: a call's way to a service of the same region and back."""
+"""Assumed: the round trip to a service in the same region."""
 COPY_S, TAG_S = 0.3, 0.025
 """Assumed: an UploadPartCopy of 20 MB; a PutObjectTagging, or a GET of a few KB."""
 ONE_CPU_MB = 1769
-"""Lambda gives one whole processor at this much memory."""
+"""Lambda provides one full CPU at this memory."""
 SAMPLE = 1_000
 
 
 @dataclass(frozen=True)
 class Capacity:
-    """Seconds of one whole processor.
+    """Seconds of one full CPU.
 
     Attributes:
         read_s: to read an unfinished batch from the index.
@@ -49,7 +49,7 @@ class Capacity:
 
 
 def measure() -> Capacity:
-    """Measure on this machine, for a second or two."""
+    """Measure on this machine; takes a second or two."""
     waiting = make_job("a" * 20, 10_000 * CHUNK, 0)
     pieces = [StoredObject(key=str(n), size=21_500_000 + n, crc32=n) for n in range(100)]
     return Capacity(
@@ -61,7 +61,7 @@ def measure() -> Capacity:
 
 
 def _cpu_seconds(function: Callable[[], object]) -> float:
-    """Give the least processor time of three runs, in seconds."""
+    """Return the minimum CPU time of three runs in seconds."""
     times = []
     for _ in range(3):
         started = time.process_time()
@@ -71,7 +71,7 @@ def _cpu_seconds(function: Callable[[], object]) -> float:
 
 
 def _make_read() -> Callable[[], object]:
-    """Parse a page of the index as boto3 does, and sort its items as poll does."""
+    """Return a function that parses and sorts a page of the index, as poll does."""
     (batch,) = make_job("a" * 20, CHUNK, 0)
     at, key = "2026-11-24T00:00:00.000Z", f"work/{'a' * 20}/00001-1/{'b' * 32}"
     item = msgspec.structs.replace(
@@ -94,7 +94,7 @@ def _make_read() -> Callable[[], object]:
 
 
 def _make_call(times: int) -> Callable[[], object]:
-    """Make calls through the whole of boto3, short of the network."""
+    """Return a function that makes boto3 calls without network."""
     client: Any = boto3.client(
         "dynamodb", region_name="us-east-1", aws_access_key_id="testing", aws_secret_access_key="testing",  # noqa: S106 - never sent
         endpoint_url="https://dynamodb.us-east-1.amazonaws.com", config=botocore.config.Config(parameter_validation=True),
@@ -119,13 +119,13 @@ def _make_call(times: int) -> Callable[[], object]:
 
 
 def poll_s(capacity: Capacity, calls: int, items: int = 0, memory_mb: int = 512) -> float:
-    """Say how long a poll takes that makes so many calls one after the other and reads so many items, in seconds."""
+    """Return the seconds of a poll with this many sequential calls and items."""
     share = min(1.0, memory_mb / ONE_CPU_MB)
     return calls * (CALL_S + capacity.call_s / share) + items * capacity.read_s / share
 
 
 def assembly_s(capacity: Capacity, chunks: int, copies_at_once: int, crc_s: float | None = None) -> float:  # fmt: skip
-    """Say how long a job of so many chunks takes to be assembled, in seconds.
+    """Return the seconds that the assembly of this many chunks takes.
 
     Each has a piece of results to be copied, one of errors and one of retry to be read, and five files to be tagged.
     """

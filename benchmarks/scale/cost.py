@@ -1,4 +1,4 @@
-"""What a million requests and an idle month cost in AWS: calls, seconds and bytes, each times its price."""
+"""Price a million requests and an idle month in AWS: calls, seconds and bytes times their prices."""
 
 import json
 from collections.abc import Iterable, Mapping
@@ -104,7 +104,7 @@ def prices() -> dict[str, Price]:
 
 @cache
 def priced_at() -> str:
-    """Say when the prices were looked up."""
+    """Return when the prices were looked up."""
     return str(json.loads(PRICES.read_text())["date"])
 
 

@@ -1,4 +1,4 @@
-"""The drawings of docs/scale.md."""
+"""The plots of docs/scale.md."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ SHOWN_POLICIES = [(FIRST_COME, "usual"), (FIRST_COME, "slow"), (IN_TURNS, "slow"
 
 
 def draw(measurements: Measurements, folder: Path, suffix: str = ".svg") -> None:
-    """Draw all of them into a folder."""
+    """Draw all plots into a folder."""
     parts = cost.by_service(measurements.million)
     egress = cost.egress(measurements.calls)
     cents = {name: usd * 100 for name, usd in parts.items() if usd >= 0.00005}  # noqa: PLR2004 - else too thin to see
@@ -41,7 +41,7 @@ def draw(measurements: Measurements, folder: Path, suffix: str = ".svg") -> None
 
 
 def _share(result: SimulationResult) -> list[tuple[float, float]]:
-    """Give the share of small jobs that waited no longer, in %, by minutes."""
+    """Return the cumulative share of small jobs in % by minutes waited."""
     waits = sorted(result.waits)
     points = [(float(max(1, wait)), 100 * at / len(waits)) for at, wait in enumerate(waits, 1)]
     return [(1.0, 0.0), (points[0][0], 0.0), *points, (float(max(TIMES)) * 1.5, 100.0)]

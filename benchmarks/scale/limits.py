@@ -1,4 +1,4 @@
-"""What limits a day of 100 million rows: each limit's number, what such a day needs of it, and what follows."""
+"""The limits of a day of 100 million rows: each limit, what such a day needs, and the consequence."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -26,7 +26,7 @@ ITEM_KB = 2
 
 
 class Tier(NamedTuple):
-    """A tier of Anthropic's: requests that may wait, and calls a minute."""
+    """A tier of Anthropic: queued requests, and calls per minute."""
 
     requests: int
     calls: int
@@ -57,12 +57,12 @@ def rows_a_day(requests: int, minutes: int) -> float:
 
 
 def waiting(minutes: float) -> float:
-    """Say how many requests are at Anthropic at once on such a day, if a batch takes so long."""
+    """Return how many requests are in progress on such a day, by the duration of a batch."""
     return ROWS_A_DAY * minutes / DAY
 
 
 def parts(size: int) -> int:
-    """Say in how many parts an object of so many bytes is written: 1 if in one request."""
+    """Return the number of parts of an object; 1 for a single PUT."""
     part, count = MIN_PART, 0
     while size > 0:
         if count and count % PARTS_PER_SIZE == 0:
@@ -74,18 +74,18 @@ def parts(size: int) -> int:
 def chunks_assembled(
     capacity: Capacity, copies: int = COPY_THREADS, crc_s: float | None = None
 ) -> int:
-    """Say how many chunks a job may have to be assembled within one invocation, to the hundred."""
+    """Return how many chunks one invocation can assemble, rounded to hundreds."""
     each = assembly_s(capacity, 1_000, copies, crc_s) / 1_000
     return int(LAMBDA_S / each / 100) * 100
 
 
 def ended_per_poll(capacity: Capacity) -> int:
-    """Say how many ended batches one poll notes before its time is up, to the hundred."""
+    """Return how many ended batches one poll can handle, rounded to hundreds."""
     return int(POLL_S / poll_s(capacity, CALLS_PER_ENDED) / 100) * 100
 
 
 def limits(capacity: Capacity, measured: Mapping[str, Stage], calls: Calls) -> list[Row]:
-    """Give all limits, those that bind first."""
+    """Return all limits, the tightest first."""
     return [
         *_of_anthropic(),
         *_of_functions(measured),

@@ -87,11 +87,11 @@ How long batches take, and that they do not slow each other down, is the simulat
 
 @dataclass(frozen=True)
 class Measurements:
-    """All that was counted, measured and simulated.
+    """All counts, measurements and simulations.
 
     Attributes:
-        policies: what came of each policy, by day and policy.
-        tiers: rows a day, by tier and minutes.
+        policies: simulation results by day and policy.
+        tiers: rows per day by tier and minutes.
     """
 
     calls: Calls
@@ -103,7 +103,7 @@ class Measurements:
 
     @property
     def million(self) -> list[Line]:
-        """The bill of a million requests, but for egress."""
+        """The bill of a million requests, without egress."""
         return cost.of_million(self.calls, self.stages.values(), self.item_minutes)
 
     @property
@@ -113,7 +113,7 @@ class Measurements:
 
 
 def render(measurements: Measurements, today: str) -> str:
-    """Write the page."""
+    """Render the page."""
     return _PAGE.format(
         today=today,
         priced=cost.priced_at(),
@@ -131,7 +131,7 @@ def render(measurements: Measurements, today: str) -> str:
 
 
 def million(measurements: Measurements) -> Table:
-    """Give the bill of a million requests, by service."""
+    """Return the bill of a million requests by service."""
     lines = measurements.million
     rows: Table = [("service", "USD", "for what")]
     for service, usd in cost.by_service(lines).items():
@@ -146,7 +146,7 @@ def million(measurements: Measurements) -> Table:
 
 
 def idle(lines: Sequence[Line]) -> Table:
-    """Give the bill of an idle month."""
+    """Return the bill of an idle month."""
     rows: Table = [("what", "how much", "USD", "USD beyond the free tier")]
     rows += [
         (line.what, _amount(line),
@@ -158,7 +158,7 @@ def idle(lines: Sequence[Line]) -> Table:
 
 
 def tiers(measurements: Measurements) -> Table:
-    """Give rows a day by tier and by how long batches take."""
+    """Return rows per day by tier and duration of batches."""
     rows: Table = [("a batch takes", *(f"{name} ({tier.requests:,})" for name, tier in TIERS.items()))]  # fmt: skip
     rows += [
         (_time(minutes), *(f"{measurements.tiers[name][minutes] / 1e6:.1f} M" for name in TIERS))
@@ -168,13 +168,13 @@ def tiers(measurements: Measurements) -> Table:
 
 
 def limit_table(measurements: Measurements) -> Table:
-    """Give what limits a day of 100 million rows."""
+    """Return the limits of a day of 100 million rows."""
     rows = limits(measurements.capacity, measurements.stages, measurements.calls)
     return [("limit", "number", "such a day needs", "then"), *rows]
 
 
 def fairness(measurements: Measurements) -> Table:
-    """Give who waits for how long, by day and policy."""
+    """Return the waiting times by day and policy."""
     rows: Table = [
         ("day", "policy", "small jobs wait: median", "95 %", "at most", "slower: median", "at most", "huge job done after", "rows a day")
     ]  # fmt: skip
@@ -184,7 +184,7 @@ def fairness(measurements: Measurements) -> Table:
 
 
 def verdict(usd: float, sent: Line) -> str:
-    """Say whether the target is reached, with what goes over the internet and without."""
+    """State whether the target is reached, with and without egress."""
     within = "is reached" if usd < TARGET_USD else "**is not reached**"
     both = usd + sent.usd
     beyond = "is reached" if both < TARGET_USD else "**is not reached**"
@@ -265,7 +265,7 @@ def _figures(measurements: Measurements) -> dict[str, str | float]:
 
 
 def _sources() -> str:
-    """Name where AWS says its prices, and which of them nobody could look up."""
+    """List the sources of prices, and the prices without a source."""
     pages = {price.source: name for name, price in reversed(cost.prices().items())}
     named = ", ".join(f"[{cost.Line(name, 0).service}]({url})" for url, name in pages.items())
     unread = ", ".join(name for name, price in cost.prices().items() if price.read is None)

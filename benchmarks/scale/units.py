@@ -1,4 +1,4 @@
-"""What DynamoDB charges for each call, by its own rules, from the items as they are before and after it.
+"""Compute the capacity units of each DynamoDB call from the items before and after it.
 
 https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/read-write-operations.html: a write is one unit for
 each KB, and as many again in the index (twice as many where the index' key changes); a consistent read one for each
@@ -20,12 +20,12 @@ Item = Mapping[str, Any]
 
 
 class Units:
-    """Watches the calls of one client, and adds them up.
+    """Adds up the units of the calls of one client.
 
     Args:
-        watched: the client that the relay uses.
-        own: another one, to look with.
-        seen: gets ``dynamodb.writes`` and ``dynamodb.half_reads``, in units and halves of one.
+        client: the client that the relay uses.
+        reader: another client, to read items.
+        counts: receives ``dynamodb.writes`` in units and ``dynamodb.half_reads`` in half units.
     """
 
     def __init__(
@@ -79,12 +79,12 @@ def _keys_of(writes: list[dict[str, Any]]) -> list[tuple[str, Item]]:
 
 
 def units(size: int, each: int = KIB) -> int:
-    """Give the units of so many bytes: one at least."""
+    """Return the units of a size: at least one."""
     return max(1, -(-size // each))
 
 
 def in_index(before: Item, after: Item) -> int:
-    """Give the units of what a write changes in the index: an item whose key changes is removed and put anew."""
+    """Return the index units of a write; a changed key is a delete and a put."""
     old, new = ([item.get(name) for name in INDEX_KEY] for item in (before, after))
     was_indexed, is_indexed = None not in old, None not in new
     if was_indexed and is_indexed and old == new:
@@ -93,7 +93,7 @@ def in_index(before: Item, after: Item) -> int:
 
 
 def size_bytes(item: Item) -> int:
-    """Give an item's size as DynamoDB counts it: names and values; 3 bytes a list or map, and 1 for each member."""
+    """Return an item's size by DynamoDB's rules: names and values; 3 bytes per list or map, 1 per member."""
     return sum(len(name.encode()) + _value_bytes(value) for name, value in item.items())
 
 
