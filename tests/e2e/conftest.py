@@ -1,4 +1,4 @@
-"""A cloud with IAM enforced, and the stack in it as the real CDK CLI deploys it."""
+"""An emulated AWS with IAM enforced, and the stack as the real CDK CLI deploys it."""
 
 import json
 from collections.abc import Iterator
@@ -22,7 +22,7 @@ WORKSPACE = Workspace.of_this_clone()
 
 
 @pytest.fixture(scope="session")
-def emulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
+def emulator_with_iam(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
     python = emulator.install(WORKSPACE)
     folder = tmp_path_factory.mktemp("cloud")
     emulator_process = emulator.start(python, folder, port=free_port(), strict=True)
@@ -31,8 +31,8 @@ def emulated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Emulator]:
 
 
 @pytest.fixture(scope="session")
-def cloud(emulated: Emulator) -> Cloud:
-    return emulated.cloud
+def cloud(emulator_with_iam: Emulator) -> Cloud:
+    return emulator_with_iam.cloud
 
 
 @pytest.fixture(scope="session")
@@ -48,22 +48,22 @@ def claude_url(simulator: Simulator) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Deploy:
-    """Runs the real CLI: each set of settings is synthesized into a folder of its own."""
+    """Runs the real CLI; each set of settings is synthesized into its own folder."""
 
     cloud: Cloud
     folder: Path
     settings: dict[str, str]
 
     def __call__(self, **changes: str) -> dict[str, str]:
-        told = self.folder / "outputs.json"
+        outputs_file = self.folder / "outputs.json"
         output = self._assembly(changes)
         self.cdk("deploy", output, changes, "--require-approval", "never",
-                 "--outputs-file", str(told))  # fmt: skip
-        return dict(json.loads(told.read_bytes())[STACK])
+                 "--outputs-file", str(outputs_file))  # fmt: skip
+        return dict(json.loads(outputs_file.read_bytes())[STACK])
 
     @property
-    def usual(self) -> Path:
-        """The assembly of the settings as they were at first."""
+    def default_assembly(self) -> Path:
+        """The assembly of the initial settings."""
         return self._assembly({})
 
     def cdk(self, verb: str, output: Path, changes: dict[str, str], *words: str) -> None:
@@ -81,13 +81,13 @@ class Deploy:
 def deploy(
     cloud: Cloud, claude_url: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Deploy]:
-    """Deploy the stack with settings that nobody has to wait for; at the end it is destroyed."""
+    """Deploy the stack with short delays; destroy it at the end."""
     settings = {
         "stackName": STACK,
         "architecture": assembly.host_architecture(),
         "baseUrl": claude_url,
         "removalPolicy": "destroy",
-        "pollMinutes": "60",  # the tests invoke poll; a second one beside it would surprise them
+        "pollMinutes": "60",  # the tests invoke poll; a scheduled one would interfere
         "absentSeconds": "3",
         "skewSeconds": "1",
         "probeSeconds": "1",
@@ -96,9 +96,9 @@ def deploy(
         "createTimeoutSeconds": "30",
     }
     deploy = Deploy(cloud, tmp_path_factory.mktemp("cdk"), settings)
-    deploy.cdk("bootstrap", deploy.usual, {}, f"aws://{ACCOUNT}/{REGION}")
+    deploy.cdk("bootstrap", deploy.default_assembly, {}, f"aws://{ACCOUNT}/{REGION}")
     yield deploy
-    deploy.cdk("destroy", deploy.usual, {}, "--force")
+    deploy.cdk("destroy", deploy.default_assembly, {}, "--force")
     with pytest.raises(ClientError, match="does not exist"):
         cloud.stacks.describe_stacks(StackName=STACK)
 

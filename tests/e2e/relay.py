@@ -1,4 +1,4 @@
-"""A deployed relay as its users see it: upload, SNS, results; and the two clocks, driven by hand."""
+"""A deployed relay as its users see it: uploads, events and results. Tests invoke poll themselves."""
 
 import json
 import time
@@ -16,12 +16,12 @@ from local.polling import Polling, has_pending_messages, invoke
 from local.simulator import Simulator
 from local.subscriber import Delivery, Subscriber
 
-LAST = {"job.completed", "job.rejected"}
+FINAL_EVENTS = {"job.completed", "job.rejected"}
 
 
 @dataclass(frozen=True)
 class Upload:
-    """An object that was uploaded, and the job that it asks for."""
+    """An uploaded object and its job."""
 
     key: str
     job: str
@@ -30,7 +30,7 @@ class Upload:
 
 @dataclass
 class Relay:
-    """The deployed relay, and all that SNS has told since the test began."""
+    """The deployed relay, and all events since the test began."""
 
     cloud: Cloud
     outputs: dict[str, str]
@@ -47,36 +47,42 @@ class Relay:
     def poll(self) -> None:
         invoke(self.cloud, self.outputs["PollFunctionName"])
 
-    def drive(self, until: Callable[[], Any], what: str, patience_s: float = 60) -> None:
-        """Poll again and again until something is so."""
-        end = time.monotonic() + patience_s
+    def poll_until(
+        self, condition: Callable[[], Any], description: str, timeout_s: float = 60
+    ) -> None:
+        """Poll until a condition holds."""
+        deadline = time.monotonic() + timeout_s
         with Polling(self.cloud, self.outputs, interval_s=0.5) as polling:
-            while not until():
-                late = f"waited {patience_s:.0f} s for {what}; {self.story()}"
-                assert time.monotonic() < end, late
+            while not condition():
+                message = f"waited {timeout_s:.0f} s for {description}; {self.describe_progress()}"
+                assert time.monotonic() < deadline, message
                 polling.tick()
                 self.listen()
                 time.sleep(0.1)
 
-    def finish(self, *uploads: Upload, patience_s: float = 60) -> None:
-        """Drive until SNS has told the end of every one."""
-        self.drive(
-            lambda: all(self.told(upload, *LAST) for upload in uploads), "the end", patience_s
+    def finish(self, *uploads: Upload, timeout_s: float = 60) -> None:
+        """Poll until every job has its final event."""
+        self.poll_until(
+            lambda: all(self.deliveries_of(upload, *FINAL_EVENTS) for upload in uploads),
+            "the end",
+            timeout_s,
         )
 
     def listen(self, wait_s: int = 0) -> None:
         self.deliveries.extend(self.subscriber.receive(wait_s))
 
-    def told(self, upload: Upload, *types: str) -> list[Delivery]:
-        """Give every delivery of such an event about a job, duplicates too."""
+    def deliveries_of(self, upload: Upload, *types: str) -> list[Delivery]:
+        """Return the deliveries of a job's events of these types, including duplicates."""
         return [
-            one
-            for one in self.deliveries
-            if one.attributes["job"] == upload.job and one.attributes["type"] in types
+            delivery
+            for delivery in self.deliveries
+            if delivery.attributes["job"] == upload.job and delivery.attributes["type"] in types
         ]
 
-    def about_sending(self, kind: str) -> list[Delivery]:
-        return [one for one in self.deliveries if one.attributes["type"] == kind]
+    def deliveries_about_sending(self, event_type: str) -> list[Delivery]:
+        return [
+            delivery for delivery in self.deliveries if delivery.attributes["type"] == event_type
+        ]
 
     def read(self, upload: Upload, name: str) -> bytes:
         answer = self.cloud.s3.get_object(
@@ -91,12 +97,12 @@ class Relay:
         return dict(json.loads(self.read(upload, "manifest.json")))
 
     def open_batches(self) -> list[dict[str, object]]:
-        """Give the batches that the API shows as in progress."""
-        known = self.simulator.batches()
-        return [one for one in known if one["processing_status"] == "in_progress"]
+        """Return the batches that are in progress at the API."""
+        batches = self.simulator.batches()
+        return [batch for batch in batches if batch["processing_status"] == "in_progress"]
 
-    def logged(self, stage: str, text: str) -> list[str]:
-        """Give what a stage has logged that holds a text."""
+    def log_lines(self, stage: str, text: str) -> list[str]:
+        """Return the log lines of a stage that contain a text."""
         function = self.outputs[f"{stage.title()}FunctionName"]
         groups = self.cloud.functions.get_function_configuration(FunctionName=function)
         group = groups.get("LoggingConfig", {}).get("LogGroup") or f"/aws/lambda/{function}"
@@ -110,17 +116,20 @@ class Relay:
 
     @property
     def _logs(self) -> Any:
-        where = {"endpoint_url": self.cloud.endpoint, "verify": str(self.cloud.certificate)}
-        return self.cloud.session.client("logs", **where)  # type: ignore[call-overload]
+        client_options = {
+            "endpoint_url": self.cloud.endpoint,
+            "verify": str(self.cloud.certificate),
+        }
+        return self.cloud.session.client("logs", **client_options)  # type: ignore[call-overload]
 
     def restart_functions(self) -> None:
         """End the containers that run, so that none remembers the key."""
         wait_until_idle(self.cloud, self.outputs)
         for stage in ("Submit", "Poll", "Results"):
             function = self.outputs[f"{stage}FunctionName"]
-            told = self.cloud.functions.get_function_configuration(FunctionName=function)
+            configuration = self.cloud.functions.get_function_configuration(FunctionName=function)
             self.cloud.functions.update_function_configuration(
-                FunctionName=function, MemorySize=told["MemorySize"]
+                FunctionName=function, MemorySize=configuration["MemorySize"]
             )
         self.end_lease("relay", "poll")
 
@@ -145,26 +154,26 @@ class Relay:
             SecretId=self.outputs["SecretName"], SecretString=value
         )
 
-    def story(self) -> str:
-        """Say what happened, for a test that has failed."""
-        told = [(one.attributes["type"], one.subject) for one in self.deliveries]
-        return f"SNS told {told}; the API counted {self.simulator.calls()}"
+    def describe_progress(self) -> str:
+        """Describe events and calls for the message of a failed test."""
+        events = [(delivery.attributes["type"], delivery.subject) for delivery in self.deliveries]
+        return f"events: {events}; calls to the API: {self.simulator.calls()}"
 
 
-def wait_until_idle(cloud: Cloud, outputs: dict[str, str], patience_s: float = 60) -> None:
+def wait_until_idle(cloud: Cloud, outputs: dict[str, str], timeout_s: float = 60) -> None:
     """Wait until no stage is at work, before a function is updated.
 
     Lambda lets an invocation finish when its function is updated. The emulator kills it: its lease would have to
     run out, and its message would count as being worked on for 16 minutes, in which `Polling` polls every 5 s.
     """
-    end = time.monotonic() + patience_s
+    deadline = time.monotonic() + timeout_s
     while has_pending_messages(cloud, outputs):
-        assert time.monotonic() < end, f"a stage is still at work after {patience_s:.0f} s"
+        assert time.monotonic() < deadline, f"a stage is still at work after {timeout_s:.0f} s"
         time.sleep(0.1)
 
 
 def rows(count: int, text: str = "question", start: int = 1) -> list[bytes]:
-    """Make requests, each with its own text."""
+    """Build requests, each with its own text."""
     return [request(f"{text} {number}", f"id-{number}") for number in range(start, start + count)]
 
 

@@ -1,4 +1,4 @@
-"""What we lean on in the emulator: were one of these to change, the other tests would prove less."""
+"""The AWS behavior that other tests need from the emulator."""
 
 import io
 import json
@@ -62,7 +62,7 @@ def table(cloud: Cloud, name: str) -> str:
 
 @pytest.fixture
 def function(cloud: Cloud, name: str) -> Iterator[Callable[..., str]]:
-    """Make a function of some lines of Python that may do nothing but write logs."""
+    """Create a function from Python source whose role only allows logs."""
     trust = {
         "Effect": "Allow",
         "Principal": {"Service": "lambda.amazonaws.com"},
@@ -108,13 +108,13 @@ def _keys(partition: str, sort: str) -> Any:
 
 
 def arn(cloud: Cloud, queue: str) -> str:
-    asked = cloud.sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])
-    return asked["Attributes"]["QueueArn"]
+    answer = cloud.sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])
+    return answer["Attributes"]["QueueArn"]
 
 
 def received(cloud: Cloud, queue: str, wait_s: int = 3) -> list[Any]:
     answer = cloud.sqs.receive_message(QueueUrl=queue, WaitTimeSeconds=wait_s)
-    return [json.loads(one["Body"]) for one in answer.get("Messages", [])]
+    return [json.loads(message["Body"]) for message in answer.get("Messages", [])]
 
 
 def refused(call: Callable[[], object]) -> Any:
@@ -137,11 +137,11 @@ def test_s3_notifications_carry_the_version_and_the_encoded_key(
     received(cloud, queue, 0)  # S3's own test event
 
     put = cloud.s3.put_object(Bucket=bucket, Key="a b/ü+.jsonl", Body=b"1")
-    [event] = [one for one in received(cloud, queue) if "Records" in one]
+    [event] = [message for message in received(cloud, queue) if "Records" in message]
 
-    told = event["Records"][0]["s3"]["object"]
-    assert told["key"] == "a+b/%C3%BC%2B.jsonl"
-    assert told["versionId"] == put["VersionId"]
+    s3_object = event["Records"][0]["s3"]["object"]
+    assert s3_object["key"] == "a+b/%C3%BC%2B.jsonl"
+    assert s3_object["versionId"] == put["VersionId"]
 
 
 def test_a_conditional_put_does_not_overwrite_an_object(cloud: Cloud, bucket: str) -> None:
@@ -212,7 +212,7 @@ def test_a_dynamodb_transaction_is_all_or_nothing_and_names_the_failed_condition
 
     answer = refused(lambda: cloud.tables.transact_write_items(TransactItems=items))
 
-    reasons = [one["Code"] for one in answer["CancellationReasons"]]
+    reasons = [reason["Code"] for reason in answer["CancellationReasons"]]
     assert reasons == ["None", "ConditionalCheckFailed"]
     assert "Item" not in cloud.tables.get_item(
         TableName=table, Key={"job": {"S": "j"}, "item": {"S": "new"}}
@@ -229,7 +229,7 @@ def test_a_dynamodb_index_holds_only_items_with_its_keys_in_order(
         )
     cloud.tables.put_item(TableName=table, Item={"job": {"S": "j"}, "item": {"S": "finished"}})
 
-    found = cloud.tables.query(
+    answer = cloud.tables.query(
         TableName=table,
         IndexName="unfinished",
         KeyConditionExpression="#o = :o",
@@ -237,7 +237,7 @@ def test_a_dynamodb_index_holds_only_items_with_its_keys_in_order(
         ExpressionAttributeValues={":o": {"S": "open"}},
     )
 
-    assert [one["item"]["S"] for one in found["Items"]] == ["a", "b"]
+    assert [item["item"]["S"] for item in answer["Items"]] == ["a", "b"]
 
 
 def test_sns_delivers_only_what_the_filter_policy_matches(
@@ -251,8 +251,10 @@ def test_sns_delivers_only_what_the_filter_policy_matches(
         Attributes={"FilterPolicy": '{"type": ["job.completed"], "folder": [{"prefix": "a/"}]}'},
     )
     for kind, folder in (("job.planned", "a/b"), ("job.completed", "b"), ("job.completed", "a/b")):
-        told: Any = {"type": _text(kind), "folder": _text(folder)}
-        cloud.sns.publish(TopicArn=topic, Message=kind, MessageAttributes=told, Subject=folder)
+        attributes: Any = {"type": _text(kind), "folder": _text(folder)}
+        cloud.sns.publish(
+            TopicArn=topic, Message=kind, MessageAttributes=attributes, Subject=folder
+        )
 
     [delivered] = received(cloud, queue)
 
@@ -295,10 +297,10 @@ def test_sqs_moves_a_message_received_too_often_to_the_dead_letter_queue(
 def test_lambda_stops_a_function_at_its_timeout(
     cloud: Cloud, function: Callable[..., str]
 ) -> None:
-    made = function("import time\ndef handler(event, context):\n    time.sleep(30)\n")
+    function_name = function("import time\ndef handler(event, context):\n    time.sleep(30)\n")
 
     began = time.monotonic()
-    answer = cloud.functions.invoke(FunctionName=made)
+    answer = cloud.functions.invoke(FunctionName=function_name)
 
     assert "timed out" in answer["Payload"].read().decode()
     assert answer["FunctionError"]
@@ -308,7 +310,7 @@ def test_lambda_stops_a_function_at_its_timeout(
 def test_a_lambda_function_can_do_only_what_its_role_allows(
     cloud: Cloud, function: Callable[..., str], queue: str
 ) -> None:
-    made = function(
+    function_name = function(
         "import boto3\n"
         "def handler(queue, context):\n"
         "    entry = {'Id': '1', 'MessageBody': '\"sent\"'}\n"
@@ -318,10 +320,10 @@ def test_a_lambda_function_can_do_only_what_its_role_allows(
         allowed="sqs:SendMessage",
     )
 
-    answer = cloud.functions.invoke(FunctionName=made, Payload=json.dumps(queue).encode())
+    answer = cloud.functions.invoke(FunctionName=function_name, Payload=json.dumps(queue).encode())
 
-    assert "AccessDenied" in (said := answer["Payload"].read().decode())
-    assert "sqs:PurgeQueue" in said
+    assert "AccessDenied" in (payload := answer["Payload"].read().decode())
+    assert "sqs:PurgeQueue" in payload
     assert received(cloud, queue) == ["sent"]
 
 

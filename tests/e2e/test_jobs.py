@@ -15,35 +15,37 @@ SAMPLES = ROOT.parent / "shared" / "samples"
 
 def test_the_example_gets_a_result_for_every_row_in_order(relay: Relay) -> None:
     example = ROOT / "examples" / "questions.jsonl"
-    asked = example.read_bytes().splitlines()
+    uploaded_rows = example.read_bytes().splitlines()
 
     upload = relay.upload("team/a b/questions.jsonl", example.read_bytes())
     relay.finish(upload)
 
     lines = relay.lines(upload)
-    assert [line["row"] for line in lines] == list(range(1, len(asked) + 1))
-    assert Counter(kinds(lines)) == {"succeeded": len(asked) - 4, "rejected": 4}
+    assert [line["row"] for line in lines] == list(range(1, len(uploaded_rows) + 1))
+    assert Counter(kinds(lines)) == {"succeeded": len(uploaded_rows) - 4, "rejected": 4}
     assert len(relay.lines(upload, "errors.jsonl")) == 4
     # What the API was sent is what stood in the file, to the byte.
-    params = asked[0].partition(b'"params": ')[2][:-1]
+    params = uploaded_rows[0].partition(b'"params": ')[2][:-1]
     assert relay.simulator.accepted_params()[sha256(params).hexdigest()] >= 1
 
 
 def test_a_thousand_rows_with_every_kind_of_failure_come_out_in_order(relay: Relay) -> None:
     fates = {7: "expired", 31: "overloaded_error", 53: "invalid_request_error"}
-    asked, sent = [], Counter[str]()
+    uploaded_rows, sent = [], Counter[str]()
     for row in range(1, 1001):
         fate = fates.get(row % 100, "") or fates.get(row % 100 - 1, "")
         fate = fate or ("expired" if row % 100 == 90 else "")
         fate = fate or ("overloaded_error" if row % 100 == 91 else "")
-        asked.append(request(f"trouble {row}" + (f" [fate:{fate}]" if fate else ""), f"r{row}"))
+        uploaded_rows.append(
+            request(f"trouble {row}" + (f" [fate:{fate}]" if fate else ""), f"r{row}")
+        )
         sent[fate] += 1
         if row % 100 == 99:
-            asked[-1] = b'{"custom_id": "torn", "params": {"model": '
+            uploaded_rows[-1] = b'{"custom_id": "torn", "params": {"model": '
             sent["rejected"] += 1
             sent[""] -= 1
 
-    upload = relay.upload("thousand.jsonl", jsonl(asked))
+    upload = relay.upload("thousand.jsonl", jsonl(uploaded_rows))
     relay.finish(upload)
 
     assert sent == {"": 910, "expired": 30, "overloaded_error": 30,
@@ -55,16 +57,18 @@ def test_a_thousand_rows_with_every_kind_of_failure_come_out_in_order(relay: Rel
     ]
     assert Counter(kinds(lines)) == {"succeeded": 970, "errored": 20, "rejected": 10}
     assert manifest["counts"] == {"succeeded": 970, "errored": 20, "rejected": 10}
-    for line, raw in zip(lines, asked, strict=True):
+    for line, raw in zip(lines, uploaded_rows, strict=True):
         if line["result"]["type"] != "errored":
             continue
         params = raw.partition(b'"params": ')[2][:-1]
         assert relay.simulator.accepted_params()[sha256(params).hexdigest()] == 1
-    batches = [(one["batch"], one["attempt"], one["requests"]) for one in manifest["batches"]]
+    batches = [
+        (batch["batch"], batch["attempt"], batch["requests"]) for batch in manifest["batches"]
+    ]
     assert batches == [("00001-1", 1, 990), ("00001-2", 2, 60)]
-    assert all(one["batch_id"].startswith("msgbatch_") for one in manifest["batches"])
-    assert {one["batch_id"] for one in manifest["batches"]} <= {
-        one["id"] for one in relay.simulator.batches()
+    assert all(batch["batch_id"].startswith("msgbatch_") for batch in manifest["batches"])
+    assert {batch["batch_id"] for batch in manifest["batches"]} <= {
+        batch["id"] for batch in relay.simulator.batches()
     }
 
 
@@ -75,9 +79,9 @@ def test_a_job_ends_with_one_event_id_however_often_it_is_delivered(relay: Relay
         relay.poll()
     relay.listen(wait_s=2)
 
-    completed = relay.told(upload, "job.completed")
-    assert {one.event["id"] for one in completed} == {f"{upload.job}/ended"}
-    [kind] = {one.attributes["outcome"] for one in completed}
+    completed = relay.deliveries_of(upload, "job.completed")
+    assert {delivery.event["id"] for delivery in completed} == {f"{upload.job}/ended"}
+    [kind] = {delivery.attributes["outcome"] for delivery in completed}
     assert kind == "succeeded"
 
 
@@ -95,10 +99,10 @@ def test_a_long_upload_is_processed_in_chunks_alongside_a_short_one(relay: Relay
     long = relay.upload("long.jsonl", jsonl(rows(25_000, "long")))
     short = relay.upload("short.jsonl", jsonl(rows(5, "short")))
 
-    relay.finish(long, short, patience_s=120)
+    relay.finish(long, short, timeout_s=120)
 
     batches = relay.manifest(long)["batches"]
-    assert [one["requests"] for one in batches] == [10_000, 10_000, 5_000]
+    assert [batch["requests"] for batch in batches] == [10_000, 10_000, 5_000]
     results = relay.read(long, "results.jsonl").splitlines()
     assert [json.loads(line)["custom_id"] for line in results] == [
         f"id-{number}" for number in range(1, 25_001)
@@ -116,7 +120,7 @@ def test_bedrock_records_are_rejected_with_what_they_lack(relay: Relay) -> None:
     lines = relay.lines(upload)
     assert kinds(lines) == ["rejected"] * len(body.strip().splitlines())
     assert all("params" in line["result"]["error"]["message"] for line in lines)
-    assert relay.told(upload, "job.completed", "job.rejected")
+    assert relay.deliveries_of(upload, "job.completed", "job.rejected")
 
 
 @pytest.mark.skipif(not SAMPLES.exists(), reason="the samples are not beside this clone")
@@ -126,11 +130,11 @@ def test_an_upload_that_no_reader_accepts_is_ignored_with_one_log_line(
 ) -> None:
     upload = relay.upload(f"ignored/{name}", (SAMPLES / name).read_bytes())
 
-    relay.drive(lambda: relay.logged("submit", upload.key), f"a log line about {name}")
+    relay.poll_until(lambda: relay.log_lines("submit", upload.key), f"a log line about {name}")
     relay.listen(wait_s=1)
 
-    assert len(relay.logged("submit", upload.key)) == 1
-    assert relay.told(upload, "job.planned", "job.completed", "job.rejected") == []
+    assert len(relay.log_lines("submit", upload.key)) == 1
+    assert relay.deliveries_of(upload, "job.planned", "job.completed", "job.rejected") == []
 
 
 def test_an_upload_that_is_not_text_is_rejected_with_a_reason(relay: Relay) -> None:
@@ -138,5 +142,5 @@ def test_an_upload_that_is_not_text_is_rejected_with_a_reason(relay: Relay) -> N
 
     relay.finish(upload)
 
-    [delivery] = relay.told(upload, "job.rejected", "job.completed")
+    [delivery] = relay.deliveries_of(upload, "job.rejected", "job.completed")
     assert delivery.event["data"]["reason"]

@@ -23,7 +23,7 @@ def test_a_create_whose_answer_is_lost_is_adopted(relay: Relay) -> None:
     assert kinds(relay.lines(upload)) == ["succeeded"] * 7
     assert relay.simulator.calls()["create"] - creates == 1
     [batch] = relay.manifest(upload)["batches"]
-    assert batch["batch_id"] in {one["id"] for one in relay.simulator.batches()}
+    assert batch["batch_id"] in {listed["id"] for listed in relay.simulator.batches()}
 
 
 def test_a_lost_create_is_not_confused_with_a_foreign_batch_of_the_same_size(
@@ -42,38 +42,38 @@ def test_a_lost_create_is_not_confused_with_a_foreign_batch_of_the_same_size(
 
 
 @pytest.fixture
-def settings_restored(deploy: Deploy, cloud: Cloud, outputs: dict[str, str]) -> Iterator[None]:
-    """Put the usual settings back: its assembly is there, and posting it takes a second."""
+def restored_settings(deploy: Deploy, cloud: Cloud, outputs: dict[str, str]) -> Iterator[None]:
+    """Restore the default settings from their assembly, which takes a second."""
     yield
     wait_until_idle(cloud, outputs)
-    restore(cloud, Assembly.read(deploy.usual))
+    restore(cloud, Assembly.read(deploy.default_assembly))
 
 
-@pytest.mark.usefixtures("settings_restored")
+@pytest.mark.usefixtures("restored_settings")
 def test_a_deploy_does_not_affect_a_running_job(relay: Relay, deploy: Deploy) -> None:
     relay.simulator.processing_s = 3600
     before = relay.upload("before.jsonl", jsonl(rows(30, "before")))
-    relay.drive(lambda: relay.told(before, "job.planned"), "the first job's plan")
+    relay.poll_until(lambda: relay.deliveries_of(before, "job.planned"), "the first job's plan")
 
     wait_until_idle(relay.cloud, relay.outputs)
     deploy(requestsPerBatch="10")
     relay.end_lease("relay", "poll")
     relay.simulator.processing_s = 1
     after = relay.upload("after.jsonl", jsonl(rows(30, "after")))
-    relay.drive(lambda: relay.told(after, "job.planned"), "the second job's plan")
+    relay.poll_until(lambda: relay.deliveries_of(after, "job.planned"), "the second job's plan")
     for batch in relay.simulator.batches():
         if batch["processing_status"] == "in_progress":
             relay.simulator.end(str(batch["id"]))
     relay.finish(before, after)
 
-    assert [one["requests"] for one in relay.manifest(before)["batches"]] == [30]
-    assert [one["requests"] for one in relay.manifest(after)["batches"]] == [10, 10, 10]
+    assert [batch["requests"] for batch in relay.manifest(before)["batches"]] == [30]
+    assert [batch["requests"] for batch in relay.manifest(after)["batches"]] == [10, 10, 10]
 
 
 def test_a_canceled_job_delivers_its_finished_results(relay: Relay) -> None:
     relay.simulator.processing_s = 60
     upload = relay.upload("cancel.jsonl", jsonl(rows(100, "cancel")))
-    relay.drive(relay.open_batches, "the batch")
+    relay.poll_until(relay.open_batches, "the batch")
     time.sleep(2)  # of the minute that all would take
 
     relay.upload("cancel.jsonl.cancel", b"")
@@ -83,7 +83,7 @@ def test_a_canceled_job_delivers_its_finished_results(relay: Relay) -> None:
     assert counted["canceled"] > 0
     assert counted["succeeded"] > 0
     assert sum(counted.values()) == 100
-    [delivery] = relay.told(upload, "job.completed")
+    [delivery] = relay.deliveries_of(upload, "job.completed")
     assert delivery.attributes["outcome"] == "canceled"
 
 
@@ -92,14 +92,19 @@ def test_sending_pauses_without_an_api_key_and_resumes_with_one(relay: Relay) ->
     relay.restart_functions()
     try:
         upload = relay.upload("keyless.jsonl", jsonl(rows(4, "keyless")))
-        relay.drive(
-            lambda: relay.about_sending("sending.paused"), "an event that says why", patience_s=150
+        relay.poll_until(
+            lambda: relay.deliveries_about_sending("sending.paused"),
+            "an event that says why",
+            timeout_s=150,
         )
     finally:
         relay.set_key("sk-local")
-    relay.finish(upload, patience_s=300)
+    relay.finish(upload, timeout_s=300)
 
-    [paused] = {one.event["id"]: one for one in relay.about_sending("sending.paused")}.values()
+    [paused] = {
+        delivery.event["id"]: delivery
+        for delivery in relay.deliveries_about_sending("sending.paused")
+    }.values()
     assert "key" in paused.event["data"]["message"]
-    assert relay.about_sending("sending.resumed")
+    assert relay.deliveries_about_sending("sending.resumed")
     assert kinds(relay.lines(upload)) == ["succeeded"] * 4
