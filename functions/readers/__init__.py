@@ -10,10 +10,13 @@ from typing import Any
 import msgspec
 
 from functions.model.items import Job
+from functions.model.options import is_options_file
 from functions.model.rows import LineBlock, Position, Record
 from functions.model.upload_format import UploadFormat
 from functions.readers import delimited, json_values, jsonl, xlsx
+from functions.readers.containers import unpacked
 from functions.readers.contract import Reader, Source
+from functions.readers.encodings import transcoded
 
 READERS: dict[str, Reader[Any]] = {
     "jsonl": jsonl,
@@ -23,12 +26,19 @@ READERS: dict[str, Reader[Any]] = {
 }
 TABLES = frozenset({"csv", "xlsx"})
 """Readers of tables. Their rows always need a template."""
-SUFFIXES = (".jsonl", ".ndjson")
+_TEXTS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
+_COMPRESSIONS = ("", ".gz", ".zst", ".bz2")
+SUFFIXES = (*(text + packed for packed in _COMPRESSIONS for text in _TEXTS), ".xlsx")
 """Suffixes of keys that are read, in lower case."""
 
 
 def suffix_of(key: str) -> str | None:
-    """Return the suffix in `SUFFIXES` that a key ends with, ignoring case; None if there is none."""
+    """Return the suffix in `SUFFIXES` that a key ends with, ignoring case; None if there is none.
+
+    Options files lie among the uploads and are none.
+    """
+    if is_options_file(key):
+        return None
     lowered = key.lower()
     return next((suffix for suffix in SUFFIXES if lowered.endswith(suffix)), None)
 
@@ -39,8 +49,10 @@ def format_of(job: Job) -> UploadFormat:
 
 
 def text_of(source: Source, upload_format: UploadFormat) -> Source:
-    """Return an upload as its reader expects it: unpacked, and in UTF-8."""
-    return source
+    """Return an upload as its reader expects it: unpacked, and text in UTF-8."""
+    if upload_format.container is not None:
+        source = unpacked(source, upload_format.container)
+    return transcoded(source, upload_format.encoding)
 
 
 def reader_of(job: Job) -> Reader[Any]:

@@ -8,7 +8,6 @@ import bz2
 import re
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Protocol
 
 from zstandard import ZstdDecompressor, ZstdError
@@ -16,6 +15,7 @@ from zstandard import ZstdDecompressor, ZstdError
 from functions.errors import UnreadableUploadError
 from functions.model.streams import cut
 from functions.readers.contract import Source
+from functions.readers.derived import DerivedSource
 
 MAX_BLOCK = 1 << 18
 """The most bytes that are unpacked at once, so that a small upload of many zeros does not fill the memory."""
@@ -50,7 +50,7 @@ def unpacked(source: Source, container: str) -> Source:
     Returns:
         A source that is not seekable. Its `read` raises UnreadableUploadError if the data is damaged or cut off.
     """
-    return _Unpacked(source, container)
+    return DerivedSource(source, lambda: _Unpacking(source, container).blocks())
 
 
 class _Decompressor(Protocol):
@@ -122,35 +122,6 @@ _DECOMPRESSORS: dict[str, Callable[[], _Decompressor]] = {
     "zstd": _Zstd,
     "bzip2": bz2.BZ2Decompressor,
 }
-
-
-@dataclass(frozen=True)
-class _Unpacked:
-    source: Source
-    container: str
-
-    @property
-    def uri(self) -> str:
-        return self.source.uri
-
-    @property
-    def size_bytes(self) -> int:
-        return self.source.size_bytes
-
-    @property
-    def seekable(self) -> bool:
-        return False
-
-    def read(self, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
-        """Unpack from the beginning and yield the bytes from ``start`` up to ``stop``."""
-        offset = 0
-        for block in _Unpacking(self.source, self.container).blocks():
-            wanted = block[max(0, start - offset) : None if stop is None else stop - offset]
-            offset += len(block)
-            if wanted:
-                yield wanted
-            if stop is not None and offset >= stop:
-                break
 
 
 class _Unpacking:

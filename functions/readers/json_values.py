@@ -6,7 +6,7 @@ between rows has a row of its own with a `fault`, so that nothing of an upload i
 """
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import msgspec
@@ -68,7 +68,19 @@ START = JsonPosition()
 
 def read(source: Source, position: JsonPosition, row_bytes: int) -> Iterator[Record]:
     """Read an upload from a position on; see `contract.Reader`."""
-    return _Reading(source, position, row_bytes).records()
+    return _Reading(source.read, position, row_bytes).records()
+
+
+def wraps_requests(blocks: Iterable[bytes]) -> bool:
+    """Return whether an upload begins with ``{"requests": […]}``, with or without other members before the array.
+
+    Args:
+        blocks: the upload from its first byte on. They are read up to the array, or to the end of the first object.
+
+    Raises:
+        UnreadableUploadError: the upload is not text.
+    """
+    return _Reading(lambda _start: iter(blocks), START, 0).enter_requests()
 
 
 def other_members(source: Source, position: JsonPosition) -> tuple[str, ...]:
@@ -78,14 +90,14 @@ def other_members(source: Source, position: JsonPosition) -> tuple[str, ...]:
         source: the upload.
         position: the position where planning ended. Names before it are kept in it; the rest is read.
     """
-    reading = _Reading(source, position, 0)
+    reading = _Reading(source.read, position, 0)
     for _ in reading.records():
         pass
     return reading.others
 
 
 def columns(_position: JsonPosition) -> Sequence[str]:
-    """Return no columns: JSON is no table."""
+    """Return no columns: the rows are JSON."""
     return ()
 
 
@@ -127,7 +139,7 @@ def _is_one_object(source: Source, offset: int, size: int) -> bool:
 def _rows_between(source: Source, offset: int, size: int) -> list[tuple[int, int]]:
     """Return the rows of a span. It is read from the start, because a span does not show where it begins."""
     rows: list[tuple[int, int]] = []
-    for record in _Reading(source, START, 0).records():
+    for record in _Reading(source.read, START, 0).records():
         if record.offset >= offset + size:
             break
         if record.offset >= offset and record.size:
@@ -308,34 +320,34 @@ class _Reading:
         others: names of members beside "requests".
     """
 
-    def __init__(self, source: Source, position: JsonPosition, row_bytes: int) -> None:
-        self._source, self._row_bytes = source, row_bytes
+    def __init__(
+        self, read: Callable[[int], Iterator[bytes]], position: JsonPosition, row_bytes: int
+    ) -> None:
+        self._read, self._row_bytes = read, row_bytes
         self._element, self.others = position.element, position.others
         self._expected, self._wrapped = position.expected, position.wrapped
         self._start = position
 
     def records(self) -> Iterator[Record]:
         """Yield the rows from the position on."""
+        if self._expected != "start" or not self.enter_requests():
+            self._text = _Text(self._read(self._start.byte), self._start)
         if self._expected == "start":
-            self._open()
-        else:
-            self._text = _Text(self._source.read(self._start.byte), self._start)
+            self._expected, self.others = "value", ()
         while self._expected != "end":
             record = self._next()
             if record is not None:
                 yield record
 
-    def _open(self) -> None:
-        """Enter the array of ``{"requests": […]}``, or stay before the first value of another upload."""
-        self._text = _Text(checked_text(self._source.read()), self._start)
-        if self._text.peek() == b"{":
+    def enter_requests(self) -> bool:
+        """Enter the array of ``{"requests": […]}``. Return False if the upload begins with anything else."""
+        self._text = _Text(checked_text(self._read(0)), START)
+        if self._text.peek() != b"{":
+            return False
+        self._text.skip()
+        while (member := self._member()) == "other" and self._text.peek() == b",":
             self._text.skip()
-            while (member := self._member()) == "other" and self._text.peek() == b",":
-                self._text.skip()
-            if member == "requests":
-                return
-        self._text = _Text(self._source.read(), self._start)
-        self._expected, self.others = "value", ()
+        return member == "requests"
 
     def _next(self) -> Record | None:
         """Read what comes next. Return a row, or None if it was only punctuation."""

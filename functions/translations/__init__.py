@@ -3,8 +3,12 @@
 To add an API, add a module that implements `contract.Translation` and a line to `TRANSLATIONS`.
 """
 
-from functions.translations import bedrock, vertex
+from functions.translations import bedrock, openai, vertex
 from functions.translations.contract import Translation
 
-TRANSLATIONS: dict[str, Translation] = {"bedrock": bedrock, "vertex": vertex}
+TRANSLATIONS: dict[str, Translation] = {
+    "openai": openai,
+    "bedrock": bedrock,
+    "vertex": vertex,
+}
 """The other batch APIs, by name. The first one that matches a row understands it."""

@@ -14,6 +14,8 @@ from typing import Any
 
 import zstandard
 
+from tests.unit.workbooks import workbook
+
 PAGE = Path(__file__).parents[2] / "docs" / "formats.md"
 ROWS = 5
 _TABLE = re.compile(r"(<!-- table: [^\n]*-->\n).*?(<!-- end of table -->)", re.DOTALL)
@@ -78,15 +80,15 @@ def _table(delimiter: str) -> str:
     return "\r\n".join([delimiter.join(_record(1)), *rows]) + "\r\n"
 
 
+def _workbook() -> bytes:
+    rows = [[*_record(1)], *([*_record(number).values()] for number in range(1, ROWS + 1))]
+    return workbook(rows)
+
+
 def _chat(number: int) -> dict[str, Any]:
     body = {"model": "gpt-4o", "messages": _messages(number), "temperature": 0.5}
     url = "/v1/chat/completions"
     return {"custom_id": f"row-{number}", "method": "POST", "url": url, "body": body}
-
-
-def _response(number: int) -> dict[str, Any]:
-    body = {"model": "gpt-4o", "input": _text(number), "max_output_tokens": 4096}
-    return {"custom_id": f"row-{number}", "method": "POST", "url": "/v1/responses", "body": body}
 
 
 def _bedrock(number: int) -> dict[str, Any]:
@@ -110,7 +112,6 @@ def _vertex(number: int) -> dict[str, Any]:
 _NATIVE = [native(number) for number in range(1, ROWS + 1)]
 _CSV = ("results.csv",)
 _SPREADSHEETS = "Excel, LibreOffice, pandas, polars, DuckDB"
-_OPENAI = ("openai/output.jsonl", "openai/error.jsonl", "openai/batch.json")
 KINDS = [
     Kind("requests, one a line", "a.jsonl", _lines(native)),
     Kind("requests as a JSON array", "a.json", json.dumps(_NATIVE, indent=2).encode()),
@@ -135,6 +136,7 @@ KINDS = [
         _SPREADSHEETS,
     ),
     Kind("TSV", "a.tsv", _table("\t").encode("utf-8-sig"), _TEMPLATE, _CSV, _SPREADSHEETS),
+    Kind("Excel workbook", "a.xlsx", _workbook(), _TEMPLATE, _CSV, _SPREADSHEETS),
     Kind(
         "compressed CSV",
         "a.csv.gz",
@@ -148,16 +150,6 @@ KINDS = [
         "chat.jsonl",
         _lines(_chat),
         _MODELS,
-        _OPENAI,
-        "code for OpenAI's Batch API",
-    ),
-    Kind(
-        "OpenAI batch, responses",
-        "responses.jsonl",
-        _lines(_response),
-        _MODELS,
-        _OPENAI,
-        "code for OpenAI's Batch API",
     ),
     Kind(
         "Bedrock batch inference",

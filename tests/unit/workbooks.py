@@ -12,6 +12,11 @@ DATE_STYLE = 1
 _MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
 _OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
 _PACKAGE = "http://schemas.openxmlformats.org/package/2006/relationships"
+_CONTENT_TYPES = (
+    '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types">'
+    '<Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
+    '<Default Extension="xml" ContentType="application/xml"/></Types>'
+)
 _STYLES = (
     f'<styleSheet xmlns="{_MAIN}"><cellXfs count="2"><xf numFmtId="0"/>'
     '<xf numFmtId="22" applyNumberFormat="1"/></cellXfs></styleSheet>'
@@ -51,6 +56,7 @@ def sheet_of(cells: Mapping[str, Cell], *, hidden_first: bool = False, style: in
     relations += f'<Relationship Id="rId3" Type="{_OFFICE}/styles" Target="styles.xml"/>'
     book = f'<Relationship Id="rId1" Type="{_OFFICE}/officeDocument" Target="xl/workbook.xml"/>'
     parts = {
+        "[Content_Types].xml": _CONTENT_TYPES,
         "_rels/.rels": f'<Relationships xmlns="{_PACKAGE}">{book}</Relationships>',
         "xl/workbook.xml": f'<workbook xmlns="{_MAIN}" xmlns:r="{_OFFICE}"><sheets>{listed}</sheets></workbook>',
         "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{_PACKAGE}">{relations}</Relationships>',
