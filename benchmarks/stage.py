@@ -57,7 +57,7 @@ def main(stage: str, seconds: str, *messages: str) -> None:
 
 
 def _event(message: str) -> dict[str, Any]:
-    return {"Records": [{"body": message}]}
+    return {"Records": [{"body": message, "receiptHandle": "-"}]}
 
 
 def _count_calls() -> Counter[str]:

@@ -16,6 +16,8 @@ from functions.settings import ApiVersion
 
 MAX_BYTES = 1 << 20
 """The maximum length of an options file. Long system prompts fit."""
+MAX_KEY_BYTES = 1024
+"""S3 answers a longer key with ``KeyTooLongError``, not with ``NoSuchKey``."""
 _SUFFIXES = ("relay.toml", "relay.json")
 Check = Literal[
     "unknown_model",
@@ -87,7 +89,9 @@ def places_of(upload_key: str) -> Iterator[tuple[str, str]]:
     for depth in range(len(folders) + 1):
         folder = "".join(f"{name}/" for name in folders[:depth])
         yield f"{folder}_{_SUFFIXES[0]}", f"{folder}_{_SUFFIXES[1]}"
-    yield f"{upload_key}.{_SUFFIXES[0]}", f"{upload_key}.{_SUFFIXES[1]}"
+    own = f"{upload_key}.{_SUFFIXES[0]}", f"{upload_key}.{_SUFFIXES[1]}"
+    if len(own[0].encode()) <= MAX_KEY_BYTES:
+        yield own
 
 
 def governs(options_key: str, upload_key: str) -> bool:

@@ -54,7 +54,7 @@ def _encoding_by_nuls(head: bytes) -> str | None:
         if characters and min(high) * 10 >= 9 * characters and min(low) * 2 < characters:
             return "utf-32"
     even, odd = nuls[0] + nuls[2], nuls[1] + nuls[3]
-    if max(even, odd) * 10 < characters or min(even, odd) * 10 > max(even, odd):
+    if not characters or max(even, odd) * 10 < characters or min(even, odd) * 10 > max(even, odd):
         return None
     return "utf-16-be" if even > odd else "utf-16-le"
 

@@ -97,8 +97,8 @@ def ignored_objects(relay: Harness) -> None:
     """Ignored objects and an unmatched marker, which nothing else would report."""
     relay.deploy(repeats="skip")
     relay.upload(KEY, make_upload(1, PROMPT))
-    relay.upload("in/märz.json", PROMPT.encode())
-    relay.upload("in/april.JSON", PROMPT.encode())
+    relay.upload("in/märz.xml", PROMPT.encode())
+    relay.upload("in/april.XML", PROMPT.encode())
     relay.upload("notes", PROMPT.encode())
     relay.upload("may.cancel", b"")
     relay.upload("in/copy.jsonl", make_upload(1, PROMPT))

@@ -7,6 +7,7 @@ import pytest
 
 from functions.planning import ignored
 from functions.polling.cancel_jobs import ANNOUNCE_AFTER_S
+from functions.readers import SUFFIXES
 from functions.settings import PollSettings
 from tests.harness import Harness, make_upload
 
@@ -19,21 +20,21 @@ def events_of_type(relay: Harness, kind: str) -> list[dict[str, Any]]:
 
 
 def test_ignored_objects_are_announced_once_a_day_with_their_count(relay: Harness) -> None:
-    for name in ("march.json", "april.JSON", "may.json"):
+    for name in ("march.xml", "april.XML", "may.xml"):
         relay.upload(f"in/{name}", b"{}")
     relay.tick()
 
     (event,) = events_of_type(relay, "upload.ignored")
     assert event["data"]["count"] == 3
-    assert event["data"]["suffix"] == ".json"
-    assert event["data"]["reads"] == [".jsonl", ".ndjson"]
+    assert event["data"]["suffix"] == ".xml"
+    assert event["data"]["reads"] == [*SUFFIXES]
 
-    relay.upload("in/june.json", b"{}")
+    relay.upload("in/june.xml", b"{}")
     relay.tick()
     assert events_of_type(relay, "upload.ignored") == []
 
     relay.pass_time(86_400)
-    relay.upload("in/july.json", b"{}")
+    relay.upload("in/july.xml", b"{}")
     relay.tick()
     (next_day,) = events_of_type(relay, "upload.ignored")
     assert next_day["data"]["count"] == 1
@@ -41,20 +42,20 @@ def test_ignored_objects_are_announced_once_a_day_with_their_count(relay: Harnes
 
 
 def test_each_folder_and_each_suffix_has_its_event(relay: Harness) -> None:
-    for key in ("a.csv", "a.json", "in/a.json", "in/a.jsonl.gz", "in/README", "in/part.0001"):
+    for key in ("a.pdf", "a.xml", "in/a.xml", "in/a.tar.gz", "in/README", "in/part.0001"):
         relay.upload(key, b"x")
     relay.tick()
 
     event_data = [event["data"] for event in events_of_type(relay, "upload.ignored")]
     assert {(data["upload"]["key"].rpartition("/")[0], data["suffix"]) for data in event_data} == {
-        ("", ".csv"), ("", ".json"), ("in", ".json"), ("in", ".gz"), ("in", ""),
+        ("", ".pdf"), ("", ".xml"), ("in", ".xml"), ("in", ".gz"), ("in", ""),
     }  # fmt: skip
 
 
 def test_counting_continues_after_a_crash_before_the_event_was_stored(relay: Harness) -> None:
-    relay.submit.uploads.count_ignored("uploads", "in", ".json", relay.now())
+    relay.submit.uploads.count_ignored("uploads", "in", ".xml", relay.now())
 
-    relay.upload("in/march.json", b"{}")
+    relay.upload("in/march.xml", b"{}")
     relay.tick()
 
     (event,) = events_of_type(relay, "upload.ignored")
@@ -62,12 +63,12 @@ def test_counting_continues_after_a_crash_before_the_event_was_stored(relay: Har
 
 
 def test_a_published_event_is_not_stored_again_for_a_later_object(relay: Harness) -> None:
-    relay.upload("in/march.json", b"{}")
+    relay.upload("in/march.xml", b"{}")
     relay.tick(seconds=11)
     assert len(events_of_type(relay, "upload.ignored")) == 1
 
     assert ignored.COUNTING_WINDOW.total_seconds() > 11
-    relay.upload("in/april.json", b"{}")
+    relay.upload("in/april.xml", b"{}")
     assert relay.items.unfinished().events == []
 
 
@@ -183,12 +184,12 @@ def test_a_second_marker_for_a_canceled_job_is_not_announced(relay: Harness) -> 
 
 
 def test_a_subscriber_can_filter_by_folder_and_suffix(relay: Harness) -> None:
-    relay.upload("in/märz.json", b"{}")
+    relay.upload("in/märz.xml", b"{}")
     relay.tick()
 
     (envelope,) = relay.envelopes()
     attributes = {name: data["Value"] for name, data in envelope["MessageAttributes"].items()}
     assert attributes == {
-        "type": "upload.ignored", "job": "uploads", "folder": "in", "suffix": ".json",
+        "type": "upload.ignored", "job": "uploads", "folder": "in", "suffix": ".xml",
     }  # fmt: skip
     assert json.loads(envelope["Message"])["subject"] == "uploads"

@@ -135,7 +135,14 @@ def test_only_the_latest_version_is_claimed(relay: Harness) -> None:
 
 
 def test_markers_and_other_objects_are_not_looked_up(relay: Harness) -> None:
-    for key in ("in/", "in/march.json", f"{KEY}.cancel", f"{KEY}.again"):
+    for key in (
+        "in/",
+        "in/march.xml",
+        "in/_relay.json",
+        f"{KEY}.relay.toml",
+        f"{KEY}.cancel",
+        f"{KEY}.again",
+    ):
         relay.put(key, b"")
     relay.pass_time(2 * HOUR_S)
 

@@ -3,6 +3,7 @@
 import pytest
 
 from functions.model.options import (
+    MAX_KEY_BYTES,
     InvalidOptionsError,
     governs,
     is_options_file,
@@ -48,6 +49,13 @@ def test_the_files_of_an_upload_are_looked_for_from_the_root_to_the_upload() -> 
         "_relay.json",
         "tickets.csv.relay.json",
     ]
+
+
+def test_an_upload_whose_key_leaves_no_room_has_no_file_of_its_own() -> None:
+    places = [*places_of("x" * 1015 + ".csv"), *places_of("é" * 510 + ".csv")]
+
+    assert all(len(key.encode()) <= MAX_KEY_BYTES for pair in places for key in pair)
+    assert len([*places_of("x" * 1000 + ".csv")]) == 2
 
 
 @pytest.mark.parametrize(

@@ -112,8 +112,11 @@ REJECTED_UPLOADS: dict[str, tuple[bytes, str]] = {
     "no bytes": (b"", "the upload is empty"),
     "a byte order mark": (BOM, "the upload is empty"),
     "blank lines": (b"\n \t\r\n\r\n\n", "the upload is empty"),
-    "UTF-16": (VALID_ROW.decode().encode("utf-16"), "not UTF-8 text"),
-    "gzip": (gzip.compress(VALID_ROW * 50), "not UTF-8 text"),
+    "damaged gzip": (
+        gzip.compress(VALID_ROW * 50)[:60],
+        "the gzip data of the upload ends too early",
+    ),
+    "a PDF": (b"%PDF-1.7\n" + bytes(range(256)), "the upload is a PDF"),
     "zeros": (b"\0" * 100_000, "not UTF-8 text"),
 }
 
