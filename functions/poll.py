@@ -3,7 +3,7 @@
 import os
 import time
 import uuid
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache, partial
@@ -16,6 +16,7 @@ from functions.adapters.anthropic_api import Claude
 from functions.adapters.outbox import Outbox
 from functions.adapters.poll_lock import PollLock
 from functions.adapters.queues import WorkQueues
+from functions.adapters.trigger import PollInvoker
 from functions.errors import KeyMissingError, KeyUnreadableError, PublishError
 from functions.model import events, timestamps
 from functions.model.create_response import KEY_PROBLEMS, PAUSE_MESSAGES
@@ -43,7 +44,7 @@ LISTING_INTERVAL_S = 20.0
 REST_S = 1.0
 """Least time between two polls, in seconds, however many are requested."""
 ENOUGH_S = 90.0
-"""With less time left than this, in seconds, a requested poll is left to the next invocation."""
+"""With less time left than this, in seconds, a requested poll is left to another invocation."""
 THREADS = 8
 """Items processed at once. Fewer than the connections that a client keeps."""
 WAKES = 100
@@ -92,17 +93,41 @@ def _services() -> tuple[Services[PollSettings], WorkQueues]:
     )
 
 
+@cache
+def _invoker(function: str) -> PollInvoker:
+    return PollInvoker(function)
+
+
 @metrics.log_metrics
 @logger.inject_lambda_context
 def handler(event: dict[str, object], context: LambdaContext) -> None:
-    """Poll, and poll again if another poll was requested meanwhile.
+    """Poll, and poll again if another poll was requested meanwhile, here or in another invocation.
 
     A scheduled poll always lists the batches at Anthropic. A requested one lists only if this container's last listing
     is older than `LISTING_INTERVAL_S`, because stages request up to a poll a second.
     """
-    time_left_s, wanted = time_left(context), True
     services, work_queues = _services()
-    requested = "requested" in event
+    try:
+        wanted = _poll_while_wanted(
+            services, work_queues, time_left(context), requested="requested" in event
+        )
+    except Exception:
+        if services.poll_lock.is_wanted():
+            _invoker(context.function_name).fire()
+        raise
+    if wanted:
+        _invoker(context.function_name).fire()
+
+
+def _poll_while_wanted(
+    services: Services[PollSettings],
+    work_queues: WorkQueues,
+    time_left_s: Callable[[], float],
+    *,
+    requested: bool,
+) -> bool:
+    """Poll as often as it is requested and time suffices. Return whether a request is left."""
+    wanted = True
     while wanted and time_left_s() > ENOUGH_S:
         list_due = not requested or services.claude.listing_age_s >= LISTING_INTERVAL_S
         phases = Phases(time_left_s, THREADS, time.sleep)
@@ -111,6 +136,7 @@ def handler(event: dict[str, object], context: LambdaContext) -> None:
         if not summary.skipped:
             _measure(summary)
         wanted, requested = summary.wanted, True
+    return wanted
 
 
 def poll(

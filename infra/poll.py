@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from aws_cdk import Duration
+from aws_cdk import aws_iam as iam
 from constructs import Construct
 
 from functions.model.items import UNFINISHED_INDEX
@@ -19,7 +20,7 @@ MAX_AGE = Duration.minutes(5)
 
 
 class Poll(Stage):
-    """Poll is invoked by a schedule, and by submit and results; it ignores its event."""
+    """Poll is invoked by a schedule, by submit and results, and by itself when its time is short."""
 
     def __init__(
         self, scope: Construct, *, settings: StackSettings, storage: Storage, bundle: Path
@@ -54,6 +55,13 @@ class Poll(Stage):
                     self.failed_polls.queue_arn,
                 ),
             ],
+        )
+        # Not in the role itself: the function needs its role, so the role cannot name the function.
+        iam.Policy(
+            self,
+            "Again",
+            statements=[allow(["lambda:InvokeFunction"], self.function.function_arn)],
+            roles=[self.role],
         )
         self._acknowledge_wildcards(storage.results, "results/*/status.json")
         invoke_on_schedule(

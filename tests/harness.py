@@ -249,8 +249,8 @@ _READ_ATTRIBUTES = {
     for struct in vars(module).values()
     if isinstance(struct, type) and issubclass(struct, msgspec.Struct)
     for name in struct.__struct_fields__
-} | {"wanted"}
-"""Attributes that a struct reads, and one of the poll lock that is only used in a condition."""
+}
+"""Attributes that a struct reads."""
 
 
 def s3_event(bucket: str, key: str, size: int, version: str, event_time: str) -> str:

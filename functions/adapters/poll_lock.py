@@ -19,25 +19,35 @@ class PollLock:
         self._table, self._now = table, now
 
     def acquire(self, token: str, lease_s: float) -> PollLease | None:
-        """Acquire the lock for `lease_s` seconds. Return None if another poll has it."""
+        """Acquire the lock for `lease_s` seconds. Return None if another poll has it.
+
+        This poll serves the requests so far, because it reads the table after this.
+        """
         attributes = self._table.acquire(RELAY, _ITEM, Lease.begin(self._now(), lease_s, token))
-        return None if attributes is None else msgspec.convert(attributes, PollLease)
+        if attributes is None:
+            return None
+        lease = msgspec.convert(attributes, PollLease)
+        if lease.wanted:
+            self._table.write(self._table.update(RELAY, _ITEM, {"wanted": None}, {"owner": token}))
+        return lease
 
     def request_another(self) -> None:
         """Request another poll after the running one."""
         self._table.write(self._table.update(RELAY, _ITEM, {"wanted": True}, {}))
 
+    def is_wanted(self) -> bool:
+        """Return whether a request is recorded that no poll has served."""
+        return msgspec.convert(self._table.get(RELAY, _ITEM) or {}, PollLease).wanted
+
     def release(self, token: str, stopped: Mapping[str, str]) -> bool:
         """Release the lock, and record where this poll stopped.
 
         Returns:
-            True if another poll was requested meanwhile.
+            True if another poll was requested meanwhile. The request stays until a poll acquires the lock.
         """
         changes = {
             "owner": None, "lease": None, "stopped": stopped or None, "ended_at": timestamps.text(self._now())
         }  # fmt: skip
-        release = self._table.update(RELAY, _ITEM, changes, {"owner": token, "wanted": None})
-        release_requested = self._table.update(
-            RELAY, _ITEM, {**changes, "wanted": None}, {"owner": token}
-        )
-        return not self._table.write(release) and self._table.write(release_requested)
+        unwanted = self._table.update(RELAY, _ITEM, changes, {"owner": token, "wanted": None})
+        wanted = self._table.update(RELAY, _ITEM, changes, {"owner": token})
+        return not self._table.write(unwanted) and self._table.write(wanted)

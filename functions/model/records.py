@@ -121,10 +121,17 @@ class PendingEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PollLease(msgspec.Struct, frozen=True, kw_only=True):
-    """Poll's own item: where the phases of the last poll stopped, and when it ended."""
+    """Poll's own item.
+
+    Attributes:
+        stopped: where the phases of the last poll stopped.
+        ended_at: when it ended.
+        wanted: whether another poll was requested.
+    """
 
     stopped: dict[str, str] = {}
     ended_at: str | None = None
+    wanted: bool = False
 
 
 class Sending(msgspec.Struct, frozen=True, kw_only=True):

@@ -122,8 +122,16 @@ def test_each_role_has_exactly_these_permissions(resources_of: FindResources) ->
     assert granted(resources_of("AWS::IAM::Role")) == EXPECTED
 
 
-def test_permissions_are_granted_only_in_the_roles(resources_of: FindResources) -> None:
-    assert not resources_of("AWS::IAM::Policy")
+def test_permissions_outside_of_the_roles_only_let_poll_invoke_itself(
+    resources_of: FindResources,
+) -> None:
+    """The function refers to its role, so the role itself cannot refer to the function."""
+    policies = resources_of("AWS::IAM::Policy")
+
+    assert granted({name: {"Policies": [policy]} for name, policy in policies.items()}) == {
+        "PollAgain": {"<PollFunction>": {"lambda:InvokeFunction"}}
+    }
+    assert policies["PollAgain"]["Roles"] == ["<PollRole>"]
     assert not resources_of("AWS::IAM::ManagedPolicy")
     assert not resources_of("AWS::Lambda::Permission")
     assert all("ManagedPolicyArns" not in role for role in resources_of("AWS::IAM::Role").values())

@@ -16,6 +16,7 @@ def test_only_these_resource_types_are_deployed(template: Template) -> None:
     assert {resource["Type"] for resource in template["Resources"].values()} == {
         "AWS::CloudWatch::Alarm",
         "AWS::DynamoDB::Table",
+        "AWS::IAM::Policy",
         "AWS::IAM::Role",
         "AWS::Lambda::EventInvokeConfig",
         "AWS::Lambda::EventSourceMapping",

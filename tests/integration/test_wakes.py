@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ def trigger(relay: Harness, monkeypatch: pytest.MonkeyPatch) -> CountingTrigger:
         monkeypatch.setattr(stage, "_poll", lambda: counting_trigger)
     work_queues = WorkQueues(relay.queues["submit"], relay.queues["results"], client=relay.sqs)
     monkeypatch.setattr(poll, "_services", lambda: (relay.poll, work_queues))
+    monkeypatch.setattr(poll, "_invoker", lambda _function: counting_trigger)
     return counting_trigger
 
 
@@ -132,6 +134,83 @@ def test_a_request_during_a_poll_is_served_when_it_ends(
     assert skipped == [True]
     assert relay.simulator.calls()["create"] == 1
     assert not relay.poll_once().wanted
+
+
+@dataclass
+class LateContext(Context):
+    """The context of an invocation in which hardly any time is left for another poll."""
+
+    left_s: float = poll.ENOUGH_S + 1
+
+    def get_remaining_time_in_millis(self) -> int:
+        return int(self.left_s * 1000)
+
+
+def _request_during_poll(
+    relay: Harness, monkeypatch: pytest.MonkeyPatch, context: LateContext
+) -> None:
+    """Request a poll while the first one runs and has read everything. Each poll takes two seconds."""
+    real_count, skipped = poll._count, list[bool]()  # noqa: SLF001
+
+    def poll_during_count(*arguments: Any) -> None:
+        real_count(*arguments)
+        context.left_s -= 2
+        if not skipped:
+            skipped.append(relay.poll_once().skipped)
+            handle_messages(submit, relay.put(KEY, make_upload(3)))
+
+    monkeypatch.setattr(poll, "_count", poll_during_count)
+
+
+def test_a_request_too_late_for_this_invocation_is_served_by_another(
+    relay: Harness, trigger: CountingTrigger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = LateContext()
+    _request_during_poll(relay, monkeypatch, context)
+
+    poll.handler(json.loads(REQUEST), context)
+    requests, trigger.fired = trigger.fired, 0
+    poll.handler(json.loads(REQUEST), Context())
+    handle_messages(submit, *relay._drain("submit"))  # noqa: SLF001
+
+    assert requests == 2  # one after planning, one by poll itself
+    assert relay.simulator.calls()["create"] == 1
+    assert trigger.fired == 0
+
+
+@pytest.mark.filterwarnings("ignore:No application metrics")
+@pytest.mark.parametrize("requested", [True, False])
+def test_a_failing_poll_leaves_a_request_to_another_invocation(
+    relay: Harness, trigger: CountingTrigger, monkeypatch: pytest.MonkeyPatch, *, requested: bool
+) -> None:
+    """Without a request, it invokes none: a poll that always fails would invoke itself forever."""
+    if requested:
+        _request_during_poll(relay, monkeypatch, LateContext())
+    monkeypatch.setattr(poll, "_waiting", _raise_connection_error)
+
+    with pytest.raises(ConnectionResetError):
+        poll.handler({}, Context())
+    requests, trigger.fired = trigger.fired, 0
+    with pytest.raises(ConnectionResetError):
+        poll.handler(json.loads(REQUEST), Context())
+
+    assert requests == (2 if requested else 0)
+    assert trigger.fired == 0
+
+
+def _raise_connection_error(*_: object) -> None:
+    raise ConnectionResetError
+
+
+def test_a_request_is_kept_until_a_poll_acquires_the_lock(relay: Harness) -> None:
+    lock = relay.poll.poll_lock
+    assert lock.acquire("first", 60)
+    lock.request_another()
+    kept = [lock.release("first", {}), lock.is_wanted()]
+    assert lock.acquire("second", 60)
+
+    assert kept == [True, True]
+    assert [lock.is_wanted(), lock.release("second", {})] == [False, False]
 
 
 def test_a_poll_runs_if_the_other_ended_just_before_the_request(
