@@ -80,6 +80,11 @@ class PollSummary:
     paused: bool = False
     oldest_hours: float = 0.0
 
+    @property
+    def found_nothing(self) -> bool:
+        """Return whether this poll ran and neither admitted nor woke anything."""
+        return not (self.skipped or self.admitted or self.woken)
+
 
 @cache
 def _services() -> tuple[Services[PollSettings], WorkQueues]:
@@ -126,8 +131,12 @@ def _poll_while_wanted(
     *,
     requested: bool,
 ) -> bool:
-    """Poll as often as it is requested and time suffices. Return whether a request is left."""
-    wanted = True
+    """Poll as often as it is requested and time suffices. Return whether a request is left.
+
+    The index that poll reads may still lack the item that a request is about. So a requested poll that finds nothing
+    to do is repeated once.
+    """
+    wanted, first_look = True, requested
     while wanted and time_left_s() > ENOUGH_S:
         list_due = not requested or services.claude.listing_age_s >= LISTING_INTERVAL_S
         phases = Phases(time_left_s, THREADS, time.sleep)
@@ -135,7 +144,8 @@ def _poll_while_wanted(
         logger.info("poll finished", extra={"tally": vars(summary)})
         if not summary.skipped:
             _measure(summary)
-        wanted, requested = summary.wanted, True
+        repeat = first_look and summary.found_nothing
+        wanted, first_look, requested = summary.wanted or repeat, summary.wanted, True
     return wanted
 
 

@@ -12,6 +12,7 @@ from functions import poll, results, submit
 from functions.adapters.queues import WorkQueues
 from functions.adapters.trigger import REQUEST
 from functions.model import events, timestamps
+from functions.model.records import Unfinished
 from functions.polling.phases import Phases
 from tests.harness import Harness, make_upload, open_harness
 from tests.integration.test_handlers import Context
@@ -202,6 +203,40 @@ def _raise_connection_error(*_: object) -> None:
     raise ConnectionResetError
 
 
+@pytest.mark.usefixtures("trigger")
+def test_a_requested_poll_finds_a_batch_that_the_index_still_lacked(
+    relay: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handle_messages(submit, relay.put(KEY, make_upload(3)))
+    real_read, stale_reads = relay.poll.items.unfinished, [Unfinished()]
+    monkeypatch.setattr(
+        relay.poll.items,
+        "unfinished",
+        lambda *arguments: stale_reads.pop() if stale_reads else real_read(*arguments),
+    )
+
+    poll.handler(json.loads(REQUEST), Context())
+    handle_messages(submit, *relay._drain("submit"))  # noqa: SLF001
+
+    assert relay.simulator.calls()["create"] == 1
+
+
+@pytest.mark.usefixtures("trigger")
+@pytest.mark.parametrize(
+    ("event", "waiting", "polls"),
+    [(REQUEST, False, 2), (REQUEST, True, 1), (b"{}", False, 1), (b"{}", True, 1)],
+)
+def test_only_a_requested_poll_that_finds_nothing_to_do_is_repeated_once(
+    relay: Harness, caplog: pytest.LogCaptureFixture, event: bytes, *, waiting: bool, polls: int
+) -> None:
+    if waiting:
+        handle_messages(submit, relay.put(KEY, make_upload(3)))
+
+    poll.handler(json.loads(event), Context())
+
+    assert [record.message for record in caplog.records].count("poll finished") == polls
+
+
 def test_a_request_is_kept_until_a_poll_acquires_the_lock(relay: Harness) -> None:
     lock = relay.poll.poll_lock
     assert lock.acquire("first", 60)
@@ -314,8 +349,8 @@ def test_a_requested_poll_lists_at_once_while_a_canceled_batch_runs(relay: Harne
     relay.simulator.processing_s = 3600.0
     _upload_and_send(relay)
     handle_messages(submit, relay.put(KEY + ".cancel", b""))
-    _listings_of_requested_poll(relay)  # records the cancellation
 
+    # The poll records the cancellation; its repeat lists.
     assert _listings_of_requested_poll(relay) == 1
     assert relay.simulator.calls()["cancel"] == 1
 
