@@ -62,12 +62,15 @@ metrics = Metrics(namespace="claude-batch-relay")
 class PollSummary:
     """The figures of one poll, for its log line and its metrics.
 
-    `succeeded` is False if poll does not know what Anthropic says; the alarm `no-poll` counts those that do.
+    Attributes:
+        succeeded: False if poll does not know what Anthropic says; the alarm `no-poll` counts those that do.
+        listed_at: when the last listing began, in this poll or an earlier one.
     """
 
     skipped: bool = False
     wanted: bool = False
     listed: bool = False
+    listed_at: str | None = None
     succeeded: bool = False
     open: int = 0
     waiting: int = 0
@@ -108,8 +111,8 @@ def _invoker(function: str) -> PollInvoker:
 def handler(event: dict[str, object], context: LambdaContext) -> None:
     """Poll, and poll again if another poll was requested meanwhile, here or in another invocation.
 
-    A scheduled poll always lists the batches at Anthropic. A requested one lists only if this container's last listing
-    is older than `LISTING_INTERVAL_S`, because stages request up to a poll a second.
+    A scheduled poll always lists the batches at Anthropic. A requested one lists only if the last listing is older
+    than `LISTING_INTERVAL_S`, because stages request up to a poll a second.
     """
     services, work_queues = _services()
     try:
@@ -138,9 +141,8 @@ def _poll_while_wanted(
     """
     wanted, first_look = True, requested
     while wanted and time_left_s() > ENOUGH_S:
-        list_due = not requested or services.claude.listing_age_s >= LISTING_INTERVAL_S
         phases = Phases(time_left_s, THREADS, time.sleep)
-        summary = poll(services, work_queues, phases, list_due=list_due)
+        summary = poll(services, work_queues, phases, requested=requested)
         logger.info("poll finished", extra={"tally": vars(summary)})
         if not summary.skipped:
             _measure(summary)
@@ -154,7 +156,7 @@ def poll(
     work_queues: WorkQueues,
     phases: Phases | None = None,
     *,
-    list_due: bool = True,
+    requested: bool = False,
 ) -> PollSummary:
     """Look at everything unfinished, once. If another poll is running, request one more from it and return.
 
@@ -162,19 +164,20 @@ def poll(
         services: poll's.
         work_queues: the queues of the stages.
         phases: how much time each phase has; by default, enough.
-        list_due: False leaves out the listing at Anthropic, unless it decides something now.
+        requested: whether a stage requested this poll. Such a poll lists the batches at Anthropic only if that is
+            due or decides something now, and only after it has sent what is ready.
     """
     token, phases = uuid.uuid4().hex, phases or Phases()
     lease = _acquire_lease(services.poll_lock, token, services.settings.lease_s)
     if lease is None:
         return PollSummary(skipped=True)
     phases.resume_from(lease.stopped)
-    summary = PollSummary()
+    summary = PollSummary(listed_at=lease.listed_at)
     try:
         _rest(lease, phases, services.now())
-        _poll(services, work_queues, phases, summary, list_due=list_due)
+        _poll(services, work_queues, phases, summary, requested=requested)
     finally:
-        summary.wanted = services.poll_lock.release(token, phases.stopped)
+        summary.wanted = services.poll_lock.release(token, phases.stopped, summary.listed_at)
     return summary
 
 
@@ -195,31 +198,54 @@ def _rest(lease: PollLease, phases: Phases, now: datetime) -> None:
         phases.sleep(min(max(REST_S - since_s, 0.0), REST_S))
 
 
+def _is_listing_due(listed_at: str | None, now: datetime) -> bool:
+    """Return whether the last listing is old enough for another one. One in the future, by another clock, is."""
+    if listed_at is None:
+        return True
+    age_s = (now - timestamps.parse(listed_at)).total_seconds()
+    return not 0 <= age_s < LISTING_INTERVAL_S
+
+
 def _poll(
     services: Services[PollSettings],
     work_queues: WorkQueues,
     phases: Phases,
     summary: PollSummary,
     *,
-    list_due: bool,
+    requested: bool,
 ) -> None:
-    """Run the phases. Enqueue first what is due already, because that needs no answer from the API."""
+    """Run the phases. Enqueue first what is due already, because that needs no answer from the API.
+
+    A requested poll also admits first. It admits again after the listing, which may find room.
+    """
     unfinished = services.items.unfinished(partial(phases.has_time, "read"))
     _count(unfinished, summary, services.now())
     sending = phases.attempt("sending", services.circuit.read, None)
     waiting = _waiting(services.claude, unfinished, sending, services.now())
     summary.woken = _wake(work_queues, "wake", waiting, phases)
+    admitted: list[Batch] = []
+
+    def admit_more(ended: list[Batch]) -> list[Batch]:
+        more = phases.attempt(
+            "admit",
+            lambda: _admitted(services, unfinished, sending, ended, admitted),
+            list[Batch](),
+        )
+        admitted.extend(more)
+        return more
+
+    if requested and sending is not None and sending.paused_reason is None:
+        summary.woken += _wake(work_queues, "ready", admit_more([]), phases)
+    list_due = not requested or _is_listing_due(summary.listed_at, services.now())
     seen = phases.attempt(
         "watch",
         lambda: _watch(services, unfinished, sending, phases, list_due=list_due),
         Watch(),
     )
+    summary.listed_at = seen.begun_at or summary.listed_at
     closed, summary.stuck = recover(services, unfinished, phases)
     sending = phases.attempt("pause", lambda: _sending(services, unfinished, sending, seen), None)
-    admitted = phases.attempt(
-        "admit", lambda: _admitted(services, unfinished, sending, seen.ended), list[Batch]()
-    )
-    ready: list[Job | Batch] = [*seen.ended, *closed, *admitted]
+    ready: list[Job | Batch] = [*seen.ended, *closed, *admit_more(seen.ended)]
     summary.woken += _wake(work_queues, "ready", ready, phases)
     pending_events = _pending_events(unfinished, services.now())
     phases.each(
@@ -381,35 +407,36 @@ def _admitted(
     unfinished: Unfinished,
     sending: Sending | None,
     ended: list[Batch],
+    admitted: list[Batch],
 ) -> list[Batch]:
     """Choose the batches to send now: within the limits, jobs in turn. While sending is paused, choose one as a probe.
 
-    Batches that this poll has seen end no longer take up room.
+    Batches that this poll has seen end no longer take up room; those that it has admitted already do.
     """
     if sending is None:
         return []
     now, canceled = services.now(), unfinished.canceled
     written = timestamps.text(now)
+    moved = {(batch.job, batch.item) for batch in [*ended, *admitted]}
     waiting = [
         batch for batch in unfinished.of(BatchStatus.WAITING)
-        if batch.is_idle(now) and batch.job not in canceled
+        if batch.is_idle(now) and batch.job not in canceled and (batch.job, batch.item) not in moved
     ]  # fmt: skip
     if not waiting or (sending.not_before is not None and sending.not_before > written):
         return []
     limits = Limits(services.settings.open_batches, services.settings.queued_requests)
     old = status_key(BatchStatus.WAITING, timestamps.text(now - PATIENCE))
-    ended_now = {(batch.job, batch.item) for batch in ended}
     in_flight = [
-        batch for batch in unfinished.of(*IN_FLIGHT) if (batch.job, batch.item) not in ended_now
+        batch for batch in unfinished.of(*IN_FLIGHT) if (batch.job, batch.item) not in moved
     ]
-    admitted = admit(waiting, in_flight, limits, old)
+    chosen = admit(waiting, [*in_flight, *admitted], limits, old)
     if sending.paused_reason is None:
-        return admitted
+        return chosen
     if sending.probe is not None and sending.probe in {batch_key(batch) for batch in waiting}:
         # The probe was not used: its message was lost, or was suppressed as a repeat.
         return [batch for batch in waiting if batch_key(batch) == sending.probe]
     # The batch refused least often: a faulty one would hold up all others.
-    chosen = sorted(admitted, key=lambda batch: batch.pauses_caused)[:1]
+    chosen = sorted(chosen, key=lambda batch: batch.pauses_caused)[:1]
     due = sending.probe_at is None or sending.probe_at <= written
     probe_at = timestamps.after(now, _probe_pause_s(services.settings.probe_s, sending))
     return (

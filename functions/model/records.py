@@ -126,11 +126,13 @@ class PollLease(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         stopped: where the phases of the last poll stopped.
         ended_at: when it ended.
+        listed_at: when the last listing began, whether it succeeded or not.
         wanted: whether another poll was requested.
     """
 
     stopped: dict[str, str] = {}
     ended_at: str | None = None
+    listed_at: str | None = None
     wanted: bool = False
 
 

@@ -49,6 +49,7 @@ class Watch:
         since: `listed` is complete from this time on. Later than the start of the window if time
             ran out.
         needed: False if nothing had to be listed.
+        begun_at: when the listing began; None if there was none.
     """
 
     listed: dict[str, MessageBatch] | None = None
@@ -56,6 +57,7 @@ class Watch:
     key_problem: str | None = None
     since: datetime | None = None
     needed: bool = True
+    begun_at: str | None = None
 
     @property
     def succeeded(self) -> bool:
@@ -88,7 +90,9 @@ def watch(
         return Watch(needed=False)
     if not (list_due or no_key or _decides_now(services, unfinished)):
         return Watch()
+    begun_at = timestamps.text(services.now())
     seen = _list_batches(services.claude, start, phases)
+    seen.begun_at = begun_at
     if seen.listed is not None:
         _apply(services, unfinished, seen, phases)
     return seen

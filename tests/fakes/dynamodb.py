@@ -26,8 +26,9 @@ class Item:
     @cached_property
     def comparison_key(self) -> str:
         """Return a string that is equal for items that behave alike."""
-        # Poll's own item counts its polls, which nothing depends on.
-        ignored = {*_IGNORED, "tries", "ended_at"} if self.get("item") == "poll" else _IGNORED
+        # Poll's own item counts and dates its polls, which nothing depends on but requested polls.
+        of_poll = {"tries", "ended_at", "listed_at"} if self.get("item") == "poll" else set()
+        ignored = {*_IGNORED, *of_poll}
         compared = {k: v for k, v in sorted(self.attributes.items()) if k not in ignored}
         return msgspec.json.encode(compared).decode()
 

@@ -345,6 +345,71 @@ def test_a_requested_poll_lists_after_20_seconds_and_a_scheduled_one_always(
 
 
 @pytest.mark.usefixtures("trigger")
+def test_requested_polls_in_several_containers_share_a_listing(relay: Harness) -> None:
+    relay.simulator.processing_s = 3600.0
+    _upload_and_send(relay)
+    listings = []
+    for seconds in (1, 17, 1):  # each poll is a second later
+        relay.pass_time(seconds)
+        relay.deploy()
+        listings.append(_listings_of_requested_poll(relay))
+
+    assert listings == [0, 1, 0]
+
+
+@pytest.mark.usefixtures("trigger")
+@pytest.mark.parametrize(
+    ("event", "expected_calls"), [(REQUEST, ["send", "list"]), (b"{}", ["list", "send"])]
+)
+def test_a_requested_poll_wakes_admitted_batches_before_it_lists(
+    relay: Harness, monkeypatch: pytest.MonkeyPatch, event: bytes, expected_calls: list[str]
+) -> None:
+    relay.simulator.processing_s = 3600.0
+    _upload_and_send(relay)
+    relay.pass_time(60)
+    handle_messages(submit, relay.put("in/april.jsonl", make_upload(2)))
+    calls: list[str] = []
+    record_calls(monkeypatch, calls, "send", relay.sqs, "send_message_batch")
+    record_calls(monkeypatch, calls, "list", relay.poll.claude, "listing")
+
+    poll.handler(json.loads(event), Context())
+
+    assert calls == expected_calls
+
+
+def record_calls(
+    monkeypatch: pytest.MonkeyPatch, calls: list[str], name: str, owner: Any, method: str
+) -> None:
+    """Append `name` to `calls` at each call of a method."""
+    real_method = getattr(owner, method)
+
+    def recorded(*arguments: Any, **options: Any) -> Any:
+        calls.append(name)
+        return real_method(*arguments, **options)
+
+    monkeypatch.setattr(owner, method, recorded)
+
+
+@pytest.mark.usefixtures("trigger")
+@pytest.mark.parametrize("event", [REQUEST, b"{}"])
+def test_a_poll_fills_the_room_that_its_listing_finds_and_no_more(
+    relay: Harness, event: bytes
+) -> None:
+    relay.deploy(requests_per_batch=1, open_batches=2)
+    submit._services = lambda: relay.submit  # type: ignore[assignment] # noqa: SLF001
+    relay.simulator.processing_s = 30.0
+    handle_messages(submit, relay.put(KEY, make_upload(1)))
+    poll_and_drain(relay)
+    relay.pass_time(60)
+    handle_messages(submit, relay.put("in/april.jsonl", make_upload(4)))
+
+    poll.handler(json.loads(event), Context())
+
+    assert len(relay._drain("submit")) == 2  # noqa: SLF001
+    assert len(relay._drain("results")) == 1  # noqa: SLF001
+
+
+@pytest.mark.usefixtures("trigger")
 def test_a_requested_poll_lists_at_once_while_a_canceled_batch_runs(relay: Harness) -> None:
     relay.simulator.processing_s = 3600.0
     _upload_and_send(relay)
