@@ -1,6 +1,7 @@
 """Submit: claim and plan uploads, and send batches. Runs for each message of its queue."""
 
 import os
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -46,6 +47,10 @@ def _poll() -> PollInvoker:
     return PollInvoker(_services().settings.poll_function_name)
 
 
+def _leave_to_schedule() -> None:
+    """Request no poll."""
+
+
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any] | None:
     """Process the messages of the queue, or claim uploads that have no job.
@@ -63,19 +68,25 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any] | N
         return vars(reconcile_uploads(_services(), int(event["reconcile"]), time_left(context)))
     for message in event["Records"]:
         with _redelivery().redelivering_on_error(message):
-            ready = submit(_services(), message["body"], context)
+            ready = submit(_services(), message["body"], context, _poll().fire)
         if ready:
             _poll().fire()
     return None
 
 
-def submit(services: Services[SubmitSettings], body: str, context: LambdaContext) -> bool:
+def submit(
+    services: Services[SubmitSettings],
+    body: str,
+    context: LambdaContext,
+    request_poll: Callable[[], None] = _leave_to_schedule,
+) -> bool:
     """Process one message.
 
     Args:
         services: those of submit.
         body: an S3 event or a work message, as JSON.
         context: the Lambda context.
+        request_poll: requests a poll before the message is processed, if work is ready already.
 
     Returns:
         True if poll may have something to do now.
@@ -84,22 +95,30 @@ def submit(services: Services[SubmitSettings], body: str, context: LambdaContext
     if s3_event.event == "s3:TestEvent":
         return False
     if s3_event.created is None:
-        return run_step(services, read_work_message(body), context)
-    ready = [_handle_created(services, created, context) for created in s3_event.created]
+        return run_step(services, read_work_message(body), context, request_poll)
+    ready = [
+        _handle_created(services, created, context, request_poll) for created in s3_event.created
+    ]
     return any(ready)
 
 
 def _handle_created(
-    services: Services[SubmitSettings], created: S3EventRecord, context: LambdaContext
+    services: Services[SubmitSettings],
+    created: S3EventRecord,
+    context: LambdaContext,
+    request_poll: Callable[[], None],
 ) -> bool:
     work_message = receive(services, created)
     if work_message is None:
         return created.key.lower().endswith(CANCEL) or is_options_file(created.key)
-    return run_step(services, work_message, context)
+    return run_step(services, work_message, context, request_poll)
 
 
 def run_step(
-    services: Services[SubmitSettings], work_message: WorkMessage, context: LambdaContext
+    services: Services[SubmitSettings],
+    work_message: WorkMessage,
+    context: LambdaContext,
+    request_poll: Callable[[], None],
 ) -> bool:
     """Run the step that an item waits for, unless it no longer waits or another invocation has acquired it.
 
@@ -114,7 +133,7 @@ def run_step(
         match item:
             case Job():
                 if not is_replaced(services.files, services.items, item):
-                    plan(services, item, time_left_s)
+                    plan(services, item, time_left_s, request_poll)
                 return True
             case Batch():
                 return isinstance(send(services, item), Refused)

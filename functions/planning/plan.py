@@ -145,7 +145,10 @@ class _Chunk:
 
 
 def plan(
-    services: Services[SubmitSettings], job: Job, time_left_s: Callable[[], float]
+    services: Services[SubmitSettings],
+    job: Job,
+    time_left_s: Callable[[], float],
+    request_poll: Callable[[], None],
 ) -> Job | None:
     """Cut the rest of a job's upload into chunks. Each chunk is one transaction.
 
@@ -153,6 +156,7 @@ def plan(
         services: those of submit.
         job: a job that this invocation owns.
         time_left_s: returns the seconds that this invocation may still run.
+        request_poll: requests a poll; called after the first of several chunks.
 
     Returns:
         The job after planning; None if planning must continue later or another invocation owns the job.
@@ -165,7 +169,11 @@ def plan(
         return _fail(services, job, "canceled before it was planned")
     try:
         prepared = prepare(services, job)
-        return None if prepared is None else _cut_chunks(services, prepared, time_left_s)
+        return (
+            None
+            if prepared is None
+            else _cut_chunks(services, prepared, time_left_s, request_poll)
+        )
     except UnreadableUploadError as error:
         return _fail(services, job, str(error))
     except ObjectUnreadableError as error:
@@ -185,8 +193,12 @@ def _fail(services: Services[SubmitSettings], job: Job, failure: str) -> Job | N
 
 
 def _cut_chunks(
-    services: Services[SubmitSettings], job: Job, time_left_s: Callable[[], float]
+    services: Services[SubmitSettings],
+    job: Job,
+    time_left_s: Callable[[], float],
+    request_poll: Callable[[], None],
 ) -> Job | None:
+    first_chunk = job.checkpoint.chunk + 1
     rows = _read_rows(services.files, job)
     pending = next(rows, None)
     time_left_at_start_s = time_left_s()
@@ -201,6 +213,8 @@ def _cut_chunks(
         if planned is None:
             return None
         job = planned
+        if job.checkpoint.chunk == first_chunk and pending is not None:
+            request_poll()
     return _finish(services, job, failure=None)
 
 

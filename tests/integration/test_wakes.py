@@ -90,12 +90,24 @@ def test_an_upload_requests_one_poll_if_it_leaves_work(
     body: Callable[[Harness], str],
     expected_requests: int,
 ) -> None:
-    relay.deploy(requests_per_batch=1)
-    submit._services = lambda: relay.submit  # type: ignore[assignment] # noqa: SLF001
-
     handle_messages(submit, body(relay))
 
     assert trigger.fired == expected_requests
+
+
+def test_a_large_upload_requests_a_poll_after_its_first_chunk_too(
+    relay: Harness, trigger: CountingTrigger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relay.deploy(requests_per_batch=1)
+    submit._services = lambda: relay.submit  # type: ignore[assignment] # noqa: SLF001
+    batches: list[int] = []
+    monkeypatch.setattr(
+        trigger, "fire", lambda: batches.append(len(relay.items.unfinished().batches))
+    )
+
+    handle_messages(submit, relay.put(KEY, make_upload(4)))
+
+    assert batches == [1, 4]
 
 
 @pytest.mark.parametrize(
