@@ -8,7 +8,7 @@ foreign.
 
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from datetime import datetime, timedelta
 from functools import partial
 from itertools import islice, takewhile
@@ -30,6 +30,7 @@ from functions.model.items import Batch, BatchStatus, CloseReason, Step, batch_k
 from functions.model.records import FOREIGN, Unfinished
 from functions.model.streams import lines
 from functions.polling.phases import Phases, place
+from functions.polling.workspace import keys_of_workspace
 from functions.services import Services
 from functions.settings import PollSettings
 
@@ -73,6 +74,7 @@ def reconcile(
     phases.each(
         "owners", unknown.values(), _age_name, partial(_read_owner, services.ownership, resolved)
     )
+    keys = keys_of_workspace(services, unfinished, listed, phases)
 
     def settle(batch: Batch) -> None:
         matches = candidates[place(batch)]
@@ -84,7 +86,7 @@ def reconcile(
             all(resolved[candidate.id] for candidate in matches)
             and _window(services.settings, batch)[0] >= since
         ):
-            _count_reconcile_miss(services, batch)
+            _count_reconcile_miss(services, batch, keys)
 
     phases.each("prove", unconfirmed, place, settle)
 
@@ -186,8 +188,16 @@ def _find_owner(
     return None
 
 
-def _count_reconcile_miss(services: Services[PollSettings], batch: Batch) -> None:
-    """Count a complete listing without the batch; after enough of them over time, send it again."""
+def _count_reconcile_miss(
+    services: Services[PollSettings], batch: Batch, keys: Collection[str]
+) -> None:
+    """Count a complete listing without the batch; after enough of them over time, send it again.
+
+    Args:
+        services: the services of poll.
+        batch: the unconfirmed batch, as the index has it.
+        keys: the fingerprints of the keys of the workspace that was listed. The listing proves nothing about others.
+    """
     settings, now = services.settings, services.now()
     current = services.items.batch(batch.job, batch.item)
     if current is None or (current.status, current.status_key) != (
@@ -195,7 +205,7 @@ def _count_reconcile_miss(services: Services[PollSettings], batch: Batch) -> Non
         batch.status_key,
     ):
         return  # the candidates belong to an earlier create
-    if current.fingerprint != services.claude.fingerprint:
+    if current.fingerprint not in keys:
         _close_if_results_deleted(services.items, current, now)
         return
     if now < batch.status_since + timedelta(seconds=settings.skew_s):

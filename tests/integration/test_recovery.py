@@ -14,7 +14,7 @@ import pytest
 
 from functions.adapters.anthropic_api import Claude
 from functions.errors import DownloadError
-from functions.model.items import Batch
+from functions.model.items import Batch, BatchStatus
 from tests.harness import RESULTS, TABLE, Harness, make_row, make_upload, open_harness
 from tests.verification.crash.crash_harness import open_crash_harness
 
@@ -76,6 +76,52 @@ def test_an_unconfirmed_batch_is_adopted_with_a_replacement_key(
         relay.finish()
 
         assert [len(relay.lines(KEY)), relay.simulator.calls()["create"]] == [3, 1]
+
+
+@pytest.mark.parametrize(
+    "processing_s", [0.0, 3600.0], ids=["the other is collected", "the other runs"]
+)
+def test_another_batch_of_the_first_key_lets_its_replacement_prove_absence(
+    tmp_path: Path, processing_s: float
+) -> None:
+    """The replacement lists a Message Batch that the first key created: both have one workspace."""
+    keys = {"sk-a": "default", "sk-b": "default"}
+    with open_harness(tmp_path, keys=keys, processing_s=processing_s) as relay:
+        relay.key = "sk-a"
+        relay.upload("in/first.jsonl", make_upload(2, "first"))
+        for _ in range(3):
+            relay.tick()
+        _lose_create_and_replace_key(relay)
+        for _ in range(20):
+            relay.tick()
+        creates = relay.simulator.calls()["create"]
+        relay.finish(100)
+
+        assert creates == 3
+        assert relay.manifest(KEY)["counts"] == {"succeeded": 3}
+
+
+def test_batches_of_the_new_key_do_not_let_it_prove_absence(tmp_path: Path) -> None:
+    """They say nothing about the workspace of the first key."""
+    with open_harness(tmp_path, keys={"sk-a": "one", "sk-b": "two"}, processing_s=3600.0) as relay:
+        relay.key = "sk-a"
+        _lose_create_and_replace_key(relay)
+        relay.upload("in/second.jsonl", make_upload(2, "second"))
+        for _ in range(30):
+            relay.tick()
+
+        unconfirmed = relay.items.unfinished().of(BatchStatus.UNCONFIRMED)
+        assert [batch.requests for batch in unconfirmed] == [3]
+        assert relay.simulator.calls()["create"] == 2
+
+
+def _lose_create_and_replace_key(relay: Harness) -> None:
+    """Upload; the API refuses the create with a 500, which proves nothing. Then the secret has another key."""
+    relay.simulator.arm("server_error", endpoint="create")
+    relay.upload(KEY, make_upload(3))
+    relay.tick()
+    relay.key = "sk-b"
+    relay.deploy()
 
 
 def test_an_unconfirmed_batch_of_another_key_ends_after_a_month(
