@@ -4,7 +4,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cache, partial
 
@@ -12,12 +12,13 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from functions.adapters.anthropic_api import Claude
+from functions.adapters.clients import quick_s3
 from functions.adapters.outbox import Outbox
 from functions.adapters.poll_lock import PollLock
 from functions.adapters.queues import WorkQueues
+from functions.adapters.s3 import ObjectStore
 from functions.adapters.trigger import PollInvoker
-from functions.errors import KeyMissingError, KeyUnreadableError, PublishError
+from functions.errors import KeyUnreadableError, PublishError
 from functions.model import events, timestamps
 from functions.model.create_response import KEY_PROBLEMS, PAUSE_MESSAGES
 from functions.model.events import Event
@@ -92,7 +93,10 @@ class PollSummary:
 @cache
 def _services() -> tuple[Services[PollSettings], WorkQueues]:
     settings = PollSettings.from_env(os.environ)
-    services = open_services(settings, read_s=READ_TIMEOUT_S)
+    services = replace(
+        open_services(settings, read_s=READ_TIMEOUT_S),
+        files=ObjectStore(settings.results_bucket, client=quick_s3()),
+    )
     services.uploads.record_readers(SUFFIXES, timestamps.text(services.now()))
     # 50 seconds by default: a lost work message is replaced by the next scheduled poll.
     resend_after_s = settings.retry_s * 5 / 6
@@ -221,8 +225,11 @@ def _poll(
     unfinished = services.items.unfinished(partial(phases.has_time, "read"))
     _count(unfinished, summary, services.now())
     sending = phases.attempt("sending", services.circuit.read, None)
-    waiting = _waiting(services.claude, unfinished, sending, services.now())
-    summary.woken = _wake(work_queues, "wake", waiting, phases)
+    waiting = _waiting(unfinished, services.now())
+    no_key = sending is not None and sending.paused_reason in KEY_PROBLEMS
+    held_back = [item for item in waiting if no_key and _needs_key(item)]
+    due = [item for item in waiting if not (no_key and _needs_key(item))]
+    summary.woken = _wake(work_queues, "wake", due, phases)
     admitted: list[Batch] = []
 
     def admit_more(ended: list[Batch]) -> list[Batch]:
@@ -239,13 +246,15 @@ def _poll(
     list_due = not requested or _is_listing_due(summary.listed_at, services.now())
     seen = phases.attempt(
         "watch",
-        lambda: _watch(services, unfinished, sending, phases, list_due=list_due),
+        lambda: _watch(services, unfinished, phases, no_key=no_key, list_due=list_due),
         Watch(),
     )
     summary.listed_at = seen.begun_at or summary.listed_at
     closed, summary.stuck = recover(services, unfinished, phases)
     sending = phases.attempt("pause", lambda: _sending(services, unfinished, sending, seen), None)
     ready: list[Job | Batch] = [*seen.ended, *closed, *admit_more(seen.ended)]
+    if seen.listed is not None:  # the key works, so results can be downloaded
+        ready += held_back
     summary.woken += _wake(work_queues, "ready", ready, phases)
     pending_events = _pending_events(unfinished, services.now())
     phases.each(
@@ -310,12 +319,11 @@ def _count(unfinished: Unfinished, summary: PollSummary, now: datetime) -> None:
 def _watch(
     services: Services[PollSettings],
     unfinished: Unfinished,
-    sending: Sending | None,
     phases: Phases,
     *,
+    no_key: bool,
     list_due: bool,
 ) -> Watch:
-    no_key = sending is not None and sending.paused_reason in KEY_PROBLEMS
     if no_key:
         services.claude.reload_key()  # an old key that still works proves nothing about the one in the secret
     services.claude.reload_key_if_stale()
@@ -329,30 +337,17 @@ def _pending_events(unfinished: Unfinished, now: datetime) -> list[Event]:
     return sorted(pending_events, key=lambda event: event.time)
 
 
-def _waiting(
-    claude: Claude, unfinished: Unfinished, sending: Sending | None, now: datetime
-) -> list[Job | Batch]:
-    """Return the items that wait for a stage and are not leased.
-
-    Batches that wait to be sent must be admitted first. Without a key, results cannot be downloaded.
-    """
-    no_key = _has_no_key(claude, sending)
-    batches = [batch for batch in unfinished.batches if not (no_key and batch.awaits_results)]
-    items: list[Job | Batch] = [*unfinished.jobs, *batches]
+def _waiting(unfinished: Unfinished, now: datetime) -> list[Job | Batch]:
+    """Return the items that wait for a stage and are not leased. Batches that wait to be sent must be admitted first."""
+    items: list[Job | Batch] = [*unfinished.jobs, *unfinished.batches]
     return [
         item for item in items if item.next_step not in {None, Step.SEND} and item.is_idle(now)
     ]
 
 
-def _has_no_key(claude: Claude, sending: Sending | None) -> bool:
-    """Return whether results cannot be downloaded. Other functions may read a secret that submit cannot."""
-    if sending is None or sending.paused_reason != UNREADABLE_KEY:
-        return sending is not None and sending.paused_reason in KEY_PROBLEMS
-    claude.reload_key()
-    try:
-        return not claude.fingerprint
-    except KeyMissingError:
-        return True
+def _needs_key(item: Job | Batch) -> bool:
+    """Return whether results must be downloaded, which takes a key."""
+    return isinstance(item, Batch) and item.awaits_results
 
 
 def _sending(

@@ -4,18 +4,25 @@ The secret is the plain key, or JSON such as ``{"ANTHROPIC_API_KEY": "sk-ant-…
 key/value editor writes.
 """
 
+from functools import cache
 from typing import Any
 
 import msgspec
-from aws_lambda_powertools.utilities import parameters
+from aws_lambda_powertools.utilities.parameters import SecretsProvider
 from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
 from botocore.exceptions import BotoCoreError, ClientError
 
+from functions.adapters.clients import QUICK
 from functions.errors import UNREADABLE_JSON, KeyMissingError, KeyUnreadableError
 
 NAME = "ANTHROPIC_API_KEY"
 UNSET_KEY = "not-set-yet"
 """The secret's initial value. Functions pause sending while it is unchanged."""
+
+
+@cache
+def _secrets_manager() -> SecretsProvider:
+    return SecretsProvider(boto_config=QUICK)
 
 
 def read_key(secret_name: str, *, fresh: bool) -> str:
@@ -30,7 +37,7 @@ def read_key(secret_name: str, *, fresh: bool) -> str:
         KeyMissingError: the secret is JSON without a key.
     """
     try:
-        text = str(parameters.get_secret(secret_name, force_fetch=fresh))
+        text = str(_secrets_manager().get(secret_name, force_fetch=fresh))
     except (GetParameterError, ClientError, BotoCoreError) as error:
         raise KeyUnreadableError(_code(error)) from None
     return _from_json(text) if text.lstrip().startswith("{") else text

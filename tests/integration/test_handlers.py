@@ -9,10 +9,11 @@ from typing import Any
 
 import boto3
 import pytest
-from aws_lambda_powertools.utilities import parameters
 
 from functions import poll, results, submit
+from functions.adapters import secret
 from functions.errors import SettingError
+from functions.polling.phases import MIN_TIME_LEFT_S
 from functions.settings import PollSettings, ResultsSettings, SubmitSettings
 from tests.harness import Harness, make_upload, open_moto_harness
 
@@ -32,12 +33,10 @@ class Context:
 def deployed_relay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Harness]:
     """A relay whose functions find their configuration as when deployed."""
     with open_moto_harness(tmp_path) as relay:
-        secret: Any = boto3.client("secretsmanager").create_secret(
-            Name="key", SecretString="sk-local"
-        )
-        common_settings = {
+        boto3.client("secretsmanager").create_secret(Name="key", SecretString="sk-local")
+        common_settings: dict[str, Any] = {
             "table_name": "relay", "uploads_bucket": "uploads", "results_bucket": "results",
-            "topic_arn": relay.topic, "secret_name": secret["Name"], "base_url": relay.url,
+            "topic_arn": relay.topic, "secret_name": "key", "base_url": relay.url,
         }  # fmt: skip
         queues: Any = {f"{name}_queue_url": relay.queues[name] for name in ("submit", "results")}
         settings = (
@@ -53,7 +52,7 @@ def deployed_relay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "claude-batch-relay")
         monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "relay")
         relay.simulator.clock = time.time
-        parameters.clear_caches()  # type: ignore[no-untyped-call]
+        secret._secrets_manager.cache_clear()  # noqa: SLF001
         for stage in (submit, poll, results):
             stage._services.cache_clear()  # noqa: SLF001 - a new container
         for stage in (submit, results):
@@ -88,6 +87,38 @@ def test_a_poll_is_skipped_while_another_runs(deployed_relay: Harness) -> None:
     assert deployed_relay.poll_lock.acquire("another", 60)
 
     assert deployed_relay.poll_once().skipped
+
+
+@pytest.mark.parametrize(
+    ("service", "calls", "phase", "later_phase"),
+    [
+        ("sqs", 1, "wake submit", "ready submit"),
+        ("secretsmanager", 2, "listing", "ready submit"),  # read again if it is no key
+        ("sns", 1, "events", "prove"),
+        ("s3", 1, "report", "prove"),
+    ],
+)
+@pytest.mark.usefixtures("deployed_relay")
+def test_a_service_that_hangs_leaves_poll_time_for_later_phases(
+    service: str, calls: int, phase: str, later_phase: str
+) -> None:
+    services, work_queues = poll._services()  # noqa: SLF001 - as deployed
+    clients: dict[str, Any] = {
+        "sqs": work_queues._sqs,  # noqa: SLF001
+        "secretsmanager": secret._secrets_manager().client,  # noqa: SLF001
+        "sns": services.publisher._sns,  # noqa: SLF001
+        "s3": services.files._s3,  # noqa: SLF001
+    }
+    config = clients[service].meta.config
+    attempts = config.retries["total_max_attempts"]
+    longest_pause_s = (
+        1.0  # between the first two attempts in mode "standard"; later ones double it
+    )
+    longest_call_s = attempts * (config.connect_timeout + config.read_timeout) + longest_pause_s
+
+    assert attempts == 2
+    assert config.retries["mode"] == "standard"
+    assert calls * longest_call_s <= MIN_TIME_LEFT_S[phase] - MIN_TIME_LEFT_S[later_phase]
 
 
 def test_a_missing_setting_is_named(

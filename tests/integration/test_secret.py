@@ -6,7 +6,6 @@ from unittest.mock import patch
 
 import boto3
 import pytest
-from aws_lambda_powertools.utilities import parameters
 from botocore.exceptions import ClientError, EndpointConnectionError
 from moto import mock_aws
 
@@ -19,9 +18,9 @@ NAME = "relay/key"
 @pytest.fixture(autouse=True)
 def secrets() -> Iterator[Any]:
     with mock_aws():
-        parameters.clear_caches()  # type: ignore[no-untyped-call]
+        secret._secrets_manager.cache_clear()  # noqa: SLF001
         yield boto3.client("secretsmanager")
-        parameters.clear_caches()  # type: ignore[no-untyped-call]
+        secret._secrets_manager.cache_clear()  # noqa: SLF001
 
 
 @pytest.mark.parametrize(

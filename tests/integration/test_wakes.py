@@ -481,6 +481,31 @@ def test_a_requested_poll_lists_at_once_while_a_duplicate_is_to_be_canceled(
     assert relay.simulator.calls()["cancel"] == 1
 
 
+@pytest.mark.parametrize("reason", ["key_unreadable", "key_missing", "key_refused"])
+def test_a_poll_without_a_key_first_wakes_what_needs_none(
+    relay: Harness, monkeypatch: pytest.MonkeyPatch, reason: str
+) -> None:
+    """The secret may hang. Results are downloaded once a listing shows that the key works."""
+    relay.upload("in/ended.jsonl", make_upload(2))
+    relay.tick()
+    relay.pass_time(60)
+    relay.poll_once()
+    relay._drain("results")  # noqa: SLF001 - the message to collect is lost
+    relay.context.left_s = 100.0
+    relay.upload("in/unplanned.jsonl", make_upload(2, "more"))
+    now = timestamps.text(relay.now())
+    assert relay.circuit.pause(events.paused(reason, "No key.", now), reason, now)
+    calls: list[str] = []
+    record_calls(monkeypatch, calls, "key", relay.poll.claude, "_read_key")
+    record_calls(monkeypatch, calls, "list", relay.poll.claude, "listing")
+    record_calls(monkeypatch, calls, "send", relay.sqs, "send_message_batch")
+
+    relay.poll_once()
+
+    assert calls == ["send", "list", "key", "send"]
+    assert len(relay._drain("submit")) == len(relay._drain("results")) == 1  # noqa: SLF001
+
+
 def test_a_work_message_is_not_repeated_while_it_may_still_be_queued(relay: Harness) -> None:
     clock = [0.0]
     work_queues = WorkQueues(
