@@ -1,11 +1,14 @@
 """Admission: which batches may be sent, within the limits and with jobs in turns."""
 
 import random
+from datetime import UTC, datetime
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.model.items import Batch
+from functions.model import timestamps
+from functions.model.items import Batch, status_key
 from functions.polling.admission import Limits, admit
 from tests.unit.factories import batch
 
@@ -24,8 +27,26 @@ def batches(draw: st.DrawFn, max_size: int = 12) -> list[Batch]:
 
 
 situations = st.tuples(
-    batches(), batches(5), st.builds(Limits, st.integers(1, 8), st.integers(1, 30))
+    batches(),
+    batches(5),
+    st.builds(Limits, st.integers(1, 8), st.integers(1, 30), st.integers(2, 20)),
 )
+
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+
+
+def waiting_since(hours: float) -> str:
+    """Return the status key of a batch that has waited since this many hours after `NOW`."""
+    return status_key("WAITING", timestamps.after(NOW, hours * 3600))
+
+
+def running_since(hours: float, job_id: str, chunk: int = 1, requests: int = 10) -> Batch:
+    sent_at = timestamps.after(NOW, hours * 3600)
+    return batch(
+        job_id, chunk, requests, status="IN_PROGRESS", next_step=None,
+        status_key=status_key("IN_PROGRESS", sent_at), intent_at=sent_at,
+    )  # fmt: skip
 
 
 def keys_of(items: list[Batch]) -> list[tuple[str, str]]:
@@ -82,26 +103,26 @@ def test_every_waiting_batch_is_admitted_eventually(
     assert waiting == []
 
 
-@given(st.lists(st.integers(1, 9), min_size=1, max_size=40), st.integers(10, 30))
+@given(
+    st.lists(st.integers(1, 9), min_size=1, max_size=40),
+    st.integers(1, 30),
+    st.builds(Limits, st.integers(2, 100), st.integers(10, 30), st.integers(2, 20)),
+)
 def test_a_large_batch_is_admitted_while_small_jobs_keep_arriving(
-    sizes: list[int], limit: int
+    sizes: list[int], large_size: int, limits: Limits
 ) -> None:
-    """In each round a small batch ends and a new small job arrives; the large one ages."""
-    large = batch("f" * 20, requests=limit, status_key="WAITING#1")
-    running = [
-        batch(f"{n:020x}", requests=size, status_key="WAITING#0") for n, size in enumerate(sizes)
-    ]
-    for n in range(2 * len(sizes) + 2):
-        new_batch = batch(f"{n:020x}", 2, sizes[n % len(sizes)], status_key="WAITING#2")
-        admitted = admit(
-            [large, new_batch],
-            running,
-            Limits(100, limit),
-            old="WAITING#1" if n < 1 else "WAITING#2",
-        )
+    """In each round, half an hour later, a batch ends and a new job arrives; the large one ages."""
+    large = batch("f" * 20, requests=min(large_size, limits.requests), status_key=waiting_since(0))
+    running = [running_since(-1, f"{n:020x}", requests=size) for n, size in enumerate(sizes)]
+    for half_hours in range(2 * len(sizes) + 6):
+        size = sizes[half_hours % len(sizes)]
+        new_batch = batch(f"{half_hours:020x}", 2, size, status_key=waiting_since(half_hours / 2))
+        old = waiting_since(half_hours / 2 - 1)
+        admitted = admit([large, new_batch], running, limits, old)
         if large in admitted:
             return
-        running = [*running[1:], *admitted]
+        sent = [running_since(half_hours / 2, item.job, 2, item.requests) for item in admitted]
+        running = [*running[1:], *sent]
     raise AssertionError(running)
 
 
@@ -150,14 +171,50 @@ def test_the_job_that_has_waited_longer_goes_first() -> None:
 
 
 def test_small_jobs_overtake_a_large_batch_that_does_not_fit() -> None:
-    """A batch that does not fit yet delays no other, until it is old."""
+    """A batch that does not fit yet delays no other while it is not old."""
     large = batch("a" * 20, requests=90, status_key="WAITING#2026-11-22")
     small = [batch(f"{n:020x}", requests=1, status_key="WAITING#2026-11-23") for n in range(50)]
     running = [batch("c" * 20, requests=20)]
 
     assert admit([*small, large], running, Limits(100, 100)) == small
-    assert admit([*small, large], running, Limits(100, 100), old="WAITING#2026-11-22x") == []
     assert admit([*small, large], [], Limits(100, 100)) == [large, *small[:10]]
+
+
+@pytest.mark.parametrize(
+    ("large_size", "sent_since", "expected"),
+    [
+        (100, [], 3),  # 3 x 3 requests fit into the reserve of 10
+        (100, [1], 3),
+        (100, [5], 1),
+        (100, [10], 0),
+        (100, [1, 1, 1, 1, 1], 0),  # no more than 5 batches
+        (190, [], 3),
+        (191, [], 0),  # it needs a part of the reserve itself
+    ],
+)
+def test_small_jobs_overtake_an_old_batch_within_the_reserve(
+    large_size: int, sent_since: list[int], expected: int
+) -> None:
+    """What was sent before it became old leaves the reserve to others; what was sent since does not."""
+    limits = Limits(100, 200)
+    large = batch("a" * 20, requests=large_size, status_key=waiting_since(-2))
+    small = [batch(f"{n:020x}", requests=3, status_key=waiting_since(-0.5)) for n in range(10)]
+    running = [
+        running_since(-1.5, "b" * 20, requests=150),
+        *(running_since(-0.9, f"{n}" * 20, requests=size) for n, size in enumerate(sent_since, 1)),
+    ]
+
+    admitted = admit([*small, large], running, limits, old=waiting_since(-1))
+
+    assert admitted == small[:expected]
+
+
+def test_jobs_with_batches_running_do_not_overtake_an_old_batch() -> None:
+    large = batch("a" * 20, requests=100, status_key=waiting_since(-2))
+    next_chunk = batch("b" * 20, 2, requests=3, status_key=waiting_since(-0.5))
+    running = [running_since(-1.5, "b" * 20, requests=150)]
+
+    assert admit([next_chunk, large], running, Limits(100, 200), old=waiting_since(-1)) == []
 
 
 def test_a_batch_larger_than_the_limit_is_sent_alone() -> None:
