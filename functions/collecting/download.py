@@ -1,7 +1,8 @@
 """Download a batch's results until they are exactly the rows that were sent.
 
-Results that do not arrive within one invocation are first saved in pieces. Each invocation continues after the saved
-bytes; the one that finds nothing more to save reads the results from the pieces.
+Results that do not arrive in one download are first saved in pieces. Each invocation continues after the saved
+bytes; the one that finds nothing more to save reads the results from the pieces. A download that ends without an error
+is whole only if it has a line for every request: a proxy that cuts a stream does not always report it.
 """
 
 from collections.abc import Callable, Iterator
@@ -31,10 +32,10 @@ from functions.settings import ResultsSettings
 
 DEADLINE_S = 120.0
 """A download stops when less time than this is left, in seconds: rows must still be ordered and stored."""
-PIECE_BYTES = 1 << 20
-"""Least size of a piece. The item holds a reference to each, so tiny ones are not saved."""
 OVERLAP = 1 << 16
 """Bytes of the last piece that are downloaded again. If they differ, the file has changed."""
+_NOT_AVAILABLE = frozenset({CloseReason.GONE, CloseReason.STUCK})
+"""Close reasons of a batch whose results cannot be downloaded any more."""
 logger = Logger(child=True)
 
 
@@ -51,9 +52,22 @@ def download(
     Returns:
         How rows without a result end; None if the batch was given back, to be downloaded later.
     """
-    if batch.batch_id is None or batch.close_reason in {CloseReason.GONE, CloseReason.STUCK}:
-        return CloseReason(batch.close_reason or CloseReason.KEPT)
-    services.claude.reload_key_if_stale()
+    if batch.batch_id is None or batch.close_reason in _NOT_AVAILABLE:
+        closing: CloseReason | None = CloseReason(batch.close_reason or CloseReason.KEPT)
+    else:
+        services.claude.reload_key_if_stale()
+        closing = _try_download(services, batch, received, time_left_s)
+    if closing in _NOT_AVAILABLE:
+        _read_saved(services, batch, received, time_left_s)
+    return closing
+
+
+def _try_download(
+    services: Services[ResultsSettings],
+    batch: Batch,
+    received: ResultSet,
+    time_left_s: Callable[[], float],
+) -> CloseReason | None:
     try:
         if batch.pieces is not None and _save_piece(services, batch, time_left_s):
             return None
@@ -61,16 +75,14 @@ def download(
     except ApiNotFoundError:
         return _not_found(services, batch)
     except IncompleteResultsError as error:
-        return _incomplete(services, batch, str(error))
+        return _incomplete(services, batch, received, str(error))
     except (ApiKeyRejectedError, KeyMissingError, ApiUnavailableError, DownloadError) as error:
-        _failed(services, batch, received, error)
+        _failed(services, batch, error)
         return None
     return CloseReason.MISSING
 
 
-def _failed(
-    services: Services[ResultsSettings], batch: Batch, received: ResultSet, error: Exception
-) -> None:
+def _failed(services: Services[ResultsSettings], batch: Batch, error: Exception) -> None:
     """Give the batch back after a failure that says nothing about its results."""
     if isinstance(error, ApiKeyRejectedError | KeyMissingError):
         services.claude.reload_key()
@@ -79,7 +91,7 @@ def _failed(
     pieces = batch.pieces
     if isinstance(error, ResultsChangedError | ObjectNotFoundError):
         pieces = []
-    elif isinstance(error, DownloadTooSlowError) or received.size >= PIECE_BYTES:
+    elif isinstance(error, DownloadError):
         pieces = batch.pieces or []
     _wait(services, batch, f"the results could not be downloaded: {error}", pieces=pieces)
 
@@ -126,17 +138,14 @@ def _save_piece(
     """Save the results that follow the saved ones, until this invocation runs out of time.
 
     Returns:
-        True if a piece was saved and the batch given back; False if too little is left for a piece.
+        True if a piece was saved and the batch given back; False if nothing follows.
     """
-    blocks = _as_far_as_it_goes(_in_time(_rest(services, batch), time_left_s))
-    first = b""
-    while len(first) < PIECE_BYTES:
-        block = next(blocks, None)
-        if block is None:
-            return False
-        first += block
+    blocks = _in_time(_rest(services, batch), time_left_s)
+    first = next(filter(None, blocks), None)
+    if first is None:
+        return False
     key = f"work/{batch.job}/{batch.item}/{batch.owner}.piece.jsonl"
-    piece = services.files.write(key, chain((first,), blocks))
+    piece = services.files.write(key, chain((first,), _as_far_as_it_goes(blocks)))
     pieces = [*(batch.pieces or []), piece]
     services.items.transition(batch, {"pieces": pieces})
     saved = sum(piece.size for piece in pieces)
@@ -170,9 +179,29 @@ def _as_far_as_it_goes(blocks: Iterator[bytes]) -> Iterator[bytes]:
 
 def _results(services: Services[ResultsSettings], batch: Batch) -> Iterator[bytes]:
     """Stream the results: the saved pieces, then the rest."""
+    yield from _saved(services, batch)
+    yield from _rest(services, batch)
+
+
+def _saved(services: Services[ResultsSettings], batch: Batch) -> Iterator[bytes]:
+    """Stream the saved pieces."""
     for piece in batch.pieces or []:
         yield from services.files.read(services.files.results_object(piece.key))
-    yield from _rest(services, batch)
+
+
+def _read_saved(
+    services: Services[ResultsSettings],
+    batch: Batch,
+    received: ResultSet,
+    time_left_s: Callable[[], float],
+) -> None:
+    """Read what was saved of results that cannot be downloaded any more, if it still exists."""
+    try:
+        for text in line_blocks(_in_time(_saved(services, batch), time_left_s)):
+            received.add(text)
+    except ObjectNotFoundError as error:
+        facts = {"batch": batch_key(batch), "problem": str(error)}
+        logger.warning("saved results are gone", extra=facts)
 
 
 def _rest(services: Services[ResultsSettings], batch: Batch) -> Iterator[bytes]:
@@ -217,10 +246,20 @@ def download_again(services: Services[ResultsSettings], batch: Batch, received: 
 
 
 def _incomplete(
-    services: Services[ResultsSettings], batch: Batch, problem: str
+    services: Services[ResultsSettings], batch: Batch, received: ResultSet, problem: str
 ) -> CloseReason | None:
-    """Give the batch back; after several incomplete downloads over hours, close its rows without a result as missing."""
+    """Give the batch back, or close its rows without a result as missing.
+
+    - With fewer lines than requests, the download broke off: what arrived counts for as long as Anthropic has the
+      rest.
+    - With a line for every request, rows really lack one. Several such downloads over hours are enough.
+    """
     now, downloads = services.now(), batch.downloads + 1
+    if received.lines < received.sent:
+        if batch.results_are_deleted(now):
+            return CloseReason.MISSING
+        _wait(services, batch, f"the results broke off: {problem}", pieces=batch.pieces or [])
+        return None
     since = batch.first_download_at or timestamps.text(now)
     if downloads >= services.settings.fetches and _lasted(services.settings.fetch_s, now, since):
         return CloseReason.MISSING

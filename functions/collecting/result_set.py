@@ -35,7 +35,7 @@ class ResultSet:
         sent: the number of rows that were sent.
         missing: the number of sent rows without a result.
         counter: counts the outcomes.
-        size: the number of bytes added.
+        lines: the number of well-formed lines added, repeated ones and those of other batches included.
     """
 
     def __init__(
@@ -45,16 +45,16 @@ class ResultSet:
         self.states = bytearray(sent)  # True is MISSING, which is 1
         self.sent = self.missing = self.states.count(MISSING)
         self.counter = OutcomeCounter(prices)
-        self.size = 0
+        self.lines = 0
         self._id_template = custom_id_template(batch.job, batch.chunk, batch.attempt)
 
     def add(self, text: bytes) -> int:
         """Add complete lines. Return how many are malformed, repeated or from another batch."""
-        self.size += len(text) + 1
         results = parse_uniform_lines(text, self._id_template)
         if results is None or not self._are_missing(results.rows):
             return sum(self._add_one(line) for line in text.split(b"\n"))
         self._store(results)
+        self.lines += len(results.rows)
         return 0
 
     def _are_missing(self, rows: Sequence[int]) -> bool:
@@ -71,6 +71,7 @@ class ResultSet:
             outcome = read_result(parsed.result)
         except msgspec.DecodeError:
             return True
+        self.lines += 1
         row = self._own_row(parsed.custom_id)
         result = bytes(parsed.result)
         if row is None or not self._are_missing([row]) or not results_can_be_reparsed([result]):

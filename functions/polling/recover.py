@@ -169,7 +169,8 @@ def _holds_results(item: Job | Batch) -> bool:
     """Return True if only the files of this item hold results that were paid for."""
     if isinstance(item, Job):
         return item.status == JobStatus.ASSEMBLING
-    return item.previous_results is not None and item.next_step == Step.COLLECT
+    holds = item.previous_results is not None or bool(item.pieces)
+    return holds and item.next_step == Step.COLLECT
 
 
 def _give_up(services: Services[PollSettings], item: Job | Batch, now: datetime) -> None:

@@ -67,17 +67,6 @@ def test_results_that_do_not_match_the_rows_sent_are_downloaded_again(
     assert every_row_accepted_once(relay)
 
 
-def test_a_permanently_missing_row_is_errored_and_never_resent(relay: Harness) -> None:
-    relay.simulator.arm("row_missing", times=0)
-    relay.upload(KEY, make_upload(20))
-
-    relay.finish(60)
-
-    assert relay.manifest(KEY)["counts"] == {"errored": 1, "succeeded": 19}
-    assert relay.manifest(KEY)["errors"] == {"result_missing": 1}
-    assert every_row_accepted_once(relay)
-
-
 @pytest.mark.parametrize(
     ("fault", "errors"), [("unknown_result_type", {}), ("unknown_error_type", None)]
 )

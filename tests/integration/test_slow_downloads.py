@@ -30,7 +30,6 @@ def relay(
 ) -> Iterator[Harness]:
     """A relay whose Claude sends results line by line, with or without support for `Range`."""
     monkeypatch.setattr(downloads, "_BLOCK_BYTES", 1)
-    monkeypatch.setattr("functions.collecting.download.PIECE_BYTES", 1000)
     monkeypatch.setattr("functions.collecting.download.OVERLAP", 100)
     monkeypatch.setattr("functions.collecting.download.line_blocks", partial(line_blocks, size=1))
     with open_harness(tmp_path) as relay_:
