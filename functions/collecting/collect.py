@@ -65,7 +65,8 @@ def collect(
             return False
         merge = Merge(services, batch, received, closing, errors, most // 4)
         stem = f"work/{batch.job}/{batch.item}/{batch.owner}"
-        merged = merge.write(f"{stem}.results.jsonl", _entries(services.files, batch))
+        entries = _entries(services.files, batch)
+        merged = merge.write(f"{stem}.results.jsonl", entries, time_left_s)
         more = (
             closing not in KEEPS_PREVIOUS_RESULT
             and batch.attempt < job.attempts

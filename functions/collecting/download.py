@@ -2,7 +2,8 @@
 
 Results that do not arrive in one download are first saved in pieces. Each invocation continues after the saved
 bytes; the one that finds nothing more to save reads the results from the pieces. A download that ends without an error
-is whole only if it has a line for every request: a proxy that cuts a stream does not always report it.
+is whole only if it has a line for every request: a proxy that cuts a stream does not always report it. Results that
+do not fit on the disk are saved too, since ordering them takes several passes.
 """
 
 from collections.abc import Callable, Iterator
@@ -72,6 +73,8 @@ def _try_download(
         if batch.pieces is not None and _save_piece(services, batch, time_left_s):
             return None
         _download(services, batch, received, time_left_s)
+        if _exceeds_disk(batch, received) and _save_piece(services, batch, time_left_s):
+            return None
     except ApiNotFoundError:
         return _not_found(services, batch)
     except IncompleteResultsError as error:
@@ -118,7 +121,7 @@ def _download(
     received: ResultSet,
     time_left_s: Callable[[], float],
 ) -> None:
-    """Read the results once.
+    """Read the results once, or as many as fit on the disk.
 
     Raises:
         IncompleteResultsError: there is not one result for each row sent; usable ones are in the spool.
@@ -127,9 +130,16 @@ def _download(
     foreign = 0
     for text in line_blocks(_in_time(_results(services, batch), time_left_s)):
         foreign += received.add(text)
+        if _exceeds_disk(batch, received):
+            return
     if foreign or received.missing:
         message = f"{received.missing:,} of {received.sent:,} rows lack a result, {foreign:,} lines do not belong to this batch"
         raise IncompleteResultsError(message)
+
+
+def _exceeds_disk(batch: Batch, received: ResultSet) -> bool:
+    """Return whether the results do not fit on the disk and are not saved either."""
+    return batch.pieces is None and not received.spool.whole
 
 
 def _save_piece(
@@ -178,9 +188,8 @@ def _as_far_as_it_goes(blocks: Iterator[bytes]) -> Iterator[bytes]:
 
 
 def _results(services: Services[ResultsSettings], batch: Batch) -> Iterator[bytes]:
-    """Stream the results: the saved pieces, then the rest."""
-    yield from _saved(services, batch)
-    yield from _rest(services, batch)
+    """Stream the results from the API, or all that it has from the saved pieces."""
+    return _rest(services, batch) if batch.pieces is None else _saved(services, batch)
 
 
 def _saved(services: Services[ResultsSettings], batch: Batch) -> Iterator[bytes]:
@@ -229,19 +238,28 @@ def _rest(services: Services[ResultsSettings], batch: Batch) -> Iterator[bytes]:
     yield from stream
 
 
-def download_again(services: Services[ResultsSettings], batch: Batch, received: ResultSet) -> None:
-    """Read the results again, for the rows of the spool's window.
+def read_again(
+    services: Services[ResultsSettings],
+    batch: Batch,
+    received: ResultSet,
+    time_left_s: Callable[[], float],
+) -> None:
+    """Read the saved results again, for the rows of the spool's window.
 
     Raises:
-        DownloadError: the results differ from those of the first download.
+        DownloadError: the saved results have changed, or this invocation runs out of time.
     """
-    for text in line_blocks(_results(services, batch)):
-        received.add_missing(text)
+    try:
+        for text in line_blocks(_in_time(_saved(services, batch), time_left_s)):
+            received.add_missing(text)
+    except DownloadTooSlowError as error:
+        message = (
+            "out of time while ordering results that do not fit on the disk; raise resultsDiskMib"
+        )
+        raise DownloadError(message) from error
     missing = received.spool.missing()
     if missing:
-        message = (
-            f"the results of {batch.batch_id} changed between two downloads: {missing:,} differ"
-        )
+        message = f"the saved results of {batch.batch_id} have changed: {missing:,} differ"
         raise DownloadError(message)
 
 

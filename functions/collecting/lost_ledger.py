@@ -85,7 +85,8 @@ def deliver(
             return None
         merge = Merge(services, batch, received, closing, errors, disk_bytes // 4)
         stem = f"work/{batch.job}/{batch.item}/{batch.owner}"
-        merged = merge.write(f"{stem}.results.jsonl", _entries(services.files, batch, received))
+        entries = _entries(services.files, batch, received)
+        merged = merge.write(f"{stem}.results.jsonl", entries, time_left_s)
         errors.seek(0)
         failed = services.files.write(f"{stem}.errors.jsonl", read_blocks(errors))
     logger.error("delivered without a ledger", extra={"batch": batch_key(batch)})

@@ -1,14 +1,14 @@
 """Write one result line for each row of a chunk: a new result, a rejection, or an earlier result."""
 
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import repeat
 from typing import IO, NamedTuple
 
 import msgspec
 
-from functions.collecting.download import download_again
+from functions.collecting.download import read_again
 from functions.collecting.result_set import RETRYABLE, SUCCEEDED, ResultSet, state_of
 from functions.errors import ErrorLinesTooLargeError
 from functions.model.api_results import read_result
@@ -103,33 +103,38 @@ class Merge:
         synthesize = closing in _SYNTHESIZED and not keeps_earlier
         self._closing_result = closed_result(closing) if synthesize else None
 
-    def write(self, key: str, entries: Iterable[LedgerEntry]) -> MergedChunk:
+    def write(
+        self, key: str, entries: Iterable[LedgerEntry], time_left_s: Callable[[], float]
+    ) -> MergedChunk:
         """Write the result lines and error lines of the chunk. Call this once.
 
-        If the spool does not hold every result, this downloads the results again per window.
+        If the spool does not hold every result, this reads the saved results again per window.
 
         Args:
             key: the key of the object for the result lines.
             entries: the ledger of the chunk.
+            time_left_s: how long this invocation may still run.
 
         Raises:
-            DownloadError: the results differ from those first downloaded.
+            DownloadError: the saved results have changed, or there is no time to read them.
             DiskFullError: a single result exceeds the spool's share of the disk.
             ErrorLinesTooLargeError: the error lines exceed `max_error_bytes`.
         """
-        lines = map(self._result_lines, self._row_groups(entries))
+        lines = map(self._result_lines, self._row_groups(entries, time_left_s))
         results = self._services.files.write(key, lines)
         counts = self._received.counter.tally()
         return MergedChunk(results, self._retry_mask, self._failed, counts)
 
-    def _row_groups(self, entries: Iterable[LedgerEntry]) -> Iterator[list[_Row]]:
+    def _row_groups(
+        self, entries: Iterable[LedgerEntry], time_left_s: Callable[[], float]
+    ) -> Iterator[list[_Row]]:
         """Group consecutive rows up to about `CACHE_BLOCK` bytes, with their new results on disk."""
         spool, previous = self._received.spool, self._batch.previous_results
         earlier_results = self._earlier_results(previous)
         windows = iter(spool.windows())
         window = next(windows)
         if not spool.whole:
-            self._load_window(window)
+            self._load_window(window, time_left_s)
         rows: list[_Row] = []
         size = 0
         for entry, earlier in zip(entries, earlier_results, strict=previous is not None):
@@ -138,15 +143,15 @@ class Merge:
                 rows, size = [], 0
             if entry.row not in window:
                 window = next(windows)
-                self._load_window(window)
+                self._load_window(window, time_left_s)
             rows.append((entry, earlier))
             size += (spool.size(entry.row) or len(earlier)) + len(entry.custom_id) + ROW_BYTES
         if rows:
             yield rows
 
-    def _load_window(self, window: range) -> None:
+    def _load_window(self, window: range, time_left_s: Callable[[], float]) -> None:
         self._received.spool.reset_window(window)
-        download_again(self._services, self._batch, self._received)
+        read_again(self._services, self._batch, self._received, time_left_s)
 
     def _result_lines(self, rows: Sequence[_Row]) -> bytes:
         """Return the result lines of a group; count the rows and write their error lines."""

@@ -1,12 +1,16 @@
-"""Results larger than the disk are downloaded once for each range of rows that fits."""
+"""Results larger than the disk are saved in S3, and read once for each range of rows that fits."""
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from functions.errors import ErrorLinesTooLargeError
+from functions.errors import DownloadError, ErrorLinesTooLargeError
+from functions.model.items import ObjectVersion
 from tests.harness import Harness, make_upload
+
+KEY = "in/march.jsonl"
 
 
 def without_ids(lines: list[dict[str, Any]]) -> list[Any]:
@@ -31,11 +35,39 @@ def test_results_larger_than_the_disk_are_the_same(relay: Harness) -> None:
     relay.upload("parts.jsonl", make_upload(60))
     relay.finish()
 
-    assert downloads(relay) > 2 * downloads_once
+    # Until the disk is full, then into S3, then what follows: nothing.
+    assert downloads(relay) == downloads_once + 3
     whole_lines, part_lines = relay.lines("all.jsonl"), relay.lines("parts.jsonl")
     assert [line["row"] for line in part_lines] == list(range(1, 61))
     assert without_ids(part_lines) == without_ids(whole_lines)
     assert relay.manifest("parts.jsonl")["usage"] == relay.manifest("all.jsonl")["usage"]
+
+
+def test_ordering_that_takes_longer_than_an_invocation_names_the_setting(relay: Harness) -> None:
+    relay.deploy(disk_bytes=20_000)
+    relay.upload(KEY, make_upload(60))
+    for _ in range(10):
+        if any(batch.pieces for batch in relay.items.unfinished().batches):
+            break
+        relay.tick()
+    read = relay.results.files.read
+
+    def read_slowly(
+        source: ObjectVersion, start: int = 0, stop: int | None = None
+    ) -> Iterator[bytes]:
+        if stop is None and ".piece." in source.key:
+            relay.context.left_s -= 500.0
+        return read(source, start, stop)
+
+    relay.results.files.read = read_slowly  # type: ignore[method-assign]
+    with pytest.raises(DownloadError, match=r"out of time .* raise resultsDiskMib"):
+        relay.tick()
+    relay.results.files.read = read  # type: ignore[method-assign]
+    relay.context.left_s = 900.0
+
+    relay.finish()
+
+    assert [line["row"] for line in relay.lines(KEY)] == list(range(1, 61))
 
 
 def test_errors_larger_than_the_disk_raise_an_error_that_names_the_setting(relay: Harness) -> None:

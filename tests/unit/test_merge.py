@@ -53,7 +53,7 @@ def test_lines_are_written_in_blocks_of_limited_size(
             result_set.add(text)
         merge = Merge(services, sent_batch, result_set, CloseReason.MISSING, errors, 1 << 30)
 
-        merge_result = merge.write("work/results", entries(id_bytes, rejection))
+        merge_result = merge.write("work/results", entries(id_bytes, rejection), lambda: 900.0)
 
     assert sum(block.count(b"\n") for block in blocks) == ROWS
     assert max(map(len, blocks)) < CACHE_BLOCK + id_bytes + 1000
