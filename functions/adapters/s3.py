@@ -123,8 +123,7 @@ class ObjectStore:
             why = why_refused(error)
             if why is None:
                 raise
-            absent = code in ABSENT and code != "NoSuchBucket"
-            error_type = ObjectNotFoundError if absent else ObjectUnreadableError
+            error_type = ObjectNotFoundError if _is_absent(error) else ObjectUnreadableError
             raise error_type(source.uri, why, refusal_code(error)) from error
 
     def read_small(self, bucket: str, key: str, limit: int) -> tuple[ObjectVersion, bytes] | None:
@@ -317,10 +316,27 @@ class ObjectStore:
 
 
 def _copy(target: UploadTarget, upload_id: str, number: int, byte_range: ByteRange) -> StoredPart:
-    """Let S3 copy a part. S3 computes its checksum."""
-    copied = target.s3.upload_part_copy(
-        Bucket=target.bucket, Key=target.key, UploadId=upload_id, PartNumber=number,
-        CopySource={"Bucket": target.bucket, "Key": byte_range.key},
-        CopySourceRange=f"bytes={byte_range.start}-{byte_range.start + byte_range.size - 1}",
-    )["CopyPartResult"]  # fmt: skip
+    """Let S3 copy a part. S3 computes its checksum.
+
+    Raises:
+        ObjectNotFoundError: the object to copy does not exist.
+    """
+    source = ObjectVersion(target.bucket, byte_range.key)
+    try:
+        copied = target.s3.upload_part_copy(
+            Bucket=target.bucket, Key=target.key, UploadId=upload_id, PartNumber=number,
+            CopySource={"Bucket": source.bucket, "Key": source.key},
+            CopySourceRange=f"bytes={byte_range.start}-{byte_range.start + byte_range.size - 1}",
+        )["CopyPartResult"]  # fmt: skip
+    except ClientError as error:
+        why = why_refused(error)
+        if why is None or not _is_absent(error):
+            raise  # any other refusal may concern the object that is written
+        raise ObjectNotFoundError(source.uri, why, refusal_code(error)) from error
     return StoredPart(number, copied["ETag"], copied.get("ChecksumCRC32"))
+
+
+def _is_absent(error: ClientError) -> bool:
+    """Return whether an object does not exist, in a bucket that does."""
+    code = error.response["Error"]["Code"]
+    return code in ABSENT and code != "NoSuchBucket"

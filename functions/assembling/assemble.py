@@ -1,18 +1,19 @@
 """Join the chunks' parts of a job, write its manifest and announce its end."""
 
+from collections import defaultdict
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
 
 from functions.adapters.options_files import uris_of
-from functions.adapters.s3 import ObjectStore
 from functions.assembling.exports import join_exports
-from functions.assembling.salvage import salvage
+from functions.assembling.salvage import chunk_output, deleted_files
 from functions.assembling.tidy import tidy
 from functions.errors import RelayError
 from functions.model import events
 from functions.model.items import (
+    MAX_TRIES,
     Batch,
     BatchStatus,
     ChunkOutput,
@@ -33,13 +34,15 @@ def assemble(
 ) -> None:
     """Assemble a job that this invocation owns. A repeated call writes the same bytes.
 
-    The job is done and announced before its work files are tagged, because tagging may fail.
+    The job is done and announced before its work files are tagged, because tagging may fail. After five tries, files
+    that were deleted are left out, so that all others are delivered.
     """
     batches = services.items.batches(job.job)
-    last_batches = _last_batches(batches)
-    parts, tallies = [], []
-    for batch in last_batches:
-        part, tally = _part(services.files, job, batch)
+    deleted = deleted_files(services.files, job, batches) if job.tries > MAX_TRIES else set[str]()
+    last_batches, parts, tallies = [], [], []
+    for attempts in _attempts_by_chunk(batches):
+        part, tally = chunk_output(services.files, job, attempts, deleted)
+        last_batches.append(attempts[-1])
         parts.append(part)
         tallies.append(tally)
     _check_complete(job, last_batches, tallies)
@@ -48,7 +51,8 @@ def assemble(
     outcome = outcome_of(job, tally)
     job = msgspec.structs.replace(job, outcome=outcome, failure=_reason(job, outcome, tally))
     exported, problem = join_exports(services.files, job, parts, tally)
-    manifest = _manifest(services.files.bucket, job, batches, files | exported, tally) | {
+    delivered = _with_parts(batches, last_batches, parts)
+    manifest = _manifest(services.files.bucket, job, delivered, files | exported, tally) | {
         "retry": _retry(parts, tallies),
         "exports": {"complete": problem is None, "reason": problem},
     }
@@ -92,10 +96,24 @@ def _reason(job: Job, outcome: str, tally: OutcomeCounts) -> str | None:
     return f"none of the {rows:,} rows succeeded: {cause}; errors.jsonl says why, row by row"
 
 
-def _last_batches(batches: Sequence[Batch]) -> list[Batch]:
-    """Return the last batch of each chunk, by row."""
-    last = {batch.chunk: batch for batch in batches if batch.status != BatchStatus.SPLIT}
-    return sorted(last.values(), key=lambda batch: batch.first_row)
+def _attempts_by_chunk(batches: Sequence[Batch]) -> list[list[Batch]]:
+    """Return the batches of each chunk, by attempt, and the chunks by row."""
+    chunks: dict[str, list[Batch]] = defaultdict(list)
+    for batch in batches:
+        if batch.status != BatchStatus.SPLIT:
+            chunks[batch.chunk].append(batch)
+    return sorted(chunks.values(), key=lambda attempts: attempts[0].first_row)
+
+
+def _with_parts(
+    batches: Sequence[Batch], last_batches: Sequence[Batch], parts: Sequence[ChunkOutput]
+) -> list[Batch]:
+    """Return the batches with the parts that are delivered, whose problems the manifest names."""
+    parts_by_item = {batch.item: part for batch, part in zip(last_batches, parts, strict=True)}
+    return [
+        msgspec.structs.replace(batch, part=parts_by_item.get(batch.item, batch.part))
+        for batch in batches
+    ]
 
 
 def _check_complete(
@@ -119,16 +137,6 @@ def _check_complete(
     if expected_row != job.checkpoint.row + 1:
         message = f"{job.job}: chunks end at row {expected_row - 1:,}, the upload ends at row {job.checkpoint.row:,}"
         raise RelayError(message)
-
-
-def _part(files: ObjectStore, job: Job, batch: Batch) -> tuple[ChunkOutput, OutcomeCounts]:
-    if (
-        batch.status == BatchStatus.COLLECTED
-        and batch.part is not None
-        and batch.tally is not None
-    ):
-        return batch.part, batch.tally
-    return salvage(files, job, batch)
 
 
 def _retry(parts: Sequence[ChunkOutput], tallies: Sequence[OutcomeCounts]) -> dict[str, Any]:

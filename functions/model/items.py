@@ -69,6 +69,7 @@ class CloseReason(StrEnum):
     GONE = "results_gone"
     MISSING = "result_missing"
     STUCK = "relay_stuck"
+    LOST = "result_lost"
     KEPT = "kept"
 
 

@@ -9,6 +9,7 @@ _CLOSING_SENTENCES = {
     CloseReason.GONE: "the batch was deleted or archived at Anthropic before its results were downloaded",
     CloseReason.MISSING: "several downloads of the ended batch contained no result for this row",
     CloseReason.STUCK: "the relay failed several times to process the batch of this row; see its logs",
+    CloseReason.LOST: "the result of this row was in a file that was deleted under work/",
 }
 
 

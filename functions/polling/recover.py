@@ -217,5 +217,14 @@ def _give_up_changes(item: Job | Batch) -> dict[str, Any]:
             f"the upload could not be read past row {item.checkpoint.row:,}: {_problem(item)}"
         )
         return {"status": JobStatus.RUNNING, "failure": failure}
-    failure = "the results could not be assembled for a month: files under work/ are gone"
-    return {"status": JobStatus.DONE, "outcome": "failed", "failure": failure}
+    failure = (
+        f"the results could not be assembled for a month ({_problem(item)}); the results of each chunk are kept "
+        f"under work/{item.job}/"
+    )
+    # Without the step tidy, nothing tags these files for deletion.
+    return {
+        "status": JobStatus.DONE,
+        "next_step": None,
+        "outcome": "failed",
+        "failure": failure,
+    }

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from functions.model.items import Batch, ObjectVersion
-from tests.harness import RESULTS, Harness, harness, paid_once, upload_of
+from tests.harness import RESULTS, Harness, open_harness, every_row_accepted_once, make_upload
 
 KEY = "in/march.jsonl"
 ROWS = 20
@@ -18,8 +18,8 @@ DAY_S = 24 * 3600.0
 @pytest.fixture
 def relay(tmp_path: Path) -> Iterator[Harness]:
     """A relay whose job has ended at Anthropic, and is not collected yet."""
-    with harness(tmp_path, processing_s=100.0) as made:
-        made.upload(KEY, upload_of(ROWS))
+    with open_harness(tmp_path, processing_s=100.0) as made:
+        made.upload(KEY, make_upload(ROWS))
         for _ in range(2):
             made.tick()
         yield made
@@ -49,7 +49,7 @@ def test_results_that_break_off_for_weeks_are_waited_for(relay: Harness, cut: st
     assert "broke off" in (batch.last_error or "")
     assert [event["type"] for event in relay.events()].count("batch.stuck") == 1
     assert relay.manifest(KEY)["counts"] == {"succeeded": ROWS}
-    assert paid_once(relay)
+    assert every_row_accepted_once(relay)
 
 
 @pytest.mark.parametrize("ranges", [True, False], ids=["206", "200"])
@@ -84,7 +84,7 @@ def test_what_arrived_is_delivered_once_anthropic_has_deleted_the_rest(
     wait(relay, 4)
 
     assert relay.manifest(KEY)["counts"] == {"errored": 1, "succeeded": ROWS - 1}
-    assert paid_once(relay)
+    assert every_row_accepted_once(relay)
 
 
 def test_what_was_saved_of_results_that_are_gone_is_delivered(relay: Harness) -> None:
@@ -143,4 +143,4 @@ def test_a_row_is_missing_once_five_whole_downloads_lack_it(relay: Harness) -> N
 
     assert relay.manifest(KEY)["errors"] == {"result_missing": 1}
     assert relay.manifest(KEY)["counts"] == {"errored": 1, "succeeded": ROWS - 1}
-    assert paid_once(relay)
+    assert every_row_accepted_once(relay)

@@ -136,7 +136,7 @@ def test_work_files_of_a_job_without_a_manifest_are_tagged_too(
         tick_repeatedly(relay, 60, 4)
     (job,) = relay.items.unfinished().jobs
     assert job.status == JobStatus.ASSEMBLING
-    changes = {"status": JobStatus.DONE, "outcome": "failed", "failure": "given up"}
+    changes = {"status": JobStatus.DONE, "outcome": "replaced"}
     assert relay.items.transition(job, changes, expected={"status": job.status})
     tick_repeatedly(relay, 60, 2)
 

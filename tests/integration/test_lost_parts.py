@@ -1,0 +1,147 @@
+"""Somebody deletes work files of chunks that are paid for: the job ends, and every other chunk is delivered."""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from unittest.mock import Mock
+
+import pytest
+
+from functions.errors import ObjectNotFoundError
+from functions.model.items import Batch, Job
+from functions.model.multipart_plan import MIN_PART
+from tests.harness import RESULTS, Harness, open_harness, every_row_accepted_once, make_row, make_upload
+
+KEY = "in/march.jsonl"
+DAY_S = 24 * 3600.0
+
+
+@pytest.fixture
+def relay(tmp_path: Path) -> Iterator[Harness]:
+    with open_harness(tmp_path) as made:
+        made.deploy(requests_per_batch=2)
+        yield made
+
+
+def assembling(relay: Harness, body: bytes) -> tuple[Job, list[Batch]]:
+    """Upload, and run the job until its chunks are collected and nothing is joined yet."""
+    relay.context.left_s = 200.0  # too little to assemble at once
+    relay.upload(KEY, body)
+    for _ in range(40):
+        relay.tick()
+        for job in relay.items.unfinished().jobs:
+            if job.status == "ASSEMBLING":
+                return job, relay.items.batches(job.job)
+    raise AssertionError(relay.items.unfinished())
+
+
+def delete(relay: Harness, *keys: str) -> None:
+    for key in keys:
+        relay.s3.delete_object(Bucket=RESULTS, Key=key)
+
+
+def run(relay: Harness, days: float) -> None:
+    """Let days pass, six hours at a time."""
+    for _ in range(int(days * 4)):
+        with suppress(ObjectNotFoundError):
+            relay.tick(DAY_S / 4)
+
+
+def ends(relay: Harness) -> list[tuple[int, str]]:
+    return [(line["row"], line["result"]["type"]) for line in relay.lines(KEY)]
+
+
+def test_only_the_chunk_whose_results_are_deleted_is_lost(relay: Harness) -> None:
+    _, (_, second, _) = assembling(relay, make_upload(6))
+    assert second.part is not None
+    delete(relay, second.part.results.key)
+
+    run(relay, 4)
+
+    kinds = ["succeeded"] * 2 + ["errored"] * 2 + ["succeeded"] * 2
+    assert ends(relay) == [*enumerate(kinds, 1)]
+    assert relay.manifest(KEY)["errors"] == {"result_lost": 2}
+    entry = relay.manifest(KEY)["batches"][1]
+    assert second.part.results.key in entry["problem"]
+    retry = [line for line in relay.read(KEY, "retry.jsonl").splitlines() if line]
+    assert retry == [make_row(3), make_row(4)]
+    types = [event["type"] for event in relay.events()]
+    assert types.count("batch.stuck") == types.count("job.completed") == 1
+    assert every_row_accepted_once(relay)
+
+
+def test_results_that_are_restored_in_time_lose_nothing(relay: Harness) -> None:
+    _, (first, *_) = assembling(relay, make_upload(6))
+    assert first.part is not None
+    body = relay.s3.get_object(Bucket=RESULTS, Key=first.part.results.key)["Body"].read()
+    delete(relay, first.part.results.key)
+    for _ in range(5):
+        with suppress(ObjectNotFoundError):
+            relay.tick(1800)
+    relay.s3.put_object(Bucket=RESULTS, Key=first.part.results.key, Body=body)
+
+    run(relay, 2)
+
+    assert relay.manifest(KEY)["counts"] == {"succeeded": 6}
+
+
+def test_without_a_later_attempts_results_those_of_the_earlier_one_count(relay: Harness) -> None:
+    _, batches = assembling(relay, make_row(1, "[fate:expired]") + b"\n" + make_row(2))
+    assert [batch.attempt for batch in batches] == [1, 2]
+    assert batches[1].part is not None
+    delete(relay, batches[1].part.results.key)
+
+    run(relay, 4)
+
+    assert ends(relay) == [(1, "expired"), (2, "succeeded")]
+    assert "attempt 1" in relay.manifest(KEY)["batches"][1]["problem"]
+    retry = relay.manifest(KEY)["retry"]
+    assert (retry["complete"], retry["missing_rows"]) == (False, 1)
+
+
+def test_conveniences_that_are_deleted_cost_no_answer(relay: Harness) -> None:
+    rows = [make_row(1), b"{broken", make_row(3)]
+    _, (first, _) = assembling(relay, b"\n".join(rows))
+    part = first.part
+    assert part is not None
+    assert part.errors is not None
+    assert part.retry is not None
+    delete(relay, part.errors.key, part.retry.key)
+
+    run(relay, 4)
+
+    assert ends(relay) == [(1, "succeeded"), (2, "rejected"), (3, "succeeded")]
+    assert part.errors.key in relay.manifest(KEY)["batches"][0]["problem"]
+    assert part.retry.key in relay.manifest(KEY)["retry"]["reason"]
+
+
+@pytest.mark.parametrize("copied", [False, True], ids=["read", "copied by S3"])
+def test_a_piece_that_is_gone_is_the_same_error_however_it_is_joined(
+    relay: Harness,
+    *,
+    copied: bool,
+) -> None:
+    files = relay.results.files
+    size = MIN_PART if copied else 1
+    pieces = [files.write(f"work/{number}", [b"x" * size]) for number in range(2)]
+    delete(relay, pieces[0].key)
+
+    with pytest.raises(ObjectNotFoundError, match="s3://results/work/0 no longer exists"):
+        files.join("results/joined", pieces, "work/scratch")
+
+
+def test_parts_of_a_job_that_is_given_up_are_not_marked_for_deletion(relay: Harness) -> None:
+    job, batches = assembling(relay, make_upload(4))
+    relay.results.items.batches = Mock(side_effect=ZeroDivisionError)  # type: ignore[method-assign]
+    for _ in range(35 * 4):
+        with suppress(ZeroDivisionError):
+            relay.tick(DAY_S / 4)
+
+    ended = relay.items.job(job.job)
+    assert ended is not None
+    assert (ended.status, ended.outcome, ended.open) == ("DONE", "failed", None)
+    assert f"work/{job.job}/" in (ended.failure or "")
+    for batch in batches:
+        assert batch.part is not None
+        tags = relay.s3.get_object_tagging(Bucket=RESULTS, Key=batch.part.results.key)["TagSet"]
+        assert tags == []
