@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from functions.model.items import Batch, ObjectVersion
-from tests.harness import RESULTS, Harness, open_harness, every_row_accepted_once, make_upload
+from tests.harness import RESULTS, Harness, every_row_accepted_once, make_upload, open_harness
 
 KEY = "in/march.jsonl"
 ROWS = 20

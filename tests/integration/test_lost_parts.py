@@ -10,7 +10,14 @@ import pytest
 from functions.errors import ObjectNotFoundError
 from functions.model.items import Batch, Job
 from functions.model.multipart_plan import MIN_PART
-from tests.harness import RESULTS, Harness, open_harness, every_row_accepted_once, make_row, make_upload
+from tests.harness import (
+    RESULTS,
+    Harness,
+    every_row_accepted_once,
+    make_row,
+    make_upload,
+    open_harness,
+)
 
 KEY = "in/march.jsonl"
 DAY_S = 24 * 3600.0
