@@ -50,14 +50,23 @@ _BINARY = [
     (rb"ARROW1|FEA1", "an Arrow or Feather file", _EXPORT),
     (rb"SQLite format 3\0", "an SQLite database", _EXPORT),
 ]  # fmt: skip
+_ZIPPED = [
+    (b"xl/workbook.bin", "a binary Excel workbook (.xlsb)", "save it as .xlsx or as CSV"),
+    (b"application/vnd.oasis.opendocument", "an OpenDocument file", "save it as .xlsx or as CSV"),
+    (b"word/document.xml", "a Word document", "upload a table, such as CSV, or JSON Lines"),
+]
 _TEXT = [
     (rb"version https://git-lfs\.github\.com/", "a Git LFS pointer and not the file", "run 'git lfs pull' and upload the file"),
     (rb"(?i:<!doctype html|<html\b)", "an HTML page", "check the download that it comes from, and upload rows, such as JSON Lines"),
     (rb"<\?xml\b|<[A-Za-z!]", "XML", _EXPORT),
     (rb"\{\\rtf", "a rich text document", "save it as plain text, as JSON Lines or CSV"),
-    (rb"%YAML\b|---[ \t]*\r?\n|(?:- )?[\w-]+:(?:[ \t][^\n]*)?\r?\n[ \t]*(?:- )?[\w-]+:(?:[ \t]|\r?\n|\Z)", "YAML", "convert it to JSON, for example with 'yq -o json'"),
 ]  # fmt: skip
-"""Other kinds of file: how they begin, what they are, and what to do with them."""
+"""Other kinds of file: how they begin or what they contain, what they are, and what to do with them."""
+_YAML = re.compile(
+    rb"%YAML\b|---[ \t]*\r?\n|"
+    rb"(?:- )?[\w-]+:(?:[ \t][^\n]*)?\r?\n[ \t]*(?:- )?[\w-]+:(?:[ \t]|\r?\n|\Z)"
+)
+"""The first lines of YAML. A column of text may contain such lines, too."""
 _ARRAY = re.compile(rb'\[[ \t\r\n]*(?:[\[\]{"\d-]|null\b|true\b|false\b|\Z)')
 _SEPARATOR_LINE = re.compile(rb'"?sep=', re.IGNORECASE)
 _QUOTED = re.compile(rb'"(?:[^"]|"")*+"')
@@ -75,6 +84,8 @@ def detect(source: Source, key: str) -> UploadFormat:
         UnreadableUploadError: the upload is of a kind that is not read; the message names it.
         ObjectUnreadableError: S3 refuses the upload.
     """
+    if not source.size_bytes:
+        return UploadFormat()  # S3 refuses a range of an empty object
     head = _head_of(source)
     container = container_of(head)
     if container is not None:
@@ -105,6 +116,12 @@ def _refuse(what: str, remedy: str) -> NoReturn:
     raise UnreadableUploadError(message)
 
 
+def _refuse_kinds(kinds: list[tuple[bytes, str, str]], head: bytes) -> None:
+    for start, what, remedy in kinds:
+        if re.match(start, head, re.DOTALL):
+            _refuse(what, remedy)
+
+
 def _refuse_nested(container: str, head: bytes) -> None:
     inner = container_of(head)
     if inner is not None:
@@ -117,9 +134,7 @@ def _binary_reader(source: Source, head: bytes) -> str | None:
     Raises:
         UnreadableUploadError: the upload is of a binary kind that is not read.
     """
-    for start, what, remedy in _BINARY:
-        if re.match(start, head, re.DOTALL):
-            _refuse(what, remedy)
+    _refuse_kinds(_BINARY, head)
     return _zip_reader(source, head) if head.startswith(_ZIP) else None
 
 
@@ -128,10 +143,11 @@ def _zip_reader(source: Source, head: bytes) -> str:
     names = head
     if source.seekable:  # the list of all files is at the end
         names += b"".join(source.read(max(0, source.size_bytes - _TAIL_BYTES)))
+    for name, what, remedy in _ZIPPED:
+        if name in names:
+            _refuse(what, remedy)
     if b"[Content_Types].xml" not in names or b"xl/" not in names:
         _refuse("a zip archive", _ARCHIVE)
-    if b"xl/workbook.bin" in names:
-        _refuse("a binary Excel workbook (.xlsb)", "save it as .xlsx or as CSV")
     return "xlsx"
 
 
@@ -142,15 +158,17 @@ def _text_reader(text: Source, head: bytes, key: str) -> str:
         UnreadableUploadError: the upload is of a kind of text that is not read.
     """
     start = head.removeprefix(_BOM).lstrip(_SPACE)
-    suffix = _suffix_of(key)
-    for pattern, what, remedy in _TEXT:
-        if suffix not in _TABLE_SUFFIXES and re.match(pattern, start):
-            _refuse(what, remedy)
+    _refuse_kinds(_TEXT, start)
     if start.startswith(b"{"):
-        return "json" if _is_over_lines(text, head, start) else "jsonl"
+        rest = _rest_of(text, len(head))
+        return "json" if _is_over_lines(start, rest) else "jsonl"
     if _ARRAY.match(start):
         return "json"
-    return "csv" if start and (suffix in _TABLE_SUFFIXES or _is_table(start)) else "jsonl"
+    if start and _suffix_of(key) in _TABLE_SUFFIXES:
+        return "csv"
+    if _YAML.match(start):
+        _refuse("YAML", "convert it to JSON, for example with 'yq -o json'")
+    return "csv" if _is_table(start) else "jsonl"
 
 
 def _suffix_of(key: str) -> str:
@@ -161,23 +179,25 @@ def _suffix_of(key: str) -> str:
     return "." + name.rpartition(".")[2]
 
 
-def _is_over_lines(text: Source, head: bytes, start: bytes) -> bool:
+def _is_over_lines(start: bytes, rest: Iterator[bytes]) -> bool:
     """Return whether an upload that begins with an object is JSON other than JSON Lines.
 
     Args:
-        text: the upload.
-        head: its first bytes.
-        start: the same from the first object on.
+        start: its first bytes.
+        rest: the others.
     """
-    if wraps_requests(chain([head], _rest_of(text, len(head)))):
-        return True
-    line, _, following = start.partition(b"\n")
+    line, feed, following = start.partition(b"\n")
     brackets = BracketScanner()
     end = brackets.find_end(line, 0)
-    if brackets.is_open:
+    if brackets.is_open and feed:
         # A line feed within valid JSON is next to punctuation. In a row that was cut off it seldom is.
-        return line.rstrip()[-1:] in b"{[,:" or following.lstrip()[:1] in b"}],:"
-    return start[end:].lstrip(_SPACE).startswith(b",")  # an array without its brackets
+        return line.rstrip().endswith((b"{", b"[", b",", b":")) or (
+            following.lstrip().startswith((b"}", b"]", b",", b":"))
+        )
+    if wraps_requests(chain([start], rest)):
+        return True
+    after = b"" if brackets.is_open else start[end:].lstrip(_SPACE)
+    return after.startswith(b",")  # an array without its brackets
 
 
 def _rest_of(text: Source, offset: int) -> Iterator[bytes]:

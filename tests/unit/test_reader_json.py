@@ -171,6 +171,7 @@ def test_a_missing_element_has_nothing_to_retry() -> None:
     assert (row.offset, row.size) == (1, 0)
     assert [*json_values.retry_rows(Upload(b"[,]"), [1], [0])] == []
     assert [*json_values.retry_rows(Upload(b"[,]"), [0], [2])] == []
+    assert b"".join(json_values.retry_rows(Upload(b"[1,,2]"), [1, 3, 4], [1, 0, 1])) == b"1\n2\n"
 
 
 def test_a_line_break_inside_of_a_string_does_not_make_a_retried_row_valid() -> None:
