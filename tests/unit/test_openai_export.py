@@ -13,11 +13,12 @@ from openai.types.responses import Response
 from pydantic import BaseModel
 
 from functions.exports import openai as export
-from functions.exports.contract import ExportContext, ExportRow, JobSummary
+from functions.exports.contract import Export, ExportContext, ExportRow, JobSummary
 from functions.translations.openai.endpoints import Endpoint
 
 OUTPUT, ERROR, BATCH = "openai/output.jsonl", "openai/error.jsonl", "openai/batch.json"
 CONTEXT = ExportContext(name="march.jsonl")
+EXPORT: Export = export
 ENDED = 1_764_201_600
 SHAPES: dict[Endpoint, type[BaseModel]] = {
     Endpoint.CHAT: ChatCompletion,
@@ -66,7 +67,7 @@ def record(endpoint: Endpoint, **body: Any) -> bytes:
 
 def raw_line(result: bytes, upload: bytes | None, custom_id: bytes = b'"a"') -> tuple[str, bytes]:
     row = ExportRow("j1", 17, custom_id, result, upload, ENDED)
-    (found,) = export.lines(row, CONTEXT)
+    (found,) = EXPORT.lines(row, CONTEXT)
     return found
 
 
@@ -234,6 +235,23 @@ def test_a_response_repeats_the_tools_of_its_row() -> None:
     assert found["parallel_tool_calls"] is False
 
 
+CHOICES = [
+    ("required", "required"),
+    ("sometimes", "auto"),
+    (None, "auto"),
+    ({"type": "mcp", "server_label": "x"}, "auto"),
+    ({"type": "function", "name": "f"}, {"type": "function", "name": "f"}),
+]
+
+
+@pytest.mark.parametrize(("choice", "expected"), CHOICES)
+def test_a_response_repeats_a_tool_choice_that_was_translated(choice: Any, expected: Any) -> None:
+    assert (
+        answered(succeeded(text("x")), Endpoint.RESPONSES, tool_choice=choice)["tool_choice"]
+        == expected
+    )
+
+
 ERRORS = [
     (errored("invalid_request_error"), 400, "invalid_request_error", None),
     (errored("authentication_error"), 401, "authentication_error", None),
@@ -360,8 +378,8 @@ def test_input_that_is_nearly_too_deep_to_write_is_still_a_line() -> None:
 
 
 def test_the_two_files_have_lines_and_no_head() -> None:
-    assert export.paths(CONTEXT) == (OUTPUT, ERROR)
-    assert export.head(OUTPUT, CONTEXT) == export.head(ERROR, CONTEXT) == b""
+    assert EXPORT.paths(CONTEXT) == (OUTPUT, ERROR)
+    assert EXPORT.head(OUTPUT, CONTEXT) == EXPORT.head(ERROR, CONTEXT) == b""
 
 
 # The batch object.
@@ -378,7 +396,7 @@ def batch(outcomes: dict[str, int], **changes: Any) -> dict[str, Any]:
         usage={"claude-sonnet-5-5": {"input_tokens": 10, "output_tokens": 4, "cache_read_input_tokens": 5}},
         times=TIMES, files={OUTPUT: "s3://r/o", ERROR: "s3://r/e"}, upload="s3://u/march.jsonl",
     )  # fmt: skip
-    files = export.closing(msgspec.structs.replace(summary, **changes), CONTEXT)
+    files = EXPORT.closing(msgspec.structs.replace(summary, **changes), CONTEXT)
     assert files.keys() == {BATCH}
     found: dict[str, Any] = msgspec.json.decode(files[BATCH])
     assert Batch.model_validate(found).model_extra == {}

@@ -7,10 +7,14 @@ import msgspec
 
 from functions.translations.contract import NotTranslatableError, Policy, Translated
 from functions.translations.openai.chat import translate_chat
+from functions.translations.openai.completions import translate_completions
 from functions.translations.openai.endpoints import Endpoint, endpoint_of
+from functions.translations.openai.responses import translate_responses
 
 _TRANSLATIONS: dict[Endpoint, Callable[[Mapping[str, Any], Policy], Translated]] = {
     Endpoint.CHAT: translate_chat,
+    Endpoint.COMPLETIONS: translate_completions,
+    Endpoint.RESPONSES: translate_responses,
 }
 
 

@@ -3,9 +3,6 @@
 from collections.abc import Mapping
 from typing import Any
 
-import msgspec
-
-from functions.errors import UNREADABLE_JSON
 from functions.translations.contract import NotTranslatableError, Policy, Translated
 from functions.translations.openai.changes import Changes
 from functions.translations.openai.content import Block, blocks_of, text_blocks, texts_of
@@ -16,11 +13,12 @@ from functions.translations.openai.fields import (
     listing,
     mapping,
     name,
-    shallow,
     text,
 )
+from functions.translations.openai.options import answer_schema, check_single_answer
 from functions.translations.openai.params import READ, Request, translated
 from functions.translations.openai.tools import (
+    read_arguments,
     read_choice,
     read_function_call,
     read_functions,
@@ -79,7 +77,7 @@ def translate_chat(body: Mapping[str, Any], policy: Policy) -> Translated:
         conversation=_conversation(body, changes),
         max_tokens=_max_tokens(body),
         effort=body.get("reasoning_effort"),
-        schema=_schema(body.get("response_format"), changes),
+        schema=answer_schema(body.get("response_format"), "response_format", changes),
         tools=tools,
         choice=read_function_call(body["function_call"])
         if old_style
@@ -89,50 +87,10 @@ def translate_chat(body: Mapping[str, Any], policy: Policy) -> Translated:
     return translated(request, policy, changes)
 
 
-def check_single_answer(value: object, field: str) -> None:
-    """Reject a row that asks for several answers."""
-    if (count(value, field) or 1) > 1:
-        sentence = (
-            f'"{field}" asks for several answers, and Claude gives one; repeat the row instead'
-        )
-        raise NotTranslatableError(code="n_unsupported", sentence=sentence)
-
-
-def parsed_arguments(value: object, field: str) -> dict[str, Any]:
-    """Return the arguments of a tool call, which the API wants as an object."""
-    written = "" if value is None else text(value, field)
-    try:
-        arguments = msgspec.json.decode(written) if written.strip() else {}
-    except UNREADABLE_JSON:
-        arguments = None
-    if not isinstance(arguments, dict):
-        sentence = f'"{field}" must be a JSON object in a string'
-        raise NotTranslatableError(code="arguments_unreadable", sentence=sentence)
-    return shallow(arguments, field)
-
-
 def _max_tokens(body: Mapping[str, Any]) -> int | None:
     newer = count(body.get("max_completion_tokens"), "max_completion_tokens")
     older = count(body.get("max_tokens"), "max_tokens")
     return newer or older
-
-
-def _schema(value: object, changes: Changes) -> object:
-    """Return the schema of `response_format`; None if it has none."""
-    if value is None:
-        return None
-    response_format = mapping(value, "response_format")
-    kind = response_format.get("type")
-    if kind == "json_schema":
-        wrapper = response_format.get("json_schema")
-        return mapping(wrapper, "response_format.json_schema").get("schema", {})
-    if kind == "json_object":
-        changes.drop("response_format.json_object")
-    elif kind != "text":
-        raise invalid(
-            field="response_format.type", expected='"text", "json_object" or "json_schema"'
-        )
-    return None
 
 
 def _conversation(body: Mapping[str, Any], changes: Changes) -> Conversation:
@@ -178,14 +136,14 @@ class _Messages:
         if message.get("refusal") is not None:
             refusal = text_blocks(text(message["refusal"], f"{field}.refusal"))
             if blocks and refusal:
-                self._changes.drop("messages.refusal")
+                self._changes.drop("refusal")
             blocks = blocks or refusal
         return blocks + self._calls(message, field)
 
     def _calls(self, message: Mapping[str, Any], field: str) -> list[Block]:
         calls = []
         for number, value in enumerate(
-            listing(message.get("tool_calls") or (), f"{field}.tool_calls")
+            listing(message.get("tool_calls") or [], f"{field}.tool_calls")
         ):
             at = f"{field}.tool_calls[{number}]"
             call = mapping(value, at)
@@ -199,7 +157,7 @@ class _Messages:
 
     def _call(self, call_id: str, value: object, field: str) -> Block:
         function = mapping(value, field)
-        arguments = parsed_arguments(function.get("arguments"), f"{field}.arguments")
+        arguments = read_arguments(function.get("arguments"), f"{field}.arguments")
         tool = name(function.get("name"), f"{field}.name")
         return self._conversation.call(call_id, tool, arguments)
 

@@ -39,7 +39,7 @@ def blocks_of(content: object, field: str, changes: Changes) -> list[Block]:
         read = _part(part, f"{field}[{number}]", changes)
         (refusals if part["type"] == "refusal" else spoken).extend(read)
     if spoken and refusals:
-        changes.drop("messages.refusal")
+        changes.drop("refusal")
     return spoken or refusals
 
 

@@ -24,7 +24,7 @@ def mapping(value: object, field: str) -> Mapping[str, Any]:
 
 def listing(value: object, field: str) -> Sequence[Any]:
     """Return the value, an array."""
-    if not isinstance(value, list | tuple):
+    if not isinstance(value, list):
         raise invalid(field, "an array")
     return value
 
@@ -68,9 +68,9 @@ def number(value: object, field: str, highest: float) -> float | None:
     return value
 
 
-def shallow[Json](value: Json, field: str) -> Json:
-    """Return the value unless it is nested too deeply to be encoded again."""
-    level: list[object] = [value]
+def shallow[Json: Mapping[str, Any]](value: Json, field: str) -> Json:
+    """Return an object unless it is nested too deeply to be encoded again."""
+    level: list[Any] = [value]
     for _ in range(MAX_DEPTH):
         level = [inner for outer in level for inner in _inside(outer)]
         if not level:
@@ -82,12 +82,7 @@ def _is_number(value: object) -> TypeIs[int | float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _inside(value: object) -> list[object]:
-    """Return the arrays and objects inside an array or object."""
-    if isinstance(value, Mapping):
-        inner = [*value.values()]
-    elif isinstance(value, list | tuple):
-        inner = [*value]
-    else:
-        return []
-    return [one for one in inner if isinstance(one, Mapping | list | tuple)]
+def _inside(value: Mapping[str, Any] | list[Any]) -> list[Any]:
+    """Return the arrays and objects directly inside an array or object."""
+    inner = value.values() if isinstance(value, Mapping) else value
+    return [one for one in inner if isinstance(one, Mapping | list)]

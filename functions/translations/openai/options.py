@@ -4,13 +4,45 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from functions.translations.contract import NotTranslatableError
 from functions.translations.openai.changes import Changes
-from functions.translations.openai.fields import count, invalid, listing, number, text
+from functions.translations.openai.fields import count, invalid, listing, mapping, number, text
 
 _BETA = re.compile(r"[a-z0-9-]{1,64}")
 _PERSONAL = re.compile(r"\S+@\S+|\+?[\d\s().-]{7,}")
 """E-mail addresses and telephone numbers, which `metadata.user_id` must not hold."""
 _MAX_USER_ID = 256
+
+
+def check_single_answer(value: object, field: str) -> None:
+    """Reject a row that asks for several answers."""
+    if (count(value, field) or 1) > 1:
+        sentence = (
+            f'"{field}" asks for several answers, and Claude gives one; repeat the row instead'
+        )
+        raise NotTranslatableError(code="n_unsupported", sentence=sentence)
+
+
+def answer_schema(value: object, field: str, changes: Changes) -> object:
+    """Return the schema of the answer's format, nested or flat; None for free text.
+
+    Args:
+        value: `response_format` of chat completions, or `text.format` of responses.
+        field: where it is in the body.
+        changes: records what is dropped.
+    """
+    if value is None:
+        return None
+    answer_format = mapping(value, field)
+    kind = answer_format.get("type")
+    if kind == "json_schema":
+        wrapper = mapping(answer_format.get("json_schema", answer_format), f"{field}.json_schema")
+        return wrapper.get("schema") or {}
+    if kind == "json_object":
+        changes.drop(f"{field}.json_object")
+    elif kind != "text":
+        raise invalid(field=f"{field}.type", expected='"text", "json_object" or "json_schema"')
+    return None
 
 
 def sampling(body: Mapping[str, Any], changes: Changes, *, accepted: bool) -> dict[str, Any]:

@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
+import msgspec
+
+from functions.errors import UNREADABLE_JSON
 from functions.translations.contract import NotTranslatableError
 from functions.translations.openai.fields import (
     flag,
@@ -88,6 +91,19 @@ def read_function_call(value: object) -> Choice | None:
     if not isinstance(value, Mapping):
         return read_choice(value, "function_call")
     return Choice("tool", name(value.get("name"), "function_call.name"))
+
+
+def read_arguments(value: object, field: str) -> dict[str, Any]:
+    """Return the arguments of a tool call, which the API wants as an object."""
+    written = "" if value is None else text(value, field)
+    try:
+        arguments = msgspec.json.decode(written) if written.strip() else {}
+    except UNREADABLE_JSON:
+        arguments = None
+    if not isinstance(arguments, dict):
+        sentence = f'"{field}" must be a JSON object in a string'
+        raise NotTranslatableError(code="arguments_unreadable", sentence=sentence)
+    return shallow(arguments, field)
 
 
 def _function(function: Mapping[str, Any], field: str) -> Tool:
