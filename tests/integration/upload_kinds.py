@@ -91,6 +91,11 @@ def _chat(number: int) -> dict[str, Any]:
     return {"custom_id": f"row-{number}", "method": "POST", "url": url, "body": body}
 
 
+def _response(number: int) -> dict[str, Any]:
+    body = {"model": "gpt-4o", "input": _text(number), "max_output_tokens": 4096}
+    return {"custom_id": f"row-{number}", "method": "POST", "url": "/v1/responses", "body": body}
+
+
 def _bedrock(number: int) -> dict[str, Any]:
     body = {
         "anthropic_version": "bedrock-2023-05-31",
@@ -111,6 +116,7 @@ def _vertex(number: int) -> dict[str, Any]:
 
 _NATIVE = [native(number) for number in range(1, ROWS + 1)]
 _CSV = ("results.csv",)
+_OPENAI = ("openai/output.jsonl", "openai/error.jsonl", "openai/batch.json")
 _SPREADSHEETS = "Excel, LibreOffice, pandas, polars, DuckDB"
 KINDS = [
     Kind("requests, one a line", "a.jsonl", _lines(native)),
@@ -150,6 +156,16 @@ KINDS = [
         "chat.jsonl",
         _lines(_chat),
         _MODELS,
+        _OPENAI,
+        "code for OpenAI's Batch API",
+    ),
+    Kind(
+        "OpenAI batch, responses",
+        "responses.jsonl",
+        _lines(_response),
+        _MODELS,
+        _OPENAI,
+        "code for OpenAI's Batch API",
     ),
     Kind(
         "Bedrock batch inference",
