@@ -53,9 +53,10 @@ def collect(
     job = services.items.job(batch.job)
     if job is None:
         return False
-    if is_lost(services.files, batch):
+    if batch.awaits_results and is_lost(services.files, batch, batch.ledger_key):
         delivered = deliver(services, batch, job.prices, time_left_s)
         return delivered is not None and _finish(services.items, batch, *delivered)
+    batch, problem = _without_lost_files(services.files, batch)
     most = services.settings.disk_bytes
     with TemporaryFile() as file, TemporaryFile() as errors:
         spool = Spool(file, batch.first_row, batch.rows, most // 2)
@@ -68,7 +69,8 @@ def collect(
         entries = _entries(services.files, batch)
         merged = merge.write(f"{stem}.results.jsonl", entries, time_left_s)
         more = (
-            closing not in KEEPS_PREVIOUS_RESULT
+            problem is None
+            and closing not in KEEPS_PREVIOUS_RESULT
             and batch.attempt < job.attempts
             and job.canceled_at is None
         )
@@ -76,7 +78,7 @@ def collect(
             return _go_again(services, batch, merged)
         errors.seek(0)
         failed = services.files.write(f"{stem}.errors.jsonl", read_blocks(errors))
-    retry, problem = _write_retry(services.files, job, batch, merged.failed)
+    retry, retry_problem = _write_retry(services.files, job, batch, merged.failed)
     exports, export_problem = export_parts(
         services.files, job, batch, merged.results, stem, batch.tries
     )
@@ -84,11 +86,28 @@ def collect(
         results=merged.results,
         errors=failed,
         retry=retry,
-        retry_problem=problem,
+        retry_problem=retry_problem,
         exports=exports,
         export_problem=export_problem,
+        problem=problem,
     )
     return _finish(services.items, batch, merged, part)
+
+
+def _without_lost_files(files: ObjectStore, batch: Batch) -> tuple[Batch, str | None]:
+    """Return the batch without earlier results that are lost, and a sentence if no further attempt is possible."""
+    rows = f"rows {batch.first_row:,} to {batch.last_row:,}"
+    previous = batch.previous_results
+    if previous is not None and is_lost(files, batch, previous.key):
+        problem = (
+            f"{rows}: the earlier results {previous.key} were deleted; rows that were not resent are lost, and rows "
+            "that did not succeed were not resent again and are not in the retry file"
+        )
+        return msgspec.structs.replace(batch, previous_results=None), problem
+    if is_lost(files, batch, batch.requests_key):
+        problem = f"{rows}: the request body {batch.requests_key} was deleted; rows that did not succeed were not resent"
+        return batch, problem
+    return batch, None
 
 
 def _sent(files: ObjectStore, batch: Batch) -> Sequence[bool]:
@@ -135,7 +154,12 @@ def unsent(entry: LedgerEntry) -> LedgerEntry:
 def _write_retry(
     files: ObjectStore, job: Job, batch: Batch, failed: RowOffsets
 ) -> tuple[StoredObject | None, str | None]:
-    """Write the rows that did not succeed into a part of the retry file; see `retry_part`."""
+    """Write the rows that did not succeed into a part of the retry file; see `retry_part`.
+
+    Without earlier results there is none: rows that had succeeded would be paid for again.
+    """
+    if batch.attempt > 1 and batch.previous_results is None:
+        return None, "the results of an earlier attempt were deleted; the manifest names them"
     reader, source = reader_of(job), source_of(files, job)
     rows = reader.retry_rows(source, failed.offsets, failed.sizes)
     key = f"work/{batch.job}/{batch.item}/{batch.owner}.{reader.RETRY_NAME}"

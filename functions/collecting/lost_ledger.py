@@ -45,15 +45,10 @@ class _PreviousLine(msgspec.Struct):
 _previous = msgspec.json.Decoder(_PreviousLine)
 
 
-def is_lost(files: ObjectStore, batch: Batch) -> bool:
-    """Return whether a batch awaits paid answers after five tries, and its ledger failed the last one and is still gone."""
-    failed_on_it = batch.ledger_key in (batch.last_error or "")
-    return (
-        batch.awaits_results
-        and batch.tries > MAX_TRIES
-        and failed_on_it
-        and not files.exists(batch.ledger_key)
-    )
+def is_lost(files: ObjectStore, batch: Batch, key: str) -> bool:
+    """Return whether, after five tries, the last one failed on an object of a batch that is still gone."""
+    failed_on_it = key in (batch.last_error or "")
+    return batch.tries > MAX_TRIES and failed_on_it and not files.exists(key)
 
 
 def deliver(
@@ -73,6 +68,9 @@ def deliver(
     Returns:
         The chunk's rows; None if the batch was given back, to be downloaded later.
     """
+    previous = batch.previous_results
+    if previous is not None and not services.files.exists(previous.key):
+        batch = msgspec.structs.replace(batch, previous_results=None)
     disk_bytes = services.settings.disk_bytes
     with TemporaryFile() as file, TemporaryFile() as errors:
         spool = Spool(file, batch.first_row, batch.rows, disk_bytes // 2)
@@ -92,7 +90,11 @@ def deliver(
     logger.error("delivered without a ledger", extra={"batch": batch_key(batch)})
     problem = _problem(batch)
     return merged, ChunkOutput(
-        results=merged.results, errors=failed, retry_problem=problem, problem=problem
+        results=merged.results,
+        errors=failed,
+        retry_problem=problem,
+        export_problem=problem,
+        problem=problem,
     )
 
 

@@ -41,6 +41,7 @@ class _EarlierLine(msgspec.Struct):
     result: msgspec.Raw
 
 
+_LOST_RESULT = closed_result(CloseReason.LOST)
 _Row = tuple[LedgerEntry, bytes]
 """The ledger entry of a row, and its result in an earlier attempt."""
 _earlier_lines = msgspec.json.Decoder(_EarlierLine)
@@ -199,9 +200,9 @@ class Merge:
             self._retry_mask[entry.row - self._batch.first_row] = 1
 
     def _earlier_results(self, previous: StoredObject | None) -> Iterable[bytes]:
-        """Stream the results of earlier attempts in row order; ``null`` for each row without any."""
+        """Stream the results of earlier attempts in row order. Without them, a row that was not sent now is lost."""
         if previous is None:
-            return repeat(b"null")
+            return repeat(_LOST_RESULT)
         files = self._services.files
         blocks = line_blocks(files.read(files.results_object(previous.key)))
         return (
