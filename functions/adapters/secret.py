@@ -34,12 +34,14 @@ def read_key(secret_name: str, *, fresh: bool) -> str:
 
     Raises:
         KeyUnreadableError: the secret cannot be read; the message has AWS's error code.
-        KeyMissingError: the secret is JSON without a key.
+        KeyMissingError: the secret is JSON without a key, or not text.
     """
     try:
-        text = str(_secrets_manager().get(secret_name, force_fetch=fresh))
+        # Powertools declares str, but returns bytes for a binary secret.
+        stored: Any = _secrets_manager().get(secret_name, force_fetch=fresh)
     except (GetParameterError, ClientError, BotoCoreError) as error:
         raise KeyUnreadableError(_code(error)) from None
+    text = _from_bytes(stored) if isinstance(stored, bytes) else str(stored)
     return _from_json(text) if text.lstrip().startswith("{") else text
 
 
@@ -49,6 +51,15 @@ def _code(error: Exception) -> str:
     if isinstance(cause, ClientError):
         return str(cause.response["Error"]["Code"])
     return type(cause).__name__
+
+
+def _from_bytes(stored: bytes) -> str:
+    """Return the text of a binary secret, as tools store it that read a file."""
+    try:
+        return stored.decode()
+    except UnicodeDecodeError:
+        message = "the secret is not UTF-8 text; store the API key as plain text"
+        raise KeyMissingError(message) from None
 
 
 def _from_json(text: str) -> str:

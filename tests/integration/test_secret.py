@@ -33,6 +33,20 @@ def test_a_key_is_plain_text_or_a_member_of_json(secrets: Any, text: str) -> Non
     assert secret.read_key(NAME, fresh=True) == "sk-ant-1"
 
 
+def test_a_key_stored_as_bytes_is_read_as_text(secrets: Any) -> None:
+    secrets.create_secret(Name=NAME, SecretBinary=b'{"ANTHROPIC_API_KEY": "sk-ant-1"}')
+
+    assert secret.read_key(NAME, fresh=True) == "sk-ant-1"
+
+
+def test_bytes_that_are_not_text_are_refused_with_a_sentence(secrets: Any) -> None:
+    secrets.create_secret(Name=NAME, SecretBinary=b"sk-ant-1\xff")
+
+    with pytest.raises(KeyMissingError, match="the secret is not UTF-8 text") as caught:
+        secret.read_key(NAME, fresh=True)
+    assert "sk-ant-1" not in str(caught.value)
+
+
 @pytest.mark.parametrize("text", ['{"key": "sk-ant-1"}', '{"ANTHROPIC_API_KEY": 5}', "{sk-ant-1"])
 def test_json_without_a_key_raises_key_missing(secrets: Any, text: str) -> None:
     secrets.create_secret(Name=NAME, SecretString=text)
