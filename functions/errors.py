@@ -10,7 +10,6 @@ RelayError
 │   └── ResultsChangedError          the results differ from the bytes saved earlier
 ├── UploadLostError                  the upload cannot be read again for retry.jsonl
 ├── DiskFullError                    one result exceeds its share of the disk
-│   └── ErrorLinesTooLargeError      the lines of errors.jsonl exceed their share of the disk
 ├── ClaimError                       competing claims won several times; the message is delivered again
 ├── IncompleteResultsError           the results lack rows or contain foreign ones; download again
 ├── PublishError                     SNS does not accept an event
@@ -118,18 +117,6 @@ class DiskFullError(RelayError):
         super().__init__(
             f"the result of row {row:,} has {size:,} bytes, but only {limit:,} fit on the disk; raise "
             "resultsDiskMib"
-        )
-
-
-class ErrorLinesTooLargeError(DiskFullError):
-    """The lines of errors.jsonl exceed their share of the disk."""
-
-    def __init__(self, limit: int) -> None:
-        """Build the message from the disk's share, in bytes."""
-        RelayError.__init__(
-            self,
-            f"the lines of unsuccessful rows exceed their share of the disk, {limit:,} bytes; raise "
-            "resultsDiskMib or lower requestsPerBatch",
         )
 
 

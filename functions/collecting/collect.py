@@ -29,7 +29,7 @@ from functions.model.items import (
     StoredObject,
     batch_key,
 )
-from functions.model.streams import line_blocks, read_blocks
+from functions.model.streams import line_blocks
 from functions.readers import reader_of
 from functions.services import Services
 from functions.settings import ResultsSettings
@@ -76,8 +76,7 @@ def collect(
         )
         if more and any(merged.retry_mask):
             return _go_again(services, batch, merged)
-        errors.seek(0)
-        failed = services.files.write(f"{stem}.errors.jsonl", read_blocks(errors))
+        failed = merge.write_errors(f"{stem}.errors.jsonl")
     retry, retry_problem = _write_retry(services.files, job, batch, merged.failed)
     exports, export_problem = export_parts(
         services.files, job, batch, merged.results, stem, batch.tries
@@ -89,7 +88,7 @@ def collect(
         retry_problem=retry_problem,
         exports=exports,
         export_problem=export_problem,
-        problem=problem,
+        problem="; ".join(filter(None, (problem, merge.errors_problem))) or None,
     )
     return _finish(services.items, batch, merged, part)
 

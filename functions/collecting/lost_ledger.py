@@ -22,7 +22,7 @@ from functions.model.api_results import read_result
 from functions.model.chunk_files import LedgerEntry
 from functions.model.items import MAX_TRIES, Batch, ChunkOutput, batch_key
 from functions.model.rows import Rejection
-from functions.model.streams import line_blocks, read_blocks
+from functions.model.streams import line_blocks
 from functions.services import Services
 from functions.settings import ResultsSettings
 
@@ -85,8 +85,7 @@ def deliver(
         stem = f"work/{batch.job}/{batch.item}/{batch.owner}"
         entries = _entries(services.files, batch, received)
         merged = merge.write(f"{stem}.results.jsonl", entries, time_left_s)
-        errors.seek(0)
-        failed = services.files.write(f"{stem}.errors.jsonl", read_blocks(errors))
+        failed = merge.write_errors(f"{stem}.errors.jsonl")
     logger.error("delivered without a ledger", extra={"batch": batch_key(batch)})
     problem = _problem(batch)
     return merged, ChunkOutput(
@@ -94,7 +93,7 @@ def deliver(
         errors=failed,
         retry_problem=problem,
         export_problem=problem,
-        problem=problem,
+        problem="; ".join(filter(None, (problem, merge.errors_problem))),
     )
 
 

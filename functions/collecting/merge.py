@@ -10,7 +10,6 @@ import msgspec
 
 from functions.collecting.download import read_again
 from functions.collecting.result_set import RETRYABLE, SUCCEEDED, ResultSet, state_of
-from functions.errors import ErrorLinesTooLargeError
 from functions.model.api_results import read_result
 from functions.model.chunk_files import LedgerEntry
 from functions.model.items import (
@@ -21,7 +20,7 @@ from functions.model.items import (
     StoredObject,
 )
 from functions.model.output_lines import LINE_END, line_head, output_line
-from functions.model.streams import CACHE_BLOCK, line_blocks
+from functions.model.streams import CACHE_BLOCK, line_blocks, read_blocks
 from functions.model.synthetic_results import closed_result, rejected_result
 from functions.services import Services
 from functions.settings import ResultsSettings
@@ -86,6 +85,9 @@ class Merge:
         closing: how rows end that were sent and have no result.
         errors: an empty file for the lines of rows that did not succeed.
         max_error_bytes: the maximum size of `errors`.
+
+    Attributes:
+        errors_problem: why the chunk has no error lines, although rows did not succeed; None if it has all of them.
     """
 
     def __init__(
@@ -99,6 +101,7 @@ class Merge:
     ) -> None:
         self._services, self._batch, self._received = services, batch, received
         self._errors, self._max_error_bytes = errors, max_error_bytes
+        self.errors_problem: str | None = None
         self._retry_mask, self._failed = bytearray(batch.rows), RowOffsets()
         keeps_earlier = batch.attempt > 1 and closing in KEEPS_PREVIOUS_RESULT
         synthesize = closing in _SYNTHESIZED and not keeps_earlier
@@ -119,7 +122,6 @@ class Merge:
         Raises:
             DownloadError: the saved results have changed, or there is no time to read them.
             DiskFullError: a single result exceeds the spool's share of the disk.
-            ErrorLinesTooLargeError: the error lines exceed `max_error_bytes`.
         """
         lines = map(self._result_lines, self._row_groups(entries, time_left_s))
         results = self._services.files.write(key, lines)
@@ -191,13 +193,30 @@ class Merge:
         return earlier
 
     def _record_failure(self, entry: LedgerEntry, result: bytes, state: int) -> None:
-        line = output_line(entry.row, entry.custom_id, result)
-        if self._errors.tell() + len(line) > self._max_error_bytes:
-            raise ErrorLinesTooLargeError(self._max_error_bytes)
-        self._errors.write(line)
+        if self.errors_problem is None:
+            self._write_error(output_line(entry.row, entry.custom_id, result))
         self._failed.add(entry)
         if entry.sent and state == RETRYABLE:
             self._retry_mask[entry.row - self._batch.first_row] = 1
+
+    def _write_error(self, line: bytes) -> None:
+        """Write a line of errors.jsonl, or none of the chunk's: results.jsonl has them all."""
+        if self._errors.tell() + len(line) <= self._max_error_bytes:
+            self._errors.write(line)
+            return
+        self._errors.truncate(0)
+        self.errors_problem = (
+            f"rows {self._batch.first_row:,} to {self._batch.last_row:,} are missing from errors.jsonl, because the "
+            f"lines of those that did not succeed exceed their share of the disk, {self._max_error_bytes:,} bytes; "
+            "filter results.jsonl, and raise resultsDiskMib or lower requestsPerBatch"
+        )
+
+    def write_errors(self, key: str) -> StoredObject | None:
+        """Write the error lines of the chunk into an object. Return None if they exceed their share of the disk."""
+        if self.errors_problem is not None:
+            return None
+        self._errors.seek(0)
+        return self._services.files.write(key, read_blocks(self._errors))
 
     def _earlier_results(self, previous: StoredObject | None) -> Iterable[bytes]:
         """Stream the results of earlier attempts in row order. Without them, a row that was not sent now is lost."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from functions.errors import DownloadError, ErrorLinesTooLargeError
+from functions.errors import DownloadError
 from functions.model.items import ObjectVersion
 from tests.harness import Harness, make_upload
 
@@ -68,11 +68,18 @@ def test_ordering_that_takes_longer_than_an_invocation_names_the_setting(relay: 
     relay.finish()
 
     assert [line["row"] for line in relay.lines(KEY)] == list(range(1, 61))
+def test_error_lines_that_do_not_fit_on_the_disk_hold_back_no_answer(relay: Harness) -> None:
+    """errors.jsonl repeats lines of results.jsonl: it lacks this chunk's, and the manifest says so."""
+    relay.deploy(disk_bytes=4_000, requests_per_batch=30)
+    relay.upload(KEY, b"{broken\n" * 29 + make_upload(2) + b"\n{broken")
 
+    relay.finish()
 
-def test_errors_larger_than_the_disk_raise_an_error_that_names_the_setting(relay: Harness) -> None:
-    relay.deploy(disk_bytes=4_000)
-    relay.upload("all.jsonl", b"{broken\n" * 30 + make_upload(1))
-
-    with pytest.raises(ErrorLinesTooLargeError, match=r"1,000 bytes; raise resultsDiskMib"):
-        relay.finish()
+    assert relay.manifest(KEY)["counts"] == {"rejected": 30, "succeeded": 2}
+    assert [line["row"] for line in relay.lines(KEY)] == list(range(1, 33))
+    assert [line["row"] for line in relay.lines(KEY, "errors.jsonl")] == [32]
+    first, second = relay.manifest(KEY)["batches"]
+    assert "rows 1 to 30" in first["problem"]
+    assert "raise resultsDiskMib or lower requestsPerBatch" in first["problem"]
+    assert "problem" not in second
+    assert relay.manifest(KEY)["retry"]["rows"] == 30
