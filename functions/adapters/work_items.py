@@ -28,7 +28,7 @@ MAX_PAUSE_S = 6 * 3600.0
 """The longest delay between two tries, in seconds."""
 BATCH_DAYS = 400
 """Days after its end when a batch is deleted: longer than a job can be paused."""
-_PROGRESS = ("tries", "first_tried_at", "last_error", "at_fault", "stuck_at", "not_before")
+_PROGRESS = ("tries", "first_tried_at", "last_error", "faults", "stuck_at", "not_before")
 """Attributes that a failure sets and the next progress removes."""
 
 
@@ -228,7 +228,7 @@ class WorkItems:
             noted: further attributes to set.
         """
         failure = {
-            "owner": None, "lease": None, "last_error": problem[:MAX_ERROR_CHARS], "at_fault": at_fault or None,
+            "owner": None, "lease": None, "last_error": problem[:MAX_ERROR_CHARS], "faults": item.faults + 1 if at_fault else None,
             "not_before": timestamps.after(self.now(), retry_delay_s(item.tries, retry_s)), **(noted or {}),
         }  # fmt: skip
         expected = {"owner": item.owner, "status": item.status}

@@ -167,7 +167,7 @@ class WorkItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         tries: how often it was acquired since its last progress.
         first_tried_at: when it was first acquired since its last progress.
         last_error: the last failure, in one sentence.
-        at_fault: whether the item itself, not its environment, may have caused that failure.
+        faults: the last failures in a row that the item itself, not its environment, may have caused.
         stuck_at: when `batch.stuck` was announced.
         not_before: when it may be acquired again.
         expires: when DynamoDB deletes it, in seconds since 1970.
@@ -185,7 +185,7 @@ class WorkItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     tries: int = 0
     first_tried_at: str | None = None
     last_error: str | None = None
-    at_fault: bool = False
+    faults: int = 0
     stuck_at: str | None = None
     not_before: str | None = None
     expires: int | None = None

@@ -144,8 +144,8 @@ def _is_hopeless(circuit: Circuit, item: Job | Batch, now: datetime) -> bool:
 
     - Paid results (an ended batch, an earlier attempt, a job's parts) wait until Anthropic has
       deleted them.
-    - Anything else is hopeless if its own content is at fault, if every attempt was killed for
-      three days, or if its job is canceled and not planned yet.
+    - Anything else is hopeless if its own content may have caused the last five failures, if every
+      attempt was killed for three days, or if its job is canceled and not planned yet.
     - After a fault of the environment, an item waits as long as Anthropic keeps results, because
       its job's other rows wait with it.
     """
@@ -154,15 +154,16 @@ def _is_hopeless(circuit: Circuit, item: Job | Batch, now: datetime) -> bool:
     failing_for = (
         now - timestamps.parse(item.first_tried_at) if item.first_tried_at else timedelta()
     )
+    at_fault = item.faults >= items.MAX_TRIES
     if _holds_results(item):
-        return item.at_fault and failing_for > RESULTS_RETENTION
+        return at_fault and failing_for > RESULTS_RETENTION
     if _is_never_created(circuit, item, now):
         return True
     if item.tries < items.MAX_TRIES:
         return False
     unwanted = isinstance(item, Job) and item.canceled_at is not None
     killed = item.last_error is None and failing_for > PERMANENT_AFTER
-    return item.at_fault or unwanted or killed or failing_for > RESULTS_RETENTION
+    return at_fault or unwanted or killed or failing_for > RESULTS_RETENTION
 
 
 def _holds_results(item: Job | Batch) -> bool:

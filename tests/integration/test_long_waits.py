@@ -168,9 +168,41 @@ def test_an_aws_error_never_ends_unsent_rows(relay: Harness) -> None:
     del files.read
     relay.finish(60)
 
-    assert (waiting_batch.status, waiting_batch.at_fault) == ("WAITING", False)
+    assert (waiting_batch.status, waiting_batch.faults) == ("WAITING", 0)
     assert relay.manifest(KEY)["counts"] == {"succeeded": 3}
     assert json.loads(relay.read(KEY, "status.json"))["status"] == "DONE"
+
+
+def test_one_failure_of_its_own_after_faults_of_aws_closes_nothing(relay: Harness) -> None:
+    relay.upload(KEY, make_upload(3))
+    files: Any = relay.submit.files
+    files.read = Mock(side_effect=[*[PermissionError] * 4, *[MemoryError] * 4])
+    for _ in range(8):
+        with suppress(PermissionError, MemoryError):
+            relay.tick(6 * HOUR_S)
+    relay.poll_once()
+    waiting = only_batch(relay)
+    del files.read
+    relay.finish(60)
+
+    assert (waiting.status, waiting.tries, waiting.faults) == ("WAITING", 8, 4)
+    assert relay.manifest(KEY)["counts"] == {"succeeded": 3}
+
+
+def test_a_fault_of_aws_begins_the_count_of_its_own_failures_anew(relay: Harness) -> None:
+    relay.upload(KEY, make_upload(3))
+    files: Any = relay.submit.files
+    own, aws = [MemoryError] * 4, [PermissionError]
+    files.read = Mock(side_effect=[*own, *aws, *own, MemoryError])
+    closed = []
+    for _ in range(10):
+        with suppress(PermissionError, MemoryError):
+            relay.tick(6 * HOUR_S)
+        closed.append(only_batch(relay).close_reason)
+    relay.poll_once()
+
+    assert closed == [None] * 10
+    assert only_batch(relay).close_reason == "relay_stuck"
 
 
 def test_a_restored_key_is_noticed_even_if_only_collecting_is_left(relay: Harness) -> None:

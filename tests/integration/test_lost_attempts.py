@@ -7,16 +7,16 @@ import pytest
 
 from functions.errors import ObjectNotFoundError
 from functions.model.items import Batch
-from tests.harness import RESULTS, Harness, harness, request
+from tests.harness import RESULTS, Harness, make_row
 
 KEY = "in/march.jsonl"
-ROWS = [request(1, "[fate:expired]"), b"{broken", request(3), request(4, "[fate:canceled]")]
+ROWS = [make_row(1, "[fate:expired]"), b"{broken", make_row(3), make_row(4, "[fate:canceled]")]
 BODY = b"\n".join(ROWS)
 
 
 @pytest.fixture
 def relay(tmp_path: Path) -> Iterator[Harness]:
-    with harness(tmp_path, processing_s=100.0) as made:
+    with open_harness(tmp_path, processing_s=100.0) as made:
         made.upload(KEY, BODY)
         yield made
 

@@ -68,6 +68,8 @@ def test_ordering_that_takes_longer_than_an_invocation_names_the_setting(relay: 
     relay.finish()
 
     assert [line["row"] for line in relay.lines(KEY)] == list(range(1, 61))
+
+
 def test_error_lines_that_do_not_fit_on_the_disk_hold_back_no_answer(relay: Harness) -> None:
     """errors.jsonl repeats lines of results.jsonl: it lacks this chunk's, and the manifest says so."""
     relay.deploy(disk_bytes=4_000, requests_per_batch=30)
