@@ -422,8 +422,9 @@ def _admitted(
     limits = Limits(services.settings.open_batches, services.settings.queued_requests)
     old = status_key(BatchStatus.WAITING, timestamps.text(now - PATIENCE))
     in_flight = [
-        batch for batch in unfinished.of(*IN_FLIGHT) if (batch.job, batch.item) not in moved
-    ]
+        batch for batch in unfinished.batches
+        if _takes_up_room(batch, now) and (batch.job, batch.item) not in moved
+    ]  # fmt: skip
     chosen = admit(waiting, [*in_flight, *admitted], limits, old)
     if sending.paused_reason is None:
         return chosen
@@ -438,6 +439,13 @@ def _admitted(
         chosen
         if due and chosen and services.circuit.probe(sending, batch_key(chosen[0]), probe_at)
         else []
+    )
+
+
+def _takes_up_room(batch: Batch, now: datetime) -> bool:
+    """Return whether a batch is or may be at Anthropic, or submit has acquired it to send it."""
+    return batch.status in IN_FLIGHT or (
+        batch.status == BatchStatus.WAITING and batch.is_leased(now)
     )
 
 

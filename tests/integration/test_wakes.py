@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from functions import poll, results, submit
-from functions.adapters.queues import WorkQueues
+from functions.adapters.queues import WorkQueues, read_work_message
 from functions.adapters.trigger import REQUEST
 from functions.model import events, timestamps
 from functions.model.records import Unfinished
@@ -538,6 +538,20 @@ def test_an_ended_batch_makes_room_in_the_same_poll(tmp_path: Path) -> None:
         first, second = relay.tick(), relay.tick()
 
     assert (first.admitted, second.ended, second.admitted) == (1, 1, 1)
+
+
+def test_a_batch_that_submit_has_acquired_takes_up_room(relay: Harness) -> None:
+    """Submit reads its files before it records the intent. Until then, its status is WAITING."""
+    relay.deploy(requests_per_batch=1, open_batches=1)
+    relay.upload(KEY, make_upload(2))
+    first = relay.poll_once()
+    (message,) = relay._drain("submit")  # noqa: SLF001
+    assert relay.items.acquire(read_work_message(message), 900.0)
+
+    second = relay.poll_once()
+
+    assert (first.admitted, second.admitted) == (1, 0)
+    assert relay._drain("submit") == []  # noqa: SLF001
 
 
 def test_a_delayed_probe_is_sent_within_a_minute(relay: Harness) -> None:
