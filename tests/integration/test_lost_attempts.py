@@ -7,7 +7,7 @@ import pytest
 
 from functions.errors import ObjectNotFoundError
 from functions.model.items import Batch
-from tests.harness import RESULTS, Harness, make_row
+from tests.harness import RESULTS, Harness, make_row, open_harness
 
 KEY = "in/march.jsonl"
 ROWS = [make_row(1, "[fate:expired]"), b"{broken", make_row(3), make_row(4, "[fate:canceled]")]
