@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
@@ -16,6 +16,7 @@ EVENT = "event/"
 RELAY = "relay"
 OWNER = "owner"
 FOREIGN = "foreign"
+_EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC)
 logger = Logger(child=True)
 
 
@@ -178,35 +179,51 @@ def _sort(item: dict[str, Any], unfinished: Unfinished) -> None:
         unfinished.events.append(read_event(item))
     elif item["item"] == OWNER:
         duplicate = msgspec.convert(item, Owner)
-        items.status_since(duplicate.status_key or "")  # raises ValueError for an invalid time
+        _check_times(_status_time(duplicate.status_key or ""))
         unfinished.duplicates.append(duplicate)
     elif item["job"] == "cancel":
         unfinished.cancels.append(msgspec.convert(item, CancellationRequest))
     elif item["item"] == items.JOB:
         job = msgspec.convert(item, Job)
-        _check_fields(JobStatus(job.status), job.next_step, [job.uploaded_at])
+        _check_step(JobStatus(job.status), job.next_step)
+        _check_times(_status_time(job.status_key), job.uploaded_at)
         unfinished.jobs.append(job)
     else:
         batch = msgspec.convert(item, Batch)
-        times = [batch.created_at, batch.intent_at, batch.first_sent_at]
-        items.status_since(batch.status_key)
-        _check_fields(BatchStatus(batch.status), batch.next_step, times)
+        _check_step(BatchStatus(batch.status), batch.next_step)
+        _check_times(
+            *(_status_time(batch.status_key), batch.created_at, batch.intent_at),
+            *(batch.first_sent_at, batch.first_missed_at),
+        )
         unfinished.batches.append(batch)
 
 
-def _check_fields(
-    status: JobStatus | BatchStatus, step: str | None, times: Iterable[str | None]
-) -> None:
-    """Reject here what would otherwise fail later, when poll handles all items together.
+def _check_step(status: JobStatus | BatchStatus, step: str | None) -> None:
+    """Reject a step here that would otherwise fail later, when poll handles all items together.
 
     Raises:
-        ValueError: the status, the step or a time is invalid.
+        ValueError: the step is invalid, or missing.
     """
     if step is not None or status == BatchStatus.WAITING:
         Step(step or "")
+
+
+def _check_times(*times: str | None) -> None:
+    """Reject times here that would otherwise fail later, when poll compares those of all items.
+
+    Raises:
+        ValueError: a time is invalid, or so far away that arithmetic with it fails.
+        TypeError: a time has no time zone.
+    """
     for time in times:
-        if time is not None:
-            timestamps.parse(time)
+        if time is not None and not _EARLIEST < timestamps.parse(time) < _LATEST:
+            message = "time out of range"
+            raise ValueError(message)
+
+
+def _status_time(key: str) -> str:
+    """Return the time in an item's `status_key`, unparsed."""
+    return key.partition("#")[2]
 
 
 def pending_event(event: Event) -> PendingEvent:

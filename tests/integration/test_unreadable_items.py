@@ -4,10 +4,12 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
 import pytest
 
 from functions import poll
 from functions.adapters.queues import WorkQueues
+from functions.polling import status_file
 from tests.harness import TABLE, Harness, make_upload
 from tests.integration.test_handlers import Context
 
@@ -22,6 +24,16 @@ UNREADABLE_ITEMS: dict[str, tuple[str, str, dict[str, Any]]] = {
     "an event without its text": ("j" * 20, "event/2", {}),
     "a cancellation without an upload": ("cancel", "x", {}),
     "an owner of another type": ("msgbatch_1", "owner", {"owned_by": {"N": "1"}}),
+    "a duplicate flagged in no time zone": (
+        "msgbatch_1",
+        "owner",
+        {
+            "owned_by": {"S": "x/00001-1"},
+            "schema": {"N": "1"},
+            "expires": {"N": "1"},
+            "status_key": {"S": "DUPLICATE#2026-11-23T20:54:10.123"},
+        },
+    ),
 }
 
 
@@ -52,16 +64,26 @@ def test_an_unreadable_item_does_not_stop_other_jobs(
         assert SECRET not in str(record)
 
 
+NO_ZONE, TOO_EARLY, TOO_LATE = STATUS_TIME[:-1], "0001-01-01T00:00:00Z", "9999-12-31T23:59:59Z"
+
+
+@pytest.mark.parametrize("status", ["WAITING", "UNCONFIRMED"])
 @pytest.mark.parametrize(
     ("name", "value"),
     [
-        ("status", "PAUSED"), ("next_step", "audit"), ("status_key", "WAITING#soon"), ("created_at", "soon"),
-        ("first_sent_at", "soon"), ("intent_at", "soon"),
+        ("status", "PAUSED"), ("next_step", "audit"),
+        *((f"{name}", time)
+          for name in ("created_at", "first_sent_at", "intent_at", "first_missed_at")
+          for time in ("soon", NO_ZONE, TOO_EARLY, TOO_LATE)),
+        *(("status_key", f"WAITING#{time}") for time in ("soon", NO_ZONE, TOO_EARLY, TOO_LATE)),
     ],
 )  # fmt: skip
-def test_an_invalid_batch_stops_only_its_own_job(relay: Harness, name: str, value: str) -> None:
+def test_an_invalid_batch_stops_only_its_own_job(
+    relay: Harness, status: str, name: str, value: str
+) -> None:
     relay.upload(OTHER, make_upload(2, "april"))
     (batch,) = relay.items.unfinished().batches
+    _set_attribute(relay, batch.job, batch.item, "status", {"S": status})
     _set_attribute(relay, batch.job, batch.item, name, {"S": value})
     relay.upload(KEY, make_upload(3))
 
@@ -69,6 +91,31 @@ def test_an_invalid_batch_stops_only_its_own_job(relay: Harness, name: str, valu
 
     assert [summary.passed_over for summary in summaries] == [1] * 6
     assert [summary.succeeded for summary in summaries] == [True] * 6
+    assert relay.manifest(KEY)["counts"] == {"succeeded": 3}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("status", "PAUSED"), ("next_step", "audit"),
+        *((name, prefix + time)
+          for name, prefix in (("uploaded_at", ""), ("status_key", "RUNNING#"))
+          for time in ("soon", NO_ZONE, TOO_EARLY, TOO_LATE)),
+    ],
+)  # fmt: skip
+def test_an_invalid_job_stops_no_other(relay: Harness, name: str, value: str) -> None:
+    relay.upload(OTHER, make_upload(2, "april"))
+    (job,) = relay.items.unfinished().jobs
+    done = msgspec.structs.replace(job, status="DONE", next_step="tidy")
+    digest = status_file._digest(status_file._status(done, []))  # noqa: SLF001
+    attributes = {"status": "DONE", "next_step": "tidy", "status_digest": digest, name: value}
+    for attribute, text in attributes.items():
+        _set_attribute(relay, job.job, job.item, attribute, {"S": text})
+    relay.upload(KEY, make_upload(3))
+
+    summaries = [relay.tick() for _ in range(6)]
+
+    assert [summary.passed_over for summary in summaries] == [1] * 6
     assert relay.manifest(KEY)["counts"] == {"succeeded": 3}
 
 
