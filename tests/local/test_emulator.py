@@ -2,6 +2,7 @@ import socket
 import subprocess
 import sys
 import time
+import zipfile
 from contextlib import closing
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from local.emulator_patches import (
     Answer,
     as_single_action,
     honor_range,
+    unpack_once,
     verify_full_object_checksum,
 )
 from local.errors import LocalError
@@ -151,3 +153,22 @@ def test_a_multipart_upload_is_checked_against_the_crc32_of_the_full_object(
 
     assert answer[0] == status
     assert forwarded_headers == ([{"other": "x"}] if status == 200 else [])
+
+
+def test_equal_archives_are_unpacked_once(tmp_path: Path) -> None:
+    archives = {"first": "1", "equal": "1", "other": "2"}
+    code = {}
+    for name, content in archives.items():
+        with zipfile.ZipFile(tmp_path / f"{name}.zip", "w") as archive:
+            archive.writestr(zipfile.ZipInfo("index.py"), content)
+        code[name] = tmp_path / name
+        code[name].mkdir()
+    unpacking = unpack_once(tmp_path / "unpacked")
+
+    for name, folder in code.items():
+        with unpacking(tmp_path / f"{name}.zip") as archive:
+            archive.extractall(folder)
+
+    assert {name: (folder / "index.py").read_text() for name, folder in code.items()} == archives
+    assert code["first"].samefile(code["equal"])
+    assert not code["first"].samefile(code["other"])
