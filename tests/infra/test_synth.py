@@ -15,8 +15,11 @@ CDK = ROOT / ".local" / "node" / "node_modules" / ".bin" / "cdk"
 
 
 @pytest.fixture
-def isolated_env(tmp_path: Path) -> dict[str, str]:
-    """Return an environment without credentials or network."""
+def isolated_env(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Return an environment without credentials or network.
+
+    Its jsii unpacks the CDK, thousands of files, once for all tests.
+    """
     closed_port = "http://127.0.0.1:9"
     return {
         "HOME": str(tmp_path),
@@ -29,6 +32,7 @@ def isolated_env(tmp_path: Path) -> dict[str, str]:
         "AWS_EC2_METADATA_DISABLED": "true",
         "CDK_DISABLE_CLI_TELEMETRY": "true",
         "CDK_OUTDIR": str(tmp_path / "out"),
+        "JSII_RUNTIME_PACKAGE_CACHE_ROOT": str(tmp_path_factory.getbasetemp() / "jsii"),
         "DOCKER_HOST": "unix:///nonexistent",
     }
 
