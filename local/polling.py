@@ -22,6 +22,12 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs.literals import QueueAttributeNameType
 
 MAX_FAILURES = 4
+INTERVAL_S = 1.5
+"""The minimum time between the starts of two invocations; longer than the second that poll rests.
+
+A poll that finds another one running only requests one more from it, and requested polls list the
+batches every 20 s. Invoked more often, poll would never end, and batches would be noticed late.
+"""
 MAX_WAIT_S = 5.0
 """Invoke poll after this long even if messages are pending: other work may be due."""
 
@@ -32,13 +38,11 @@ class Polling(AbstractContextManager["Polling"]):
     Args:
         cloud: where the stack is deployed.
         outputs: the outputs of the stack.
-        interval_s: the minimum time between the starts of two invocations.
     """
 
-    def __init__(self, cloud: Cloud, outputs: Mapping[str, str], interval_s: float = 1.0) -> None:
+    def __init__(self, cloud: Cloud, outputs: Mapping[str, str]) -> None:
         self._cloud = cloud
         self._outputs = outputs
-        self._interval_s = interval_s
         self._started = 0.0
         self._failures = 0
         self._invocation: Future[None] | None = None
@@ -63,9 +67,7 @@ class Polling(AbstractContextManager["Polling"]):
             LocalError: several in a row have failed; the message describes the last failure.
         """
         now = time.monotonic()
-        if now - self._started < self._interval_s or (
-            self._invocation and not self._invocation.done()
-        ):
+        if now - self._started < INTERVAL_S or (self._invocation and not self._invocation.done()):
             return
         if now - self._started < MAX_WAIT_S and has_pending_messages(self._cloud, self._outputs):
             return

@@ -52,7 +52,7 @@ class Relay:
     ) -> None:
         """Poll until a condition holds."""
         deadline = time.monotonic() + timeout_s
-        with Polling(self.cloud, self.outputs, interval_s=0.5) as polling:
+        with Polling(self.cloud, self.outputs) as polling:
             while not condition():
                 message = f"waited {timeout_s:.0f} s for {description}; {self.describe_progress()}"
                 assert time.monotonic() < deadline, message
