@@ -2,6 +2,7 @@
 
 import io
 import random
+import time
 import zlib
 from base64 import b64encode
 from typing import Any
@@ -147,6 +148,8 @@ def test_a_failed_abort_does_not_hide_the_original_error(relay: Harness) -> None
 def test_a_failed_part_cancels_the_parts_not_yet_started(relay: Harness) -> None:
     stored_pieces, _ = write_pieces(relay, *[5 * MIB] * 6)
     files = ObjectStore(RESULTS, client=relay.s3, threads=1)
+    # On a busy machine, all six could otherwise be rejected before the first failure is noticed.
+    relay.s3.meta.events.register("before-call.s3.UploadPartCopy", lambda **_: time.sleep(0.2))
 
     with (
         reject_requests(
