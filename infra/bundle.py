@@ -146,8 +146,15 @@ def _trim(folder: Path) -> None:
     for file in folder.glob("*.dist-info/*"):
         if file.name in _INSTALLER_FILES:
             file.unlink()
+    _trim_zstandard(folder / "zstandard")
     shutil.rmtree(folder / "bin", ignore_errors=True)
     (folder / ".lock").unlink(missing_ok=True)
+
+
+def _trim_zstandard(package: Path) -> None:
+    """Remove the backend that CPython does not use, half of the package."""
+    for unused in package.glob("*cffi*"):
+        unused.unlink()
 
 
 def _trim_models(data: Path) -> None:

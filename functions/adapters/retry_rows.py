@@ -6,7 +6,12 @@ from aws_lambda_powertools import Logger
 from botocore.exceptions import BotoCoreError, ClientError
 
 from functions.adapters.s3 import ObjectStore
-from functions.errors import DownloadError, ObjectUnreadableError, UploadLostError
+from functions.errors import (
+    DownloadError,
+    ObjectUnreadableError,
+    UnreadableUploadError,
+    UploadLostError,
+)
 from functions.model.items import StoredObject
 
 MAX_WAITING_TRIES = 4
@@ -46,6 +51,11 @@ def _translate_upload_errors(rows: Iterable[bytes]) -> Iterator[bytes]:
         yield from rows
     except ObjectUnreadableError as error:
         raise UploadLostError(error.why, passing=False) from error
+    except (
+        UnreadableUploadError
+    ) as error:  # a bucket without versioning: another upload replaced it
+        why = "cannot be read as when it was planned; a new upload replaced it"
+        raise UploadLostError(why, passing=False) from error
     except (DownloadError, ClientError, BotoCoreError) as error:
         code = error.response["Error"]["Code"] if isinstance(error, ClientError) else None
         why = f"could not be read in several tries ({code or type(error).__name__})"

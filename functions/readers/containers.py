@@ -10,8 +10,6 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Protocol
 
-from zstandard import ZstdDecompressor, ZstdError
-
 from functions.errors import UnreadableUploadError
 from functions.model.streams import cut
 from functions.readers.contract import Source
@@ -94,7 +92,10 @@ class _Zstd:
     """
 
     def __init__(self) -> None:
-        self._frame = ZstdDecompressor().decompressobj()
+        import zstandard  # noqa: PLC0415 - only such uploads pay for it at a cold start
+
+        self._error = zstandard.ZstdError
+        self._frame = zstandard.ZstdDecompressor().decompressobj()
         self._pending = memoryview(b"")
 
     @property
@@ -112,7 +113,10 @@ class _Zstd:
         size = 0
         while size < max_length and self._pending and not self._frame.eof:
             piece, self._pending = self._pending[:_ZSTD_PIECE], self._pending[_ZSTD_PIECE:]
-            blocks.append(self._frame.decompress(piece))
+            try:
+                blocks.append(self._frame.decompress(piece))
+            except self._error as error:
+                raise ValueError(error) from error
             size += len(blocks[-1])
         return b"".join(blocks)
 
@@ -163,7 +167,7 @@ class _Unpacking:
     def _decompress(self, member: _Decompressor, data: bytes) -> bytes:
         try:
             return member.decompress(data, MAX_BLOCK)
-        except (zlib.error, ZstdError, OSError, ValueError, EOFError) as error:
+        except (zlib.error, OSError, ValueError, EOFError) as error:
             problem = self._problem(f"is damaged ({error})")
             raise UnreadableUploadError(problem) from error
 

@@ -39,8 +39,8 @@ def check_text(head: bytes) -> None:
     if len(invalid) * 10 > len(decoded):
         offset = len(decoded[: invalid[0]].encode(errors="surrogateescape"))
         message = (
-            f"the upload is not UTF-8 text (first invalid byte at offset {offset:,}); upload "
-            "JSON Lines, uncompressed, saved as UTF-8"
+            f"the upload is not UTF-8 text (first invalid byte at offset {offset:,}); save it as "
+            "UTF-8, or upload another format that is read"
         )
         raise UnreadableUploadError(message)
 

@@ -1,5 +1,7 @@
 """Whole jobs, from an upload to SNS and the results, with IAM enforced."""
 
+import csv
+import io
 import json
 from collections import Counter
 from hashlib import sha256
@@ -11,6 +13,12 @@ from tests.e2e.relay import Relay, jsonl, kinds, request, rows
 
 ROOT = Path(__file__).parent.parent.parent
 SAMPLES = ROOT.parent / "shared" / "samples"
+TEMPLATE = b"""
+[request.params]
+model = "claude-haiku-5-5"
+max_tokens = 4096
+messages = [{ role = "user", content = "Classify: {{text}}" }]
+"""
 
 
 def test_the_example_gets_a_result_for_every_row_in_order(relay: Relay) -> None:
@@ -111,26 +119,37 @@ def test_a_long_upload_is_processed_in_chunks_alongside_a_short_one(relay: Relay
 
 
 @pytest.mark.skipif(not SAMPLES.exists(), reason="the samples are not beside this clone")
-def test_bedrock_records_are_rejected_with_what_they_lack(relay: Relay) -> None:
+def test_records_of_bedrock_come_back_in_its_own_shape(relay: Relay) -> None:
     body = (SAMPLES / "bedrock-records.jsonl").read_bytes()
+    relay.upload("of-bedrock/_relay.toml", b'models = { "*" = "claude-haiku-5-5" }')
 
-    upload = relay.upload("bedrock-records.jsonl", body)
+    upload = relay.upload("of-bedrock/records.jsonl", body)
     relay.finish(upload)
 
-    lines = relay.lines(upload)
-    assert kinds(lines) == ["rejected"] * len(body.strip().splitlines())
-    assert all("params" in line["result"]["error"]["message"] for line in lines)
-    assert relay.deliveries_of(upload, "job.completed", "job.rejected")
+    exported = relay.lines(upload, "bedrock/records.jsonl.out")
+    assert kinds(relay.lines(upload)) == ["succeeded"] * len(body.strip().splitlines())
+    assert all(line["modelOutput"]["type"] == "message" for line in exported)
 
 
 @pytest.mark.skipif(not SAMPLES.exists(), reason="the samples are not beside this clone")
-@pytest.mark.parametrize("name", ["conversations.csv", "tickets.tsv"])
-def test_an_upload_that_no_reader_accepts_is_ignored_with_one_log_line(
-    relay: Relay, name: str
-) -> None:
-    upload = relay.upload(f"ignored/{name}", (SAMPLES / name).read_bytes())
+def test_a_table_waits_for_its_template_and_comes_back_with_answers(relay: Relay) -> None:
+    upload = relay.upload("tables/tickets.tsv", (SAMPLES / "tickets.tsv").read_bytes())
+    relay.poll_until(lambda: bool(relay.deliveries_of(upload, "job.waiting")), "job.waiting")
 
-    relay.poll_until(lambda: relay.log_lines("submit", upload.key), f"a log line about {name}")
+    relay.upload("tables/tickets.tsv.relay.toml", TEMPLATE)
+    relay.finish(upload)
+
+    table = csv.DictReader(io.StringIO(relay.read(upload, "results.csv").decode("utf-8-sig")))
+    statuses = {row["status"] for row in table}
+    assert table.fieldnames is not None
+    assert list(table.fieldnames[:3]) == ["text", "label", "answer"]
+    assert statuses == {"succeeded"}
+
+
+def test_an_object_that_is_no_upload_is_ignored_with_one_log_line(relay: Relay) -> None:
+    upload = relay.upload("ignored/report.pdf", b"%PDF-1.7")
+
+    relay.poll_until(lambda: relay.log_lines("submit", upload.key), "a log line about it")
     relay.listen(wait_s=1)
 
     assert len(relay.log_lines("submit", upload.key)) == 1
