@@ -178,4 +178,5 @@ def _collected(merged: MergedChunk, part: ChunkOutput) -> dict[str, Any]:
         "part": part,
         "tally": merged.counts,
         "pieces": None,
+        "pieces_ended": None,
     }

@@ -1,12 +1,13 @@
 """Download a batch's results until they are exactly the rows that were sent.
 
 Results that do not arrive in one download are first saved in pieces. Each invocation continues after the saved
-bytes; the one that finds nothing more to save reads the results from the pieces. A download that ends without an error
+bytes; once they have ended, the next one reads the results from the pieces. A download that ends without an error
 is whole only if it has a line for every request: a proxy that cuts a stream does not always report it. Results that
 do not fit on the disk are saved too, since ordering them takes several passes.
 """
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from itertools import chain
 
@@ -70,7 +71,7 @@ def _try_download(
     time_left_s: Callable[[], float],
 ) -> CloseReason | None:
     try:
-        if batch.pieces is not None and _save_piece(services, batch, time_left_s):
+        if _has_more(batch) and _save_piece(services, batch, time_left_s):
             return None
         _download(services, batch, received, time_left_s)
         if _exceeds_disk(batch, received) and _save_piece(services, batch, time_left_s):
@@ -93,7 +94,7 @@ def _failed(services: Services[ResultsSettings], batch: Batch, error: Exception)
         return
     pieces = batch.pieces
     if isinstance(error, ResultsChangedError | ObjectNotFoundError):
-        pieces = []
+        pieces = None  # start over
     elif isinstance(error, DownloadError):
         pieces = batch.pieces or []
     _wait(services, batch, f"the results could not be downloaded: {error}", pieces=pieces)
@@ -111,7 +112,10 @@ def _wait(
     facts = {"batch": batch_key(batch), "problem": problem, "tries": batch.tries}
     logger.warning("result download failed", extra=facts)
     services.items.record_failure(
-        batch, services.settings.retry_s, problem, noted={"pieces": pieces, **counts}
+        batch,
+        services.settings.retry_s,
+        problem,
+        noted={"pieces": pieces, "pieces_ended": None, **counts},
     )
 
 
@@ -137,6 +141,11 @@ def _download(
         raise IncompleteResultsError(message)
 
 
+def _has_more(batch: Batch) -> bool:
+    """Return whether bytes may follow the saved ones."""
+    return batch.pieces is not None and not batch.pieces_ended
+
+
 def _exceeds_disk(batch: Batch, received: ResultSet) -> bool:
     """Return whether the results do not fit on the disk and are not saved either."""
     return batch.pieces is None and not received.spool.whole
@@ -155,9 +164,10 @@ def _save_piece(
     if first is None:
         return False
     key = f"work/{batch.job}/{batch.item}/{batch.owner}.piece.jsonl"
-    piece = services.files.write(key, chain((first,), _as_far_as_it_goes(blocks)))
+    following = _AsFarAsItGoes(blocks)
+    piece = services.files.write(key, chain((first,), following))
     pieces = [*(batch.pieces or []), piece]
-    services.items.transition(batch, {"pieces": pieces})
+    services.items.transition(batch, {"pieces": pieces, "pieces_ended": following.ended or None})
     saved = sum(piece.size for piece in pieces)
     logger.info("results saved so far", extra={"batch": batch_key(batch), "size_bytes": saved})
     return True
@@ -177,14 +187,26 @@ def _in_time(blocks: Iterator[bytes], time_left_s: Callable[[], float]) -> Itera
             raise DownloadTooSlowError(size)
 
 
-def _as_far_as_it_goes(blocks: Iterator[bytes]) -> Iterator[bytes]:
-    """Yield blocks until time runs out or the stream breaks off. The blocks until then are usable."""
-    try:
-        yield from blocks
-    except ResultsChangedError:
-        raise
-    except DownloadError as error:
-        logger.warning("results broke off", extra={"problem": str(error)})
+@dataclass
+class _AsFarAsItGoes:
+    """Yields blocks until time runs out or the stream breaks off. The blocks until then are usable.
+
+    Attributes:
+        ended: whether the stream ended without an error.
+    """
+
+    blocks: Iterator[bytes]
+    ended: bool = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        try:
+            yield from self.blocks
+        except ResultsChangedError:
+            raise
+        except DownloadError as error:
+            logger.warning("results broke off", extra={"problem": str(error)})
+        else:
+            self.ended = True
 
 
 def _results(services: Services[ResultsSettings], batch: Batch) -> Iterator[bytes]:
@@ -281,8 +303,8 @@ def _incomplete(
     since = batch.first_download_at or timestamps.text(now)
     if downloads >= services.settings.fetches and _lasted(services.settings.fetch_s, now, since):
         return CloseReason.MISSING
-    pieces = batch.pieces and []  # the saved pieces lack the same rows
-    _wait(services, batch, problem, pieces=pieces, downloads=downloads, first_download_at=since)
+    # Start over: the saved pieces lack the same rows.
+    _wait(services, batch, problem, pieces=None, downloads=downloads, first_download_at=since)
     return None
 
 

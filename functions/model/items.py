@@ -313,7 +313,8 @@ class Batch(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
         listing_misses: complete listings without it, since `missing_since`.
         downloads: downloads of its results, since `first_download_at`.
         not_found: 404 responses for its results, since `not_found_since`.
-        pieces: the first bytes of results that take several invocations to download; None for all other batches.
+        pieces: the saved bytes of results that did not arrive in one download; None for all other batches.
+        pieces_ended: whether the API's results ended with the last piece, so that nothing needs to follow.
         close_reason: why its rows end without a result from the API.
         betas: values of the header `anthropic-beta`.
         start: the reader's position before its first row; empty in batches that an earlier version planned.
@@ -351,6 +352,7 @@ class Batch(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
     not_found: int = 0
     not_found_since: str | None = None
     pieces: list[StoredObject] | None = None
+    pieces_ended: bool = False
     close_reason: str | None = None
     part: ChunkOutput | None = None
     tally: OutcomeCounts | None = None
