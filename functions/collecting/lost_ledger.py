@@ -21,6 +21,7 @@ from functions.collecting.spool import Spool
 from functions.model.api_results import read_result
 from functions.model.chunk_files import LedgerEntry
 from functions.model.items import MAX_TRIES, Batch, ChunkOutput, batch_key
+from functions.model.output_lines import OutputLine, read_output_lines
 from functions.model.rows import Rejection
 from functions.model.streams import line_blocks
 from functions.services import Services
@@ -33,16 +34,6 @@ REASON_LOST = Rejection(
 )
 _NO_ID = msgspec.Raw(b"null")
 logger = Logger(child=True)
-
-
-class _PreviousLine(msgspec.Struct):
-    """A line of an earlier attempt's results."""
-
-    custom_id: msgspec.Raw
-    result: msgspec.Raw
-
-
-_previous = msgspec.json.Decoder(_PreviousLine)
 
 
 def is_lost(files: ObjectStore, batch: Batch, key: str) -> bool:
@@ -126,14 +117,14 @@ def _entries(files: ObjectStore, batch: Batch, received: ResultSet) -> Iterator[
             yield LedgerEntry(row, 0, 0, 0, custom_id, rejection=rejection)
 
 
-def _may_be_sent(earlier: _PreviousLine | None) -> bool:
+def _may_be_sent(earlier: OutputLine | None) -> bool:
     """Return whether a row without a result may have been sent, if results are missing."""
     return earlier is None or read_result(earlier.result).retryable
 
 
-def _earlier(files: ObjectStore, batch: Batch) -> Iterable[_PreviousLine | None]:
+def _earlier(files: ObjectStore, batch: Batch) -> Iterable[OutputLine | None]:
     """Read the chunk's rows as the earlier attempt left them, in row order; None for each where there is none."""
     if batch.previous_results is None:
         return repeat(None)
     texts = line_blocks(files.read(files.results_object(batch.previous_results.key)))
-    return (line for text in texts for line in _previous.decode_lines(text))
+    return (line for text in texts for line in read_output_lines(text))

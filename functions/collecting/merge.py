@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 from itertools import repeat
 from typing import IO, NamedTuple
 
-import msgspec
-
 from functions.collecting.download import read_again
 from functions.collecting.result_set import RETRYABLE, SUCCEEDED, ResultSet, state_of
 from functions.model.api_results import read_result
@@ -19,7 +17,7 @@ from functions.model.items import (
     OutcomeCounts,
     StoredObject,
 )
-from functions.model.output_lines import LINE_END, line_head, output_line
+from functions.model.output_lines import LINE_END, line_head, output_line, read_output_lines
 from functions.model.streams import CACHE_BLOCK, line_blocks, read_blocks
 from functions.model.synthetic_results import closed_result, rejected_result
 from functions.services import Services
@@ -33,17 +31,9 @@ _SYNTHESIZED = frozenset(
 """Reasons for which a sent row without a result gets one that the relay builds."""
 
 
-class _EarlierLine(msgspec.Struct):
-    """A result line of an earlier attempt."""
-
-    row: int
-    result: msgspec.Raw
-
-
 _LOST_RESULT = closed_result(CloseReason.LOST)
 _Row = tuple[LedgerEntry, bytes]
 """The ledger entry of a row, and its result in an earlier attempt."""
-_earlier_lines = msgspec.json.Decoder(_EarlierLine)
 
 
 @dataclass
@@ -224,6 +214,4 @@ class Merge:
             return repeat(_LOST_RESULT)
         files = self._services.files
         blocks = line_blocks(files.read(files.results_object(previous.key)))
-        return (
-            bytes(line.result) for block in blocks for line in _earlier_lines.decode_lines(block)
-        )
+        return (bytes(line.result) for block in blocks for line in read_output_lines(block))

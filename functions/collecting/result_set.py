@@ -11,7 +11,6 @@ from functions.model.api_results import (
     parse_uniform_lines,
     read_line,
     read_result,
-    results_can_be_reparsed,
 )
 from functions.model.ids import RequestId, custom_id_template
 from functions.model.items import Batch
@@ -65,7 +64,7 @@ class ResultSet:
         return {states[row - first] for row in rows} == {MISSING}
 
     def _add_one(self, line: bytes) -> bool:
-        """Add one line. Return True if it is malformed, too deep, repeated or from another batch."""
+        """Add one line. Return True if it is malformed, repeated or from another batch."""
         try:
             parsed = read_line(line)
             outcome = read_result(parsed.result)
@@ -74,7 +73,7 @@ class ResultSet:
         self.lines += 1
         row = self._own_row(parsed.custom_id)
         result = bytes(parsed.result)
-        if row is None or not self._are_missing([row]) or not results_can_be_reparsed([result]):
+        if row is None or not self._are_missing([row]):
             return True
         self._store(Results([row], result, [len(result)], [outcome]))
         return False

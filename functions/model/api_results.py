@@ -3,7 +3,8 @@
 Source of the result types: https://platform.claude.com/docs/en/build-with-claude/batch-processing
 """
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator
 from io import BytesIO
 from typing import Annotated, NamedTuple
 
@@ -11,20 +12,19 @@ import msgspec
 
 from functions.errors import UNREADABLE_JSON
 from functions.model.ids import ROW_DIGITS
-from functions.model.rows import Rejection, can_be_reparsed
+from functions.model.rows import Rejection
 
 RETRYABLE_ERRORS = frozenset(
     {"api_error", "overloaded_error", "timeout_error", "rate_limit_error"}
 )
 """Error types that another attempt may fix. Unknown types are not retried, because a retry costs money."""
 
-_DEEP_BYTES = 10_000
-"""Bytes from which a result might be nested too deeply to parse again.
-
-A shorter one has at most 5,000 levels. CPython's parser reaches nearly 10,000 on Linux.
-"""
+_PARSED_LEVELS = 100
+"""Levels that are parsed of a value that is nested too deeply. CPython's parser reaches nearly 10,000 on Linux."""
+_STRING_OR_BRACKET = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{}]', re.DOTALL)
+_OPENING = {b"]": b"[", b"}": b"{"}
 _Tokens = Annotated[int, msgspec.Meta(ge=0, le=10**12)] | None
-_NOT_JSON = "invalid UTF-8, or nested too deeply"
+_NOT_JSON = "invalid UTF-8, or brackets that do not match"
 
 
 class _ErrorType(msgspec.Struct, frozen=True, gc=False):
@@ -114,12 +114,18 @@ def read_result(result: bytes | msgspec.Raw) -> Outcome:
         msgspec.DecodeError: the bytes are not a result of the API.
     """
     try:
-        try:
-            return _outcome.decode(result)
-        except msgspec.ValidationError:
-            known = _result_without_message.decode(result)
-            return Outcome(known.type, known.error)
-    except (UnicodeDecodeError, RecursionError) as error:
+        return _read_result(result)
+    except RecursionError:
+        return _read_result(_without_deep_levels(bytes(result)))
+
+
+def _read_result(result: bytes | msgspec.Raw) -> Outcome:
+    try:
+        return _outcome.decode(result)
+    except msgspec.ValidationError:
+        known = _result_without_message.decode(result)
+        return Outcome(known.type, known.error)
+    except UnicodeDecodeError as error:
         raise msgspec.DecodeError(_NOT_JSON) from error
 
 
@@ -131,8 +137,48 @@ def read_line(line: bytes) -> ResultLine:
     """
     try:
         return _line.decode(line)
-    except (UnicodeDecodeError, RecursionError) as error:
+    except UnicodeDecodeError as error:
         raise msgspec.DecodeError(_NOT_JSON) from error
+    except RecursionError:
+        return _read_deep_line(line)
+
+
+def _read_deep_line(line: bytes) -> ResultLine:
+    """Read a line whose result is nested too deeply to parse, if it has the form that the API uses today."""
+    shallow = _without_deep_levels(line)
+    known = _line.decode(shallow)
+    head = b'{"custom_id":"%b","result":' % known.custom_id.encode()
+    if not line.startswith(head) or shallow != head + bytes(known.result) + b"}":
+        raise msgspec.DecodeError(_NOT_JSON)
+    return ResultLine(known.custom_id, msgspec.Raw(line[len(head) : -1]))
+
+
+def _without_deep_levels(text: bytes) -> bytes:
+    """Replace each value below the first levels with ``0``, so that the others can be parsed.
+
+    Raises:
+        msgspec.DecodeError: the brackets do not match.
+    """
+    outer = [bracket for bracket, depth in _brackets(text) if depth == _PARSED_LEVELS]
+    starts = [0, *(bracket.end() for bracket in outer[1::2])]
+    ends = [*(bracket.start() for bracket in outer[::2]), len(text)]
+    return b"0".join(text[start:end] for start, end in zip(starts, ends, strict=True))
+
+
+def _brackets(text: bytes) -> Iterator[tuple[re.Match[bytes], int]]:
+    """Yield each bracket outside of strings, and the number of pairs around it."""
+    opened: list[bytes] = []
+    for match in _STRING_OR_BRACKET.finditer(text):
+        token = match[0]
+        if token in _OPENING.values():
+            yield match, len(opened)
+            opened.append(token)
+        elif token in _OPENING:
+            if not opened or opened.pop() != _OPENING[token]:
+                raise msgspec.DecodeError(_NOT_JSON)
+            yield match, len(opened)
+    if opened:
+        raise msgspec.DecodeError(_NOT_JSON)
 
 
 class Results(NamedTuple):
@@ -178,12 +224,6 @@ def parse_uniform_lines(text: bytes, wire_ids: bytes) -> Results | None:
         outcomes = _outcome.decode_lines(joined)
     except (ValueError, *UNREADABLE_JSON):
         return None
-    if len(outcomes) != len(rows) or not results_can_be_reparsed(results):
+    if len(outcomes) != len(rows):
         return None
     return Results(rows, joined, list(map(len, results)), outcomes)
-
-
-def results_can_be_reparsed(results: Sequence[bytes]) -> bool:
-    """Return whether the results can be parsed again later, at a deeper stack; only long ones may fail."""
-    long_results = [result for result in results if len(result) >= _DEEP_BYTES]
-    return not long_results or can_be_reparsed(long_results)

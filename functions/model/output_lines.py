@@ -1,8 +1,44 @@
 """The line format of results.jsonl and errors.jsonl."""
 
+import re
+
 import msgspec
 
+_LINE = re.compile(rb'\{"row":(\d+),"custom_id":(.*?),"result":(.*)\}', re.DOTALL)
 LINE_END = b"}\n"
+
+
+class OutputLine(msgspec.Struct):
+    """A line of results.jsonl; the result is not parsed."""
+
+    row: int
+    custom_id: msgspec.Raw
+    result: msgspec.Raw
+
+
+_decoder = msgspec.json.Decoder(OutputLine)
+
+
+def read_output_lines(text: bytes) -> list[OutputLine]:
+    """Read whole lines, without the last line feed.
+
+    Raises:
+        msgspec.DecodeError: a line has another form.
+    """
+    try:
+        return _decoder.decode_lines(text)
+    except RecursionError:  # a result is nested too deeply
+        return [_split_line(line) for line in text.split(b"\n")]
+
+
+def _split_line(line: bytes) -> OutputLine:
+    """Split a line into its members without parsing them."""
+    members = _LINE.fullmatch(line)
+    if members is None:
+        message = "not a line of results"
+        raise msgspec.DecodeError(message)
+    row, custom_id, result = members.groups()
+    return OutputLine(int(row), msgspec.Raw(custom_id), msgspec.Raw(result))
 
 
 def line_head(row: int, custom_id: bytes | msgspec.Raw) -> bytes:

@@ -1,12 +1,6 @@
 """The rows of an upload, as readers return them and as validation leaves them."""
 
-from collections.abc import Sequence
-
 import msgspec
-
-_value = msgspec.json.Decoder(msgspec.Raw)
-_MARGIN = 500
-"""Brackets put around a value to test that it can be parsed at a deeper stack."""
 
 
 class Position(msgspec.Struct, frozen=True, gc=False):
@@ -146,12 +140,3 @@ class ValidRows(msgspec.Struct, frozen=True):
         return ValidRows(
             line, self.offsets[rows], self.sizes[rows], self.custom_ids[rows], self.params[rows], self.ending
         )  # fmt: skip
-
-
-def can_be_reparsed(values: Sequence[bytes | msgspec.Raw]) -> bool:
-    """Return whether parsed JSON values can be parsed again at a deeper stack."""
-    try:
-        _value.decode(b"[" * _MARGIN + b",".join(values) + b"]" * _MARGIN)
-    except RecursionError:
-        return False
-    return True

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from functions.model.api_results import RETRYABLE_ERRORS, read_line, read_result
 from functions.model.items import CloseReason, OutcomeCounts, Usage
 from functions.model.outcome_counts import NAMES, OutcomeCounter, total
-from functions.model.output_lines import output_line
+from functions.model.output_lines import output_line, read_output_lines
 from functions.model.rows import Rejection
 from functions.model.synthetic_results import closed_result, rejected_result
 
@@ -194,6 +194,52 @@ def test_an_error_of_an_unknown_shape_is_counted_and_not_retryable(
 def test_an_unparsable_line_raises_a_decode_error(line: bytes) -> None:
     with pytest.raises(msgspec.DecodeError):
         read_line(line)
+
+
+DEEP = b"[" * 100_000 + b"]" * 100_000
+_ANSWER = (
+    b'{"type":"succeeded","message":{"model":"m","content":%b,"stop_reason":"tool_use",'
+    b'"usage":{"input_tokens":3}}}'
+)
+
+
+@pytest.mark.parametrize(
+    "content", [DEEP, b'["]",' + DEEP + b',"[\\"["]', b'[{"a":' * 50_000 + b"0" + b"}]" * 50_000]
+)
+def test_an_answer_that_is_nested_too_deeply_to_parse_is_an_answer(content: bytes) -> None:
+    answer = _ANSWER % content
+
+    line = read_line(b'{"custom_id":"a","result":%b}' % answer)
+
+    assert (line.custom_id, bytes(line.result)) == ("a", answer)
+    assert count_outcomes(answer) == count_outcomes(_ANSWER % b"[]")
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"custom_id":"a","result":%b' % DEEP,
+        b'{"custom_id":"a","result":%b}}' % DEEP,
+        b'{"custom_id":"a","result":%b,"result":0}' % DEEP,
+        b'{"custom_id":"a","result":%b}' % DEEP[:-1],
+        b'{"custom_id":"a","result":[%b}}' % DEEP,
+        b'{"custom_id":%b,"result":{}}' % DEEP,
+        b'{"result":%b}' % DEEP,
+    ],
+)
+def test_a_deep_line_that_is_none_is_refused(line: bytes) -> None:
+    with pytest.raises(msgspec.DecodeError):
+        read_line(line)
+
+
+def test_lines_that_are_nested_too_deeply_to_parse_are_read_again() -> None:
+    lines = [output_line(row, b'"a,\\"result\\":"', DEEP) for row in (7, 8)]
+
+    read = read_output_lines(b"".join(lines).removesuffix(b"\n"))
+
+    assert [line.row for line in read] == [7, 8]
+    assert {bytes(line.custom_id) for line in read} == {b'"a,\\"result\\":"'}
+    assert {bytes(line.result) for line in read} == {DEEP}
 
 
 @pytest.mark.parametrize(
