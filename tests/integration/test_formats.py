@@ -1,5 +1,7 @@
 """Uploads of other kinds run as they are, and their results come back in the shape of their own tools."""
 
+import csv
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -195,6 +197,32 @@ def test_the_retry_file_of_each_kind_is_an_upload_itself(kind: Kind, relay: Harn
     assert failed["row"] == FAILING_ROW
     assert line["custom_id"] == failed["custom_id"]
     assert line["result"]["type"] == "errored"
+
+
+@pytest.mark.skipif(not SAMPLES.exists(), reason="the sample data is not available")
+@pytest.mark.parametrize(
+    ("name", "column"), [("conversations.csv", "conversation"), ("tickets.tsv", "text")]
+)
+def test_a_table_comes_back_as_it_was_with_the_answers_behind_it(
+    name: str, column: str, relay: Harness
+) -> None:
+    body = (SAMPLES / name).read_bytes()
+    template = TEMPLATE.replace("{{text}}", f"{{{{{column}}}}}").replace('"{{id}}"', '"row"')
+    relay.upload("in/_relay.toml", template.encode())
+    relay.upload(f"in/{name}", body)
+    relay.finish()
+
+    uploaded = read_table(body.decode("utf-8-sig"), "\t" if name.endswith(".tsv") else ",")
+    returned = read_table(relay.read(f"in/{name}", "results.csv").decode("utf-8-sig"), ",")
+    width = len(uploaded[0])
+    assert [row[:width] for row in returned] == uploaded
+    assert returned[0][width:][:3] == ["answer", "status", "stop_reason"]
+    assert {row[width + 1] for row in returned[1:]} == {"succeeded"}
+
+
+def read_table(text: str, delimiter: str) -> list[list[str]]:
+    """Read a table as Python's own csv module does, without blank lines."""
+    return [row for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter) if row]
 
 
 def test_the_page_has_the_table() -> None:
