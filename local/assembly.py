@@ -168,7 +168,7 @@ def _source_digest(root: Path, context: Mapping[str, str]) -> str:
         for path in sorted(
             (root / source).rglob("*") if (root / source).is_dir() else [root / source]
         ):
-            if path.is_file() and path.suffix != ".pyc":
+            if "__pycache__" not in path.parts and path.is_file():
                 digest.update(f"{path.relative_to(root)}\0".encode())
                 digest.update(hashlib.sha256(path.read_bytes()).digest())
     return digest.hexdigest()
