@@ -140,7 +140,7 @@ def test_a_failed_abort_does_not_hide_the_original_error(relay: Harness) -> None
     with (
         reject_requests(relay.s3, "UploadPartCopy", not_found),
         reject_requests(relay.s3, "AbortMultipartUpload", denied),
-        pytest.raises(ClientError, match="NoSuchKey"),
+        pytest.raises(ObjectNotFoundError, match="no longer exists"),
     ):
         relay.results.files.join("results/all", stored_pieces, "work/joined")
 

@@ -221,17 +221,20 @@ def mark_stuck(relay: Harness, batch: Batch) -> None:
     )
 
 
-def test_rows_sent_before_are_not_in_the_retry_file_and_the_manifest_says_so(
-    tmp_path: Path,
-) -> None:
+def test_a_stuck_later_attempt_leaves_the_results_of_the_earlier_one(tmp_path: Path) -> None:
+    """Its rows are not in the retry file: they may have been paid for. The manifest says so."""
     with open_harness(tmp_path, processing_s=100.0) as relay:
         relay.upload(KEY, make_row(1, "[fate:expired]") + b"\n" + make_row(2))
         mark_stuck(relay, second_attempt(relay))
         relay.finish(60)
 
         retry = relay.manifest(KEY)["retry"]
-        assert (retry["complete"], retry["rows"], retry["missing_rows"]) == (False, 0, 2)
-        assert "would be paid for again" in retry["reason"]
+        assert [line["result"]["type"] for line in relay.lines(KEY)] == ["expired", "succeeded"]
+        assert (retry["complete"], retry["rows"], retry["missing_rows"]) == (False, 0, 1)
+        assert (
+            "attempt 2 could not be collected; their results are those of attempt 1"
+            in retry["reason"]
+        )
         assert relay.read(KEY, "retry.jsonl") == b""
 
 
