@@ -7,7 +7,6 @@ The SDK's own log stays disabled, because at DEBUG it writes whole prompts.
 """
 
 import hashlib
-import math
 import ssl
 import time
 from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
@@ -105,7 +104,6 @@ class Claude:
         self._read_key, self._create_timeout_s = read_key, create_timeout_s
         self._read_s, self._clock = read_s, clock
         self._fresh, self._key_read_at = False, clock()
-        self._listed_at = -math.inf
 
     @cached_property
     def _key(self) -> str:
@@ -214,7 +212,6 @@ class Claude:
             ApiUnavailableError: the API did not return a readable list.
             ApiKeyRejectedError: the API rejects the key.
         """
-        self._listed_at = self._clock()
         batches: list[MessageBatch] = []
         query: dict[str, Any] = {"limit": PAGE}
         while True:
@@ -230,11 +227,6 @@ class Claude:
                 # The next page may have batches created at the same time as the last one.
                 return batches, timestamps.parse(page.data[-1].created_at) + _MICROSECOND
             query["after_id"] = page.data[-1].id
-
-    @property
-    def listing_age_s(self) -> float:
-        """Return the seconds since the last listing was begun, whether it succeeded or not; infinite before the first."""
-        return self._clock() - self._listed_at
 
     def retrieve(self, batch_id: str) -> MessageBatch | None:
         """Read one batch. Return None for a 404, which alone proves nothing.

@@ -70,6 +70,10 @@ def work_message(job: str, item: str, step: Step) -> WorkMessage:
     return WorkMessage(schema=SCHEMA, job=job, item=item, next_step=step)
 
 
+INVOCATIONS = 3
+"""Invocations of collect: the results are larger than half the disk, so they are saved in S3 first."""
+
+
 def run(endpoint: str, claude: str, folder: Path) -> dict[str, int]:
     """Plan, send, collect and assemble under the limit; return the bytes of each."""
     context: Any = Lambda(left_s=200.0)
@@ -103,11 +107,12 @@ def run(endpoint: str, claude: str, folder: Path) -> dict[str, int]:
     write_results(folder, sent)
     changes = {"status": BatchStatus.ENDED, "next_step": Step.COLLECT}
     items.transition(sent, changes, expected={"status": BatchStatus.IN_PROGRESS})
-    with limited_memory():
-        results(results_services, work_message(job, first_batch.item, Step.COLLECT), context)
-    collected = items.batch(job, first_batch.item)
-    assert collected is not None
-    assert collected.part is not None
+    for _ in range(INVOCATIONS):
+        with limited_memory():
+            results(results_services, work_message(job, first_batch.item, Step.COLLECT), context)
+        items.update_if_unchanged(items.batches(job)[0], {"not_before": None})
+    collected = items.batches(job)[0]
+    assert collected.part is not None, collected.last_error
     with limited_memory():
         joined_object = join_pieces(results_services.files)
     return {
