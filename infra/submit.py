@@ -4,6 +4,7 @@ from pathlib import Path
 
 from constructs import Construct
 
+from functions.model.items import UNFINISHED_INDEX
 from functions.settings import SubmitSettings
 from infra.grants import allow, common_grants, queue_stage_grants
 from infra.poll import Poll
@@ -52,6 +53,8 @@ class Submit(Stage):
                 ),
                 allow(["s3:GetObject"], storage.results.arn_for_objects("results/*")),
                 allow(["sqs:SendMessage"], poll.failed_polls.queue_arn),
+                # It finds the jobs that wait for options.
+                allow(["dynamodb:Query"], f"{storage.table.table_arn}/index/{UNFINISHED_INDEX}"),
             ],
         )
         self._acknowledge_wildcards(storage.uploads, "*")

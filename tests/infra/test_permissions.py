@@ -31,6 +31,7 @@ EXPECTED: dict[str, Grants] = {
             "dynamodb:Query",
             "dynamodb:UpdateItem",
         },
+        "<StorageTable>/index/unfinished": {"dynamodb:Query"},
         "<StorageUploads>": {"s3:ListBucket", "s3:ListBucketVersions"},
         "<StorageUploads>/*": {"s3:GetObject", "s3:GetObjectVersion"},
         "<StorageResults>": {"s3:ListBucket"},
