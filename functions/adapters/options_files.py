@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from functions.adapters.s3 import ObjectStore
+from functions.errors import ObjectUnreadableError
 from functions.model.items import Job, ObjectVersion
 from functions.model.options import (
     MAX_BYTES,
@@ -15,6 +16,9 @@ from functions.model.options import (
     parse,
     places_of,
 )
+
+_OF_THE_BUCKET = frozenset({"AccessDenied", "AllAccessDisabled", "NoSuchBucket"})
+"""S3 error codes that concern more than one object. The step is tried again, under an alarm."""
 
 
 class OptionsRejectedError(Exception):
@@ -39,13 +43,13 @@ def find_options(
         Their versions, the farthest first, and the merged options.
 
     Raises:
-        OptionsRejectedError: a file cannot be used.
-        ObjectUnreadableError: S3 refuses a file.
+        OptionsRejectedError: a file cannot be used; it is archived, for example.
+        ObjectUnreadableError: S3 refuses everything in the bucket.
     """
     found: list[ObjectVersion] = []
     documents: list[dict[str, Any]] = []
     for keys in places_of(upload_key):
-        read = [files.read_small(bucket, key, MAX_BYTES + 1) for key in keys]
+        read = [_read(files, bucket, key) for key in keys]
         for number, (file, text) in enumerate(filter(None, read)):
             found.append(file)
             documents.append(_parse(file, text, alone=number == 0))
@@ -53,6 +57,15 @@ def find_options(
         return found, options_of(documents)
     except InvalidOptionsError as error:  # each file is valid by itself, together they are not
         raise OptionsRejectedError(found[-1], str(error)) from None
+
+
+def _read(files: ObjectStore, bucket: str, key: str) -> tuple[ObjectVersion, bytes] | None:
+    try:
+        return files.read_small(bucket, key, MAX_BYTES + 1)
+    except ObjectUnreadableError as error:
+        if error.code in _OF_THE_BUCKET:
+            raise
+        raise OptionsRejectedError(ObjectVersion(bucket, key), f"it {error.why}") from None
 
 
 def _parse(file: ObjectVersion, text: bytes, *, alone: bool) -> dict[str, Any]:

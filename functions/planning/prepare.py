@@ -11,7 +11,7 @@ from functions.adapters.options_files import OptionsRejectedError, find_options,
 from functions.adapters.upload_source import object_of, source_of
 from functions.errors import UnreadableUploadError
 from functions.model import events, timestamps, upload_events
-from functions.model.events import Event
+from functions.model.events import MAX_COLUMN_CHARS, MAX_COLUMNS, Event
 from functions.model.items import Job, ObjectVersion
 from functions.model.options import Options, governs
 from functions.model.upload_format import UploadFormat
@@ -41,7 +41,7 @@ def prepare(services: Services[SubmitSettings], job: Job) -> Job | None:
 
     Raises:
         UnreadableUploadError: the upload cannot be read, or its template names columns that it lacks.
-        ObjectUnreadableError: S3 refuses the upload or an options file.
+        ObjectUnreadableError: S3 refuses the upload, or everything in its bucket.
     """
     if job.format is not None or job.checkpoint.chunk:
         return job
@@ -57,7 +57,7 @@ def prepare(services: Services[SubmitSettings], job: Job) -> Job | None:
     row_kind = TEMPLATE if upload_format.reader in TABLES else _kind_of(sample)
     if row_kind == TEMPLATE:
         columns = [*dict.fromkeys(name for row in sample for name in row)]
-        if not options.request.params:
+        if "messages" not in options.request.params:  # defaults alone are no template
             event = events.job_waiting(
                 job, services.files.bucket, columns, timestamps.text(services.now())
             )
@@ -102,10 +102,15 @@ def _check_columns(options: Options, columns: Sequence[str]) -> None:
     unknown = unknown_columns(options.request, columns)
     if columns and unknown:
         problem = (
-            f"the template names columns that the upload does not have: {', '.join(unknown[:10])}; "
-            f"it has: {', '.join(columns[:50])}"
+            f"the template names columns that the upload does not have: {_listed(unknown)}; "
+            f"it has: {_listed(columns)}"
         )
         raise UnreadableUploadError(problem)
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Return names for a sentence. It is stored with the job, so their number and length are bounded."""
+    return ", ".join(name[:MAX_COLUMN_CHARS] for name in names[:MAX_COLUMNS])
 
 
 def _notices(

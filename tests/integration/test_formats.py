@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
 from functions.planning import plan
 from tests.harness import Harness, make_row
@@ -94,6 +95,51 @@ def test_a_template_with_an_unknown_column_refuses_the_upload_before_anything_is
         "the template names columns that the upload does not have: txt; it has: id, text"
     )
     assert relay.simulator.batches() == []
+
+
+def test_defaults_without_messages_are_no_template(relay: Harness) -> None:
+    relay.upload("_relay.toml", b'[request.params]\nmodel = "claude-haiku-5-5"\nmax_tokens = 64')
+    relay.upload("in/a.csv", b"id,text\na,one\n")
+
+    assert [event["type"] for event in relay.events()] == ["job.waiting"]
+
+    relay.upload("in/_relay.toml", TEMPLATE.encode())
+    relay.finish()
+    assert relay.manifest("in/a.csv")["outcome"] == "succeeded"
+
+
+def test_long_names_of_columns_are_cut_where_they_are_stored(relay: Harness) -> None:
+    record = {"x" * 300_000: 1, **{f"column {n}": n for n in range(200)}}
+    relay.upload("in/_relay.toml", TEMPLATE.replace("text", "y" * 300_000).encode())
+    relay.upload("in/records.jsonl", json.dumps(record).encode())
+    relay.finish()
+
+    manifest = relay.manifest("in/records.jsonl")
+    assert manifest["outcome"] == "failed"
+    assert len(manifest["reason"]) < 10_000
+
+
+def test_an_archived_file_of_options_holds_the_upload_and_is_announced(
+    relay: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    get = relay.s3.get_object
+
+    def get_unless_archived(**arguments: Any) -> Any:
+        if arguments["Key"] == "in/_relay.toml":
+            raise ClientError({"Error": {"Code": "InvalidObjectState"}}, "GetObject")
+        return get(**arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(relay.s3, "get_object", get_unless_archived)
+        relay.upload("in/march.jsonl", make_row(1))
+        relay.tick()
+
+    (rejected,) = relay.events()
+    assert rejected["type"] == "options.rejected"
+    assert "archived" in rejected["data"]["problem"]
+    assert relay.simulator.batches() == []
+    relay.finish()
+    assert relay.manifest("in/march.jsonl")["outcome"] == "succeeded"
 
 
 def test_a_file_of_options_that_cannot_be_used_holds_its_uploads_until_it_is_corrected(

@@ -9,6 +9,7 @@ from botocore.exceptions import ClientError
 
 from functions.errors import DownloadError
 from functions.model.items import JobStatus
+from functions.model.options import is_options_file
 from tests.harness import UPLOADS, Harness, make_row, make_upload
 
 KEY = "in/march.jsonl"
@@ -27,8 +28,8 @@ def deny_upload(
     get, remaining_ms = relay.s3.get_object, [after]
 
     def get_or_deny(**arguments: Any) -> Any:
-        if arguments["Bucket"] != UPLOADS:
-            return get(**arguments)
+        if arguments["Bucket"] != UPLOADS or is_options_file(arguments["Key"]):
+            return get(**arguments)  # S3 answers 404 for what is not there
         if remaining_ms[0]:
             remaining_ms[0] -= 1
             return get(**arguments)
