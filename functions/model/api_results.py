@@ -4,9 +4,10 @@ Source of the result types: https://platform.claude.com/docs/en/build-with-claud
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from io import BytesIO
-from typing import Annotated, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
@@ -23,8 +24,10 @@ _PARSED_LEVELS = 100
 """Levels that are parsed of a value that is nested too deeply. CPython's parser reaches nearly 10,000 on Linux."""
 _STRING_OR_BRACKET = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{}]', re.DOTALL)
 _OPENING = {b"]": b"[", b"}": b"{"}
-_Tokens = Annotated[int, msgspec.Meta(ge=0, le=10**12)] | None
 _NOT_JSON = "invalid UTF-8, or brackets that do not match"
+MAX_COUNT = 10**12
+"""The largest count that is believed. A larger one is no count of tokens, and its sums might not be storable."""
+_Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
 
 
 class _ErrorType(msgspec.Struct, frozen=True, gc=False):
@@ -35,30 +38,79 @@ class _ErrorEnvelope(msgspec.Struct, frozen=True, gc=False):
     error: _ErrorType = _ErrorType()
 
 
-class _CacheCreation(msgspec.Struct, frozen=True, gc=False):
-    ephemeral_1h_input_tokens: _Tokens = None
+class CacheCreation(msgspec.Struct, frozen=True, gc=False):
+    """The tokens that a request wrote to the cache, by lifetime."""
+
+    ephemeral_5m_input_tokens: _Count | None = None
+    ephemeral_1h_input_tokens: _Count | None = None
 
 
 class MessageUsage(msgspec.Struct, frozen=True, gc=False):
-    """The tokens of one message under the API's names; None where the API sent none."""
+    """The tokens of one message under the API's names; None where the API sent null or nothing."""
 
-    input_tokens: _Tokens = None
-    output_tokens: _Tokens = None
-    cache_creation_input_tokens: _Tokens = None
-    cache_read_input_tokens: _Tokens = None
-    cache_creation: _CacheCreation | None = None
-
-    @property
-    def prompt_tokens(self) -> int:
-        """All tokens of the prompt, cached ones included."""
-        written, read = self.cache_creation_input_tokens or 0, self.cache_read_input_tokens or 0
-        return (self.input_tokens or 0) + written + read
+    input_tokens: _Count | None = None
+    output_tokens: _Count | None = None
+    cache_creation_input_tokens: _Count | None = None
+    cache_read_input_tokens: _Count | None = None
+    cache_creation: CacheCreation | None = None
 
 
-class _Message(msgspec.Struct, frozen=True, gc=False):
+class TokenUsage(MessageUsage, frozen=True, gc=False, kw_only=True):
+    """The tokens of one message whose cost can be known."""
+
+    input_tokens: _Count
+    output_tokens: _Count
+
+
+class _PlainCreation(CacheCreation, frozen=True, gc=False, forbid_unknown_fields=True):
+    pass
+
+
+class _OutputDetails(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
+    thinking_tokens: _Count | None = None
+
+
+class _ServerToolUse(msgspec.Struct, frozen=True, gc=False, forbid_unknown_fields=True):
+    web_search_requests: _Count | None = None
+    web_fetch_requests: _Count | None = None
+
+
+class PlainUsage(TokenUsage, frozen=True, gc=False, kw_only=True, forbid_unknown_fields=True):
+    """The usage of a request with nothing unknown, and of which all members can be counted by column."""
+
+    cache_creation: _PlainCreation | None = None
+    output_tokens_details: _OutputDetails | None = None
+    server_tool_use: _ServerToolUse | None = None
+    service_tier: Literal["batch"] | None = None
+    inference_geo: Literal["global", "not_available", "us"] | None = None
+    speed: Literal["standard"] | None = None
+    iterations: None = None
+
+
+class Message(msgspec.Struct, frozen=True, gc=False):
+    """The members of an answer that are counted."""
+
     model: str = "unknown"
     stop_reason: str | None = None
-    usage: MessageUsage = MessageUsage()
+
+
+class PlainMessage(Message, frozen=True, gc=False, kw_only=True):
+    """An answer that ran no code and whose usage is plain, as nearly all are."""
+
+    usage: PlainUsage
+    container: None = None
+
+
+class OddMessage(Message, frozen=True, gc=False):
+    """Any other answer. It takes longer to count.
+
+    Attributes:
+        usage: what the API sent.
+        container: the container in which code ran.
+    """
+
+    usage: Any = None
+    container: Any = None
 
 
 class Outcome(msgspec.Struct, gc=False):
@@ -66,7 +118,7 @@ class Outcome(msgspec.Struct, gc=False):
 
     type: str
     error: msgspec.Raw = msgspec.Raw(b"{}")
-    message: _Message | None = None
+    message: Message | None = None
 
     @property
     def error_type(self) -> str:
@@ -86,6 +138,14 @@ class Outcome(msgspec.Struct, gc=False):
         return self.type == "expired"
 
 
+class _PlainOutcome(Outcome):
+    message: PlainMessage | None = None
+
+
+class _OddOutcome(Outcome):
+    message: OddMessage | None = None
+
+
 class _ResultWithoutMessage(msgspec.Struct):
     """A result whose message has an unknown shape; it is delivered unchanged."""
 
@@ -100,7 +160,8 @@ class ResultLine(msgspec.Struct, gc=False):
     result: msgspec.Raw
 
 
-_outcome = msgspec.json.Decoder(Outcome)
+_plain_outcome = msgspec.json.Decoder(_PlainOutcome)
+_odd_outcome = msgspec.json.Decoder(_OddOutcome)
 _result_without_message = msgspec.json.Decoder(_ResultWithoutMessage)
 _error = msgspec.json.Decoder(_ErrorEnvelope)
 _rejection = msgspec.json.Decoder(Rejection)
@@ -108,7 +169,7 @@ _line = msgspec.json.Decoder(ResultLine)
 
 
 def read_result(result: bytes | msgspec.Raw) -> Outcome:
-    """Read how a row ended. If the message has an unknown shape, its tokens are not counted.
+    """Read how a row ended. A message of an unknown shape is left out: nobody can say what it cost.
 
     Raises:
         msgspec.DecodeError: the bytes are not a result of the API.
@@ -121,12 +182,13 @@ def read_result(result: bytes | msgspec.Raw) -> Outcome:
 
 def _read_result(result: bytes | msgspec.Raw) -> Outcome:
     try:
-        return _outcome.decode(result)
-    except msgspec.ValidationError:
+        for decoder in (_plain_outcome, _odd_outcome):
+            with suppress(msgspec.DecodeError):
+                return decoder.decode(result)
         known = _result_without_message.decode(result)
-        return Outcome(known.type, known.error)
     except UnicodeDecodeError as error:
         raise msgspec.DecodeError(_NOT_JSON) from error
+    return Outcome(known.type, known.error)
 
 
 def read_line(line: bytes) -> ResultLine:
@@ -194,7 +256,7 @@ class Results(NamedTuple):
     rows: list[int]
     text: bytes
     sizes: list[int]
-    outcomes: list[Outcome]
+    outcomes: Sequence[Outcome]
 
 
 def parse_uniform_lines(text: bytes, wire_ids: bytes) -> Results | None:
@@ -221,9 +283,21 @@ def parse_uniform_lines(text: bytes, wire_ids: bytes) -> Results | None:
             return None
         results = [line[result_start:-2] for line in lines]
         joined = b"\n".join(results)
-        outcomes = _outcome.decode_lines(joined)
+        outcomes = _read_results(joined)
     except (ValueError, *UNREADABLE_JSON):
         return None
     if len(outcomes) != len(rows):
         return None
     return Results(rows, joined, list(map(len, results)), outcomes)
+
+
+def _read_results(lines: bytes) -> Sequence[Outcome]:
+    """Read the results of several rows; see `read_result`.
+
+    Raises:
+        msgspec.DecodeError: a line is not a result, or its message has an unknown shape.
+    """
+    try:
+        return _plain_outcome.decode_lines(lines)
+    except msgspec.DecodeError:
+        return _odd_outcome.decode_lines(lines)

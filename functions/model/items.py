@@ -124,22 +124,23 @@ class ChunkOutput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     problem: str | None = None
 
 
-class Usage(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The tokens of one model, under the API's names.
+Usage = dict[str, int]
+"""What one model used: the sum of each member of the API's `usage`, whether a price list knows it or not.
 
-    The prefix `long_` marks requests whose prompt exceeds the price list's limit.
-    """
-
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cache_creation_input_tokens: int = 0
-    cache_read_input_tokens: int = 0
-    long_input_tokens: int = 0
-    long_output_tokens: int = 0
-    cache_creation_1h_input_tokens: int = 0
-    long_cache_creation_input_tokens: int = 0
-    long_cache_creation_1h_input_tokens: int = 0
-    long_cache_read_input_tokens: int = 0
+- ``input_tokens``, ``output_tokens`` and ``cache_read_input_tokens`` as the API names them;
+  ``cache_creation_input_tokens`` for 5 minutes, ``cache_creation_1h_input_tokens`` for an hour.
+- ``long_input_tokens`` and so on: in requests whose prompt exceeds the price list's limit. The plain name excludes them.
+- ``input_tokens[inference_geo=us]`` and so on: how many of them are in requests with this property.
+- ``inference_geo=us``: requests with this property. Properties that change no price are not counted.
+- ``server_tool_use.web_search_requests``: any other number, at any depth; fractions as ``…_millionths``.
+- The names below.
+"""
+CONTAINER = "container"
+"""Answers that ran code."""
+UNREADABLE_ROWS = "unreadable_rows"
+"""Succeeded rows whose usage cannot be read."""
+UNKNOWN_RESULT_ROWS = "unknown_result_rows"
+"""Rows whose result has a type that the API did not have when this was written."""
 
 
 class OutcomeCounts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -1,30 +1,87 @@
-"""Counting a chunk's rows by outcome, error and stop reason, and its tokens by model."""
+"""Counting a chunk's rows by outcome, error and stop reason, and by model what they used."""
 
+import math
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import msgspec
 
-from functions.model.api_results import MessageUsage, Outcome
-from functions.model.items import OutcomeCounts, Usage
+from functions.model.api_results import (
+    MAX_COUNT,
+    CacheCreation,
+    Message,
+    OddMessage,
+    Outcome,
+    PlainMessage,
+    PlainUsage,
+    TokenUsage,
+)
+from functions.model.items import (
+    CONTAINER,
+    UNKNOWN_RESULT_ROWS,
+    UNREADABLE_ROWS,
+    OutcomeCounts,
+    Usage,
+)
 from functions.model.pricing import long_prompt_limit
 
 NAMES, MAX_NAME_CHARS = 50, 100
 """Distinct names per count, and characters per name: the counts must fit into a DynamoDB item."""
+MEMBERS = 30
+"""Distinct names per model of what it used. Its tokens are always counted."""
+MAX_DEPTH = 10
+"""Levels of `usage` that are counted. A deeper one is treated as unreadable."""
 OTHER = "other"
+NO_MODEL = "unknown"
 
 _WITH_ERROR = frozenset({"errored", "rejected"})
-_TOKENS = (
-    "input_tokens",
-    "output_tokens",
-    "cache_creation_input_tokens",
-    "cache_creation_1h_input_tokens",
-    "cache_read_input_tokens",
+_KNOWN_OUTCOMES = frozenset({"succeeded", "errored", "canceled", "expired", "rejected"})
+_USUAL_PROPERTIES = frozenset(
+    {"service_tier=batch", "speed=standard", "inference_geo=global", "inference_geo=not_available"}
+)
+"""Properties of a batch's requests that change no price. They are not counted."""
+_IN_US = "inference_geo=us"
+_TOKEN_MEMBERS = frozenset(
+    {
+        *(
+            "input_tokens",
+            "output_tokens",
+            "cache_creation_input_tokens",
+            "cache_read_input_tokens",
+        ),
+        *(f"cache_creation.{name}" for name in CacheCreation.__struct_fields__),
+    }
+)
+
+
+class _Tokens(NamedTuple):
+    """Tokens under the names of `Usage`."""
+
+    input_tokens: int
+    output_tokens: int
+    cache_creation_input_tokens: int
+    cache_creation_1h_input_tokens: int
+    cache_read_input_tokens: int
+
+    @property
+    def prompt(self) -> int:
+        """The tokens of the prompt, cached ones included."""
+        return sum(self) - self.output_tokens
+
+
+_ALWAYS_COUNTED = frozenset(
+    {
+        *_Tokens._fields,
+        *("long_" + name for name in _Tokens._fields),
+        UNREADABLE_ROWS,
+        UNKNOWN_RESULT_ROWS,
+    }
 )
 
 
 class OutcomeCounter:
-    """Counts outcomes and tokens as results pass.
+    """Counts outcomes and usage as results pass.
 
     Args:
         prices: the version of the price list that defines long prompts; None for the newest.
@@ -33,61 +90,239 @@ class OutcomeCounter:
     def __init__(self, prices: str | None = None) -> None:
         self._prices = prices
         self._outcomes, self._errors, self._stops = Counter[str](), Counter[str](), Counter[str]()
-        self._usage: dict[str, list[int]] = defaultdict(lambda: [0] * 2 * len(_TOKENS))
+        self._usage: dict[str, Counter[str]] = defaultdict(Counter)
 
     def add(self, outcomes: Sequence[Outcome]) -> None:
         """Count rows. Counting column by column takes half the time of counting row by row."""
         messages = [outcome.message for outcome in outcomes if outcome.message is not None]
-        _count([outcome.type for outcome in outcomes], self._outcomes)
-        _count([message.stop_reason or "none" for message in messages], self._stops)
-        errors = [outcome.error_type for outcome in outcomes if outcome.type in _WITH_ERROR]
-        _count(errors, self._errors)
-        used = defaultdict[str, list[MessageUsage]](list)
-        for message in messages:
-            used[message.model].append(message.usage)
-        for model, usages in used.items():
-            self._count_tokens(model, usages)
+        types = Counter([outcome.type for outcome in outcomes])
+        _count(types, self._outcomes)
+        _count(Counter([message.stop_reason or "none" for message in messages]), self._stops)
+        if types.keys() & _WITH_ERROR:
+            errors = [outcome.error_type for outcome in outcomes if outcome.type in _WITH_ERROR]
+            _count(Counter(errors), self._errors)
+        for model, answers in _by_model(messages).items():
+            self._count_usage(model, answers)
+        if types.keys() != {"succeeded"} or len(messages) < len(outcomes):
+            self._count_unknown(outcomes, types)
 
-    def _count_tokens(self, model: str, usages: Sequence[MessageUsage]) -> None:
+    def _count_usage(self, model: str, messages: Sequence[Message]) -> None:
+        used = self._usage[_counted_name(model, self._usage)]
         above = long_prompt_limit(model, self._prices)
-        short, long = usages, list[MessageUsage]()
-        if above is not None:
-            short = [used for used in usages if used.prompt_tokens <= above]
-            long = [used for used in usages if used.prompt_tokens > above]
-        sums = self._usage[_counted_name(model, self._usage)]
-        for index, tokens in enumerate((*_sums(short), *_sums(long))):
-            sums[index] += tokens
+        plain = [message.usage for message in messages if isinstance(message, PlainMessage)]
+        if plain:
+            _count_plain(used, plain, above)
+        if len(plain) < len(messages):
+            _count_odd(used, [odd for odd in messages if isinstance(odd, OddMessage)], above)
+
+    def _count_unknown(self, outcomes: Sequence[Outcome], types: Counter[str]) -> None:
+        """Count the rows that may be billed and of which not even the model can be read."""
+        rows = {
+            UNREADABLE_ROWS: sum(
+                row.type == "succeeded" and row.message is None for row in outcomes
+            ),
+            UNKNOWN_RESULT_ROWS: sum(types[name] for name in types.keys() - _KNOWN_OUTCOMES),
+        }
+        if any(rows.values()):
+            self._usage[_counted_name(NO_MODEL, self._usage)].update(rows)
 
     def tally(self) -> OutcomeCounts:
         """Return the counts so far."""
-        names = (*_TOKENS, *("long_" + name for name in _TOKENS))
         return OutcomeCounts(
             outcomes=dict(self._outcomes),
             errors=dict(self._errors),
             stops=dict(self._stops),
-            usage={
-                model: msgspec.convert(dict(zip(names, sums, strict=True)), Usage)
-                for model, sums in self._usage.items()
-            },
+            usage={model: dict(+used) for model, used in self._usage.items()},
         )
 
 
-def _count(names: Sequence[str], counts: Counter[str]) -> None:
-    for name, times in Counter(names).items():
+def _count(more: Mapping[str, int], counts: Counter[str]) -> None:
+    for name, times in more.items():
         counts[_counted_name(name, counts)] += times
 
 
-def _sums(usages: Sequence[MessageUsage]) -> tuple[int, int, int, int, int]:
-    """Return the sum of each kind of token, in the order of `_TOKENS`."""
-    creations = [used.cache_creation for used in usages if used.cache_creation is not None]
-    hour = sum([creation.ephemeral_1h_input_tokens or 0 for creation in creations])
-    return (
-        sum([used.input_tokens or 0 for used in usages]),
-        sum([used.output_tokens or 0 for used in usages]),
-        sum([used.cache_creation_input_tokens or 0 for used in usages]) - hour,
-        hour,
-        sum([used.cache_read_input_tokens or 0 for used in usages]),
+def _by_model(messages: Sequence[Message]) -> Mapping[str, Sequence[Message]]:
+    models = {message.model for message in messages}
+    if len(models) == 1:
+        return {models.pop(): messages}
+    by_model = defaultdict[str, list[Message]](list)
+    for message in messages:
+        by_model[message.model].append(message)
+    return by_model
+
+
+def _count_plain(used: Counter[str], usages: Sequence[PlainUsage], above: int | None) -> None:
+    in_us = [usage for usage in usages if usage.inference_geo == "us"]
+    if in_us:
+        _add(used, _IN_US, len(in_us))
+        _count_tokens(used, in_us, above, (_IN_US,))
+    if len(in_us) < len(usages):
+        rest = [usage for usage in usages if usage.inference_geo != "us"] if in_us else usages
+        _count_tokens(used, rest, above)
+    thinking = sum(
+        [
+            usage.output_tokens_details.thinking_tokens or 0
+            for usage in usages
+            if usage.output_tokens_details
+        ]
     )
+    _add(used, "output_tokens_details.thinking_tokens", thinking)
+    tools = [usage.server_tool_use for usage in usages if usage.server_tool_use]
+    searches = sum([tool.web_search_requests or 0 for tool in tools])
+    _add(used, "server_tool_use.web_search_requests", searches)
+    fetches = sum([tool.web_fetch_requests or 0 for tool in tools])
+    _add(used, "server_tool_use.web_fetch_requests", fetches)
+
+
+def _count_odd(used: Counter[str], messages: Sequence[OddMessage], above: int | None) -> None:
+    """Count requests with anything unusual: their tokens by property, and each other number."""
+    by_property = defaultdict[tuple[str, ...], list[TokenUsage]](list)
+    for message in messages:
+        tokens = _tokens_of(message)
+        if tokens is None:
+            _add(used, UNREADABLE_ROWS, 1)
+        else:
+            by_property[_properties(message.usage)].append(tokens)
+    for properties, usages in by_property.items():
+        _count_tokens(used, usages, above, properties)
+    for name, number in _numbers("", [message.usage for message in messages]):
+        if name not in _TOKEN_MEMBERS:
+            _add(used, name, number)
+    _add(used, CONTAINER, sum(message.container is not None for message in messages))
+
+
+def _tokens_of(message: OddMessage) -> TokenUsage | None:
+    try:
+        return msgspec.convert(message.usage, TokenUsage)
+    except msgspec.ValidationError:
+        return None
+
+
+def _properties(usage: Mapping[str, object]) -> tuple[str, ...]:
+    """Return the properties of a request that may change the price of all its tokens: ``speed=fast``."""
+    texts = [f"{name}={value}" for name, value in usage.items() if isinstance(value, str)]
+    return tuple(_cut(text) for text in texts if text not in _USUAL_PROPERTIES)
+
+
+def _numbers(name: str, values: Iterable[Any], depth: int = 0) -> Iterator[tuple[str, int]]:
+    """Yield the sum of each number at any depth under its dotted name, and how often each property occurs."""
+    by_type = defaultdict[type, list[Any]](list)
+    for value in values:
+        by_type[type(value)].append(value)
+    yield from _own_numbers(name, by_type)
+    for inner, column in _columns(name, by_type).items():
+        if depth < MAX_DEPTH:
+            yield from _numbers(inner, column, depth + 1)
+        else:
+            yield UNREADABLE_ROWS, 1
+
+
+def _columns(name: str, by_type: Mapping[type, list[Any]]) -> dict[str, list[Any]]:
+    """Return the values inside objects and arrays, by dotted name."""
+    members = defaultdict[str, list[Any]](list)
+    for value in by_type[dict]:
+        for key, inner in value.items():
+            members[key].append(inner)
+    columns = defaultdict[str, list[Any]](list)
+    for key, inners in members.items():
+        columns[_dotted(name, key)] += inners
+    for elements in by_type[list]:
+        columns[name] += elements
+    return columns
+
+
+def _dotted(name: str, key: str) -> str:
+    """Return the name of a member of an object. Only plain keys cannot be taken for a name that is built here."""
+    if not key.isidentifier():
+        return OTHER
+    return _cut(f"{name}.{key}" if name else key)
+
+
+def _own_numbers(name: str, by_type: Mapping[type, list[Any]]) -> Iterator[tuple[str, int]]:
+    """Yield the numbers and properties outside objects and arrays. Fractions are counted in millionths."""
+    numbers = by_type[int] + by_type[float]
+    believed = [number for number in numbers if 0 <= number <= MAX_COUNT]
+    yield UNREADABLE_ROWS, len(numbers) - len(believed)
+    yield name, sum([number for number in believed if isinstance(number, int)])
+    fractions = [number for number in believed if isinstance(number, float)]
+    yield f"{name}_millionths", math.ceil(sum(fractions) * 1_000_000)
+    texts = by_type[str] + ["true"] * by_type[bool].count(True)
+    for text, times in Counter(texts).items():
+        if f"{name}={text}" not in _USUAL_PROPERTIES:
+            yield _cut(f"{name}={text}"), times
+
+
+def _cut(name: str) -> str:
+    """Return a name of bounded length that is still too long if it was."""
+    return name[: MAX_NAME_CHARS + 1]
+
+
+def _count_tokens(
+    used: Counter[str],
+    usages: Sequence[TokenUsage],
+    above: int | None,
+    properties: Sequence[str] = (),
+) -> None:
+    """Count the tokens of requests: all at once if their price is the same, otherwise one by one."""
+    tokens, adds_up = _sums(usages)
+    if adds_up and (above is None or max(_prompts(usages)) <= above):
+        _add_tokens(used, tokens, "", properties)
+        return
+    for usage in usages:
+        tokens, _ = _sums([usage])
+        prefix = "long_" if above is not None and tokens.prompt > above else ""
+        _add_tokens(used, tokens, prefix, properties)
+
+
+def _prompts(usages: Sequence[TokenUsage]) -> list[int]:
+    return [
+        usage.input_tokens
+        + (usage.cache_creation_input_tokens or 0)
+        + (usage.cache_read_input_tokens or 0)
+        for usage in usages
+    ]
+
+
+def _sums(usages: Sequence[TokenUsage]) -> tuple[_Tokens, bool]:
+    """Return the tokens of requests, and whether what they wrote to the cache is the sum over its lifetimes.
+
+    Tokens that were written for no known lifetime count as written for 5 minutes, the default. If members contradict
+    each other, the larger figure counts, so that no cost is too low.
+    """
+    created = [usage.cache_creation for usage in usages if usage.cache_creation]
+    written = sum([usage.cache_creation_input_tokens or 0 for usage in usages])
+    five = sum([creation.ephemeral_5m_input_tokens or 0 for creation in created])
+    hour = sum([creation.ephemeral_1h_input_tokens or 0 for creation in created])
+    tokens = _Tokens(
+        sum([usage.input_tokens for usage in usages]),
+        sum([usage.output_tokens for usage in usages]),
+        max(written - hour, five),
+        hour,
+        sum([usage.cache_read_input_tokens or 0 for usage in usages]),
+    )
+    return tokens, written == five + hour
+
+
+def _add_tokens(
+    used: Counter[str], tokens: _Tokens, prefix: str, properties: Sequence[str]
+) -> None:
+    for name, number in zip(_Tokens._fields, tokens, strict=True):
+        _add(used, prefix + name, number)
+        for property_ in properties:
+            _add(used, f"{prefix}{name}[{property_}]", number)
+
+
+def _add(used: Counter[str], name: str, number: int) -> None:
+    if number:
+        used[_counted_member(name, used)] += number
+
+
+def _counted_member(name: str, used: Mapping[str, object]) -> str:
+    """Return the name to count under, which is ``other`` if it is too long, unprintable or one too many."""
+    if name in used or name in _ALWAYS_COUNTED:
+        return name
+    fits = 0 < len(name) <= MAX_NAME_CHARS and name.isascii() and name.isprintable()
+    return name if fits and len(used) < MEMBERS else OTHER
 
 
 def _counted_name(name: str, counted: Mapping[str, object]) -> str:
@@ -98,17 +333,34 @@ def _counted_name(name: str, counted: Mapping[str, object]) -> str:
     return name if fits else OTHER
 
 
+def usage_since(tally: OutcomeCounts, earlier: OutcomeCounts | None) -> dict[str, Usage]:
+    """Return what an attempt used itself. Its counts include the rows that an earlier attempt answered."""
+    if earlier is None:
+        return tally.usage
+    own = {
+        model: Counter(used) - Counter(earlier.usage.get(model, {}))
+        for model, used in tally.usage.items()
+    }
+    return {model: dict(used) for model, used in own.items() if used}
+
+
+def sum_usage(usages: Iterable[Mapping[str, Usage]]) -> dict[str, Usage]:
+    """Return the sum of what each model used, by name."""
+    sums: dict[str, Counter[str]] = defaultdict(Counter)
+    for usage in usages:
+        for model, used in usage.items():
+            sums[model].update(used)
+    return {model: dict(sums[model]) for model in sorted(sums)}
+
+
 def total(tallies: list[OutcomeCounts]) -> OutcomeCounts:
     """Return the sum of the counts of several chunks."""
     sums = [Counter[str](), Counter[str](), Counter[str]()]
-    usage: dict[str, Counter[str]] = defaultdict(Counter)
     for tally in tallies:
         for counts, more in zip(sums, (tally.outcomes, tally.errors, tally.stops), strict=True):
             counts.update(more)
-        for model, used in tally.usage.items():
-            usage[model].update(msgspec.to_builtins(used))
     outcomes, errors, stops = (
         {name: counter[name] for name in sorted(counter)} for counter in sums
     )
-    models = {model: msgspec.convert(dict(usage[model]), Usage) for model in sorted(usage)}
-    return OutcomeCounts(outcomes=outcomes, errors=errors, stops=stops, usage=models)
+    usage = sum_usage(tally.usage for tally in tallies)
+    return OutcomeCounts(outcomes=outcomes, errors=errors, stops=stops, usage=usage)

@@ -1,6 +1,7 @@
 """Outcomes of rows, and how they are counted."""
 
 import json
+from collections import Counter
 from typing import Any
 
 import msgspec
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from functions.model.api_results import RETRYABLE_ERRORS, read_line, read_result
 from functions.model.items import CloseReason, OutcomeCounts, Usage
-from functions.model.outcome_counts import NAMES, OutcomeCounter, total
+from functions.model.outcome_counts import MEMBERS, NAMES, OutcomeCounter, total, usage_since
 from functions.model.output_lines import output_line, read_output_lines
 from functions.model.rows import Rejection
 from functions.model.synthetic_results import closed_result, rejected_result
@@ -127,6 +128,21 @@ def test_outcomes_errors_and_stop_reasons_are_counted_separately() -> None:
     assert counts.stops == {"end_turn": 1, "refusal": 1, "none": 1}
 
 
+TOKENS: dict[str, Any] = {"input_tokens": 10, "output_tokens": 20}
+
+
+def used_by(*usages: Any, model: str = "claude-opus-5-5") -> Usage:
+    """Count answers of one model with these usages."""
+    results = [
+        {
+            "type": "succeeded",
+            "message": {"model": model, "stop_reason": "end_turn", "usage": usage},
+        }
+        for usage in usages
+    ]
+    return count_outcomes(*map(msgspec.json.encode, results)).usage[model]
+
+
 def test_tokens_are_counted_by_model_and_price() -> None:
     long: dict[str, Any] = {"input_tokens": 100_001, "output_tokens": 7}
     short: dict[str, Any] = {"input_tokens": 100_000, "output_tokens": 5}
@@ -138,7 +154,7 @@ def test_tokens_are_counted_by_model_and_price() -> None:
     counts = count_outcomes(
         succeeded("claude-haiku-5-5", **long), succeeded("claude-haiku-4-5", **long),
         succeeded("claude-haiku-5-5", **short),
-        succeeded("claude-haiku-4-5", **cached), succeeded("claude-haiku-4-5", input_tokens=None),
+        succeeded("claude-haiku-4-5", **cached),
     )  # fmt: skip
 
     assert counts.usage == {
@@ -242,22 +258,135 @@ def test_lines_that_are_nested_too_deeply_to_parse_are_read_again() -> None:
     assert {bytes(line.result) for line in read} == {DEEP}
 
 
-@pytest.mark.parametrize(
-    "message",
-    [
-        b'"of another shape"',
-        b'{"usage":{"input_tokens":1.5}}',
-        b'{"usage":{"input_tokens":-1}}',
-        b'{"usage":{"input_tokens":99999999999999999999999999999999999999999}}',
-        b'{"model":["claude"]}',
-    ],
-)
-def test_an_answer_with_invalid_usage_is_counted_without_tokens(
-    message: bytes,
-) -> None:
-    counts = count_outcomes(b'{"type":"succeeded","message":%b}' % message)
+USAGES = [
+    ("null members", {**TOKENS, "cache_creation_input_tokens": None, "cache_creation": None, "server_tool_use": None}, TOKENS),
+    ("usual properties", {**TOKENS, "service_tier": "batch", "speed": "standard", "inference_geo": "global"}, TOKENS),
+    ("thinking", {**TOKENS, "output_tokens_details": {"thinking_tokens": 15}}, {**TOKENS, "output_tokens_details.thinking_tokens": 15}),
+    ("tools", {**TOKENS, "server_tool_use": {"web_search_requests": 3, "web_fetch_requests": 1}},
+     {**TOKENS, "server_tool_use.web_search_requests": 3, "server_tool_use.web_fetch_requests": 1}),
+    ("an unknown tool", {**TOKENS, "server_tool_use": {"web_search_requests": 3, "code_execution_requests": 2}},
+     {**TOKENS, "server_tool_use.web_search_requests": 3, "server_tool_use.code_execution_requests": 2}),
+    ("written for no named lifetime", {**TOKENS, "cache_creation_input_tokens": 30}, {**TOKENS, "cache_creation_input_tokens": 30}),
+    ("written for both lifetimes",
+     {**TOKENS, "cache_creation_input_tokens": 30, "cache_creation": {"ephemeral_5m_input_tokens": 20, "ephemeral_1h_input_tokens": 10}},
+     {**TOKENS, "cache_creation_input_tokens": 20, "cache_creation_1h_input_tokens": 10}),
+    ("written for lifetimes without a total", {**TOKENS, "cache_creation": {"ephemeral_5m_input_tokens": 20, "ephemeral_1h_input_tokens": 10}},
+     {**TOKENS, "cache_creation_input_tokens": 20, "cache_creation_1h_input_tokens": 10}),
+    ("written for an unknown lifetime", {**TOKENS, "cache_creation_input_tokens": 30, "cache_creation": {"ephemeral_24h_input_tokens": 30}},
+     {**TOKENS, "cache_creation_input_tokens": 30, "cache_creation.ephemeral_24h_input_tokens": 30}),
+    ("in the US", {**TOKENS, "inference_geo": "us"},
+     {**TOKENS, "inference_geo=us": 1, "input_tokens[inference_geo=us]": 10, "output_tokens[inference_geo=us]": 20}),
+    ("in the US, with something unknown", {**TOKENS, "inference_geo": "us", "invented": 4},
+     {**TOKENS, "inference_geo=us": 1, "input_tokens[inference_geo=us]": 10, "output_tokens[inference_geo=us]": 20, "invented": 4}),
+    ("an unknown property", {**TOKENS, "speed": "fast"},
+     {**TOKENS, "speed=fast": 1, "input_tokens[speed=fast]": 10, "output_tokens[speed=fast]": 20}),
+    ("numbers at any depth", {**TOKENS, "iterations": [{"type": "compaction", "input_tokens": 7}, {"type": "compaction", "input_tokens": 8}]},
+     {**TOKENS, "iterations.input_tokens": 15, "iterations.type=compaction": 2}),
+    ("fractions", {**TOKENS, "code_execution": {"hours": 0.25, "sessions": 2.0}},
+     {**TOKENS, "code_execution.hours_millionths": 250_000, "code_execution.sessions_millionths": 2_000_000}),
+    ("true, but not false", {**TOKENS, "a": True, "b": False}, {**TOKENS, "a=true": 1}),
+    ("a name that is built here", {**TOKENS, "inference_geo=us": 4, "input_tokens[x]": 5, "": 6}, {**TOKENS, "other": 15}),
+    ("a negative number", {**TOKENS, "invented": -1}, {**TOKENS, "unreadable_rows": 1}),
+    ("too deep", {**TOKENS, "a": {"a": {"a": {"a": {"a": {"a": {"a": {"a": {"a": {"a": {"a": 1}}}}}}}}}}},
+     {**TOKENS, "unreadable_rows": 1}),
+]  # fmt: skip
 
-    assert (counts.outcomes, counts.usage) == ({"succeeded": 1}, {})
+
+@pytest.mark.parametrize(("usage", "counted"), [case[1:] for case in USAGES], ids=[case[0] for case in USAGES])  # fmt: skip
+def test_every_member_of_usage_is_counted(usage: dict[str, Any], counted: Usage) -> None:
+    twice = {name: 2 * number for name, number in counted.items()}
+
+    assert used_by(usage) == counted
+    if "unreadable_rows" not in counted:
+        assert used_by(usage, usage) == twice
+
+
+def test_requests_of_a_block_are_counted_as_they_are_counted_one_by_one() -> None:
+    usages = [usage for _, usage, _ in USAGES]
+    haiku = {"input_tokens": 99_000, "output_tokens": 1, "cache_read_input_tokens": 1001}
+
+    together = used_by(*usages, haiku, model="claude-haiku-5-5")
+
+    alone = Counter[str]()
+    for usage in (*usages, haiku):
+        alone.update(used_by(usage, model="claude-haiku-5-5"))
+    assert together.pop("unreadable_rows") == alone.pop("unreadable_rows") == 2
+    assert together == dict(alone)
+    assert together["long_cache_read_input_tokens"] == 1001
+
+
+PROMPTS = [
+    ("input", {"input_tokens": 100_001}),
+    ("read", {"input_tokens": 1, "cache_read_input_tokens": 100_000}),
+    ("written", {"input_tokens": 1, "cache_creation_input_tokens": 100_000}),
+    ("written for an hour", {"input_tokens": 1, "cache_creation": {"ephemeral_1h_input_tokens": 100_000}}),
+    ("all", {"input_tokens": 50_000, "cache_read_input_tokens": 25_000, "cache_creation_input_tokens": 25_001}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "prompt", [case[1] for case in PROMPTS], ids=[case[0] for case in PROMPTS]
+)
+@pytest.mark.parametrize("also", [{}, {"inference_geo": "us"}, {"invented": 1}])
+def test_a_prompt_is_long_by_all_its_tokens(prompt: dict[str, Any], also: dict[str, Any]) -> None:
+    shorter = prompt | {"input_tokens": prompt["input_tokens"] - 1}
+
+    long, short = (
+        used_by({**usage, "output_tokens": 3, **also}, model="claude-haiku-5-5")
+        for usage in (prompt, shorter)
+    )
+
+    assert (long.get("long_output_tokens"), long.get("output_tokens")) == (3, None)
+    assert (short.get("long_output_tokens"), short.get("output_tokens")) == (None, 3)
+
+
+UNREADABLE = [
+    b'"of another shape"',
+    b'{"model":"claude-haiku-4-5"}',
+    b'{"model":"claude-haiku-4-5","usage":null}',
+    b'{"model":"claude-haiku-4-5","usage":[]}',
+    b'{"model":"claude-haiku-4-5","usage":{"input_tokens":1}}',
+    b'{"model":"claude-haiku-4-5","usage":{"input_tokens":null,"output_tokens":1}}',
+    b'{"model":"claude-haiku-4-5","usage":{"input_tokens":1.5,"output_tokens":1}}',
+    b'{"model":"claude-haiku-4-5","usage":{"input_tokens":"1","output_tokens":1}}',
+    b'{"model":"claude-haiku-4-5","usage":{"input_tokens":true,"output_tokens":1}}',
+    b'{"model":"claude-haiku-4-5","usage":{"input_tokens":-1,"output_tokens":1}}',
+    b'{"model":"claude-haiku-4-5","usage":{"input_tokens":99999999999999999999999999999999999999999,"output_tokens":1}}',
+    b'{"model":"claude-haiku-4-5","usage":{"input_tokens":1,"output_tokens":1,"cache_read_input_tokens":-1}}',
+    b'{"model":"claude-haiku-4-5","usage":{"input_tokens":1,"output_tokens":1,"invented":1e999}}',
+    b'{"model":["claude"],"usage":{"input_tokens":1,"output_tokens":1}}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("message", [None, *UNREADABLE])
+def test_an_answer_whose_usage_cannot_be_read_is_counted_as_such(message: bytes | None) -> None:
+    member = b"" if message is None else b',"message":%b' % message
+    counts = count_outcomes(b'{"type":"succeeded"%b}' % member)
+
+    assert counts.outcomes == {"succeeded": 1}
+    assert sum(used.get("unreadable_rows", 0) for used in counts.usage.values()) >= 1
+
+
+def test_an_answer_from_a_container_is_counted() -> None:
+    message = {"model": "claude-opus-5-5", "usage": TOKENS, "container": {"id": "container_1"}}
+    counts = count_outcomes(msgspec.json.encode({"type": "succeeded", "message": message}))
+
+    assert counts.usage == {"claude-opus-5-5": {**TOKENS, "container": 1}}
+
+
+def test_rows_of_an_unknown_type_are_counted_because_they_may_be_billed() -> None:
+    counts = count_outcomes(b'{"type":"postponed"}', b'{"type":"expired"}', errored("api_error"))
+
+    assert counts.usage == {"unknown": {"unknown_result_rows": 1}}
+
+
+def test_what_an_attempt_used_itself_is_what_it_has_more_than_the_one_before() -> None:
+    first = count_outcomes(succeeded("a", **TOKENS), b'{"type":"expired"}')
+    second = count_outcomes(succeeded("a", **TOKENS), succeeded("b", **TOKENS))
+
+    assert usage_since(first, None) == {"a": TOKENS}
+    assert usage_since(second, first) == {"b": TOKENS}
+    assert usage_since(first, first) == {}
 
 
 def test_the_number_of_counted_names_is_limited() -> None:
@@ -270,3 +399,12 @@ def test_the_number_of_counted_names_is_limited() -> None:
     assert counts.outcomes == {"succeeded": 1000, "other": 2}
     assert (len(counts.stops), counts.stops["other"]) == (NAMES + 1, 1000 - NAMES)
     assert len(counts.usage) == NAMES + 1
+
+
+def test_the_members_of_usage_that_are_counted_are_limited() -> None:
+    invented = {f"member_{n}": 1 for n in range(1000)}
+    used = used_by({**invented, "x" * 101: 1, "é": 1, **TOKENS})
+
+    assert len(used) == MEMBERS + 1
+    assert sum(used.values()) == 1002 + sum(TOKENS.values())
+    assert used["output_tokens"] == 20
