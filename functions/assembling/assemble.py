@@ -1,7 +1,8 @@
 """Join the chunks' parts of a job, write its manifest and announce its end."""
 
-from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC
 from typing import Any
 
 import msgspec
@@ -11,22 +12,28 @@ from functions.assembling.exports import join_exports
 from functions.assembling.salvage import chunk_output, deleted_files
 from functions.assembling.tidy import tidy
 from functions.errors import RelayError
-from functions.model import events
+from functions.model import events, timestamps
 from functions.model.items import (
+    LOST_ROWS,
     MAX_TRIES,
     Batch,
     BatchStatus,
     ChunkOutput,
+    CloseReason,
     Job,
     JobStatus,
     OutcomeCounts,
     StoredObject,
+    Usage,
 )
-from functions.model.outcome_counts import total
-from functions.model.pricing import frozen
+from functions.model.outcome_counts import NO_MODEL, sum_usage, total, usage_since
+from functions.model.pricing import Bill, PriceList, frozen, total_bill
 from functions.readers import format_of, position_of, reader_of
 from functions.services import Services
 from functions.settings import ResultsSettings
+
+MAX_PROBLEMS = 5
+"""Reasons that a manifest gives for an unknown cost."""
 
 
 def assemble(
@@ -193,6 +200,7 @@ def _manifest(
     tally: OutcomeCounts,
 ) -> dict[str, Any]:
     """Build the manifest from the table alone, so that a repeated call builds the same bytes."""
+    used = _used_by(batches)
     return {
         "schema": 1,
         "job": job.job,
@@ -206,37 +214,102 @@ def _manifest(
         "counts": tally.outcomes,
         "errors": tally.errors,
         "stop_reasons": tally.stops,
-        "usage": {model: msgspec.to_builtins(usage) for model, usage in tally.usage.items()},
+        "usage": sum_usage(used.values()),
         "format": msgspec.to_builtins(format_of(job)),
         "row_kind": job.row_kind,
         "options": uris_of(job.options_files),
         "translated": {"changes": job.changes},
-        **_cost(job, tally),
+        **_cost(job, batches, used),
         "batches": [_batch_entry(batch) for batch in batches],
         "files": {name: _file_entry(results_bucket, file) for name, file in files.items()},
     }  # fmt: skip
 
 
-def _cost(job: Job, tally: OutcomeCounts) -> dict[str, Any]:
-    """Build the cost fields from the price list that the job was claimed under; null without it."""
+def _used_by(batches: Sequence[Batch]) -> dict[str, dict[str, Usage]]:
+    """Return what each batch used itself, without what earlier attempts of its chunk had used."""
+    tallies = {(batch.chunk, batch.attempt): batch.tally or OutcomeCounts() for batch in batches}
+    used = {}
+    for batch in batches:
+        earlier = tallies.get((batch.chunk, batch.attempt - 1), OutcomeCounts())
+        own = usage_since(tallies[batch.chunk, batch.attempt], earlier)
+        lost = _lost(batch, earlier)
+        used[batch.item] = sum_usage([own, {NO_MODEL: {LOST_ROWS: lost}}]) if lost else own
+    return used
+
+
+def _lost(batch: Batch, earlier: OutcomeCounts) -> int:
+    """Return how many rows of a batch have no result although they may have been billed."""
+    if batch.status == BatchStatus.STUCK or batch.close_reason == CloseReason.STUCK:
+        return batch.requests if batch.batch_id else 0
+    errors = Counter(batch.tally.errors if batch.tally else {}) - Counter(earlier.errors)
+    return errors[CloseReason.GONE] + errors[CloseReason.MISSING]
+
+
+def _cost(
+    job: Job, batches: Sequence[Batch], used: Mapping[str, Mapping[str, Usage]]
+) -> dict[str, Any]:
+    """Build the cost fields from the price list that the job was claimed under; null where it is unknown."""
     prices = frozen(job.prices)
-    costs = {
-        model: None if prices is None else prices.cost_usd(model, usage)
-        for model, usage in tally.usage.items()
-    }
-    known = [cost for cost in costs.values() if cost is not None]
-    problem = f"this deployment has no price list {job.prices}, under which the job was claimed"
+    no_list = f"this deployment has no price list {job.prices}, under which the job was claimed"
+    listed = prices or PriceList(version=job.prices, source="", cache={}, models={})
+    bills = [
+        (batch, model, listed.bill(model, usage, _day(job, batch)))
+        for batch in batches
+        for model, usage in used[batch.item].items()
+    ]
+    sent = [(batch, "", Bill()) for batch in batches if batch.batch_id]
+    total = total_bill(bill for _, _, bill in bills)
+    whole = total_bill(
+        listed.bill(*model_usage) for model_usage in sum_usage(used.values()).items()
+    )
     return {
-        "cost_usd": round(sum(known), 6) if len(known) == len(costs) else None,
-        "cost_usd_by_model": {
-            model: None if cost is None else round(cost, 6) for model, cost in costs.items()
+        "cost_usd": _usd(total),
+        "cost_usd_known": _rounded(total.known_usd),
+        "cost_usd_by_model": _by((model, bill) for _, model, bill in bills),
+        "cost_usd_by_attempt": _by(
+            (str(batch.attempt), bill) for batch, _, bill in [*bills, *sent]
+        ),
+        "cost_usd_by_batch": _by((batch.item, bill) for batch, _, bill in [*bills, *sent]),
+        "saved_usd": {
+            "batch_price": _rounded(total.batch_saved_usd),
+            "caching": _rounded(total.cache_saved_usd),
         },
         "prices": {
             "version": job.prices,
             "source": None if prices is None else prices.source,
-            "problem": problem if prices is None else None,
+            "problem": no_list if prices is None else _joined(whole.problems),
         },
     }
+
+
+def _day(job: Job, batch: Batch) -> str:
+    """Return the day by whose prices a batch is billed, in UTC."""
+    return timestamps.parse(batch.ended_at or job.claimed_at).astimezone(UTC).date().isoformat()
+
+
+def _by(bills: Iterable[tuple[str, Bill]]) -> dict[str, float | None]:
+    """Return the cost by name."""
+    by_name = defaultdict[str, list[Bill]](list)
+    for name, bill in bills:
+        by_name[name].append(bill)
+    return {name: _usd(total_bill(by_name[name])) for name in sorted(by_name)}
+
+
+def _usd(bill: Bill) -> float | None:
+    return None if bill.usd is None else _rounded(bill.usd)
+
+
+def _rounded(usd: float) -> float:
+    return round(usd, 6) + 0.0  # without the sign of -0.0
+
+
+def _joined(problems: Sequence[str]) -> str | None:
+    """Return the first problems in one line."""
+    more = len(problems) - MAX_PROBLEMS
+    return (
+        "; ".join([*problems[:MAX_PROBLEMS], *([f"and {more:,} more"] if more > 0 else [])])
+        or None
+    )
 
 
 def _batch_entry(batch: Batch) -> dict[str, Any]:

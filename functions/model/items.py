@@ -141,6 +141,8 @@ UNREADABLE_ROWS = "unreadable_rows"
 """Succeeded rows whose usage cannot be read."""
 UNKNOWN_RESULT_ROWS = "unknown_result_rows"
 """Rows whose result has a type that the API did not have when this was written."""
+LOST_ROWS = "lost_rows"
+"""Rows that were sent and whose result was never received; the manifest alone has it."""
 
 
 class OutcomeCounts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

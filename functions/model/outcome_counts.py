@@ -37,6 +37,8 @@ NO_MODEL = "unknown"
 
 _WITH_ERROR = frozenset({"errored", "rejected"})
 _KNOWN_OUTCOMES = frozenset({"succeeded", "errored", "canceled", "expired", "rejected"})
+_EARLIER_RESULTS_LOST = frozenset({"result_lost", "reason_lost"})
+"""Errors of rows that were not sent in a later attempt, if the results of the earlier one are lost."""
 _USUAL_PROPERTIES = frozenset(
     {"service_tier=batch", "speed=standard", "inference_geo=global", "inference_geo=not_available"}
 )
@@ -333,9 +335,12 @@ def _counted_name(name: str, counted: Mapping[str, object]) -> str:
     return name if fits else OTHER
 
 
-def usage_since(tally: OutcomeCounts, earlier: OutcomeCounts | None) -> dict[str, Usage]:
-    """Return what an attempt used itself. Its counts include the rows that an earlier attempt answered."""
-    if earlier is None:
+def usage_since(tally: OutcomeCounts, earlier: OutcomeCounts) -> dict[str, Usage]:
+    """Return what an attempt used itself.
+
+    Its counts include the rows that earlier attempts answered, unless these results were lost, as its errors say.
+    """
+    if tally.errors.keys() & _EARLIER_RESULTS_LOST:
         return tally.usage
     own = {
         model: Counter(used) - Counter(earlier.usage.get(model, {}))

@@ -4,6 +4,9 @@ A fate is chosen when the batch is accepted, so it does not depend on how result
 from a marker in the last user text (``[fate:expired]``, ``[fate:always-overloaded_error]``),
 otherwise from a seeded share of all params. A retryable failure happens only the first time that
 the same params are seen, unless the marker says always.
+
+A marker can also change what is billed: ``[usage:{"server_tool_use":{"web_search_requests":3}}]``
+replaces members of the answer's usage.
 """
 
 import hashlib
@@ -32,6 +35,7 @@ STOPS = frozenset(("refusal", "max_tokens", "pause_turn", "model_context_window_
 FATES = RETRYABLE | ERRORS | STOPS | {"unknown_result"}
 
 _MARKER = re.compile(r"\[fate:(always-)?([a-z_]+)\]")
+_USAGE_MARKER = re.compile(r"\[usage:(\{.*\})\]", re.DOTALL)
 _MAX_ECHO_CHARS = 200
 
 
@@ -139,7 +143,6 @@ _BATCH = {
     "output_tokens_details": {"thinking_tokens": 0},
     "server_tool_use": None,
     "service_tier": "batch",
-    "inference_geo": "not_available",
     "speed": "standard",
 }
 _REFUSAL = {
@@ -178,9 +181,22 @@ def _message(fate: str, params: Params, text: str, digest: str) -> dict[str, obj
             **_CACHE,
             "output_tokens": output_tokens,
             **_BATCH,
+            "inference_geo": params.inference_geo or "not_available",
+            **_marked_usage(text),
         },
         "diagnostics": None,
     }
+
+
+def _marked_usage(text: str) -> dict[str, object]:
+    """Return the members of usage that the text asks for; none if they are not JSON."""
+    marker = _USAGE_MARKER.search(text)
+    if marker is None:
+        return {}
+    try:
+        return msgspec.json.decode(marker[1], type=dict[str, object])
+    except msgspec.DecodeError:
+        return {}
 
 
 def _line(custom_id: str, result: dict[str, object]) -> Answer:

@@ -15,10 +15,8 @@ def test_a_job_is_priced_by_the_list_current_at_its_claim(
 ) -> None:
     """A deploy in the middle adds another price list, which does not affect this job."""
     relay.upload(KEY, make_upload(3))
-    old_list, higher_prices = pricing.newest_price_list(), {}
-    for model, price in old_list.models.items():
-        higher_prices[model] = msgspec.structs.replace(price, input=price.input * 9)
-    new_list = msgspec.structs.replace(old_list, version="2099-01", models=higher_prices)
+    old_list = pricing.newest_price_list()
+    new_list = msgspec.structs.replace(old_list, version="2099-01", batch=old_list.batch * 9)
     monkeypatch.setattr(
         pricing, "_lists", lambda: {old_list.version: old_list, new_list.version: new_list}
     )

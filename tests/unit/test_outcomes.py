@@ -384,9 +384,20 @@ def test_what_an_attempt_used_itself_is_what_it_has_more_than_the_one_before() -
     first = count_outcomes(succeeded("a", **TOKENS), b'{"type":"expired"}')
     second = count_outcomes(succeeded("a", **TOKENS), succeeded("b", **TOKENS))
 
-    assert usage_since(first, None) == {"a": TOKENS}
+    assert usage_since(first, OutcomeCounts()) == {"a": TOKENS}
     assert usage_since(second, first) == {"b": TOKENS}
     assert usage_since(first, first) == {}
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [closed_result(CloseReason.LOST), rejected_result(Rejection("reason_lost", "m", 0))],
+)
+def test_an_attempt_after_lost_results_has_used_all_that_it_counts(lost: bytes) -> None:
+    first = count_outcomes(succeeded("a", **TOKENS), b'{"type":"expired"}')
+    second = count_outcomes(lost, succeeded("a", **TOKENS))
+
+    assert usage_since(second, first) == {"a": TOKENS}
 
 
 def test_the_number_of_counted_names_is_limited() -> None:

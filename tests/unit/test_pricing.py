@@ -140,6 +140,7 @@ def test_an_unknown_model_has_no_price(model: str) -> None:
     [
         ("unreadable_rows", "the usage of 7 succeeded rows cannot be read"),
         ("unknown_result_rows", "7 rows have a result of a type that is unknown here and may be billed"),
+        ("lost_rows", "7 rows were sent and their results are lost, so they may have been billed"),
         ("container", "7 answers ran code, which is billed by the hour, and no result says how long"),
         ("server_tool_use.code_execution_requests", "no price for server_tool_use.code_execution_requests in the usage"),
         ("inference_geo=eu", "no price for inference_geo=eu in the usage of claude-opus-5-5 (7)"),

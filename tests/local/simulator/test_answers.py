@@ -50,6 +50,33 @@ def test_a_message_echoes_the_last_user_text_and_counts_tokens_of_a_batch(
     assert 0 < message.usage.output_tokens <= 64
 
 
+def test_a_request_in_a_geography_is_billed_there(
+    client: anthropic.Anthropic, make_requests: MakeRequests
+) -> None:
+    result = rows(client, make_requests(1, inference_geo="us"))["r0"].result
+
+    assert result.type == "succeeded"
+    assert result.message.usage.inference_geo == "us"
+
+
+@pytest.mark.parametrize(
+    ("marker", "searches"),
+    [
+        ('[usage:{"server_tool_use":{"web_search_requests":3,"web_fetch_requests":0}}]', 3),
+        ("[usage:{3}]", None),
+    ],
+)
+def test_a_marker_changes_what_is_billed(
+    client: anthropic.Anthropic, make_requests: MakeRequests, marker: str, searches: int | None
+) -> None:
+    result = rows(client, make_requests(1, marker))["r0"].result
+
+    assert result.type == "succeeded"
+    usage = result.message.usage
+    assert (usage.server_tool_use and usage.server_tool_use.web_search_requests) == searches
+    assert usage.output_tokens > 0
+
+
 def test_the_same_request_gets_the_same_answer_in_any_batch(
     simulator: Simulator, client: anthropic.Anthropic, make_requests: MakeRequests
 ) -> None:
