@@ -1,6 +1,6 @@
 # One command for the main job (`make demo`), one for the tests (`make test`); each installs what it needs.
 .DEFAULT_GOAL := help
-.PHONY: help demo up down recording test test-types test-in-memory test-on-machine test-in-cloud pr unit coverage verify bench latency scale lint bootstrap deploy destroy lock clean
+.PHONY: help demo up down recording test test-types test-in-memory test-on-machine test-in-cloud pr unit coverage verify bench latency scale prices lint bootstrap deploy destroy lock clean
 SHELL := /bin/bash
 
 PYTHON := $(shell command -v python3.13 >/dev/null && python3.13 -c '' 2>/dev/null && echo python3.13 || echo python3)
@@ -108,6 +108,9 @@ latency: .venv/.installed $(NODE) $(CDK)  ## how long a small upload waits for t
 
 scale: .venv/.installed .local/plots/.installed  ## what a million requests cost in AWS and what limits a day, into docs/scale.md
 	@.venv/bin/python -m benchmarks.scale
+
+prices: .venv/.installed  ## which models of the SDK the newest price list lacks
+	@.venv/bin/python -m local.prices
 
 lint: .venv/.installed  ## mend style, then say what is left
 	@.venv/bin/ruff format --quiet . && .venv/bin/ruff check --fix . && .venv/bin/mypy
