@@ -1,5 +1,7 @@
 """`make prices`: which models of the SDK have no price."""
 
+import subprocess
+import sys
 from datetime import date
 
 import pytest
@@ -37,6 +39,14 @@ def test_a_model_that_the_list_lacks_is_reported(monkeypatch: pytest.MonkeyPatch
     assert "claude-opus-5-5" in lines[1]
     assert "claude-opus-5-5" not in lines[2]
     assert lines[-1].endswith("Add a new list: see docs/cost.md.")
+
+
+def test_the_command_reports_on_the_newest_price_list() -> None:
+    command = [sys.executable, "-m", "local.prices"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)  # noqa: S603 - this program
+
+    version = pricing.newest_price_list().version
+    assert done.stdout.startswith(f"newest price list: {version}, ")
 
 
 def test_a_deprecated_model_needs_a_price_until_it_retires(
