@@ -13,6 +13,7 @@ from functions.assembling.salvage import chunk_output, deleted_files
 from functions.assembling.tidy import tidy
 from functions.errors import RelayError
 from functions.model import events, timestamps
+from functions.model.api_results import RETRYABLE_ERRORS
 from functions.model.items import (
     LOST_ROWS,
     MAX_TRIES,
@@ -238,11 +239,20 @@ def _used_by(batches: Sequence[Batch]) -> dict[str, dict[str, Usage]]:
 
 
 def _lost(batch: Batch, earlier: OutcomeCounts) -> int:
-    """Return how many rows of a batch have no result although they may have been billed."""
-    if batch.status == BatchStatus.STUCK or batch.close_reason == CloseReason.STUCK:
-        return batch.requests if batch.batch_id else 0
-    errors = Counter(batch.tally.errors if batch.tally else {}) - Counter(earlier.errors)
-    return errors[CloseReason.GONE] + errors[CloseReason.MISSING]
+    """Return how many rows of a batch may have been billed although their result was never received."""
+    if batch.tally is None:
+        return batch.requests if batch.status == BatchStatus.STUCK and batch.batch_id else 0
+    errors = Counter(batch.tally.errors) - Counter(earlier.errors)
+    lost = errors[CloseReason.GONE] + errors[CloseReason.MISSING]
+    if batch.close_reason == CloseReason.STUCK and batch.batch_id:
+        lost += errors[CloseReason.STUCK] + (_kept_rows(batch.tally) if batch.attempt > 1 else 0)
+    return lost
+
+
+def _kept_rows(tally: OutcomeCounts) -> int:
+    """Return how many rows may have kept the result of an earlier attempt: those that would be sent again."""
+    retryable = sum(tally.errors.get(error, 0) for error in RETRYABLE_ERRORS)
+    return retryable + tally.outcomes.get("expired", 0)
 
 
 def _cost(

@@ -137,16 +137,28 @@ def test_a_result_of_an_unknown_type_makes_the_cost_null(relay: Harness) -> None
     assert "1 rows have a result of a type that is unknown" in manifest["prices"]["problem"]
 
 
-@pytest.mark.parametrize(("fault", "lost"), [("row_missing", 1), ("deleted_before_collection", 5)])
-def test_lost_results_make_the_cost_null(relay: Harness, fault: str, lost: int) -> None:
-    relay.simulator.arm(fault, times=0)
+LOST = [
+    ("deleted", ["deleted_before_collection"], {}, {"results_gone": 5}),
+    ("incomplete", ["row_missing", "row_doubled"], {}, {"result_missing": 1}),
+    ("partly received", ["row_missing"], {}, {"results_gone": 1}),
+    ("never received", ["server_error"], {"endpoint": "results"}, {"relay_stuck": 5}),
+]
+
+
+@pytest.mark.parametrize(("faults", "options", "errors"), [case[1:] for case in LOST], ids=[case[0] for case in LOST])  # fmt: skip
+def test_lost_results_make_the_cost_null(
+    relay: Harness, faults: list[str], options: dict[str, Any], errors: dict[str, int]
+) -> None:
     relay.upload(KEY, make_upload(5))
-    for _ in range(5):
-        relay.tick()
-    relay.pass_time(26 * HOUR_S)
+    relay.tick()
+    for fault in faults:
+        relay.simulator.arm(fault, times=0, **options)
+    for _ in range(127):
+        relay.tick(6 * HOUR_S)
     relay.finish(60)
 
-    manifest = relay.manifest(KEY)
+    manifest, lost = relay.manifest(KEY), sum(errors.values())
+    assert manifest["errors"] == errors
     assert manifest["cost_usd"] is None
     assert (manifest["cost_usd_known"] > 0) is (lost < 5)
     assert f"{lost} rows were sent and their results are lost" in manifest["prices"]["problem"]
