@@ -94,7 +94,7 @@ def _job(status: JobStatus, rows: int = 1) -> Job:
         job=JOB, item=items.JOB, schema=items.SCHEMA, status=status, status_key=items.status_key(status, NOW), open=items.OPEN,
         next_step=Step.ASSEMBLE if status == JobStatus.ASSEMBLING else None, bucket=UPLOADS, key="upload.jsonl",
         version="v1", size_bytes=1, uploaded_at=NOW, claimed_at=NOW, requests_per_batch=1, batch_bytes=1, row_bytes=1,
-        attempts=1, api_version="2026-10-21", retention_days=90, prices="1", checkpoint=Checkpoint(row=rows), chunks=10_000,
+        attempts=1, api_version="2026-10-21", retention_days=90, price_list="1", checkpoint=Checkpoint(row=rows), chunks=10_000,
     )  # fmt: skip
 
 

@@ -273,7 +273,7 @@ def _poll(
         len(seen.ended),
         len(admitted),
     )
-    summary.passed_over = unfinished.unreadable + phases.failed
+    summary.passed_over = unfinished.unreadable + phases.failures
     summary.paused = sending is not None and sending.paused_reason is not None
 
 

@@ -8,7 +8,7 @@ from benchmarks.scale.capacity import Capacity, assembly_s, poll_s
 from benchmarks.scale.cost import Calls, Stage, prices
 from functions.adapters.multipart import PARTS_PER_SIZE
 from functions.adapters.s3 import COPY_THREADS
-from functions.model.multipart_plan import MIN_PART
+from functions.model.multipart_plan import MIN_PART_BYTES
 from functions.planning.plan import MAX_PLANNING_S
 from functions.polling.admission import Limits
 
@@ -63,7 +63,7 @@ def waiting(minutes: float) -> float:
 
 def parts(size: int) -> int:
     """Return the number of parts of an object; 1 for a single PUT."""
-    part, count = MIN_PART, 0
+    part, count = MIN_PART_BYTES, 0
     while size > 0:
         if count and count % PARTS_PER_SIZE == 0:
             part *= 2

@@ -196,7 +196,7 @@ class Claude:
             return _classify_disconnect(error, body)
         return classify(answer.status_code, answer.headers, answer.content)
 
-    def listing(
+    def list_batches(
         self, since: datetime, has_time: Callable[[], bool] = lambda: True
     ) -> tuple[list[MessageBatch], datetime]:
         """List the batches created since a time, newest first, as far as the time suffices.

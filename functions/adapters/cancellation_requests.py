@@ -42,8 +42,8 @@ class CancellationRequests:
 
     def announce_unmatched(self, cancel: CancellationRequest, event: Event) -> bool:
         """Queue the event that the request matches no job. Return False if a job has matched since."""
-        expected = {"at": cancel.at, "matched": None, "told_at": None}
+        expected = {"at": cancel.at, "matched": None, "announced_at": None}
         return self._table.write(
-            self._table.update(cancel.job, cancel.item, {"told_at": event.time}, expected),
+            self._table.update(cancel.job, cancel.item, {"announced_at": event.time}, expected),
             self._table.put(pending_event(event)),
         )

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from botocore.exceptions import BotoCoreError, ClientError
 
 from functions.model.items import StoredObject
-from functions.model.multipart_plan import MIN_PART, crc32_combine
+from functions.model.multipart_plan import MIN_PART_BYTES, crc32_combine
 
 if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
@@ -97,7 +97,7 @@ class _Buffers:
             yield buffer[:filled]
 
     def _buffer(self, number: int) -> memoryview:
-        size = MIN_PART << ((number - 1) // PARTS_PER_SIZE)
+        size = MIN_PART_BYTES << ((number - 1) // PARTS_PER_SIZE)
         buffer = self._free.pop() if self._free else memoryview(b"")
         # A mapping, unlike a bytearray, takes no memory for pages that are never filled.
         flags = MAP_PRIVATE | MAP_ANONYMOUS

@@ -251,7 +251,7 @@ class ObjectStore:
             ]
         crc32 = multipart_plan.joined_crc32(pieces)
         parts = multipart_plan.join_plan(pieces)
-        if len(parts) > 1 or any(part.copied for part in parts):
+        if len(parts) > 1 or any(part.can_be_copied for part in parts):
             self._join(key, parts, crc32, content_type)
         else:
             self._s3.put_object(
@@ -276,7 +276,7 @@ class ObjectStore:
         ):
             futures = [
                 copying.submit(_copy, target, upload_id, number, part.ranges[0])
-                if part.copied
+                if part.can_be_copied
                 else reading.submit(self._send_ranges, target, upload_id, number, part)
                 for number, part in enumerate(parts, 1)
             ]

@@ -42,9 +42,9 @@ class Uploads:
 
     def announce_ignored(self, ignored: Ignored, event: Event) -> bool:
         """Queue the event of the day. Return False if it was queued before."""
-        changes = {"told_at": event.time}
+        changes = {"announced_at": event.time}
         return self._table.write(
-            self._table.update(IGNORED, ignored.item, changes, {"told_at": None}),
+            self._table.update(IGNORED, ignored.item, changes, {"announced_at": None}),
             self._table.put(pending_event(event)),
         )
 

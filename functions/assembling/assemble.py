@@ -259,9 +259,11 @@ def _cost(
     job: Job, batches: Sequence[Batch], used: Mapping[str, Mapping[str, Usage]]
 ) -> dict[str, Any]:
     """Build the cost fields from the price list that the job was claimed under; null where it is unknown."""
-    prices = frozen(job.prices)
-    no_list = f"this deployment has no price list {job.prices}, under which the job was claimed"
-    listed = prices or PriceList(version=job.prices, source="", cache={}, models={})
+    prices = frozen(job.price_list)
+    no_list = (
+        f"this deployment has no price list {job.price_list}, under which the job was claimed"
+    )
+    listed = prices or PriceList(version=job.price_list, source="", cache={}, models={})
     bills = [
         (batch, model, listed.bill(model, usage, _day(job, batch)))
         for batch in batches
@@ -285,7 +287,7 @@ def _cost(
             "caching": _rounded(total.cache_saved_usd),
         },
         "prices": {
-            "version": job.prices,
+            "version": job.price_list,
             "source": None if prices is None else prices.source,
             "problem": no_list if prices is None else _joined(whole.problems),
         },

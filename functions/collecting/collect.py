@@ -54,13 +54,13 @@ def collect(
     if job is None:
         return False
     if batch.awaits_results and is_lost(services.files, batch, batch.ledger_key):
-        delivered = deliver(services, batch, job.prices, time_left_s)
+        delivered = deliver(services, batch, job.price_list, time_left_s)
         return delivered is not None and _finish(services.items, batch, *delivered)
     batch, problem = _without_lost_files(services.files, batch)
     most = services.settings.disk_bytes
     with TemporaryFile() as file, TemporaryFile() as errors:
         spool = Spool(file, batch.first_row, batch.rows, most // 2)
-        received = ResultSet(batch, _sent(services.files, batch), spool, job.prices)
+        received = ResultSet(batch, _sent(services.files, batch), spool, job.price_list)
         closing = download(services, batch, received, time_left_s)
         if closing is None:
             return False

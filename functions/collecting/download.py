@@ -294,17 +294,24 @@ def _incomplete(
       rest.
     - With a line for every request, rows really lack one. Several such downloads over hours are enough.
     """
-    now, downloads = services.now(), batch.downloads + 1
+    now, incomplete = services.now(), batch.incomplete_downloads + 1
     if received.lines < received.sent:
         if batch.results_are_deleted(now):
             return CloseReason.MISSING
         _wait(services, batch, f"the results broke off: {problem}", pieces=batch.pieces or [])
         return None
     since = batch.first_download_at or timestamps.text(now)
-    if downloads >= services.settings.fetches and _lasted(services.settings.fetch_s, now, since):
+    if incomplete >= services.settings.fetches and _lasted(services.settings.fetch_s, now, since):
         return CloseReason.MISSING
     # Start over: the saved pieces lack the same rows.
-    _wait(services, batch, problem, pieces=None, downloads=downloads, first_download_at=since)
+    _wait(
+        services,
+        batch,
+        problem,
+        pieces=None,
+        incomplete_downloads=incomplete,
+        first_download_at=since,
+    )
     return None
 
 

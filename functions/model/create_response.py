@@ -123,11 +123,11 @@ class RateLimited:
     """No batch was created; retry later.
 
     Attributes:
-        seconds: how long to wait.
+        retry_after_s: seconds to wait before the next create.
         words: the API's message without quotations.
     """
 
-    seconds: float
+    retry_after_s: float
     words: str = field(default="", compare=False)
 
 

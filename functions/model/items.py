@@ -251,7 +251,7 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
     attempts: int
     api_version: str
     retention_days: int
-    prices: str
+    price_list: str
     checkpoint: Checkpoint
     rows_rejected: int = 0
     rejection_counts: dict[str, int] = {}
@@ -314,7 +314,7 @@ class Batch(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
         refused_at: when the first such create was sent that is not counted in `judged` yet.
         reconcile_misses: reconciliations that did not find its Message Batch, since `first_missed_at`.
         listing_misses: complete listings without it, since `missing_since`.
-        downloads: downloads of its results, since `first_download_at`.
+        incomplete_downloads: complete downloads whose results lacked rows, since `first_download_at`.
         not_found: 404 responses for its results, since `not_found_since`.
         pieces: the saved bytes of results that did not arrive in one download; None for all other batches.
         pieces_ended: whether the API's results ended with the last piece, so that nothing needs to follow.
@@ -350,7 +350,7 @@ class Batch(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
     first_missed_at: str | None = None
     listing_misses: int = 0
     missing_since: str | None = None
-    downloads: int = 0
+    incomplete_downloads: int = 0
     first_download_at: str | None = None
     not_found: int = 0
     not_found_since: str | None = None

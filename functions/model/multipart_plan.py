@@ -11,8 +11,8 @@ from itertools import pairwise
 from functions.model.items import StoredObject
 
 MIB, GIB = 1 << 20, 1 << 30
-MIN_PART = 5 * MIB
-MAX_PART = 5 * GIB
+MIN_PART_BYTES = 5 * MIB
+MAX_PART_BYTES = 5 * GIB
 MAX_PARTS = 10_000
 COPIED_PART_BYTES = 256 * MIB
 """Bytes of a copied part. S3 allows 5 GiB, but the SDK's read timeout is 60 s; this much copies in seconds."""
@@ -38,9 +38,9 @@ class UploadPart:
         object.__setattr__(self, "size", sum(byte_range.size for byte_range in self.ranges))
 
     @property
-    def copied(self) -> bool:
+    def can_be_copied(self) -> bool:
         """Whether S3 can copy the part without a download."""
-        return len(self.ranges) == 1 and self.size >= MIN_PART
+        return len(self.ranges) == 1 and self.size >= MIN_PART_BYTES
 
 
 def join_plan(pieces: Sequence[StoredObject]) -> list[UploadPart]:
@@ -64,10 +64,11 @@ def _copied_part_bytes(pieces: Sequence[StoredObject]) -> int:
     """Return the largest size of a copied part, in bytes."""
     max_part = COPIED_PART_BYTES
     while (
-        max_part < MAX_PART and sum(_part_count(piece, max_part) for piece in pieces) > MAX_PARTS
+        max_part < MAX_PART_BYTES
+        and sum(_part_count(piece, max_part) for piece in pieces) > MAX_PARTS
     ):
         max_part *= 2
-    return min(max_part, MAX_PART)
+    return min(max_part, MAX_PART_BYTES)
 
 
 def _part_count(piece: StoredObject, max_part: int) -> int:
@@ -79,10 +80,10 @@ def _part_ranges(pieces: Sequence[StoredObject], max_part: int) -> Iterator[tupl
     run = _Run()
     for piece in pieces:
         byte_range = _fill_run(run, ByteRange(piece.key, 0, piece.size))
-        if run.size >= MIN_PART:
+        if run.size >= MIN_PART_BYTES:
             yield tuple(run.ranges)
             run = _Run()
-        if byte_range.size >= MIN_PART:
+        if byte_range.size >= MIN_PART_BYTES:
             yield from ((cut,) for cut in _split(byte_range, max_part))
         elif byte_range.size:
             run.add(byte_range)
@@ -106,9 +107,9 @@ def _fill_run(run: _Run, byte_range: ByteRange) -> ByteRange:
     """Fill the run up to a valid part from this range. Return the rest of the range."""
     if not run.ranges:
         return byte_range
-    taken = min(MIN_PART - run.size, byte_range.size)
-    if 0 < byte_range.size - taken < MIN_PART:
-        taken = min(byte_range.size, MIN_PART * 2)
+    taken = min(MIN_PART_BYTES - run.size, byte_range.size)
+    if 0 < byte_range.size - taken < MIN_PART_BYTES:
+        taken = min(byte_range.size, MIN_PART_BYTES * 2)
     if taken:
         run.add(ByteRange(byte_range.key, byte_range.start, taken))
     return ByteRange(byte_range.key, byte_range.start + taken, byte_range.size - taken)
@@ -128,7 +129,7 @@ def groups(pieces: Sequence[StoredObject]) -> list[Sequence[StoredObject]]:
     """Divide the pieces into groups that can each be joined in one multipart upload."""
     edges, parts = [0], 0
     for index, piece in enumerate(pieces):
-        needed = _part_count(piece, MAX_PART)
+        needed = _part_count(piece, MAX_PART_BYTES)
         if parts + needed > MAX_PARTS:
             edges.append(index)
             parts = 0

@@ -52,7 +52,7 @@ class Ignored(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         count: how many were ignored.
-        told_at: when they were first announced.
+        announced_at: when they were first announced.
     """
 
     item: str
@@ -61,7 +61,7 @@ class Ignored(msgspec.Struct, frozen=True, kw_only=True):
     folder: str
     suffix: str
     count: int
-    told_at: str | None = None
+    announced_at: str | None = None
 
 
 class CancellationRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -70,7 +70,7 @@ class CancellationRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaul
     Attributes:
         marker: the key of the cancel marker.
         matched: the key of the uploads that it canceled; None if it has canceled none.
-        told_at: when `cancel.unmatched` was announced.
+        announced_at: when `cancel.unmatched` was announced.
     """
 
     job: str
@@ -84,7 +84,7 @@ class CancellationRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaul
     expires: int
     marker: str | None = None
     matched: str | None = None
-    told_at: str | None = None
+    announced_at: str | None = None
 
 
 class Owner(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

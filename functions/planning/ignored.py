@@ -22,9 +22,9 @@ def ignore(uploads: Uploads, bucket: str, key: str, created_at: str, now: dateti
     counted = uploads.count_ignored(bucket, folder, suffix_of(key), timestamps.parse(created_at))
     upload = {"bucket": bucket, "key": key}
     event = upload_events.upload_ignored(counted, upload, SUFFIXES, timestamps.text(now))
-    if counted.told_at is None:
+    if counted.announced_at is None:
         uploads.announce_ignored(counted, event)
-    elif timestamps.parse(counted.told_at) + COUNTING_WINDOW > now:
+    elif timestamps.parse(counted.announced_at) + COUNTING_WINDOW > now:
         uploads.update_ignored_event(event)
 
 

@@ -59,5 +59,5 @@ def new_job(settings: SubmitSettings, upload: Upload, now: datetime) -> Job:
         api_version=settings.api_version,
         retention_days=settings.retention_days,
         checkpoint=Checkpoint(),
-        prices=newest_price_list().version,
+        price_list=newest_price_list().version,
     )

@@ -18,7 +18,7 @@ DOCUMENT_BYTES = 32 * 1024 * 1024
 LONG_OUTPUT_TOKENS = 300_000
 """Largest `max_tokens` of any model under `LONG_OUTPUT_BETA`."""
 LONG_OUTPUT_BETA = "output-300k-"
-THINKING_TOKENS = 2_000
+MIN_THINKING_MAX_TOKENS = 2_000
 """Below this, thinking may use up `max_tokens` and leave no text."""
 _FORCED = ("any", "tool")
 
@@ -85,7 +85,7 @@ def notice(params: Mapping[str, Any], capabilities: Capabilities | None) -> str 
     if capabilities is None or not capabilities.thinks or params.get("thinking") is not None:
         return None
     max_tokens = params.get("max_tokens")
-    is_low = isinstance(max_tokens, int | float) and max_tokens < THINKING_TOKENS
+    is_low = isinstance(max_tokens, int | float) and max_tokens < MIN_THINKING_MAX_TOKENS
     return "low_max_tokens" if is_low else None
 
 

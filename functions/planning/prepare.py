@@ -16,7 +16,7 @@ from functions.model.items import Job, ObjectVersion
 from functions.model.options import Options, governs
 from functions.model.upload_format import UploadFormat
 from functions.planning.conversion import NATIVE, TEMPLATE, converter_of, parse_row
-from functions.planning.preflight import THINKING_TOKENS, params_notice
+from functions.planning.preflight import MIN_THINKING_MAX_TOKENS, params_notice
 from functions.planning.templates import unknown_columns
 from functions.readers import READERS, TABLES, records_of
 from functions.readers.detect import detect
@@ -124,7 +124,7 @@ def _notices(
     low = sum(params_notice(params) is not None for params in requests if isinstance(params, dict))
     if low:
         yield (
-            f"{low} of the first {len(sample)} rows have less than {THINKING_TOKENS:,} max_tokens for a model that "
+            f"{low} of the first {len(sample)} rows have less than {MIN_THINKING_MAX_TOKENS:,} max_tokens for a model that "
             "thinks before it answers; thinking counts toward max_tokens, so their answers may be empty"
         )
 

@@ -34,7 +34,7 @@ def _process(
     keys = sorted({job.key for job in jobs})
     if len(keys) == 1:
         _cancel(services, cancellation, jobs)
-    elif cancellation.matched is None and cancellation.told_at is None:
+    elif cancellation.matched is None and cancellation.announced_at is None:
         _announce_unmatched(services, cancellation, keys)
     if timestamps.after(
         timestamps.parse(cancellation.at), services.settings.cancellation_window_s

@@ -63,7 +63,7 @@ class Phases:
         self.stopped: dict[str, str] = {}
 
     @property
-    def failed(self) -> int:
+    def failures(self) -> int:
         """Return the number of items and whole phases that raised an error."""
         return len(self._failures)
 

@@ -143,7 +143,7 @@ def _list_batches(claude: Claude, start: datetime, phases: Phases) -> Watch:
     key_problem = "key_missing"
     for _ in range(2):
         try:
-            batches, since = claude.listing(start, partial(phases.has_time, "listing"))
+            batches, since = claude.list_batches(start, partial(phases.has_time, "listing"))
             if since > start:
                 facts = {"batches": len(batches), "since": timestamps.text(since)}
                 logger.warning("listing stopped, out of time", extra=facts)

@@ -147,7 +147,7 @@ def _throttle(services: Services[SubmitSettings], batch: Batch, verdict: RateLim
     is_new = (sending.not_before or "") <= (batch.intent_at or "")
     count, first = sending.limited + is_new, sending.limited_at or timestamps.text(now)
     backoff_s = min(_FIRST_PAUSE_S << min(count - 2, 20), _MAX_PAUSE_S) if count > 1 else 0.0
-    until = timestamps.after(now, max(verdict.seconds, backoff_s))
+    until = timestamps.after(now, max(verdict.retry_after_s, backoff_s))
     services.circuit.throttle_until(until, limited=count, limited_at=first)
     if count >= _RATE_LIMITS_TO_PAUSE and now - timestamps.parse(first) >= _RATE_LIMITED_FOR:
         sentence = f"{PAUSE_MESSAGES['rate_limited']}. {verdict.words}".strip()

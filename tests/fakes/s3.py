@@ -16,7 +16,7 @@ from botocore.response import StreamingBody
 from tests.fakes.errors import FakeAwsError
 
 UPLOADS, RESULTS = "uploads", "results"
-MIN_PART = 5 << 20
+MIN_PART_BYTES = 5 << 20
 MAX_COPY = 5 << 30
 MAX_PARTS = 10_000
 """https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html."""
@@ -192,7 +192,7 @@ class FakeS3:
         ):
             raise FakeAwsError("InvalidPart")
         bodies = [upload.parts[number][1] for number, _ in requested_parts]
-        if any(len(body) < MIN_PART for body in bodies[:-1]):
+        if any(len(body) < MIN_PART_BYTES for body in bodies[:-1]):
             raise FakeAwsError("EntityTooSmall")
         body = b"".join(bodies)
         checksum = options.get("ChecksumCRC32")

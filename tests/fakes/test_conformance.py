@@ -213,7 +213,9 @@ def _api_outcomes(claude: Claude) -> list[Any]:
     body = b'{"requests":[%b]}' % b",".join(make_row(number) for number in (1, 2))
     now = datetime.now(UTC) - timedelta(hours=1)
     created = claude.create([body[:40], body[40:]], len(body), "2026-10-21")
-    listed = _result_or_error(lambda: [batch.request_counts for batch in claude.listing(now)[0]])
+    listed = _result_or_error(
+        lambda: [batch.request_counts for batch in claude.list_batches(now)[0]]
+    )
     return [
         type(created).__name__,
         _DISCONNECTED.sub("disconnected", str(getattr(created, "reason", None))),
@@ -224,7 +226,7 @@ def _api_outcomes(claude: Claude) -> list[Any]:
 
 
 def _newest_batch(claude: Claude, since: datetime) -> str:
-    listed, _ = claude.listing(since)
+    listed, _ = claude.list_batches(since)
     return listed[0].id if listed else "msgbatch_none"
 
 

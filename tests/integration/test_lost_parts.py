@@ -9,7 +9,7 @@ import pytest
 
 from functions.errors import ObjectNotFoundError
 from functions.model.items import Batch, Job
-from functions.model.multipart_plan import MIN_PART
+from functions.model.multipart_plan import MIN_PART_BYTES
 from tests.harness import (
     RESULTS,
     Harness,
@@ -129,7 +129,7 @@ def test_a_piece_that_is_gone_is_the_same_error_however_it_is_joined(
     copied: bool,
 ) -> None:
     files = relay.results.files
-    size = MIN_PART if copied else 1
+    size = MIN_PART_BYTES if copied else 1
     pieces = [files.write(f"work/{number}", [b"x" * size]) for number in range(2)]
     delete(relay, pieces[0].key)
 

@@ -44,7 +44,7 @@ def test_api_messages_are_not_in_tracebacks(relay: Harness) -> None:
     relay.simulator.arm("server_error", times=0, endpoint="list", message=secret)
 
     with pytest.raises(ApiUnavailableError) as caught:
-        relay.poll.claude.listing(datetime.now(UTC))
+        relay.poll.claude.list_batches(datetime.now(UTC))
 
     assert secret not in "".join(traceback.format_exception(caught.value))
 

@@ -138,7 +138,7 @@ def test_a_redirected_listing_is_not_followed(server: tuple[str, list[str]]) -> 
     url, requests_seen = server
 
     with pytest.raises(ApiUnavailableError, match="307"):
-        open_claude(url).listing(datetime(2026, 11, 1, tzinfo=UTC))
+        open_claude(url).list_batches(datetime(2026, 11, 1, tzinfo=UTC))
 
     assert requests_seen == ["/v1/messages/batches?limit=1000"]
 

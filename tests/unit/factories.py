@@ -28,7 +28,7 @@ def job(key: str = "in/march.jsonl", **fields: Any) -> Job:
         job=JOB_ID, item=JOB, schema=SCHEMA, status="RUNNING", status_key=f"RUNNING#{AT}", open=OPEN,
         bucket="uploads", key=key, version="v1", size_bytes=1, uploaded_at=AT, claimed_at=AT,
         requests_per_batch=10, batch_bytes=1000, row_bytes=1000, attempts=3,
-        api_version="2026-10-21", retention_days=90, prices="2026-11", checkpoint=Checkpoint(),
+        api_version="2026-10-21", retention_days=90, price_list="2026-11", checkpoint=Checkpoint(),
     )  # fmt: skip
     return msgspec.structs.replace(default, **fields)
 

@@ -35,8 +35,8 @@ lists = st.lists(_sizes, max_size=30)
 
 def test_the_limits_are_those_of_s3() -> None:
     assert tuple(S3.values()) == (
-        multipart_plan.MIN_PART,
-        multipart_plan.MAX_PART,
+        multipart_plan.MIN_PART_BYTES,
+        multipart_plan.MAX_PART_BYTES,
         multipart_plan.MAX_PARTS,
     )
 
@@ -75,9 +75,9 @@ def test_only_pieces_that_s3_cannot_copy_go_through_memory(sizes: list[int]) -> 
     plan = join_plan(stored_pieces(*sizes))
 
     for part in plan:
-        if not part.copied:
+        if not part.can_be_copied:
             assert part.size < 2 * S3["min_part"]
-    bytes_moved = sum(part.size for part in plan if not part.copied)
+    bytes_moved = sum(part.size for part in plan if not part.can_be_copied)
     small_sizes = [size for size in sizes if size < S3["min_part"]]
     # A run of small pieces may need bytes of the large piece behind it.
     assert bytes_moved <= sum(small_sizes) + len(small_sizes) * 2 * S3["min_part"]

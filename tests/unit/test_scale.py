@@ -20,7 +20,7 @@ from benchmarks.scale.limits import parts
 from benchmarks.scale.page import verdict
 from benchmarks.scale.units import in_index, size_bytes, units
 from functions.adapters.multipart import PARTS_PER_SIZE, UploadTarget, write
-from functions.model.multipart_plan import MIB, MIN_PART
+from functions.model.multipart_plan import MIB, MIN_PART_BYTES
 
 HUGE_ROWS = 1_000_000
 
@@ -92,7 +92,7 @@ def test_a_missed_target_is_stated() -> None:
     assert verdict(0.11, sent).count("**is not reached**") == 2
 
 
-@pytest.mark.parametrize("size", [0, 1, MIN_PART, MIN_PART + 1, 24_550_014, 51 * MIB])
+@pytest.mark.parametrize("size", [0, 1, MIN_PART_BYTES, MIN_PART_BYTES + 1, 24_550_014, 51 * MIB])
 def test_the_number_of_parts_is_that_of_a_real_write(size: int) -> None:
     s3: Any = CountingS3()
     blocks = (bytes(MIB) for _ in range(size // MIB))
@@ -103,8 +103,8 @@ def test_the_number_of_parts_is_that_of_a_real_write(size: int) -> None:
 
 
 def test_part_sizes_grow() -> None:
-    assert parts(PARTS_PER_SIZE * MIN_PART) == PARTS_PER_SIZE
-    assert parts((PARTS_PER_SIZE + 2) * MIN_PART) == PARTS_PER_SIZE + 1
+    assert parts(PARTS_PER_SIZE * MIN_PART_BYTES) == PARTS_PER_SIZE
+    assert parts((PARTS_PER_SIZE + 2) * MIN_PART_BYTES) == PARTS_PER_SIZE + 1
 
 
 def test_a_write_costs_a_unit_per_kb_and_twice_that_if_the_index_key_changes() -> None:

@@ -95,8 +95,8 @@ def _check_verdict(code: int, parsed: Verdict) -> None:
     else:
         assert isinstance(parsed, Refused | AccountBlocked | RateLimited)
     if isinstance(parsed, RateLimited):
-        assert 1 <= parsed.seconds <= 6 * 3600
-        timestamps.after(SINCE, parsed.seconds)
+        assert 1 <= parsed.retry_after_s <= 6 * 3600
+        timestamps.after(SINCE, parsed.retry_after_s)
     if isinstance(parsed, Refused):
         parsed.message.encode()
 
@@ -110,7 +110,7 @@ def listing(data: bytes) -> None:
         return httpx2.Response(200, content=page, headers={"content-type": "application/json"})
 
     try:
-        batches, _since = open_claude(answer).listing(SINCE)
+        batches, _since = open_claude(answer).list_batches(SINCE)
     except (ApiUnavailableError, msgspec.DecodeError):
         return
     for batch in batches:

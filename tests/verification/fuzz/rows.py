@@ -15,7 +15,13 @@ from functions.model.api_results import read_line, read_result
 from functions.model.chunk_files import ChunkWriter, LedgerEntry, read_ledger
 from functions.model.ids import RequestId
 from functions.model.items import StoredObject
-from functions.model.multipart_plan import MAX_PART, MAX_PARTS, MIN_PART, groups, join_plan
+from functions.model.multipart_plan import (
+    MAX_PART_BYTES,
+    MAX_PARTS,
+    MIN_PART_BYTES,
+    groups,
+    join_plan,
+)
 from functions.model.output_lines import output_line
 from functions.model.rows import LinePosition, Record
 from functions.model.streams import lines
@@ -161,10 +167,10 @@ def join(data: bytes) -> None:
     try:
         parts = join_plan(pieces)
     except ValueError:
-        assert sum(size // MIN_PART + 1 for size in sizes) > MAX_PARTS
+        assert sum(size // MIN_PART_BYTES + 1 for size in sizes) > MAX_PARTS
         return
-    assert all(MIN_PART <= part.size <= MAX_PART for part in parts[:-1])
-    assert all(part.size <= MAX_PART for part in parts)
+    assert all(MIN_PART_BYTES <= part.size <= MAX_PART_BYTES for part in parts[:-1])
+    assert all(part.size <= MAX_PART_BYTES for part in parts)
     spans = [span for part in parts for span in part.ranges]
     assert sum(span.size for span in spans) == sum(sizes)
     next_start = {piece.key: 0 for piece in pieces}
@@ -178,5 +184,5 @@ def join(data: bytes) -> None:
 def _size(pair: bytes) -> int:
     """Return a size near a limit: the first byte chooses the limit, the second the distance."""
     edge_code, offset_code = pair
-    edges = (0, MIN_PART, 2 * MIN_PART, MAX_PART, 2 * MAX_PART, 3 << 30)
+    edges = (0, MIN_PART_BYTES, 2 * MIN_PART_BYTES, MAX_PART_BYTES, 2 * MAX_PART_BYTES, 3 << 30)
     return max(0, edges[edge_code % 6] + (offset_code - 128) * (1 << 10 * (edge_code // 6 % 3)))

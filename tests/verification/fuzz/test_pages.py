@@ -53,11 +53,11 @@ def respond_with(page: bytes) -> Any:
 )
 def test_an_unusable_page_is_reported_as_api_unavailable(page: bytes) -> None:
     with pytest.raises(ApiUnavailableError):
-        claude(respond_with(page)).listing(SINCE)
+        claude(respond_with(page)).list_batches(SINCE)
 
 
 def test_a_listing_of_one_page_is_read() -> None:
     page = respond_with(json.dumps({"data": [BATCH], "has_more": False}).encode())
-    (found,), since = claude(page).listing(SINCE)
+    (found,), since = claude(page).list_batches(SINCE)
 
     assert (found.id, found.ended, since) == ("msgbatch_1", True, SINCE)
