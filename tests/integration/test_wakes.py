@@ -382,7 +382,7 @@ def test_a_requested_poll_wakes_admitted_batches_before_it_lists(
     handle_messages(submit, relay.put("in/april.jsonl", make_upload(2)))
     calls: list[str] = []
     record_calls(monkeypatch, calls, "send", relay.sqs, "send_message_batch")
-    record_calls(monkeypatch, calls, "list", relay.poll.claude, "listing")
+    record_calls(monkeypatch, calls, "list", relay.poll.claude, "list_batches")
 
     poll.handler(json.loads(event), Context())
 
@@ -497,7 +497,7 @@ def test_a_poll_without_a_key_first_wakes_what_needs_none(
     assert relay.circuit.pause(events.paused(reason, "No key.", now), reason, now)
     calls: list[str] = []
     record_calls(monkeypatch, calls, "key", relay.poll.claude, "_read_key")
-    record_calls(monkeypatch, calls, "list", relay.poll.claude, "listing")
+    record_calls(monkeypatch, calls, "list", relay.poll.claude, "list_batches")
     record_calls(monkeypatch, calls, "send", relay.sqs, "send_message_batch")
 
     relay.poll_once()
