@@ -25,6 +25,7 @@ from functions.model.events import Event
 from functions.model.items import Batch, BatchStatus, Job, Step, batch_key, status_key
 from functions.model.records import PollLease, Sending, Unfinished
 from functions.polling.admission import PATIENCE, Limits, admit
+from functions.polling.ledger_file import write_ledger_files
 from functions.polling.phases import Phases, place
 from functions.polling.reconcile import reconcile
 from functions.polling.recover import recover
@@ -66,12 +67,14 @@ class PollSummary:
     Attributes:
         succeeded: False if poll does not know what Anthropic says; the alarm `no-poll` counts those that do.
         listed_at: when the last listing began, in this poll or an earlier one.
+        ledger_at: when the ledger's files were last written, likewise.
     """
 
     skipped: bool = False
     wanted: bool = False
     listed: bool = False
     listed_at: str | None = None
+    ledger_at: str | None = None
     succeeded: bool = False
     open: int = 0
     waiting: int = 0
@@ -176,12 +179,14 @@ def poll(
     if lease is None:
         return PollSummary(skipped=True)
     phases.resume_from(lease.stopped)
-    summary = PollSummary(listed_at=lease.listed_at)
+    summary = PollSummary(listed_at=lease.listed_at, ledger_at=lease.ledger_at)
     try:
         _rest(lease, phases, services.now())
         _poll(services, work_queues, phases, summary, requested=requested)
     finally:
-        summary.wanted = services.poll_lock.release(token, phases.stopped, summary.listed_at)
+        summary.wanted = services.poll_lock.release(
+            token, phases.stopped, summary.listed_at, summary.ledger_at
+        )
     return summary
 
 
@@ -264,6 +269,7 @@ def _poll(
         lambda event: _publish(services.outbox, event, services.now()),
     )
     write_status_files(services, unfinished, phases)
+    summary.ledger_at = write_ledger_files(services, unfinished, phases, summary.ledger_at)
     if seen.listed is not None and seen.since is not None:
         # Last, because it may wait long for results that no other phase needs.
         reconcile(services, unfinished, seen.listed, seen.since, phases)

@@ -16,6 +16,7 @@ from functions.adapters.anthropic_api import READ_S, Claude
 from functions.adapters.cancellation_requests import CancellationRequests
 from functions.adapters.circuit import Circuit
 from functions.adapters.claims import Claims
+from functions.adapters.cost_ledger import CostLedger
 from functions.adapters.event_publisher import EventPublisher
 from functions.adapters.outbox import Outbox
 from functions.adapters.ownership import Ownership
@@ -95,6 +96,11 @@ class Services[S: Settings]:
     def uploads(self) -> Uploads:
         """The counts of ignored uploads and the cursor of their reconciliation."""
         return Uploads(self.table)
+
+    @cached_property
+    def cost_ledger(self) -> CostLedger:
+        """What each job cost."""
+        return CostLedger(self.table)
 
     @contextmanager
     def releasing_on_error(self, item: Job | Batch) -> Iterator[None]:

@@ -47,7 +47,11 @@ class Poll(Stage):
             grants=[
                 *common_grants(storage),
                 allow(["dynamodb:Query"], f"{storage.table.table_arn}/index/{UNFINISHED_INDEX}"),
-                allow(["s3:PutObject"], storage.results.arn_for_objects("results/*/status.json")),
+                allow(
+                    ["s3:PutObject"],
+                    storage.results.arn_for_objects("results/*/status.json"),
+                    storage.results.arn_for_objects("ledger/*.csv"),
+                ),
                 allow(
                     ["sqs:SendMessage"],
                     storage.submit_queue.queue_arn,
@@ -63,7 +67,7 @@ class Poll(Stage):
             statements=[allow(["lambda:InvokeFunction"], self.function.function_arn)],
             roles=[self.role],
         )
-        self._acknowledge_wildcards(storage.results, "results/*/status.json")
+        self._acknowledge_wildcards(storage.results, "results/*/status.json", "ledger/*.csv")
         invoke_on_schedule(
             self,
             _schedule(settings.poll_minutes),

@@ -40,16 +40,20 @@ class PollLock:
         return msgspec.convert(self._table.get(RELAY, _ITEM) or {}, PollLease).wanted
 
     def release(
-        self, token: str, stopped: Mapping[str, str], listed_at: str | None = None
+        self,
+        token: str,
+        stopped: Mapping[str, str],
+        listed_at: str | None = None,
+        ledger_at: str | None = None,
     ) -> bool:
-        """Release the lock, and record where this poll stopped and when it last began a listing.
+        """Release the lock. Record where this poll stopped, and when it last listed and wrote the ledger's files.
 
         Returns:
             True if another poll was requested meanwhile. The request stays until a poll acquires the lock.
         """
         changes = {
             "owner": None, "lease": None, "stopped": stopped or None, "ended_at": timestamps.text(self._now()),
-            "listed_at": listed_at,
+            "listed_at": listed_at, "ledger_at": ledger_at,
         }  # fmt: skip
         unwanted = self._table.update(RELAY, _ITEM, changes, {"owner": token, "wanted": None})
         wanted = self._table.update(RELAY, _ITEM, changes, {"owner": token})

@@ -14,6 +14,7 @@ import msgspec
 
 from functions.adapters.table import Conditions, Lease, Table
 from functions.model import items, timestamps
+from functions.model.cost_ledger import CostEntry
 from functions.model.events import Event
 from functions.model.items import Batch, Job, JobStatus, WorkMessage
 from functions.model.records import Owner, Unfinished, pending_event, sort
@@ -120,7 +121,7 @@ class WorkItems:
         expected: Conditions | None = None,
         increments: Mapping[str, int] | None = None,
         job_increments: Mapping[str, int] | None = None,
-        puts: Sequence[Job | Batch | Owner] = (),
+        puts: Sequence[Job | Batch | Owner | CostEntry] = (),
         duplicate: Owner | None = None,
         events: Sequence[Event] = (),
         keep_lease: bool = False,

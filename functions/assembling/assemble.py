@@ -14,6 +14,7 @@ from functions.assembling.tidy import tidy
 from functions.errors import RelayError
 from functions.model import events, timestamps
 from functions.model.api_results import RETRYABLE_ERRORS
+from functions.model.cost_ledger import cost_entry
 from functions.model.items import (
     LOST_ROWS,
     MAX_TRIES,
@@ -73,7 +74,14 @@ def assemble(
     }
     event = events.job_ended(job, services.files.bucket, figures, job.ended_at or job.claimed_at)
     changes = {"status": JobStatus.DONE, "outcome": job.outcome, "failure": job.failure}
-    if services.items.transition(job, changes, events=[event], keep_lease=True):
+    entry = cost_entry(
+        job,
+        figures,
+        manifest["usage"].values(),
+        manifest["cost_usd_known"],
+        manifest["prices"]["problem"],
+    )
+    if services.items.transition(job, changes, events=[event], puts=[entry], keep_lease=True):
         services.outbox.publish_pending(job.job)
         tidy(services, job, time_left_s)
 

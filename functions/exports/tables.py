@@ -14,13 +14,12 @@ import msgspec
 from functions.errors import UNREADABLE_JSON
 from functions.exports.contract import ExportContext, ExportRow, JobSummary
 from functions.model.api_results import MessageUsage, read_result
-from functions.readers.tables import BOM, csv_line
+from functions.readers.tables import BOM, csv_line, without_formula
 
 PATH = "results.csv"
 _ROW_COLUMNS = ("row", "custom_id")
 _ANSWER_COLUMNS = ("answer", "status", "stop_reason", "error", "input_tokens", "output_tokens")
 _CLASH_SUFFIX = "_claude"
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 _UNKNOWN_FORM = "the result has an unknown form; see results.jsonl"
 
 
@@ -80,7 +79,7 @@ def lines(row: ExportRow, context: ExportContext) -> Iterator[tuple[str, bytes]]
     texts = (answer, result.type, result.message.stop_reason or "", error)
     cells = [
         *_cells_of_upload(row, context),
-        *map(_guard, texts),
+        *map(without_formula, texts),
         *("" if count is None else str(count) for count in (usage.input_tokens, usage.output_tokens)),
         *_cells_of_answer(answer, _properties(context)),
     ]  # fmt: skip
@@ -133,9 +132,4 @@ def _cell(value: bytes | msgspec.Raw) -> str:
 
 def _guarded_cell(value: bytes | msgspec.Raw) -> str:
     cell = _cell(value)
-    return _guard(cell) if bytes(value).startswith(b'"') else cell
-
-
-def _guard(text: str) -> str:
-    """Return text that a spreadsheet does not take for a formula."""
-    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
+    return without_formula(cell) if bytes(value).startswith(b'"') else cell

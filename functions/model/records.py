@@ -9,6 +9,7 @@ import msgspec
 from aws_lambda_powertools import Logger
 
 from functions.model import items, timestamps
+from functions.model.cost_ledger import LEDGER, CostEntry
 from functions.model.events import SUBJECTS_WITHOUT_JOB, Event
 from functions.model.items import Batch, BatchStatus, Job, JobStatus, Step
 
@@ -34,6 +35,7 @@ class Unfinished:
     events: list[Event] = field(default_factory=list)
     cancels: list["CancellationRequest"] = field(default_factory=list)
     duplicates: list["Owner"] = field(default_factory=list)
+    cost_entries: list[CostEntry] = field(default_factory=list)
     unreadable: int = 0
     whole: bool = True
 
@@ -129,12 +131,14 @@ class PollLease(msgspec.Struct, frozen=True, kw_only=True):
         ended_at: when it ended.
         listed_at: when the last listing began, whether it succeeded or not.
         wanted: whether another poll was requested.
+        ledger_at: when the ledger's files were last written.
     """
 
     stopped: dict[str, str] = {}
     ended_at: str | None = None
     listed_at: str | None = None
     wanted: bool = False
+    ledger_at: str | None = None
 
 
 class Sending(msgspec.Struct, frozen=True, kw_only=True):
@@ -183,6 +187,8 @@ def _sort(item: dict[str, Any], unfinished: Unfinished) -> None:
         unfinished.duplicates.append(duplicate)
     elif item["job"] == "cancel":
         unfinished.cancels.append(msgspec.convert(item, CancellationRequest))
+    elif item["job"].startswith(LEDGER):
+        unfinished.cost_entries.append(msgspec.convert(item, CostEntry))
     elif item["item"] == items.JOB:
         job = msgspec.convert(item, Job)
         _check_step(JobStatus(job.status), job.next_step)

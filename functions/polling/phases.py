@@ -12,6 +12,7 @@ from itertools import batched
 
 from aws_lambda_powertools import Logger
 
+from functions.model.cost_ledger import CostEntry
 from functions.model.events import Event
 from functions.model.items import Batch, Job
 from functions.model.records import CancellationRequest, Owner
@@ -21,7 +22,7 @@ POLL_TIMEOUT_S = 120.0
 MIN_TIME_LEFT_S = {
     "read": 84, "wake submit": 76, "wake results": 76, "listing": 68, "retrieve": 64, "look": 60, "cancel duplicate": 56, "cancel": 53,
     "mend": 50, "quarantine": 48, "ready submit": 46, "ready results": 46, "events": 44, "report": 40, "owners": 34,
-    "prove": 28,
+    "ledger": 32, "ledger entries": 30, "prove": 28,
 }  # fmt: skip
 """Seconds that must be left for a phase to begin another item; the rest belongs to later phases.
 
@@ -29,7 +30,7 @@ A single answer of the last phase may take 25 seconds.
 """
 logger = Logger(child=True)
 
-type PhaseItem = Job | Batch | CancellationRequest | Owner | Event
+type PhaseItem = Job | Batch | CancellationRequest | Owner | CostEntry | Event
 
 
 def place(item: PhaseItem) -> str:

@@ -9,6 +9,7 @@ from aws_lambda_powertools import Logger
 from functions.adapters.circuit import Circuit
 from functions.adapters.work_items import WorkItems
 from functions.model import events, items, timestamps
+from functions.model.cost_ledger import CostEntry, cost_entry
 from functions.model.create_response import RESULTS_RETENTION
 from functions.model.items import Batch, BatchStatus, CloseReason, Job, JobStatus, Step
 from functions.model.records import Unfinished
@@ -177,25 +178,29 @@ def _holds_results(item: Job | Batch) -> bool:
 def _give_up(services: Services[PollSettings], item: Job | Batch, now: datetime) -> None:
     expected = {"status": item.status, "status_key": item.status_key, "tries": item.tries}
     job_increments = {"chunks_finished": 1} if _closing_failed(item) else None
-    pending_events = _ended_events(services.files.bucket, item, now)
+    pending_events, entries = _end_of_job(services.files.bucket, item, now)
     if services.items.transition(
         item,
         _give_up_changes(item),
         expected=expected,
         job_increments=job_increments,
+        puts=entries,
         events=pending_events,
     ):
         logger.error("item given up", extra={"job": item.job, "item": item.item})
         services.outbox.publish(pending_events)
 
 
-def _ended_events(results_bucket: str, item: Job | Batch, now: datetime) -> list[events.Event]:
-    """Build the `job.completed` event if giving up this item ends its job."""
+def _end_of_job(
+    results_bucket: str, item: Job | Batch, now: datetime
+) -> tuple[list[events.Event], list[CostEntry]]:
+    """Build the event `job.completed` and the cost entry if giving up this item ends its job."""
     if isinstance(item, Batch) or item.status != JobStatus.ASSEMBLING:
-        return []
+        return [], []
     ended = msgspec.structs.replace(item, **_give_up_changes(item))
     figures = {"rows": item.checkpoint.row, "counts": {}, "cost_usd": None, "manifest": None}
-    return [events.job_ended(ended, results_bucket, figures, timestamps.text(now))]
+    event = events.job_ended(ended, results_bucket, figures, timestamps.text(now))
+    return [event], [cost_entry(ended, figures, [], 0.0, "the results were not assembled")]
 
 
 def _closing_failed(item: Job | Batch) -> bool:

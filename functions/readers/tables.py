@@ -12,6 +12,7 @@ from functions.errors import UnreadableUploadError
 from functions.model.rows import Position
 
 RETRY_NAME = "retry.csv"
+_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
 """The byte order mark. Excel reads a CSV file as UTF-8 only if it begins with one."""
 _MAX_HEADER_BYTES = 3_600
@@ -111,3 +112,8 @@ def csv_line(cells: Sequence[str], delimiter: str = ",") -> bytes:
     """Return cells as a line of CSV with CRLF (RFC 4180). Only cells that need quotes have them."""
     line: str = _writer(delimiter).writerow(cells)
     return line.encode()
+
+
+def without_formula(text: str) -> str:
+    """Return text that a spreadsheet does not take for a formula, with an apostrophe in front if necessary."""
+    return f"'{text}" if text.startswith(_FORMULA_STARTS) else text

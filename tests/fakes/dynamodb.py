@@ -81,6 +81,9 @@ def _key_range(condition: str, values: AttributeValues) -> tuple[tuple[str, str]
     if match := re.fullmatch(r"job = (:\w+) AND begins_with\(#item, (:\w+)\)", condition):
         job, prefix = (values[name]["S"] for name in match.groups())
         return (job, prefix), (job, prefix + "\U0010ffff")
+    if match := re.fullmatch(r"job = (:\w+)", condition):
+        job = values[match[1]]["S"]
+        return (job, ""), (job, "\U0010ffff")
     raise NotImplementedError(condition)
 
 

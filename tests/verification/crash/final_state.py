@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
 
+from functions.adapters.table import deserialize
 from functions.model.ids import RequestId
 from tests.harness import RESULTS, TABLE
 from tests.verification.crash import lifecycle
@@ -44,6 +45,7 @@ class FinalState:
         event_counts: The number of events of each type; repeated ids count once.
         inconsistent_events: The ids that were delivered with different contents.
         billed: The rows of this job that were answered and billed.
+        ledger: The entries of this job in the cost ledger: one, with the cost that the manifest says.
     """
 
     files: dict[str, bytes]
@@ -53,6 +55,7 @@ class FinalState:
     event_counts: dict[str, int]
     inconsistent_events: list[str]
     billed: set[int]
+    ledger: dict[str, Any]
 
     @classmethod
     def of(cls, relay: CrashHarness, run_ids: RunIds) -> "FinalState":
@@ -79,6 +82,7 @@ class FinalState:
             event_counts=Counter(types.values()),
             inconsistent_events=[name for name, contents in by_id.items() if len(contents) > 1],
             billed=_billed(relay, run_ids.job),
+            ledger=_ledger(relay, run_ids),
         )
 
     @property
@@ -110,6 +114,7 @@ class FinalState:
         compared: list[tuple[str, dict[str, Any], dict[str, Any]]] = [
             ("file", self.files, expected.files), ("event", self.events, expected.events),
             ("accepted", self.custom_ids, expected.custom_ids), ("paid", self.params, expected.params),
+            ("ledger", self.ledger, expected.ledger),
         ]  # fmt: skip
         differences: list[str] = []
         for kind, mine, other in compared:
@@ -140,6 +145,18 @@ def _billed(relay: CrashHarness, job: str) -> set[int]:
         request_id.row
         for request_id in request_ids
         if request_id is not None and request_id.job == job
+    }
+
+
+def _ledger(relay: CrashHarness, run_ids: RunIds) -> dict[str, Any]:
+    """Return what the job's entries in the cost ledger say, by number."""
+    pages = relay.dynamodb.get_paginator("scan").paginate(TableName=TABLE)
+    items = [deserialize(item) for page in pages for item in page["Items"]]
+    entries = [item for item in items if item.get("of_job") == run_ids.job]
+    names = ("outcome", "rows", "succeeded", "tokens", "cost_usd", "cost_usd_known")
+    return {
+        str(number): {name: entry.get(name) for name in names}
+        for number, entry in enumerate(entries)
     }
 
 

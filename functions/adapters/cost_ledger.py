@@ -1,0 +1,26 @@
+"""The cost ledger's entries in the table."""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from functions.adapters.table import Table
+from functions.model.cost_ledger import CostEntry
+
+
+class CostLedger:
+    """The store of cost entries. `WorkItems.transition` creates them."""
+
+    def __init__(self, table: Table) -> None:
+        self._table = table
+
+    def entries(self, month: str) -> Iterator[CostEntry]:
+        """Yield the entries of a month, ``ledger/2026-11``, by the time when their jobs ended."""
+        for item in self._table.query("job = :job", {":job": month}):
+            yield msgspec.convert(item, CostEntry)
+
+    def close(self, entry: CostEntry) -> None:
+        """Remove an entry from the index of unfinished items, because it is in the file of its month."""
+        changes = {"open": None, "status_key": None}
+        expected = {"status_key": entry.status_key}
+        self._table.write(self._table.update(entry.job, entry.item, changes, expected))
