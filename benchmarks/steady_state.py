@@ -118,7 +118,10 @@ def _finished(number: int) -> dict[str, Any]:
 
 
 def _fill(relay: Relay, *many: Iterable[Job | Batch]) -> None:
-    _write(relay, (serialize(msgspec.to_builtins(item)) for items_ in many for item in items_))
+    _write(
+        relay,
+        (serialize(msgspec.to_builtins(item)) for table_items in many for item in table_items),
+    )
 
 
 def _write(relay: Relay, table_items: Iterable[dict[str, Any]]) -> None:

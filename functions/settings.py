@@ -46,8 +46,8 @@ QueuedRequests = Annotated[int, Meta(ge=1, le=100_000_000)]
 AbsentListings = Annotated[int, Meta(ge=1, le=100)]
 AbsentSeconds = Annotated[int, Meta(ge=0, le=86_400)]
 SkewSeconds = Annotated[int, Meta(ge=0, le=3600)]
-Fetches = Annotated[int, Meta(ge=1, le=100)]
-FetchSeconds = Annotated[int, Meta(ge=0, le=864_000)]
+IncompleteDownloads = Annotated[int, Meta(ge=1, le=100)]
+IncompleteSeconds = Annotated[int, Meta(ge=0, le=864_000)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,14 +181,14 @@ class ResultsSettings(Settings):
 
     Attributes:
         queue_url: the queue that invokes results.
-        fetches: downloads without the missing rows before they are given up.
-        fetch_s: the least time that these downloads span, in seconds.
+        incomplete_downloads: downloads without the missing rows before they are given up.
+        incomplete_s: the least time that these downloads span, in seconds.
         disk_bytes: the disk space that collect may use, in bytes.
         poll_function_name: the poll function to invoke; empty for none.
     """
 
     queue_url: str
-    fetches: Fetches = 5
-    fetch_s: FetchSeconds = 21_600
+    incomplete_downloads: IncompleteDownloads = 5
+    incomplete_s: IncompleteSeconds = 21_600
     disk_bytes: Positive = 4 << 30
     poll_function_name: str = ""

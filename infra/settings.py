@@ -20,8 +20,8 @@ from functions.settings import (
     Attempts,
     BaseUrl,
     CreateTimeoutSeconds,
-    Fetches,
-    FetchSeconds,
+    IncompleteDownloads,
+    IncompleteSeconds,
     OpenBatches,
     PollSettings,
     ProbeSeconds,
@@ -92,8 +92,8 @@ class StackSettings:
     skew_seconds: SkewSeconds = PollSettings.skew_s
     probe_seconds: ProbeSeconds = SubmitSettings.probe_s
     retry_seconds: RetrySeconds = SubmitSettings.retry_s
-    fetches: Fetches = ResultsSettings.fetches
-    fetch_seconds: FetchSeconds = ResultsSettings.fetch_s
+    incomplete_downloads: IncompleteDownloads = ResultsSettings.incomplete_downloads
+    incomplete_seconds: IncompleteSeconds = ResultsSettings.incomplete_s
     submit_concurrency: Annotated[int, Meta(ge=2, le=1000)] = 4
     results_concurrency: Annotated[int, Meta(ge=2, le=1000)] = 4
     results_disk_mib: Annotated[int, Meta(ge=512, le=10_240)] = ResultsSettings.disk_bytes >> 20

@@ -47,7 +47,7 @@ class Claude:
             "skewSeconds": "1",
             "probeSeconds": "2",
             "retrySeconds": "2",
-            "fetchSeconds": "5",
+            "incompleteSeconds": "5",
             "createTimeoutSeconds": "60",
         }
 

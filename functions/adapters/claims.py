@@ -42,25 +42,27 @@ class Content(msgspec.Struct, frozen=True, kw_only=True):
     expires: int = 0
 
 
-class Again(msgspec.Struct, frozen=True, kw_only=True):
+class Repeat(msgspec.Struct, frozen=True, kw_only=True):
     """The repeat of one upload key.
 
     Attributes:
         job: the partition key.
-        at: when the latest again marker was created; None for none.
-        used: whether that marker has started a job.
-        skipped: the job that was last skipped as a duplicate.
+        marked_at: when the latest again marker was created; None for none.
+        marker_used: whether that marker has started a job.
+        skipped_job: the job that was last skipped as a duplicate.
     """
 
     job: str
-    at: str | None = None
-    used: bool = False
-    skipped: str | None = None
+    marked_at: str | None = None
+    marker_used: bool = False
+    skipped_job: str | None = None
 
-    def waits(self, now: datetime) -> bool:
+    def awaits_upload(self, now: datetime) -> bool:
         """Return whether an again marker waits for its upload."""
         return (
-            self.at is not None and not self.used and timestamps.parse(self.at) + MARKER_TTL > now
+            self.marked_at is not None
+            and not self.marker_used
+            and timestamps.parse(self.marked_at) + MARKER_TTL > now
         )
 
 
@@ -76,25 +78,27 @@ class Claims:
         attributes = self._table.get(name, CONTENT)
         return msgspec.convert(attributes, Content) if attributes else Content(job=name)
 
-    def again(self, bucket: str, key: str) -> Again:
+    def repeat_of(self, bucket: str, key: str) -> Repeat:
         """Read the repeat of an upload key."""
         name = ids.job_id(bucket, key, "")
         attributes = self._table.get(name, AGAIN)
-        return msgspec.convert(attributes, Again) if attributes else Again(job=name)
+        return msgspec.convert(attributes, Repeat) if attributes else Repeat(job=name)
 
-    def claim(self, job: Job, content: Content | None = None, again: Again | None = None) -> bool:
+    def claim(
+        self, job: Job, content: Content | None = None, repeat: Repeat | None = None
+    ) -> bool:
         """Claim an upload and its content. A waiting again marker is marked as used.
 
         Returns:
             False, without any change, if the upload is claimed already or the content changed since it was read.
         """
         writes = [self._table.create(job), *self._claim_content(job, content)]
-        if again is not None and again.waits(self._now()):
-            expected = {"at": again.at, "used": False}
-            writes.append(self._table.update(again.job, AGAIN, {"used": True}, expected))
+        if repeat is not None and repeat.awaits_upload(self._now()):
+            expected = {"marked_at": repeat.marked_at, "marker_used": False}
+            writes.append(self._table.update(repeat.job, AGAIN, {"marker_used": True}, expected))
         return self._table.write(*writes)
 
-    def skip(self, job: Job, original: Job, again: Again, event: Event) -> bool:
+    def skip(self, job: Job, original: Job, repeat: Repeat, event: Event) -> bool:
         """Claim an upload without running it, so that a later again marker can run it.
 
         Returns:
@@ -108,30 +112,37 @@ class Claims:
             "canceled_at": original.canceled_at,
             "failure": original.failure,
         }
-        skipped = {"skipped": job.job, "schema": items.SCHEMA, "expires": self._expires()}
+        skipped = {"skipped_job": job.job, "schema": items.SCHEMA, "expires": self._expires()}
         return self._table.write(
             self._table.create(job),
             self._table.update(original.job, items.JOB, unchanged, expected),
-            self._table.update(again.job, AGAIN, skipped, {"at": again.at}),
+            self._table.update(repeat.job, AGAIN, skipped, {"marked_at": repeat.marked_at}),
             self._table.put(pending_event(event)),
         )
 
-    def wait_for_upload(self, again: Again, at: str) -> bool:
+    def wait_for_upload(self, repeat: Repeat, marked_at: str) -> bool:
         """Record an again marker that precedes its upload. Return False if an upload was skipped meanwhile."""
         changes = {
-            "at": at, "used": None, "skipped": None, "schema": items.SCHEMA, "expires": self._expires()
+            "marked_at": marked_at, "marker_used": None, "skipped_job": None, "schema": items.SCHEMA, "expires": self._expires()
         }  # fmt: skip
-        expected = {"at": again.at, "skipped": again.skipped}
-        return self._table.write(self._table.update(again.job, AGAIN, changes, expected))
+        expected = {"marked_at": repeat.marked_at, "skipped_job": repeat.skipped_job}
+        return self._table.write(self._table.update(repeat.job, AGAIN, changes, expected))
 
-    def run_skipped(self, job: Job, content: Content | None, again: Again, at: str) -> bool:
+    def run_skipped(
+        self, job: Job, content: Content | None, repeat: Repeat, marked_at: str
+    ) -> bool:
         """Start a skipped job. Return False if another marker started it."""
-        changes = {"at": at, "used": True, "skipped": None, "expires": self._expires()}
-        expected = {"at": again.at, "skipped": again.skipped}
+        changes = {
+            "marked_at": marked_at,
+            "marker_used": True,
+            "skipped_job": None,
+            "expires": self._expires(),
+        }
+        expected = {"marked_at": repeat.marked_at, "skipped_job": repeat.skipped_job}
         return self._table.write(
             self._table.put(job, {"outcome": DUPLICATE}),
             *self._claim_content(job, content),
-            self._table.update(again.job, AGAIN, changes, expected),
+            self._table.update(repeat.job, AGAIN, changes, expected),
         )
 
     def _claim_content(

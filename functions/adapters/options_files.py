@@ -12,9 +12,9 @@ from functions.model.options import (
     MAX_BYTES,
     InvalidOptionsError,
     Options,
+    options_file_keys,
     options_of,
     parse,
-    places_of,
 )
 
 _OF_THE_BUCKET = frozenset({"AccessDenied", "AllAccessDisabled", "NoSuchBucket"})
@@ -48,7 +48,7 @@ def find_options(
     """
     found: list[ObjectVersion] = []
     documents: list[dict[str, Any]] = []
-    for keys in places_of(upload_key):
+    for keys in options_file_keys(upload_key):
         read = [_read(files, bucket, key) for key in keys]
         for number, (file, text) in enumerate(filter(None, read)):
             found.append(file)

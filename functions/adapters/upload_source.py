@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from functions.adapters.s3 import ObjectStore
 from functions.model.items import Job, ObjectVersion
-from functions.readers import format_of, text_of
+from functions.readers import decoded, format_of
 from functions.readers.contract import Source
 
 
@@ -39,4 +39,4 @@ def object_of(files: ObjectStore, job: Job) -> UploadSource:
 
 def source_of(files: ObjectStore, job: Job) -> Source:
     """Return the text of a job's upload: unpacked, and in UTF-8."""
-    return text_of(object_of(files, job), format_of(job))
+    return decoded(object_of(files, job), format_of(job))

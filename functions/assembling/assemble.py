@@ -29,7 +29,7 @@ from functions.model.items import (
     Usage,
 )
 from functions.model.outcome_counts import NO_MODEL, sum_usage, total, usage_since
-from functions.model.pricing import Bill, PriceList, frozen, total_bill
+from functions.model.pricing import Bill, PriceList, find_price_list, total_bill
 from functions.readers import format_of, position_of, reader_of
 from functions.services import Services
 from functions.settings import ResultsSettings
@@ -267,7 +267,7 @@ def _cost(
     job: Job, batches: Sequence[Batch], used: Mapping[str, Mapping[str, Usage]]
 ) -> dict[str, Any]:
     """Build the cost fields from the price list that the job was claimed under; null where it is unknown."""
-    prices = frozen(job.price_list)
+    prices = find_price_list(job.price_list)
     no_list = (
         f"this deployment has no price list {job.price_list}, under which the job was claimed"
     )

@@ -139,7 +139,9 @@ def _go_again(
     following = msgspec.structs.replace(following, previous_results=merged.results)
     changes = _collected(merged, ChunkOutput(results=merged.results))
     done = services.items.transition(batch, changes, puts=[following])
-    logger.info("collected", extra={"batch": batch_key(batch), "again": sum(merged.retry_mask)})
+    logger.info(
+        "collected", extra={"batch": batch_key(batch), "retryable": sum(merged.retry_mask)}
+    )
     return done
 
 

@@ -301,7 +301,9 @@ def _incomplete(
         _wait(services, batch, f"the results broke off: {problem}", pieces=batch.pieces or [])
         return None
     since = batch.first_download_at or timestamps.text(now)
-    if incomplete >= services.settings.fetches and _lasted(services.settings.fetch_s, now, since):
+    if incomplete >= services.settings.incomplete_downloads and _lasted(
+        services.settings.incomplete_s, now, since
+    ):
         return CloseReason.MISSING
     # Start over: the saved pieces lack the same rows.
     _wait(
@@ -319,7 +321,9 @@ def _not_found(services: Services[ResultsSettings], batch: Batch) -> CloseReason
     """Count a 404. Alone it decides nothing: the API answers so for good batches, too."""
     now, count = services.now(), batch.not_found + 1
     since = batch.not_found_since or timestamps.text(now)
-    several = count >= services.settings.fetches and _lasted(services.settings.fetch_s, now, since)
+    several = count >= services.settings.incomplete_downloads and _lasted(
+        services.settings.incomplete_s, now, since
+    )
     if several and _is_gone(services, batch, now):
         return CloseReason.GONE
     problem = f"the API has no results for {batch.batch_id} (404)"
@@ -341,10 +345,12 @@ def _is_gone(services: Services[ResultsSettings], batch: Batch, now: datetime) -
         missed
         and same_key
         and batch.must_have_ended(now)
-        and _lasted(services.settings.fetch_s, now, batch.missing_since or timestamps.text(now))
+        and _lasted(
+            services.settings.incomplete_s, now, batch.missing_since or timestamps.text(now)
+        )
     )
 
 
-def _lasted(fetch_s: float, now: datetime, since: str) -> bool:
-    """Return whether a problem has lasted for `fetch_s` or longer."""
-    return now - timestamps.parse(since) >= timedelta(seconds=fetch_s)
+def _lasted(incomplete_s: float, now: datetime, since: str) -> bool:
+    """Return whether a problem has lasted for `incomplete_s` or longer."""
+    return now - timestamps.parse(since) >= timedelta(seconds=incomplete_s)

@@ -20,7 +20,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         max_output_tokens: the largest `max_tokens`.
-        thinks: True if the model thinks when a request has no `thinking`.
+        thinks_by_default: True if the model thinks when a request has no `thinking`.
         thinking_off: the value of `thinking` that turns it off; None if nothing does, or if it is off anyway.
         thinking_off_efforts: the effort levels at which `thinking_off` is accepted.
         adaptive: True if `thinking` may be adaptive; False if it needs a budget of tokens.
@@ -34,7 +34,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     max_output_tokens: int
-    thinks: bool = False
+    thinks_by_default: bool = False
     thinking_off: dict[str, str] | None = None
     thinking_off_efforts: tuple[str, ...] = ()
     adaptive: bool = True

@@ -308,10 +308,10 @@ class Batch(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
         first_sent_at: when the first create was attempted.
         intent_at: when the last create was attempted.
         inconclusive_creates: creates that returned neither a batch nor a reason.
-        named: creates refused for a request that the API named and that has been removed since.
+        named_refusals: creates refused for a request that the API named and that has been removed since.
         pauses_caused: creates refused without naming a request.
-        judged: times that another batch was accepted between two such refusals.
-        refused_at: when the first such create was sent that is not counted in `judged` yet.
+        accepted_between: times that another batch was accepted between two such refusals.
+        refused_at: when the first such create was sent that is not counted in `accepted_between` yet.
         reconcile_misses: reconciliations that did not find its Message Batch, since `first_missed_at`.
         listing_misses: complete listings without it, since `missing_since`.
         incomplete_downloads: complete downloads whose results lacked rows, since `first_download_at`.
@@ -344,8 +344,8 @@ class Batch(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
     inconclusive_creates: int = 0
     pauses_caused: int = 0
     refused_at: str | None = None
-    judged: int = 0
-    named: int = 0
+    accepted_between: int = 0
+    named_refusals: int = 0
     reconcile_misses: int = 0
     first_missed_at: str | None = None
     listing_misses: int = 0
@@ -403,9 +403,9 @@ class WorkMessage(msgspec.Struct, frozen=True, kw_only=True):
     next_step: str
 
 
-def status_key(status: str, at: str) -> str:
+def status_key(status: str, since: str) -> str:
     """Return the sort key of the index, which sorts by status, then by age."""
-    return f"{status}#{at}"
+    return f"{status}#{since}"
 
 
 def status_since(key: str) -> datetime:

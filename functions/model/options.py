@@ -79,7 +79,7 @@ def is_options_file(key: str) -> bool:
     return any(name == f"_{suffix}" or name.endswith(f".{suffix}") for suffix in _SUFFIXES)
 
 
-def places_of(upload_key: str) -> Iterator[tuple[str, str]]:
+def options_file_keys(upload_key: str) -> Iterator[tuple[str, str]]:
     """Yield the keys of the options files that may govern an upload, the farthest first.
 
     Yields:
@@ -96,7 +96,7 @@ def places_of(upload_key: str) -> Iterator[tuple[str, str]]:
 
 def governs(options_key: str, upload_key: str) -> bool:
     """Return whether an options file may govern an upload."""
-    return any(options_key in pair for pair in places_of(upload_key))
+    return any(options_key in pair for pair in options_file_keys(upload_key))
 
 
 def parse(key: str, text: bytes) -> dict[str, Any]:

@@ -206,7 +206,7 @@ def newest_price_list() -> PriceList:
     return [*_lists().values()][-1]
 
 
-def frozen(version: str) -> PriceList | None:
+def find_price_list(version: str) -> PriceList | None:
     """Return the list of this version; None if this deployment does not include it."""
     return _lists().get(version)
 
@@ -219,6 +219,6 @@ def long_prompt_limit(model: str, version: str | None = None) -> int | None:
         model: the model's name.
         version: the version of the list; None for the newest.
     """
-    prices = newest_price_list() if version is None else frozen(version)
+    prices = newest_price_list() if version is None else find_price_list(version)
     price = None if prices is None else prices.price_of(model)
     return None if price is None else price.long_above

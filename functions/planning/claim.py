@@ -41,7 +41,7 @@ class S3EventRecord(msgspec.Struct):
     """One record of an S3 event: https://docs.aws.amazon.com/AmazonS3/latest/userguide/notification-content-structure.html."""
 
     s3: _S3
-    at: str = msgspec.field(name="eventTime")
+    event_time: str = msgspec.field(name="eventTime")
 
     @property
     def key(self) -> str:
@@ -52,7 +52,7 @@ class S3EventRecord(msgspec.Struct):
     def upload(self) -> Upload:
         """Return the version of the object that was created."""
         version = self.s3.object.version or NO_VERSION
-        return Upload(self.s3.bucket.name, self.key, version, self.s3.object.size, self.at)
+        return Upload(self.s3.bucket.name, self.key, version, self.s3.object.size, self.event_time)
 
     @property
     def is_folder(self) -> bool:
@@ -60,7 +60,9 @@ class S3EventRecord(msgspec.Struct):
         return self.key.endswith("/") and self.s3.object.size == 0
 
 
-def receive(services: Services[SubmitSettings], created: S3EventRecord) -> WorkMessage | None:
+def handle_created_object(
+    services: Services[SubmitSettings], created: S3EventRecord
+) -> WorkMessage | None:
     """Claim an upload, or record what a marker requests. A repeated event changes nothing.
 
     Returns:
@@ -70,7 +72,7 @@ def receive(services: Services[SubmitSettings], created: S3EventRecord) -> WorkM
         ClaimError: concurrent claims of the same bytes won too often.
     """
     bucket, key, lowered = created.s3.bucket.name, created.key, created.key.lower()
-    created_at = timestamps.parse(created.at)
+    created_at = timestamps.parse(created.event_time)
     if lowered.endswith(CANCEL):
         services.cancellations.request(bucket, key[: -len(CANCEL)], created_at, key)
         return None
@@ -81,7 +83,7 @@ def receive(services: Services[SubmitSettings], created: S3EventRecord) -> WorkM
         return None
     if suffix_of(key) is None:
         if not created.is_folder:
-            ignore(services.uploads, bucket, key, created.at, services.now())
+            ignore(services.uploads, bucket, key, created.event_time, services.now())
         return None
     return claim(services, created.upload)
 

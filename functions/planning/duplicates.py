@@ -6,7 +6,7 @@ from datetime import datetime
 import msgspec
 from aws_lambda_powertools import Logger
 
-from functions.adapters.claims import DUPLICATE, Again, Claims, Content
+from functions.adapters.claims import DUPLICATE, Claims, Content, Repeat
 from functions.adapters.s3 import ObjectStore
 from functions.adapters.work_items import WorkItems
 from functions.errors import ClaimError
@@ -37,16 +37,16 @@ def claim_unless_repeated(services: Services[SubmitSettings], job: Job) -> bool:
         if services.items.job(job.job) is not None:
             logger.info("upload already claimed", extra={"job": job.job})
             return True
-        again = claims.again(job.bucket, job.key)
+        repeat = claims.repeat_of(job.bucket, job.key)
         content = claims.content(fingerprint) if fingerprint else None
         original = (
             None
-            if again.waits(services.now())
+            if repeat.awaits_upload(services.now())
             else _find_original(services.items, content, services.now())
         )
-        if original is not None and _skip(services, job, original, again):
+        if original is not None and _skip(services, job, original, repeat):
             return False
-        if original is None and claims.claim(job, content, again):
+        if original is None and claims.claim(job, content, repeat):
             return True
     raise ClaimError(job.job)
 
@@ -70,18 +70,18 @@ def run_again(
     """
     claims = services.claims
     for _ in range(_MAX_TRIES):
-        again = claims.again(bucket, key)
-        if again.at is not None and again.at >= marked_at:
+        repeat = claims.repeat_of(bucket, key)
+        if repeat.marked_at is not None and repeat.marked_at >= marked_at:
             logger.info("marker already handled", extra={"key": key})
             return None
-        skipped = services.items.job(again.skipped) if again.skipped else None
+        skipped = services.items.job(repeat.skipped_job) if repeat.skipped_job else None
         if skipped is None or skipped.outcome != DUPLICATE:
-            if claims.wait_for_upload(again, marked_at):
+            if claims.wait_for_upload(repeat, marked_at):
                 return None
         elif claims.run_skipped(
             _renewed(services, skipped),
             _content(services.files, claims, skipped),
-            again,
+            repeat,
             marked_at,
         ):
             return WorkMessage(
@@ -118,7 +118,7 @@ def _find_original(work_items: WorkItems, content: Content | None, now: datetime
     return job if job.canceled_at is None and job.failure is None else None
 
 
-def _skip(services: Services[SubmitSettings], job: Job, original: Job, again: Again) -> bool:
+def _skip(services: Services[SubmitSettings], job: Job, original: Job, repeat: Repeat) -> bool:
     """Record a job as a duplicate. Return False if the original or the marker changed meanwhile."""
     now = timestamps.text(services.now())
     event = upload_events.job_duplicate(job, original, services.files.bucket, now)
@@ -126,7 +126,7 @@ def _skip(services: Services[SubmitSettings], job: Job, original: Job, again: Ag
         job, status=JobStatus.DONE, status_key=items.status_key(JobStatus.DONE, now), next_step=None, outcome=DUPLICATE,
         failure=event.data["message"],
     )  # fmt: skip
-    if not services.claims.skip(skipped, original, again, event):
+    if not services.claims.skip(skipped, original, repeat, event):
         return False
     logger.info(
         "upload skipped: another job has the same bytes",

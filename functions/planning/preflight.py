@@ -32,18 +32,20 @@ class Preflight:
     Attributes:
         today: the day of the job's claim in ISO 8601, for models that retire.
         betas: the values of `anthropic-beta` of the job.
-        off: the codes of checks that are turned off.
+        skip_checks: the codes of checks that are turned off.
     """
 
     today: str
     betas: frozenset[str] = frozenset()
-    off: frozenset[str] = frozenset()
+    skip_checks: frozenset[str] = frozenset()
 
     def refusal(self, params: Mapping[str, Any]) -> tuple[str, str] | None:
         """Return why the API is certain to refuse a request: a rejection code and a sentence. None if it is not."""
         model = params.get("model")
         capabilities = capabilities_of(model) if isinstance(model, str) else None
-        return refusal(params, capabilities, betas=self.betas, today=self.today, off=self.off)
+        return refusal(
+            params, capabilities, betas=self.betas, today=self.today, skip_checks=self.skip_checks
+        )
 
     def accepts_plain(self, model: str, max_tokens: int) -> bool:
         """Return whether a request without anything unusual is sure to pass, by its model and `max_tokens`."""
@@ -61,7 +63,7 @@ def refusal(
     *,
     betas: Collection[str] = (),
     today: str = "",
-    off: Collection[str] = (),
+    skip_checks: Collection[str] = (),
 ) -> tuple[str, str] | None:
     """Return why the API is certain to refuse a request: a rejection code and a sentence. None if it is not.
 
@@ -70,11 +72,11 @@ def refusal(
         capabilities: what its model accepts; None for an unknown model.
         betas: the values of `anthropic-beta` that it is sent with.
         today: the day in ISO 8601, for models that retire; empty to ignore dates.
-        off: the codes of checks that are turned off.
+        skip_checks: the codes of checks that are turned off.
     """
     model = () if capabilities is None else _of_model(params, capabilities, betas)
     findings = chain(_model(capabilities, today), _messages(params), model, _media(params))
-    return next((finding for finding in findings if finding[0] not in off), None)
+    return next((finding for finding in findings if finding[0] not in skip_checks), None)
 
 
 def notice(params: Mapping[str, Any], capabilities: Capabilities | None) -> str | None:
@@ -82,7 +84,11 @@ def notice(params: Mapping[str, Any], capabilities: Capabilities | None) -> str 
 
     Its model thinks by default, thinking counts toward `max_tokens`, and there are few of them.
     """
-    if capabilities is None or not capabilities.thinks or params.get("thinking") is not None:
+    if (
+        capabilities is None
+        or not capabilities.thinks_by_default
+        or params.get("thinking") is not None
+    ):
         return None
     max_tokens = params.get("max_tokens")
     is_low = isinstance(max_tokens, int | float) and max_tokens < MIN_THINKING_MAX_TOKENS

@@ -24,7 +24,7 @@ from functions.services import Services
 from functions.settings import SubmitSettings
 from functions.translations import TRANSLATIONS
 
-WAITING_S = 300.0
+OPTIONS_RECHECK_S = 300.0
 """Seconds after which a job looks again for the options that it waits for. Their upload wakes it at once."""
 _SAMPLE_ROWS, _SAMPLE_BYTES = 100, 1 << 20
 """The rows that show what an upload contains: the first ones, but no more bytes than this after the first row."""
@@ -134,7 +134,7 @@ def _wait(services: Services[SubmitSettings], job: Job, reason: str, event: Even
     changes = {
         "waiting_for": reason,
         "waiting_event": event.id,
-        "not_before": timestamps.after(services.now(), WAITING_S),
+        "not_before": timestamps.after(services.now(), OPTIONS_RECHECK_S),
     }
     new_events = [] if job.waiting_event == event.id else [event]
     if services.items.transition(job, changes, events=new_events):

@@ -48,7 +48,7 @@ def format_of(job: Job) -> UploadFormat:
     return job.format or UploadFormat()
 
 
-def text_of(source: Source, upload_format: UploadFormat) -> Source:
+def decoded(source: Source, upload_format: UploadFormat) -> Source:
     """Return an upload as its reader expects it: unpacked, and text in UTF-8."""
     if upload_format.container is not None:
         source = unpacked(source, upload_format.container)

@@ -35,7 +35,7 @@ _MAX_PAUSE_S = 3600.0
 """Maximum length of a pause in seconds. Only the API's ``retry-after`` may exceed it."""
 _RATE_LIMITS_TO_PAUSE, _RATE_LIMITED_FOR = 3, timedelta(hours=1)
 """Consecutive 429 answers, and their time span, that pause sending. A spend limit does not pass in minutes."""
-_MIN_JUDGED = 2
+_MIN_ACCEPTED_BETWEEN = 2
 """Refusals with another batch accepted in between that reject a row which the API does not name.
 
 One is not enough: the account may have been blocked in the meantime.
@@ -80,7 +80,7 @@ def _handle_account_block(
     if not _account_works(sending, job, batch):
         _pause_or_halve(services, _count_refusal(batch, batch.refused_at or now), verdict)
         return
-    _check_rows(services, _count_refusal(batch, now, judged=1), verdict.rows)
+    _check_rows(services, _count_refusal(batch, now, accepted_between=1), verdict.rows)
     if sending.paused_reason == verdict.reason:
         _resume_sending(services, sending)
 
@@ -93,12 +93,12 @@ def _account_works(sending: Sending, job: Job, batch: Batch) -> bool:
     return same_sender and sending.accepted_at > batch.refused_at
 
 
-def _count_refusal(batch: Batch, since: str, judged: int = 0) -> Batch:
+def _count_refusal(batch: Batch, since: str, accepted_between: int = 0) -> Batch:
     """Return the batch with one more refusal that names no row."""
     return msgspec.structs.replace(
         batch,
         pauses_caused=batch.pauses_caused + 1,
-        judged=batch.judged + judged,
+        accepted_between=batch.accepted_between + accepted_between,
         refused_at=since,
     )
 
@@ -123,7 +123,9 @@ def _check_rows(services: Services[SubmitSettings], batch: Batch, rows: Refused 
 
     If the answer cannot be about rows, or not enough refusals prove it yet, only this batch waits.
     """
-    if rows is not None and (_can_be_halved(batch) or batch.judged >= _MIN_JUDGED):
+    if rows is not None and (
+        _can_be_halved(batch) or batch.accepted_between >= _MIN_ACCEPTED_BETWEEN
+    ):
         split.handle_refusal(services, batch, rows)
     else:
         retry_delay_s = min(
@@ -183,7 +185,7 @@ def _return_to_waiting(
         "not_before": not_before,
         "intent_at": None,
         "pauses_caused": batch.pauses_caused,
-        "judged": batch.judged,
+        "accepted_between": batch.accepted_between,
         "refused_at": batch.refused_at,
         **failure,
     }

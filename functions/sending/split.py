@@ -22,7 +22,7 @@ from functions.settings import SubmitSettings
 def handle_refusal(services: Services[SubmitSettings], batch: Batch, verdict: Refused) -> None:
     """Reject the invalid row if it is known, otherwise halve the batch. Close a later attempt."""
     index = 0 if batch.requests == 1 else verdict.index
-    named_before = batch.named and batch.requests > 1
+    named_before = batch.named_refusals and batch.requests > 1
     if batch.attempt > 1:
         changes = {
             "status": BatchStatus.ENDED,
@@ -56,7 +56,7 @@ def _reject_row(
     keys, files = rewrite(services.files, batch, batch.chunk, 1, entries)
     changes = {
         "requests_key": keys.requests, "ledger_key": keys.ledger, "requests": files.requests,
-        "size_bytes": files.size_bytes, "named": batch.named + 1, "intent_at": None,
+        "size_bytes": files.size_bytes, "named_refusals": batch.named_refusals + 1, "intent_at": None,
     }  # fmt: skip
     services.items.transition(batch, changes | _state_after_rewrite(files))
 
@@ -132,7 +132,7 @@ def _write_half(
         start_byte=first.offset,
         end_byte=last.offset + last.size,
         pauses_caused=batch.pauses_caused,
-        judged=batch.judged,
+        accepted_between=batch.accepted_between,
         refused_at=batch.refused_at,
     )
 

@@ -92,7 +92,7 @@ def deploy(
         "skewSeconds": "1",
         "probeSeconds": "1",
         "retrySeconds": "1",
-        "fetchSeconds": "2",
+        "incompleteSeconds": "2",
         "createTimeoutSeconds": "30",
     }
     deploy = Deploy(cloud, tmp_path_factory.mktemp("cdk"), settings)

@@ -97,8 +97,8 @@ class CrowdedPoll:
             self.aws.dynamodb.table[item.job, item.item] = Item(attributes)
 
     def count_items(self, kind: Callable[[dict[str, Any]], bool]) -> int:
-        items_ = (deserialize(item.attributes) for item in self.aws.dynamodb.table.values())
-        return sum(1 for item in items_ if kind(item))
+        table_items = (deserialize(item.attributes) for item in self.aws.dynamodb.table.values())
+        return sum(1 for item in table_items if kind(item))
 
     def statuses(self) -> Counter[str]:
         return Counter(str(item.get("status")) for item in self.aws.dynamodb.table.values())

@@ -113,7 +113,7 @@ def test_a_single_row_is_rejected_only_after_other_batches_were_accepted_twice(
             relay.tick(60.0)
         current = relay.items.batch(bad.job, bad.item)
         assert current is not None
-        states.append((current.status, current.judged))
+        states.append((current.status, current.accepted_between))
 
     assert states[0] == ("WAITING", 1)
     assert states[2][0] == "COLLECTED"
@@ -133,7 +133,7 @@ def test_batches_accepted_under_another_api_version_do_not_count_as_evidence(
             relay.tick(60.0)
 
     (bad,) = relay.items.unfinished().batches
-    assert (bad.status, bad.judged) == ("WAITING", 0)
+    assert (bad.status, bad.accepted_between) == ("WAITING", 0)
 
 
 def test_a_row_that_the_api_names_is_rejected_and_the_rest_is_sent_at_once(relay: Harness) -> None:

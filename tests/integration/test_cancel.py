@@ -14,8 +14,8 @@ KEY, OTHER = "in/march.jsonl", "in/april.jsonl"
 @pytest.fixture
 def relay(tmp_path: Path) -> Iterator[Harness]:
     """A relay whose batches run for hours."""
-    with open_harness(tmp_path, processing_s=36_000.0) as relay_:
-        yield relay_
+    with open_harness(tmp_path, processing_s=36_000.0) as harness:
+        yield harness
 
 
 def upload_and_send(relay: Harness, *keys: str) -> list[str]:

@@ -18,8 +18,8 @@ KEY = "in/march.jsonl"
 def relay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Harness]:
     """A relay whose listings have two batches a page."""
     monkeypatch.setattr("functions.adapters.anthropic_api.PAGE", 2)
-    with open_harness(tmp_path, processing_s=90.0) as relay_:
-        yield relay_
+    with open_harness(tmp_path, processing_s=90.0) as harness:
+        yield harness
 
 
 def poll_once(relay: Harness) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from functions.errors import ApiUnavailableError
 from functions.model import timestamps
-from functions.planning.claim import S3EventRecord, receive
+from functions.planning.claim import S3EventRecord, handle_created_object
 from local.workspace import free_port
 from tests.harness import Harness, make_upload
 
@@ -53,7 +53,9 @@ def test_retry_delays_grow_to_six_hours(
     relay: Harness,
 ) -> None:
     event = json.loads(relay.put(KEY, make_upload(2)))
-    work_message = receive(relay.submit, msgspec.convert(event["Records"][0], S3EventRecord))
+    work_message = handle_created_object(
+        relay.submit, msgspec.convert(event["Records"][0], S3EventRecord)
+    )
     assert work_message is not None
     delays: list[timedelta] = []
     for _ in range(6):

@@ -32,9 +32,9 @@ def relay(
     monkeypatch.setattr(downloads, "_BLOCK_BYTES", 1)
     monkeypatch.setattr("functions.collecting.download.OVERLAP", 100)
     monkeypatch.setattr("functions.collecting.download.line_blocks", partial(line_blocks, size=1))
-    with open_harness(tmp_path) as relay_:
-        relay_.simulator.ranges = request.param
-        yield relay_
+    with open_harness(tmp_path) as harness:
+        harness.simulator.ranges = request.param
+        yield harness
 
 
 def tick_until_done(relay: Harness, left_s: float = 900.0, ticks: int = 40) -> int:

@@ -53,7 +53,7 @@ def as_cells(found: Capabilities) -> dict[str, str]:
 
     return {
         "max out": str(found.max_output_tokens),
-        "thinks": yes(found.thinks),
+        "thinks": yes(found.thinks_by_default),
         "off by": (found.thinking_off or {"type": "-"})["type"],
         "off at": highest(found.thinking_off_efforts),
         "efforts": highest(found.efforts),

@@ -7,9 +7,9 @@ from functions.model.options import (
     InvalidOptionsError,
     governs,
     is_options_file,
+    options_file_keys,
     options_of,
     parse,
-    places_of,
 )
 
 EXAMPLE = b"""
@@ -39,23 +39,23 @@ def test_toml_and_json_say_the_same() -> None:
 
 
 def test_the_files_of_an_upload_are_looked_for_from_the_root_to_the_upload() -> None:
-    assert [toml for toml, _ in places_of("team/2026/tickets.csv")] == [
+    assert [toml for toml, _ in options_file_keys("team/2026/tickets.csv")] == [
         "_relay.toml",
         "team/_relay.toml",
         "team/2026/_relay.toml",
         "team/2026/tickets.csv.relay.toml",
     ]
-    assert [json for _, json in places_of("tickets.csv")] == [
+    assert [json for _, json in options_file_keys("tickets.csv")] == [
         "_relay.json",
         "tickets.csv.relay.json",
     ]
 
 
 def test_an_upload_whose_key_leaves_no_room_has_no_file_of_its_own() -> None:
-    places = [*places_of("x" * 1015 + ".csv"), *places_of("é" * 510 + ".csv")]
+    places = [*options_file_keys("x" * 1015 + ".csv"), *options_file_keys("é" * 510 + ".csv")]
 
     assert all(len(key.encode()) <= MAX_KEY_BYTES for pair in places for key in pair)
-    assert len([*places_of("x" * 1000 + ".csv")]) == 2
+    assert len([*options_file_keys("x" * 1000 + ".csv")]) == 2
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ ASSISTANT = {"role": "assistant", "content": SECRET}
 PARAMS = {"model": "m", "max_tokens": 4_096, "messages": [USER]}
 
 
-NEW = Capabilities(max_output_tokens=128_000, thinks=True)
+NEW = Capabilities(max_output_tokens=128_000, thinks_by_default=True)
 OLD = Capabilities(forced_tool_choice=True, prefill=True, max_output_tokens=64_000)
 
 
@@ -136,16 +136,19 @@ def test_a_beta_raises_the_maximum_of_output_tokens() -> None:
 )
 def test_each_check_can_be_turned_off(code: str) -> None:
     for request_params, model, found, _ in CERTAIN:
-        refused = refusal(request_params, model, off={code})
+        refused = refusal(request_params, model, skip_checks={code})
         assert found != code or refused is None
 
 
 def test_without_the_check_of_the_model_the_others_remain() -> None:
     off = {"unknown_model"}
 
-    assert refusal(PARAMS, None, off=off) is None
-    assert refusal(params(max_tokens=10**9, tool_choice={"type": "any"}), None, off=off) is None
-    refused = refusal(params(messages=[]), None, off=off)
+    assert refusal(PARAMS, None, skip_checks=off) is None
+    assert (
+        refusal(params(max_tokens=10**9, tool_choice={"type": "any"}), None, skip_checks=off)
+        is None
+    )
+    refused = refusal(params(messages=[]), None, skip_checks=off)
     assert refused is not None
     assert refused[0] == "no_messages"
 
@@ -188,7 +191,7 @@ _requests = st.fixed_dictionaries(
 def test_any_request_can_be_checked(
     request_params: dict[str, Any], model: Capabilities | None
 ) -> None:
-    refused = refusal(request_params, model, off={"unknown_model"})
+    refused = refusal(request_params, model, skip_checks={"unknown_model"})
 
     assert refused is None or len(refused[1]) < 300
     assert notice(request_params, model) in {None, "low_max_tokens"}

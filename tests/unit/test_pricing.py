@@ -13,7 +13,7 @@ from functions.model.items import Usage
 from functions.model.pricing import (
     Price,
     PriceList,
-    frozen,
+    find_price_list,
     long_prompt_limit,
     newest_price_list,
     total_bill,
@@ -219,7 +219,7 @@ FILES = sorted(FOLDER.iterdir())
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
 def test_each_price_list_has_the_name_of_its_file(file: Path) -> None:
-    price_list = frozen(file.stem)
+    price_list = find_price_list(file.stem)
 
     assert price_list is not None
     assert price_list.version == file.stem
@@ -242,7 +242,7 @@ def test_new_jobs_use_the_newest_price_list() -> None:
 
 
 def test_a_missing_price_list_is_none_and_has_no_long_prompt_limit() -> None:
-    assert frozen("2020-01") is None
+    assert find_price_list("2020-01") is None
     assert long_prompt_limit("claude-haiku-5-5", "2020-01") is None
 
 
@@ -283,7 +283,7 @@ FIRST_LIST = [
 def test_jobs_of_the_first_price_list_cost_what_they_did(
     model: str, usage: Usage, usd: float | None
 ) -> None:
-    first_list = frozen("2026-11")
+    first_list = find_price_list("2026-11")
 
     assert first_list is not None
     bill = first_list.bill(model, usage, "2026-11-28")

@@ -19,7 +19,7 @@ from functions.translations.openai.models import claude_model
 from functions.translations.openai.options import betas, metadata, sampling, stop_sequences
 from functions.translations.openai.thinking import Thinking, thinking_at
 from functions.translations.openai.tool_params import ToolRules, ToolWriter
-from functions.translations.openai.tools import Choice, Tool
+from functions.translations.openai.tools import Tool, ToolChoice
 
 READ = frozenset(
     {
@@ -71,7 +71,7 @@ class Request:
     schema: object = None
     schema_field: str = "response_format"
     tools: Sequence[Tool] = ()
-    choice: Choice | None = None
+    choice: ToolChoice | None = None
     choice_field: str = "tool_choice"
 
 

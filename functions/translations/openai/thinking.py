@@ -81,7 +81,7 @@ def thinking_at(
 
 def _off(model: Capabilities, policy: Policy, changes: Changes) -> Thinking:
     """Return the least thinking of a model."""
-    if not model.thinks:
+    if not model.thinks_by_default:
         return Thinking()
     if model.thinking_off is not None:
         changes.note("thinking.off")

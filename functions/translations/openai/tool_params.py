@@ -7,7 +7,7 @@ from typing import Any
 from functions.translations.json_schema import SchemaBudget
 from functions.translations.openai.changes import Changes
 from functions.translations.openai.fields import invalid
-from functions.translations.openai.tools import Choice, Tool
+from functions.translations.openai.tools import Tool, ToolChoice
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -31,7 +31,9 @@ class ToolWriter:
     def __init__(self, rules: ToolRules, budget: SchemaBudget, changes: Changes) -> None:
         self._rules, self._budget, self._changes = rules, budget, changes
 
-    def params(self, tools: Sequence[Tool], choice: Choice | None, field: str) -> dict[str, Any]:
+    def params(
+        self, tools: Sequence[Tool], choice: ToolChoice | None, field: str
+    ) -> dict[str, Any]:
         """Return the params.
 
         Args:
@@ -65,14 +67,14 @@ class ToolWriter:
             return tool.members
         return tool.members | {"input_schema": schema, "strict": True}
 
-    def _choice(self, choice: Choice, field: str) -> dict[str, Any]:
+    def _choice(self, choice: ToolChoice, field: str) -> dict[str, Any]:
         if choice.forced and not self._rules.can_force:
             self._changes.drop(f"{field}.{choice.forced}")
             return {"type": "auto"}
         return {"type": choice.type} | ({"name": choice.tool} if choice.tool else {})
 
 
-def _offered(tools: Sequence[Tool], choice: Choice | None, field: str) -> list[Tool]:
+def _offered(tools: Sequence[Tool], choice: ToolChoice | None, field: str) -> list[Tool]:
     """Return the tools that a choice leaves, and check that it names one of them."""
     if choice is None:
         return [*tools]

@@ -32,7 +32,7 @@ class Tool(NamedTuple):
     strict: bool
 
 
-class Choice(NamedTuple):
+class ToolChoice(NamedTuple):
     """Which tools the model calls.
 
     Attributes:
@@ -70,27 +70,27 @@ def read_functions(values: object) -> list[Tool]:
     return [_function(mapping(value, at := f"functions[{n}]"), at) for n, value in functions]
 
 
-def read_choice(value: object, field: str) -> Choice | None:
+def read_choice(value: object, field: str) -> ToolChoice | None:
     """Read `tool_choice`, nested as in chat completions or flat as in responses."""
     if value is None:
         return None
     if isinstance(value, str):
-        return Choice(_mode(value, field))
+        return ToolChoice(_mode(value, field))
     choice = mapping(value, field)
     if choice.get("type") != "allowed_tools":
-        return Choice("tool", _named(choice, field))
+        return ToolChoice("tool", _named(choice, field))
     allowed = mapping(choice.get("allowed_tools", choice), field)
     names = [
         _named(tool, f"{field}.tools") for tool in listing(allowed.get("tools"), f"{field}.tools")
     ]
-    return Choice(_mode(allowed.get("mode"), f"{field}.mode"), allowed=frozenset(names))
+    return ToolChoice(_mode(allowed.get("mode"), f"{field}.mode"), allowed=frozenset(names))
 
 
-def read_function_call(value: object) -> Choice | None:
+def read_function_call(value: object) -> ToolChoice | None:
     """Read `function_call`, the old form of `tool_choice`."""
     if not isinstance(value, Mapping):
         return read_choice(value, "function_call")
-    return Choice("tool", name(value.get("name"), "function_call.name"))
+    return ToolChoice("tool", name(value.get("name"), "function_call.name"))
 
 
 def read_arguments(value: object, field: str) -> dict[str, Any]:

@@ -100,4 +100,4 @@ def fail_calls_for(
 
 def step_of(message: Message) -> str:
     """Return the step that a message asks for; S3's own event asks to receive an upload."""
-    return str(json.loads(message[1]).get("next_step", "receive"))
+    return str(json.loads(message[1]).get("next_step", "claim"))

@@ -134,7 +134,7 @@ def _overlaps(count_by_step: Mapping[str, int], poll_count: int) -> list[Overlap
     ]
 
 
-ALL_OVERLAPS = _overlaps({"receive": 1, "send": 2, "collect": 2, "assemble": 1}, poll_count=3)
+ALL_OVERLAPS = _overlaps({"claim": 1, "send": 2, "collect": 2, "assemble": 1}, poll_count=3)
 LAST_CHUNK_OVERLAPS = _overlaps({"collect": 2}, poll_count=0)
 REFUSAL_OVERLAPS = [
     *_overlaps({"send": 1}, poll_count=0),
@@ -269,7 +269,7 @@ def _hold_until_poll(relay: ChaosHarness, choose: Chooser) -> None:
 
     def hold_messages(messages: list[Message]) -> None:
         held.extend(messages)
-        if any(step_of(message) == "receive" for message in messages):
+        if any(step_of(message) == "claim" for message in messages):
             run_poll()
 
     relay.on_messages, relay.on_poll = hold_messages, run_poll

@@ -45,7 +45,7 @@ class UnreliableQueue:
     def _copies(self, message: Message) -> int:
         if self._deliveries[message]:
             return 1
-        is_lost = step_of(message) != "receive" and self._rng.random() < self._loss_rate
+        is_lost = step_of(message) != "claim" and self._rng.random() < self._loss_rate
         return 0 if is_lost else 2
 
 

@@ -133,7 +133,7 @@ class InMemoryRelay:
         for body in self.aws.sqs.queues.pop(QUEUES["submit"], []):
             submit(submit_services, body, context)
         results_services = self.services(
-            ResultsSettings, queue_url="results", fetches=2, fetch_s=60
+            ResultsSettings, queue_url="results", incomplete_downloads=2, incomplete_s=60
         )
         for body in self.aws.sqs.queues.pop(QUEUES["results"], []):
             results(results_services, read_work_message(body), context)

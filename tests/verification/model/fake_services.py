@@ -305,7 +305,7 @@ class ModelServices:
             results_queue_url="results",
             cancellation_window_s=600,
         )
-        self.results = self._services(ResultsSettings, queue_url="results", fetches=2)
+        self.results = self._services(ResultsSettings, queue_url="results", incomplete_downloads=2)
         # The container remembers no work message, so that behavior depends on the state alone.
         self.work_queues = WorkQueues(
             "submit", "results", client=queues, clock=count(step=100).__next__

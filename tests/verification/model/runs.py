@@ -68,7 +68,7 @@ class CallReplayer:
         self.history, self.points = list(invocation.history), []
         self.recorded_count, self.index, self.tokens = len(self.history), 0, 0
         self.now_s = self.history[0].now if self.history else state.now
-        self.checker.start("poll" if invocation.message is None else "receive")
+        self.checker.start("poll" if invocation.message is None else "claim")
 
     def now(self) -> Any:
         return to_datetime(self.now_s)
