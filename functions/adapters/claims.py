@@ -43,7 +43,7 @@ class Content(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Repeat(msgspec.Struct, frozen=True, kw_only=True):
-    """The repeat of one upload key.
+    """The last skipped duplicate of an upload key, and its again marker.
 
     Attributes:
         job: the partition key.
@@ -79,7 +79,7 @@ class Claims:
         return msgspec.convert(attributes, Content) if attributes else Content(job=name)
 
     def repeat_of(self, bucket: str, key: str) -> Repeat:
-        """Read the repeat of an upload key."""
+        """Read the last skipped duplicate of an upload key, and its again marker."""
         name = ids.job_id(bucket, key, "")
         attributes = self._table.get(name, AGAIN)
         return msgspec.convert(attributes, Repeat) if attributes else Repeat(job=name)

@@ -49,7 +49,7 @@ class _Record(msgspec.Struct):
 
 
 class _Error(msgspec.Struct):
-    """An error of the API, which has the real one inside, or of a rejected row, which has not."""
+    """An error of the API, which wraps the actual error, or of a rejected row, which does not."""
 
     type: str = ""
     message: str = ""
@@ -182,7 +182,7 @@ def _error(result: _Result) -> bytes:
 
 
 def _answer(message: msgspec.Raw, model_input: bytes) -> bytes:
-    """Return an answer byte for byte, or as Converse gives it if the row asked Converse."""
+    """Return an answer byte for byte, or in the form of Converse if the row is for Converse."""
     if _asks_converse(model_input):
         return msgspec.json.encode(_converse_response(_messages.decode(message)))
     return _one_line(message)

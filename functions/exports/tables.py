@@ -2,7 +2,7 @@
 
 UTF-8 with a byte order mark for Excel, RFC 4180, CRLF. An upload without columns gets `row` and `custom_id` instead.
 
-A spreadsheet takes a text that begins with ``= + - @``, a tab or CR for a formula. Such texts get an apostrophe in
+A spreadsheet interprets text that begins with ``= + - @``, a tab or CR as a formula. Such texts get an apostrophe in
 front, but only in the columns that this module adds: the cells of the upload come back as they were. A JSON number
 cannot be a formula and gets none.
 """
@@ -87,7 +87,7 @@ def lines(row: ExportRow, context: ExportContext) -> Iterator[tuple[str, bytes]]
 
 
 def closing(_summary: JobSummary, _context: ExportContext) -> dict[str, bytes]:
-    """Return no files: results.csv has no end of its own."""
+    """Return no files: results.csv needs no closing file."""
     return {}
 
 
@@ -126,7 +126,7 @@ def _cell(value: bytes | msgspec.Raw) -> str:
     raw = bytes(value)
     try:
         return _text.decode(raw)
-    except UNREADABLE_JSON:  # no string, or one with an unpaired surrogate escape
+    except UNREADABLE_JSON:  # not a string, or one with an unpaired surrogate escape
         return "" if raw == b"null" else raw.decode()
 
 

@@ -25,11 +25,11 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
         thinking_off_efforts: the effort levels at which `thinking_off` is accepted.
         adaptive: True if `thinking` may be adaptive; False if it needs a budget of tokens.
         efforts: the values of `output_config.effort`, rising; empty if the model has no effort levels.
-        default_effort: the level if none is sent.
+        default_effort: the effort level of a request that names none.
         forced_tool_choice: True if `tool_choice` may be `any` or `tool`.
         prefill: True if the last message may be the assistant's.
         sampling: True if the model accepts `temperature` and `top_p`, under API versions that do.
-        lifecycle: the stage that Anthropic names.
+        lifecycle: the stage on Anthropic's page of model deprecations.
         retires: the day from which requests fail, in ISO 8601; None if none is set.
     """
 

@@ -1,6 +1,6 @@
 """Options: how uploads are read and sent, in TOML or JSON files beside the data.
 
-``<upload>.relay.toml`` holds for one upload, ``_relay.toml`` for its folder and all folders below. The nearest file
+``<upload>.relay.toml`` applies to one upload, ``_relay.toml`` for its folder and all folders below. The nearest file
 wins, key by key. The file in the bucket's root has the defaults of the stack. docs/options.md lists every key.
 """
 
@@ -31,7 +31,7 @@ Check = Literal[
     "image_too_large",
     "document_too_large",
 ]
-"""Checks of planning for rows that are certain to fail, by their rejection code."""
+"""Rejection codes of the checks in `planning.preflight`, for rows that are certain to fail."""
 _Name = Annotated[str, Meta(min_length=1)]
 
 
@@ -74,7 +74,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 def is_options_file(key: str) -> bool:
-    """Return whether a key is the name of an options file. Such an object is no upload."""
+    """Return whether a key is the name of an options file. Such an object is not an upload."""
     name = key.rpartition("/")[2].lower()
     return any(name == f"_{suffix}" or name.endswith(f".{suffix}") for suffix in _SUFFIXES)
 
@@ -83,7 +83,7 @@ def options_file_keys(upload_key: str) -> Iterator[tuple[str, str]]:
     """Yield the keys of the options files that may govern an upload, the farthest first.
 
     Yields:
-        The TOML file's key and the JSON file's key of one place. Only one of them may exist.
+        The keys of the TOML file and of the JSON file for one folder or upload. Only one of them may exist.
     """
     folders = upload_key.split("/")[:-1]
     for depth in range(len(folders) + 1):
@@ -107,7 +107,7 @@ def parse(key: str, text: bytes) -> dict[str, Any]:
         text: its content.
 
     Returns:
-        Its keys and values, checked by themselves.
+        Its keys and values, validated without the other files.
 
     Raises:
         InvalidOptionsError: it is not TOML or JSON, or has an unknown key or a value of a wrong type.
@@ -157,7 +157,7 @@ def _sentence(problem: str) -> str:
 
 
 def _merge(far: Mapping[str, Any], near: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge two levels, key by key. A list of the nearer file replaces the other one."""
+    """Merge the contents of two files, key by key. A list of the nearer file replaces the other one."""
     merged = {**far, **near}
     for name, value in far.items():
         if isinstance(value, dict) and isinstance(near.get(name), dict):

@@ -80,12 +80,12 @@ class PriceList(msgspec.Struct, frozen=True):
         version: the name of its file.
         source: where the prices are from, and the day on which they were read.
         cache: the prices of cached tokens as shares of the input price, if a model has no share of its own.
-        models: the prices by model; several, by day, if they changed.
+        models: model → its price, or its prices in the order of `since` if they changed.
         batch: what tokens cost in a batch, as a share of the prices in `models`.
         standard: what they cost outside a batch, as a share of these prices.
-        multipliers: what tokens cost in requests with a property, as a share: ``inference_geo=us``.
-        each: the price of one of something else than tokens, in or outside a batch.
-        included: numbers in `usage` that cost nothing more.
+        multipliers: property of a request → factor on the price of its tokens: ``inference_geo=us``.
+        each: number in `usage` other than tokens → price of one, in US dollars, the same outside a batch.
+        included: numbers in `usage` that are billed as part of another one.
     """
 
     version: str

@@ -43,7 +43,8 @@ class Record(msgspec.Struct, frozen=True, gc=False):
         size: its length in bytes.
         data: the bytes; None if it is longer than a row may be.
         end: the position where the next record may begin.
-        fault: why the row cannot be sent, as its reader knows it: a rejection code and a sentence.
+        fault: why the row cannot be sent, if its reader already knows: a rejection code and a sentence. None for a row
+            that validation must judge.
     """
 
     line: int

@@ -1,4 +1,4 @@
-"""What an upload is, as its content shows. It is decided once, when planning begins, and stored with the job."""
+"""The format of an upload, detected from its content once, when planning begins, and stored with the job."""
 
 import msgspec
 
@@ -7,7 +7,7 @@ class UploadFormat(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True
     """The format of an upload.
 
     Attributes:
-        reader: the name of its reader in `functions.readers.READERS`: ``jsonl``, ``json``, ``csv``, ``xlsx``, ``parquet``.
+        reader: the name of its reader in `functions.readers.READERS`: ``jsonl``, ``json``, ``csv`` or ``xlsx``.
         container: ``gzip``, ``zstd`` or ``bzip2``; None for an upload that is not compressed.
         encoding: the character encoding as Python names it: ``utf-8``, ``utf-16-le``, ``utf-16-be``, ``cp1252``.
         notices: what a person should know, in one sentence each: ``read as cp1252, because it is not UTF-8``.

@@ -1,6 +1,6 @@
 """Plan a job: stream its upload, cut it into chunks and write each chunk's files.
 
-Each chunk moves the job's checkpoint. An invocation stops in good time, and the next one resumes there.
+Each chunk moves the job's checkpoint. An invocation stops before its time runs out, and the next one resumes there.
 """
 
 from collections import Counter

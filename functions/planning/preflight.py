@@ -1,4 +1,4 @@
-"""Check requests for what is certain to fail. The API reports such rows only when their batch ends.
+"""Find requests that are certain to fail. The API reports such rows only when their batch ends.
 
 What is only likely to fail is sent: a wrong rejection costs the user more than a failed row, which is not billed.
 """
@@ -82,7 +82,7 @@ def refusal(
 def notice(params: Mapping[str, Any], capabilities: Capabilities | None) -> str | None:
     """Return ``low_max_tokens`` for a request whose answer may be empty, None for others.
 
-    Its model thinks by default, thinking counts toward `max_tokens`, and there are few of them.
+    Its model thinks by default, thinking counts toward `max_tokens`, and `max_tokens` is low.
     """
     if (
         capabilities is None
@@ -141,7 +141,7 @@ def _of_model(
     if not capabilities.prefill and isinstance(messages, list) and _ends_in_prefill(messages):
         sentence = (
             'the last of "messages" is the assistant\'s, which this model does not accept; end with '
-            "a message of the user"
+            "a user message"
         )
         yield "prefill_unsupported", sentence
     choice = params.get("tool_choice")

@@ -25,7 +25,7 @@ from functions.settings import SubmitSettings
 from functions.translations import TRANSLATIONS
 
 OPTIONS_RECHECK_S = 300.0
-"""Seconds after which a job looks again for the options that it waits for. Their upload wakes it at once."""
+"""Seconds after which a job looks again for the options that it waits for. Uploading them wakes it at once."""
 _SAMPLE_ROWS, _SAMPLE_BYTES = 100, 1 << 20
 """The rows that show what an upload contains: the first ones, but no more bytes than this after the first row."""
 _OWN_NAMES = frozenset({"custom_id", "customId", "params"})
@@ -116,7 +116,7 @@ def _listed(names: Sequence[str]) -> str:
 def _notices(
     sample: Sequence[Mapping[str, Any]], row_kind: str, options: Options
 ) -> Iterator[str]:
-    """Yield what a person should know before the answers come. Only the first rows are looked at."""
+    """Yield what a person should know before the answers come, as the first rows show it."""
     if row_kind not in {NATIVE, TEMPLATE}:
         return
     convert = converter_of(row_kind, options, "")
@@ -176,7 +176,7 @@ def _default_exports(upload_format: UploadFormat, row_kind: str) -> list[str]:
 
 
 def wake_waiting_jobs(services: Services[SubmitSettings], bucket: str, options_key: str) -> None:
-    """Let jobs that wait for options look again, because an options file arrived that may govern them."""
+    """End the delay of jobs that wait for options, because an options file arrived that may govern them."""
     for job in services.items.planning():
         if job.waiting_for is not None and (
             job.bucket == bucket and governs(options_key, job.key)

@@ -36,7 +36,7 @@ def unknown_columns(template: RequestTemplate, columns: Collection[str]) -> list
 
 
 def fill(template: RequestTemplate, row: Mapping[str, Any]) -> tuple[str | None, dict[str, Any]]:
-    """Return the custom_id and the params of a row. A missing column or an empty cell becomes no text.
+    """Return the custom_id and the params of a row. A missing column or an empty cell becomes empty text.
 
     Args:
         template: the template.

@@ -35,7 +35,7 @@ SUFFIXES = (*(text + packed for packed in _COMPRESSIONS for text in _TEXTS), ".x
 def suffix_of(key: str) -> str | None:
     """Return the suffix in `SUFFIXES` that a key ends with, ignoring case; None if there is none.
 
-    Options files lie among the uploads and are none.
+    None for options files, too: they are stored among the uploads.
     """
     if is_options_file(key):
         return None
@@ -44,7 +44,7 @@ def suffix_of(key: str) -> str | None:
 
 
 def format_of(job: Job) -> UploadFormat:
-    """Return the format of a job's upload. Jobs of the version before formats read JSON Lines."""
+    """Return the format of a job's upload. A job that was claimed before formats were stored has JSON Lines."""
     return job.format or UploadFormat()
 
 

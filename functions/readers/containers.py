@@ -1,7 +1,7 @@
-"""Unpack compressed uploads: gzip, Zstandard and bzip2, each also of several members one after another.
+"""Unpack compressed uploads: gzip, Zstandard and bzip2, with one or more members.
 
 A compressed upload is always read from its start. That costs less than it seems, because unpacking is faster than
-planning, and it spares each position a copy of the decompressor's window.
+planning, and positions need no copy of the decompressor's window.
 """
 
 import bz2
@@ -52,7 +52,7 @@ def unpacked(source: Source, container: str) -> Source:
 
 
 class _Decompressor(Protocol):
-    """Unpacks one member. `bz2.BZ2Decompressor` is one."""
+    """Unpacks one member. `bz2.BZ2Decompressor` has this interface."""
 
     @property
     def eof(self) -> bool:
@@ -63,7 +63,7 @@ class _Decompressor(Protocol):
         """Return the bytes after a complete member."""
 
     def decompress(self, data: bytes, max_length: int = ..., /) -> bytes:
-        """Unpack more data. Return b"" if there must be more data first."""
+        """Unpack more data. Return b"" if it needs more data first."""
 
 
 class _Gzip:

@@ -79,7 +79,7 @@ class Reader[P: Position](Protocol):
         """Return the columns of a table, in order; empty for other formats.
 
         Args:
-            position: a position behind the first record.
+            position: a position after the first record.
         """
 
     def retry_head(self, position: P) -> bytes:
@@ -92,7 +92,7 @@ class Reader[P: Position](Protocol):
     def retry_rows(
         self, source: Source, offsets: Sequence[int], sizes: Sequence[int]
     ) -> Iterator[bytes]:
-        """Stream rows for the retry file, as they are in the upload. Raise only during iteration.
+        """Stream rows for the retry file, as they are in the upload. Raise errors only during iteration.
 
         The retry file is the head followed by the rows of each chunk, so these bytes must end where another
         row can begin. The reader of `RETRY_NAME` must read exactly these rows from the file.

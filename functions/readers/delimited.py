@@ -1,9 +1,9 @@
 """Read CSV and TSV as spreadsheets and warehouses write them, in UTF-8.
 
 Accept a byte order mark, Excel's ``sep=`` line, the delimiters ``, ; tab |``, quoted cells with doubled quotes and
-line ends, and lines that end with CRLF, LF or CR. Blank lines are no rows.
+line ends, and lines that end with CRLF, LF or CR. Blank lines are skipped.
 
-Only a quote at the front of a cell opens it. In such a cell each quote is doubled, or ends the cell. A row that
+Only a quote at the start of a cell opens it. In such a cell each quote is doubled, or ends the cell. A row that
 breaks this rule is rejected, because a guess can join several rows into one.
 """
 

@@ -8,7 +8,7 @@ from functions.readers.contract import Source
 
 @dataclass(frozen=True)
 class DerivedSource:
-    """The bytes that a function computes from a whole upload. Every reading begins at its start.
+    """The bytes that a function computes from a whole upload. Every read starts at its first byte.
 
     Attributes:
         source: the upload.

@@ -1,6 +1,6 @@
 """Detect the format of an upload from its content.
 
-The first bytes decide. The suffix of the key is asked only where they are ambiguous, because people rename files.
+The first bytes decide. The suffix of the key is used only where they are ambiguous, because people rename files.
 """
 
 import re
@@ -19,9 +19,9 @@ from functions.readers.text import HEAD_BYTES as CHECKED_BYTES
 from functions.readers.text import check_text
 
 HEAD_BYTES = 1 << 20
-"""Leading bytes that decide."""
+"""Leading bytes of an upload that show its format."""
 _TAIL_BYTES = 1 << 16
-"""Bytes at the end of a zip archive in which its list of files is looked for."""
+"""Bytes at the end of a zip archive that are searched for its list of files."""
 _CONTAINER_SUFFIXES = (".gz", ".zst", ".bz2")
 _TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
 _SPACE = b" \t\r\n\x00\x1a"
@@ -31,10 +31,10 @@ _CP1252 = (
     "are wrong"
 )
 _ZIP = b"PK\x03\x04"
-_ARCHIVE = "upload the files inside of it one by one; gzip, zstd and bzip2 are unpacked"
+_ARCHIVE = "upload the files inside it one by one; gzip, zstd and bzip2 are unpacked"
 _EXPORT = "export it as CSV or JSON Lines"
 _BINARY = [
-    (rb"%PDF-", "a PDF", "upload rows, such as JSON Lines; a PDF belongs into a row, as a document block"),
+    (rb"%PDF-", "a PDF", "upload rows, such as JSON Lines; put a PDF into a row, as a document block"),
     (rb".{257}ustar", "a tar archive", _ARCHIVE),
     (rb"7z\xbc\xaf\x27\x1c", "a 7z archive", _ARCHIVE),
     (rb"Rar!\x1a\x07", "a RAR archive", _ARCHIVE),
@@ -43,7 +43,7 @@ _BINARY = [
     (rb"\x04\x22\x4d\x18", "compressed with LZ4", "compress it with gzip, zstd or bzip2 instead"),
     (rb"\x1f[\x9d\xa0]", "compressed with compress", "compress it with gzip, zstd or bzip2 instead"),
     (rb"\xff\x06\0\0sNaPpY", "compressed with Snappy", "compress it with gzip, zstd or bzip2 instead"),
-    (rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Excel workbook of before 2007 (.xls) or with a password", "save it as .xlsx without a password, or as CSV"),
+    (rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Excel workbook from before 2007 (.xls) or with a password", "save it as .xlsx without a password, or as CSV"),
     (rb"PAR[1E]", "a Parquet file", "write it as CSV or JSON Lines"),
     (rb"Obj\x01", "an Avro file", _EXPORT),
     (rb"ORC", "an ORC file", _EXPORT),
@@ -56,12 +56,12 @@ _ZIPPED = [
     (b"word/document.xml", "a Word document", "upload a table, such as CSV, or JSON Lines"),
 ]
 _TEXT = [
-    (rb"version https://git-lfs\.github\.com/", "a Git LFS pointer and not the file", "run 'git lfs pull' and upload the file"),
-    (rb"(?i:<!doctype html|<html\b)", "an HTML page", "check the download that it comes from, and upload rows, such as JSON Lines"),
+    (rb"version https://git-lfs\.github\.com/", "a Git LFS pointer instead of the file", "run 'git lfs pull' and upload the file"),
+    (rb"(?i:<!doctype html|<html\b)", "an HTML page", "check where it was downloaded from, and upload rows, such as JSON Lines"),
     (rb"<\?xml\b|<[A-Za-z!]", "XML", _EXPORT),
     (rb"\{\\rtf", "a rich text document", "save it as plain text, as JSON Lines or CSV"),
 ]  # fmt: skip
-"""Other kinds of file: how they begin or what they contain, what they are, and what to do with them."""
+"""Unsupported kinds of file: a pattern of the content, what the file is, and what to do."""
 _YAML = re.compile(
     rb"%YAML\b|---[ \t]*\r?\n|"
     rb"(?:- )?[\w-]+:(?:[ \t][^\n]*)?\r?\n[ \t]*(?:- )?[\w-]+:(?:[ \t]|\r?\n|\Z)"
@@ -125,11 +125,11 @@ def _refuse_kinds(kinds: list[tuple[bytes, str, str]], head: bytes) -> None:
 def _refuse_nested(container: str, head: bytes) -> None:
     inner = container_of(head)
     if inner is not None:
-        _refuse(f"{inner} data inside of {container} data", "compress it once")
+        _refuse(f"{inner} data inside {container} data", "compress it once")
 
 
 def _binary_reader(source: Source, head: bytes) -> str | None:
-    """Return the reader of a binary format; None for a text.
+    """Return the reader of a binary format; None for text.
 
     Raises:
         UnreadableUploadError: the upload is of a binary kind that is not read.
@@ -172,7 +172,7 @@ def _text_reader(text: Source, head: bytes, key: str) -> str:
 
 
 def _suffix_of(key: str) -> str:
-    """Return the suffix of a key below that of a container: ``.csv`` of ``rows.CSV.gz``."""
+    """Return the suffix of a key without that of a container: ``.csv`` of ``rows.CSV.gz``."""
     name = key.lower()
     for suffix in _CONTAINER_SUFFIXES:
         name = name.removesuffix(suffix)
@@ -201,7 +201,7 @@ def _is_over_lines(start: bytes, rest: Iterator[bytes]) -> bool:
 
 
 def _rest_of(text: Source, offset: int) -> Iterator[bytes]:
-    """Read the rest of the upload, but not before it is asked for."""
+    """Read the rest of the upload, lazily."""
     yield from text.read(offset)
 
 

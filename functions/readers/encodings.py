@@ -41,7 +41,7 @@ def encoding_of(head: bytes) -> str:
     marks = (name for mark, name in _BYTE_ORDER_MARKS.items() if head.startswith(mark))
     encoding = next(marks, None) or _encoding_by_nuls(head[:_NUL_SAMPLE])
     if encoding == "utf-32":
-        message = "the upload is UTF-32 text, which is not read; save it as UTF-8"
+        message = "the upload is UTF-32 text, which is not supported; save it as UTF-8"
         raise UnreadableUploadError(message)
     return encoding or ("cp1252" if _is_cp1252(head) else "utf-8")
 
@@ -74,7 +74,7 @@ def _is_cp1252(head: bytes) -> bool:
 
 
 def transcoded(source: Source, encoding: str) -> Source:
-    """Return the text of an upload in UTF-8. A byte order mark stays one, and readers pass over it.
+    """Return the text of an upload in UTF-8. A byte order mark is kept; readers skip it.
 
     Args:
         source: the upload, unpacked.

@@ -1,8 +1,8 @@
 """Read JSON that is not one value per line: an array, ``{"requests": […]}``, or objects over several lines.
 
-Arrays and objects may follow one another, as ``cat`` leaves them; commas between them are passed over. Each
-element is one row, cut out by counting brackets. Validation says what is wrong inside of a row. What is wrong
-between rows has a row of its own with a `fault`, so that nothing of an upload is lost in silence.
+Arrays and objects may follow one another, as ``cat`` leaves them; commas between them are skipped. Each
+element is one row, cut out by counting brackets. Validation reports what is wrong inside a row. What is wrong
+between rows becomes a row of its own with a `fault`, so that no part of an upload is lost silently.
 """
 
 import re
@@ -21,7 +21,7 @@ from functions.readers.text import checked_text
 RETRY_NAME = "retry.jsonl"
 MAX_OTHER_MEMBERS = 10
 MAX_NAME_CHARS = 50
-"""How many names of other members a position keeps, and how much of each, so that it stays small."""
+"""How many names of other members a position keeps, and how many characters of each."""
 _MAX_NAME_BYTES = 1024
 _BOM = b"\xef\xbb\xbf"
 _SPACE = b" \t\r\n\x00\x1a"
@@ -30,7 +30,7 @@ _SPACES = re.compile(rb"[ \t\r\n\x00\x1a]*+")
 _BRACKETS = frozenset({b"{", b"["})
 _PUNCTUATION = _BRACKETS | {b"}", b"]", b",", b":", b'"'}
 _WORD = re.compile(rb'[^ \t\r\n\x00\x1a,:\[\]{}"]++')
-"""A number, a literal or a stray text, up to what may follow it."""
+"""A number, a literal or stray text, up to what may follow it."""
 _BREAK = re.compile(rb"[\r\n][ \t\r\n]*+")
 _OPEN_BREAK = re.compile(rb"[\r\n][ \t\r\n]*+\Z")
 _TRAILING = re.compile(r"trailing characters \(byte (\d+)\)$")
@@ -175,7 +175,7 @@ class _Value(NamedTuple):
 
 
 class _Pieces:
-    """The bytes of a value that arrive in several blocks."""
+    """Collects the bytes of a value that arrives in several blocks."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -221,7 +221,7 @@ class _Text:
         return self.offset - self._line_start
 
     def peek(self) -> bytes:
-        """Pass over white space and byte order marks, and return the next byte; empty at the end."""
+        """Skip white space and byte order marks, and return the next byte; empty at the end."""
         while (byte := self._text[self._index : self._index + 1]) not in _PUNCTUATION:
             self._advance(match_end(_SPACES, self._text, self._index))
             if len(self._text) - self._index < len(_BOM) and self._load():
@@ -233,11 +233,11 @@ class _Text:
         return byte
 
     def skip(self) -> None:
-        """Pass over the byte that `peek` returned."""
+        """Skip the byte that `peek` returned."""
         self._index += 1
 
     def take(self, limit: int) -> _Value:
-        """Read a bracketed value, a string or a word of at most ``limit`` bytes; of a longer one, its size."""
+        """Read a bracketed value, a string or a word. Keep only the size of one longer than ``limit`` bytes."""
         first = self._text[self._index : self._index + 1]
         end = self._end_of_valid() if first in _BRACKETS else self._index
         size = end - self._index
@@ -267,7 +267,7 @@ class _Text:
     def _end_of_valid(self) -> int:
         """Return where a valid value ends in this block; where it begins if it is not valid or not complete.
 
-        A parser in C passes over it several times as fast as the patterns of `BracketScanner`, and names the
+        A parser in C skips it several times as fast as the patterns of `BracketScanner`, and names the
         first byte after it that is not white space.
         """
         end = len(self._text)

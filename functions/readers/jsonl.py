@@ -32,7 +32,7 @@ def read(source: Source, position: LinePosition, row_bytes: int) -> Iterator[Lin
 
 
 def columns(_position: LinePosition) -> Sequence[str]:
-    """Return no columns: JSON Lines is no table."""
+    """Return no columns: JSON Lines has no header."""
     return ()
 
 

@@ -29,8 +29,8 @@ class TablePosition(Position, frozen=True, gc=False):
         line: the line, or the row of the sheet, from 1.
         columns: the names of the columns; empty before the header.
         delimiter: the character between two cells.
-        unclosed_to: an offset in bytes. A quote that was open at the end of an earlier line is known not to be closed
-            properly before it, so the same holds for any quote that is open before it.
+        unclosed_to: the offset up to which an unclosed quote was searched for its end, in bytes. Any other quote that
+            is open before it is not closed there, either.
     """
 
     line: int = 1
@@ -81,7 +81,7 @@ def _shorten(text: str) -> str:
 def ragged(cells: int, columns: int) -> tuple[str, str]:
     """Return the fault of a row whose number of cells is not that of the header."""
     sentence = (
-        f"the row has {cells:,} of {columns:,} cells; fill up short rows, and quote cells that contain "
+        f"the row has {cells:,} of {columns:,} cells; pad short rows, and quote cells that contain "
         "the delimiter"
     )
     return "ragged_row", sentence

@@ -28,7 +28,8 @@ def checked_text(blocks: Iterable[bytes]) -> Iterator[bytes]:
 def check_text(head: bytes) -> None:
     """Check the first 64 KiB of an upload.
 
-    A few invalid characters lead to rejected rows. More than one in ten means another kind of file.
+    A few invalid characters lead to rejected rows. More than one invalid character in ten means another kind of
+    file.
 
     Raises:
         UnreadableUploadError: the upload is not text; the message has the offset of the first invalid byte.
@@ -40,7 +41,7 @@ def check_text(head: bytes) -> None:
         offset = len(decoded[: invalid[0]].encode(errors="surrogateescape"))
         message = (
             f"the upload is not UTF-8 text (first invalid byte at offset {offset:,}); save it as "
-            "UTF-8, or upload another format that is read"
+            "UTF-8, or upload a supported format"
         )
         raise UnreadableUploadError(message)
 

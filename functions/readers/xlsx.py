@@ -34,7 +34,7 @@ def read(source: Source, position: TablePosition, row_bytes: int) -> Iterator[Re
     """Read an upload from a position on; see `contract.Reader`.
 
     Raises:
-        UnreadableUploadError: it is no workbook, or too large, or its header does not name each column once.
+        UnreadableUploadError: it is not a workbook, it is too large, or its header does not name each column once.
     """
     columns = position.columns
     for index, cells in _rows(source, position.byte):
@@ -51,7 +51,7 @@ def retry_rows(source: Source, offsets: Sequence[int], sizes: Sequence[int]) -> 
     try:
         yield from _csv_rows(source, offsets, sizes)
     except UnreadableUploadError as error:
-        why = "is not the workbook, or shorter than it was, when it was planned; a new upload replaced it"
+        why = "is not the workbook that was planned, or is shorter than it was; a new upload replaced it"
         raise ObjectUnreadableError(source.uri, why) from error
 
 
@@ -113,7 +113,7 @@ def _printed_rows(path: str) -> Iterator[bytes]:
     """Yield what `xlsx_rows` prints.
 
     Raises:
-        UnreadableUploadError: the file is no workbook, or needs too much memory.
+        UnreadableUploadError: the file is not a workbook, or needs too much memory.
     """
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "RUST_BACKTRACE": "0"}
     command = [sys.executable, "-P", str(Path(__file__).with_name("xlsx_rows.py")), path]
@@ -130,7 +130,7 @@ def _printed_rows(path: str) -> Iterator[bytes]:
         )
         raise UnreadableUploadError(message)
     if code == xlsx_rows.UNREADABLE:
-        message = "the file is no Excel workbook, or it has a password or no visible sheet; save it as XLSX or CSV"
+        message = "the file is not an Excel workbook, or it has a password or no visible sheet; save it as XLSX or CSV"
         raise UnreadableUploadError(message)
     if code:
         raise subprocess.CalledProcessError(code, command)

@@ -1,7 +1,7 @@
-"""Print the rows of a workbook as JSON. `xlsx` runs this file as a process of its own, with little memory.
+"""Print the rows of a workbook as JSON. `xlsx` runs this file in a process of its own, with limited memory.
 
 A workbook of 10 KB can need gigabytes: a cell far from the others makes its sheet large, and each cell has its own
-copy of a text that the file stores once. With a limit only this process ends, and not the whole function.
+copy of a text that the file stores once. The limit ends only this process, not the whole function.
 """
 
 import resource
@@ -17,7 +17,7 @@ Enough for 2,000,000 numbers or 80 MB of text.
 """
 UNREADABLE = 3
 TOO_LARGE = 4
-"""Exit codes. Where Rust gets no memory, it ends the process by SIGABRT in place of `TOO_LARGE`."""
+"""Exit codes. Where Rust cannot allocate memory, it ends the process with SIGABRT instead of `TOO_LARGE`."""
 _WHOLE_DIGITS = 15
 """Digits of a number that Excel stores and displays."""
 

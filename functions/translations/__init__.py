@@ -11,4 +11,4 @@ TRANSLATIONS: dict[str, Translation] = {
     "bedrock": bedrock,
     "vertex": vertex,
 }
-"""The other batch APIs, by name. The first one that matches a row understands it."""
+"""The other batch APIs, by name. The first one that matches a row translates it."""

@@ -52,7 +52,7 @@ _UNCACHEABLE = frozenset({"thinking", "redacted_thinking"})
 
 
 class Drops:
-    """Fields of one row that have no counterpart: dropped and noted, or a reason to refuse the row.
+    """Fields of one row that have no counterpart: dropped and counted, or a reason to reject the row.
 
     Attributes:
         names: the fields dropped, each once, in order.
@@ -63,7 +63,7 @@ class Drops:
         self.names: tuple[str, ...] = ()
 
     def add(self, name: str) -> None:
-        """Note a field as dropped.
+        """Record a field as dropped.
 
         Raises:
             NotTranslatableError: the policy rejects rows that have such a field.
@@ -102,7 +102,7 @@ def translate(row: Mapping[str, Any], policy: Policy) -> Translated:
 
 
 def claude_id(name: str) -> str | None:
-    """Return the Claude model that a name on Bedrock stands for; None if it does not tell.
+    """Return the Claude model that a name on Bedrock stands for; None if the name does not show it.
 
     ``us.anthropic.claude-sonnet-4-5-20250929-v1:0`` is ``claude-sonnet-4-5-20250929``. An ARN of a foundation
     model or of a cross-region inference profile ends in such an id; one of an application inference profile

@@ -154,7 +154,7 @@ class _Writer:
         return [self.node(schema, depth) for schema in schemas]
 
     def parts(self, schemas: object, depth: int) -> list[dict[str, Any]]:
-        """Return the strict forms of schemas that all hold. Closed objects would exclude each other."""
+        """Return the strict forms of schemas that must all match. Closed objects would exclude each other."""
         strict = self.branches(schemas, depth)
         if any("$ref" in part or "additionalProperties" in part for part in strict):
             raise SchemaUnsupportedError

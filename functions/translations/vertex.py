@@ -1,7 +1,7 @@
 """Translate rows of Claude's batch predictions on Google Cloud (Vertex AI).
 
 A row is ``{"custom_id", "request"}``. `request` is a Messages body with `anthropic_version`. Rows of Gemini look
-alike but hold `contents`; they are recognized in order to be refused by name.
+alike but hold `contents`; they are recognized so that the rejection can name them.
 """
 
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from functions.translations.bedrock import Drops, choose_model, claude_request
 from functions.translations.contract import NotTranslatableError, Policy, Translated
 
 _BODY = frozenset({"messages", "contents", "anthropic_version"})
-"""Members that tell a request from a column of that name."""
+"""Members that distinguish a request from a table's column named `request`."""
 _NEWEST = frozenset({"", "default", "latest"})
 
 
@@ -45,7 +45,7 @@ def translate(row: Mapping[str, Any], policy: Policy) -> Translated:
 
 
 def claude_id(name: str) -> str | None:
-    """Return the Claude model that a name on Vertex AI stands for; None if it does not tell.
+    """Return the Claude model that a name on Vertex AI stands for; None if the name does not show it.
 
     ``publishers/anthropic/models/claude-sonnet-4-5@20250929`` is ``claude-sonnet-4-5-20250929``.
     """

@@ -50,7 +50,7 @@ def stored_pieces(*sizes: int) -> list[StoredObject]:
 def ignored(**fields: Any) -> Ignored:
     default = Ignored(
         item="2026-11-23/0c5f1e2d3b4a59687766", day="2026-11-23", bucket="uploads", folder="marketing",
-        suffix=".json", count=12,
+        suffix=".parquet", count=12,
     )  # fmt: skip
     return msgspec.structs.replace(default, **fields)
 
@@ -108,7 +108,10 @@ def example_events() -> dict[str, Event]:
         events.paused("spend_limit", PAUSE_MESSAGES["spend_limit"], AT),
         events.resumed("spend_limit", AT, "2026-11-23T21:04:10.123Z"),
         upload_events.upload_ignored(
-            ignored(), {"bucket": "uploads", "key": "marketing/march.json"}, [".jsonl"], AT
+            ignored(),
+            {"bucket": "uploads", "key": "marketing/march.parquet"},
+            [".jsonl", ".csv", ".xlsx"],
+            AT,
         ),
         events.job_waiting(job("support/tickets.csv"), "results", ["ticket_id", "body"], AT),
         upload_events.options_rejected(

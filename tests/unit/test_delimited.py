@@ -170,7 +170,7 @@ def test_finds_the_rows(body: bytes, expected: list[str | None]) -> None:
     assert texts(body, row_bytes=50) == expected
 
 
-RAGGED = "cells; fill up short rows, and quote cells that contain the delimiter"
+RAGGED = "cells; pad short rows, and quote cells that contain the delimiter"
 UNCLOSED = "is not closed; write quotes inside the cell twice, and one more at its end"
 
 

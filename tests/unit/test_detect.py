@@ -175,16 +175,16 @@ def test_a_workbook_is_a_zip_archive_with_sheets(body: bytes, key: str) -> None:
     assert detect(Upload(body), key) == UploadFormat(reader="xlsx")
 
 
-_ARCHIVE = "upload the files inside of it one by one; gzip, zstd and bzip2 are unpacked"
+_ARCHIVE = "upload the files inside it one by one; gzip, zstd and bzip2 are unpacked"
 _REPACK = "compress it with gzip, zstd or bzip2 instead"
 _EXPORT = "export it as CSV or JSON Lines"
-_ROWS = "check the download that it comes from, and upload rows, such as JSON Lines"
+_ROWS = "check where it was downloaded from, and upload rows, such as JSON Lines"
 
 
 @pytest.mark.parametrize(
     ("body", "sentence"),
     [
-        (b"%PDF-1.7\n", "a PDF; upload rows, such as JSON Lines; a PDF belongs into a row, as a document block"),
+        (b"%PDF-1.7\n", "a PDF; upload rows, such as JSON Lines; put a PDF into a row, as a document block"),
         (zipped(a=b"x"), f"a zip archive; {_ARCHIVE}"),
         (zipped(), f"an empty or split zip archive; {_ARCHIVE}"),
         (zipped(**{CONTENT_TYPES: b"", "word__document.xml": b""}), "a Word document; upload a table, such as CSV, or JSON Lines"),
@@ -197,14 +197,14 @@ _ROWS = "check the download that it comes from, and upload rows, such as JSON Li
         (b"\x04\x22\x4d\x18", f"compressed with LZ4; {_REPACK}"),
         (b"\xff\x06\0\0sNaPpY", f"compressed with Snappy; {_REPACK}"),
         (b"\x1f\x9d\x90", f"compressed with compress; {_REPACK}"),
-        (gzip.compress(bz2.compress(ROW)), "bzip2 data inside of gzip data; compress it once"),
-        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + NOISE, "an Excel workbook of before 2007 (.xls) or with a password; save it as .xlsx without a password, or as CSV"),
+        (gzip.compress(bz2.compress(ROW)), "bzip2 data inside gzip data; compress it once"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + NOISE, "an Excel workbook from before 2007 (.xls) or with a password; save it as .xlsx without a password, or as CSV"),
         (b"PAR1", "a Parquet file; write it as CSV or JSON Lines"),
         (b"Obj\x01", f"an Avro file; {_EXPORT}"),
         (b"ORC", f"an ORC file; {_EXPORT}"),
         (b"ARROW1\0\0", f"an Arrow or Feather file; {_EXPORT}"),
         (b"SQLite format 3\0", f"an SQLite database; {_EXPORT}"),
-        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "a Git LFS pointer and not the file; run 'git lfs pull' and upload the file"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n", "a Git LFS pointer instead of the file; run 'git lfs pull' and upload the file"),
         (b"\xef\xbb\xbf\n<!DOCTYPE html><html>", f"an HTML page; {_ROWS}"),
         ("<HTML lang='en'>".encode("utf-16"), f"an HTML page; {_ROWS}"),
         (b"<?xml version='1.0'?><Error>", f"XML; {_EXPORT}"),
@@ -213,7 +213,7 @@ _ROWS = "check the download that it comes from, and upload rows, such as JSON Li
         (b"---\n- a: 1\n", "YAML; convert it to JSON, for example with 'yq -o json'"),
         (b"- custom_id: a\n  params:\n    model: m\n", "YAML; convert it to JSON, for example with 'yq -o json'"),
         (b"requests:\n  - custom_id: a\n", "YAML; convert it to JSON, for example with 'yq -o json'"),
-        (ROW.decode().encode("utf-32"), "UTF-32 text, which is not read; save it as UTF-8"),
+        (ROW.decode().encode("utf-32"), "UTF-32 text, which is not supported; save it as UTF-8"),
     ],
     ids=lambda value: repr(value)[:40],
 )  # fmt: skip

@@ -62,7 +62,7 @@ def test_a_character_that_the_head_cuts_is_not_invalid() -> None:
 
 @pytest.mark.parametrize("encoding", ["utf-32", "utf-32-le", "utf-32-be"])
 def test_utf_32_is_refused_by_name(encoding: str) -> None:
-    with pytest.raises(UnreadableUploadError, match=r"^the upload is UTF-32 text, which is not read; save it as UTF-8$"):  # fmt: skip
+    with pytest.raises(UnreadableUploadError, match=r"^the upload is UTF-32 text, which is not supported; save it as UTF-8$"):  # fmt: skip
         encoding_of(JSON.encode(encoding))
 
 

@@ -55,7 +55,7 @@ CERTAIN: list[tuple[dict[str, Any], Capabilities, str, str]] = [
     (params(messages=[USER, {"role": "assistant", "content": ""}, USER]), OLD, "empty_message", '"messages[1].content"'),
     (of_user(TEXT, EMPTY_TEXT), OLD, "empty_text", '"messages[0].content[1].text"'),
     (params(system=[EMPTY_TEXT]), OLD, "empty_text", '"system[0].text"'),
-    (params(messages=[USER, ASSISTANT]), NEW, "prefill_unsupported", "message of the user"),
+    (params(messages=[USER, ASSISTANT]), NEW, "prefill_unsupported", "user message"),
     (params(messages=[USER, {"role": "assistant", "content": [TEXT]}]), NEW, "prefill_unsupported", "last"),
     (params(messages=[USER, {"role": "assistant", "content": ""}]), NEW, "prefill_unsupported", "last"),
     (params(tool_choice={"type": "any"}), NEW, "forced_tool_choice_unsupported", '{"type": "auto"}'),

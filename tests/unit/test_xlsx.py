@@ -111,10 +111,10 @@ def test_a_row_that_is_too_long_has_no_data() -> None:
         (workbook([]), "the table has no header; name the columns in its first row"),
         (workbook([["a", None, "b"]]), "column 2 has no name"),
         (workbook([["a", "a"]]), '2 columns are named "a"'),
-        (b"", "the file is no Excel workbook"),
-        (b"a,b\n1,2\n", "the file is no Excel workbook"),
-        (bytes.fromhex("d0cf11e0a1b11ae1") + bytes(4096), "the file is no Excel workbook"),
-        (workbook([["a"], [1]])[:-40], "the file is no Excel workbook"),
+        (b"", "the file is not an Excel workbook"),
+        (b"a,b\n1,2\n", "the file is not an Excel workbook"),
+        (bytes.fromhex("d0cf11e0a1b11ae1") + bytes(4096), "the file is not an Excel workbook"),
+        (workbook([["a"], [1]])[:-40], "the file is not an Excel workbook"),
     ],
 )
 def test_refuses_what_it_cannot_read(body: bytes, expected: str) -> None:

@@ -27,7 +27,7 @@ class Tokens(NamedTuple):
 
 
 class Answer(NamedTuple):
-    """A message, as far as OpenAI's shapes can tell it.
+    """A message, reduced to what OpenAI's shapes can hold.
 
     Attributes:
         id: the message's id.

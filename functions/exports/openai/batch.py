@@ -37,7 +37,7 @@ def batch_object(summary: JobSummary) -> bytes:
 
 
 def _status(outcomes: Mapping[str, int]) -> str:
-    """Derive the status from counts, because Anthropic's batches all just end."""
+    """Derive the status from counts: a Message Batch ends without saying how."""
     if outcomes.get("succeeded"):
         return "completed"
     if outcomes.get("canceled"):

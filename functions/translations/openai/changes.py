@@ -13,7 +13,7 @@ _MOST_NAMES = 10
 
 
 class Changes:
-    """What one row loses, and what is changed for it."""
+    """The fields that one row loses, and those that are changed for it."""
 
     def __init__(self) -> None:
         self._noted: set[str] = set()
@@ -39,7 +39,7 @@ class Changes:
         Args:
             body: the body of the row.
             read: the names of the members that are read.
-            dropped: members without counterpart, with the values that ask for nothing; null never does.
+            dropped: member without counterpart → its values that request nothing, as null does. They are not recorded.
         """
         for name in body.keys() - read:
             if body[name] is not None and body[name] not in dropped.get(name, ()):
@@ -58,7 +58,7 @@ class Changes:
         fields = ", ".join(f'"{name}"' for name in lost[:_MOST_NAMES]) or "unknown members"
         more = f" and {len(lost) - _MOST_NAMES} more" if len(lost) > _MOST_NAMES else ""
         sentence = (
-            f"Anthropic has no counterpart for {fields}{more}; remove what is named, or set "
-            "reject_unsupported to false to drop it"
+            f"Anthropic has no counterpart for {fields}{more}; remove what is named, or write "
+            'on_unsupported = "drop" in _relay.toml'
         )
         raise NotTranslatableError(code="unsupported_field", sentence=sentence)

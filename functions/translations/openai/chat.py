@@ -59,7 +59,7 @@ DROPPED: dict[str, tuple[object, ...]] = {
     "top_logprobs": (0,),
     "verbosity": ("medium",),
 }
-"""Members without counterpart, and their values that ask for nothing."""
+"""Member without counterpart → its values that request nothing."""
 
 
 def translate_chat(body: Mapping[str, Any], policy: Policy) -> Translated:

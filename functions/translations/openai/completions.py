@@ -12,7 +12,7 @@ from functions.translations.openai.options import check_single_answer
 from functions.translations.openai.params import READ, Request, translated
 
 _REJECTED: dict[str, tuple[object, ...]] = {"echo": (False,), "suffix": ("",), "logprobs": ()}
-"""Members without which the answer would be another, and their values that ask for nothing."""
+"""Member that would change the answer → its values that request nothing."""
 _READ = READ | _REJECTED.keys() | {"prompt", "max_tokens", "n", "best_of"}
 DROPPED: dict[str, tuple[object, ...]] = {
     "frequency_penalty": (0,),
@@ -22,7 +22,7 @@ DROPPED: dict[str, tuple[object, ...]] = {
     "stream": (False,),
     "stream_options": (),
 }
-"""Members without counterpart, and their values that ask for nothing."""
+"""Member without counterpart → its values that request nothing."""
 
 
 def translate_completions(body: Mapping[str, Any], policy: Policy) -> Translated:

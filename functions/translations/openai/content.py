@@ -79,7 +79,7 @@ def _refusal(part: Mapping[str, Any], field: str, _changes: Changes) -> list[Blo
 
 
 def _audio(_part: Mapping[str, Any], field: str, _changes: Changes) -> list[Block]:
-    sentence = f'"{field}" is audio, which Claude cannot hear; send its transcript as text'
+    sentence = f'"{field}" is audio, which Claude cannot read; send its transcript as text'
     raise NotTranslatableError(code="audio_unsupported", sentence=sentence)
 
 

@@ -26,7 +26,7 @@ class Conversation:
         self._tools: dict[str, None] = {}
 
     def add_system(self, blocks: list[Block]) -> None:
-        """Add to the system prompt, which has one place: before all turns."""
+        """Add to the system prompt, which precedes all turns."""
         if self._turns and blocks:
             self._changes.note("hoisted_system")
         self._system += blocks
@@ -47,7 +47,7 @@ class Conversation:
         self._turns[-1][1].extend(blocks)
 
     def call(self, call_id: str, tool: str, arguments: dict[str, Any]) -> Block:
-        """Return the block of a tool call. Its id is made unique and fit for the API.
+        """Build the content block of a tool call. Its id is made unique and fit for the API.
 
         Args:
             call_id: the id in the body, which `result` names again.
@@ -59,7 +59,7 @@ class Conversation:
         return {"type": "tool_use", "id": own, "name": tool, "input": arguments}
 
     def result(self, call_id: str, content: list[Block], field: str) -> Block:
-        """Return the block of a tool's result."""
+        """Build the content block of a tool call's result."""
         if call_id not in self._ids:
             sentence = f'"{field}" is the result of a tool call that no message before it makes'
             raise NotTranslatableError(code="tool_result_unmatched", sentence=sentence)

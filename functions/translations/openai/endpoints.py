@@ -1,4 +1,4 @@
-"""Tell which endpoint of OpenAI a row is for."""
+"""Find out which endpoint of OpenAI a row is for."""
 
 from collections.abc import Mapping
 from enum import Enum
@@ -14,7 +14,7 @@ class Endpoint(Enum):
 
 
 def endpoint_of(row: Mapping[str, Any]) -> Endpoint | None:
-    """Return the endpoint of a row; None for any other.
+    """Return the endpoint of a row; None for one without counterpart.
 
     Azure's URLs have another beginning. A row without URL is for chat completions.
     """

@@ -44,7 +44,7 @@ DROPPED: dict[str, tuple[object, ...]] = {
     "top_logprobs": (0,),
     "truncation": ("disabled",),
 }
-"""Members without counterpart, and their values that ask for nothing."""
+"""Member without counterpart → its values that request nothing."""
 _READ_INSIDE = frozenset(
     {"reasoning.effort", "reasoning.summary", "reasoning.generate_summary", "text.format"}
 )

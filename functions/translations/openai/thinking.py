@@ -1,7 +1,7 @@
 """Decide how much a request thinks.
 
-Thinking counts toward `max_tokens`. A row that was written for a model without thinking, with 256 of them, would
-spend all of them thinking and return no text. So thinking is off unless the row asks for it.
+Thinking counts toward `max_tokens`. A row with 256 of them, written for a model without thinking, would
+spend all of them on thinking and return no text. So thinking is off unless the row asks for it.
 """
 
 from typing import Any, NamedTuple
@@ -13,7 +13,7 @@ from functions.translations.openai.fields import invalid
 
 _EFFORTS = {"minimal": "low"} | {name: name for name in ("low", "medium", "high", "xhigh", "max")}
 _BUDGETS = {"low": 1024, "medium": 2048, "high": 4096, "xhigh": 8192, "max": 16_384}
-"""Tokens of thinking by effort, for models that take no adaptive thinking. They are LiteLLM's."""
+"""Tokens of thinking by effort, for models that take no adaptive thinking. LiteLLM uses the same numbers."""
 
 
 class Thinking(NamedTuple):
