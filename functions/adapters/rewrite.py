@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Iterator
 from tempfile import TemporaryFile
 
+from functions.adapters.chunk_store import store_chunk_files
 from functions.adapters.s3 import ObjectStore
 from functions.model import ids, items
 from functions.model.chunk_files import ChunkKeys, ChunkWriter, LedgerEntry
 from functions.model.items import Batch, BatchStatus, Step
-from functions.model.streams import read_blocks
 
 
 def rewrite(
@@ -17,18 +17,13 @@ def rewrite(
     attempt: int,
     entries: Iterable[LedgerEntry],
 ) -> tuple[ChunkKeys, ChunkWriter]:
-    """Write the files of a new chunk or attempt from those of this batch. Their keys contain the owner's token."""
-    folder = f"work/{batch.job}/{ids.batch_name(chunk, attempt)}/{batch.owner}"
-    keys = ChunkKeys(f"{folder}.requests.json", f"{folder}.ledger.jsonl")
-    with TemporaryFile() as body, TemporaryFile() as rows:
-        written = ChunkWriter(batch.job, chunk, attempt, body, rows)
+    """Write the files of a new chunk or attempt from those of this batch."""
+    with TemporaryFile() as body, TemporaryFile() as ledger:
+        written = ChunkWriter(batch.job, chunk, attempt, body, ledger)
         for entry, params in _with_params(files, batch, entries):
             written.put(entry, params)
         written.finish()
-        for file, key in zip((body, rows), keys, strict=True):
-            file.seek(0)
-            files.write(key, read_blocks(file))
-    return keys, written
+        return store_chunk_files(files, batch, chunk, attempt, body, ledger), written
 
 
 def _with_params(

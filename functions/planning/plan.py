@@ -13,6 +13,7 @@ from typing import IO, Any
 
 import msgspec
 
+from functions.adapters.chunk_store import store_chunk_files
 from functions.adapters.options_files import load_options
 from functions.adapters.s3 import ObjectStore
 from functions.adapters.upload_source import source_of
@@ -21,7 +22,6 @@ from functions.model import chunk_files, events, ids, items, timestamps
 from functions.model.chunk_files import ChunkKeys, ChunkWriter
 from functions.model.items import Batch, BatchStatus, Checkpoint, Job, JobStatus, Step
 from functions.model.rows import Position, ValidRows
-from functions.model.streams import read_blocks
 from functions.planning.conversion import convert_all, converter_of
 from functions.planning.fast_path import ValidatedRow, validate_all
 from functions.planning.preflight import Preflight
@@ -256,11 +256,7 @@ def _store_chunk(services: Services[SubmitSettings], chunk: _Chunk) -> Job | Non
     """
     job, files = chunk.job, chunk.files
     files.finish()
-    folder = f"work/{job.job}/{chunk.name}-1/{job.owner}"
-    keys = ChunkKeys(f"{folder}.requests.json", f"{folder}.ledger.jsonl")
-    for file, key in zip((chunk.body, chunk.ledger), keys, strict=True):
-        file.seek(0)
-        services.files.write(key, read_blocks(file))
+    keys = store_chunk_files(services.files, job, chunk.name, 1, chunk.body, chunk.ledger)
     batch = _build_batch(chunk, keys, timestamps.text(services.now()))
     changes: dict[str, Any] = {
         "checkpoint": chunk.checkpoint,
