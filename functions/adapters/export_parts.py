@@ -19,23 +19,13 @@ from functions.exports import EXPORTS
 from functions.exports.contract import Export, ExportContext, ExportRow
 from functions.model import timestamps
 from functions.model.items import Batch, Job, StoredObject
+from functions.model.output_lines import read_output_lines
 from functions.model.rows import Record
 from functions.model.streams import line_blocks, read_blocks
 from functions.readers import position_of, reader_of, records_of
 
 _FAILURES = (RelayError, ClientError, BotoCoreError, OSError, ValueError, *UNREADABLE_JSON)
 logger = Logger(child=True)
-
-
-class _Line(msgspec.Struct):
-    """A line of results.jsonl."""
-
-    row: int
-    custom_id: msgspec.Raw
-    result: msgspec.Raw
-
-
-_lines = msgspec.json.Decoder(_Line)
 
 
 def exports_of(job: Job) -> list[Export]:
@@ -115,7 +105,7 @@ def _rows(
     """Yield the rows of a chunk: each line of its results with the record that it answers."""
     ended_at = timestamps.epoch(timestamps.parse(batch.ended_at or job.claimed_at))
     blocks = line_blocks(files.read(files.results_object(results.key)))
-    lines = chain.from_iterable(map(_lines.decode_lines, blocks))
+    lines = chain.from_iterable(map(read_output_lines, blocks))
     for line, record in zip(lines, _records(files, job, batch), strict=True):
         data = None if record.fault is not None else record.data
         yield ExportRow(
