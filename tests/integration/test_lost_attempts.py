@@ -5,9 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from functions.errors import ObjectNotFoundError
-from functions.model.items import Batch
 from tests.harness import RESULTS, Harness, make_row, open_harness
+from tests.integration.deleted_files import pass_hours, tick_until_sent
 
 KEY = "in/march.jsonl"
 ROWS = [make_row(1, "[fate:expired]"), b"{broken", make_row(3), make_row(4, "[fate:canceled]")]
@@ -21,36 +20,15 @@ def relay(tmp_path: Path) -> Iterator[Harness]:
         yield made
 
 
-def sent(relay: Harness, attempt: int) -> Batch:
-    """Tick until that attempt is sent."""
-    for _ in range(20):
-        for batch in relay.items.unfinished().batches:
-            if (batch.attempt, batch.status) == (attempt, "IN_PROGRESS"):
-                return batch
-        relay.tick()
-    raise AssertionError(attempt)
-
-
-def run(relay: Harness, hours: float = 48) -> int:
-    """Let hours pass. Return how often the missing object failed a try."""
-    failures = 0
-    for _ in range(int(hours * 2)):
-        try:
-            relay.tick(1800)
-        except ObjectNotFoundError:
-            failures += 1
-    return failures
-
-
 def ends(relay: Harness) -> list[tuple[int, str]]:
     return [(line["row"], line["result"]["type"]) for line in relay.lines(KEY)]
 
 
 def test_without_the_request_body_rows_are_not_resent_but_retryable(relay: Harness) -> None:
-    batch = sent(relay, 1)
+    batch = tick_until_sent(relay, 1)
     relay.s3.delete_object(Bucket=RESULTS, Key=batch.requests_key)
 
-    assert run(relay) == 5
+    assert pass_hours(relay) == 5
     assert ends(relay) == [(1, "expired"), (2, "rejected"), (3, "succeeded"), (4, "canceled")]
     assert [line["custom_id"] for line in relay.lines(KEY)] == ["row-1", None, "row-3", "row-4"]
     assert batch.requests_key in relay.manifest(KEY)["batches"][0]["problem"]
@@ -61,23 +39,23 @@ def test_without_the_request_body_rows_are_not_resent_but_retryable(relay: Harne
 
 
 def test_a_request_body_that_is_restored_in_time_is_resent(relay: Harness) -> None:
-    batch = sent(relay, 1)
+    batch = tick_until_sent(relay, 1)
     body = relay.s3.get_object(Bucket=RESULTS, Key=batch.requests_key)["Body"].read()
     relay.s3.delete_object(Bucket=RESULTS, Key=batch.requests_key)
-    run(relay, 3)
+    pass_hours(relay, 3)
     relay.s3.put_object(Bucket=RESULTS, Key=batch.requests_key, Body=body)
 
-    run(relay)
+    pass_hours(relay)
 
     assert ends(relay)[0] == (1, "succeeded")
 
 
 def test_without_earlier_results_the_new_ones_are_delivered(relay: Harness) -> None:
-    previous = sent(relay, 2).previous_results
+    previous = tick_until_sent(relay, 2).previous_results
     assert previous is not None
     relay.s3.delete_object(Bucket=RESULTS, Key=previous.key)
 
-    assert run(relay) == 5
+    assert pass_hours(relay) == 5
     assert ends(relay) == [(1, "succeeded"), (2, "rejected"), (3, "errored"), (4, "errored")]
     assert relay.manifest(KEY)["errors"]["result_lost"] == 2
     assert previous.key in relay.manifest(KEY)["batches"][1]["problem"]
@@ -91,12 +69,12 @@ def test_without_earlier_results_the_new_ones_are_delivered(relay: Harness) -> N
 def test_without_earlier_results_and_another_file_the_new_ones_are_delivered(
     relay: Harness, more: str
 ) -> None:
-    batch = sent(relay, 2)
+    batch = tick_until_sent(relay, 2)
     assert batch.previous_results is not None
     for key in (batch.previous_results.key, getattr(batch, more)):
         relay.s3.delete_object(Bucket=RESULTS, Key=key)
 
-    run(relay, 96)
+    pass_hours(relay, 96)
 
     kinds = dict(ends(relay))
     assert (sorted(kinds), kinds[1]) == ([1, 2, 3, 4], "succeeded")

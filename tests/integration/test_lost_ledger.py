@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from functions.errors import ObjectNotFoundError
 from functions.model.items import Batch
 from tests.harness import (
     RESULTS,
@@ -15,6 +14,7 @@ from tests.harness import (
     make_upload,
     open_harness,
 )
+from tests.integration.deleted_files import pass_hours, tick_until_sent
 
 KEY = "in/march.jsonl"
 
@@ -22,24 +22,9 @@ KEY = "in/march.jsonl"
 def _delete_ledger(relay: Harness, body: bytes, attempt: int = 1) -> Batch:
     """Upload a file, and delete the batch's ledger once this attempt is sent."""
     relay.upload(KEY, body)
-    for _ in range(20):
-        relay.tick()
-        for batch in relay.items.unfinished().batches:
-            if (batch.attempt, batch.status) == (attempt, "IN_PROGRESS"):
-                relay.s3.delete_object(Bucket=RESULTS, Key=batch.ledger_key)
-                return batch
-    raise AssertionError(attempt)
-
-
-def _pass_hours(relay: Harness, hours: float = 48) -> int:
-    """Let hours pass; return how often the missing ledger failed an attempt."""
-    failures = 0
-    for _ in range(int(hours * 2)):
-        try:
-            relay.tick(1800)
-        except ObjectNotFoundError:
-            failures += 1
-    return failures
+    batch = tick_until_sent(relay, attempt)
+    relay.s3.delete_object(Bucket=RESULTS, Key=batch.ledger_key)
+    return batch
 
 
 def _results(relay: Harness) -> list[tuple[int, Any, str]]:
@@ -50,7 +35,7 @@ def test_paid_answers_are_delivered_by_row_number(tmp_path: Path) -> None:
     with open_harness(tmp_path, processing_s=100.0) as relay:
         batch = _delete_ledger(relay, make_upload(3))
 
-        assert _pass_hours(relay) == 5
+        assert pass_hours(relay) == 5
         assert _results(relay) == [(row, None, "succeeded") for row in (1, 2, 3)]
         (sent,) = relay.manifest(KEY)["batches"]
         assert batch.ledger_key in sent["problem"]
@@ -66,7 +51,7 @@ def test_rejected_rows_report_a_lost_reason_and_nothing_is_resent(
         rows = [make_row(1), b"{broken", make_row(3, "[fate:expired]"), make_row(4)]
         _delete_ledger(relay, b"\n".join(rows))
 
-        _pass_hours(relay)
+        pass_hours(relay)
 
         types = ["succeeded", "rejected", "expired", "succeeded"]
         assert [result_type for _, _, result_type in _results(relay)] == types
@@ -83,7 +68,7 @@ def test_a_later_attempt_keeps_custom_ids_and_earlier_results(tmp_path: Path) ->
         rows = [make_row(1, "[fate:expired]"), b"{broken", make_row(3)]
         _delete_ledger(relay, b"\n".join(rows), attempt=2)
 
-        _pass_hours(relay)
+        pass_hours(relay)
 
         assert [(row, result_type) for row, _, result_type in _results(relay)] == [
             (1, "succeeded"), (2, "rejected"), (3, "succeeded"),
@@ -101,11 +86,11 @@ def test_results_with_a_missing_row_are_downloaded_again(
         _delete_ledger(relay, b"\n".join([*rejected, make_upload(3)]))
         relay.simulator.arm("row_missing", times=0)
 
-        _pass_hours(relay, hours)
+        pass_hours(relay, hours)
         (batch,) = relay.items.unfinished().batches
         assert "rows lack a result" in (batch.last_error or "")
         relay.simulator.disarm()
-        _pass_hours(relay)
+        pass_hours(relay)
 
         assert relay.manifest(KEY)["counts"]["succeeded"] == 3
 
@@ -117,9 +102,9 @@ def test_a_ledger_that_is_restored_in_time_loses_nothing(tmp_path: Path) -> None
         (batch,) = relay.items.unfinished().batches
         ledger = relay.s3.get_object(Bucket=RESULTS, Key=batch.ledger_key)["Body"].read()
         relay.s3.delete_object(Bucket=RESULTS, Key=batch.ledger_key)
-        _pass_hours(relay, 3)
+        pass_hours(relay, 3)
         relay.s3.put_object(Bucket=RESULTS, Key=batch.ledger_key, Body=ledger)
 
-        _pass_hours(relay)
+        pass_hours(relay)
 
         assert [name for _, name, _ in _results(relay)] == ["row-1", "row-2"]
