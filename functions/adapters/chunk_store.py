@@ -10,7 +10,12 @@ from functions.model.streams import read_blocks
 
 
 def store_chunk_files(
-    files: ObjectStore, item: Job | Batch, chunk: str, attempt: int, body: IO[bytes], ledger: IO[bytes]
+    files: ObjectStore,
+    item: Job | Batch,
+    chunk: str,
+    attempt: int,
+    body: IO[bytes],
+    ledger: IO[bytes],
 ) -> ChunkKeys:
     """Store both files of a chunk. Their keys contain the owner's token, so no other owner overwrites them.
 

@@ -227,7 +227,7 @@ def _manifest(
         "format": msgspec.to_builtins(format_of(job)),
         "row_kind": job.row_kind,
         "options": uris_of(job.options_files),
-        "translated": {"changes": job.changes},
+        "translated": {"changes": job.translation_changes},
         **_cost(job, batches, used),
         "batches": [_batch_entry(batch) for batch in batches],
         "files": {name: _file_entry(results_bucket, file) for name, file in files.items()},

@@ -236,7 +236,7 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
         exports: the exports that are written beside results.jsonl.
         waiting_for: why planning cannot begin: ``template`` or ``valid_options``; None if it can.
         waiting_event: the id of the last event that announced this.
-        changes: field → rows in which a translation dropped or changed it.
+        translation_changes: field → rows in which a translation dropped or changed it.
     """
 
     bucket: str
@@ -271,7 +271,7 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
     exports: list[str] = []
     waiting_for: str | None = None
     waiting_event: str | None = None
-    changes: dict[str, int] = {}
+    translation_changes: dict[str, int] = {}
 
     @property
     def source(self) -> ObjectVersion:

@@ -264,7 +264,9 @@ def _store_chunk(services: Services[SubmitSettings], chunk: _Chunk) -> Job | Non
         "rejection_counts": dict(
             (Counter(job.rejection_counts) + chunk.rejections).most_common(_MAX_REJECTION_CODES)
         ),
-        "changes": dict((Counter(job.changes) + chunk.changes).most_common(_MAX_CHANGES)),
+        "translation_changes": dict(
+            (Counter(job.translation_changes) + chunk.changes).most_common(_MAX_CHANGES)
+        ),
     }
     expected = {"owner": job.owner, "checkpoint": job.checkpoint}
     # Increment `chunks` instead of setting it, because splitting a refused batch increments it too.

@@ -8,9 +8,9 @@ from functions.translations.openai.changes import Changes
 from functions.translations.openai.content import Block, blocks_of, text_blocks, texts_of
 from functions.translations.openai.conversation import Conversation
 from functions.translations.openai.fields import (
+    array,
     count,
     invalid,
-    listing,
     mapping,
     name,
     text,
@@ -97,7 +97,7 @@ def _conversation(body: Mapping[str, Any], changes: Changes) -> Conversation:
     conversation = Conversation(changes)
     conversation.add_system(texts_of(body.get("system"), "system", changes))
     reader = _Messages(conversation, changes)
-    for number, value in enumerate(listing(body.get("messages"), "messages")):
+    for number, value in enumerate(array(body.get("messages"), "messages")):
         field = f"messages[{number}]"
         reader.read(mapping(value, field), field)
     return conversation
@@ -143,7 +143,7 @@ class _Messages:
     def _calls(self, message: Mapping[str, Any], field: str) -> list[Block]:
         calls = []
         for number, value in enumerate(
-            listing(message.get("tool_calls") or [], f"{field}.tool_calls")
+            array(message.get("tool_calls") or [], f"{field}.tool_calls")
         ):
             at = f"{field}.tool_calls[{number}]"
             call = mapping(value, at)

@@ -7,7 +7,7 @@ from urllib.parse import unquote
 
 from functions.translations.contract import NotTranslatableError
 from functions.translations.openai.changes import Changes
-from functions.translations.openai.fields import invalid, listing, mapping, name, shallow, text
+from functions.translations.openai.fields import array, invalid, mapping, name, shallow, text
 
 type Block = dict[str, Any]
 
@@ -35,7 +35,7 @@ def blocks_of(content: object, field: str, changes: Changes) -> list[Block]:
         return text_blocks(content)
     spoken: list[Block] = []
     refusals: list[Block] = []
-    for number, part in enumerate(listing(content, field)):
+    for number, part in enumerate(array(content, field)):
         read = _part(part, f"{field}[{number}]", changes)
         (refusals if part["type"] == "refusal" else spoken).extend(read)
     if spoken and refusals:

@@ -22,7 +22,7 @@ def mapping(value: object, field: str) -> Mapping[str, Any]:
     return value
 
 
-def listing(value: object, field: str) -> Sequence[Any]:
+def array(value: object, field: str) -> Sequence[Any]:
     """Return the value, an array."""
     if not isinstance(value, list):
         raise invalid(field, "an array")

@@ -6,7 +6,7 @@ from typing import Any
 
 from functions.translations.contract import NotTranslatableError
 from functions.translations.openai.changes import Changes
-from functions.translations.openai.fields import count, invalid, listing, mapping, number, text
+from functions.translations.openai.fields import array, count, invalid, mapping, number, text
 
 _BETA = re.compile(r"[a-z0-9-]{1,64}")
 _PERSONAL = re.compile(r"\S+@\S+|\+?[\d\s().-]{7,}")
@@ -80,7 +80,9 @@ def stop_sequences(stop: object, changes: Changes) -> dict[str, Any]:
     if stop is None:
         return {}
     wanted = (
-        [stop] if isinstance(stop, str) else [text(one, "stop") for one in listing(stop, "stop")]
+        [stop]
+        if isinstance(stop, str)
+        else [text(sequence, "stop") for sequence in array(stop, "stop")]
     )
     kept = [sequence for sequence in wanted if sequence.strip()]
     if len(kept) < len(wanted):
@@ -104,7 +106,7 @@ def betas(value: object) -> tuple[str, ...]:
     """Return the values of `anthropic_beta`, a string with commas or an array."""
     if value is None:
         return ()
-    listed = value.split(",") if isinstance(value, str) else listing(value, "anthropic_beta")
+    listed = value.split(",") if isinstance(value, str) else array(value, "anthropic_beta")
     names = {text(name, "anthropic_beta").strip() for name in listed}
     if not all(_BETA.fullmatch(name) for name in names):
         raise invalid(field="anthropic_beta", expected="names of betas")

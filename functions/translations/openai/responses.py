@@ -7,7 +7,7 @@ from functions.translations.contract import NotTranslatableError, Policy, Transl
 from functions.translations.openai.changes import Changes
 from functions.translations.openai.content import blocks_of, text_blocks, texts_of
 from functions.translations.openai.conversation import Conversation
-from functions.translations.openai.fields import count, invalid, listing, mapping, name, text
+from functions.translations.openai.fields import array, count, invalid, mapping, name, text
 from functions.translations.openai.options import answer_schema
 from functions.translations.openai.params import READ, Request, translated
 from functions.translations.openai.tools import read_arguments, read_choice, read_tools
@@ -103,7 +103,7 @@ def _conversation(body: Mapping[str, Any], changes: Changes) -> Conversation:
     if isinstance(given, str):
         conversation.add("user", text_blocks(given), "input")
         return conversation
-    for number, value in enumerate(listing(given, "input")):
+    for number, value in enumerate(array(given, "input")):
         field = f"input[{number}]"
         _read_item(mapping(value, field), field, conversation, changes)
     return conversation

@@ -8,9 +8,9 @@ import msgspec
 from functions.errors import UNREADABLE_JSON
 from functions.translations.contract import NotTranslatableError
 from functions.translations.openai.fields import (
+    array,
     flag,
     invalid,
-    listing,
     mapping,
     name,
     shallow,
@@ -56,9 +56,9 @@ def read_tools(values: object, field: str) -> list[Tool]:
     if values is None:
         return []
     tools = []
-    for number, value in enumerate(listing(values, field)):
-        at = f"{field}[{number}]"
-        tools.append(_function(_inner(value, "function", at), at))
+    for number, value in enumerate(array(values, field)):
+        path = f"{field}[{number}]"
+        tools.append(_function(_inner(value, "function", path), path))
     return tools
 
 
@@ -66,8 +66,8 @@ def read_functions(values: object) -> list[Tool]:
     """Read `functions`, the old form of tools."""
     if values is None:
         return []
-    functions = enumerate(listing(values, "functions"))
-    return [_function(mapping(value, at := f"functions[{n}]"), at) for n, value in functions]
+    functions = enumerate(array(values, "functions"))
+    return [_function(mapping(value, path := f"functions[{n}]"), path) for n, value in functions]
 
 
 def read_choice(value: object, field: str) -> ToolChoice | None:
@@ -81,7 +81,7 @@ def read_choice(value: object, field: str) -> ToolChoice | None:
         return ToolChoice("tool", _named(choice, field))
     allowed = mapping(choice.get("allowed_tools", choice), field)
     names = [
-        _named(tool, f"{field}.tools") for tool in listing(allowed.get("tools"), f"{field}.tools")
+        _named(tool, f"{field}.tools") for tool in array(allowed.get("tools"), f"{field}.tools")
     ]
     return ToolChoice(_mode(allowed.get("mode"), f"{field}.mode"), allowed=frozenset(names))
 
@@ -113,8 +113,8 @@ def _function(function: Mapping[str, Any], field: str) -> Tool:
         members["description"] = text(function["description"], f"{field}.description")
     members["input_schema"] = _input_schema(function.get("parameters"), f"{field}.parameters")
     if function.get("cache_control") is not None:
-        at = f"{field}.cache_control"
-        members["cache_control"] = shallow(mapping(function["cache_control"], at), at)
+        path = f"{field}.cache_control"
+        members["cache_control"] = shallow(mapping(function["cache_control"], path), path)
     return Tool(own, members, flag(function.get("strict"), f"{field}.strict") or False)
 
 
