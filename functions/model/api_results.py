@@ -26,7 +26,7 @@ _STRING_OR_BRACKET = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{}]', re.DOT
 _OPENING = {b"]": b"[", b"}": b"{"}
 _NOT_JSON = "invalid UTF-8, or brackets that do not match"
 MAX_COUNT = 10**12
-"""The largest count that is believed. A larger one is no count of tokens, and its sums might not be storable."""
+"""The largest plausible count of tokens. A larger one is an error, and DynamoDB might not store its sums."""
 _Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
 
 

@@ -169,7 +169,7 @@ def _is_plain(
 
 
 def _may_be_empty(content: msgspec.Raw) -> bool:
-    """Return whether content may be an empty list or null. An empty string is looked for in the whole block."""
+    """Return whether content may be an empty list or null. The caller searches the whole block for empty strings."""
     return len(content) < _SHORTEST_BLOCK and bytes(content)[:1] != b'"'
 
 

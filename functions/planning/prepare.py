@@ -57,7 +57,7 @@ def prepare(services: Services[SubmitSettings], job: Job) -> Job | None:
     row_kind = TEMPLATE if upload_format.reader in TABLES else _kind_of(sample)
     if row_kind == TEMPLATE:
         columns = [*dict.fromkeys(name for row in sample for name in row)]
-        if "messages" not in options.request.params:  # defaults alone are no template
+        if "messages" not in options.request.params:  # defaults alone are not a template
             event = events.job_waiting(
                 job, services.files.bucket, columns, timestamps.text(services.now())
             )

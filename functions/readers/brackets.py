@@ -14,7 +14,7 @@ class BracketScanner:
     """Finds the end of one value after another.
 
     Attributes:
-        is_open: whether the value goes on in the next block.
+        is_open: whether the value continues in the next block.
     """
 
     def __init__(self, *, in_string: bool = False) -> None:
@@ -24,7 +24,7 @@ class BracketScanner:
         self._escaped = False
 
     def find_end(self, text: bytes, offset: int) -> int:
-        """Return the offset after the value's last byte; the length of the text if the value goes on."""
+        """Return the offset after the value's last byte; the length of the text if the value continues."""
         while offset < len(text):
             if self._in_string:
                 offset = self._skip_string(text, offset)

@@ -125,7 +125,7 @@ def retry_rows(source: Source, offsets: Sequence[int], sizes: Sequence[int]) -> 
 def _is_one_object(source: Source, offset: int, size: int) -> bool:
     """Return whether these bytes are one object, and so one row. They may also be a span of several rows.
 
-    An array is no proof: it may be a row, or the array around all rows.
+    An array does not prove it: it may be a row, or the array around all rows.
 
     Raises:
         ObjectUnreadableError: the upload is shorter than when it was planned.
@@ -484,7 +484,7 @@ class _Reading:
         return self._report(self._text.offset, self._text.line, self._text.column, sentence)
 
     def _report(self, offset: int, line: int, column: int, sentence: str) -> Record:
-        """Return a row without bytes, which stands for an element that is missing."""
+        """Return a row without bytes, in the place of an element that is missing."""
         self._element += 1
         return Record(line, column + 1, offset, 0, b"", self._position(), (_CODE, sentence))
 

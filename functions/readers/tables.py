@@ -115,5 +115,5 @@ def csv_line(cells: Sequence[str], delimiter: str = ",") -> bytes:
 
 
 def without_formula(text: str) -> str:
-    """Return text that a spreadsheet does not take for a formula, with an apostrophe in front if necessary."""
+    """Return text that a spreadsheet does not interpret as a formula, with an apostrophe in front if necessary."""
     return f"'{text}" if text.startswith(_FORMULA_STARTS) else text

@@ -21,7 +21,7 @@ _TRANSLATIONS: dict[Endpoint, Callable[[Mapping[str, Any], Policy], Translated]]
 def matches(row: Mapping[str, Any]) -> bool:
     """Return whether a row is of this API; see `contract.Translation`.
 
-    Some tools leave out `method` and `url`. A `body` that is no object may be a column of a table.
+    Some tools leave out `method` and `url`. A `body` that is not an object may be a column of a table.
     """
     if "params" in row:
         return False
