@@ -272,7 +272,7 @@ def _poll(
     summary.ledger_at = write_ledger_files(services, unfinished, phases, summary.ledger_at)
     if seen.listed is not None and seen.since is not None:
         # Last, because it may wait long for results that no other phase needs.
-        reconcile(services, unfinished, seen.listed, seen.since, phases)
+        reconcile(services, unfinished, seen.listed, seen.since, seen.keys, phases)
     summary.listed = seen.listed is not None
     summary.succeeded, summary.ended, summary.admitted = (
         seen.succeeded,

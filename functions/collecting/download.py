@@ -318,32 +318,45 @@ def _incomplete(
 
 
 def _not_found(services: Services[ResultsSettings], batch: Batch) -> CloseReason | None:
-    """Count a 404. Alone it decides nothing: the API answers so for good batches, too."""
-    now, count = services.now(), batch.not_found + 1
-    since = batch.not_found_since or timestamps.text(now)
+    """Count a 404. Alone it decides nothing: the API answers so for good batches, too.
+
+    A key of another workspace always gets one. So the count begins anew with each key.
+    """
+    now, key = services.now(), services.claude.fingerprint
+    counted = batch.not_found if batch.not_found_key == key else 0
+    count = counted + 1
+    since = (batch.not_found_since if counted else None) or timestamps.text(now)
     several = count >= services.settings.incomplete_downloads and _lasted(
         services.settings.incomplete_s, now, since
     )
     if several and _is_gone(services, batch, now):
         return CloseReason.GONE
     problem = f"the API has no results for {batch.batch_id} (404)"
-    _wait(services, batch, problem, pieces=batch.pieces, not_found=count, not_found_since=since)
+    _wait(
+        services,
+        batch,
+        problem,
+        pieces=batch.pieces,
+        not_found=count,
+        not_found_since=since,
+        not_found_key=key,
+    )
     return None
 
 
 def _is_gone(services: Services[ResultsSettings], batch: Batch, now: datetime) -> bool:
     """Return whether a batch whose results are not found is missing from the listings, too, for hours.
 
-    A listing counts only under the batch's own key, and once the batch must have ended. After a month, Anthropic has
-    deleted all results.
+    The listings and the 404s must be those of one workspace, the batch's: this key is the one that sent the batch, or
+    the one under which poll missed it. After a month, Anthropic has deleted all results.
     """
     if batch.results_are_deleted(now):
         return True
     missed = batch.listing_misses >= MIN_MISSING_LISTINGS and batch.missing_since is not None
-    same_key = batch.fingerprint == services.claude.fingerprint
+    same_workspace = services.claude.fingerprint in {batch.fingerprint, batch.missing_key}
     return bool(
         missed
-        and same_key
+        and same_workspace
         and batch.must_have_ended(now)
         and _lasted(
             services.settings.incomplete_s, now, batch.missing_since or timestamps.text(now)

@@ -313,9 +313,11 @@ class Batch(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
         accepted_between: times that another batch was accepted between two such refusals.
         refused_at: when the first such create was sent that is not counted in `accepted_between` yet.
         reconcile_misses: reconciliations that did not find its Message Batch, since `first_missed_at`.
-        listing_misses: complete listings without it, since `missing_since`.
+        listing_misses: complete listings of its workspace without it, since `missing_since`.
+        missing_key: the fingerprint of the key of the last such listing.
         incomplete_downloads: complete downloads whose results lacked rows, since `first_download_at`.
-        not_found: 404 responses for its results, since `not_found_since`.
+        not_found: 404 responses for its results under one key, since `not_found_since`.
+        not_found_key: the fingerprint of this key.
         pieces: the saved bytes of results that did not arrive in one download; None for all other batches.
         pieces_ended: whether the API's results ended with the last piece, so that nothing needs to follow.
         close_reason: why its rows end without a result from the API.
@@ -350,10 +352,12 @@ class Batch(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
     first_missed_at: str | None = None
     listing_misses: int = 0
     missing_since: str | None = None
+    missing_key: str | None = None
     incomplete_downloads: int = 0
     first_download_at: str | None = None
     not_found: int = 0
     not_found_since: str | None = None
+    not_found_key: str | None = None
     pieces: list[StoredObject] | None = None
     pieces_ended: bool = False
     close_reason: str | None = None

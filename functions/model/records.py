@@ -48,6 +48,11 @@ class Unfinished:
         """Return the batches with these statuses, oldest first."""
         return [batch for batch in self.batches if batch.status in statuses]
 
+    @property
+    def not_found(self) -> list[Batch]:
+        """The ended batches whose results were not found. They are gone only if unlisted too."""
+        return [batch for batch in self.of(BatchStatus.ENDED) if batch.not_found]
+
 
 class Ignored(msgspec.Struct, frozen=True, kw_only=True):
     """The objects of one folder and suffix that were ignored on one day.

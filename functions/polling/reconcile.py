@@ -30,7 +30,6 @@ from functions.model.items import Batch, BatchStatus, CloseReason, Step, batch_k
 from functions.model.records import FOREIGN, Unfinished
 from functions.model.streams import lines
 from functions.polling.phases import Phases, place
-from functions.polling.workspace import keys_of_workspace
 from functions.services import Services
 from functions.settings import PollSettings
 
@@ -48,6 +47,7 @@ def reconcile(
     unfinished: Unfinished,
     listed: Mapping[str, MessageBatch],
     since: datetime,
+    keys: Collection[str],
     phases: Phases,
 ) -> None:
     """Adopt each unconfirmed batch that exists at Anthropic; send again each that does not.
@@ -57,6 +57,7 @@ def reconcile(
         unfinished: the unfinished items.
         listed: the Message Batches at Anthropic, by id.
         since: `listed` is complete from this time on; it proves nothing about earlier creates.
+        keys: the fingerprints of the keys of the workspace that was listed. The listing proves nothing about others.
         phases: the phases of this poll.
     """
     unconfirmed = unfinished.of(BatchStatus.UNCONFIRMED)
@@ -74,7 +75,6 @@ def reconcile(
     phases.each(
         "owners", unknown.values(), _age_name, partial(_read_owner, services.ownership, resolved)
     )
-    keys = keys_of_workspace(services, unfinished, listed, phases)
 
     def settle(batch: Batch) -> None:
         matches = candidates[place(batch)]

@@ -1,6 +1,6 @@
 """List the open batches at the API once: record which ended, and cancel canceled ones."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
@@ -28,6 +28,7 @@ from functions.model.items import Batch, BatchStatus, Step, batch_key
 from functions.model.records import Owner, Unfinished
 from functions.polling.phases import Phases, place
 from functions.polling.reconcile import is_last_miss
+from functions.polling.workspace import keys_of_workspace
 from functions.services import Services
 from functions.settings import PollSettings
 
@@ -50,6 +51,7 @@ class Watch:
             ran out.
         needed: False if nothing had to be listed.
         begun_at: when the listing began; None if there was none.
+        keys: the fingerprints of the keys whose workspace was listed.
     """
 
     listed: dict[str, MessageBatch] | None = None
@@ -58,11 +60,16 @@ class Watch:
     since: datetime | None = None
     needed: bool = True
     begun_at: str | None = None
+    keys: Collection[str] = frozenset()
 
     @property
     def succeeded(self) -> bool:
         """Return True if the listing succeeded or was not needed."""
         return self.listed is not None or not self.needed
+
+    def find(self, batch: Batch) -> MessageBatch | None:
+        """Return the Message Batch of a batch; None if it was not listed."""
+        return (self.listed or {}).get(batch.batch_id or "")
 
 
 def watch(
@@ -119,7 +126,7 @@ def _window(services: Services[PollSettings], unfinished: Unfinished) -> datetim
     """
     sought = [
         *unfinished.of(BatchStatus.IN_PROGRESS, BatchStatus.UNCONFIRMED),
-        *_not_found(unfinished),
+        *unfinished.not_found,
     ]
     if sought:
         return min(map(_since, sought)) - timedelta(seconds=services.settings.skew_s)
@@ -165,9 +172,10 @@ def _apply(
 ) -> None:
     listed = seen.listed if seen.listed is not None else {}
     unknown = _retrieve(services, unfinished, seen, phases)
+    seen.keys = keys_of_workspace(services, unfinished, listed, phases)
 
     def record(batch: Batch) -> None:
-        ended = _record_state(services, batch, listed)
+        ended = _record_state(services, batch, seen)
         if ended is not None:
             seen.ended.append(ended)
 
@@ -182,8 +190,8 @@ def _apply(
         )
     ]
     phases.each("look", changed, place, record)
-    not_found = [batch for batch in _not_found(unfinished) if batch.batch_id not in unknown]
-    phases.each("look", not_found, place, lambda batch: _look_for(services, batch, listed))
+    not_found = [batch for batch in unfinished.not_found if batch.batch_id not in unknown]
+    phases.each("look", not_found, place, lambda batch: _look_for(services, batch, seen))
     _cancel(services, unfinished, listed, phases)
 
 
@@ -196,7 +204,7 @@ def _retrieve(
         The ids of the batches that were not retrieved: their state is unknown.
     """
     listed = seen.listed if seen.listed is not None else {}
-    sought = [*unfinished.of(BatchStatus.IN_PROGRESS), *_not_found(unfinished)]
+    sought = [*unfinished.of(BatchStatus.IN_PROGRESS), *unfinished.not_found]
     old = [
         batch
         for batch in sought
@@ -275,13 +283,11 @@ def _try_cancel(claude: Claude, batch_id: str) -> bool:
         return False
 
 
-def _record_state(
-    services: Services[PollSettings], batch: Batch, listed: Mapping[str, MessageBatch]
-) -> Batch | None:
+def _record_state(services: Services[PollSettings], batch: Batch, seen: Watch) -> Batch | None:
     """Record the listed state of an open batch. Return the batch if it can be collected now."""
-    message_batch = listed.get(batch.batch_id or "")
+    message_batch = seen.find(batch)
     if message_batch is None:
-        return _unlisted(services, batch)
+        return _unlisted(services, batch, seen.keys)
     if message_batch.ended:
         counts = msgspec.to_builtins(message_batch.request_counts)
         ended_at = message_batch.ended_at or timestamps.text(services.now())
@@ -293,53 +299,54 @@ def _record_state(
 
 def _reset_misses(items: WorkItems, batch: Batch) -> None:
     if batch.listing_misses:
-        items.update_if_unchanged(batch, {"listing_misses": None, "missing_since": None})
+        changes = dict.fromkeys(("listing_misses", "missing_since", "missing_key"))
+        items.update_if_unchanged(batch, changes)
 
 
-def _look_for(
-    services: Services[PollSettings], batch: Batch, listed: Mapping[str, MessageBatch]
-) -> None:
+def _look_for(services: Services[PollSettings], batch: Batch, seen: Watch) -> None:
     """Record whether an ended batch is listed whose results were not found."""
-    message_batch = listed.get(batch.batch_id or "")
+    message_batch = seen.find(batch)
     if message_batch is not None and message_batch.archived_at is None:
         _reset_misses(services.items, batch)
     else:
-        _count_miss(services, batch)
+        _count_miss(services, batch, seen.keys)
 
 
-def _not_found(unfinished: Unfinished) -> list[Batch]:
-    """Return the ended batches whose results were not found. They are gone only if unlisted too."""
-    return [batch for batch in unfinished.of(BatchStatus.ENDED) if batch.not_found]
-
-
-def _unlisted(services: Services[PollSettings], batch: Batch) -> Batch | None:
+def _unlisted(
+    services: Services[PollSettings], batch: Batch, keys: Collection[str]
+) -> Batch | None:
     """End an open batch that several listings lack, so that collect asks for its results."""
-    misses = _count_miss(services, batch)
+    misses = _count_miss(services, batch, keys)
     if misses < MIN_MISSING_LISTINGS:
         return None
     logger.error("batch missing from Anthropic's listing", extra={"batch": batch_key(batch)})
     return _end(services, batch, timestamps.text(services.now()), [])
 
 
-def _count_miss(services: Services[PollSettings], batch: Batch) -> int:
+def _count_miss(services: Services[PollSettings], batch: Batch, keys: Collection[str]) -> int:
     """Count a listing that lacks a batch once it must have ended.
 
-    Another key may list another workspace. If the key has changed, count only after Anthropic
-    has deleted the results.
+    A listing of another workspace proves nothing: then count only after Anthropic has deleted the results.
+
+    Args:
+        services: poll's.
+        batch: the batch that was not listed.
+        keys: the fingerprints of the keys whose workspace was listed.
 
     Returns:
         The number of listings that lack the batch, at most `MIN_MISSING_LISTINGS`.
     """
-    now = services.now()
-    same_key = batch.fingerprint == services.claude.fingerprint
-    if not (batch.must_have_ended(now) if same_key else batch.results_are_deleted(now)):
+    now, key = services.now(), services.claude.fingerprint
+    same_workspace = batch.fingerprint in keys
+    if not (batch.must_have_ended(now) if same_workspace else batch.results_are_deleted(now)):
         return 0
     misses = min(batch.listing_misses + 1, MIN_MISSING_LISTINGS)
-    if misses > batch.listing_misses:
+    new_key = same_workspace and batch.missing_key != key
+    if misses > batch.listing_misses or new_key:
         since = batch.missing_since or timestamps.text(now)
-        services.items.update_if_unchanged(
-            batch, {"listing_misses": misses, "missing_since": since}
-        )
+        changes = {"listing_misses": misses, "missing_since": since}
+        changes |= {"missing_key": key} if new_key else {}
+        services.items.update_if_unchanged(batch, changes)
     return misses
 
 

@@ -35,7 +35,11 @@ def keys_of_workspace(
     }
     keys = {services.claude.fingerprint}
     keys |= {batch.fingerprint for batch in open_batches.values() if batch.fingerprint}
-    if {batch.fingerprint for batch in unfinished.of(BatchStatus.UNCONFIRMED)} <= keys:
+    absent = [
+        *unfinished.of(BatchStatus.UNCONFIRMED, BatchStatus.IN_PROGRESS),
+        *unfinished.not_found,
+    ]
+    if {batch.fingerprint for batch in absent if batch.batch_id not in listed} <= keys:
         return keys
     others = [
         (message_batch.created_at, batch_id)
@@ -50,5 +54,5 @@ def keys_of_workspace(
         if batch is not None and batch.batch_id == batch_id and batch.fingerprint is not None:
             keys.add(batch.fingerprint)
 
-    phases.each("owners", sorted(others)[:MAX_OWNERS_READ], " ".join, read_key)
+    phases.each("keys", sorted(others)[:MAX_OWNERS_READ], " ".join, read_key)
     return keys

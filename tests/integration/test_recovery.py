@@ -164,6 +164,67 @@ def test_a_404_with_another_key_does_not_end_paid_rows(tmp_path: Path) -> None:
         assert relay.manifest(KEY)["counts"] == {"succeeded": 3}
 
 
+@pytest.mark.parametrize(
+    ("workspace", "expected"),
+    [("one", {"results_gone": 3}), ("two", None)],
+    ids=["of the same workspace", "of another workspace"],
+)
+def test_a_deleted_batch_is_gone_for_a_replacement_key(
+    tmp_path: Path, workspace: str, expected: dict[str, int] | None
+) -> None:
+    """The replacement lists another Message Batch of the first key only if both have one workspace."""
+    with open_harness(tmp_path, keys={"sk-a": "one", "sk-b": workspace}) as relay:
+        relay.key = "sk-a"
+        _send_and_delete(relay)
+        relay.upload("in/second.jsonl", make_upload(2, "second"))
+        for _ in range(3):
+            relay.tick()
+        relay.key = "sk-b"
+        relay.deploy()
+        relay.upload("in/third.jsonl", make_upload(2, "third"))
+        for _ in range(72):
+            relay.tick(3600)
+
+        open_batches = relay.items.unfinished().batches
+        errors = None if open_batches else relay.manifest(KEY)["errors"]
+        assert errors == expected
+
+
+def _send_and_delete(relay: Harness) -> None:
+    """Send a batch, and delete it at Anthropic before poll sees that it has ended."""
+    relay.upload(KEY, make_upload(3))
+    relay.tick()
+    (sent,) = relay.simulator.batches()
+    relay.simulator.delete(str(sent["id"]))
+
+
+def test_404s_with_a_key_of_another_workspace_do_not_count_for_the_first_key(
+    tmp_path: Path,
+) -> None:
+    """With the first key, the listings lacked the batch for a while. It needs 404s of its own."""
+    with open_harness(tmp_path, keys={"sk-a": "one", "sk-b": "two"}) as relay:
+        relay.key = "sk-a"
+        relay.simulator.arm("hidden_from_list", listings=1000)
+        relay.upload(KEY, make_upload(3))
+        relay.tick()
+        relay.simulator.arm("server_error", times=1, endpoint="results")
+        while not (batch := relay.items.unfinished().batches[0]).last_error:
+            relay.tick(3600)
+        assert (batch.status, batch.listing_misses) == ("ENDED", 3)
+        relay.key = "sk-b"
+        relay.deploy()
+        for _ in range(72):
+            relay.tick(3600)
+        assert relay.items.unfinished().batches[0].not_found > 5
+        relay.key = "sk-a"
+        relay.deploy()
+        relay.simulator.arm("results_not_found")
+
+        relay.finish()
+
+        assert relay.manifest(KEY)["counts"] == {"succeeded": 3}
+
+
 def test_a_deleted_upload_costs_the_retry_file_and_no_answer(relay: Harness) -> None:
     relay.upload(KEY, make_upload(3) + b"\n{broken")
     (job,) = relay.items.unfinished().jobs  # it has been read completely by now
