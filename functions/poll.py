@@ -4,7 +4,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cache, partial
 
@@ -12,11 +12,9 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from functions.adapters.clients import quick_s3
 from functions.adapters.outbox import Outbox
 from functions.adapters.poll_lock import PollLock
 from functions.adapters.queues import WorkQueues
-from functions.adapters.s3 import ObjectStore
 from functions.adapters.trigger import PollInvoker
 from functions.errors import KeyUnreadableError, PublishError
 from functions.model import events, timestamps
@@ -96,10 +94,7 @@ class PollSummary:
 @cache
 def _services() -> tuple[Services[PollSettings], WorkQueues]:
     settings = PollSettings.from_env(os.environ)
-    services = replace(
-        open_services(settings, read_s=READ_TIMEOUT_S),
-        files=ObjectStore(settings.results_bucket, client=quick_s3()),
-    )
+    services = open_services(settings, read_s=READ_TIMEOUT_S, quick=True)
     services.uploads.record_readers(SUFFIXES, timestamps.text(services.now()))
     # 50 seconds by default: a lost work message is replaced by the next scheduled poll.
     resend_after_s = settings.retry_s * 5 / 6

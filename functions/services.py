@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 
+import boto3
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.exceptions import BotoCoreError, ClientError
@@ -16,6 +17,7 @@ from functions.adapters.anthropic_api import READ_S, Claude
 from functions.adapters.cancellation_requests import CancellationRequests
 from functions.adapters.circuit import Circuit
 from functions.adapters.claims import Claims
+from functions.adapters.clients import QUICK
 from functions.adapters.cost_ledger import CostLedger
 from functions.adapters.event_publisher import EventPublisher
 from functions.adapters.outbox import Outbox
@@ -170,7 +172,7 @@ def time_left(context: LambdaContext) -> Callable[[], float]:
 
 
 def open_services[S: Settings](
-    settings: S, *, create_timeout_s: float = 600.0, read_s: float = READ_S
+    settings: S, *, create_timeout_s: float = 600.0, read_s: float = READ_S, quick: bool = False
 ) -> Services[S]:
     """Open the adapters for AWS and Claude.
 
@@ -178,6 +180,7 @@ def open_services[S: Settings](
         settings: the stage's settings.
         create_timeout_s: how long a create may take, in seconds.
         read_s: the read timeout of all other API calls, in seconds.
+        quick: whether each call to DynamoDB and S3 ends within 11 s. Such a stage writes small objects only.
     """
 
     def read_key(fresh: bool) -> str:  # noqa: FBT001 - the adapter's own signature
@@ -185,8 +188,12 @@ def open_services[S: Settings](
 
     services = Services(
         settings=settings,
-        table=Table(settings.table_name),
-        files=ObjectStore(settings.results_bucket),
+        table=Table(
+            settings.table_name, boto3.client("dynamodb", config=QUICK) if quick else None
+        ),
+        files=ObjectStore(
+            settings.results_bucket, client=boto3.client("s3", config=QUICK) if quick else None
+        ),
         claude=Claude(
             base_url=settings.base_url,
             api_version=settings.api_version,

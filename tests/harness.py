@@ -28,6 +28,7 @@ from functions.adapters.table import Table
 from functions.model import items, records
 from functions.model.ids import stem_of
 from functions.poll import PollSummary, poll
+from functions.polling.phases import Phases
 from functions.results import results
 from functions.services import SOURCE, Services
 from functions.settings import PollSettings, ResultsSettings, Settings, SubmitSettings
@@ -163,10 +164,9 @@ class Harness:
         self.drain_queues()
         return summary
 
-    def poll_once(self) -> PollSummary:
-        return poll(
-            self.poll, WorkQueues(self.queues["submit"], self.queues["results"], client=self.sqs)
-        )
+    def poll_once(self, phases: Phases | None = None) -> PollSummary:
+        queues = WorkQueues(self.queues["submit"], self.queues["results"], client=self.sqs)
+        return poll(self.poll, queues, phases)
 
     def drain_queues(self) -> None:
         for body in self._drain("submit"):

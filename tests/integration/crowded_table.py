@@ -8,7 +8,9 @@ from typing import Any
 
 import httpx2
 import msgspec
+from botocore.exceptions import ReadTimeoutError
 
+from functions.adapters.clients import QUICK
 from functions.adapters.event_publisher import EventPublisher
 from functions.adapters.queues import WorkQueues, read_work_message
 from functions.adapters.s3 import ObjectStore
@@ -25,6 +27,8 @@ from tests.fakes.s3 import RESULTS
 from tests.unit.factories import batch, job
 from tests.verification.fuzz.claude_client import claude
 
+MAX_PAUSE_S = 20.0
+"""The longest pause of botocore's mode "standard", in seconds. The first is at most 1 s, and each later one doubles."""
 START = datetime(2026, 11, 23, 12, tzinfo=UTC)
 START_TEXT = timestamps.text(START)
 PAGE = 1000
@@ -32,10 +36,14 @@ PAGE = 1000
 
 @dataclass
 class CrowdedPoll:
-    """Poll and its services. Each call takes `call_s` of Lambda's time."""
+    """Poll and its services. Each call takes `call_s` of Lambda's time.
+
+    DynamoDB answers `table_calls` calls; each later one fails after as long as poll's client waits.
+    """
 
     call_s: float
     threads: int = 1
+    table_calls: int | None = None
     aws: FakeAws = field(default_factory=FakeAws)
     listed_batches: list[dict[str, Any]] = field(default_factory=list)
     calls: list[str] = field(default_factory=list)
@@ -44,7 +52,7 @@ class CrowdedPoll:
 
     def __post_init__(self) -> None:
         names = ("dynamodb", "s3", "sqs", "sns")
-        clients: list[Any] = [_TimedClient(self, self.aws.client(name)) for name in names]
+        clients: list[Any] = [_TimedClient(self, self.aws.client(name), name) for name in names]
         table, s3, sqs, sns = clients
         settings = PollSettings(
             table_name="t", uploads_bucket="u", results_bucket=RESULTS, topic_arn=TOPIC, secret_name="s",
@@ -71,6 +79,18 @@ class CrowdedPoll:
     def spend_time(self, name: str) -> None:
         self.calls.append(name)
         self.left_s -= self.call_s
+
+    def use_table(self) -> None:
+        """Count a call to DynamoDB.
+
+        Raises:
+            ReadTimeoutError: DynamoDB does not answer any more.
+        """
+        if self.table_calls is not None:
+            self.table_calls -= 1
+            if self.table_calls < 0:
+                self.left_s -= longest_call_s(QUICK)
+                raise ReadTimeoutError(endpoint_url="https://dynamodb")
 
     def _answer(self, request: httpx2.Request) -> httpx2.Response:
         self.spend_time(f"claude {request.method}")
@@ -114,19 +134,30 @@ class CrowdedPoll:
 class _TimedClient:
     """A client whose calls take time."""
 
-    def __init__(self, crowded_poll: CrowdedPoll, client: Any) -> None:
-        self._crowded_poll, self._client = crowded_poll, client
+    def __init__(self, crowded_poll: CrowdedPoll, client: Any, service: str) -> None:
+        self._crowded_poll, self._client, self._service = crowded_poll, client, service
         self.exceptions = getattr(client, "exceptions", None)
 
     def __getattr__(self, name: str) -> Any:
         def call(**arguments: Any) -> Any:
+            if self._service == "dynamodb":
+                self._crowded_poll.use_table()
             self._crowded_poll.spend_time(name)
             return getattr(self._client, name)(**arguments)
 
         return call
 
     def get_paginator(self, operation: str) -> "_TimedClient":
-        return _TimedClient(self._crowded_poll, self._client.get_paginator(operation))
+        paginator = self._client.get_paginator(operation)
+        return _TimedClient(self._crowded_poll, paginator, self._service)
+
+
+def longest_call_s(config: Any) -> float:
+    """Return how long a call to AWS may take whose attempts all time out, in seconds."""
+    assert config.retries["mode"] == "standard"
+    attempts = config.retries["total_max_attempts"]
+    pauses_s = sum(min(2.0**retry, MAX_PAUSE_S) for retry in range(attempts - 1))
+    return float(attempts * (config.connect_timeout + config.read_timeout) + pauses_s)
 
 
 def fill_table(

@@ -1,9 +1,11 @@
 """Each phase of a poll has its share of the time, and the next poll continues from there."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from botocore.exceptions import ReadTimeoutError
 
 from functions.polling import phases
 from tests.fakes.aws import QUEUES
@@ -88,6 +90,21 @@ def test_items_that_could_not_be_read_are_read_by_a_later_poll(
 
     assert (summary.ended, summary.open, summary.waiting) == (5, 5, 14)
     assert summary.admitted == 14
+
+
+@pytest.mark.parametrize("answered", [2, 4, 10, 30, 60, 75, 90])
+def test_a_table_that_stops_answering_does_not_use_up_the_time(answered: int) -> None:
+    """Poll ends before its timeout, at whichever call DynamoDB stops, and has woken what it had read."""
+    crowded_poll = CrowdedPoll(call_s=0.5, table_calls=answered)
+    fill_table(crowded_poll, open_batches=100, waiting=900, small_jobs=100, unconfirmed=4)
+
+    with suppress(ReadTimeoutError):
+        crowded_poll.poll()
+
+    assert crowded_poll.table_calls is not None
+    assert crowded_poll.table_calls < 0
+    assert crowded_poll.left_s > 0
+    assert crowded_poll.calls.count("send_message_batch") > 0
 
 
 def _true_for(limit: int) -> Callable[[], bool]:

@@ -16,6 +16,7 @@ from functions.errors import SettingError
 from functions.polling.phases import MIN_TIME_LEFT_S
 from functions.settings import PollSettings, ResultsSettings, SubmitSettings
 from tests.harness import Harness, make_upload, open_moto_harness
+from tests.integration.crowded_table import longest_call_s
 
 KEY = "in/march.jsonl"
 
@@ -96,6 +97,7 @@ def test_a_poll_is_skipped_while_another_runs(deployed_relay: Harness) -> None:
         ("secretsmanager", 2, "listing", "ready submit"),  # read again if it is no key
         ("sns", 1, "events", "prove"),
         ("s3", 1, "report", "prove"),
+        ("dynamodb", 1, "look", "ready submit"),
     ],
 )
 @pytest.mark.usefixtures("deployed_relay")
@@ -108,17 +110,26 @@ def test_a_service_that_hangs_leaves_poll_time_for_later_phases(
         "secretsmanager": secret._secrets_manager().client,  # noqa: SLF001
         "sns": services.publisher._sns,  # noqa: SLF001
         "s3": services.files._s3,  # noqa: SLF001
+        "dynamodb": services.table._dynamodb,  # noqa: SLF001
     }
-    config = clients[service].meta.config
-    attempts = config.retries["total_max_attempts"]
-    longest_pause_s = (
-        1.0  # between the first two attempts in mode "standard"; later ones double it
-    )
-    longest_call_s = attempts * (config.connect_timeout + config.read_timeout) + longest_pause_s
+    longest_s = calls * longest_call_s(clients[service].meta.config)
 
-    assert attempts == 2
-    assert config.retries["mode"] == "standard"
-    assert calls * longest_call_s <= MIN_TIME_LEFT_S[phase] - MIN_TIME_LEFT_S[later_phase]
+    assert longest_s <= MIN_TIME_LEFT_S[phase] - MIN_TIME_LEFT_S[later_phase]
+
+
+@pytest.mark.usefixtures("deployed_relay")
+def test_a_cold_start_of_poll_opens_each_client_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    client: Any = boto3.client
+
+    def open_client(service: str, **arguments: Any) -> Any:
+        opened.append(service)
+        return client(service, **arguments)
+
+    monkeypatch.setattr(boto3, "client", open_client)
+    poll._services()  # noqa: SLF001 - as deployed
+
+    assert sorted(opened) == ["dynamodb", "s3", "sns", "sqs"]
 
 
 def test_a_missing_setting_is_named(

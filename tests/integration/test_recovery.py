@@ -2,6 +2,7 @@
 
 import threading
 import time
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -13,8 +14,9 @@ import msgspec
 import pytest
 
 from functions.adapters.anthropic_api import Claude
-from functions.errors import DownloadError
+from functions.errors import ApiUnavailableError, DownloadError
 from functions.model.items import Batch, BatchStatus
+from functions.polling.phases import MIN_TIME_LEFT_S, Phases
 from tests.harness import RESULTS, TABLE, Harness, make_row, make_upload, open_harness
 from tests.verification.crash.crash_harness import open_crash_harness
 
@@ -354,6 +356,27 @@ def test_an_unresponsive_api_does_not_stop_the_rest_of_poll(tmp_path: Path) -> N
         summary = relay.poll_once()
 
         assert (summary.succeeded, summary.admitted, summary.woken) == (False, 1, 1)
+
+
+def test_results_that_never_come_take_the_time_of_one_candidate(relay: Harness) -> None:
+    """An unconfirmed batch may be any of five; each answer may take 25 s of the 28 s that are left."""
+    relay.simulator.arm("server_error", endpoint="create")
+    relay.upload(KEY, make_upload(3))
+    relay.tick()
+    for _ in range(5):
+        relay.simulator.add_foreign(3)
+    relay.pass_time(60)
+    left_s = 120.0
+
+    def time_out(_batch_id: str, _start: int = 0) -> Iterator[bytes]:
+        nonlocal left_s
+        left_s = min(left_s, MIN_TIME_LEFT_S["prove"]) - 25
+        raise ApiUnavailableError
+
+    relay.poll.claude.results = time_out  # type: ignore[method-assign,assignment]
+    relay.poll_once(Phases(lambda: left_s))
+
+    assert left_s == MIN_TIME_LEFT_S["prove"] - 25
 
 
 def test_a_long_plan_yields_to_others_after_some_minutes(relay: Harness) -> None:
