@@ -14,7 +14,12 @@ from functions.adapters.options_files import load_options
 from functions.adapters.retry_rows import MAX_WAITING_TRIES
 from functions.adapters.s3 import ObjectStore
 from functions.adapters.upload_source import source_of
-from functions.errors import UNREADABLE_JSON, RelayError
+from functions.errors import (
+    UNREADABLE_JSON,
+    DownloadError,
+    ObjectUnreadableError,
+    RelayError,
+)
 from functions.exports import EXPORTS
 from functions.exports.contract import Export, ExportContext, ExportRow
 from functions.model import timestamps
@@ -24,7 +29,16 @@ from functions.model.rows import Record
 from functions.model.streams import line_blocks, read_blocks
 from functions.readers import position_of, reader_of, records_of
 
-_FAILURES = (RelayError, ClientError, BotoCoreError, OSError, ValueError, *UNREADABLE_JSON)
+FAILURES = (
+    RelayError,
+    ClientError,
+    BotoCoreError,
+    OSError,
+    KeyError,
+    ValueError,
+    *UNREADABLE_JSON,
+)
+"""Errors that cost the exports, not the results."""
 logger = Logger(child=True)
 
 
@@ -50,16 +64,21 @@ def export_parts(
 ) -> tuple[dict[str, StoredObject], str | None]:
     """Write the parts of a chunk's exports from its results and its rows of the upload.
 
+    A try that is killed counts, so that an export that exceeds the time or the memory is omitted in the end.
+
     Args:
         files: the object store.
         job: the chunk's job.
         batch: the last batch of the chunk.
         results: the chunk's lines of results.jsonl.
         stem: the first characters of the parts' keys.
-        tries: the tries of the step, including this one.
+        tries: the tries of the exports, including this one.
 
     Returns:
         Path of the export → part; and a sentence that says why there are none.
+
+    Raises:
+        Exception: a fault of AWS that may pass before one of the next tries.
     """
     exports = exports_of(job)
     if not exports:
@@ -68,10 +87,19 @@ def export_parts(
         return {}, f"not written in {MAX_WAITING_TRIES} tries"
     try:
         return _write(files, job, batch, results, stem, exports), None
-    except _FAILURES as error:
+    except FAILURES as error:
+        if may_pass(error, tries):
+            raise
         problem = str(error) if isinstance(error, RelayError) else type(error).__name__
         logger.warning("exports not written", extra={"job": job.job, "problem": problem})
         return {}, problem
+
+
+def may_pass(error: Exception, tries: int) -> bool:
+    """Return whether a failed export is worth another try: AWS failed, not the export itself."""
+    refused = isinstance(error, ObjectUnreadableError)
+    of_aws = isinstance(error, ClientError | BotoCoreError | DownloadError) and not refused
+    return of_aws and tries < MAX_WAITING_TRIES
 
 
 def _write(

@@ -15,7 +15,7 @@ from functions.errors import (
 from functions.model.items import StoredObject
 
 MAX_WAITING_TRIES = 4
-"""Tries of a step, over most of an hour, that wait for the upload. Later tries skip the retry file."""
+"""Tries of the retry file and the exports, over most of an hour, that wait for AWS. Later tries omit them."""
 logger = Logger(child=True)
 
 
@@ -28,7 +28,7 @@ def retry_part(
         files: the object store.
         key: the part's key.
         rows: the rows, read from the upload during the write.
-        tries: the tries of the step, including this one.
+        tries: the tries of the retry file, including this one.
 
     Returns:
         The part; or None, and a sentence that says why the upload cannot be read.

@@ -235,6 +235,16 @@ class WorkItems:
         expected = {"owner": item.owner, "status": item.status}
         self._table.write(self._table.update(item.job, item.item, failure, expected))
 
+    def count_convenience[T: (Job, Batch)](self, item: T) -> T:
+        """Count a try of the retry file and the exports before it begins, so that a killed one counts too.
+
+        Returns:
+            The item with these tries in `tries`. Failed downloads are not among them.
+        """
+        tries = item.convenience_tries + 1
+        self.update_if_unchanged(item, {"convenience_tries": tries})
+        return msgspec.structs.replace(item, tries=tries, convenience_tries=tries)
+
     def announce_stuck(self, item: Job | Batch, event: Event) -> bool:
         """Queue `batch.stuck` for an item that continues to wait. Return False if it was announced before."""
         expected = {"status": item.status, "status_key": item.status_key, "stuck_at": None}

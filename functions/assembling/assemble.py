@@ -50,7 +50,7 @@ def assemble(
     deleted = deleted_files(services.files, job, batches) if job.tries > MAX_TRIES else set[str]()
     last_batches, parts, tallies = [], [], []
     for attempts in _attempts_by_chunk(batches):
-        part, tally = chunk_output(services.files, job, attempts, deleted)
+        part, tally = chunk_output(services, job, attempts, deleted)
         last_batches.append(attempts[-1])
         parts.append(part)
         tallies.append(tally)
@@ -59,7 +59,7 @@ def assemble(
     files = _join(services, job, parts)
     outcome = outcome_of(job, tally)
     job = msgspec.structs.replace(job, outcome=outcome, failure=_reason(job, outcome, tally))
-    exported, problem = join_exports(services.files, job, parts, tally)
+    exported, problem = join_exports(services, job, parts, tally)
     delivered = _with_parts(batches, last_batches, parts)
     manifest = _manifest(services.files.bucket, job, delivered, files | exported, tally) | {
         "retry": _retry(parts, tallies),

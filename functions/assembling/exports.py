@@ -4,36 +4,49 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 from aws_lambda_powertools import Logger
-from botocore.exceptions import BotoCoreError, ClientError
 
-from functions.adapters.export_parts import context_of, exports_of
+from functions.adapters.export_parts import FAILURES, context_of, exports_of, may_pass
+from functions.adapters.retry_rows import MAX_WAITING_TRIES
 from functions.adapters.s3 import JSON_LINES_TYPE, ObjectStore
 from functions.errors import RelayError
 from functions.exports.contract import Export, ExportContext, JobSummary
 from functions.model.items import ChunkOutput, Job, OutcomeCounts, StoredObject
+from functions.services import Services
+from functions.settings import ResultsSettings
 
 _CSV_TYPE = "text/csv; charset=utf-8"
 logger = Logger(child=True)
 
 
 def join_exports(
-    files: ObjectStore, job: Job, parts: Sequence[ChunkOutput], tally: OutcomeCounts
+    services: Services[ResultsSettings],
+    job: Job,
+    parts: Sequence[ChunkOutput],
+    tally: OutcomeCounts,
 ) -> tuple[dict[str, StoredObject], str | None]:
     """Join the parts of each export. An export that lacks a part would mislead, so it is left out.
 
     Returns:
         Path of the export → file; and a sentence that says why there are none.
+
+    Raises:
+        Exception: a fault of AWS that may pass before one of the next tries.
     """
     exports = exports_of(job)
     problem = next((part.export_problem for part in parts if part.export_problem), None)
     if not exports or problem is not None:
         return {}, problem
+    files, tries = services.files, services.items.count_convenience(job).tries
+    if tries > MAX_WAITING_TRIES:
+        return {}, f"not joined in {MAX_WAITING_TRIES} tries"
     try:
         context = context_of(files, job)
         joined = _join(files, job, parts, exports, context)
         for export in exports:
             _write_closing(files, job, export, context, _summary(files, job, joined, tally))
-    except (RelayError, ClientError, BotoCoreError, KeyError, ValueError) as error:
+    except FAILURES as error:
+        if may_pass(error, tries):
+            raise
         problem = str(error) if isinstance(error, RelayError) else type(error).__name__
         logger.warning("exports not joined", extra={"job": job.job, "problem": problem})
         return {}, problem

@@ -21,6 +21,8 @@ from functions.model.outcome_counts import OutcomeCounter
 from functions.model.output_lines import output_line
 from functions.model.synthetic_results import closed_result
 from functions.readers import reader_of
+from functions.services import Services
+from functions.settings import ResultsSettings
 
 _NO_RETRY = (
     "a chunk that got stuck in a later attempt is left out, because rows that had succeeded would be paid for again; "
@@ -38,12 +40,12 @@ def deleted_files(files: ObjectStore, job: Job, batches: Sequence[Batch]) -> set
 
 
 def chunk_output(
-    files: ObjectStore, job: Job, attempts: Sequence[Batch], deleted: set[str]
+    services: Services[ResultsSettings], job: Job, attempts: Sequence[Batch], deleted: set[str]
 ) -> tuple[ChunkOutput, OutcomeCounts]:
     """Return the files and counts of a chunk: those of its last attempt whose results exist.
 
     Args:
-        files: the object store.
+        services: those of results.
         job: the job.
         attempts: the chunk's batches, by attempt.
         deleted: the keys of files that do not exist any more.
@@ -56,7 +58,7 @@ def chunk_output(
         if part.results.key not in deleted:
             part = _without(part, deleted)
             return (part if batch is last else _earlier_part(part, batch, last)), tally
-    return _salvage(files, job, last)
+    return _salvage(services, job, last)
 
 
 def _without(part: ChunkOutput, deleted: set[str]) -> ChunkOutput:
@@ -88,13 +90,16 @@ def _cause(batch: Batch) -> str:
     return f"the results of attempt {batch.attempt} could not be collected"
 
 
-def _salvage(files: ObjectStore, job: Job, batch: Batch) -> tuple[ChunkOutput, OutcomeCounts]:
+def _salvage(
+    services: Services[ResultsSettings], job: Job, batch: Batch
+) -> tuple[ChunkOutput, OutcomeCounts]:
     """Write an error line for each row of a chunk without results, and its rows for a retry.
 
     The chunk's own files are not read: they may be why it is stuck. After a first attempt the
     retry rows are the chunk's bytes of the upload. After a later attempt there are none, because
     rows that had succeeded would be paid for again.
     """
+    files, tries = services.files, services.items.count_convenience(batch).tries
     closing = CloseReason.STUCK if batch.part is None else CloseReason.LOST
     result = closed_result(closing)
     counter = OutcomeCounter()
@@ -105,13 +110,13 @@ def _salvage(files: ObjectStore, job: Job, batch: Batch) -> tuple[ChunkOutput, O
         reader, source = reader_of(job), source_of(files, job)
         size_bytes = batch.end_byte - batch.start_byte
         rows = reader.retry_rows(source, [batch.start_byte], [size_bytes])
-        retry, retry_problem = retry_part(files, f"{stem}.{reader.RETRY_NAME}", rows, job.tries)
+        retry, retry_problem = retry_part(files, f"{stem}.{reader.RETRY_NAME}", rows, tries)
     else:
         retry, retry_problem = None, _NO_RETRY
     problem = None
     if batch.part is not None:
         problem = f"rows {batch.first_row:,} to {batch.last_row:,} are lost: {_cause(batch)}"
-    exports, export_problem = export_parts(files, job, batch, results, stem, job.tries)
+    exports, export_problem = export_parts(files, job, batch, results, stem, tries)
     part = ChunkOutput(
         results=results,
         errors=results,

@@ -77,10 +77,14 @@ def collect(
         if more and any(merged.retry_mask):
             return _go_again(services, batch, merged)
         failed = merge.write_errors(f"{stem}.errors.jsonl")
-    retry, retry_problem = _write_retry(services.files, job, batch, merged.failed)
-    exports, export_problem = export_parts(
-        services.files, job, batch, merged.results, stem, batch.tries
-    )
+    counted = batch
+    if merged.failed.offsets or job.exports:
+        counted = services.items.count_convenience(batch)
+    with services.releasing_on_error(counted):
+        retry, retry_problem = _write_retry(services.files, job, counted, merged.failed)
+        exports, export_problem = export_parts(
+            services.files, job, batch, merged.results, stem, counted.tries
+        )
     part = ChunkOutput(
         results=merged.results,
         errors=failed,

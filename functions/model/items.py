@@ -171,6 +171,7 @@ class WorkItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         first_tried_at: when it was first acquired since its last progress.
         last_error: the last failure, in one sentence.
         faults: the last failures in a row that the item itself, not its environment, may have caused.
+        convenience_tries: how often a step reached its retry file and exports, which it omits after some tries.
         stuck_at: when `batch.stuck` was announced.
         not_before: when it may be acquired again.
         expires: when DynamoDB deletes it, in seconds since 1970.
@@ -189,6 +190,7 @@ class WorkItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     first_tried_at: str | None = None
     last_error: str | None = None
     faults: int = 0
+    convenience_tries: int = 0
     stuck_at: str | None = None
     not_before: str | None = None
     expires: int | None = None
