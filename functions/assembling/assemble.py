@@ -9,6 +9,7 @@ import msgspec
 
 from functions.adapters.options_files import uris_of
 from functions.assembling.exports import join_exports
+from functions.assembling.refetch import refetch
 from functions.assembling.salvage import chunk_output, deleted_files
 from functions.assembling.tidy import tidy
 from functions.errors import RelayError
@@ -43,13 +44,19 @@ def assemble(
 ) -> None:
     """Assemble a job that this invocation owns. A repeated call writes the same bytes.
 
-    The job is done and announced before its work files are tagged, because tagging may fail. After five tries, files
-    that were deleted are left out, so that all others are delivered.
+    The job is done and announced before its work files are tagged, because tagging may fail. Results that were
+    deleted are fetched again. If that is not possible, deleted files are left out after five tries, so that all
+    others are delivered.
     """
     batches = services.items.batches(job.job)
-    deleted = deleted_files(services.files, job, batches) if job.tries > MAX_TRIES else set[str]()
+    chunks = _attempts_by_chunk(batches)
+    deleted = deleted_files(services.files, job, batches) if job.tries > 1 else set[str]()
+    if refetch(services, job, [attempts[-1] for attempts in chunks], deleted):
+        return
+    if job.tries <= MAX_TRIES:
+        deleted = set()
     last_batches, parts, tallies = [], [], []
-    for attempts in _attempts_by_chunk(batches):
+    for attempts in chunks:
         part, tally = chunk_output(services, job, attempts, deleted)
         last_batches.append(attempts[-1])
         parts.append(part)

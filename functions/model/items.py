@@ -322,6 +322,7 @@ class Batch(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
         not_found_key: the fingerprint of this key.
         pieces: the saved bytes of results that did not arrive in one download; None for all other batches.
         pieces_ended: whether the API's results ended with the last piece, so that nothing needs to follow.
+        refetches: how often its results were fetched again because their part was deleted.
         close_reason: why its rows end without a result from the API.
         betas: values of the header `anthropic-beta`.
         start: the reader's position before its first row; empty in batches that an earlier version planned.
@@ -362,6 +363,7 @@ class Batch(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
     not_found_key: str | None = None
     pieces: list[StoredObject] | None = None
     pieces_ended: bool = False
+    refetches: int = 0
     close_reason: str | None = None
     part: ChunkOutput | None = None
     tally: OutcomeCounts | None = None

@@ -1,8 +1,12 @@
-"""Somebody deletes work files of chunks that are paid for: the job ends, and every other chunk is delivered."""
+"""Somebody deletes work files of chunks that are paid for: their results are fetched again while Anthropic has them.
+
+After that the job ends, and every other chunk is delivered.
+"""
 
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
@@ -58,10 +62,73 @@ def ends(relay: Harness) -> list[tuple[int, str]]:
     return [(line["row"], line["result"]["type"]) for line in relay.lines(KEY)]
 
 
+def test_results_that_anthropic_still_has_are_fetched_again(relay: Harness) -> None:
+    _, batches = assembling(relay, make_upload(6))
+    for batch in batches[:2]:
+        assert batch.part is not None
+        delete(relay, batch.part.results.key)
+
+    run(relay, 1)
+
+    assert relay.manifest(KEY)["counts"] == {"succeeded": 6}
+    assert ends(relay) == [(row, "succeeded") for row in range(1, 7)]
+    assert all("problem" not in entry for entry in relay.manifest(KEY)["batches"])
+    types = [event["type"] for event in relay.events()]
+    assert (types.count("batch.stuck"), types.count("job.completed")) == (0, 1)
+    assert every_row_accepted_once(relay)
+
+
+def test_results_of_a_later_attempt_are_fetched_again_and_merged(relay: Harness) -> None:
+    _, batches = assembling(relay, make_row(1, "[fate:expired]") + b"\n" + make_row(2))
+    assert batches[1].part is not None
+    delete(relay, batches[1].part.results.key)
+
+    run(relay, 1)
+
+    assert ends(relay) == [(1, "succeeded"), (2, "succeeded")]
+    assert relay.simulator.calls()["create"] == 2
+
+
+def test_a_job_is_assembled_again_after_a_kill_between_its_two_writes(relay: Harness) -> None:
+    """The batch is to be collected again, and the job does not know it yet."""
+    _, (first, *_) = assembling(relay, make_upload(6))
+    assert first.part is not None
+    delete(relay, first.part.results.key)
+    transition = relay.results.items.transition
+
+    def fail_for_job(item: Job | Batch, changes: Any, **options: Any) -> bool:
+        if changes.get("status") == "RUNNING":
+            raise ConnectionResetError
+        return transition(item, changes, **options)
+
+    relay.results.items.transition = fail_for_job  # type: ignore[method-assign]
+    for _ in range(4):
+        with suppress(ObjectNotFoundError, ConnectionResetError):
+            relay.tick(1800)
+    relay.results.items.transition = transition  # type: ignore[method-assign]
+
+    run(relay, 4)
+
+    assert relay.manifest(KEY)["counts"] == {"succeeded": 6}
+
+
+def test_results_that_are_deleted_each_time_are_fetched_twice(relay: Harness) -> None:
+    _, (first, *_) = assembling(relay, make_upload(2))
+    for _ in range(30 * 4):
+        for batch in relay.items.batches(first.job):
+            if batch.part is not None:
+                delete(relay, batch.part.results.key)
+        run(relay, 0.25)
+
+    assert relay.simulator.calls()["results"] == 3
+    assert relay.manifest(KEY)["errors"] == {"result_lost": 2}
+
+
 def test_only_the_chunk_whose_results_are_deleted_is_lost(relay: Harness) -> None:
     _, (_, second, _) = assembling(relay, make_upload(6))
     assert second.part is not None
     delete(relay, second.part.results.key)
+    relay.pass_time(31 * DAY_S)  # Anthropic has deleted its results, too
 
     run(relay, 4)
 
@@ -97,6 +164,7 @@ def test_without_a_later_attempts_results_those_of_the_earlier_one_count(relay: 
     assert [batch.attempt for batch in batches] == [1, 2]
     assert batches[1].part is not None
     delete(relay, batches[1].part.results.key)
+    relay.pass_time(31 * DAY_S)
 
     run(relay, 4)
 

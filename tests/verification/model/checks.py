@@ -12,7 +12,11 @@ from tests.fakes.dynamodb import Item, Table
 from tests.verification.model.states import State, timestamp
 
 FROM_NOTHING = "—"
-_COUNTERS = {"chunks_finished", "chunks"}
+_COUNTERS = {
+    "chunks_finished",
+    "chunks",
+    "convenience_tries",
+}  # assemble counts the last for batches, too
 _ADOPTED = {"batch_id", "created_at", "status_digest"}
 
 
