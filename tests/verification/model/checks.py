@@ -12,11 +12,8 @@ from tests.fakes.dynamodb import Item, Table
 from tests.verification.model.states import State, timestamp
 
 FROM_NOTHING = "—"
-_COUNTERS = {
-    "chunks_finished",
-    "chunks",
-    "convenience_tries",
-}  # assemble counts the last for batches, too
+_COUNTERS = {"chunks_finished", "chunks", "convenience_tries"}
+"""Counters that others than an item's owner change; assemble counts the last for batches that it salvages."""
 _ADOPTED = {"batch_id", "created_at", "status_digest"}
 
 
