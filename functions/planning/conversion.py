@@ -11,7 +11,9 @@ import msgspec
 from functions.errors import UNREADABLE_JSON
 from functions.model.options import Options
 from functions.model.rows import LineBlock, Record, Rejection, Row
+from functions.planning.broken import MAX_ID_BYTES, NULL
 from functions.planning.templates import fill
+from functions.planning.validation import NO_PARAMS
 from functions.readers import records_of
 from functions.translations import TRANSLATIONS
 from functions.translations.contract import NotTranslatableError, Policy, Translated
@@ -72,21 +74,34 @@ def convert_all(
 
 def _convert(record: Record, convert: Converter, validate: Callable[[Record], Row]) -> Row:
     row = parse_row(record)
-    if row is None:  # validation says why
-        return validate(record)
+    if row is None:
+        return _rejected_unread(record, validate(record))
     try:
         translated = convert(row)
+        request = {"custom_id": translated.custom_id, "params": translated.params}
+        data = msgspec.json.encode(request)
     except NotTranslatableError as error:
-        rejection = Rejection(error.code, f"line {record.line}: {error}", record.line)
-        return Row(_raw_id_of(row), None, rejection)
-    request = {"custom_id": translated.custom_id, "params": translated.params}
-    native = msgspec.structs.replace(record, data=msgspec.json.encode(request))
-    checked = validate(native)
+        return _rejected(record, _raw_id_of(row), error.code, str(error))
+    except RecursionError:
+        return _rejected(record, _raw_id_of(row), "too_deep", "the JSON is nested too deeply")
+    checked = validate(msgspec.structs.replace(record, data=data))
     if checked.rejection is not None:
         return checked
     return msgspec.structs.replace(
         checked, betas=tuple(sorted({*translated.betas})), changes=translated.changes
     )
+
+
+def _rejected(record: Record, custom_id: msgspec.Raw, code: str, sentence: str) -> Row:
+    return Row(custom_id, None, Rejection(code, f"line {record.line}: {sentence}", record.line))
+
+
+def _rejected_unread(record: Record, checked: Row) -> Row:
+    """Reject a row that cannot be parsed. Validation says why, but it does not parse numbers in params."""
+    if checked.rejection is not None and checked.rejection.code != "no_params":
+        return checked
+    sentence = "a number is too large to be read; write it as a string or with fewer digits"
+    return _rejected(record, checked.custom_id, "number_too_large", sentence)
 
 
 def parse_row(record: Record) -> dict[str, Any] | None:
@@ -105,10 +120,15 @@ def _fill(row: Mapping[str, Any], options: Options) -> Translated:
 
 
 def _with_defaults(row: Mapping[str, Any], defaults: Mapping[str, Any]) -> Translated:
-    """Complete a native request. Its own params win, key by key."""
+    """Complete a native request. Its own params win, key by key.
+
+    Raises:
+        NotTranslatableError: it has no params. The defaults alone would be sent without its content.
+    """
     own = row.get("params")
-    params = {**defaults, **own} if isinstance(own, dict) else dict(defaults)
-    return Translated(custom_id=_id_of(row), params=params)
+    if not isinstance(own, dict):
+        raise NotTranslatableError(code="no_params", sentence=NO_PARAMS)
+    return Translated(custom_id=_id_of(row), params={**defaults, **own})
 
 
 def _id_of(row: Mapping[str, Any]) -> str | int | float | None:
@@ -118,4 +138,6 @@ def _id_of(row: Mapping[str, Any]) -> str | int | float | None:
 
 
 def _raw_id_of(row: Mapping[str, Any]) -> msgspec.Raw:
-    return msgspec.Raw(msgspec.json.encode(_id_of(row)))
+    """Return the row's custom_id as JSON; ``null`` if it has none, or one that is too long."""
+    custom_id = msgspec.json.encode(_id_of(row))
+    return NULL if len(custom_id) > MAX_ID_BYTES else msgspec.Raw(custom_id)

@@ -34,6 +34,10 @@ SDK_ARGUMENTS = {
 Other unknown members are sent, because the API may accept them.
 """
 
+NO_PARAMS = (
+    '"params" is missing or not an object; use the body of a Messages request: '
+    '{"model": "…", "max_tokens": 1024, "messages": […]}'
+)
 _STRING_OR_NUMBER = re.compile(rb'["\d-]')
 _ZERO = re.compile(rb"-?0(\.0+)?([eE][+-]?\d+)?")
 _UNSET = (b"null", b"false")
@@ -197,11 +201,7 @@ def _check_custom_id(custom_id: msgspec.Raw) -> msgspec.Raw:
 def _check_params(params: msgspec.Raw, api_version: str) -> bytes:
     raw = bytes(params)
     if not raw.startswith(b"{"):
-        sentence = (
-            '"params" is missing or not an object; use the body of a Messages request: '
-            '{"model": "…", "max_tokens": 1024, "messages": […]}'
-        )
-        raise _RejectedError(code="no_params", sentence=sentence)
+        raise _RejectedError(code="no_params", sentence=NO_PARAMS)
     members = _params.decode(params)
     if bytes(members.stream) not in _UNSET:
         sentence = '"stream" is not supported in batches; remove it'

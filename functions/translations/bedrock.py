@@ -48,7 +48,8 @@ _DROPPED = frozenset(
 _IMAGES = frozenset({"gif", "jpeg", "png", "webp"})
 _TEXTS = frozenset({"csv", "html", "md", "txt"})
 """Document formats that are sent as plain text."""
-_UNCACHEABLE = frozenset({"thinking", "redacted_thinking"})
+_UNCACHEABLE = ("thinking", "redacted_thinking")
+"""Types of blocks that take no `cache_control`. A tuple, because a type may be unhashable."""
 
 
 class Drops:

@@ -520,3 +520,9 @@ def test_json_that_cannot_be_written_raises_nothing_else() -> None:
     for value in (deep, "\ud83d"):
         result = {"toolUseId": "t", "content": [{"json": value}]}
         assert refusal({"messages": of_user({"toolResult": result})})[0] == "malformed_row"
+
+
+def test_a_type_that_is_no_text_before_a_cache_point_is_left_to_the_api() -> None:
+    content = blocks({"type": ["text"]}, {"cachePoint": {"type": "default"}})
+
+    assert content == [{"type": ["text"], "cache_control": {"type": "ephemeral"}}]
