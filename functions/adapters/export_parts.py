@@ -134,14 +134,14 @@ def _rows(
     ended_at = timestamps.epoch(timestamps.parse(batch.ended_at or job.claimed_at))
     blocks = line_blocks(files.read(files.results_object(results.key)))
     lines = chain.from_iterable(map(read_output_lines, blocks))
-    for line, record in zip(lines, _records(files, job, batch), strict=True):
+    for line, record in zip(lines, chunk_records(files, job, batch), strict=True):
         data = None if record.fault is not None else record.data
         yield ExportRow(
             job.job, line.row, bytes(line.custom_id), bytes(line.result), data, ended_at
         )
 
 
-def _records(files: ObjectStore, job: Job, batch: Batch) -> Iterator[Record]:
+def chunk_records(files: ObjectStore, job: Job, batch: Batch) -> Iterator[Record]:
     """Read the chunk's rows of the upload again. Half of a split chunk begins behind the chunk's position."""
     reader = reader_of(job)
     position = msgspec.convert(batch.start, type(reader.START))

@@ -4,10 +4,11 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from functions.adapters.export_parts import export_parts
+from functions.adapters.export_parts import chunk_records, export_parts
 from functions.adapters.retry_rows import retry_part
 from functions.adapters.s3 import ObjectStore
 from functions.adapters.upload_source import source_of
+from functions.errors import UnreadableUploadError
 from functions.model.api_results import read_result
 from functions.model.items import (
     Batch,
@@ -107,10 +108,8 @@ def _salvage(
     stem = f"work/{job.job}/{batch.item}/{job.owner}.stuck"
     results = files.write(f"{stem}.results.jsonl", _error_lines(batch, result))
     if batch.attempt == 1:
-        reader, source = reader_of(job), source_of(files, job)
-        size_bytes = batch.end_byte - batch.start_byte
-        rows = reader.retry_rows(source, [batch.start_byte], [size_bytes])
-        retry, retry_problem = retry_part(files, f"{stem}.{reader.RETRY_NAME}", rows, tries)
+        key = f"{stem}.{reader_of(job).RETRY_NAME}"
+        retry, retry_problem = retry_part(files, key, _retry_rows(files, job, batch), tries)
     else:
         retry, retry_problem = None, _NO_RETRY
     problem = None
@@ -127,6 +126,16 @@ def _salvage(
         problem=problem,
     )
     return part, counter.tally()
+
+
+def _retry_rows(files: ObjectStore, job: Job, batch: Batch) -> Iterator[bytes]:
+    """Stream the chunk's bytes of the upload from its first row on. A header may lie before it."""
+    first = next(chunk_records(files, job, batch), None)
+    if first is None:
+        message = "the upload is shorter than it was when it was planned"
+        raise UnreadableUploadError(message)
+    sizes = [batch.end_byte - first.offset]
+    yield from reader_of(job).retry_rows(source_of(files, job), [first.offset], sizes)
 
 
 def _error_lines(batch: Batch, result: bytes) -> Iterator[bytes]:

@@ -23,7 +23,8 @@ from tests.harness import (
     open_harness,
 )
 
-KEY = "in/march.jsonl"
+KEY, TABLE_KEY = "in/march.jsonl", "in/march.csv"
+BOM = b"\xef\xbb\xbf"
 DAY_S = 24 * 3600.0
 
 
@@ -34,10 +35,10 @@ def relay(tmp_path: Path) -> Iterator[Harness]:
         yield made
 
 
-def assembling(relay: Harness, body: bytes) -> tuple[Job, list[Batch]]:
+def assembling(relay: Harness, body: bytes, key: str = KEY) -> tuple[Job, list[Batch]]:
     """Upload, and run the job until its chunks are collected and nothing is joined yet."""
     relay.context.left_s = 200.0  # too little to assemble at once
-    relay.upload(KEY, body)
+    relay.upload(key, body)
     for _ in range(40):
         relay.tick()
         for job in relay.items.unfinished().jobs:
@@ -142,6 +143,20 @@ def test_only_the_chunk_whose_results_are_deleted_is_lost(relay: Harness) -> Non
     types = [event["type"] for event in relay.events()]
     assert types.count("batch.stuck") == types.count("job.completed") == 1
     assert every_row_accepted_once(relay)
+
+
+def test_the_retry_file_of_a_table_has_its_header_once(relay: Harness) -> None:
+    template = b'[request.params]\nmodel = "claude-haiku-5-5"\nmax_tokens = 4096\n'
+    template += b'messages = [{ role = "user", content = "{{text}}" }]\n'
+    relay.upload("in/_relay.toml", template)
+    _, (first, _) = assembling(relay, b"id,text\r\n1,a\r\n2,b\r\n3,c\r\n", TABLE_KEY)
+    assert first.part is not None
+    delete(relay, first.part.results.key)
+
+    run(relay, 4)
+
+    rows = [row for row in relay.read(TABLE_KEY, "retry.csv").splitlines() if row]
+    assert rows == [BOM + b"id,text", b"1,a", b"2,b"]
 
 
 def test_results_that_are_restored_in_time_lose_nothing(relay: Harness) -> None:
