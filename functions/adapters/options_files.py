@@ -80,8 +80,11 @@ def _parse(file: ObjectVersion, text: bytes, *, alone: bool) -> dict[str, Any]:
 
 
 def save_options(files: ObjectStore, job: Job, options: Options) -> str:
-    """Write the merged options of a job into the results bucket. Return the key."""
-    key = f"work/{job.job}/options.json"
+    """Write the merged options of a job into the results bucket. Return the key.
+
+    Each invocation has its own key, because one whose lease has expired may still write other options.
+    """
+    key = f"work/{job.job}/{job.owner}.options.json"
     files.put(key, msgspec.json.encode(options))
     return key
 

@@ -44,11 +44,12 @@ def upload_ignored(
 
 def options_rejected(file: ObjectVersion, problem: str, at: str) -> Event:
     """Build the event that an options file cannot be used. The uploads that it governs wait for another version."""
+    problem = problem[:MAX_PROBLEM_CHARS]
     data = {
         "options": {"bucket": file.bucket, "key": file.key, "version": file.version or NO_VERSION},
-        "problem": problem[:MAX_PROBLEM_CHARS],
-        "message": f"{file.uri} cannot be used: {problem[:MAX_PROBLEM_CHARS]}. Uploads that it governs wait; correct it "
-        "and upload it again, or delete it",
+        "problem": problem,
+        "message": f"{file.uri} cannot be used: {problem}. Uploads that it governs wait; correct it and upload it "
+        "again, or delete it",
     }  # fmt: skip
     version = ids.job_id(file.bucket, file.key, file.version or NO_VERSION)
     return Event(

@@ -6,12 +6,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from botocore.exceptions import ClientError
 
+from functions.adapters.options_files import load_options, save_options
+from functions.model.options import Options
+from functions.model.upload_events import MAX_PROBLEM_CHARS
 from functions.planning import plan
 from tests.harness import Harness, make_row
 from tests.integration.upload_kinds import FAILING_ROW, KINDS, PAGE, ROWS, Kind, page_with_table
+from tests.unit.factories import job as make_job
 
 SAMPLES = Path(__file__).parents[3] / "shared" / "samples"
 TEMPLATE = """
@@ -157,6 +162,27 @@ def test_a_file_of_options_that_cannot_be_used_holds_its_uploads_until_it_is_cor
 
     assert relay.manifest("in/march.jsonl")["outcome"] == "succeeded"
     assert relay.manifest("in/april.jsonl")["outcome"] == "succeeded"
+
+
+def test_the_problem_of_a_file_of_options_is_cut_where_it_is_stored(relay: Harness) -> None:
+    relay.upload("in/_relay.toml", b'on_unsupported = "%b"' % (b"x" * 600_000))
+    relay.upload("in/march.jsonl", make_row(1))
+    relay.tick()
+
+    (rejected,) = relay.events()
+    assert rejected["type"] == "options.rejected"
+    assert len(rejected["data"]["problem"]) == MAX_PROBLEM_CHARS
+
+
+def test_an_invocation_that_is_late_does_not_replace_frozen_options(relay: Harness) -> None:
+    late, owner = make_job(owner="late"), make_job(owner="owner")
+    save_options(relay.submit.files, late, Options(betas=["a"]))
+    frozen = msgspec.structs.replace(
+        owner, options_key=save_options(relay.submit.files, owner, Options(betas=["b"]))
+    )
+    save_options(relay.submit.files, late, Options(betas=["a"]))
+
+    assert load_options(relay.submit.files, frozen).betas == ["b"]
 
 
 def test_a_job_that_waits_can_be_canceled(relay: Harness) -> None:
