@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -183,6 +184,26 @@ def test_an_invocation_that_is_late_does_not_replace_frozen_options(relay: Harne
     save_options(relay.submit.files, late, Options(betas=["a"]))
 
     assert load_options(relay.submit.files, frozen).betas == ["b"]
+
+
+def test_an_export_that_cannot_be_closed_never_holds_back_the_answers(
+    relay: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As if the function were killed there: by its time limit, for example."""
+
+    def be_killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("functions.exports.tables.closing", be_killed)
+    relay.upload("in/_relay.toml", TEMPLATE.encode())
+    relay.upload("in/march.csv", b"id,text\n1,one\n")
+    for _ in range(60):
+        with suppress(KeyboardInterrupt):
+            relay.tick(3600.0)
+
+    manifest = relay.manifest("in/march.csv")
+    assert manifest["counts"] == {"succeeded": 1}
+    assert manifest["exports"] == {"complete": False, "reason": "not joined in 4 tries"}
 
 
 def test_a_job_that_waits_can_be_canceled(relay: Harness) -> None:
