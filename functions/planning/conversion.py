@@ -13,7 +13,7 @@ from functions.model.options import Options
 from functions.model.rows import LineBlock, Record, Rejection, Row
 from functions.planning.broken import MAX_ID_BYTES, NULL
 from functions.planning.templates import fill
-from functions.planning.validation import NO_PARAMS
+from functions.planning.validation import MAX_VALUES, NO_PARAMS, has_too_many_values
 from functions.readers import records_of
 from functions.translations import TRANSLATIONS
 from functions.translations.contract import NotTranslatableError, Policy, Translated
@@ -97,16 +97,21 @@ def _rejected(record: Record, custom_id: msgspec.Raw, code: str, sentence: str) 
 
 
 def _rejected_unread(record: Record, checked: Row) -> Row:
-    """Reject a row that cannot be parsed. Validation says why, but it does not parse numbers in params."""
+    """Reject a row that cannot be parsed. Validation says why, but it does not parse all of params."""
     if checked.rejection is not None and checked.rejection.code != "no_params":
         return checked
-    sentence = "a number is too large to be read; write it as a string or with fewer digits"
-    return _rejected(record, checked.custom_id, "number_too_large", sentence)
+    if has_too_many_values(record.data or b""):
+        code = "too_many_values"
+        sentence = f"the row has more than {MAX_VALUES:,} commas and brackets; make it smaller"
+    else:
+        code = "number_too_large"
+        sentence = "a number is too large to be read; write it as a string or with fewer digits"
+    return _rejected(record, checked.custom_id, code, sentence)
 
 
 def parse_row(record: Record) -> dict[str, Any] | None:
-    """Return a record as an object; None if it is broken, too long or not an object."""
-    if record.data is None or record.fault is not None:
+    """Return a record as an object; None if it is broken, too large or not an object."""
+    if record.data is None or record.fault is not None or has_too_many_values(record.data):
         return None
     try:
         return _row.decode(record.data)

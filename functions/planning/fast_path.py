@@ -25,6 +25,7 @@ from functions.planning.validation import (
 from functions.readers import jsonl
 
 _MAX_PLAIN_BYTES = 1 << 20
+"""A longer row may have a large image, or more messages than fit into the memory."""
 _SHORTEST_BLOCK = len('[{"type":"text"}]')
 _OPEN, _CLOSE, _RETURN = b"{}\r"
 ValidatedRow = tuple[Record, Row]
@@ -107,7 +108,7 @@ def _validate_together(lines: LineBlock, rules: _Rules) -> ValidRows | None:
         stop - start - ending
         for start, stop in zip(starts, [*lines.breaks, len(text)], strict=True)
     ]
-    if max(sizes) > rules.row_bytes or not _is_utf8(text):
+    if max(sizes) > min(rules.row_bytes, _MAX_PLAIN_BYTES) or not _is_utf8(text):
         return None
     try:
         requests = _requests.decode_lines(text)
@@ -118,7 +119,7 @@ def _validate_together(lines: LineBlock, rules: _Rules) -> ValidRows | None:
         return None
     if len(requests) != len(sizes) or max(map(len, custom_ids)) > MAX_ID_BYTES:
         return None
-    if rules.preflight is not None and not _is_plain(text, sizes, checked, rules.preflight):
+    if rules.preflight is not None and not _is_plain(text, checked, rules.preflight):
         return None
     offset = lines.position.byte
     return ValidRows(
@@ -144,18 +145,15 @@ def _are_objects(lines: LineBlock, ending: int) -> bool:
     return all(text[feed - 1 - ending] == _CLOSE and text[feed + 1] == _OPEN for feed in feeds)
 
 
-def _is_plain(
-    text: bytes, sizes: Sequence[int], checked: Sequence[Any], preflight: Preflight
-) -> bool:
+def _is_plain(text: bytes, checked: Sequence[Any], preflight: Preflight) -> bool:
     """Return whether `preflight` is sure to accept all rows of a block.
 
     Args:
-        text: the block. A long row may have a large image, and ``""`` may be an empty text.
-        sizes: the lengths of its rows.
+        text: the block. In it, ``""`` may be an empty text.
         checked: the params of its rows.
         preflight: the checks.
     """
-    if max(sizes) > _MAX_PLAIN_BYTES or b'""' in text:
+    if b'""' in text:
         return False
     largest = dict[str, int]()
     for params in checked:

@@ -37,6 +37,8 @@ _CELL = rb"(?:%b)?+[^,;\t|\r\n]*+" % _QUOTED
 _HEADER = re.compile(rb"(%b(?:[,;\t|]%b)*+)(?:\r\n|\r|\n)?+" % (_CELL, _CELL))
 _QUOTED_NAME = re.compile(rb"(?:^|(?<=[,;\t|]))" + _QUOTED)
 _QUOTED_CELL = re.compile(_QUOTED.decode())
+_MAX_CELLS = 1_000_000
+"""A row with more cells is not parsed: each takes 60 bytes of memory, and no header has so many columns."""
 
 
 def read(source: Source, position: TablePosition, row_bytes: int) -> Iterator[Record]:
@@ -167,9 +169,13 @@ class _Rows:
     def read(self) -> Iterator[Record]:
         """Yield a record for each row that is not blank."""
         while (line := self._next_line()) is not None:
-            if line[1] is None:
-                self._row, self._size = [""], line[0]
+            size, text = line
+            if text is None:
+                self._row, self._size = [""], size
                 yield self._end_row(None, None)
+            elif self._has_too_many_cells(text):
+                self._row, self._size = [text], size
+                yield self._end_row(None, tables.ragged(_MAX_CELLS, len(self._columns)))
             else:
                 self._given_back.appendleft(line)
                 yield from self._parse()
@@ -191,7 +197,7 @@ class _Rows:
     def _feed(self) -> Iterator[str]:
         while (line := self._next_line()) is not None:
             size, text = line
-            if text is None or (self._row and not self._may_continue(size, text)):
+            if text is None or not self._may_follow(size, text):
                 self._given_back.appendleft(line)
                 return
             self._row.append(text)
@@ -201,8 +207,16 @@ class _Rows:
     def _next_line(self) -> _Line | None:
         return self._given_back.popleft() if self._given_back else next(self._lines, None)
 
-    def _may_continue(self, size: int, text: str) -> bool:
-        """Return whether a row with an open quote may go on in this line."""
+    def _has_too_many_cells(self, text: str) -> bool:
+        """Return whether a row that begins with this line has more cells than fit into the memory."""
+        if len(text) <= _MAX_CELLS or text.count(self._delimiter) < _MAX_CELLS:
+            return False
+        return _QUOTED_CELL.sub("", text).count(self._delimiter) >= _MAX_CELLS
+
+    def _may_follow(self, size: int, text: str) -> bool:
+        """Return whether this line may begin a row, or may continue one with an open quote."""
+        if not self._row:
+            return not self._has_too_many_cells(text)
         if self._byte + self._size < self._unclosed_to:
             return False
         size += self._size

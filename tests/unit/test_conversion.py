@@ -1,16 +1,23 @@
 """A row that cannot be converted is rejected by itself: it stops no other row, and is not sent as it is."""
 
+import tracemalloc
 from functools import partial
+from typing import Any
 
 import msgspec
 import pytest
 
 from functions.model.options import Options, RequestTemplate
-from functions.model.rows import LinePosition, Record, Row
+from functions.model.rows import LinePosition, Record, Row, ValidRows
 from functions.planning.broken import MAX_ID_BYTES, NULL
 from functions.planning.conversion import convert_all, converter_of
-from functions.planning.validation import validate
+from functions.planning.fast_path import validate_all
+from functions.planning.preflight import Preflight
+from functions.planning.validation import MAX_VALUES, validate
+from functions.readers import READERS
+from tests.unit.test_reader_contract import Upload
 
+ROW_BYTES = 10_000_000
 VERSION = "2023-06-01"
 MESSAGES = b'"messages":[{"role":"user","content":"hi"}]'
 FULL = b'"model":"claude-haiku-5-5","max_tokens":9,' + MESSAGES
@@ -23,8 +30,8 @@ def converted(kind: str, row: bytes) -> Row:
     record = Record(4, 1, 0, len(row), row, LinePosition(len(row)))
     convert = converter_of(kind, OPTIONS, VERSION)
     assert convert is not None
-    rules = partial(validate, row_bytes=1_000_000, api_version=VERSION)
-    ((_, result),) = convert_all(iter([record]), convert, rules, 1_000_000)
+    rules = partial(validate, row_bytes=ROW_BYTES, api_version=VERSION)
+    ((_, result),) = convert_all(iter([record]), convert, rules, ROW_BYTES)
     return result
 
 
@@ -43,6 +50,7 @@ def deep_tool_results(levels: int) -> bytes:
         ("native", b'{"params":{%b,"x":1e999}}' % FULL, "number_too_large"),
         ("native", b'{"params":{%b,"x":%b}}' % (FULL, b"1" * 5_000), "number_too_large"),
         ("openai", b'{"body":{%b,"x":1e999}}' % FULL, "number_too_large"),
+        ("native", b'{"params":{%b,"x":[0%b]}}' % (FULL, b",0" * MAX_VALUES), "too_many_values"),
         ("native", b'{"custom_id":"a"}', "no_params"),
         ("native", b'{"custom_id":"a","params":"{}"}', "no_params"),
         ("native", b'{"custom_id":"a","params":null}', "no_params"),
@@ -74,3 +82,40 @@ def test_defaults_complete_the_params_of_a_row() -> None:
 
     params = msgspec.json.decode(result.params or b"{}")
     assert (params["max_tokens"], params["system"]) == (9, "Be brief.")
+
+
+@pytest.mark.parametrize(
+    ("reader", "kind", "body"),
+    [
+        ("csv", "template", b"a,b\n" + b"ab," * MAX_VALUES + b"\n"),
+        ("jsonl", None, b'{"params":{%b,"x":[%b{}]}}' % (FULL, b"{}," * MAX_VALUES)),
+        ("jsonl", None, b'{"params":{"messages":[%b{}]}}' % (b"{}," * MAX_VALUES)),
+        ("jsonl", "native", b'{"params":{%b,"x":[%b{}]}}' % (FULL, b"{}," * MAX_VALUES)),
+        ("jsonl", "template", b'{"a":[%b{}]}' % (b"{}," * MAX_VALUES)),
+        ("json", "template", b'[{"a":[%b{}]}]' % (b"{}," * MAX_VALUES)),
+    ],
+)
+def test_a_row_of_many_values_is_never_parsed_whole(
+    reader: str, kind: str | None, body: bytes
+) -> None:
+    """As Python's objects its values would take 30 times as much memory as its bytes."""
+    rules: Any = {
+        "row_bytes": ROW_BYTES,
+        "api_version": VERSION,
+        "preflight": Preflight("2026-11-27"),
+    }
+    tracemalloc.start()
+    pieces = READERS[reader].read(Upload(body), READERS[reader].START, ROW_BYTES)
+    if kind is None:
+        (validated,) = validate_all(pieces, **rules)
+        assert not isinstance(validated, ValidRows)
+        assert (validated[1].params is None) == (b'"messages":[{}' in body)  # else the API decides
+    else:
+        convert = converter_of(kind, OPTIONS, VERSION)
+        assert convert is not None
+        ((_, row),) = convert_all(pieces, convert, partial(validate, **rules), ROW_BYTES)
+        assert row.params is None
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+
+    assert peak < 15 * len(body)
