@@ -7,6 +7,7 @@ wins, key by key. The file in the bucket's root has the defaults of the stack. d
 import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from typing import Annotated, Any, Literal
 
 import msgspec
@@ -18,6 +19,8 @@ MAX_BYTES = 1 << 20
 """The maximum length of an options file. Long system prompts fit."""
 MAX_KEY_BYTES = 1024
 """S3 answers a longer key with ``KeyTooLongError``, not with ``NoSuchKey``."""
+_MAX_DEPTH = 100
+_TOO_DEEP = f"nested deeper than {_MAX_DEPTH} levels; simplify it"
 _SUFFIXES = ("relay.toml", "relay.json")
 Check = Literal[
     "unknown_model",
@@ -33,6 +36,13 @@ Check = Literal[
 ]
 """Rejection codes of the checks in `planning.preflight`, for rows that are certain to fail."""
 _Name = Annotated[str, Meta(min_length=1)]
+_Beta = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_.-]{1,100}\Z")]
+"""The values become a header. With a line feed in one, no request could be sent."""
+_EXAMPLES = {
+    "api_version": "a version such as '2026-10-21'",
+    "betas": "a name such as 'output-300k-2026-03-24'",
+}
+"""Option with a pattern → what to write."""
 
 
 class InvalidOptionsError(Exception):
@@ -65,7 +75,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """
 
     api_version: ApiVersion | None = None
-    betas: list[_Name] = []
+    betas: list[_Beta] = []
     models: dict[_Name, _Name] = {}
     outputs: list[Literal["csv", "openai", "bedrock"]] | None = None
     on_unsupported: Literal["drop", "reject"] = "drop"
@@ -126,13 +136,25 @@ def parse(key: str, text: bytes) -> dict[str, Any]:
         message = f"not valid TOML: {error}"
         raise InvalidOptionsError(message) from None
     except (msgspec.DecodeError, RecursionError) as error:
-        message = f"not valid JSON: {error}"
+        is_deep = isinstance(error, RecursionError)
+        message = _TOO_DEEP if is_deep else f"not valid JSON: {error}"
         raise InvalidOptionsError(message) from None
     if not isinstance(document, dict):
         message = "not a JSON object; write the options as its members"
         raise InvalidOptionsError(message)
+    _check_depth(document)
     options_of([document])
     return document
+
+
+def _check_depth(document: dict[str, Any]) -> None:
+    """Raise if a document is nested so deeply that filling the template would exhaust the stack."""
+    level: list[Any] = [document]
+    for _ in range(_MAX_DEPTH):
+        members = [value.values() if isinstance(value, dict) else value for value in level]
+        level = [inner for inner in chain(*members) if isinstance(inner, dict | list)]
+    if level:
+        raise InvalidOptionsError(_TOO_DEEP)
 
 
 def options_of(documents: Sequence[Mapping[str, Any]]) -> Options:
@@ -153,7 +175,11 @@ def options_of(documents: Sequence[Mapping[str, Any]]) -> Options:
 def _sentence(problem: str) -> str:
     """Return msgspec's message without its notation for paths and patterns."""
     problem = problem.replace("`$.", "`").replace(" - at", " at")
-    return re.sub(r"`str` matching regex '.*'", "a version such as '2026-10-21'", problem)
+    return re.sub(
+        r"`str` matching regex '.*'(?= at `(\w+))",
+        lambda place: _EXAMPLES.get(place[1], place[0]),
+        problem,
+    )
 
 
 def _merge(far: Mapping[str, Any], near: Mapping[str, Any]) -> dict[str, Any]:

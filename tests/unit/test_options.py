@@ -115,6 +115,17 @@ def test_the_nearest_file_wins_key_by_key() -> None:
             "Object contains unknown field `param` at `request`",
         ),
         ("_relay.toml", b"betas = 'x'", "Expected `array`, got `str` at `betas`"),
+        (
+            "_relay.toml",
+            b'betas = ["a", "b\\n"]',
+            "Expected a name such as 'output-300k-2026-03-24' at `betas[1]`",
+        ),
+        ("_relay.toml", b"a = " + b"[" * 10_000, "nested deeper than 100 levels; simplify it"),
+        (
+            "_relay.json",
+            b'{"request":{"params":{"a":' + b"[" * 5_000 + b"]" * 5_000 + b"}}}",
+            "nested deeper than 100 levels; simplify it",
+        ),
         ("_relay.toml", b"outputs = ['pdf']", "Invalid enum value 'pdf' at `outputs[0]`"),
         (
             "_relay.toml",
