@@ -24,8 +24,11 @@ from functions.services import Services
 from functions.settings import SubmitSettings
 from functions.translations import TRANSLATIONS
 
-OPTIONS_RECHECK_S = 300.0
-"""Seconds after which a job looks again for the options that it waits for. Uploading them wakes it at once."""
+OPTIONS_RECHECK_S, MAX_OPTIONS_RECHECK_S = 300.0, 6 * 3600.0
+"""The shortest and the longest time after which a job looks again for options, in seconds. Their upload wakes it at
+once. Only a file that arrives while the job looks, or that is deleted, is noticed later."""
+_RECHECK_SHARE = 10
+"""Between the two, a job looks again after this part of the time that it has waited, because each look costs money."""
 _SAMPLE_ROWS, _SAMPLE_BYTES = 100, 1 << 20
 """The rows that show what an upload contains: the first ones, but no more bytes than this after the first row."""
 _OWN_NAMES = frozenset({"custom_id", "customId", "params"})
@@ -131,10 +134,12 @@ def _notices(
 
 def _wait(services: Services[SubmitSettings], job: Job, reason: str, event: Event) -> None:
     """Release a job until options arrive. Announce it unless the last announcement said the same."""
+    waited = services.now() - timestamps.parse(job.claimed_at)
+    pause_s = min(max(waited.total_seconds() / _RECHECK_SHARE, OPTIONS_RECHECK_S), MAX_OPTIONS_RECHECK_S)
     changes = {
         "waiting_for": reason,
         "waiting_event": event.id,
-        "not_before": timestamps.after(services.now(), OPTIONS_RECHECK_S),
+        "not_before": timestamps.after(services.now(), pause_s),
     }
     new_events = [] if job.waiting_event == event.id else [event]
     if services.items.transition(job, changes, events=new_events):

@@ -80,6 +80,23 @@ def test_the_example_of_job_waiting_starts_the_job_as_it_is(relay: Harness) -> N
     assert relay.manifest("in/records.jsonl")["outcome"] == "succeeded"
 
 
+def test_a_job_that_waits_for_weeks_looks_a_few_times_a_day(relay: Harness) -> None:
+    relay.upload("in/records.jsonl", b'{"id":"a","text":"one"}\n')
+    looks = list[str]()
+    for _ in range(14 * 24):
+        relay.tick(3600.0)
+        (waiting,) = relay.items.unfinished().jobs
+        looks.append(waiting.not_before or "")
+
+    assert len({*looks[:24]}) > 10
+    assert 3 * 4 <= len({*looks[-3 * 24 :]}) <= 3 * 5
+    assert [event["type"] for event in relay.events()] == ["job.waiting"]
+
+    relay.upload("in/_relay.toml", TEMPLATE.encode())
+    relay.finish()
+    assert relay.manifest("in/records.jsonl")["outcome"] == "succeeded"
+
+
 def test_a_template_may_lie_there_before_the_records(relay: Harness) -> None:
     relay.upload("_relay.toml", TEMPLATE.encode())
     relay.upload("in/records.jsonl", b'{"id":"a","text":"one"}\n')
