@@ -68,8 +68,9 @@ def _record_duplicate(
         recorded = _replace_recorded(items, ownership, current, message_batch, duplicate_owner)
     else:
         duplicate_owner = ownership.build(message_batch.id, owner_key, duplicate=True)
-        ownership.record(duplicate_owner)
-        recorded = True
+        recorded = items.update_if_unchanged(current, {"duplicate_id": message_batch.id})
+        if recorded:
+            ownership.record(duplicate_owner)
     if recorded:
         logger.error(
             "duplicate Message Batch", extra={"batch": owner_key, "extra": duplicate_owner.job}
@@ -84,7 +85,11 @@ def _replace_recorded(
     message_batch: MessageBatch,
     duplicate_owner: Owner,
 ) -> bool:
-    changes = {"batch_id": message_batch.id, "created_at": message_batch.created_at}
+    changes = {
+        "batch_id": message_batch.id,
+        "created_at": message_batch.created_at,
+        "duplicate_id": current.batch_id,
+    }
     expected = {"status": current.status, "batch_id": current.batch_id}
     owner = ownership.build(message_batch.id, batch_key(current))
     return items.transition(

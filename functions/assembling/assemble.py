@@ -17,6 +17,7 @@ from functions.model import events, timestamps
 from functions.model.api_results import RETRYABLE_ERRORS
 from functions.model.cost_ledger import cost_entry
 from functions.model.items import (
+    DUPLICATE_ROWS,
     LOST_ROWS,
     MAX_TRIES,
     Batch,
@@ -249,7 +250,10 @@ def _used_by(batches: Sequence[Batch]) -> dict[str, dict[str, Usage]]:
         earlier = tallies.get((batch.chunk, batch.attempt - 1), OutcomeCounts())
         own = usage_since(tallies[batch.chunk, batch.attempt], earlier)
         lost = _lost(batch, earlier)
-        used[batch.item] = sum_usage([own, {NO_MODEL: {LOST_ROWS: lost}}]) if lost else own
+        unknown = {LOST_ROWS: lost} if lost else dict[str, int]()
+        if batch.duplicate_id is not None:
+            unknown[DUPLICATE_ROWS] = batch.requests
+        used[batch.item] = sum_usage([own, {NO_MODEL: unknown}]) if unknown else own
     return used
 
 

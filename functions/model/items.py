@@ -143,6 +143,8 @@ UNKNOWN_RESULT_ROWS = "unknown_result_rows"
 """Rows whose result has a type that the API did not have when this was written."""
 LOST_ROWS = "lost_rows"
 """Rows that were sent and whose result was never received; the manifest alone has it."""
+DUPLICATE_ROWS = "duplicate_rows"
+"""Rows that were also sent in a duplicate, which is canceled; the manifest alone has it."""
 
 
 class OutcomeCounts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -307,6 +309,7 @@ class Batch(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
         requests_key: the key of its request body.
         ledger_key: the key of its ledger.
         previous_results: the chunk's results from earlier attempts.
+        duplicate_id: the last other Message Batch with the same rows, which is canceled as a duplicate.
         first_sent_at: when the first create was attempted.
         intent_at: when the last create was attempted.
         inconclusive_creates: creates that returned neither a batch nor a reason.
@@ -340,6 +343,7 @@ class Batch(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
     ledger_key: str
     previous_results: StoredObject | None = None
     batch_id: str | None = None
+    duplicate_id: str | None = None
     created_at: str | None = None
     recorded_at: str | None = None
     ended_at: str | None = None

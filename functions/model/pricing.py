@@ -11,7 +11,14 @@ from importlib import resources
 
 import msgspec
 
-from functions.model.items import CONTAINER, LOST_ROWS, UNKNOWN_RESULT_ROWS, UNREADABLE_ROWS, Usage
+from functions.model.items import (
+    CONTAINER,
+    DUPLICATE_ROWS,
+    LOST_ROWS,
+    UNKNOWN_RESULT_ROWS,
+    UNREADABLE_ROWS,
+    Usage,
+)
 
 _DATED = re.compile(r"-\d{8}$")
 _LATEST = "-latest"
@@ -31,6 +38,7 @@ _ROWS = {
     UNREADABLE_ROWS: "the usage of {:,} succeeded rows cannot be read",
     UNKNOWN_RESULT_ROWS: "{:,} rows have a result of a type that is unknown here and may be billed",
     LOST_ROWS: "{:,} rows were sent and their results are lost, so they may have been billed",
+    DUPLICATE_ROWS: "{:,} rows were sent twice; the duplicate was canceled, and what it had answered is billed, too",
     CONTAINER: "{:,} answers ran code, which is billed by the hour, and no result says how long",
 }
 

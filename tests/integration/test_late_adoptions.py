@@ -75,7 +75,11 @@ def test_reconciliation_replaces_a_newer_batch_by_an_older_one(relay: Harness) -
     relay.finish(60)
     (canceled,) = (batch for batch in relay.simulator.batches() if batch["cancel_initiated_at"])
     assert canceled["id"] == newer_id
-    assert [batch["batch_id"] for batch in relay.manifest(KEY)["batches"]] == [older_id]
+    manifest = relay.manifest(KEY)
+    assert [batch["batch_id"] for batch in manifest["batches"]] == [older_id]
+    assert manifest["cost_usd"] is None
+    assert manifest["cost_usd_known"] > 0
+    assert "2 rows were sent twice" in manifest["prices"]["problem"]
     assert [len(relay.lines(key)) for key in (KEY, OTHER)] == [2, 2]
 
 

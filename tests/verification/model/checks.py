@@ -14,7 +14,7 @@ from tests.verification.model.states import State, timestamp
 FROM_NOTHING = "—"
 _COUNTERS = {"chunks_finished", "chunks", "convenience_tries"}
 """Counters that others than an item's owner change; assemble counts the last for batches that it salvages."""
-_ADOPTED = {"batch_id", "created_at", "status_digest"}
+_ADOPTED = {"batch_id", "created_at", "duplicate_id", "status_digest"}
 
 
 class Violation(BaseException):
