@@ -57,7 +57,7 @@ def converter_of(kind: str, options: Options, api_version: str) -> Converter | N
 def convert_all(
     pieces: Iterator[LineBlock | Record],
     convert: Converter,
-    validate: Callable[[Record], Row],
+    validate: Callable[..., Row],
     row_bytes: int,
 ) -> Iterator[tuple[Record, Row]]:
     """Convert and validate everything that a reader yields, in order.
@@ -72,7 +72,7 @@ def convert_all(
         yield record, _convert(record, convert, validate)
 
 
-def _convert(record: Record, convert: Converter, validate: Callable[[Record], Row]) -> Row:
+def _convert(record: Record, convert: Converter, validate: Callable[..., Row]) -> Row:
     row = parse_row(record)
     if row is None:
         return _rejected_unread(record, validate(record))
@@ -84,7 +84,8 @@ def _convert(record: Record, convert: Converter, validate: Callable[[Record], Ro
         return _rejected(record, _raw_id_of(row), error.code, str(error))
     except RecursionError:
         return _rejected(record, _raw_id_of(row), "too_deep", "the JSON is nested too deeply")
-    checked = validate(msgspec.structs.replace(record, data=data))
+    native = msgspec.structs.replace(record, data=data)
+    checked = validate(native, betas=translated.betas)
     if checked.rejection is not None:
         return checked
     return msgspec.structs.replace(

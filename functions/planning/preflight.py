@@ -3,8 +3,8 @@
 What is only likely to fail is sent: a wrong rejection costs the user more than a failed row, which is not billed.
 """
 
-from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
@@ -38,6 +38,10 @@ class Preflight:
     today: str
     betas: frozenset[str] = frozenset()
     skip_checks: frozenset[str] = frozenset()
+
+    def with_betas(self, betas: Iterable[str]) -> "Preflight":
+        """Return the checks of a row that needs more values of `anthropic-beta`."""
+        return replace(self, betas=self.betas | {*betas}) if betas else self
 
     def refusal(self, params: Mapping[str, Any]) -> tuple[str, str] | None:
         """Return why the API is certain to refuse a request: a rejection code and a sentence. None if it is not."""

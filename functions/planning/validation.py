@@ -1,6 +1,7 @@
 """Validate rows. Each rejection has one sentence: what is wrong, where, and what to change."""
 
 import re
+from collections.abc import Iterable
 from functools import cache
 from typing import Any
 
@@ -95,7 +96,12 @@ class _RejectedError(Exception):
 
 
 def validate(
-    record: Record, *, row_bytes: int, api_version: str, preflight: Preflight | None = None
+    record: Record,
+    *,
+    row_bytes: int,
+    api_version: str,
+    preflight: Preflight | None = None,
+    betas: Iterable[str] = (),
 ) -> Row:
     """Return a record's request, or a rejection if it cannot be sent.
 
@@ -104,6 +110,7 @@ def validate(
         row_bytes: the maximum length of a row in bytes.
         api_version: the value of the `anthropic-version` header. It decides which parameters are refused.
         preflight: the checks of the model and the messages; None for none.
+        betas: values of `anthropic-beta` that the row needs beside those of its job.
     """
     custom_id = NULL
     try:
@@ -111,7 +118,7 @@ def validate(
         request = _decode(data, record.column)
         custom_id = _check_custom_id(_custom_id_of(request, data))
         params = _check_params(request.params, api_version)
-        _check_model(params, preflight)
+        _check_model(params, preflight, betas)
     except _RejectedError as rejected:
         message = f"line {record.line}: {rejected}"
         rejection = Rejection(rejected.code, message, record.line)
@@ -228,12 +235,12 @@ def has_too_many_values(data: bytes) -> bool:
     return data.count(b",") + data.count(b"{") + data.count(b"[") > MAX_VALUES
 
 
-def _check_model(params: bytes, preflight: Preflight | None) -> None:
+def _check_model(params: bytes, preflight: Preflight | None, betas: Iterable[str]) -> None:
     """Reject params that their model is certain to refuse."""
     if preflight is None or has_too_many_values(params):
         return
     try:
-        found = preflight.refusal(_any_object.decode(params))
+        found = preflight.with_betas(betas).refusal(_any_object.decode(params))
     except UNREADABLE_JSON:  # numbers too large for Python: the API decides
         return
     if found is not None:

@@ -30,7 +30,8 @@ def converted(kind: str, row: bytes) -> Row:
     record = Record(4, 1, 0, len(row), row, LinePosition(len(row)))
     convert = converter_of(kind, OPTIONS, VERSION)
     assert convert is not None
-    rules = partial(validate, row_bytes=ROW_BYTES, api_version=VERSION)
+    preflight = Preflight("2026-11-27")
+    rules = partial(validate, row_bytes=ROW_BYTES, api_version=VERSION, preflight=preflight)
     ((_, result),) = convert_all(iter([record]), convert, rules, ROW_BYTES)
     return result
 
@@ -75,6 +76,18 @@ def test_a_rejected_row_keeps_its_custom_id_unless_it_is_too_long() -> None:
 
     assert bytes(short.custom_id) == b'"a"'
     assert long.custom_id == NULL
+
+
+def test_a_row_is_checked_under_the_betas_that_it_brings() -> None:
+    """Under this one, the model accepts more `max_tokens`."""
+    beta = b'"anthropic_beta":["output-300k-2026-03-24"],'
+    row = b'{"modelInput":{%b"anthropic_version":"x","max_tokens":200000,%b}}'
+
+    with_beta, without = (converted("bedrock", row % (own, MESSAGES)) for own in (beta, b""))
+
+    assert (with_beta.rejection, with_beta.betas) == (None, ("output-300k-2026-03-24",))
+    assert without.rejection is not None
+    assert without.rejection.code == "max_tokens_too_large"
 
 
 def test_defaults_complete_the_params_of_a_row() -> None:
