@@ -94,6 +94,7 @@ def _summary(job: Job, bucket: str, folder: Path) -> str:
     return (
         f"Events from SNS: {len(job.events)}. The last one:\n{pretty(event)}\n\n"
         f"{job.name}: {job.outcome}, {data.get('rows', 0):,} rows: {counts}\n"
+        f"answers  {data.get('empty_answers', 0):,} empty, {data.get('truncated', 0):,} truncated\n"
         f"in S3    s3://{bucket}/{job.folder}/\n"
         f"here     {_short(folder)}/"
     )

@@ -77,6 +77,8 @@ def assemble(
     figures = {
         "rows": sum(tally.outcomes.values()),
         "counts": tally.outcomes,
+        "empty_answers": tally.empty_answers,
+        "truncated": tally.truncated,
         "cost_usd": manifest["cost_usd"],
         "manifest": f"s3://{services.files.bucket}/{job.results_prefix}/manifest.json",
     }
@@ -231,6 +233,8 @@ def _manifest(
         "counts": tally.outcomes,
         "errors": tally.errors,
         "stop_reasons": tally.stops,
+        "empty_answers": tally.empty_answers,
+        "truncated": tally.truncated,
         "usage": sum_usage(used.values()),
         "format": msgspec.to_builtins(format_of(job)),
         "row_kind": job.row_kind,

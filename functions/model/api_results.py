@@ -28,6 +28,10 @@ _NOT_JSON = "invalid UTF-8, or brackets that do not match"
 MAX_COUNT = 10**12
 """The largest plausible count of tokens. A larger one is an error, and DynamoDB might not store its sums."""
 _Count = Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
+_TEXT = re.compile(rb'\{"type":"text","text":"[^"\\\s]')
+"""The beginning of a block with text, as the API writes it. No JSON string contains these bytes."""
+_BLANK_STRING = re.compile(rb'"(?:\s|\\[nrt])*"')
+_THINKING = frozenset({"thinking", "redacted_thinking"})
 
 
 class _ErrorType(msgspec.Struct, frozen=True, gc=False):
@@ -92,6 +96,7 @@ class Message(msgspec.Struct, frozen=True, gc=False):
 
     model: str = "unknown"
     stop_reason: str | None = None
+    content: msgspec.Raw = msgspec.Raw(b"")
 
 
 class PlainMessage(Message, frozen=True, gc=False, kw_only=True):
@@ -111,6 +116,20 @@ class OddMessage(Message, frozen=True, gc=False):
 
     usage: Any = None
     container: Any = None
+
+
+class _Block(msgspec.Struct, gc=False):
+    """A block of an answer's content."""
+
+    type: str
+    text: msgspec.Raw = msgspec.Raw(b'""')
+
+    @property
+    def is_answer(self) -> bool:
+        """Whether the block is more than thinking and blank text."""
+        if self.type == "text":
+            return _BLANK_STRING.fullmatch(self.text) is None
+        return self.type not in _THINKING
 
 
 class Outcome(msgspec.Struct, gc=False):
@@ -165,6 +184,7 @@ _odd_outcome = msgspec.json.Decoder(_OddOutcome)
 _result_without_message = msgspec.json.Decoder(_ResultWithoutMessage)
 _error = msgspec.json.Decoder(_ErrorEnvelope)
 _rejection = msgspec.json.Decoder(Rejection)
+_content = msgspec.json.Decoder(list[_Block])
 _line = msgspec.json.Decoder(ResultLine)
 
 
@@ -178,6 +198,23 @@ def read_result(result: bytes | msgspec.Raw) -> Outcome:
         return _read_result(result)
     except RecursionError:
         return _read_result(_without_deep_levels(bytes(result)))
+
+
+def count_empty(messages: Sequence[Message]) -> int:
+    """Return how many answers have neither text nor tool use. Content of an unknown shape is not called empty.
+
+    Content is parsed only where a search finds no text, which takes a third of the time.
+    """
+    text_in = _TEXT.search
+    return sum(_is_empty(message) for message in messages if text_in(message.content) is None)
+
+
+def _is_empty(message: Message) -> bool:
+    try:
+        blocks = _content.decode(message.content)
+    except UNREADABLE_JSON:
+        return False
+    return not any(block.is_answer for block in blocks)
 
 
 def _read_result(result: bytes | msgspec.Raw) -> Outcome:

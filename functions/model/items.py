@@ -124,6 +124,9 @@ class ChunkOutput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     problem: str | None = None
 
 
+TRUNCATED_STOPS = ("max_tokens", "model_context_window_exceeded")
+"""The stop reasons of an answer for which no token was left."""
+
 Usage = dict[str, int]
 """What one model used: the sum of each member of the API's `usage`, whether a price list knows it or not.
 
@@ -148,12 +151,22 @@ DUPLICATE_ROWS = "duplicate_rows"
 
 
 class OutcomeCounts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The rows of a chunk by outcome, by error type and by stop reason; tokens by model."""
+    """The rows of a chunk by outcome, by error type and by stop reason; tokens by model.
+
+    Attributes:
+        empty_answers: the rows that succeeded with neither text nor tool use.
+    """
 
     outcomes: dict[str, int] = {}
     errors: dict[str, int] = {}
     stops: dict[str, int] = {}
     usage: dict[str, Usage] = {}
+    empty_answers: int = 0
+
+    @property
+    def truncated(self) -> int:
+        """The rows whose answer ended because no token was left."""
+        return sum(self.stops.get(reason, 0) for reason in TRUNCATED_STOPS)
 
 
 class WorkItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -16,6 +16,7 @@ from functions.model.api_results import (
     PlainMessage,
     PlainUsage,
     TokenUsage,
+    count_empty,
 )
 from functions.model.items import (
     CONTAINER,
@@ -93,6 +94,7 @@ class OutcomeCounter:
         self._prices = prices
         self._outcomes, self._errors, self._stops = Counter[str](), Counter[str](), Counter[str]()
         self._usage: dict[str, Counter[str]] = defaultdict(Counter)
+        self._empty_answers = 0
 
     def add(self, outcomes: Sequence[Outcome]) -> None:
         """Count rows. Counting column by column takes half the time of counting row by row."""
@@ -100,6 +102,7 @@ class OutcomeCounter:
         types = Counter([outcome.type for outcome in outcomes])
         _count(types, self._outcomes)
         _count(Counter([message.stop_reason or "none" for message in messages]), self._stops)
+        self._empty_answers += count_empty(messages)
         if types.keys() & _WITH_ERROR:
             errors = [outcome.error_type for outcome in outcomes if outcome.type in _WITH_ERROR]
             _count(Counter(errors), self._errors)
@@ -135,6 +138,7 @@ class OutcomeCounter:
             errors=dict(self._errors),
             stops=dict(self._stops),
             usage={model: dict(+used) for model, used in self._usage.items()},
+            empty_answers=self._empty_answers,
         )
 
 
@@ -368,4 +372,10 @@ def total(tallies: list[OutcomeCounts]) -> OutcomeCounts:
         {name: counter[name] for name in sorted(counter)} for counter in sums
     )
     usage = sum_usage(tally.usage for tally in tallies)
-    return OutcomeCounts(outcomes=outcomes, errors=errors, stops=stops, usage=usage)
+    return OutcomeCounts(
+        outcomes=outcomes,
+        errors=errors,
+        stops=stops,
+        usage=usage,
+        empty_answers=sum(tally.empty_answers for tally in tallies),
+    )

@@ -77,6 +77,7 @@ def test_the_demo_writes_a_result_for_every_row(tmp_path: Path) -> None:
 
     assert process.returncode == 0, process.stderr
     assert "partial, 41 rows: 4 rejected, 37 succeeded" in process.stdout
+    assert "0 empty, 0 truncated" in process.stdout
     assert process.stderr == ""
     [results] = tmp_path.rglob("results.jsonl")
     rows = [json.loads(line)["row"] for line in results.read_text(encoding="utf-8").splitlines()]

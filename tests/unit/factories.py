@@ -137,6 +137,8 @@ def _job_figures(ended_job: Job, counts: dict[str, int]) -> dict[str, Any]:
     return {
         "rows": ended_job.checkpoint.row,
         "counts": counts,
+        "empty_answers": 0,
+        "truncated": 2 if "succeeded" in counts else 0,
         "cost_usd": 0.0123 if "succeeded" in counts else 0,
         "manifest": f"s3://results/{ended_job.results_prefix}/manifest.json",
     }

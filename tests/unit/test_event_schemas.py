@@ -81,7 +81,8 @@ def test_events_of_any_upload_match_the_schema(
         outcome="failed" if failure else "succeeded",
     )
     figures = {
-        "rows": 5, "counts": {"succeeded": 4, "invented": 1}, "cost_usd": cost,
+        "rows": 5, "counts": {"succeeded": 4, "invented": 1}, "empty_answers": 0, "truncated": 4,
+        "cost_usd": cost,
         "manifest": f"s3://b/{new_job.results_prefix}/manifest.json",
     }  # fmt: skip
 

@@ -9,7 +9,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.model.api_results import RETRYABLE_ERRORS, read_line, read_result
+from functions.model.api_results import (
+    RETRYABLE_ERRORS,
+    parse_uniform_lines,
+    read_line,
+    read_result,
+)
+from functions.model.ids import custom_id_template
 from functions.model.items import CloseReason, OutcomeCounts, Usage
 from functions.model.outcome_counts import MEMBERS, NAMES, OutcomeCounter, total, usage_since
 from functions.model.output_lines import output_line, read_output_lines
@@ -128,7 +134,61 @@ def test_outcomes_errors_and_stop_reasons_are_counted_separately() -> None:
     assert counts.stops == {"end_turn": 1, "refusal": 1, "none": 1}
 
 
+def answered(content: str, **message: Any) -> bytes:
+    """Build a result as the API writes it: compact, and with this content as JSON."""
+    head = {"model": "claude-haiku-4-5", "stop_reason": "end_turn", "usage": TOKENS} | message
+    members = json.dumps(head, separators=(",", ":"))[1:]
+    return f'{{"type":"succeeded","message":{{"content":{content},{members}}}'.encode()
+
+
 TOKENS: dict[str, Any] = {"input_tokens": 10, "output_tokens": 20}
+THINKING = '{"type":"thinking","thinking":"hm","signature":"x"}'
+TOOL_USE = '{"type":"tool_use","id":"t","name":"f","input":{}}'
+CONTENTS = [
+    ("text", '[{"type":"text","text":"Yes."}]', 0),
+    ("text after white space", '[{"type":"text","text":"\\n Yes."}]', 0),
+    ("text in another form", '[ {"citations": null, "text": "Yes.", "type": "text"} ]', 0),
+    ("a tool", f"[{TOOL_USE}]", 0),
+    ("a tool after blank text", f'[{{"type":"text","text":""}},{TOOL_USE}]', 0),
+    ("thinking and text", f'[{THINKING},{{"type":"text","text":"Yes."}}]', 0),
+    ("a block that is invented later", '[{"type":"invented"}]', 0),
+    ("content of an unknown shape", '"Yes."', 0),
+    ("no block", "[]", 1),
+    ("no text", '[{"type":"text","text":""}]', 1),
+    ("blank text", '[{"type":"text","text":" \\n\\t"}]', 1),
+    ("only thinking", f'[{THINKING},{{"type":"redacted_thinking","data":"x"}}]', 1),
+    ("thinking and blank text", f'[{THINKING},{{"type":"text","text":"\\n"}}]', 1),
+]
+
+
+@pytest.mark.parametrize(("content", "empty"), [case[1:] for case in CONTENTS], ids=[case[0] for case in CONTENTS])  # fmt: skip
+def test_an_answer_without_text_and_tool_use_is_counted_as_empty(content: str, empty: int) -> None:
+    assert count_outcomes(answered(content)).empty_answers == empty
+
+
+@pytest.mark.parametrize("container", [None, {"id": "c"}], ids=["plain", "odd"])
+def test_lines_are_counted_alike_whether_they_are_read_together_or_one_by_one(
+    container: object,
+) -> None:
+    results = [answered(content, container=container) for _, content, _ in CONTENTS]
+    template = custom_id_template("0" * 20, "00001", 1)
+    lines = [b'{"custom_id":"%b","result":%b}' % (template % row, result) for row, result in enumerate(results, 1)]  # fmt: skip
+    together, counter = parse_uniform_lines(b"\n".join(lines), template), OutcomeCounter()
+    assert together is not None
+    counter.add(together.outcomes)
+
+    assert counter.tally() == count_outcomes(*results)
+    assert counter.tally().empty_answers == sum(empty for *_, empty in CONTENTS)
+
+
+def test_only_answers_that_lack_tokens_are_truncated() -> None:
+    reasons = ["max_tokens", "model_context_window_exceeded", "end_turn", "refusal", None]
+
+    counts = count_outcomes(*(succeeded(stop_reason=reason) for reason in reasons))
+
+    assert counts.truncated == 2
+    assert total([counts, counts]).truncated == 4
+    assert total([counts, counts]).empty_answers == 2 * counts.empty_answers == 10
 
 
 def used_by(*usages: Any, model: str = "claude-opus-5-5") -> Usage:
@@ -228,7 +288,7 @@ def test_an_answer_that_is_nested_too_deeply_to_parse_is_an_answer(content: byte
     line = read_line(b'{"custom_id":"a","result":%b}' % answer)
 
     assert (line.custom_id, bytes(line.result)) == ("a", answer)
-    assert count_outcomes(answer) == count_outcomes(_ANSWER % b"[]")
+    assert count_outcomes(answer) == count_outcomes(_ANSWER % b"[0]")
 
 
 @pytest.mark.parametrize(
