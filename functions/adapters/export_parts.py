@@ -59,6 +59,18 @@ def context_of(files: ObjectStore, job: Job) -> ExportContext:
     )
 
 
+def first_record(files: ObjectStore, job: Job) -> bytes | None:
+    """Return the first row of a job's upload, as JSON; None if it cannot be read."""
+    reader = reader_of(job)
+    try:
+        pieces = reader.read(source_of(files, job), reader.START, job.row_bytes)
+        record = next(records_of(pieces, job.row_bytes), None)
+    except _FAILURES as error:
+        logger.warning("upload not read", extra={"job": job.job, "problem": type(error).__name__})
+        return None
+    return None if record is None or record.fault is not None else record.data
+
+
 def export_parts(
     files: ObjectStore, job: Job, batch: Batch, results: StoredObject, stem: str, tries: int
 ) -> tuple[dict[str, StoredObject], str | None]:

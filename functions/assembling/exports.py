@@ -5,7 +5,13 @@ from collections.abc import Mapping, Sequence
 import msgspec
 from aws_lambda_powertools import Logger
 
-from functions.adapters.export_parts import FAILURES, context_of, exports_of, may_pass
+from functions.adapters.export_parts import (
+    FAILURES,
+    context_of,
+    exports_of,
+    first_record,
+    may_pass,
+)
 from functions.adapters.retry_rows import MAX_WAITING_TRIES
 from functions.adapters.s3 import JSON_LINES_TYPE, ObjectStore
 from functions.errors import RelayError
@@ -42,8 +48,9 @@ def join_exports(
     try:
         context = context_of(files, job)
         joined = _join(files, job, parts, exports, context)
+        summary = _summary(files, job, joined, tally)
         for export in exports:
-            _write_closing(files, job, export, context, _summary(files, job, joined, tally))
+            _write_closing(files, job, export, context, summary)
     except FAILURES as error:
         if may_pass(error, tries):
             raise
@@ -95,4 +102,7 @@ def _summary(
         },
         files={path: f"s3://{files.bucket}/{file.key}" for path, file in joined.items()},
         upload=job.source.uri,
+        failure=job.failure,
+        rejections=job.rejection_counts,
+        first_record=first_record(files, job),
     )

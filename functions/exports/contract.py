@@ -55,6 +55,9 @@ class JobSummary(msgspec.Struct, frozen=True, kw_only=True):
         times: uploaded_at, claimed_at, ended_at, canceled_at in ISO 8601; None where it did not happen.
         files: path of each exported file → its URI.
         upload: the URI of the upload.
+        failure: why the job failed; None if it did not.
+        rejections: rows rejected before they were sent, by code.
+        first_record: the first row of the upload, as JSON; None if it cannot be read again.
     """
 
     job: str
@@ -64,6 +67,9 @@ class JobSummary(msgspec.Struct, frozen=True, kw_only=True):
     times: Mapping[str, str | None]
     files: Mapping[str, str]
     upload: str
+    failure: str | None = None
+    rejections: Mapping[str, int] = {}
+    first_record: bytes | None = None
 
 
 class Export(Protocol):

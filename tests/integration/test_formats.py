@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 from botocore.exceptions import ClientError
+from openai.types import Batch
 
 from functions.adapters.options_files import load_options, save_options
 from functions.model.options import Options
@@ -337,3 +338,20 @@ def read_table(text: str, delimiter: str) -> list[list[str]]:
 
 def test_the_page_has_the_table() -> None:
     assert PAGE.read_text("utf-8") == page_with_table()
+
+
+def test_the_batch_object_of_openai_has_what_is_known_of_the_job(relay: Harness) -> None:
+    usage = {"output_tokens": 9, "output_tokens_details": {"thinking_tokens": 4}}
+    body = {"model": "gpt-5", "input": f"[usage:{json.dumps(usage)}]"}
+    row = {"custom_id": "a", "method": "POST", "url": "/v1/responses", "body": body}
+    rows = [row, row | {"custom_id": "b", "url": "/v1/embeddings"}]
+    relay.upload("_relay.toml", b'models = { "*" = "claude-haiku-5-5" }')
+    relay.upload("in/a.jsonl", b"\n".join(json.dumps(each).encode() for each in rows))
+    relay.finish()
+
+    written = Batch.model_validate_json(relay.read("in/a.jsonl", "openai/batch.json"))
+    assert written.endpoint == "/v1/responses"
+    assert written.usage is not None
+    assert written.usage.output_tokens_details.reasoning_tokens == 4
+    assert written.errors is not None
+    assert [error.code for error in written.errors.data or ()] == ["endpoint_unsupported"]

@@ -445,12 +445,61 @@ def test_a_canceled_job_tells_both_times() -> None:
     assert (found["cancelling_at"], found["cancelled_at"]) == (START + 1800, START + 3600)
 
 
-def test_rejected_rows_are_an_error_of_the_batch() -> None:
-    (error,) = batch({"succeeded": 1, "rejected": 1200})["errors"]["data"]
+SEE = f"rows were not sent; {ERROR} has the reason for each"
+BATCH_ERRORS: list[tuple[dict[str, int], dict[str, Any], dict[str, str]]] = [
+    ({"succeeded": 1, "errored": 1}, {}, {}),
+    ({"succeeded": 1, "rejected": 1200}, {"rejections": {"n_unsupported": 1200}}, {"n_unsupported": f"1,200 {SEE}"}),
+    ({"succeeded": 1, "rejected": 3}, {"rejections": {"no_params": 1}},
+     {"no_params": f"1 {SEE}", "rows_rejected": f"2 {SEE}"}),
+    ({"errored": 5}, {"failure": "none of the 5 rows succeeded"}, {"job_failed": "none of the 5 rows succeeded"}),
+    ({"rejected": 1}, {"failure": "not UTF-8", "rejections": {"too_long": 1}},
+     {"job_failed": "not UTF-8", "too_long": f"1 {SEE}"}),
+]  # fmt: skip
 
-    assert error["code"] == "rows_rejected"
-    assert "1,200 rows" in error["message"]
-    assert ERROR in error["message"]
+
+@pytest.mark.parametrize(("outcomes", "summary", "expected"), BATCH_ERRORS)
+def test_the_errors_say_why_the_job_failed_and_why_rows_were_not_sent(
+    outcomes: dict[str, int], summary: dict[str, Any], expected: dict[str, str]
+) -> None:
+    errors = Batch.model_validate(batch(outcomes, **summary)).errors
+
+    found = [] if errors is None or errors.data is None else errors.data
+    assert {error.code: error.message for error in found} == expected
+    assert all(error.line is None and error.param is None for error in found)
+
+
+ENDPOINTS = [
+    (b'{"url":"/v1/responses","body":{}}', "/v1/responses"),
+    (b'{"url":"/v1/embeddings"}', "/v1/embeddings"),
+    (b'{"url":"/chat/completions"}', "/chat/completions"),
+    (b'{"body":{}}', "/v1/chat/completions"),
+    (b'{"url":5}', "/v1/chat/completions"),
+    (b"no json", "/v1/chat/completions"),
+    (None, "/v1/chat/completions"),
+]
+
+
+@pytest.mark.parametrize(("first_record", "endpoint"), ENDPOINTS)
+def test_the_endpoint_is_the_url_of_the_rows(first_record: bytes | None, endpoint: str) -> None:
+    found = Batch.model_validate(batch({"succeeded": 1}, first_record=first_record))
+
+    assert found.endpoint == endpoint
+
+
+def test_thinking_and_long_prompts_are_in_the_usage_and_nothing_is_twice() -> None:
+    used = {
+        "input_tokens": 1, "cache_creation_input_tokens": 2, "cache_creation_1h_input_tokens": 4, "cache_read_input_tokens": 8,
+        "output_tokens": 16, "long_input_tokens": 32, "long_cache_read_input_tokens": 64, "long_output_tokens": 128,
+        "output_tokens_details.thinking_tokens": 9, "input_tokens[inference_geo=us]": 1, "iterations.input_tokens": 1,
+    }  # fmt: skip
+    usage = Batch.model_validate(batch({"succeeded": 2}, usage={"a": used, "b": used})).usage
+
+    assert usage is not None
+    assert usage.input_tokens == 2 * (1 + 2 + 4 + 8 + 32 + 64)
+    assert usage.input_tokens_details.cached_tokens == 2 * (8 + 64)
+    assert usage.output_tokens == 2 * (16 + 128)
+    assert usage.output_tokens_details.reasoning_tokens == 2 * 9
+    assert usage.total_tokens == usage.input_tokens + usage.output_tokens
 
 
 def test_a_job_that_wrote_nothing_has_no_files_and_no_model() -> None:

@@ -1,16 +1,26 @@
 """Write the batch object of OpenAI for a whole job."""
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
 import msgspec
 
+from functions.errors import UNREADABLE_JSON
 from functions.exports.contract import JobSummary
+from functions.exports.openai.answer import members, string
 from functions.exports.openai.paths import ERROR, OUTPUT
 from functions.model import timestamps
 
-_ENDPOINT = "/v1/chat/completions"
-"""The endpoint in the batch object. A summary does not say for which endpoint the rows were."""
+_DEFAULT_ENDPOINT = "/v1/chat/completions"
+_INPUT = (
+    "input_tokens",
+    "cache_creation_input_tokens",
+    "cache_creation_1h_input_tokens",
+    "cache_read_input_tokens",
+)
+"""The tokens of prompts in a job's usage. Each name counts long prompts apart, as `long_…`."""
+_THINKING = "output_tokens_details.thinking_tokens"
 
 
 def batch_object(summary: JobSummary) -> bytes:
@@ -20,8 +30,8 @@ def batch_object(summary: JobSummary) -> bytes:
     batch = {
         "id": f"batch_{summary.job}",
         "object": "batch",
-        "endpoint": _ENDPOINT,
-        "errors": _errors(summary.outcomes.get("rejected", 0)),
+        "endpoint": _endpoint(summary.first_record),
+        "errors": _errors(summary),
         "input_file_id": summary.upload,
         "completion_window": "24h",
         "status": status,
@@ -47,12 +57,32 @@ def _status(outcomes: Mapping[str, int]) -> str:
     return "failed"
 
 
-def _errors(rejected: int) -> dict[str, Any] | None:
-    if not rejected:
-        return None
-    message = f"{rejected:,} rows were not sent; {ERROR} has the reason for each"
-    error = {"code": "rows_rejected", "line": None, "message": message, "param": None}
-    return {"object": "list", "data": [error]}
+def _endpoint(first_record: bytes | None) -> str:
+    """Return the URL of the first row: OpenAI requires the same for all rows of a file."""
+    try:
+        url = members(msgspec.json.decode(first_record or b"{}")).get("url")
+    except UNREADABLE_JSON:
+        return _DEFAULT_ENDPOINT
+    return string(url) or _DEFAULT_ENDPOINT
+
+
+def _errors(summary: JobSummary) -> dict[str, Any] | None:
+    """Return why the job failed, and why rows were not sent: one error for each code."""
+    rejections = dict(summary.rejections)
+    others = summary.outcomes.get("rejected", 0) - sum(rejections.values())
+    if others > 0:
+        rejections["rows_rejected"] = others
+    errors = [
+        _error(code, f"{count:,} rows were not sent; {ERROR} has the reason for each")
+        for code, count in rejections.items()
+    ]
+    if summary.failure is not None:
+        errors.insert(0, _error("job_failed", summary.failure))
+    return {"object": "list", "data": errors} if errors else None
+
+
+def _error(code: str, message: str) -> dict[str, str | None]:
+    return {"code": code, "line": None, "message": message, "param": None}
 
 
 def _times(times: Mapping[str, str | None], status: str) -> dict[str, int | None]:
@@ -77,18 +107,17 @@ def _epoch(times: Mapping[str, str | None], name: str) -> int | None:
 
 
 def _usage(usage: Mapping[str, Mapping[str, int]]) -> dict[str, Any]:
-    """Sum the tokens of all models. Cached tokens are part of the input."""
-    sums = dict[str, int]()
-    for tokens in usage.values():
-        for name, count in tokens.items():
-            sums[name] = sums.get(name, 0) + count
-    prompt = sum(count for name, count in sums.items() if name.endswith("input_tokens"))
-    cached = sum(count for name, count in sums.items() if name.endswith("cache_read_input_tokens"))
-    answers = sum(count for name, count in sums.items() if name.endswith("output_tokens"))
+    """Sum the tokens of all models. Cached tokens are part of the input, thinking of the output."""
+    tokens = Counter[str]()
+    for used in usage.values():
+        for name, count in used.items():
+            tokens[name.removeprefix("long_")] += count
+    prompt = sum(tokens[name] for name in _INPUT)
+    answers = tokens["output_tokens"]
     return {
         "input_tokens": prompt,
-        "input_tokens_details": {"cached_tokens": cached},
+        "input_tokens_details": {"cached_tokens": tokens["cache_read_input_tokens"]},
         "output_tokens": answers,
-        "output_tokens_details": {"reasoning_tokens": sums.get("thinking_tokens", 0)},
+        "output_tokens_details": {"reasoning_tokens": tokens[_THINKING]},
         "total_tokens": prompt + answers,
     }
