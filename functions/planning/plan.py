@@ -27,7 +27,7 @@ from functions.planning.fast_path import ValidatedRow, validate_all
 from functions.planning.preflight import Preflight
 from functions.planning.prepare import prepare
 from functions.planning.validation import validate
-from functions.readers import position_of, reader_of, stored
+from functions.readers import json_values, position_of, reader_of, stored
 from functions.services import Services
 from functions.settings import SubmitSettings
 
@@ -215,7 +215,28 @@ def _cut_chunks(
         job = planned
         if job.checkpoint.chunk == first_chunk and pending is not None:
             request_poll()
-    return _finish(services, job, failure=None)
+    return _finish(services, _with_end_notices(services.files, job), failure=None)
+
+
+def _with_end_notices(files: ObjectStore, job: Job) -> Job:
+    """Return the job with a notice of what its upload holds beside the rows. The upload is read to its end.
+
+    Raises:
+        ObjectUnreadableError: S3 refuses the upload.
+    """
+    position = position_of(job)
+    if job.format is None or not isinstance(position, json_values.JsonPosition):
+        return job
+    if not position.wrapped and not position.others:
+        return job
+    names = json_values.other_members(source_of(files, job), position)
+    if not names:
+        return job
+    notice = f'members beside "requests" are not sent: {", ".join(names)}; options files set what all rows share'
+    notices = [*job.format.notices, notice]
+    return msgspec.structs.replace(
+        job, format=msgspec.structs.replace(job.format, notices=notices)
+    )
 
 
 def _read_rows(files: ObjectStore, job: Job) -> Iterator[ValidRows | ValidatedRow]:
@@ -308,7 +329,7 @@ def _build_batch(chunk: _Chunk, keys: ChunkKeys, now: str) -> Batch:
 def _finish(services: Services[SubmitSettings], job: Job, failure: str | None) -> Job | None:
     """End planning: set the job's status and failure. Publish ``job.planned`` if rows can be sent."""
     failure = failure or _why_nothing_sendable(job)
-    changes = {"status": JobStatus.RUNNING, "failure": failure}
+    changes = {"status": JobStatus.RUNNING, "failure": failure, "format": job.format}
     pending_events = (
         [events.job_planned(job, services.files.bucket, timestamps.text(services.now()))]
         if job.sendable_rows

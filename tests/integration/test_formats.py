@@ -340,6 +340,31 @@ def test_the_page_has_the_table() -> None:
     assert PAGE.read_text("utf-8") == page_with_table()
 
 
+MEMBERS = [
+    ("before", '{"model": "x", "betas": [], "requests": [%s]}', "model, betas"),
+    ("behind", '{"requests": [%s], "metadata": {"a": 1}}', "metadata"),
+    ("on both sides", '{"model": "x", "requests": [%s], "metadata": 1}', "model, metadata"),
+    ("in several objects", '{"a": 1, "requests": [%s]} [] {}', "a"),
+    ("none", '{"requests": [%s]}', ""),
+    ("an array", "[%s]", ""),
+]
+
+
+@pytest.mark.parametrize(("upload", "names"), [case[1:] for case in MEMBERS], ids=[case[0] for case in MEMBERS])  # fmt: skip
+def test_members_beside_requests_are_named_in_a_notice(
+    relay: Harness, upload: str, names: str
+) -> None:
+    relay.upload("in/a.json", (upload % make_row(1, max_tokens=4096).decode()).encode())
+    relay.finish()
+
+    [planned] = [event["data"] for event in relay.events() if event["type"] == "job.planned"]
+    notice = (
+        f'members beside "requests" are not sent: {names}; options files set what all rows share'
+    )
+    assert planned["notices"] == ([notice] if names else [])
+    assert relay.manifest("in/a.json")["format"].get("notices", []) == planned["notices"]
+
+
 def test_the_batch_object_of_openai_has_what_is_known_of_the_job(relay: Harness) -> None:
     usage = {"output_tokens": 9, "output_tokens_details": {"thinking_tokens": 4}}
     body = {"model": "gpt-5", "input": f"[usage:{json.dumps(usage)}]"}
