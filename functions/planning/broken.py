@@ -58,18 +58,35 @@ class Fault(NamedTuple):
     offset: int | None
 
 
-def fault_of(data: bytes, column: int, problem: str) -> Fault:
+def place_of(data: bytes, offset: int, line: int, column: int) -> str:
+    """Return where a byte of a row is: ``column 5``. For a row over several lines, name both lines.
+
+    Args:
+        data: the row.
+        offset: the byte, from 0.
+        line: the line on which the row begins.
+        column: where the row begins on this line, in bytes, from 1.
+    """
+    feeds = data.count(b"\n", 0, offset)
+    if not feeds:
+        return f"column {column + offset}"
+    own_column = offset - data.rfind(b"\n", 0, offset)
+    return f"line {line + feeds}, column {own_column} (the row begins at line {line}, column {column})"
+
+
+def fault_of(data: bytes, line: int, column: int, problem: str) -> Fault:
     """Translate a decoder error into a code, a sentence and an offset.
 
     Args:
         data: the row, in UTF-8.
-        column: where the row begins on its line, in bytes, from 1.
+        line: the line on which the row begins.
+        column: where the row begins on this line, in bytes, from 1.
         problem: the message of msgspec's `DecodeError`.
     """
     matches = _LONE_SURROGATE.finditer(data)
     surrogate = next((match for match in matches if match[1]), None)
     if surrogate is not None:
-        place = f"column {column + surrogate.start()}"
+        place = place_of(data, surrogate.start(), line, column)
         sentence = f"unpaired surrogate escape, such as \\ud83d alone, at {place}"
         return Fault("invalid_unicode", sentence, surrogate.start())
     position = _BYTE.search(problem)
@@ -84,7 +101,7 @@ def fault_of(data: bytes, column: int, problem: str) -> Fault:
         if trailing
         else _reason(problem[: position.start()])
     )
-    place = f"column {column + offset}"
+    place = place_of(data, offset, line, column)
     sentence = _describe_character(data, offset, place) or f"{reason} at {place}"
     return Fault("invalid_json", f"not valid JSON: {sentence}", offset)
 

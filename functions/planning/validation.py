@@ -9,7 +9,7 @@ import msgspec
 
 from functions.errors import UNREADABLE_JSON
 from functions.model.rows import Record, Rejection, Row
-from functions.planning.broken import MAX_ID_BYTES, NULL, fault_of, readable_id
+from functions.planning.broken import MAX_ID_BYTES, NULL, fault_of, place_of, readable_id
 from functions.planning.preflight import Preflight
 
 _ABSENT = msgspec.Raw(b"")
@@ -115,7 +115,7 @@ def validate(
     custom_id = NULL
     try:
         data = _data_of(record, row_bytes)
-        request = _decode(data, record.column)
+        request = _decode(data, record.line, record.column)
         custom_id = _check_custom_id(_custom_id_of(request, data))
         params = _check_params(request.params, api_version)
         _check_model(params, preflight, betas)
@@ -139,8 +139,8 @@ def _data_of(record: Record, row_bytes: int) -> bytes:
     return record.data
 
 
-def _decode(data: bytes, column: int) -> _Request:
-    _check_utf8(data, column)
+def _decode(data: bytes, line: int, column: int) -> _Request:
+    _check_utf8(data, line, column)
     try:
         return _request.decode(data)
     except msgspec.ValidationError:
@@ -151,19 +151,20 @@ def _decode(data: bytes, column: int) -> _Request:
         sentence = "the JSON is nested too deeply"
         raise _RejectedError(code="too_deep", sentence=sentence, custom_id=custom_id) from None
     except msgspec.DecodeError as error:
-        code, sentence, offset = fault_of(data, column, str(error))
+        code, sentence, offset = fault_of(data, line, column, str(error))
         custom_id = readable_id(data, offset)
         raise _RejectedError(code=code, sentence=sentence, custom_id=custom_id) from None
 
 
-def _check_utf8(data: bytes, column: int) -> None:
+def _check_utf8(data: bytes, line: int, column: int) -> None:
     if data.isascii():  # about six times as fast as decoding
         return
     try:
         data.decode()
     except UnicodeDecodeError as error:
         custom_id = readable_id(data, None)
-        sentence = f"invalid UTF-8 at column {column + error.start}; save the file as UTF-8"
+        place = place_of(data, error.start, line, column)
+        sentence = f"invalid UTF-8 at {place}; save the file as UTF-8"
         raise _RejectedError(code="invalid_utf8", sentence=sentence, custom_id=custom_id) from None
 
 

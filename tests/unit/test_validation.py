@@ -40,7 +40,7 @@ REQUIRED_PARAMS = '"model":"m","max_tokens":1,"messages":[]'
 
 
 _fragments = st.sampled_from(
-    [b"{", b"}", b"[", b"]", b'"', b"\\", b":", b",", b"1e999", b"NaN", b'"params"', b"null", b"\\ud83d",
+    [b"{", b"}", b"[", b"]", b'"', b"\\", b":", b",", b"1e999", b"NaN", b'"params"', b"null", b"\\ud83d", b"\n",
      b'"max_tokens"', b'"stream"', b"true", b"\xff", b"\x00", b"-", SECRET.encode(), b"9" * 400]
 )  # fmt: skip
 malformed = st.binary(max_size=60) | st.lists(_fragments, max_size=16).map(b"".join)
@@ -62,7 +62,8 @@ def test_validation_never_raises_and_its_message_quotes_nothing(data: bytes, col
         assert SECRET not in message
         assert row.rejection.line == 4
         columns = [int(number) for number in re.findall(r"column (\d+)", message)]
-        assert all(column <= column_ <= column + len(data) for column_ in columns)
+        first = 1 if b"\n" in data else column
+        assert all(first <= column_ <= column + len(data) for column_ in columns)
 
 
 _json = st.recursive(
@@ -202,6 +203,26 @@ def test_an_overlong_custom_id_is_rejected_with_its_limit(name: str) -> None:
 
 def test_the_column_counts_from_the_start_of_the_line() -> None:
     assert rejection(b"{broken", column=100).message.endswith("at column 101")
+
+
+BEGIN = "(the row begins at line 4, column 9)"
+OVER_LINES = [
+    (b'{"a":nul\n}', "not valid JSON: invalid character at column 15"),
+    (b'{\n"a":nul}', f"not valid JSON: invalid character at line 5, column 6 {BEGIN}"),
+    (b'{\n\n  "a":1,\n}', f"not valid JSON: trailing comma in object at line 7, column 1 {BEGIN}"),
+    (b'{\n"a":NaN}', f"not valid JSON: NaN at line 5, column 5 {BEGIN} is not a JSON number; remove it or use null"),
+    (b'{"a":1,\n "b":"\\ud83d"}', f"unpaired surrogate escape, such as \\ud83d alone, at line 5, column 7 {BEGIN}"),
+    (b'{"a":1,\n "b":"\xe9"}', f"invalid UTF-8 at line 5, column 7 {BEGIN}; save the file as UTF-8"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("data", "sentence"), OVER_LINES, ids=lambda value: str(value)[:30])
+def test_a_fault_in_a_row_over_several_lines_names_where_it_is_and_where_the_row_begins(
+    data: bytes, sentence: str
+) -> None:
+    found = rejection(data, column=9)
+
+    assert (found.message, found.line) == (f"line 4: {sentence}", 4)
 
 
 UNSUPPORTED = [
