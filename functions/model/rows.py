@@ -41,7 +41,7 @@ class Record(msgspec.Struct, frozen=True, gc=False):
         column: the byte of that line where it begins, from 1.
         offset: its offset in the upload, in bytes.
         size: its length in bytes.
-        data: the bytes; None if it is longer than a row may be.
+        data: the bytes; None if it is longer than a row may be. With a fault: the members that are certain, or None.
         end: the position where the next record may begin.
         fault: why the row cannot be sent, if its reader already knows: a rejection code and a sentence. None for a row
             that validation must judge.

@@ -75,7 +75,7 @@ def convert_all(
 def _convert(record: Record, convert: Converter, validate: Callable[..., Row]) -> Row:
     row = parse_row(record)
     if row is None:
-        return _rejected_unread(record, validate(record))
+        return _without_request(record, convert, validate(record))
     try:
         translated = convert(row)
         request = {"custom_id": translated.custom_id, "params": translated.params}
@@ -97,8 +97,11 @@ def _rejected(record: Record, custom_id: msgspec.Raw, code: str, sentence: str) 
     return Row(custom_id, None, Rejection(code, f"line {record.line}: {sentence}", record.line))
 
 
-def _rejected_unread(record: Record, checked: Row) -> Row:
+def _without_request(record: Record, convert: Converter, checked: Row) -> Row:
     """Reject a row that cannot be parsed. Validation says why, but it does not parse all of params."""
+    if record.fault is not None:
+        known = _decode(record.data)
+        return checked if known is None else _with_id(checked, known, convert)
     if checked.rejection is not None and checked.rejection.code != "no_params":
         return checked
     if has_too_many_values(record.data or b""):
@@ -110,12 +113,26 @@ def _rejected_unread(record: Record, checked: Row) -> Row:
     return _rejected(record, checked.custom_id, code, sentence)
 
 
+def _with_id(rejected: Row, known: Mapping[str, Any], convert: Converter) -> Row:
+    """Give a row that its reader rejects the custom_id that it would have, from the members that are certain."""
+    try:
+        custom_id = convert(known).custom_id
+    except NotTranslatableError:
+        custom_id = _id_of(known)
+    raw = msgspec.Raw(msgspec.json.encode(custom_id))
+    return msgspec.structs.replace(rejected, custom_id=raw if len(raw) <= MAX_ID_BYTES else NULL)
+
+
 def parse_row(record: Record) -> dict[str, Any] | None:
     """Return a record as an object; None if it is broken, too large or not an object."""
-    if record.data is None or record.fault is not None or has_too_many_values(record.data):
+    return None if record.fault is not None else _decode(record.data)
+
+
+def _decode(data: bytes | None) -> dict[str, Any] | None:
+    if data is None or has_too_many_values(data):
         return None
     try:
-        return _row.decode(record.data)
+        return _row.decode(data)
     except UNREADABLE_JSON:
         return None
 

@@ -16,8 +16,11 @@ _BRACES = {'"{{"': "{{", '"}}"': "}}"}
 def columns_of(template: RequestTemplate) -> set[str]:
     """Return the columns that a template names."""
     texts = [template.custom_id or "", *_strings(template.params)]
-    names = {name for text in texts for name in _PLACEHOLDER.findall(text)}
-    return names - {*_BRACES}
+    return {name for text in texts for name in _columns(text)}
+
+
+def _columns(text: str) -> set[str]:
+    return {*_PLACEHOLDER.findall(text)} - {*_BRACES}
 
 
 def unknown_columns(template: RequestTemplate, columns: Collection[str]) -> list[str]:
@@ -38,6 +41,8 @@ def unknown_columns(template: RequestTemplate, columns: Collection[str]) -> list
 def fill(template: RequestTemplate, row: Mapping[str, Any]) -> tuple[str | None, dict[str, Any]]:
     """Return the custom_id and the params of a row. A missing column or an empty cell becomes empty text.
 
+    There is no custom_id if it names a column that this row lacks.
+
     Args:
         template: the template.
         row: column → value. Objects and lists become compact JSON.
@@ -57,9 +62,10 @@ def fill(template: RequestTemplate, row: Mapping[str, Any]) -> tuple[str | None,
                 return [filled(element) for element in value]
         return value
 
-    custom_id = None if template.custom_id is None else filled(template.custom_id)
     params: dict[str, Any] = filled(template.params)
-    return custom_id, params
+    own = template.custom_id
+    known = own is not None and all(_value(row, name) is not None for name in _columns(own))
+    return (filled(own) if known else None), params
 
 
 def _strings(value: Any) -> Iterator[str]:  # noqa: ANN401 - any JSON value

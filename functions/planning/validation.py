@@ -129,7 +129,8 @@ def validate(
 def _data_of(record: Record, row_bytes: int) -> bytes:
     if record.fault is not None:
         code, sentence = record.fault
-        raise _RejectedError(code=code, sentence=sentence)
+        custom_id = _id_beside_fault(record.data or b"")
+        raise _RejectedError(code=code, sentence=sentence, custom_id=custom_id)
     if record.data is None:
         sentence = (
             f"the row is {record.size:,} bytes long; the limit is {row_bytes:,}; shorten it or "
@@ -137,6 +138,16 @@ def _data_of(record: Record, row_bytes: int) -> bytes:
         )
         raise _RejectedError(code="too_long", sentence=sentence)
     return record.data
+
+
+def _id_beside_fault(data: bytes) -> msgspec.Raw:
+    """Return the custom_id of a row that its reader rejects; ``null`` if its bytes do not show it."""
+    try:
+        _check_utf8(data, 1, 1)
+        custom_id = _custom_id_of(_request.decode(data), data)
+    except (_RejectedError, *UNREADABLE_JSON):
+        return readable_id(data, None)
+    return custom_id if len(custom_id) <= MAX_ID_BYTES else NULL
 
 
 def _decode(data: bytes, line: int, column: int) -> _Request:

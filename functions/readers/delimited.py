@@ -190,7 +190,7 @@ class _Rows:
                 elif len(cells) == columns:
                     yield self._end_row(*self._encode(cells))
                 else:
-                    yield self._end_row(None, tables.ragged(len(cells), columns))
+                    yield self._end_row(self._known(cells[0]), tables.ragged(len(cells), columns))
         except csv.Error:
             yield self._end_unclosed()
 
@@ -233,7 +233,13 @@ class _Rows:
         except UnicodeEncodeError:
             number = next(number for number, cell in enumerate(cells, 1) if not _is_utf8(cell))
             sentence = f"cell {number} is not UTF-8 text; save the file as UTF-8"
-            return None, ("invalid_utf8", sentence)
+            return self._known(cells[0]), ("invalid_utf8", sentence)
+
+    def _known(self, cell: str | None) -> bytes | None:
+        """Return the first cell of a rejected row, which may be its id. It may also be text behind an unclosed quote."""
+        if cell is None or not _is_utf8(cell) or self._byte < self._unclosed_to:
+            return None
+        return tables.first_cell(self._columns, cell)
 
     def _end_unclosed(self) -> Record:
         """Return the record of a row with an unclosed quote: its first line. The next line is read as a new row.
@@ -241,6 +247,7 @@ class _Rows:
         The other lines are not searched twice: if a later row has an open quote there, it is unclosed, too.
         """
         number = _find_unclosed("".join(self._row), self._delimiter)
+        known = None if number == 1 else self._known(_first_cell(self._row[0], self._delimiter))
         self._unclosed_to = max(self._unclosed_to, self._byte + self._size)
         others = [(len(text.encode(errors="surrogateescape")), text) for text in self._row[1:]]
         self._given_back.extendleft(reversed(others))
@@ -250,7 +257,7 @@ class _Rows:
             f"the quote that begins cell {number} is not closed; write quotes inside the cell twice, and "
             "one more at its end"
         )
-        return self._end_row(None, ("unclosed_quote", sentence))
+        return self._end_row(known, ("unclosed_quote", sentence))
 
     def _end_row(self, data: bytes | None, fault: tuple[str, str] | None) -> Record:
         line, offset, size = self._line, self._byte, self._size - _ending(self._row[-1])
@@ -272,6 +279,14 @@ def _is_utf8(cell: str) -> bool:
         return cell.isascii() or bool(cell.encode())
     except UnicodeEncodeError:
         return False
+
+
+def _first_cell(line: str, delimiter: str) -> str | None:
+    """Return the first cell of a line, whose quotes are right; None if it goes on in the next line."""
+    quoted = _QUOTED_CELL.match(line)
+    if quoted:
+        return quoted[0][1:-1].replace('""', '"')
+    return None if line.startswith('"') else line.partition(delimiter)[0]
 
 
 def _find_unclosed(row: str, delimiter: str) -> int:

@@ -87,6 +87,15 @@ def ragged(cells: int, columns: int) -> tuple[str, str]:
     return "ragged_row", sentence
 
 
+def first_cell(columns: Sequence[str], cell: str) -> bytes:
+    """Return the first cell of a rejected row as a JSON object. Cells behind it may lie in the wrong column.
+
+    Raises:
+        UnicodeEncodeError: the cell contains a lone surrogate.
+    """
+    return _encode({columns[0]: cell})
+
+
 def encode_row(columns: Sequence[str], cells: Sequence[str]) -> bytes:
     """Return a row as a JSON object: column → text.
 

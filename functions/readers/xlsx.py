@@ -74,15 +74,16 @@ def _csv_rows(source: Source, offsets: Sequence[int], sizes: Sequence[int]) -> I
 def _record(index: int, columns: tuple[str, ...], cells: Sequence[str], row_bytes: int) -> Record:
     """Return the record of a row. Empty cells at its end are not in `cells`."""
     missing = len(columns) - len(cells)
-    data, fault = None, None
+    data: bytes | None
+    fault = None
     if missing >= 0:
         data = tables.encode_row(columns, [*cells, *[""] * missing])
     else:
         sentence = (
             f"the row has {len(cells):,} cells and the header {len(columns):,}; name each column"
         )
-        fault = ("ragged_row", sentence)
-    if data is not None and len(data) > row_bytes:
+        data, fault = tables.first_cell(columns, cells[0]), ("ragged_row", sentence)
+    if len(data) > row_bytes:
         sentence = f"the row is {len(data):,} bytes long; the limit is {row_bytes:,}; shorten it or raise the setting rowBytes"
         data, fault = None, ("too_long", sentence)
     end = TablePosition(index + 1, index + 2, columns)

@@ -365,6 +365,34 @@ def test_members_beside_requests_are_named_in_a_notice(
     assert relay.manifest("in/a.json")["format"].get("notices", []) == planned["notices"]
 
 
+NATIVE = '{"custom_id":"%s","params":{"model":"claude-haiku-4-5","max_tokens":64,"messages":[{"role":"user","content":"x"}]}}'
+OPENAI = '{"custom_id":"%s","url":"/v1/chat/completions","body":{"model":"m","messages":[{"role":"user","content":"x"}]}}'
+MODELS = 'models = { "*" = "claude-haiku-5-5" }'
+PREFIXED = TEMPLATE.replace('"{{id}}"', '"ticket-{{id}}"')
+REJECTED_IDS = [
+    ("no comma", "a.json", f"[{NATIVE % 'a'}{NATIVE % 'b'}]", "", ["a", "b"]),
+    ("no comma, translated", "a.json", f"[{OPENAI % 'a'}{OPENAI % 'b'}]", MODELS, ["a", "b"]),
+    ("cut off", "a.json", f"[{NATIVE % 'a'},{(NATIVE % 'b')[:-3]}", "", ["a", "b"]),
+    ("text after the array", "a.json", f"[{NATIVE % 'a'}] x", "", ["a", None]),
+    ("ragged", "a.csv", "id,text\na,x\nb,x,y\nc\n", TEMPLATE, ["a", "b", "c"]),
+    ("ragged, own id", "a.csv", "id,text\na,x\nb,x,y\n", PREFIXED, ["ticket-a", "ticket-b"]),
+    ("ragged, id behind", "a.csv", "text,id\nx,a\nx,y,b\n", TEMPLATE, ["a", None]),
+    ("unclosed", "a.csv", 'id,text\na,x\nb,"x\n', TEMPLATE, ["a", "b"]),
+    ("no id", "a.jsonl", '{"id":"a","text":"x"}\n{"text":"x"}', TEMPLATE, ["a", None]),
+]
+
+
+@pytest.mark.parametrize(("name", "upload", "options", "ids"), [case[1:] for case in REJECTED_IDS], ids=[case[0] for case in REJECTED_IDS])  # fmt: skip
+def test_a_row_that_its_reader_rejects_keeps_its_id_if_that_is_certain(
+    relay: Harness, name: str, upload: str, options: str, ids: list[str | None]
+) -> None:
+    relay.upload("_relay.toml", options.encode())
+    relay.upload(f"in/{name}", upload.encode())
+    relay.finish()
+
+    assert [line["custom_id"] for line in relay.lines(f"in/{name}")] == ids
+
+
 def test_the_batch_object_of_openai_has_what_is_known_of_the_job(relay: Harness) -> None:
     usage = {"output_tokens": 9, "output_tokens_details": {"thinking_tokens": 4}}
     body = {"model": "gpt-5", "input": f"[usage:{json.dumps(usage)}]"}

@@ -45,14 +45,18 @@ def records(body: bytes, block: int = 1 << 20, row_bytes: int = 1 << 20) -> list
 def texts(body: bytes, row_bytes: int = 1 << 20) -> list[str | None]:
     """Return the cells of each row, joined by a bar; None for a row that cannot be sent."""
     return [
-        None if record.data is None else "|".join(msgspec.json.decode(record.data).values())
+        None
+        if record.data is None or record.fault
+        else "|".join(msgspec.json.decode(record.data).values())
         for record in records(body, row_bytes=row_bytes)
     ]
 
 
 def rejection(body: bytes, row_bytes: int) -> str:
     """Return the code and the sentence of the first row that cannot be sent."""
-    record = next(one for one in records(body, row_bytes=row_bytes) if one.data is None)
+    record = next(
+        one for one in records(body, row_bytes=row_bytes) if one.data is None or one.fault
+    )
     rejected = validate(record, row_bytes=row_bytes, api_version="2026-10-21").rejection
     assert rejected is not None
     return f"{rejected.code}: {rejected.message}"
@@ -125,7 +129,7 @@ def test_each_byte_belongs_to_a_row_or_to_a_blank_line(body: bytes, row_bytes: i
         assert body[seen : record.offset].count(b"\xff") == 0
         assert record.line == len((body[: record.offset] + b"x").splitlines())
         assert not body[record.offset + record.size : record.end.byte].strip(b"\r\n")
-        assert (record.data is None) == (record.fault is not None or record.size > row_bytes)
+        assert record.data is not None or record.fault is not None or record.size > row_bytes
         seen = record.end.byte
     assert not body[seen:].strip(b" \r\n\0")
 
@@ -168,6 +172,30 @@ def test_each_byte_belongs_to_a_row_or_to_a_blank_line(body: bytes, row_bytes: i
 )  # fmt: skip
 def test_finds_the_rows(body: bytes, expected: list[str | None]) -> None:
     assert texts(body, row_bytes=50) == expected
+
+
+FIRST_CELLS: list[tuple[bytes, list[str | None]]] = [
+    (b"1\n2,x,y\n,,\n", ["1", "2", ""]),
+    (b'1,"x\n', ["1"]),
+    (b'"1 ""a""",he said "no","x\n', ['1 "a"']),
+    (b'"1\n2","x\n', [None, None]),
+    (b'"1,x\n', [None]),
+    (b'1,"x\nmore, text, here\n', ["1", None]),
+    (b"1,\xff\n", ["1"]),
+    (b"\xff,x\n\xff\n", [None, None]),
+    (b"1," + b"x" * 60, [None]),
+]
+
+
+@pytest.mark.parametrize(("body", "expected"), FIRST_CELLS)
+def test_a_rejected_row_has_its_first_cell_unless_that_may_be_text_of_another(
+    body: bytes, expected: list[str | None]
+) -> None:
+    rows = [record.data for record in records(HEADER + body, row_bytes=50)]
+
+    assert rows == [
+        None if cell is None else msgspec.json.encode({"a": cell}) for cell in expected
+    ]
 
 
 RAGGED = "cells; pad short rows, and quote cells that contain the delimiter"

@@ -25,7 +25,9 @@ def records(body: bytes, row_bytes: int = 1 << 20) -> list[Record]:
 def texts(body: bytes) -> list[str | None]:
     """Return the cells of each row, joined by a bar; None for a row that cannot be sent."""
     return [
-        None if record.data is None else "|".join(msgspec.json.decode(record.data).values())
+        None
+        if record.data is None or record.fault
+        else "|".join(msgspec.json.decode(record.data).values())
         for record in records(body)
     ]
 
