@@ -6,8 +6,13 @@ from typing import Any
 import msgspec
 
 from functions.adapters.s3 import ObjectStore
-from functions.errors import ObjectUnreadableError
-from functions.model.items import Job, ObjectVersion
+from functions.errors import (
+    DownloadError,
+    ObjectNotFoundError,
+    ObjectUnreadableError,
+    UnreadableUploadError,
+)
+from functions.model.items import NO_VERSION, Job, ObjectVersion
 from functions.model.options import (
     MAX_BYTES,
     InvalidOptionsError,
@@ -90,11 +95,44 @@ def save_options(files: ObjectStore, job: Job, options: Options) -> str:
 
 
 def load_options(files: ObjectStore, job: Job) -> Options:
-    """Read the options that were frozen when planning began."""
+    """Read the options that were frozen when planning began. If they were deleted, write them anew.
+
+    Raises:
+        UnreadableUploadError: they were deleted, and the options files cannot be read again.
+        DownloadError: they cannot be read now.
+    """
     if job.options_key is None:
         return Options()
-    text = b"".join(files.read(files.results_object(job.options_key)))
+    try:
+        text = b"".join(files.read(files.results_object(job.options_key)))
+    except ObjectNotFoundError:
+        return _restore_options(files, job)
+    except ObjectUnreadableError as error:  # planning takes such an error for one of the upload
+        raise DownloadError(str(error)) from None
     return msgspec.json.decode(text, type=Options)
+
+
+def _restore_options(files: ObjectStore, job: Job) -> Options:
+    """Merge the frozen versions of the options files again. A file without a version may have changed since."""
+    try:
+        documents = [_read_frozen(files, file) for file in job.options_files]
+    except ObjectUnreadableError as error:
+        if error.code in _OF_THE_BUCKET:
+            raise DownloadError(str(error)) from None
+        message = (
+            f"the options of the job, {job.options_key}, were deleted, and cannot be made again: {error}; "
+            "upload the file again"
+        )
+        raise UnreadableUploadError(message) from None
+    options = options_of(documents)
+    save_options(files, job, options)
+    return options
+
+
+def _read_frozen(files: ObjectStore, file: ObjectVersion) -> dict[str, Any]:
+    if file.version in (None, NO_VERSION):
+        raise ObjectUnreadableError(file.uri, "has no versions")
+    return parse(file.key, b"".join(files.read(file)))
 
 
 def uris_of(files: Sequence[ObjectVersion]) -> list[dict[str, str | None]]:
