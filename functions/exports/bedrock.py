@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from functions.exports.contract import ExportContext, ExportRow, JobSummary
-from functions.translations.bedrock import is_converse
+from functions.translations.converse import is_converse
 
 MANIFEST = "bedrock/manifest.json.out"
 _NULL = b"null"

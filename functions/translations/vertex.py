@@ -7,8 +7,9 @@ alike but hold `contents`; they are recognized so that the rejection can name th
 from collections.abc import Mapping
 from typing import Any
 
-from functions.translations.bedrock import Drops, choose_model, claude_request
+from functions.translations.bedrock import choose_model, claude_request
 from functions.translations.contract import NotTranslatableError, Policy, Translated
+from functions.translations.drops import Drops
 
 _BODY = frozenset({"messages", "contents", "anthropic_version"})
 """Members that distinguish a request from a table's column named `request`."""
