@@ -239,6 +239,7 @@ def _manifest(
         "format": msgspec.to_builtins(format_of(job)),
         "row_kind": job.row_kind,
         "options": uris_of(job.options_files),
+        "capabilities": {"version": job.capability_list},
         "translated": {"changes": job.translation_changes},
         **_cost(job, batches, used),
         "batches": [_batch_entry(batch) for batch in batches],

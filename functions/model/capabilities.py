@@ -11,6 +11,8 @@ from typing import Literal
 
 import msgspec
 
+SAMPLING = ("temperature", "top_p", "top_k")
+"""The sampling parameters."""
 _DATED = re.compile(r"-\d{8}$")
 _LATEST = "-latest"
 
@@ -28,7 +30,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
         default_effort: the effort level of a request that names none.
         forced_tool_choice: True if `tool_choice` may be `any` or `tool`.
         prefill: True if the last message may be the assistant's.
-        sampling: True if the model accepts `temperature` and `top_p`, under API versions that do.
+        sampling: True if the model accepts the parameters in `SAMPLING`, under API versions that do.
         lifecycle: the stage on Anthropic's page of model deprecations.
         retires: the day from which requests fail, in ISO 8601; None if none is set.
     """
@@ -68,20 +70,41 @@ class CapabilityList(msgspec.Struct, frozen=True):
 
 
 @cache
+def _lists() -> dict[str, CapabilityList]:
+    """Return each deployed list by its version, the newest last."""
+    files = resources.files("functions.model").joinpath("capabilities").iterdir()
+    texts = {file.name: file.read_bytes() for file in files if file.name.endswith(".json")}
+    lists = (msgspec.json.decode(texts[name], type=CapabilityList) for name in sorted(texts))
+    return {one.version: one for one in lists}
+
+
 def newest_list() -> CapabilityList:
     """Return the newest deployed list."""
-    files = resources.files("functions.model").joinpath("capabilities").iterdir()
-    newest = max(
-        (file for file in files if file.name.endswith(".json")), key=lambda file: file.name
-    )
-    return msgspec.json.decode(newest.read_bytes(), type=CapabilityList)
+    return [*_lists().values()][-1]
 
 
-def capabilities_of(model: str) -> Capabilities | None:
-    """Return what a model accepts, also for dated names and ``-latest``; None for an unknown model."""
-    return newest_list().models.get(_DATED.sub("", model).removesuffix(_LATEST))
+def list_of(version: str | None) -> CapabilityList:
+    """Return the list of this version; the newest if there is no version, or if it is not deployed any more."""
+    return _lists().get(version or "") or newest_list()
 
 
-def takes_sampling(capabilities: Capabilities, api_version: str) -> bool:
-    """Return whether a model accepts `temperature` and `top_p` under an API version."""
-    return capabilities.sampling and api_version < newest_list().no_sampling_since
+def capabilities_of(model: str, version: str | None = None) -> Capabilities | None:
+    """Return what a model accepts, also for dated names and ``-latest``; None for an unknown model.
+
+    Args:
+        model: the model's name.
+        version: the version of the list; see `list_of`.
+    """
+    return list_of(version).models.get(_DATED.sub("", model).removesuffix(_LATEST))
+
+
+def sampling_exists(api_version: str, version: str | None = None) -> bool:
+    """Return whether any model accepts sampling parameters under an API version."""
+    return api_version < list_of(version).no_sampling_since
+
+
+def takes_sampling(
+    capabilities: Capabilities, api_version: str, version: str | None = None
+) -> bool:
+    """Return whether a model accepts sampling parameters under an API version."""
+    return capabilities.sampling and sampling_exists(api_version, version)

@@ -254,6 +254,7 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
         waiting_for: why planning cannot begin: ``template`` or ``valid_options``; None if it can.
         waiting_event: the id of the last event that announced this.
         translation_changes: field → rows in which a translation dropped or changed it.
+        capability_list: the version of the list that says what each model accepts; None in jobs of before, for the newest.
     """
 
     bucket: str
@@ -289,6 +290,7 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
     waiting_for: str | None = None
     waiting_event: str | None = None
     translation_changes: dict[str, int] = {}
+    capability_list: str | None = None
 
     @property
     def source(self) -> ObjectVersion:

@@ -26,13 +26,16 @@ _row = msgspec.json.Decoder(dict[str, Any])
 Converter = Callable[[Mapping[str, Any]], Translated]
 
 
-def converter_of(kind: str, options: Options, api_version: str) -> Converter | None:
+def converter_of(
+    kind: str, options: Options, api_version: str, capability_list: str | None = None
+) -> Converter | None:
     """Return the function that converts the rows of one upload; None if they are sent byte for byte.
 
     Args:
         kind: `NATIVE`, `TEMPLATE` or a key of `TRANSLATIONS`.
         options: the options of the upload.
         api_version: the value of the `anthropic-version` header.
+        capability_list: the version of the list that says what each model accepts; None for the newest.
     """
     defaults = options.request.params
     if kind == TEMPLATE:
@@ -44,6 +47,7 @@ def converter_of(kind: str, options: Options, api_version: str) -> Converter | N
         models=options.models,
         api_version=api_version,
         reject_unsupported=options.on_unsupported == "reject",
+        capability_list=capability_list,
     )
 
     def translate(row: Mapping[str, Any]) -> Translated:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from functions.model import ids, items, timestamps
+from functions.model.capabilities import newest_list
 from functions.model.items import Checkpoint, Job, JobStatus, Step
 from functions.model.pricing import newest_price_list
 from functions.planning.replaced import EMPTY_WAITS_S
@@ -60,4 +61,5 @@ def new_job(settings: SubmitSettings, upload: Upload, now: datetime) -> Job:
         retention_days=settings.retention_days,
         checkpoint=Checkpoint(),
         price_list=newest_price_list().version,
+        capability_list=newest_list().version,
     )

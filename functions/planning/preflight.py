@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from itertools import chain
 from typing import Any
 
-from functions.model.capabilities import Capabilities, capabilities_of, newest_list
+from functions.model.capabilities import Capabilities, capabilities_of, list_of
 
 IMAGE_BYTES = 10 * 1024 * 1024
 """Largest image, decoded. Errors of the API up to 2026-03 quote 5 MB of base64 (claude-code#19631); the limit may
@@ -33,11 +33,13 @@ class Preflight:
         today: the day of the job's claim in ISO 8601, for models that retire.
         betas: the values of `anthropic-beta` of the job.
         skip_checks: the codes of checks that are turned off.
+        capability_list: the version of the list that says what each model accepts; None for the newest.
     """
 
     today: str
     betas: frozenset[str] = frozenset()
     skip_checks: frozenset[str] = frozenset()
+    capability_list: str | None = None
 
     def with_betas(self, betas: Iterable[str]) -> "Preflight":
         """Return the checks of a row that needs more values of `anthropic-beta`."""
@@ -46,14 +48,19 @@ class Preflight:
     def refusal(self, params: Mapping[str, Any]) -> tuple[str, str] | None:
         """Return why the API is certain to refuse a request: a rejection code and a sentence. None if it is not."""
         model = params.get("model")
-        capabilities = capabilities_of(model) if isinstance(model, str) else None
+        known = capabilities_of(model, self.capability_list) if isinstance(model, str) else None
         return refusal(
-            params, capabilities, betas=self.betas, today=self.today, skip_checks=self.skip_checks
+            params,
+            known,
+            betas=self.betas,
+            today=self.today,
+            skip_checks=self.skip_checks,
+            day=list_of(self.capability_list).day,
         )
 
     def accepts_plain(self, model: str, max_tokens: int) -> bool:
         """Return whether a request without anything unusual is sure to pass, by its model and `max_tokens`."""
-        capabilities = capabilities_of(model)
+        capabilities = capabilities_of(model, self.capability_list)
         return (
             capabilities is not None
             and not _is_retired(capabilities, self.today)
@@ -68,6 +75,7 @@ def refusal(
     betas: Collection[str] = (),
     today: str = "",
     skip_checks: Collection[str] = (),
+    day: str = "",
 ) -> tuple[str, str] | None:
     """Return why the API is certain to refuse a request: a rejection code and a sentence. None if it is not.
 
@@ -77,9 +85,10 @@ def refusal(
         betas: the values of `anthropic-beta` that it is sent with.
         today: the day in ISO 8601, for models that retire; empty to ignore dates.
         skip_checks: the codes of checks that are turned off.
+        day: the day of the list that `capabilities` is from, in ISO 8601.
     """
     model = () if capabilities is None else _of_model(params, capabilities, betas)
-    findings = chain(_model(capabilities, today), _messages(params), model, _media(params))
+    findings = chain(_model(capabilities, today, day), _messages(params), model, _media(params))
     return next((finding for finding in findings if finding[0] not in skip_checks), None)
 
 
@@ -99,16 +108,17 @@ def notice(params: Mapping[str, Any], capabilities: Capabilities | None) -> str 
     return "low_max_tokens" if is_low else None
 
 
-def params_notice(params: Mapping[str, Any]) -> str | None:
+def params_notice(params: Mapping[str, Any], capability_list: str | None = None) -> str | None:
     """Return the notice of `notice` for a request, by the name of its model."""
     model = params.get("model")
-    return notice(params, capabilities_of(model) if isinstance(model, str) else None)
+    known = capabilities_of(model, capability_list) if isinstance(model, str) else None
+    return notice(params, known)
 
 
-def _model(capabilities: Capabilities | None, today: str) -> Iterator[_Finding]:
+def _model(capabilities: Capabilities | None, today: str, day: str) -> Iterator[_Finding]:
     if capabilities is None:
         sentence = (
-            f'the model in "model" is not among those known on {newest_list().day}; check its spelling, or turn this '
+            f'the model in "model" is not among those known on {day}; check its spelling, or turn this '
             'check off with the option skip_checks = ["unknown_model"]'
         )
         yield "unknown_model", sentence

@@ -67,7 +67,7 @@ def prepare(services: Services[SubmitSettings], job: Job) -> Job | None:
             _wait(services, job, "template", event)
             return None
         _check_columns(options, columns)
-    notices = [*upload_format.notices, *_notices(sample, row_kind, options)]
+    notices = [*upload_format.notices, *_notices(sample, row_kind, options, job.capability_list)]
     upload_format = msgspec.structs.replace(upload_format, notices=notices)
     return _freeze(services, job, upload_format, row_kind, options_files, options)
 
@@ -117,14 +117,21 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _notices(
-    sample: Sequence[Mapping[str, Any]], row_kind: str, options: Options
+    sample: Sequence[Mapping[str, Any]],
+    row_kind: str,
+    options: Options,
+    capability_list: str | None,
 ) -> Iterator[str]:
     """Yield what a person should know before the answers come, as the first rows show it."""
     if row_kind not in {NATIVE, TEMPLATE}:
         return
     convert = converter_of(row_kind, options, "")
     requests = [row.get("params") if convert is None else convert(row).params for row in sample]
-    low = sum(params_notice(params) is not None for params in requests if isinstance(params, dict))
+    low = sum(
+        params_notice(params, capability_list) is not None
+        for params in requests
+        if isinstance(params, dict)
+    )
     if low:
         yield (
             f"{low} of the first {len(sample)} rows have less than {MIN_THINKING_MAX_TOKENS:,} max_tokens for a model that "

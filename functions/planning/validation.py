@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from functions.errors import UNREADABLE_JSON
+from functions.model.capabilities import SAMPLING, sampling_exists
 from functions.model.rows import Record, Rejection, Row
 from functions.planning.broken import MAX_ID_BYTES, NULL, fault_of, place_of, readable_id
 from functions.planning.preflight import Preflight
@@ -24,8 +25,6 @@ _NOT_IN_A_BATCH = (
     "fallbacks",
 )
 """Parameters that the API refuses in any batch."""
-_NOT_SINCE = {"2026-10-21": ("temperature", "top_p", "top_k")}
-"""API version → parameters that batches refuse from that version on."""
 _REQUIRED = ("model", "max_tokens", "messages")
 SDK_ARGUMENTS = {
     "betas": "remove it",
@@ -277,5 +276,4 @@ def _check_names(members: _Params) -> None:
 @cache
 def unsupported_params(api_version: str) -> tuple[str, ...]:
     """Return the parameters that batches of this API version refuse."""
-    since = (names for version, names in _NOT_SINCE.items() if api_version >= version)
-    return sum(since, _NOT_IN_A_BATCH)
+    return _NOT_IN_A_BATCH if sampling_exists(api_version) else (*_NOT_IN_A_BATCH, *SAMPLING)

@@ -8,6 +8,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from functions.model.capabilities import SAMPLING
 from functions.translations.contract import NotTranslatableError, Policy, Translated
 from functions.translations.converse import PLATFORM, Params, is_converse, messages_fields
 from functions.translations.drops import Drops
@@ -16,9 +17,6 @@ from functions.translations.shapes import malformed, object_of
 _BEDROCK_ID = re.compile(r"(?:arn:[^/]+/)?(?:[a-z-]+\.)?anthropic\.(claude-[^/]+)")
 _REVISION = re.compile(r"-v\d+(:\w+)*$")
 _BETA = re.compile(r"[\w.-]{1,100}", re.ASCII)
-_SAMPLING = ("temperature", "top_p", "top_k")
-_NO_SAMPLING_SINCE = "2026-10-21"
-"""API version from which on no model takes sampling parameters."""
 _NOVA_LIMIT = "max_new_tokens"
 _OTHER_MODELS = {
     "inputText": "a Titan body",
@@ -107,8 +105,8 @@ def claude_request(
     """
     params: Params = {"model": model, "max_tokens": policy.default_max_tokens}
     params |= {name: value for name, value in body.items() if name not in PLATFORM}
-    if policy.api_version >= _NO_SAMPLING_SINCE:
-        for name in [name for name in _SAMPLING if name in params]:
+    if not policy.takes_sampling(model):
+        for name in [name for name in SAMPLING if name in params]:
             del params[name]
             drops.add(name)
     return Translated(

@@ -5,6 +5,8 @@ from typing import Any, Protocol
 
 import msgspec
 
+from functions.model.capabilities import Capabilities, capabilities_of, list_of, takes_sampling
+
 DEFAULT_MAX_TOKENS = 16_384
 """`max_tokens` of a translated row that names none. Unused tokens cost nothing."""
 THINKING_HEADROOM = 4_096
@@ -21,6 +23,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
             field and count it.
         default_max_tokens: `max_tokens` of a row that names none.
         thinking_headroom: tokens added to `max_tokens` where thinking cannot be turned off.
+        capability_list: the version of the list that says what each model accepts; None for the newest.
     """
 
     models: Mapping[str, str] = {}
@@ -28,6 +31,21 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     reject_unsupported: bool = False
     default_max_tokens: int = DEFAULT_MAX_TOKENS
     thinking_headroom: int = THINKING_HEADROOM
+    capability_list: str | None = None
+
+    def capabilities_of(self, model: str) -> Capabilities | None:
+        """Return what a model accepts; None for an unknown model."""
+        return capabilities_of(model, self.capability_list)
+
+    @property
+    def unknown_model(self) -> Capabilities:
+        """Return what to assume of an unknown model."""
+        return list_of(self.capability_list).unknown
+
+    def takes_sampling(self, model: str) -> bool:
+        """Return whether a model accepts sampling parameters."""
+        capabilities = self.capabilities_of(model) or self.unknown_model
+        return takes_sampling(capabilities, self.api_version, self.capability_list)
 
 
 class Translated(msgspec.Struct, frozen=True, kw_only=True):

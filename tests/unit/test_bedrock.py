@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from functions.translations import bedrock
 from functions.translations.contract import NotTranslatableError, Policy, Translated, Translation
+from functions.translations.converse import is_converse
 
 SAMPLE = Path("/work/shared/samples/bedrock-records.jsonl")
 HAIKU = Policy(models={"*": "claude-haiku-5-5"})
@@ -112,13 +113,15 @@ def test_a_beta_that_is_no_name_never_reaches_a_header(beta: Any) -> None:
 
 
 @pytest.mark.parametrize("name", ["temperature", "top_p", "top_k"])
-def test_sampling_is_dropped_where_the_api_takes_none(name: str) -> None:
+def test_sampling_is_dropped_where_the_api_or_the_model_takes_none(name: str) -> None:
     body = {**INVOKE, name: 1}
 
     assert name not in translated(body).params
     assert translated(body).changes == (name,)
-    old = Policy(models=HAIKU.models, api_version="2023-06-01")
+    old = Policy(models={"*": "claude-haiku-4-5"}, api_version="2023-06-01")
     assert translated(body, old).params[name] == 1
+    newer_model = Policy(models=HAIKU.models, api_version=old.api_version)
+    assert translated(body, newer_model).changes == (name,)
     assert translated(body, old).changes == ()
     assert refusal(body, STRICT)[0] == "unsupported_field"
     assert f'"{name}"' in refusal(body, STRICT)[1]
@@ -265,7 +268,7 @@ def test_a_row_without_a_body_is_refused(body: Any) -> None:
 def test_converse_is_told_by_its_own_members_and_by_parts_without_type(
     body: dict[str, Any], *, expected: bool
 ) -> None:
-    assert bedrock.is_converse(body) is expected
+    assert is_converse(body) is expected
 
 
 CITED = {"citations": {"enabled": True}}

@@ -7,12 +7,15 @@ import pytest
 
 from functions.model import capabilities
 from functions.model.capabilities import (
+    SAMPLING,
     Capabilities,
     capabilities_of,
     newest_list,
     takes_sampling,
 )
 from functions.model.pricing import newest_price_list
+from functions.planning.validation import unsupported_params
+from functions.translations.contract import Policy
 
 # The reference. Efforts and "off at" name the highest level; sampling is that of API version 2023-06-01.
 REFERENCE = """
@@ -122,6 +125,14 @@ def test_what_turns_thinking_off_does_so_at_the_default_effort(model: str) -> No
     found = known(model)
 
     assert (found.thinking_off is None) or found.default_effort in found.thinking_off_efforts
+
+
+@pytest.mark.parametrize("version", ["2023-06-01", "2026-10-20", "2026-10-21", "2027-01-01"])
+def test_validation_and_translations_agree_on_when_sampling_ended(version: str) -> None:
+    takes = Policy(api_version=version).takes_sampling("claude-haiku-4-5")
+
+    assert takes is (version < "2026-10-21")
+    assert ({*SAMPLING} <= {*unsupported_params(version)}) is not takes
 
 
 def test_the_list_names_its_file_its_day_and_its_sources() -> None:

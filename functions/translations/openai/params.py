@@ -4,12 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from functions.model.capabilities import (
-    Capabilities,
-    capabilities_of,
-    newest_list,
-    takes_sampling,
-)
+from functions.model.capabilities import Capabilities
 from functions.translations.contract import Policy, Translated
 from functions.translations.json_schema import SchemaBudget
 from functions.translations.openai.changes import Changes
@@ -118,10 +113,10 @@ class _Writer:
         return {} if value is None else shallow(dict(mapping(value, name)), name)
 
     def _capabilities(self) -> Capabilities:
-        known = capabilities_of(self._model)
+        known = self._policy.capabilities_of(self._model)
         if known is None:
             self._changes.note("model.unknown")
-        return known or newest_list().unknown
+        return known or self._policy.unknown_model
 
     def _how_much_thinking(self) -> Thinking:
         own = self._own("thinking")
@@ -162,7 +157,7 @@ class _Writer:
         return config
 
     def _sampling(self) -> dict[str, Any]:
-        accepted = takes_sampling(self._can, self._policy.api_version)
+        accepted = self._policy.takes_sampling(self._model)
         return sampling(self._body, self._changes, accepted=accepted and not self._thinking.on)
 
     def _tools(self) -> dict[str, Any]:
