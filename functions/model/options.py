@@ -35,6 +35,7 @@ Check = Literal[
     "document_too_large",
 ]
 """Rejection codes of the checks in `planning.preflight`, for rows that are certain to fail."""
+_Sheet = Annotated[str, Meta(min_length=1, max_length=255)]
 _Name = Annotated[str, Meta(min_length=1)]
 _Beta = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_.-]{1,100}\Z")]
 """The values become a header. With a line feed in one, no request could be sent."""
@@ -68,6 +69,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         api_version: the header `anthropic-version`; None for the stack's.
         betas: values of the header `anthropic-beta`.
         models: model in the upload → Claude model; ``*`` matches every other name.
+        sheet: the sheet of a workbook that is read; None for the first visible one.
         outputs: exports beside results.jsonl; None for those of the upload's format.
         on_unsupported: what becomes of fields without counterpart: ``drop`` or ``reject``.
         skip_checks: codes of the checks before sending that are turned off.
@@ -77,6 +79,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     api_version: ApiVersion | None = None
     betas: list[_Beta] = []
     models: dict[_Name, _Name] = {}
+    sheet: _Sheet | None = None
     outputs: list[Literal["csv", "openai", "bedrock"]] | None = None
     on_unsupported: Literal["drop", "reject"] = "drop"
     skip_checks: list[Check] = []

@@ -18,7 +18,7 @@ from functions.model.upload_format import UploadFormat
 from functions.planning.conversion import NATIVE, TEMPLATE, converter_of, parse_row
 from functions.planning.preflight import MIN_THINKING_MAX_TOKENS, params_notice
 from functions.planning.templates import unknown_columns
-from functions.readers import READERS, TABLES, records_of
+from functions.readers import TABLES, reader_for, records_of
 from functions.readers.detect import detect
 from functions.services import Services
 from functions.settings import SubmitSettings
@@ -56,6 +56,8 @@ def prepare(services: Services[SubmitSettings], job: Job) -> Job | None:
         _wait(services, job, "valid_options", event)
         return None
     upload_format = detect(object_of(services.files, job), job.key)
+    if upload_format.reader == "xlsx":
+        upload_format = msgspec.structs.replace(upload_format, sheet=options.sheet)
     sample = _first_rows(services, job, upload_format)
     row_kind = TEMPLATE if upload_format.reader in TABLES else _kind_of(sample)
     if row_kind == TEMPLATE:
@@ -75,7 +77,7 @@ def prepare(services: Services[SubmitSettings], job: Job) -> Job | None:
 def _first_rows(
     services: Services[SubmitSettings], job: Job, upload_format: UploadFormat
 ) -> list[dict[str, Any]]:
-    reader = READERS[upload_format.reader]
+    reader = reader_for(upload_format)
     source = source_of(services.files, msgspec.structs.replace(job, format=upload_format))
     records = records_of(reader.read(source, reader.START, job.row_bytes), job.row_bytes)
     rows: list[dict[str, Any]] = []

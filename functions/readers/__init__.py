@@ -22,7 +22,7 @@ READERS: dict[str, Reader[Any]] = {
     "jsonl": jsonl,
     "json": json_values,
     "csv": delimited,
-    "xlsx": xlsx,
+    "xlsx": xlsx.Workbook(),
 }
 TABLES = frozenset({"csv", "xlsx"})
 """Readers of tables. Their rows always need a template."""
@@ -55,9 +55,16 @@ def decoded(source: Source, upload_format: UploadFormat) -> Source:
     return transcoded(source, upload_format.encoding)
 
 
+def reader_for(upload_format: UploadFormat) -> Reader[Any]:
+    """Return the reader of a format."""
+    if upload_format.sheet is not None:
+        return xlsx.Workbook(upload_format.sheet)
+    return READERS[upload_format.reader]
+
+
 def reader_of(job: Job) -> Reader[Any]:
     """Return the reader of a job's upload."""
-    return READERS[format_of(job).reader]
+    return reader_for(format_of(job))
 
 
 def records_of(pieces: Iterator[LineBlock | Record], row_bytes: int) -> Iterator[Record]:

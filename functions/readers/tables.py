@@ -64,17 +64,18 @@ def _problem_of(names: Sequence[str]) -> str | None:
             f"the header is {size:,} bytes long; the limit is {_MAX_HEADER_BYTES:,}; shorten the names of "
             "columns, or remove columns"
         )
-    listed = _shorten(", ".join(names))
+    listed = shorten(", ".join(names))
     if "" in names:
         number = names.index("") + 1
         return f"column {number} has no name; name each column (the header: {listed})"
     name, count = Counter(names).most_common(1)[0]
     if count > 1:
-        return f'{count} columns are named "{_shorten(name)}"; use each name once (the header: {listed})'
+        return f'{count} columns are named "{shorten(name)}"; use each name once (the header: {listed})'
     return None
 
 
-def _shorten(text: str) -> str:
+def shorten(text: str) -> str:
+    """Return names as a message lists them: not more than `_MAX_LISTED_CHARS`."""
     return text if len(text) <= _MAX_LISTED_CHARS else f"{text[:_MAX_LISTED_CHARS]}…"
 
 

@@ -17,15 +17,23 @@ Enough for 2,000,000 numbers or 80 MB of text.
 """
 UNREADABLE = 3
 TOO_LARGE = 4
+UNKNOWN_SHEET = 5
 """Exit codes. Where Rust cannot allocate memory, it ends the process with SIGABRT instead of `TOO_LARGE`."""
 _WHOLE_DIGITS = 15
 """Digits of a number that Excel stores and displays."""
 
+_encode = msgspec.json.Encoder().encode
 _Cell = str | float | bool | date | time | timedelta
 
 
-def main(path: str) -> int:
-    """Print each row of the first visible sheet as a JSON array of texts, without empty cells at its end.
+def main(path: str, sheet: str | None) -> int:
+    """Print the names of all sheets, then each row of one sheet without empty cells at its end.
+
+    Each line is a JSON array of texts.
+
+    Args:
+        path: the workbook.
+        sheet: the name of the sheet; None for the first visible one.
 
     Returns:
         The exit code.
@@ -35,36 +43,39 @@ def main(path: str) -> int:
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
-        _print_rows(path)
+        return _print_rows(path, sheet)
     except MemoryError:
         return TOO_LARGE
     except CalamineError:
         return UNREADABLE
-    return 0
 
 
-def _print_rows(path: str) -> None:
+def _print_rows(path: str, name: str | None) -> int:
     from python_calamine import (  # noqa: PLC0415 - only this process loads it
         CalamineWorkbook,
         SheetTypeEnum,
         SheetVisibleEnum,
-        WorksheetNotFound,
     )
 
     book = CalamineWorkbook.from_path(path)
-    visible = (
-        sheet.name
-        for sheet in book.sheets_metadata
-        if (sheet.typ, sheet.visible) == (SheetTypeEnum.WorkSheet, SheetVisibleEnum.Visible)
-    )
-    name = next(visible, None)
+    sheets = [sheet for sheet in book.sheets_metadata if sheet.typ == SheetTypeEnum.WorkSheet]
+    _print([sheet.name for sheet in sheets])
     if name is None:
-        raise WorksheetNotFound
-    encode, write = msgspec.json.Encoder().encode, sys.stdout.buffer.write
+        visible = (sheet.name for sheet in sheets if sheet.visible == SheetVisibleEnum.Visible)
+        name = next(visible, None)
+        if name is None:
+            return UNREADABLE
+    if name not in {sheet.name for sheet in sheets}:
+        return UNKNOWN_SHEET
     for cells in book.get_sheet_by_name(name).iter_rows():
         while cells and cells[-1] == "":
             cells.pop()
-        write(encode([text_of(cell) for cell in cells]) + b"\n")
+        _print([text_of(cell) for cell in cells])
+    return 0
+
+
+def _print(cells: list[str]) -> None:
+    sys.stdout.buffer.write(_encode(cells) + b"\n")
 
 
 def text_of(cell: _Cell) -> str:
@@ -98,4 +109,4 @@ def _duration(duration: timedelta) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    sys.exit(main(sys.argv[1], msgspec.json.decode(sys.argv[2])))

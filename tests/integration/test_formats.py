@@ -19,6 +19,7 @@ from functions.planning import plan
 from tests.harness import Harness, make_row
 from tests.integration.upload_kinds import FAILING_ROW, KINDS, PAGE, ROWS, Kind, page_with_table
 from tests.unit.factories import job as make_job
+from tests.unit.workbooks import VISIBLE, workbook
 
 SAMPLES = Path(__file__).parents[3] / "shared" / "samples"
 TEMPLATE = """
@@ -222,6 +223,33 @@ def test_an_export_that_cannot_be_closed_never_holds_back_the_answers(
     manifest = relay.manifest("in/march.csv")
     assert manifest["counts"] == {"succeeded": 1}
     assert manifest["exports"] == {"complete": False, "reason": "not joined in 4 tries"}
+
+
+def test_the_options_name_the_sheet_of_a_workbook(relay: Harness) -> None:
+    body = workbook([["id", "text"], ["a", "one"], ["b", "[fate:invalid_request_error]"]])
+    relay.deploy(requests_per_batch=1)
+    relay.upload("in/_relay.toml", f'sheet = "{VISIBLE}"\n{TEMPLATE}'.encode())
+    relay.upload("in/a.xlsx", body)
+    relay.finish()
+
+    manifest = relay.manifest("in/a.xlsx")
+    assert (manifest["outcome"], manifest["format"]["sheet"]) == ("partial", VISIBLE)
+    assert relay.read("in/a.xlsx", "retry.csv").decode("utf-8-sig").splitlines() == [
+        "id,text",
+        "b,[fate:invalid_request_error]",
+    ]
+
+
+def test_a_workbook_without_the_sheet_is_refused_with_the_names_of_its_sheets(
+    relay: Harness,
+) -> None:
+    relay.upload("in/_relay.toml", f'sheet = "Tickets"\n{TEMPLATE}'.encode())
+    relay.upload("in/a.xlsx", workbook([["id", "text"], ["a", "one"]]))
+    relay.finish()
+
+    assert relay.manifest("in/a.xlsx")["reason"] == (
+        f'the workbook has no sheet "Tickets"; name one of its sheets in the option sheet: {VISIBLE}'
+    )
 
 
 def test_a_job_that_waits_can_be_canceled(relay: Harness) -> None:

@@ -15,20 +15,22 @@ from functions.model.rows import Record
 from functions.readers import xlsx, xlsx_rows
 from functions.readers.tables import TablePosition
 from tests.unit.test_reader_contract import Upload
-from tests.unit.workbooks import DATE_STYLE, Cell, sheet_of, workbook
+from tests.unit.workbooks import DATE_STYLE, HIDDEN, VISIBLE, Cell, sheet_of, workbook
+
+FIRST = xlsx.Workbook()
 
 
-def records(body: bytes, row_bytes: int = 1 << 20) -> list[Record]:
-    return list(xlsx.read(Upload(body), xlsx.START, row_bytes))
+def records(body: bytes, row_bytes: int = 1 << 20, reader: xlsx.Workbook = FIRST) -> list[Record]:
+    return list(reader.read(Upload(body), reader.START, row_bytes))
 
 
-def texts(body: bytes) -> list[str | None]:
+def texts(body: bytes, reader: xlsx.Workbook = FIRST) -> list[str | None]:
     """Return the cells of each row, joined by a bar; None for a row that cannot be sent."""
     return [
         None
         if record.data is None or record.fault
         else "|".join(msgspec.json.decode(record.data).values())
-        for record in records(body)
+        for record in records(body, reader=reader)
     ]
 
 
@@ -85,6 +87,30 @@ def test_a_number_with_the_format_of_a_date_is_a_date() -> None:
 
 def test_reads_the_first_visible_sheet() -> None:
     assert texts(workbook([["a"], ["me"]], hidden_first=True)) == ["me"]
+
+
+@pytest.mark.parametrize(
+    ("sheet", "expected"), [(None, ["me"]), (VISIBLE, ["me"]), (HIDDEN, ["not me"])]
+)
+def test_reads_the_sheet_that_is_named_even_a_hidden_one(
+    sheet: str | None, expected: list[str]
+) -> None:
+    body = workbook([["a"], ["me"]], hidden_first=True)
+
+    assert texts(body, xlsx.Workbook(sheet)) == expected
+
+
+@pytest.mark.parametrize("sheet", ["3", "\0", "null"])
+def test_a_sheet_that_the_workbook_lacks_refuses_it_and_the_message_names_the_others(
+    sheet: str,
+) -> None:
+    with pytest.raises(UnreadableUploadError) as refusal:
+        records(workbook([["a"], ["me"]], hidden_first=True), reader=xlsx.Workbook(sheet))
+
+    assert str(refusal.value) == (
+        f'the workbook has no sheet "{sheet}"; name one of its sheets in the option sheet: '
+        f"{HIDDEN}, {VISIBLE}"
+    )
 
 
 def test_a_row_knows_its_place_in_the_sheet() -> None:
@@ -150,7 +176,7 @@ def test_the_process_ends_with_the_reading(monkeypatch: pytest.MonkeyPatch) -> N
             processes.append(self)
 
     monkeypatch.setattr(subprocess, "Popen", Popen)
-    rows = xlsx.read(Upload(workbook([["a"], *([["x" * 1000]] * 2000)])), xlsx.START, 1 << 20)
+    rows = FIRST.read(Upload(workbook([["a"], *([["x" * 1000]] * 2000)])), FIRST.START, 1 << 20)
     next(rows)
 
     del rows
@@ -160,7 +186,7 @@ def test_the_process_ends_with_the_reading(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_a_workbook_that_lost_rows_is_an_error() -> None:
-    rows = xlsx.retry_rows(Upload(workbook([["a"], [1]])), [1, 2], [1, 1])
+    rows = FIRST.retry_rows(Upload(workbook([["a"], [1]])), [1, 2], [1, 1])
 
     assert next(rows) == b"1\r\n"
     with pytest.raises(ObjectUnreadableError, match="shorter than it was"):
@@ -170,9 +196,9 @@ def test_a_workbook_that_lost_rows_is_an_error() -> None:
 def test_the_retry_file_is_csv() -> None:
     body = workbook([["a;x", "b"], ["=1", "two\nlines"], ["no"], [3]])
     first, _, last = records(body)
-    rows = xlsx.retry_rows(Upload(body), [first.offset, last.offset], [1, 1])
+    rows = FIRST.retry_rows(Upload(body), [first.offset, last.offset], [1, 1])
 
-    file = xlsx.retry_head(TablePosition(4, 5, ("a;x", "b"))) + b"".join(rows)
+    file = FIRST.retry_head(TablePosition(4, 5, ("a;x", "b"))) + b"".join(rows)
 
     assert [*csv.reader(io.StringIO(file.decode("utf-8-sig"), newline=""))] == [
         ["a;x", "b"], ["=1", "two\nlines"], ["3", ""],

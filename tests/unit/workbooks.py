@@ -3,12 +3,14 @@
 import io
 import zipfile
 from collections.abc import Mapping, Sequence
-from xml.sax.saxutils import escape
+from xml.sax.saxutils import escape, quoteattr
 
 Cell = str | float | bool | None
 DATE_STYLE = 1
 """The style of cells that display a number as a date and a time."""
 
+VISIBLE, HIDDEN = "Fragen 2026", 'Größen "alt"'
+"""The names of the sheets."""
 _MAIN = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
 _OFFICE = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
 _PACKAGE = "http://schemas.openxmlformats.org/package/2006/relationships"
@@ -43,11 +45,11 @@ def workbook(
 
 def sheet_of(cells: Mapping[str, Cell], *, hidden_first: bool = False, style: int = 0) -> bytes:
     """Return a workbook with these cells: address → value, from left to right and from top to bottom."""
-    sheets = [("rId2", "hidden")] if hidden_first else []
-    sheets.append(("rId1", "visible"))
+    sheets = [("rId2", HIDDEN, "hidden")] if hidden_first else []
+    sheets.append(("rId1", VISIBLE, "visible"))
     listed = "".join(
-        f'<sheet name="{key}" sheetId="{key[3:]}" state="{state}" r:id="{key}"/>'
-        for key, state in sheets
+        f'<sheet name={quoteattr(name)} sheetId="{key[3:]}" state="{state}" r:id="{key}"/>'
+        for key, name, state in sheets
     )
     relations = "".join(
         f'<Relationship Id="rId{number}" Type="{_OFFICE}/worksheet" Target="worksheets/sheet{number}.xml"/>'
@@ -61,7 +63,7 @@ def sheet_of(cells: Mapping[str, Cell], *, hidden_first: bool = False, style: in
         "xl/workbook.xml": f'<workbook xmlns="{_MAIN}" xmlns:r="{_OFFICE}"><sheets>{listed}</sheets></workbook>',
         "xl/_rels/workbook.xml.rels": f'<Relationships xmlns="{_PACKAGE}">{relations}</Relationships>',
         "xl/worksheets/sheet1.xml": _sheet(cells, style),
-        "xl/worksheets/sheet2.xml": _sheet({"A1": "not me"}, style),
+        "xl/worksheets/sheet2.xml": _sheet({"A1": "a", "A2": "not me"}, style),
         "xl/styles.xml": _STYLES,
     }
     file = io.BytesIO()
