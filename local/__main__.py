@@ -76,7 +76,11 @@ def _parser() -> argparse.ArgumentParser:
 
     run = subcommands.add_parser("run", help="process files and wait for their results")
     run.add_argument(
-        "files", nargs="*", type=Path, metavar="FILE", help="JSONL files (default: the example)"
+        "files",
+        nargs="*",
+        type=Path,
+        metavar="FILE",
+        help="files of any kind that docs/formats.md names, with options beside them (default: the example)",
     )
     run.add_argument(
         "--into", type=Path, default=Path("results"), help="where results go (default: ./results)"

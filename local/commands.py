@@ -9,6 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
+from functions.readers import SUFFIXES, suffix_of
 from local import environment as environments
 from local.claude import choose_claude
 from local.cloud import ACCOUNT, REGION, SECRET
@@ -17,7 +18,7 @@ from local.environment import LocalEnvironment
 from local.errors import LocalError
 from local.estimate import consent, estimate
 from local.follow import follow
-from local.job import Job, download, upload
+from local.job import Job, cancel, download, key_of, upload
 from local.subscriber import subscribe
 from local.workspace import Workspace
 
@@ -49,9 +50,13 @@ def down(_arguments: argparse.Namespace, workspace: Workspace, console: Console)
 
 
 def run(arguments: argparse.Namespace, workspace: Workspace, console: Console) -> int:
-    """Process files; return 1 if one of them had no row that could be sent."""
+    """Process files with the options beside them.
+
+    Returns:
+        The exit code: 1 if a file had no row that could be sent, or waits for options.
+    """
     files: Sequence[Path] = arguments.files or [workspace.root / EXAMPLE]
-    _require_files(files)
+    _check_files(files)
     claude = choose_claude(workspace, os.environ)
     if claude.is_real:
         consent(console, os.environ, f"This would send {estimate(files)}.")
@@ -62,22 +67,40 @@ def run(arguments: argparse.Namespace, workspace: Workspace, console: Console) -
         topic = environment.outputs["EventsTopicArn"]
         subscriber = stack.enter_context(subscribe(environment.cloud, topic))
         display = stack.enter_context(Display(console))
-        jobs = [
-            upload(environment.cloud, environment.outputs["UploadsBucket"], file) for file in files
-        ]
+        uploads = environment.outputs["UploadsBucket"]
+        jobs = [upload(environment.cloud, uploads, file) for file in files]
         follow(environment, jobs, subscriber, display)
-        bucket = environment.outputs["ResultsBucket"]
-        folders = [download(environment.cloud, bucket, job, arguments.into) for job in jobs]
-    for job, folder in zip(jobs, folders, strict=True):
-        console.print(_summary(job, bucket, folder), markup=False, highlight=False, soft_wrap=True)
-    return int(any(job.outcome in {"rejected", "failed"} for job in jobs))
+        reports = [_end(environment, job, arguments.into) for job in jobs]
+    for report in reports:
+        console.print(report, markup=False, highlight=False, soft_wrap=True)
+    return int(any(job.waiting_event or job.outcome in {"rejected", "failed"} for job in jobs))
 
 
-def _require_files(files: Sequence[Path]) -> None:
+def _check_files(files: Sequence[Path]) -> None:
+    paths: dict[str, Path] = {}
     for file in files:
         if not file.is_file():
-            message = f"there is no file {file}: pass the path of a JSONL file of requests"
+            message = (
+                f"there is no file {file}: pass the path of a file that docs/formats.md names"
+            )
             raise LocalError(message)
+        if suffix_of(file.name) is None:
+            message = f"{file} is not read: pass a file that ends in {', '.join(SUFFIXES)}"
+            raise LocalError(message)
+        if paths.setdefault(key_of(file), file.resolve()) != file.resolve():
+            message = (
+                f"two files would be uploaded as {key_of(file)}: run them one after the other"
+            )
+            raise LocalError(message)
+
+
+def _end(environment: LocalEnvironment, job: Job, into: Path) -> str:
+    """Download the results of a job, or cancel one that waits. Return what to print about it."""
+    if job.final_event is None:
+        cancel(environment.cloud, environment.outputs["UploadsBucket"], job)
+        return _what_is_lacking(job)
+    bucket = environment.outputs["ResultsBucket"]
+    return _summary(job, bucket, download(environment.cloud, bucket, job, into))
 
 
 def _reporter(console: Console) -> Callable[[str], None]:
@@ -96,7 +119,25 @@ def _summary(job: Job, bucket: str, folder: Path) -> str:
         f"{job.name}: {job.outcome}, {data.get('rows', 0):,} rows: {counts}\n"
         f"answers  {data.get('empty_answers', 0):,} empty, {data.get('truncated', 0):,} truncated\n"
         f"in S3    s3://{bucket}/{job.folder}/\n"
-        f"here     {_short(folder)}/"
+        f"here     {_short(folder)}/\n"
+        f"files    {', '.join(_files_in(folder))}"
+    )
+
+
+def _files_in(folder: Path) -> list[str]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(path.relative_to(folder).as_posix() for path in files)
+
+
+def _what_is_lacking(job: Job) -> str:
+    """Describe why a job waits, and what to do."""
+    data: Mapping[str, Any] = (job.waiting_event or {})["data"]
+    reason = f"{job.file.name} was not run: {data['message']}"
+    if "example" not in data:
+        return reason
+    return (
+        f"{reason}\n\nAn example. Save it beside the file as {job.file.name}.relay.toml, and run the file again:\n\n"
+        f"{data['example']}"
     )
 
 

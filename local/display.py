@@ -56,6 +56,8 @@ def describe_status(job: Job) -> str:
     """Describe the status of a job in one line."""
     if job.final_event is not None:
         return job.outcome
+    if job.waiting_event is not None:
+        return "waiting for options"
     if not job.status:
         return "uploaded"
     status = job.status

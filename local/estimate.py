@@ -23,11 +23,13 @@ class Estimate:
         requests: lines that could be sent.
         dollars: the cost of those with a priced model, if each answer is as long as allowed.
         unpriced: requests to models without a known price.
+        unknown: names of files without a line that is a request, such as tables.
     """
 
     requests: int
     dollars: float
     unpriced: int
+    unknown: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """Format the estimate for people."""
@@ -35,14 +37,20 @@ class Estimate:
         assumptions = (
             f"(prices of {newest_price_list().version}, if every answer takes its max_tokens)"
         )
-        unknown = f"; {self.unpriced:,} of them to models without a known price"
-        return f"{summary} {assumptions}{unknown if self.unpriced else ''}"
+        unpriced = f"; {self.unpriced:,} of them to models without a known price"
+        unknown = f"; and the rows of {', '.join(self.unknown)}, whose cost is not known before"
+        return (
+            f"{summary} {assumptions}{unpriced if self.unpriced else ''}"
+            f"{unknown if self.unknown else ''}"
+        )
 
 
 def estimate(files: Sequence[Path]) -> Estimate:
-    """Estimate the cost of files; lines that are not requests cost nothing."""
+    """Estimate the cost of files of requests, one a line. The cost of other files is not known."""
     requests, dollars, unpriced = 0, 0.0, 0
+    unknown = []
     for file in files:
+        before = requests
         with file.open("rb") as lines:
             for line in lines:
                 params = _params(line)
@@ -51,7 +59,9 @@ def estimate(files: Sequence[Path]) -> Estimate:
                 requests += 1
                 cost = _max_cost(params, len(line))
                 dollars, unpriced = dollars + (cost or 0.0), unpriced + (cost is None)
-    return Estimate(requests, dollars, unpriced)
+        if requests == before:
+            unknown.append(file.name)
+    return Estimate(requests, dollars, unpriced, tuple(unknown))
 
 
 def consent(console: Console, env: Mapping[str, str], question: str) -> None:

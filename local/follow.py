@@ -1,4 +1,4 @@
-"""Follow jobs until each has its final event."""
+"""Follow jobs until each has ended or waits for options."""
 
 import time
 from collections.abc import Sequence
@@ -21,14 +21,14 @@ def follow(
     subscriber: Subscriber,
     display: Display,
 ) -> None:
-    """Invoke poll and show events and statuses until every job has ended.
+    """Invoke poll and show events and statuses until every job has ended or waits for options.
 
     Raises:
         LocalError: an upload is not noticed, or poll fails repeatedly.
     """
     started = time.monotonic()
     with Polling(environment.cloud, environment.outputs) as polling:
-        while any(job.final_event is None for job in jobs):
+        while not all(job.is_over for job in jobs):
             polling.tick()
             _read_events_and_status(environment, jobs, subscriber, display)
             display.show(jobs)
@@ -39,12 +39,11 @@ def follow(
 def _read_events_and_status(
     environment: LocalEnvironment, jobs: Sequence[Job], subscriber: Subscriber, display: Display
 ) -> None:
-    ours = {job.id: job for job in jobs}
     for delivery in subscriber.receive():
-        subject = str(delivery.event.get("subject"))
-        if subject in ours:
-            ours[subject].events.setdefault(str(delivery.event["id"]), delivery.event)
-        if subject in {*ours, ALL_SENDING}:
+        concerned = [job for job in jobs if job.is_concerned(delivery.event)]
+        for job in concerned:
+            job.events.setdefault(str(delivery.event["id"]), delivery.event)
+        if concerned or delivery.event.get("subject") == ALL_SENDING:
             display.print_line(f"{event_type(delivery.event):<17}{delivery.subject}")
     for job in jobs:
         if job.final_event is None:
@@ -55,8 +54,5 @@ def _raise_if_unnoticed(jobs: Sequence[Job], waited_s: float) -> None:
     unnoticed = [job for job in jobs if not job.was_noticed]
     if unnoticed and waited_s > UNNOTICED_S:
         names = ", ".join(job.file.name for job in unnoticed)
-        message = (
-            f"nothing has processed {names} within {UNNOTICED_S:.0f} s: uploads are JSONL files whose "
-            "names end in .jsonl; see the log group of submit"
-        )
+        message = f"nothing has processed {names} within {UNNOTICED_S:.0f} s: see the log group of submit"
         raise LocalError(message)

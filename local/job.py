@@ -3,16 +3,19 @@
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from botocore.exceptions import ClientError
 
-from functions.model.ids import job_id
+from functions.model.ids import job_id, stem_of
+from functions.model.options import governs, options_file_keys
 from local.cloud import Cloud
 from local.errors import LocalError
 
 FINAL_EVENTS = frozenset({"job.completed", "job.rejected"})
+WAITING_EVENTS = frozenset({"job.waiting", "options.rejected"})
 
 
 @dataclass(kw_only=True)
@@ -21,6 +24,7 @@ class Job:
 
     Attributes:
         file: the uploaded file.
+        key: its key in the uploads bucket.
         id: the job id, computed from the upload.
         folder: the prefix of its results in the results bucket.
         status: the latest status.json.
@@ -28,6 +32,7 @@ class Job:
     """
 
     file: Path
+    key: str
     id: str
     folder: str
     status: Mapping[str, Any] = field(default_factory=dict)
@@ -36,14 +41,22 @@ class Job:
     @property
     def name(self) -> str:
         """The readable name."""
-        return f"{self.file.stem}-{self.id[:8]}"
+        return f"{stem_of(self.file.name)}-{self.id[:8]}"
 
     @property
     def final_event(self) -> Mapping[str, Any] | None:
         """The event that ends the job; None until it arrives."""
-        return next(
-            (event for event in self.events.values() if event_type(event) in FINAL_EVENTS), None
-        )
+        return self._first_event(FINAL_EVENTS)
+
+    @property
+    def waiting_event(self) -> Mapping[str, Any] | None:
+        """The event that the job waits for options; None if it does not."""
+        return self._first_event(WAITING_EVENTS)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether following it further is useless: it has ended, or waits for a person."""
+        return bool(self.final_event or self.waiting_event)
 
     @property
     def outcome(self) -> str:
@@ -55,6 +68,15 @@ class Job:
         """Whether the relay has reacted to the upload."""
         return bool(self.status or self.events)
 
+    def is_concerned(self, event: Mapping[str, Any]) -> bool:
+        """Return whether an event is about this job, or about options that govern it."""
+        if event_type(event) == "options.rejected":
+            return governs(event["data"]["options"]["key"], self.key)
+        return event.get("subject") == self.id
+
+    def _first_event(self, types: frozenset[str]) -> Mapping[str, Any] | None:
+        return next((event for event in self.events.values() if event_type(event) in types), None)
+
 
 def event_type(event: Mapping[str, Any]) -> str:
     """Return an event's type without its reverse domain: ``job.completed``."""
@@ -62,21 +84,45 @@ def event_type(event: Mapping[str, Any]) -> str:
 
 
 def upload(cloud: Cloud, bucket: str, file: Path) -> Job:
-    """Upload a file under its own name.
+    """Upload a file under the names of its folder and its own, after the options files beside it.
 
     Raises:
-        LocalError: the file cannot be read.
+        LocalError: a file cannot be read.
     """
-    key = file.name
+    key = key_of(file)
     try:
+        _upload_options(cloud, bucket, file, key)
         cloud.s3.upload_file(str(file), bucket, key)
     except OSError as error:
-        message = f"{file} cannot be read ({error.strerror}): pass the path of a JSONL file"
+        message = (
+            f"{error.filename or file} cannot be read ({error.strerror}): check its permissions"
+        )
         raise LocalError(message) from error
     version = cloud.s3.head_object(Bucket=bucket, Key=key)["VersionId"]
     job = job_id(bucket, key, version)
-    path = key.rpartition(".")[0] or key
-    return Job(file=file, id=job, folder=f"results/{path}/{job}")
+    return Job(file=file, key=key, id=job, folder=f"results/{stem_of(key)}/{job}")
+
+
+def key_of(file: Path) -> str:
+    """Return the key of a file: its folder and its name, so that only the options beside it govern it."""
+    path = file.resolve()
+    return f"{path.parent.name or 'files'}/{path.name}"
+
+
+def _upload_options(cloud: Cloud, bucket: str, file: Path, key: str) -> None:
+    """Upload the options files of a file and of its folder; delete those of an earlier run."""
+    _root, *places = options_file_keys(key)
+    for options_key in chain.from_iterable(places):
+        options = file.resolve().parent / PurePosixPath(options_key).name
+        if options.is_file():
+            cloud.s3.upload_file(str(options), bucket, options_key)
+        else:
+            cloud.s3.delete_object(Bucket=bucket, Key=options_key)
+
+
+def cancel(cloud: Cloud, bucket: str, job: Job) -> None:
+    """Cancel a job that waits, so that the options of a later run do not start it, too."""
+    cloud.s3.put_object(Bucket=bucket, Key=f"{job.key}.cancel", Body=b"")
 
 
 def refresh(cloud: Cloud, bucket: str, job: Job) -> None:

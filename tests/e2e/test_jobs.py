@@ -146,6 +146,23 @@ def test_a_table_waits_for_its_template_and_comes_back_with_answers(relay: Relay
     assert statuses == {"succeeded"}
 
 
+@pytest.mark.skipif(not SAMPLES.exists(), reason="the samples are not beside this clone")
+def test_odd_files_get_a_line_for_each_row_which_is_answered_or_says_what_is_wrong(
+    relay: Relay,
+) -> None:
+    uploads = [
+        relay.upload(f"odd/{file.name}", file.read_bytes())
+        for file in sorted((SAMPLES / "odd").iterdir())
+    ]
+    relay.finish(*uploads, timeout_s=120)
+
+    lines = [line for upload in uploads for line in relay.lines(upload)]
+    rejected = [line["result"]["error"] for line in lines if line["result"]["type"] == "rejected"]
+    assert Counter(kinds(lines)) == {"succeeded": 24, "rejected": 6}
+    assert {error["code"] for error in rejected} == {"invalid_json", "unsupported_parameter"}
+    assert all(error["message"] for error in rejected)
+
+
 def test_an_object_that_is_no_upload_is_ignored_with_one_log_line(relay: Relay) -> None:
     upload = relay.upload("ignored/report.pdf", b"%PDF-1.7")
 

@@ -32,6 +32,31 @@ messages = [{ role = "user", content = "<t>{{text}}</t>" }]
 """
 
 
+ODD = {
+    "array-over-lines-runs-its-last-row--array": ["", "", "", ""],
+    "array-over-lines-runs-its-last-row--pretty": ["", "", ""],
+    "array-over-lines-runs-its-last-row--requests": ["", "", "", ""],
+    "array-over-lines-runs-its-last-row--trailing_commas": ["", "", "", ""],
+    "id-under-another-name--rows": ["", ""],
+    "invisible-characters--dos": ["", ""],
+    "invisible-characters--joined": ["", "", "", ""],
+    "invisible-characters--nan": [
+        "",
+        "line 2: not valid JSON: NaN at column 143 is not a JSON number; remove it or use null",
+    ],
+    "invisible-characters--pasted": [
+        "line 1: not valid JSON: U+200B (zero width space) at column 1; JSON allows only plain spaces there",
+        "line 2: not valid JSON: U+00A0 (no-break space) at column 128; JSON allows only plain spaces there",
+    ],
+    "sdk-arguments-in-params--rows": [
+        'line 1: "betas" is an SDK argument that the API refuses in "params"; remove it',
+        'line 2: "extra_body" is an SDK argument that the API refuses in "params"; move its members into "params"',
+        'line 3: "extra_headers" is an SDK argument that the API refuses in "params"; remove it',
+    ],
+}
+"""Files that people really uploaded: the sentence about each row; empty where it is answered."""
+
+
 def rows_of(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
@@ -55,6 +80,22 @@ def test_bedrock_records_run_and_come_back_as_bedrock_writes_them(relay: Harness
     assert manifest["row_kind"] == "bedrock"
     assert [file["uri"] for file in manifest["options"]] == ["s3://uploads/in/_relay.toml"]
     assert "bedrock/bedrock.jsonl.out" in manifest["files"]
+
+
+@pytest.mark.skipif(not SAMPLES.exists(), reason="the sample data is not available")
+def test_odd_files_are_answered_or_told_what_is_wrong(relay: Harness) -> None:
+    for name in ODD:
+        relay.upload(f"in/{name}.jsonl", (SAMPLES / "odd" / f"{name}.jsonl").read_bytes())
+    relay.finish()
+
+    assert {path.stem for path in (SAMPLES / "odd").iterdir()} == {*ODD}
+    for name, sentences in ODD.items():
+        lines = relay.lines(f"in/{name}.jsonl")
+        errors = [line["result"].get("error", {}).get("message", "") for line in lines]
+        outcomes = [line["result"]["type"] for line in lines]
+        assert errors == sentences, name
+        assert outcomes == ["rejected" if sentence else "succeeded" for sentence in sentences]
+        assert all(line["custom_id"] for line in lines)
 
 
 def test_records_wait_for_a_template_and_start_when_it_arrives(relay: Harness) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent.parent
+EXAMPLES = ROOT / "examples"
 
 
 def run_command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -37,6 +38,8 @@ def test_help_lists_the_commands() -> None:
     [
         (["run", "nowhere.jsonl"], {}, "there is no file nowhere.jsonl"),
         (["run", "examples"], {}, "there is no file examples"),
+        (["run", "examples/subscriber.py"], {}, "is not read: pass a file that ends in .jsonl"),
+        (["run", "examples/tickets.csv.relay.toml"], {}, "is not read"),
         (["run"], {"CLAUDE": "reel"}, "CLAUDE is 'reel'"),
         (["run"], {"CLAUDE": "real", "ANTHROPIC_API_KEY": ""}, "needs a key"),
         (
@@ -82,3 +85,27 @@ def test_the_demo_writes_a_result_for_every_row(tmp_path: Path) -> None:
     [results] = tmp_path.rglob("results.jsonl")
     rows = [json.loads(line)["row"] for line in results.read_text(encoding="utf-8").splitlines()]
     assert rows == [*range(1, 42)]
+
+
+def test_the_demo_runs_files_of_other_kinds_with_the_options_beside_them(tmp_path: Path) -> None:
+    waiting = tmp_path / "in" / "waiting.csv"
+    waiting.parent.mkdir()
+    waiting.write_bytes((EXAMPLES / "tickets.csv").read_bytes())
+    kinds = ("tickets.csv", "openai-batch.jsonl", "bedrock-batch.jsonl")
+    files = [str(EXAMPLES / name) for name in kinds]
+
+    process = run_command("run", *files, str(waiting), "--into", str(tmp_path / "results"))
+
+    assert process.returncode == 1
+    assert process.stderr == ""
+    assert "waiting.csv was not run: the rows are not requests" in process.stdout
+    assert 'custom_id = "{{ticket_id}}"' in process.stdout
+    for name, rows, outputs in (
+        ("tickets", 6, "results.csv, results.jsonl, retry.csv"),
+        ("openai-batch", 3, "openai/batch.json, openai/error.jsonl, openai/output.jsonl"),
+        ("bedrock-batch", 3, "bedrock/bedrock-batch.jsonl.out, bedrock/manifest.json.out"),
+    ):
+        assert f"{rows} rows: {rows} succeeded" in process.stdout
+        assert outputs in process.stdout
+        [folder] = (tmp_path / "results" / "examples" / name).iterdir()
+        assert all((folder / output).exists() for output in outputs.split(", "))

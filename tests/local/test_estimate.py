@@ -29,7 +29,10 @@ def test_invalid_rows_cost_nothing(tmp_path: Path) -> None:
     file = tmp_path / "requests.jsonl"
     file.write_bytes(b'{"params": 3}\n\xff\n[]\n\n{"prompt": "x"}\n')
 
-    assert estimate([file]).requests == 0
+    cost = estimate([file])
+
+    assert cost.requests == 0
+    assert "the rows of requests.jsonl, whose cost is not known before" in str(cost)
 
 
 def test_requests_to_a_model_without_a_price_are_counted(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 import uuid
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,19 +42,77 @@ def test_safe_names_are_unchanged(tmp_path: Path, key: str) -> None:
 def test_uploading_the_same_file_twice_creates_two_jobs(
     cloud: Cloud, bucket: str, tmp_path: Path
 ) -> None:
-    file = tmp_path / "march.v2.jsonl"
+    file = tmp_path / "in" / "march.v2.jsonl.gz"
+    file.parent.mkdir()
     file.write_text("{}")
 
     first, second = upload(cloud, bucket, file), upload(cloud, bucket, file)
 
     assert first.id != second.id
-    assert first.folder == f"results/march.v2/{first.id}"
+    assert first.folder == f"results/in/march.v2/{first.id}"
+
+
+def test_the_options_beside_a_file_are_uploaded_before_it(
+    cloud: Cloud, bucket: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "in" / "march.csv"
+    file.parent.mkdir()
+    for name in ("march.csv", "_relay.toml", "march.csv.relay.json", "may.csv.relay.toml"):
+        (file.parent / name).write_text(name)
+
+    keys: list[str] = []
+    events = cloud.s3.meta.events
+    events.register(
+        "before-parameter-build.s3.PutObject", lambda params, **_: keys.append(params["Key"])
+    )
+
+    upload(cloud, bucket, file)
+
+    assert keys == ["in/_relay.toml", "in/march.csv.relay.json", "in/march.csv"]
+
+
+def test_options_that_are_no_longer_beside_a_file_do_not_govern_it(
+    cloud: Cloud, bucket: str, tmp_path: Path
+) -> None:
+    file = tmp_path / "march.csv"
+    options = tmp_path / "march.csv.relay.toml"
+    file.write_text("a,b")
+    options.write_text("betas = []")
+    job = upload(cloud, bucket, file)
+    options.unlink()
+
+    upload(cloud, bucket, file)
+
+    objects = cloud.s3.list_objects_v2(Bucket=bucket)["Contents"]
+    assert [item["Key"] for item in objects] == [job.key]
+
+
+@pytest.mark.parametrize(
+    ("event", "concerned"),
+    [
+        ({"type": "x.job.waiting", "subject": "3f9a"}, True),
+        ({"type": "x.job.waiting", "subject": "other"}, False),
+        ({"type": "x.options.rejected", "data": {"options": {"key": "in/_relay.toml"}}}, True),
+        ({"type": "x.options.rejected", "data": {"options": {"key": "out/_relay.toml"}}}, False),
+    ],
+)
+def test_a_job_is_over_when_it_waits_for_options(
+    event: dict[str, Any], *, concerned: bool
+) -> None:
+    job = Job(
+        file=Path("march.csv"), key="in/march.csv", id="3f9a", folder="results/in/march/3f9a"
+    )
+
+    assert job.is_concerned(event) is concerned
+    job.events["1"] = event
+    assert job.is_over
+    assert job.final_event is None
 
 
 def test_only_the_results_of_the_job_are_downloaded(
     cloud: Cloud, bucket: str, tmp_path: Path
 ) -> None:
-    job = Job(file=Path("march.jsonl"), id="3f9a", folder="results/march/3f9a")
+    job = Job(file=Path("march.jsonl"), key="march.jsonl", id="3f9a", folder="results/march/3f9a")
     for key in ("march/3f9a/results.jsonl", "march/3f9a/manifest.json", "march/3f9a2/other"):
         cloud.s3.put_object(Bucket=bucket, Key=f"results/{key}", Body=key.encode())
 
