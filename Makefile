@@ -1,6 +1,6 @@
 # One command for the main job (`make demo`), one for the tests (`make test`); each installs what it needs.
 .DEFAULT_GOAL := help
-.PHONY: help demo up down recording test test-types test-in-memory test-on-machine test-in-cloud pr unit coverage verify bench latency scale prices lint bootstrap deploy destroy lock clean
+.PHONY: help demo up down recording test test-types test-in-memory test-on-machine test-in-cloud pr unit coverage programs verify bench latency scale prices lint bootstrap deploy destroy lock clean
 SHELL := /bin/bash
 
 PYTHON := $(shell command -v python3.13 >/dev/null && python3.13 -c '' 2>/dev/null && echo python3.13 || echo python3)
@@ -57,7 +57,12 @@ $(CDK): | $(NODE)
 	@.venv/bin/uv pip install --quiet --python .venv/bin/python --target .local/plots --compile-bytecode --group bench
 	@touch $@
 
-demo: .venv/.installed $(NODE) $(CDK)  ## send the example, or FILE=path, through the relay on this machine
+.local/programs/.installed: .venv/.installed pyproject.toml
+	@echo "installing pandas, polars and DuckDB into .local/programs" && rm -rf .local/programs
+	@.venv/bin/uv pip install --quiet --python .venv/bin/python --target .local/programs --group programs
+	@touch $@
+
+demo: .venv/.installed $(NODE) $(CDK)  ## send the example, or FILE=path with the options beside it, through the relay on this machine
 	@.venv/bin/python -m local run $(if $(FILE),"$(FILE)")
 
 up: .venv/.installed $(NODE) $(CDK)  ## start the local cloud, and leave it running
@@ -92,7 +97,10 @@ test-in-cloud:
 coverage: .venv/.installed  ## how much of functions/ the tests in one process reach; 95 % at least
 	@.venv/bin/python -m pytest -q -n 2 --cov --cov-report=term tests/unit tests/integration tests/verification/fuzz
 
-pr: test  ## what CI runs
+programs: .venv/.installed .local/programs/.installed  ## open results.csv with pandas, polars and DuckDB, and with LibreOffice where it is installed
+	@PYTHONPATH=.local/programs .venv/bin/python -m pytest -q -rs tests/integration/test_programs.py
+
+pr: test programs  ## what CI runs
 
 unit: .venv/.installed  ## the quick ones, in seconds
 	@.venv/bin/python -m pytest -q tests/unit
