@@ -96,7 +96,7 @@ def test_options_that_are_no_longer_beside_a_file_do_not_govern_it(
         ({"type": "x.options.rejected", "data": {"options": {"key": "out/_relay.toml"}}}, False),
     ],
 )
-def test_a_job_is_over_when_it_waits_for_options(
+def test_a_job_is_concerned_by_its_own_events_and_those_about_its_options(
     event: dict[str, Any], *, concerned: bool
 ) -> None:
     job = Job(
@@ -104,9 +104,17 @@ def test_a_job_is_over_when_it_waits_for_options(
     )
 
     assert job.is_concerned(event) is concerned
-    job.events["1"] = event
-    assert job.is_over
-    assert job.final_event is None
+
+
+@pytest.mark.parametrize(
+    ("event", "over"), [("job.planned", False), ("job.waiting", True), ("job.rejected", True)]
+)
+def test_a_job_that_waits_for_options_is_not_followed(event: str, *, over: bool) -> None:
+    job = Job(file=Path("a.csv"), key="in/a.csv", id="3f9a", folder="results/in/a/3f9a")
+
+    job.events["1"] = {"type": f"x.{event}"}
+
+    assert job.is_over is over
 
 
 def test_only_the_results_of_the_job_are_downloaded(
