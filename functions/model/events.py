@@ -122,7 +122,7 @@ def job_waiting(job: Job, results_bucket: str, columns: Sequence[str], at: str) 
         "waiting_for": "template",
         "columns": names,
         "options_keys": [f"{job.key}.relay.toml", f"{folder_of(job.key)}/_relay.toml".lstrip("/")],
-        "example": _example_template(names),
+        "example": _example_template(columns[:MAX_COLUMNS]),
         "message": "the rows are not requests, and no template says what to send for them; upload one under one of the "
         "options_keys, and the job starts",
     }  # fmt: skip
@@ -135,7 +135,7 @@ def job_waiting(job: Job, results_bucket: str, columns: Sequence[str], at: str) 
 
 def _example_template(columns: Sequence[str]) -> str:
     """Return options with a template that names columns of the upload, ready to copy."""
-    usable = [name for name in columns if not re.search(r"[{}\"\\\x00-\x1f]", name)] or ["column"]
+    usable = [name for name in columns if _fits_template(name)] or ["column"]
     longest = usable[-1]
     return (
         "[request]\n"
@@ -145,6 +145,12 @@ def _example_template(columns: Sequence[str]) -> str:
         "max_tokens = 4096\n"
         f'messages = [{{ role = "user", content = "<text>{{{{{longest}}}}}</text>" }}]\n'
     )
+
+
+def _fits_template(name: str) -> bool:
+    """Return whether a template can name a column as it is, without escapes of TOML."""
+    is_plain = name.isprintable() and name == name.strip() and not re.search(r'[{}"\\]', name)
+    return is_plain and 0 < len(name) <= MAX_COLUMN_CHARS
 
 
 def job_ended(job: Job, results_bucket: str, figures: Mapping[str, Any], at: str) -> Event:

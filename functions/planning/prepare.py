@@ -20,6 +20,7 @@ from functions.planning.preflight import MIN_THINKING_MAX_TOKENS, params_notice
 from functions.planning.templates import unknown_columns
 from functions.readers import TABLES, reader_for, records_of
 from functions.readers.detect import detect
+from functions.readers.text import printable
 from functions.services import Services
 from functions.settings import SubmitSettings
 from functions.translations import TRANSLATIONS
@@ -115,7 +116,7 @@ def _check_columns(options: Options, columns: Sequence[str]) -> None:
 
 def _listed(names: Sequence[str]) -> str:
     """Return names for a sentence. It is stored with the job, so their number and length are bounded."""
-    return ", ".join(name[:MAX_COLUMN_CHARS] for name in names[:MAX_COLUMNS])
+    return ", ".join(printable(name[:MAX_COLUMN_CHARS]) for name in names[:MAX_COLUMNS])
 
 
 def _notices(

@@ -10,6 +10,7 @@ import msgspec
 
 from functions.errors import UnreadableUploadError
 from functions.model.rows import Position
+from functions.readers.text import printable
 
 RETRY_NAME = "retry.csv"
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
@@ -75,7 +76,8 @@ def _problem_of(names: Sequence[str]) -> str | None:
 
 
 def shorten(text: str) -> str:
-    """Return names as a message lists them: not more than `_MAX_LISTED_CHARS`."""
+    """Return names as a message lists them: on one line, and not more than `_MAX_LISTED_CHARS`."""
+    text = printable(text)
     return text if len(text) <= _MAX_LISTED_CHARS else f"{text[:_MAX_LISTED_CHARS]}…"
 
 

@@ -1,4 +1,4 @@
-"""Check that an upload is text, for readers of text formats."""
+"""What the readers of text formats share: is an upload text, and how do sentences quote it?"""
 
 from collections.abc import Iterable, Iterator
 from itertools import chain
@@ -44,6 +44,11 @@ def check_text(head: bytes) -> None:
             "UTF-8, or upload a supported format"
         )
         raise UnreadableUploadError(message)
+
+
+def printable(text: str) -> str:
+    """Return a text of the upload as a sentence may quote it: each line break or control character is a space."""
+    return "".join(char if char.isprintable() else " " for char in text)
 
 
 def _is_invalid(char: str) -> bool:

@@ -163,6 +163,16 @@ def test_a_template_with_an_unknown_column_refuses_the_upload_before_anything_is
     assert relay.simulator.batches() == []
 
 
+def test_the_sentence_about_unknown_columns_is_one_line(relay: Harness) -> None:
+    relay.upload("in/_relay.toml", TEMPLATE.encode())
+    relay.upload("in/a.csv", b'id,"te\nxt"\na,one\n')
+    relay.finish()
+
+    assert relay.manifest("in/a.csv")["reason"] == (
+        "the template names columns that the upload does not have: text; it has: id, te xt"
+    )
+
+
 def test_defaults_without_messages_are_no_template(relay: Harness) -> None:
     relay.upload("_relay.toml", b'[request.params]\nmodel = "claude-haiku-5-5"\nmax_tokens = 64')
     relay.upload("in/a.csv", b"id,text\na,one\n")

@@ -230,6 +230,10 @@ NO_HEADER = "the table has no header; name the columns in its first row"
         (b",,\n1,2,3\n", NO_HEADER),
         (b"a,,b\n", "column 2 has no name; name each column (the header: a, , b)"),
         (b"a,b,\n", "column 3 has no name; name each column (the header: a, b, )"),
+        (
+            b'"a\nb\x1b",\n',
+            "column 2 has no name; name each column (the header: a b , )",
+        ),
         (b"a,b, a\n", '2 columns are named "a"; use each name once (the header: a, b, a)'),
         (b'a,"b\n1,2\n', "a quote in the header is not closed; write quotes inside a quoted name twice"),
         (b"abc,defghijk,\xff\n", "the header is not UTF-8 text; save the file as UTF-8"),

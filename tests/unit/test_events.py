@@ -1,6 +1,7 @@
 """Events obey the rules of SNS and CloudEvents, which the emulators do not enforce."""
 
 import re
+import tomllib
 from typing import Any
 
 import msgspec
@@ -162,3 +163,20 @@ def test_a_long_subject_is_cut_at_a_word(headline: str, subject: str) -> None:
 )  # fmt: skip
 def test_the_suffix_of_a_key(key: str, suffix: str) -> None:
     assert suffix_of(key) == suffix
+
+
+@pytest.mark.parametrize(
+    ("columns", "named"),
+    [
+        (["id", "text"], ["id", "text"]),
+        (["a\x7f", "id", "a\u2028b", "x" * 101, 'a "b"', "{a}", " a ", ""], ["id", "id"]),
+        (["x" * 101], ["column", "column"]),
+    ],
+)
+def test_the_example_of_job_waiting_is_toml_and_names_columns_as_they_are(
+    columns: list[str], named: list[str]
+) -> None:
+    example = events.job_waiting(job(), "results", columns, AT).data["example"]
+
+    assert tomllib.loads(example)["request"]["custom_id"] == f"{{{{{named[0]}}}}}"
+    assert re.findall(r"{{(.*?)}}", example) == named
