@@ -4,8 +4,15 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
-from tests.verification.chaos import aws_errors, clocks, concurrency, delivery, long_outages
-from tests.verification.crash import api_faults, kills
+from tests.verification.chaos import (
+    aws_errors,
+    clocks,
+    concurrency,
+    delivery,
+    long_outages,
+    options,
+)
+from tests.verification.crash import api_faults, formats, kills
 from tests.verification.crash.late_creates import late_creates
 from tests.verification.figures import Figures
 from tests.verification.fuzz.campaign import campaign as fuzz
@@ -31,6 +38,7 @@ CRASHES: list[Campaign] = [
     *_both_halves(kills.kill_pairs),
     *_both_halves(kills.kills_in_recovery),
     *_both_halves(kills.kills_in_adoption),
+    *_both_halves(formats.kills_in_other_formats),
     *_both_halves(kills.call_errors),
     *_both_halves(kills.multipart_errors),
     *_both_halves(kills.freezes),
@@ -44,6 +52,7 @@ FAULTS: list[Campaign] = [
 
 CHAOS: list[Campaign] = [
     *_both_halves(delivery.unreliable_delivery),
+    *_both_halves(options.options_in_any_order),
     *_both_halves(concurrency.interrupted_once),
     *_both_halves(concurrency.interrupted_with_two_chunks),
     *_both_halves(concurrency.splits),

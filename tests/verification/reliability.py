@@ -22,7 +22,7 @@ This page reports how [promises 1 and 2](../README.md#what-it-promises) were tes
 {verdict}
 
 ## Method
-Each run sends one job through the real handlers. The usual job has three chunks; one row expires and is sent again, and one is rejected. Another job has objects of several parts.
+Each run sends one job through the real handlers. The usual job has three chunks; one row expires and is sent again, and one is rejected. Another job has objects of several parts; others have other formats.
 S3, SQS, SNS and DynamoDB are in-memory fakes; a test compares them with [moto](https://github.com/getmoto/moto), call by call. The lifecycle rules are those of our own template.
 Claude is the simulator of `local/simulator`. The tests control the clock. A *tick* is a poll with the steps that it wakes, every 150 seconds.
 
@@ -43,6 +43,11 @@ Then the clock advances, poll runs, and interrupted messages are delivered again
 In a pair of kills, the second counts its calls from the first; *killed twice* counts the different pairs of which both happened. *During adoption* starts with a lost answer to a create, beside a foreign batch of the same size.
 *During recovery* kills at the four calls that leave most in doubt, and again at each call of the recovery.
 
+**Other formats**: a CSV table, an Excel workbook, a JSON array, gzip, UTF-16, an OpenAI batch, a Bedrock batch, and records that wait for their template, each in three chunks. Each job is killed
+at every call until planning has ended, which resumes in the middle of the upload, and at every fifth call after it. The exports must be the baseline's, byte for byte, too.
+**Options** arrive in any order: before their upload, after it, at the same time (interleaved at every call), hours later, twice, without their event, unusable at first, and replaced while the job runs.
+Only the events that say for what the job waits may differ.
+
 **API faults** are those of the simulator, alone and in pairs. `tests/verification/crash/fault_table.py` lists how each changes the rows. A run in which a fault never strikes counts as a violation.
 If a create lost its answer, and its batch was deleted before it could be read, its two rows must be paid for again. The fault table says so, and these are not counted.
 Further tests cover unconfirmed creates of one size, foreign batches, late listings, `retry-after` and API keys (`tests/integration/test_lost_answers.py`, `test_refusals.py`, `test_recovery.py`, `test_late_adoptions.py`),
@@ -56,6 +61,9 @@ the table throttles or denies; SNS, SQS or tagging is denied; Anthropic is unrea
 (`batch.stuck`, `sending.paused`, status.json), and retry.jsonl, if the upload could not be read again.
 
 The **model** ([states](states.md)) counts the states explored, and those from which the end is reached. **Fuzz** counts coverage-guided inputs to everything that reads bytes from outside.
+Any bytes, given to any reader, become rows, rejected rows with a sentence, or a refusal of the whole upload. No text between two rows is lost. Reading resumes at any stored position with the same rows,
+and a retry file has the rows that it was made from. Any row of OpenAI, Bedrock and Vertex AI becomes one request or one rejection, and one line of its export under its own id; no sentence quotes a prompt.
+Round trips: the cells of a table, written in any dialect, are those of `results.csv` before the new columns; rows are the same in every form of JSON, encoding and container.
 
 ## Limits
 The fakes and the simulator are not AWS and Anthropic; they are as strict as we know how to make them. Crashes inside an AWS service are not tested. Two calls that a

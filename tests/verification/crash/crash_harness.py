@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 from unittest.mock import patch
 from urllib.parse import urlsplit
 
@@ -154,6 +154,15 @@ class _CountedBody:
 
     def __init__(self, call_counter: CallCounter, name: str, body: StreamingBody) -> None:
         self._counter, self._name, self._body = call_counter, name, body
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._body.close()
+
+    def read(self, size: int | None = None) -> bytes:
+        return self._counter.wrap(self._name, self._body.read)(size)
 
     def iter_chunks(self, size: int) -> Iterator[bytes]:
         return self._counter.wrap_stream(

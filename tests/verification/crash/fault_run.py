@@ -11,8 +11,8 @@ from tests.harness import UPLOADS, make_row
 from tests.verification.crash.call_counter import InjectedFault
 from tests.verification.crash.crash_harness import CrashHarness
 from tests.verification.crash.final_state import FinalState, ResultsWatcher, RunIds, find_leftovers
-from tests.verification.crash.job_run import KEY, TICK_S
-from tests.verification.crash.jobs import JobSpec, no_faults
+from tests.verification.crash.job_run import TICK_S
+from tests.verification.crash.jobs import KEY, JobSpec, no_faults
 
 PATIENT_TICKS, SLOW_S, TICKS = 30, 5400.0, 90
 """After this many polls the clock runs faster: a missing batch is given up only after a day."""

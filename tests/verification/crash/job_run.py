@@ -9,13 +9,12 @@ from tests.harness import UPLOADS
 from tests.verification.crash.call_counter import InjectedFault
 from tests.verification.crash.crash_harness import CrashHarness
 from tests.verification.crash.final_state import FinalState, ResultsWatcher, RunIds, find_leftovers
-from tests.verification.crash.jobs import JobSpec
+from tests.verification.crash.jobs import OPTIONS_KEY, JobSpec
 from tests.verification.figures import Figures
 
 TICK_S, SLOW_S = 150.0, 3600.0
 """Seconds between polls: less often than deployed, since each poll takes a while."""
 TICKS = 60
-KEY = "in/march.jsonl"
 
 
 @dataclass
@@ -54,17 +53,22 @@ def run_job(
     relay.start_over()
     job.arm(relay)
     relay.call_counter.plan_faults(faults)
-    event = relay.put(KEY, job.body)
+    if job.options and not job.waits:
+        relay.submit_message(relay.put(OPTIONS_KEY, job.options))
+    event = relay.put(job.key, job.body)
     version = json.loads(event)["Records"][0]["s3"]["object"]["versionId"]
-    watcher = ResultsWatcher(relay, RunIds(job_id(UPLOADS, KEY, version), version), expected)
+    watcher = ResultsWatcher(relay, RunIds(job_id(UPLOADS, job.key, version), version), expected)
     relay.inspect = watcher.inspect
     relay.submit_message(event)
-    run = JobRun()
+    run, options_due = JobRun(), job.waits
     while _unfinished(relay) and run.ticks < ticks:
         relay.tick(
             SLOW_S if fast_after_ticks is not None and run.ticks >= fast_after_ticks else TICK_S
         )
         run.ticks += 1
+        if options_due and _waits(relay):
+            options_due = False
+            relay.submit_message(relay.put(OPTIONS_KEY, job.options))
     run.calls, run.faults_injected, run.calls_left = (
         [*relay.call_counter.calls],
         relay.call_counter.faults_injected,
@@ -93,6 +97,11 @@ def record_run(figures: Figures, description: str, run: JobRun, baseline: JobRun
     figures.recovered += not run.problems
     if run.problems:
         figures.violations.append(f"{figures.campaign}: {description}: {'; '.join(run.problems)}")
+
+
+def _waits(relay: CrashHarness) -> bool:
+    """Return whether the job waits for its options."""
+    return any(job.waiting_for is not None for job in relay.items.planning())
 
 
 def _unfinished(relay: CrashHarness) -> str:

@@ -6,10 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from tests.harness import make_row
+from tests.integration.upload_kinds import FAILING_ROW, KINDS, ROWS
 from tests.verification.crash.crash_harness import CrashHarness
 from tests.verification.crash.final_state import FinalState
 
 MB = 1_000_000
+KEY = "in/march.jsonl"
+OPTIONS_KEY = "in/_relay.toml"
 
 
 def no_faults(_relay: CrashHarness) -> None:
@@ -26,6 +29,10 @@ class JobSpec:
         times_accepted: How often each row should be accepted.
         requests_per_batch: The setting of that name.
         arm: Arms faults of the simulator before the upload.
+        key: The upload's key.
+        file: The upload, if it is not its rows, one a line.
+        options: The options file of its folder; empty for none.
+        waits: Whether the options file arrives only when the job waits for it.
     """
 
     rows: list[bytes]
@@ -33,10 +40,14 @@ class JobSpec:
     times_accepted: list[int]
     requests_per_batch: int
     arm: Callable[[CrashHarness], None] = no_faults
+    key: str = KEY
+    file: bytes | None = None
+    options: bytes = b""
+    waits: bool = False
 
     @property
     def body(self) -> bytes:
-        return b"\n".join(self.rows)
+        return b"\n".join(self.rows) if self.file is None else self.file
 
 
 def three_chunks() -> JobSpec:
@@ -87,6 +98,27 @@ def _add_foreign_batch(relay: CrashHarness, requests: int) -> None:
     relay.simulator.add_foreign(requests)
 
 
+def of_kind(key: str, *, waits: bool = False) -> JobSpec:
+    """Return an upload of another format, in three chunks; one row fails.
+
+    Args:
+        key: The file name of one of `upload_kinds.KINDS`.
+        waits: Whether its options file arrives when the job waits for it.
+    """
+    (kind,) = (kind for kind in KINDS if kind.key == key)
+    outcomes = ["errored" if row == FAILING_ROW else "succeeded" for row in range(1, ROWS + 1)]
+    return JobSpec(
+        rows=[],
+        outcomes=outcomes,
+        times_accepted=[1] * ROWS,
+        requests_per_batch=2,
+        key=f"in/{kind.key}",
+        file=kind.body,
+        options=kind.options.encode(),
+        waits=waits,
+    )
+
+
 def split_chunk() -> JobSpec:
     """Return an upload of one chunk that is rejected as too large, split, and accepted."""
 
@@ -124,14 +156,9 @@ def baseline_problems(job: JobSpec, final_state: FinalState | None) -> list[str]
     lines = [json.loads(line) for line in final_state.files["results.jsonl"].splitlines()]
     outcomes = [(line["row"], line["result"]["type"]) for line in lines]
     expected = [*enumerate(job.outcomes, 1)]
-    accepted = {
-        hashlib.sha256(row.partition(b'"params": ')[2][:-1]).hexdigest(): times_accepted
-        for row, times_accepted in zip(job.rows, job.times_accepted, strict=True)
-        if times_accepted
-    }
     problems = [] if outcomes == expected else [f"baseline: rows {outcomes}"]
     problems += (
-        [] if final_state.params == accepted else ["baseline: unexpected accepted requests"]
+        [] if _is_accepted(job, final_state) else ["baseline: unexpected accepted requests"]
     )
     completed = final_state.events.get("JOB/ended", set())
     problems += [] if len(completed) == 1 else ["baseline: no completion event"]
@@ -139,3 +166,14 @@ def baseline_problems(job: JobSpec, final_state: FinalState | None) -> list[str]
         [] if json.loads(final_state.files["status.json"])["status"] == "DONE" else ["not DONE"]
     )
     return problems
+
+
+def _is_accepted(job: JobSpec, final_state: FinalState) -> bool:
+    """Return whether each row was accepted as often as it should be."""
+    if job.file is not None:  # what is sent is not in the upload as it is
+        return sorted(final_state.params.values()) == sorted(filter(None, job.times_accepted))
+    return final_state.params == {
+        hashlib.sha256(row.partition(b'"params": ')[2][:-1]).hexdigest(): times_accepted
+        for row, times_accepted in zip(job.rows, job.times_accepted, strict=True)
+        if times_accepted
+    }

@@ -45,7 +45,7 @@ def kills(full: bool, half: int) -> Figures:  # noqa: FBT001 - called positional
     return _run_campaign(
         "killed at every call",
         jobs.three_chunks(),
-        lambda calls: _plans_for_every(kill, calls, 1, step),
+        lambda calls: plans_for_every(kill, calls, 1, step),
         half,
     )
 
@@ -56,7 +56,7 @@ def call_errors(full: bool, half: int) -> Figures:  # noqa: FBT001 - called posi
     return _run_campaign(
         "a call fails",
         jobs.three_chunks(),
-        lambda calls: _plans_for_every(fail_call, calls, first_call, step),
+        lambda calls: plans_for_every(fail_call, calls, first_call, step),
         half,
     )
 
@@ -71,9 +71,7 @@ def multipart_errors(full: bool, half: int) -> Figures:  # noqa: FBT001 - called
             for call_number, name in enumerate(calls, 1)
             if name == "s3.CompleteMultipartUpload"
         ]
-        return [
-            *dict.fromkeys([*completes, *_plans_for_every(fail_call, calls, first_call, step)])
-        ]
+        return [*dict.fromkeys([*completes, *plans_for_every(fail_call, calls, first_call, step)])]
 
     return _run_campaign("a call fails", jobs.large_rows(), plans, half)
 
@@ -82,7 +80,7 @@ def freezes(full: bool, half: int) -> Figures:  # noqa: FBT001 - called position
     """Freeze at every third call, past the lease."""
     step, first_call = (3, 1) if full else (31, 5)
     return _run_campaign(
-        "a stage freezes", jobs.three_chunks(), lambda calls: _plans_for_every(freeze, calls, first_call, step), half
+        "a stage freezes", jobs.three_chunks(), lambda calls: plans_for_every(freeze, calls, first_call, step), half
     )  # fmt: skip
 
 
@@ -92,7 +90,7 @@ def kills_in_large_job(full: bool, half: int) -> Figures:  # noqa: FBT001 - call
     return _run_campaign(
         "killed, multipart job",
         jobs.large_rows(),
-        lambda calls: _plans_for_every(kill, calls, 2, step),
+        lambda calls: plans_for_every(kill, calls, 2, step),
         half,
     )
 
@@ -105,7 +103,7 @@ def kills_in_adoption(full: bool, half: int) -> Figures:  # noqa: FBT001 - calle
         create_call = 1 + next(
             call_number for call_number, name in enumerate(calls) if name.startswith("claude.POST")
         )
-        return _plans_for_every(kill, calls, create_call, step)
+        return plans_for_every(kill, calls, create_call, step)
 
     return _run_campaign("killed during adoption", jobs.lost_create_answer(), plans, half)
 
@@ -175,7 +173,7 @@ MIN_PAIRS = 500
 """The number of different pairs of which both kills must happen."""
 
 
-def _plans_for_every(
+def plans_for_every(
     make_fault: FaultFactory, calls: Sequence[str], first_call: int = 1, step: int = 1
 ) -> list[Plan]:
     return [
@@ -198,8 +196,8 @@ def _run_campaign(
         figures.violations += jobs.baseline_problems(job, baseline.final_state)
         killed_twice = set[Plan]()
         for planned in plans(baseline.calls)[half::HALVES]:
-            plan, run = _run_plan(relay, job, planned, baseline.final_state)
-            _record(figures, plan, run, baseline)
+            plan, run = run_plan(relay, job, planned, baseline.final_state)
+            record_plan(figures, plan, run, baseline)
             if run.faults_injected > 1:
                 killed_twice.add(plan)
     figures.killed_twice = len(killed_twice)
@@ -207,7 +205,7 @@ def _run_campaign(
     return figures
 
 
-def _run_plan(
+def run_plan(
     relay: CrashHarness, job: JobSpec, plan: Plan, expected: FinalState | None
 ) -> tuple[Plan, JobRun]:
     """Run the job under a plan; return the plan that was carried out.
@@ -226,7 +224,9 @@ def _build_faults(relay: CrashHarness, plan: Plan) -> list[InjectedFault]:
     return [fault.make_fault(relay, fault.call_number, after=fault.after) for fault in plan]
 
 
-def _record(figures: Figures, plan: Plan, run: JobRun, baseline: JobRun) -> None:
+def record_plan(
+    figures: Figures, plan: Plan, run: JobRun, baseline: JobRun, upload: str = ""
+) -> None:
     """Add a run to the figures; a run without a fault proves nothing.
 
     A run whose second fault found no call counts as one with a single fault.
@@ -234,7 +234,8 @@ def _record(figures: Figures, plan: Plan, run: JobRun, baseline: JobRun) -> None
     if not run.faults_injected:
         run.problems.append("ended before the first fault")
     injected = plan[: max(run.faults_injected, 1)]
-    record_run(figures, ", then ".join(_describe(injected, run)), run, baseline)
+    description = ", then ".join(_describe(injected, run))
+    record_run(figures, f"{upload} {description}".lstrip(), run, baseline)
 
 
 def _describe(plan: Plan, run: JobRun) -> Iterator[str]:

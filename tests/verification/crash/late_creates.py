@@ -19,8 +19,8 @@ from tests.verification.crash.call_counter import InjectedFault
 from tests.verification.crash.crash_harness import CrashHarness, open_crash_harness
 from tests.verification.crash.final_state import FinalState
 from tests.verification.crash.injected_faults import FROZEN_TICK_S, keep_frozen
-from tests.verification.crash.job_run import KEY, JobRun, run_job
-from tests.verification.crash.jobs import JobSpec
+from tests.verification.crash.job_run import JobRun, run_job
+from tests.verification.crash.jobs import KEY, JobSpec
 from tests.verification.crash.kills import HALVES
 from tests.verification.figures import Figures
 

@@ -47,3 +47,13 @@ inputs = st.builds(
     lambda take_bytes, body: take_bytes + body, st.binary(min_size=4, max_size=4), bodies
 )
 """Leading bytes as every target takes them, then rows, objects and fragments in any order."""
+
+_texts = st.text(max_size=8).map(str.encode) | st.sampled_from(
+    [b'"', b",", b";", b"\t", b"\r\n", b"\n", b"\r", b'"\r', b"=1", b"\\", b"", b" ", b"{", b"]"]
+)
+cells = st.builds(
+    lambda take_bytes, parts: take_bytes + b"\xff".join(map(b"".join, parts)),
+    st.binary(min_size=3, max_size=3),
+    st.lists(st.lists(_texts, max_size=3), max_size=9),
+)
+"""Leading bytes, then texts with what tables and JSON treat specially, each behind a byte that no text has."""

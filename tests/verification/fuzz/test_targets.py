@@ -10,11 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tests.verification.fuzz import corpus
-from tests.verification.fuzz.factories import FEW_EXAMPLES, inputs, values, words
+from tests.verification.fuzz.factories import FEW_EXAMPLES, cells, inputs, values, words
+from tests.verification.fuzz.foreign_rows import KINDS, uploads_of
 from tests.verification.fuzz.targets import TARGETS, Target
 
 UPLOADS = ("reader", "validation", "text", "ledger", "rows")
 ANSWERS = ("result", "stream", "verdict", "listing")
+
+FORMATS = ("upload", "json_values", "table", "packed", "encoded")
+WORKBOOKS = ("workbook", "workbook_table")
 
 
 def target(name: str) -> Target:
@@ -32,6 +36,41 @@ def test_target_holds_for_every_recorded_input(name: str) -> None:
 @FEW_EXAMPLES
 def test_target_holds_for_any_upload(name: str, data: bytes) -> None:
     target(name)(data)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@given(data=inputs)
+@FEW_EXAMPLES
+def test_target_holds_for_any_format(name: str, data: bytes) -> None:
+    target(name)(data)
+
+
+@pytest.mark.parametrize("name", WORKBOOKS)
+@given(data=cells)
+@settings(FEW_EXAMPLES, max_examples=8)
+def test_target_holds_for_any_workbook(name: str, data: bytes) -> None:
+    """Each reading of a workbook starts a process, so there are few."""
+    target(name)(data)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(data=st.data())
+@FEW_EXAMPLES
+def test_target_holds_for_any_row_of_another_api(kind: str, data: st.DataObject) -> None:
+    target(kind)(data.draw(uploads_of(kind)))
+
+
+@pytest.mark.parametrize("name", ["csv_table", "json_rows"])
+@given(data=cells)
+@FEW_EXAMPLES
+def test_what_goes_in_comes_out_of_any_table_and_any_json(name: str, data: bytes) -> None:
+    target(name)(data)
+
+
+@given(data=inputs)
+@settings(FEW_EXAMPLES, max_examples=15)
+def test_a_job_of_any_kind_sends_what_its_upload_says(data: bytes) -> None:
+    target("any_job")(data)
 
 
 @pytest.mark.parametrize("name", ANSWERS)
