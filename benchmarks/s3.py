@@ -19,6 +19,7 @@ from itertools import count
 from pathlib import Path
 from typing import ClassVar
 from urllib.parse import parse_qs, unquote, urlsplit
+from xml.sax.saxutils import escape
 
 from benchmarks.throttle import Throttle
 
@@ -28,6 +29,8 @@ ROW = (
 )
 CONTENT = b"lorem ipsum dolor sit amet "
 COUNTS = "/_counts"
+PAGE_KEYS = 1_000
+"""Keys on a page of a listing, as S3 answers."""
 
 
 def row(number: int, size: int = 2400) -> bytes:
@@ -73,9 +76,11 @@ class _Handler(BaseHTTPRequestHandler):
     outbound: ClassVar[Throttle] = Throttle()
 
     def do_GET(self) -> None:
-        """Return the requested range of a stored or generated object."""
+        """Return the requested range of a stored or generated object, or a page of a listing."""
         if self.path == COUNTS:
             return self._send_bytes(json.dumps(self.counts).encode())
+        if "list-type" in self._query:
+            return self._send_bytes(self._list_keys())
         parts = self._parts(self._object)
         if not parts and self._object not in self.sizes:
             return self._send_bytes(b"<Error><Code>NoSuchKey</Code></Error>", 404)
@@ -95,6 +100,29 @@ class _Handler(BaseHTTPRequestHandler):
             self.outbound.wait(len(block))
             self.wfile.write(block)
         return None
+
+    def _list_keys(self) -> bytes:
+        """List a page of the stored keys of a bucket, in order."""
+        query = self._query
+        prefix = query.get("prefix", [""])[0]
+        after = query.get("continuation-token", query.get("start-after", [""]))[0]
+        bucket = self._object.rstrip("/") + "/"
+        keys = sorted(
+            key
+            for key in (
+                name.removeprefix(bucket) for name in [*self.stored] if name.startswith(bucket)
+            )
+            if key.startswith(prefix) and key > after
+        )
+        page, rest = keys[:PAGE_KEYS], keys[PAGE_KEYS:]
+        contents = "".join(f"<Contents><Key>{escape(key)}</Key></Contents>" for key in page)
+        token = (
+            f"<NextContinuationToken>{escape(page[-1])}</NextContinuationToken>" if rest else ""
+        )
+        truncated = "true" if rest else "false"
+        return (
+            f"<ListBucketResult><IsTruncated>{truncated}</IsTruncated>{token}{contents}</ListBucketResult>"
+        ).encode()
 
     def _send_files(self, parts: Sequence[FileRange]) -> None:
         self.wfile.flush()
