@@ -1,6 +1,6 @@
 # One command for the main job (`make demo`), one for the tests (`make test`); each installs what it needs.
 .DEFAULT_GOAL := help
-.PHONY: help demo up down recording test test-types test-in-memory test-on-machine test-in-cloud pr unit coverage programs verify bench latency scale prices lint bootstrap deploy destroy lock clean
+.PHONY: help demo up down recording test test-types test-in-memory test-on-machine test-in-cloud pr unit coverage programs verify bench kinds latency scale prices lint bootstrap deploy destroy lock clean
 SHELL := /bin/bash
 
 PYTHON := $(shell command -v python3.13 >/dev/null && python3.13 -c '' 2>/dev/null && echo python3.13 || echo python3)
@@ -110,6 +110,9 @@ verify: .venv/.installed .local/fuzz/.installed $(NODE) $(CDK)  ## every campaig
 
 bench: .venv/.installed .local/plots/.installed  ## side by side with what one would pick instead, or FULL=1 for the full size
 	@.venv/bin/python -m benchmarks $(if $(FULL),--full)
+
+kinds: .venv/.installed  ## each kind of upload: its speed, and its memory at ten times the size; or FULL=1 with 1 GB
+	@.venv/bin/python -m benchmarks.kinds $(if $(FULL),--full)
 
 latency: .venv/.installed $(NODE) $(CDK)  ## how long a small upload waits for the relay itself, into docs/benchmarks.md
 	@.venv/bin/python -m benchmarks.latency

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from benchmarks import workload
 from benchmarks.processes import BenchmarkError, Run, measure, start_fake
-from benchmarks.relay import KEY, UPLOADS, Relay, make_table
+from benchmarks.relay import KEY, UPLOADS, Relay, make_table, s3_notification
 from benchmarks.whole import check, measure_job
 
 SCRIPT = Path(__file__).with_name("baselines") / "whole.py"
@@ -42,7 +42,8 @@ class EndToEnd:
             start_fake("benchmarks.claude", "--answers") as self.relay.claude,
         ):
             for repeat in range(repeats):
-                ours = measure_job(self.relay, self.folder, UPLOAD, f"w{repeat}")
+                notification = s3_notification(UPLOAD, f"w{repeat}", upload.stat().st_size)
+                ours = measure_job(self.relay, self.folder, notification)
                 check(self.relay, self.folder, UPLOAD, f"w{repeat}", self.rows)
                 runs_by_name["whole"].append(ours.as_run)
                 runs_by_name["whole sdk"].append(self._run_script(upload))

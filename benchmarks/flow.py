@@ -49,7 +49,7 @@ class StageComparison:
         return runs_by_name
 
     def _run_once(self, upload: Path, version: str) -> list[tuple[str, Run]]:
-        job, planned = self.relay.plan(UPLOAD, version)
+        job, planned = self.relay.plan(UPLOAD, version, upload.stat().st_size)
         cut = measure(sys.executable, "-m", "benchmarks.cut", upload)
         loads = measure(self.baseline_python, BASELINES / "loads.py", upload)
         copy = measure("cp", upload, self.folder / "copy.jsonl")

@@ -159,9 +159,8 @@ def _table(waves: list[Wave], simulator: Simulator) -> list[str]:
     to_event = [time_s - ended[job] for wave in waves for job, time_s in wave.completed_s.items()]
     today = datetime.now(UTC).date().isoformat()
     return [
-        f"{machine()}, {today}: {len(to_create)} uploads of {ROWS} rows in {SPREAD_S:.0f} s,",
-        "the schedule of one minute,",
-        "functions warm, all of AWS and Anthropic on the same machine:",
+        f"{machine()}, {today}: {len(to_create)} uploads of {ROWS} rows within {SPREAD_S:.0f} s, poll scheduled every",
+        "minute, warm functions, with AWS and Anthropic simulated on the same machine:",
         "",
         "| from | to | p50 | p95 | longest |",
         "|---|---|---:|---:|---:|",

@@ -9,8 +9,8 @@ from benchmarks.cgroup import cpu_share
 from benchmarks.lambdas import STAGES, Lambdas
 from benchmarks.plots import lines
 from benchmarks.processes import start_fake
-from benchmarks.relay import UPLOADS, Relay, make_table
-from benchmarks.whole import run
+from benchmarks.relay import UPLOADS, Relay, make_table, s3_notification
+from benchmarks.whole import ROW_BYTES, run
 from infra.synth import synthesize
 
 NETWORK_MB_S = 75
@@ -43,7 +43,7 @@ class MemoryMeasurement:
 
 def sweep(relay: Relay, folder: Path, rows: int, sizes: Sequence[int]) -> list[MemoryMeasurement]:
     """Run a job at each memory size, one invocation at a time."""
-    upload = {f"/{UPLOADS}/sized.jsonl": rows * 2400}
+    upload = {f"/{UPLOADS}/sized.jsonl": rows * ROW_BYTES}
     network = ("--mb-s", str(NETWORK_MB_S))
     measurements: list[MemoryMeasurement] = []
     for size in sorted({*sizes, *deployed().values()}):
@@ -56,7 +56,7 @@ def sweep(relay: Relay, folder: Path, rows: int, sizes: Sequence[int]) -> list[M
             cpu_share(size) as cpu_prefix,
             Lambdas.warm(relay, folder, cpu_prefix, concurrency=1) as lambdas,
         ):
-            run(lambdas, "sized.jsonl", f"v{size}")
+            run(lambdas, s3_notification("sized.jsonl", f"v{size}", rows * ROW_BYTES))
         measurements += _measurements_of(lambdas, rows, size)
     return measurements
 

@@ -30,9 +30,9 @@ ONE_STEP_S = 200
 """Enough time for one step, but not for the next."""
 
 
-def s3_notification(key: str, version: str) -> dict[str, Any]:
+def s3_notification(key: str, version: str, size_bytes: int) -> dict[str, Any]:
     """Build S3's notification of a new object."""
-    name = {"key": key, "size": 0, "versionId": version}
+    name = {"key": key, "size": size_bytes, "versionId": version}
     record = {
         "eventTime": "2026-11-23T00:00:00.000Z",
         "s3": {"bucket": {"name": UPLOADS}, "object": name},
@@ -98,9 +98,10 @@ class Relay:
         arguments = (stage, str(ONE_STEP_S), json.dumps(message))
         return measure(*STAGE, *arguments, env=self.stage_env())
 
-    def plan(self, key: str, version: str) -> tuple[str, Run]:
+    def plan(self, key: str, version: str, size_bytes: int) -> tuple[str, Run]:
         """Claim and plan an upload; return the job id and the run."""
-        return job_id(UPLOADS, key, version), self.run("submit", s3_notification(key, version))
+        notification = s3_notification(key, version, size_bytes)
+        return job_id(UPLOADS, key, version), self.run("submit", notification)
 
     def step(self, stage: str, job: str, step: Step, item: str = CHUNK) -> Run:
         """Run one step of an item."""

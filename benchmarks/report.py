@@ -53,9 +53,9 @@ def timed(  # noqa: PLR0913 - one line of the table; most arguments are keywords
     min_memory_ratio: float | None = None,
     clock: str = "work_s",
 ) -> Line:
-    """Compare two sides by time, and by memory where `memory` is the least ratio.
+    """Compare two sides by time, and by memory if `min_memory_ratio` is given.
 
-    The ratio is the median of the repeats' own: both sides of one had the same neighbours on the machine.
+    The ratio is the median over the repeats. Both sides of a repeat run right after one another, under the same load.
     """
     pairs = zip(ours, theirs, strict=True)
     ratio = statistics.median(getattr(b, clock) / getattr(a, clock) for a, b in pairs)
@@ -68,14 +68,14 @@ def timed(  # noqa: PLR0913 - one line of the table; most arguments are keywords
     )  # fmt: skip
 
 
-def _seconds(took_s: float) -> str:
-    return f"{took_s:.2f} s"
+def _seconds(duration_s: float) -> str:
+    return f"{duration_s:.2f} s"
 
 
 def show(lines: Sequence[Line]) -> None:
     """Print the table."""
     table = Table(
-        "work", "ours", "against", "theirs", "times better", "MB ours / theirs", "target", ""
+        "work", "relay", "baseline", "takes", "times better", "MB, relay / baseline", "target", ""
     )
     for line in lines:
         ratio = "" if line.ratio is None else f"{line.ratio:.2f}"
@@ -86,7 +86,7 @@ def show(lines: Sequence[Line]) -> None:
     console = Console(width=170)
     console.print(table)
     if any("(FULL=1)" in line.target for line in lines):
-        console.print("Targets with (FULL=1) hold for full runs; this one is too small for them.")
+        console.print("Targets with (FULL=1) apply to full runs only.")
 
 
 def write(
@@ -120,13 +120,13 @@ def write_table(page: Path, document: Mapping[str, Any]) -> None:
     machine = document["machine"]
     before, _, rest = page.read_text(encoding="utf-8").partition(BEGIN)
     after = rest.partition(END)[2]
-    caption = f"{machine['cores']} cores ({machine['processor']}), Python {machine['python']}, {document['date'][:10]}, all far ends on the same machine:"
+    caption = f"{machine['cores']} cores ({machine['processor']}), Python {machine['python']}, {document['date'][:10]}, with AWS and Anthropic simulated on the same machine:"
     table = "\n".join([_MARKDOWN_HEAD, *map(_markdown, document["table"])])
     page.write_text(f"{before}{BEGIN}\n{caption}\n\n{table}\n{END}{after}", encoding="utf-8")
 
 
 _MARKDOWN_HEAD = (
-    "| work | ours | against | theirs | times better | MB, ours / theirs | target | reached |\n"
+    "| work | relay | baseline | takes | times better | MB, relay / baseline | target | reached |\n"
     "|---|---|---|---|---:|---|---|---|"
 )
 

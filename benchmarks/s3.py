@@ -9,6 +9,7 @@ With a folder, it stores written objects there as files, and serves and copies t
 import argparse
 import json
 import re
+import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -17,7 +18,7 @@ from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import count
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
@@ -226,6 +227,15 @@ class _Handler(BaseHTTPRequestHandler):
         """Log nothing."""
 
 
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ANN401 - the base's
+        """Print errors, except that a client read only the front of an object."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 def _generate_rows(start: int, stop: int, row_bytes: int) -> Iterator[bytes]:
     """Generate the bytes of a range, 400 rows at a time."""
     offset = start
@@ -255,8 +265,7 @@ def serving(
     """
     _Handler.sizes, _Handler.folder, _Handler.delete_after_read = sizes, folder, delete_after_read
     _Handler.inbound, _Handler.outbound = Throttle(mb_s), Throttle(mb_s)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _Handler)
-    server.daemon_threads = True
+    server = _Server(("127.0.0.1", 0), _Handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
     try:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from benchmarks.lambdas import Lambdas
 from benchmarks.processes import BenchmarkError, Run, measure, start_fake
@@ -44,36 +45,42 @@ class JobRun:
 
 
 def measure_job(
-    relay: Relay, folder: Path, key: str, version: str, concurrency: int | None = None
+    relay: Relay, folder: Path, notification: dict[str, Any], concurrency: int | None = None
 ) -> JobRun:
     """Run one job from upload to manifest."""
     with Lambdas.warm(relay, folder, concurrency=concurrency) as lambdas:
         started = time.perf_counter()
-        job = run(lambdas, key, version)
+        job = run(lambdas, notification)
         seconds = time.perf_counter() - started
     return JobRun(job.checkpoint.row, seconds, lambdas.seconds(), lambdas.peaks)
 
 
-def run(lambdas: Lambdas, key: str, version: str) -> Job:
+def run(lambdas: Lambdas, notification: dict[str, Any]) -> Job:
     """Run a job; with several containers, chunks are sent while others are planned.
+
+    Args:
+        lambdas: the functions.
+        notification: S3's notification of the upload.
 
     Raises:
         BenchmarkError: the job does not complete.
     """
     job = None
+    created = notification["Records"][0]["s3"]["object"]
+    name = job_id(UPLOADS, created["key"], created["versionId"])
     with ThreadPoolExecutor(1) as executor:
-        planned = executor.submit(lambdas.invoke, s3_notification(key, version))
+        planned = executor.submit(lambdas.invoke, notification)
         if lambdas.concurrency == 1:
             planned.result()
         for _ in range(MOST_POLLS):
-            job = lambdas.relay.items.job(job_id(UPLOADS, key, version))
+            job = lambdas.relay.items.job(name)
             if job is not None and job.status == JobStatus.DONE:
                 break
             if not lambdas.poll():
                 time.sleep(PAUSE_S)
         planned.result()
     if job is None or job.outcome not in {"succeeded", "partial"}:
-        message = f"{key} did not complete: {job and job.status}"
+        message = f"{created['key']} did not complete: {job and job.status}"
         raise BenchmarkError(message)
     return job
 
@@ -93,7 +100,10 @@ def measure_growth(
         start_fake("benchmarks.claude", "--answers") as relay.claude,
     ):  # fmt: skip
         small, large = (
-            measure_job(relay, folder, f"{count}.jsonl", "v1", concurrency=1) for count in rows
+            measure_job(
+                relay, folder, s3_notification(f"{count}.jsonl", "v1", count * ROW_BYTES), 1
+            )
+            for count in rows
         )
     if (small.rows, large.rows) != (rows[0], rows[1]):
         message = f"{small.rows:,} and {large.rows:,} rows, expected {rows}"
