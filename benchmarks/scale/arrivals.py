@@ -62,12 +62,11 @@ def admission_with_reserve(reserve_divisor: int, limits: Limits = DEFAULTS) -> A
     )
 
 
-FIRST_COME, IN_TURNS, OURS = "first come, first served", "in turns", "in turns, 5 % kept: ours"
+FIRST_COME, IN_TURNS, OURS = "first come, first served", "in turns, no reserve", "the relay"
 POLICIES: dict[str, Admission] = {
     FIRST_COME: partial(admit_in_arrival_order, limits=DEFAULTS),
     IN_TURNS: admission_with_reserve(NO_RESERVE),
     OURS: admission_with_reserve(DEFAULTS.reserve_divisor),
-    "in turns, 25 % kept": admission_with_reserve(4),
 }
 
 

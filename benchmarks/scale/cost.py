@@ -7,7 +7,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from benchmarks.scale import capacity
 from benchmarks.scale.arrivals import CHUNK
+from benchmarks.scale.capacity import Capacity
+from benchmarks.scale.units import units
+from infra.settings import StackSettings
 
 PRICES = Path(__file__).parent / "prices.json"
 MILLION = 1_000_000
@@ -16,17 +20,24 @@ GIB_MB = 1024
 MONTH_H, MONTH_DAYS = 730, 30.4
 MONTH_POLLS = MONTH_H * 60
 WORK_DAYS, BATCH_DAYS = 8, 400
-"""How long work files lie: 7 days, and until the next midnight; how long a batch's item stays in the table."""
+"""Work files stay for 7 days and until the next midnight; a batch's item stays in the table for 400 days."""
 DISK_MB = {"plan": 1024, "send": 1024, "collect": 4096, "assemble": 4096}
 FREE_DISK_MB = 512
 POLL_MB = 512
-CONTAINERS, COLD_S = 21, 3.0
-"""Containers that start for a million requests: ten of submit and of results, one of poll; seconds each, billed."""
+CONCURRENCY = StackSettings.submit_concurrency
+"""Invocations of submit at once, and of results."""
+CONTAINERS, COLD_S = 2 * CONCURRENCY + 1, 3.0
+"""Containers that start for a million requests, one of them for poll; billed seconds of each."""
 KEY_READS = 250
-"""The key is read by each container, and anew after some minutes of work: fewer than that."""
+"""Each container reads the key when it starts and again after some minutes of work: fewer reads than this."""
 POLLERS, POLL_WAIT_S = 5, 20
-"""Lambda reads a queue with five long polls of 20 seconds at least."""
+"""Lambda keeps at least five long polls of 20 seconds open for each queue."""
 METRICS, ALARMS, QUEUES = 7, 12, 2
+DAY_POLLS = 24 * 60
+SKIPPED_POLL_WRITES = 3
+"""Writes of a poll that finds another one running: two to acquire the lock, one to request another poll."""
+LOG_BYTES_PER_TRY = 1_000
+"""Assumed: Lambda's own lines of two invocations and one line of the relay."""
 
 _PUT = ("PutObject", "PutObjectTagging", "CreateMultipartUpload", "UploadPart", "UploadPartCopy",
         "CompleteMultipartUpload", "ListObjectsV2")  # fmt: skip
@@ -35,13 +46,13 @@ _GET = ("GetObject", "HeadObject")
 
 @dataclass(frozen=True)
 class Calls:
-    """Calls by name, such as ``s3.PutObject``; DynamoDB's units, SQS' messages, and bytes.
+    """Counts by name: calls such as ``s3.PutObject``, DynamoDB units, SQS messages, and bytes.
 
     Attributes:
-        chunk: of each chunk.
-        job: of a job, beside those of its chunks.
-        idle: of a poll with nothing to do.
-        item_bytes: of a batch's item in the table.
+        chunk: the counts of each chunk.
+        job: the counts of a job without its chunks.
+        idle: the counts of a poll with nothing to do.
+        item_bytes: the size of a batch's item in the table.
     """
 
     chunk: Mapping[str, float]
@@ -51,12 +62,34 @@ class Calls:
 
 
 @dataclass(frozen=True)
-class Price:
-    """What one of something costs, in USD; `free` of them a month cost nothing, if nobody else in the account uses them.
+class StalledDay:
+    """The first day in which ended batches wait for an API key.
 
     Attributes:
-        source: where AWS says it.
-        read: on which page it was found; None if on none, and it is from memory.
+        batches: ended batches that wait.
+        tries: invocations of results, one for each try of each batch.
+        calls: calls to AWS by name, such as ``UpdateItem``, without those of idle polls.
+    """
+
+    batches: int
+    tries: int
+    calls: Mapping[str, int]
+
+    @property
+    def tries_per_batch(self) -> float:
+        """The tries of each batch."""
+        return self.tries / self.batches
+
+
+@dataclass(frozen=True)
+class Price:
+    """The price of one unit.
+
+    Attributes:
+        usd: US dollars.
+        free: units a month that cost nothing if nothing else in the account uses them.
+        source: AWS's own page of prices.
+        read: the page on which the price was found; None if it is from memory.
     """
 
     usd: float
@@ -74,17 +107,17 @@ class Line:
 
     @property
     def service(self) -> str:
-        """The service, as AWS names it."""
+        """The AWS service."""
         return next(name for name in SERVICES if self.what.startswith(name))
 
     @property
     def usd(self) -> float:
-        """What it costs without any free tier."""
+        """The cost without free tiers."""
         return self.amount * prices()[self.what].usd
 
     @property
     def usd_beyond_free(self) -> float:
-        """What it costs in an account that does nothing else in that month."""
+        """The cost in an account whose free tier is otherwise unused."""
         price = prices()[self.what]
         return max(0.0, self.amount - price.free) * price.usd
 
@@ -97,20 +130,20 @@ def prices() -> dict[str, Price]:
     """Read the price list."""
     listed: Mapping[str, Any] = json.loads(PRICES.read_text())["prices"]
     return {
-        name: Price(one["usd"] / one["per"], one["free"], one["source"], one["read"])
-        for name, one in listed.items()
+        name: Price(entry["usd"] / entry["per"], entry["free"], entry["source"], entry["read"])
+        for name, entry in listed.items()
     }
 
 
 @cache
 def priced_at() -> str:
-    """Return when the prices were looked up."""
+    """Return the date on which the prices were looked up."""
     return str(json.loads(PRICES.read_text())["date"])
 
 
 @dataclass(frozen=True)
 class Stage:
-    """What was measured of a stage, at the memory that is deployed."""
+    """The measurements of a stage at its deployed memory."""
 
     stage: str
     memory_mb: int
@@ -119,10 +152,10 @@ class Stage:
 
 
 def stages(results: Path) -> list[Stage]:
-    """Read the seconds of Lambda that the benchmarks measured, at the memory that the stack deploys.
+    """Read the Lambda seconds that the benchmarks measured at the deployed memory.
 
     Raises:
-        KeyError: there are none in this file: run the benchmarks first.
+        KeyError: the file has none; run the benchmarks first.
     """
     rows = json.loads(results.read_text())["lambda"]
     names = Stage.__dataclass_fields__
@@ -133,8 +166,8 @@ def of_million(calls: Calls, measured: Iterable[Stage], item_minutes: int) -> li
     """Price a job of a million requests.
 
     Args:
-        calls: as counted.
-        measured: seconds of Lambda.
+        calls: the counts.
+        measured: the measurements of the stages.
         item_minutes: unfinished batches, summed over the polls that read them.
     """
     chunks = MILLION // CHUNK
@@ -161,7 +194,7 @@ def of_million(calls: Calls, measured: Iterable[Stage], item_minutes: int) -> li
 
 
 def _compute_lines(measured: list[Stage]) -> list[Line]:
-    """Add up the seconds of the stages, and of the containers that start."""
+    """Return the seconds of the stages and of starting containers."""
     stage_gb_s = sum(stage.seconds_per_million * stage.memory_mb for stage in measured) / GIB_MB
     started = CONTAINERS * COLD_S * max(stage.memory_mb for stage in measured) / GIB_MB
     disk = sum(
@@ -174,16 +207,16 @@ def _compute_lines(measured: list[Stage]) -> list[Line]:
 
 
 def egress(calls: Calls) -> Line:
-    """Price what a million requests are in bytes, on their way to Anthropic over the internet."""
+    """Price the transfer of a million requests to Anthropic over the internet."""
     return Line("Internet egress GB", calls.chunk["claude.sent_bytes"] * MILLION / CHUNK / GB)
 
 
 def of_idle_month(calls: Calls, poll_s: float) -> list[Line]:
-    """Price a month in which nobody uploads anything.
+    """Price a month without uploads.
 
     Args:
-        calls: as counted.
-        poll_s: how long a poll with nothing to do is billed for, in seconds.
+        calls: the counts.
+        poll_s: the billed seconds of a poll with nothing to do.
     """
     idle = {name: MONTH_POLLS * each for name, each in calls.idle.items()}
     receives = QUEUES * POLLERS * MONTH_H * 3600 / POLL_WAIT_S
@@ -201,13 +234,47 @@ def of_idle_month(calls: Calls, poll_s: float) -> list[Line]:
     ]
 
 
+def of_stalled_day(day: StalledDay, item_bytes: int, power: Capacity) -> list[Line]:
+    """Price the first day in which ended batches wait for an API key, beyond an idle day.
+
+    Each write to a batch counts in the table and in the index, and twice in a transaction. Each try also requests a
+    poll, which nearly always finds another one running.
+
+    Args:
+        day: the counts.
+        item_bytes: the size of a batch's item in the table.
+        power: the measured capacity, for the seconds of Lambda.
+    """
+    calls, tries = day.calls, day.tries
+    written = calls["UpdateItem"] + 2 * calls["TransactWriteItems"]
+    pages = day.batches * item_bytes / 4096 / 2
+    calls_per_try = (calls["UpdateItem"] + calls["TransactWriteItems"] + calls["GetItem"]) / tries
+    try_s = capacity.poll_s(power, round(calls_per_try) + 1) + capacity.poll_s(
+        power, SKIPPED_POLL_WRITES
+    )
+    reading_s = capacity.poll_s(power, 0, day.batches)
+    seconds = tries * try_s + DAY_POLLS * reading_s
+    return [
+        Line("Lambda GB-seconds", seconds * POLL_MB / GIB_MB),
+        Line("Lambda requests", 2 * tries),
+        Line(
+            "DynamoDB write units", written * 2 * units(item_bytes) + tries * SKIPPED_POLL_WRITES
+        ),
+        Line("DynamoDB read units", DAY_POLLS * pages + calls["GetItem"]),
+        Line("SQS requests", calls["SendMessageBatch"] + 2 * tries),
+        Line("SNS requests", calls["Publish"]),
+        Line("CloudWatch log GB", tries * LOG_BYTES_PER_TRY / GB),
+        Line("Secrets Manager calls", tries),
+    ]
+
+
 def total(lines: Iterable[Line]) -> float:
-    """Add up a bill, in USD, without any free tier."""
+    """Return the sum of a bill in USD, without free tiers."""
     return sum(line.usd for line in lines)
 
 
 def by_service(lines: Iterable[Line]) -> dict[str, float]:
-    """Add up each service's part, in USD, without any free tier; the largest first."""
+    """Return the sum of each service in USD, without free tiers, the largest first."""
     parts: dict[str, float] = {}
     for line in lines:
         parts[line.service] = parts.get(line.service, 0.0) + line.usd

@@ -4,12 +4,12 @@ from pathlib import Path
 
 from benchmarks.plots import bars, lines
 from benchmarks.scale import cost
-from benchmarks.scale.arrivals import FIRST_COME, IN_TURNS, OURS, SimulationResult
+from benchmarks.scale.arrivals import FIRST_COME, OURS, SimulationResult
 from benchmarks.scale.limits import ROWS_A_DAY
 from benchmarks.scale.page import Measurements
 
 TIMES = {1.0: "1 min", 10: "10 min", 60: "1 h", 360: "6 h", 1440: "1 day", 10_080: "7 days", 43_200: "30 days"}  # fmt: skip
-SHOWN_POLICIES = [(FIRST_COME, "usual"), (FIRST_COME, "slow"), (IN_TURNS, "slow"), (OURS, "slow")]
+SHOWN_POLICIES = [(FIRST_COME, "usual"), (FIRST_COME, "slow"), (OURS, "slow")]
 
 
 def draw(measurements: Measurements, folder: Path, suffix: str = ".svg") -> None:

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from benchmarks.scale.arrivals import CHUNK, DAY, DEFAULTS, HOUR, admission_with_reserve, simulate
 from benchmarks.scale.capacity import Capacity, assembly_s, poll_s
-from benchmarks.scale.cost import Calls, Stage, prices
+from benchmarks.scale.cost import CONCURRENCY, Calls, Stage, prices
 from functions.adapters.multipart import PARTS_PER_SIZE
 from functions.adapters.s3 import COPY_THREADS
 from functions.model.multipart_plan import MIN_PART_BYTES
@@ -15,14 +15,12 @@ from functions.polling.admission import Limits
 ROWS_A_DAY = 100_000_000
 BATCHES_A_DAY = ROWS_A_DAY // CHUNK
 BATCHES_A_MINUTE = BATCHES_A_DAY / DAY
-CONCURRENCY = 4
-"""Invocations of submit, and of results."""
 LAMBDA_S, POLL_S = 900, 120
-"""How long submit, results and poll may run."""
+"""Lambda timeouts of submit and results, and of poll, in seconds."""
 CALLS_PER_ENDED = 3
-"""What poll does for each batch that has ended: the transaction, the event, and that it is published."""
+"""Calls of poll for each ended batch: the transaction, the event, and the record that it is published."""
 ITEM_KB = 2
-"""What poll keeps of an unfinished batch in memory."""
+"""Memory of poll for each unfinished batch."""
 
 
 class Tier(NamedTuple):
@@ -45,7 +43,7 @@ class Row(NamedTuple):
 
 
 def rows_a_day(requests: int, minutes: int) -> float:
-    """Simulate one huge job under our admission: batches take so long, and a minute more until poll has seen it."""
+    """Simulate one huge job under the relay's admission; poll notices the end of a batch a minute later."""
     limits = Limits(DEFAULTS.batches, requests)
     seen = simulate(
         admission_with_reserve(limits.reserve_divisor, limits),
@@ -101,19 +99,19 @@ def _of_anthropic() -> list[Row]:
     jobs = DEFAULTS.batches * DAY // HOUR
     return [
         Row(
-            "Requests waiting at Anthropic (tiers Start / Build / Scale)",
+            "Requests queued at Anthropic (tiers Start / Build / Scale)",
             " / ".join(f"{tier.requests:,}" for tier in tiers),
-            f"{waiting(HOUR) / 1e6:.1f} M, if a batch takes an hour",
-            f"**Binds first, by far**: batches would have to end within {ends} minutes. Ask for a custom limit, then set `queuedRequests`",
+            f"{waiting(HOUR) / 1e6:.1f} M if a batch takes an hour",
+            f"**The first limit, by far.** Batches would have to end within {ends} minutes. Ask Anthropic for a custom limit, then set `queuedRequests`",
         ),
         Row(
-            "`openBatches`, ours", f"{DEFAULTS.batches:,}", f"{waiting(HOUR) / CHUNK:,.0f}, if a batch takes an hour",
-            f"Enough; many small jobs need more of it: an hour each, {jobs:,} jobs a day",
+            "Open batches (`openBatches`)", f"{DEFAULTS.batches:,}", f"{waiting(HOUR) / CHUNK:,.0f} if a batch takes an hour",
+            f"Enough. Many small jobs need more: at an hour for each, it allows {jobs:,} jobs a day",
         ),
         Row(
-            "Calls a minute to the Batches API", " / ".join(f"{tier.calls:,}" for tier in tiers),
-            f"{BATCHES_A_MINUTE:.0f} creates, {BATCHES_A_MINUTE:.0f} results, up to 10 pages of the list",
-            "Far away, unless jobs are tiny: a million jobs a day are 1,400 calls a minute",
+            "Calls to the Batches API, per minute", " / ".join(f"{tier.calls:,}" for tier in tiers),
+            f"{BATCHES_A_MINUTE:.0f} creates, {BATCHES_A_MINUTE:.0f} results, up to 10 pages of the listing",
+            "Not reached, unless jobs are tiny: a million jobs a day are 1,400 calls a minute",
         ),
     ]  # fmt: skip
 
@@ -127,17 +125,17 @@ def _of_functions(measured: Mapping[str, Stage]) -> list[Row]:
     runs = -(-cut_s // MAX_PLANNING_S)
     return [
         Row(
-            f"*submit*, {CONCURRENCY} at once", f"{each:.0f} s for each batch",
-            f"{cpu_s_per_chunk['plan'] + cpu_s_per_chunk['send']:.1f} s, and what Anthropic takes to answer",
-            "Not near",
+            f"*submit*, {CONCURRENCY} at once (`submitConcurrency`)", f"{each:.0f} s for each batch",
+            f"{cpu_s_per_chunk['plan'] + cpu_s_per_chunk['send']:.1f} s, plus Anthropic's response time",
+            "Not reached",
         ),
         Row(
-            f"*results*, {CONCURRENCY} at once", f"{each:.0f} s for each batch", f"{cpu_s_per_chunk['collect']:.1f} s", "Not near",
+            f"*results*, {CONCURRENCY} at once (`resultsConcurrency`)", f"{each:.0f} s for each batch", f"{cpu_s_per_chunk['collect']:.1f} s", "Not reached",
         ),
         Row(
-            "*plan* reads one upload from one end to the other", f"{MAX_PLANNING_S / 60:.0f} minutes, then poll wakes the next invocation",
-            f"{cut_s / 60:.0f} minutes for all of it in one upload: {runs:.0f} invocations",
-            "Sending begins with the first chunk. Ten such uploads at once hold all of *submit*, each for so long: a send may wait for that",
+            "*plan* reads an upload sequentially", f"{MAX_PLANNING_S / 60:.0f} minutes for each invocation; poll enqueues the next one",
+            f"{cut_s / 60:.0f} minutes for one upload of 100 M rows: {runs:.0f} invocations",
+            f"Sending begins with the first chunk. {CONCURRENCY} such uploads at once occupy all of *submit*, and sends wait up to {MAX_PLANNING_S / 60:.0f} minutes",
         ),
     ]  # fmt: skip
 
@@ -147,8 +145,8 @@ def _of_assembly(capacity: Capacity) -> Row:
     took = assembly_s(capacity, BATCHES_A_DAY, COPY_THREADS)
     return Row(
         "*assemble*, in one invocation", f"{LAMBDA_S // 60} minutes",
-        f"{took / 60:.0f} minutes, if all of it is one upload",
-        f"**Binds for one upload of more than some {chunks * CHUNK / 1e6:.0f} M rows** (as S3's copies are assumed below): cut such uploads in two",
+        f"{took / 60:.0f} minutes for one upload of 100 M rows",
+        f"**Limits one upload to about {chunks * CHUNK / 1e6:.0f} M rows**, at the assumed time of a copy in S3. Split larger uploads",
     )  # fmt: skip
 
 
@@ -158,18 +156,18 @@ def _of_poll(capacity: Capacity, calls: Calls) -> list[Row]:
     took = poll_s(capacity, pages, items)
     return [
         Row(
-            "*poll*: batches that have ended", f"{ended_per_poll(capacity):,} in its {POLL_S} s",
-            f"{BATCHES_A_MINUTE:.0f} a minute", "Not near; the rest would be noted a minute or two later",
+            "*poll*: ended batches", f"{ended_per_poll(capacity):,} in {POLL_S} s",
+            f"{BATCHES_A_MINUTE:.0f} a minute", "Not reached. The next poll continues with the rest",
         ),
         Row(
-            "*poll*: what is unfinished", f"{POLL_S} s, 512 MB",
+            "*poll*: unfinished batches", f"{POLL_S} s, 512 MB",
             f"{took:.0f} s and {items * ITEM_KB / 1000:.0f} MB for {items:,} batches",
-            "Not near; some 100,000 unfinished batches would be",
+            "Not reached. About 100,000 unfinished batches would reach it",
         ),
         Row(
-            "DynamoDB: the index is one partition", "1,000 write units and 3,000 read units a second",
-            f"{BATCHES_A_MINUTE * calls.chunk['dynamodb.writes'] / 60:.0f} write units a second; {reads:,.0f} read units within {took:.0f} s each minute, if all wait at once",
-            "Not near",
+            "DynamoDB: one partition of the index", "1,000 write units and 3,000 read units a second",
+            f"{BATCHES_A_MINUTE * calls.chunk['dynamodb.writes'] / 60:.0f} write units a second; {reads:,.0f} read units within {took:.0f} s each minute if all batches wait at once",
+            "Not reached",
         ),
     ]  # fmt: skip
 
@@ -180,23 +178,23 @@ def _of_services(calls: Calls) -> list[Row]:
     usd = gb * prices()["Internet egress GB"].usd
     return [
         Row(
-            "DynamoDB: an item", "400 KB", f"{calls.item_bytes / 1024:.1f} KB; a job's counters do not grow",
-            "Never",
+            "DynamoDB: size of an item", "400 KB", f"{calls.item_bytes / 1024:.1f} KB; no item grows with its job",
+            "Never reached",
         ),
         Row(
             "S3: parts of an object", "10,000, of 5 MiB to 5 GiB",
-            f"{parts(round(sent))} for a chunk, {parts(250_000_000)} for the longest; {BATCHES_A_DAY:,} for all results joined",
-            "A job of more chunks is joined in two steps. Parts written grow after each 2,000",
+            f"{parts(round(sent))} for a chunk, {parts(250_000_000)} for the largest one; {BATCHES_A_DAY:,} to join the results of one upload",
+            f"A job with more chunks is joined in two steps. The size of written parts doubles after each {PARTS_PER_SIZE:,} parts",
         ),
         Row(
             "SQS: messages in flight", "120,000", f"{2 * CONCURRENCY}",
-            "Never. What waits is sent a work message again each minute; a work message too many costs an invocation of milliseconds",
+            "Never reached. Poll sends a waiting item's message again each minute, and a superfluous message costs an invocation of milliseconds",
         ),
         Row(
-            "Lambda: invocations at once in the account", "1,000; 10 in a new one", f"{2 * CONCURRENCY + 1}",
-            "A new account must ask for more",
+            "Lambda: concurrency of the account", "1,000; 10 in a new account", f"{2 * CONCURRENCY + 1}",
+            "Fits, if nothing else runs in the account",
         ),
         Row(
-            "Egress to Anthropic", f"{sent / CHUNK / 1e3:.2f} KB for each request", f"{gb:,.0f} GB", f"${usd:.0f} a day: more than all else here",
+            "Egress to Anthropic", f"{sent / CHUNK / 1e3:.2f} KB for each request", f"{gb:,.0f} GB", f"${usd:.0f} a day, more than all other costs together",
         ),
     ]  # fmt: skip

@@ -1,27 +1,32 @@
 """docs/scale.md: what a million requests cost, what limits a day, and who waits for whom."""
 
 import statistics
+import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmarks.scale import capacity, cost
-from benchmarks.scale.arrivals import HOUR, OURS, SimulationResult
+from benchmarks.scale.arrivals import CHUNK, HOUR, OURS, SimulationResult
 from benchmarks.scale.capacity import Capacity
-from benchmarks.scale.cost import Calls, Line, Stage
+from benchmarks.scale.cost import Calls, Line, Stage, StalledDay
 from benchmarks.scale.limits import BATCHES_A_DAY, TIERS, chunks_assembled, limits
 from benchmarks.workload import ROW_BYTES
 
 TARGET_USD = 0.10
+COLUMNS = 100
+"""Line length of the page."""
 MINUTES = (10, 40, 60, 6 * HOUR, 24 * HOUR)
 Table = list[Sequence[str]]
+_OF_A_POLL = {"Lambda GB-seconds", "Lambda requests", "DynamoDB write units", "DynamoDB read units", "CloudWatch log GB"}  # fmt: skip
 
 _PAGE = """\
 # Scale
-What a million requests cost in AWS beside Claude, what an idle month costs, what limits a day of 100 million rows, and who waits for whom. This page is written by `make scale`, on {today}:
-calls and bytes are counted on the real handlers, seconds of Lambda are those of `benchmarks/results.json`, waiting is simulated with the relay's own `admit`. What is measured, and what is a model: [below](#measured-and-assumed).
+
+What a million requests and an idle month cost in AWS, what limits a day of 100 million rows, and how long small jobs wait behind a large one. `make scale` wrote this page on {today}. Calls and bytes are counted on the real handlers. Lambda seconds come from `benchmarks/results.json`, measured on {measured_on}. Waiting times are simulated with the relay's own admission. [Measured and assumed](#measured-and-assumed) says which figure is which.
 
 ## A million requests
-One upload, {row_kb:.2f} KB a request, 10,000 a batch, 1 % of them errored; us-east-1, prices of {priced}, without any free tier.
+
+One upload with {row_kb:.2f} KB for each request, 10,000 requests in a batch, and 1 % errored rows. Prices are those of us-east-1, looked up on {priced}, without free tiers.
 
 {million}
 
@@ -29,59 +34,63 @@ One upload, {row_kb:.2f} KB a request, 10,000 a batch, 1 % of them errored; us-e
 
 ![Cost by service](scale/cost.svg)
 
-Not in the table, because it is yours: the upload ({upload_gb:.2f} GB, ${upload:.3f} for each month that you keep it) and the results ({results_gb:.2f} GB, ${results:.3f}). Inside the region, and from Anthropic to you, bytes cost nothing.
-The largest single part is work files: {work_gb:.1f} GB lie for a week after they were written (`infra/storage.py`).
+The table leaves out the storage of your own files: ${upload:.3f} a month for the upload ({upload_gb:.2f} GB) and ${results:.3f} a month for the results ({results_gb:.2f} GB). Transfer within the region, and from Anthropic to AWS, is free. The largest part of the bill is the storage of work files: {work_gb:.1f} GB stay for a week after they are written (`infra/storage.py`).
 
 ## An idle month
-Nobody uploads; poll looks every minute ({polls:,} times), Lambda reads both queues.
+
+Without uploads, poll runs every minute ({polls:,} times), and Lambda polls both queues.
 
 {idle}
 
-Ten of the twelve alarms, and the seven figures of poll, are within what CloudWatch gives for nothing, if nothing else in the account uses it. `pollMinutes` makes polls fewer. The queues cost that much because Lambda keeps five readers for each:
-where a mapping has a cap on concurrency, as ours do, it does not go down to two ([AWS](https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html)).
+CloudWatch's free tier covers poll's {metrics} metrics and 10 of the {alarms} alarms, if nothing else in the account uses it. A larger `pollMinutes` lowers the number of polls. Lambda keeps {pollers} long polls open for each queue; a queue with a maximum concurrency does not go down to two ([AWS](https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html)).
+
+## A day without an API key
+
+{stalled_batches:,} batches have ended, and the API key is missing, so their results cannot be downloaded. *Collect* tries each batch {tries:.0f} times on the first day, after pauses that grow to six hours, and four times on each later day. The first day costs this much more than an idle day, without free tiers:
+
+{stalled}
 
 ## Rows a day
-Anthropic lets so many requests wait, and a batch takes as long as it takes: rows a day = 1440 · requests waiting / minutes. Simulated, with one huge job, and a minute until poll has seen an end:
+
+Anthropic limits the number of queued requests, so rows a day = 1440 · queued requests / minutes that a batch takes. The figures are simulated with one huge job. Poll notices the end of a batch up to a minute later.
 
 {tiers}
 
 ![Rows a day](scale/throughput.svg)
 
-The relay counts a batch's requests as waiting until the whole batch has ended, since the API does not say sooner; Anthropic counts them until each is done. So there is some room above `queuedRequests`; a 429 is free, and holds sending for as long as it says.
+The relay counts all requests of a batch as queued until the batch has ended, because the API does not report more. Anthropic counts a request until it is processed, so it accepts somewhat more than `queuedRequests`. A 429 costs nothing and pauses sending for as long as it says.
 
 ## What limits 100 million rows a day
-{batches:,} batches of 10,000 a day, {minute:.0f} a minute.
+
+Such a day has {batches:,} batches of 10,000 requests, {minute:.0f} a minute.
 
 {limits}
 
-By these figures nothing else of ours is within a factor of five. With a limit of Anthropic's of 5 M requests, `queuedRequests=5000000`, such a day is within reach, in uploads of up to some {whole:.0f} M rows each.
+Such a day reaches no other limit of the relay. If Anthropic allows 5 M queued requests and `queuedRequests` is 5000000, such a day is possible, in uploads of up to about {whole:.0f} M rows each.
 
 ## Fairness
-A job of 10 million rows comes first; over the day after it come 100 jobs of 1,000 rows, one batch each. 200,000 requests may wait (Start), 1,000 batches be open. On a *usual* day a batch takes 37 minutes (median; one in twenty takes more than an hour and a half), on a *slow* one 6 to 24 hours.
-"Slower" is how many times longer a small job took than its own batch: 1.0 is as if it were alone.
+
+A job of 10 million rows comes first. Over the following day, 100 jobs of 1,000 rows arrive, one batch each. At most 200,000 requests are queued (tier Start) and 1,000 batches are open. On a *usual* day, a batch takes 37 minutes in the median, and one in twenty takes more than an hour and a half. On a *slow* day, a batch takes 6 to 24 hours. "Slowdown" is the time of a small job divided by the time of its batch: 1.0 means that it did not wait.
 
 {fairness}
 
 ![How long small jobs wait](scale/waits.svg)
 
-Behind a queue, a small job waits as long as the huge one takes: a day and a half, or a month of slow days. In turns, it is sent by the next poll, but for the slow day, when the huge job has filled all room and none of its batches ends for hours. So the relay keeps a twentieth for jobs that
-have nothing at Anthropic: nobody waits on a usual day, and on a slow one {kept} of the 100, at most {ours_most}: those that find the twentieth full before the first of the huge one's batches ends. It costs the huge job {loss:.0f} % of its rows a day while it is alone. A quarter would do away with
-the rest of the waiting, and cost {more:.0f} %: that is not worth it by default. A lower `queuedRequests` than your tier's keeps room for others outside the relay.
+First come, first served, a small job waits as long as the huge one takes: a day and a half on usual days, a month on slow ones. The relay lets jobs take turns, so a small job is sent once there is room for it. On a usual day that takes at most {usual_longest}. On a slow day, the huge job may fill all room while none of its batches ends for hours: {waited} of the 100 jobs wait, at most {slow_longest}.
 
-Jobs do not take turns at the queues of *submit* and *results*: four invocations of each take what comes. At 100 M rows a day those are idle most of the time; after an outage, a small job's results wait for {backlog:.1f} minutes behind each thousand batches of a huge one.
+While a job with nothing at Anthropic waits for room, the others leave a twentieth of it free. A huge job that is alone uses all room. In this simulation the reserve changes nothing, because a small job fits as soon as a batch ends. To leave room for other programs, set `queuedRequests` lower than your tier allows.
+
+Jobs do not take turns in the queues of *submit* and *results*: {concurrency} invocations of each process messages as they arrive. At 100 M rows a day they are idle most of the time. After an outage, each thousand batches of a huge job delay a small job's results by {backlog:.1f} minutes.
 
 ## Measured and assumed
-**Counted**: a job of one and one of three chunks of 10,000 requests ({row_kb:.2f} KB up, 2.15 KB down) run through the real handlers over [moto](https://github.com/getmoto/moto) and the simulator; the difference is a chunk's. A chunk: {chunk}.
-DynamoDB's units come from each item's size before and after each write, in table and index, twice in a transaction.
 
-**Measured**: seconds of Lambda for a million requests, with the processor that Lambda gives at that memory and a network of 75 MB/s: {stages}. On the machine that wrote this page, at one whole processor: {read_us:.0f} µs for poll to read an
-unfinished batch, {call_ms:.1f} ms for boto3 to make a call, {crc_ms:.1f} ms to add a piece to a joined CRC, {admit_ms:.0f} ms to choose among 10,000 batches.
+**Counted**: jobs of one and of three chunks of 10,000 requests ({row_kb:.2f} KB up and {results_gb:.2f} KB down for each request) run through the real handlers, with [moto](https://github.com/getmoto/moto) as AWS and the simulator as Claude. The difference gives the cost of a chunk: {chunk}. DynamoDB units are computed from the size of each item before and after each write, in the table and in the index, and count twice in a transaction. The day without a key runs through the real stages, with AWS in memory.
 
-**Assumed**: {way_ms:.0f} ms for a call to a service and back, {copy_ms:.0f} ms for an UploadPartCopy of 20 MB, {tag_ms:.0f} ms for a tag or a small GET; {containers} containers that start, {cold:.0f} s each; Lambda's long polls last 20 s. What Anthropic takes to answer a create is not known: each second of it adds ${answer:.4f} to a million requests.
-How long batches take, and that they do not slow each other down, is the simulation's assumption: Anthropic promises 24 hours, and says that most end within one.
+**Measured**: Lambda seconds for a million requests, with the CPU share of the memory size and a network of 75 MB/s: {stages}. On the machine that wrote this page, with a whole CPU: {read_us:.0f} µs for poll to read an unfinished batch, {call_ms:.1f} ms of boto3 for a call, {crc_ms:.3f} ms to add a part to a joined CRC-32, {admit_ms:.0f} ms to choose among 10,000 batches.
 
-**Sources**: prices of {sources}. Limits of [Lambda](https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html), [S3](https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html), [SQS](https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html),
-[DynamoDB](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/bp-partition-key-design.html), [Anthropic](https://platform.claude.com/docs/en/api/rate-limits).
+**Assumed**: {way_ms:.0f} ms for the round trip of a call to AWS, {copy_ms:.0f} ms for an UploadPartCopy of 20 MB, {tag_ms:.0f} ms for a tag or a small GET, {containers} cold starts of {cold:.0f} s each, and long polls of 20 s. Anthropic's response time to a create is unknown: each second of it adds ${answer:.4f} to a million requests. Stages also request polls, at most two for each batch; they would add at most ${requested:.4f} and are not in the table. The simulation assumes how long batches take and that they do not slow each other down. Anthropic promises results within 24 hours and says that most batches end within one.
+
+**Sources**: prices of {sources}. Limits of [Lambda](https://docs.aws.amazon.com/lambda/latest/dg/gettingstarted-limits.html), [S3](https://docs.aws.amazon.com/AmazonS3/latest/userguide/qfacts.html), [SQS](https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/quotas-messages.html), [DynamoDB](https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/bp-partition-key-design.html), [Anthropic](https://platform.claude.com/docs/en/api/rate-limits).
 """
 
 
@@ -90,12 +99,15 @@ class Measurements:
     """All counts, measurements and simulations.
 
     Attributes:
+        measured_on: the date of the Lambda seconds.
         policies: simulation results by day and policy.
         tiers: rows per day by tier and minutes.
     """
 
     calls: Calls
+    stalled_day: StalledDay
     stages: Mapping[str, Stage]
+    measured_on: str
     capacity: Capacity
     item_minutes: int
     policies: Mapping[str, Mapping[str, SimulationResult]]
@@ -109,17 +121,31 @@ class Measurements:
     @property
     def idle(self) -> list[Line]:
         """The bill of an idle month."""
-        return cost.of_idle_month(self.calls, capacity.poll_s(self.capacity, 4))
+        return cost.of_idle_month(self.calls, self.idle_poll_s)
+
+    @property
+    def idle_poll_s(self) -> float:
+        """The billed seconds of a poll with nothing to do."""
+        return capacity.poll_s(self.capacity, 4)
+
+    @property
+    def stalled(self) -> list[Line]:
+        """The bill of a day without an API key, beyond an idle day."""
+        return cost.of_stalled_day(self.stalled_day, self.calls.item_bytes, self.capacity)
 
 
 def render(measurements: Measurements, today: str) -> str:
     """Render the page."""
-    return _PAGE.format(
+    text = _PAGE.format(
         today=today,
         priced=cost.priced_at(),
         million=_markdown(million(measurements)),
         verdict=verdict(cost.total(measurements.million), cost.egress(measurements.calls)),
         idle=_markdown(idle(measurements.idle)),
+        stalled=_markdown(stalled(measurements.stalled)),
+        stalled_batches=measurements.stalled_day.batches,
+        tries=measurements.stalled_day.tries_per_batch,
+        measured_on=measurements.measured_on,
         tiers=_markdown(tiers(measurements)),
         limits=_markdown(limit_table(measurements)),
         fairness=_markdown(fairness(measurements)),
@@ -128,6 +154,14 @@ def render(measurements: Measurements, today: str) -> str:
         **_fair(measurements),
         **_figures(measurements),
     )
+    return "\n".join(_wrapped(line) for line in text.split("\n"))
+
+
+def _wrapped(line: str) -> str:
+    """Wrap a paragraph. Tables, headings and images are lines of their own."""
+    if line.startswith(("|", "#", "!")):
+        return line
+    return textwrap.fill(line, COLUMNS, break_long_words=False, break_on_hyphens=False)
 
 
 def million(measurements: Measurements) -> Table:
@@ -157,6 +191,14 @@ def idle(lines: Sequence[Line]) -> Table:
     return rows
 
 
+def stalled(lines: Sequence[Line]) -> Table:
+    """Return the bill of a day without an API key."""
+    rows: Table = [("what", "how much", "USD")]
+    rows += [(line.what, _amount(line), f"{line.usd:.3f}") for line in lines]
+    rows.append(("**all**", "", f"**{cost.total(lines):.2f}**"))
+    return rows
+
+
 def tiers(measurements: Measurements) -> Table:
     """Return rows per day by tier and duration of batches."""
     rows: Table = [("a batch takes", *(f"{name} ({tier.requests:,})" for name, tier in TIERS.items()))]  # fmt: skip
@@ -170,13 +212,13 @@ def tiers(measurements: Measurements) -> Table:
 def limit_table(measurements: Measurements) -> Table:
     """Return the limits of a day of 100 million rows."""
     rows = limits(measurements.capacity, measurements.stages, measurements.calls)
-    return [("limit", "number", "such a day needs", "then"), *rows]
+    return [("limit", "number", "such a day needs", "consequence"), *rows]
 
 
 def fairness(measurements: Measurements) -> Table:
     """Return the waiting times by day and policy."""
     rows: Table = [
-        ("day", "policy", "small jobs wait: median", "95 %", "at most", "slower: median", "at most", "huge job done after", "rows a day")
+        ("day", "policy", "small jobs wait: median", "95 %", "longest", "slowdown: median", "largest", "huge job ends after", "rows a day")
     ]  # fmt: skip
     for day, results_by_policy in measurements.policies.items():
         rows += [(day, policy, *_waits(result)) for policy, result in results_by_policy.items()]
@@ -185,14 +227,17 @@ def fairness(measurements: Measurements) -> Table:
 
 def verdict(usd: float, sent: Line) -> str:
     """State whether the target is reached, with and without egress."""
-    within = "is reached" if usd < TARGET_USD else "**is not reached**"
-    both = usd + sent.usd
-    beyond = "is reached" if both < TARGET_USD else "**is not reached**"
+    within, with_egress = usd < TARGET_USD, usd + sent.usd < TARGET_USD
     free = cost.prices()["Internet egress GB"].free / sent.amount
     return (
-        f"The target of ${TARGET_USD:.2f} for a million {within} by all that the relay does inside of AWS: ${usd:.3f}. With egress at its full price it {beyond}: "
-        f"${both:.2f}. Whoever calls Anthropic from AWS pays that for the prompts' bytes, with this relay or without; an account's first {free:.0f} M requests of this size in a month are within the free 100 GB."
+        f"Target: at most ${TARGET_USD:.2f} for a million requests. Without egress it {_reached(within)} (${usd:.3f}); with egress at its full price it "
+        f"{_reached(with_egress)} (${usd + sent.usd:.2f}). Anyone who calls Anthropic from AWS pays egress for the prompts, with or without this relay. "
+        f"The first {free:.0f} M requests of this size in an account's month are within its free 100 GB."
     )
+
+
+def _reached(reached: bool) -> str:  # noqa: FBT001 - a word for a truth value
+    return "is reached" if reached else "**is not reached**"
 
 
 def _part(line: Line) -> str:
@@ -200,12 +245,9 @@ def _part(line: Line) -> str:
 
 
 def _amount(line: Line) -> str:
-    measure_job = f"{line.amount:,.0f}"
-    return (
-        measure_job
-        if len(measure_job) > 1 or line.amount == int(line.amount)
-        else f"{line.amount:.2g}"
-    )
+    rounded = f"{line.amount:,.0f}"
+    is_precise = len(rounded) > 1 or line.amount == int(line.amount)
+    return rounded if is_precise else f"{line.amount:.2g}"
 
 
 def _waits(result: SimulationResult) -> tuple[str, ...]:
@@ -233,15 +275,12 @@ def _bytes(calls: Calls) -> dict[str, float]:
     }  # fmt: skip
 
 
-def _fair(measurements: Measurements) -> dict[str, str | float]:
-    day = measurements.policies["usual"]
-    turns, quarter = (day[name].rows_a_day for name in ("in turns", "in turns, 25 % kept"))
-    slow_duration = measurements.policies["slow"][OURS]
+def _fair(measurements: Measurements) -> dict[str, str | int]:
+    usual, slow = (measurements.policies[day][OURS] for day in ("usual", "slow"))
     return {
-        "ours_most": _time(max(slow_duration.waits)),
-        "kept": sum(wait > 1 for wait in slow_duration.waits),
-        "loss": 100 * (1 - day[OURS].rows_a_day / turns),
-        "more": 100 * (1 - quarter / turns),
+        "usual_longest": _time(max(usual.waits)),
+        "slow_longest": _time(max(slow.waits)),
+        "waited": sum(wait > 1 for wait in slow.waits),
     }
 
 
@@ -255,8 +294,10 @@ def _figures(measurements: Measurements) -> dict[str, str | float]:
     )  # fmt: skip
     send_gb = measurements.stages["send"].memory_mb / cost.GIB_MB
     return {
+        "metrics": cost.METRICS, "alarms": cost.ALARMS, "pollers": cost.POLLERS,
+        "concurrency": cost.CONCURRENCY, "requested": _requested_polls_usd(measurements),
         "polls": cost.MONTH_POLLS, "batches": BATCHES_A_DAY, "minute": BATCHES_A_DAY / 1440,
-        "whole": chunks_assembled(power) / 100, "backlog": collect.seconds_per_million / 100 * 1000 / 10 / 60,
+        "whole": chunks_assembled(power) / 100, "backlog": collect.seconds_per_million / 100 * 1000 / cost.CONCURRENCY / 60,
         "chunk": f"{calls}, {each['dynamodb.writes']:g} write units and {each['dynamodb.half_reads'] / 2:g} read units, {each['sqs.messages']:g} messages",
         "stages": stages, "read_us": power.read_s * 1e6, "call_ms": power.call_s * 1e3, "crc_ms": power.crc_s * 1e3, "admit_ms": power.admit_s * 1e3,
         "way_ms": capacity.CALL_S * 1e3, "copy_ms": capacity.COPY_S * 1e3, "tag_ms": capacity.TAG_S * 1e3,
@@ -264,12 +305,18 @@ def _figures(measurements: Measurements) -> dict[str, str | float]:
     }  # fmt: skip
 
 
+def _requested_polls_usd(measurements: Measurements) -> float:
+    """Return the cost of two polls for each batch of a million requests."""
+    idle = [line for line in measurements.idle if line.what in _OF_A_POLL]
+    return 2 * cost.MILLION / CHUNK * cost.total(idle) / cost.MONTH_POLLS
+
+
 def _sources() -> str:
     """List the sources of prices, and the prices without a source."""
     pages = {price.source: name for name, price in reversed(cost.prices().items())}
     named = ", ".join(f"[{cost.Line(name, 0).service}]({url})" for url, name in pages.items())
     unread = ", ".join(name for name, price in cost.prices().items() if price.read is None)
-    return f"{named}; the figures were found on the pages that `benchmarks/scale/prices.json` names beside these, and those of {unread} on none: check them"
+    return f"{named}; `benchmarks/scale/prices.json` names the page on which each figure was found. The prices of {unread} are from memory and need a check"
 
 
 def _markdown(table: Table) -> str:
