@@ -108,16 +108,16 @@ unit: .venv/.installed  ## the quick ones, in seconds
 verify: .venv/.installed .local/fuzz/.installed $(NODE) $(CDK)  ## every campaign against the promises at full length, into docs/reliability.md; or QUICK=1
 	@.venv/bin/python -m tests.verification $(if $(QUICK),--quick)
 
-bench: .venv/.installed .local/plots/.installed  ## side by side with what one would pick instead, or FULL=1 for the full size
+bench: .venv/.installed .local/plots/.installed  ## compare the relay with its alternatives; or FULL=1 for the full size
 	@.venv/bin/python -m benchmarks $(if $(FULL),--full)
 
 kinds: .venv/.installed  ## each kind of upload: its speed, and its memory at ten times the size; or FULL=1 with 1 GB
 	@.venv/bin/python -m benchmarks.kinds $(if $(FULL),--full)
 
-latency: .venv/.installed $(NODE) $(CDK)  ## how long a small upload waits for the relay itself, into docs/benchmarks.md
+latency: .venv/.installed $(NODE) $(CDK)  ## the time that the relay adds to a small job, into docs/benchmarks.md
 	@.venv/bin/python -m benchmarks.latency
 
-scale: .venv/.installed .local/plots/.installed  ## what a million requests cost in AWS and what limits a day, into docs/scale.md
+scale: .venv/.installed .local/plots/.installed  ## the cost of a million requests in AWS and the limits of a day, into docs/scale.md
 	@.venv/bin/python -m benchmarks.scale
 
 prices: .venv/.installed  ## which models of the SDK the newest price list lacks

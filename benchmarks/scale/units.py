@@ -1,9 +1,9 @@
 """Compute the capacity units of each DynamoDB call from the items before and after it.
 
-https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/read-write-operations.html: a write is one unit for
-each KB, and as many again in the index (twice as many where the index' key changes); a consistent read one for each
-4 KB, any other half of that. In a transaction everything counts twice. Whether that holds for its writes to an
-index too, AWS does not say: here they do.
+https://docs.aws.amazon.com/amazondynamodb/latest/developerguide/read-write-operations.html: a write takes one unit for
+each KB, and as many again in the index, or twice as many if the index key changes. A consistent read takes one unit
+for each 4 KB, any other read half of that. Everything counts twice in a transaction. AWS does not say whether that
+includes a transaction's writes to an index; here it does.
 """
 
 import json
