@@ -170,7 +170,10 @@ def _table(waves: list[Wave], simulator: Simulator) -> list[str]:
 
 
 def _row(begin: str, end: str, seconds: list[float]) -> str:
-    median, p95 = statistics.median(seconds), statistics.quantiles(seconds, n=20)[-1]
+    median, p95 = (
+        statistics.median(seconds),
+        statistics.quantiles(seconds, n=20, method="inclusive")[-1],
+    )
     return f"| {begin} | {end} | {median:.1f} s | {p95:.1f} s | {max(seconds):.1f} s |"
 
 
