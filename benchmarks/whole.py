@@ -1,6 +1,7 @@
 """A whole job, from the event of its upload to its manifest, as it is deployed: warm Lambdas, one poll after the other.
 
-The schedule's minutes are left out: a poll begins as soon as all that the last one woke is done.
+A poll begins as soon as everything that the last one enqueued is done. The schedule's minutes and poll's pause of a
+second are left out.
 """
 
 import json
