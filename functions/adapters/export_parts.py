@@ -65,7 +65,7 @@ def first_record(files: ObjectStore, job: Job) -> bytes | None:
     try:
         pieces = reader.read(source_of(files, job), reader.START, job.row_bytes)
         record = next(records_of(pieces, job.row_bytes), None)
-    except _FAILURES as error:
+    except FAILURES as error:
         logger.warning("upload not read", extra={"job": job.job, "problem": type(error).__name__})
         return None
     return None if record is None or record.fault is not None else record.data

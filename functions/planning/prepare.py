@@ -145,7 +145,9 @@ def _notices(
 def _wait(services: Services[SubmitSettings], job: Job, reason: str, event: Event) -> None:
     """Release a job until options arrive. Announce it unless the last announcement said the same."""
     waited = services.now() - timestamps.parse(job.claimed_at)
-    pause_s = min(max(waited.total_seconds() / _RECHECK_SHARE, OPTIONS_RECHECK_S), MAX_OPTIONS_RECHECK_S)
+    pause_s = min(
+        max(waited.total_seconds() / _RECHECK_SHARE, OPTIONS_RECHECK_S), MAX_OPTIONS_RECHECK_S
+    )
     changes = {
         "waiting_for": reason,
         "waiting_event": event.id,

@@ -107,7 +107,7 @@ def _convert(
 ) -> Iterator[tuple[Record, Row]]:
     convert = converter_of(kind, options, API_VERSION)
     assert convert is not None
-    preflight = Preflight("2026-11-23", off=frozenset({"unknown_model"}))
+    preflight = Preflight("2026-11-23", skip_checks=frozenset({"unknown_model"}))
     rules: Any = {"row_bytes": ROW_BYTES, "api_version": API_VERSION, "preflight": preflight}
     return convert_all(iter(records), convert, partial(validate, **rules), ROW_BYTES)
 

@@ -12,7 +12,7 @@ from functions.model.rows import Position, Record
 from functions.model.upload_format import UploadFormat
 from functions.planning.conversion import parse_row
 from functions.planning.validation import validate
-from functions.readers import READERS, records_of, text_of
+from functions.readers import READERS, decoded, records_of
 from functions.readers.contract import Reader, Source
 from functions.readers.detect import detect
 from functions.readers.json_values import wraps_requests
@@ -73,7 +73,7 @@ def read_upload(upload: Source, key: str, row_bytes: int) -> Reading:
         upload_format = detect(upload, key)
     except UnreadableUploadError as error:
         return Reading(UploadFormat(), upload, [], check_sentence(str(error)))
-    source = text_of(upload, upload_format)
+    source = decoded(upload, upload_format)
     reader = READERS[upload_format.reader]
     records, refusal = read_from(reader, source, reader.START, row_bytes)
     return Reading(upload_format, source, records, refusal)
