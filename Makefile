@@ -141,4 +141,5 @@ clean:  ## forget what was installed and built here
 
 lock:  ## write the requirements files anew from pyproject.toml
 	@.venv/bin/uv pip compile --quiet --no-header --no-annotate --no-emit-index-url --no-emit-find-links --universal --python-version 3.13 pyproject.toml -o functions/requirements.txt
+	@.venv/bin/uv pip compile --quiet --no-header --no-annotate --no-emit-index-url --no-emit-find-links --universal --python-version 3.13 -c functions/requirements.txt --group duckdb -o functions/requirements-duckdb.txt
 	@.venv/bin/uv pip compile --quiet --no-header --no-annotate --no-emit-index-url --no-emit-find-links --universal --python-version 3.13 -c functions/requirements.txt pyproject.toml --group dev -o requirements.txt

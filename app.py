@@ -2,7 +2,7 @@
 
 import sys
 
-from infra.bundle import bundled, stub
+from infra.bundle import bundled, duckdb_layer, stub
 from infra.errors import DeploymentError
 from infra.node import prefer_installed_node
 from infra.settings import StackSettings
@@ -18,10 +18,12 @@ def main() -> None:
     app = App()
     try:
         settings = StackSettings.from_context(app.node.get_all_context())
-        bundle = stub() if settings.bundle == "stub" else bundled(settings.architecture)
+        is_stub = settings.bundle == "stub"
+        bundle = stub() if is_stub else bundled(settings.architecture)
+        duckdb = stub() if is_stub else duckdb_layer(settings.architecture)
     except DeploymentError as error:
         sys.exit(f"claude-batch-relay: {error}")
-    RelayStack(app, settings=settings, bundle=bundle)
+    RelayStack(app, settings=settings, bundle=bundle, duckdb=duckdb)
     app.synth()
 
 

@@ -2,7 +2,8 @@
 
 ``python -m infra.bundle`` builds it for Lambda's processor on any machine, from prebuilt wheels
 that are trimmed and compiled. The file name is a hash of the sources, so nothing is built twice.
-The packages have a zip of their own: after a change of functions/, a build takes a second.
+The packages have a zip of their own: after a change of functions/, a build takes a second. DuckDB
+is a Lambda layer, because it is as large as all of them and only reading Parquet loads it.
 """
 
 import argparse
@@ -26,6 +27,7 @@ from infra.settings import Architecture
 ROOT = Path(__file__).parent.parent
 FUNCTIONS = ROOT / "functions"
 REQUIREMENTS = FUNCTIONS / "requirements.txt"
+LAYER_REQUIREMENTS = FUNCTIONS / "requirements-duckdb.txt"
 BUILT = ROOT / ".local" / "bundle"
 
 # Lambda's Python 3.13 runs on Amazon Linux 2023, which has glibc 2.34.
@@ -48,6 +50,7 @@ KEPT = 8
 """Zips kept per processor, so that returning to an earlier commit is quick."""
 
 _LAMBDA_TASK_ROOT = "/var/task"
+_LAMBDA_LAYER_ROOT = "/opt"
 _FIXED_DATE = (1980, 1, 1, 0, 0, 0)
 _STUB = """\
 def handler(_event, _context):
@@ -67,8 +70,27 @@ def bundled(architecture: Architecture, *, into: Path = BUILT) -> Path:
     return _build_once(into / name, lambda path: _add_functions(packages, sources, path))
 
 
+def duckdb_layer(architecture: Architecture, *, into: Path = BUILT) -> Path:
+    """Return the Lambda layer with DuckDB; build it if it does not exist.
+
+    Raises:
+        BundleError: uv could not fetch the package, or it has no wheel for Lambda.
+    """
+    sources = _hash(LAYER_REQUIREMENTS.read_bytes(), Path(__file__).read_bytes())
+
+    def build(path: Path) -> None:
+        with tempfile.TemporaryDirectory() as folder:
+            packages = Path(folder, "python")
+            _install(packages, LAYER_REQUIREMENTS, architecture)
+            _delete_installer_files(packages)
+            _zip(Path(folder), path, _LAMBDA_LAYER_ROOT)
+        _check(path, architecture)
+
+    return _build_once(into / f"duckdb-{architecture}-{sources}.zip", build)
+
+
 def stub() -> Path:
-    """Return a bundle without code, for tests that only read the template."""
+    """Return a bundle and a layer without code, for tests that only read the template."""
 
     def build(path: Path) -> None:
         with zipfile.ZipFile(path, "w") as archive:
@@ -82,7 +104,7 @@ def tags(bundle: Path) -> dict[str, set[str]]:
     """Return the platform tags of each package in the bundle: ``{"jiter": {"manylinux…_aarch64"}}``."""
     with zipfile.ZipFile(bundle) as archive:
         return {
-            name.split("-")[0]: {
+            name.removeprefix("python/").split("-")[0]: {
                 line.rsplit("-", 1)[1]
                 for line in archive.read(name).decode().splitlines()
                 if line.startswith("Tag: ")
@@ -98,7 +120,7 @@ def _packages(architecture: Architecture, into: Path) -> Path:
 
     def build(path: Path) -> None:
         with tempfile.TemporaryDirectory() as folder:
-            _install(Path(folder), architecture)
+            _install(Path(folder), REQUIREMENTS, architecture)
             _trim(Path(folder))
             _zip(Path(folder), path)
         _check(path, architecture)
@@ -116,12 +138,12 @@ def _add_functions(packages: Path, sources: Mapping[str, bytes], path: Path) -> 
         _zip(Path(folder), path)
 
 
-def _install(folder: Path, architecture: Architecture) -> None:
+def _install(folder: Path, requirements: Path, architecture: Architecture) -> None:
     arguments = (
         *("pip", "install", "--quiet", "--no-deps", "--only-binary", ":all:"),
         *("--python-version", "3.13", "--link-mode", "copy"),
         *("--python-platform", f"{PROCESSORS[architecture]}-manylinux_2_34"),
-        *("--target", str(folder), "--requirements", str(REQUIREMENTS)),
+        *("--target", str(folder), "--requirements", str(requirements)),
     )
     process = subprocess.run(  # noqa: S603  # fixed arguments
         [uv.find_uv_bin(), *arguments], check=False, capture_output=True, text=True
@@ -143,10 +165,14 @@ def _trim(folder: Path) -> None:
             if service.is_dir() and service.name not in SERVICES:
                 shutil.rmtree(service)
     _trim_models(folder / "botocore" / "data")
+    _trim_zstandard(folder / "zstandard")
+    _delete_installer_files(folder)
+
+
+def _delete_installer_files(folder: Path) -> None:
     for file in folder.glob("*.dist-info/*"):
         if file.name in _INSTALLER_FILES:
             file.unlink()
-    _trim_zstandard(folder / "zstandard")
     shutil.rmtree(folder / "bin", ignore_errors=True)
     (folder / ".lock").unlink(missing_ok=True)
 
@@ -188,9 +214,9 @@ def _json(value: object) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
-def _zip(folder: Path, path: Path) -> None:
+def _zip(folder: Path, path: Path, root: str = _LAMBDA_TASK_ROOT) -> None:
     """Compile the folder and add its files to the zip, sorted, with a fixed date."""
-    compiler = ("-m", "compileall", "-q", "-s", str(folder), "-p", _LAMBDA_TASK_ROOT)
+    compiler = ("-m", "compileall", "-q", "-s", str(folder), "-p", root)
     process = subprocess.run(  # noqa: S603  # fixed arguments; a fresh process, so that the bytes are reproducible
         [sys.executable, *compiler, "--invalidation-mode", "unchecked-hash", str(folder)],
         check=False,
@@ -260,19 +286,21 @@ def _hash(*parts: bytes) -> str:
 
 
 def main() -> None:
-    """Build the bundle, and print its path and size."""
+    """Build the bundle and the layer, and print their paths and sizes."""
     parser = argparse.ArgumentParser(prog="python -m infra.bundle", description=main.__doc__)
     parser.add_argument(
         "--architecture", choices=get_args(Architecture.__value__), default="arm64"
     )
+    architecture = parser.parse_args().architecture
     try:
-        path = bundled(parser.parse_args().architecture)
+        paths = [bundled(architecture), duckdb_layer(architecture)]
     except BundleError as error:
         sys.exit(f"claude-batch-relay: {error}")
-    with zipfile.ZipFile(path) as archive:
-        unzipped = sum(entry.file_size for entry in archive.infolist())
-    sizes = f"{path.stat().st_size / 1e6:.1f} MB, {unzipped / 1e6:.1f} MB unzipped"
-    sys.stdout.write(f"{path.relative_to(ROOT)}: {sizes}\n")
+    for path in paths:
+        with zipfile.ZipFile(path) as archive:
+            unzipped = sum(entry.file_size for entry in archive.infolist())
+        sizes = f"{path.stat().st_size / 1e6:.1f} MB, {unzipped / 1e6:.1f} MB unzipped"
+        sys.stdout.write(f"{path.relative_to(ROOT)}: {sizes}\n")
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from functions.settings import ResultsSettings
@@ -23,6 +24,7 @@ class Results(Stage):
         storage: Storage,
         poll: Poll,
         bundle: Path,
+        duckdb: lambda_.ILayerVersion,
     ) -> None:
         super().__init__(
             scope,
@@ -40,6 +42,7 @@ class Results(Stage):
             timeout=STAGE_TIMEOUT,
             memory_mb=settings.stage_memory_mb,
             disk_mib=settings.results_disk_mib,
+            layers=[duckdb],
             grants=[
                 *common_grants(storage),
                 *queue_stage_grants(storage, storage.results_queue, poll.function),

@@ -3,12 +3,14 @@
 from pathlib import Path
 
 from aws_cdk import CfnOutput, CfnParameter, CfnRule, CfnRuleAssertion, Fn, Stack
+from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from infra.alarms import Alarms
 from infra.poll import Poll
 from infra.results import Results
 from infra.settings import StackSettings
+from infra.stage import ARCHITECTURES
 from infra.storage import Storage
 from infra.submit import Submit
 
@@ -21,7 +23,9 @@ _STUB = (
 class RelayStack(Stack):
     """All resources that `cdk deploy` creates."""
 
-    def __init__(self, scope: Construct, *, settings: StackSettings, bundle: Path) -> None:
+    def __init__(
+        self, scope: Construct, *, settings: StackSettings, bundle: Path, duckdb: Path
+    ) -> None:
         super().__init__(
             scope,
             settings.stack_name,
@@ -29,8 +33,13 @@ class RelayStack(Stack):
         )
         storage = Storage(self, settings=settings)
         poll = Poll(self, settings=settings, storage=storage, bundle=bundle)
-        submit = Submit(self, settings=settings, storage=storage, poll=poll, bundle=bundle)
-        results = Results(self, settings=settings, storage=storage, poll=poll, bundle=bundle)
+        layer = self._layer(settings, duckdb)
+        submit = Submit(
+            self, settings=settings, storage=storage, poll=poll, bundle=bundle, duckdb=layer
+        )
+        results = Results(
+            self, settings=settings, storage=storage, poll=poll, bundle=bundle, duckdb=layer
+        )
         alarms = Alarms(
             self, settings=settings, storage=storage, submit=submit, poll=poll, results=results
         )
@@ -61,6 +70,16 @@ class RelayStack(Stack):
             self._output(f"{name}FunctionName", stage.function.function_name, f"{name}'s function")
         if settings.bundle == "stub":
             self._reject_stub()
+
+    def _layer(self, settings: StackSettings, duckdb: Path) -> lambda_.LayerVersion:
+        return lambda_.LayerVersion(
+            self,
+            "DuckDb",
+            code=lambda_.Code.from_asset(str(duckdb)),
+            compatible_architectures=[ARCHITECTURES[settings.architecture]],
+            compatible_runtimes=[lambda_.Runtime.PYTHON_3_13],
+            description="DuckDB, which reads Parquet",
+        )
 
     def _output(self, name: str, value: str, description: str) -> None:
         CfnOutput(self, name, value=value, description=description)

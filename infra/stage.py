@@ -75,6 +75,7 @@ class Stage(Construct):
         timeout: Duration,
         memory_mb: int,
         disk_mib: int = 512,
+        layers: Sequence[lambda_.ILayerVersion] = (),
     ) -> None:
         super().__init__(scope, name)
         log = self._log(settings.retention_days)
@@ -86,6 +87,7 @@ class Stage(Construct):
             architecture=ARCHITECTURES[settings.architecture],
             handler=f"functions.{name.lower()}.handler",
             code=lambda_.Code.from_asset(str(bundle)),
+            layers=[*layers],  # jsii takes no tuple
             # Keeps constructs from adding permissions that the stage's file does not list.
             role=self.role.without_policy_updates(),
             log_group=log,

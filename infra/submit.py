@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from functions.model.items import UNFINISHED_INDEX
@@ -25,6 +26,7 @@ class Submit(Stage):
         storage: Storage,
         poll: Poll,
         bundle: Path,
+        duckdb: lambda_.ILayerVersion,
     ) -> None:
         super().__init__(
             scope,
@@ -43,7 +45,8 @@ class Submit(Stage):
             bundle=bundle,
             timeout=STAGE_TIMEOUT,
             memory_mb=settings.stage_memory_mb,
-            disk_mib=1024,
+            disk_mib=2048,  # the files of a chunk, and a row group of Parquet
+            layers=[duckdb],
             grants=[
                 *common_grants(storage),
                 *queue_stage_grants(storage, storage.submit_queue, poll.function),

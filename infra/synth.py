@@ -45,7 +45,7 @@ def _synthesize(context: dict[str, Any]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         app = App(context=context, outdir=folder, analytics_reporting=False)
         settings = StackSettings.from_context(app.node.get_all_context())
-        stack = RelayStack(app, settings=settings, bundle=stub())
+        stack = RelayStack(app, settings=settings, bundle=stub(), duckdb=stub())
         template = app.synth().get_stack_by_name(stack.stack_name).template
     return cast("dict[str, Any]", template)
 

@@ -21,7 +21,7 @@ MONTH_H, MONTH_DAYS = 730, 30.4
 MONTH_POLLS = MONTH_H * 60
 WORK_DAYS, BATCH_DAYS = 8, 400
 """Work files stay for 7 days and until the next midnight; a batch's item stays in the table for 400 days."""
-DISK_MB = {"plan": 1024, "send": 1024, "collect": 4096, "assemble": 4096}
+DISK_MB = {"plan": 2048, "send": 2048, "collect": 4096, "assemble": 4096}
 FREE_DISK_MB = 512
 POLL_MB = 512
 CONCURRENCY = StackSettings.submit_concurrency

@@ -13,7 +13,7 @@ from functions.model.items import Job
 from functions.model.options import is_options_file
 from functions.model.rows import LineBlock, Position, Record
 from functions.model.upload_format import UploadFormat
-from functions.readers import delimited, json_values, jsonl, xlsx
+from functions.readers import delimited, json_values, jsonl, parquet, xlsx
 from functions.readers.containers import unpacked
 from functions.readers.contract import Reader, Source
 from functions.readers.encodings import transcoded
@@ -23,12 +23,13 @@ READERS: dict[str, Reader[Any]] = {
     "json": json_values,
     "csv": delimited,
     "xlsx": xlsx.Workbook(),
+    "parquet": parquet,
 }
-TABLES = frozenset({"csv", "xlsx"})
+TABLES = frozenset({"csv", "xlsx", "parquet"})
 """Readers of tables. Their rows always need a template."""
 _TEXTS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv")
 _COMPRESSIONS = ("", ".gz", ".zst", ".bz2")
-SUFFIXES = (*(text + packed for packed in _COMPRESSIONS for text in _TEXTS), ".xlsx")
+SUFFIXES = (*(text + packed for packed in _COMPRESSIONS for text in _TEXTS), ".xlsx", ".parquet")
 """Suffixes of keys that are read, in lower case."""
 
 

@@ -28,8 +28,6 @@ csv.field_size_limit(1 << 30)  # the module's own limit is 128 KiB; `row_bytes` 
 START = tables.START
 RETRY_NAME = tables.RETRY_NAME
 _LINE_END = b"\r\n"
-_BLANK = " \t\0\x1a\r\n"
-"""Characters of a blank line. NULs and a DOS Ctrl-Z pad the end of a file."""
 _FRONT = re.compile(rb"(?:\xef\xbb\xbf|[ \t]*[\r\n])*+")
 _SEPARATOR_LINE = re.compile(rb'"?sep=([^\w"\r\n])"?(?:\r\n|\r|\n)', re.IGNORECASE)
 _QUOTED = rb'"[^"]*+(?:""[^"]*+)*+"'
@@ -224,7 +222,7 @@ class _Rows:
 
     def _is_blank(self, cells: Sequence[str]) -> bool:
         """Return whether a row of at most one cell is blank. A quoted cell is not."""
-        return not "".join(cells).strip(_BLANK) and '"' not in self._row[0]
+        return not "".join(cells).strip(tables.BLANK) and '"' not in self._row[0]
 
     def _encode(self, cells: Sequence[str]) -> tuple[bytes | None, tuple[str, str] | None]:
         """Return the row as JSON, or its fault."""

@@ -31,6 +31,7 @@ _CP1252 = (
     "are wrong"
 )
 _ZIP = b"PK\x03\x04"
+_PARQUET = b"PAR1"
 _ARCHIVE = "upload the files inside it one by one; gzip, zstd and bzip2 are unpacked"
 _EXPORT = "export it as CSV or JSON Lines"
 _BINARY = [
@@ -44,7 +45,7 @@ _BINARY = [
     (rb"\x1f[\x9d\xa0]", "compressed with compress", "compress it with gzip, zstd or bzip2 instead"),
     (rb"\xff\x06\0\0sNaPpY", "compressed with Snappy", "compress it with gzip, zstd or bzip2 instead"),
     (rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Excel workbook from before 2007 (.xls) or with a password", "save it as .xlsx without a password, or as CSV"),
-    (rb"PAR[1E]", "a Parquet file", "write it as CSV or JSON Lines"),
+    (rb"PARE", "an encrypted Parquet file", "write it without encryption"),
     (rb"Obj\x01", "an Avro file", _EXPORT),
     (rb"ORC", "an ORC file", _EXPORT),
     (rb"ARROW1|FEA1", "an Arrow or Feather file", _EXPORT),
@@ -135,6 +136,12 @@ def _binary_reader(source: Source, head: bytes) -> str | None:
         UnreadableUploadError: the upload is of a binary kind that is not read.
     """
     _refuse_kinds(_BINARY, head)
+    if head.startswith(_PARQUET):
+        if not source.seekable:
+            _refuse(
+                "a compressed Parquet file", "upload it as it is; its data is compressed within"
+            )
+        return "parquet"
     return _zip_reader(source, head) if head.startswith(_ZIP) else None
 
 

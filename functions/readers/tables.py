@@ -16,6 +16,8 @@ RETRY_NAME = "retry.csv"
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
 """The byte order mark. Excel reads a CSV file as UTF-8 only if it begins with one."""
+BLANK = " \t\0\x1a\r\n"
+"""Characters of a blank line. NULs and a DOS Ctrl-Z pad the end of a file."""
 _MAX_HEADER_BYTES = 3_600
 """Maximum size of the column names as JSON. The position that holds them must stay below 4 KiB."""
 _MAX_LISTED_CHARS = 300
@@ -99,6 +101,15 @@ def first_cell(columns: Sequence[str], cell: str) -> bytes:
     return _encode({columns[0]: cell})
 
 
+def too_long(size: int, row_bytes: int) -> tuple[str, str]:
+    """Return the fault of a row that is longer than a row may be, in bytes."""
+    sentence = (
+        f"the row is {size:,} bytes long; the limit is {row_bytes:,}; shorten it or raise the "
+        "setting rowBytes"
+    )
+    return "too_long", sentence
+
+
 def encode_row(columns: Sequence[str], cells: Sequence[str]) -> bytes:
     """Return a row as a JSON object: column → text.
 
@@ -121,7 +132,12 @@ def _writer(delimiter: str) -> Any:  # noqa: ANN401 - typeshed does not export t
 
 
 def csv_line(cells: Sequence[str], delimiter: str = ",") -> bytes:
-    """Return cells as a line of CSV with CRLF (RFC 4180). Only cells that need quotes have them."""
+    """Return cells as a line of CSV with CRLF (RFC 4180). Only cells that need quotes have them.
+
+    A single cell of white space does, because a blank line is no row.
+    """
+    if len(cells) == 1 and not cells[0].strip(BLANK):
+        return f'"{cells[0]}"\r\n'.encode()
     line: str = _writer(delimiter).writerow(cells)
     return line.encode()
 

@@ -4,10 +4,8 @@ Offsets and positions count the rows of the sheet from 0. A workbook cannot be r
 begins at its first row.
 """
 
-import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +18,7 @@ from functions.errors import ObjectUnreadableError, UnreadableUploadError
 from functions.model.rows import Record
 from functions.readers import delimited, tables, xlsx_rows
 from functions.readers.contract import Source
+from functions.readers.processes import printed_lines
 from functions.readers.tables import TablePosition
 
 MAX_BYTES = 50_000_000
@@ -105,8 +104,8 @@ def _record(index: int, columns: tuple[str, ...], cells: Sequence[str], row_byte
         )
         data, fault = tables.first_cell(columns, cells[0]), ("ragged_row", sentence)
     if len(data) > row_bytes:
-        sentence = f"the row is {len(data):,} bytes long; the limit is {row_bytes:,}; shorten it or raise the setting rowBytes"
-        data, fault = None, ("too_long", sentence)
+        fault = tables.too_long(len(data), row_bytes)
+        data = None
     end = TablePosition(index + 1, index + 2, columns)
     return Record(index + 1, 1, index, 1, data, end, fault)
 
@@ -137,21 +136,18 @@ def _printed_rows(path: str, sheet: str | None) -> Iterator[bytes]:
     Raises:
         UnreadableUploadError: the file is not a workbook, lacks the sheet, or needs too much memory.
     """
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path), "RUST_BACKTRACE": "0"}
-    program = str(Path(__file__).with_name("xlsx_rows.py"))
-    command = [sys.executable, "-P", program, path, msgspec.json.encode(sheet).decode()]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, env=environment) as process:  # noqa: S603 - our own file
-        try:
-            lines = iter(process.stdout or ())
-            sheets = next(lines, b"[]")
-            yield from lines
-            code = process.wait()
-        finally:
-            process.kill()
+    program = Path(__file__).with_name("xlsx_rows.py")
+    lines = printed_lines(program, path, msgspec.json.encode(sheet).decode())
+    try:
+        sheets = next(lines)
+    except StopIteration as ended:
+        sheets, code = b"[]", ended.value
+    else:
+        code = yield from lines
     if problem := _problem_of(code, sheet, _cells.decode(sheets)):
         raise UnreadableUploadError(problem)
     if code:
-        raise subprocess.CalledProcessError(code, command)
+        raise subprocess.CalledProcessError(code, [str(program), path])
 
 
 def _problem_of(code: int, sheet: str | None, sheets: Sequence[str]) -> str | None:

@@ -12,7 +12,7 @@ from typing import Any
 import botocore
 import pytest
 
-from infra.bundle import PROCESSORS, SERVICES, bundled, stub, tags
+from infra.bundle import PROCESSORS, SERVICES, bundled, duckdb_layer, stub, tags
 from infra.settings import Architecture
 
 HOST_ARCHITECTURE: Architecture = (
@@ -21,6 +21,7 @@ HOST_ARCHITECTURE: Architecture = (
 
 # Well below Lambda's limits: 50 MB zipped, 250 MB unzipped.
 MAX_ZIPPED_MB, MAX_UNZIPPED_MB = 25, 80
+MAX_LAYER_ZIPPED_MB, MAX_LAYER_UNZIPPED_MB = 30, 80
 
 
 @pytest.fixture(scope="session")
@@ -34,6 +35,14 @@ def unpacked(bundle: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     with zipfile.ZipFile(bundle) as archive:
         archive.extractall(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def unpacked_layer(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("opt")
+    with zipfile.ZipFile(duckdb_layer(HOST_ARCHITECTURE)) as archive:
+        archive.extractall(folder)
+    return folder / "python"
 
 
 def run_in(folder: Path, code: str) -> subprocess.CompletedProcess[str]:
@@ -54,6 +63,25 @@ def test_a_stage_can_be_imported_with_only_the_bundle(unpacked: Path, stage: str
 
     assert process.stderr == ""
     assert process.returncode == 0
+
+
+def test_only_the_layer_has_duckdb_and_it_reads_parquet_by_itself(
+    unpacked: Path, unpacked_layer: Path
+) -> None:
+    query = "SELECT count(*) FROM duckdb_extensions() WHERE loaded AND extension_name IN ('parquet', 'json', 'icu')"
+    code = f"import duckdb; print(duckdb.sql({query!r}).fetchall())"
+
+    assert "No module named 'duckdb'" in run_in(unpacked, code).stderr
+    assert run_in(unpacked_layer, code).stdout == "[(3,)]\n"
+
+
+@pytest.mark.parametrize("stage", ["submit", "poll", "results"])
+def test_no_stage_loads_duckdb_at_its_cold_start(
+    unpacked: Path, unpacked_layer: Path, stage: str
+) -> None:
+    code = f"sys.path.append({str(unpacked_layer)!r}); import functions.{stage}; print('duckdb' in sys.modules)"
+
+    assert run_in(unpacked, code).stdout == "False\n"
 
 
 @pytest.mark.parametrize(
@@ -134,6 +162,31 @@ def test_every_wheel_is_for_the_requested_processor(architecture: Architecture) 
         )
     assert len(compiled) >= 3
     assert all(PROCESSORS[architecture] in name for name in compiled)
+
+
+@pytest.mark.parametrize("architecture", ["arm64", "x86_64"])
+def test_the_layer_is_for_the_requested_processor(architecture: Architecture) -> None:
+    ((package, platforms),) = tags(duckdb_layer(architecture)).items()
+
+    assert package == "duckdb"
+    assert all(tag.endswith(PROCESSORS[architecture]) for tag in platforms)
+
+
+@pytest.mark.parametrize("architecture", ["arm64", "x86_64"])
+def test_the_layer_stays_small(architecture: Architecture) -> None:
+    path = duckdb_layer(architecture)
+    with zipfile.ZipFile(path) as archive:
+        unzipped = sum(entry.file_size for entry in archive.infolist())
+
+    assert path.stat().st_size < MAX_LAYER_ZIPPED_MB * 1e6
+    assert unzipped < MAX_LAYER_UNZIPPED_MB * 1e6
+
+
+def test_the_same_sources_give_the_same_layer(tmp_path: Path) -> None:
+    built, rebuilt = (duckdb_layer(HOST_ARCHITECTURE, into=tmp_path / name) for name in "ab")
+
+    assert built.name == rebuilt.name
+    assert built.read_bytes() == rebuilt.read_bytes()
 
 
 def test_the_same_sources_give_the_same_bytes(bundle: Path, tmp_path: Path) -> None:

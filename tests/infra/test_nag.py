@@ -22,12 +22,15 @@ def test_no_finding_is_unacknowledged(tmp_path: Path, *, tracing: bool) -> None:
     app = App(outdir=str(tmp_path), analytics_reporting=False)
     settings = StackSettings(bundle="stub", tracing=tracing)
 
-    assert find_violations(app, RelayStack(app, settings=settings, bundle=stub())) == set()
+    assert (
+        find_violations(app, RelayStack(app, settings=settings, bundle=stub(), duckdb=stub()))
+        == set()
+    )
 
 
 def test_an_unacknowledged_finding_is_reported(tmp_path: Path) -> None:
     app = App(outdir=str(tmp_path), analytics_reporting=False)
-    stack = RelayStack(app, settings=StackSettings(bundle="stub"), bundle=stub())
+    stack = RelayStack(app, settings=StackSettings(bundle="stub"), bundle=stub(), duckdb=stub())
     Queue(stack, "Careless")
 
     assert {finding.split(":")[0] for finding in find_violations(app, stack)} == {

@@ -21,6 +21,7 @@ def test_only_these_resource_types_are_deployed(template: Template) -> None:
         "AWS::Lambda::EventInvokeConfig",
         "AWS::Lambda::EventSourceMapping",
         "AWS::Lambda::Function",
+        "AWS::Lambda::LayerVersion",
         "AWS::Logs::LogGroup",
         "AWS::S3::Bucket",
         "AWS::S3::BucketPolicy",
@@ -43,6 +44,20 @@ def test_exactly_three_functions_run_our_code(resources_of: FindResources) -> No
     }
     assert all(resource["Runtime"] == "python3.13" for resource in functions.values())
     assert all(resource["Architectures"] == ["arm64"] for resource in functions.values())
+
+
+def test_the_functions_that_read_uploads_have_the_layer_with_duckdb(
+    resources_of: FindResources,
+) -> None:
+    functions = resources_of("AWS::Lambda::Function")
+
+    assert {name: function.get("Layers") for name, function in functions.items()} == {
+        "SubmitFunction": ["<DuckDb>"],
+        "PollFunction": None,
+        "ResultsFunction": ["<DuckDb>"],
+    }
+    (layer,) = resources_of("AWS::Lambda::LayerVersion").values()
+    assert layer["CompatibleArchitectures"] == ["arm64"]
 
 
 def test_no_function_reserves_concurrency(resources_of: FindResources) -> None:

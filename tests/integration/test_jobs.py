@@ -175,7 +175,7 @@ def test_an_upload_without_a_sendable_row_is_rejected_with_a_reason(
 def test_an_object_without_a_reader_is_ignored(
     relay: Harness, caplog: pytest.LogCaptureFixture
 ) -> None:
-    relay.upload("in/table.parquet", b"PAR1")
+    relay.upload("in/table.avro", b"Obj\x01")
 
     assert relay.tick().open == 0
     assert [record.message for record in caplog.records] == [

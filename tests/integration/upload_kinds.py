@@ -14,6 +14,7 @@ from typing import Any
 
 import zstandard
 
+from tests.unit.parquet_files import parquet_file
 from tests.unit.workbooks import workbook
 
 PAGE = Path(__file__).parents[2] / "docs" / "formats.md"
@@ -85,6 +86,12 @@ def _workbook() -> bytes:
     return workbook(rows)
 
 
+def _parquet() -> bytes:
+    rows = json.dumps([_record(number) for number in range(1, ROWS + 1)])
+    query = """SELECT unnest(from_json($$ROWS$$, '[{"id": "VARCHAR", "text": "VARCHAR"}]'), recursive := true)"""
+    return parquet_file(query.replace("ROWS", rows))
+
+
 def _chat(number: int) -> dict[str, Any]:
     body = {"model": "gpt-4o", "messages": _messages(number), "temperature": 0.5}
     url = "/v1/chat/completions"
@@ -143,6 +150,7 @@ KINDS = [
     ),
     Kind("TSV", "a.tsv", _table("\t").encode("utf-8-sig"), _TEMPLATE, _CSV, _SPREADSHEETS),
     Kind("Excel workbook", "a.xlsx", _workbook(), _TEMPLATE, _CSV, _SPREADSHEETS),
+    Kind("Parquet", "a.parquet", _parquet(), _TEMPLATE, _CSV, _SPREADSHEETS),
     Kind(
         "compressed CSV",
         "a.csv.gz",

@@ -18,6 +18,7 @@ from functions.readers.contract import Reader
 from functions.readers.cutting import read_rows
 from functions.readers.tables import TablePosition
 from tests.unit.factories import job
+from tests.unit.parquet_files import parquet_file
 from tests.unit.workbooks import workbook
 
 ROW_BYTES = 64
@@ -51,7 +52,18 @@ _XLSX = [
     workbook([[], [None, "a;x", "b"], [None, 'quo"te', "\r\n,"], [], [None, 1, 2, 3], [None, None, "x" * ROW_BYTES]]),
     workbook([["a"], ["one"], [" "], [2]]),
 ]  # fmt: skip
-SAMPLES: dict[str, list[bytes]] = {"jsonl": _JSONL, "json": _JSON, "csv": _CSV, "xlsx": _XLSX}
+_PARQUET = [
+    parquet_file("SELECT unnest([1, 2, 3]) AS a, unnest(['x', NULL, 'y']) AS b"),
+    parquet_file("SELECT unnest(['', ' ', chr(10)]) AS a"),
+    parquet_file("""SELECT unnest(['"', '#', repeat('x', 64)]) AS "a;x", NULL AS "sep=," """),
+]
+SAMPLES: dict[str, list[bytes]] = {
+    "jsonl": _JSONL,
+    "json": _JSON,
+    "csv": _CSV,
+    "xlsx": _XLSX,
+    "parquet": _PARQUET,
+}
 """Uploads of each format, with deliberate flaws."""
 
 
