@@ -14,7 +14,9 @@ from functions.adapters.export_parts import (
 )
 from functions.adapters.retry_rows import MAX_WAITING_TRIES
 from functions.adapters.s3 import JSON_LINES_TYPE, ObjectStore
+from functions.assembling.parquet import write_parquet
 from functions.errors import RelayError
+from functions.exports import parquet
 from functions.exports.contract import Export, ExportContext, JobSummary
 from functions.model.items import ChunkOutput, Job, OutcomeCounts, StoredObject
 from functions.services import Services
@@ -33,7 +35,7 @@ def join_exports(
     """Join the parts of each export. An export that lacks a part would mislead, so it is left out.
 
     Returns:
-        Path of the export → file; and a sentence that says why there are none.
+        Path of the export → file; and a sentence that says why some are missing.
 
     Raises:
         Exception: a fault of AWS that may pass before one of the next tries.
@@ -54,10 +56,44 @@ def join_exports(
     except FAILURES as error:
         if may_pass(error, tries):
             raise
-        problem = str(error) if isinstance(error, RelayError) else type(error).__name__
-        logger.warning("exports not joined", extra={"job": job.job, "problem": problem})
-        return {}, problem
-    return joined, None
+        return {}, _log_problem(job, error)
+    return joined, _replace_by_parquet(files, job, joined, context, tries)
+
+
+def _replace_by_parquet(
+    files: ObjectStore,
+    job: Job,
+    joined: dict[str, StoredObject],
+    context: ExportContext,
+    tries: int,
+) -> str | None:
+    """Replace the joined lines of results.parquet, if it is wanted, by the file itself.
+
+    Returns:
+        A sentence that says why there is none.
+
+    Raises:
+        Exception: a fault of AWS that may pass before one of the next tries.
+    """
+    lines = joined.pop(parquet.PATH, None)
+    if lines is None:
+        return None
+    if tries == MAX_WAITING_TRIES:  # it may have killed this function; the last try is for the other exports
+        return f"{parquet.PATH}: not written in {tries - 1} tries"
+    try:
+        key = f"{job.results_prefix}/{parquet.PATH}"
+        joined[parquet.PATH] = write_parquet(files, job, lines, context, key)
+    except FAILURES as error:
+        if may_pass(error, tries):
+            raise
+        return _log_problem(job, error)
+    return None
+
+
+def _log_problem(job: Job, error: Exception) -> str:
+    problem = str(error) if isinstance(error, RelayError) else type(error).__name__
+    logger.warning("exports not joined", extra={"job": job.job, "problem": problem})
+    return problem
 
 
 def _join(
@@ -75,7 +111,8 @@ def _join(
         first = [files.write(f"{scratch}.head", [head])] if head else []
         pieces = [*first, *(part.exports[path] for part in parts)]
         content_type = _CSV_TYPE if path.endswith(".csv") else JSON_LINES_TYPE
-        joined[path] = files.join(f"{job.results_prefix}/{path}", pieces, scratch, content_type)
+        key = f"{scratch}.jsonl" if path == parquet.PATH else f"{job.results_prefix}/{path}"
+        joined[path] = files.join(key, pieces, scratch, content_type)
     return joined
 
 

@@ -3,8 +3,13 @@
 To add an export, add a module that implements `contract.Export` and a line to `EXPORTS`.
 """
 
-from functions.exports import bedrock, openai, tables
+from functions.exports import bedrock, openai, parquet, tables
 from functions.exports.contract import Export
 
-EXPORTS: dict[str, Export] = {"csv": tables, "openai": openai, "bedrock": bedrock}
+EXPORTS: dict[str, Export] = {
+    "csv": tables,
+    "parquet": parquet,
+    "openai": openai,
+    "bedrock": bedrock,
+}
 """The exports, by their names in the option `outputs`."""

@@ -19,6 +19,8 @@ from functions.readers.tables import BOM, csv_line, without_formula
 PATH = "results.csv"
 _ROW_COLUMNS = ("row", "custom_id")
 _ANSWER_COLUMNS = ("answer", "status", "stop_reason", "error", "input_tokens", "output_tokens")
+COUNTS = (4, 5)
+"""Those of `_ANSWER_COLUMNS` that hold whole numbers."""
 _CLASH_SUFFIX = "_claude"
 _UNKNOWN_FORM = "the result has an unknown form; see results.jsonl"
 
@@ -50,6 +52,7 @@ class _Result(msgspec.Struct, frozen=True, gc=False):
 _result = msgspec.json.Decoder(_Result)
 _object = msgspec.json.Decoder(dict[str, msgspec.Raw])
 _text = msgspec.json.Decoder(str)
+_NULL = msgspec.Raw(b"null")
 
 
 def paths(_context: ExportContext) -> tuple[str, ...]:
@@ -59,31 +62,57 @@ def paths(_context: ExportContext) -> tuple[str, ...]:
 
 def head(_path: str, context: ExportContext) -> bytes:
     """Return the header, with a byte order mark."""
+    return BOM.encode() + csv_line(names(context))
+
+
+def names(context: ExportContext) -> list[str]:
+    """Return the names of all columns: those of the upload, and those of the answers."""
     names = list(context.columns or _ROW_COLUMNS)
     taken = {name.casefold() for name in names}  # Excel's tables and SQL ignore case
-    for name in (*_ANSWER_COLUMNS, *_properties(context)):
+    for name in added_names(context):
         free = name
         while free.casefold() in taken:
             free += _CLASH_SUFFIX
         taken.add(free.casefold())
         names.append(free)
-    return BOM.encode() + csv_line(names)
+    return names
+
+
+def added_names(context: ExportContext) -> list[str]:
+    """Return the names of the columns of the answers, before clashes with those of the upload."""
+    return [*_ANSWER_COLUMNS, *_properties(context)]
 
 
 def lines(row: ExportRow, context: ExportContext) -> Iterator[tuple[str, bytes]]:
     """Yield the row with its answer. The upload's cells are empty if they cannot be read."""
     result = _read(row.result)
+    texts, counts = _texts(result), _counts(result)
+    answers = _answers(texts[0], context)
+    cells = [
+        *cells_of_upload(row, context),
+        *map(without_formula, texts),
+        *("" if count is None else str(count) for count in counts),
+        *map(_guarded_cell, answers),
+    ]
+    yield PATH, csv_line(cells)
+
+
+def unguarded_cells(row: ExportRow, context: ExportContext) -> list[str | int | None]:
+    """Return the cells of a row as they are, for files that no spreadsheet takes for formulas."""
+    result = _read(row.result)
+    texts = _texts(result)
+    answers = _answers(texts[0], context)
+    return [*cells_of_upload(row, context), *texts, *_counts(result), *map(_cell, answers)]
+
+
+def _texts(result: _Result) -> tuple[str, str, str, str]:
     answer = "".join(block.text or "" for block in result.message.content if block.type == "text")
     error = (result.error.error or result.error).message or ""
-    usage = result.message.usage
-    texts = (answer, result.type, result.message.stop_reason or "", error)
-    cells = [
-        *_cells_of_upload(row, context),
-        *map(without_formula, texts),
-        *("" if count is None else str(count) for count in (usage.input_tokens, usage.output_tokens)),
-        *_cells_of_answer(answer, _properties(context)),
-    ]  # fmt: skip
-    yield PATH, csv_line(cells)
+    return answer, result.type, result.message.stop_reason or "", error
+
+
+def _counts(result: _Result) -> tuple[int | None, int | None]:
+    return result.message.usage.input_tokens, result.message.usage.output_tokens
 
 
 def closing(_summary: JobSummary, _context: ExportContext) -> dict[str, bytes]:
@@ -105,20 +134,22 @@ def _read(result: bytes) -> _Result:
         return _Result(read_result(result).type, error=_Error(_UNKNOWN_FORM))
 
 
-def _cells_of_upload(row: ExportRow, context: ExportContext) -> list[str]:
+def cells_of_upload(row: ExportRow, context: ExportContext) -> list[str]:
+    """Return the cells of the upload, or the row's number and custom_id if it has no columns."""
     if not context.columns:
         return [str(row.row), _cell(row.custom_id)]
     record = _object.decode(row.record or b"{}")
     return [_cell(record.get(column, b"null")) for column in context.columns]
 
 
-def _cells_of_answer(answer: str, properties: list[str]) -> list[str]:
-    """Return the properties of an answer in JSON. They are empty if it is refused, cut off or not an object."""
+def _answers(answer: str, context: ExportContext) -> list[msgspec.Raw]:
+    """Return the properties of an answer in JSON. They are null if it is refused, cut off or not an object."""
+    properties = _properties(context)
     try:
         values = _object.decode(answer) if properties else {}
     except UNREADABLE_JSON:
         values = {}
-    return [_guarded_cell(values.get(name, b"null")) for name in properties]
+    return [values.get(name, _NULL) for name in properties]
 
 
 def _cell(value: bytes | msgspec.Raw) -> str:

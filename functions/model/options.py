@@ -80,7 +80,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     betas: list[_Beta] = []
     models: dict[_Name, _Name] = {}
     sheet: _Sheet | None = None
-    outputs: list[Literal["csv", "openai", "bedrock"]] | None = None
+    outputs: list[Literal["csv", "parquet", "openai", "bedrock"]] | None = None
     on_unsupported: Literal["drop", "reject"] = "drop"
     skip_checks: list[Check] = []
     request: RequestTemplate = RequestTemplate()

@@ -1,7 +1,7 @@
 """Describe a Parquet file, or print its rows as JSON. `parquet` runs this file as a process of its own.
 
 DuckDB keeps to a limit of memory of its own making. A file that breaks it, or DuckDB itself, ends only this process.
-No other module imports DuckDB, which is in a Lambda layer of its own.
+Of all other modules only `functions.exports.parquet_writer` imports DuckDB, which is in a Lambda layer of its own.
 """
 
 import resource
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 MEMORY_MB = 300
 """Memory for DuckDB's buffers; submit has 512 MB in all, and needs about 100 MB itself."""
-_DATA_BYTES = 500 << 20
+DATA_BYTES = 500 << 20
 """Memory of this process, for what DuckDB does not count."""
 UNREADABLE = 3
 TOO_LARGE = 4
@@ -91,7 +91,7 @@ def main(path: str, rows: str = "") -> int:
     """
     import duckdb  # noqa: PLC0415 - only this process loads it
 
-    resource.setrlimit(resource.RLIMIT_DATA, (_DATA_BYTES, _DATA_BYTES))
+    resource.setrlimit(resource.RLIMIT_DATA, (DATA_BYTES, DATA_BYTES))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     try:
         if rows:
@@ -105,7 +105,7 @@ def main(path: str, rows: str = "") -> int:
     return 0
 
 
-def _connect() -> "duckdb.DuckDBPyConnection":
+def connect() -> "duckdb.DuckDBPyConnection":
     """Return a connection that fetches no extension and writes nothing to the disk."""
     import duckdb  # noqa: PLC0415 - only this process loads it
 
@@ -127,7 +127,7 @@ def _relation(connection: "duckdb.DuckDBPyConnection", path: str) -> "duckdb.Duc
 
 
 def _table(path: str) -> Table:
-    with _connect() as connection:
+    with connect() as connection:
         relation = _relation(connection, path)
         columns, types = relation.columns, relation.types
         counts = connection.execute(_GROUPS, [path]).fetchall()
@@ -167,7 +167,7 @@ def _texts(path: str, row: int, stop: int) -> Iterator[str]:
     """Yield rows as JSON. Each call has a connection of its own, because one that lacked memory keeps some."""
     import duckdb  # noqa: PLC0415 - only this process loads it
 
-    with _connect() as connection:
+    with connect() as connection:
         relation = _relation(connection, path)
         query = _query(relation.columns, relation.types)
         result = connection.execute(query, [path, row, stop])
@@ -182,7 +182,7 @@ def _texts(path: str, row: int, stop: int) -> Iterator[str]:
 
 def _query(columns: list[str], types: list[Any]) -> str:
     members = ", ".join(
-        f"{_literal(name.strip())}, coalesce({_text(_identifier(name), type_.id)}, '')"
+        f"{literal(name.strip())}, coalesce({_text(identifier(name), type_.id)}, '')"
         for name, type_ in zip(columns, types, strict=True)
     )
     return (
@@ -203,11 +203,13 @@ def _text(value: str, kind: str) -> str:
     return text
 
 
-def _literal(text: str) -> str:
+def literal(text: str) -> str:
+    """Return a text as SQL writes it."""
     return "'" + text.replace("'", "''") + "'"
 
 
-def _identifier(name: str) -> str:
+def identifier(name: str) -> str:
+    """Return the name of a column as SQL writes it."""
     return '"' + name.replace('"', '""') + '"'
 
 

@@ -92,6 +92,7 @@ def test_names_of_columns_may_be_anything_that_a_header_may_be() -> None:
     (record,) = records(body)
 
     assert record.data == '{"it\'s":"1","a \\" quote":"2","größe.x":"3","edge":"4"}'.encode()
+    assert isinstance(record.end, TablePosition)
     assert parquet.columns(record.end) == ("it's", 'a " quote', "größe.x", "edge")
 
 
@@ -246,6 +247,7 @@ def test_the_retry_file_is_csv() -> None:
     first, _, last = records(body)
     rows = parquet.retry_rows(Upload(body), [first.offset, last.offset], [1, 1])
 
+    assert isinstance(last.end, TablePosition)
     file = parquet.retry_head(last.end) + b"".join(rows)
 
     assert [*csv.reader(io.StringIO(file.decode("utf-8-sig"), newline=""))] == [

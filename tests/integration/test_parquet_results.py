@@ -1,0 +1,152 @@
+"""`outputs = ["parquet"]`: the upload's own columns and types, and behind them the answers."""
+
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pytest
+
+from functions.assembling import parquet
+from tests.harness import Harness
+from tests.unit.parquet_files import parquet_file
+
+TEMPLATE = """
+outputs = ["csv", "parquet"]
+[request]
+custom_id = "{{id}}"
+[request.params]
+model = "claude-haiku-5-5"
+max_tokens = 4096
+messages = [{ role = "user", content = "{{text}}" }]
+"""
+ADDED = [
+    ("answer", "VARCHAR"),
+    ("status", "VARCHAR"),
+    ("stop_reason", "VARCHAR"),
+    ("error", "VARCHAR"),
+    ("input_tokens", "BIGINT"),
+    ("output_tokens", "BIGINT"),
+]
+TYPED = parquet_file("""
+    SELECT i AS id, CASE WHEN i = 2 THEN '[fate:invalid_request_error]' ELSE 'größe ' || i END AS text,
+        CASE WHEN i = 3 THEN NULL WHEN i = 4 THEN '' ELSE 'x' END AS maybe, i::DECIMAL(9, 2) AS price,
+        TIMESTAMP '2026-01-02 03:04:05' AS at, {'a': [i]} AS nested, 'mine' AS "Answer"
+    FROM range(1, 6) t(i)
+""")
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Any:
+    """Return a function that opens results.parquet of an upload."""
+
+    def open_results(relay: Harness, key: str) -> duckdb.DuckDBPyRelation:
+        path = tmp_path / "results.parquet"
+        path.write_bytes(relay.read(key, "results.parquet"))
+        return duckdb.read_parquet(str(path))
+
+    return open_results
+
+
+def types_of(relation: duckdb.DuckDBPyRelation) -> list[tuple[str, str]]:
+    return [*zip(relation.columns, map(str, relation.types), strict=True)]
+
+
+def finish(relay: Harness, key: str, body: bytes, template: str = TEMPLATE) -> dict[str, Any]:
+    relay.deploy(requests_per_batch=2)
+    relay.upload("in/_relay.toml", template.encode())
+    relay.upload(key, body)
+    relay.finish()
+    manifest: dict[str, Any] = relay.manifest(key)
+    return manifest
+
+
+def test_parquet_comes_back_with_its_columns_types_and_values(
+    relay: Harness, results: Any, tmp_path: Path
+) -> None:
+    manifest = finish(relay, "in/a.parquet", TYPED)
+
+    (tmp_path / "upload.parquet").write_bytes(TYPED)
+    uploaded = duckdb.read_parquet(str(tmp_path / "upload.parquet"))
+    returned = results(relay, "in/a.parquet")
+    added = [("answer_claude", "VARCHAR"), *ADDED[1:]]
+    assert manifest["exports"] == {"complete": True, "reason": None}
+    assert types_of(returned) == types_of(uploaded) + added
+    rows = returned.fetchall()
+    width = len(uploaded.columns)
+    assert [row[:width] for row in rows] == uploaded.fetchall()
+    assert [row[width + 1] for row in rows] == ["succeeded", "errored", *["succeeded"] * 3]
+    assert [row[-1] is None for row in rows] == [False, True, False, False, False]
+    assert rows[0][width]
+
+
+def test_csv_comes_back_as_text_with_tokens_as_numbers(relay: Harness, results: Any) -> None:
+    finish(relay, "in/a.csv", b"id,text\n01,=one\n02,\n")
+
+    returned = results(relay, "in/a.csv")
+    assert types_of(returned) == [("id", "VARCHAR"), ("text", "VARCHAR"), *ADDED]
+    assert [row[:2] for row in returned.fetchall()] == [("01", "=one"), ("02", "")]
+    assert relay.read("in/a.csv", "results.csv")
+
+
+def test_an_upload_without_columns_gets_row_and_custom_id(relay: Harness, results: Any) -> None:
+    finish(relay, "in/a.jsonl", b'{"id":"a","text":"one"}\n{"id":"b","text":"two"}\n')
+
+    returned = results(relay, "in/a.jsonl")
+    assert returned.columns[:2] == ["row", "custom_id"]
+    assert [row[:2] for row in returned.fetchall()] == [("1", "a"), ("2", "b")]
+
+
+def test_answers_with_a_schema_have_a_column_for_each_property(
+    relay: Harness, results: Any
+) -> None:
+    schema = """
+[request.params.output_config.format]
+type = "json_schema"
+[request.params.output_config.format.schema]
+type = "object"
+properties = { mood = { type = "string" } }
+required = ["mood"]
+additionalProperties = false
+"""
+    finish(relay, "in/a.csv", b"id,text\n1,one\n", TEMPLATE + schema)
+
+    assert types_of(results(relay, "in/a.csv"))[-1] == ("mood", "VARCHAR")
+
+
+@pytest.mark.parametrize("fault", ["too large", "process", "disk"])
+def test_a_failure_never_holds_the_results_back(
+    fault: str, relay: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    match fault:
+        case "too large":
+            monkeypatch.setattr(parquet, "MAX_BYTES", 10)
+        case "process":
+            monkeypatch.setattr(parquet, "_PROGRAM", Path("/no such program.py"))
+        case _:
+            monkeypatch.setattr(parquet, "_save", fail)
+
+    manifest = finish(relay, "in/a.csv", b"id,text\n1,one\n")
+
+    assert manifest["outcome"] == "succeeded"
+    assert manifest["exports"]["complete"] is False
+    assert manifest["exports"]["reason"]
+    assert "results.csv" in manifest["files"]
+    assert "results.parquet" not in manifest["files"]
+
+
+def test_an_upload_that_was_replaced_is_not_mixed_with_the_answers_of_another(
+    relay: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Replaced:
+        def read(self) -> list[bytes]:
+            return [parquet_file("SELECT 1 AS id")]
+
+    monkeypatch.setattr(parquet, "source_of", lambda *_: Replaced())
+
+    manifest = finish(relay, "in/a.parquet", TYPED)
+
+    assert "other rows" in manifest["exports"]["reason"]
+    assert "results.parquet" not in manifest["files"]
