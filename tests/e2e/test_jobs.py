@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.relay import Relay, jsonl, kinds, request, rows
+from tests.unit.parquet_files import parquet_file
 
 ROOT = Path(__file__).parent.parent.parent
 SAMPLES = ROOT.parent / "shared" / "samples"
@@ -161,6 +162,16 @@ def test_odd_files_get_a_line_for_each_row_which_is_answered_or_says_what_is_wro
     assert Counter(kinds(lines)) == {"succeeded": 24, "rejected": 6}
     assert {error["code"] for error in rejected} == {"invalid_json", "unsupported_parameter"}
     assert all(error["message"] for error in rejected)
+
+
+def test_parquet_is_read_and_written_with_the_layer(relay: Relay) -> None:
+    relay.upload("parquet/_relay.toml", b'outputs = ["parquet"]\n' + TEMPLATE)
+
+    upload = relay.upload("parquet/a.parquet", parquet_file("SELECT 'one' AS text"))
+    relay.finish(upload)
+
+    assert kinds(relay.lines(upload)) == ["succeeded"]
+    assert relay.read(upload, "results.parquet").startswith(b"PAR1")
 
 
 def test_an_object_that_is_no_upload_is_ignored_with_one_log_line(relay: Relay) -> None:
