@@ -164,7 +164,7 @@ def _print_rows(path: str, row: int, stop: int) -> None:
 
 
 def _texts(path: str, row: int, stop: int) -> Iterator[str]:
-    """Yield rows as JSON. Each call has a connection of its own, because one that lacked memory keeps some."""
+    """Yield rows as JSON."""
     import duckdb  # noqa: PLC0415 - only this process loads it
 
     with connect() as connection:
