@@ -78,7 +78,9 @@ def _replace_by_parquet(
     lines = joined.pop(parquet.PATH, None)
     if lines is None:
         return None
-    if tries == MAX_WAITING_TRIES:  # it may have killed this function; the last try is for the other exports
+    if (
+        tries == MAX_WAITING_TRIES
+    ):  # it may have killed this function; the last try is for the other exports
         return f"{parquet.PATH}: not written in {tries - 1} tries"
     try:
         key = f"{job.results_prefix}/{parquet.PATH}"
