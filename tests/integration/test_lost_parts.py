@@ -152,6 +152,7 @@ def test_the_retry_file_of_a_table_has_its_header_once(relay: Harness) -> None:
     _, (first, _) = assembling(relay, b"id,text\r\n1,a\r\n2,b\r\n3,c\r\n", TABLE_KEY)
     assert first.part is not None
     delete(relay, first.part.results.key)
+    relay.pass_time(31 * DAY_S)
 
     run(relay, 4)
 
