@@ -20,6 +20,7 @@ from functions.adapters.claims import Claims
 from functions.adapters.clients import QUICK
 from functions.adapters.cost_ledger import CostLedger
 from functions.adapters.event_publisher import EventPublisher
+from functions.adapters.experiences import Experiences
 from functions.adapters.outbox import Outbox
 from functions.adapters.ownership import Ownership
 from functions.adapters.poll_lock import PollLock
@@ -103,6 +104,11 @@ class Services[S: Settings]:
     def cost_ledger(self) -> CostLedger:
         """What each job cost."""
         return CostLedger(self.table)
+
+    @cached_property
+    def experiences(self) -> Experiences:
+        """What earlier requests took."""
+        return Experiences(self.table, self.now)
 
     @contextmanager
     def releasing_on_error(self, item: Job | Batch) -> Iterator[None]:

@@ -40,6 +40,7 @@ RequestsPerBatch = Annotated[int, Meta(ge=1, le=100_000)]
 Attempts = Annotated[int, Meta(ge=1, le=9)]
 RowBytes = Annotated[int, Meta(ge=1000, le=64_000_000)]  # memory holds several rows
 CreateTimeoutSeconds = Annotated[int, Meta(ge=1, le=840)]  # submit's own timeout is 900 s
+EstimateRows = Annotated[int, Meta(ge=0, le=1000)]
 Repeats = Literal["skip", "run"]
 OpenBatches = Annotated[int, Meta(ge=1, le=10_000)]
 QueuedRequests = Annotated[int, Meta(ge=1, le=100_000_000)]
@@ -137,6 +138,7 @@ class SubmitSettings(Settings):
         row_bytes: the longest row that is accepted, in bytes.
         create_timeout_s: how long a create may take, in seconds.
         repeats: what happens to an upload whose bytes another job has.
+        estimate_rows: rows of a job whose input tokens the API counts for its estimate; 0 for none.
         poll_function_name: the poll function to invoke; empty for none.
     """
 
@@ -147,6 +149,7 @@ class SubmitSettings(Settings):
     row_bytes: RowBytes = 32_000_000
     create_timeout_s: CreateTimeoutSeconds = 600
     repeats: Repeats = "skip"
+    estimate_rows: EstimateRows = 50
     poll_function_name: str = ""
 
 

@@ -20,6 +20,7 @@ from functions.settings import (
     Attempts,
     BaseUrl,
     CreateTimeoutSeconds,
+    EstimateRows,
     IncompleteDownloads,
     IncompleteSeconds,
     OpenBatches,
@@ -101,6 +102,7 @@ class StackSettings:
     # A page of a thousand versions takes half a second.
     reconcile_pages: Annotated[int, Meta(ge=0, le=10_000)] = 100
     repeats: Repeats = SubmitSettings.repeats
+    estimate_rows: EstimateRows = SubmitSettings.estimate_rows
     bundle: Literal["real", "stub"] = "real"
 
     @classmethod

@@ -41,6 +41,7 @@ class Submit(Stage):
                 row_bytes=settings.row_bytes,
                 create_timeout_s=settings.create_timeout_seconds,
                 repeats=settings.repeats,
+                estimate_rows=settings.estimate_rows,
             ),
             bundle=bundle,
             timeout=STAGE_TIMEOUT,

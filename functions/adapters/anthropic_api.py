@@ -49,10 +49,19 @@ PAGE = 1000
 CONNECT_TIMEOUT_S, READ_S = 10.0, 60.0
 CANCEL_TIMEOUT_S = 5.0
 """Read timeout of a cancel, in seconds. It is short because the next listing shows its effect."""
+COUNT_PATH, COUNT_TIMEOUT_S = "/v1/messages/count_tokens", 10.0
+COUNTED = (
+    "model", "messages", "system", "tools", "tool_choice", "thinking", "output_config", "cache_control",
+)  # fmt: skip
+"""The members of params that `count_tokens` accepts."""
 BLOCK = 1 << 18
 _MICROSECOND = timedelta(microseconds=1)
 KEY_MAX_AGE_S = 300.0
 """Seconds after which the secret is read again. It may have a new key while the old one still works."""
+
+
+class _TokenCount(msgspec.Struct):
+    input_tokens: int
 
 
 class _Page(msgspec.Struct):
@@ -195,6 +204,50 @@ class Claude:
         except (anthropic.APIError, httpx2.HTTPError) as error:
             return _classify_disconnect(error, body)
         return classify(answer.status_code, answer.headers, answer.content)
+
+    def count_tokens(
+        self, params: bytes, api_version: str, betas: Sequence[str] = ()
+    ) -> int | None:
+        """Return the input tokens of a request, by the free endpoint. Return None if the API refuses the request.
+
+        Like `results`, this does not use the SDK, whose import takes a second.
+
+        Args:
+            params: the params of the request, as JSON. Members that the endpoint does not have are left out.
+            api_version: the job's `anthropic-version`.
+            betas: the values of `anthropic-beta`.
+
+        Raises:
+            ApiUnavailableError: no response, or an inconclusive one.
+            ApiKeyRejectedError: the API rejects the key, or the key may not count.
+        """
+        members = msgspec.json.decode(params, type=dict[str, msgspec.Raw])
+        body = {name: members[name] for name in COUNTED if name in members}
+        headers = {
+            "x-api-key": self._key,
+            "anthropic-version": api_version,
+            "content-type": "application/json",
+            "user-agent": "claude-batch-relay",
+        } | ({"anthropic-beta": ",".join(betas)} if betas else {})
+        url = f"{self._base_url.rstrip('/')}{COUNT_PATH}"
+        timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=COUNT_TIMEOUT_S)
+        try:
+            answer = self._http.request(
+                "POST", url, body=msgspec.json.encode(body), headers=headers, redirect=False, retries=False, timeout=timeout,
+            )  # fmt: skip
+        except urllib3.exceptions.HTTPError as error:
+            raise ApiUnavailableError(type(error).__name__) from None
+        if answer.status in {
+            HTTPStatus.BAD_REQUEST,
+            HTTPStatus.NOT_FOUND,
+            HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+        }:
+            return None
+        _raise_for_status(answer.status)
+        try:
+            return msgspec.json.decode(answer.data, type=_TokenCount).input_tokens
+        except UNREADABLE_JSON as error:
+            raise ApiUnavailableError(type(error).__name__) from None
 
     def list_batches(
         self, since: datetime, has_time: Callable[[], bool] = lambda: True

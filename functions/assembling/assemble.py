@@ -16,6 +16,7 @@ from functions.errors import RelayError
 from functions.model import events, timestamps
 from functions.model.api_results import RETRYABLE_ERRORS
 from functions.model.cost_ledger import cost_entry
+from functions.model.expected_cost import estimate_figures
 from functions.model.items import (
     DUPLICATE_ROWS,
     LOST_ROWS,
@@ -31,7 +32,7 @@ from functions.model.items import (
     Usage,
 )
 from functions.model.outcome_counts import NO_MODEL, sum_usage, total, usage_since
-from functions.model.pricing import Bill, PriceList, find_price_list, total_bill
+from functions.model.pricing import Bill, PriceList, find_price_list, total_bill, undated
 from functions.readers import format_of, position_of, reader_of
 from functions.services import Services
 from functions.settings import ResultsSettings
@@ -93,6 +94,7 @@ def assemble(
     )
     if services.items.transition(job, changes, events=[event], puts=[entry], keep_lease=True):
         services.outbox.publish_pending(job.job)
+        _learn(services, job, tally)
         tidy(services, job, time_left_s)
 
 
@@ -241,7 +243,8 @@ def _manifest(
         "options": uris_of(job.options_files),
         "capabilities": {"version": job.capability_list},
         "translated": {"changes": job.translation_changes},
-        **_cost(job, batches, used),
+        **(cost := _cost(job, batches, used)),
+        "estimate": _estimate(job, cost["cost_usd"]),
         "batches": [_batch_entry(batch) for batch in batches],
         "files": {name: _file_entry(results_bucket, file) for name, file in files.items()},
     }  # fmt: skip
@@ -316,6 +319,30 @@ def _cost(
             "problem": no_list if prices is None else _joined(whole.problems),
         },
     }
+
+
+def _estimate(job: Job, cost_usd: float | None) -> dict[str, Any] | None:
+    """Return the estimate that was made before sending, and by what share the cost exceeded the expected one."""
+    figures = estimate_figures(job)
+    if figures is None:
+        return None
+    expected = figures["cost_usd"]["expected"]
+    known = expected and cost_usd is not None
+    return figures | {"off_by": round(cost_usd / expected - 1, 3) if known else None}
+
+
+def _learn(services: Services[ResultsSettings], job: Job, tally: OutcomeCounts) -> None:
+    """Add the job's answers to the experience for later estimates."""
+    succeeded = tally.outcomes.get("succeeded", 0)
+    output = Counter[str]()
+    for model, usage in tally.usage.items():
+        tokens = usage.get("output_tokens", 0) + usage.get("long_output_tokens", 0)
+        output[undated(model)] += tokens
+    for model, demand in job.demands.items():
+        # The counts do not say how many rows of each model succeeded.
+        answers = round(demand.requests * succeeded / job.sendable_rows)
+        if answers:
+            services.experiences.add(job, model, answers, output[undated(model)])
 
 
 def _day(job: Job, batch: Batch) -> str:

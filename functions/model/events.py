@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from functions.model.expected_cost import estimate_figures
 from functions.model.items import Batch, Job, batch_key
 
 SENDING, UPLOADS = "sending", "uploads"
@@ -104,6 +105,7 @@ def job_planned(job: Job, results_bucket: str, at: str) -> Event:
         "chunks": job.checkpoint.chunk,
         "format": "jsonl" if job.format is None else job.format.reader,
         "notices": [] if job.format is None else job.format.notices,
+        "estimate": estimate_figures(job),
     }
     headline = (
         f"{job.label}: {job.sendable_rows:,} requests planned, {job.rows_rejected:,} rows rejected"

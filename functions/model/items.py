@@ -15,6 +15,8 @@ import msgspec
 
 from functions.model import ids, timestamps
 from functions.model.create_response import MAX_BATCH_AGE, RESULTS_RETENTION
+from functions.model.demand import Demand
+from functions.model.estimate import Estimate, Sample
 from functions.model.upload_format import UploadFormat
 
 SCHEMA = 1
@@ -255,6 +257,9 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
         waiting_event: the id of the last event that announced this.
         translation_changes: field → rows in which a translation dropped or changed it.
         capability_list: the version of the list that says what each model accepts; None in jobs of before, for the newest.
+        demands: model → what the planned requests may use.
+        samples: model → requests whose input tokens were counted.
+        estimate: what all of them are expected to use; None until everything is planned.
     """
 
     bucket: str
@@ -291,6 +296,9 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
     waiting_event: str | None = None
     translation_changes: dict[str, int] = {}
     capability_list: str | None = None
+    demands: dict[str, Demand] = {}
+    samples: dict[str, Sample] = {}
+    estimate: Estimate | None = None
 
     @property
     def source(self) -> ObjectVersion:

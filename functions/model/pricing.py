@@ -113,7 +113,7 @@ class PriceList(msgspec.Struct, frozen=True):
             model: the model's name.
             day: the day in ISO 8601; None for the newest price.
         """
-        listed = self.models.get(_DATED.sub("", model).removesuffix(_LATEST))
+        listed = self.models.get(undated(model))
         if listed is None:
             return None
         periods = listed if isinstance(listed, list) else [listed]
@@ -186,6 +186,11 @@ class PriceList(msgspec.Struct, frozen=True):
         if name in _TOKENS:
             return f"the price list {self.version} has no price for the model {model}"
         return f"the price list {self.version} has no price for {name} in the usage of {model} ({number:,})"
+
+
+def undated(model: str) -> str:
+    """Return a model's name without a date (``…-20251001``) or ``-latest``."""
+    return _DATED.sub("", model).removesuffix(_LATEST)
 
 
 def total_bill(bills: Iterable[Bill]) -> Bill:

@@ -116,6 +116,8 @@ class ValidRows(msgspec.Struct, frozen=True):
         sizes: the length of each row, in bytes.
         custom_ids: the users' custom_ids, as JSON.
         params: the params, as JSON.
+        models: their models.
+        max_tokens: their `max_tokens`.
         ending: the bytes between a row and its line feed.
     """
 
@@ -124,6 +126,8 @@ class ValidRows(msgspec.Struct, frozen=True):
     sizes: list[int]
     custom_ids: list[msgspec.Raw]
     params: list[msgspec.Raw]
+    models: list[str]
+    max_tokens: list[int]
     ending: int
 
     @property
@@ -139,5 +143,6 @@ class ValidRows(msgspec.Struct, frozen=True):
 
     def _slice(self, rows: slice, line: int) -> "ValidRows":
         return ValidRows(
-            line, self.offsets[rows], self.sizes[rows], self.custom_ids[rows], self.params[rows], self.ending
+            line, self.offsets[rows], self.sizes[rows], self.custom_ids[rows], self.params[rows],
+            self.models[rows], self.max_tokens[rows], self.ending,
         )  # fmt: skip

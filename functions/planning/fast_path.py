@@ -123,7 +123,8 @@ def _validate_together(lines: LineBlock, rules: _Rules) -> ValidRows | None:
         return None
     offset = lines.position.byte
     return ValidRows(
-        lines.position.line, [start + offset for start in starts], sizes, custom_ids, params, ending,
+        lines.position.line, [start + offset for start in starts], sizes, custom_ids, params,
+        [request.model for request in checked], [request.max_tokens for request in checked], ending,
     )  # fmt: skip
 
 

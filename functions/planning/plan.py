@@ -18,14 +18,17 @@ from functions.adapters.options_files import load_options
 from functions.adapters.s3 import ObjectStore
 from functions.adapters.upload_source import source_of
 from functions.errors import ObjectUnreadableError, UnreadableUploadError
-from functions.model import chunk_files, events, ids, items, timestamps
+from functions.model import chunk_files, demand, events, ids, items, timestamps
 from functions.model.chunk_files import ChunkKeys, ChunkWriter
+from functions.model.demand import Demand
+from functions.model.estimate import Sample, estimate
 from functions.model.items import Batch, BatchStatus, Checkpoint, Job, JobStatus, Step
 from functions.model.rows import Position, ValidRows
 from functions.planning.conversion import convert_all, converter_of
 from functions.planning.fast_path import ValidatedRow, validate_all
 from functions.planning.preflight import Preflight
 from functions.planning.prepare import prepare
+from functions.planning.sampling import count_sample
 from functions.planning.validation import validate
 from functions.readers import json_values, position_of, reader_of, stored
 from functions.services import Services
@@ -57,6 +60,7 @@ class _Chunk:
         rejections: rejection code → number of rows.
         changes: field → rows in which its translation dropped or changed it.
         betas: values of `anthropic-beta` that its rows need beside those of the job.
+        demands: what its requests may use, by model.
         end: the position after the last row.
     """
 
@@ -67,6 +71,7 @@ class _Chunk:
     rejections: Counter[str] = field(default_factory=Counter)
     changes: Counter[str] = field(default_factory=Counter)
     betas: tuple[str, ...] = ()
+    demands: dict[str, Demand] = field(default_factory=dict)
     end: Position = field(init=False)
 
     def __post_init__(self) -> None:
@@ -96,6 +101,7 @@ class _Chunk:
             return rows
         if row.params is not None:
             self.betas = row.betas
+            self.demands = demand.add([self.demands, demand.of_request(row.params)])
         self.files.add(self._next_row, record, row)
         self.end = record.end
         if row.rejection is not None:
@@ -108,6 +114,9 @@ class _Chunk:
         fitting, rest = rows.cut(count) if count < len(rows.offsets) else (rows, None)
         if count:
             self.files.add_valid(self._next_row, fitting)
+            sizes = map(len, fitting.params)
+            requests = zip(fitting.models, sizes, fitting.max_tokens, strict=True)
+            self.demands = demand.add([self.demands, demand.of_requests(requests)])
             self.end = fitting.end
         return rest
 
@@ -209,7 +218,7 @@ def _cut_chunks(
         with TemporaryFile() as body, TemporaryFile() as ledger:
             chunk = _Chunk(job, body, ledger)
             pending = _fill_chunk(chunk, pending, rows)
-            planned = _store_chunk(services, chunk)
+            planned = _store_chunk(services, chunk, _count_sample(services, chunk))
         if planned is None:
             return None
         job = planned
@@ -269,17 +278,29 @@ def _fill_chunk(
 ) -> ValidRows | ValidatedRow | None:
     """Fill a chunk. Return the rows that did not fit; None at the end of the upload."""
     rests = (chunk.add(piece) for piece in chain([pending], rows))
-    return next((rest for rest in rests if rest is not None), None)
+    rest = next((rest for rest in rests if rest is not None), None)
+    chunk.files.finish()
+    return rest
 
 
-def _store_chunk(services: Services[SubmitSettings], chunk: _Chunk) -> Job | None:
+def _count_sample(services: Services[SubmitSettings], chunk: _Chunk) -> dict[str, Sample]:
+    """Count the input tokens of some rows of the first chunk. The estimate scales them to the whole upload."""
+    job = chunk.job
+    if job.checkpoint.chunk:
+        return job.samples
+    rows, betas = services.settings.estimate_rows, sorted({*job.betas, *chunk.betas})
+    return count_sample(services.claude, job, rows, chunk.body, chunk.ledger, betas)
+
+
+def _store_chunk(
+    services: Services[SubmitSettings], chunk: _Chunk, samples: dict[str, Sample]
+) -> Job | None:
     """Write a chunk's files, then its batch and the job's checkpoint in one transaction.
 
     Returns:
         The job with the new checkpoint; None if another invocation owns it.
     """
     job, files = chunk.job, chunk.files
-    files.finish()
     keys = store_chunk_files(services.files, job, chunk.name, 1, chunk.body, chunk.ledger)
     batch = _build_batch(chunk, keys, timestamps.text(services.now()))
     changes: dict[str, Any] = {
@@ -288,6 +309,8 @@ def _store_chunk(services: Services[SubmitSettings], chunk: _Chunk) -> Job | Non
         "rejection_counts": dict(
             (Counter(job.rejection_counts) + chunk.rejections).most_common(_MAX_REJECTION_CODES)
         ),
+        "demands": demand.add([job.demands, chunk.demands]),
+        "samples": samples,
         "translation_changes": dict(
             (Counter(job.translation_changes) + chunk.changes).most_common(_MAX_CHANGES)
         ),
@@ -332,7 +355,14 @@ def _build_batch(chunk: _Chunk, keys: ChunkKeys, now: str) -> Batch:
 def _finish(services: Services[SubmitSettings], job: Job, failure: str | None) -> Job | None:
     """End planning: set the job's status and failure. Publish ``job.planned`` if rows can be sent."""
     failure = failure or _why_nothing_sendable(job)
-    changes = {"status": JobStatus.RUNNING, "failure": failure, "format": job.format}
+    experience = services.experiences.of(job, job.demands)
+    job = msgspec.structs.replace(job, estimate=estimate(job.demands, job.samples, experience))
+    changes = {
+        "status": JobStatus.RUNNING,
+        "failure": failure,
+        "format": job.format,
+        "estimate": job.estimate,
+    }
     pending_events = (
         [events.job_planned(job, services.files.bucket, timestamps.text(services.now()))]
         if job.sendable_rows

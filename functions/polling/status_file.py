@@ -9,6 +9,7 @@ import msgspec
 from aws_lambda_powertools import Logger
 
 from functions.model import timestamps
+from functions.model.expected_cost import estimate_figures
 from functions.model.items import Batch, Job, JobStatus
 from functions.model.records import Unfinished, by_job
 from functions.polling.phases import Phases, place
@@ -83,6 +84,7 @@ def _status(job: Job, batches: list[Batch]) -> dict[str, Any]:
         "rows_rejected": job.rows_rejected,
         "bytes_planned": job.checkpoint.position.get("byte", 0),
         "size_bytes": job.size_bytes,
+        "estimate": estimate_figures(job),
         "chunks": job.chunks,
         "chunks_finished": job.chunks_finished,
         "batches": {} if job.status == JobStatus.DONE else dict(sorted(statuses.items())),

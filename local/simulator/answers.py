@@ -154,12 +154,6 @@ _REFUSAL = {
 
 def _message(fate: str, params: Params, text: str, digest: str) -> dict[str, object]:
     reply_text = f"echo: {text[:_MAX_ECHO_CHARS]}"
-    input_chars = sum(
-        len(turn.content)
-        if isinstance(turn.content, str)
-        else sum(len(b.text) for b in turn.content)
-        for turn in params.messages
-    )
     output_tokens = (
         params.max_tokens
         if fate == "max_tokens"
@@ -177,7 +171,7 @@ def _message(fate: str, params: Params, text: str, digest: str) -> dict[str, obj
         "stop_sequence": None,
         "stop_details": _REFUSAL if is_refusal else None,
         "usage": {
-            "input_tokens": input_chars // 4 + 8,
+            "input_tokens": _input_tokens(params),
             **_CACHE,
             "output_tokens": output_tokens,
             **_BATCH,
@@ -186,6 +180,24 @@ def _message(fate: str, params: Params, text: str, digest: str) -> dict[str, obj
         },
         "diagnostics": None,
     }
+
+
+def _input_tokens(params: Params) -> int:
+    input_chars = sum(
+        len(turn.content)
+        if isinstance(turn.content, str)
+        else sum(len(block.text) for block in turn.content)
+        for turn in params.messages
+    )
+    return input_chars // 4 + 8
+
+
+def count_input_tokens(params: Params) -> int:
+    """Return the input tokens that an answer to this request is billed for, cached or not."""
+    usage = _marked_usage(_last_user_text(params))
+    cached = ("cache_creation_input_tokens", "cache_read_input_tokens")
+    counts = [usage.get("input_tokens", _input_tokens(params)), *map(usage.get, cached)]
+    return sum(count for count in counts if isinstance(count, int))
 
 
 def _marked_usage(text: str) -> dict[str, object]:

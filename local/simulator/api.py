@@ -1,4 +1,4 @@
-"""The six endpoints."""
+"""The endpoints."""
 
 import re
 from dataclasses import replace
@@ -10,6 +10,7 @@ from local.simulator.faults import CallFacts
 from local.simulator.http import Call, HangUpError, Reply, json_reply
 from local.simulator.requests import receive
 from local.simulator.simulator import Simulator
+from local.simulator.token_counts import MAX_BYTES, count_tokens
 
 VERSIONS = frozenset(("2023-01-01", "2023-06-01", "2026-10-21"))
 _PAGE, _MAX_PAGE = 20, 1000
@@ -19,6 +20,7 @@ _ROUTES = (
     ("GET", re.compile(r"/v1/messages/batches/([^/]+)"), "retrieve"),
     ("GET", re.compile(r"/v1/messages/batches/([^/]+)/results"), "results"),
     ("POST", re.compile(r"/v1/messages/batches/([^/]+)/cancel"), "cancel"),
+    ("POST", re.compile(r"/v1/messages/count_tokens"), "count_tokens"),
     ("DELETE", re.compile(r"/v1/messages/batches/([^/]+)"), "delete"),
 )
 
@@ -59,12 +61,21 @@ class Api:
             reply = self._create(call, facts)
         else:
             self._raise_refusal(facts)
-            reply = (
-                self._list(call, facts)
-                if endpoint == "list"
-                else self._reply_about_batch(call, facts)
-            )
+            reply = self._reply(call, facts)
         return self._apply_answer_fault(reply, facts)
+
+    def _reply(self, call: Call, facts: CallFacts) -> Reply:
+        if facts.endpoint == "list":
+            return self._list(call, facts)
+        if facts.endpoint == "count_tokens":
+            return json_reply(
+                {
+                    "input_tokens": count_tokens(
+                        call.body.read(MAX_BYTES), _version(call), self._simulator.models
+                    )
+                }
+            )
+        return self._reply_about_batch(call, facts)
 
     def _workspace(self, call: Call) -> str:
         bearer = call.headers.get("authorization", "")

@@ -129,6 +129,7 @@ class InMemoryRelay:
             requests_per_batch=self.rows_per_batch,
             row_bytes=ROW_BYTES,
             repeats="run",
+            estimate_rows=0,
         )
         for body in self.aws.sqs.queues.pop(QUEUES["submit"], []):
             submit(submit_services, body, context)

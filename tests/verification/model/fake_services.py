@@ -298,6 +298,7 @@ class ModelServices:
             queue_url="submit",
             requests_per_batch=scenario.rows_per_batch,
             attempts=scenario.attempts,
+            estimate_rows=0,
         )
         self.poll = self._services(
             PollSettings,

@@ -1,0 +1,44 @@
+"""What earlier requests took, by folder and model. Estimates read it; losing an entry loses only precision."""
+
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+
+import msgspec
+
+from functions.adapters.table import Table
+from functions.model import events, ids, items, timestamps
+from functions.model.estimate import Experience, learn
+from functions.model.items import Job
+from functions.model.pricing import undated
+
+EXPERIENCE = "experience"
+KEPT = timedelta(days=400)
+
+
+class Experiences:
+    """The store of experience."""
+
+    def __init__(self, table: Table, now: Callable[[], datetime]) -> None:
+        self._table, self._now = table, now
+
+    def of(self, job: Job, models: Iterable[str]) -> dict[str, Experience]:
+        """Return what requests of a job's folder took, by model. Models without any are left out."""
+        found = {model: self._read(_item(job, model)) for model in models}
+        return {model: past for model, past in found.items() if past is not None}
+
+    def add(self, job: Job, model: str, answers: int, output_tokens: int) -> None:
+        """Add what the answers of a job took. Of two jobs that end at the same moment, one may be forgotten."""
+        item = _item(job, model)
+        experience = learn(self._read(item), answers, output_tokens)
+        expires = timestamps.epoch(self._now() + KEPT)
+        keys = {"job": EXPERIENCE, "item": item, "schema": items.SCHEMA, "expires": expires}
+        self._table.write(self._table.put({**keys, **msgspec.structs.asdict(experience)}))
+
+    def _read(self, item: str) -> Experience | None:
+        attributes = self._table.get(EXPERIENCE, item)
+        return None if attributes is None else msgspec.convert(attributes, Experience)
+
+
+def _item(job: Job, model: str) -> str:
+    """Return a sort key of bounded length: folders and names of models may be long."""
+    return ids.job_id(job.bucket, events.folder_of(job.key), undated(model))

@@ -1,0 +1,71 @@
+"""What requests may use before they are answered: their number, their bytes and the tokens that they allow."""
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from functions.errors import UNREADABLE_JSON
+
+MAX_MODELS = 20
+"""Models whose demand an item keeps. Requests of all others count as those of `OTHER_MODELS`."""
+OTHER_MODELS = ""
+"""A name that no price list has, so the cost of these requests is unknown."""
+
+
+class Demand(msgspec.Struct, frozen=True, array_like=True):
+    """What the requests of one model may use.
+
+    Attributes:
+        requests: their number.
+        params_bytes: the length of their params.
+        max_tokens: the sum of their `max_tokens`.
+    """
+
+    requests: int = 0
+    params_bytes: int = 0
+    max_tokens: int = 0
+
+
+class _Limits(msgspec.Struct, gc=False):
+    model: str
+    max_tokens: int
+
+
+_limits = msgspec.json.Decoder(_Limits)
+Demands = Mapping[str, Demand]
+"""Model → what its requests may use."""
+
+
+def add(demands: Iterable[Demands]) -> dict[str, Demand]:
+    """Return the sum of several demands."""
+    total: dict[str, Demand] = {}
+    for demand in demands:
+        for model, more in demand.items():
+            name = model if model in total or len(total) < MAX_MODELS else OTHER_MODELS
+            known = total.get(name, Demand())
+            total[name] = Demand(
+                known.requests + more.requests,
+                known.params_bytes + more.params_bytes,
+                known.max_tokens + more.max_tokens,
+            )
+    return total
+
+
+def of_requests(requests: Iterable[tuple[str, int, int]]) -> dict[str, Demand]:
+    """Return the demand of requests, each with its model, the length of its params in bytes and its `max_tokens`."""
+    counts: dict[str, list[int]] = {}
+    for model, params_bytes, max_tokens in requests:
+        count = counts.setdefault(model, [0, 0, 0])
+        count[0] += 1
+        count[1] += params_bytes
+        count[2] += max_tokens
+    return add([{model: Demand(*count)} for model, count in counts.items()])
+
+
+def of_request(params: bytes) -> dict[str, Demand]:
+    """Return the demand of one request, by its params. One that the API will refuse counts for `OTHER_MODELS`."""
+    try:
+        limits = _limits.decode(params)
+    except UNREADABLE_JSON:
+        limits = _Limits(OTHER_MODELS, 0)
+    return {limits.model: Demand(1, len(params), limits.max_tokens)}

@@ -1,0 +1,126 @@
+"""What a job is expected to use and cost, from what its requests allow and what earlier ones used."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from functions.model.demand import Demand, Demands
+
+BYTES_PER_TOKEN = 3.0
+"""Length of params per input token, for requests whose tokens were not counted. English text has about four bytes per
+token, other text and JSON fewer, so the result is rather too high."""
+_MILLI = 1_000
+
+
+class Sample(msgspec.Struct, frozen=True, array_like=True):
+    """Requests of one model whose input tokens were counted.
+
+    Attributes:
+        requests: their number.
+        params_bytes: the length of their params.
+        input_tokens: their input tokens.
+    """
+
+    requests: int = 0
+    params_bytes: int = 0
+    input_tokens: int = 0
+
+
+class Experience(msgspec.Struct, frozen=True, kw_only=True):
+    """What earlier requests of a folder to one model took.
+
+    Attributes:
+        answers: how many were answered.
+        output_tokens: the output tokens of all these answers.
+        least_millitokens: the smallest mean of one job, in thousandths of a token per answer.
+    """
+
+    answers: int
+    output_tokens: int
+    least_millitokens: int
+
+
+class ExpectedTokens(msgspec.Struct, frozen=True, kw_only=True):
+    """The tokens that the requests of one model are expected to use.
+
+    Attributes:
+        requests: their number.
+        input: their input tokens.
+        output_low: their output tokens if they take as few as those of any earlier job; None if there was none.
+        output_expected: their output tokens if they take as many as earlier ones on average.
+        output_worst: the sum of their `max_tokens`.
+    """
+
+    requests: int
+    input: int
+    output_low: int | None
+    output_expected: int | None
+    output_worst: int
+
+
+class Estimate(msgspec.Struct, frozen=True, kw_only=True):
+    """What a job is expected to use.
+
+    Attributes:
+        counted_rows: rows whose input tokens the API counted; 0 if the length of the params alone is the basis.
+        models: what the requests of each model are expected to use.
+    """
+
+    counted_rows: int
+    models: dict[str, ExpectedTokens]
+
+
+def estimate(
+    demands: Demands, samples: Mapping[str, Sample], experience: Mapping[str, Experience]
+) -> Estimate:
+    """Estimate what requests will use.
+
+    Args:
+        demands: what they may use, by model.
+        samples: what was counted, by model. Models without a sample are scaled like all others together.
+        experience: what earlier requests took, by model.
+    """
+    everything = _total(samples)
+    return Estimate(
+        counted_rows=everything.requests,
+        models={
+            model: _expected(demand, samples.get(model, everything), experience.get(model))
+            for model, demand in demands.items()
+        },
+    )
+
+
+def _total(samples: Mapping[str, Sample]) -> Sample:
+    counts = [msgspec.structs.astuple(sample) for sample in samples.values()]
+    return Sample(*map(sum, zip(*counts, strict=True))) if counts else Sample()
+
+
+def _expected(demand: Demand, sample: Sample, past: Experience | None) -> ExpectedTokens:
+    if sample.params_bytes:
+        tokens = demand.params_bytes * sample.input_tokens / sample.params_bytes
+    else:
+        tokens = demand.params_bytes / BYTES_PER_TOKEN
+    low = expected = None
+    if past is not None:
+        low = min(round(demand.requests * past.least_millitokens / _MILLI), demand.max_tokens)
+        mean = past.output_tokens / past.answers
+        expected = min(round(demand.requests * mean), demand.max_tokens)
+    return ExpectedTokens(
+        requests=demand.requests,
+        input=round(tokens),
+        output_low=low,
+        output_expected=expected,
+        output_worst=demand.max_tokens,
+    )
+
+
+def learn(past: Experience | None, answers: int, output_tokens: int) -> Experience:
+    """Return the experience after one more job."""
+    mean = output_tokens * _MILLI // answers
+    if past is None:
+        return Experience(answers=answers, output_tokens=output_tokens, least_millitokens=mean)
+    return Experience(
+        answers=past.answers + answers,
+        output_tokens=past.output_tokens + output_tokens,
+        least_millitokens=min(past.least_millitokens, mean),
+    )

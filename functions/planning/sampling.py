@@ -1,0 +1,85 @@
+"""Count the input tokens of some rows of a job, through an endpoint that is free, to estimate those of all."""
+
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import batched
+from typing import IO
+
+from aws_lambda_powertools import Logger
+
+from functions.adapters.anthropic_api import Claude
+from functions.errors import ApiKeyRejectedError, ApiUnavailableError, KeyMissingError
+from functions.model import demand
+from functions.model.chunk_files import LedgerEntry, read_ledger
+from functions.model.estimate import Sample
+from functions.model.items import Job
+
+MAX_SAMPLING_S = 15.0
+"""Seconds after which no further row is counted. The first batch waits for this."""
+MAX_PARAMS_BYTES = 1 << 20
+"""Longer rows are not counted."""
+_THREADS = 8
+logger = Logger(child=True)
+
+
+def count_sample(
+    claude: Claude, job: Job, rows: int, body: IO[bytes], ledger: IO[bytes], betas: Sequence[str]
+) -> dict[str, Sample]:
+    """Count the input tokens of rows of a chunk, evenly spread over it.
+
+    Args:
+        claude: the API.
+        job: the chunk's job.
+        rows: how many rows to count.
+        body: the chunk's request body.
+        ledger: its ledger.
+        betas: the values of `anthropic-beta` of the chunk.
+
+    Returns:
+        What was counted, by model; less or nothing if the API does not answer, or not in time.
+    """
+    samples: dict[str, Sample] = {}
+    deadline = time.monotonic() + MAX_SAMPLING_S
+    with ThreadPoolExecutor(_THREADS) as pool:
+        for group in batched(_spread(ledger, rows), _THREADS, strict=False):
+            if time.monotonic() > deadline:
+                break
+            texts = [_params(body, entry) for entry in group]
+            try:
+                counts = list(
+                    pool.map(
+                        lambda params: claude.count_tokens(params, job.api_version, betas), texts
+                    )
+                )
+            except (ApiUnavailableError, ApiKeyRejectedError, KeyMissingError) as error:
+                logger.info(
+                    "tokens not counted", extra={"job": job.job, "problem": type(error).__name__}
+                )
+                break
+            for params, tokens in zip(texts, counts, strict=True):
+                if tokens is not None:
+                    _add(samples, params, tokens)
+    return samples
+
+
+def _spread(ledger: IO[bytes], rows: int) -> Iterator[LedgerEntry]:
+    """Yield about this many sent rows of a ledger, evenly spread over it."""
+    ledger.seek(0)
+    sent = [entry for entry in read_ledger(ledger) if 0 < entry.params_size <= MAX_PARAMS_BYTES]
+    count = min(rows, len(sent))
+    for number in range(count):
+        yield sent[number * len(sent) // count]
+
+
+def _params(body: IO[bytes], entry: LedgerEntry) -> bytes:
+    body.seek(entry.params_offset)
+    return body.read(entry.params_size)
+
+
+def _add(samples: dict[str, Sample], params: bytes, tokens: int) -> None:
+    (model,) = demand.of_request(params)
+    sample = samples.get(model, Sample())
+    samples[model] = Sample(
+        sample.requests + 1, sample.params_bytes + len(params), sample.input_tokens + tokens
+    )

@@ -1,0 +1,140 @@
+"""What a job is expected to cost: in status.json and `job.planned` before, beside the real cost after."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.harness import Harness, make_row, make_upload
+
+MODEL = "claude-haiku-4-5"
+PER_MILLION_INPUT, PER_MILLION_OUTPUT = 0.5, 2.5
+
+
+def marked_row(number: int, input_tokens: int, output_tokens: int = 100, **params: Any) -> bytes:
+    """Return a row that is billed for these tokens."""
+    usage = json.dumps({"input_tokens": input_tokens, "output_tokens": output_tokens})
+    return make_row(number, f"[usage:{usage}]", **{"max_tokens": 1_000, **params})
+
+
+def planned_estimate(relay: Harness) -> dict[str, Any]:
+    (planned,) = [event for event in relay.events() if event["type"] == "job.planned"]
+    estimate: dict[str, Any] = planned["data"]["estimate"]
+    return estimate
+
+
+def run_job(relay: Harness, key: str, body: bytes) -> dict[str, Any]:
+    """Run a job. Return the estimate of its manifest."""
+    relay.upload(key, body)
+    relay.finish()
+    estimate: dict[str, Any] = relay.manifest(key)["estimate"]
+    return estimate
+
+
+def test_input_tokens_are_counted_and_output_tokens_limited(relay: Harness) -> None:
+    rows = [marked_row(number, 1_000, max_tokens=512) for number in range(1, 11)]
+    relay.upload("march.jsonl", b"\n".join(rows))
+
+    assert planned_estimate(relay) == {
+        "counted_rows": 10,
+        "input_tokens": 10_000,
+        "output_tokens": {"low": None, "expected": None, "worst": 5_120},
+        "cost_usd": {
+            "low": None,
+            "expected": None,
+            "worst": (10_000 * PER_MILLION_INPUT + 5_120 * PER_MILLION_OUTPUT) / 1e6,
+        },
+    }
+    assert relay.simulator.calls()["count_tokens"] == 10
+
+
+def test_status_json_has_the_estimate(relay: Harness) -> None:
+    relay.simulator.processing_s = 3600.0
+    relay.upload("march.jsonl", make_upload(3))
+    relay.tick()
+
+    status = json.loads(relay.read("march.jsonl", "status.json"))
+    assert status["estimate"] == planned_estimate(relay)
+
+
+def test_fifty_rows_spread_over_the_upload_stand_for_all(relay: Harness) -> None:
+    """A long row takes ten times the tokens and ten times the bytes of a short one."""
+    rows = [
+        make_row(number, "word " * (100 if number <= 500 else 1_000)) for number in range(1, 1001)
+    ]
+    relay.upload("march.jsonl", b"\n".join(rows))
+    estimated = planned_estimate(relay)
+    relay.finish()
+
+    used = relay.manifest("march.jsonl")["usage"][MODEL]["input_tokens"]
+    assert estimated["counted_rows"] == relay.simulator.calls()["count_tokens"] == 50
+    assert estimated["input_tokens"] == pytest.approx(used, rel=0.05)
+
+
+def test_earlier_jobs_of_the_folder_say_what_answers_take(relay: Harness) -> None:
+    run_job(relay, "team/1.jsonl", b"\n".join(marked_row(n, 1_000, 100) for n in range(1, 5)))
+    run_job(relay, "team/2.jsonl", b"\n".join(marked_row(n, 1_000, 200) for n in range(1, 5)))
+
+    estimate = run_job(
+        relay, "team/3.jsonl", b"\n".join(marked_row(n, 1_000, 165) for n in range(1, 11))
+    )
+
+    assert estimate["output_tokens"]["low"] == 10 * 100
+    assert estimate["output_tokens"]["expected"] == 10 * 150
+    expected_usd = (10_000 * PER_MILLION_INPUT + 1_500 * PER_MILLION_OUTPUT) / 1e6
+    real_usd = (10_000 * PER_MILLION_INPUT + 1_650 * PER_MILLION_OUTPUT) / 1e6
+    assert estimate["cost_usd"]["expected"] == expected_usd
+    assert estimate["off_by"] == round(real_usd / expected_usd - 1, 3)
+    assert abs(estimate["off_by"]) < 0.2
+
+
+def test_other_folders_and_models_are_other_experience(relay: Harness) -> None:
+    run_job(relay, "team/1.jsonl", marked_row(1, 1_000, 100))
+
+    for key, model in (("other/1.jsonl", MODEL), ("team/2.jsonl", "claude-opus-5-5")):
+        estimate = run_job(relay, key, marked_row(1, 1_000, 100, model=model))
+        assert estimate["output_tokens"]["expected"] is None
+
+
+def test_max_tokens_limits_what_is_expected(relay: Harness) -> None:
+    run_job(relay, "1.jsonl", marked_row(1, 1_000, 400, max_tokens=512))
+
+    estimate = run_job(relay, "2.jsonl", marked_row(1, 1_000, 100, max_tokens=256))
+
+    assert estimate["output_tokens"] == {"low": 256, "expected": 256, "worst": 256}
+
+
+def test_a_key_that_may_not_count_leaves_the_length(relay: Harness) -> None:
+    relay.simulator.arm("server_error", times=0, endpoint="count_tokens")
+    row = make_row(1, "hello" * 100)
+    relay.upload("march.jsonl", row)
+
+    estimate = planned_estimate(relay)
+    params_bytes = len(row) - len('{"custom_id":"1","params":}') - len(" ") * 0
+    assert estimate["counted_rows"] == 0
+    assert estimate["input_tokens"] == pytest.approx(params_bytes / 3, rel=0.1)
+
+
+def test_zero_rows_count_nothing(relay: Harness) -> None:
+    relay.deploy(estimate_rows=0)
+    relay.upload("march.jsonl", make_upload(3))
+
+    assert planned_estimate(relay)["counted_rows"] == 0
+    assert "count_tokens" not in relay.simulator.calls()
+
+
+def test_a_row_that_cannot_be_counted_is_left_out(relay: Harness) -> None:
+    relay.simulator.arm("bad_request", times=1, endpoint="count_tokens")
+    relay.upload("march.jsonl", make_upload(3))
+
+    assert planned_estimate(relay)["counted_rows"] == 2
+
+
+def test_a_model_without_a_price_has_no_estimated_cost(relay: Harness) -> None:
+    options = b'skip_checks = ["unknown_model"]'
+    relay.put("_relay.toml", options)
+    relay.upload("march.jsonl", make_row(1, model="claude-unpriced-9"))
+
+    estimate = planned_estimate(relay)
+    assert estimate["cost_usd"] == {"low": None, "expected": None, "worst": None}
+    assert estimate["output_tokens"]["worst"] > 0
