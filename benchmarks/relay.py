@@ -77,7 +77,11 @@ class Relay:
             PollSettings(**common, submit_queue_url=self.queue, results_queue_url=self.queue),
             ResultsSettings(**common, queue_url=self.queue),
             SubmitSettings(
-                **common, queue_url=self.queue, requests_per_batch=self.requests, repeats="run"
+                **common,
+                queue_url=self.queue,
+                requests_per_batch=self.requests,
+                repeats="run",
+                estimate_rows=0,
             ),
         )
         return {
