@@ -115,6 +115,29 @@ def test_a_key_that_may_not_count_leaves_the_length(relay: Harness) -> None:
     assert estimate["input_tokens"] == pytest.approx(params_bytes / 3, rel=0.1)
 
 
+@pytest.mark.parametrize("key", ["not-set-yet", "sk-unknown"])
+def test_a_key_that_was_replaced_after_counting_is_used_for_the_first_create(
+    relay: Harness, key: str
+) -> None:
+    """Like Powertools, the secret is read anew only if that is requested."""
+    secret = {"stored": key}
+    cached = dict[str, str]()
+
+    def read_key(fresh: bool) -> str:  # noqa: FBT001 - as the relay calls it
+        if fresh or not cached:
+            cached.update(secret)
+        return cached["stored"]
+
+    relay.submit.claude._read_key = read_key  # noqa: SLF001 - what reads the secret in Lambda
+    relay.upload("march.jsonl", make_upload(3))
+    secret["stored"] = "sk-local"
+    relay.finish()
+
+    types = [event["type"] for event in relay.events()]
+    assert "sending.paused" not in types
+    assert relay.manifest("march.jsonl")["counts"] == {"succeeded": 3}
+
+
 def test_zero_rows_count_nothing(relay: Harness) -> None:
     relay.deploy(estimate_rows=0)
     relay.upload("march.jsonl", make_upload(3))

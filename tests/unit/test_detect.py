@@ -74,7 +74,6 @@ def reader_of(body: bytes, key: str = "in/march.jsonl") -> str:
         (b"id\tprompt\r\n1\tHello\r\n", "csv"),
         (b"sep=;\nid\n1\n", "csv"),
     ],
-    ids=lambda value: repr(value)[:40],
 )  # fmt: skip
 def test_the_first_bytes_decide_whatever_the_suffix(body: bytes, reader: str) -> None:
     assert reader_of(body, "in/march.jsonl") == reader
@@ -216,7 +215,6 @@ _ROWS = "check where it was downloaded from, and upload rows, such as JSON Lines
         (b"requests:\n  - custom_id: a\n", "YAML; convert it to JSON, for example with 'yq -o json'"),
         (ROW.decode().encode("utf-32"), "UTF-32 text, which is not supported; save it as UTF-8"),
     ],
-    ids=lambda value: repr(value)[:40],
 )  # fmt: skip
 def test_other_kinds_of_file_are_refused_by_name(body: bytes, sentence: str) -> None:
     with pytest.raises(UnreadableUploadError) as refused:

@@ -175,7 +175,6 @@ _ONE = parquet_file("SELECT repeat('x', 500) AS a", ", compression uncompressed"
         (parquet_file('SELECT 1 AS " "'), "the table has no header; name the columns in its first row"),
         (parquet_file('SELECT 1 AS a, 2 AS "a "'), '2 columns are named "a"; use each name once (the header: a, a)'),
     ],
-    ids=lambda value: repr(value)[:40],
 )  # fmt: skip
 def test_refuses_what_it_cannot_read(body: bytes, expected: str) -> None:
     with pytest.raises(UnreadableUploadError) as refusal:
