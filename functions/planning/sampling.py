@@ -53,6 +53,8 @@ def count_sample(
                     )
                 )
             except (ApiUnavailableError, ApiKeyRejectedError, KeyMissingError) as error:
+                if not isinstance(error, ApiUnavailableError):
+                    claude.reload_key()  # or the next create would use what was read now
                 logger.info(
                     "tokens not counted", extra={"job": job.job, "problem": type(error).__name__}
                 )
