@@ -14,7 +14,9 @@ from typing import Any
 
 import zstandard
 
+from functions.readers.detect import detect
 from tests.unit.parquet_files import parquet_file
+from tests.unit.test_reader_contract import Upload
 from tests.unit.workbooks import workbook
 
 PAGE = Path(__file__).parents[2] / "docs" / "formats.md"
@@ -189,14 +191,27 @@ KINDS = [
 
 def table() -> str:
     """Return the table of docs/formats.md."""
-    head = "| upload | example | needs | results beside `results.jsonl` | which is read by |"
-    lines = [head, "|---|---|---|---|---|"]
+    head = "| upload | example | needs | resumes | results beside `results.jsonl` | which is read by |"
+    lines = [head, "|---|---|---|---|---|---|"]
     for kind in KINDS:
         needs = {"": "", _TEMPLATE: "a template", _MODELS: "`models`"}[kind.options]
         exports = ", ".join(f"`{path}`" for path in kind.exports)
         readers = kind.readers if kind.exports else ""
-        lines.append(f"| {kind.name} | `{kind.key}` | {needs} | {exports} | {readers} |")
+        resumes = _where_reading_resumes(kind)
+        lines.append(
+            f"| {kind.name} | `{kind.key}` | {needs} | {resumes} | {exports} | {readers} |"
+        )
     return "\n".join(lines) + "\n"
+
+
+def _where_reading_resumes(kind: Kind) -> str:
+    upload_format = detect(Upload(kind.body), kind.key)
+    is_plain = upload_format.container is None and upload_format.encoding == "utf-8"
+    return (
+        "at any row"
+        if is_plain and upload_format.reader != "xlsx"
+        else "at any row, read again up to it"
+    )
 
 
 def page_with_table() -> str:
