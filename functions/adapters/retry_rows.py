@@ -24,6 +24,8 @@ def retry_part(
 ) -> tuple[StoredObject | None, str | None]:
     """Write rows of the upload into a part of the retry file.
 
+    A try that is killed counts, and so does any other failure, so that the answers are delivered in the end.
+
     Args:
         files: the object store.
         key: the part's key.
@@ -31,11 +33,13 @@ def retry_part(
         tries: the tries of the retry file, including this one.
 
     Returns:
-        The part; or None, and a sentence that says why the upload cannot be read.
+        The part; or None, and a sentence that says why there is none.
 
     Raises:
         UploadLostError: the upload may be readable in one of the next tries.
     """
+    if tries > MAX_WAITING_TRIES:
+        return None, f"not written in {MAX_WAITING_TRIES} tries"
     try:
         return files.write(key, _translate_upload_errors(rows)), None
     except UploadLostError as error:

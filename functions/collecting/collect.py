@@ -161,8 +161,11 @@ def _write_retry(
 ) -> tuple[StoredObject | None, str | None]:
     """Write the rows that did not succeed into a part of the retry file; see `retry_part`.
 
-    Without earlier results there is none: rows that had succeeded would be paid for again.
+    Without earlier results there is none: rows that had succeeded would be paid for again. If no row failed, the
+    upload is not read.
     """
+    if not failed.offsets:
+        return None, None
     if batch.attempt > 1 and batch.previous_results is None:
         return None, "the results of an earlier attempt were deleted; the manifest names them"
     reader, source = reader_of(job), source_of(files, job)

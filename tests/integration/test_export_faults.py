@@ -1,6 +1,9 @@
 """Exports are a convenience: a passing fault does not cost them, and their own failure does not cost the results."""
 
+from collections.abc import Iterator
 from contextlib import suppress
+from errno import ENOSPC
+from subprocess import CalledProcessError
 from typing import Any
 
 import pytest
@@ -15,6 +18,7 @@ KEY = f"in/{KIND.key}"
 HOUR_S = 3600.0
 SLOW_DOWN = ClientError({"Error": {"Code": "SlowDown", "Message": ""}}, "PutObject")
 ALWAYS = 1000
+_UNEXPECTED = (CalledProcessError, OSError, MemoryError)
 COMPLETE = {"complete": True, "reason": None}
 
 
@@ -26,7 +30,7 @@ def run(relay: Harness) -> None:
     relay.upload("in/_relay.toml", KIND.options.encode())
     relay.upload(KEY, KIND.body)
     for _ in range(40):
-        with suppress(ClientError, KilledError, UploadLostError):
+        with suppress(ClientError, KilledError, UploadLostError, *_UNEXPECTED):
             relay.tick(HOUR_S)
 
 
@@ -91,3 +95,21 @@ def test_failed_downloads_do_not_cost_the_retry_file(relay: Harness) -> None:
     run(relay)
 
     assert relay.manifest(KEY)["retry"]["complete"]
+
+
+@pytest.mark.parametrize(
+    "error", [KilledError(), CalledProcessError(1, "reader"), OSError(ENOSPC, ""), MemoryError()]
+)
+def test_a_retry_file_that_always_fails_costs_no_answer(
+    relay: Harness, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    def failing(*_: Any) -> Iterator[bytes]:
+        raise error
+        yield b""
+
+    monkeypatch.setattr("functions.readers.delimited.retry_rows", failing)
+    run(relay)
+
+    manifest = relay.manifest(KEY)
+    assert manifest["counts"] == {"succeeded": ROWS - 1, "errored": 1}
+    assert manifest["retry"]["reason"] == "not written in 4 tries"
