@@ -15,7 +15,7 @@ from functions.model.events import MAX_COLUMN_CHARS, MAX_COLUMNS, Event
 from functions.model.items import Job, ObjectVersion
 from functions.model.options import Options, governs
 from functions.model.upload_format import UploadFormat
-from functions.planning.conversion import NATIVE, TEMPLATE, converter_of, parse_row
+from functions.planning.conversion import NATIVE, TEMPLATE, Converter, converter_of, parse_row
 from functions.planning.preflight import MIN_THINKING_MAX_TOKENS, params_notice
 from functions.planning.templates import unknown_columns
 from functions.readers import TABLES, reader_for, records_of
@@ -24,6 +24,7 @@ from functions.readers.text import printable
 from functions.services import Services
 from functions.settings import SubmitSettings
 from functions.translations import TRANSLATIONS
+from functions.translations.contract import NotTranslatableError
 
 OPTIONS_RECHECK_S, MAX_OPTIONS_RECHECK_S = 300.0, 6 * 3600.0
 """The shortest and the longest time after which a job looks again for options, in seconds. Their upload wakes it at
@@ -129,7 +130,7 @@ def _notices(
     if row_kind not in {NATIVE, TEMPLATE}:
         return
     convert = converter_of(row_kind, options, "")
-    requests = [row.get("params") if convert is None else convert(row).params for row in sample]
+    requests = [_params_of(row, convert) for row in sample]
     low = sum(
         params_notice(params, capability_list) is not None
         for params in requests
@@ -140,6 +141,16 @@ def _notices(
             f"{low} of the first {len(sample)} rows have less than {MIN_THINKING_MAX_TOKENS:,} max_tokens for a model that "
             "thinks before it answers; thinking counts toward max_tokens, so their answers may be empty"
         )
+
+
+def _params_of(row: Mapping[str, Any], convert: Converter | None) -> object:
+    """Return what is sent for a row; None if it cannot be converted. Planning then says why, in its place."""
+    if convert is None:
+        return row.get("params")
+    try:
+        return convert(row).params
+    except (NotTranslatableError, RecursionError):
+        return None
 
 
 def _wait(services: Services[SubmitSettings], job: Job, reason: str, event: Event) -> None:

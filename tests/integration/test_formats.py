@@ -348,6 +348,18 @@ def test_defaults_of_the_options_complete_native_rows(relay: Harness) -> None:
     assert line["result"]["message"]["model"] == "claude-haiku-5-5"
 
 
+def test_a_row_without_params_stops_no_other_row_that_defaults_complete(relay: Harness) -> None:
+    relay.put("_relay.toml", b"[request.params]\nmax_tokens = 4096\n")
+    relay.upload("march.jsonl", make_row(1) + b'\n{"custom_id": "2"}\n' + make_row(3))
+    relay.finish()
+
+    assert [line["result"]["type"] for line in relay.lines("march.jsonl")] == [
+        "succeeded",
+        "rejected",
+        "succeeded",
+    ]
+
+
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.key)
 def test_an_upload_of_each_kind_runs_as_it_is(
     kind: Kind, relay: Harness, monkeypatch: pytest.MonkeyPatch
