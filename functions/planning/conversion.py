@@ -121,7 +121,7 @@ def _with_id(rejected: Row, known: Mapping[str, Any], convert: Converter) -> Row
     """Give a row that its reader rejects the custom_id that it would have, from the members that are certain."""
     try:
         custom_id = convert(known).custom_id
-    except NotTranslatableError:
+    except (NotTranslatableError, RecursionError):
         custom_id = _id_of(known)
     raw = msgspec.Raw(msgspec.json.encode(custom_id))
     return msgspec.structs.replace(rejected, custom_id=raw if len(raw) <= MAX_ID_BYTES else NULL)

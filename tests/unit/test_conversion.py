@@ -68,6 +68,20 @@ def test_a_row_that_cannot_be_converted_is_rejected(kind: str, row: bytes, code:
     assert result.rejection.message.startswith("line 4: ")
 
 
+def test_a_row_that_its_reader_rejects_may_be_nested_deeply() -> None:
+    """There is no comma before it."""
+    body = b'[{"modelInput":{}}%b]' % deep_tool_results(2_000)
+    json_values = READERS["json"]
+    pieces = json_values.read(Upload(body), json_values.START, ROW_BYTES)
+    convert = converter_of("bedrock", OPTIONS, VERSION)
+    assert convert is not None
+    rules = partial(validate, row_bytes=ROW_BYTES, api_version=VERSION)
+    _, (_, row) = convert_all(pieces, convert, rules, ROW_BYTES)
+
+    assert row.rejection is not None
+    assert row.rejection.code == "invalid_json"
+
+
 def test_a_rejected_row_keeps_its_custom_id_unless_it_is_too_long() -> None:
     short, long = (
         converted("openai", b'{"custom_id":"%b","body":1,"method":"POST","url":"/"}' % custom_id)
