@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import truststore
@@ -32,6 +32,7 @@ from functions.errors import (
     KeyMissingError,
 )
 from functions.model import timestamps
+from functions.model.api_results import MAX_COUNT
 from functions.model.create_response import (
     Ambiguous,
     MessageBatch,
@@ -54,6 +55,8 @@ COUNTED = (
     "model", "messages", "system", "tools", "tool_choice", "thinking", "output_config", "cache_control",
 )  # fmt: skip
 """The members of params that `count_tokens` accepts."""
+COUNTED_AT_ONCE = 8
+"""Requests whose tokens are counted at once. Each has a connection, which is kept for the next one."""
 BLOCK = 1 << 18
 _MICROSECOND = timedelta(microseconds=1)
 KEY_MAX_AGE_S = 300.0
@@ -61,7 +64,7 @@ KEY_MAX_AGE_S = 300.0
 
 
 class _TokenCount(msgspec.Struct):
-    input_tokens: int
+    input_tokens: Annotated[int, msgspec.Meta(ge=0, le=MAX_COUNT)]
 
 
 class _Page(msgspec.Struct):
@@ -137,6 +140,7 @@ class Claude:
         options: Any = {
             "timeout": urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=self._read_s),
             "ssl_context": truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+            "maxsize": COUNTED_AT_ONCE,
         }
         proxies = ProxyConfiguration(get_environ_proxies(self._base_url))
         proxy = proxies.proxy_url_for(self._base_url)
@@ -235,7 +239,8 @@ class Claude:
             answer = self._http.request(
                 "POST", url, body=msgspec.json.encode(body), headers=headers, redirect=False, retries=False, timeout=timeout,
             )  # fmt: skip
-        except urllib3.exceptions.HTTPError as error:
+        # As in `results`, urllib3 raises ValueError for a negative chunk size.
+        except (urllib3.exceptions.HTTPError, ValueError) as error:
             raise ApiUnavailableError(type(error).__name__) from None
         if answer.status in {
             HTTPStatus.BAD_REQUEST,

@@ -1,6 +1,7 @@
 """What requests may use before they are answered: their number, their bytes and the tokens that they allow."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from typing import Annotated
 
 import msgspec
 
@@ -8,8 +9,12 @@ from functions.errors import UNREADABLE_JSON
 
 MAX_MODELS = 20
 """Models whose demand an item keeps. Requests of all others count as those of `OTHER_MODELS`."""
-OTHER_MODELS = ""
+MAX_NAME_CHARS = 100
+"""A longer name is none of a model. It would not fit into an item."""
+OTHER_MODELS = "other"
 """A name that no price list has, so the cost of these requests is unknown."""
+_MAX_TOKENS = 10**18
+"""The largest sum that is kept. No plausible upload reaches it, and DynamoDB stores 38 digits."""
 
 
 class Demand(msgspec.Struct, frozen=True, array_like=True):
@@ -28,7 +33,7 @@ class Demand(msgspec.Struct, frozen=True, array_like=True):
 
 class _Limits(msgspec.Struct, gc=False):
     model: str
-    max_tokens: int
+    max_tokens: Annotated[int, msgspec.Meta(ge=0)]
 
 
 _limits = msgspec.json.Decoder(_Limits)
@@ -36,17 +41,23 @@ Demands = Mapping[str, Demand]
 """Model → what its requests may use."""
 
 
+def name_of(model: str, known: Collection[str]) -> str:
+    """Return the name under which a model counts beside known ones."""
+    fits = 0 < len(model) <= MAX_NAME_CHARS and len(known) < MAX_MODELS
+    return model if model in known or fits else OTHER_MODELS
+
+
 def add(demands: Iterable[Demands]) -> dict[str, Demand]:
     """Return the sum of several demands."""
     total: dict[str, Demand] = {}
     for demand in demands:
         for model, more in demand.items():
-            name = model if model in total or len(total) < MAX_MODELS else OTHER_MODELS
+            name = name_of(model, total)
             known = total.get(name, Demand())
             total[name] = Demand(
                 known.requests + more.requests,
                 known.params_bytes + more.params_bytes,
-                known.max_tokens + more.max_tokens,
+                min(known.max_tokens + more.max_tokens, _MAX_TOKENS),
             )
     return total
 

@@ -8,7 +8,7 @@ from typing import IO
 
 from aws_lambda_powertools import Logger
 
-from functions.adapters.anthropic_api import Claude
+from functions.adapters.anthropic_api import COUNTED_AT_ONCE, Claude
 from functions.errors import ApiKeyRejectedError, ApiUnavailableError, KeyMissingError
 from functions.model import demand
 from functions.model.chunk_files import LedgerEntry, read_ledger
@@ -19,7 +19,6 @@ MAX_SAMPLING_S = 15.0
 """Seconds after which no further row is counted. The first batch waits for this."""
 MAX_PARAMS_BYTES = 1 << 20
 """Longer rows are not counted."""
-_THREADS = 8
 logger = Logger(child=True)
 
 
@@ -41,8 +40,8 @@ def count_sample(
     """
     samples: dict[str, Sample] = {}
     deadline = time.monotonic() + MAX_SAMPLING_S
-    with ThreadPoolExecutor(_THREADS) as pool:
-        for group in batched(_spread(ledger, rows), _THREADS, strict=False):
+    with ThreadPoolExecutor(COUNTED_AT_ONCE) as pool:
+        for group in batched(_spread(ledger, rows), COUNTED_AT_ONCE, strict=False):
             if time.monotonic() > deadline:
                 break
             texts = [_params(body, entry) for entry in group]
@@ -81,7 +80,8 @@ def _params(body: IO[bytes], entry: LedgerEntry) -> bytes:
 
 def _add(samples: dict[str, Sample], params: bytes, tokens: int) -> None:
     (model,) = demand.of_request(params)
-    sample = samples.get(model, Sample())
-    samples[model] = Sample(
+    name = demand.name_of(model, samples)
+    sample = samples.get(name, Sample())
+    samples[name] = Sample(
         sample.requests + 1, sample.params_bytes + len(params), sample.input_tokens + tokens
     )

@@ -1,10 +1,13 @@
 """What a job is expected to cost: in status.json and `job.planned` before, beside the real cost after."""
 
 import json
+from io import BytesIO
 from typing import Any
 
 import pytest
+import urllib3
 
+from functions.adapters.anthropic_api import COUNT_PATH
 from tests.harness import Harness, make_row, make_upload
 
 MODEL = "claude-haiku-4-5"
@@ -161,3 +164,50 @@ def test_a_model_without_a_price_has_no_estimated_cost(relay: Harness) -> None:
     estimate = planned_estimate(relay)
     assert estimate["cost_usd"] == {"low": None, "expected": None, "worst": None}
     assert estimate["output_tokens"]["worst"] > 0
+
+
+@pytest.mark.parametrize(
+    "params", [{"model": "m" * 500_000}, {"model": ""}, {"max_tokens": 10**40}, {"max_tokens": -5}]
+)
+def test_no_name_or_limit_of_a_row_stops_the_others(
+    relay: Harness, params: dict[str, str | int]
+) -> None:
+    """The table would not store such a name or number."""
+    relay.put("_relay.toml", b'skip_checks = ["unknown_model"]')
+    odd = {"model": "claude-unpriced-9", **params}
+    relay.upload("march.jsonl", make_row(1) + b"\n" + make_row(2, **odd))
+    relay.finish()
+
+    assert relay.lines("march.jsonl")[0]["result"]["type"] == "succeeded"
+    assert planned_estimate(relay)["output_tokens"]["worst"] > 0
+
+
+@pytest.mark.parametrize(
+    "answer", ["", "[]", "{}", "\xff", *map('{{"input_tokens":{}}}'.format, (-5, "null", 10**60))]
+)
+def test_no_answer_about_tokens_stops_a_job(
+    relay: Harness, monkeypatch: pytest.MonkeyPatch, answer: str
+) -> None:
+    real = urllib3.PoolManager.request
+
+    def request(pool: urllib3.PoolManager, method: str, url: str, **options: Any) -> Any:
+        if url.endswith(COUNT_PATH):
+            return urllib3.HTTPResponse(BytesIO(answer.encode("latin-1")), status=200)
+        return real(pool, method, url, **options)
+
+    monkeypatch.setattr(urllib3.PoolManager, "request", request)
+    relay.upload("march.jsonl", make_row(1))
+    relay.finish()
+
+    estimate = relay.manifest("march.jsonl")["estimate"]
+    assert estimate["counted_rows"] == 0
+    assert estimate["input_tokens"] > 0
+
+
+def test_counting_logs_nothing_of_its_connections(
+    relay: Harness, caplog: pytest.LogCaptureFixture
+) -> None:
+    relay.upload("march.jsonl", make_upload(50))
+
+    assert planned_estimate(relay)["counted_rows"] == 50
+    assert not [record for record in caplog.records if record.name.startswith("urllib3")]
