@@ -11,9 +11,10 @@ from aws_lambda_powertools import Logger
 from functions.adapters.anthropic_api import COUNTED_AT_ONCE, Claude
 from functions.errors import ApiKeyRejectedError, ApiUnavailableError, KeyMissingError
 from functions.model import demand
-from functions.model.chunk_files import LedgerEntry, read_ledger
+from functions.model.chunk_files import LedgerEntry, read_all
 from functions.model.estimate import Sample
 from functions.model.items import Job
+from functions.model.streams import line_blocks, read_blocks
 
 MAX_SAMPLING_S = 15.0
 """Seconds after which no further row is counted. The first batch waits for this."""
@@ -65,12 +66,17 @@ def count_sample(
 
 
 def _spread(ledger: IO[bytes], rows: int) -> Iterator[LedgerEntry]:
-    """Yield about this many sent rows of a ledger, evenly spread over it."""
+    """Return up to this many sent rows of a ledger, evenly spread over it. It is read twice, because it may be large."""
+    total = sum(1 for _ in _sent(ledger)) if rows else 0
+    count = min(rows, total)
+    wanted = {number * total // count for number in range(count)}
+    return (entry for number, entry in enumerate(_sent(ledger)) if number in wanted)
+
+
+def _sent(ledger: IO[bytes]) -> Iterator[LedgerEntry]:
     ledger.seek(0)
-    sent = [entry for entry in read_ledger(ledger) if 0 < entry.params_size <= MAX_PARAMS_BYTES]
-    count = min(rows, len(sent))
-    for number in range(count):
-        yield sent[number * len(sent) // count]
+    entries = read_all(line_blocks(read_blocks(ledger)))
+    return (entry for entry in entries if 0 < entry.params_size <= MAX_PARAMS_BYTES)
 
 
 def _params(body: IO[bytes], entry: LedgerEntry) -> bytes:
