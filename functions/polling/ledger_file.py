@@ -3,9 +3,10 @@
 A file is written anew from all entries of its month, whenever one was added, and once a day.
 """
 
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import partial
+
+from aws_lambda_powertools import Logger
 
 from functions.model import timestamps
 from functions.model.cost_ledger import LEDGER, TOKEN_KINDS, CostEntry
@@ -17,6 +18,7 @@ from functions.settings import PollSettings
 
 INTERVAL_S = 600.0
 """Seconds between two writes. An entry is in its file after about ten minutes at most."""
+logger = Logger(child=True)
 COLUMNS = (
     "day", "folder", "label", "job", "upload", "outcome", "rows", "succeeded", "input_tokens", "output_tokens",
     "cache_read_tokens", "cache_write_tokens", "cost_usd", "cost_usd_known", "cost_problem", "ended_at", "manifest",
@@ -60,22 +62,26 @@ def _month(moment: datetime) -> str:
 
 
 def _write(services: Services[PollSettings], month: str, phases: Phases) -> None:
-    """Write a month's file, then close the entries that are in it."""
-    entries = list(services.cost_ledger.entries(month))
-    if not entries:
+    """Write a month's file, then close the entries that are in it. Only its lines and those entries are in memory."""
+    lines, added = [BOM.encode() + csv_line(COLUMNS)], list[CostEntry]()
+    for entry in services.cost_ledger.entries(month):
+        if not phases.has_time("ledger"):
+            logger.error("ledger file not written, out of time", extra={"month": month})
+            return
+        lines.append(_line(entry))
+        if entry.open is not None:
+            added.append(entry)
+    if len(lines) == 1:
         return
-    services.files.put(f"{month}.csv", b"".join(_lines(entries)), "text/csv; charset=utf-8")
-    added = [entry for entry in entries if entry.open is not None]
+    services.files.put(f"{month}.csv", b"".join(lines), "text/csv; charset=utf-8")
     phases.each("ledger entries", added, place, services.cost_ledger.close)
 
 
-def _lines(entries: list[CostEntry]) -> Iterator[bytes]:
-    yield BOM.encode() + csv_line(COLUMNS)
-    for entry in entries:
-        tokens = entry.tokens
-        cells = (
-            entry.ended_at[:10], entry.folder, entry.label, entry.of_job, entry.upload, entry.outcome,
-            str(entry.rows), str(entry.succeeded), *(str(tokens.get(kind, 0)) for kind in TOKEN_KINDS),
-            entry.cost_usd or "", entry.cost_usd_known, entry.problem or "", entry.ended_at, entry.manifest or "",
-        )  # fmt: skip
-        yield csv_line([without_formula(cell) for cell in cells])
+def _line(entry: CostEntry) -> bytes:
+    tokens = entry.tokens
+    cells = (
+        entry.ended_at[:10], entry.folder, entry.label, entry.of_job, entry.upload, entry.outcome,
+        str(entry.rows), str(entry.succeeded), *(str(tokens.get(kind, 0)) for kind in TOKEN_KINDS),
+        entry.cost_usd or "", entry.cost_usd_known, entry.problem or "", entry.ended_at, entry.manifest or "",
+    )  # fmt: skip
+    return csv_line([without_formula(cell) for cell in cells])

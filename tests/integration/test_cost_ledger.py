@@ -3,12 +3,15 @@
 import csv
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import repeat
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from functions.model.items import JOB, Step, WorkMessage
+from functions.polling.ledger_file import write_ledger_files
+from functions.polling.phases import MIN_TIME_LEFT_S, Phases
 from functions.results import results
 from tests.fakes.strict_s3 import S3ErrorResponse, reject_requests
 from tests.harness import RESULTS, TABLE, Harness, make_row, make_upload
@@ -171,3 +174,19 @@ def test_entries_wait_for_a_bucket_that_is_unavailable(relay: Harness) -> None:
 
     assert len(read_ledger(relay)) == 1
     assert relay.items.unfinished().cost_entries == []
+
+
+def test_a_month_that_takes_too_long_to_read_leaves_the_time_of_later_phases(
+    relay: Harness,
+) -> None:
+    relay.upload("march.jsonl", make_upload(1))
+    with reject_requests(relay.s3, "PutObject", UNAVAILABLE, "ledger/"):
+        relay.finish()
+    unfinished = relay.items.unfinished()
+    (entry,), seconds = unfinished.cost_entries, iter(range(40, 0, -1))
+    relay.poll.cost_ledger.entries = lambda _: repeat(entry, 1000)  # type: ignore[method-assign]
+
+    write_ledger_files(relay.poll, unfinished, Phases(lambda: next(seconds)), None)
+
+    assert next(seconds) >= MIN_TIME_LEFT_S["ledger entries"]
+    assert read_ledger(relay) == []
