@@ -1,8 +1,9 @@
 """Count the input tokens of some rows of a job, through an endpoint that is free, to estimate those of all."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import batched
 from typing import IO
 
@@ -41,27 +42,19 @@ def count_sample(
     """
     samples: dict[str, Sample] = {}
     deadline = time.monotonic() + MAX_SAMPLING_S
-    with ThreadPoolExecutor(COUNTED_AT_ONCE) as pool:
-        for group in batched(_spread(ledger, rows), COUNTED_AT_ONCE, strict=False):
-            if time.monotonic() > deadline:
-                break
-            texts = [_params(body, entry) for entry in group]
-            try:
-                counts = list(
-                    pool.map(
-                        lambda params: claude.count_tokens(params, job.api_version, betas), texts
-                    )
-                )
-            except (ApiUnavailableError, ApiKeyRejectedError, KeyMissingError) as error:
-                if not isinstance(error, ApiUnavailableError):
-                    claude.reload_key()  # or the next create would use what was read now
-                logger.info(
-                    "tokens not counted", extra={"job": job.job, "problem": type(error).__name__}
-                )
-                break
-            for params, tokens in zip(texts, counts, strict=True):
-                if tokens is not None:
-                    _add(samples, params, tokens)
+    count = partial(claude.count_tokens, api_version=job.api_version, betas=betas)
+    try:
+        with ThreadPoolExecutor(COUNTED_AT_ONCE) as pool:
+            for group in batched(_spread(ledger, rows), COUNTED_AT_ONCE, strict=False):
+                texts = [_params(body, entry) for entry in group]
+                _add(samples, texts, pool.map(count, texts))
+                if time.monotonic() > deadline:
+                    break
+    except (ApiUnavailableError, ApiKeyRejectedError, KeyMissingError) as error:
+        if not isinstance(error, ApiUnavailableError):
+            claude.reload_key()  # or the next create would use what was read now
+        facts = {"job": job.job, "problem": type(error).__name__}
+        logger.info("tokens not counted", extra=facts)
     return samples
 
 
@@ -84,10 +77,15 @@ def _params(body: IO[bytes], entry: LedgerEntry) -> bytes:
     return body.read(entry.params_size)
 
 
-def _add(samples: dict[str, Sample], params: bytes, tokens: int) -> None:
-    (model,) = demand.of_request(params)
-    name = demand.name_of(model, samples)
-    sample = samples.get(name, Sample())
-    samples[name] = Sample(
-        sample.requests + 1, sample.params_bytes + len(params), sample.input_tokens + tokens
-    )
+def _add(samples: dict[str, Sample], texts: Sequence[bytes], counts: Iterable[int | None]) -> None:
+    """Add the params and tokens of requests. Those that the API refused to count are left out."""
+    for params, tokens in zip(texts, counts, strict=True):
+        if tokens is not None:
+            (model,) = demand.of_request(params)
+            name = demand.name_of(model, samples)
+            sample = samples.get(name, Sample())
+            samples[name] = Sample(
+                sample.requests + 1,
+                sample.params_bytes + len(params),
+                sample.input_tokens + tokens,
+            )

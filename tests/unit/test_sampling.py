@@ -22,7 +22,7 @@ class Claude:
     def __init__(self) -> None:
         self.numbers: list[int] = []
 
-    def count_tokens(self, params: bytes, *_: object) -> int:
+    def count_tokens(self, params: bytes, **_: object) -> int:
         self.numbers.append(msgspec.json.decode(params)["n"])
         return 1
 
