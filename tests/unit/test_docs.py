@@ -179,6 +179,13 @@ def test_the_readme_and_the_scale_page_give_the_same_idle_cost() -> None:
         assert {f"${usd}" for usd in figures} <= set(re.findall(r"\$\d\.\d\d", text(page)))
 
 
+def test_the_subscribe_page_lists_each_type_of_event() -> None:
+    types = re.findall(r"^### (\S+)$", text("docs/events/README.md"), re.MULTILINE)
+    listed = re.findall(r"^\| `(\S+)` \|", text("docs/subscribe.md"), re.MULTILINE)
+
+    assert sorted(listed) == sorted(types)
+
+
 def test_each_decision_has_a_date_and_a_status() -> None:
     entries = text("docs/decisions.md").split("\n### ")[1:]
 
