@@ -73,7 +73,7 @@ def find_running(workspace: Workspace) -> LocalEnvironment | None:
     if environment.owner_is_running() and environment.owner_pid != os.getpid():
         message = (
             f"another command (process {environment.owner_pid}) is using the local cloud: "
-            "wait for it, or run `python -m local up` first, which several commands can share"
+            "wait for it, or run `make up` first, whose cloud several commands can share"
         )
         raise LocalError(message)
     if environment.kind == "up" and environment.is_complete():
@@ -214,7 +214,7 @@ def _check_same_claude(environment: LocalEnvironment, claude: Claude) -> None:
     if environment.claude != claude.name:
         message = (
             f"the running local cloud uses {environment.claude} as Claude, not {claude.name}: "
-            "run `python -m local down` first"
+            "run `make down` first"
         )
         raise LocalError(message)
 
