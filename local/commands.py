@@ -1,8 +1,9 @@
 """The commands of the command line: up, run, down."""
 
 import argparse
+import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -113,15 +114,31 @@ def _reporter(console: Console) -> Callable[[str], None]:
 def _summary(job: Job, bucket: str, folder: Path) -> str:
     event = job.final_event or {}
     data: Mapping[str, Any] = event.get("data", {})
-    counts = ", ".join(f"{count:,} {name}" for name, count in data.get("counts", {}).items())
-    return (
-        f"Events from SNS: {len(job.events)}. The last one:\n{pretty(event)}\n\n"
-        f"{job.name}: {job.outcome}, {data.get('rows', 0):,} rows: {counts}\n"
-        f"answers  {data.get('empty_answers', 0):,} empty, {data.get('truncated', 0):,} truncated\n"
-        f"in S3    s3://{bucket}/{job.folder}/\n"
-        f"here     {_short(folder)}/\n"
-        f"files    {', '.join(_files_in(folder))}"
+    counts = _counted(data.get("counts", {})) or "nothing was read"
+    lines = (
+        f"Events from SNS: {len(job.events)}. The last one:\n{pretty(event)}\n",
+        f"{job.name}: {job.outcome}, {data.get('rows', 0):,} rows: {counts}",
+        *_explanations(data, json.loads((folder / "manifest.json").read_bytes())),
+        f"answers  {data.get('empty_answers', 0):,} empty, {data.get('truncated', 0):,} truncated",
+        f"in S3    s3://{bucket}/{job.folder}/",
+        f"here     {_short(folder)}/",
+        f"files    {', '.join(_files_in(folder))}",
     )
+    return "\n".join(lines)
+
+
+def _explanations(data: Mapping[str, Any], manifest: Mapping[str, Any]) -> Iterator[str]:
+    """Yield why rows or the whole job did not succeed, and what to know about the answers."""
+    if data.get("reason"):
+        yield f"reason   {data['reason']}"
+    if manifest["errors"]:
+        yield f"errors   {_counted(manifest['errors'])}; errors.jsonl says why for each row"
+    for notice in manifest["format"].get("notices", ()):
+        yield f"notice   {notice}"
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items())
 
 
 def _files_in(folder: Path) -> list[str]:
@@ -132,12 +149,12 @@ def _files_in(folder: Path) -> list[str]:
 def _what_is_lacking(job: Job) -> str:
     """Describe why a job waits, and what to do."""
     data: Mapping[str, Any] = (job.waiting_event or {})["data"]
-    reason = f"{job.file.name} was not run: {data['message']}"
     if "example" not in data:
-        return reason
+        return f"{job.file.name} was not run: {data['message']}"
     return (
-        f"{reason}\n\nAn example. Save it beside the file as {job.file.name}.relay.toml, and run the file again:\n\n"
-        f"{data['example']}"
+        f"{job.file.name} was not run: the rows are not requests, and no template says what to send for them.\n\n"
+        f"An example. Save it beside the file as {job.file.name}.relay.toml, and run the file again:\n\n"
+        f"{data['example'].rstrip()}"
     )
 
 
@@ -150,7 +167,7 @@ def _how_to_use(environment: LocalEnvironment) -> str:
     outputs = environment.outputs
     endpoint_option = f"--endpoint-url {environment.endpoint}"
     return f"""\
-The local cloud is up; `python -m local down` stops it. Claude is the {environment.claude}.
+The local cloud is up; `make down` stops it. Claude is the {environment.claude}.
 
 endpoint   {environment.endpoint}
 uploads    s3://{outputs["UploadsBucket"]}
@@ -158,7 +175,7 @@ results    s3://{outputs["ResultsBucket"]}
 events     {outputs["EventsTopicArn"]}
 
 From another terminal:
-  export AWS_ACCESS_KEY_ID={ACCOUNT} AWS_SECRET_ACCESS_KEY={SECRET} AWS_REGION={REGION}
+  export AWS_ACCESS_KEY_ID={ACCOUNT} AWS_SECRET_ACCESS_KEY={SECRET} AWS_DEFAULT_REGION={REGION}
   aws {endpoint_option} s3 cp {EXAMPLE} s3://{outputs["UploadsBucket"]}/questions.jsonl
   aws {endpoint_option} s3 ls --recursive s3://{outputs["ResultsBucket"]}/results/
 

@@ -11,7 +11,9 @@ from local.polling import Polling
 from local.subscriber import Subscriber
 
 POLL_INTERVAL_S = 0.3
-UNNOTICED_S = 60.0
+UNNOTICED_S = 120.0
+"""Unpacking the functions and the first cold start take over 60 s on a busy machine."""
+FINAL_STATUS_S = 20.0
 ALL_SENDING = "sending"  # the subject of events that pause or resume all sending
 
 
@@ -34,6 +36,19 @@ def follow(
             display.show(jobs)
             _raise_if_unnoticed(jobs, time.monotonic() - started)
             time.sleep(POLL_INTERVAL_S)
+        _wait_for_final_status(environment, jobs, polling)
+
+
+def _wait_for_final_status(
+    environment: LocalEnvironment, jobs: Sequence[Job], polling: Polling
+) -> None:
+    """Invoke poll until status.json of each ended job says so, but not longer than `FINAL_STATUS_S`."""
+    deadline = time.monotonic() + FINAL_STATUS_S
+    while not all(job.has_final_status for job in jobs) and time.monotonic() < deadline:
+        polling.tick()
+        time.sleep(POLL_INTERVAL_S)
+        for job in jobs:
+            refresh(environment.cloud, environment.outputs["ResultsBucket"], job)
 
 
 def _read_events_and_status(
@@ -54,5 +69,8 @@ def _raise_if_unnoticed(jobs: Sequence[Job], waited_s: float) -> None:
     unnoticed = [job for job in jobs if not job.was_noticed]
     if unnoticed and waited_s > UNNOTICED_S:
         names = ", ".join(job.file.name for job in unnoticed)
-        message = f"nothing has processed {names} within {UNNOTICED_S:.0f} s: see the log group of submit"
+        message = (
+            f"nothing has processed {names} within {UNNOTICED_S:.0f} s: "
+            "see .local/cloud/emulator.log, or try again when the machine is less busy"
+        )
         raise LocalError(message)

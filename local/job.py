@@ -59,6 +59,11 @@ class Job:
         return bool(self.final_event or self.waiting_event)
 
     @property
+    def has_final_status(self) -> bool:
+        """Whether nothing changes status.json any more; poll writes it after the final event."""
+        return self.final_event is None or self.status.get("status") == "DONE"
+
+    @property
     def outcome(self) -> str:
         """The outcome in the final event."""
         return str(((self.final_event or {}).get("data") or {}).get("outcome", "unfinished"))

@@ -81,10 +81,24 @@ def test_the_demo_writes_a_result_for_every_row(tmp_path: Path) -> None:
     assert process.returncode == 0, process.stderr
     assert "partial, 41 rows: 4 rejected, 37 succeeded" in process.stdout
     assert "0 empty, 0 truncated" in process.stdout
+    assert "errors   1 invalid_json, 1 no_params, 2 unsupported_parameter;" in process.stdout
+    assert "notice" not in process.stdout, "the example shows how requests should be written"
     assert process.stderr == ""
+    [status] = tmp_path.rglob("status.json")
+    assert json.loads(status.read_bytes())["status"] == "DONE"
     [results] = tmp_path.rglob("results.jsonl")
     rows = [json.loads(line)["row"] for line in results.read_text(encoding="utf-8").splitlines()]
     assert rows == [*range(1, 42)]
+
+
+def test_the_demo_says_why_a_file_was_refused(tmp_path: Path) -> None:
+    letter = tmp_path / "letter.jsonl"
+    letter.write_bytes(b"%PDF-1.7")
+
+    process = run_command("run", str(letter), "--into", str(tmp_path / "results"))
+
+    assert process.returncode == 1
+    assert ": failed, 0 rows: nothing was read\nreason   the upload is a PDF;" in process.stdout
 
 
 def test_the_demo_runs_files_of_other_kinds_with_the_options_beside_them(tmp_path: Path) -> None:

@@ -117,6 +117,25 @@ def test_a_job_that_waits_for_options_is_not_followed(event: str, *, over: bool)
     assert job.is_over is over
 
 
+@pytest.mark.parametrize(
+    ("event", "status", "final"),
+    [
+        ("job.completed", "RUNNING", False),
+        ("job.completed", "DONE", True),
+        ("job.waiting", "PLANNING", True),
+    ],
+)
+def test_the_status_of_an_ended_job_is_final_when_it_says_done(
+    event: str, status: str, *, final: bool
+) -> None:
+    job = Job(file=Path("a.csv"), key="in/a.csv", id="3f9a", folder="results/in/a/3f9a")
+
+    job.events["1"] = {"type": event}
+    job.status = {"status": status}
+
+    assert job.has_final_status is final
+
+
 def test_only_the_results_of_the_job_are_downloaded(
     cloud: Cloud, bucket: str, tmp_path: Path
 ) -> None:
