@@ -2,6 +2,7 @@
 
     make kinds           # 200 MB and 50 MB, a few minutes
     make kinds FULL=1    # 1 GB and 0.1 GB; writes the table in docs/benchmarks.md
+    python -m benchmarks.kinds --full --only Parquet    # writes one row of the table
 
 Speeds are per second of CPU time, so that other programs on the machine disturb them less. To add a kind, add an
 entry to `KINDS`.
@@ -19,6 +20,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+import duckdb
 import msgspec
 
 from benchmarks.lambdas import Container
@@ -111,10 +113,23 @@ def _write_gzip(file: Path, prompts: Iterable[Prompt]) -> None:
             output.write(prompt.request + b"\n")
 
 
+def _write_parquet(file: Path, prompts: Iterable[Prompt]) -> None:
+    """Write with DuckDB as it writes by itself: Snappy, and 122,880 rows in a row group."""
+    lines = file.with_suffix(".rows")
+    with lines.open("wb") as output:
+        for prompt in prompts:
+            output.write(msgspec.json.encode({"id": prompt.id, "text": prompt.text}) + b"\n")
+    with duckdb.connect() as connection:
+        rows = connection.read_json(str(lines), columns={"id": "VARCHAR", "text": "VARCHAR"})
+        rows.write_parquet(str(file))
+    lines.unlink()
+
+
 KINDS = (
     Kind("CSV", ".csv", _write_csv, "`csv.reader`", (sys.executable, _BASELINES / "csv_rows.py"), template=True),
     Kind("JSON array", ".json", _write_array, "`json.load`", (sys.executable, _BASELINES / "json_array.py")),
     Kind("JSON Lines, gzip", ".jsonl.gz", _write_gzip, "`zcat`", ("sh", "-c", 'exec zcat "$0" > /dev/null')),
+    Kind("Parquet", ".parquet", _write_parquet, "DuckDB", (sys.executable, _BASELINES / "duckdb_rows.py"), template=True),
 )  # fmt: skip
 
 
@@ -155,13 +170,21 @@ class Upload:
         kind.write(file, prompts(size_bytes))
         if kind.template:
             file.with_name(f"{file.name}.relay.toml").write_text(TEMPLATE, encoding="utf-8")
-        with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as text:
-            text_bytes = sum(len(block) for block in iter(lambda: text.read(MB), b""))
-        return cls(kind, file, rows, text_bytes)
+        return cls(kind, file, rows, _text_bytes(file))
 
     def mb_s(self, seconds: float) -> float:
         """Return the speed in MB of text per second of CPU time."""
         return self.text_bytes / seconds / 1e6
+
+
+def _text_bytes(file: Path) -> int:
+    """Return the length of an upload's text, unpacked."""
+    if file.suffix == ".parquet":
+        query = "SELECT sum(strlen(id) + strlen(text)) FROM read_parquet(?)"
+        [(size,)] = duckdb.execute(query, [str(file)]).fetchall()
+        return int(size)
+    with gzip.open(file) if file.suffix == ".gz" else file.open("rb") as text:
+        return sum(len(block) for block in iter(lambda: text.read(MB), b""))
 
 
 @dataclass(frozen=True)
@@ -205,28 +228,42 @@ def main() -> None:
     """Measure each kind and print the table; with --full, write it into docs/benchmarks.md."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.kinds", description=main.__doc__)
     parser.add_argument("--full", action="store_true", help="1 GB instead of 200 MB")
-    full = parser.parse_args().full
+    parser.add_argument(
+        "--only", choices=[kind.name for kind in KINDS], help="one kind; its row alone is written"
+    )
+    options = parser.parse_args()
+    full, kinds = options.full, [kind for kind in KINDS if options.only in {None, kind.name}]
     workspace = ROOT / ".local" / "bench"
     workspace.mkdir(parents=True, exist_ok=True)
     try:
         with tempfile.TemporaryDirectory(dir=workspace) as folder:
-            lines = table(
-                measure_all(Path(folder), FULL if full else REDUCED), FULL if full else REDUCED
-            )
+            sizes = FULL if full else REDUCED
+            lines = table(measure_all(Path(folder), kinds, sizes), sizes)
     except (BenchmarkError, LocalError) as error:
         sys.exit(f"the benchmark failed: {error}")
     print("\n".join(lines))
-    if full:
+    if full and options.only:
+        replace_row(PAGE, lines[-1])
+    elif full:
         replace_section(PAGE, BEGIN, END, lines)
 
 
-def measure_all(folder: Path, sizes: tuple[int, int]) -> list[Measurement]:
+def replace_row(page: Path, row: str) -> None:
+    """Replace the row of one kind in the table of a page, or add it at the end."""
+    lines = page.read_text("utf-8").partition(BEGIN)[2].partition(END)[0].strip("\n").split("\n")
+    name = row.partition("|")[2].partition("|")[0]
+    places = [number for number, line in enumerate(lines) if line.startswith(f"|{name}|")]
+    place = places[0] if places else len(lines)
+    replace_section(page, BEGIN, END, [*lines[:place], row, *lines[place + 1 :]])
+
+
+def measure_all(folder: Path, kinds: Iterable[Kind], sizes: tuple[int, int]) -> list[Measurement]:
     """Measure each kind in a folder of its own, which is deleted before the next one."""
     bundle = unpack_bundle(folder / "bundle")
     measurements = []
     with cloud(folder / "cloud") as aws:
         relay = Relay(aws, bundle, "", "", requests=REQUESTS_PER_BATCH)
-        for kind in KINDS:
+        for kind in kinds:
             print(f"measuring {kind.name}", flush=True)
             with tempfile.TemporaryDirectory(dir=folder) as objects:
                 measurements.append(measure_kind(relay, Path(objects), kind, sizes))

@@ -1,6 +1,7 @@
 """The benchmarks' own parts that a change of the relay can break."""
 
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import boto3
 import pytest
 
 from benchmarks import kinds, read
+from benchmarks.processes import measure
 from benchmarks.s3 import PAGE_KEYS, serving
 
 
@@ -37,3 +39,32 @@ def test_each_kind_of_upload_is_read_with_all_its_rows(
     read.main(str(upload.file))
 
     assert json.loads(capsys.readouterr().out)["rows"] == upload.rows == 104
+
+
+def test_one_kind_replaces_its_row_of_the_table_only(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(
+        f"before\n{kinds.BEGIN}\n| CSV | 1 |\n| Parquet | 2 |\n{kinds.END}\nafter\n", "utf-8"
+    )
+
+    kinds.replace_row(page, "| CSV | 3 |")
+    kinds.replace_row(page, "| XLSX | 4 |")
+
+    rows = "| CSV | 3 |\n| Parquet | 2 |\n| XLSX | 4 |"
+    assert page.read_text("utf-8") == f"before\n{kinds.BEGIN}\n{rows}\n{kinds.END}\nafter\n"
+
+
+def test_a_measurement_includes_the_children_of_the_process() -> None:
+    """Parquet is read by a child, beside the reader."""
+    child = "import time; block = bytearray(100_000_000); time.sleep(0.5)"
+    program = f"""
+import json, subprocess, sys
+from benchmarks.cpu import cpu_s
+block, started = bytearray(50_000_000), cpu_s()
+subprocess.run([sys.executable, "-c", {child!r}])
+print(json.dumps({{"work_s": 1, "work_cpu_s": cpu_s() - started}}))
+"""
+    run = measure(sys.executable, "-c", program)
+
+    assert 150 < run.peak_mb < 220
+    assert run.work_cpu_s > 0.02
