@@ -16,8 +16,16 @@ if TYPE_CHECKING:
 
 MEMORY_MB = 300
 """Memory for DuckDB's buffers; submit has 512 MB in all, and needs about 100 MB itself."""
-DATA_BYTES = 500 << 20
-"""Memory of this process, for what DuckDB does not count."""
+PAGES_MEMORY_MB = 480
+"""Memory for the buffers of large pages. DuckDB writes pages of 100 MB, and holds two of them and one that is packed.
+
+It counts three buffers of 134 MB, of which up to 300 MB are used. Only a row group of `_LARGE_GROUP_BYTES` has such
+pages: in a smaller one, rows themselves would use it all.
+"""
+_LARGE_GROUP_BYTES = 100_000_000
+"""Unpacked bytes of a row group that may have large pages."""
+DATA_BYTES = 700 << 20
+"""Address space for data of this process, for what DuckDB does not count."""
 UNREADABLE = 3
 TOO_LARGE = 4
 """Exit codes."""
@@ -47,6 +55,10 @@ _GROUPS = f"""
     SELECT any_value(row_group_num_rows), min({_CHUNK_START}), max({_CHUNK_START} + total_compressed_size)
     FROM parquet_metadata(?) GROUP BY row_group_id ORDER BY row_group_id
 """  # noqa: S608 - a constant
+_LARGEST_GROUP = """
+    SELECT coalesce(max(size), 0) FROM
+    (SELECT sum(total_uncompressed_size) AS size FROM parquet_metadata(?) GROUP BY row_group_id)
+"""
 
 
 class RowGroup(msgspec.Struct, frozen=True, array_like=True):
@@ -100,18 +112,18 @@ def main(path: str, rows: str = "") -> int:
             sys.stdout.buffer.write(msgspec.json.encode(_table(path)))
     except (duckdb.OutOfMemoryException, MemoryError):
         return TOO_LARGE
-    except duckdb.Error:
+    except (duckdb.Error, RuntimeError):  # the latter is a name that is not UTF-8
         return UNREADABLE
     return 0
 
 
-def connect() -> "duckdb.DuckDBPyConnection":
+def connect(memory_mb: int = MEMORY_MB) -> "duckdb.DuckDBPyConnection":
     """Return a connection that fetches no extension and writes nothing to the disk."""
     import duckdb  # noqa: PLC0415 - only this process loads it
 
     config: dict[str, str | bool | int | float | list[str]] = {
         "threads": 1,
-        "memory_limit": f"{MEMORY_MB}MB",
+        "memory_limit": f"{memory_mb}MB",
         "temp_directory": "",
         "autoinstall_known_extensions": False,
         "autoload_known_extensions": False,
@@ -148,26 +160,35 @@ def _is_binary(type_: Any) -> bool:  # noqa: ANN401 - its class is in a module t
 
 
 def _print_rows(path: str, row: int, stop: int) -> None:
-    """Print rows. Where so many at once need too much memory, read fewer at once."""
+    """Print rows. Where so many at once need too much memory, allow for large pages, or read fewer at once."""
     import duckdb  # noqa: PLC0415 - only this process loads it
 
-    at_once = stop - row
+    at_once, memory_mb = stop - row, MEMORY_MB
     while row < stop:
         try:
-            for text in _texts(path, row, min(row + at_once, stop)):
+            for text in _texts(path, row, min(row + at_once, stop), memory_mb):
                 sys.stdout.buffer.write(text.encode() + b"\n")
                 row += 1
         except (duckdb.OutOfMemoryException, MemoryError):
-            if at_once == 1:
+            if memory_mb == MEMORY_MB and _has_large_pages(path):
+                memory_mb = PAGES_MEMORY_MB
+            elif at_once == 1:
                 raise
-            at_once = max(1, min(at_once, _VECTOR_ROWS) // _FEWER)
+            else:
+                at_once = max(1, min(at_once, _VECTOR_ROWS) // _FEWER)
 
 
-def _texts(path: str, row: int, stop: int) -> Iterator[str]:
+def _has_large_pages(path: str) -> bool:
+    with connect() as connection:
+        [(size,)] = connection.execute(_LARGEST_GROUP, [path]).fetchall()
+    return bool(size >= _LARGE_GROUP_BYTES)
+
+
+def _texts(path: str, row: int, stop: int, memory_mb: int) -> Iterator[str]:
     """Yield rows as JSON."""
     import duckdb  # noqa: PLC0415 - only this process loads it
 
-    with connect() as connection:
+    with connect(memory_mb) as connection:
         relation = _relation(connection, path)
         query = _query(relation.columns, relation.types)
         result = connection.execute(query, [path, row, stop])

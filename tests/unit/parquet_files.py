@@ -1,9 +1,13 @@
 """Parquet files, written by DuckDB."""
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import duckdb
+import msgspec
+
+from functions.readers.parquet_rows import identifier, literal
 
 
 def parquet_file(query: str, options: str = "") -> bytes:
@@ -17,3 +21,13 @@ def parquet_file(query: str, options: str = "") -> bytes:
         path = Path(folder, "rows.parquet")
         connection.execute(f"COPY ({query}) TO '{path}' (FORMAT parquet{options})")
         return path.read_bytes()
+
+
+def parquet_of(names: Sequence[str], rows: Sequence[Sequence[str]]) -> bytes:
+    """Return a Parquet file with these columns of text, and these rows."""
+    listed = literal(msgspec.json.encode(rows).decode())
+    cells = ", ".join(
+        f"row[{number}] AS {identifier(name)}" for number, name in enumerate(names, 1)
+    )
+    values = f"""unnest(from_json({listed}::JSON, '[["VARCHAR"]]')) AS row"""
+    return parquet_file(f"SELECT {cells} FROM (SELECT {values})")  # noqa: S608 - names and values are quoted

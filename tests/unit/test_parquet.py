@@ -169,6 +169,7 @@ _ONE = parquet_file("SELECT repeat('x', 500) AS a", ", compression uncompressed"
         (_ONE.replace(b"x" * 500, b"\xff" * 500), _DAMAGED),
         (_ONE[:4] + _ONE[-8:], _DAMAGED),
         (_ONE[:-4] + b"PARE", _DAMAGED),
+        (parquet_file("SELECT 1 AS größe").replace("ö".encode(), b"\xff\xff"), _DAMAGED),
         (parquet_file("SELECT 'x'::BLOB AS a"), 'the column "a" has binary values; convert them to text, or leave the column out'),
         (parquet_file("SELECT 1 AS a, [{'x': 'x'::BLOB}] AS b"), 'the column "b" has binary values; convert them to text, or leave the column out'),
         (parquet_file('SELECT 1 AS "File_Row_Number"'), 'the column "file_row_number" cannot be read; give it another name'),
@@ -196,6 +197,15 @@ def test_reads_fewer_rows_at_once_where_these_need_much_memory() -> None:
 
     assert len(body) < 1_000_000
     assert [cells(record)[0] for record in records(body)] == [*map(str, range(3000))]
+
+
+def test_reads_pages_of_100_mb_as_duckdb_writes_them() -> None:
+    """Hexadecimal digits do not become smaller with Snappy: two pages and a packed one need 300 MB."""
+    text = "array_to_string([md5((i * 64 + x)::VARCHAR) for x in range(64)], '')"
+    body = parquet_file(f"SELECT i AS id, {text} AS a FROM range(60_000) t(i)")  # noqa: S608 - constants
+
+    assert len(body) > 120_000_000
+    assert sum(len(cells(record)[1]) for record in records(body)) == 60_000 * 64 * 32
 
 
 def test_a_row_group_that_is_too_large_for_the_disk_is_refused(
