@@ -81,6 +81,12 @@ def _run(task: Task) -> None:
     if code == parquet_writer.MISMATCH:
         message = "results.parquet: the upload has other rows than when it was planned; a new upload replaced it"
         raise RelayError(message)
+    if code == parquet_writer.ROW_TOO_LONG:
+        message = (
+            f"results.parquet: a row has more than {parquet_writer.MAX_LINE_BYTES:,} bytes with its answer; "
+            'add "csv" to outputs'
+        )
+        raise RelayError(message)
     if code:
         message = (
             f'results.parquet: DuckDB could not write it (exit code {code}); add "csv" to outputs'

@@ -19,10 +19,12 @@ from functions.readers.parquet_rows import (
 
 MISMATCH = 5
 """Exit code: the upload has another number of rows than the job."""
+ROW_TOO_LONG = 6
+"""Exit code: a row of the export has more than `MAX_LINE_BYTES`."""
 _GROUP_BYTES = 32_000_000
 _VECTOR_ROWS = 2048
 _MAX_GROUP_ROWS = 122_880
-_MAX_LINE_BYTES = 1 << 25
+MAX_LINE_BYTES = 1 << 25
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -59,8 +61,8 @@ def main(task: Task) -> int:
         return _write(task)
     except (duckdb.OutOfMemoryException, MemoryError):
         return TOO_LARGE
-    except duckdb.Error:
-        return UNREADABLE
+    except duckdb.Error as error:
+        return ROW_TOO_LONG if "maximum_object_size" in str(error) else UNREADABLE
 
 
 def _write(task: Task) -> int:
@@ -88,7 +90,7 @@ def _lines(task: Task) -> str:
     )
     return (
         f"read_json({literal(task.lines)}, format = 'newline_delimited', columns = {{{types}}}, "
-        f"maximum_object_size = {_MAX_LINE_BYTES})"
+        f"maximum_object_size = {MAX_LINE_BYTES})"
     )
 
 

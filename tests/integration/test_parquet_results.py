@@ -7,6 +7,7 @@ import duckdb
 import pytest
 
 from functions.assembling import parquet
+from functions.readers import parquet as reader
 from tests.harness import Harness
 from tests.unit.parquet_files import parquet_file
 
@@ -150,3 +151,54 @@ def test_an_upload_that_was_replaced_is_not_mixed_with_the_answers_of_another(
 
     assert "other rows" in manifest["exports"]["reason"]
     assert "results.parquet" not in manifest["files"]
+
+
+@pytest.mark.parametrize("damage", ["a damaged page", "too much memory"])
+def test_a_fault_in_a_later_row_group_leaves_what_was_sent(
+    damage: str, relay: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reader, "WINDOW_BYTES", 1)
+    long = "repeat('x', 200_000_000)" if damage == "too much memory" else "'last'"
+    text = f"CASE WHEN i < 2048 THEN 'one ' || i ELSE {long} END AS text"
+    body = parquet_file(
+        f"SELECT i AS id, {text} FROM range(2049) t(i)",  # noqa: S608 - constants
+        ", row_group_size 2048, compression zstd",
+    )
+    if damage == "a damaged page":
+        at = body.rindex(b"\x28\xb5\x2f\xfd")  # the last page: how zstd begins
+        body = body[:at] + b"\0\0\0\0" + body[at + 4 :]
+    relay.deploy(requests_per_batch=1024)
+    relay.upload("in/_relay.toml", TEMPLATE.replace('"csv", "parquet"', '"csv"').encode())
+
+    relay.upload("in/a.parquet", body)
+    relay.finish()
+
+    manifest = relay.manifest("in/a.parquet")
+    sentence = (
+        "more than 300 MB of memory" if "memory" in damage else "no Parquet file, or damaged"
+    )
+    assert manifest["outcome"] == "partial"
+    assert sentence in manifest["reason"]
+    lines = relay.read("in/a.parquet", "results.jsonl").splitlines()
+    assert len(lines) == manifest["counts"]["succeeded"] == 2048
+
+
+def test_names_that_differ_only_by_case_are_told_apart(relay: Harness, results: Any) -> None:
+    finish(relay, "in/a.csv", b"id,text,ID\n1,one,2\n")
+
+    returned = results(relay, "in/a.csv")
+    assert returned.columns[:3] == ["id", "text", "ID_1"]
+    assert returned.fetchall()[0][:3] == ("1", "one", "2")
+
+
+def test_a_row_of_more_than_32_mb_costs_only_this_file(relay: Harness) -> None:
+    relay.deploy(row_bytes=64_000_000)
+    relay.upload("in/_relay.toml", TEMPLATE.replace("{{text}}", "short").encode())
+    relay.upload("in/a.csv", b"id,text\n1," + b"x" * 34_000_000 + b"\n2,y\n")
+    relay.finish()
+
+    manifest = relay.manifest("in/a.csv")
+    assert manifest["outcome"] == "succeeded"
+    assert manifest["exports"]["complete"] is False
+    assert "a row has more than 33,554,432 bytes" in manifest["exports"]["reason"]
+    assert "results.csv" in manifest["files"]

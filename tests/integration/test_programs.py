@@ -1,4 +1,4 @@
-"""results.csv opens in the programs that people have, and each cell comes out as it was written.
+"""results.csv and results.parquet open in the programs that people have, and each cell comes out as it was written.
 
 `make programs` installs pandas, polars and DuckDB, and runs this file. LibreOffice is asked where it is installed.
 """
@@ -14,6 +14,7 @@ import msgspec
 import pytest
 
 from functions.exports.contract import ExportContext
+from tests.harness import Harness
 from tests.unit.test_tables_export import results_csv, succeeded
 
 COLUMNS = ("id", "text", "größe")
@@ -131,3 +132,62 @@ def test_libreoffice_takes_no_answer_for_a_formula(file: Path, tmp_path: Path) -
 
     shown = [[cell.replace("\r\n", "\n") for cell in row] for row in EXPECTED]
     assert read_with_csv(tmp_path / "out" / "results.csv") == shown
+
+
+@pytest.fixture
+def parquet(relay: Harness, tmp_path: Path) -> Path:
+    """A results.parquet of a CSV table."""
+    template = """
+outputs = ["parquet"]
+[request]
+custom_id = "{{id}}"
+[request.params]
+model = "claude-haiku-4-5"
+max_tokens = 4096
+messages = [{ role = "user", content = "hi" }]
+"""
+    upload = io.StringIO(newline="")
+    csv.writer(upload).writerows([COLUMNS, *CELLS])
+    relay.upload("in/_relay.toml", template.encode())
+    relay.upload("in/a.csv", upload.getvalue().encode())
+    relay.finish()
+    path = tmp_path / "results.parquet"
+    path.write_bytes(relay.read("in/a.csv", "results.parquet"))
+    return path
+
+
+type TypedTable = tuple[list[str], list[tuple[object, ...]]]
+
+
+def parquet_with_pandas(path: Path) -> TypedTable:
+    pandas = pytest.importorskip("pandas", reason="pandas is not installed: make programs")
+    pytest.importorskip(
+        "pyarrow", reason="pandas reads Parquet with pyarrow, which is not installed"
+    )
+    frame = pandas.read_parquet(path, engine="pyarrow")
+    return [*frame.columns], [*frame.itertuples(index=False, name=None)]
+
+
+def parquet_with_polars(path: Path) -> TypedTable:
+    polars = pytest.importorskip("polars", reason="polars is not installed: make programs")
+    frame = polars.read_parquet(path)
+    return frame.columns, frame.rows()
+
+
+def parquet_with_duckdb(path: Path) -> TypedTable:
+    duckdb = pytest.importorskip("duckdb", reason="DuckDB is not installed: make programs")
+    table = duckdb.connect().read_parquet(str(path))
+    return table.columns, table.fetchall()
+
+
+@pytest.mark.parametrize("read", [parquet_with_pandas, parquet_with_polars, parquet_with_duckdb])
+def test_parquet_comes_out_with_its_cells_and_numbers(
+    read: Callable[[Path], TypedTable], parquet: Path
+) -> None:
+    columns, rows = read(parquet)
+
+    width = len(COLUMNS)
+    assert columns == EXPECTED[0]
+    assert [row[:width] for row in rows] == CELLS
+    assert all(row[width] and row[width + 1] == "succeeded" for row in rows)
+    assert all(isinstance(count, int) and count > 0 for row in rows for count in row[-2:])
