@@ -43,7 +43,7 @@ Then the clock advances, poll runs, and interrupted messages are delivered again
 In a pair of kills, the second counts its calls from the first; *killed twice* counts the different pairs of which both happened. *During adoption* starts with a lost answer to a create, beside a foreign batch of the same size.
 *During recovery* kills at the four calls that leave most in doubt, and again at each call of the recovery.
 
-**Other formats**: a CSV table, an Excel workbook, a JSON array, gzip, UTF-16, an OpenAI batch, a Bedrock batch, and records that wait for their template, each in three chunks. Each job is killed
+**Other formats**: a CSV table, an Excel workbook, a Parquet file, a JSON array, gzip, UTF-16, an OpenAI batch, a Bedrock batch, and records that wait for their template, each in three chunks. Each job is killed
 at every call until planning has ended, which resumes in the middle of the upload, and at every fifth call after it. The exports must be the baseline's, byte for byte, too.
 **Options** arrive in any order: before their upload, after it, at the same time (interleaved at every call), hours later, twice, without their event, unusable at first, and replaced while the job runs.
 Only the events that say for what the job waits may differ.

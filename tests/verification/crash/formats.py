@@ -23,6 +23,7 @@ STEP_AFTER_PLANNING = 5
 JOBS = [
     jobs.of_kind("a.csv"),
     jobs.of_kind("a.xlsx"),
+    jobs.of_kind("a.parquet", outputs=("csv", "parquet")),
     jobs.of_kind("a.json"),
     jobs.of_kind("a.jsonl.gz"),
     jobs.of_kind("utf16.jsonl"),

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from tests.harness import make_row
@@ -98,14 +98,16 @@ def _add_foreign_batch(relay: CrashHarness, requests: int) -> None:
     relay.simulator.add_foreign(requests)
 
 
-def of_kind(key: str, *, waits: bool = False) -> JobSpec:
+def of_kind(key: str, *, waits: bool = False, outputs: Sequence[str] = ()) -> JobSpec:
     """Return an upload of another format, in three chunks; one row fails.
 
     Args:
         key: The file name of one of `upload_kinds.KINDS`.
         waits: Whether its options file arrives when the job waits for it.
+        outputs: The exports that the options file asks for.
     """
     (kind,) = (kind for kind in KINDS if kind.key == key)
+    option = f"outputs = {json.dumps(outputs)}\n" if outputs else ""
     outcomes = ["errored" if row == FAILING_ROW else "succeeded" for row in range(1, ROWS + 1)]
     return JobSpec(
         rows=[],
@@ -114,7 +116,7 @@ def of_kind(key: str, *, waits: bool = False) -> JobSpec:
         requests_per_batch=2,
         key=f"in/{kind.key}",
         file=kind.body,
-        options=kind.options.encode(),
+        options=(option + kind.options).encode(),
         waits=waits,
     )
 

@@ -9,6 +9,7 @@ import zstandard
 from functions.errors import UnreadableUploadError
 from functions.readers import SUFFIXES
 from functions.readers.encodings import encoding_of
+from tests.unit.parquet_files import parquet_of
 from tests.unit.workbooks import Cell, workbook
 from tests.verification.fuzz.leading_bytes import take_bytes
 from tests.verification.fuzz.reading import Upload, check_reading, read_upload
@@ -62,6 +63,19 @@ def workbook_bytes(data: bytes) -> None:
     body[position * len(body) // 256] ^= value
     stop = len(body) - end if end < 100 else len(body)
     reading = read_upload(Upload(bytes(body[:stop])), "in/a.xlsx", _LONG_ROW)
+    check_reading(reading, _LONG_ROW)
+
+
+def parquet_bytes(data: bytes) -> None:
+    """Check a Parquet file in which some bytes are others, and one that is cut off.
+
+    Most of the bytes of a small file are its footer.
+    """
+    (position, value, end), text = take_bytes(data, 3)
+    body = bytearray(parquet_of(("a", "b"), [(char, char * 9) for char in text.decode("cp437")]))
+    body[position * len(body) // 256] ^= value
+    stop = len(body) - end if end < 100 else len(body)
+    reading = read_upload(Upload(bytes(body[:stop])), "in/a.parquet", _LONG_ROW)
     check_reading(reading, _LONG_ROW)
 
 

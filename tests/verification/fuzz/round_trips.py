@@ -10,6 +10,7 @@ from functions.exports import tables
 from functions.exports.contract import ExportContext, ExportRow
 from functions.planning.conversion import parse_row
 from functions.readers.encodings import encoding_of
+from tests.unit.parquet_files import parquet_of
 from tests.unit.workbooks import workbook
 from tests.verification.fuzz.formats import COMPRESSORS
 from tests.verification.fuzz.leading_bytes import take_bytes
@@ -69,6 +70,16 @@ def workbook_table(data: bytes) -> None:
     reading = read_upload(Upload(workbook([names, *rows])), "in/a.xlsx", ROW_BYTES)
     check_reading(reading, ROW_BYTES)
     _check_cells(reading, names, [row for row in rows if "".join(row).strip()])
+
+
+def parquet_table(data: bytes) -> None:
+    """Check that a Parquet file has its cells again in results.csv."""
+    (width,), body = take_bytes(data, 1)
+    names = NAMES[: 1 + width % len(NAMES)]
+    rows = _rows(_texts(body), len(names))
+    reading = read_upload(Upload(parquet_of(names, rows)), "in/a.parquet", ROW_BYTES)
+    check_reading(reading, ROW_BYTES)
+    _check_cells(reading, names, rows)
 
 
 def _check_cells(reading: Reading, names: Sequence[str], rows: Rows) -> None:
