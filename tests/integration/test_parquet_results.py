@@ -167,7 +167,7 @@ def test_a_fault_in_a_later_row_group_leaves_what_was_sent(
     if damage == "a damaged page":
         at = body.rindex(b"\x28\xb5\x2f\xfd")  # the last page: how zstd begins
         body = body[:at] + b"\0\0\0\0" + body[at + 4 :]
-    relay.deploy(requests_per_batch=1024)
+    relay.deploy(requests_per_batch=1000)
     relay.upload("in/_relay.toml", TEMPLATE.replace('"csv", "parquet"', '"csv"').encode())
 
     relay.upload("in/a.parquet", body)
@@ -177,10 +177,10 @@ def test_a_fault_in_a_later_row_group_leaves_what_was_sent(
     sentence = (
         "more than 300 MB of memory" if "memory" in damage else "no Parquet file, or damaged"
     )
-    assert manifest["outcome"] == "partial"
+    assert manifest["outcome"] == "failed"  # as for any upload that cannot be read to its end
     assert sentence in manifest["reason"]
     lines = relay.read("in/a.parquet", "results.jsonl").splitlines()
-    assert len(lines) == manifest["counts"]["succeeded"] == 2048
+    assert len(lines) == manifest["counts"]["succeeded"] == 2000
 
 
 def test_names_that_differ_only_by_case_are_told_apart(relay: Harness, results: Any) -> None:
@@ -191,14 +191,12 @@ def test_names_that_differ_only_by_case_are_told_apart(relay: Harness, results: 
     assert returned.fetchall()[0][:3] == ("1", "one", "2")
 
 
-def test_a_row_of_more_than_32_mb_costs_only_this_file(relay: Harness) -> None:
+def test_a_row_of_34_mb_comes_back(relay: Harness, results: Any) -> None:
     relay.deploy(row_bytes=64_000_000)
     relay.upload("in/_relay.toml", TEMPLATE.replace("{{text}}", "short").encode())
     relay.upload("in/a.csv", b"id,text\n1," + b"x" * 34_000_000 + b"\n2,y\n")
     relay.finish()
 
-    manifest = relay.manifest("in/a.csv")
-    assert manifest["outcome"] == "succeeded"
-    assert manifest["exports"]["complete"] is False
-    assert "a row has more than 33,554,432 bytes" in manifest["exports"]["reason"]
-    assert "results.csv" in manifest["files"]
+    assert relay.manifest("in/a.csv")["exports"] == {"complete": True, "reason": None}
+    returned = results(relay, "in/a.csv").fetchall()
+    assert [len(row[1]) for row in returned] == [34_000_000, 1]
