@@ -4,6 +4,7 @@ An event's id is derived from its cause, so a second delivery has the same id. P
 and figures, never prompts or answers. docs/events/ has the JSON Schema of each type.
 """
 
+import hashlib
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,6 +21,8 @@ MAX_SUBJECT_CHARS = 99
 MAX_ATTRIBUTE_CHARS = 200
 MAX_COLUMNS, MAX_COLUMN_CHARS = 50, 100
 """The most columns that an event names, and the most characters of each."""
+_EXAMPLE_MODEL = "claude-haiku-5-5"
+"""The model in the examples of options: the cheapest one."""
 _ELLIPSIS = "..."
 _INVALID_IN_ATTRIBUTES = re.compile("[^\t\n\r -\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 """Characters that SNS and SQS reject in attributes, such as the control characters that object keys may contain."""
@@ -118,21 +121,58 @@ def job_planned(job: Job, results_bucket: str, at: str) -> Event:
 
 def job_waiting(job: Job, results_bucket: str, columns: Sequence[str], at: str) -> Event:
     """Build the event that the rows of an upload are records, and no template says what to send for them."""
-    names = [name[:MAX_COLUMN_CHARS] for name in columns[:MAX_COLUMNS]]
-    data = {
-        **_job_reference(job, results_bucket),
+    return _waiting(job, results_bucket, at, "template", {
         "waiting_for": "template",
-        "columns": names,
-        "options_keys": [f"{job.key}.relay.toml", f"{folder_of(job.key)}/_relay.toml".lstrip("/")],
+        "columns": [name[:MAX_COLUMN_CHARS] for name in columns[:MAX_COLUMNS]],
+        "models": [],
         "example": _example_template(columns[:MAX_COLUMNS]),
         "message": "the rows are not requests, and no template says what to send for them; upload one under one of the "
         "options_keys, and the job starts",
-    }  # fmt: skip
+    })  # fmt: skip
+
+
+def job_waiting_for_models(job: Job, results_bucket: str, models: Sequence[str], at: str) -> Event:
+    """Build the event that the option `models` names no Claude model for rows of an upload.
+
+    Args:
+        job: the job.
+        results_bucket: the results bucket.
+        models: the keys that `models` lacks: names of models as the upload has them, or ``*``.
+        at: the event's time.
+    """
+    listed = ", ".join(models).encode()
+    return _waiting(job, results_bucket, at, f"models-{hashlib.sha256(listed).hexdigest()[:8]}", {
+        "waiting_for": "models",
+        "columns": [],
+        "models": [*models],
+        "example": _example_models(models),
+        "message": "no Claude model is named for the models of the rows; upload the option models under one of the "
+        "options_keys, and the job starts",
+    })  # fmt: skip
+
+
+def _waiting(
+    job: Job, results_bucket: str, at: str, name: str, missing: Mapping[str, Any]
+) -> Event:
+    own_options = f"{job.key}.relay.toml"
+    folder_options = f"{folder_of(job.key)}/_relay.toml".lstrip("/")
+    data = {
+        **_job_reference(job, results_bucket),
+        "options_keys": [own_options, folder_options],
+        **missing,
+    }
+    what = "a template" if missing["waiting_for"] == "template" else "models"
     return Event(
-        id=f"{job.job}/waiting/template", type="job.waiting", time=at, subject=job.job,
-        headline=f"{job.label}: waiting for a template, {data['options_keys'][0]}",
+        id=f"{job.job}/waiting/{name}", type="job.waiting", time=at, subject=job.job,
+        headline=f"{job.label}: waiting for {what}, {own_options}",
         attributes={"folder": folder_of(job.key)}, data=data,
     )  # fmt: skip
+
+
+def _example_models(models: Sequence[str]) -> str:
+    """Return options that map models, ready to copy."""
+    pairs = (f'"{model}" = "{_EXAMPLE_MODEL}"' for model in models)
+    return f"models = {{ {', '.join(pairs)} }}\n"
 
 
 def _example_template(columns: Sequence[str]) -> str:
@@ -143,7 +183,7 @@ def _example_template(columns: Sequence[str]) -> str:
         "[request]\n"
         f'custom_id = "{{{{{usable[0]}}}}}"\n'
         "[request.params]\n"
-        'model = "claude-haiku-5-5"\n'
+        f'model = "{_EXAMPLE_MODEL}"\n'
         "max_tokens = 4096\n"
         f'messages = [{{ role = "user", content = "<text>{{{{{longest}}}}}</text>" }}]\n'
     )

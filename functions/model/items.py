@@ -253,7 +253,7 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
         options_files: the versions of the options files that govern it, the farthest first.
         options_key: the key of their merged content in the results bucket; None without options.
         exports: the exports that are written beside results.jsonl.
-        waiting_for: why planning cannot begin: ``template`` or ``valid_options``; None if it can.
+        waiting_for: why planning cannot begin: ``template``, ``models`` or ``valid_options``; None if it can.
         waiting_event: the id of the last event that announced this.
         translation_changes: field → rows in which a translation dropped or changed it.
         capability_list: the version of the list that says what each model accepts; None in jobs of before, for the newest.

@@ -24,7 +24,7 @@ from functions.readers.text import printable
 from functions.services import Services
 from functions.settings import SubmitSettings
 from functions.translations import TRANSLATIONS
-from functions.translations.contract import NotTranslatableError
+from functions.translations.contract import ModelUnmappedError, NotTranslatableError
 
 OPTIONS_RECHECK_S, MAX_OPTIONS_RECHECK_S = 300.0, 6 * 3600.0
 """The shortest and the longest time after which a job looks again for options, in seconds. Their upload wakes it at
@@ -62,15 +62,10 @@ def prepare(services: Services[SubmitSettings], job: Job) -> Job | None:
         upload_format = msgspec.structs.replace(upload_format, sheet=options.sheet)
     sample = _first_rows(services, job, upload_format)
     row_kind = TEMPLATE if upload_format.reader in TABLES else _kind_of(sample)
-    if row_kind == TEMPLATE:
-        columns = [*dict.fromkeys(name for row in sample for name in row)]
-        if "messages" not in options.request.params:  # defaults alone are not a template
-            event = events.job_waiting(
-                job, services.files.bucket, columns, timestamps.text(services.now())
-            )
-            _wait(services, job, "template", event)
-            return None
-        _check_columns(options, columns)
+    waiting = _missing_options(services, job, sample, row_kind, options)
+    if waiting is not None:
+        _wait(services, job, waiting.data["waiting_for"], waiting)
+        return None
     notices = [*upload_format.notices, *_notices(sample, row_kind, options, job.capability_list)]
     upload_format = msgspec.structs.replace(upload_format, notices=notices)
     return _freeze(services, job, upload_format, row_kind, options_files, options)
@@ -103,6 +98,50 @@ def _kind_of(rows: Sequence[Mapping[str, Any]]) -> str:
             if translation.matches(row):
                 return name
     return TEMPLATE if any(row.keys() - _OWN_NAMES for row in rows) else NATIVE
+
+
+def _missing_options(
+    services: Services[SubmitSettings],
+    job: Job,
+    sample: Sequence[Mapping[str, Any]],
+    row_kind: str,
+    options: Options,
+) -> Event | None:
+    """Return the event that says what the options lack for the rows; None if they suffice.
+
+    Raises:
+        UnreadableUploadError: the template names columns that the upload lacks.
+    """
+    bucket, now = services.files.bucket, timestamps.text(services.now())
+    if row_kind == TEMPLATE:
+        columns = [*dict.fromkeys(name for row in sample for name in row)]
+        if "messages" not in options.request.params:  # defaults alone are not a template
+            return events.job_waiting(job, bucket, columns, now)
+        _check_columns(options, columns)
+    models = _unmapped_models(sample, job, row_kind, options)
+    return events.job_waiting_for_models(job, bucket, models, now) if models else None
+
+
+def _unmapped_models(
+    sample: Sequence[Mapping[str, Any]], job: Job, row_kind: str, options: Options
+) -> list[str]:
+    """Return the keys that the option `models` lacks for the first rows; ``*`` for names that it cannot quote.
+
+    Later rows whose model is not mapped are rejected one by one.
+    """
+    convert = converter_of(row_kind, options, job.api_version, job.capability_list)
+    if convert is None or row_kind not in TRANSLATIONS:
+        return []
+    missing = dict[str, None]()
+    for row in sample:
+        try:
+            convert(row)
+        except ModelUnmappedError as error:
+            missing[error.model or "*"] = None
+        except (NotTranslatableError, RecursionError):
+            continue
+    names = [*missing]
+    return names if len(names) <= MAX_COLUMNS else [*names[: MAX_COLUMNS - 1], "*"]
 
 
 def _check_columns(options: Options, columns: Sequence[str]) -> None:

@@ -9,7 +9,12 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from functions.model.capabilities import SAMPLING
-from functions.translations.contract import NotTranslatableError, Policy, Translated
+from functions.translations.contract import (
+    ModelUnmappedError,
+    NotTranslatableError,
+    Policy,
+    Translated,
+)
 from functions.translations.converse import PLATFORM, Params, is_converse, messages_fields
 from functions.translations.drops import Drops
 from functions.translations.shapes import malformed, object_of
@@ -78,16 +83,12 @@ def choose_model(
         claude_id: returns the Claude model that a name of the platform stands for.
 
     Raises:
-        NotTranslatableError: neither the option nor the row names a Claude model.
+        ModelUnmappedError: neither the option nor the row names a Claude model.
     """
     chosen = models.get(name or "*", models.get("*", name))
     model = claude_id(chosen) if chosen is not None else None
     if model is None:
-        sentence = (
-            "no Claude model is named for this row; write in _relay.toml: "
-            'models = { "*" = "claude-sonnet-5-5" } (or the name that the row has in place of "*")'
-        )
-        raise NotTranslatableError(code="model_unmapped", sentence=sentence)
+        raise ModelUnmappedError(name)
     return model
 
 

@@ -1,5 +1,6 @@
 """The contract of a translation: what planning requires of a module that understands rows of another API."""
 
+import re
 from collections.abc import Mapping
 from typing import Any, Protocol
 
@@ -11,6 +12,8 @@ DEFAULT_MAX_TOKENS = 16_384
 """`max_tokens` of a translated row that names none. Unused tokens cost nothing."""
 THINKING_HEADROOM = 4_096
 """Tokens added to `max_tokens` where a model's thinking, which counts toward it, cannot be turned off."""
+_PLAIN_NAME = re.compile(r"[\w.:/@-]{1,100}", re.ASCII)
+"""Names of models that sentences and examples may quote."""
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,6 +80,24 @@ class NotTranslatableError(Exception):
     def __init__(self, code: str, sentence: str) -> None:
         super().__init__(sentence)
         self.code = code
+
+
+class ModelUnmappedError(NotTranslatableError):
+    """No Claude model is known for a row. The option `models` can name it.
+
+    Attributes:
+        model: the model that the row names, if it looks like the name of a model; None otherwise.
+    """
+
+    def __init__(self, model: str | None) -> None:
+        """Build the sentence. It quotes the name only if it looks like one."""
+        self.model = model if model is not None and _PLAIN_NAME.fullmatch(model) else None
+        named = "this row" if self.model is None else f'the model "{self.model}"'
+        sentence = (
+            f'no Claude model is known for {named}; add it to the option "models", such as '
+            'models = { "*" = "claude-sonnet-5-5" } in _relay.toml (or its name in place of "*")'
+        )
+        super().__init__(code="model_unmapped", sentence=sentence)
 
 
 class Translation(Protocol):

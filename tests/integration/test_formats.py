@@ -140,6 +140,74 @@ def test_a_job_that_waits_for_weeks_looks_a_few_times_a_day(relay: Harness) -> N
     assert relay.manifest("in/records.jsonl")["outcome"] == "succeeded"
 
 
+CHAT_ROW = (
+    b'{"custom_id":"%b","method":"POST","url":"/v1/chat/completions","body":'
+    b'{"model":"%b","messages":[{"role":"user","content":"hi"}]}}\n'
+)
+BEDROCK_ROW = (
+    b'{"recordId":"%b",%b"modelInput":{"anthropic_version":"bedrock-2023-05-31","max_tokens":9,'
+    b'"messages":[{"role":"user","content":"hi"}]}}\n'
+)
+CLAUDE_ON_BEDROCK = b'"modelId":"us.anthropic.claude-haiku-4-5-20251001-v1:0",'
+
+
+@pytest.mark.parametrize(
+    ("body", "models"),
+    [
+        (CHAT_ROW % (b"a", b"gpt-4o") + CHAT_ROW % (b"b", b"o3"), ["gpt-4o", "o3"]),
+        (CHAT_ROW % (b"a", b"claude-haiku-5-5") + CHAT_ROW % (b"b", b"o3"), ["o3"]),
+        (CHAT_ROW % (b"a", b"the text of a prompt"), ["*"]),
+        (BEDROCK_ROW % (b"a", b""), ["*"]),
+        (BEDROCK_ROW % (b"a", CLAUDE_ON_BEDROCK) + BEDROCK_ROW % (b"b", b""), ["*"]),
+    ],
+)
+def test_rows_whose_models_are_not_mapped_wait_and_the_example_starts_them(
+    body: bytes, models: list[str], relay: Harness
+) -> None:
+    relay.upload("in/batch.jsonl", body)
+    relay.tick(3600.0)
+    (waiting,) = relay.events()
+    assert (waiting["type"], waiting["data"]["waiting_for"]) == ("job.waiting", "models")
+    assert waiting["data"]["models"] == models
+    assert relay.simulator.batches() == []
+
+    relay.upload(waiting["data"]["options_keys"][1], waiting["data"]["example"].encode())
+    relay.finish()
+
+    assert relay.manifest("in/batch.jsonl")["outcome"] == "succeeded"
+
+
+@pytest.mark.parametrize(
+    "body", [CHAT_ROW % (b"a", b"claude-haiku-5-5"), BEDROCK_ROW % (b"a", CLAUDE_ON_BEDROCK)]
+)
+def test_rows_that_name_a_claude_model_need_no_mapping(body: bytes, relay: Harness) -> None:
+    relay.upload("in/batch.jsonl", body)
+    relay.finish()
+
+    assert relay.manifest("in/batch.jsonl")["outcome"] == "succeeded"
+    assert "job.waiting" not in {event["type"] for event in relay.events()}
+
+
+def test_a_model_that_only_later_rows_name_is_rejected_row_by_row(relay: Harness) -> None:
+    first_rows = b"".join(CHAT_ROW % (b"%d" % n, b"claude-haiku-5-5") for n in range(100))
+    relay.upload("in/batch.jsonl", first_rows + CHAT_ROW % (b"last", b"gpt-4o"))
+    relay.finish()
+
+    assert relay.manifest("in/batch.jsonl")["counts"] == {"succeeded": 100, "rejected": 1}
+    *_, last = relay.lines("in/batch.jsonl")
+    assert last["result"]["error"]["code"] == "model_unmapped"
+    assert 'no Claude model is known for the model "gpt-4o"' in last["result"]["error"]["message"]
+
+
+def test_a_mapping_that_lacks_a_model_is_announced_once_with_what_is_left(relay: Harness) -> None:
+    relay.upload("in/batch.jsonl", CHAT_ROW % (b"a", b"gpt-4o") + CHAT_ROW % (b"b", b"o3"))
+    relay.upload("in/_relay.toml", b'models = { "gpt-4o" = "claude-haiku-5-5" }')
+    for _ in range(3):
+        relay.tick(3600.0)
+
+    assert [event["data"]["models"] for event in relay.events()] == [["gpt-4o", "o3"], ["o3"]]
+
+
 def test_a_template_may_lie_there_before_the_records(relay: Harness) -> None:
     relay.upload("_relay.toml", TEMPLATE.encode())
     relay.upload("in/records.jsonl", b'{"id":"a","text":"one"}\n')

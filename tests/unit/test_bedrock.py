@@ -205,7 +205,7 @@ def test_the_model_may_lie_in_the_body(place: str) -> None:
 
 @pytest.mark.parametrize(
     ("models", "model_id"),
-    [({}, None), ({}, PROFILE), ({"*": PROFILE}, None), ({}, 7), ({"other": "claude-opus-5"}, SECRET)],
+    [({}, None), ({}, PROFILE), ({"*": PROFILE}, None), ({}, 7), ({"other": "claude-opus-5"}, f"{SECRET} of a prompt")],
 )  # fmt: skip
 def test_without_a_model_the_sentence_shows_the_option(
     models: dict[str, str], model_id: Any

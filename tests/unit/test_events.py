@@ -22,6 +22,7 @@ from tests.unit.factories import (
     ignored,
     job,
 )
+from tests.unit.schemas import problems
 
 # https://docs.aws.amazon.com/sns/latest/api/API_Publish.html and .../dg/sns-message-attributes.html
 SUBJECT = re.compile(r"[!-~][ -~]{0,98}")
@@ -163,6 +164,23 @@ def test_a_long_subject_is_cut_at_a_word(headline: str, subject: str) -> None:
 )  # fmt: skip
 def test_the_suffix_of_a_key(key: str, suffix: str) -> None:
     assert suffix_of(key) == suffix
+
+
+def test_the_example_of_job_waiting_for_models_is_toml_and_matches_its_schema() -> None:
+    event = events.job_waiting_for_models(job(), "results", ["gpt-4o", "ft:gpt-4o:a", "*"], AT)
+
+    assert tomllib.loads(event.data["example"])["models"].keys() == {"gpt-4o", "ft:gpt-4o:a", "*"}
+    message = msgspec.json.decode(msgspec.json.encode(event.cloud_event("urn:test")))
+    assert problems(message) == []
+
+
+def test_job_waiting_is_another_event_once_other_models_are_missing() -> None:
+    ids = [
+        events.job_waiting_for_models(job(), "results", models, AT).id
+        for models in (["gpt-4o", "o3"], ["gpt-4o", "o3"], ["o3"])
+    ]
+
+    assert ids[0] == ids[1] != ids[2]
 
 
 @pytest.mark.parametrize(
