@@ -5,7 +5,7 @@ The first bytes decide. The suffix of the key is used only where they are ambigu
 
 import re
 from collections.abc import Iterator
-from itertools import chain
+from itertools import chain, zip_longest
 from typing import NoReturn
 
 from functions.errors import UnreadableUploadError
@@ -197,14 +197,32 @@ def _is_over_lines(start: bytes, rest: Iterator[bytes]) -> bool:
     brackets = BracketScanner()
     end = brackets.find_end(line, 0)
     if brackets.is_open and feed:
-        # A line feed within valid JSON is next to punctuation. In a row that was cut off it seldom is.
-        return line.rstrip().endswith((b"{", b"[", b",", b":")) or (
+        # A line feed within valid JSON is next to punctuation. In a row that was cut off it may be.
+        is_beside_punctuation = line.rstrip().endswith((b"{", b"[", b",", b":")) or (
             following.lstrip().startswith((b"}", b"]", b",", b":"))
         )
+        return is_beside_punctuation and not _whole_rows_follow(following)
     if wraps_requests(chain([start], rest)):
         return True
     after = b"" if brackets.is_open else start[end:].lstrip(_SPACE)
     return after.startswith(b",")  # an array without its brackets
+
+
+def _whole_rows_follow(text: bytes) -> bool:
+    """Return whether an object that is open before these lines was cut off, because they are rows by themselves.
+
+    Inside an object, a line that is a whole object is never followed by another one without a comma. Lines that
+    are cut off, too, are passed over.
+    """
+    lines = [line for line in (line.strip(_SPACE) for line in text.split(b"\n")) if line]
+    for line, after in zip_longest(lines, lines[1:], fillvalue=b"{"):
+        if not line.startswith(b"{"):
+            return False
+        brackets = BracketScanner()
+        end = brackets.find_end(line, 0)
+        if not brackets.is_open:
+            return end == len(line) and after.startswith(b"{")
+    return False
 
 
 def _rest_of(text: Source, offset: int) -> Iterator[bytes]:

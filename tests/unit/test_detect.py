@@ -25,6 +25,15 @@ from tests.unit.test_reader_contract import Upload
 
 SAMPLES = Path("/work/shared/samples/odd")
 ROW = b'{"custom_id":"a","params":{"model":"m"}}'
+CUT_OFF = [
+    b"{",
+    b'{"custom_id":',
+    b'{"custom_id":"a",',
+    b'{"custom_id":"a","params":{',
+    b'{"custom_id":"a","params":{"messages":[',
+    b'{"custom_id":"a","params":{"messages":[{"role":"user","content":"one, two,',
+]
+"""First rows that were cut off beside punctuation, where valid JSON may have a line feed."""
 TABLE = b"id,prompt\n1,Hello\n2,World\n"
 LONG = b'{"a":"' + b"x" * HEAD_BYTES + b'"'
 """An object whose first member is longer than what is looked at."""
@@ -63,6 +72,17 @@ def reader_of(body: bytes, key: str = "in/march.jsonl") -> str:
         # A first row that is broken or cut off leaves the others their lines.
         (b'{"custom_id":"a","params":{"model":"m"\n' + ROW + b"\n" + ROW, "jsonl"),
         (b'{"custom_id":"a}\n' + ROW + b"\n", "jsonl"),
+        *[
+            (cut_off + b"\n" + ROW + b"\r\n\n" + ROW + end, "jsonl")
+            for cut_off in CUT_OFF
+            for end in (b"", b"\n")
+        ],
+        *[(cut_off + b"\n" + ROW, "jsonl") for cut_off in CUT_OFF],
+        (CUT_OFF[0] + b"\n" + CUT_OFF[1] + b"\n" + ROW + b"\n" + ROW, "jsonl"),
+        (b'{"requests":[\n' + ROW + b",\n" + ROW + b"\n]}", "json"),
+        (b'{"requests":[' + ROW + b",\n" + ROW + b"]}", "json"),
+        (b'{"a":\n' + ROW + b"\n}\n" + ROW, "json"),
+        (b'{"a":\n{"b":\n' + ROW + b"\n}}", "json"),
         (b'{"a":"x', "jsonl"),
         (b'{"a":[', "jsonl"),
         (b"\xe2\x80\x8b" + ROW + b"\n" + ROW, "jsonl"),
