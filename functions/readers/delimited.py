@@ -14,14 +14,14 @@ from collections.abc import Iterable, Iterator, Sequence
 from io import StringIO
 from itertools import chain
 
-from functions.errors import UnreadableUploadError
+from functions.errors import ObjectUnreadableError, UnreadableUploadError
 from functions.model.rows import Record
 from functions.model.streams import cut
 from functions.readers import tables
 from functions.readers.contract import Source
 from functions.readers.cutting import read_rows
 from functions.readers.tables import TablePosition
-from functions.readers.text import checked_text
+from functions.readers.text import HEAD_BYTES, checked_text
 
 csv.field_size_limit(1 << 30)  # the module's own limit is 128 KiB; `row_bytes` limits rows
 
@@ -35,6 +35,8 @@ _CELL = rb"(?:%b)?+[^,;\t|\r\n]*+" % _QUOTED
 _HEADER = re.compile(rb"(%b(?:[,;\t|]%b)*+)(?:\r\n|\r|\n)?+" % (_CELL, _CELL))
 _QUOTED_NAME = re.compile(rb"(?:^|(?<=[,;\t|]))" + _QUOTED)
 _QUOTED_CELL = re.compile(_QUOTED.decode())
+_MAX_REPAIRED_BYTES = 32_000_000
+"""The longest row of a retry file whose quotes are written anew. No accepted row is longer."""
 _MAX_CELLS = 1_000_000
 """A row with more cells is not parsed: each takes 60 bytes of memory, and no header has so many columns."""
 
@@ -71,8 +73,59 @@ def retry_head(position: TablePosition) -> bytes:
 
 
 def retry_rows(source: Source, offsets: Sequence[int], sizes: Sequence[int]) -> Iterator[bytes]:
-    """Stream rows for retry.csv, as they are in the upload; see `contract.Reader`."""
-    return read_rows(source, offsets, sizes, _LINE_END)
+    """Stream rows for retry.csv, as they are in the upload; see `contract.Reader`.
+
+    Only the quotes of a row with an unclosed one are written anew, because they could reach into the next row.
+    """
+    if not offsets:
+        return
+    pieces = read_rows(source, offsets, sizes, _LINE_END)
+    header = _header_of(source)
+    for size in sizes:
+        if size > _MAX_REPAIRED_BYTES:  # too long for a row, so it is rejected again by itself
+            yield from _take(pieces, size + len(_LINE_END))
+        else:
+            row = b"".join(_take(pieces, size + len(_LINE_END)))
+            yield _contain_quotes(row.removesuffix(_LINE_END), header) + _LINE_END
+
+
+def _header_of(source: Source) -> TablePosition:
+    """Return the position after the header of an upload that was planned.
+
+    Raises:
+        ObjectUnreadableError: it has no such header.
+    """
+    try:
+        return _read_header(b"".join(source.read(0, HEAD_BYTES)))
+    except UnreadableUploadError as error:
+        why = "is not the table that was planned, or is shorter than it was; a new upload replaced it"
+        raise ObjectUnreadableError(source.uri, why) from error
+
+
+def _take(pieces: Iterator[bytes], size: int) -> Iterator[bytes]:
+    """Yield pieces up to this many bytes. No piece has bytes of two rows."""
+    while size:
+        piece = next(pieces)
+        size -= len(piece)
+        yield piece
+
+
+def _contain_quotes(row: bytes, header: TablePosition) -> bytes:
+    """Return a row whose quotes are all closed. One with an unclosed quote stays a row that is rejected.
+
+    Such a row is one line. Its text from the unclosed quote on becomes one cell. If the row then has as many cells
+    as the header, it gets another one, so that nobody pays for the beginning of a text.
+    """
+    if b'"' not in row or b"\n" in row or b"\r" in row:
+        return row
+    text = row.decode(errors="surrogateescape")
+    fault = _find_unclosed(text, header.delimiter)
+    if fault is None:
+        return row
+    number, start = fault
+    rest = text[start:].replace('"', '""')
+    more = header.delimiter if number == len(header.columns) else ""
+    return f'{text[:start]}"{rest}"{more}'.encode(errors="surrogateescape")
 
 
 def _read_header(head: bytes) -> TablePosition:
@@ -244,7 +297,8 @@ class _Rows:
 
         The other lines are not searched twice: if a later row has an open quote there, it is unclosed, too.
         """
-        number = _find_unclosed("".join(self._row), self._delimiter)
+        fault = _find_unclosed("".join(self._row), self._delimiter)
+        number = fault[0] if fault else 1
         known = None if number == 1 else self._known(_first_cell(self._row[0], self._delimiter))
         self._unclosed_to = max(self._unclosed_to, self._byte + self._size)
         others = [(len(text.encode(errors="surrogateescape")), text) for text in self._row[1:]]
@@ -287,12 +341,16 @@ def _first_cell(line: str, delimiter: str) -> str | None:
     return None if line.startswith('"') else line.partition(delimiter)[0]
 
 
-def _find_unclosed(row: str, delimiter: str) -> int:
-    """Return the number of the first cell in a row whose quotes are wrong. There must be one."""
+def _find_unclosed(row: str, delimiter: str) -> tuple[int, int] | None:
+    """Return the number of the first cell whose quotes are wrong, and where it begins; None if there is none."""
     number, start = 1, 0
     while True:
         quoted = _QUOTED_CELL.match(row, start)
         end = quoted.end() if quoted else start
-        if row[start] == '"' and row[end] != delimiter:
-            return number
-        start, number = row.index(delimiter, end) + 1, number + 1
+        is_closed = quoted is not None and row[end : end + 1] in {delimiter, ""}
+        if row[start : start + 1] == '"' and not is_closed:
+            return number, start
+        start = row.find(delimiter, end) + 1
+        if not start:
+            return None
+        number += 1

@@ -268,6 +268,35 @@ def test_the_retry_file_has_the_header_and_the_delimiter(body: bytes, expected: 
     assert delimited.retry_head(cast("TablePosition", record.end)) == BOM + expected
 
 
+@pytest.mark.parametrize(
+    ("body", "rows"),
+    [
+        (b'a,b\n1,"x\n2,y\n3,z\n4,"w\n', [b'1,"""x",', b"2,y", b"3,z", b'4,"""w",']),
+        (b'a,b\n"1,x\n"2,y\n', [b'"""1,x"', b'"""2,y"']),
+        (b'a;b\n1;"x"y;z\n2;"y\n', [b'1;"""x""y;z";', b'2;"""y";']),
+        (b'a,b\n"1 ""a""","x\n', [b'"1 ""a""","""x",']),
+        (b'a\n"x\n"y\n', [b'"""x",', b'"""y",']),
+        (b'a,b\n1,"long enough\xff\n2,"y\xff\n', [b'1,"""long enough\xff",', b'2,"""y\xff",']),
+        (b'a,b\n1,"x\ny\n2,"z"\n3,5" pipe\n4,"" x\n', [b'1,"""x",', b"y", b'2,"z"', b'3,5" pipe', b'4,""""" x",']),
+    ],
+)  # fmt: skip
+def test_a_quote_in_the_retry_file_does_not_reach_into_the_next_row(
+    body: bytes, rows: list[bytes]
+) -> None:
+    rejected = records(body)
+    source, end = Upload(body), cast("TablePosition", rejected[-1].end)
+    offsets, sizes = [row.offset for row in rejected], [row.size for row in rejected]
+
+    written = b"".join(delimited.retry_rows(source, offsets, sizes))
+
+    assert written.split(b"\r\n")[:-1] == rows
+    again = records(delimited.retry_head(end) + written)
+    assert [row.data for row in again if not row.fault] == [
+        row.data for row in rejected if not row.fault
+    ]
+    assert [row.fault is None for row in again] == [row.fault is None for row in rejected]
+
+
 def test_the_retry_file_of_an_upload_without_rows_is_empty() -> None:
     assert delimited.retry_head(delimited.START) == b""
 
