@@ -157,6 +157,11 @@ def _problem_of(code: int, sheet: str | None, sheets: Sequence[str]) -> str | No
             f"the workbook needs more than {xlsx_rows.MEMORY_BYTES >> 20} MB of memory; save it as CSV, which "
             "can have any size"
         )
+    if code in {xlsx_rows.CRASHED, -signal.SIGSEGV, -signal.SIGBUS}:
+        return (
+            "the workbook has content that makes its reader fail; open it in Excel or LibreOffice and save it "
+            "again, or save it as CSV"
+        )
     if code == xlsx_rows.UNREADABLE:
         return "the file is not an Excel workbook, or it has a password or no visible sheet; save it as XLSX or CSV"
     if code == xlsx_rows.UNKNOWN_SHEET:

@@ -18,7 +18,8 @@ Enough for 2,000,000 numbers or 80 MB of text.
 UNREADABLE = 3
 TOO_LARGE = 4
 UNKNOWN_SHEET = 5
-"""Exit codes. Where Rust cannot allocate memory, it ends the process with SIGABRT instead of `TOO_LARGE`."""
+CRASHED = 6
+"""Exit codes. `CRASHED` is a defect that this workbook shows: reading it again would end the same way. Where Rust cannot allocate memory, it ends the process with SIGABRT instead of `TOO_LARGE`."""
 _WHOLE_DIGITS = 15
 """Digits of a number that Excel stores and displays."""
 
@@ -48,6 +49,10 @@ def main(path: str, sheet: str | None) -> int:
         return TOO_LARGE
     except CalamineError:
         return UNREADABLE
+    except OSError:  # the file or the pipe, and not the workbook
+        raise
+    except BaseException:  # noqa: BLE001 - a panic of Rust is no Exception
+        return CRASHED
 
 
 def _print_rows(path: str, name: str | None) -> int:
