@@ -56,7 +56,18 @@ def _encoding_by_nuls(head: bytes) -> str | None:
     even, odd = nuls[0] + nuls[2], nuls[1] + nuls[3]
     if not characters or max(even, odd) * 10 < characters or min(even, odd) * 10 > max(even, odd):
         return None
+    if max(even, odd) * 10 < len(head) and _is_utf8(head):
+        return None  # NULs of UTF-8 text, so few that it can be read
     return "utf-16-be" if even > odd else "utf-16-le"
+
+
+def _is_utf8(head: bytes) -> bool:
+    """Return whether bytes are UTF-8, but for a character that their end cuts."""
+    try:
+        codecs.getincrementaldecoder("utf-8")().decode(head)
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _is_cp1252(head: bytes) -> bool:

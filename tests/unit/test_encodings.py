@@ -39,6 +39,10 @@ def text_of(body: bytes, encoding: str, block: int = 1 << 20) -> bytes:
         (JSON.encode("utf-16-be"), "utf-16-be"),
         ("日本語の文章,二番目の列\n".encode("utf-16-le") * 9, "utf-16-le"),
         ("{}".encode("utf-16-le"), "utf-16-le"),
+        # Some NULs, all of them at odd offsets, do not make UTF-8 another encoding.
+        (b"id,text\n1,a\0b\0\n2,some other text\n", "utf-8"),
+        (b'{"a":"b\0c"}\n', "utf-8"),
+        ("ひらがな,かな\n".encode("utf-16-le") * 9, "utf-16-le"),
         (GERMAN.encode(), "utf-8"),
         (GERMAN.encode("cp1252"), "cp1252"),
         (GERMAN.encode("cp1252") + b"\r\n\x1a", "cp1252"),
