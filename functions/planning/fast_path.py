@@ -76,6 +76,10 @@ class _Rules:
     api_version: str
     preflight: Preflight | None
 
+    @property
+    def unsupported(self) -> tuple[str, ...]:
+        return unsupported_params(self.api_version, self.preflight)
+
     def validate(self, record: Record) -> Row:
         return validate(
             record,
@@ -113,7 +117,7 @@ def _validate_together(lines: LineBlock, rules: _Rules) -> ValidRows | None:
     try:
         requests = _requests.decode_lines(text)
         params = [request.params for request in requests]
-        checked = _params_decoder(rules.api_version).decode_lines(b"\n".join(params))
+        checked = _params_decoder(rules.unsupported).decode_lines(b"\n".join(params))
         custom_ids = custom_ids_of([request.custom_id for request in requests], text)
     except UNREADABLE_JSON:
         return None
@@ -180,11 +184,11 @@ def _is_utf8(text: bytes) -> bool:
 
 
 @cache
-def _params_decoder(api_version: str) -> msgspec.json.Decoder[Any]:
+def _params_decoder(unsupported: tuple[str, ...]) -> msgspec.json.Decoder[Any]:
     """Build a decoder that accepts only valid params. It may also refuse some valid ones."""
     fields: list[Any] = [("model", str), ("messages", list[_Message])]
     fields += [("max_tokens", Annotated[int, msgspec.Meta(ge=1)]), ("stream", None, None)]
     fields += [("tool_choice", msgspec.Raw, NULL)]
-    fields += [(name, None, None) for name in unsupported_params(api_version)]
+    fields += [(name, None, None) for name in unsupported]
     fields += [(name, msgspec.UnsetType, msgspec.UNSET) for name in SDK_ARGUMENTS]
     return msgspec.json.Decoder(msgspec.defstruct("Params", fields, gc=False))

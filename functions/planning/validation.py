@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable
-from functools import cache
 from typing import Any
 
 import msgspec
@@ -25,6 +24,7 @@ _NOT_IN_A_BATCH = (
     "fallbacks",
 )
 """Parameters that the API refuses in any batch."""
+_ALL_UNSUPPORTED = (*_NOT_IN_A_BATCH, *SAMPLING)
 _REQUIRED = ("model", "max_tokens", "messages")
 SDK_ARGUMENTS = {
     "betas": "remove it",
@@ -116,7 +116,7 @@ def validate(
         data = _data_of(record, row_bytes)
         request = _decode(data, record.line, record.column)
         custom_id = _check_custom_id(_custom_id_of(request, data))
-        params = _check_params(request.params, api_version)
+        params = _check_params(request.params, api_version, preflight)
         _check_model(params, preflight, betas)
     except _RejectedError as rejected:
         message = f"line {record.line}: {rejected}"
@@ -218,7 +218,7 @@ def _check_custom_id(custom_id: msgspec.Raw) -> msgspec.Raw:
     return custom_id
 
 
-def _check_params(params: msgspec.Raw, api_version: str) -> bytes:
+def _check_params(params: msgspec.Raw, api_version: str, preflight: Preflight | None) -> bytes:
     raw = bytes(params)
     if not raw.startswith(b"{"):
         raise _RejectedError(code="no_params", sentence=NO_PARAMS)
@@ -229,7 +229,7 @@ def _check_params(params: msgspec.Raw, api_version: str) -> bytes:
     if _ZERO.fullmatch(members.max_tokens):
         sentence = '"max_tokens" is 0; it must be at least 1'
         raise _RejectedError(code="unsupported_parameter", sentence=sentence)
-    for name in unsupported_params(api_version):
+    for name in unsupported_params(api_version, preflight):
         if bytes(getattr(members, name)) != b"null":
             sentence = (
                 f'"{name}" is not supported in batches (API version {api_version}); remove it'
@@ -273,7 +273,9 @@ def _check_names(members: _Params) -> None:
             raise _RejectedError(code="missing_parameter", sentence=sentence)
 
 
-@cache
-def unsupported_params(api_version: str) -> tuple[str, ...]:
-    """Return the parameters that batches of this API version refuse."""
-    return _NOT_IN_A_BATCH if sampling_exists(api_version) else (*_NOT_IN_A_BATCH, *SAMPLING)
+def unsupported_params(api_version: str, preflight: Preflight | None = None) -> tuple[str, ...]:
+    """Return the parameters that batches of this API version refuse, by the job's list of capabilities."""
+    capability_list = None if preflight is None else preflight.capability_list
+    if sampling_exists(api_version, capability_list):
+        return _NOT_IN_A_BATCH
+    return _ALL_UNSUPPORTED

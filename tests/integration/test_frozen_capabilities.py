@@ -66,3 +66,30 @@ def test_without_that_list_the_newest_decides(
     manifest = relay.manifest(KEY)
     assert manifest["capabilities"] == {"version": "first"}
     assert manifest["translated"]["changes"]["max_tokens.capped"] == 1
+
+
+def test_the_list_at_the_claim_says_which_parameters_exist(
+    relay: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second row is not validated together with the first, because of its `tool_choice`."""
+    params = {
+        "model": MODEL,
+        "max_tokens": 9,
+        "messages": [{"role": "user", "content": "x"}],
+        "top_k": 5,
+    }
+    tools = {
+        "tools": [{"name": "t", "input_schema": {"type": "object"}}],
+        "tool_choice": {"type": "auto"},
+    }
+    rows = [json.dumps({"params": {**params, **more}}).encode() for more in ({}, tools)]
+    real = capabilities.newest_list()
+    old = msgspec.structs.replace(real, version="old", no_sampling_since="2030-01-01")
+    monkeypatch.setattr(capabilities, "_lists", lambda: {"old": old})
+    upload_and_wait(relay, b"\n".join(rows))
+
+    monkeypatch.setattr(capabilities, "_lists", lambda: {"old": old, real.version: real})
+    relay.finish()
+
+    # Both were sent, and not rejected here: it is the simulator that refuses the parameter.
+    assert relay.manifest(KEY)["counts"] == {"errored": 2}
