@@ -12,7 +12,7 @@ from functions.errors import UNREADABLE_JSON
 from functions.model.options import Options
 from functions.model.rows import LineBlock, Record, Rejection, Row
 from functions.planning.broken import MAX_ID_BYTES, NULL
-from functions.planning.templates import fill
+from functions.planning.templates import FilledTooLongError, fill
 from functions.planning.validation import MAX_VALUES, NO_PARAMS, has_too_many_values
 from functions.readers import records_of
 from functions.translations import TRANSLATIONS
@@ -27,7 +27,11 @@ Converter = Callable[[Mapping[str, Any]], Translated]
 
 
 def converter_of(
-    kind: str, options: Options, api_version: str, capability_list: str | None = None
+    kind: str,
+    options: Options,
+    api_version: str,
+    capability_list: str | None = None,
+    row_bytes: int | None = None,
 ) -> Converter | None:
     """Return the function that converts the rows of one upload; None if they are sent byte for byte.
 
@@ -36,10 +40,11 @@ def converter_of(
         options: the options of the upload.
         api_version: the value of the `anthropic-version` header.
         capability_list: the version of the list that says what each model accepts; None for the newest.
+        row_bytes: the maximum length of a row in bytes, also for the text that a template repeats; None for no limit.
     """
     defaults = options.request.params
     if kind == TEMPLATE:
-        return lambda row: _fill(row, options)
+        return lambda row: _fill(row, options, row_bytes)
     if kind == NATIVE:
         return (lambda row: _with_defaults(row, defaults)) if defaults else None
     translation = TRANSLATIONS[kind]
@@ -141,8 +146,15 @@ def _decode(data: bytes | None) -> dict[str, Any] | None:
         return None
 
 
-def _fill(row: Mapping[str, Any], options: Options) -> Translated:
-    custom_id, params = fill(options.request, row)
+def _fill(row: Mapping[str, Any], options: Options, row_bytes: int | None) -> Translated:
+    try:
+        custom_id, params = fill(options.request, row, row_bytes)
+    except FilledTooLongError:
+        sentence = (
+            f"the columns that the template names are longer together than {row_bytes:,} bytes, the limit of "
+            "a row; name a large column once, shorten it or raise the setting rowBytes"
+        )
+        raise NotTranslatableError(code="too_long", sentence=sentence) from None
     return Translated(custom_id=_id_of(row) if custom_id is None else custom_id, params=params)
 
 

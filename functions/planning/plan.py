@@ -257,7 +257,9 @@ def _read_rows(files: ObjectStore, job: Job) -> Iterator[ValidRows | ValidatedRo
     """
     pieces = reader_of(job).read(source_of(files, job), position_of(job), job.row_bytes)
     options = load_options(files, job)
-    convert = converter_of(job.row_kind, options, job.api_version, job.capability_list)
+    convert = converter_of(
+        job.row_kind, options, job.api_version, job.capability_list, job.row_bytes
+    )
     rules: Any = {
         "row_bytes": job.row_bytes,
         "api_version": job.api_version,

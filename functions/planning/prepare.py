@@ -66,7 +66,7 @@ def prepare(services: Services[SubmitSettings], job: Job) -> Job | None:
     if waiting is not None:
         _wait(services, job, waiting.data["waiting_for"], waiting)
         return None
-    notices = [*upload_format.notices, *_notices(sample, row_kind, options, job.capability_list)]
+    notices = [*upload_format.notices, *_notices(sample, row_kind, options, job)]
     upload_format = msgspec.structs.replace(upload_format, notices=notices)
     return _freeze(services, job, upload_format, row_kind, options_files, options)
 
@@ -163,15 +163,15 @@ def _notices(
     sample: Sequence[Mapping[str, Any]],
     row_kind: str,
     options: Options,
-    capability_list: str | None,
+    job: Job,
 ) -> Iterator[str]:
     """Yield what a person should know before the answers come, as the first rows show it."""
     if row_kind not in {NATIVE, TEMPLATE}:
         return
-    convert = converter_of(row_kind, options, "")
+    convert = converter_of(row_kind, options, "", row_bytes=job.row_bytes)
     requests = [_params_of(row, convert) for row in sample]
     low = sum(
-        params_notice(params, capability_list) is not None
+        params_notice(params, job.capability_list) is not None
         for params in requests
         if isinstance(params, dict)
     )
@@ -184,10 +184,8 @@ def _notices(
 
 def _params_of(row: Mapping[str, Any], convert: Converter | None) -> object:
     """Return what is sent for a row; None if it cannot be converted. Planning then says why, in its place."""
-    if convert is None:
-        return row.get("params")
     try:
-        return convert(row).params
+        return row.get("params") if convert is None else convert(row).params
     except (NotTranslatableError, RecursionError):
         return None
 

@@ -38,7 +38,32 @@ def unknown_columns(template: RequestTemplate, columns: Collection[str]) -> list
     )
 
 
-def fill(template: RequestTemplate, row: Mapping[str, Any]) -> tuple[str | None, dict[str, Any]]:
+class FilledTooLongError(Exception):
+    """The columns that a template repeats are longer together than a row may be."""
+
+
+class _Budget:
+    """Counts the characters that placeholders become, before the texts are joined."""
+
+    def __init__(self, max_chars: int | None) -> None:
+        self._left = max_chars
+
+    def spend(self, text: str) -> str:
+        """Return the text.
+
+        Raises:
+            FilledTooLongError: there are more characters than the limit.
+        """
+        if self._left is not None:
+            self._left -= len(text)
+            if self._left < 0:
+                raise FilledTooLongError
+        return text
+
+
+def fill(
+    template: RequestTemplate, row: Mapping[str, Any], max_chars: int | None = None
+) -> tuple[str | None, dict[str, Any]]:
     """Return the custom_id and the params of a row. A missing column or an empty cell becomes empty text.
 
     There is no custom_id if it names a column that this row lacks.
@@ -46,11 +71,16 @@ def fill(template: RequestTemplate, row: Mapping[str, Any]) -> tuple[str | None,
     Args:
         template: the template.
         row: column → value. Objects and lists become compact JSON.
+        max_chars: the most characters that placeholders may become, all together; None for no limit.
+
+    Raises:
+        FilledTooLongError: they would become more. A template may repeat a large cell any number of times.
     """
+    budget = _Budget(max_chars)
 
     def text_of(match: re.Match[str]) -> str:
         name = match[1]
-        return _BRACES.get(name) or _text(_value(row, name))
+        return budget.spend(_BRACES.get(name) or _text(_value(row, name)))
 
     def filled(value: Any) -> Any:  # noqa: ANN401 - any JSON value
         match value:

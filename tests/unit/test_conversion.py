@@ -146,3 +146,24 @@ def test_a_row_of_many_values_is_never_parsed_whole(
     tracemalloc.stop()
 
     assert peak < 15 * len(body)
+
+
+def test_a_row_whose_template_repeats_it_too_often_is_rejected_by_itself() -> None:
+    row = b'{"id":"a","text":"%b"}' % (b"x" * 60)
+    params = {**DEFAULTS, "messages": [{"role": "user", "content": "{{text}}{{text}}"}]}
+    options = Options(request=RequestTemplate(params=params))
+    convert = converter_of("template", options, VERSION, row_bytes=100)
+    assert convert is not None
+    records = [
+        Record(1, 1, 0, len(data), data, LinePosition(len(data)))
+        for data in (row, b'{"text":"x"}')
+    ]
+    rules = partial(validate, row_bytes=100, api_version=VERSION)
+
+    long, short = (result for _, result in convert_all(iter(records), convert, rules, 100))
+
+    assert long.rejection is not None
+    assert long.rejection.code == "too_long"
+    assert "name a large column once" in long.rejection.message
+    assert bytes(long.custom_id) == b'"a"'
+    assert short.rejection is None

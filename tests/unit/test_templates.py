@@ -1,5 +1,6 @@
 """A template is filled by plain replacement, inside parsed strings only."""
 
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from functions.model.options import RequestTemplate
-from functions.planning.templates import columns_of, fill, unknown_columns
+from functions.planning.templates import FilledTooLongError, columns_of, fill, unknown_columns
 
 
 def filled(text: str, row: dict[str, Any]) -> str:
@@ -75,3 +76,26 @@ def test_a_value_is_never_read_as_a_placeholder(row: dict[str, str], rest: str) 
     text = "{{a}}|{{b}}|" + rest.replace("{{", "")
 
     assert filled(text, row) == f"{row.get('a', '')}|{row.get('b', '')}|" + rest.replace("{{", "")
+
+
+def test_a_cell_that_is_repeated_too_often_is_not_built() -> None:
+    """Ten thousand times 1 MB would be 10 GB."""
+    repeated = {"system": ["{{a}}" * 100] * 100}
+    template = RequestTemplate(custom_id="{{a}}", params=repeated)
+    tracemalloc.start()
+    try:
+        with pytest.raises(FilledTooLongError):
+            fill(template, {"a": "x" * 1_000_000}, 5_000_000)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert peak < 12_000_000
+
+
+def test_text_up_to_the_limit_is_filled_in() -> None:
+    template = RequestTemplate(params={"system": "{{a}}{{a}} of the template"})
+
+    assert fill(template, {"a": "xy"}, 4)[1] == {"system": "xyxy of the template"}
+    with pytest.raises(FilledTooLongError):
+        fill(template, {"a": "xy"}, 3)
