@@ -70,6 +70,8 @@ _YAML = re.compile(
 """The first lines of YAML. A column of text may contain such lines, too."""
 _ARRAY = re.compile(rb'\[[ \t\r\n]*(?:[\[\]{"\d-]|null\b|true\b|false\b|\Z)')
 _SEPARATOR_LINE = re.compile(rb'"?sep=', re.IGNORECASE)
+_ARRAY_OF_ROWS = re.compile(rb"\[[ \t\r\n]*(?:[{\]]|\Z)")
+"""How an array begins whose elements may be rows. The header of a table may begin like any other array."""
 _QUOTED = re.compile(rb'"(?:[^"]|"")*+"')
 _DELIMITERS = b",;\t|"
 
@@ -169,9 +171,10 @@ def _text_reader(text: Source, head: bytes, key: str) -> str:
     if start.startswith(b"{"):
         rest = _rest_of(text, len(head))
         return "json" if _is_over_lines(start, rest) else "jsonl"
-    if _ARRAY.match(start):
+    is_table_by_name = _suffix_of(key) in _TABLE_SUFFIXES
+    if (_ARRAY_OF_ROWS if is_table_by_name else _ARRAY).match(start):
         return "json"
-    if start and _suffix_of(key) in _TABLE_SUFFIXES:
+    if start and is_table_by_name:
         return "csv"
     if _YAML.match(start):
         _refuse("YAML", "convert it to JSON, for example with 'yq -o json'")

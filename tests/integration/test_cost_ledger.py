@@ -184,7 +184,7 @@ def test_a_month_that_takes_too_long_to_read_leaves_the_time_of_later_phases(
         relay.finish()
     unfinished = relay.items.unfinished()
     (entry,), seconds = unfinished.cost_entries, iter(range(40, 0, -1))
-    relay.poll.cost_ledger.entries = lambda _: repeat(entry, 1000)  # type: ignore[method-assign]
+    relay.poll.cost_ledger.entries = lambda _: repeat(entry, 1000)  # type: ignore[assignment, method-assign]
 
     write_ledger_files(relay.poll, unfinished, Phases(lambda: next(seconds)), None)
 

@@ -174,7 +174,7 @@ def test_no_name_or_limit_of_a_row_stops_the_others(
 ) -> None:
     """The table would not store such a name or number."""
     relay.put("_relay.toml", b'skip_checks = ["unknown_model"]')
-    odd = {"model": "claude-unpriced-9", **params}
+    odd: dict[str, Any] = {"model": "claude-unpriced-9", **params}
     relay.upload("march.jsonl", make_row(1) + b"\n" + make_row(2, **odd))
     relay.finish()
 

@@ -6,6 +6,7 @@ import msgspec
 
 from functions.model import events, upload_events
 from functions.model.create_response import PAUSE_MESSAGES
+from functions.model.estimate import Estimate, ExpectedTokens
 from functions.model.events import Event
 from functions.model.items import (
     JOB,
@@ -17,6 +18,7 @@ from functions.model.items import (
     ObjectVersion,
     StoredObject,
 )
+from functions.model.pricing import newest_price_list
 from functions.model.records import CancellationRequest, Ignored
 
 AT = "2026-11-23T20:54:10.123Z"
@@ -77,6 +79,19 @@ def example_events() -> dict[str, Event]:
         checkpoint=Checkpoint(row=41, chunk=1),
         rows_rejected=4,
         outcome="partial",
+        price_list=newest_price_list().version,
+        estimate=Estimate(
+            counted_rows=37,
+            models={
+                "claude-haiku-4-5": ExpectedTokens(
+                    requests=37,
+                    input=4810,
+                    output_low=3700,
+                    output_expected=4440,
+                    output_worst=37_888,
+                )
+            },
+        ),
     )
     rejected_job = job(
         "marketing/april.jsonl", job="0c5f1e2d3b4a59687766", checkpoint=Checkpoint(row=3), rows_rejected=3, outcome="failed",

@@ -157,7 +157,12 @@ def _check_retry(
     kind: str, options: Options, source: Upload, rows: Sequence[tuple[Record, Row]]
 ) -> None:
     """Check that a retry file has the same requests as the rows that it was made from."""
-    chosen = rows[::2]
+    # What nobody sees is a row within a file, but not at its end.
+    chosen = [
+        (record, row)
+        for record, row in rows[::2]
+        if (record.data or b"x").strip(b"\x00\x1a \xef\xbb\xbf")
+    ]
     offsets, sizes = (
         [record.offset for record, _ in chosen],
         [record.size for record, _ in chosen],
