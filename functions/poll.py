@@ -20,9 +20,9 @@ from functions.errors import KeyUnreadableError, PublishError
 from functions.model import events, timestamps
 from functions.model.create_response import KEY_PROBLEMS, PAUSE_MESSAGES
 from functions.model.events import Event
-from functions.model.items import Batch, BatchStatus, Job, Step, batch_key, status_key
+from functions.model.items import Batch, BatchStatus, Job, Step, batch_key
 from functions.model.records import PollLease, Sending, Unfinished
-from functions.polling.admission import PATIENCE, Limits, admit
+from functions.polling.admission import Limits, admit
 from functions.polling.ledger_file import write_ledger_files
 from functions.polling.phases import Phases, place
 from functions.polling.reconcile import reconcile
@@ -421,12 +421,11 @@ def _admitted(
     if not waiting or (sending.not_before is not None and sending.not_before > written):
         return []
     limits = Limits(services.settings.open_batches, services.settings.queued_requests)
-    old = status_key(BatchStatus.WAITING, timestamps.text(now - PATIENCE))
     in_flight = [
         batch for batch in unfinished.batches
         if _takes_up_room(batch, now) and (batch.job, batch.item) not in moved
     ]  # fmt: skip
-    chosen = admit(waiting, [*in_flight, *admitted], limits, old)
+    chosen = admit(waiting, [*in_flight, *admitted], limits, now)
     if sending.paused_reason is None:
         return chosen
     if sending.probe is not None and sending.probe in {batch_key(batch) for batch in waiting}:

@@ -69,4 +69,6 @@ def new_batch(
         ledger_key=keys.ledger,
         betas=batch.betas,
         start=batch.start,
+        priority=batch.priority,
+        share=batch.share,
     )

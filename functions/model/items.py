@@ -24,6 +24,8 @@ JOB = "#"
 OPEN = "open"
 UNFINISHED_INDEX = "unfinished"
 """The name of the sparse index, which infra creates."""
+NORMAL = "normal"
+"""The priority of jobs whose options name none."""
 MAX_TRIES = 5
 """Tries of one item without progress before `batch.stuck` is announced."""
 
@@ -227,6 +229,20 @@ class WorkItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return not self.is_leased(now) and not is_delayed
 
 
+class Share(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How much the uploads below one first folder may have in flight at Anthropic; None for no limit.
+
+    Attributes:
+        folder: the first folder of their keys.
+        open_batches: Message Batches.
+        requests: requests in them.
+    """
+
+    folder: str
+    open_batches: int | None = None
+    requests: int | None = None
+
+
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     """The position up to which an upload is cut into chunks.
 
@@ -260,6 +276,10 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
         demands: model → what the planned requests may use.
         samples: model → requests whose input tokens were counted.
         estimate: what all of them are expected to use; None until everything is planned.
+        priority: ``high``, ``normal`` or ``low``.
+        share: the share of the upload's first folder; None if it has none.
+        deadline_at: when poll cancels the job if it still runs; None for never.
+        cancel_reason: why it was canceled, in one sentence; None unless the deadline was the reason.
     """
 
     bucket: str
@@ -299,6 +319,10 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
     demands: dict[str, Demand] = {}
     samples: dict[str, Sample] = {}
     estimate: Estimate | None = None
+    priority: str = NORMAL
+    share: Share | None = None
+    deadline_at: str | None = None
+    cancel_reason: str | None = None
 
     @property
     def source(self) -> ObjectVersion:
@@ -352,6 +376,8 @@ class Batch(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
         close_reason: why its rows end without a result from the API.
         betas: values of the header `anthropic-beta`.
         start: the reader's position before its first row; empty in batches that an earlier version planned.
+        priority: that of its job.
+        share: that of its job. Poll admits batches without reading their jobs.
     """
 
     chunk: str
@@ -396,6 +422,8 @@ class Batch(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
     tally: OutcomeCounts | None = None
     betas: list[str] = []
     start: dict[str, Any] = {}
+    priority: str = NORMAL
+    share: Share | None = None
 
     @property
     def retry_state(self) -> dict[str, str | int | None]:

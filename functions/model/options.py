@@ -22,6 +22,10 @@ MAX_KEY_BYTES = 1024
 _MAX_DEPTH = 100
 _TOO_DEEP = f"nested deeper than {_MAX_DEPTH} levels; simplify it"
 _SUFFIXES = ("relay.toml", "relay.json")
+_ROOT_FILES = tuple(f"_{suffix}" for suffix in _SUFFIXES)
+_SHARES_ELSEWHERE = (
+    f"`shares` limits whole folders; move it to {_ROOT_FILES[0]} in the root of the bucket"
+)
 Check = Literal[
     "unknown_model",
     "retired_model",
@@ -39,11 +43,15 @@ _Sheet = Annotated[str, Meta(min_length=1, max_length=255)]
 _Name = Annotated[str, Meta(min_length=1)]
 _Beta = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_.-]{1,100}\Z")]
 """The values become a header. With a line feed in one, no request could be sent."""
+_Folder = Annotated[str, Meta(pattern=r"\A[^/]+\Z")]
+_AtLeastOne = Annotated[int, Meta(ge=1)]
+_Hours = Annotated[float, Meta(gt=0, le=8760)]
 _EXAMPLES = {
     "api_version": "a version such as '2026-10-21'",
     "betas": "a name such as 'output-300k-2026-03-24'",
+    "key": "the name of a first folder, without a slash",
 }
-"""Option with a pattern → what to write."""
+"""Option with a pattern → what to write. msgspec calls the name of a share ``key``."""
 
 
 class InvalidOptionsError(Exception):
@@ -62,6 +70,18 @@ class RequestTemplate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     params: dict[str, Any] = {}
 
 
+class ShareLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How much the uploads below a first folder may have in flight; None for no limit.
+
+    Attributes:
+        open_batches: Message Batches.
+        requests: requests in them.
+    """
+
+    open_batches: _AtLeastOne | None = None
+    requests: _AtLeastOne | None = None
+
+
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How one upload is read and sent.
 
@@ -73,6 +93,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         outputs: exports beside results.jsonl; None for those of the upload's format.
         on_unsupported: what becomes of fields without counterpart: ``drop`` or ``reject``.
         skip_checks: codes of the checks before sending that are turned off.
+        priority: whether its batches are sent before or after those of other jobs.
+        shares: first folder → its share; only in the file of the bucket's root.
+        deadline_hours: hours after the claim at which the job is canceled; None for never.
         request: the template.
     """
 
@@ -83,6 +106,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     outputs: list[Literal["csv", "parquet", "openai", "bedrock"]] | None = None
     on_unsupported: Literal["drop", "reject"] = "drop"
     skip_checks: list[Check] = []
+    priority: Literal["low", "normal", "high"] = "normal"
+    shares: dict[_Folder, ShareLimits] = {}
+    deadline_hours: _Hours | None = None
     request: RequestTemplate = RequestTemplate()
 
 
@@ -123,7 +149,8 @@ def parse(key: str, text: bytes) -> dict[str, Any]:
         Its keys and values, validated without the other files.
 
     Raises:
-        InvalidOptionsError: it is not TOML or JSON, or has an unknown key or a value of a wrong type.
+        InvalidOptionsError: it is not TOML or JSON, has an unknown key or a value of a wrong type, or sets shares in a
+            folder, where a team could enlarge its own.
     """
     try:
         if key.lower().endswith("toml"):
@@ -147,7 +174,14 @@ def parse(key: str, text: bytes) -> dict[str, Any]:
         raise InvalidOptionsError(message)
     _check_depth(document)
     options_of([document])
+    _check_shares(key, document)
     return document
+
+
+def _check_shares(key: str, document: dict[str, Any]) -> None:
+    """Raise if a file other than the bucket's sets shares."""
+    if "shares" in document and key not in _ROOT_FILES:
+        raise InvalidOptionsError(_SHARES_ELSEWHERE)
 
 
 def _check_depth(document: dict[str, Any]) -> None:

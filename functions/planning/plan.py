@@ -175,7 +175,7 @@ def plan(
         DownloadError: the download failed too often.
     """
     if job.waiting_for is not None and job.canceled_at is not None:
-        return _fail(services, job, "canceled before it was planned")
+        return _fail(services, job, job.cancel_reason or "canceled before it was planned")
     try:
         prepared = prepare(services, job)
         return (
@@ -351,6 +351,8 @@ def _build_batch(chunk: _Chunk, keys: ChunkKeys, now: str) -> Batch:
         ledger_key=keys.ledger,
         betas=sorted({*job.betas, *chunk.betas}),
         start=stored(position_of(job)),
+        priority=job.priority,
+        share=job.share,
     )
 
 

@@ -12,7 +12,7 @@ from functions.adapters.upload_source import object_of, source_of
 from functions.errors import UnreadableUploadError
 from functions.model import events, timestamps, upload_events
 from functions.model.events import MAX_COLUMN_CHARS, MAX_COLUMNS, Event
-from functions.model.items import Job, ObjectVersion
+from functions.model.items import Job, ObjectVersion, Share
 from functions.model.options import Options, governs
 from functions.model.upload_format import UploadFormat
 from functions.planning.conversion import NATIVE, TEMPLATE, Converter, converter_of, parse_row
@@ -64,7 +64,8 @@ def prepare(services: Services[SubmitSettings], job: Job) -> Job | None:
     row_kind = TEMPLATE if upload_format.reader in TABLES else _kind_of(sample)
     waiting = _missing_options(services, job, sample, row_kind, options)
     if waiting is not None:
-        _wait(services, job, waiting.data["waiting_for"], waiting)
+        known = {"deadline_at": _deadline_of(job, options)}
+        _wait(services, job, waiting.data["waiting_for"], waiting, known)
         return None
     notices = [*upload_format.notices, *_notices(sample, row_kind, options, job)]
     upload_format = msgspec.structs.replace(upload_format, notices=notices)
@@ -190,8 +191,22 @@ def _params_of(row: Mapping[str, Any], convert: Converter | None) -> object:
         return None
 
 
-def _wait(services: Services[SubmitSettings], job: Job, reason: str, event: Event) -> None:
-    """Release a job until options arrive. Announce it unless the last announcement said the same."""
+def _wait(
+    services: Services[SubmitSettings],
+    job: Job,
+    reason: str,
+    event: Event,
+    known: Mapping[str, Any] | None = None,
+) -> None:
+    """Release a job until options arrive. Announce it unless the last announcement said the same.
+
+    Args:
+        services: those of submit.
+        job: a job that this invocation owns.
+        reason: what it waits for.
+        event: the announcement.
+        known: the attributes that its options decide already.
+    """
     waited = services.now() - timestamps.parse(job.claimed_at)
     pause_s = min(
         max(waited.total_seconds() / _RECHECK_SHARE, OPTIONS_RECHECK_S), MAX_OPTIONS_RECHECK_S
@@ -200,6 +215,7 @@ def _wait(services: Services[SubmitSettings], job: Job, reason: str, event: Even
         "waiting_for": reason,
         "waiting_event": event.id,
         "not_before": timestamps.after(services.now(), pause_s),
+        **(known or {}),
     }
     new_events = [] if job.waiting_event == event.id else [event]
     if services.items.transition(job, changes, events=new_events):
@@ -227,10 +243,29 @@ def _freeze(
         "exports": exports if options.outputs is None else [*options.outputs],
         "waiting_for": None,
         "waiting_event": None,
+        "priority": options.priority,
+        "share": _share_of(job, options),
+        "deadline_at": _deadline_of(job, options),
     }
     if not services.items.transition(job, changes, keep_lease=True):
         return None
     return msgspec.structs.replace(job, **changes, tries=0)
+
+
+def _share_of(job: Job, options: Options) -> Share | None:
+    """Return the share of the upload's first folder. An upload in the bucket's root has none."""
+    folder, slash, _ = job.key.partition("/")
+    limits = options.shares.get(folder) if slash else None
+    if limits is None:
+        return None
+    return Share(folder=folder, open_batches=limits.open_batches, requests=limits.requests)
+
+
+def _deadline_of(job: Job, options: Options) -> str | None:
+    """Return when the job is canceled. The claim counts, because a job may be claimed days after its upload."""
+    if options.deadline_hours is None:
+        return None
+    return timestamps.after(timestamps.parse(job.claimed_at), options.deadline_hours * 3600)
 
 
 def _default_exports(upload_format: UploadFormat, row_kind: str) -> list[str]:

@@ -1,38 +1,54 @@
 """Admission: which batches may be sent, within the limits and with jobs in turns."""
 
 import random
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from functions.model import timestamps
-from functions.model.items import Batch, status_key
-from functions.polling.admission import Limits, admit
+from functions.model.items import Batch, Share, status_key
+from functions.polling.admission import AGEING, Limits, admit
 from tests.unit.factories import batch
 
-_jobs = st.sampled_from(["a" * 20, "b" * 20, "c" * 20])
+PRIORITIES = ("high", "normal", "low")
+Situation = tuple[list[Batch], list[Batch], Limits]
 
 
 @st.composite
-def batches(draw: st.DrawFn, max_size: int = 12) -> list[Batch]:
-    drawn_batches = draw(
-        st.lists(st.tuples(_jobs, st.integers(1, 9), st.integers(0, 3)), max_size=max_size)
-    )
-    return [
-        batch(job, chunk, requests, status_key=f"WAITING#2026-11-2{day}T00:00:00.000Z")
-        for chunk, (job, requests, day) in enumerate(drawn_batches, 1)
-    ]
+def _situations(draw: st.DrawFn) -> Situation:
+    """Draw batches that wait, batches in flight, and limits. Each job has a priority; two share a folder."""
+    limit = st.none() | st.integers(1, 9)
+    share = Share(folder="team", open_batches=draw(limit), requests=draw(limit))
+    jobs = {
+        name * 20: {
+            "priority": draw(st.sampled_from(PRIORITIES)),
+            "share": share if name in "ab" else None,
+        }
+        for name in "abcd"
+    }
+
+    def batches(first_chunk: int, max_size: int) -> list[Batch]:
+        kinds = st.tuples(st.sampled_from([*jobs]), st.integers(1, 9), st.integers(0, 3))
+        return [
+            batch(
+                job, chunk, requests, status_key=f"WAITING#2026-11-2{day}T00:00:00.000Z", **jobs[job]
+            )
+            for chunk, (job, requests, day) in enumerate(
+                draw(st.lists(kinds, max_size=max_size)), first_chunk
+            )
+        ]  # fmt: skip
+
+    limits = st.builds(Limits, st.integers(1, 8), st.integers(1, 30), st.integers(2, 20))
+    return batches(1, 12), batches(50, 5), draw(limits)
 
 
-situations = st.tuples(
-    batches(),
-    batches(5),
-    st.builds(Limits, st.integers(1, 8), st.integers(1, 30), st.integers(2, 20)),
+situations = _situations()
+times = st.none() | st.sampled_from(
+    [datetime(2026, 11, day, hour, tzinfo=UTC) for day in (20, 22, 24) for hour in (2, 7, 13)]
 )
-
-
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 
@@ -55,7 +71,7 @@ def keys_of(items: list[Batch]) -> list[tuple[str, str]]:
 
 @given(situations)
 def test_admission_respects_both_limits(
-    situation: tuple[list[Batch], list[Batch], Limits],
+    situation: Situation,
 ) -> None:
     waiting, running, limits = situation
     admitted = admit(waiting, running, limits)
@@ -68,7 +84,7 @@ def test_admission_respects_both_limits(
 
 @given(situations, st.randoms(use_true_random=False))
 def test_the_order_of_the_input_does_not_change_the_choice(
-    situation: tuple[list[Batch], list[Batch], Limits], shuffler: random.Random
+    situation: Situation, shuffler: random.Random
 ) -> None:
     waiting, running, limits = situation
     shuffled = shuffler.sample(waiting, len(waiting))
@@ -80,7 +96,7 @@ def test_the_order_of_the_input_does_not_change_the_choice(
 
 @given(situations)
 def test_no_further_batch_is_admitted_after_the_chosen_ones_are_sent(
-    situation: tuple[list[Batch], list[Batch], Limits],
+    situation: Situation,
 ) -> None:
     waiting, running, limits = situation
     admitted = admit(waiting, running, limits)
@@ -91,7 +107,7 @@ def test_no_further_batch_is_admitted_after_the_chosen_ones_are_sent(
 
 @given(situations)
 def test_every_waiting_batch_is_admitted_eventually(
-    situation: tuple[list[Batch], list[Batch], Limits],
+    situation: Situation,
 ) -> None:
     """Every batch is admitted once running ones have ended."""
     waiting, running, limits = situation
@@ -117,8 +133,8 @@ def test_a_large_batch_is_admitted_while_small_jobs_keep_arriving(
     for half_hours in range(2 * len(sizes) + 6):
         size = sizes[half_hours % len(sizes)]
         new_batch = batch(f"{half_hours:020x}", 2, size, status_key=waiting_since(half_hours / 2))
-        old = waiting_since(half_hours / 2 - 1)
-        admitted = admit([large, new_batch], running, limits, old)
+        now = NOW + timedelta(hours=half_hours / 2)
+        admitted = admit([large, new_batch], running, limits, now)
         if large in admitted:
             return
         sent = [running_since(half_hours / 2, item.job, 2, item.requests) for item in admitted]
@@ -126,15 +142,13 @@ def test_a_large_batch_is_admitted_while_small_jobs_keep_arriving(
     raise AssertionError(running)
 
 
-@given(situations, st.sampled_from(["WAITING#2026-11-21", "WAITING#2026-11-24"]))
-def test_priority_for_old_batches_respects_the_limits(
-    situation: tuple[list[Batch], list[Batch], Limits], old: str
-) -> None:
+@given(situations, times)
+def test_limits_hold_for_batches_of_any_age(situation: Situation, now: datetime | None) -> None:
     waiting, running, limits = situation
-    admitted = admit(waiting, running, limits, old)
+    admitted = admit(waiting, running, limits, now)
     remaining = [item for item in waiting if item not in admitted]
 
-    assert admit(remaining, [*running, *admitted], limits, old) == []
+    assert admit(remaining, [*running, *admitted], limits, now) == []
     if len(running) + len(admitted) > 1 and admitted:
         assert len(running) + len(admitted) <= limits.batches
         assert sum(item.requests for item in [*running, *admitted]) <= limits.requests
@@ -204,9 +218,17 @@ def test_small_jobs_overtake_an_old_batch_within_the_reserve(
         *(running_since(-0.9, f"{n}" * 20, requests=size) for n, size in enumerate(sent_since, 1)),
     ]
 
-    admitted = admit([*small, large], running, limits, old=waiting_since(-1))
+    admitted = admit([*small, large], running, limits, NOW)
 
     assert admitted == small[:expected]
+
+
+def test_batches_that_overtake_an_old_one_stay_within_their_share() -> None:
+    large = batch("a" * 20, requests=100, status_key=waiting_since(-2))
+    small = [in_team(n, 3, open_batches=1) for n in (1, 2)]
+    running = [running_since(-1.5, "b" * 20, requests=150)]
+
+    assert admit([*small, large], running, Limits(100, 200), NOW) == small[:1]
 
 
 def test_jobs_with_batches_running_do_not_overtake_an_old_batch() -> None:
@@ -214,7 +236,7 @@ def test_jobs_with_batches_running_do_not_overtake_an_old_batch() -> None:
     next_chunk = batch("b" * 20, 2, requests=3, status_key=waiting_since(-0.5))
     running = [running_since(-1.5, "b" * 20, requests=150)]
 
-    assert admit([next_chunk, large], running, Limits(100, 200), old=waiting_since(-1)) == []
+    assert admit([next_chunk, large], running, Limits(100, 200), NOW) == []
 
 
 def test_a_batch_larger_than_the_limit_is_sent_alone() -> None:
@@ -244,3 +266,165 @@ def test_running_jobs_leave_a_reserve_while_a_job_waits_with_nothing_running() -
     assert admit(
         [*remaining_chunks[4:], large, small], [*running, *remaining_chunks[:4]], limits
     ) == [small]
+
+
+@given(situations, times)
+def test_each_folder_stays_within_its_share(situation: Situation, now: datetime | None) -> None:
+    waiting, running, limits = situation
+    admitted = [item for item in admit(waiting, running, limits, now) if item.share is not None]
+    in_flight = [item for item in [*running, *admitted] if item.share is not None]
+    if not admitted or len(in_flight) == 1:
+        return  # a batch larger than the share is sent alone
+    share = in_flight[0].share
+    assert share is not None
+    assert share.open_batches is None or len(in_flight) <= share.open_batches
+    assert share.requests is None or sum(item.requests for item in in_flight) <= share.requests
+
+
+@given(situations, times)
+def test_a_share_takes_no_room_from_other_folders(
+    situation: Situation, now: datetime | None
+) -> None:
+    """Batches of a folder whose share is used up are passed over, as if they did not wait."""
+    waiting, running, limits = situation
+    full = Share(folder="team", open_batches=1)
+    running = [*running, batch("e" * 20, requests=1, share=full)]
+    waiting = [
+        msgspec.structs.replace(item, share=full if item.share else None) for item in waiting
+    ]
+    others = [item for item in waiting if item.share is None]
+
+    assert admit(waiting, running, limits, now) == admit(others, running, limits, now)
+
+
+HIGH, NORMAL, LOW = (
+    batch(name * 20, priority=priority, status_key=waiting_since(-0.5))
+    for name, priority in zip("zyx", PRIORITIES, strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    ("hours_waited", "place"),
+    [(0.5, 2), (5.9, 2), (6.1, 1), (11.9, 1), (12.1, 0), (48, 0)],
+)
+def test_a_low_job_rises_by_one_priority_every_six_hours(hours_waited: float, place: int) -> None:
+    """It goes before younger jobs of the priority that it counts as."""
+    low = msgspec.structs.replace(LOW, status_key=waiting_since(-hours_waited))
+    others = [HIGH, NORMAL]
+
+    admitted = admit([low, *others], [], Limits(9, 10**6), NOW)
+
+    assert admitted == [*others[:place], low, *others[place:]]
+
+
+@pytest.mark.parametrize(
+    ("case", "waiting", "in_flight", "expected"),
+    [
+        ("higher priorities go first", [LOW, NORMAL, HIGH], [], [HIGH, NORMAL, LOW]),
+        (
+            "whatever has waited longer",
+            [HIGH, msgspec.structs.replace(NORMAL, status_key=waiting_since(-5))],
+            [],
+            [HIGH, msgspec.structs.replace(NORMAL, status_key=waiting_since(-5))],
+        ),
+        (
+            "and whatever is in flight",
+            [NORMAL, HIGH],
+            [batch(HIGH.job, 7, priority="high"), batch(HIGH.job, 8, priority="high")],
+            [HIGH, NORMAL],
+        ),
+        (
+            "a word of a later version counts as normal",
+            [LOW, msgspec.structs.replace(NORMAL, priority="urgent"), HIGH],
+            [],
+            [HIGH, msgspec.structs.replace(NORMAL, priority="urgent"), LOW],
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_priorities(
+    case: str, waiting: list[Batch], in_flight: list[Batch], expected: list[Batch]
+) -> None:
+    assert admit(waiting, in_flight, Limits(9, 10**6), NOW) == expected, case
+
+
+def test_only_the_next_batch_of_an_old_low_job_rises() -> None:
+    """Otherwise all of a large job would soon count as high."""
+    large = [
+        batch(LOW.job, chunk, priority="low", status_key=waiting_since(-13)) for chunk in (1, 2, 3)
+    ]
+
+    high = [HIGH, batch(HIGH.job, 2, priority="high", status_key=waiting_since(-0.5))]
+
+    assert admit([*large, *high], [], Limits(9, 10**6), NOW) == [large[0], *high, *large[1:]]
+    assert admit([*large[1:], *high], large[:1], Limits(9, 10**6), NOW) == [*high, *large[1:]]
+
+
+def in_team(chunk: int, requests: int, hours: float = -0.5, **limits: int) -> Batch:
+    share = Share(folder="team", **(limits or {"open_batches": 2, "requests": 25}))
+    return batch(f"{chunk:020}", chunk, requests, share=share, status_key=waiting_since(hours))
+
+
+OTHER = batch("e" * 20, 1, 10, status_key=waiting_since(-0.1))
+
+
+@pytest.mark.parametrize(
+    ("case", "waiting", "in_flight", "expected"),
+    [
+        ("within both", [in_team(1, 10), in_team(2, 15)], [], [1, 2]),
+        ("too many batches", [in_team(1, 5), in_team(2, 5), in_team(3, 5)], [], [1, 2]),
+        ("too many requests", [in_team(1, 10), in_team(2, 16)], [], [1]),
+        ("a small one passes a large one", [in_team(1, 20), in_team(2, 4)], [in_team(9, 10)], [2]),
+        ("but not an old one", [in_team(1, 20, -2), in_team(2, 4)], [in_team(9, 10)], []),
+        ("larger than the share, alone", [in_team(1, 90), in_team(2, 1)], [], [1]),
+        ("larger than the share, not alone", [in_team(1, 90)], [in_team(9, 1)], []),
+        (
+            "each batch has the limits of its own job",
+            [in_team(1, 10, open_batches=1), in_team(2, 10, open_batches=3)],
+            [in_team(9, 10)],
+            [2],
+        ),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_shares(
+    case: str, waiting: list[Batch], in_flight: list[Batch], expected: list[int]
+) -> None:
+    admitted = admit([*waiting, OTHER], in_flight, Limits(9, 10**6), NOW)
+
+    assert [int(item.chunk) for item in admitted if item != OTHER] == expected, case
+    assert OTHER in admitted
+
+
+@given(st.sampled_from(PRIORITIES[:2]), st.booleans(), st.integers(1, 10), st.integers(1, 4))
+def test_a_low_job_is_sent_within_a_day_while_more_than_fits_keeps_arriving(
+    priority: str,
+    same_share: bool,  # noqa: FBT001 - drawn
+    size: int,
+    hours: int,
+) -> None:
+    """Every hour, two jobs of a higher priority arrive for each that fits; a batch takes some hours."""
+    limits = Limits(100, 100) if same_share else Limits(4, 40)
+    share = Share(folder="team", open_batches=4, requests=40) if same_share else None
+    low = batch("f" * 20, 1, size, priority="low", share=share, status_key=waiting_since(0))
+    waiting, running = [low], list[Batch]()
+    for hour in range(25):
+        waiting += [
+            batch(f"{hour:019x}{n}", 1, 10, priority=priority, share=share, status_key=waiting_since(hour))
+            for n in range(8)
+        ]  # fmt: skip
+        running = [
+            item
+            for item in running
+            if item.intent_at > timestamps.after(NOW, (hour - hours) * 3600)
+        ]
+        admitted = admit(waiting, running, limits, NOW + timedelta(hours=hour))
+        if low in admitted:
+            assert hour <= 2 * AGEING / timedelta(hours=1) + hours + 1
+            return
+        waiting = [item for item in waiting if item not in admitted]
+        running += [
+            msgspec.structs.replace(item, status="IN_PROGRESS", intent_at=timestamps.after(NOW, hour * 3600))
+            for item in admitted
+        ]  # fmt: skip
+    raise AssertionError(running)

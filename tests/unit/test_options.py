@@ -132,6 +132,36 @@ def test_the_nearest_file_wins_key_by_key() -> None:
             b"api_version = 'latest'",
             "Expected a version such as '2026-10-21' at `api_version`",
         ),
+        ("_relay.toml", b"priority = 'urgent'", "Invalid enum value 'urgent' at `priority`"),
+        (
+            "_relay.toml",
+            b"deadline_hours = '6'",
+            "Expected `float | null`, got `str` at `deadline_hours`",
+        ),
+        ("_relay.toml", b"deadline_hours = 0", "Expected `float` > 0.0 at `deadline_hours`"),
+        ("_relay.toml", b"deadline_hours = nan", "Expected `float` > 0.0 at `deadline_hours`"),
+        ("_relay.toml", b"deadline_hours = inf", "Expected `float` <= 8760.0 at `deadline_hours`"),
+        (
+            "_relay.toml",
+            b"[shares]\nteam = { batches = 5 }",
+            "Object contains unknown field `batches` at `shares[...]`",
+        ),
+        (
+            "_relay.toml",
+            b"[shares]\nteam = { requests = 0 }",
+            "Expected `int` >= 1 at `shares[...].requests`",
+        ),
+        ("_relay.toml", b"[shares]\nteam = 5", "Expected `object`, got `int` at `shares[...]`"),
+        (
+            "_relay.toml",
+            b"[shares]\n'team/a' = { requests = 5 }",
+            "Expected the name of a first folder, without a slash at `key` in `shares`",
+        ),
+        (
+            "team/_relay.toml",
+            b"[shares]\nteam = { requests = 5 }",
+            "`shares` limits whole folders; move it to _relay.toml in the root of the bucket",
+        ),
     ],
 )
 def test_a_file_that_cannot_be_used_says_why(key: str, text: bytes, problem: str) -> None:
