@@ -1,6 +1,6 @@
 """Find the options files that govern an upload, and keep their merged content with the job."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
@@ -31,12 +31,14 @@ class OptionsRejectedError(Exception):
 
     Attributes:
         file: its version.
+        deadline_hours: the deadline that the files farther away set.
     """
 
     def __init__(self, file: ObjectVersion, problem: str) -> None:
         """Build the message from the reason."""
         super().__init__(problem)
         self.file = file
+        self.deadline_hours: float | None = None
 
 
 def find_options(
@@ -53,15 +55,27 @@ def find_options(
     """
     found: list[ObjectVersion] = []
     documents: list[dict[str, Any]] = []
-    for keys in options_file_keys(upload_key):
-        read = [_read(files, bucket, key) for key in keys]
-        for number, (file, text) in enumerate(filter(None, read)):
-            found.append(file)
-            documents.append(_parse(file, text, alone=number == 0))
     try:
+        for file, text, alone in _read_all(files, bucket, upload_key):
+            found.append(file)
+            documents.append(_parse(file, text, alone=alone))
         return found, options_of(documents)
     except InvalidOptionsError as error:  # each file is valid by itself, together they are not
         raise OptionsRejectedError(found[-1], str(error)) from None
+    except OptionsRejectedError as error:
+        for document in documents:
+            error.deadline_hours = document.get("deadline_hours", error.deadline_hours)
+        raise
+
+
+def _read_all(
+    files: ObjectStore, bucket: str, upload_key: str
+) -> Iterator[tuple[ObjectVersion, bytes, bool]]:
+    """Yield each options file, the farthest first: its version, its text, and whether it is the folder's first."""
+    for keys in options_file_keys(upload_key):
+        read = [_read(files, bucket, key) for key in keys]
+        for number, (file, text) in enumerate(filter(None, read)):
+            yield file, text, number == 0
 
 
 def _read(files: ObjectStore, bucket: str, key: str) -> tuple[ObjectVersion, bytes] | None:

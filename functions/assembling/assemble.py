@@ -109,7 +109,9 @@ def outcome_of(job: Job, tally: OutcomeCounts) -> str:
 
 
 def _reason(job: Job, outcome: str, tally: OutcomeCounts) -> str | None:
-    """Return why a job failed. If no row succeeded, name the most frequent error and its count."""
+    """Return why a job failed, or was canceled without a marker. If no row succeeded, name the most frequent error."""
+    if outcome == "canceled" and job.cancel_reason is not None:
+        return job.cancel_reason if job.failure is None else f"{job.cancel_reason}; {job.failure}"
     if job.failure is not None or outcome != "failed":
         return job.failure
     other_ends = {
@@ -229,8 +231,8 @@ def _manifest(
         "outcome": job.outcome,
         "reason": job.failure,
         "upload": {"bucket": job.bucket, "key": job.key, "version": job.version, "size_bytes": job.size_bytes},
-        "times": {"uploaded_at": job.uploaded_at, "claimed_at": job.claimed_at, "ended_at": job.ended_at, "canceled_at": job.canceled_at},
-        "settings": {"requests_per_batch": job.requests_per_batch, "attempts": job.attempts, "api_version": job.api_version},
+        "times": {"uploaded_at": job.uploaded_at, "claimed_at": job.claimed_at, "ended_at": job.ended_at, "canceled_at": job.canceled_at, "deadline_at": job.deadline_at},
+        "settings": {"requests_per_batch": job.requests_per_batch, "attempts": job.attempts, "api_version": job.api_version, "priority": job.priority, "share": msgspec.to_builtins(job.share)},
         "rows": sum(tally.outcomes.values()),
         "counts": tally.outcomes,
         "errors": tally.errors,

@@ -175,7 +175,7 @@ def plan(
         DownloadError: the download failed too often.
     """
     if job.waiting_for is not None and job.canceled_at is not None:
-        return _fail(services, job, job.cancel_reason or "canceled before it was planned")
+        return _fail(services, job, "canceled before it was planned")
     try:
         prepared = prepare(services, job)
         return (

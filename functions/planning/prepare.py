@@ -55,7 +55,7 @@ def prepare(services: Services[SubmitSettings], job: Job) -> Job | None:
     except OptionsRejectedError as error:
         now = timestamps.text(services.now())
         event = upload_events.options_rejected(error.file, str(error), now)
-        _wait(services, job, "valid_options", event)
+        _wait(services, job, "valid_options", event, error.deadline_hours)
         return None
     upload_format = detect(object_of(services.files, job), job.key)
     if upload_format.reader == "xlsx":
@@ -64,8 +64,7 @@ def prepare(services: Services[SubmitSettings], job: Job) -> Job | None:
     row_kind = TEMPLATE if upload_format.reader in TABLES else _kind_of(sample)
     waiting = _missing_options(services, job, sample, row_kind, options)
     if waiting is not None:
-        known = {"deadline_at": _deadline_of(job, options)}
-        _wait(services, job, waiting.data["waiting_for"], waiting, known)
+        _wait(services, job, waiting.data["waiting_for"], waiting, options.deadline_hours)
         return None
     notices = [*upload_format.notices, *_notices(sample, row_kind, options, job)]
     upload_format = msgspec.structs.replace(upload_format, notices=notices)
@@ -196,7 +195,7 @@ def _wait(
     job: Job,
     reason: str,
     event: Event,
-    known: Mapping[str, Any] | None = None,
+    deadline_hours: float | None,
 ) -> None:
     """Release a job until options arrive. Announce it unless the last announcement said the same.
 
@@ -205,7 +204,7 @@ def _wait(
         job: a job that this invocation owns.
         reason: what it waits for.
         event: the announcement.
-        known: the attributes that its options decide already.
+        deadline_hours: its deadline, as far as its options are known.
     """
     waited = services.now() - timestamps.parse(job.claimed_at)
     pause_s = min(
@@ -215,7 +214,7 @@ def _wait(
         "waiting_for": reason,
         "waiting_event": event.id,
         "not_before": timestamps.after(services.now(), pause_s),
-        **(known or {}),
+        "deadline_at": _deadline_at(job, deadline_hours),
     }
     new_events = [] if job.waiting_event == event.id else [event]
     if services.items.transition(job, changes, events=new_events):
@@ -245,7 +244,7 @@ def _freeze(
         "waiting_event": None,
         "priority": options.priority,
         "share": _share_of(job, options),
-        "deadline_at": _deadline_of(job, options),
+        "deadline_at": _deadline_at(job, options.deadline_hours),
     }
     if not services.items.transition(job, changes, keep_lease=True):
         return None
@@ -253,19 +252,19 @@ def _freeze(
 
 
 def _share_of(job: Job, options: Options) -> Share | None:
-    """Return the share of the upload's first folder. An upload in the bucket's root has none."""
-    folder, slash, _ = job.key.partition("/")
-    limits = options.shares.get(folder) if slash else None
+    """Return the share of the upload's first folder; None if it has none."""
+    folder = job.key.partition("/")[0]
+    limits = options.shares.get(folder)
     if limits is None:
         return None
     return Share(folder=folder, open_batches=limits.open_batches, requests=limits.requests)
 
 
-def _deadline_of(job: Job, options: Options) -> str | None:
+def _deadline_at(job: Job, hours: float | None) -> str | None:
     """Return when the job is canceled. The claim counts, because a job may be claimed days after its upload."""
-    if options.deadline_hours is None:
+    if hours is None:
         return None
-    return timestamps.after(timestamps.parse(job.claimed_at), options.deadline_hours * 3600)
+    return timestamps.after(timestamps.parse(job.claimed_at), hours * 3600)
 
 
 def _default_exports(upload_format: UploadFormat, row_kind: str) -> list[str]:

@@ -1,4 +1,4 @@
-"""Recover items after a crash, apply cancellation requests, and announce or close stuck items."""
+"""Recover items after a crash, apply cancellation requests and deadlines, and announce or close stuck items."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -14,6 +14,7 @@ from functions.model.create_response import RESULTS_RETENTION
 from functions.model.items import Batch, BatchStatus, CloseReason, Job, JobStatus, Step
 from functions.model.records import Unfinished
 from functions.polling.cancel_jobs import cancel_jobs
+from functions.polling.deadlines import cancel_overdue_jobs
 from functions.polling.phases import Phases, place
 from functions.services import Services
 from functions.settings import PollSettings
@@ -43,6 +44,7 @@ def recover(
         "mend", complete, place, lambda job: services.items.start_assembly_if_complete(job.job)
     )
     cancel_jobs(services, unfinished, phases)
+    cancel_overdue_jobs(services, unfinished.jobs, phases)
     closed = _close_canceled(services, unfinished, now, phases)
     unfinished_items: list[Job | Batch] = [*unfinished.jobs, *unfinished.batches]
     suspects = [item for item in unfinished_items if _may_be_stuck(item, now)]
