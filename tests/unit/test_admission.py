@@ -403,7 +403,7 @@ def test_a_low_job_is_sent_within_a_day_while_more_than_fits_keeps_arriving(
     size: int,
     hours: int,
 ) -> None:
-    """Every hour, two jobs of a higher priority arrive for each that fits; a batch takes some hours."""
+    """Every hour, eight jobs of a higher priority arrive where four fit; a batch takes some hours."""
     limits = Limits(100, 100) if same_share else Limits(4, 40)
     share = Share(folder="team", open_batches=4, requests=40) if same_share else None
     low = batch("f" * 20, 1, size, priority="low", share=share, status_key=waiting_since(0))
@@ -416,9 +416,10 @@ def test_a_low_job_is_sent_within_a_day_while_more_than_fits_keeps_arriving(
         running = [
             item
             for item in running
-            if item.intent_at > timestamps.after(NOW, (hour - hours) * 3600)
+            if (item.intent_at or "") > timestamps.after(NOW, (hour - hours) * 3600)
         ]
         admitted = admit(waiting, running, limits, NOW + timedelta(hours=hour))
+        assert sum(item.requests for item in [*running, *admitted]) <= 40
         if low in admitted:
             assert hour <= 2 * AGEING / timedelta(hours=1) + hours + 1
             return

@@ -106,6 +106,7 @@ class TransitionChecker:
         assembled = item.get("status") == "ASSEMBLING" and previous.get("status") == "RUNNING"
         poll_only = changed <= {
             "canceled_at",
+            "cancel_reason",
             "reconcile_misses",
             "first_missed_at",
             "listing_misses",

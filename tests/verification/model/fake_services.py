@@ -1,6 +1,7 @@
 """Clients of AWS and Anthropic over a state of the model; the adapters above them are real."""
 
 import urllib.parse
+from collections.abc import Iterator
 from dataclasses import replace
 from io import BytesIO
 from itertools import count
@@ -107,6 +108,13 @@ def _canceled() -> ClientError:
     return _TransactionCanceledError(response, "TransactWriteItems")
 
 
+class _Body(BytesIO):
+    """A response body: read whole, or in one chunk."""
+
+    def iter_chunks(self, _size: int) -> Iterator[bytes]:
+        yield self.read()
+
+
 class ModelS3:
     """The S3 client; it injects no faults, since files are written before what names them."""
 
@@ -133,7 +141,7 @@ class ModelS3:
             if int(first) >= len(body):
                 raise ClientError({"Error": {"Code": "InvalidRange"}}, "GetObject")
             body = body[int(first) : int(last) + 1 if last else None]
-        return {"Body": SimpleNamespace(iter_chunks=lambda _size: iter([body]))}
+        return {"Body": _Body(body)}
 
     def head_object(self, **parameters: Any) -> Any:
         def head_object_(state: State) -> "Applied":

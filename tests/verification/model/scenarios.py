@@ -22,6 +22,7 @@ class Scenario:
         hidden_s: How long a batch may be missing from the listings.
         unreadable: Objects with this in their key cannot be read.
         foreign: Number of requests of a foreign batch, if there is one.
+        options: The options file of the bucket's root, if there is one.
         faults: What may go wrong; None for everything.
     """
 
@@ -34,6 +35,7 @@ class Scenario:
     hidden_s: int = 500
     unreadable: str | None = None
     foreign: int = 0
+    options: bytes | None = None
     faults: frozenset[str] | None = None
 
     def is_unreadable(self, key: str) -> bool:
@@ -57,7 +59,10 @@ class Scenario:
         from tests.verification.model.fake_services import s3_event  # noqa: PLC0415 - the services import scenarios
 
         body = self.upload
-        state = State(objects={KEY: body}, messages=(s3_event(KEY, len(body), timestamp(0)),))
+        options = {} if self.options is None else {"_relay.toml": self.options}
+        state = State(
+            objects={KEY: body, **options}, messages=(s3_event(KEY, len(body), timestamp(0)),)
+        )
         if not self.foreign:
             return state
         foreign_batch = MessageBatch("msgbatch_1", tuple("xyz"[: self.foreign]), b'{"custom_id":"x","result":{}}\n',
@@ -70,10 +75,12 @@ RETRIED = Scenario("retried", rows=("expires",))
 SPLIT = Scenario("split", rows=("answered", "refused"), rows_per_batch=2)
 FOREIGN = Scenario("foreign", rows=("answered",), foreign=1)
 REJECTED = Scenario("rejected", rows=("broken",))
+DEADLINE = Scenario("deadline", rows=("answered",), options=b"deadline_hours = 0.2")
+"""The deadline passes between two polls: the batch may be waiting, sent, unconfirmed or ended by then."""
 LEDGER = Scenario("unreadable ledger", rows=("answered",), unreadable="ledger", step_s=30_000)
 BODY = Scenario("unreadable body", rows=("answered",), unreadable="requests.json", step_s=30_000)
 PARTS = Scenario(
     "unreadable parts", rows=("answered",), unreadable=".results.jsonl", step_s=30_000
 )
 UPLOAD = Scenario("unreadable upload", rows=("answered",), unreadable="march", step_s=30_000)
-ALL = (PLAIN, RETRIED, SPLIT, FOREIGN, REJECTED, LEDGER, BODY, PARTS, UPLOAD)
+ALL = (PLAIN, RETRIED, SPLIT, FOREIGN, REJECTED, DEADLINE, LEDGER, BODY, PARTS, UPLOAD)
