@@ -66,7 +66,7 @@ def test_what_was_answered_is_delivered_and_what_was_not_sent_costs_nothing(
     relay.upload(KEY, make_upload(3))
     relay.tick()
     (first,) = relay.simulator.batches()
-    relay.simulator.end(first["id"])
+    relay.simulator.end(str(first["id"]))
     relay.tick(HOUR)
 
     relay.tick(HOUR)

@@ -43,7 +43,7 @@ def end_one(relay: Harness) -> None:
         for batch in reversed(relay.simulator.batches())
         if batch["processing_status"] == "in_progress"
     )
-    relay.simulator.end(in_progress["id"])
+    relay.simulator.end(str(in_progress["id"]))
     relay.tick()
     relay.tick()
 
