@@ -349,7 +349,7 @@ def test_work_files_are_tagged_when_the_job_is_done(relay: Harness) -> None:
         for entry in relay.s3.list_objects_v2(Bucket=RESULTS, Prefix="work/")["Contents"]
     ]
 
-    assert len(keys) == 5
+    assert len(keys) == 4
     for key in keys:
         tags = relay.s3.get_object_tagging(Bucket=RESULTS, Key=key)["TagSet"]
         assert tags == [{"Key": "done", "Value": "true"}]
