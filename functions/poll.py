@@ -23,8 +23,10 @@ from functions.model.events import Event
 from functions.model.items import Batch, BatchStatus, Job, Step, batch_key
 from functions.model.records import PollLease, Sending, Unfinished
 from functions.polling.admission import Limits, admit
+from functions.polling.budgets import affordable, budgets_in_force, reserve
 from functions.polling.ledger_file import write_ledger_files
 from functions.polling.phases import Phases, place
+from functions.polling.pilots import advance_pilots
 from functions.polling.reconcile import reconcile
 from functions.polling.recover import recover
 from functions.polling.status_file import write_status_files
@@ -251,6 +253,7 @@ def _poll(
     )
     summary.listed_at = seen.begun_at or summary.listed_at
     closed, summary.stuck = recover(services, unfinished, phases)
+    advance_pilots(services, unfinished, phases)
     sending = phases.attempt("pause", lambda: _sending(services, unfinished, sending, seen), None)
     ready: list[Job | Batch] = [*seen.ended, *closed, *admit_more(seen.ended)]
     if seen.listed is not None:  # the key works, so results can be downloaded
@@ -412,11 +415,13 @@ def _admitted(
     if sending is None:
         return []
     now, canceled = services.now(), unfinished.canceled
+    jobs = {job.job: job for job in unfinished.jobs}
     written = timestamps.text(now)
     moved = {(batch.job, batch.item) for batch in [*ended, *admitted]}
     waiting = [
         batch for batch in unfinished.of(BatchStatus.WAITING)
         if batch.is_idle(now) and batch.job not in canceled and (batch.job, batch.item) not in moved
+        and not (batch.job in jobs and jobs[batch.job].holds(batch))
     ]  # fmt: skip
     if not waiting or (sending.not_before is not None and sending.not_before > written):
         return []
@@ -425,7 +430,20 @@ def _admitted(
         batch for batch in unfinished.batches
         if _takes_up_room(batch, now) and (batch.job, batch.item) not in moved
     ]  # fmt: skip
+    budgets = budgets_in_force(services, unfinished, admitted)
+    waiting = affordable(services, unfinished, budgets, waiting)
     chosen = admit(waiting, [*in_flight, *admitted], limits, now)
+    return reserve(services, budgets, _probes(services, sending, waiting, chosen))
+
+
+def _probes(
+    services: Services[PollSettings],
+    sending: Sending,
+    waiting: Sequence[Batch],
+    chosen: list[Batch],
+) -> list[Batch]:
+    """Return the chosen batches, or only one as a probe while sending is paused."""
+    now = services.now()
     if sending.paused_reason is None:
         return chosen
     if sending.probe is not None and sending.probe in {batch_key(batch) for batch in waiting}:
@@ -433,7 +451,7 @@ def _admitted(
         return [batch for batch in waiting if batch_key(batch) == sending.probe]
     # The batch refused least often: a faulty one would hold up all others.
     chosen = sorted(chosen, key=lambda batch: batch.pauses_caused)[:1]
-    due = sending.probe_at is None or sending.probe_at <= written
+    due = sending.probe_at is None or sending.probe_at <= timestamps.text(now)
     probe_at = timestamps.after(now, _probe_pause_s(services.settings.probe_s, sending))
     return (
         chosen

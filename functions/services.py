@@ -14,17 +14,18 @@ from botocore.exceptions import BotoCoreError, ClientError
 
 from functions.adapters import secret
 from functions.adapters.anthropic_api import READ_S, Claude
-from functions.adapters.cancellation_requests import CancellationRequests
 from functions.adapters.circuit import Circuit
 from functions.adapters.claims import Claims
 from functions.adapters.clients import QUICK
 from functions.adapters.cost_ledger import CostLedger
 from functions.adapters.event_publisher import EventPublisher
 from functions.adapters.experiences import Experiences
+from functions.adapters.marker_requests import MarkerRequests
 from functions.adapters.outbox import Outbox
 from functions.adapters.ownership import Ownership
 from functions.adapters.poll_lock import PollLock
 from functions.adapters.s3 import ObjectStore
+from functions.adapters.spending import Spending
 from functions.adapters.table import Table
 from functions.adapters.uploads import Uploads
 from functions.adapters.work_items import WorkItems
@@ -81,9 +82,14 @@ class Services[S: Settings]:
         return Circuit(self.table)
 
     @cached_property
-    def cancellations(self) -> CancellationRequests:
+    def cancellations(self) -> MarkerRequests:
         """The requests to cancel."""
-        return CancellationRequests(self.table)
+        return MarkerRequests(self.table, "cancel")
+
+    @cached_property
+    def releases(self) -> MarkerRequests:
+        """The requests to send held jobs."""
+        return MarkerRequests(self.table, "go")
 
     @cached_property
     def poll_lock(self) -> PollLock:
@@ -104,6 +110,11 @@ class Services[S: Settings]:
     def cost_ledger(self) -> CostLedger:
         """What each job cost."""
         return CostLedger(self.table)
+
+    @cached_property
+    def spending(self) -> Spending:
+        """What was spent on each day."""
+        return Spending(self.table)
 
     @cached_property
     def experiences(self) -> Experiences:

@@ -41,6 +41,7 @@ Attempts = Annotated[int, Meta(ge=1, le=9)]
 RowBytes = Annotated[int, Meta(ge=1000, le=64_000_000)]  # memory holds several rows
 CreateTimeoutSeconds = Annotated[int, Meta(ge=1, le=840)]  # submit's own timeout is 900 s
 EstimateRows = Annotated[int, Meta(ge=0, le=1000)]
+BudgetUsd = Annotated[int, Meta(ge=0, le=10_000_000)]
 Repeats = Literal["skip", "run"]
 OpenBatches = Annotated[int, Meta(ge=1, le=10_000)]
 QueuedRequests = Annotated[int, Meta(ge=1, le=100_000_000)]
@@ -139,6 +140,9 @@ class SubmitSettings(Settings):
         create_timeout_s: how long a create may take, in seconds.
         repeats: what happens to an upload whose bytes another job has.
         estimate_rows: rows of a job whose input tokens the API counts for its estimate; 0 for none.
+        job_budget_usd: the most that a job may cost unless its options say otherwise; 0 for no limit.
+        day_budget_usd: as in `PollSettings`; with any budget, a job is sent only once it is estimated.
+        month_budget_usd: likewise.
         poll_function_name: the poll function to invoke; empty for none.
     """
 
@@ -150,6 +154,9 @@ class SubmitSettings(Settings):
     create_timeout_s: CreateTimeoutSeconds = 600
     repeats: Repeats = "skip"
     estimate_rows: EstimateRows = 50
+    job_budget_usd: BudgetUsd = 0
+    day_budget_usd: BudgetUsd = 0
+    month_budget_usd: BudgetUsd = 0
     poll_function_name: str = ""
 
 
@@ -165,6 +172,8 @@ class PollSettings(Settings):
         skew_s: how far Anthropic's clock and ours may differ, in seconds.
         lease_s: poll's lease in seconds. Poll may run for 120 s, so two polls never overlap.
         cancellation_window_s: how long a cancel request waits for its upload's event, which may be hours late.
+        day_budget_usd: the most that all jobs together may cost on a day, in UTC; 0 for no limit.
+        month_budget_usd: likewise in a month.
     """
 
     submit_queue_url: str
@@ -176,6 +185,8 @@ class PollSettings(Settings):
     skew_s: SkewSeconds = 300
     lease_s: Positive = 130
     cancellation_window_s: Positive = 86_400
+    day_budget_usd: BudgetUsd = 0
+    month_budget_usd: BudgetUsd = 0
 
 
 @dataclass(frozen=True, kw_only=True)

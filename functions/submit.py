@@ -15,7 +15,7 @@ from functions.adapters.trigger import PollInvoker
 from functions.model.create_response import Refused
 from functions.model.items import Batch, Job, WorkMessage
 from functions.model.options import is_options_file
-from functions.planning.claim import CANCEL, S3EventRecord, handle_created_object
+from functions.planning.claim import CANCEL, GO, S3EventRecord, handle_created_object
 from functions.planning.plan import plan
 from functions.planning.reconcile_uploads import reconcile_uploads
 from functions.planning.replaced import is_replaced
@@ -110,7 +110,7 @@ def _handle_created(
 ) -> bool:
     work_message = handle_created_object(services, created)
     if work_message is None:
-        return created.key.lower().endswith(CANCEL) or is_options_file(created.key)
+        return created.key.lower().endswith((CANCEL, GO)) or is_options_file(created.key)
     return run_step(services, work_message, context, request_poll)
 
 

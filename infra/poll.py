@@ -40,6 +40,8 @@ class Poll(Stage):
                 absent_listings=settings.absent_listings,
                 absent_s=settings.absent_seconds,
                 skew_s=settings.skew_seconds,
+                day_budget_usd=settings.day_budget_usd,
+                month_budget_usd=settings.month_budget_usd,
             ),
             bundle=bundle,
             timeout=Duration.minutes(2),

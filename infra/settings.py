@@ -19,6 +19,7 @@ from functions.settings import (
     ApiVersion,
     Attempts,
     BaseUrl,
+    BudgetUsd,
     CreateTimeoutSeconds,
     EstimateRows,
     IncompleteDownloads,
@@ -103,6 +104,9 @@ class StackSettings:
     reconcile_pages: Annotated[int, Meta(ge=0, le=10_000)] = 100
     repeats: Repeats = SubmitSettings.repeats
     estimate_rows: EstimateRows = SubmitSettings.estimate_rows
+    job_budget_usd: BudgetUsd = SubmitSettings.job_budget_usd
+    day_budget_usd: BudgetUsd = PollSettings.day_budget_usd
+    month_budget_usd: BudgetUsd = PollSettings.month_budget_usd
     bundle: Literal["real", "stub"] = "real"
 
     @classmethod

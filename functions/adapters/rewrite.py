@@ -1,5 +1,6 @@
 """Rewrite a chunk's files: for half of a batch, for its next attempt, or without some rows."""
 
+import math
 from collections.abc import Iterable, Iterator
 from tempfile import TemporaryFile
 
@@ -68,6 +69,7 @@ def new_batch(
         requests_key=keys.requests,
         ledger_key=keys.ledger,
         betas=batch.betas,
+        worst_micro_usd=math.ceil(batch.worst_micro_usd * files.requests / batch.requests),
         start=batch.start,
         priority=batch.priority,
         share=batch.share,

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from functions.adapters import spending
 from functions.adapters.table import Conditions, Lease, Table
 from functions.model import items, timestamps
 from functions.model.cost_ledger import CostEntry
@@ -125,6 +126,7 @@ class WorkItems:
         duplicate: Owner | None = None,
         events: Sequence[Event] = (),
         keep_lease: bool = False,
+        spent_micro_usd: int = 0,
     ) -> bool:
         """Change an item, and write everything that follows from it, in one transaction.
 
@@ -138,6 +140,7 @@ class WorkItems:
             duplicate: an ownership record to mark as a duplicate, which poll cancels.
             events: the events to publish.
             keep_lease: whether to keep owning the item, because the step continues.
+            spent_micro_usd: what to add to the counter of this day, in millionths of a US dollar.
 
         Returns:
             False, without any change, if a condition fails.
@@ -157,6 +160,8 @@ class WorkItems:
             *(self._table.create(put) for put in puts),
             *(self._table.put(pending_event(event)) for event in events),
         ]
+        if spent_micro_usd:
+            writes.append(spending.count(self._table, spent_micro_usd, self.now()))
         if job_increments:
             writes.append(self._table.add(item.job, items.JOB, job_increments))
         if duplicate is not None:

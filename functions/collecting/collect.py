@@ -13,6 +13,7 @@ from functions.adapters.rewrite import new_batch, rewrite
 from functions.adapters.s3 import ObjectStore
 from functions.adapters.upload_source import source_of
 from functions.adapters.work_items import WorkItems
+from functions.collecting.batch_cost import cost_of, not_counted
 from functions.collecting.download import download
 from functions.collecting.lost_ledger import deliver, is_lost
 from functions.collecting.merge import Merge, MergedChunk, RowOffsets
@@ -55,7 +56,7 @@ def collect(
         return False
     if batch.awaits_results and is_lost(services.files, batch, batch.ledger_key):
         delivered = deliver(services, batch, job.price_list, time_left_s)
-        return delivered is not None and _finish(services.items, batch, *delivered)
+        return delivered is not None and _finish(services.items, job, batch, *delivered)
     batch, problem = _without_lost_files(services.files, batch)
     most = services.settings.disk_bytes
     with TemporaryFile() as file, TemporaryFile() as errors:
@@ -75,7 +76,7 @@ def collect(
             and job.canceled_at is None
         )
         if more and any(merged.retry_mask):
-            return _go_again(services, batch, merged)
+            return _go_again(services, job, batch, merged)
         failed = merge.write_errors(f"{stem}.errors.jsonl")
     counted = batch
     if merged.failed.offsets or job.exports:
@@ -94,7 +95,7 @@ def collect(
         export_problem=export_problem,
         problem="; ".join(filter(None, (problem, merge.errors_problem))) or None,
     )
-    return _finish(services.items, batch, merged, part)
+    return _finish(services.items, job, batch, merged, part)
 
 
 def _without_lost_files(files: ObjectStore, batch: Batch) -> tuple[Batch, str | None]:
@@ -127,6 +128,7 @@ def _entries(files: ObjectStore, batch: Batch) -> Iterator[LedgerEntry]:
 
 def _go_again(
     services: Services[ResultsSettings],
+    job: Job,
     batch: Batch,
     merged: MergedChunk,
 ) -> bool:
@@ -142,7 +144,13 @@ def _go_again(
     )
     following = msgspec.structs.replace(following, previous_results=merged.results)
     changes = _collected(merged, ChunkOutput(results=merged.results))
-    done = services.items.transition(batch, changes, puts=[following])
+    cost_micro_usd = cost_of(services.items, job, batch, merged.counts)
+    done = services.items.transition(
+        batch,
+        changes | {"cost_micro_usd": cost_micro_usd},
+        puts=[following],
+        spent_micro_usd=not_counted(batch, cost_micro_usd),
+    )
     logger.info(
         "collected", extra={"batch": batch_key(batch), "retryable": sum(merged.retry_mask)}
     )
@@ -174,9 +182,17 @@ def _write_retry(
     return retry_part(files, key, rows, batch.tries)
 
 
-def _finish(items: WorkItems, batch: Batch, merged: MergedChunk, part: ChunkOutput) -> bool:
+def _finish(
+    items: WorkItems, job: Job, batch: Batch, merged: MergedChunk, part: ChunkOutput
+) -> bool:
     """Record that the chunk is finished."""
-    done = items.transition(batch, _collected(merged, part), job_increments={"chunks_finished": 1})
+    cost_micro_usd = cost_of(items, job, batch, merged.counts)
+    done = items.transition(
+        batch,
+        _collected(merged, part) | {"cost_micro_usd": cost_micro_usd},
+        job_increments={"chunks_finished": 1},
+        spent_micro_usd=not_counted(batch, cost_micro_usd),
+    )
     logger.info("collected", extra={"batch": batch_key(batch), "finished": done})
     return done
 

@@ -12,7 +12,9 @@ from typing import Any
 import msgspec
 
 from functions.model.expected_cost import estimate_figures
-from functions.model.items import Batch, Job, batch_key
+from functions.model.items import MICRO, Batch, Job, batch_key
+from functions.model.pilot import Pilot, usd
+from functions.model.spending import Budget
 
 SENDING, UPLOADS = "sending", "uploads"
 SUBJECTS_WITHOUT_JOB = frozenset({SENDING, UPLOADS})
@@ -154,17 +156,15 @@ def job_waiting_for_models(job: Job, results_bucket: str, models: Sequence[str],
 def _waiting(
     job: Job, results_bucket: str, at: str, name: str, missing: Mapping[str, Any]
 ) -> Event:
-    own_options = f"{job.key}.relay.toml"
-    folder_options = f"{folder_of(job.key)}/_relay.toml".lstrip("/")
     data = {
         **_job_reference(job, results_bucket),
-        "options_keys": [own_options, folder_options],
+        "options_keys": _options_keys(job),
         **missing,
     }
     what = "a template" if missing["waiting_for"] == "template" else "models"
     return Event(
         id=f"{job.job}/waiting/{name}", type="job.waiting", time=at, subject=job.job,
-        headline=f"{job.label}: waiting for {what}, {own_options}",
+        headline=f"{job.label}: waiting for {what}, {data['options_keys'][0]}",
         attributes={"folder": folder_of(job.key)}, data=data,
     )  # fmt: skip
 
@@ -173,6 +173,74 @@ def _example_models(models: Sequence[str]) -> str:
     """Return options that map models, ready to copy."""
     pairs = (f'"{model}" = "{_EXAMPLE_MODEL}"' for model in models)
     return f"models = {{ {', '.join(pairs)} }}\n"
+
+
+def job_held(
+    job: Job, results_bucket: str, reason: str, budget_micro_usd: int | None, at: str
+) -> Event:
+    """Build the event that nothing of a job is sent, because it may cost more than its budget or has no price."""
+    figures = estimate_figures(job)
+    budget_usd = None if budget_micro_usd is None else budget_micro_usd / MICRO
+    worst_usd = None if figures is None else figures["cost_usd"]["worst"]
+    if worst_usd is None:
+        problem = (
+            "a model of this job has no price, so its cost is unknown, and a budget is in force"
+        )
+    else:
+        problem = (
+            f"it may cost up to ${worst_usd:,.2f}, more than its budget of ${budget_usd:,.2f}"
+        )
+    data = {
+        **_job_reference(job, results_bucket),
+        "waiting_for": reason,
+        "estimate": figures,
+        "budget_usd": budget_usd,
+        "marker": f"{job.key}.go",
+        "options_keys": _options_keys(job),
+        "message": f"nothing is sent: {problem}. To send it, upload an empty object with the key in marker, or an options "
+        f"file with {'a larger' if budget_usd else 'another'} budget_usd; to end it, upload {job.key}.cancel",
+    }  # fmt: skip
+    return Event(
+        id=f"{job.job}/held/{reason}/{budget_micro_usd or 0}", type="job.held", time=at, subject=job.job,
+        headline=f"{job.label}: held; {problem}", attributes={"folder": folder_of(job.key)}, data=data,
+    )  # fmt: skip
+
+
+def job_pilot(job: Job, results_bucket: str, measured: Pilot, at: str, *, goes_on: bool) -> Event:
+    """Build the event that the first rows of a job are answered, with what they tell about the rest."""
+    answers, rest_usd = measured.succeeded, usd(measured.rest_micro_usd)
+    cost = "at an unknown price" if rest_usd is None else f"for about ${rest_usd:,.2f}"
+    rest = f"the other {measured.rest_rows:,} rows, {cost},"
+    if goes_on:
+        message = f"{rest} are sent now"
+    else:
+        message = f"{rest} wait: upload an empty object with the key in marker to send them, or {job.key}.cancel to end the job"
+    data = {
+        **_job_reference(job, results_bucket),
+        "rows": measured.rows,
+        "succeeded": answers,
+        "errors": measured.errors,
+        "truncated": measured.truncated,
+        "input_tokens_per_row": round(measured.input_tokens / answers, 1) if answers else None,
+        "output_tokens_per_row": round(measured.output_tokens / answers, 1) if answers else None,
+        "cost_usd": usd(measured.cost_micro_usd),
+        "rest_rows": measured.rest_rows,
+        "rest_cost_usd": rest_usd,
+        "budget_usd": usd(job.budget_micro_usd),
+        "goes_on": goes_on,
+        "marker": f"{job.key}.go",
+        "message": message,
+    }
+    return Event(
+        id=f"{job.job}/pilot", type="job.pilot", time=at, subject=job.job,
+        headline=f"{job.label}: {answers:,} of {measured.rows:,} rows of the pilot succeeded; {message}",
+        attributes={"folder": folder_of(job.key)}, data=data,
+    )  # fmt: skip
+
+
+def _options_keys(job: Job) -> list[str]:
+    """Return the keys of the options files for an upload alone and for its folder."""
+    return [f"{job.key}.relay.toml", f"{folder_of(job.key)}/_relay.toml".lstrip("/")]
 
 
 def _example_template(columns: Sequence[str]) -> str:
@@ -212,6 +280,42 @@ def job_ended(job: Job, results_bucket: str, figures: Mapping[str, Any], at: str
     return Event(
         id=f"{job.job}/ended", type=kind, time=at, subject=job.job, headline=f"{job.label}: {outcome}; {summary}",
         attributes={"folder": folder_of(job.key), "outcome": outcome}, data=data,
+    )  # fmt: skip
+
+
+def budget_reached(budget: Budget, needed_micro_usd: int, waiting: int, at: str) -> Event:
+    """Build the event that batches wait because they do not fit the budget of a day or a month.
+
+    Args:
+        budget: what they do not fit.
+        needed_micro_usd: what the least of them may cost.
+        waiting: how many there are.
+        at: the event's time.
+    """
+    setting = f"{budget.scope}BudgetUsd"
+    limit_usd, needed_usd = budget.limit / MICRO, needed_micro_usd / MICRO
+    if needed_micro_usd > budget.limit:
+        advice = (
+            f"each may cost ${needed_usd:,.2f} or more, so none ever fits: raise {setting}, or lower max_tokens or "
+            "requestsPerBatch and upload again"
+        )
+    else:
+        advice = f"they go on by themselves at {budget.until}; raise {setting} to send them sooner"
+    data = {
+        "scope": budget.scope,
+        "period": budget.period,
+        "budget_usd": limit_usd,
+        "spent_usd": budget.spent / MICRO,
+        "reserved_usd": budget.reserved / MICRO,
+        "needed_usd": needed_usd,
+        "waiting": waiting,
+        "until": budget.until,
+        "message": f"{waiting:,} batches wait: {advice}",
+    }
+    return Event(
+        id=f"budget/{budget.period}", type="budget.reached", time=at, subject=SENDING,
+        headline=f"The budget of {budget.period}, ${limit_usd:,.2f}, is reached: {data['message']}",
+        attributes={}, data=data,
     )  # fmt: skip
 
 

@@ -1,10 +1,11 @@
 """The figures of an estimate as users read them, in status.json, `job.planned` and the manifest."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from functions.model.estimate import ExpectedTokens
-from functions.model.items import Job
+from functions.model.items import MICRO, Job
 from functions.model.pricing import PriceList, find_price_list
 
 _CASES = ("low", "expected", "worst")
@@ -28,6 +29,13 @@ def estimate_figures(job: Job) -> dict[str, Any] | None:
         },
         "cost_usd": {case: _cost_usd(prices, models.items(), case) for case in _CASES},
     }
+
+
+def known_worst_micro_usd(price_list: str, models: Mapping[str, ExpectedTokens]) -> int:
+    """Return what requests cost at most, in millionths of a US dollar. Models without a price count nothing."""
+    prices = find_price_list(price_list)
+    costs = [_model_cost_usd(prices, model, tokens, "worst") for model, tokens in models.items()]
+    return math.ceil(sum(cost or 0.0 for cost in costs) * MICRO)
 
 
 def _output(tokens: ExpectedTokens, case: str) -> int | None:

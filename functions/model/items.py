@@ -22,10 +22,16 @@ from functions.model.upload_format import UploadFormat
 SCHEMA = 1
 JOB = "#"
 OPEN = "open"
+ESTIMATE, PILOT, GO = "estimate", "pilot", "go"
+"""Why batches of a job are held: until it is planned, because a budget is in force; all but the pilot, until that is
+answered; all but the pilot, until a go marker arrives."""
+_PILOT_CHUNK = "00001"
 UNFINISHED_INDEX = "unfinished"
 """The name of the sparse index, which infra creates."""
 NORMAL = "normal"
 """The priority of jobs whose options name none."""
+MICRO = 1_000_000
+"""Millionths of a US dollar in one. The table has no fractions."""
 MAX_TRIES = 5
 """Tries of one item without progress before `batch.stuck` is announced."""
 
@@ -269,7 +275,8 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
         options_files: the versions of the options files that govern it, the farthest first.
         options_key: the key of their merged content in the results bucket; None without options.
         exports: the exports that are written beside results.jsonl.
-        waiting_for: why planning cannot begin: ``template``, ``models`` or ``valid_options``; None if it can.
+        waiting_for: why planning cannot begin: ``template``, ``models`` or ``valid_options``; or why it cannot end:
+            ``budget``, ``price`` or ``valid_options``; None if it can.
         waiting_event: the id of the last event that announced this.
         translation_changes: field → rows in which a translation dropped or changed it.
         capability_list: the version of the list that says what each model accepts; None in jobs of before, for the newest.
@@ -280,6 +287,12 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
         share: the share of the upload's first folder; None if it has none.
         deadline_at: when poll cancels the job if it still runs; None for never.
         cancel_reason: why it was canceled, in one sentence; None unless the deadline was the reason.
+        held: why its batches may not be sent: ``estimate``, ``pilot`` or ``go``; None if they may.
+        budget_micro_usd: the most that it may cost, in millionths of a US dollar; None for no limit.
+        released_at: when the latest go marker was created.
+        pilot_rows: the rows that are sent first, alone; 0 for no pilot.
+        pilot_auto: whether the rest may be sent without a go marker.
+        go_since: when the pilot was sent; a later go marker sends the rest.
     """
 
     bucket: str
@@ -323,6 +336,12 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
     share: Share | None = None
     deadline_at: str | None = None
     cancel_reason: str | None = None
+    held: str | None = None
+    budget_micro_usd: int | None = None
+    released_at: str | None = None
+    pilot_rows: int = 0
+    pilot_auto: bool = False
+    go_since: str | None = None
 
     @property
     def source(self) -> ObjectVersion:
@@ -342,6 +361,21 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
         """The prefix of its results: ``results/<path>/<name>/<job>``. Long keys are cut to 900 bytes."""
         cut = ids.stem_of(self.key).encode()[:900].decode(errors="ignore")
         return f"results/{cut}/{self.job}"
+
+    def holds(self, batch: "Batch") -> bool:
+        """Return whether a batch of it may not be sent.
+
+        Its first chunk is stored after `held`. As long as the index lacks both, `held` may be set in the table.
+        """
+        if self.held in {PILOT, GO}:
+            return not batch.is_pilot
+        is_behind = self.status == JobStatus.PLANNING and not self.checkpoint.chunk
+        return self.held is not None or is_behind
+
+    @property
+    def is_released(self) -> bool:
+        """Whether a go marker came after the pilot was sent."""
+        return self.released_at is not None and self.released_at >= (self.go_since or "")
 
     @property
     def sendable_rows(self) -> int:
@@ -375,6 +409,9 @@ class Batch(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
         refetches: how often its results were fetched again because their part was deleted.
         close_reason: why its rows end without a result from the API.
         betas: values of the header `anthropic-beta`.
+        worst_micro_usd: what it may cost, in millionths of a US dollar, as far as its models have prices.
+        is_reserved: whether this is reserved in the budgets, because it was admitted.
+        cost_micro_usd: what it cost, as counted when it was collected, as far as that is known.
         start: the reader's position before its first row; empty in batches that an earlier version planned.
         priority: that of its job.
         share: that of its job. Poll admits batches without reading their jobs.
@@ -421,6 +458,9 @@ class Batch(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
     part: ChunkOutput | None = None
     tally: OutcomeCounts | None = None
     betas: list[str] = []
+    worst_micro_usd: int = 0
+    is_reserved: bool = False
+    cost_micro_usd: int | None = None
     start: dict[str, Any] = {}
     priority: str = NORMAL
     share: Share | None = None
@@ -438,6 +478,11 @@ class Batch(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
     def rows(self) -> int:
         """The rows of the chunk, rejected ones included."""
         return self.last_row - self.first_row + 1
+
+    @property
+    def is_pilot(self) -> bool:
+        """Whether it is of the chunk that is sent first if its job has a pilot."""
+        return self.chunk.startswith(_PILOT_CHUNK)
 
     def must_have_ended(self, now: datetime) -> bool:
         """Return whether its Message Batch is old enough to have ended at Anthropic in any case."""

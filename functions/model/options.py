@@ -41,6 +41,8 @@ Check = Literal[
 """Rejection codes of the checks in `planning.preflight`, for rows that are certain to fail."""
 _Sheet = Annotated[str, Meta(min_length=1, max_length=255)]
 _Name = Annotated[str, Meta(min_length=1)]
+_PilotRows = Annotated[int, Meta(ge=0, le=100_000)]
+_Usd = Annotated[float, Meta(ge=0, le=10_000_000)]
 _Beta = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_.-]{1,100}\Z")]
 """The values become a header. With a line feed in one, no request could be sent."""
 _Folder = Annotated[str, Meta(pattern=r"\A[^/]+\Z")]
@@ -96,6 +98,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         priority: whether its batches are sent before or after those of other jobs.
         shares: first folder → its share; only in the file of the bucket's root.
         deadline_hours: hours after the claim at which the job is canceled; None for never.
+        budget_usd: the most that the job may cost, in US dollars; 0 for no limit, None for the stack's.
+        pilot_rows: the rows that are sent first, alone; 0 for no pilot.
+        pilot_auto: whether the rest is sent without a go marker if the pilot allows it.
         request: the template.
     """
 
@@ -109,6 +114,9 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     priority: Literal["low", "normal", "high"] = "normal"
     shares: dict[_Folder, ShareLimits] = {}
     deadline_hours: _Hours | None = None
+    budget_usd: _Usd | None = None
+    pilot_rows: _PilotRows = 0
+    pilot_auto: bool = False
     request: RequestTemplate = RequestTemplate()
 
 

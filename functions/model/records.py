@@ -17,6 +17,8 @@ EVENT = "event/"
 RELAY = "relay"
 OWNER = "owner"
 FOREIGN = "foreign"
+CANCEL, GO = "cancel", "go"
+"""The partition keys of what markers request."""
 _EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC)
 logger = Logger(child=True)
 
@@ -26,6 +28,7 @@ class Unfinished:
     """All unfinished items, as the index returns them (eventually consistent).
 
     Attributes:
+        over_budget: job → the budget of the stack that batches of it do not fit: ``day_budget`` or ``month_budget``.
         unreadable: items that cannot be parsed and were passed over.
         whole: whether all items were read; if not, waiting batches are missing.
     """
@@ -33,9 +36,10 @@ class Unfinished:
     jobs: list[Job] = field(default_factory=list)
     batches: list[Batch] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
-    cancels: list["CancellationRequest"] = field(default_factory=list)
+    requests: list["MarkerRequest"] = field(default_factory=list)
     duplicates: list["Owner"] = field(default_factory=list)
     cost_entries: list[CostEntry] = field(default_factory=list)
+    over_budget: dict[str, str] = field(default_factory=dict)
     unreadable: int = 0
     whole: bool = True
 
@@ -71,13 +75,14 @@ class Ignored(msgspec.Struct, frozen=True, kw_only=True):
     announced_at: str | None = None
 
 
-class CancellationRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A request to cancel every job whose upload has this key and is older than `at`.
+class MarkerRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A request to cancel or release every job whose upload has this key and is older than `at`.
 
     Attributes:
-        marker: the key of the cancel marker.
-        matched: the key of the uploads that it canceled; None if it has canceled none.
-        announced_at: when `cancel.unmatched` was announced.
+        job: ``cancel`` or ``go``.
+        marker: the key of the marker.
+        matched: the key of the uploads whose jobs it was applied to; None if there were none.
+        announced_at: when `cancel.unmatched` or `go.unmatched` was announced.
     """
 
     job: str
@@ -190,8 +195,8 @@ def _sort(item: dict[str, Any], unfinished: Unfinished) -> None:
         duplicate = msgspec.convert(item, Owner)
         _check_times(_status_time(duplicate.status_key or ""))
         unfinished.duplicates.append(duplicate)
-    elif item["job"] == "cancel":
-        unfinished.cancels.append(msgspec.convert(item, CancellationRequest))
+    elif item["job"] in {CANCEL, GO}:
+        unfinished.requests.append(msgspec.convert(item, MarkerRequest))
     elif item["job"].startswith(LEDGER):
         unfinished.cost_entries.append(msgspec.convert(item, CostEntry))
     elif item["item"] == items.JOB:

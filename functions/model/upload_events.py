@@ -6,18 +6,19 @@ from typing import Any
 from functions.model import events, ids
 from functions.model.events import Event, folder_of
 from functions.model.items import NO_VERSION, Job, ObjectVersion
-from functions.model.records import CancellationRequest, Ignored
+from functions.model.records import CANCEL, GO, Ignored, MarkerRequest
 
 MAX_PROBLEM_CHARS = 500
 CANDIDATES = 10
 """The most keys that an event names."""
 _AMBIGUOUS = (
-    "several uploads match; name the marker after one of them, with its suffix: march.jsonl.cancel"
+    "several uploads match; name the marker after one of them, with its suffix: march.jsonl.{kind}"
 )
 _UNMATCHED = (
-    "no unfinished job matches; name the marker after the upload, with its suffix: march.jsonl.cancel. Only uploads "
-    "older than the marker match. A finished job cannot be canceled"
+    "no unfinished job matches; name the marker after the upload, with its suffix: march.jsonl.{kind}. Only uploads "
+    "older than the marker match. A finished job cannot be {effect}"
 )
+_EFFECTS = {CANCEL: "canceled", GO: "released"}
 
 
 def upload_ignored(
@@ -59,29 +60,31 @@ def options_rejected(file: ObjectVersion, problem: str, at: str) -> Event:
     )  # fmt: skip
 
 
-def cancel_unmatched(
-    cancellation: CancellationRequest, candidates: Sequence[str], until: str, at: str
+def marker_unmatched(
+    request: MarkerRequest, candidates: Sequence[str], until: str, at: str
 ) -> Event:
-    """Build the event that a cancel marker matches no job.
+    """Build the event that a cancel marker or a go marker matches no job.
 
     Args:
-        cancellation: the request to cancel.
+        request: what the marker requests.
         candidates: keys of uploads that the marker may have meant.
         until: when the search for a job ended.
         at: the event's time.
     """
+    kind, effect = request.job, _EFFECTS[request.job]
+    message = (_AMBIGUOUS if candidates else _UNMATCHED).format(kind=kind, effect=effect)
     data = {
-        "upload": {"bucket": cancellation.bucket, "key": cancellation.key},
-        "marker": cancellation.marker or f"{cancellation.key}.cancel",
-        "marked_at": cancellation.at,
+        "upload": {"bucket": request.bucket, "key": request.key},
+        "marker": request.marker or f"{request.key}.{kind}",
+        "marked_at": request.at,
         "looked_for_until": until,
         "candidates": list(candidates[:CANDIDATES]),
-        "message": _AMBIGUOUS if candidates else _UNMATCHED,
+        "message": message,
     }
     return Event(
-        id=f"cancel/{cancellation.item}/{cancellation.at}", type="cancel.unmatched", time=at, subject=events.UPLOADS,
-        headline=f"Nothing canceled by {data['marker']}: {data['message']}",
-        attributes={"folder": folder_of(cancellation.key)}, data=data,
+        id=f"{kind}/{request.item}/{request.at}", type=f"{kind}.unmatched", time=at, subject=events.UPLOADS,
+        headline=f"Nothing {effect} by {data['marker']}: {message}",
+        attributes={"folder": folder_of(request.key)}, data=data,
     )  # fmt: skip
 
 

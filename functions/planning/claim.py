@@ -5,6 +5,7 @@ from urllib.parse import unquote_plus
 import msgspec
 from aws_lambda_powertools import Logger
 
+from functions.adapters.marker_requests import MarkerRequests
 from functions.model import items, timestamps
 from functions.model.items import NO_VERSION, Step, WorkMessage
 from functions.model.options import is_options_file
@@ -17,8 +18,9 @@ from functions.services import Services
 from functions.settings import SubmitSettings
 
 CANCEL = ".cancel"
+GO = ".go"
 AGAIN = ".again"
-"""Suffixes of marker keys, in any case. CANCEL cancels an upload's jobs; AGAIN runs a skipped repeat."""
+"""Suffixes of marker keys, in any case. CANCEL cancels an upload's jobs, GO sends held ones; AGAIN runs a skipped repeat."""
 logger = Logger(child=True)
 
 
@@ -71,13 +73,14 @@ def handle_created_object(
     Raises:
         ClaimError: concurrent claims of the same bytes won too often.
     """
-    bucket, key, lowered = created.s3.bucket.name, created.key, created.key.lower()
-    created_at = timestamps.parse(created.event_time)
-    if lowered.endswith(CANCEL):
-        services.cancellations.request(bucket, key[: -len(CANCEL)], created_at, key)
+    bucket, key = created.s3.bucket.name, created.key
+    if requests := _requests_of(services, key):
+        stem, _, _ = key.rpartition(".")
+        requests.request(bucket, stem, timestamps.parse(created.event_time), key)
         return None
-    if lowered.endswith(AGAIN):
-        return run_again(services, bucket, key[: -len(AGAIN)], timestamps.text(created_at))
+    if key.lower().endswith(AGAIN):
+        marked_at = timestamps.text(timestamps.parse(created.event_time))
+        return run_again(services, bucket, key[: -len(AGAIN)], marked_at)
     if is_options_file(key):
         wake_waiting_jobs(services, bucket, key)
         return None
@@ -86,6 +89,13 @@ def handle_created_object(
             ignore(services.uploads, bucket, key, created.event_time, services.now())
         return None
     return claim(services, created.upload)
+
+
+def _requests_of(services: Services[SubmitSettings], key: str) -> MarkerRequests | None:
+    """Return where a marker's request is recorded; None if the key is not that of such a marker."""
+    if key.lower().endswith(CANCEL):
+        return services.cancellations
+    return services.releases if key.lower().endswith(GO) else None
 
 
 def claim(services: Services[SubmitSettings], upload: Upload) -> WorkMessage | None:

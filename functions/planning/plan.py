@@ -3,6 +3,7 @@
 Each chunk moves the job's checkpoint. An invocation stops before its time runs out, and the next one resumes there.
 """
 
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -22,14 +23,18 @@ from functions.model import chunk_files, demand, events, ids, items, timestamps
 from functions.model.chunk_files import ChunkKeys, ChunkWriter
 from functions.model.demand import Demand
 from functions.model.estimate import Sample, estimate
-from functions.model.items import Batch, BatchStatus, Checkpoint, Job, JobStatus, Step
+from functions.model.events import Event
+from functions.model.expected_cost import known_worst_micro_usd
+from functions.model.items import PILOT, Batch, BatchStatus, Checkpoint, Job, JobStatus, Step
 from functions.model.rows import Position, ValidRows
+from functions.planning.budget import find_hold
 from functions.planning.conversion import convert_all, converter_of
 from functions.planning.fast_path import ValidatedRow, validate_all
 from functions.planning.preflight import Preflight
 from functions.planning.prepare import prepare
 from functions.planning.sampling import count_sample
 from functions.planning.validation import validate
+from functions.planning.waiting import wait
 from functions.readers import json_values, position_of, reader_of, stored
 from functions.services import Services
 from functions.settings import SubmitSettings
@@ -124,6 +129,11 @@ class _Chunk:
     def _next_row(self) -> int:
         return self.job.checkpoint.row + self.files.rows + 1
 
+    @property
+    def _max_rows(self) -> int:
+        is_pilot = self.job.pilot_rows and not self.job.checkpoint.chunk
+        return min(self.job.requests_per_batch, self.job.pilot_rows if is_pilot else sys.maxsize)
+
     def _fits(self, row_size: int, ahead: int = 0, ahead_bytes: int = 0) -> bool:
         """Return whether a row fits. The row count and the bytes of both files are limited.
 
@@ -136,7 +146,7 @@ class _Chunk:
         """
         rows, size = self.files.rows + ahead, self.files.size_bytes + self.files.ledger_bytes
         new_size = size + ahead_bytes + chunk_files.max_request_bytes(row_size)
-        full = rows >= self.job.requests_per_batch or new_size > self.job.batch_bytes
+        full = rows >= self._max_rows or new_size > self.job.batch_bytes
         return not (full and rows)
 
     def _count_fitting(self, rows: ValidRows) -> int:
@@ -174,6 +184,8 @@ def plan(
         ObjectUnreadableError: S3 refuses the upload for a reason that may pass.
         DownloadError: the download failed too often.
     """
+    if job.estimate is not None:  # it was held
+        return _finish(services, job, failure=job.failure)
     if job.waiting_for is not None and job.canceled_at is not None:
         return _fail(services, job, "canceled before it was planned")
     try:
@@ -304,7 +316,8 @@ def _store_chunk(
     """
     job, files = chunk.job, chunk.files
     keys = store_chunk_files(services.files, job, chunk.name, 1, chunk.body, chunk.ledger)
-    batch = _build_batch(chunk, keys, timestamps.text(services.now()))
+    worst = known_worst_micro_usd(job.price_list, estimate(chunk.demands, samples, {}).models)
+    batch = _build_batch(chunk, keys, worst, timestamps.text(services.now()))
     changes: dict[str, Any] = {
         "checkpoint": chunk.checkpoint,
         "rows_rejected": job.rows_rejected + files.rows - files.requests,
@@ -326,7 +339,7 @@ def _store_chunk(
     return msgspec.structs.replace(job, **changes, tries=0)
 
 
-def _build_batch(chunk: _Chunk, keys: ChunkKeys, now: str) -> Batch:
+def _build_batch(chunk: _Chunk, keys: ChunkKeys, worst_micro_usd: int, now: str) -> Batch:
     """Build a chunk's first batch. A chunk with only rejected rows goes straight to collect."""
     job, files = chunk.job, chunk.files
     sendable = files.requests > 0
@@ -350,6 +363,7 @@ def _build_batch(chunk: _Chunk, keys: ChunkKeys, now: str) -> Batch:
         requests_key=keys.requests,
         ledger_key=keys.ledger,
         betas=sorted({*job.betas, *chunk.betas}),
+        worst_micro_usd=worst_micro_usd,
         start=stored(position_of(job)),
         priority=job.priority,
         share=job.share,
@@ -357,26 +371,39 @@ def _build_batch(chunk: _Chunk, keys: ChunkKeys, now: str) -> Batch:
 
 
 def _finish(services: Services[SubmitSettings], job: Job, failure: str | None) -> Job | None:
-    """End planning: set the job's status and failure. Publish ``job.planned`` if rows can be sent."""
-    failure = failure or _why_nothing_sendable(job)
-    experience = services.experiences.of(job, job.demands)
-    job = msgspec.structs.replace(job, estimate=estimate(job.demands, job.samples, experience))
-    changes = {
+    """End planning: set the job's status and failure, unless its cost holds it. Publish ``job.planned`` once."""
+    job, pending_events = _estimated(services, job, failure or _why_nothing_sendable(job))
+    changes = {"failure": job.failure, "format": job.format, "estimate": job.estimate}
+    hold = find_hold(services, job)
+    if hold is not None:
+        reason, event, frozen = hold
+        wait(services, job, reason, event, others=pending_events, **changes, **frozen)
+        return None
+    changes |= {
         "status": JobStatus.RUNNING,
-        "failure": failure,
-        "format": job.format,
-        "estimate": job.estimate,
+        "held": PILOT if job.pilot_rows and job.checkpoint.chunk > 1 else None,
+        "waiting_for": None,
+        "waiting_event": None,
     }
-    pending_events = (
-        [events.job_planned(job, services.files.bucket, timestamps.text(services.now()))]
-        if job.sendable_rows
-        else []
-    )
     if not services.items.transition(job, changes, events=pending_events):
         return None
     services.outbox.publish_pending(job.job)
     services.items.start_assembly_if_complete(job.job)
     return services.items.job(job.job)
+
+
+def _estimated(
+    services: Services[SubmitSettings], job: Job, failure: str | None
+) -> tuple[Job, list[Event]]:
+    """Return a job that is read to its end with its estimate, and the events that announce it."""
+    if job.estimate is not None:
+        return job, []
+    experience = services.experiences.of(job, job.demands)
+    expected = estimate(job.demands, job.samples, experience)
+    job = msgspec.structs.replace(job, estimate=expected, failure=failure)
+    if not job.sendable_rows:
+        return job, []
+    return job, [events.job_planned(job, services.files.bucket, timestamps.text(services.now()))]
 
 
 def _why_nothing_sendable(job: Job) -> str | None:

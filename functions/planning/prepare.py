@@ -15,9 +15,11 @@ from functions.model.events import MAX_COLUMN_CHARS, MAX_COLUMNS, Event
 from functions.model.items import Job, ObjectVersion, Share
 from functions.model.options import Options, governs
 from functions.model.upload_format import UploadFormat
+from functions.planning.budget import initial_hold
 from functions.planning.conversion import NATIVE, TEMPLATE, Converter, converter_of, parse_row
 from functions.planning.preflight import MIN_THINKING_MAX_TOKENS, params_notice
 from functions.planning.templates import unknown_columns
+from functions.planning.waiting import wait
 from functions.readers import TABLES, reader_for, records_of
 from functions.readers.detect import detect
 from functions.readers.text import printable
@@ -26,11 +28,6 @@ from functions.settings import SubmitSettings
 from functions.translations import TRANSLATIONS
 from functions.translations.contract import ModelUnmappedError, NotTranslatableError
 
-OPTIONS_RECHECK_S, MAX_OPTIONS_RECHECK_S = 300.0, 6 * 3600.0
-"""The shortest and the longest time after which a job looks again for options, in seconds. Their upload wakes it at
-once. Only a file that arrives while the job looks, or that is deleted, is noticed later."""
-_RECHECK_SHARE = 10
-"""Between the two, a job looks again after this part of the time that it has waited, because each look costs money."""
 _SAMPLE_ROWS, _SAMPLE_BYTES = 100, 1 << 20
 """The rows that show what an upload contains: the first ones, but no more bytes than this after the first row."""
 _OWN_NAMES = frozenset({"custom_id", "customId", "params"})
@@ -55,7 +52,8 @@ def prepare(services: Services[SubmitSettings], job: Job) -> Job | None:
     except OptionsRejectedError as error:
         now = timestamps.text(services.now())
         event = upload_events.options_rejected(error.file, str(error), now)
-        _wait(services, job, "valid_options", event, error.deadline_hours)
+        deadline_at = _deadline_at(job, error.deadline_hours)
+        wait(services, job, "valid_options", event, deadline_at=deadline_at)
         return None
     upload_format = detect(object_of(services.files, job), job.key)
     if upload_format.reader == "xlsx":
@@ -64,7 +62,8 @@ def prepare(services: Services[SubmitSettings], job: Job) -> Job | None:
     row_kind = TEMPLATE if upload_format.reader in TABLES else _kind_of(sample)
     waiting = _missing_options(services, job, sample, row_kind, options)
     if waiting is not None:
-        _wait(services, job, waiting.data["waiting_for"], waiting, options.deadline_hours)
+        deadline_at = _deadline_at(job, options.deadline_hours)
+        wait(services, job, waiting.data["waiting_for"], waiting, deadline_at=deadline_at)
         return None
     notices = [*upload_format.notices, *_notices(sample, row_kind, options, job)]
     upload_format = msgspec.structs.replace(upload_format, notices=notices)
@@ -190,38 +189,6 @@ def _params_of(row: Mapping[str, Any], convert: Converter | None) -> object:
         return None
 
 
-def _wait(
-    services: Services[SubmitSettings],
-    job: Job,
-    reason: str,
-    event: Event,
-    deadline_hours: float | None,
-) -> None:
-    """Release a job until options arrive. Announce it unless the last announcement said the same.
-
-    Args:
-        services: those of submit.
-        job: a job that this invocation owns.
-        reason: what it waits for.
-        event: the announcement.
-        deadline_hours: its deadline, as far as its options are known.
-    """
-    waited = services.now() - timestamps.parse(job.claimed_at)
-    pause_s = min(
-        max(waited.total_seconds() / _RECHECK_SHARE, OPTIONS_RECHECK_S), MAX_OPTIONS_RECHECK_S
-    )
-    changes = {
-        "waiting_for": reason,
-        "waiting_event": event.id,
-        "not_before": timestamps.after(services.now(), pause_s),
-        "deadline_at": _deadline_at(job, deadline_hours),
-    }
-    new_events = [] if job.waiting_event == event.id else [event]
-    if services.items.transition(job, changes, events=new_events):
-        logger.info("job waits for options", extra={"job": job.job, "reason": reason})
-        services.outbox.publish(new_events)
-
-
 def _freeze(
     services: Services[SubmitSettings],
     job: Job,
@@ -240,6 +207,7 @@ def _freeze(
         "options_files": [*options_files],
         "options_key": save_options(services.files, job, options) if options_files else None,
         "exports": exports if options.outputs is None else [*options.outputs],
+        **initial_hold(services.settings, options),
         "waiting_for": None,
         "waiting_event": None,
         "priority": options.priority,

@@ -15,7 +15,7 @@ from aws_lambda_powertools import Logger
 from functions.model.cost_ledger import CostEntry
 from functions.model.events import Event
 from functions.model.items import Batch, Job
-from functions.model.records import CancellationRequest, Owner
+from functions.model.records import MarkerRequest, Owner
 
 POLL_TIMEOUT_S = 120.0
 """Lambda timeout of poll, in seconds."""
@@ -30,7 +30,7 @@ A single answer of the last phase may take 25 seconds.
 """
 logger = Logger(child=True)
 
-type PhaseItem = Job | Batch | CancellationRequest | Owner | CostEntry | Event
+type PhaseItem = Job | Batch | MarkerRequest | Owner | CostEntry | Event
 
 
 def place(item: PhaseItem) -> str:

@@ -1,4 +1,4 @@
-"""Recover items after a crash, apply cancellation requests and deadlines, and announce or close stuck items."""
+"""Recover items after a crash, apply markers and deadlines, and announce or close stuck items."""
 
 from datetime import datetime, timedelta
 from typing import Any
@@ -13,7 +13,7 @@ from functions.model.cost_ledger import CostEntry, cost_entry
 from functions.model.create_response import RESULTS_RETENTION
 from functions.model.items import Batch, BatchStatus, CloseReason, Job, JobStatus, Step
 from functions.model.records import Unfinished
-from functions.polling.cancel_jobs import cancel_jobs
+from functions.polling.apply_markers import apply_markers
 from functions.polling.deadlines import cancel_overdue_jobs
 from functions.polling.phases import Phases, place
 from functions.services import Services
@@ -43,7 +43,7 @@ def recover(
     phases.each(
         "mend", complete, place, lambda job: services.items.start_assembly_if_complete(job.job)
     )
-    cancel_jobs(services, unfinished, phases)
+    apply_markers(services, unfinished, phases)
     cancel_overdue_jobs(services, unfinished.jobs, phases)
     closed = _close_canceled(services, unfinished, now, phases)
     unfinished_items: list[Job | Batch] = [*unfinished.jobs, *unfinished.batches]
@@ -183,7 +183,7 @@ def _give_up(services: Services[PollSettings], item: Job | Batch, now: datetime)
     pending_events, entries = _end_of_job(services.files.bucket, item, now)
     if services.items.transition(
         item,
-        _give_up_changes(item),
+        _give_up_changes(item, now),
         expected=expected,
         job_increments=job_increments,
         puts=entries,
@@ -199,7 +199,7 @@ def _end_of_job(
     """Build the event `job.completed` and the cost entry if giving up this item ends its job."""
     if isinstance(item, Batch) or item.status != JobStatus.ASSEMBLING:
         return [], []
-    ended = msgspec.structs.replace(item, **_give_up_changes(item))
+    ended = msgspec.structs.replace(item, **_give_up_changes(item, now))
     figures = {"rows": item.checkpoint.row, "counts": {}, "cost_usd": None, "manifest": None}
     event = events.job_ended(ended, results_bucket, figures, timestamps.text(now))
     return [event], [cost_entry(ended, figures, [], 0.0, "the results were not assembled")]
@@ -210,7 +210,7 @@ def _closing_failed(item: Job | Batch) -> bool:
     return isinstance(item, Batch) and item.close_reason == CloseReason.STUCK
 
 
-def _give_up_changes(item: Job | Batch) -> dict[str, Any]:
+def _give_up_changes(item: Job | Batch, now: datetime) -> dict[str, Any]:
     """Return the attributes to set on an item that is given up."""
     if isinstance(item, Batch):
         if _closing_failed(item):
@@ -224,7 +224,9 @@ def _give_up_changes(item: Job | Batch) -> dict[str, Any]:
         failure = (
             f"the upload could not be read past row {item.checkpoint.row:,}: {_problem(item)}"
         )
-        return {"status": JobStatus.RUNNING, "failure": failure}
+        # Without an estimate, nothing shows that a held job fits its budget. So nothing of it is sent.
+        canceled = {} if item.held != items.ESTIMATE else {"canceled_at": timestamps.text(now)}
+        return {"status": JobStatus.RUNNING, "failure": failure, **canceled}
     failure = (
         f"the results could not be assembled for a month ({_problem(item)}); the results of each chunk are kept "
         f"under work/{item.job}/"

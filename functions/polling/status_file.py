@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import Counter
+from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -10,7 +11,7 @@ from aws_lambda_powertools import Logger
 
 from functions.model import timestamps
 from functions.model.expected_cost import estimate_figures
-from functions.model.items import Batch, Job, JobStatus
+from functions.model.items import GO, Batch, Job, JobStatus
 from functions.model.records import Unfinished, by_job
 from functions.polling.phases import Phases, place
 from functions.services import Services
@@ -28,22 +29,27 @@ def write_status_files(
 ) -> None:
     """Write status.json for each unfinished job whose status has changed."""
     batches = by_job(unfinished.batches)
+
+    def status(job: Job) -> dict[str, Any]:
+        budget = unfinished.over_budget.get(job.job)
+        return _status(job, batches.get(job.job, []), budget)
+
     due = [
         job
         for job in unfinished.jobs
-        if _digest(_status(job, batches.get(job.job, []))) != job.status_digest
+        if _digest(status(job)) != job.status_digest
         or (job.status == JobStatus.DONE and _can_be_archived(job, services.now()))
     ]
-    phases.each(
-        "report", due, place, lambda job: _write_status(services, job, batches.get(job.job, []))
-    )
+    phases.each("report", due, place, lambda job: _write_status(services, job, status))
 
 
 def _digest(status: dict[str, Any]) -> str:
     return hashlib.sha256(msgspec.json.encode(status)).hexdigest()[:16]
 
 
-def _write_status(services: Services[PollSettings], indexed: Job, batches: list[Batch]) -> None:
+def _write_status(
+    services: Services[PollSettings], indexed: Job, status_of: Callable[[Job], dict[str, Any]]
+) -> None:
     """Write status.json, then save its digest. Archive a job that is done and tidied.
 
     The index may lag behind the table and show a finished job as running. Writing that state would
@@ -52,7 +58,7 @@ def _write_status(services: Services[PollSettings], indexed: Job, batches: list[
     job = services.items.job(indexed.job)
     if job is None or (job.status_key, job.open) != (indexed.status_key, indexed.open):
         return
-    status = _status(job, batches)
+    status = status_of(job)
     document = {**status, "at": timestamps.text(services.now())}
     body = msgspec.json.format(msgspec.json.encode(document), indent=2)
     services.files.put(f"{job.results_prefix}/status.json", body + b"\n")
@@ -70,7 +76,7 @@ def _can_be_archived(job: Job, now: datetime) -> bool:
     return job.next_step is None or now - job.status_since > TIDY_FOR
 
 
-def _status(job: Job, batches: list[Batch]) -> dict[str, Any]:
+def _status(job: Job, batches: list[Batch], over_budget: str | None) -> dict[str, Any]:
     statuses = Counter(batch.status for batch in batches)
     return {
         "job": job.job,
@@ -80,7 +86,7 @@ def _status(job: Job, batches: list[Batch]) -> dict[str, Any]:
         "reason": job.failure or job.cancel_reason,
         "canceled_at": job.canceled_at,
         "deadline_at": job.deadline_at,
-        "waiting_for": job.waiting_for,
+        "waiting_for": job.waiting_for or (GO if job.held == GO else over_budget),
         "rows_planned": job.checkpoint.row,
         "rows_rejected": job.rows_rejected,
         "bytes_planned": job.checkpoint.position.get("byte", 0),

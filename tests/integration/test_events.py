@@ -127,6 +127,22 @@ def waits_for_options(relay: Harness) -> None:
     relay.finish()
 
 
+def over_budget(relay: Harness) -> None:
+    """A job that is held until a marker comes, whose rest does not fit the day, and a marker without a job."""
+    relay.deploy(day_budget_usd=1)
+    relay.upload("in/_relay.toml", b"budget_usd = 0.000001\npilot_rows = 1")
+    relay.upload(KEY, b"\n".join(make_row(n, PROMPT, max_tokens=64_000) for n in range(9)))
+    relay.upload("may.go", b"")
+    relay.pass_time(600)
+    relay.tick()
+    for _ in range(2):  # the job, then the rest of it
+        relay.upload(f"{KEY}.go", b"")
+        for _ in range(5):
+            relay.tick()
+    relay.deploy(day_budget_usd=2)
+    relay.finish()
+
+
 OPTIONS = b"""
 [request.params]
 model = "claude-haiku-5-5"
@@ -154,6 +170,18 @@ SCENARIOS: list[tuple[Scenario, list[str]]] = [
         ],
     ),
     (waits_for_options, [*EVENTS_OF_A_JOB, "job.waiting", "options.rejected"]),
+    (
+        over_budget,
+        [
+            *EVENTS_OF_A_JOB[:1],
+            "budget.reached",
+            "go.unmatched",
+            *EVENTS_OF_A_JOB[1:2],
+            "job.held",
+            "job.pilot",
+            "job.planned",
+        ],
+    ),
     (lost_s3_event, [*EVENTS_OF_A_JOB, "uploads.reconciled"]),
     (stuck, ["batch.ended", "batch.stuck", "job.completed", "job.planned"]),
 ]

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from functions.planning import ignored
-from functions.polling.cancel_jobs import ANNOUNCE_AFTER_S
+from functions.polling.apply_markers import ANNOUNCE_AFTER_S
 from functions.readers import SUFFIXES
 from functions.settings import PollSettings
 from tests.harness import Harness, make_upload
@@ -158,7 +158,7 @@ def test_an_unmatched_marker_is_announced_at_the_end_of_a_short_window(relay: Ha
     relay.tick(61)
 
     assert len(events_of_type(relay, "cancel.unmatched")) == 1
-    assert relay.items.unfinished().cancels == []
+    assert relay.items.unfinished().requests == []
     assert PollSettings.cancellation_window_s > ANNOUNCE_AFTER_S
 
 

@@ -18,8 +18,10 @@ from functions.model.items import (
     ObjectVersion,
     StoredObject,
 )
+from functions.model.pilot import Pilot
 from functions.model.pricing import newest_price_list
-from functions.model.records import CancellationRequest, Ignored
+from functions.model.records import Ignored, MarkerRequest
+from functions.model.spending import Budget
 
 AT = "2026-11-23T20:54:10.123Z"
 JOB_ID = "3f9ac21b04d7c1e89a02"
@@ -64,8 +66,8 @@ def reconciled() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def cancellation_request(key: str = "marketing/march.jsonl", **fields: Any) -> CancellationRequest:
-    default = CancellationRequest(
+def marker_request(key: str = "marketing/march.jsonl", **fields: Any) -> MarkerRequest:
+    default = MarkerRequest(
         job="cancel", item="0c5f1e2d3b4a59687766", schema=SCHEMA, open=OPEN, status_key=f"CANCEL#{AT}",
         bucket="uploads", key=key, at=AT, expires=1, marker=f"{key}.cancel",
     )  # fmt: skip
@@ -141,11 +143,60 @@ def example_events() -> dict[str, Event]:
             AT,
         ),
         upload_events.uploads_reconciled(reconciled(), AT),
-        upload_events.cancel_unmatched(
-            cancellation_request(), [], "2026-11-24T20:54:10.123Z", "2026-11-23T21:04:30.123Z"
+        events.budget_reached(_day_budget(), 1_250_000, 12, AT),
+        events.job_pilot(_costly_job(), "results", _pilot(), AT, goes_on=False),
+        events.job_held(_costly_job(), "results", "budget", 5_000_000, AT),
+        upload_events.marker_unmatched(
+            marker_request(job="go", status_key=f"GO#{AT}", marker="marketing/march.jsonl.go"),
+            [],
+            "2026-11-24T20:54:10.123Z",
+            "2026-11-23T21:04:30.123Z",
+        ),
+        upload_events.marker_unmatched(
+            marker_request(), [], "2026-11-24T20:54:10.123Z", "2026-11-23T21:04:30.123Z"
         ),
     ]
     return {event.type: event for event in examples}
+
+
+def _day_budget() -> Budget:
+    return Budget(
+        scope="day",
+        period="2026-11-23",
+        limit=50_000_000,
+        spent=37_250_000,
+        reserved=12_000_000,
+        is_announced=False,
+    )
+
+
+def _pilot() -> Pilot:
+    return Pilot(
+        rows=20,
+        sent=20,
+        succeeded=19,
+        errors={"overloaded_error": 1},
+        truncated=2,
+        input_tokens=2_280,
+        output_tokens=15_200,
+        cost_micro_usd=39_140,
+        rest_rows=980,
+    )
+
+
+def _costly_job() -> Job:
+    expected = ExpectedTokens(
+        requests=1_000,
+        input=120_000,
+        output_low=None,
+        output_expected=None,
+        output_worst=4_096_000,
+    )
+    return job(
+        "marketing/march.jsonl",
+        price_list=newest_price_list().version,
+        estimate=Estimate(counted_rows=50, models={"claude-haiku-4-5": expected}),
+    )
 
 
 def _job_figures(ended_job: Job, counts: dict[str, int]) -> dict[str, Any]:

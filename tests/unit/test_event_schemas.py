@@ -16,7 +16,7 @@ from functions.model.create_response import PAUSE_MESSAGES, Counts
 from functions.model.events import Event
 from functions.model.items import BatchStatus, Checkpoint, JobStatus, Step
 from functions.planning.ignored import suffix_of
-from tests.unit.factories import AT, batch, cancellation_request, example_events, ignored, job
+from tests.unit.factories import AT, batch, example_events, ignored, job, marker_request
 from tests.unit.schemas import FOLDER, problems, schemas
 
 SOURCE = "urn:claude-batch-relay:claude-batch-relay"
@@ -100,7 +100,7 @@ def test_events_of_any_ignored_upload_and_marker_match_the_schema(key: str) -> N
     ignored_count = ignored(folder=key, suffix=suffix_of(key))
     for event in (
         upload_events.upload_ignored(ignored_count, {"bucket": "b", "key": key}, [".jsonl"], AT),
-        upload_events.cancel_unmatched(cancellation_request(key), [key] * 11, AT, AT),
+        upload_events.marker_unmatched(marker_request(key), [key] * 11, AT, AT),
     ):
         assert problems(message(event)) == []
 

@@ -17,10 +17,10 @@ from tests.unit.factories import (
     AT,
     JOB_ID,
     batch,
-    cancellation_request,
     example_events,
     ignored,
     job,
+    marker_request,
 )
 from tests.unit.schemas import problems
 
@@ -47,7 +47,7 @@ def upload_events_of(key: str) -> list[Event]:
     ignored_count = ignored(folder=folder, suffix=suffix_of(key), count=10**9)
     return [
         upload_events.upload_ignored(ignored_count, {"bucket": "b", "key": key}, [".jsonl"], AT),
-        upload_events.cancel_unmatched(cancellation_request(key), [name or "x"] * 99, AT, AT),
+        upload_events.marker_unmatched(marker_request(key), [name or "x"] * 99, AT, AT),
     ]
 
 

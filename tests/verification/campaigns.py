@@ -35,6 +35,7 @@ def _both_halves(campaign: _HalfCampaign) -> list[Campaign]:
 CRASHES: list[Campaign] = [
     *_both_halves(kills.kills),
     *_both_halves(kills.kills_in_large_job),
+    *_both_halves(kills.kills_in_held_job),
     *_both_halves(kills.kill_pairs),
     *_both_halves(kills.kills_in_recovery),
     *_both_halves(kills.kills_in_adoption),

@@ -48,7 +48,8 @@ class FinalState:
         event_counts: The number of events of each type; repeated ids count once.
         inconsistent_events: The ids that were delivered with different contents.
         billed: The rows of this job that were answered and billed.
-        ledger: The entries of this job in the cost ledger: one, with the cost that the manifest says.
+        ledger: The entries of this job in the cost ledger: one, with the cost that the manifest says; and what the
+            counters of the budgets add up to.
     """
 
     files: dict[str, bytes]
@@ -152,12 +153,13 @@ def _billed(relay: CrashHarness, job: str) -> set[int]:
 
 
 def _ledger(relay: CrashHarness, run_ids: RunIds) -> dict[str, Any]:
-    """Return what the job's entries in the cost ledger say, by number."""
+    """Return what the job's entries in the cost ledger say, by number, and what the counters of the days add up to."""
     pages = relay.dynamodb.get_paginator("scan").paginate(TableName=TABLE)
     items = [deserialize(item) for page in pages for item in page["Items"]]
     entries = [item for item in items if item.get("of_job") == run_ids.job]
     names = ("outcome", "rows", "succeeded", "tokens", "cost_usd", "cost_usd_known")
-    return {
+    counted = sum(item.get("micro_usd", 0) for item in items)
+    return {"counted_micro_usd": counted} | {
         str(number): {name: entry.get(name) for name in names}
         for number, entry in enumerate(entries)
     }

@@ -1,8 +1,9 @@
 """Run a job to its end under faults, and report what is wrong with the outcome."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from functions.model.ids import job_id
 from tests.harness import UPLOADS
@@ -60,15 +61,13 @@ def run_job(
     watcher = ResultsWatcher(relay, RunIds(job_id(UPLOADS, job.key, version), version), expected)
     relay.inspect = watcher.inspect
     relay.submit_message(event)
-    run, options_due = JobRun(), job.waits
+    run, due = JobRun(), _due_when_it_waits(relay, job)
     while _unfinished(relay) and run.ticks < ticks:
         relay.tick(
             SLOW_S if fast_after_ticks is not None and run.ticks >= fast_after_ticks else TICK_S
         )
         run.ticks += 1
-        if options_due and _waits(relay):
-            options_due = False
-            relay.submit_message(relay.put(OPTIONS_KEY, job.options))
+        _submit_if_it_waits(relay, due)
     run.calls, run.faults_injected, run.calls_left = (
         [*relay.call_counter.calls],
         relay.call_counter.faults_injected,
@@ -97,6 +96,20 @@ def record_run(figures: Figures, description: str, run: JobRun, baseline: JobRun
     figures.recovered += not run.problems
     if run.problems:
         figures.violations.append(f"{figures.campaign}: {description}: {'; '.join(run.problems)}")
+
+
+def _due_when_it_waits(relay: CrashHarness, job: JobSpec) -> Iterator[str]:
+    """Upload what a job waits for, and yield S3's event."""
+    if job.waits:
+        yield relay.put(OPTIONS_KEY, job.options)
+    if job.is_held:
+        yield relay.put(f"{job.key}.go", b"")
+
+
+def _submit_if_it_waits(relay: CrashHarness, due: Iterator[str]) -> None:
+    if _waits(relay):
+        for event in islice(due, 1):
+            relay.submit_message(event)
 
 
 def _waits(relay: CrashHarness) -> bool:

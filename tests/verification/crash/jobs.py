@@ -2,8 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from tests.harness import make_row
 from tests.integration.upload_kinds import FAILING_ROW, KINDS, ROWS
@@ -11,6 +12,10 @@ from tests.verification.crash.crash_harness import CrashHarness
 from tests.verification.crash.final_state import FinalState
 
 MB = 1_000_000
+HALF_PRICES = {"claude-haiku-4-5": (0.5, 2.5)}
+"""US dollars per million tokens of input and of output, so millionths of a dollar per token."""
+ROUNDING_MICRO_USD = 2.0
+"""Each of the few batches is counted in whole millionths of a dollar."""
 KEY = "in/march.jsonl"
 OPTIONS_KEY = "in/_relay.toml"
 
@@ -33,6 +38,8 @@ class JobSpec:
         file: The upload, if it is not its rows, one a line.
         options: The options file of its folder; empty for none.
         waits: Whether the options file arrives only when the job waits for it.
+        budgets: Settings of the stack's budgets.
+        is_held: Whether the job is held until a go marker arrives.
     """
 
     rows: list[bytes]
@@ -44,6 +51,8 @@ class JobSpec:
     file: bytes | None = None
     options: bytes = b""
     waits: bool = False
+    budgets: Mapping[str, int] = field(default_factory=dict)
+    is_held: bool = False
 
     @property
     def body(self) -> bytes:
@@ -62,6 +71,12 @@ def two_chunks() -> JobSpec:
     """Return an upload of two chunks, of which one is sent twice: a small job with every step."""
     rows = [make_row(1, "[fate:expired] small"), make_row(2, "small")]
     return JobSpec(rows, ["succeeded", "succeeded"], [2, 1], requests_per_batch=1)
+
+
+def held_job() -> JobSpec:
+    """Return three chunks that exceed their budget, and wait for a marker, under a budget of the day."""
+    options, budgets = b"budget_usd = 0.000001", {"day_budget_usd": 1}
+    return replace(three_chunks(), options=options, budgets=budgets, is_held=True)
 
 
 def one_row() -> JobSpec:
@@ -162,12 +177,26 @@ def baseline_problems(job: JobSpec, final_state: FinalState | None) -> list[str]
     problems += (
         [] if _is_accepted(job, final_state) else ["baseline: unexpected accepted requests"]
     )
+    counted = final_state.ledger["counted_micro_usd"]
+    if abs(counted - _bill_micro_usd(lines)) > ROUNDING_MICRO_USD:
+        problems.append(f"baseline: counted {counted}, billed {_bill_micro_usd(lines)}")
     completed = final_state.events.get("JOB/ended", set())
     problems += [] if len(completed) == 1 else ["baseline: no completion event"]
     problems += (
         [] if json.loads(final_state.files["status.json"])["status"] == "DONE" else ["not DONE"]
     )
     return problems
+
+
+def _bill_micro_usd(lines: list[dict[str, Any]]) -> float:
+    """Return what the simulator bills for these results, at half of the list prices of their model."""
+    bill = 0.0
+    for line in lines:
+        if message := line["result"].get("message"):
+            input_price, output_price = HALF_PRICES[message["model"]]
+            usage = message["usage"]
+            bill += input_price * usage["input_tokens"] + output_price * usage["output_tokens"]
+    return bill
 
 
 def _is_accepted(job: JobSpec, final_state: FinalState) -> bool:

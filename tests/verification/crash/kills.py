@@ -95,6 +95,17 @@ def kills_in_large_job(full: bool, half: int) -> Figures:  # noqa: FBT001 - call
     )
 
 
+def kills_in_held_job(full: bool, half: int) -> Figures:  # noqa: FBT001 - called positionally
+    """Kill at the calls of a job that is held, released, and sent within a budget of the day."""
+    step = 1 if full else 29
+    return _run_campaign(
+        "killed, held job",
+        jobs.held_job(),
+        lambda calls: plans_for_every(kill, calls, 1, step),
+        half,
+    )
+
+
 def kills_in_adoption(full: bool, half: int) -> Figures:  # noqa: FBT001 - called positionally
     """Kill while an unconfirmed batch is adopted beside a foreign batch of its size."""
     step = 1 if full else 23
@@ -189,7 +200,7 @@ def _run_campaign(
     """Run one half of the plans."""
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder, open_crash_harness(Path(folder)) as relay:
-        relay.deploy(requests_per_batch=job.requests_per_batch)
+        relay.deploy(requests_per_batch=job.requests_per_batch, **job.budgets)
         baseline = run_job(relay, job)
         figures = Figures(name, calls=len(baseline.calls))
         figures.violations += [f"baseline: {problem}" for problem in baseline.problems]

@@ -1,0 +1,53 @@
+"""Let a job wait until somebody changes its options, or releases it."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from aws_lambda_powertools import Logger
+
+from functions.model import timestamps
+from functions.model.events import Event
+from functions.model.items import Job
+from functions.services import Services
+from functions.settings import SubmitSettings
+
+OPTIONS_RECHECK_S, MAX_OPTIONS_RECHECK_S = 300.0, 6 * 3600.0
+"""The shortest and the longest time after which a job looks again, in seconds. An options file or a marker wakes it at
+once. Only one that arrives while the job looks, or a file that is deleted, is noticed later."""
+_RECHECK_SHARE = 10
+"""Between the two, a job looks again after this part of the time that it has waited, because each look costs money."""
+logger = Logger(child=True)
+
+
+def wait(
+    services: Services[SubmitSettings],
+    job: Job,
+    reason: str,
+    event: Event,
+    *,
+    others: Sequence[Event] = (),
+    **changes: Any,  # noqa: ANN401 - attributes of the job
+) -> None:
+    """Release a job until it is woken. Announce it unless the last announcement said the same.
+
+    Args:
+        services: those of submit.
+        job: a job that this invocation owns.
+        reason: what it waits for.
+        event: announces it.
+        others: further events to publish.
+        changes: further attributes to write.
+    """
+    waited = services.now() - timestamps.parse(job.claimed_at)
+    pause_s = min(
+        max(waited.total_seconds() / _RECHECK_SHARE, OPTIONS_RECHECK_S), MAX_OPTIONS_RECHECK_S
+    )
+    changes |= {
+        "waiting_for": reason,
+        "waiting_event": event.id,
+        "not_before": timestamps.after(services.now(), pause_s),
+    }
+    new_events = [*others, *([] if job.waiting_event == event.id else [event])]
+    if services.items.transition(job, changes, events=new_events):
+        logger.info("job waits", extra={"job": job.job, "reason": reason})
+        services.outbox.publish(new_events)

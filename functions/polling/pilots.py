@@ -1,0 +1,56 @@
+"""Measure the pilot of each job once it is answered, and send the rest when that is allowed."""
+
+from aws_lambda_powertools import Logger
+
+from functions.model import events, timestamps
+from functions.model.expected_cost import estimate_figures
+from functions.model.items import FINISHED_BATCH_STATUSES, GO, PILOT, BatchStatus, Job, JobStatus
+from functions.model.pilot import measure
+from functions.model.records import Unfinished
+from functions.polling.phases import Phases, place
+from functions.services import Services
+from functions.settings import PollSettings
+
+logger = Logger(child=True)
+
+
+def advance_pilots(
+    services: Services[PollSettings], unfinished: Unfinished, phases: Phases
+) -> None:
+    """Bring forward the jobs whose rest waits for their pilot, or for a go marker after it."""
+    running = {
+        batch.job for batch in unfinished.batches if batch.status != BatchStatus.WAITING or batch.is_pilot
+    }  # fmt: skip
+    due = [
+        job
+        for job in unfinished.jobs
+        if job.status == JobStatus.RUNNING
+        and job.canceled_at is None
+        and (
+            (job.held == PILOT and job.job not in running) or (job.held == GO and job.is_released)
+        )
+    ]
+    phases.each("mend", due, place, lambda job: _advance(services, job))
+
+
+def _advance(services: Services[PollSettings], job: Job) -> None:
+    if job.held == GO:
+        services.items.update_if_unchanged(job, {"held": None})
+        return
+    batches = services.items.batches(job.job)  # the index may lack a half or the next attempt
+    pilot = [batch for batch in batches if batch.is_pilot]
+    if any(batch.status not in FINISHED_BATCH_STATUSES for batch in pilot):
+        return
+    figures = estimate_figures(job)
+    is_priced = figures is not None and figures["cost_usd"]["worst"] is not None
+    measured = measure(job, pilot, is_priced=is_priced)
+    sent_at = min((batch.first_sent_at for batch in pilot if batch.first_sent_at), default="")
+    goes_on = job.pilot_auto and measured.may_go_on(job.budget_micro_usd)
+    event = events.job_pilot(
+        job, services.files.bucket, measured, timestamps.text(services.now()), goes_on=goes_on
+    )
+    changes = {"held": None if goes_on else GO, "go_since": sent_at}
+    expected = {"status": JobStatus.RUNNING, "held": PILOT}
+    if services.items.transition(job, changes, expected=expected, events=[event]):
+        logger.info("pilot answered", extra={"job": job.job, "goes_on": goes_on})
+        services.outbox.publish([event])
