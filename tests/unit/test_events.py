@@ -170,7 +170,9 @@ def test_the_example_of_job_waiting_for_models_is_toml_and_matches_its_schema() 
     event = events.job_waiting_for_models(job(), "results", ["gpt-4o", "ft:gpt-4o:a", "*"], AT)
 
     assert tomllib.loads(event.data["example"])["models"].keys() == {"gpt-4o", "ft:gpt-4o:a", "*"}
-    message = msgspec.json.decode(msgspec.json.encode(event.cloud_event("urn:claude-batch-relay:test")))
+    message = msgspec.json.decode(
+        msgspec.json.encode(event.cloud_event("urn:claude-batch-relay:test"))
+    )
     assert problems(message) == []
 
 
