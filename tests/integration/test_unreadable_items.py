@@ -107,7 +107,7 @@ def test_an_invalid_job_stops_no_other(relay: Harness, name: str, value: str) ->
     relay.upload(OTHER, make_upload(2, "april"))
     (job,) = relay.items.unfinished().jobs
     done = msgspec.structs.replace(job, status="DONE", next_step="tidy")
-    digest = status_file._digest(status_file._status(done, []))  # noqa: SLF001
+    digest = status_file._digest(status_file._status(done, [], None))  # noqa: SLF001
     attributes = {"status": "DONE", "next_step": "tidy", "status_digest": digest, name: value}
     for attribute, text in attributes.items():
         _set_attribute(relay, job.job, job.item, attribute, {"S": text})
