@@ -12,7 +12,7 @@ from tests.verification.crash.crash_harness import CrashHarness
 from tests.verification.crash.final_state import FinalState
 
 MB = 1_000_000
-HALF_PRICES = {"claude-haiku-4-5": (0.5, 2.5)}
+HALF_PRICES = {"claude-haiku-4-5": (0.5, 2.5), "claude-haiku-5-5": (0.05, 0.25)}
 """US dollars per million tokens of input and of output, so millionths of a dollar per token."""
 ROUNDING_MICRO_USD = 2.0
 """Each of the few batches is counted in whole millionths of a dollar."""
