@@ -92,7 +92,7 @@ test-on-machine:
 	@.venv/bin/python -m pytest -q tests/infra tests/local
 
 test-in-cloud:
-	@.venv/bin/python -m pytest -q -n 2 --dist loadfile tests/e2e
+	@.venv/bin/python -m pytest -q tests/e2e
 
 coverage: .venv/.installed  ## how much of functions/ the tests in one process reach; 95 % at least
 	@.venv/bin/python -m pytest -q -n 2 --cov --cov-report=term tests/unit tests/integration tests/verification/fuzz

@@ -91,29 +91,24 @@ def test_the_demo_writes_a_result_for_every_row(tmp_path: Path) -> None:
     assert rows == [*range(1, 42)]
 
 
-def test_the_demo_says_why_a_file_was_refused(tmp_path: Path) -> None:
-    letter = tmp_path / "letter.jsonl"
-    letter.write_bytes(b"%PDF-1.7")
-
-    process = run_command("run", str(letter), "--into", str(tmp_path / "results"))
-
-    assert process.returncode == 1
-    assert ": failed, 0 rows: nothing was read\nreason   the upload is a PDF;" in process.stdout
-
-
 def test_the_demo_runs_files_of_other_kinds_with_the_options_beside_them(tmp_path: Path) -> None:
     waiting = tmp_path / "in" / "waiting.csv"
     waiting.parent.mkdir()
     waiting.write_bytes((EXAMPLES / "tickets.csv").read_bytes())
+    letter = tmp_path / "in" / "letter.jsonl"
+    letter.write_bytes(b"%PDF-1.7")
     kinds = ("tickets.csv", "openai-batch.jsonl", "bedrock-batch.jsonl")
     files = [str(EXAMPLES / name) for name in kinds]
 
-    process = run_command("run", *files, str(waiting), "--into", str(tmp_path / "results"))
+    process = run_command(
+        "run", *files, str(waiting), str(letter), "--into", str(tmp_path / "results")
+    )
 
     assert process.returncode == 1
     assert process.stderr == ""
     assert "waiting.csv was not run: the rows are not requests" in process.stdout
     assert 'custom_id = "{{ticket_id}}"' in process.stdout
+    assert ": failed, 0 rows: nothing was read\nreason   the upload is a PDF;" in process.stdout
     for name, rows, outputs in (
         ("tickets", 6, "results.csv, results.jsonl, retry.csv"),
         ("openai-batch", 3, "openai/batch.json, openai/error.jsonl, openai/output.jsonl"),
