@@ -88,9 +88,9 @@ def test_a_canceled_job_delivers_its_finished_results(relay: Relay) -> None:
 
 
 def test_sending_pauses_without_an_api_key_and_resumes_with_one(relay: Relay) -> None:
-    relay.set_key("not-set-yet")
-    relay.restart_functions()
     try:
+        relay.set_key("not-set-yet")
+        relay.restart_functions()
         upload = relay.upload("keyless.jsonl", jsonl(rows(4, "keyless")))
         relay.poll_until(
             lambda: relay.deliveries_about_sending("sending.paused"),
