@@ -10,9 +10,11 @@ from functions.model import ids, items, timestamps
 from functions.model.events import Event
 from functions.model.records import RELAY, Ignored, pending_event
 
-IGNORED, READS, RECONCILE = "ignored", "reads/", "reconcile"
+IGNORED, READS, RECONCILE, ANNOUNCED = "ignored", "reads/", "reconcile", "announced/"
 IGNORED_DAYS = 3
 """Days after which a day's count is deleted."""
+ANNOUNCED_DAYS = 1
+"""Days after which the same event about an options file may be queued again, for another upload."""
 
 
 class Cursor(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,6 +53,14 @@ class Uploads:
     def update_ignored_event(self, event: Event) -> None:
         """Write a higher count into the event of the day, if it is not published yet."""
         self._table.write(self._table.put(pending_event(event), {"job": RELAY}))
+
+    def announce_once(self, event: Event) -> bool:
+        """Queue an event, unless one with its id was queued within a day. Return whether it was queued."""
+        expires = timestamps.epoch(timestamps.parse(event.time) + timedelta(days=ANNOUNCED_DAYS))
+        record = {
+            "job": RELAY, "item": ANNOUNCED + event.id, "schema": items.SCHEMA, "expires": expires
+        }  # fmt: skip
+        return self._table.write(self._table.create(record), self._table.put(pending_event(event)))
 
     def record_readers(self, suffixes: Iterable[str], now: str) -> None:
         """Record when these suffixes were first accepted. The first record is kept."""

@@ -23,6 +23,8 @@ _MAX_DEPTH = 100
 _TOO_DEEP = f"nested deeper than {_MAX_DEPTH} levels; simplify it"
 _SUFFIXES = ("relay.toml", "relay.json")
 _ROOT_FILES = tuple(f"_{suffix}" for suffix in _SUFFIXES)
+_NO_UPLOADS = (".toml", ".yaml", ".yml")
+"""Suffixes of files that can only be meant as options, because no upload has them."""
 _SHARES_ELSEWHERE = (
     f"`shares` limits whole folders; move it to {_ROOT_FILES[0]} in the root of the bucket"
 )
@@ -124,6 +126,24 @@ def is_options_file(key: str) -> bool:
     """Return whether a key is the name of an options file. Such an object is not an upload."""
     name = key.rpartition("/")[2].lower()
     return any(name == f"_{suffix}" or name.endswith(f".{suffix}") for suffix in _SUFFIXES)
+
+
+def name_problem(key: str) -> str | None:
+    """Return why a file that is meant as options is not read; None if it is read, or is something else.
+
+    S3 finds an object by its exact key, so the case of an options file's name counts.
+    """
+    name = key.rpartition("/")[2]
+    if is_options_file(key):
+        stem, ending = name[: -len(_SUFFIXES[0])], name[-len(_SUFFIXES[0]) :]
+        right = stem + ending.lower()
+        return None if name == right else f"upper and lower case count; rename it to {right}"
+    if name.lower().endswith(_NO_UPLOADS):
+        return (
+            "its name is not that of an options file; rename it to _relay.toml for a folder, or to the upload's "
+            "name and .relay.toml, such as march.csv.relay.toml"
+        )
+    return None
 
 
 def options_file_keys(upload_key: str) -> Iterator[tuple[str, str]]:

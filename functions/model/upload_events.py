@@ -45,13 +45,22 @@ def upload_ignored(
 
 def options_rejected(file: ObjectVersion, problem: str, at: str) -> Event:
     """Build the event that an options file cannot be used. The uploads that it governs wait for another version."""
+    advice = "Uploads that it governs wait; correct it and upload it again, or delete it"
+    return _options_rejected(file, problem, advice, at)
+
+
+def options_misnamed(file: ObjectVersion, problem: str, at: str) -> Event:
+    """Build the event that a file is meant as options, but that its name is not read."""
+    return _options_rejected(file, problem, "Uploads run without it", at)
+
+
+def _options_rejected(file: ObjectVersion, problem: str, advice: str, at: str) -> Event:
     problem = problem[:MAX_PROBLEM_CHARS]
     data = {
         "options": {"bucket": file.bucket, "key": file.key, "version": file.version or NO_VERSION},
         "problem": problem,
-        "message": f"{file.uri} cannot be used: {problem}. Uploads that it governs wait; correct it and upload it "
-        "again, or delete it",
-    }  # fmt: skip
+        "message": f"{file.uri} cannot be used: {problem}. {advice}",
+    }
     version = ids.job_id(file.bucket, file.key, file.version or NO_VERSION)
     return Event(
         id=f"options/{version}", type="options.rejected", time=at, subject=events.UPLOADS,

@@ -6,9 +6,9 @@ import msgspec
 from aws_lambda_powertools import Logger
 
 from functions.adapters.marker_requests import MarkerRequests
-from functions.model import items, timestamps
-from functions.model.items import NO_VERSION, Step, WorkMessage
-from functions.model.options import is_options_file
+from functions.model import items, timestamps, upload_events
+from functions.model.items import NO_VERSION, ObjectVersion, Step, WorkMessage
+from functions.model.options import is_options_file, name_problem
 from functions.planning.duplicates import claim_unless_repeated, run_again
 from functions.planning.ignored import ignore
 from functions.planning.new_job import Upload, new_job
@@ -81,14 +81,26 @@ def handle_created_object(
     if key.lower().endswith(AGAIN):
         marked_at = timestamps.text(timestamps.parse(created.event_time))
         return run_again(services, bucket, key[: -len(AGAIN)], marked_at)
-    if is_options_file(key):
-        wake_waiting_jobs(services, bucket, key)
+    if is_options_file(key) or name_problem(key):
+        _handle_options_file(services, created)
         return None
     if suffix_of(key) is None:
         if not created.is_folder:
             ignore(services.uploads, bucket, key, created.event_time, services.now())
         return None
     return claim(services, created.upload)
+
+
+def _handle_options_file(services: Services[SubmitSettings], created: S3EventRecord) -> None:
+    """Wake the jobs that wait for an options file, or announce that its name is not read."""
+    file = ObjectVersion(created.s3.bucket.name, created.key, created.s3.object.version)
+    problem = name_problem(file.key)
+    if problem is None:
+        wake_waiting_jobs(services, file.bucket, file.key)
+        return
+    event = upload_events.options_misnamed(file, problem, timestamps.text(services.now()))
+    if services.uploads.announce_once(event):
+        services.outbox.publish([event])
 
 
 def _requests_of(services: Services[SubmitSettings], key: str) -> MarkerRequests | None:

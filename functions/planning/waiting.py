@@ -5,7 +5,7 @@ from typing import Any
 
 from aws_lambda_powertools import Logger
 
-from functions.model import timestamps
+from functions.model import events, timestamps
 from functions.model.events import Event
 from functions.model.items import Job
 from functions.services import Services
@@ -30,6 +30,8 @@ def wait(
 ) -> None:
     """Release a job until it is woken. Announce it unless the last announcement said the same.
 
+    An event about an options file is published once, however many jobs wait for the file.
+
     Args:
         services: those of submit.
         job: a job that this invocation owns.
@@ -47,7 +49,13 @@ def wait(
         "waiting_event": event.id,
         "not_before": timestamps.after(services.now(), pause_s),
     }
-    new_events = [*others, *([] if job.waiting_event == event.id else [event])]
+    new_events = [*others, *([event] if _is_new(services, job, event) else [])]
     if services.items.transition(job, changes, events=new_events):
         logger.info("job waits", extra={"job": job.job, "reason": reason})
         services.outbox.publish(new_events)
+
+
+def _is_new(services: Services[SubmitSettings], job: Job, event: Event) -> bool:
+    if job.waiting_event == event.id:
+        return False
+    return event.subject != events.UPLOADS or services.uploads.announce_once(event)

@@ -293,7 +293,8 @@ def test_a_file_of_options_that_cannot_be_used_holds_its_uploads_until_it_is_cor
     relay.upload("in/march.jsonl", make_row(1))
     relay.upload("in/april.jsonl", make_row(2))
     relay.tick()
-    assert {event["type"] for event in relay.events()} == {"options.rejected"}
+    (rejected,) = relay.events()  # one, however many uploads wait
+    assert rejected["type"] == "options.rejected"
     assert relay.simulator.batches() == []
 
     relay.upload("in/_relay.toml", b"betas = ['one-2026-01-01', 'two-2026-01-01']")
@@ -301,6 +302,22 @@ def test_a_file_of_options_that_cannot_be_used_holds_its_uploads_until_it_is_cor
 
     assert relay.manifest("in/march.jsonl")["outcome"] == "succeeded"
     assert relay.manifest("in/april.jsonl")["outcome"] == "succeeded"
+
+
+def test_a_misnamed_file_of_options_is_announced_and_uploads_run_without_it(
+    relay: Harness,
+) -> None:
+    relay.upload("in/_RELAY.toml", b"betas = ['one-2026-01-01']")
+    relay.upload("in/April.csv.Relay.toml", b"betas = ['one-2026-01-01']")
+    relay.upload("in/march.jsonl", make_row(1))
+    relay.finish()
+
+    rejected = [event for event in relay.events() if event["type"] == "options.rejected"]
+    assert [event["data"]["options"]["key"] for event in rejected] == [
+        "in/_RELAY.toml", "in/April.csv.Relay.toml"
+    ]  # fmt: skip
+    assert "rename it to _relay.toml" in rejected[0]["data"]["message"]
+    assert relay.manifest("in/march.jsonl")["options"] == []
 
 
 def test_the_problem_of_a_file_of_options_is_cut_where_it_is_stored(relay: Harness) -> None:

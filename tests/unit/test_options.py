@@ -7,6 +7,7 @@ from functions.model.options import (
     InvalidOptionsError,
     governs,
     is_options_file,
+    name_problem,
     options_file_keys,
     options_of,
     parse,
@@ -76,6 +77,29 @@ def test_a_file_governs_its_folder_and_all_below(
 ) -> None:
     assert is_options_file(options_key)
     assert governs(options_key, upload_key) is expected
+
+
+@pytest.mark.parametrize(
+    ("key", "said"),
+    [
+        ("in/_relay.toml", None),
+        ("in/march.csv.relay.json", None),
+        ("in/MARCH.CSV.relay.toml", None),
+        ("in/march.csv", None),
+        ("in/_RELAY.TOML", "rename it to _relay.toml"),
+        ("in/_Relay.json", "rename it to _relay.json"),
+        ("in/March.csv.Relay.Toml", "rename it to March.csv.relay.toml"),
+        ("in/relay.toml", "rename it to _relay.toml"),
+        ("in/march.toml", "march.csv.relay.toml"),
+        ("in/_relay.yaml", "rename it to _relay.toml"),
+    ],
+)
+def test_a_file_that_is_meant_as_options_says_why_it_is_not_read(
+    key: str, said: str | None
+) -> None:
+    problem = name_problem(key)
+
+    assert problem is None if said is None else said in (problem or "")
 
 
 def test_other_keys_are_no_options_files() -> None:
