@@ -126,7 +126,13 @@ def _problem(item: Job | Batch) -> str:
             f"{item.inconclusive_creates} creates over {PERMANENT_AFTER.days} days returned neither a batch "
             "nor a reason; see submit's log"
         )
-    return "every attempt was killed before it finished (timeout or out of memory)"
+    killed = "every attempt was killed before it finished (timeout or out of memory)"
+    if isinstance(item, Job) and item.format is not None and item.format.container is not None:
+        return (
+            f"{killed}; each attempt unpacks the {item.format.container} upload from its start, which may take "
+            "longer than a function may run: upload it in parts"
+        )
+    return killed
 
 
 def _is_never_created(circuit: Circuit, item: Job | Batch, now: datetime) -> bool:

@@ -4,12 +4,17 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from functions import poll
+from functions.adapters.table import serialize
 from functions.model.items import MAX_TRIES
+from functions.model.upload_format import UploadFormat
 from tests.harness import RESULTS, TABLE, Harness, make_upload
 from tests.integration.test_handlers import Context
+from tests.unit.factories import AT
+from tests.unit.factories import job as make_job
 from tests.verification.crash.crash_harness import CrashHarness, open_crash_harness
 
 POISONED, GOOD = "in/bad.jsonl", "in/good.jsonl"
@@ -65,6 +70,22 @@ def test_a_stuck_item_is_in_the_metric_and_announced_once(
 
     assert measured == [1.0, 1.0, 1.0]
     assert [event["type"] for event in relay.events()].count("batch.stuck") == 1
+
+
+@pytest.mark.parametrize("container", [None, "gzip"])
+def test_a_compressed_upload_whose_planning_is_always_killed_is_to_be_uploaded_in_parts(
+    relay: Harness, container: str | None
+) -> None:
+    job = make_job(
+        status="PLANNING", status_key=f"PLANNING#{AT}", next_step="plan", tries=MAX_TRIES,
+        format=UploadFormat(container=container),
+    )  # fmt: skip
+    relay.dynamodb.put_item(TableName=TABLE, Item=serialize(msgspec.to_builtins(job)))
+    relay.poll_once()
+
+    (stuck,) = relay.events()
+    assert stuck["data"]["problem"].startswith("every attempt was killed before it finished")
+    assert ("upload it in parts" in stuck["data"]["problem"]) == (container is not None)
 
 
 class _NoQueues:
