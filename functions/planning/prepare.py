@@ -176,8 +176,8 @@ def _notices(
     )
     if low:
         yield (
-            f"{low} of the first {len(sample)} rows have less than {MIN_THINKING_MAX_TOKENS:,} max_tokens for a model that "
-            "thinks before it answers; thinking counts toward max_tokens, so their answers may be empty"
+            f"{low} of the first {len(sample)} rows: max_tokens is below {MIN_THINKING_MAX_TOKENS:,} for a model that "
+            "thinks before it answers; thinking counts toward max_tokens, so answers may be empty"
         )
 
 
