@@ -410,7 +410,8 @@ def _admitted(
 ) -> list[Batch]:
     """Choose the batches to send now: within the limits, jobs in turn. While sending is paused, choose one as a probe.
 
-    Batches that this poll has seen end no longer take up room; those that it has admitted already do.
+    Batches that this poll has seen end no longer take up room; those that it has admitted already do. A batch waits
+    while its job cannot be read, because the job may be held or canceled.
     """
     if sending is None:
         return []
@@ -421,7 +422,7 @@ def _admitted(
     waiting = [
         batch for batch in unfinished.of(BatchStatus.WAITING)
         if batch.is_idle(now) and batch.job not in canceled and (batch.job, batch.item) not in moved
-        and not (batch.job in jobs and jobs[batch.job].holds(batch))
+        and batch.job in jobs and not jobs[batch.job].holds(batch)
     ]  # fmt: skip
     if not waiting or (sending.not_before is not None and sending.not_before > written):
         return []

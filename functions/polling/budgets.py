@@ -17,6 +17,8 @@ from functions.model.spending import Budget
 from functions.services import Services
 from functions.settings import PollSettings
 
+MAX_RESERVED = 300
+"""Batches that are reserved at once. Each takes a write, and other phases of poll need time, too."""
 logger = Logger(child=True)
 
 
@@ -81,12 +83,15 @@ def reserve(
     Without the record, a batch whose work message is under way would not count at the next poll.
 
     Returns:
-        The batches that are reserved, in the same order.
+        The batches that are reserved, in the same order. The next poll reserves those beyond `MAX_RESERVED`.
     """
     if not budgets:
         return [*chosen]
-    return [
-        msgspec.structs.replace(batch, is_reserved=True)
-        for batch in spending.within(budgets, chosen)
-        if batch.is_reserved or services.items.update_if_unchanged(batch, {"is_reserved": True})
-    ]
+    reserved, left = list[Batch](), MAX_RESERVED
+    for batch in spending.within(budgets, chosen):
+        if not batch.is_reserved:
+            left -= 1
+            if left < 0 or not services.items.update_if_unchanged(batch, {"is_reserved": True}):
+                continue
+        reserved.append(msgspec.structs.replace(batch, is_reserved=True))
+    return reserved

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from tests.harness import Harness, make_row, succeeded
+from functions.model.items import JOB
+from tests.harness import TABLE, Harness, make_row, succeeded
 
 KEY, OPTIONS = "in/march.jsonl", "in/march.jsonl.relay.toml"
 ROWS = 4
@@ -153,6 +154,30 @@ def test_the_stacks_budget_holds_and_a_folders_budget_overrides_it(relay: Harnes
     (held,) = events_of_type(relay, "job.held")
     assert (held["upload"]["key"], held["budget_usd"]) == ("in/a.jsonl", 1)
     assert all(succeeded(relay, "free/b.jsonl"))
+
+
+def test_a_held_job_that_cannot_be_read_holds_its_batches_back(relay: Harness) -> None:
+    hold(relay)
+    (job,) = relay.items.unfinished().jobs
+    spoil(relay, job.job, "uploaded_at", "0001-01-01T00:00:00.000Z")
+
+    assert relay.poll_once().admitted == 0
+    relay.drain_queues()
+    assert relay.simulator.accepted_params() == {}
+
+    spoil(relay, job.job, "uploaded_at", job.uploaded_at)
+    relay.upload(KEY + ".go", b"")
+    relay.finish()
+    assert all(succeeded(relay, KEY))
+
+
+def spoil(relay: Harness, job: str, attribute: str, value: str) -> None:
+    relay.dynamodb.update_item(
+        TableName=TABLE,
+        Key={"job": {"S": job}, "item": {"S": JOB}},
+        UpdateExpression=f"SET {attribute} = :value",
+        ExpressionAttributeValues={":value": {"S": value}},
+    )
 
 
 def test_nothing_is_sent_before_the_whole_job_is_planned(

@@ -99,6 +99,20 @@ def test_what_is_admitted_and_not_sent_yet_is_reserved(relay: Harness) -> None:
     assert sent(relay) == 6
 
 
+def test_one_poll_reserves_a_bounded_number_of_batches(
+    relay: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each is a write. What is reserved already needs none, so it takes no place from others."""
+    monkeypatch.setattr("functions.polling.budgets.MAX_RESERVED", 2)
+    relay.deploy(day_budget_usd=1)
+    relay.upload(KEY, rows(5))
+    relay.pass_time(60)
+
+    assert [relay.poll_once().admitted for _ in range(3)] == [2, 4, 5]
+    relay.drain_queues()
+    assert sent(relay) == 5
+
+
 def test_a_batch_that_no_day_can_pay_for_is_announced_each_day(relay: Harness) -> None:
     relay.deploy(day_budget_usd=1, requests_per_batch=2)
     relay.upload(KEY, rows(2, model="claude-opus-4-5"))
