@@ -14,7 +14,6 @@ from functions.assembling.salvage import chunk_output, deleted_files
 from functions.assembling.tidy import tidy
 from functions.errors import RelayError
 from functions.model import events, timestamps
-from functions.model.api_results import RETRYABLE_ERRORS
 from functions.model.cost_ledger import cost_entry
 from functions.model.expected_cost import estimate_figures
 from functions.model.items import (
@@ -24,13 +23,13 @@ from functions.model.items import (
     Batch,
     BatchStatus,
     ChunkOutput,
-    CloseReason,
     Job,
     JobStatus,
     OutcomeCounts,
     StoredObject,
     Usage,
 )
+from functions.model.lost_rows import lost_rows
 from functions.model.outcome_counts import NO_MODEL, sum_usage, total, usage_since
 from functions.model.pricing import Bill, PriceList, find_price_list, total_bill, undated
 from functions.readers import format_of, position_of, reader_of
@@ -259,29 +258,12 @@ def _used_by(batches: Sequence[Batch]) -> dict[str, dict[str, Usage]]:
     for batch in batches:
         earlier = tallies.get((batch.chunk, batch.attempt - 1), OutcomeCounts())
         own = usage_since(tallies[batch.chunk, batch.attempt], earlier)
-        lost = _lost(batch, earlier)
+        lost = lost_rows(batch, earlier)
         unknown = {LOST_ROWS: lost} if lost else dict[str, int]()
         if batch.duplicate_id is not None:
             unknown[DUPLICATE_ROWS] = batch.requests
         used[batch.item] = sum_usage([own, {NO_MODEL: unknown}]) if unknown else own
     return used
-
-
-def _lost(batch: Batch, earlier: OutcomeCounts) -> int:
-    """Return how many rows of a batch may have been billed although their result was never received."""
-    if batch.tally is None:
-        return batch.requests if batch.status == BatchStatus.STUCK and batch.batch_id else 0
-    errors = Counter(batch.tally.errors) - Counter(earlier.errors)
-    lost = errors[CloseReason.GONE] + errors[CloseReason.MISSING]
-    if batch.close_reason == CloseReason.STUCK and batch.batch_id:
-        lost += errors[CloseReason.STUCK] + (_kept_rows(batch.tally) if batch.attempt > 1 else 0)
-    return lost
-
-
-def _kept_rows(tally: OutcomeCounts) -> int:
-    """Return how many rows may have kept the result of an earlier attempt: those that would be sent again."""
-    retryable = sum(tally.errors.get(error, 0) for error in RETRYABLE_ERRORS)
-    return retryable + tally.outcomes.get("expired", 0)
 
 
 def _cost(

@@ -1,16 +1,30 @@
 """What a collected batch cost, for the counter of the day."""
 
+from collections.abc import Iterable
 from datetime import UTC
+
+import msgspec
 
 from functions.adapters.work_items import WorkItems
 from functions.model import ids, timestamps
-from functions.model.items import MICRO, Batch, Job, OutcomeCounts
+from functions.model.items import (
+    MICRO,
+    UNKNOWN_RESULT_ROWS,
+    UNREADABLE_ROWS,
+    Batch,
+    Job,
+    OutcomeCounts,
+    Usage,
+)
+from functions.model.lost_rows import lost_rows
 from functions.model.outcome_counts import usage_since
 from functions.model.pricing import find_price_list, total_bill
 
 
 def cost_of(items: WorkItems, job: Job, batch: Batch, counts: OutcomeCounts) -> int:
-    """Return what a batch cost as far as it is known, in millionths of a US dollar.
+    """Return what a batch counts as spent, in millionths of a US dollar: what it cost as far as that is known.
+
+    If rows may have been billed of which no usage is known, it is at least what was reserved.
 
     Args:
         items: the jobs and batches.
@@ -18,13 +32,22 @@ def cost_of(items: WorkItems, job: Job, batch: Batch, counts: OutcomeCounts) -> 
         batch: a batch that is being collected.
         counts: those of its chunk, earlier attempts included.
     """
-    prices = find_price_list(job.price_list)
-    if prices is None or batch.batch_id is None:
+    if batch.batch_id is None:
         return 0
+    prices = find_price_list(job.price_list)
+    if prices is None:
+        return batch.worst_micro_usd
     day = timestamps.parse(batch.ended_at or job.claimed_at).astimezone(UTC).date().isoformat()
-    used = usage_since(counts, _earlier(items, batch))
+    earlier = _earlier(items, batch)
+    used = usage_since(counts, earlier)
     bill = total_bill(prices.bill(model, usage, day) for model, usage in used.items())
-    return round(bill.known_usd * MICRO)
+    known = round(bill.known_usd * MICRO)
+    lost = lost_rows(msgspec.structs.replace(batch, tally=counts), earlier)
+    return max(known, batch.worst_micro_usd) if lost or _is_unreadable(used.values()) else known
+
+
+def _is_unreadable(used: Iterable[Usage]) -> bool:
+    return any(usage.keys() & {UNREADABLE_ROWS, UNKNOWN_RESULT_ROWS} for usage in used)
 
 
 def _earlier(items: WorkItems, batch: Batch) -> OutcomeCounts:

@@ -4,8 +4,10 @@ from collections.abc import Sequence
 
 import msgspec
 
-from functions.model.items import MICRO, Batch, Job
+from functions.model.items import MICRO, Batch, Job, OutcomeCounts
+from functions.model.lost_rows import lost_rows
 from functions.model.outcome_counts import total
+from functions.model.pricing import find_price_list
 
 MAX_FAILED_SHARE = 0.1
 """The rest goes on by itself only if a smaller share of the pilot's rows failed."""
@@ -67,6 +69,7 @@ def measure(job: Job, attempts: Sequence[Batch], *, is_priced: bool) -> Pilot:
         attempts: all batches of the pilot's chunks, by chunk and attempt.
         is_priced: whether each of the job's models has a price.
     """
+    is_priced = is_priced and all(_is_cost_known(job, batch) for batch in attempts)
     last = {batch.chunk: batch for batch in attempts if batch.tally is not None}
     counts = total([batch.tally for batch in last.values() if batch.tally is not None])
     usages = list(counts.usage.values())
@@ -83,6 +86,16 @@ def measure(job: Job, attempts: Sequence[Batch], *, is_priced: bool) -> Pilot:
         cost_micro_usd=sum(batch.cost_micro_usd or 0 for batch in attempts) if is_priced else None,
         rest_rows=job.sendable_rows - sent,
     )
+
+
+def _is_cost_known(job: Job, batch: Batch) -> bool:
+    """Return whether the cost of a finished batch is known: nothing that may be billed is lost or has no price."""
+    if batch.batch_id is None:
+        return True
+    prices = find_price_list(job.price_list)
+    if prices is None or batch.tally is None or lost_rows(batch, OutcomeCounts()):
+        return False
+    return all(prices.cost_usd(*used) is not None for used in batch.tally.usage.items())
 
 
 def _tokens(used: dict[str, int], names: Sequence[str]) -> int:

@@ -30,7 +30,7 @@ def initial_hold(settings: SubmitSettings, options: Options) -> dict[str, Any]:
 
 def find_hold(
     services: Services[SubmitSettings], job: Job
-) -> tuple[str, Event, dict[str, Any]] | None:
+) -> tuple[tuple[str, Event] | None, dict[str, Any]]:
     """Return why an estimated job must wait, by the options and settings that are in force now.
 
     Args:
@@ -38,24 +38,24 @@ def find_hold(
         job: the job, with its estimate.
 
     Returns:
-        What it waits for, the event that announces it, and the attributes to write; None if it may be sent.
+        What it waits for and the event that announces it, or None if it may be sent; and the attributes to write.
     """
     if job.held != ESTIMATE or job.canceled_at is not None or job.released_at is not None:
-        return None
+        return None, {}
     at = timestamps.text(services.now())
     try:
         _, options = find_options(services.files, job.bucket, job.key)
     except OptionsRejectedError as error:
-        return "valid_options", upload_events.options_rejected(error.file, str(error), at), {}
+        return ("valid_options", upload_events.options_rejected(error.file, str(error), at)), {}
     hold = initial_hold(services.settings, options)
     budget, worst_usd = hold["budget_micro_usd"], _worst_usd(job)
+    frozen = {"budget_micro_usd": budget}
     if hold["held"] != ESTIMATE or not job.sendable_rows:
-        return None
-    if worst_usd is not None and (budget is None or worst_usd * MICRO <= budget):
-        return None
+        return None, frozen
+    if worst_usd is not None and (budget is None or round(worst_usd * MICRO) <= budget):
+        return None, frozen
     reason = "price" if worst_usd is None else "budget"
-    event = events.job_held(job, services.files.bucket, reason, budget, at)
-    return reason, event, {"budget_micro_usd": budget}
+    return (reason, events.job_held(job, services.files.bucket, reason, budget, at)), frozen
 
 
 def _budget_usd(settings: SubmitSettings, options: Options) -> float:
@@ -63,7 +63,7 @@ def _budget_usd(settings: SubmitSettings, options: Options) -> float:
 
 
 def _micro(budget_usd: float) -> int | None:
-    return round(budget_usd * MICRO) or None
+    return max(round(budget_usd * MICRO), 1) if budget_usd else None
 
 
 def _worst_usd(job: Job) -> float | None:

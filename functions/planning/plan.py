@@ -373,11 +373,15 @@ def _build_batch(chunk: _Chunk, keys: ChunkKeys, worst_micro_usd: int, now: str)
 def _finish(services: Services[SubmitSettings], job: Job, failure: str | None) -> Job | None:
     """End planning: set the job's status and failure, unless its cost holds it. Publish ``job.planned`` once."""
     job, pending_events = _estimated(services, job, failure or _why_nothing_sendable(job))
-    changes = {"failure": job.failure, "format": job.format, "estimate": job.estimate}
-    hold = find_hold(services, job)
+    changes: dict[str, Any] = {
+        "failure": job.failure,
+        "format": job.format,
+        "estimate": job.estimate,
+    }
+    hold, frozen = find_hold(services, job)
+    changes |= frozen
     if hold is not None:
-        reason, event, frozen = hold
-        wait(services, job, reason, event, others=pending_events, **changes, **frozen)
+        wait(services, job, *hold, others=pending_events, **changes)
         return None
     changes |= {
         "status": JobStatus.RUNNING,

@@ -44,11 +44,11 @@ def _advance(services: Services[PollSettings], job: Job) -> None:
     figures = estimate_figures(job)
     is_priced = figures is not None and figures["cost_usd"]["worst"] is not None
     measured = measure(job, pilot, is_priced=is_priced)
-    sent_at = min((batch.first_sent_at for batch in pilot if batch.first_sent_at), default="")
+    now = timestamps.text(services.now())
+    # A marker that released the budget is older than either, so it does not release the rest.
+    sent_at = min((batch.first_sent_at for batch in pilot if batch.first_sent_at), default=now)
     goes_on = job.pilot_auto and measured.may_go_on(job.budget_micro_usd)
-    event = events.job_pilot(
-        job, services.files.bucket, measured, timestamps.text(services.now()), goes_on=goes_on
-    )
+    event = events.job_pilot(job, services.files.bucket, measured, now, goes_on=goes_on)
     changes = {"held": None if goes_on else GO, "go_since": sent_at}
     expected = {"status": JobStatus.RUNNING, "held": PILOT}
     if services.items.transition(job, changes, expected=expected, events=[event]):

@@ -187,13 +187,15 @@ def _give_up(services: Services[PollSettings], item: Job | Batch, now: datetime)
     expected = {"status": item.status, "status_key": item.status_key, "tries": item.tries}
     job_increments = {"chunks_finished": 1} if _closing_failed(item) else None
     pending_events, entries = _end_of_job(services.files.bucket, item, now)
+    changes = _give_up_changes(item, now)
     if services.items.transition(
         item,
-        _give_up_changes(item, now),
+        changes,
         expected=expected,
         job_increments=job_increments,
         puts=entries,
         events=pending_events,
+        spent_micro_usd=changes.get("cost_micro_usd", 0),
     ):
         logger.error("item given up", extra={"job": item.job, "item": item.item})
         services.outbox.publish(pending_events)
@@ -220,7 +222,10 @@ def _give_up_changes(item: Job | Batch, now: datetime) -> dict[str, Any]:
     """Return the attributes to set on an item that is given up."""
     if isinstance(item, Batch):
         if _closing_failed(item):
-            return {"status": BatchStatus.STUCK}
+            # It may be billed, and nothing says how much. So what was reserved counts as spent.
+            is_counted = item.batch_id is None or item.cost_micro_usd is not None
+            cost = {} if is_counted else {"cost_micro_usd": item.worst_micro_usd}
+            return {"status": BatchStatus.STUCK, **cost}
         return {
             "status": BatchStatus.ENDED,
             "next_step": Step.COLLECT,

@@ -10,7 +10,9 @@ from typing import Any
 
 import pytest
 
-from tests.harness import Harness, make_row, make_upload
+from functions.adapters.table import deserialize
+from functions.model.items import MICRO
+from tests.harness import TABLE, Harness, make_row, make_upload
 
 KEY = "in/march.jsonl"
 HAIKU, OPUS, SONNET = "claude-haiku-4-5", "claude-opus-5-5", "claude-sonnet-5-5"
@@ -137,6 +139,24 @@ def test_a_result_of_an_unknown_type_makes_the_cost_null(relay: Harness) -> None
     assert "1 rows have a result of a type that is unknown" in manifest["prices"]["problem"]
 
 
+def counted_usd(relay: Harness) -> float:
+    """Return what counts as spent in the budgets of all months."""
+    pages = relay.dynamodb.get_paginator("scan").paginate(TableName=TABLE)
+    items = [deserialize(item) for page in pages for item in page["Items"]]
+    micro_usd: int = sum(item.get("micro_usd", 0) for item in items)
+    return micro_usd / MICRO
+
+
+def test_what_may_be_billed_without_a_readable_usage_counts_as_it_was_reserved(
+    relay: Harness,
+) -> None:
+    manifest = finish(relay, row(1, OPUS, input_tokens=1), make_row(2, "[fate:unknown_result]"))
+
+    worst_usd = manifest["estimate"]["cost_usd"]["worst"]
+    assert worst_usd > manifest["cost_usd_known"] > 0
+    assert counted_usd(relay) == pytest.approx(worst_usd, abs=2e-6)
+
+
 LOST = [
     ("deleted", ["deleted_before_collection"], {}, {"results_gone": 5}),
     ("incomplete", ["row_missing", "row_doubled"], {}, {"result_missing": 1}),
@@ -162,6 +182,8 @@ def test_lost_results_make_the_cost_null(
     assert manifest["cost_usd"] is None
     assert (manifest["cost_usd_known"] > 0) is (lost < 5)
     assert f"{lost} rows were sent and their results are lost" in manifest["prices"]["problem"]
+    worst_usd = manifest["estimate"]["cost_usd"]["worst"]
+    assert counted_usd(relay) == pytest.approx(worst_usd, rel=0.01)
 
 
 def test_an_attempt_that_cannot_be_downloaded_leaves_what_the_one_before_cost(

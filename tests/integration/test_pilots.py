@@ -85,6 +85,48 @@ def test_a_projection_over_the_budget_waits_even_if_the_job_was_released(relay: 
     assert all(succeeded(relay, KEY))
 
 
+def test_the_projection_is_compared_with_the_budget_that_released_the_job(relay: Harness) -> None:
+    upload(relay, b"pilot_rows = 10\npilot_auto = true\nbudget_usd = 0.005")
+    relay.upload(OPTIONS, b"pilot_rows = 10\npilot_auto = true\nbudget_usd = 1")
+    for _ in range(5):
+        relay.tick(600.0)
+
+    pilot = pilot_of(relay)
+    assert (pilot["budget_usd"], pilot["goes_on"]) == (1, True)
+    assert sent(relay) == ROWS
+
+
+def test_a_marker_for_the_budget_does_not_release_what_no_pilot_has_measured(
+    relay: Harness,
+) -> None:
+    """All rows of the pilot are rejected before they are sent."""
+    relay.upload(OPTIONS, b"pilot_rows = 2\nbudget_usd = 0.000001")
+    relay.upload(KEY, b"{broken\n{broken\n" + make_row(3))
+    relay.tick()
+    relay.upload(KEY + ".go", b"")
+    for _ in range(5):
+        relay.tick(600.0)
+
+    pilot = pilot_of(relay)
+    assert (pilot["rows"], pilot["rest_cost_usd"]) == (2, None)
+    assert sent(relay) == 0
+    relay.upload(KEY + ".go", b"")
+    relay.finish()
+    assert succeeded(relay, KEY) == [False, False, True]
+
+
+def test_a_pilot_whose_cost_is_unknown_goes_on_only_without_a_budget(relay: Harness) -> None:
+    usage = json.dumps({"input_tokens": 1, "output_tokens": 1, "speed": "fast"})
+    rows = [make_row(n, f"[usage:{usage}]") for n in range(1, ROWS + 1)]
+    relay.upload(OPTIONS, b"pilot_rows = 10\npilot_auto = true\nbudget_usd = 1")
+    relay.upload(KEY, b"\n".join(rows))
+    for _ in range(9):
+        relay.tick(600.0)
+
+    assert pilot_of(relay)["cost_usd"] is None
+    assert sent(relay) == PILOT_ROWS
+
+
 def test_a_pilot_that_is_split_is_measured_as_a_whole(relay: Harness) -> None:
     relay.simulator.arm("too_large", times=0, more_than=5)
     upload(relay, b"pilot_rows = 10")

@@ -1,0 +1,28 @@
+"""Rows that may have been billed although their results were never received."""
+
+from collections import Counter
+
+from functions.model.api_results import RETRYABLE_ERRORS
+from functions.model.items import Batch, BatchStatus, CloseReason, OutcomeCounts
+
+
+def lost_rows(batch: Batch, earlier: OutcomeCounts) -> int:
+    """Return how many such rows a batch has.
+
+    Args:
+        batch: the batch, with the counts of its chunk.
+        earlier: the counts of the chunk after the attempt before.
+    """
+    if batch.tally is None:
+        return batch.requests if batch.status == BatchStatus.STUCK and batch.batch_id else 0
+    errors = Counter(batch.tally.errors) - Counter(earlier.errors)
+    lost = errors[CloseReason.GONE] + errors[CloseReason.MISSING]
+    if batch.close_reason == CloseReason.STUCK and batch.batch_id:
+        lost += errors[CloseReason.STUCK] + (_kept_rows(batch.tally) if batch.attempt > 1 else 0)
+    return lost
+
+
+def _kept_rows(tally: OutcomeCounts) -> int:
+    """Return how many rows may have kept the result of an earlier attempt: those that would be sent again."""
+    retryable = sum(tally.errors.get(error, 0) for error in RETRYABLE_ERRORS)
+    return retryable + tally.outcomes.get("expired", 0)
