@@ -22,7 +22,7 @@ from functions.model.create_response import KEY_PROBLEMS, PAUSE_MESSAGES
 from functions.model.events import Event
 from functions.model.items import Batch, BatchStatus, Job, Step, batch_key
 from functions.model.records import PollLease, Sending, Unfinished
-from functions.polling.admission import Limits, admit
+from functions.polling.admission import Limits, admit, beyond_share
 from functions.polling.budgets import affordable, budgets_in_force, reserve
 from functions.polling.ledger_file import write_ledger_files
 from functions.polling.phases import Phases, place
@@ -266,7 +266,7 @@ def _poll(
         place,
         lambda event: _publish(services.outbox, event, services.now()),
     )
-    write_status_files(services, unfinished, phases)
+    write_status_files(services, unfinished, phases, sending)
     summary.ledger_at = write_ledger_files(services, unfinished, phases, summary.ledger_at)
     if seen.listed is not None and seen.since is not None:
         # Last, because it may wait long for results that no other phase needs.
@@ -415,6 +415,7 @@ def _admitted(
     """
     if sending is None:
         return []
+    unfinished.not_admitted.clear()
     now, canceled = services.now(), unfinished.canceled
     jobs = {job.job: job for job in unfinished.jobs}
     written = timestamps.text(now)
@@ -434,7 +435,20 @@ def _admitted(
     budgets = budgets_in_force(services, unfinished, admitted)
     waiting = affordable(services, unfinished, budgets, waiting)
     chosen = admit(waiting, [*in_flight, *admitted], limits, now)
+    _pass_over(unfinished, waiting, [*in_flight, *admitted], chosen)
     return reserve(services, budgets, _probes(services, sending, waiting, chosen))
+
+
+def _pass_over(
+    unfinished: Unfinished, waiting: list[Batch], in_flight: list[Batch], chosen: list[Batch]
+) -> None:
+    """Record for status.json which batches wait for room, and which for room in the share of their folder."""
+    admitted = {batch_key(batch) for batch in chosen}
+    left = [batch for batch in waiting if batch_key(batch) not in admitted]
+    beyond = beyond_share(left, [*in_flight, *chosen])
+    unfinished.pass_over(beyond, "share")
+    keys = {batch_key(batch) for batch in beyond}
+    unfinished.pass_over([batch for batch in left if batch_key(batch) not in keys], "room")
 
 
 def _probes(

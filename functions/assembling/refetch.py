@@ -60,11 +60,12 @@ def _reopen(services: Services[ResultsSettings], batch: Batch) -> None:
         "tally": None,
         "expires": None,
     }
+    counted = {} if batch.tally is None else batch.tally.of_job
     services.items.transition(
         batch,
         changes,
         expected={"status": BatchStatus.COLLECTED, "refetches": batch.refetches},
         increments={"refetches": 1},
-        job_increments={"chunks_finished": -1},
+        job_increments={"chunks_finished": -1} | {name: -count for name, count in counted.items()},
     )
     logger.error("deleted results are fetched again", extra={"batch": batch_key(batch)})

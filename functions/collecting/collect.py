@@ -145,11 +145,13 @@ def _go_again(
     following = msgspec.structs.replace(following, previous_results=merged.results)
     changes = _collected(merged, ChunkOutput(results=merged.results))
     cost_micro_usd = cost_of(services.items, job, batch, merged.counts)
+    spent = not_counted(batch, cost_micro_usd)
     done = services.items.transition(
         batch,
         changes | {"cost_micro_usd": cost_micro_usd},
         puts=[following],
-        spent_micro_usd=not_counted(batch, cost_micro_usd),
+        job_increments={"cost_micro_usd": spent} if spent else None,
+        spent_micro_usd=spent,
     )
     logger.info(
         "collected", extra={"batch": batch_key(batch), "retryable": sum(merged.retry_mask)}
@@ -187,11 +189,13 @@ def _finish(
 ) -> bool:
     """Record that the chunk is finished."""
     cost_micro_usd = cost_of(items, job, batch, merged.counts)
+    spent = not_counted(batch, cost_micro_usd)
+    finished = {"chunks_finished": 1, **merged.counts.of_job}
     done = items.transition(
         batch,
         _collected(merged, part) | {"cost_micro_usd": cost_micro_usd},
-        job_increments={"chunks_finished": 1},
-        spent_micro_usd=not_counted(batch, cost_micro_usd),
+        job_increments=finished | ({"cost_micro_usd": spent} if spent else {}),
+        spent_micro_usd=spent,
     )
     logger.info("collected", extra={"batch": batch_key(batch), "finished": done})
     return done

@@ -134,6 +134,8 @@ class ChunkOutput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     problem: str | None = None
 
 
+OUTCOMES = ("succeeded", "errored", "canceled", "expired", "rejected")
+"""How a row may end. `Job` has a counter for each."""
 TRUNCATED_STOPS = ("max_tokens", "model_context_window_exceeded")
 """The stop reasons of an answer for which no token was left."""
 
@@ -177,6 +179,12 @@ class OutcomeCounts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     def truncated(self) -> int:
         """The rows whose answer ended because no token was left."""
         return sum(self.stops.get(reason, 0) for reason in TRUNCATED_STOPS)
+
+    @property
+    def of_job(self) -> dict[str, int]:
+        """The counters of the job to which these rows belong, without zeros."""
+        counts = {f"collected_{name}": self.outcomes.get(name, 0) for name in OUTCOMES}
+        return {name: count for name, count in counts.items() if count}
 
 
 class WorkItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -278,6 +286,7 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
         waiting_for: why planning cannot begin: ``template``, ``models`` or ``valid_options``; or why it cannot end:
             ``budget``, ``price`` or ``valid_options``; None if it can.
         waiting_event: the id of the last event that announced this.
+        waiting_since: since when it waits for this, or for a go marker after its pilot.
         translation_changes: field → rows in which a translation dropped or changed it.
         capability_list: the version of the list that says what each model accepts; None in jobs of before, for the newest.
         demands: model → what the planned requests may use.
@@ -293,6 +302,8 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
         pilot_rows: the rows that are sent first, alone; 0 for no pilot.
         pilot_auto: whether the rest may be sent without a go marker.
         go_since: when the pilot was sent; a later go marker sends the rest.
+        collected_succeeded: the rows of its finished chunks that succeeded; the next four likewise.
+        cost_micro_usd: what its batches cost, as counted when each was collected, as far as that is known.
     """
 
     bucket: str
@@ -327,6 +338,7 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
     exports: list[str] = []
     waiting_for: str | None = None
     waiting_event: str | None = None
+    waiting_since: str | None = None
     translation_changes: dict[str, int] = {}
     capability_list: str | None = None
     demands: dict[str, Demand] = {}
@@ -342,6 +354,12 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
     pilot_rows: int = 0
     pilot_auto: bool = False
     go_since: str | None = None
+    collected_succeeded: int = 0
+    collected_errored: int = 0
+    collected_canceled: int = 0
+    collected_expired: int = 0
+    collected_rejected: int = 0
+    cost_micro_usd: int = 0
 
     @property
     def source(self) -> ObjectVersion:
@@ -407,6 +425,7 @@ class Batch(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
         pieces: the saved bytes of results that did not arrive in one download; None for all other batches.
         pieces_ended: whether the API's results ended with the last piece, so that nothing needs to follow.
         refetches: how often its results were fetched again because their part was deleted.
+        request_counts: its requests by state as the API listed them when it ended, without zeros.
         close_reason: why its rows end without a result from the API.
         betas: values of the header `anthropic-beta`.
         worst_micro_usd: what it may cost, in millionths of a US dollar, as far as its models have prices.
@@ -454,6 +473,7 @@ class Batch(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
     pieces: list[StoredObject] | None = None
     pieces_ended: bool = False
     refetches: int = 0
+    request_counts: dict[str, int] = {}
     close_reason: str | None = None
     part: ChunkOutput | None = None
     tally: OutcomeCounts | None = None

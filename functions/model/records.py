@@ -28,7 +28,9 @@ class Unfinished:
     """All unfinished items, as the index returns them (eventually consistent).
 
     Attributes:
-        over_budget: job → the budget of the stack that batches of it do not fit: ``day_budget`` or ``month_budget``.
+        not_admitted: job → why batches of it that could be sent were not admitted (``day_budget``, ``month_budget``,
+            ``share`` or ``room``) → since when the oldest of them waits.
+        budgets_until: ``day_budget`` or ``month_budget`` → when this day or month ends.
         unreadable: items that cannot be parsed and were passed over.
         whole: whether all items were read; if not, waiting batches are missing.
     """
@@ -39,7 +41,8 @@ class Unfinished:
     requests: list["MarkerRequest"] = field(default_factory=list)
     duplicates: list["Owner"] = field(default_factory=list)
     cost_entries: list[CostEntry] = field(default_factory=list)
-    over_budget: dict[str, str] = field(default_factory=dict)
+    not_admitted: dict[str, dict[str, str]] = field(default_factory=dict)
+    budgets_until: dict[str, str] = field(default_factory=dict)
     unreadable: int = 0
     whole: bool = True
 
@@ -47,6 +50,13 @@ class Unfinished:
     def canceled(self) -> set[str]:
         """The ids of the jobs that are being canceled."""
         return {job.job for job in self.jobs if job.canceled_at is not None}
+
+    def pass_over(self, batches: Iterable[Batch], reason: str) -> None:
+        """Record why batches that could be sent are not admitted."""
+        for batch in batches:
+            since = self.not_admitted.setdefault(batch.job, {})
+            waits_since = timestamps.text(batch.status_since)
+            since[reason] = min(since.get(reason, waits_since), waits_since)
 
     def of(self, *statuses: BatchStatus) -> list[Batch]:
         """Return the batches with these statuses, oldest first."""

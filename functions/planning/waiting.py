@@ -47,6 +47,9 @@ def wait(
     changes |= {
         "waiting_for": reason,
         "waiting_event": event.id,
+        "waiting_since": job.waiting_since
+        if job.waiting_for == reason
+        else timestamps.text(services.now()),
         "not_before": timestamps.after(services.now(), pause_s),
     }
     new_events = [*others, *([event] if _is_new(services, job, event) else [])]

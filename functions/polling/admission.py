@@ -141,6 +141,12 @@ def admit(
     return admitted
 
 
+def beyond_share(waiting: Iterable[Batch], in_flight: Iterable[Batch]) -> list[Batch]:
+    """Return the waiting batches for which the share of their folder has no room beside what is in flight."""
+    shares = _Shares(in_flight, old="")
+    return [batch for batch in waiting if not shares.has_room(batch)]
+
+
 def _waiting_since(now: datetime | None, age: timedelta) -> str:
     """Return the `status_key` of a batch that has waited for this long. Without a time, none has."""
     if now is None:

@@ -55,8 +55,8 @@ def affordable(
     """Return the batches that fit each budget by themselves. Announce a budget that others do not fit."""
     for budget in budgets:
         too_costly = [batch for batch in waiting if not _fits(budget, batch)]
-        for batch in too_costly:
-            unfinished.over_budget.setdefault(batch.job, f"{budget.scope}_budget")
+        unfinished.pass_over(too_costly, f"{budget.scope}_budget")
+        unfinished.budgets_until[f"{budget.scope}_budget"] = budget.until
         if too_costly and not budget.is_announced:
             _announce(services, budget, too_costly)
     return [batch for batch in waiting if all(_fits(budget, batch) for budget in budgets)]

@@ -50,6 +50,7 @@ def _advance(services: Services[PollSettings], job: Job) -> None:
     goes_on = job.pilot_auto and measured.may_go_on(job.budget_micro_usd)
     event = events.job_pilot(job, services.files.bucket, measured, now, goes_on=goes_on)
     changes = {"held": None if goes_on else GO, "go_since": sent_at}
+    changes |= {} if goes_on else {"waiting_since": timestamps.text(services.now())}
     expected = {"status": JobStatus.RUNNING, "held": PILOT}
     if services.items.transition(job, changes, expected=expected, events=[event]):
         logger.info("pilot answered", extra={"job": job.job, "goes_on": goes_on})

@@ -11,8 +11,9 @@ from aws_lambda_powertools import Logger
 
 from functions.model import timestamps
 from functions.model.expected_cost import estimate_figures
-from functions.model.items import GO, Batch, Job, JobStatus
-from functions.model.records import Unfinished, by_job
+from functions.model.items import GO, MICRO, OUTCOMES, Batch, BatchStatus, Job, JobStatus
+from functions.model.records import Sending, Unfinished, by_job
+from functions.model.waits import OF_ALL_JOBS, Obstacles, waits
 from functions.polling.phases import Phases, place
 from functions.services import Services
 from functions.settings import PollSettings
@@ -21,18 +22,39 @@ TIDY_FOR = timedelta(days=7)
 """Archive a job after this long even if its work files could not be tagged."""
 MIN_RETENTION_DAYS = 60
 """Minimum days that a done job stays in the table. No event of its upload can arrive later."""
+_STATES = {
+    BatchStatus.WAITING: "waiting",
+    BatchStatus.SENDING: "unconfirmed",
+    BatchStatus.UNCONFIRMED: "unconfirmed",
+    BatchStatus.IN_PROGRESS: "processing",
+}
+"""Status of a batch → state of its requests, until it ends. Then Anthropic counts them."""
 logger = Logger(child=True)
 
 
 def write_status_files(
-    services: Services[PollSettings], unfinished: Unfinished, phases: Phases
+    services: Services[PollSettings],
+    unfinished: Unfinished,
+    phases: Phases,
+    sending: Sending | None = None,
 ) -> None:
-    """Write status.json for each unfinished job whose status has changed."""
-    batches = by_job(unfinished.batches)
+    """Write status.json for each unfinished job whose status has changed.
+
+    Args:
+        services: poll's.
+        unfinished: all unfinished items.
+        phases: poll's.
+        sending: the circuit breaker; None if it could not be read.
+    """
+    batches, now = by_job(unfinished.batches), services.now()
 
     def status(job: Job) -> dict[str, Any]:
-        budget = unfinished.over_budget.get(job.job)
-        return _status(job, batches.get(job.job, []), budget)
+        obstacles = Obstacles(
+            sending=sending,
+            not_admitted=unfinished.not_admitted.get(job.job, {}),
+            until=unfinished.budgets_until,
+        )
+        return _status(job, batches.get(job.job, []), obstacles, now)
 
     due = [
         job
@@ -44,7 +66,13 @@ def write_status_files(
 
 
 def _digest(status: dict[str, Any]) -> str:
-    return hashlib.sha256(msgspec.json.encode(status)).hexdigest()[:16]
+    """Return a digest of what a status says, without times that would change it for nothing."""
+    waiting = [
+        wait | {"until": None} if wait["reason"] in OF_ALL_JOBS else wait
+        for wait in status["waiting"]
+    ]
+    compared = status | {"waiting": waiting, "next_look_at": None}
+    return hashlib.sha256(msgspec.json.encode(compared)).hexdigest()[:16]
 
 
 def _write_status(
@@ -76,8 +104,10 @@ def _can_be_archived(job: Job, now: datetime) -> bool:
     return job.next_step is None or now - job.status_since > TIDY_FOR
 
 
-def _status(job: Job, batches: list[Batch], over_budget: str | None) -> dict[str, Any]:
+def _status(job: Job, batches: list[Batch], obstacles: Obstacles, now: datetime) -> dict[str, Any]:
     statuses = Counter(batch.status for batch in batches)
+    waiting = waits(job, batches, obstacles, now)
+    budget = next((name for name in obstacles.not_admitted if name.endswith("_budget")), None)
     return {
         "job": job.job,
         "name": job.label,
@@ -86,13 +116,34 @@ def _status(job: Job, batches: list[Batch], over_budget: str | None) -> dict[str
         "reason": job.failure or job.cancel_reason,
         "canceled_at": job.canceled_at,
         "deadline_at": job.deadline_at,
-        "waiting_for": job.waiting_for or (GO if job.held == GO else over_budget),
+        "since": timestamps.text(job.status_since),
+        "claimed_at": job.claimed_at,
+        "first_sent_at": min(
+            filter(None, (batch.first_sent_at for batch in batches)), default=None
+        ),
+        "waiting_for": job.waiting_for or (GO if job.held == GO else budget),
+        "waiting": [msgspec.to_builtins(wait) for wait in waiting],
+        "next_look_at": min((wait.until for wait in waiting if wait.until), default=None),
         "rows_planned": job.checkpoint.row,
         "rows_rejected": job.rows_rejected,
         "bytes_planned": job.checkpoint.position.get("byte", 0),
         "size_bytes": job.size_bytes,
+        "rows": {name: getattr(job, f"collected_{name}") for name in OUTCOMES},
+        "requests": _requests(batches),
+        "cost_usd_known": job.cost_micro_usd / MICRO,
         "estimate": estimate_figures(job),
         "chunks": job.chunks,
         "chunks_finished": job.chunks_finished,
         "batches": {} if job.status == JobStatus.DONE else dict(sorted(statuses.items())),
     }
+
+
+def _requests(batches: list[Batch]) -> dict[str, int]:
+    """Count the requests of unfinished batches by state, as Anthropic has them, and those that are not there yet."""
+    counts = Counter(dict.fromkeys(("waiting", "unconfirmed", "processing", *OUTCOMES[:4]), 0))
+    for batch in batches:
+        if batch.status == BatchStatus.ENDED:
+            counts.update(batch.request_counts)
+        else:
+            counts[_STATES[BatchStatus(batch.status)]] += batch.requests
+    return dict(counts)

@@ -4,6 +4,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
+from types import MappingProxyType
+from typing import Any
 
 import msgspec
 from aws_lambda_powertools import Logger
@@ -292,7 +294,7 @@ def _record_state(services: Services[PollSettings], batch: Batch, seen: Watch) -
         counts = msgspec.to_builtins(message_batch.request_counts)
         ended_at = message_batch.ended_at or timestamps.text(services.now())
         event = events.batch_ended(batch, counts, ended_at)
-        return _end(services, batch, ended_at, [event])
+        return _end(services, batch, ended_at, [event], counts)
     _reset_misses(services.items, batch)
     return None
 
@@ -355,8 +357,15 @@ def _end(
     batch: Batch,
     ended_at: str,
     pending_events: list[events.Event],
+    counts: Mapping[str, int] = MappingProxyType({}),
 ) -> Batch | None:
-    changes = {"status": BatchStatus.ENDED, "next_step": Step.COLLECT, "ended_at": ended_at}
+    changes: dict[str, Any] = {
+        "status": BatchStatus.ENDED,
+        "next_step": Step.COLLECT,
+        "ended_at": ended_at,
+    }
+    if counts:
+        changes["request_counts"] = {state: count for state, count in counts.items() if count}
     expected = {"status": BatchStatus.IN_PROGRESS, "batch_id": batch.batch_id}
     if not services.items.transition(batch, changes, expected=expected, events=pending_events):
         return None

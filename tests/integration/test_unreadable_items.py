@@ -9,6 +9,7 @@ import pytest
 
 from functions import poll
 from functions.adapters.queues import WorkQueues
+from functions.model.waits import Obstacles
 from functions.polling import status_file
 from tests.harness import TABLE, Harness, make_upload
 from tests.integration.test_handlers import Context
@@ -107,7 +108,7 @@ def test_an_invalid_job_stops_no_other(relay: Harness, name: str, value: str) ->
     relay.upload(OTHER, make_upload(2, "april"))
     (job,) = relay.items.unfinished().jobs
     done = msgspec.structs.replace(job, status="DONE", next_step="tidy")
-    digest = status_file._digest(status_file._status(done, [], None))  # noqa: SLF001
+    digest = status_file._digest(status_file._status(done, [], Obstacles(), relay.now()))  # noqa: SLF001
     attributes = {"status": "DONE", "next_step": "tidy", "status_digest": digest, name: value}
     for attribute, text in attributes.items():
         _set_attribute(relay, job.job, job.item, attribute, {"S": text})

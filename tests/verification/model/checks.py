@@ -7,12 +7,19 @@ from typing import Any
 import msgspec
 
 from functions.model import items
+from functions.model.items import OUTCOMES
 from functions.model.records import RELAY
 from tests.fakes.dynamodb import Item, Table
 from tests.verification.model.states import State, timestamp
 
 FROM_NOTHING = "—"
-_COUNTERS = {"chunks_finished", "chunks", "convenience_tries"}
+_COUNTERS = {
+    "chunks_finished",
+    "chunks",
+    "convenience_tries",
+    "cost_micro_usd",
+    *(f"collected_{outcome}" for outcome in OUTCOMES),
+}
 """Counters that others than an item's owner change; assemble counts the last for batches that it salvages."""
 _ADOPTED = {"batch_id", "created_at", "duplicate_id", "status_digest"}
 
