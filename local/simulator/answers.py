@@ -5,8 +5,12 @@ from a marker in the last user text (``[fate:expired]``, ``[fate:always-overload
 otherwise from a seeded share of all params. A retryable failure happens only the first time that
 the same params are seen, unless the marker says always.
 
-A marker can also change what is billed: ``[usage:{"server_tool_use":{"web_search_requests":3}}]``
-replaces members of the answer's usage.
+Usage is that of the Messages API. Tools, system and messages count; a marked prefix is read from the
+cache or written to it; a request with a web search tool searches once. A request that asks for
+thinking thinks three tokens for each token of text, within its budget and `max_tokens`.
+
+A marker can change what is billed: ``[usage:{"server_tool_use":{"web_search_requests":3}}]`` replaces
+members of the answer's usage.
 """
 
 import hashlib
@@ -16,7 +20,10 @@ from collections.abc import Set as AbstractSet
 
 import msgspec
 
+from local.simulator.params import Block as ContentBlock
 from local.simulator.params import Params, ParamsError, validate
+from local.simulator.prompt_cache import CacheUse, CacheView
+from local.simulator.prompts import CHARS_PER_TOKEN, Block, blocks_of
 
 RETRYABLE = frozenset(
     ("expired", "canceled", "api_error", "overloaded_error", "timeout_error", "rate_limit_error")
@@ -37,6 +44,7 @@ FATES = RETRYABLE | ERRORS | STOPS | {"unknown_result"}
 _MARKER = re.compile(r"\[fate:(always-)?([a-z_]+)\]")
 _USAGE_MARKER = re.compile(r"\[usage:(\{.*\})\]", re.DOTALL)
 _MAX_ECHO_CHARS = 200
+_OVERHEAD_TOKENS = 8
 
 
 class Answer(msgspec.Struct, frozen=True):
@@ -67,15 +75,24 @@ class Answers:
         self._models = models
 
     def answer(
-        self, custom_id: str, params: bytes | msgspec.Raw, *, seen: int, version: str
+        self,
+        custom_id: str,
+        params: bytes | msgspec.Raw,
+        *,
+        row: int = 0,
+        seen: int,
+        version: str,
+        cache: CacheView | None = None,
     ) -> Answer:
         """Answer one request.
 
         Args:
             custom_id: identifies the answer.
             params: JSON, as sent.
+            row: its number in the batch, from 0.
             seen: how often the same params were accepted before.
             version: the ``anthropic-version`` of the create.
+            cache: the cache as the batch sees it; None for no cache.
         """
         try:
             parsed = validate(params, version, self._models)
@@ -87,7 +104,13 @@ class Answers:
         if fate not in FATES | {""}:
             message = f"the simulator knows no fate {fate!r}"
             return _line(custom_id, _errored("invalid_request_error", message))
-        return _line(custom_id, _result(fate, parsed, text, digest.hex()))
+        if fate and fate not in STOPS:
+            return _line(custom_id, _failed(fate))
+        blocks = _blocks(params, parsed)
+        use = CacheUse() if cache is None else cache.use(row, parsed.model, blocks)
+        usage = _usage(fate, parsed, text, _prompt_tokens(parsed, blocks), use)
+        answer = _message(fate, parsed, text, digest.hex(), usage)
+        return _line(custom_id, {"type": "succeeded", "message": answer})
 
     def _fate(self, text: str, digest: bytes, *, first: bool) -> str:
         """Return the request's fate; empty for a normal answer."""
@@ -102,12 +125,6 @@ class Answers:
         return ""
 
 
-def unfinished_line(line: bytes, kind: str) -> bytes:
-    """Return the line of a request that was unfinished when its batch ended."""
-    head, _, _ = line.partition(b',"result":')
-    return head + b',"result":{"type":"' + kind.encode() + b'"}}\n'
-
-
 def _last_user_text(params: Params) -> str:
     content = next((t.content for t in reversed(params.messages) if t.role == "user"), "")
     if isinstance(content, str):
@@ -115,14 +132,12 @@ def _last_user_text(params: Params) -> str:
     return next((block.text for block in reversed(content) if block.type == "text"), "")
 
 
-def _result(fate: str, params: Params, text: str, digest: str) -> dict[str, object]:
+def _failed(fate: str) -> dict[str, object]:
     if fate in {"expired", "canceled"}:
         return {"type": fate}
     if fate == "unknown_result":
         return {"type": "postponed", "until": None}
-    if fate and fate not in STOPS:
-        return _errored(fate, f"The simulator was asked for {fate}.")
-    return {"type": "succeeded", "message": _message(fate, params, text, digest)}
+    return _errored(fate, f"The simulator was asked for {fate}.")
 
 
 def _errored(kind: str, message: str) -> dict[str, object]:
@@ -132,19 +147,6 @@ def _errored(kind: str, message: str) -> dict[str, object]:
     return {"type": "errored", "error": {"type": "error", "error": error, "request_id": None}}
 
 
-# Constant members of a message. Optional members of SDK 2.14 are present, as in captured results: null, or the
-# value for a request without caching, tools and thinking.
-_CACHE = {
-    "cache_creation_input_tokens": 0,
-    "cache_read_input_tokens": 0,
-    "cache_creation": {"ephemeral_5m_input_tokens": 0, "ephemeral_1h_input_tokens": 0},
-}
-_BATCH = {
-    "output_tokens_details": {"thinking_tokens": 0},
-    "server_tool_use": None,
-    "service_tier": "batch",
-    "speed": "standard",
-}
 _REFUSAL = {
     "type": "refusal",
     "category": "general_harms",
@@ -152,51 +154,100 @@ _REFUSAL = {
 }
 
 
-def _message(fate: str, params: Params, text: str, digest: str) -> dict[str, object]:
-    reply_text = f"echo: {text[:_MAX_ECHO_CHARS]}"
-    output_tokens = (
-        params.max_tokens
-        if fate == "max_tokens"
-        else min(len(reply_text) // 4 + 1, params.max_tokens)
-    )
+def _message(
+    fate: str, params: Params, text: str, digest: str, usage: dict[str, object]
+) -> dict[str, object]:
+    """Build a message. Optional members of SDK 2.14 are present, as in captured results."""
     is_refusal = fate == "refusal"
+    thinking, output_tokens = _output_tokens(fate, params, text)
+    is_cut = thinking and output_tokens == params.max_tokens
+    content: list[dict[str, object]] = []
+    if thinking:
+        content.append({"type": "thinking", "thinking": "", "signature": digest})
+    if not is_refusal and thinking < output_tokens:
+        content.append({"type": "text", "text": _reply(text), "citations": None})
     return {
         "model": params.model,
         "id": f"msg_{digest}",
         "type": "message",
         "role": "assistant",
-        "content": [] if is_refusal else [{"type": "text", "text": reply_text, "citations": None}],
+        "content": content,
         "container": None,
-        "stop_reason": fate or "end_turn",
+        "stop_reason": fate or ("max_tokens" if is_cut else "end_turn"),
         "stop_sequence": None,
         "stop_details": _REFUSAL if is_refusal else None,
-        "usage": {
-            "input_tokens": _input_tokens(params),
-            **_CACHE,
-            "output_tokens": output_tokens,
-            **_BATCH,
-            "inference_geo": params.inference_geo or "not_available",
-            **_marked_usage(text),
-        },
+        "usage": usage,
         "diagnostics": None,
     }
 
 
-def _input_tokens(params: Params) -> int:
-    input_chars = sum(
-        len(turn.content)
-        if isinstance(turn.content, str)
-        else sum(len(block.text) for block in turn.content)
-        for turn in params.messages
-    )
-    return input_chars // 4 + 8
+def _reply(text: str) -> str:
+    return f"echo: {text[:_MAX_ECHO_CHARS]}"
 
 
-def count_input_tokens(params: Params) -> int:
+def _usage(
+    fate: str, params: Params, text: str, prompt_tokens: int, use: CacheUse
+) -> dict[str, object]:
+    """Build the usage of an answer. Optional members that do not apply are null or 0, as in captured results."""
+    thinking, output_tokens = _output_tokens(fate, params, text)
+    searches = sum(tool.type.startswith("web_search_") for tool in params.tools or ())
+    return {
+        "input_tokens": prompt_tokens - sum(use),
+        "cache_creation_input_tokens": use.written_5m + use.written_1h,
+        "cache_read_input_tokens": use.read,
+        "cache_creation": {
+            "ephemeral_5m_input_tokens": use.written_5m,
+            "ephemeral_1h_input_tokens": use.written_1h,
+        },
+        "output_tokens": output_tokens,
+        "output_tokens_details": {"thinking_tokens": thinking},
+        "server_tool_use": {"web_search_requests": searches, "web_fetch_requests": 0}
+        if searches
+        else None,
+        "service_tier": "batch",
+        "speed": "standard",
+        "inference_geo": params.inference_geo or "not_available",
+        **_marked_usage(text),
+    }
+
+
+def _output_tokens(fate: str, params: Params, text: str) -> tuple[int, int]:
+    """Return the tokens of thinking, and those of thinking and text together."""
+    text_tokens = len(_reply(text)) // CHARS_PER_TOKEN + 1
+    thinking = 0
+    if params.thinking is not None and params.thinking.type in {"enabled", "adaptive"}:
+        thinking = min(3 * text_tokens, params.thinking.budget_tokens or 3 * text_tokens)
+    if fate == "max_tokens":
+        return min(thinking, params.max_tokens), params.max_tokens
+    return min(thinking, params.max_tokens), min(thinking + text_tokens, params.max_tokens)
+
+
+def _blocks(params: bytes | msgspec.Raw, parsed: Params) -> list[Block]:
+    """Return the blocks of a prompt with tools or a mark; empty for any other, which is faster."""
+    if parsed.tools or b'"cache_control"' in bytes(params):
+        return blocks_of(params)
+    return []
+
+
+def _prompt_tokens(params: Params, blocks: list[Block]) -> int:
+    """Return the tokens of a prompt, cached or not."""
+    if blocks:
+        return blocks[-1].tokens + _OVERHEAD_TOKENS
+    contents = [turn.content for turn in params.messages]
+    chars = sum(map(_chars, contents if params.system is None else [params.system, *contents]))
+    return chars // CHARS_PER_TOKEN + _OVERHEAD_TOKENS
+
+
+def _chars(content: str | list[ContentBlock]) -> int:
+    return len(content) if isinstance(content, str) else sum(len(block.text) for block in content)
+
+
+def count_input_tokens(params: bytes, parsed: Params) -> int:
     """Return the input tokens that an answer to this request is billed for, cached or not."""
-    usage = _marked_usage(_last_user_text(params))
+    usage = _marked_usage(_last_user_text(parsed))
     cached = ("cache_creation_input_tokens", "cache_read_input_tokens")
-    counts = [usage.get("input_tokens", _input_tokens(params)), *map(usage.get, cached)]
+    prompt_tokens = _prompt_tokens(parsed, _blocks(params, parsed))
+    counts = [usage.get("input_tokens", prompt_tokens), *map(usage.get, cached)]
     return sum(count for count in counts if isinstance(count, int))
 
 

@@ -8,8 +8,6 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-from local.simulator.answers import unfinished_line
-
 RESULTS_RETENTION_S = 29 * 86_400.0
 # A canceled batch ends after a tenth of its processing time, but at most after this long.
 CANCELING_S = 1.0
@@ -143,20 +141,26 @@ class Batch:
         order, done = self._order(), self._done()
         yield from self.rows.read(order[:done])
         for line in self.rows.read(order[done:]):
-            yield unfinished_line(line, self._unfinished_kind())
+            yield _unfinished_line(line, self._unfinished_kind())
 
     def billed(self, now_s: float) -> int:
         """Count the billed answers: those that had finished when it ended, even if it was canceled."""
         return self._counts(ended=self.ended(now_s))["succeeded"]
 
-    def billed_ids(self, now_s: float) -> Iterator[str]:
-        """Yield the custom_ids of the billed answers."""
-        if not self.ended(now_s):
-            return
-        kinds, succeeded = self.rows.kinds, kind_code("succeeded")
-        done = self._order()[: self._done()]
-        for line in self.rows.read(array("L", (r for r in done if kinds[r] == succeeded))):
-            yield line.split(b'"', 4)[3].decode()
+    def billed_lines(self, now_s: float) -> Iterator[bytes]:
+        """Yield the lines of results of the billed answers."""
+        if self.ended(now_s):
+            kinds, succeeded = self.rows.kinds, kind_code("succeeded")
+            billed = (row for row in self.finished_rows() if kinds[row] == succeeded)
+            yield from self.rows.read(array("L", billed))
+
+    def finished_rows(self) -> array[int]:
+        """Return the numbers of the rows that had finished when it ended, in the order of its results."""
+        return self._order()[: self._done()]
+
+    def end_day(self) -> str:
+        """Return the day on which it ended, in UTC."""
+        return _timestamp(self.end_time_s())[:10]
 
     def _counts(self, *, ended: bool) -> dict[str, int]:
         if not ended:
@@ -189,3 +193,9 @@ class Batch:
 
 def _timestamp(time_s: float) -> str:
     return f"{datetime.fromtimestamp(time_s, UTC):%Y-%m-%dT%H:%M:%S.%fZ}"
+
+
+def _unfinished_line(line: bytes, kind: str) -> bytes:
+    """Return the line of a request that was unfinished when its batch ended."""
+    head, _, _ = line.partition(b',"result":')
+    return head + b',"result":{"type":"' + kind.encode() + b'"}}\n'

@@ -3,6 +3,7 @@
 GET  health                                 {"status": "ok"}
 GET  accounting                             as `Simulator.accounting`
 GET  billed                                 {"succeeded", "batches": {<id>: succeeded}}: `Simulator.billed`
+GET  bill                                   {"usd", "batches": {<id>: usd}, "unpriced": {<model>: answers}}
 GET  batches/<id>/billed                    the billed custom_ids, one per line, as text
 GET  faults                                 all faults with their descriptions
 POST faults                                 {"name", "times"?, …options}
@@ -12,7 +13,7 @@ POST batches/<id>/end|cancel|archive|delete
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import batched
 
 import msgspec
@@ -54,18 +55,22 @@ def reply(simulator: Simulator, call: Call) -> Reply:
 
 
 def _read(simulator: Simulator, path: str) -> Reply:
-    if path == "health":
-        return json_reply({"status": "ok"})
-    if path == "accounting":
-        return json_reply(simulator.accounting())
-    if path == "faults":
-        return json_reply({name: fault.description for name, fault in FAULTS.items()})
-    if path == "billed":
-        counts = simulator.billed()
-        return json_reply({"succeeded": sum(counts.values()), "batches": counts})
     if match := _BILLED.fullmatch(path):
         return _ids(simulator.billed_ids(match[1]))
-    raise _no_such_path(path)
+    documents: dict[str, Callable[[], object]] = {
+        "health": lambda: {"status": "ok"},
+        "accounting": simulator.accounting,
+        "faults": lambda: {name: fault.description for name, fault in FAULTS.items()},
+        "billed": lambda: _billed(simulator.billed()),
+        "bill": lambda: simulator.bill().to_json(),
+    }
+    if path not in documents:
+        raise _no_such_path(path)
+    return json_reply(documents[path]())
+
+
+def _billed(counts: Mapping[str, int]) -> dict[str, object]:
+    return {"succeeded": sum(counts.values()), "batches": counts}
 
 
 def _ids(ids: Iterator[str]) -> Reply:

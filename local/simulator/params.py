@@ -56,6 +56,19 @@ class Turn(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     content: str | list[Block]
 
 
+class Tool(msgspec.Struct, gc=False):
+    """A tool of any type; other members are ignored."""
+
+    type: str = "custom"
+
+
+class Thinking(msgspec.Struct, gc=False):
+    """How a request thinks; other members are ignored."""
+
+    type: str = ""
+    budget_tokens: int | None = None
+
+
 class _Object(msgspec.Struct, gc=False):
     """Any object."""
 
@@ -69,9 +82,9 @@ class Params(msgspec.Struct, gc=False, forbid_unknown_fields=True):
     system: str | list[Block] | None = None
     stream: bool | None = None
     stop_sequences: list[str] | None = None
-    tools: list[_Object] | None = None
+    tools: list[Tool] | None = None
     tool_choice: _Object | None = None
-    thinking: _Object | None = None
+    thinking: Thinking | None = None
     metadata: _Object | None = None
     output_config: _Object | None = None
     cache_control: _Object | None = None

@@ -14,10 +14,12 @@ import msgspec
 
 from local.simulator.answers import Answers
 from local.simulator.batches import Batch, Rows
+from local.simulator.bill import Bill
 from local.simulator.catalog import Moment, Option
 from local.simulator.errors import ControlError
 from local.simulator.faults import ArmedFault, CallFacts, Faults
 from local.simulator.models import MODELS
+from local.simulator.prompt_cache import CacheView, PromptCache
 from local.simulator.requests import Request, Requests
 
 _DEFAULT_KEYS: Mapping[str, str] = MappingProxyType({"sk-local": "default"})
@@ -64,6 +66,7 @@ class Simulator:
         self.models = set(MODELS)  # requests for any other are errored
         self._answers = Answers(fates, seed, self.models)
         self._faults = Faults()
+        self._cache = PromptCache()
         self._lock = threading.RLock()
         self._batches: list[Batch] = []
         self._calls: Counter[str] = Counter()
@@ -150,7 +153,20 @@ class Simulator:
         if batch is None:
             message = f"there is no batch {batch_id}"
             raise ControlError(message)
-        return batch.billed_ids(self.clock())
+        lines = batch.billed_lines(self.clock())
+        return (line.split(b'"', 4)[3].decode() for line in lines)
+
+    def bill(self) -> Bill:
+        """Return what all answers of `billed` cost, by the simulator's own price list."""
+        bill = Bill()
+        with self._lock:
+            now_s = self.clock()
+            batches = [
+                batch for batch in self._batches if not batch.foreign and batch.ended(now_s)
+            ]
+        for batch in batches:
+            bill.add(batch.id, batch.billed_lines(now_s), batch.end_day())
+        return bill
 
     def add_foreign(self, count: int, workspace: str = "default", *, ended: bool = True) -> str:
         """Let somebody else create a batch of so many requests; unended ones wait for `end`."""
@@ -194,6 +210,7 @@ class Simulator:
                 batch.rows.file.unlink(missing_ok=True)
             self._batches.clear()
             self._faults.clear()
+            self._cache.clear()
             for account in (self._calls, self._accepted, self._digests):
                 account.clear()
             self._recent.clear()
@@ -237,8 +254,11 @@ class Simulator:
                 seen_counts.append(self._digests[digest])
                 self._digests[digest] += 1
                 self._accepted[item.custom_id] += 1
-        rows = self._answer(zip(requests.items, seen_counts, strict=True), version)
-        return self._open(workspace, rows, self.processing_s)
+        view = self._cache.view(workspace, self.clock())
+        rows = self._answer(zip(requests.items, seen_counts, strict=True), version, view)
+        batch = self._open(workspace, rows, self.processing_s)
+        self._cache.add(batch, view)
+        return batch
 
     def find(self, workspace: str, batch_id: str) -> Batch | None:
         """Return the batch if it exists in the workspace."""
@@ -279,12 +299,22 @@ class Simulator:
         with self._lock:
             return batch.to_json(self.clock() if now_s is None else now_s, self.url)
 
-    def _answer(self, requests: Iterable[tuple[Request, int]], version: str) -> Rows:
+    def _answer(
+        self,
+        requests: Iterable[tuple[Request, int]],
+        version: str,
+        cache: CacheView | None = None,
+    ) -> Rows:
         rows = Rows(self.folder / f"{uuid.uuid4().hex}.jsonl")
         with rows.file.open("wb", buffering=1 << 20) as file:
             for item, seen in requests:
                 answer = self._answers.answer(
-                    item.custom_id, item.params, seen=seen, version=version
+                    item.custom_id,
+                    item.params,
+                    row=len(rows),
+                    seen=seen,
+                    version=version,
+                    cache=cache,
                 )
                 rows.add(answer.kind, file.write(answer.line))
         return rows

@@ -29,8 +29,9 @@ def count_tokens(body: bytes, version: str, models: AbstractSet[str]) -> int:
         message = f"{unknown[0]}: Extra inputs are not permitted"
         raise invalid(message)
     try:
-        params = validate(msgspec.json.encode({**members, "max_tokens": 1}), version, models)
+        params = msgspec.json.encode({**members, "max_tokens": 1})
+        parsed = validate(params, version, models)
     except ParamsError as error:
         status = 404 if error.kind == "not_found_error" else 400
         raise ApiError(status, error.kind, str(error)) from None
-    return count_input_tokens(params)
+    return count_input_tokens(params, parsed)

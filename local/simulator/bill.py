@@ -1,0 +1,72 @@
+"""The bill for the answers of all batches."""
+
+from collections import Counter
+from collections.abc import Iterable
+from fractions import Fraction
+from typing import Any
+
+import msgspec
+
+from local.simulator.prices import micro_usd
+
+_MICRO = 1_000_000
+
+
+class _Message(msgspec.Struct):
+    model: str
+    usage: dict[str, Any]
+
+
+class _Result(msgspec.Struct):
+    message: _Message
+
+
+class _Line(msgspec.Struct):
+    result: _Result
+
+
+_decoder = msgspec.json.Decoder(_Line)
+
+
+class Bill:
+    """What answers cost in US dollars, without rounding until the end.
+
+    Attributes:
+        unpriced: model without a price → its answers, which are not in the sums.
+    """
+
+    def __init__(self) -> None:
+        self._micro_usd: dict[str, Fraction] = {}
+        self.unpriced: Counter[str] = Counter()
+
+    def add(self, batch_id: str, lines: Iterable[bytes], day: str) -> None:
+        """Add the answers of a batch.
+
+        Args:
+            batch_id: its id.
+            lines: the lines of results of its answers.
+            day: the day on which it ended, in ISO 8601, UTC.
+        """
+        total = Fraction()
+        for line in lines:
+            message = _decoder.decode(line).result.message
+            cost = micro_usd(message.model, message.usage, day)
+            if cost is None:
+                self.unpriced[message.model] += 1
+            else:
+                total += cost
+        self._micro_usd[batch_id] = total
+
+    @property
+    def usd(self) -> float:
+        """The sum over all batches."""
+        return float(sum(self._micro_usd.values(), Fraction()) / _MICRO)
+
+    @property
+    def batches(self) -> dict[str, float]:
+        """Batch id → its sum."""
+        return {name: float(total / _MICRO) for name, total in self._micro_usd.items()}
+
+    def to_json(self) -> dict[str, object]:
+        """Return it as the control interface shows it."""
+        return {"usd": self.usd, "batches": self.batches, "unpriced": dict(self.unpriced)}
