@@ -9,10 +9,13 @@ from typing import Any
 
 from functions.adapters.table import deserialize
 from functions.model.ids import RequestId
+from functions.model.items import MICRO
 from tests.harness import RESULTS, TABLE
 from tests.verification.crash import lifecycle
 from tests.verification.crash.crash_harness import CrashHarness
 
+ROUNDING_MICRO_USD = 2.0
+"""The relay counts each of the few batches in whole millionths of a dollar."""
 _BATCH_ID = re.compile(rb"msgbatch_[0-9a-z]+")
 _CRC = re.compile(rb'"crc32": "[0-9a-f]{8}"')
 _VERSION = re.compile(rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -50,6 +53,7 @@ class FinalState:
         billed: The rows of this job that were answered and billed.
         ledger: The entries of this job in the cost ledger: one, with the cost that the manifest says; and what the
             counters of the budgets add up to.
+        bill_micro_usd: What the simulator bills for everything, in millionths of a US dollar.
     """
 
     files: dict[str, bytes]
@@ -60,6 +64,7 @@ class FinalState:
     inconsistent_events: list[str]
     billed: set[int]
     ledger: dict[str, Any]
+    bill_micro_usd: float
 
     @classmethod
     def of(cls, relay: CrashHarness, run_ids: RunIds) -> "FinalState":
@@ -87,7 +92,16 @@ class FinalState:
             inconsistent_events=[name for name, contents in by_id.items() if len(contents) > 1],
             billed=_billed(relay, run_ids.job),
             ledger=_ledger(relay, run_ids),
+            bill_micro_usd=relay.simulator.bill().usd * MICRO,
         )
+
+    @property
+    def wrong_bill(self) -> list[str]:
+        """Return how what the relay counted differs from the simulator's own bill."""
+        counted = self.ledger["counted_micro_usd"]
+        if abs(counted - self.bill_micro_usd) <= ROUNDING_MICRO_USD:
+            return []
+        return [f"counted {counted} millionths of a dollar, billed {self.bill_micro_usd}"]
 
     @property
     def rows(self) -> list[int]:

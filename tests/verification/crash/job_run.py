@@ -80,6 +80,7 @@ def run_job(
     if expected is not None:
         run.problems += run.final_state.differences_from(expected)
     run.problems += find_leftovers(relay)
+    run.problems += run.final_state.wrong_bill
     run.problems += [f"billed but not delivered: row {row}" for row in run.final_state.undelivered]
     return run
 

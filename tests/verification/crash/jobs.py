@@ -4,7 +4,6 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 from tests.harness import make_row
 from tests.integration.upload_kinds import FAILING_ROW, KINDS, ROWS
@@ -14,8 +13,6 @@ from tests.verification.crash.final_state import FinalState
 MB = 1_000_000
 HALF_PRICES = {"claude-haiku-4-5": (0.5, 2.5), "claude-haiku-5-5": (0.05, 0.25)}
 """US dollars per million tokens of input and of output, so millionths of a dollar per token."""
-ROUNDING_MICRO_USD = 2.0
-"""Each of the few batches is counted in whole millionths of a dollar."""
 KEY = "in/march.jsonl"
 OPTIONS_KEY = "in/_relay.toml"
 
@@ -177,26 +174,13 @@ def baseline_problems(job: JobSpec, final_state: FinalState | None) -> list[str]
     problems += (
         [] if _is_accepted(job, final_state) else ["baseline: unexpected accepted requests"]
     )
-    counted = final_state.ledger["counted_micro_usd"]
-    if abs(counted - _bill_micro_usd(lines)) > ROUNDING_MICRO_USD:
-        problems.append(f"baseline: counted {counted}, billed {_bill_micro_usd(lines)}")
+    problems += final_state.wrong_bill
     completed = final_state.events.get("JOB/ended", set())
     problems += [] if len(completed) == 1 else ["baseline: no completion event"]
     problems += (
         [] if json.loads(final_state.files["status.json"])["status"] == "DONE" else ["not DONE"]
     )
     return problems
-
-
-def _bill_micro_usd(lines: list[dict[str, Any]]) -> float:
-    """Return what the simulator bills for these results, at half of the list prices of their model."""
-    bill = 0.0
-    for line in lines:
-        if message := line["result"].get("message"):
-            input_price, output_price = HALF_PRICES[message["model"]]
-            usage = message["usage"]
-            bill += input_price * usage["input_tokens"] + output_price * usage["output_tokens"]
-    return bill
 
 
 def _is_accepted(job: JobSpec, final_state: FinalState) -> bool:
