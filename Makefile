@@ -1,6 +1,6 @@
 # One command for the main job (`make demo`), one for the tests (`make test`); each installs what it needs.
 .DEFAULT_GOAL := help
-.PHONY: help demo up down recording test test-types test-in-memory test-on-machine test-in-cloud pr unit coverage programs verify bench kinds latency scale prices lint bootstrap deploy destroy lock clean
+.PHONY: help install demo up down recording test test-types test-in-memory test-on-machine test-in-cloud pr unit coverage programs verify bench kinds latency scale prices lint bootstrap deploy destroy lock clean
 SHELL := /bin/bash
 
 PYTHON := $(shell command -v python3.13 >/dev/null && python3.13 -c '' 2>/dev/null && echo python3.13 || echo python3)
@@ -29,7 +29,9 @@ help:  ## what there is
 	@echo "installing Python packages into .venv" && rm -rf .venv && $(PYTHON) -m venv .venv
 	@.venv/bin/python -m pip install -qq --disable-pip-version-check "$$(grep '^uv==' requirements.txt)"
 	@.venv/bin/uv pip install --quiet --python .venv/bin/python -r requirements.txt
-	@touch $@
+	@ln -sf ../../relay .venv/bin/relay && touch $@
+
+install: .venv/.installed  ## what `./relay` needs
 
 # `infra/node.py` and `local/assembly.py` look for `.local/nodejs/bin` too.
 .local/nodejs/.installed: .venv/.installed pyproject.toml

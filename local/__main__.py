@@ -4,10 +4,10 @@ import argparse
 import os
 import signal
 import sys
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING
 
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
@@ -15,9 +15,6 @@ from rich.console import Console
 from local import commands
 from local.errors import LocalError
 from local.workspace import Workspace
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 DESCRIPTION = """\
 Run claude-batch-relay on this machine: the stack that `cdk deploy` deploys, in an emulator of AWS,
@@ -28,19 +25,19 @@ EXIT_INTERRUPTED = 130
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
-def main() -> int:
-    """Run the command that the arguments name.
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command that the arguments name; by default, those of the process.
 
     Returns:
         0 on success, 1 on failure, 2 for an invalid command line, 130 after Ctrl-C.
     """
-    arguments = _parser().parse_args()
+    parsed = _parser().parse_args(arguments)
     for signal_number in STOP_SIGNALS:
         signal.signal(signal_number, _raise_interrupt)
     console = Console(stderr=False)
     try:
-        command: Callable[[argparse.Namespace, Workspace, Console], int] = arguments.command
-        return command(arguments, Workspace.of_this_clone(), console)
+        command: Callable[[argparse.Namespace, Workspace, Console], int] = parsed.command
+        return command(parsed, Workspace.of_this_clone(), console)
     except LocalError as error:
         return _print_error(str(error))
     except (BotoCoreError, ClientError) as error:

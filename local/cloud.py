@@ -118,6 +118,10 @@ class Cloud:
         """Systems Manager, for the parameter that holds the bootstrap version."""
         return self.session.client("ssm", **self._client_options())
 
+    def connect(self, service: str) -> Any:  # noqa: ANN401 - the client of any service
+        """Return the client of a service, by its name in boto3."""
+        return self.session.client(service, **self._client_options())  # type: ignore[call-overload]
+
     def _client_options(self) -> _ClientOptions:
         return {
             "endpoint_url": self.endpoint,

@@ -60,6 +60,12 @@ class LocalEnvironment:
         return start_time(self.owner_pid) == self.owner_started_at
 
 
+def peek(workspace: Workspace) -> LocalEnvironment | None:
+    """Return the local cloud that runs completely, whichever command started it. Stop nothing."""
+    environment = _read(workspace)
+    return environment if environment is not None and environment.is_complete() else None
+
+
 def find_running(workspace: Workspace) -> LocalEnvironment | None:
     """Return the running local cloud; stop what an interrupted command left behind.
 

@@ -1,0 +1,1 @@
+"""`relay`, the command line for a deployed stack and for files at hand."""

@@ -1,0 +1,39 @@
+"""`relay local up`, `run` and `down`: the stack on this machine, as `python -m local` runs it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from local.__main__ import main
+
+app = typer.Typer(no_args_is_help=True, help="Run the stack on this machine.")
+
+
+@app.command()
+def up(
+    port: Annotated[
+        int | None, typer.Option(min=1, max=65535, help="Port of the emulated AWS.")
+    ] = None,
+) -> None:
+    """Start it, leave it running, and print how to use it."""
+    _run("up", *([f"--port={port}"] if port else []))
+
+
+@app.command()
+def run(
+    files: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...")] = None,
+    into: Annotated[Path, typer.Option(help="Where results go.")] = Path("results"),
+) -> None:
+    """Process files, or the example, and wait for their results."""
+    _run("run", f"--into={into}", "--", *map(str, files or ()))
+
+
+@app.command()
+def down() -> None:
+    """Stop what `up` left running."""
+    _run("down")
+
+
+def _run(*arguments: str) -> None:
+    raise typer.Exit(main(arguments))

@@ -1,0 +1,108 @@
+"""The errors of `relay`, and its exit codes. Each message is one sentence that says what to do.
+
+RelayError            exit code 1
+├── UsageError        2
+└── NotFoundError     3
+"""
+
+from enum import IntEnum
+from typing import ClassVar
+
+from botocore.exceptions import (
+    BotoCoreError,
+    ClientError,
+    NoCredentialsError,
+    NoRegionError,
+    PartialCredentialsError,
+    ProfileNotFound,
+)
+
+from local.errors import LocalError
+
+DENIED = frozenset(
+    {"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation", "403"}
+)
+"""The codes with which AWS services refuse a call that no policy allows."""
+EXPIRED = frozenset(
+    {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "InvalidClientTokenId"}
+)
+
+
+class ExitCode(IntEnum):
+    """The exit codes of every command; docs/relay.md lists them."""
+
+    OK = 0
+    FAILURES = 1
+    """The job or the file has failures, or `doctor` found something to do."""
+    USAGE = 2
+    NOT_FOUND = 3
+    """There is no such job, file, stack, or part of a stack."""
+    AWS = 4
+    """AWS did not answer, or denied the call: credentials, permissions, network."""
+    INTERRUPTED = 130
+
+
+class RelayError(Exception):
+    """The command cannot be run; the message is for the user."""
+
+    code: ClassVar[ExitCode] = ExitCode.FAILURES
+
+
+class UsageError(RelayError):
+    """The command line asks for something that cannot be done."""
+
+    code = ExitCode.USAGE
+
+
+class NotFoundError(RelayError):
+    """What the command line names does not exist."""
+
+    code = ExitCode.NOT_FOUND
+
+
+KNOWN = (RelayError, LocalError, BotoCoreError, ClientError, OSError, KeyboardInterrupt)
+"""What `describe` can put into a sentence."""
+
+
+def describe(error: BaseException) -> tuple[str, ExitCode]:
+    """Return one of the `KNOWN` errors as one sentence, and its exit code."""
+    match error:
+        case RelayError():
+            return str(error), error.code
+        case BotoCoreError() | ClientError():
+            return _describe_aws(error), ExitCode.AWS
+        case KeyboardInterrupt():
+            return "interrupted", ExitCode.INTERRUPTED
+        case OSError():
+            name = error.filename or "the system"
+            return f"{name}: {error.strerror or error}", ExitCode.FAILURES
+    return str(error), ExitCode.FAILURES
+
+
+def _describe_aws(error: BotoCoreError | ClientError) -> str:
+    match error:
+        case NoCredentialsError() | PartialCredentialsError():
+            return "there are no AWS credentials: pass --profile, set AWS_PROFILE, or run `aws configure`"
+        case NoRegionError():
+            return "no AWS region is set: pass --region, or set AWS_REGION"
+        case ProfileNotFound():
+            return f"{_one_line(error)}: `aws configure list-profiles` lists them"
+        case ClientError():
+            return _describe_answer(error)
+    return f"AWS cannot be reached: {_one_line(error)}"
+
+
+def _describe_answer(error: ClientError) -> str:
+    code = error.response.get("Error", {}).get("Code", "")
+    if code in DENIED:
+        return (
+            f"AWS denied {error.operation_name}; docs/relay.md lists the policies that `relay` needs: "
+            f"{_one_line(error)}"
+        )
+    if code in EXPIRED:
+        return "the AWS credentials are not valid any more: log in again"
+    return f"AWS refused {error.operation_name}: {_one_line(error)}"
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split()).rstrip(".")
