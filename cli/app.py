@@ -1,10 +1,23 @@
 """The command line: its global options and its commands, one line for each."""
 
+from functools import partial
 from typing import Annotated
 
 import typer
 
-from cli.commands import local
+from cli import deployment
+from cli.commands import (
+    costs,
+    events,
+    listing,
+    local,
+    redriving,
+    results,
+    sending,
+    steering,
+    watching,
+    why,
+)
 from cli.group import RelayGroup
 from cli.invocation import Invocation
 from cli.output import Output
@@ -30,8 +43,20 @@ def relay(
     json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
     """See and steer claude-batch-relay: the local cloud if one is up, or the stack in AWS that the options name."""
-    if context.obj is None:
-        context.obj = Invocation(stack, region, profile, Output(as_json=json))
+    known: deployment.Deployment | None = context.obj  # tests pass one
+    find = partial(deployment.find, stack, region, profile)
+    context.obj = Invocation(find if known is None else lambda: known, Output(as_json=json))
 
 
+app.command()(sending.send)
+app.command()(listing.ls)
+app.command()(watching.watch)
+app.command()(why.why)
+app.command()(results.get)
+app.command()(steering.cancel)
+app.command()(steering.go)
+app.command()(steering.retry)
+app.command()(costs.cost)
+app.command()(events.events)
+app.command()(redriving.redrive)
 app.add_typer(local.app, name="local")

@@ -1,11 +1,11 @@
 """What every command gets: where to print, and the deployment, which is looked up on first use."""
 
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cached_property
 
 import typer
 
-from cli import deployment
 from cli.deployment import Deployment
 from cli.output import Output
 
@@ -15,19 +15,17 @@ class Invocation:
     """One run of `relay`.
 
     Attributes:
-        stack: the option ``--stack``; the others are named like their options, too.
+        find: finds the deployed stack that the options name.
         output: where it prints.
     """
 
-    stack: str | None = None
-    region: str | None = None
-    profile: str | None = None
-    output: Output = field(default_factory=Output)
+    find: Callable[[], Deployment]
+    output: Output
 
     @cached_property
     def deployment(self) -> Deployment:
-        """The deployed stack that the options name."""
-        return deployment.find(self.stack, self.region, self.profile)
+        """The deployed stack."""
+        return self.find()
 
 
 def of(context: typer.Context) -> Invocation:

@@ -4,6 +4,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import msgspec
@@ -85,3 +86,12 @@ def pairs(rows: Iterable[tuple[str, str]]) -> Table:
     for name, value in rows:
         grid.add_row(name, value)
     return grid
+
+
+def age(duration: timedelta) -> str:
+    """Return a duration in its largest whole unit: ``3 h``."""
+    seconds = max(int(duration.total_seconds()), 0)
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds // length:,} {unit}"
+    return f"{seconds} s"

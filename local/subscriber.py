@@ -3,11 +3,25 @@
 import json
 import uuid
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol
 
-from local.cloud import Cloud
+if TYPE_CHECKING:
+    from mypy_boto3_sns import SNSClient
+    from mypy_boto3_sqs import SQSClient
+
+
+class Messaging(Protocol):
+    """An AWS account with queues and topics: `local.cloud.Cloud`, or another one."""
+
+    @property
+    def sqs(self) -> "SQSClient":
+        """Queues."""
+
+    @property
+    def sns(self) -> "SNSClient":
+        """Topics."""
 
 
 @dataclass(frozen=True)
@@ -29,7 +43,7 @@ class Delivery:
 class Subscriber:
     """A queue that receives every event of a topic."""
 
-    cloud: Cloud
+    cloud: Messaging
     queue_url: str
 
     def receive(self, wait_s: int = 0) -> Iterator[Delivery]:
@@ -50,20 +64,20 @@ class Subscriber:
 
 
 @contextmanager
-def subscribe(cloud: Cloud, topic: str) -> Iterator[Subscriber]:
-    """Subscribe a new queue to the topic; delete queue and subscription at exit."""
-    url = cloud.sqs.create_queue(QueueName=f"events-{uuid.uuid4().hex[:12]}")["QueueUrl"]
-    arn = cloud.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
-    queue = arn["Attributes"]["QueueArn"]
-    cloud.sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": _policy(queue, topic)})
-    subscription = cloud.sns.subscribe(
-        TopicArn=topic, Protocol="sqs", Endpoint=queue, ReturnSubscriptionArn=True
-    )
-    try:
+def subscribe(cloud: Messaging, topic: str) -> Iterator[Subscriber]:
+    """Subscribe a new queue to the topic; delete queue and subscription at exit, whatever happens before."""
+    url = cloud.sqs.create_queue(QueueName=f"relay-events-{uuid.uuid4().hex[:12]}")["QueueUrl"]
+    with ExitStack() as exits:
+        exits.callback(lambda: cloud.sqs.delete_queue(QueueUrl=url))
+        arn = cloud.sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
+        queue = arn["Attributes"]["QueueArn"]
+        cloud.sqs.set_queue_attributes(QueueUrl=url, Attributes={"Policy": _policy(queue, topic)})
+        subscription = cloud.sns.subscribe(
+            TopicArn=topic, Protocol="sqs", Endpoint=queue, ReturnSubscriptionArn=True
+        )
+        arn_of_subscription = subscription["SubscriptionArn"]
+        exits.callback(lambda: cloud.sns.unsubscribe(SubscriptionArn=arn_of_subscription))
         yield Subscriber(cloud, url)
-    finally:
-        cloud.sns.unsubscribe(SubscriptionArn=subscription["SubscriptionArn"])
-        cloud.sqs.delete_queue(QueueUrl=url)
 
 
 def _policy(queue: str, topic: str) -> str:

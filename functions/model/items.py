@@ -377,8 +377,7 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def results_prefix(self) -> str:
         """The prefix of its results: ``results/<path>/<name>/<job>``. Long keys are cut to 900 bytes."""
-        cut = ids.stem_of(self.key).encode()[:900].decode(errors="ignore")
-        return f"results/{cut}/{self.job}"
+        return results_prefix(self.key, self.job)
 
     def holds(self, batch: "Batch") -> bool:
         """Return whether a batch of it may not be sent.
@@ -529,6 +528,12 @@ class WorkMessage(msgspec.Struct, frozen=True, kw_only=True):
     job: str
     item: str
     next_step: str
+
+
+def results_prefix(key: str, job: str) -> str:
+    """Return the prefix of the results of a job whose upload has this key."""
+    cut = ids.stem_of(key).encode()[:900].decode(errors="ignore")
+    return f"results/{cut}/{job}"
 
 
 def status_key(status: str, since: str) -> str:

@@ -117,6 +117,10 @@ class FakeS3:
         return {}
 
     def list_objects_v2(self, *, Bucket: str, Prefix: str = "", StartAfter: str = "", **options: Any) -> Any:  # noqa: N803  # fmt: skip
+        if options.get("Delimiter"):
+            behind = {key.removeprefix(Prefix) for key in self.objects(Bucket, Prefix)}
+            folders = sorted({key.partition("/")[0] for key in behind if "/" in key})
+            return {"CommonPrefixes": [{"Prefix": f"{Prefix}{folder}/"} for folder in folders]}
         start_after = options.get("ContinuationToken") or StartAfter
         versions = [
             version

@@ -1,0 +1,52 @@
+"""`relay events`: print the events as they come."""
+
+import signal
+import time
+from contextlib import suppress
+from types import FrameType
+from typing import Annotated, NoReturn
+
+import typer
+
+from cli import invocation
+from cli.jobs import Jobs
+from cli.output import Output
+from local.job import event_type
+from local.subscriber import Delivery, subscribe
+
+WAIT_S = 5
+
+
+def events(
+    context: typer.Context,
+    *,
+    follow: Annotated[  # noqa: ARG001 - events are not stored, so there is nothing else to print
+        bool, typer.Option("--follow", help="Events are not stored: it always follows.")
+    ] = True,
+    job: Annotated[str | None, typer.Option(help="Only those of one job.")] = None,
+    seconds: Annotated[
+        float | None, typer.Option(min=0, help="End after so many; by default at Ctrl-C.")
+    ] = None,
+) -> None:
+    """Print events as they come, until Ctrl-C, by a temporary queue that is removed at the end."""
+    run = invocation.of(context)
+    subject = None if job is None else Jobs(run.deployment).find(job).id
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    ends_at = None if seconds is None else time.monotonic() + seconds
+    with suppress(KeyboardInterrupt), subscribe(run.deployment, run.deployment.topic) as queue:
+        run.output.note("events, until Ctrl-C:")
+        while ends_at is None or time.monotonic() < ends_at:
+            for delivery in queue.receive(WAIT_S):
+                if subject in {None, delivery.event.get("subject")}:
+                    _print(delivery, run.output)
+
+
+def _print(delivery: Delivery, output: Output) -> None:
+    event = delivery.event
+    text = f"{event.get('time', '')}  {event_type(event):<18}  {delivery.subject}"
+    output.line(event, text)
+
+
+def _interrupt(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise KeyboardInterrupt

@@ -1,0 +1,132 @@
+"""`relay get`: download the results of a job, and check them."""
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import Progress, TaskID
+
+from cli import invocation
+from cli.deployment import Deployment
+from cli.errors import RelayError
+from cli.jobs import Found, Jobs
+from local.job import safe_path
+
+BLOCK = 1 << 20
+PARTIAL = ".partial"
+"""The suffix of a file until it is downloaded and checked."""
+
+
+@dataclass(frozen=True)
+class _File:
+    """A file of the results.
+
+    Attributes:
+        name: its path below the results of the job.
+        crc32: its CRC-32 in hexadecimal, as the manifest says; None if the manifest does not name it.
+    """
+
+    key: str
+    name: str
+    size: int
+    crc32: str | None
+
+
+def get(
+    context: typer.Context,
+    job: Annotated[str, typer.Argument(help="Id, key or beginning of the id.")],
+    into: Annotated[Path, typer.Option(help="Where results go, in a folder of their own.")] = Path("results"),
+) -> None:  # fmt: skip
+    """Download the results of a job. Run it again to resume: what is complete is not downloaded twice."""
+    run = invocation.of(context)
+    jobs = Jobs(run.deployment)
+    found = jobs.find(job)
+    manifest = jobs.manifest(found)
+    folder = safe_path(into.resolve(), found.prefix.removeprefix("results/"))
+    files = [*_files(run.deployment, found, manifest)]
+    with run.output.progress() as progress:
+        task = progress.add_task(found.name, total=sum(file.size for file in files))
+        for file in files:
+            path = safe_path(folder, file.name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            if not _is_complete(path, file, progress, task):
+                _download(run.deployment, file, path, progress, task)
+    names = [file.name for file in files]
+    run.output.show(
+        {"job": found.id, "folder": str(folder), "files": names},
+        f"{found.name}: {manifest['outcome']}, {len(files)} files in {folder}",
+        *(f"  {name}" for name in names),
+    )
+
+
+def _files(deployment: Deployment, found: Found, manifest: dict[str, Any]) -> Iterator[_File]:
+    """Yield what lies beside the manifest, the manifest last."""
+    checksums = {
+        entry["uri"].partition("//")[2].partition("/")[2]: entry.get("crc32")
+        for entry in manifest["files"].values()
+    }
+    pages = deployment.s3.get_paginator("list_objects_v2").paginate(
+        Bucket=deployment.results, Prefix=f"{found.prefix}/"
+    )
+    files = [
+        _File(
+            entry["Key"],
+            entry["Key"].removeprefix(f"{found.prefix}/"),
+            entry["Size"],
+            checksums.get(entry["Key"]),
+        )
+        for page in pages
+        for entry in page.get("Contents", [])
+    ]
+    yield from sorted(files, key=lambda file: (file.name == "manifest.json", file.name))
+
+
+def _is_complete(path: Path, file: _File, progress: Progress, task: TaskID) -> bool:
+    """Return whether a file was downloaded before. One without a checksum is small, and may have changed."""
+    if file.crc32 is None or not path.is_file() or path.stat().st_size != file.size:
+        return False
+    if _crc32(path) != int(file.crc32, 16):
+        return False
+    progress.advance(task, file.size)
+    return True
+
+
+def _crc32(path: Path) -> int:
+    crc32 = 0
+    with path.open("rb") as stream:
+        while block := stream.read(BLOCK):
+            crc32 = zlib.crc32(block, crc32)
+    return crc32
+
+
+def _download(
+    deployment: Deployment, file: _File, path: Path, progress: Progress, task: TaskID
+) -> None:
+    """Download what is missing of a file, check it, and give it its name.
+
+    Raises:
+        RelayError: it is not what the manifest says.
+    """
+    partial = path.with_name(path.name + PARTIAL)
+    resumable = file.crc32 is not None and partial.is_file() and partial.stat().st_size < file.size
+    start = partial.stat().st_size if resumable else 0
+    crc32 = _crc32(partial) if start else 0
+    progress.advance(task, start)
+    if start < file.size:
+        extent = {"Range": f"bytes={start}-"} if start else {}
+        body = deployment.s3.get_object(Bucket=deployment.results, Key=file.key, **extent)["Body"]  # type: ignore[arg-type]
+        with partial.open("ab" if start else "wb") as stream:
+            for block in body.iter_chunks(BLOCK):
+                stream.write(block)
+                crc32 = zlib.crc32(block, crc32)
+                progress.advance(task, len(block))
+    else:
+        partial.write_bytes(b"")
+    if file.crc32 is not None and crc32 != int(file.crc32, 16):
+        partial.unlink()
+        message = f"{file.name} is not what the manifest says (CRC-32): run `relay get` again; if it repeats, the object was changed in S3"
+        raise RelayError(message)
+    partial.replace(path)

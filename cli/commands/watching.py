@@ -1,0 +1,50 @@
+"""`relay watch`: follow a job until it ends."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cli import invocation, progress
+from cli.errors import ExitCode, NotFoundError
+from cli.jobs import Found, Jobs
+from cli.output import Output
+
+
+def watch(
+    context: typer.Context,
+    job: Annotated[str, typer.Argument(metavar="JOB|KEY|FILE", help="A job, or a file as it was sent.")],
+) -> None:  # fmt: skip
+    """Follow a job until it ends. The exit code is 1 unless all its rows succeeded."""
+    run = invocation.of(context)
+    jobs = Jobs(run.deployment)
+    try:
+        found = jobs.find(job)
+    except NotFoundError:
+        if not Path(job).is_file():
+            raise
+        found = jobs.find(Path(job).name)
+    finish(jobs, [found], run.output)
+
+
+def finish(jobs: Jobs, founds: list[Found], output: Output) -> None:
+    """Follow jobs, and exit with 1 unless all their rows succeeded."""
+    states = progress.follow(jobs, founds, output)
+    for found, known in zip(founds, states, strict=True):
+        if not output.as_json:
+            output.show(known, _summary(jobs, found, known))
+    if any(known.get("outcome") != "succeeded" for known in states):
+        raise typer.Exit(ExitCode.FAILURES)
+
+
+def _summary(jobs: Jobs, found: Found, known: dict[str, Any]) -> str:
+    """Return how a job ended, what it cost, and how to get its results."""
+    line = f"{known['name']}: {progress.describe(known)}"
+    try:
+        manifest = jobs.manifest(found)
+    except NotFoundError:
+        return line
+    counts = ", ".join(f"{count:,} {name}" for name, count in manifest["counts"].items())
+    cost = manifest.get("cost_usd")
+    dollars = "unknown" if cost is None else f"${cost:,.4f}"
+    return f"{line}\n  rows   {counts}\n  cost   {dollars}\n  files  relay get {found.id[:8]}"

@@ -1,0 +1,91 @@
+"""A file at hand, checked and sent as an upload."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from cli.errors import NotFoundError, UsageError
+from functions.errors import UnreadableUploadError
+from functions.model.options import InvalidOptionsError, is_options_file, parse
+from functions.readers import SUFFIXES, suffix_of
+from functions.readers.detect import detect
+
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True)
+class LocalFile:
+    """The bytes of a file, as readers read an upload."""
+
+    path: Path
+
+    @property
+    def uri(self) -> str:
+        """Its path, for error messages."""
+        return str(self.path)
+
+    @property
+    def size_bytes(self) -> int:
+        """Its length in bytes."""
+        return self.path.stat().st_size
+
+    @property
+    def seekable(self) -> bool:
+        """Whether reading from the middle is cheap."""
+        return True
+
+    def read(self, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
+        """Stream the bytes from ``start`` up to ``stop``."""
+        left = (self.size_bytes if stop is None else stop) - start
+        with self.path.open("rb") as file:
+            file.seek(start)
+            while left > 0 and (block := file.read(min(_BLOCK, left))):
+                left -= len(block)
+                yield block
+
+
+def check_upload(file: Path) -> None:
+    """Check what can be known about an upload from its name and its first bytes.
+
+    Raises:
+        NotFoundError: there is no such file.
+        UsageError: it is a folder, it is empty, or no reader reads it.
+    """
+    if not file.exists():
+        message = f"there is no file {file}"
+        raise NotFoundError(message)
+    for is_wrong, problem in (
+        (not file.is_file(), f"is not a file: name files, such as {file}/*.jsonl"),
+        (is_options_file(file.name), "is an options file: pass it with --options, after the file that it governs"),
+        (suffix_of(file.name) is None, f"would be ignored: rename it so that it ends in {', '.join(SUFFIXES)}"),
+        (not file.stat().st_size, "is empty: there is nothing to send"),
+    ):  # fmt: skip
+        if is_wrong:
+            message = f"{file} {problem}"
+            raise UsageError(message)
+    try:
+        detect(LocalFile(file), file.name)
+    except UnreadableUploadError as error:
+        raise UsageError(str(error).replace("the upload", str(file), 1)) from error
+
+
+def check_options(file: Path) -> bytes:
+    """Return the content of an options file.
+
+    Raises:
+        NotFoundError: there is no such file.
+        UsageError: it is not TOML or JSON by its name, or it cannot be used.
+    """
+    if not file.is_file():
+        message = f"there is no file {file}"
+        raise NotFoundError(message)
+    if file.suffix.lower() not in {".toml", ".json"}:
+        message = f"{file} is not an options file: its name ends in .toml or .json"
+        raise UsageError(message)
+    content = file.read_bytes()
+    try:
+        parse(f"upload{file.suffix.lower()}", content)
+    except InvalidOptionsError as error:
+        message = f"{file}: {error}"
+        raise UsageError(message) from error
+    return content

@@ -1,0 +1,218 @@
+"""Find jobs: by id, by the key of the upload, or by the beginning of the id. Read what they leave in S3."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from botocore.exceptions import ClientError
+
+from cli.errors import NotFoundError, UsageError
+from functions.adapters.circuit import Circuit
+from functions.adapters.cost_ledger import CostLedger
+from functions.adapters.table import Table
+from functions.adapters.work_items import WorkItems
+from functions.model import items
+from functions.model.cost_ledger import LEDGER, CostEntry
+from functions.model.ids import JOB_DIGITS, stem_of
+from functions.model.items import Batch, Job, JobStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from cli.deployment import Deployment
+    from functions.model.records import Sending
+
+RUNNING = (JobStatus.PLANNING, JobStatus.RUNNING, JobStatus.ASSEMBLING)
+NEWEST = 1000
+"""Ended jobs in which a name is looked for."""
+MONTHS = 13
+"""Months for which the ledger keeps its entries."""
+_ID = re.compile(rf"[0-9a-f]{{{JOB_DIGITS}}}")
+_PREFIX = re.compile(rf"(?:.*-)?([0-9a-f]{{4,{JOB_DIGITS}}})")
+"""The beginning of an id, alone or at the end of a job's name: ``march-3f9ac21b``."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """A job that the command line names.
+
+    Attributes:
+        id: its id.
+        key: the key of its upload.
+        prefix: where its results lie in the results bucket.
+        item: its item in the table; None before it is claimed, and after the table has deleted it.
+    """
+
+    id: str
+    key: str
+    prefix: str
+    item: Job | None = None
+
+    @property
+    def name(self) -> str:
+        """Its name for people."""
+        stem = stem_of(self.key).rpartition("/")[2]
+        return f"{stem}-{self.id[:8]}" if self.item is None else self.item.label
+
+
+class Jobs:
+    """The jobs of a deployed stack."""
+
+    def __init__(self, deployment: Deployment) -> None:
+        self._deployment = deployment
+
+    @cached_property
+    def _table(self) -> Table:
+        return Table(self._deployment.table, self._deployment.dynamodb)
+
+    @cached_property
+    def _items(self) -> WorkItems:
+        return WorkItems(self._table)
+
+    def running(self) -> list[Job]:
+        """Return the jobs that have not ended, the oldest first. The index may be seconds behind."""
+        condition = "#open = :open AND begins_with(status_key, :status)"
+        jobs = [
+            msgspec.convert(item, Job)
+            for status in RUNNING
+            for item in self._table.query(
+                condition,
+                {":open": items.OPEN, ":status": items.status_key(status, "")},
+                items.UNFINISHED_INDEX,
+            )
+            if item["item"] == items.JOB
+        ]
+        return sorted(jobs, key=lambda job: job.claimed_at)
+
+    def ended(self, most: int) -> list[CostEntry]:
+        """Return the jobs that ended last, the newest first."""
+        ledger, newest = CostLedger(self._table), list[CostEntry]()
+        for month in _months(datetime.now(UTC)):
+            last = deque(ledger.entries(f"{LEDGER}{month}"), maxlen=most - len(newest))
+            newest += reversed(last)
+            if len(newest) == most:
+                break
+        return newest
+
+    def of_month(self, month: str) -> Iterator[CostEntry]:
+        """Yield what the jobs cost that ended in a month, ``2026-11``."""
+        return CostLedger(self._table).entries(f"{LEDGER}{month}")
+
+    def find(self, name: str) -> Found:
+        """Return the job that a name means.
+
+        Args:
+            name: its id, its name, the beginning of its id, or the key of its upload. Of several jobs of one key,
+                the newest is meant.
+
+        Raises:
+            NotFoundError: there is none.
+            UsageError: there are several.
+        """
+        if _ID.fullmatch(name) and (job := self._items.job(name)):
+            return found_of(job)
+        running = self.running()
+        by_key = [job for job in running if job.key == name] or self._of_key(name)
+        if by_key:
+            return found_of(max(by_key, key=lambda job: (job.uploaded_at, job.claimed_at)))
+        if prefix := _PREFIX.fullmatch(name):
+            return self._by_prefix(name, prefix[1], running)
+        raise _not_found(name)
+
+    def refreshed(self, found: Found) -> Found:
+        """Return a job as the table has it now."""
+        job = self._items.job(found.id)
+        return found if job is None else found_of(job)
+
+    def batches(self, found: Found) -> list[Batch]:
+        """Return all batches of a job, by chunk and attempt."""
+        return self._items.batches(found.id)
+
+    def sending(self) -> Sending:
+        """Return whether sending is paused, and why."""
+        return Circuit(self._table).read()
+
+    def status(self, found: Found) -> dict[str, Any]:
+        """Return the status.json of a job; empty before poll has written it."""
+        return self._document(f"{found.prefix}/status.json") or {}
+
+    def manifest(self, found: Found) -> dict[str, Any]:
+        """Return the manifest of a job.
+
+        Raises:
+            NotFoundError: it has not ended.
+        """
+        manifest = self._document(f"{found.prefix}/manifest.json")
+        if manifest is None:
+            message = f"{found.name} has no results yet: `relay why {found.id[:8]}` says what it waits for"
+            raise NotFoundError(message)
+        return manifest
+
+    def _by_prefix(self, name: str, prefix: str, running: Iterable[Job]) -> Found:
+        found = {job.job: found_of(job) for job in running if job.job.startswith(prefix)}
+        for entry in self.ended(NEWEST):
+            if entry.of_job.startswith(prefix):
+                found.setdefault(entry.of_job, self._of_entry(entry))
+        if len(found) > 1:
+            names = ", ".join(sorted(found))
+            message = f"{name} means several jobs: {names}; write more of the id"
+            raise UsageError(message)
+        if not found:
+            raise _not_found(name)
+        return next(iter(found.values()))
+
+    def _of_entry(self, entry: CostEntry) -> Found:
+        key = entry.upload.removeprefix("s3://").partition("/")[2]
+        manifest = (entry.manifest or "").removeprefix(f"s3://{self._deployment.results}/")
+        return Found(
+            id=entry.of_job,
+            key=key,
+            prefix=manifest.removesuffix("/manifest.json"),
+            item=self._items.job(entry.of_job),
+        )
+
+    def _of_key(self, key: str) -> list[Job]:
+        """Return the jobs of a key that have results or a status in S3."""
+        prefix = items.results_prefix(key, "")
+        pages = self._deployment.s3.get_paginator("list_objects_v2").paginate(
+            Bucket=self._deployment.results, Prefix=prefix, Delimiter="/"
+        )
+        names = (folder["Prefix"] for page in pages for folder in page.get("CommonPrefixes", []))
+        ids = [name.removeprefix(prefix).strip("/") for name in names]
+        jobs = [self._items.job(name) for name in ids if _ID.fullmatch(name)]
+        return [job for job in jobs if job is not None and job.key == key]
+
+    def _document(self, key: str) -> dict[str, Any] | None:
+        try:
+            answer = self._deployment.s3.get_object(Bucket=self._deployment.results, Key=key)
+        except ClientError as error:
+            if error.response["Error"]["Code"] != "NoSuchKey":
+                raise
+            return None
+        document: dict[str, Any] = msgspec.json.decode(answer["Body"].read())
+        return document
+
+
+def found_of(job: Job) -> Found:
+    """Return a job by its item."""
+    return Found(job.job, job.key, job.results_prefix, job)
+
+
+def _months(now: datetime) -> Iterator[str]:
+    year, month = now.year, now.month
+    for _ in range(MONTHS):
+        yield f"{year}-{month:02d}"
+        year, month = (year, month - 1) if month > 1 else (year - 1, 12)
+
+
+def _not_found(name: str) -> NotFoundError:
+    return NotFoundError(
+        f"there is no job {name} among the running and the last {NEWEST:,} ended ones: "
+        "name it by its id, by the key of its upload, or see `relay ls`"
+    )

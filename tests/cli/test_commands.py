@@ -1,0 +1,424 @@
+"""Each command against a stack whose real stages have run jobs."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from functions.model.events import paused
+from tests.cli.conftest import CommandLine, deliver
+from tests.harness import RESULTS, UPLOADS, Harness, make_row, make_upload
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from functions.model.events import Event
+
+KEY = "team/march.jsonl"
+REJECTED = b'{"custom_id": "no-params"}'
+
+
+def finished(stack: Harness, key: str = KEY, body: bytes = b"") -> str:
+    """Run a job to its end; return its id."""
+    stack.upload(key, body or make_upload(3))
+    stack.finish()
+    return str(stack.manifest(key)["job"])
+
+
+def running(stack: Harness, key: str = KEY) -> str:
+    """Claim and plan an upload; return the id of its job."""
+    stack.simulator.processing_s = 36_000.0
+    stack.upload(key, make_upload(3))
+    stack.tick()
+    [job] = [job for job in stack.items.unfinished().jobs if job.key == key]
+    return job.job
+
+
+def test_ls_lists_running_jobs_before_ended_ones(stack: Harness, relay: CommandLine) -> None:
+    ended = finished(stack)
+    unfinished = running(stack, "team/april.jsonl")
+
+    jobs = relay.json("ls")
+
+    assert [(job["job"], job["status"], job["outcome"]) for job in jobs] == [
+        (unfinished, "RUNNING", None),
+        (ended, "DONE", "succeeded"),
+    ]
+    assert [job["job"] for job in relay.json("ls", "--running")] == [unfinished]
+    table = relay("ls").stdout
+    assert f"april-{unfinished[:8]}" in table
+    assert "3 of 3" in table
+
+
+def test_a_job_is_named_by_id_name_prefix_or_key(stack: Harness, relay: CommandLine) -> None:
+    job = finished(stack)
+
+    for name in (job, job[:6], f"march-{job[:8]}", KEY):
+        assert relay.json("why", name)["job"] == job
+
+
+def test_a_key_means_the_newest_of_its_jobs(stack: Harness, relay: CommandLine) -> None:
+    finished(stack)
+    stack.pass_time(60)
+    second = running(stack)
+
+    assert relay.json("why", KEY)["job"] == second
+
+
+@pytest.mark.parametrize("name", ["ffff", "no/such.jsonl", "f" * 20])
+def test_a_job_that_does_not_exist_is_told_in_a_sentence(relay: CommandLine, name: str) -> None:
+    result = relay("why", name, code=3)
+
+    assert result.stderr.startswith(f"relay: there is no job {name} ")
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_a_prefix_of_several_jobs_names_them(stack: Harness, relay: CommandLine) -> None:
+    job = running(stack)
+    key = {"job": {"S": job}, "item": {"S": "#"}}
+    item = stack.dynamodb.get_item(TableName="relay", Key=key)["Item"]
+    other = job[:6] + "f" * 14
+    stack.dynamodb.put_item(TableName="relay", Item=item | {"job": {"S": other}})
+
+    result = relay("why", job[:5], code=2)
+
+    assert job in result.stderr
+    assert other in result.stderr
+
+
+# -- watch and why
+
+
+def test_watch_prints_a_line_for_each_change_until_the_end(
+    stack: Harness, relay: CommandLine
+) -> None:
+    stack.upload(KEY, make_upload(3))
+
+    states = relay.json_lines("watch", KEY)
+
+    assert states[0]["status"] == "RUNNING"
+    assert (states[-1]["status"], states[-1]["outcome"]) == ("DONE", "succeeded")
+
+
+def test_watch_fails_unless_all_rows_succeeded(stack: Harness, relay: CommandLine) -> None:
+    stack.upload(KEY, make_row(1) + b"\n" + REJECTED)
+
+    result = relay("watch", KEY, code=1)
+
+    assert "partial" in result.stdout
+    assert "1 succeeded" in result.stdout
+    assert "$" in result.stdout
+
+
+def test_watch_takes_a_file_as_it_was_sent(
+    stack: Harness, relay: CommandLine, tmp_path: Path
+) -> None:
+    file = tmp_path / "march.jsonl"
+    file.write_bytes(make_upload(2))
+    stack.upload("march.jsonl", file.read_bytes())
+
+    assert relay.json_lines("watch", str(file))[-1]["outcome"] == "succeeded"
+
+
+def test_why_has_the_words_of_status_json(stack: Harness, relay: CommandLine) -> None:
+    job = running(stack)
+    wait = {
+        "reason": "room", "since": "2026-11-27T10:00:00.000Z", "message": "batches wait for room",
+        "until": None, "resolution": "raise openBatches", "a later member": 1,
+    }  # fmt: skip
+    status = json.loads(stack.read(KEY, "status.json"))
+    document = json.dumps(status | {"waiting": [wait], "another": 1}).encode()
+    stack.s3.put_object(Bucket=RESULTS, Key=f"results/team/march/{job}/status.json", Body=document)
+
+    assert relay.json("why", job)["waiting"] == [wait]
+    text = relay("why", job).stdout
+    assert "batches wait for room" in text
+    assert "raise openBatches" in text
+
+
+def test_why_reads_the_table_where_status_json_names_no_reasons(
+    stack: Harness, relay: CommandLine
+) -> None:
+    """As a version wrote it that did not have them."""
+    job = running(stack)
+    status = json.loads(stack.read(KEY, "status.json"))
+    status.pop("waiting", None)
+    stack.s3.put_object(
+        Bucket=RESULTS,
+        Key=f"results/team/march/{job}/status.json",
+        Body=json.dumps(status).encode(),
+    )
+    stack.circuit.pause(_paused(), "billing", "2026-11-27T10:00:00.000Z")
+
+    reasons = {wait["reason"]: wait["message"] for wait in relay.json("why", job)["waiting"]}
+
+    assert "402" in reasons["paused"]
+    assert reasons["in_progress"] == "batches: 1 in progress"
+
+
+def _paused() -> Event:
+    return paused("billing", "billing", "2026-11-27T09:00:00.000Z")
+
+
+def test_why_says_how_a_job_has_ended(stack: Harness, relay: CommandLine) -> None:
+    finished(stack, body=REJECTED)
+
+    assert "failed; none of the 1 rows can be sent" in relay("why", KEY).stdout
+
+
+# -- send
+
+
+def test_a_sent_file_becomes_the_job_that_was_told(
+    stack: Harness, relay: CommandLine, tmp_path: Path
+) -> None:
+    (tmp_path / "march.jsonl").write_bytes(make_upload(3))
+
+    sent = relay.json("send", str(tmp_path / "march.jsonl"), "--as", "team/")
+    deliver(stack, sent["key"])
+    stack.finish()
+
+    assert sent["key"] == KEY
+    assert stack.manifest(KEY)["job"] == sent["job"]
+
+
+def test_send_waits_for_the_end(
+    stack: Harness, relay: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "march.jsonl"
+    file.write_bytes(make_upload(2))
+    waits: list[Callable[[], object]] = [lambda: deliver(stack, "march.jsonl")]
+    monkeypatch.setattr(
+        "cli.progress.sleep", lambda _seconds: waits.pop()() if waits else stack.tick()
+    )
+
+    states = relay.json_lines("send", str(file), "--wait")
+
+    assert [states[1]["status"], states[-1]["outcome"]] == ["UPLOADED", "succeeded"]
+
+
+@pytest.mark.parametrize("beside", [True, False])
+def test_options_are_sent_before_the_file(
+    stack: Harness, relay: CommandLine, tmp_path: Path, *, beside: bool
+) -> None:
+    (tmp_path / "rows.csv").write_text("question\nWhy?\n")
+    name = "rows.csv.relay.toml" if beside else "mine.toml"
+    (tmp_path / name).write_text(TEMPLATE)
+    arguments = [] if beside else ["--options", str(tmp_path / name)]
+
+    sent = relay.json("send", str(tmp_path / "rows.csv"), *arguments)
+    deliver(stack, sent["key"])
+    stack.finish()
+
+    assert stack.manifest("rows.csv")["counts"] == {"succeeded": 1}
+
+
+TEMPLATE = """
+[request.params]
+model = "claude-haiku-4-5"
+max_tokens = 64
+messages = [{ role = "user", content = "{{question}}" }]
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "sentence", "code"),
+    [
+        ("rows.txt", b"{}", "would be ignored: rename it", 2),
+        ("folder", None, "is not a file: name files, such as", 2),
+        ("rows.jsonl", b"", "is empty", 2),
+        ("rows.jsonl", b"%PDF-1.7 ...", "is a PDF", 2),
+        ("rows.xlsx", b"PK\x03\x04 word/document.xml", "rows.xlsx is", 2),
+        ("rows.csv.relay.toml", b"x", "is an options file: pass it with --options", 2),
+        ("missing.jsonl", None, "there is no file", 3),
+    ],
+)
+def test_what_would_not_be_read_is_told_before_anything_is_sent(
+    relay: CommandLine, tmp_path: Path, name: str, content: bytes | None, sentence: str, code: int
+) -> None:
+    good, bad = tmp_path / "good.jsonl", tmp_path / name
+    good.write_bytes(make_upload(1))
+    if content is not None:
+        bad.write_bytes(content)
+    elif name == "folder":
+        bad.mkdir()
+
+    assert_nothing_is_sent(relay, sentence, code, str(good), str(bad))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence", "code"),
+    [
+        (["--as", "rows.parq"], "would be ignored: give the key a suffix", 2),
+        (["--options", "none.toml"], "there is no file none.toml", 3),
+    ],
+)
+def test_an_unusable_option_is_told_before_anything_is_sent(
+    relay: CommandLine, tmp_path: Path, arguments: list[str], sentence: str, code: int
+) -> None:
+    (tmp_path / "rows.jsonl").write_bytes(make_upload(1))
+
+    assert_nothing_is_sent(relay, sentence, code, str(tmp_path / "rows.jsonl"), *arguments)
+
+
+def assert_nothing_is_sent(relay: CommandLine, sentence: str, code: int, *arguments: str) -> None:
+    result = relay("send", *arguments, code=code)
+
+    assert sentence in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+    assert not relay.deployment.s3.list_objects_v2(Bucket=UPLOADS).get("Contents")
+
+
+def test_an_unusable_options_file_is_told_before_anything_is_sent(
+    stack: Harness, relay: CommandLine, tmp_path: Path
+) -> None:
+    (tmp_path / "rows.jsonl").write_bytes(make_upload(1))
+    (tmp_path / "rows.jsonl.relay.toml").write_text("modle = 1")
+
+    result = relay("send", str(tmp_path / "rows.jsonl"), code=2)
+
+    assert "modle" in result.stderr
+    assert not stack.s3.list_objects_v2(Bucket=UPLOADS).get("Contents")
+
+
+# -- get
+
+
+def test_get_downloads_every_file_and_resumes(
+    stack: Harness, relay: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = finished(stack)
+    folder = tmp_path / "team" / "march" / job
+    expected = stack.read(KEY, "results.jsonl")
+    folder.mkdir(parents=True)
+    (folder / "results.jsonl.partial").write_bytes(expected[:10])
+    ranges = record_ranges(stack, monkeypatch)
+
+    relay("get", job, "--into", str(tmp_path))
+
+    assert (folder / "results.jsonl").read_bytes() == expected
+    assert ranges["results.jsonl"] == ["bytes=10-"]
+    assert {path.name for path in folder.iterdir()} >= {"errors.jsonl", "manifest.json", "status.json"}  # fmt: skip
+    relay("get", job, "--into", str(tmp_path))
+    assert ranges["results.jsonl"] == ["bytes=10-"]
+
+
+def record_ranges(stack: Harness, monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
+    """Record the range of each download, by the name of the file."""
+    ranges: dict[str, list[str]] = {}
+    get_object = stack.s3.get_object
+
+    def recording(**arguments: str) -> object:
+        name = arguments["Key"].rpartition("/")[2]
+        ranges.setdefault(name, []).append(arguments.get("Range", ""))
+        return get_object(**arguments)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(stack.s3, "get_object", recording)
+    return ranges
+
+
+def test_get_refuses_bytes_that_differ_from_the_manifest(
+    stack: Harness, relay: CommandLine, tmp_path: Path
+) -> None:
+    job = finished(stack)
+    key = f"results/team/march/{job}/results.jsonl"
+    stack.s3.put_object(Bucket=RESULTS, Key=key, Body=b"x" * len(stack.read(KEY, "results.jsonl")))
+
+    result = relay("get", job, "--into", str(tmp_path), code=1)
+
+    assert "results.jsonl is not what the manifest says" in result.stderr
+    assert not [*tmp_path.rglob("results.jsonl*")]
+
+
+def test_get_of_a_running_job_names_the_next_command(stack: Harness, relay: CommandLine) -> None:
+    job = running(stack)
+
+    assert f"relay why {job[:8]}" in relay("get", job, code=3).stderr
+
+
+# -- cancel, go, retry
+
+
+def test_a_canceled_job_ends(stack: Harness, relay: CommandLine) -> None:
+    job = running(stack)
+
+    relay("cancel", job)
+    deliver(stack, f"{KEY}.cancel")
+    stack.finish()
+
+    assert stack.manifest(KEY)["outcome"] == "canceled"
+
+
+def test_go_releases_a_held_job(stack: Harness, relay: CommandLine) -> None:
+    stack.s3.put_object(Bucket=UPLOADS, Key=f"{KEY}.relay.toml", Body=b"budget_usd = 0.000001")
+    stack.upload(KEY, make_upload(3))
+    stack.tick()
+    [job] = stack.items.unfinished().jobs
+    assert job.waiting_for == "budget"
+
+    relay("go", job.job)
+    deliver(stack, f"{KEY}.go")
+    stack.finish()
+
+    assert stack.manifest(KEY)["counts"] == {"succeeded": 3}
+
+
+@pytest.mark.parametrize(("command", "state"), [("go", running), ("go", finished), ("cancel", finished)])  # fmt: skip
+def test_what_cannot_be_steered_says_why(
+    stack: Harness, relay: CommandLine, command: str, state: Callable[[Harness], str]
+) -> None:
+    job = state(stack)
+
+    relay(command, job, code=2)
+
+    assert f"{KEY}.{command}" not in _uploaded(stack)
+
+
+def _uploaded(stack: Harness) -> list[str]:
+    return [entry["Key"] for entry in stack.s3.list_objects_v2(Bucket=UPLOADS)["Contents"]]
+
+
+def test_retry_sends_the_failed_rows_with_the_same_options(
+    stack: Harness, relay: CommandLine
+) -> None:
+    stack.s3.put_object(Bucket=UPLOADS, Key=f"{KEY}.relay.toml", Body=b'priority = "high"')
+    job = finished(stack, body=make_row(1) + b"\n" + REJECTED)
+
+    sent = relay.json("retry", job)
+    deliver(stack, sent["key"])
+    stack.finish()
+
+    assert sent["key"] == f"team/march-retry-{job[:8]}.jsonl"
+    assert stack.s3.get_object(Bucket=UPLOADS, Key=sent["key"])["Body"].read().strip() == REJECTED
+    assert stack.manifest(sent["key"])["settings"]["priority"] == "high"
+
+
+def test_retry_without_failed_rows_says_so(stack: Harness, relay: CommandLine) -> None:
+    job = finished(stack)
+
+    assert "every row succeeded" in relay("retry", job, code=1).stderr
+
+
+# -- cost
+
+
+def test_cost_sums_the_ledger_of_a_month_by_folder(stack: Harness, relay: CommandLine) -> None:
+    for key in (KEY, "team/april.jsonl", "other/may.jsonl"):
+        finished(stack, key)
+
+    cost = relay.json("cost", "--month", f"{stack.moment:%Y-%m}")
+
+    assert {folder: sums["jobs"] for folder, sums in cost["folders"].items()} == {
+        "other": 1,
+        "team": 2,
+    }
+    manifests = [stack.manifest(key)["cost_usd"] for key in (KEY, "team/april.jsonl")]
+    assert float(cost["folders"]["team"]["cost_usd_known"]) == pytest.approx(sum(manifests))
+    assert cost["total"]["rows"] == 9
+
+
+def test_a_month_is_checked(relay: CommandLine) -> None:
+    assert "2026-13 is not a month" in relay("cost", "--month", "2026-13", code=2).stderr
