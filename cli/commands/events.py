@@ -31,7 +31,7 @@ def events(
     """Print events as they come, until Ctrl-C, by a temporary queue that is removed at the end."""
     run = invocation.of(context)
     subject = None if job is None else Jobs(run.deployment).find(job).id
-    for number in (signal.SIGTERM, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # a shell's job ignores SIGINT
         signal.signal(number, _interrupt)
     ends_at = None if seconds is None else time.monotonic() + seconds
     with suppress(KeyboardInterrupt), subscribe(run.deployment, run.deployment.topic) as queue:

@@ -1,0 +1,199 @@
+"""What all commands share: global options, errors and exit codes, and finding the stack."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import boto3
+import pytest
+from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
+from botocore.stub import Stubber
+from typer.testing import CliRunner
+
+from cli import deployment, errors
+from cli.app import app
+from cli.errors import ExitCode, NotFoundError, UsageError
+from cli.group import global_options_first
+from local import environment
+from local.environment import LocalEnvironment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.cli.conftest import CommandLine
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ("ls --json", "--json ls"),
+        ("ls --stack s --running", "--stack s ls --running"),
+        ("ls --region=eu-west-1", "--region=eu-west-1 ls"),
+        ("send --as k --profile p f", "--profile p send --as k f"),
+        ("send -- --json", "send -- --json"),
+        ("ls --stack", "--stack ls"),
+    ],
+)
+def test_global_options_stand_anywhere(arguments: str, expected: str) -> None:
+    assert " ".join(global_options_first(arguments.split())) == expected
+
+
+def client_error(code: str) -> ClientError:
+    return ClientError({"Error": {"Code": code, "Message": "No."}}, "GetItem")
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "sentence"),
+    [
+        (UsageError("x"), 2, "x"),
+        (NotFoundError("x"), 3, "x"),
+        (NoCredentialsError(), 4, "there are no AWS credentials: pass --profile"),
+        (EndpointConnectionError(endpoint_url="https://x"), 4, "AWS cannot be reached"),
+        (client_error("AccessDeniedException"), 4, "AWS denied GetItem; docs/relay.md lists"),
+        (client_error("ExpiredToken"), 4, "not valid any more: log in again"),
+        (client_error("Throttled"), 4, "AWS refused GetItem"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (PermissionError(13, "Permission denied", "f"), 1, "f: Permission denied"),
+    ],
+)
+def test_an_error_is_a_sentence_with_an_exit_code(
+    error: BaseException, code: int, sentence: str
+) -> None:
+    message, exit_code = errors.describe(error)
+
+    assert exit_code == code
+    assert sentence in message
+    assert "\n" not in message
+
+
+def test_docs_list_each_exit_code() -> None:
+    page = (ROOT / "docs" / "relay.md").read_text(encoding="utf-8")
+
+    assert all(f"| {code.value} |" in page for code in ExitCode)
+
+
+def test_docs_name_each_command() -> None:
+    page = (ROOT / "docs" / "relay.md").read_text(encoding="utf-8")
+    names = {command.name or command.callback.__name__ for command in app.registered_commands}  # type: ignore[union-attr]
+
+    assert not {name for name in names if f"`relay {name}" not in page}
+
+
+def test_an_unexpected_error_is_a_sentence() -> None:
+    code = (
+        "import cli.commands.sending as s\n"
+        "s.check_upload = lambda _file: 1 / 0\n"
+        "from cli.__main__ import main\nmain()\n"
+    )
+    process = subprocess.run(  # noqa: S603 - a list made here
+        [sys.executable, "-c", code, "send", "f.jsonl"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert process.returncode == 1
+    assert process.stderr.strip() == (
+        "relay: unexpected ZeroDivisionError: please report it with what RELAY_TRACEBACK=1 prints"
+    )
+
+
+def test_output_that_is_piped_has_no_colours(relay: CommandLine) -> None:
+    assert "\x1b" not in relay("ls").stdout
+
+
+# -- finding the stack
+
+
+@pytest.fixture
+def cloudformation(monkeypatch: pytest.MonkeyPatch) -> Iterator[Stubber]:
+    """CloudFormation in AWS, while no local cloud is up."""
+    monkeypatch.setattr(environment, "peek", lambda _workspace: None)
+    client = boto3.client(
+        "cloudformation",
+        region_name="eu-central-1",
+        aws_access_key_id="x",
+        aws_secret_access_key="x",
+    )
+    monkeypatch.setattr(boto3.Session, "client", lambda *_arguments, **_options: client)
+    with Stubber(client) as stubber:
+        yield stubber
+
+
+def add_stack(cloudformation: Stubber, name: str) -> None:
+    """Let CloudFormation describe one stack, once."""
+    outputs = [{"OutputKey": "TableName", "OutputValue": "a-table"}]
+    stack = {"StackName": name, "CreationTime": datetime.now(UTC), "StackStatus": "CREATE_COMPLETE", "Outputs": outputs}  # fmt: skip
+    cloudformation.add_response("describe_stacks", {"Stacks": [stack]}, {"StackName": name})
+
+
+def test_a_stack_is_found_by_its_outputs(cloudformation: Stubber) -> None:
+    add_stack(cloudformation, "mine")
+
+    found = deployment.find("mine", "eu-central-1", None)
+
+    assert (found.name, found.table) == ("mine", "a-table")
+    with pytest.raises(NotFoundError, match="has no output ResultsBucket: it was deployed by"):
+        _ = found.results
+
+
+def test_the_default_is_the_stack_of_cdk_json(cloudformation: Stubber) -> None:
+    add_stack(cloudformation, "claude-batch-relay")
+
+    assert deployment.find(None, "eu-central-1", None).name == "claude-batch-relay"
+
+
+def test_a_stack_that_does_not_exist_is_told(cloudformation: Stubber) -> None:
+    message = "Stack with id none does not exist"
+    cloudformation.add_client_error("describe_stacks", "ValidationError", message)
+
+    result = CliRunner().invoke(app, ["ls", "--stack", "none", "--region", "eu-central-1"])
+
+    assert result.exit_code == ExitCode.NOT_FOUND
+    assert "there is no stack none in eu-central-1: pass --stack" in result.stderr
+
+
+def test_the_local_cloud_is_used_unless_an_option_names_another(
+    cloudformation: Stubber, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local = LocalEnvironment(
+        kind="up", owner_pid=1, owner_started_at="", endpoint="http://127.0.0.1:1",
+        claude="simulator", outputs={"TableName": "local-table"},
+    )  # fmt: skip
+    monkeypatch.setattr(environment, "peek", lambda _workspace: local)
+    add_stack(cloudformation, "claude-batch-relay")
+
+    assert deployment.find(None, None, None).table == "local-table"
+    assert deployment.find(None, "eu-central-1", None).table == "a-table"
+
+
+# -- the local cloud
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "sentence"),
+    [
+        (["run", "nowhere.jsonl"], 1, "there is no file nowhere.jsonl"),
+        (["up", "--port", "0"], 2, "Invalid value for '--port'"),
+    ],
+)
+def test_local_commands_are_those_of_the_local_cloud(
+    arguments: list[str], code: int, sentence: str
+) -> None:
+    process = subprocess.run(  # noqa: S603 - a list made here
+        [str(ROOT / "relay"), "local", *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert process.returncode == code
+    assert sentence in process.stderr
