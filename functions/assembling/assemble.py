@@ -30,7 +30,7 @@ from functions.model.items import (
     Usage,
 )
 from functions.model.lost_rows import lost_rows
-from functions.model.outcome_counts import NO_MODEL, sum_usage, total, usage_since
+from functions.model.outcome_counts import NO_MODEL, billed_usage, sum_usage, total
 from functions.model.pricing import Bill, PriceList, find_price_list, total_bill, undated
 from functions.readers import format_of, position_of, reader_of
 from functions.services import Services
@@ -63,7 +63,7 @@ def assemble(
         parts.append(part)
         tallies.append(tally)
     _check_complete(job, last_batches, tallies)
-    tally = total(tallies)
+    tally = msgspec.structs.replace(total(tallies), usage=billed_usage(batches))
     files = _join(services, job, parts)
     outcome = outcome_of(job, tally)
     job = msgspec.structs.replace(job, outcome=outcome, failure=_reason(job, outcome, tally))
@@ -252,12 +252,12 @@ def _manifest(
 
 
 def _used_by(batches: Sequence[Batch]) -> dict[str, dict[str, Usage]]:
-    """Return what each batch used itself, without what earlier attempts of its chunk had used."""
+    """Return what each batch used, and how many of its rows may have been billed without anybody knowing for what."""
     tallies = {(batch.chunk, batch.attempt): batch.tally or OutcomeCounts() for batch in batches}
     used = {}
     for batch in batches:
         earlier = tallies.get((batch.chunk, batch.attempt - 1), OutcomeCounts())
-        own = usage_since(tallies[batch.chunk, batch.attempt], earlier)
+        own = tallies[batch.chunk, batch.attempt].usage
         lost = lost_rows(batch, earlier)
         unknown = {LOST_ROWS: lost} if lost else dict[str, int]()
         if batch.duplicate_id is not None:

@@ -17,7 +17,6 @@ from functions.model.items import (
     Usage,
 )
 from functions.model.lost_rows import lost_rows
-from functions.model.outcome_counts import usage_since
 from functions.model.pricing import find_price_list, total_bill
 
 
@@ -39,11 +38,10 @@ def cost_of(items: WorkItems, job: Job, batch: Batch, counts: OutcomeCounts) -> 
         return batch.worst_micro_usd
     day = timestamps.parse(batch.ended_at or job.claimed_at).astimezone(UTC).date().isoformat()
     earlier = _earlier(items, batch)
-    used = usage_since(counts, earlier)
-    bill = total_bill(prices.bill(model, usage, day) for model, usage in used.items())
+    bill = total_bill(prices.bill(model, usage, day) for model, usage in counts.usage.items())
     known = round(bill.known_usd * MICRO)
     lost = lost_rows(msgspec.structs.replace(batch, tally=counts), earlier)
-    return max(known, batch.worst_micro_usd) if lost or _is_unreadable(used.values()) else known
+    return max(known, batch.worst_micro_usd) if lost or _is_unreadable(counts.usage.values()) else known
 
 
 def _is_unreadable(used: Iterable[Usage]) -> bool:

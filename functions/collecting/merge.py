@@ -167,7 +167,7 @@ class Merge:
         states = self._received.states[start : start + len(rows)]
         missing = [index for index, result in enumerate(new) if result is None]
         outcomes = [read_result(results[index]) for index in missing]
-        self._received.counter.add(outcomes)
+        self._received.counter.add_rows(outcomes)
         for index, outcome in zip(missing, outcomes, strict=True):
             states[index] = state_of(outcome)
         for (entry, _), result, state in zip(rows, results, states, strict=True):

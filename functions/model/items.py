@@ -166,6 +166,7 @@ class OutcomeCounts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     """The rows of a chunk by outcome, by error type and by stop reason; tokens by model.
 
     Attributes:
+        usage: what this attempt used itself; the other counts include the rows that earlier attempts answered.
         empty_answers: the rows that succeeded with neither text nor tool use.
     """
 

@@ -6,7 +6,7 @@ import msgspec
 
 from functions.model.items import MICRO, Batch, Job, OutcomeCounts
 from functions.model.lost_rows import lost_rows
-from functions.model.outcome_counts import total
+from functions.model.outcome_counts import billed_usage, total
 from functions.model.pricing import find_price_list
 
 MAX_FAILED_SHARE = 0.1
@@ -72,7 +72,7 @@ def measure(job: Job, attempts: Sequence[Batch], *, is_priced: bool) -> Pilot:
     is_priced = is_priced and all(_is_cost_known(job, batch) for batch in attempts)
     last = {batch.chunk: batch for batch in attempts if batch.tally is not None}
     counts = total([batch.tally for batch in last.values() if batch.tally is not None])
-    usages = list(counts.usage.values())
+    usages = list(billed_usage(attempts).values())
     sent = sum(batch.requests for batch in attempts if batch.attempt == 1 and batch.batch_id)
     ends = {name: n for name, n in counts.outcomes.items() if name in {"canceled", "expired"}}
     return Pilot(

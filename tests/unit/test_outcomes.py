@@ -17,7 +17,7 @@ from functions.model.api_results import (
 )
 from functions.model.ids import custom_id_template
 from functions.model.items import CloseReason, OutcomeCounts, Usage
-from functions.model.outcome_counts import MEMBERS, NAMES, OutcomeCounter, total, usage_since
+from functions.model.outcome_counts import MEMBERS, NAMES, OutcomeCounter, total
 from functions.model.output_lines import output_line, read_output_lines
 from functions.model.rows import Rejection
 from functions.model.synthetic_results import closed_result, rejected_result
@@ -440,24 +440,15 @@ def test_rows_of_an_unknown_type_are_counted_because_they_may_be_billed() -> Non
     assert counts.usage == {"unknown": {"unknown_result_rows": 1}}
 
 
-def test_what_an_attempt_used_itself_is_what_it_has_more_than_the_one_before() -> None:
-    first = count_outcomes(succeeded("a", **TOKENS), b'{"type":"expired"}')
-    second = count_outcomes(succeeded("a", **TOKENS), succeeded("b", **TOKENS))
+def test_rows_and_what_they_used_can_be_counted_apart() -> None:
+    """An attempt counts the rows that an earlier one answered, but not what they used."""
+    counter = OutcomeCounter()
+    counter.add_rows([read_result(succeeded("a", **TOKENS)), read_result(errored("api_error"))])
+    counter.add_usage([read_result(succeeded("b", **TOKENS))])
 
-    assert usage_since(first, OutcomeCounts()) == {"a": TOKENS}
-    assert usage_since(second, first) == {"b": TOKENS}
-    assert usage_since(first, first) == {}
-
-
-@pytest.mark.parametrize(
-    "lost",
-    [closed_result(CloseReason.LOST), rejected_result(Rejection("reason_lost", "m", 0))],
-)
-def test_an_attempt_after_lost_results_has_used_all_that_it_counts(lost: bytes) -> None:
-    first = count_outcomes(succeeded("a", **TOKENS), b'{"type":"expired"}')
-    second = count_outcomes(lost, succeeded("a", **TOKENS))
-
-    assert usage_since(second, first) == {"a": TOKENS}
+    counts = counter.tally()
+    assert (counts.outcomes, counts.errors) == ({"succeeded": 1, "errored": 1}, {"api_error": 1})
+    assert counts.usage == {"b": TOKENS}
 
 
 def test_the_number_of_counted_names_is_limited() -> None:
