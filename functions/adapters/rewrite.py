@@ -1,7 +1,7 @@
 """Rewrite a chunk's files: for half of a batch, for its next attempt, or without some rows."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from tempfile import TemporaryFile
 
 from functions.adapters.chunk_store import store_chunk_files
@@ -10,6 +10,12 @@ from functions.model import ids, items
 from functions.model.chunk_files import ChunkKeys, ChunkWriter, LedgerEntry
 from functions.model.items import Batch, BatchStatus, Step
 
+type ChangeParams = Callable[[LedgerEntry, bytes], bytes | None]
+
+
+def _unchanged(_: LedgerEntry, params: bytes) -> bytes:
+    return params
+
 
 def rewrite(
     files: ObjectStore,
@@ -17,12 +23,22 @@ def rewrite(
     chunk: str,
     attempt: int,
     entries: Iterable[LedgerEntry],
+    change: ChangeParams = _unchanged,
 ) -> tuple[ChunkKeys, ChunkWriter]:
-    """Write the files of a new chunk or attempt from those of this batch."""
+    """Write the files of a new chunk or attempt from those of this batch.
+
+    Args:
+        files: the object store.
+        batch: the batch whose files are read.
+        chunk: the name of the new chunk.
+        attempt: its attempt.
+        entries: the ledger of the new files, in order. Params are those that the body has for sent rows.
+        change: returns the params with which a row is sent; None to leave it out.
+    """
     with TemporaryFile() as body, TemporaryFile() as ledger:
         written = ChunkWriter(batch.job, chunk, attempt, body, ledger)
         for entry, params in _with_params(files, batch, entries):
-            written.put(entry, params)
+            written.put(entry, None if params is None else change(entry, params))
         written.finish()
         return store_chunk_files(files, batch, chunk, attempt, body, ledger), written
 

@@ -231,13 +231,14 @@ def _manifest(
         "reason": job.failure,
         "upload": {"bucket": job.bucket, "key": job.key, "version": job.version, "size_bytes": job.size_bytes},
         "times": {"uploaded_at": job.uploaded_at, "claimed_at": job.claimed_at, "ended_at": job.ended_at, "canceled_at": job.canceled_at, "deadline_at": job.deadline_at},
-        "settings": {"requests_per_batch": job.requests_per_batch, "attempts": job.attempts, "api_version": job.api_version, "priority": job.priority, "share": msgspec.to_builtins(job.share)},
+        "settings": {"requests_per_batch": job.requests_per_batch, "attempts": job.attempts, "api_version": job.api_version, "priority": job.priority, "share": msgspec.to_builtins(job.share), "retry_truncated": _retry_truncated(job)},
         "rows": sum(tally.outcomes.values()),
         "counts": tally.outcomes,
         "errors": tally.errors,
         "stop_reasons": tally.stops,
         "empty_answers": tally.empty_answers,
         "truncated": tally.truncated,
+        "sent_with_more_room": sum(batch.more_room for batch in batches if batch.batch_id),
         "usage": sum_usage(used.values()),
         "format": msgspec.to_builtins(format_of(job)),
         "row_kind": job.row_kind,
@@ -249,6 +250,12 @@ def _manifest(
         "batches": [_batch_entry(batch) for batch in batches],
         "files": {name: _file_entry(results_bucket, file) for name, file in files.items()},
     }  # fmt: skip
+
+
+def _retry_truncated(job: Job) -> dict[str, float] | None:
+    """Return the option of this name as it was written; None if it was off."""
+    room = job.retry_truncated
+    return None if room is None else {"factor": room.percent / 100, "most": room.most}
 
 
 def _used_by(batches: Sequence[Batch]) -> dict[str, dict[str, Usage]]:
@@ -365,6 +372,7 @@ def _batch_entry(batch: Batch) -> dict[str, Any]:
         "batch": batch.item, "chunk": batch.chunk, "attempt": batch.attempt, "batch_id": batch.batch_id,
         "status": batch.status, "rows": [batch.first_row, batch.last_row], "requests": batch.requests,
         "created_at": batch.created_at, "ended_at": batch.ended_at,
+        **({"more_room": batch.more_room} if batch.more_room else {}),
         **({} if problem is None else {"problem": problem}),
     }  # fmt: skip
 

@@ -8,6 +8,7 @@ import msgspec
 from functions.adapters.work_items import WorkItems
 from functions.model import ids, timestamps
 from functions.model.items import (
+    LOST_ROWS,
     MICRO,
     UNKNOWN_RESULT_ROWS,
     UNREADABLE_ROWS,
@@ -41,11 +42,12 @@ def cost_of(items: WorkItems, job: Job, batch: Batch, counts: OutcomeCounts) -> 
     bill = total_bill(prices.bill(model, usage, day) for model, usage in counts.usage.items())
     known = round(bill.known_usd * MICRO)
     lost = lost_rows(msgspec.structs.replace(batch, tally=counts), earlier)
-    return max(known, batch.worst_micro_usd) if lost or _is_unreadable(counts.usage.values()) else known
+    is_unknown = lost or _is_unreadable(counts.usage.values())
+    return max(known, batch.worst_micro_usd) if is_unknown else known
 
 
 def _is_unreadable(used: Iterable[Usage]) -> bool:
-    return any(usage.keys() & {UNREADABLE_ROWS, UNKNOWN_RESULT_ROWS} for usage in used)
+    return any(usage.keys() & {UNREADABLE_ROWS, UNKNOWN_RESULT_ROWS, LOST_ROWS} for usage in used)
 
 
 def _earlier(items: WorkItems, batch: Batch) -> OutcomeCounts:

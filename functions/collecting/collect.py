@@ -16,8 +16,9 @@ from functions.adapters.work_items import WorkItems
 from functions.collecting.batch_cost import cost_of, not_counted
 from functions.collecting.download import download
 from functions.collecting.lost_ledger import deliver, is_lost
-from functions.collecting.merge import Merge, MergedChunk, RowOffsets
+from functions.collecting.merge import MergedChunk, RowOffsets
 from functions.collecting.result_set import ResultSet
+from functions.collecting.second_answers import NextParams, merge_type
 from functions.collecting.spool import Spool
 from functions.model import timestamps
 from functions.model.chunk_files import LedgerEntry, read_all
@@ -55,7 +56,7 @@ def collect(
     if job is None:
         return False
     if batch.awaits_results and is_lost(services.files, batch, batch.ledger_key):
-        delivered = deliver(services, batch, job.price_list, time_left_s)
+        delivered = deliver(services, job, batch, time_left_s)
         return delivered is not None and _finish(services.items, job, batch, *delivered)
     batch, problem = _without_lost_files(services.files, batch)
     most = services.settings.disk_bytes
@@ -65,7 +66,7 @@ def collect(
         closing = download(services, batch, received, time_left_s)
         if closing is None:
             return False
-        merge = Merge(services, batch, received, closing, errors, most // 4)
+        merge = merge_type(job)(services, batch, received, closing, errors, most // 4)
         stem = f"work/{batch.job}/{batch.item}/{batch.owner}"
         entries = _entries(services.files, batch)
         merged = merge.write(f"{stem}.results.jsonl", entries, time_left_s)
@@ -75,8 +76,9 @@ def collect(
             and batch.attempt < job.attempts
             and job.canceled_at is None
         )
-        if more and any(merged.retry_mask):
-            return _go_again(services, job, batch, merged)
+        following = _next_attempt(services, job, batch, merged) if more else None
+        if following is not None:
+            return _go_again(services, job, batch, merged, following)
         failed = merge.write_errors(f"{stem}.errors.jsonl")
     counted = batch
     if merged.failed.offsets or job.exports:
@@ -126,23 +128,39 @@ def _entries(files: ObjectStore, batch: Batch) -> Iterator[LedgerEntry]:
     return read_all(line_blocks(files.read(files.results_object(batch.ledger_key))))
 
 
+def _next_attempt(
+    services: Services[ResultsSettings], job: Job, batch: Batch, merged: MergedChunk
+) -> Batch | None:
+    """Write the files of the chunk's next attempt. Return its batch; None if no row is worth one."""
+    if not any(merged.retry_mask):
+        return None
+    chosen = (
+        entry if retry else entry.unsent()
+        for entry, retry in zip(_entries(services.files, batch), merged.retry_mask, strict=True)
+    )  # fmt: skip
+    attempt, change = batch.attempt + 1, NextParams(job, batch, merged.retry_mask)
+    keys, files = rewrite(services.files, batch, batch.chunk, attempt, chosen, change)
+    if not files.requests:
+        return None
+    following = new_batch(
+        batch, batch.chunk, attempt, keys, files, timestamps.text(services.now())
+    )
+    following = msgspec.structs.replace(following, previous_results=merged.results)
+    if not change.more_room:
+        return following
+    return msgspec.structs.replace(
+        following, more_room=change.more_room, worst_micro_usd=change.worst_micro_usd
+    )
+
+
 def _go_again(
     services: Services[ResultsSettings],
     job: Job,
     batch: Batch,
     merged: MergedChunk,
+    following: Batch,
 ) -> bool:
-    """Write the retryable rows as the chunk's next attempt."""
-    chosen = (
-        entry if retry else unsent(entry)
-        for entry, retry in zip(_entries(services.files, batch), merged.retry_mask, strict=True)
-    )  # fmt: skip
-    attempt = batch.attempt + 1
-    keys, files = rewrite(services.files, batch, batch.chunk, attempt, chosen)
-    following = new_batch(
-        batch, batch.chunk, attempt, keys, files, timestamps.text(services.now())
-    )
-    following = msgspec.structs.replace(following, previous_results=merged.results)
+    """Record that the batch is collected and that the next attempt waits."""
     changes = _collected(merged, ChunkOutput(results=merged.results))
     cost_micro_usd = cost_of(services.items, job, batch, merged.counts)
     spent = not_counted(batch, cost_micro_usd)
@@ -153,17 +171,8 @@ def _go_again(
         job_increments={"cost_micro_usd": spent} if spent else None,
         spent_micro_usd=spent,
     )
-    logger.info(
-        "collected", extra={"batch": batch_key(batch), "retryable": sum(merged.retry_mask)}
-    )
+    logger.info("collected", extra={"batch": batch_key(batch), "retryable": following.requests})
     return done
-
-
-def unsent(entry: LedgerEntry) -> LedgerEntry:
-    """Return a ledger entry without params, for an attempt that does not send the row."""
-    return LedgerEntry(
-        entry.row, entry.line, entry.offset, entry.size, entry.custom_id, rejection=entry.rejection
-    )
 
 
 def _write_retry(

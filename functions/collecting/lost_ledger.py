@@ -15,12 +15,13 @@ from aws_lambda_powertools import Logger
 
 from functions.adapters.s3 import ObjectStore
 from functions.collecting.download import download
-from functions.collecting.merge import Merge, MergedChunk
+from functions.collecting.merge import MergedChunk
 from functions.collecting.result_set import MISSING, ResultSet
+from functions.collecting.second_answers import merge_type, ran_out
 from functions.collecting.spool import Spool
 from functions.model.api_results import read_result
 from functions.model.chunk_files import LedgerEntry
-from functions.model.items import MAX_TRIES, Batch, ChunkOutput, batch_key
+from functions.model.items import MAX_TRIES, Batch, ChunkOutput, Job, batch_key
 from functions.model.output_lines import OutputLine, read_output_lines
 from functions.model.rows import Rejection
 from functions.model.streams import line_blocks
@@ -44,16 +45,16 @@ def is_lost(files: ObjectStore, batch: Batch, key: str) -> bool:
 
 def deliver(
     services: Services[ResultsSettings],
+    job: Job,
     batch: Batch,
-    prices: str | None,
     time_left_s: Callable[[], float],
 ) -> tuple[MergedChunk, ChunkOutput] | None:
     """Write the results of a batch without its ledger.
 
     Args:
         services: those of results.
+        job: the batch's job.
         batch: as it was acquired.
-        prices: the job's price list.
         time_left_s: how long this invocation may still run.
 
     Returns:
@@ -65,14 +66,14 @@ def deliver(
     disk_bytes = services.settings.disk_bytes
     with TemporaryFile() as file, TemporaryFile() as errors:
         spool = Spool(file, batch.first_row, batch.rows, disk_bytes // 2)
-        received = ResultSet(batch, [True] * batch.rows, spool, prices)
+        received = ResultSet(batch, [True] * batch.rows, spool, job.price_list)
         received.sent = received.missing = (
             batch.requests
         )  # which rows were sent is lost, not how many
         closing = download(services, batch, received, time_left_s)
         if closing is None:
             return None
-        merge = Merge(services, batch, received, closing, errors, disk_bytes // 4)
+        merge = merge_type(job)(services, batch, received, closing, errors, disk_bytes // 4)
         stem = f"work/{batch.job}/{batch.item}/{batch.owner}"
         entries = _entries(services.files, batch, received)
         merged = merge.write(f"{stem}.results.jsonl", entries, time_left_s)
@@ -110,16 +111,18 @@ def _entries(files: ObjectStore, batch: Batch, received: ResultSet) -> Iterator[
     ):
         arrived = received.states[row - batch.first_row] != MISSING
         custom_id = _NO_ID if earlier is None else earlier.custom_id
-        if arrived or (received.missing and _may_be_sent(earlier)):
+        if arrived or (received.missing and _may_be_sent(batch, earlier)):
             yield LedgerEntry(row, 0, 0, 0, custom_id, params_size=1)
         else:
             rejection = REASON_LOST if earlier is None else None
             yield LedgerEntry(row, 0, 0, 0, custom_id, rejection=rejection)
 
 
-def _may_be_sent(earlier: OutputLine | None) -> bool:
+def _may_be_sent(batch: Batch, earlier: OutputLine | None) -> bool:
     """Return whether a row without a result may have been sent, if results are missing."""
-    return earlier is None or read_result(earlier.result).retryable
+    if earlier is None or read_result(earlier.result).retryable:
+        return True
+    return batch.more_room > 0 and ran_out(bytes(earlier.result))
 
 
 def _earlier(files: ObjectStore, batch: Batch) -> Iterable[OutputLine | None]:

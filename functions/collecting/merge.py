@@ -32,7 +32,7 @@ _SYNTHESIZED = frozenset(
 
 
 _LOST_RESULT = closed_result(CloseReason.LOST)
-_Row = tuple[LedgerEntry, bytes]
+Row = tuple[LedgerEntry, bytes]
 """The ledger entry of a row, and its result in an earlier attempt."""
 
 
@@ -54,7 +54,7 @@ class MergedChunk(NamedTuple):
 
     Attributes:
         results: the stored result lines of the chunk.
-        retry_mask: for each row of the chunk, 1 if it should be resent.
+        retry_mask: for each row of the chunk, 1 if it should be resent; see also `second_answers.MORE_ROOM`.
         failed: the rows that did not succeed.
         counts: the outcomes of all rows of the chunk.
     """
@@ -93,6 +93,7 @@ class Merge:
         self._errors, self._max_error_bytes = errors, max_error_bytes
         self.errors_problem: str | None = None
         self._retry_mask, self._failed = bytearray(batch.rows), RowOffsets()
+        self._closing = closing
         keeps_earlier = batch.attempt > 1 and closing in KEEPS_PREVIOUS_RESULT
         synthesize = closing in _SYNTHESIZED and not keeps_earlier
         self._closing_result = closed_result(closing) if synthesize else None
@@ -120,7 +121,7 @@ class Merge:
 
     def _row_groups(
         self, entries: Iterable[LedgerEntry], time_left_s: Callable[[], float]
-    ) -> Iterator[list[_Row]]:
+    ) -> Iterator[list[Row]]:
         """Group consecutive rows up to about `CACHE_BLOCK` bytes, with their new results on disk."""
         spool, previous = self._received.spool, self._batch.previous_results
         earlier_results = self._earlier_results(previous)
@@ -128,7 +129,7 @@ class Merge:
         window = next(windows)
         if not spool.whole:
             self._load_window(window, time_left_s)
-        rows: list[_Row] = []
+        rows: list[Row] = []
         size = 0
         for entry, earlier in zip(entries, earlier_results, strict=previous is not None):
             if rows and (size >= CACHE_BLOCK or entry.row not in window):
@@ -146,9 +147,9 @@ class Merge:
         self._received.spool.reset_window(window)
         read_again(self._services, self._batch, self._received, time_left_s)
 
-    def _result_lines(self, rows: Sequence[_Row]) -> bytes:
+    def _result_lines(self, rows: Sequence[Row]) -> bytes:
         """Return the result lines of a group; count the rows and write their error lines."""
-        new = self._received.spool.get_all(rows[0][0].row, len(rows))
+        new = self._new_results(rows)
         results = [
             self._fallback_result(*row) if result is None else result
             for row, result in zip(rows, new, strict=True)
@@ -159,8 +160,12 @@ class Merge:
         pieces[1::3] = results
         return b"".join(pieces)
 
+    def _new_results(self, rows: Sequence[Row]) -> list[bytes | None]:
+        """Return the results of this attempt; None for each row that has none."""
+        return self._received.spool.get_all(rows[0][0].row, len(rows))
+
     def _record(
-        self, rows: Sequence[_Row], new: Sequence[bytes | None], results: Sequence[bytes]
+        self, rows: Sequence[Row], new: Sequence[bytes | None], results: Sequence[bytes]
     ) -> None:
         """Count the rows without a new result, and record the rows that did not succeed."""
         start = rows[0][0].row - self._batch.first_row

@@ -33,7 +33,7 @@ class ResultSet:
         states: the state of each row of the chunk.
         sent: the number of rows that were sent.
         missing: the number of sent rows without a result.
-        counter: counts the outcomes.
+        counter: counts the outcomes; only what they used if their rows may keep an earlier answer.
         lines: the number of well-formed lines added, repeated ones and those of other batches included.
     """
 
@@ -90,7 +90,10 @@ class ResultSet:
 
     def _store(self, results: Results) -> None:
         self.spool.put_all(results.rows, results.text, results.sizes)
-        self.counter.add(results.outcomes)
+        if self._batch.more_room:
+            self.counter.add_usage(results.outcomes)  # merge counts the rows
+        else:
+            self.counter.add(results.outcomes)
         first, states = self._first, self.states
         for row, outcome in zip(results.rows, results.outcomes, strict=True):
             states[row - first] = state_of(outcome)

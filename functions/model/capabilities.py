@@ -5,12 +5,16 @@ Model names belong in the list, never in code.
 """
 
 import re
+from collections.abc import Collection
 from functools import cache
 from importlib import resources
 from typing import Literal
 
 import msgspec
 
+LONG_OUTPUT_TOKENS = 300_000
+"""Largest `max_tokens` of any model under `LONG_OUTPUT_BETA`."""
+LONG_OUTPUT_BETA = "output-300k-"
 SAMPLING = ("temperature", "top_p", "top_k")
 """The sampling parameters."""
 _DATED = re.compile(r"-\d{8}$")
@@ -47,6 +51,12 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     sampling: bool = False
     lifecycle: Literal["active", "deprecated", "retired"] = "active"
     retires: str | None = None
+
+    def max_tokens_with(self, betas: Collection[str]) -> int:
+        """Return the largest `max_tokens` of a request with these values of `anthropic-beta`."""
+        if any(beta.startswith(LONG_OUTPUT_BETA) for beta in betas):
+            return max(self.max_output_tokens, LONG_OUTPUT_TOKENS)
+        return self.max_output_tokens
 
 
 class CapabilityList(msgspec.Struct, frozen=True):

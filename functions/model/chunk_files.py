@@ -45,6 +45,12 @@ class LedgerEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
         """Whether the row is in the body."""
         return self.params_size > 0
 
+    def unsent(self) -> "LedgerEntry":
+        """Return the entry for a body that does not have the row."""
+        return LedgerEntry(
+            self.row, self.line, self.offset, self.size, self.custom_id, rejection=self.rejection
+        )
+
 
 _encoder = msgspec.json.Encoder()
 _decoder = msgspec.json.Decoder(LedgerEntry)
@@ -121,6 +127,7 @@ class ChunkWriter:
 
     def put(self, entry: LedgerEntry, params: bytes | None) -> None:
         """Write an entry of another ledger, with these params; None for a row that is not sent."""
+        entry = entry.unsent()
         if params is not None:
             head = (self._head % entry.row).removeprefix(b"}" if self.requests else b"},")
             params_offset = self._written + len(head)

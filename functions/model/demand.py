@@ -39,6 +39,8 @@ class _Limits(msgspec.Struct, gc=False):
 _limits = msgspec.json.Decoder(_Limits)
 Demands = Mapping[str, Demand]
 """Model → what its requests may use."""
+Request = tuple[str, int, int]
+"""A request's model, the length of its params in bytes, and its `max_tokens`."""
 
 
 def name_of(model: str, known: Collection[str]) -> str:
@@ -62,8 +64,8 @@ def add(demands: Iterable[Demands]) -> dict[str, Demand]:
     return total
 
 
-def of_requests(requests: Iterable[tuple[str, int, int]]) -> dict[str, Demand]:
-    """Return the demand of requests, each with its model, the length of its params in bytes and its `max_tokens`."""
+def of_requests(requests: Iterable[Request]) -> dict[str, Demand]:
+    """Return the demand of requests."""
     counts: dict[str, list[int]] = {}
     for model, params_bytes, max_tokens in requests:
         count = counts.setdefault(model, [0, 0, 0])
@@ -73,10 +75,10 @@ def of_requests(requests: Iterable[tuple[str, int, int]]) -> dict[str, Demand]:
     return add([{model: Demand(*count)} for model, count in counts.items()])
 
 
-def of_request(params: bytes) -> dict[str, Demand]:
-    """Return the demand of one request, by its params. One that the API will refuse counts for `OTHER_MODELS`."""
+def read_request(params: bytes) -> Request:
+    """Read what counts of a request from its params. One that the API will refuse counts for `OTHER_MODELS`."""
     try:
         limits = _limits.decode(params)
     except UNREADABLE_JSON:
         limits = _Limits(OTHER_MODELS, 0)
-    return {limits.model: Demand(1, len(params), limits.max_tokens)}
+    return limits.model, len(params), limits.max_tokens

@@ -64,10 +64,12 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         counted_rows: rows whose input tokens the API counted; 0 if the length of the params alone is the basis.
         models: what the requests of each model are expected to use.
+        second: what they use in the worst case beside that, because each of them is sent once more with more room.
     """
 
     counted_rows: int
     models: dict[str, ExpectedTokens]
+    second: dict[str, ExpectedTokens] = {}
 
 
 def estimate(

@@ -20,14 +20,17 @@ def estimate_figures(job: Job) -> dict[str, Any] | None:
     if job.estimate is None:
         return None
     models = job.estimate.models
+    cases = {case: [*models.items()] for case in _CASES}
+    cases["worst"] += job.estimate.second.items()
     prices = find_price_list(job.price_list)
     return {
         "counted_rows": job.estimate.counted_rows,
         "input_tokens": sum(tokens.input for tokens in models.values()),
         "output_tokens": {
-            case: _sum(_output(tokens, case) for tokens in models.values()) for case in _CASES
+            case: _sum(_output(tokens, case) for _, tokens in expected)
+            for case, expected in cases.items()
         },
-        "cost_usd": {case: _cost_usd(prices, models.items(), case) for case in _CASES},
+        "cost_usd": {case: _cost_usd(prices, expected, case) for case, expected in cases.items()},
     }
 
 

@@ -157,7 +157,7 @@ UNREADABLE_ROWS = "unreadable_rows"
 UNKNOWN_RESULT_ROWS = "unknown_result_rows"
 """Rows whose result has a type that the API did not have when this was written."""
 LOST_ROWS = "lost_rows"
-"""Rows that were sent and whose result was never received; the manifest alone has it."""
+"""Rows that were sent and whose result was never received."""
 DUPLICATE_ROWS = "duplicate_rows"
 """Rows that were also sent in a duplicate, which is canceled; the manifest alone has it."""
 
@@ -258,6 +258,18 @@ class Share(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     requests: int | None = None
 
 
+class MoreRoom(msgspec.Struct, frozen=True, kw_only=True):
+    """The `max_tokens` of a row that is sent once more because its answer ended there.
+
+    Attributes:
+        percent: of the row's own `max_tokens`.
+        most: the largest that this may lead to.
+    """
+
+    percent: int
+    most: int
+
+
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     """The position up to which an upload is cut into chunks.
 
@@ -292,6 +304,7 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
         capability_list: the version of the list that says what each model accepts; None in jobs of before, for the newest.
         demands: model → what the planned requests may use.
         samples: model → requests whose input tokens were counted.
+        second_demands: model → what the requests may use that are sent once more with more room.
         estimate: what all of them are expected to use; None until everything is planned.
         priority: ``high``, ``normal`` or ``low``.
         share: the share of the upload's first folder; None if it has none.
@@ -305,6 +318,7 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
         go_since: when the pilot was sent; a later go marker sends the rest.
         collected_succeeded: the rows of its finished chunks that succeeded; the next four likewise.
         cost_micro_usd: what its batches cost, as counted when each was collected, as far as that is known.
+        retry_truncated: the room of rows whose answers ended at `max_tokens`; None if they are not sent once more.
     """
 
     bucket: str
@@ -344,6 +358,7 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
     capability_list: str | None = None
     demands: dict[str, Demand] = {}
     samples: dict[str, Sample] = {}
+    second_demands: dict[str, Demand] = {}
     estimate: Estimate | None = None
     priority: str = NORMAL
     share: Share | None = None
@@ -361,6 +376,7 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
     collected_expired: int = 0
     collected_rejected: int = 0
     cost_micro_usd: int = 0
+    retry_truncated: MoreRoom | None = None
 
     @property
     def source(self) -> ObjectVersion:
@@ -434,6 +450,7 @@ class Batch(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
         start: the reader's position before its first row; empty in batches that an earlier version planned.
         priority: that of its job.
         share: that of its job. Poll admits batches without reading their jobs.
+        more_room: the requests that are sent once more with more room, because their answers ended at `max_tokens`.
     """
 
     chunk: str
@@ -484,6 +501,7 @@ class Batch(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
     start: dict[str, Any] = {}
     priority: str = NORMAL
     share: Share | None = None
+    more_room: int = 0
 
     @property
     def retry_state(self) -> dict[str, str | int | None]:

@@ -49,6 +49,8 @@ _Beta = Annotated[str, Meta(pattern=r"\A[A-Za-z0-9_.-]{1,100}\Z")]
 """The values become a header. With a line feed in one, no request could be sent."""
 _Folder = Annotated[str, Meta(pattern=r"\A[^/]+\Z")]
 _AtLeastOne = Annotated[int, Meta(ge=1)]
+_Factor = Annotated[float, Meta(ge=1, le=100)]
+_MaxTokens = Annotated[int, Meta(ge=1, le=1_000_000)]
 _Hours = Annotated[float, Meta(gt=0, le=8760)]
 _EXAMPLES = {
     "api_version": "a version such as '2026-10-21'",
@@ -86,6 +88,18 @@ class ShareLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     requests: _AtLeastOne | None = None
 
 
+class RetryTruncated(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How rows are sent once more whose answers ended at `max_tokens`.
+
+    Attributes:
+        factor: how many times the `max_tokens` of the row; 1 for not at all.
+        most: the largest `max_tokens` that this may lead to.
+    """
+
+    factor: _Factor = 2.0
+    most: _MaxTokens = 32_000
+
+
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How one upload is read and sent.
 
@@ -103,6 +117,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         budget_usd: the most that the job may cost, in US dollars; 0 for no limit, None for the stack's.
         pilot_rows: the rows that are sent first, alone; 0 for no pilot.
         pilot_auto: whether the rest is sent without a go marker if the pilot allows it.
+        retry_truncated: how rows are sent once more whose answers ended at `max_tokens`; None for not at all.
         request: the template.
     """
 
@@ -119,6 +134,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     budget_usd: _Usd | None = None
     pilot_rows: _PilotRows = 0
     pilot_auto: bool = False
+    retry_truncated: RetryTruncated | None = None
     request: RequestTemplate = RequestTemplate()
 
 

@@ -20,6 +20,7 @@ from functions.model.api_results import (
 )
 from functions.model.items import (
     CONTAINER,
+    LOST_ROWS,
     UNKNOWN_RESULT_ROWS,
     UNREADABLE_ROWS,
     Batch,
@@ -119,6 +120,10 @@ class OutcomeCounter:
         types = Counter([outcome.type for outcome in outcomes])
         if types.keys() != {"succeeded"} or len(messages) < len(outcomes):
             self._count_unknown(outcomes, types)
+
+    def add_lost(self) -> None:
+        """Count a request that may have been billed although its result was never received."""
+        self._usage[_counted_name(NO_MODEL, self._usage)].update({LOST_ROWS: 1})
 
     def _count_usage(self, model: str, messages: Sequence[Message]) -> None:
         used = self._usage[_counted_name(model, self._usage)]

@@ -5,7 +5,7 @@ Each chunk moves the job's checkpoint. An invocation stops before its time runs 
 
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
@@ -21,11 +21,12 @@ from functions.adapters.upload_source import source_of
 from functions.errors import ObjectUnreadableError, UnreadableUploadError
 from functions.model import chunk_files, demand, events, ids, items, timestamps
 from functions.model.chunk_files import ChunkKeys, ChunkWriter
-from functions.model.demand import Demand
+from functions.model.demand import Demand, Request
 from functions.model.estimate import Sample, estimate
 from functions.model.events import Event
 from functions.model.expected_cost import known_worst_micro_usd
 from functions.model.items import PILOT, Batch, BatchStatus, Checkpoint, Job, JobStatus, Step
+from functions.model.more_room import second_demand
 from functions.model.rows import Position, ValidRows
 from functions.planning.budget import find_hold
 from functions.planning.conversion import convert_all, converter_of
@@ -66,6 +67,7 @@ class _Chunk:
         changes: field → rows in which its translation dropped or changed it.
         betas: values of `anthropic-beta` that its rows need beside those of the job.
         demands: what its requests may use, by model.
+        second_demands: what they may use when they are sent once more with more room.
         end: the position after the last row.
     """
 
@@ -77,6 +79,7 @@ class _Chunk:
     changes: Counter[str] = field(default_factory=Counter)
     betas: tuple[str, ...] = ()
     demands: dict[str, Demand] = field(default_factory=dict)
+    second_demands: dict[str, Demand] = field(default_factory=dict)
     end: Position = field(init=False)
 
     def __post_init__(self) -> None:
@@ -106,7 +109,7 @@ class _Chunk:
             return rows
         if row.params is not None:
             self.betas = row.betas
-            self.demands = demand.add([self.demands, demand.of_request(row.params)])
+            self._count_requests([demand.read_request(row.params)])
         self.files.add(self._next_row, record, row)
         self.end = record.end
         if row.rejection is not None:
@@ -120,10 +123,14 @@ class _Chunk:
         if count:
             self.files.add_valid(self._next_row, fitting)
             sizes = map(len, fitting.params)
-            requests = zip(fitting.models, sizes, fitting.max_tokens, strict=True)
-            self.demands = demand.add([self.demands, demand.of_requests(requests)])
+            self._count_requests([*zip(fitting.models, sizes, fitting.max_tokens, strict=True)])
             self.end = fitting.end
         return rest
+
+    def _count_requests(self, requests: Sequence[Request]) -> None:
+        second = second_demand(self.job, [*self.job.betas, *self.betas], requests)
+        self.demands = demand.add([self.demands, demand.of_requests(requests)])
+        self.second_demands = demand.add([self.second_demands, second])
 
     @property
     def _next_row(self) -> int:
@@ -325,6 +332,7 @@ def _store_chunk(
             (Counter(job.rejection_counts) + chunk.rejections).most_common(_MAX_REJECTION_CODES)
         ),
         "demands": demand.add([job.demands, chunk.demands]),
+        "second_demands": demand.add([job.second_demands, chunk.second_demands]),
         "samples": samples,
         "translation_changes": dict(
             (Counter(job.translation_changes) + chunk.changes).most_common(_MAX_CHANGES)
@@ -404,6 +412,8 @@ def _estimated(
         return job, []
     experience = services.experiences.of(job, job.demands)
     expected = estimate(job.demands, job.samples, experience)
+    second = estimate(job.second_demands, job.samples, {}).models
+    expected = msgspec.structs.replace(expected, second=second)
     job = msgspec.structs.replace(job, estimate=expected, failure=failure)
     if not job.sendable_rows:
         return job, []

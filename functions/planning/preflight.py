@@ -15,9 +15,6 @@ IMAGE_BYTES = 10 * 1024 * 1024
 have risen since, so twice that is allowed."""
 DOCUMENT_BYTES = 32 * 1024 * 1024
 """Largest document, in characters, of base64 or of text: a whole Messages request may have 32 MB."""
-LONG_OUTPUT_TOKENS = 300_000
-"""Largest `max_tokens` of any model under `LONG_OUTPUT_BETA`."""
-LONG_OUTPUT_BETA = "output-300k-"
 MIN_THINKING_MAX_TOKENS = 2_000
 """Below this, thinking may use up `max_tokens` and leave no text."""
 _FORCED = ("any", "tool")
@@ -172,9 +169,7 @@ def _of_model(
 def _output_tokens(
     params: Mapping[str, Any], capabilities: Capabilities, betas: Collection[str]
 ) -> Iterator[_Finding]:
-    maximum, max_tokens = capabilities.max_output_tokens, params.get("max_tokens")
-    if any(beta.startswith(LONG_OUTPUT_BETA) for beta in betas):
-        maximum = max(maximum, LONG_OUTPUT_TOKENS)
+    maximum, max_tokens = capabilities.max_tokens_with(betas), params.get("max_tokens")
     if isinstance(max_tokens, int | float) and max_tokens > maximum:
         sentence = f'"max_tokens" is above {maximum:,}, the maximum of this model; lower it'
         yield "max_tokens_too_large", sentence

@@ -12,7 +12,7 @@ from functions.adapters.upload_source import object_of, source_of
 from functions.errors import UnreadableUploadError
 from functions.model import events, timestamps, upload_events
 from functions.model.events import MAX_COLUMN_CHARS, MAX_COLUMNS, Event
-from functions.model.items import Job, ObjectVersion, Share
+from functions.model.items import Job, MoreRoom, ObjectVersion, Share
 from functions.model.options import Options, governs
 from functions.model.upload_format import UploadFormat
 from functions.planning.budget import initial_hold
@@ -213,6 +213,7 @@ def _freeze(
         "priority": options.priority,
         "share": _share_of(job, options),
         "deadline_at": _deadline_at(job, options.deadline_hours),
+        "retry_truncated": _more_room(job, options),
     }
     if not services.items.transition(job, changes, keep_lease=True):
         return None
@@ -226,6 +227,14 @@ def _share_of(job: Job, options: Options) -> Share | None:
     if limits is None:
         return None
     return Share(folder=folder, open_batches=limits.open_batches, requests=limits.requests)
+
+
+def _more_room(job: Job, options: Options) -> MoreRoom | None:
+    """Return the room of rows that are sent once more; None if there is none, or no further attempt."""
+    retry = options.retry_truncated
+    if retry is None or retry.factor == 1 or job.attempts == 1:
+        return None
+    return MoreRoom(percent=round(retry.factor * 100), most=retry.most)
 
 
 def _deadline_at(job: Job, hours: float | None) -> str | None:

@@ -10,7 +10,8 @@ cache or written to it; a request with a web search tool searches once. A reques
 thinking thinks three tokens for each token of text, within its budget and `max_tokens`.
 
 A marker can change what is billed: ``[usage:{"server_tool_use":{"web_search_requests":3}}]`` replaces
-members of the answer's usage.
+members of the answer's usage. ``[needs:500]`` is answered with 500 tokens of text, ``[thinks:500]`` with as
+many of thinking before it; with fewer `max_tokens`, the answer ends there.
 """
 
 import hashlib
@@ -43,6 +44,7 @@ FATES = RETRYABLE | ERRORS | STOPS | {"unknown_result"}
 
 _MARKER = re.compile(r"\[fate:(always-)?([a-z_]+)\]")
 _USAGE_MARKER = re.compile(r"\[usage:(\{.*\})\]", re.DOTALL)
+_LENGTH_MARKER = r"\[%s:(\d+)\]"
 _MAX_ECHO_CHARS = 200
 _OVERHEAD_TOKENS = 8
 
@@ -160,7 +162,8 @@ def _message(
     """Build a message. Optional members of SDK 2.14 are present, as in captured results."""
     is_refusal = fate == "refusal"
     thinking, output_tokens = _output_tokens(fate, params, text)
-    is_cut = thinking and output_tokens == params.max_tokens
+    marked_tokens = _marked_number("thinks", text) + _marked_number("needs", text)
+    is_cut = (thinking and output_tokens == params.max_tokens) or marked_tokens > params.max_tokens
     content: list[dict[str, object]] = []
     if thinking:
         content.append({"type": "thinking", "thinking": "", "signature": digest})
@@ -213,8 +216,8 @@ def _usage(
 
 def _output_tokens(fate: str, params: Params, text: str) -> tuple[int, int]:
     """Return the tokens of thinking, and those of thinking and text together."""
-    text_tokens = len(_reply(text)) // CHARS_PER_TOKEN + 1
-    thinking = 0
+    text_tokens = _marked_number("needs", text) or len(_reply(text)) // CHARS_PER_TOKEN + 1
+    thinking = _marked_number("thinks", text)
     if params.thinking is not None and params.thinking.type in {"enabled", "adaptive"}:
         thinking = min(3 * text_tokens, params.thinking.budget_tokens or 3 * text_tokens)
     if fate == "max_tokens":
@@ -249,6 +252,12 @@ def count_input_tokens(params: bytes, parsed: Params) -> int:
     prompt_tokens = _prompt_tokens(parsed, _blocks(params, parsed))
     counts = [usage.get("input_tokens", prompt_tokens), *map(usage.get, cached)]
     return sum(count for count in counts if isinstance(count, int))
+
+
+def _marked_number(name: str, text: str) -> int:
+    """Return the number in a marker of this name; 0 without one."""
+    marker = re.search(_LENGTH_MARKER % name, text)
+    return 0 if marker is None else int(marker[1])
 
 
 def _marked_usage(text: str) -> dict[str, object]:

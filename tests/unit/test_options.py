@@ -167,6 +167,16 @@ def test_the_nearest_file_wins_key_by_key() -> None:
         ("_relay.toml", b"deadline_hours = inf", "Expected `float` <= 8760.0 at `deadline_hours`"),
         (
             "_relay.toml",
+            b"retry_truncated = { factor = 0.5 }",
+            "Expected `float` >= 1.0 at `retry_truncated.factor`",
+        ),
+        (
+            "_relay.toml",
+            b"retry_truncated = { max = 5 }",
+            "Object contains unknown field `max` at `retry_truncated`",
+        ),
+        (
+            "_relay.toml",
             b"[shares]\nteam = { batches = 5 }",
             "Object contains unknown field `batches` at `shares[...]`",
         ),

@@ -50,6 +50,33 @@ def test_a_message_echoes_the_last_user_text_and_counts_tokens_of_a_batch(
     assert 0 < message.usage.output_tokens <= 64
 
 
+@pytest.mark.parametrize(
+    ("text", "stop_reason", "output_tokens", "content"),
+    [
+        ("[needs:64]", "end_turn", 64, ["text"]),
+        ("[needs:65]", "max_tokens", 64, ["text"]),
+        ("[thinks:40][needs:20]", "end_turn", 60, ["thinking", "text"]),
+        ("[thinks:40][needs:25]", "max_tokens", 64, ["thinking", "text"]),
+        ("[thinks:64][needs:1]", "max_tokens", 64, ["thinking"]),
+    ],
+)
+def test_an_answer_of_a_marked_length_ends_at_max_tokens(
+    client: anthropic.Anthropic,
+    make_requests: MakeRequests,
+    text: str,
+    stop_reason: str,
+    output_tokens: int,
+    content: list[str],
+) -> None:
+    messages = [{"role": "user", "content": text}]
+    result = rows(client, make_requests(1, messages=messages, max_tokens=64))["r0"].result
+
+    assert result.type == "succeeded"
+    assert result.message.stop_reason == stop_reason
+    assert result.message.usage.output_tokens == output_tokens
+    assert [block.type for block in result.message.content] == content
+
+
 def test_a_request_in_a_geography_is_billed_there(
     client: anthropic.Anthropic, make_requests: MakeRequests
 ) -> None:

@@ -1,0 +1,105 @@
+"""Send rows once more whose answers ended at `max_tokens`, and keep the better answer. The first one is paid for, too.
+
+A row of a later attempt that has an answer already was sent once more with more room. Its first answer is kept unless
+the second request succeeded as well.
+"""
+
+from collections.abc import Sequence
+
+from functions.collecting.merge import Merge, Row
+from functions.model import demand
+from functions.model.api_results import read_result
+from functions.model.chunk_files import LedgerEntry
+from functions.model.estimate import estimate
+from functions.model.expected_cost import known_worst_micro_usd
+from functions.model.items import Batch, CloseReason, Job
+from functions.model.more_room import with_more_room
+
+MORE_ROOM = 2
+"""In a retry mask: the row should be sent once more with a larger `max_tokens`."""
+_MAY_BE_BILLED = frozenset({CloseReason.GONE, CloseReason.MISSING, CloseReason.STUCK})
+"""Reasons for which a request without a result may have been answered."""
+
+
+def is_answer(result: bytes) -> bool:
+    """Return whether a result is an answer, which is paid for."""
+    return read_result(result).type == "succeeded"
+
+
+def ran_out(result: bytes) -> bool:
+    """Return whether an answer ended because `max_tokens` were used up, perhaps by thinking alone."""
+    message = read_result(result).message
+    return message is not None and message.stop_reason == "max_tokens"
+
+
+class MergeSecondAnswers(Merge):
+    """Merge the results of a job whose truncated rows are sent once more."""
+
+    def _new_results(self, rows: Sequence[Row]) -> list[bytes | None]:
+        new = super()._new_results(rows)
+        if not self._batch.more_room:
+            return new
+        return [
+            None if result is not None and is_answer(earlier) and not is_answer(result) else result
+            for (_, earlier), result in zip(rows, new, strict=True)
+        ]
+
+    def _fallback_result(self, entry: LedgerEntry, earlier: bytes) -> bytes:
+        if entry.sent and is_answer(earlier):
+            return earlier
+        return super()._fallback_result(entry, earlier)
+
+    def _record(
+        self, rows: Sequence[Row], new: Sequence[bytes | None], results: Sequence[bytes]
+    ) -> None:
+        if self._batch.more_room:  # no row of such an attempt was counted when its result arrived
+            self._count_lost(rows)
+            new = [None] * len(rows)
+        super()._record(rows, new, results)
+        for (entry, earlier), result in zip(rows, results, strict=True):
+            if entry.sent and ran_out(result) and not is_answer(earlier):
+                self._retry_mask[entry.row - self._batch.first_row] = MORE_ROOM
+
+    def _count_lost(self, rows: Sequence[Row]) -> None:
+        """Count the rows that keep their first answer because the second one was never received."""
+        if self._closing not in _MAY_BE_BILLED or self._batch.batch_id is None:
+            return
+        for entry, earlier in rows:
+            arrived = self._received.spool.size(entry.row)
+            if entry.sent and not arrived and is_answer(earlier):
+                self._received.counter.add_lost()
+
+
+def merge_type(job: Job) -> type[Merge]:
+    """Return the merge that a job needs."""
+    return Merge if job.retry_truncated is None else MergeSecondAnswers
+
+
+class NextParams:
+    """The params of a chunk's next attempt: with more room where the retry mask says so, otherwise as they were.
+
+    Attributes:
+        more_room: the requests with more room so far.
+    """
+
+    def __init__(self, job: Job, batch: Batch, retry_mask: bytearray) -> None:
+        self._job, self._batch, self._retry_mask = job, batch, retry_mask
+        self._demands = demand.add([])
+        self.more_room = 0
+
+    def __call__(self, entry: LedgerEntry, params: bytes) -> bytes | None:
+        """Return the params with which a row is sent; None if it has as much room as it may."""
+        next_params: bytes | None = params
+        if self._retry_mask[entry.row - self._batch.first_row] == MORE_ROOM:
+            next_params = with_more_room(self._job, self._batch.betas, params)
+            self.more_room += next_params is not None
+        if next_params is not None:
+            own = demand.of_requests([demand.read_request(next_params)])
+            self._demands = demand.add([self._demands, own])
+        return next_params
+
+    @property
+    def worst_micro_usd(self) -> int:
+        """What the attempt costs at most, in millionths of a US dollar, as far as its models have prices."""
+        expected = estimate(self._demands, self._job.samples, {})
+        return known_worst_micro_usd(self._job.price_list, expected.models)
