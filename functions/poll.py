@@ -4,7 +4,7 @@ import os
 import time
 import uuid
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cache, partial
 
@@ -21,15 +21,16 @@ from functions.model import events, timestamps
 from functions.model.create_response import KEY_PROBLEMS, PAUSE_MESSAGES
 from functions.model.events import Event
 from functions.model.items import Batch, BatchStatus, Job, Step, batch_key
-from functions.model.records import PollLease, Sending, Unfinished
+from functions.model.records import ListedJobs, PollLease, Sending, Unfinished
 from functions.polling.admission import Limits, admit, beyond_share
 from functions.polling.budgets import affordable, budgets_in_force, reserve
+from functions.polling.jobs_file import write_jobs_file
 from functions.polling.ledger_file import write_ledger_files
 from functions.polling.phases import Phases, place
 from functions.polling.pilots import advance_pilots
 from functions.polling.reconcile import reconcile
 from functions.polling.recover import recover
-from functions.polling.status_file import write_status_files
+from functions.polling.status_file import status_reader, write_status_files
 from functions.polling.watch import Watch, watch
 from functions.readers import SUFFIXES
 from functions.services import Services, open_services, time_left
@@ -68,6 +69,7 @@ class PollSummary:
         succeeded: False if poll does not know what Anthropic says; the alarm `no-poll` counts those that do.
         listed_at: when the last listing began, in this poll or an earlier one.
         ledger_at: when the ledger's files were last written, likewise.
+        listed_jobs: the last write of jobs.json, likewise.
     """
 
     skipped: bool = False
@@ -75,6 +77,7 @@ class PollSummary:
     listed: bool = False
     listed_at: str | None = None
     ledger_at: str | None = None
+    listed_jobs: ListedJobs = field(default_factory=ListedJobs)
     succeeded: bool = False
     open: int = 0
     waiting: int = 0
@@ -176,13 +179,15 @@ def poll(
     if lease is None:
         return PollSummary(skipped=True)
     phases.resume_from(lease.stopped)
-    summary = PollSummary(listed_at=lease.listed_at, ledger_at=lease.ledger_at)
+    summary = PollSummary(
+        listed_at=lease.listed_at, ledger_at=lease.ledger_at, listed_jobs=lease.listed_jobs
+    )
     try:
         _rest(lease, phases, services.now())
         _poll(services, work_queues, phases, summary, requested=requested)
     finally:
         summary.wanted = services.poll_lock.release(
-            token, phases.stopped, summary.listed_at, summary.ledger_at
+            token, phases.stopped, summary.listed_at, summary.ledger_at, summary.listed_jobs
         )
     return summary
 
@@ -266,7 +271,12 @@ def _poll(
         place,
         lambda event: _publish(services.outbox, event, services.now()),
     )
-    write_status_files(services, unfinished, phases, sending)
+    status_of = status_reader(unfinished, sending, services.now())
+    # Before the last status.json of a job, after which the job leaves the index.
+    summary.listed_jobs = write_jobs_file(
+        services, unfinished.jobs, phases, status_of, summary.listed_jobs
+    )
+    write_status_files(services, unfinished, phases, status_of)
     summary.ledger_at = write_ledger_files(services, unfinished, phases, summary.ledger_at)
     if seen.listed is not None and seen.since is not None:
         # Last, because it may wait long for results that no other phase needs.

@@ -53,7 +53,9 @@ class Poll(Stage):
                     ["s3:PutObject"],
                     storage.results.arn_for_objects("results/*/status.json"),
                     storage.results.arn_for_objects("ledger/*.csv"),
+                    storage.results.arn_for_objects("jobs.json"),
                 ),
+                allow(["s3:GetObject"], storage.results.arn_for_objects("jobs.json")),
                 allow(
                     ["sqs:SendMessage"],
                     storage.submit_queue.queue_arn,

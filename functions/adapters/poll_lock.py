@@ -7,7 +7,7 @@ import msgspec
 
 from functions.adapters.table import Lease, Table
 from functions.model import timestamps
-from functions.model.records import RELAY, PollLease
+from functions.model.records import RELAY, ListedJobs, PollLease
 
 _ITEM = "poll"
 
@@ -45,15 +45,16 @@ class PollLock:
         stopped: Mapping[str, str],
         listed_at: str | None = None,
         ledger_at: str | None = None,
+        listed_jobs: ListedJobs | None = None,
     ) -> bool:
-        """Release the lock. Record where this poll stopped, and when it last listed and wrote the ledger's files.
+        """Release the lock. Record where this poll stopped, and when it last listed and wrote the ledger's files and jobs.json.
 
         Returns:
             True if another poll was requested meanwhile. The request stays until a poll acquires the lock.
         """
         changes = {
             "owner": None, "lease": None, "stopped": stopped or None, "ended_at": timestamps.text(self._now()),
-            "listed_at": listed_at, "ledger_at": ledger_at,
+            "listed_at": listed_at, "ledger_at": ledger_at, "listed_jobs": listed_jobs,
         }  # fmt: skip
         unwanted = self._table.update(RELAY, _ITEM, changes, {"owner": token, "wanted": None})
         wanted = self._table.update(RELAY, _ITEM, changes, {"owner": token})

@@ -37,6 +37,10 @@ RANGE_THREADS, COPY_THREADS = 8, 16
 """While joining: ranges of one part downloaded at once, and parts that S3 copies at once."""
 MAX_INTERRUPTIONS = 5
 """Consecutive interruptions without a new byte after which a download fails."""
+_CONDITION_FAILED = frozenset(
+    {"PreconditionFailed", "ConditionalRequestConflict", "NoSuchKey", "404", "412"}
+)
+"""Errors of a conditional write: the object has changed, is being changed, or is gone."""
 _UNREADABLE_STATUSES = frozenset({"400", "403", "405"})
 """HeadObject statuses for a customer's encryption key, a missing permission, and a delete marker.
 
@@ -144,6 +148,21 @@ class ObjectStore:
         with answer["Body"] as body:
             return ObjectVersion(bucket, key, answer.get("VersionId")), body.read(limit)
 
+    def read_with_etag(self, key: str, limit: int) -> tuple[str, bytes] | None:
+        """Read the ETag of an object in the results bucket, and at most its first `limit` bytes.
+
+        Returns:
+            None if S3 refuses the object, or it does not exist; without s3:ListBucket, both are a 403.
+        """
+        try:
+            answer = self._get(self.results_object(key), {})
+        except ObjectUnreadableError:
+            return None
+        if answer is None:
+            return None
+        with answer["Body"] as body:
+            return answer["ETag"], body.read(limit)
+
     def lines(self, source: ObjectVersion) -> Iterator[bytes]:
         """Stream an object's lines, without line feeds."""
         return lines(self.read(source))
@@ -208,6 +227,23 @@ class ObjectStore:
     def write(self, key: str, blocks: Iterable[bytes]) -> StoredObject:
         """Stream bytes into an object. It becomes visible once it is complete."""
         return multipart.write(UploadTarget(self._s3, self.bucket, key, self._threads), blocks)
+
+    def put_if_unchanged(self, key: str, body: bytes, etag: str | None) -> bool:
+        """Replace a small object that still has this ETag, or create one that does not exist yet.
+
+        Returns:
+            False, without any change, if the object has another ETag, or exists although `etag` is None.
+        """
+        condition: Any = {"IfNoneMatch": "*"} if etag is None else {"IfMatch": etag}
+        try:
+            self._s3.put_object(
+                Bucket=self.bucket, Key=key, Body=body, ContentType="application/json", **condition
+            )
+        except ClientError as error:
+            if error.response["Error"]["Code"] in _CONDITION_FAILED:
+                return False
+            raise
+        return True
 
     def put(self, key: str, body: bytes, content_type: str = "application/json") -> None:
         """Write a small object."""

@@ -143,6 +143,18 @@ class PendingEvent(msgspec.Struct, frozen=True, kw_only=True):
     event: str
 
 
+class ListedJobs(msgspec.Struct, frozen=True, kw_only=True):
+    """What jobs.json was last written from.
+
+    Attributes:
+        digest: a digest of the unfinished jobs that it lists; None if there were none.
+        at: when it was written.
+    """
+
+    digest: str | None = None
+    at: str | None = None
+
+
 class PollLease(msgspec.Struct, frozen=True, kw_only=True):
     """Poll's own item.
 
@@ -152,6 +164,7 @@ class PollLease(msgspec.Struct, frozen=True, kw_only=True):
         listed_at: when the last listing began, whether it succeeded or not.
         wanted: whether another poll was requested.
         ledger_at: when the ledger's files were last written.
+        listed_jobs: the last write of jobs.json.
     """
 
     stopped: dict[str, str] = {}
@@ -159,6 +172,7 @@ class PollLease(msgspec.Struct, frozen=True, kw_only=True):
     listed_at: str | None = None
     wanted: bool = False
     ledger_at: str | None = None
+    listed_jobs: ListedJobs = ListedJobs()
 
 
 class Sending(msgspec.Struct, frozen=True, kw_only=True):

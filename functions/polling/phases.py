@@ -21,7 +21,7 @@ POLL_TIMEOUT_S = 120.0
 """Lambda timeout of poll, in seconds."""
 MIN_TIME_LEFT_S = {
     "read": 84, "wake submit": 76, "wake results": 76, "listing": 68, "retrieve": 64, "keys": 62, "look": 60, "cancel duplicate": 56,
-    "cancel": 53, "mend": 50, "quarantine": 48, "ready submit": 46, "ready results": 46, "events": 44, "report": 40, "owners": 34,
+    "cancel": 53, "mend": 50, "quarantine": 48, "ready submit": 46, "ready results": 46, "events": 44, "jobs": 42, "report": 40, "owners": 34,
     "ledger": 32, "ledger entries": 30, "prove": 28,
 }  # fmt: skip
 """Seconds that must be left for a phase to begin another item; the rest belongs to later phases.

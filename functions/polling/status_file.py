@@ -32,21 +32,17 @@ _STATES = {
 logger = Logger(child=True)
 
 
-def write_status_files(
-    services: Services[PollSettings],
-    unfinished: Unfinished,
-    phases: Phases,
-    sending: Sending | None = None,
-) -> None:
-    """Write status.json for each unfinished job whose status has changed.
+def status_reader(
+    unfinished: Unfinished, sending: Sending | None, now: datetime
+) -> Callable[[Job], dict[str, Any]]:
+    """Return a function that returns what status.json says of a job.
 
     Args:
-        services: poll's.
         unfinished: all unfinished items.
-        phases: poll's.
         sending: the circuit breaker; None if it could not be read.
+        now: the time.
     """
-    batches, now = by_job(unfinished.batches), services.now()
+    batches = by_job(unfinished.batches)
 
     def status(job: Job) -> dict[str, Any]:
         obstacles = Obstacles(
@@ -56,6 +52,16 @@ def write_status_files(
         )
         return _status(job, batches.get(job.job, []), obstacles, now)
 
+    return status
+
+
+def write_status_files(
+    services: Services[PollSettings],
+    unfinished: Unfinished,
+    phases: Phases,
+    status: Callable[[Job], dict[str, Any]],
+) -> None:
+    """Write status.json for each unfinished job whose status has changed."""
     due = [
         job
         for job in unfinished.jobs

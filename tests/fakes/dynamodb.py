@@ -27,7 +27,11 @@ class Item:
     def comparison_key(self) -> str:
         """Return a string that is equal for items that behave alike."""
         # Poll's own item counts and dates its polls, which nothing depends on but requested polls.
-        of_poll = {"tries", "ended_at", "listed_at"} if self.get("item") == "poll" else set()
+        of_poll = (
+            {"tries", "ended_at", "listed_at", "listed_jobs"}
+            if self.get("item") == "poll"
+            else set()
+        )
         ignored = {*_IGNORED, *of_poll}
         compared = {k: v for k, v in sorted(self.attributes.items()) if k not in ignored}
         return msgspec.json.encode(compared).decode()

@@ -83,6 +83,7 @@ class FakeS3:
             raise FakeAwsError(
                 "BadDigest", "The CRC32 you specified did not match what we received"
             )
+        self._check_conditions(Bucket, Key, options)
         response = self._put(Bucket, Key, body, _md5(body), _crc32(body))
         return response | {"ChecksumCRC32": _crc32(body)}  # as the SDK does if none is given
 
@@ -227,6 +228,16 @@ class FakeS3:
         self._objects[bucket, key] = [*versions, version] if versioned else [version]
         self._tags.pop((bucket, key), None)
         return {"ETag": etag} | ({"VersionId": version.id} if versioned else {})
+
+    def _check_conditions(self, bucket: str, key: str, options: dict[str, Any]) -> None:
+        """Check the ETag that a conditional write requires, or that there is no object."""
+        current = self.objects(bucket).get(key)
+        if "IfMatch" in options:
+            current = self._find_version(bucket, key, None)
+        if options.get("IfMatch") not in {None, current and current.etag} or (
+            "IfNoneMatch" in options and current is not None
+        ):
+            raise FakeAwsError("PreconditionFailed", "At least one of the pre-conditions you specified did not hold", status=412)  # fmt: skip
 
     def _find_version(self, bucket: str, key: str, version_id: str | None) -> Version:
         versions = self._objects.get((bucket, key), [])

@@ -54,6 +54,7 @@ EXPECTED: dict[str, Grants] = {
         "<StorageTable>/index/unfinished": {"dynamodb:Query"},
         "<StorageResults>/results/*/status.json": {"s3:PutObject"},
         "<StorageResults>/ledger/*.csv": {"s3:PutObject"},
+        "<StorageResults>/jobs.json": {"s3:GetObject", "s3:PutObject"},
         "<StorageSubmitQueue>": {"sqs:SendMessage"},
         "<StorageResultsQueue>": {"sqs:SendMessage"},
         "<StoragePollMissed>": {"sqs:SendMessage"},

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
+from unittest.mock import patch
 
 from functions.adapters.queues import read_work_message
 from functions.poll import poll
@@ -172,12 +173,13 @@ class Runner:
 
 @contextmanager
 def deterministic(runner: Runner) -> Iterator[None]:
-    """Replace random tokens by the model's, and disable logging."""
+    """Replace random tokens by the model's, and disable logging and jobs.json, which no function reads."""
     original_uuid4 = uuid.uuid4
     uuid.uuid4 = runner.replayer.token
     logging.disable(logging.CRITICAL)
     try:
-        yield
+        with patch("functions.poll.write_jobs_file", lambda *arguments: arguments[-1]):
+            yield
     finally:
         logging.disable(logging.NOTSET)
         uuid.uuid4 = original_uuid4
