@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import boto3
+import httpcore2
 import msgspec
 from moto import mock_aws
 
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
     from mypy_boto3_s3 import S3Client
     from mypy_boto3_sns import SNSClient
     from mypy_boto3_sqs import SQSClient
+
+# Each client of the SDK reads all certificates of the machine, in 25 ms. The simulator speaks plain HTTP.
+vars(httpcore2)["default_ssl_context"] = cache(httpcore2.default_ssl_context)
 
 _MINUTES = 30
 UPLOADS, RESULTS, TABLE = "uploads", "results", "relay"

@@ -6,6 +6,7 @@ botocore still validates every argument. `test_conformance.py` compares each ans
 import re
 import threading
 from collections.abc import Mapping
+from copy import copy
 from functools import cache
 from types import SimpleNamespace
 from typing import Any
@@ -79,11 +80,11 @@ class FakeAws:
         self.sns = FakeSns(self.sqs, TOPIC, QUEUES["events"])
 
     def client(self, service: str) -> Any:
-        """Return a boto3 client for one of the services."""
-        open_client: Any = boto3.client
-        client = open_client(
-            service, region_name=REGION, aws_access_key_id="none", aws_secret_access_key="none"
-        )
+        """Return a boto3 client for one of the services, with event hooks of its own."""
+        opened = _opened(service)
+        client: Any = object.__new__(type(opened))
+        vars(client).update(vars(opened), meta=copy(opened.meta))
+        client.meta.events = copy(opened.meta.events)
 
         def call(operation: str, parameters: Mapping[str, Any]) -> Any:
             model = client.meta.service_model.operation_model(operation)
@@ -103,6 +104,15 @@ class FakeAws:
 
         client._make_api_call = call  # noqa: SLF001 - the one method that every API call goes through
         return client
+
+
+@cache
+def _opened(service: str) -> Any:
+    """Open a client, once for all accounts: it takes longer than many a test."""
+    open_client: Any = boto3.client
+    return open_client(
+        service, region_name=REGION, aws_access_key_id="none", aws_secret_access_key="none"
+    )
 
 
 def _answer_from_hooks(client: Any, name: str, arguments: Mapping[str, Any]) -> None:

@@ -16,7 +16,7 @@ import zstandard
 
 from functions.readers.detect import detect
 from tests.unit.parquet_files import parquet_file
-from tests.unit.test_reader_contract import Upload
+from tests.unit.uploads import Upload
 from tests.unit.workbooks import workbook
 
 PAGE = Path(__file__).parents[2] / "docs" / "formats.md"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from functions.errors import UnreadableUploadError
 from functions.readers.containers import MAX_BLOCK, container_of, unpacked
-from tests.unit.test_reader_contract import Upload
+from tests.unit.uploads import Upload
 
 PACK: dict[str, Callable[[bytes], bytes]] = {
     "gzip": gzip.compress,

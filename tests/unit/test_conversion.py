@@ -15,7 +15,7 @@ from functions.planning.fast_path import validate_all
 from functions.planning.preflight import Preflight
 from functions.planning.validation import MAX_VALUES, validate
 from functions.readers import READERS
-from tests.unit.test_reader_contract import Upload
+from tests.unit.uploads import Upload
 
 ROW_BYTES = 10_000_000
 VERSION = "2023-06-01"

@@ -21,7 +21,7 @@ from functions.readers import READERS, json_values
 from functions.readers.containers import unpacked
 from functions.readers.detect import HEAD_BYTES, detect
 from functions.readers.encodings import transcoded
-from tests.unit.test_reader_contract import Upload
+from tests.unit.uploads import Upload
 
 SAMPLES = Path("/work/shared/samples/odd")
 ROW = b'{"custom_id":"a","params":{"model":"m"}}'

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from functions.errors import UnreadableUploadError
 from functions.readers.encodings import encoding_of, transcoded
 from functions.readers.text import HEAD_BYTES
-from tests.unit.test_reader_contract import Upload
+from tests.unit.uploads import Upload
 
 UTF_16 = ("utf-16-le", "utf-16-be")
 JSON = '{"custom_id":"é","text":"日本語, “ça va” 😀"}\n'

@@ -13,7 +13,7 @@ from functions.model.rows import Record
 from functions.readers import parquet
 from functions.readers.tables import TablePosition
 from tests.unit.parquet_files import parquet_file
-from tests.unit.test_reader_contract import Upload
+from tests.unit.uploads import Upload
 
 GROUP_ROWS = 2048
 MANY_GROUPS = parquet_file(

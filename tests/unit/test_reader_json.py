@@ -14,7 +14,7 @@ from functions.model.rows import Record
 from functions.planning.validation import validate
 from functions.readers import json_values
 from functions.readers.json_values import START, JsonPosition, other_members
-from tests.unit.test_reader_contract import Upload
+from tests.unit.uploads import Upload
 
 MOST = 24
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from functions.exports import tables
 from functions.exports.contract import Export, ExportContext, ExportRow, JobSummary
 from functions.readers import delimited
-from tests.unit.test_reader_contract import Upload
+from tests.unit.uploads import Upload
 
 ADDED = ["answer", "status", "stop_reason", "error", "input_tokens", "output_tokens"]
 SCHEMA = {

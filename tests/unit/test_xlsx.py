@@ -15,7 +15,7 @@ from functions.errors import ObjectUnreadableError, UnreadableUploadError
 from functions.model.rows import Record
 from functions.readers import xlsx, xlsx_rows
 from functions.readers.tables import TablePosition
-from tests.unit.test_reader_contract import Upload
+from tests.unit.uploads import Upload
 from tests.unit.workbooks import DATE_STYLE, HIDDEN, VISIBLE, Cell, sheet_of, workbook
 
 FIRST = xlsx.Workbook()

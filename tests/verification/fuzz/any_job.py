@@ -23,6 +23,7 @@ from functions.readers import SUFFIXES
 from functions.settings import SubmitSettings
 from tests.fakes.aws import QUEUES
 from tests.fakes.s3 import RESULTS
+from tests.unit.uploads import Upload
 from tests.verification.fuzz.jobs import (
     ROW_BYTES,
     SKIP_CHECKS,
@@ -32,7 +33,7 @@ from tests.verification.fuzz.jobs import (
     corrupted_results,
 )
 from tests.verification.fuzz.leading_bytes import take_bytes
-from tests.verification.fuzz.reading import Reading, Upload, read_upload
+from tests.verification.fuzz.reading import Reading, read_upload
 
 OPTIONS = {**json.loads(SKIP_CHECKS), "models": {"*": "claude-haiku-4-5"}}
 TICKS_IN_HASTE = 3

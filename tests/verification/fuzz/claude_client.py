@@ -44,5 +44,5 @@ def claude(answer: Answer) -> Claude:
     adapter = Claude(
         base_url="http://127.0.0.1", api_version="2026-10-21", read_key=lambda _fresh: "sk-local"
     )
-    adapter.__dict__.update(_client=_client, _http=_FakePools())
+    adapter.__dict__.update(_sdk=_client, _http=_FakePools())
     return adapter

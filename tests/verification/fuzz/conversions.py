@@ -16,8 +16,9 @@ from functions.planning.preflight import Preflight
 from functions.planning.validation import validate
 from functions.readers import jsonl
 from functions.translations import TRANSLATIONS
+from tests.unit.uploads import Upload
 from tests.verification.fuzz.leading_bytes import take_bytes
-from tests.verification.fuzz.reading import API_VERSION, Upload, check_sentence
+from tests.verification.fuzz.reading import API_VERSION, check_sentence
 
 ROW_BYTES = 1 << 20
 PROMPT = "the prompt of a user"

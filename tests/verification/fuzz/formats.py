@@ -10,9 +10,10 @@ from functions.errors import UnreadableUploadError
 from functions.readers import SUFFIXES
 from functions.readers.encodings import encoding_of
 from tests.unit.parquet_files import parquet_of
+from tests.unit.uploads import Upload
 from tests.unit.workbooks import Cell, workbook
 from tests.verification.fuzz.leading_bytes import take_bytes
-from tests.verification.fuzz.reading import Upload, check_reading, read_upload
+from tests.verification.fuzz.reading import check_reading, read_upload
 
 COMPRESSORS: dict[str, Callable[[bytes], bytes]] = {
     "gzip": gzip.compress,

@@ -1,6 +1,6 @@
 """What must hold for every reader and any upload: no record is lost, and reading resumes at any record."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -16,6 +16,7 @@ from functions.readers import READERS, decoded, records_of
 from functions.readers.contract import Reader, Source
 from functions.readers.detect import detect
 from functions.readers.json_values import wraps_requests
+from tests.unit.uploads import Upload
 
 API_VERSION = "2026-10-21"
 MAX_RESUMES = 8
@@ -26,24 +27,6 @@ _BETWEEN: dict[str, bytes] = {
     "csv": b" \t\r\n\0\x1a",
 }
 """Bytes that may lie between two records: they hold nothing that a user would miss."""
-
-
-@dataclass(frozen=True)
-class Upload:
-    """An upload in memory, read in blocks of this size."""
-
-    body: bytes
-    block: int = 1 << 20
-    uri: str = "s3://uploads/in/march"
-    seekable: bool = True
-
-    @property
-    def size_bytes(self) -> int:
-        return len(self.body)
-
-    def read(self, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
-        body = self.body[start:stop]
-        return (body[offset : offset + self.block] for offset in range(0, len(body), self.block))
 
 
 @dataclass(frozen=True)

@@ -11,10 +11,11 @@ from functions.exports.contract import ExportContext, ExportRow
 from functions.planning.conversion import parse_row
 from functions.readers.encodings import encoding_of
 from tests.unit.parquet_files import parquet_of
+from tests.unit.uploads import Upload
 from tests.unit.workbooks import workbook
 from tests.verification.fuzz.formats import COMPRESSORS
 from tests.verification.fuzz.leading_bytes import take_bytes
-from tests.verification.fuzz.reading import Reading, Upload, check_reading, read_upload
+from tests.verification.fuzz.reading import Reading, check_reading, read_upload
 
 type Rows = list[list[str]]
 
