@@ -43,6 +43,7 @@ CreateTimeoutSeconds = Annotated[int, Meta(ge=1, le=840)]  # submit's own timeou
 EstimateRows = Annotated[int, Meta(ge=0, le=1000)]
 BudgetUsd = Annotated[int, Meta(ge=0, le=10_000_000)]
 Repeats = Literal["skip", "run"]
+Report = Literal["full", "figures", "off"]
 OpenBatches = Annotated[int, Meta(ge=1, le=10_000)]
 QueuedRequests = Annotated[int, Meta(ge=1, le=100_000_000)]
 AbsentListings = Annotated[int, Meta(ge=1, le=100)]
@@ -143,6 +144,7 @@ class SubmitSettings(Settings):
         job_budget_usd: the most that a job may cost unless its options say otherwise; 0 for no limit.
         day_budget_usd: as in `PollSettings`; with any budget, a job is sent only once it is estimated.
         month_budget_usd: likewise.
+        report: what report.html contains unless the options say otherwise; ``figures`` has no prompts and answers.
         poll_function_name: the poll function to invoke; empty for none.
     """
 
@@ -157,6 +159,7 @@ class SubmitSettings(Settings):
     job_budget_usd: BudgetUsd = 0
     day_budget_usd: BudgetUsd = 0
     month_budget_usd: BudgetUsd = 0
+    report: Report = "full"
     poll_function_name: str = ""
 
 

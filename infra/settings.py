@@ -29,6 +29,7 @@ from functions.settings import (
     ProbeSeconds,
     QueuedRequests,
     Repeats,
+    Report,
     RequestsPerBatch,
     ResultsSettings,
     RetentionDays,
@@ -107,6 +108,7 @@ class StackSettings:
     job_budget_usd: BudgetUsd = SubmitSettings.job_budget_usd
     day_budget_usd: BudgetUsd = PollSettings.day_budget_usd
     month_budget_usd: BudgetUsd = PollSettings.month_budget_usd
+    report: Report = SubmitSettings.report
     bundle: Literal["real", "stub"] = "real"
 
     @classmethod

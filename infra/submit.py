@@ -45,6 +45,7 @@ class Submit(Stage):
                 job_budget_usd=settings.job_budget_usd,
                 day_budget_usd=settings.day_budget_usd,
                 month_budget_usd=settings.month_budget_usd,
+                report=settings.report,
             ),
             bundle=bundle,
             timeout=STAGE_TIMEOUT,

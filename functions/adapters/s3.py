@@ -245,9 +245,14 @@ class ObjectStore:
             raise
         return True
 
-    def put(self, key: str, body: bytes, content_type: str = "application/json") -> None:
+    def put(self, key: str, body: bytes, content_type: str = "application/json") -> StoredObject:
         """Write a small object."""
-        self._s3.put_object(Bucket=self.bucket, Key=key, Body=body, ContentType=content_type)
+        crc32 = zlib.crc32(body)
+        self._s3.put_object(
+            Bucket=self.bucket, Key=key, Body=body, ContentType=content_type,
+            ChecksumCRC32=multipart.base64_crc32(crc32),
+        )  # fmt: skip
+        return StoredObject(key=key, size=len(body), crc32=crc32)
 
     def tag_done(self, keys: Iterable[str]) -> None:
         """Tag work files as done, so that the bucket's lifecycle deletes them."""

@@ -10,6 +10,7 @@ import msgspec
 from functions.adapters.options_files import uris_of
 from functions.assembling.exports import join_exports
 from functions.assembling.refetch import refetch
+from functions.assembling.report import OFF, Chunk, write_report
 from functions.assembling.salvage import chunk_output, deleted_files
 from functions.assembling.tidy import tidy
 from functions.errors import RelayError
@@ -31,7 +32,14 @@ from functions.model.items import (
 )
 from functions.model.lost_rows import lost_rows
 from functions.model.outcome_counts import NO_MODEL, billed_usage, sum_usage, total
-from functions.model.pricing import Bill, PriceList, find_price_list, total_bill, undated
+from functions.model.pricing import (
+    Bill,
+    PriceList,
+    find_price_list,
+    kind_of,
+    total_bill,
+    undated,
+)
 from functions.readers import format_of, position_of, reader_of
 from functions.services import Services
 from functions.settings import ResultsSettings
@@ -67,12 +75,20 @@ def assemble(
     files = _join(services, job, parts)
     outcome = outcome_of(job, tally)
     job = msgspec.structs.replace(job, outcome=outcome, failure=_reason(job, outcome, tally))
-    exported, problem = join_exports(services, job, parts, tally)
+    has_conveniences = job.exports or job.report != OFF
+    tries = services.items.count_convenience(job).tries if has_conveniences else 0
+    exported, problem = join_exports(services, job, parts, tally, tries)
     delivered = _with_parts(batches, last_batches, parts)
     manifest = _manifest(services.files.bucket, job, delivered, files | exported, tally) | {
         "retry": _retry(parts, tallies),
         "exports": {"complete": problem is None, "reason": problem},
     }
+    delivered_chunks = [*map(Chunk, chunks, tallies)]
+    report, problem = write_report(services.files, job, delivered_chunks, tally, manifest, tries)
+    manifest["files"] |= {
+        name: _file_entry(services.files.bucket, file) for name, file in report.items()
+    }
+    manifest["report"] = {"content": job.report, "reason": problem}
     services.files.put(f"{job.results_prefix}/manifest.json", _pretty_json(manifest))
     figures = {
         "rows": sum(tally.outcomes.values()),
@@ -296,6 +312,7 @@ def _cost(
         "cost_usd": _usd(total),
         "cost_usd_known": _rounded(total.known_usd),
         "cost_usd_by_model": _by((model, bill) for _, model, bill in bills),
+        "cost_usd_by_kind": _by_kind(listed, job, used, batches),
         "cost_usd_by_attempt": _by(
             (str(batch.attempt), bill) for batch, _, bill in [*bills, *sent]
         ),
@@ -347,6 +364,22 @@ def _by(bills: Iterable[tuple[str, Bill]]) -> dict[str, float | None]:
     for name, bill in bills:
         by_name[name].append(bill)
     return {name: _usd(total_bill(by_name[name])) for name in sorted(by_name)}
+
+
+def _by_kind(
+    prices: PriceList,
+    job: Job,
+    used: Mapping[str, Mapping[str, Usage]],
+    batches: Sequence[Batch],
+) -> dict[str, dict[str, float | None]]:
+    """Return the cost by model and kind of token."""
+    bills = defaultdict[str, list[tuple[str, Bill]]](list)
+    for batch in batches:
+        for model, usage in used[batch.item].items():
+            for member, number in usage.items():
+                bill = prices.bill(model, {member: number}, _day(job, batch))
+                bills[model].append((kind_of(member), bill))
+    return {model: _by(bills[model]) for model in sorted(bills)}
 
 
 def _usd(bill: Bill) -> float | None:

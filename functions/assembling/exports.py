@@ -31,8 +31,16 @@ def join_exports(
     job: Job,
     parts: Sequence[ChunkOutput],
     tally: OutcomeCounts,
+    tries: int,
 ) -> tuple[dict[str, StoredObject], str | None]:
     """Join the parts of each export. An export that lacks a part would mislead, so it is left out.
+
+    Args:
+        services: those of results.
+        job: the job.
+        parts: the files of its chunks.
+        tally: the counts of all its rows.
+        tries: the tries of the exports, including this one.
 
     Returns:
         Path of the export → file; and a sentence that says why some are missing.
@@ -44,7 +52,7 @@ def join_exports(
     problem = next((part.export_problem for part in parts if part.export_problem), None)
     if not exports or problem is not None:
         return {}, problem
-    files, tries = services.files, services.items.count_convenience(job).tries
+    files = services.files
     if tries > MAX_WAITING_TRIES:
         return {}, f"not joined in {MAX_WAITING_TRIES} tries"
     try:

@@ -168,6 +168,8 @@ class OutcomeCounts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     Attributes:
         usage: what this attempt used itself; the other counts include the rows that earlier attempts answered.
         empty_answers: the rows that succeeded with neither text nor tool use.
+        input_sizes: answers of this attempt by their input tokens: number of binary digits → answers.
+        output_sizes: likewise by their output tokens.
     """
 
     outcomes: dict[str, int] = {}
@@ -175,6 +177,8 @@ class OutcomeCounts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
     stops: dict[str, int] = {}
     usage: dict[str, Usage] = {}
     empty_answers: int = 0
+    input_sizes: dict[str, int] = {}
+    output_sizes: dict[str, int] = {}
 
     @property
     def truncated(self) -> int:
@@ -319,6 +323,7 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
         collected_succeeded: the rows of its finished chunks that succeeded; the next four likewise.
         cost_micro_usd: what its batches cost, as counted when each was collected, as far as that is known.
         retry_truncated: the room of rows whose answers ended at `max_tokens`; None if they are not sent once more.
+        report: what report.html contains: ``full``, ``figures`` or, in jobs of before, ``off``.
     """
 
     bucket: str
@@ -377,6 +382,7 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
     collected_rejected: int = 0
     cost_micro_usd: int = 0
     retry_truncated: MoreRoom | None = None
+    report: str = "off"
 
     @property
     def source(self) -> ObjectVersion:

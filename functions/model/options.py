@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from functions.settings import ApiVersion
+from functions.settings import ApiVersion, Report
 
 MAX_BYTES = 1 << 20
 """The maximum length of an options file. Long system prompts fit."""
@@ -118,6 +118,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         pilot_rows: the rows that are sent first, alone; 0 for no pilot.
         pilot_auto: whether the rest is sent without a go marker if the pilot allows it.
         retry_truncated: how rows are sent once more whose answers ended at `max_tokens`; None for not at all.
+        report: what report.html contains; None for the stack's setting.
         request: the template.
     """
 
@@ -135,6 +136,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     pilot_rows: _PilotRows = 0
     pilot_auto: bool = False
     retry_truncated: RetryTruncated | None = None
+    report: Report | None = None
     request: RequestTemplate = RequestTemplate()
 
 

@@ -95,6 +95,7 @@ class OutcomeCounter:
         self._outcomes, self._errors, self._stops = Counter[str](), Counter[str](), Counter[str]()
         self._usage: dict[str, Counter[str]] = defaultdict(Counter)
         self._empty_answers = 0
+        self._input_sizes, self._output_sizes = Counter[int](), Counter[int]()
 
     def add(self, outcomes: Sequence[Outcome]) -> None:
         """Count rows and what they used. Counting column by column takes half the time of counting row by row."""
@@ -131,8 +132,15 @@ class OutcomeCounter:
         plain = [message.usage for message in messages if isinstance(message, PlainMessage)]
         if plain:
             _count_plain(used, plain, above)
+            self._count_sizes(plain)
         if len(plain) < len(messages):
-            _count_odd(used, [odd for odd in messages if isinstance(odd, OddMessage)], above)
+            odd = [message for message in messages if isinstance(message, OddMessage)]
+            _count_odd(used, odd, above)
+            self._count_sizes([*filter(None, map(_tokens_of, odd))])
+
+    def _count_sizes(self, usages: Sequence[TokenUsage]) -> None:
+        self._input_sizes.update(map(int.bit_length, _prompts(usages)))
+        self._output_sizes.update([usage.output_tokens.bit_length() for usage in usages])
 
     def _count_unknown(self, outcomes: Sequence[Outcome], types: Counter[str]) -> None:
         """Count the rows that may be billed and of which not even the model can be read."""
@@ -153,7 +161,13 @@ class OutcomeCounter:
             stops=dict(self._stops),
             usage={model: dict(+used) for model, used in self._usage.items()},
             empty_answers=self._empty_answers,
+            input_sizes=_by_text(self._input_sizes),
+            output_sizes=_by_text(self._output_sizes),
         )
+
+
+def _by_text(sizes: Mapping[int, int]) -> dict[str, int]:
+    return {str(size): sizes[size] for size in sorted(sizes)}
 
 
 def _count(more: Mapping[str, int], counts: Counter[str]) -> None:
@@ -383,4 +397,13 @@ def total(tallies: list[OutcomeCounts]) -> OutcomeCounts:
         stops=stops,
         usage=usage,
         empty_answers=sum(tally.empty_answers for tally in tallies),
+        input_sizes=_summed([tally.input_sizes for tally in tallies]),
+        output_sizes=_summed([tally.output_sizes for tally in tallies]),
     )
+
+
+def _summed(sizes: Iterable[Mapping[str, int]]) -> dict[str, int]:
+    summed = Counter[str]()
+    for more in sizes:
+        summed.update(more)
+    return {size: summed[size] for size in sorted(summed, key=int)}

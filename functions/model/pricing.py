@@ -32,6 +32,9 @@ _KINDS = (
     _READ,
 )
 _TOKENS = frozenset({*_KINDS, *("long_" + kind for kind in _KINDS)})
+_SHORT_KINDS = dict(
+    zip(_KINDS, ("input", "output", "cache_write", "cache_write", "cache_read"), strict=True)
+)
 _Rates = dict[str, tuple[float, float]]
 """What a token of each kind costs in a batch, and what it would cost without a cache, in US dollars."""
 _ROWS = {
@@ -191,6 +194,11 @@ class PriceList(msgspec.Struct, frozen=True):
 def undated(model: str) -> str:
     """Return a model's name without a date (``…-20251001``) or ``-latest``."""
     return _DATED.sub("", model).removesuffix(_LATEST)
+
+
+def kind_of(member: str) -> str:
+    """Return the kind of token of a member of usage: input, output, cache_write, cache_read, or other for no token."""
+    return _SHORT_KINDS.get(member.partition("[")[0].removeprefix("long_"), "other")
 
 
 def total_bill(bills: Iterable[Bill]) -> Bill:

@@ -62,4 +62,5 @@ def new_job(settings: SubmitSettings, upload: Upload, now: datetime) -> Job:
         checkpoint=Checkpoint(),
         price_list=newest_price_list().version,
         capability_list=newest_list().version,
+        report=settings.report,
     )

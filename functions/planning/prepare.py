@@ -214,6 +214,7 @@ def _freeze(
         "share": _share_of(job, options),
         "deadline_at": _deadline_at(job, options.deadline_hours),
         "retry_truncated": _more_room(job, options),
+        "report": options.report or job.report,
     }
     if not services.items.transition(job, changes, keep_lease=True):
         return None
