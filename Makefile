@@ -1,6 +1,6 @@
 # One command for the main job (`make demo`), one for the tests (`make test`); each installs what it needs.
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down recording test test-types test-in-memory test-on-machine test-in-cloud pr unit coverage programs verify bench kinds latency scale prices lint bootstrap deploy destroy lock clean
+.PHONY: help install demo up down recording test test-types test-in-memory test-on-machine test-in-cloud pr unit coverage programs browser verify bench kinds latency scale prices lint bootstrap deploy destroy lock clean
 SHELL := /bin/bash
 
 PYTHON := $(shell command -v python3.13 >/dev/null && python3.13 -c '' 2>/dev/null && echo python3.13 || echo python3)
@@ -64,6 +64,12 @@ $(CDK): | $(NODE)
 	@.venv/bin/uv pip install --quiet --python .venv/bin/python --target .local/programs --group programs
 	@touch $@
 
+# Chromium for Linux on x86_64 comes as an npm package; elsewhere, `make browser` skips its tests and says so.
+BROWSER := @sparticuz/chromium@153.0.0 puppeteer-core@25.16.0 axe-core@4.14.1
+.local/browser/.installed: | $(NODE)
+	@echo "installing Chromium into .local/browser" && mkdir -p .local/browser
+	@if [ "$$(uname -sm)" = "Linux x86_64" ]; then $(NPM) install --silent --no-audit --no-fund --no-save --prefix .local/browser $(BROWSER) && touch $@; fi
+
 demo: .venv/.installed $(NODE) $(CDK)  ## send the example, or FILE=path with the options beside it, through the relay on this machine
 	@.venv/bin/python -m local run $(if $(FILE),"$(FILE)")
 
@@ -93,7 +99,7 @@ test-in-memory:
 	@.venv/bin/python -m pytest -q -n 2 tests/unit tests/integration tests/fakes tests/verification
 
 test-on-machine:
-	@.venv/bin/python -m pytest -q tests/infra tests/local
+	@.venv/bin/python -m pytest -q tests/infra tests/local tests/browser
 
 test-in-cloud:
 	@.venv/bin/python -m pytest -q tests/e2e
@@ -104,7 +110,11 @@ coverage: .venv/.installed  ## how much of functions/ the tests in one process r
 programs: .venv/.installed .local/programs/.installed  ## open results.csv with pandas, polars and DuckDB, and with LibreOffice where it is installed
 	@PYTHONPATH=.local/programs .venv/bin/python -m pytest -q -rs tests/integration/test_programs.py
 
-pr: test programs  ## what CI runs
+browser: .venv/.installed $(NODE) .local/browser/.installed  ## open report.html in Chromium, and take its pictures for docs/
+	@.venv/bin/python -m pytest -q -rs tests/browser
+	@if [ -d .local/browser/pages ]; then cp .local/browser/pages/report-*.png docs/; fi
+
+pr: test programs browser  ## what CI runs
 
 unit: .venv/.installed  ## the quick ones, in seconds
 	@.venv/bin/python -m pytest -q tests/unit

@@ -22,7 +22,7 @@ from functions.model.items import Batch, Job, OutcomeCounts, StoredObject
 from functions.model.output_lines import read_output_lines
 from functions.model.streams import line_blocks
 from functions.report.page import ReportData, render
-from functions.report.rows import ErrorGroup, ReportRow, group_errors, prompt_of, read_row
+from functions.report.rows import ReportRow, group_errors, prompt_of, read_row
 
 PATH = "report.html"
 OFF, FULL = "off", "full"
@@ -102,9 +102,13 @@ def _gather(
     first: list[ReportRow] = []
     prompts: dict[int, str] = {}
     errors = _error_counts(tally)
-    failed, groups = _read_failed(files, job, errors, has_content=has_content)
+    found = [*_failed_rows(files, job, errors)] if errors else []
+    failed = found[:MAX_ROWS]
+    if not has_content:  # sentences may quote the row
+        found = [msgspec.structs.replace(row, answer="") for row in found]
     if has_content:
-        first = [*islice(_read_rows(files, f"{job.results_prefix}/results.jsonl"), MAX_ROWS)]
+        lines = _read_lines(files, f"{job.results_prefix}/results.jsonl")
+        first = [*map(_read_row, islice(lines, MAX_ROWS))]
         wanted = sorted({row.row for row in (*first, *failed)})
         prompts = _read_prompts(files, chunks, wanted)
     return ReportData(
@@ -114,7 +118,7 @@ def _gather(
         input_sizes=tally.input_sizes,
         output_sizes=tally.output_sizes,
         progress=progress_of(job, chunks),
-        errors=groups,
+        errors=group_errors(errors, found),
         first_rows=first,
         failed_rows=failed if has_content else (),
         prompts=prompts,
@@ -129,40 +133,36 @@ def _error_counts(tally: OutcomeCounts) -> dict[str, int]:
     }
 
 
-def _read_failed(
-    files: ObjectStore, job: Job, errors: Mapping[str, int], *, has_content: bool
-) -> tuple[list[ReportRow], list[ErrorGroup]]:
-    """Read errors.jsonl until the first rows and one row of every error are found, if these are not too far."""
-    first: list[ReportRow] = []
-    examples: list[ReportRow] = []
-    missing = {*errors}
-    for row in _read_rows(files, f"{job.results_prefix}/errors.jsonl") if errors else ():
-        error = row.flags[0] if row.flags else row.outcome
-        if len(first) < MAX_ROWS:
-            first.append(row)
-            examples.append(row)
-        elif error in missing:
-            examples.append(row)
-        missing.discard(error)
-        if not missing and len(first) == MAX_ROWS:
-            break
-    if not has_content:  # sentences of the API may quote a prompt
-        examples = [row if row.outcome == _REJECTED else _without_answer(row) for row in examples]
-    return first, group_errors(errors, examples)
+def _failed_rows(files: ObjectStore, job: Job, errors: Mapping[str, int]) -> Iterator[ReportRow]:
+    """Yield the first rows of errors.jsonl, and the first row of every error behind them that is not too far."""
+    missing = {error: error.encode() for error in errors}
+    lines = _read_lines(files, f"{job.results_prefix}/errors.jsonl")
+    for row in map(_read_row, islice(lines, MAX_ROWS)):
+        missing.pop(row.error, None)
+        yield row
+    while missing:
+        line = next(
+            (line for line in lines if any(name in line for name in missing.values())), None
+        )
+        if line is None:
+            return
+        row = _read_row(line)
+        if missing.pop(row.error, None) is not None:
+            yield row
 
 
-def _without_answer(row: ReportRow) -> ReportRow:
-    return msgspec.structs.replace(row, answer="")
+def _read_row(line: bytes) -> ReportRow:
+    return read_row(read_output_lines(line)[0])
 
 
-def _read_rows(files: ObjectStore, key: str) -> Iterator[ReportRow]:
-    """Read the lines of results.jsonl or errors.jsonl from the first on, up to `MAX_READ_BYTES`."""
+def _read_lines(files: ObjectStore, key: str) -> Iterator[bytes]:
+    """Read results.jsonl or errors.jsonl from the first line on, up to `MAX_READ_BYTES`."""
     size = 0
     for line in files.lines(files.results_object(key)):
         size += len(line)
         if size > MAX_READ_BYTES:
             return
-        yield from map(read_row, read_output_lines(line))
+        yield line
 
 
 def _read_prompts(
@@ -182,7 +182,11 @@ def _read_prompts(
                 for entry in _entries(files, batch, max(wanted))
                 if entry.row in wanted and entry.sent
             ]
-            prompts |= {entry.row: _TOO_LONG.format(entry.params_size) for entry in entries}
+            prompts |= {
+                entry.row: _TOO_LONG.format(entry.params_size)
+                for entry in entries
+                if entry.params_size > MAX_PARAMS_BYTES
+            }
             ranges = [*islice(_ranges(entries), readings)]
             for group in ranges:
                 prompts |= _read_range(files, batch, group)

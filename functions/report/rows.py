@@ -1,5 +1,6 @@
 """The rows and errors that a report shows: few, and each shortened."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -14,6 +15,11 @@ MAX_ID_CHARS, MAX_PROMPT_CHARS, MAX_ANSWER_CHARS = 64, 300, 400
 MAX_SENTENCES, MAX_FIRST_ROWS = 3, 5
 """Sentences shown for one error, and rows shown for each."""
 NO_TEXT = "(not text; see results.jsonl)"
+_NUMBER = re.compile(r"\d+")
+_SENTENCES = {
+    "expired": "The Message Batch ended before the API answered this row.",
+    "canceled": "The row was canceled before the API answered it.",
+}
 _NO_PROMPT = "(no text in the last message)"
 
 
@@ -35,6 +41,11 @@ class ReportRow(msgspec.Struct, frozen=True, kw_only=True):
     flags: tuple[str, ...]
     answer: str
     tokens: tuple[int, int] | None = None
+
+    @property
+    def error(self) -> str:
+        """The type of its error, the code of its rejection, or its outcome if it has neither."""
+        return self.flags[0] if self.flags else self.outcome
 
 
 class ErrorGroup(msgspec.Struct, kw_only=True):
@@ -110,7 +121,7 @@ def read_row(line: OutputLine) -> ReportRow:
     except UNREADABLE_JSON:
         result = _Result(_Message([_Block("text", NO_TEXT)]))
     if outcome.type != "succeeded":
-        sentence = (result.error.error or result.error).message or ""
+        sentence = (result.error.error or result.error).message or _SENTENCES.get(outcome.type, "")
         named = (outcome.error_type,) if outcome.type in {"errored", "rejected"} else ()
         answer = shorten(sentence, MAX_ANSWER_CHARS)
         return ReportRow(
@@ -156,7 +167,7 @@ def _block_text(block: _Block, chars: int) -> str:
         case "thinking" | "redacted_thinking":
             return ""
         case "tool_use":
-            return f"[{block.name}({bytes(block.input[:chars]).decode(errors='replace')})]"
+            return f"[{block.name}({bytes(memoryview(block.input)[:chars]).decode(errors='replace')})]"
         case other:
             return f"[{other}]"
 
@@ -180,7 +191,7 @@ def _plain(value: bytes) -> str:
 
 
 def group_errors(counts: Mapping[str, int], failed: Iterable[ReportRow]) -> list[ErrorGroup]:
-    """Group failed rows by error, the most frequent first.
+    """Group failed rows by error, the most frequent first. Sentences that differ in numbers alone are shown once.
 
     Args:
         counts: error, or outcome without one → all its rows.
@@ -190,12 +201,15 @@ def group_errors(counts: Mapping[str, int], failed: Iterable[ReportRow]) -> list
         error: ErrorGroup(error=error, count=count, sentences={})
         for error, count in sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     }
+    shown: dict[tuple[str, str], str] = {}
     for row in failed:
-        group = groups.get(row.flags[0] if row.flags else row.outcome)
+        group = groups.get(row.error)
         if group is None:
             continue
-        if row.answer in group.sentences or len(group.sentences) < MAX_SENTENCES:
-            first = group.sentences.setdefault(row.answer, [])
-            if len(first) < MAX_FIRST_ROWS:
-                first.append(row.row)
+        like = row.error, _NUMBER.sub("", row.answer)
+        if like not in shown and len(group.sentences) < MAX_SENTENCES:
+            shown[like] = row.answer
+        first = group.sentences.setdefault(shown[like], []) if like in shown else []
+        if len(first) < MAX_FIRST_ROWS:
+            first.append(row.row)
     return [*groups.values()]

@@ -204,7 +204,7 @@ def errors(groups: Sequence[ErrorGroup], *, has_content: bool) -> Html:
             element("h3", element("code", group.error), element("span", f" {group.count:,} rows")),
             *(
                 _paragraph(
-                    element("bdi", sentence or "No sentence."),
+                    element("bdi", sentence),
                     element("span", " " + _rows_of(first), class_="muted"),
                     class_=None,
                 )
@@ -213,16 +213,12 @@ def errors(groups: Sequence[ErrorGroup], *, has_content: bool) -> Html:
         )
         for group in groups
     ]
-    hidden = (
-        ""
-        if has_content
-        else " Sentences of the API may quote a prompt; they are in errors.jsonl."
-    )
+    hidden = "" if has_content else " Sentences may quote the row; they are in errors.jsonl."
     return _section(
         "errors",
         "Errors",
         element("ol", *items, class_="errors"),
-        _paragraph(f"Each with some of its sentences and their first rows.{hidden}"),
+        _paragraph(f"Each with its first rows.{hidden}"),
     )
 
 
