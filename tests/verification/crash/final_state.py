@@ -20,6 +20,8 @@ _BATCH_ID = re.compile(rb"msgbatch_[0-9a-z]+")
 _CRC = re.compile(rb'"crc32": "[0-9a-f]{8}"')
 _VERSION = re.compile(rb"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
 _EPOCH = re.compile(rb'("(?:created|\w+_at)": ?)\d{10}\b')
+_REPORT_TIMES = re.compile(rb'<section id="time".*?</section>|<time.*?</time>', re.DOTALL)
+_REPORT_SIZE = re.compile(rb'(report\.html",\s*"size_bytes": )\d+')
 _TIME = re.compile(rb"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?(Z|\+00:00)")
 
 
@@ -35,6 +37,7 @@ class RunIds:
         text = text.replace(self.job.encode(), b"JOB").replace(self.job[:8].encode(), b"JOB8")
         text = _VERSION.sub(b"VERSION", text.replace(self.version.encode(), b"VERSION"))
         text = _EPOCH.sub(rb"\1EPOCH", text)
+        text = _REPORT_SIZE.sub(rb"\1SIZE", _REPORT_TIMES.sub(b"TIME", text))
         text = _CRC.sub(b'"crc32": "CRC"', text)  # checksums of files that contain such ids
         return _TIME.sub(b"TIME", _BATCH_ID.sub(b"BATCH", text))
 

@@ -1,7 +1,7 @@
 """Kills in jobs of other formats: at each call of planning, and at others of the rest.
 
 An interrupted plan reads its upload again from the checkpoint: in the middle of a table, of an array or of
-compressed data. The exports must be whole, whatever was killed while they were written.
+compressed data. The exports and the report must be whole, whatever was killed while they were written.
 """
 
 import tempfile
@@ -38,7 +38,7 @@ def kills_in_other_formats(full: bool, half: int) -> Figures:  # noqa: FBT001 - 
     """Kill at every call until planning has ended, and at every fifth call after it."""
     started, figures = time.monotonic(), Figures(CAMPAIGN)
     with tempfile.TemporaryDirectory() as folder, open_crash_harness(Path(folder)) as relay:
-        relay.deploy(requests_per_batch=JOBS[0].requests_per_batch)
+        relay.deploy(requests_per_batch=JOBS[0].requests_per_batch, report="full")
         for number, job in [*enumerate(JOBS)][half::HALVES]:
             _run_all(relay, job, figures, None if full else number)
     figures.seconds = time.monotonic() - started

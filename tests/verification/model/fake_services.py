@@ -307,6 +307,7 @@ class ModelServices:
             requests_per_batch=scenario.rows_per_batch,
             attempts=scenario.attempts,
             estimate_rows=0,
+            report="off",
         )
         self.poll = self._services(
             PollSettings,
