@@ -19,6 +19,7 @@ from functions.errors import ObjectNotFoundError, ObjectUnreadableError, RelayEr
 from functions.model import timestamps
 from functions.model.chunk_files import LedgerEntry, read_all
 from functions.model.items import Batch, Job, OutcomeCounts, StoredObject
+from functions.model.outcome_counts import total
 from functions.model.output_lines import read_output_lines
 from functions.model.streams import line_blocks
 from functions.report.page import ReportData, render
@@ -102,6 +103,8 @@ def _gather(
     first: list[ReportRow] = []
     prompts: dict[int, str] = {}
     errors = _error_counts(tally)
+    attempts = [batch.tally for chunk in chunks for batch in chunk.attempts]
+    answered = total([*filter(None, attempts)])
     found = [*_failed_rows(files, job, errors)] if errors else []
     failed = found[:MAX_ROWS]
     if not has_content:  # sentences may quote the row
@@ -115,8 +118,8 @@ def _gather(
         manifest=manifest,
         location=location,
         has_content=has_content,
-        input_sizes=tally.input_sizes,
-        output_sizes=tally.output_sizes,
+        input_sizes=answered.input_sizes,
+        output_sizes=answered.output_sizes,
         progress=progress_of(job, chunks),
         errors=group_errors(errors, found),
         first_rows=first,
