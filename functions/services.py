@@ -20,6 +20,7 @@ from functions.adapters.clients import QUICK
 from functions.adapters.cost_ledger import CostLedger
 from functions.adapters.event_publisher import EventPublisher
 from functions.adapters.experiences import Experiences
+from functions.adapters.log_keys import log_keys
 from functions.adapters.marker_requests import MarkerRequests
 from functions.adapters.outbox import Outbox
 from functions.adapters.ownership import Ownership
@@ -123,14 +124,20 @@ class Services[S: Settings]:
 
     @contextmanager
     def releasing_on_error(self, item: Job | Batch) -> Iterator[None]:
-        """Record a failure and release the item if its work raises; the error propagates to the runtime."""
-        try:
-            yield
-        except Exception as error:
-            self.items.record_failure(
-                item, self.settings.retry_s, _safe_message(error), at_fault=is_at_fault(error)
-            )
-            raise
+        """Record a failure and release the item if its work raises; the error propagates to the runtime.
+
+        The runtime logs the error, but does not know the job. So a line with both is logged here.
+        """
+        with log_keys(item):
+            try:
+                yield
+            except Exception as error:
+                problem = _safe_message(error)
+                logger.warning("step failed", extra={"problem": problem, "tries": item.tries})
+                self.items.record_failure(
+                    item, self.settings.retry_s, problem, at_fault=is_at_fault(error)
+                )
+                raise
 
     def acquire(
         self, work_message: WorkMessage, time_left_s: Callable[[], float]

@@ -12,6 +12,7 @@ from itertools import batched
 
 from aws_lambda_powertools import Logger
 
+from functions.adapters.log_keys import log_keys
 from functions.model.cost_ledger import CostEntry
 from functions.model.events import Event
 from functions.model.items import Batch, Job
@@ -115,7 +116,8 @@ class Phases:
     def _process[T](
         self, phase: str, name_of: Callable[[T], str], work: Callable[[T], object], item: T
     ) -> None:
-        self.attempt(phase, partial(work, item), None, name_of(item))
+        with log_keys(item):
+            self.attempt(phase, partial(work, item), None, name_of(item))
 
     def attempt[R](self, phase: str, work: Callable[[], R], default: R, item_name: str = "") -> R:
         """Return the result of `work`. If it raises, log and count the error; return `default`."""

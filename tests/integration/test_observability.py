@@ -1,19 +1,50 @@
 """Stalled work is visible in poll's metrics, and the log quotes no user."""
 
+import io
 import json
+import re
 import traceback
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from threading import Barrier
 
 import msgspec
 import pytest
+from aws_lambda_powertools import Logger
+from botocore.exceptions import ClientError
 
+from functions import poll
+from functions.adapters.log_keys import log_keys
 from functions.errors import ApiUnavailableError
 from functions.model import timestamps
+from functions.model.items import Batch, Job
 from functions.planning.claim import S3EventRecord, handle_created_object
 from local.workspace import free_port
-from tests.harness import Harness, make_upload
+from tests.fakes.strict_s3 import S3ErrorResponse, reject_requests
+from tests.harness import TABLE, Harness, make_upload
+from tests.unit.factories import batch, job
 
 KEY = "in/march.jsonl"
+DENIED = S3ErrorResponse(403, "AccessDenied", "Access Denied")
+ABOUT_JOBS = {"step failed"}
+"""Messages about a job, which may have no batch."""
+logger = Logger(child=True)
+
+
+@pytest.fixture
+def log() -> Iterator[io.StringIO]:
+    """Return what the functions log; one handler has the lines of all loggers here."""
+    stream, handler = io.StringIO(), poll.logger.registered_handler
+    before = handler.setStream(stream)  # type: ignore[attr-defined]
+    yield stream
+    handler.setStream(before)  # type: ignore[attr-defined]
+
+
+def job_ids(relay: Harness) -> set[str]:
+    items = relay.dynamodb.scan(TableName=TABLE)["Items"]
+    return {item["job"]["S"] for item in items if item["item"]["S"] == "#"}
 
 
 def test_a_poll_fails_with_a_wrong_base_url(relay: Harness) -> None:
@@ -68,3 +99,44 @@ def test_retry_delays_grow_to_six_hours(
 
     minutes = [round(delay.total_seconds() / 60) for delay in delays]
     assert minutes == [1, 6, 36, 216, 360, 360]
+
+
+def test_each_log_line_names_the_job_and_the_batch_that_are_worked_on(
+    relay: Harness, log: io.StringIO
+) -> None:
+    """Also those of code that does not know them; only lines about all jobs have neither."""
+    relay.deploy(requests_per_batch=2)
+    relay.simulator.arm("lost_answer")
+    relay.simulator.arm("cut_inside_line", times=3, framing="close", rows=1)
+    relay.upload(KEY, make_upload(6))
+    relay.tick()
+    with reject_requests(relay.s3, "PutObject", DENIED, "work/"), suppress(ClientError):
+        relay.upload("in/april.jsonl", make_upload(3, "april"))
+    relay.finish()
+
+    jobs = {job.job for job in map(relay.items.job, job_ids(relay)) if job}
+    lines = [json.loads(line) for line in log.getvalue().splitlines()]
+    assert {line["message"] for line in lines} >= {"create answered", "step failed", "collected"}
+    assert [line for line in lines if line.get("job") not in jobs] == []
+    about_batches = [line for line in lines if line["message"] not in ABOUT_JOBS]
+    assert all(re.fullmatch(rf"{line['job']}/\d{{5}}-\d", line["batch"]) for line in about_batches)
+
+
+def test_log_keys_of_two_threads_do_not_mix(log: io.StringIO) -> None:
+    both_have_begun = Barrier(2)
+
+    def write(item: Job | Batch) -> None:
+        with log_keys(item):
+            both_have_begun.wait()
+            logger.info("inside")
+        logger.info("outside")
+
+    with ThreadPoolExecutor(2) as pool:
+        [*pool.map(write, [job(job="a" * 20), batch("b" * 20)])]
+
+    lines = [json.loads(line) for line in log.getvalue().splitlines()]
+    inside = {
+        (line.get("job"), line.get("batch")) for line in lines if line["message"] == "inside"
+    }
+    assert inside == {("a" * 20, None), ("b" * 20, f"{'b' * 20}/00001-1")}
+    assert not any("job" in line for line in lines if line["message"] == "outside")
