@@ -33,9 +33,9 @@ def events(
     subject = None if job is None else Jobs(run.deployment).find(job).id
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # a shell's job ignores SIGINT
         signal.signal(number, _interrupt)
-    ends_at = None if seconds is None else time.monotonic() + seconds
     with suppress(KeyboardInterrupt), subscribe(run.deployment, run.deployment.topic) as queue:
         run.output.note("events, until Ctrl-C:")
+        ends_at = None if seconds is None else time.monotonic() + seconds
         while ends_at is None or time.monotonic() < ends_at:
             for delivery in queue.receive(WAIT_S):
                 if subject in {None, delivery.event.get("subject")}:

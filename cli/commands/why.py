@@ -4,14 +4,15 @@ from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
+import msgspec
 import typer
 
 from cli import invocation, progress
 from cli.jobs import Found, Jobs
 from cli.output import age, pairs
 from functions.model import timestamps
-from functions.model.create_response import PAUSE_MESSAGES
-from functions.model.items import FINISHED_BATCH_STATUSES, Batch, Job
+from functions.model.items import FINISHED_BATCH_STATUSES
+from functions.model.waits import Obstacles, waits
 
 
 def why(
@@ -36,7 +37,7 @@ def why(
 
 def _waiting(jobs: Jobs, found: Found, known: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the reasons in status.json. Earlier versions wrote none: then the table has some."""
-    return known["waiting"] if "waiting" in known else [*_from_table(jobs, found)]
+    return known["waiting"] if "waiting" in known else _from_table(jobs, found)
 
 
 def _explain(wait: Mapping[str, Any], now: datetime) -> Iterator[tuple[str, str]]:
@@ -50,39 +51,13 @@ def _explain(wait: Mapping[str, Any], now: datetime) -> Iterator[tuple[str, str]
         yield "change", wait["resolution"]
 
 
-def _from_table(jobs: Jobs, found: Found) -> Iterator[dict[str, Any]]:
-    sending = jobs.sending()
-    if sending.paused_reason is not None:
-        message = PAUSE_MESSAGES.get(sending.paused_reason, sending.paused_reason)
-        yield _wait("paused", f"sending is paused: {message}", sending.paused_at, sending.probe_at)
-    if found.item is not None:
-        unfinished = [b for b in jobs.batches(found) if b.status not in FINISHED_BATCH_STATUSES]
-        yield from _from_items(found.item, unfinished)
-
-
-def _from_items(job: Job, batches: list[Batch]) -> Iterator[dict[str, Any]]:
-    if reason := job.waiting_for or job.held:
-        yield _wait(reason, f"it waits for {reason}; docs/troubleshoot.md says what to do", None)
-    unfinished: list[Job | Batch] = [job, *batches]
-    for item in unfinished:
-        if item.last_error is None:
-            continue
-        message = f"{item.next_step} failed: {item.last_error}"
-        yield _wait(f"{item.next_step}_retry", message, item.first_tried_at, item.not_before)
-    for status in sorted({batch.status for batch in batches}):
-        several = [batch for batch in batches if batch.status == status]
-        since = min(timestamps.text(batch.status_since) for batch in several)
-        words = status.lower().replace("_", " ")
-        yield _wait(status.lower(), f"batches: {len(several):,} {words}", since)
-
-
-def _wait(
-    reason: str, message: str, since: str | None, until: str | None = None
-) -> dict[str, Any]:
-    return {
-        "reason": reason,
-        "since": since,
-        "message": message,
-        "until": until,
-        "resolution": None,
-    }
+def _from_table(jobs: Jobs, found: Found) -> list[dict[str, Any]]:
+    """Return the reasons that the table shows: all but a lack of room, which poll alone computes."""
+    if found.item is None:
+        return []
+    batches = [b for b in jobs.batches(found) if b.status not in FINISHED_BATCH_STATUSES]
+    obstacles = Obstacles(sending=jobs.sending())
+    reasons: list[dict[str, Any]] = msgspec.to_builtins(
+        waits(found.item, batches, obstacles, datetime.now(UTC))
+    )
+    return reasons

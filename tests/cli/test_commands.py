@@ -7,15 +7,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from functions.model.events import paused
 from tests.cli.conftest import CommandLine, deliver
 from tests.harness import RESULTS, UPLOADS, Harness, make_row, make_upload
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-    from functions.model.events import Event
 
 KEY = "team/march.jsonl"
 REJECTED = b'{"custom_id": "no-params"}'
@@ -151,16 +148,9 @@ def test_why_reads_the_table_where_status_json_names_no_reasons(
         Key=f"results/team/march/{job}/status.json",
         Body=json.dumps(status).encode(),
     )
-    stack.circuit.pause(_paused(), "billing", "2026-11-27T10:00:00.000Z")
+    [reason] = relay.json("why", job)["waiting"]
 
-    reasons = {wait["reason"]: wait["message"] for wait in relay.json("why", job)["waiting"]}
-
-    assert "402" in reasons["paused"]
-    assert reasons["in_progress"] == "batches: 1 in progress"
-
-
-def _paused() -> Event:
-    return paused("billing", "billing", "2026-11-27T09:00:00.000Z")
+    assert reason["message"] == "Anthropic works on 1 batch with 3 requests"
 
 
 def test_why_says_how_a_job_has_ended(stack: Harness, relay: CommandLine) -> None:
