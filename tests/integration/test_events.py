@@ -16,13 +16,15 @@ import pytest
 from functions.model import timestamps
 from functions.planning.reconcile_uploads import reconcile_uploads
 from functions.readers import SUFFIXES
-from tests.harness import RESULTS, TABLE, Harness, make_row, make_upload, open_moto_harness
+from tests.harness import RESULTS, TABLE, Harness, make_row, make_upload, open_harness
 from tests.unit.schemas import problems, schemas
 
 KEY = "in/march.jsonl"
 API_KEY = "sk-ant-secret-5t0r3d"
 PROMPT = "Zq7-whisper"
 SUBJECT = re.compile(r"[!-~][ -~]{0,98}")
+
+pytestmark = pytest.mark.xdist_group("events")  # each scenario runs once in a process
 
 Scenario = Callable[[Harness], None]
 
@@ -227,9 +229,7 @@ def output_of(tmp_path_factory: pytest.TempPathFactory) -> Callable[[Scenario], 
         root.addHandler(log_recorder)
         previous_level = root.level
         root.setLevel(logging.INFO)
-        with open_moto_harness(
-            tmp_path_factory.mktemp("relay"), keys={API_KEY: "default"}
-        ) as relay:
+        with open_harness(tmp_path_factory.mktemp("relay"), keys={API_KEY: "default"}) as relay:
             relay.key = API_KEY
             try:
                 run_scenario(relay)

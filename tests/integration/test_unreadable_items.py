@@ -73,9 +73,8 @@ NO_ZONE, TOO_EARLY, TOO_LATE = STATUS_TIME[:-1], "0001-01-01T00:00:00Z", "9999-1
     ("name", "value"),
     [
         ("status", "PAUSED"), ("next_step", "audit"),
-        *((f"{name}", time)
-          for name in ("created_at", "first_sent_at", "intent_at", "first_missed_at")
-          for time in ("soon", NO_ZONE, TOO_EARLY, TOO_LATE)),
+        ("created_at", "soon"), ("first_sent_at", NO_ZONE),
+        ("intent_at", TOO_EARLY), ("first_missed_at", TOO_LATE),
         *(("status_key", f"WAITING#{time}") for time in ("soon", NO_ZONE, TOO_EARLY, TOO_LATE)),
     ],
 )  # fmt: skip

@@ -27,12 +27,12 @@ class _HalfCampaign(Protocol):
     def __call__(self, full: bool, half: int) -> Figures: ...  # noqa: FBT001 - called positionally
 
 
-def _both_halves(campaign: _HalfCampaign) -> list[Campaign]:
+def _both_halves(campaign: _HalfCampaign) -> list[partial[Figures]]:
     """Split a campaign into two halves, one for each core."""
     return [partial(campaign, half=half) for half in range(kills.HALVES)]
 
 
-CRASHES: list[Campaign] = [
+CRASHES: list[partial[Figures]] = [
     *_both_halves(kills.kills),
     *_both_halves(kills.kills_in_large_job),
     *_both_halves(kills.kills_in_held_job),
@@ -46,12 +46,12 @@ CRASHES: list[Campaign] = [
     *_both_halves(late_creates),
 ]
 
-FAULTS: list[Campaign] = [
+FAULTS: list[partial[Figures]] = [
     *_both_halves(api_faults.single_faults),
     *_both_halves(api_faults.fault_pairs),
 ]
 
-CHAOS: list[Campaign] = [
+CHAOS: list[partial[Figures]] = [
     *_both_halves(delivery.unreliable_delivery),
     *_both_halves(options.options_in_any_order),
     *_both_halves(concurrency.interrupted_once),

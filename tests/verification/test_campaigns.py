@@ -1,18 +1,36 @@
 """A sample of every campaign: each row is answered and paid for once. `make verify` runs all."""
 
-from collections.abc import Callable, Sequence
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from itertools import batched
 
 import pytest
 
-from tests.verification.campaigns import CHAOS, CRASHES, FAULTS, Campaign
-from tests.verification.runner import merge_shares, run
+from tests.verification.campaigns import CHAOS, CRASHES, FAULTS
+from tests.verification.figures import Figures
+from tests.verification.runner import merge_shares
+
+HALVES = [*batched([*CRASHES, *FAULTS, *CHAOS], 2, strict=True)]
 
 
-@pytest.mark.parametrize("campaigns", [CRASHES, FAULTS, CHAOS], ids=["crashes", "faults", "chaos"])
+def name_of(halves: Sequence[partial[Figures]]) -> str:
+    return halves[0].func.__name__
+
+
+@pytest.fixture(autouse=True)
+def no_logs() -> Iterator[None]:
+    """Silence the stages' logs: thousands of crashes are expected here."""
+    logging.disable()
+    yield
+    logging.disable(logging.NOTSET)
+
+
+@pytest.mark.parametrize("halves", HALVES, ids=name_of)
 def test_promises_1_and_2_hold_in_every_campaign(
-    record_property: Callable[[str, object], None], campaigns: Sequence[Campaign]
+    record_property: Callable[[str, object], None], halves: Sequence[partial[Figures]]
 ) -> None:
-    results = merge_shares([*run(campaigns, full=False)])
+    results = merge_shares([campaign(False) for campaign in halves])  # noqa: FBT003 - a sample
 
     for figures in results:
         record_property(

@@ -161,8 +161,8 @@ def interrupted_once(full: bool, half: int) -> Figures:  # noqa: FBT001 - called
 def interrupted_with_two_chunks(full: bool, half: int) -> Figures:  # noqa: FBT001 - called positionally
     """Do the same with two chunks, of which one is collected last."""
     with open_bench("two concurrent stages, interrupted once", jobs.two_chunks()) as bench:
-        for overlap in LAST_CHUNK_OVERLAPS[half::2] if full else []:
-            _explore(bench, overlap, 1, 1)
+        for overlap in (LAST_CHUNK_OVERLAPS if full else LAST_CHUNK_OVERLAPS[:2])[half::2]:
+            _explore(bench, overlap, 1, 1 if full else 40)
     return bench.figures
 
 

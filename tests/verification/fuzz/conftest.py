@@ -3,7 +3,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.harness import Harness, open_moto_harness
+from tests.harness import Harness, open_harness
 
 
 @pytest.fixture(scope="module")
@@ -14,7 +14,7 @@ def relay(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Harness]:
             patch.setenv(name, "testing")
         patch.setenv("AWS_DEFAULT_REGION", "eu-central-1")
         patch.delenv("AWS_PROFILE", raising=False)
-        with open_moto_harness(tmp_path_factory.mktemp("simulator")) as harness:
+        with open_harness(tmp_path_factory.mktemp("simulator")) as harness:
             yield harness
 
 

@@ -8,13 +8,15 @@ import pytest
 
 from functions.model.items import BatchStatus, JobStatus
 from tests.verification.model.checks import FROM_NOTHING, Arrow
+from tests.verification.model.sample import search_result
 from tests.verification.model.scenarios import ALL
-from tests.verification.model.test_search import search_result
 
 ROOT = Path(__file__).parents[3]
 PAGE = (ROOT / "docs" / "states.md").read_text()
 KINDS = {"A job": "job", "A batch": "batch", "Sending": "sending"}
 MODEL, READING = "model", "by reading: `record`"
+
+pytestmark = pytest.mark.xdist_group("model")  # the search runs once in a process
 
 
 class Row(NamedTuple):
