@@ -75,11 +75,9 @@ def test_only_the_layer_has_duckdb_and_it_reads_parquet_by_itself(
     assert run_in(unpacked_layer, code).stdout == "[(3,)]\n"
 
 
-@pytest.mark.parametrize("stage", ["submit", "poll", "results"])
-def test_no_stage_loads_duckdb_at_its_cold_start(
-    unpacked: Path, unpacked_layer: Path, stage: str
-) -> None:
-    code = f"sys.path.append({str(unpacked_layer)!r}); import functions.{stage}; print('duckdb' in sys.modules)"
+def test_no_stage_loads_duckdb_at_its_cold_start(unpacked: Path, unpacked_layer: Path) -> None:
+    stages = "functions.submit, functions.poll, functions.results"
+    code = f"sys.path.append({str(unpacked_layer)!r}); import {stages}; print('duckdb' in sys.modules)"
 
     assert run_in(unpacked, code).stdout == "False\n"
 
@@ -94,12 +92,12 @@ def test_a_package_can_be_imported_with_only_the_bundle(unpacked: Path, package:
     assert process.stdout.startswith(str(unpacked))
 
 
-@pytest.mark.parametrize("service", sorted(SERVICES))
-def test_a_client_of_each_service_can_be_created(unpacked: Path, service: str) -> None:
-    process = run_in(unpacked, f"import boto3; print(boto3.client({service!r}).meta.endpoint_url)")
+def test_a_client_of_each_service_can_be_created(unpacked: Path) -> None:
+    code = f"import boto3; print(*(boto3.client(name).meta.endpoint_url for name in {sorted(SERVICES)}))"
+    process = run_in(unpacked, code)
 
     assert process.stderr == ""
-    assert process.stdout.startswith("https://")
+    assert process.stdout.count("https://") == len(SERVICES)
 
 
 @pytest.mark.parametrize("service", sorted(SERVICES))
@@ -183,7 +181,10 @@ def test_the_layer_stays_small(architecture: Architecture) -> None:
 
 
 def test_the_same_sources_give_the_same_layer(tmp_path: Path) -> None:
-    built, rebuilt = (duckdb_layer(HOST_ARCHITECTURE, into=tmp_path / name) for name in "ab")
+    built, rebuilt = (
+        duckdb_layer(HOST_ARCHITECTURE),
+        duckdb_layer(HOST_ARCHITECTURE, into=tmp_path),
+    )
 
     assert built.name == rebuilt.name
     assert built.read_bytes() == rebuilt.read_bytes()

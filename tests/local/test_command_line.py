@@ -1,13 +1,19 @@
 import json
 import os
+import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from local.__main__ import STOP_SIGNALS, main
+
 ROOT = Path(__file__).parent.parent.parent
 EXAMPLES = ROOT / "examples"
+
+type RunHere = Callable[..., tuple[int | str | None, str, str]]
 
 
 def run_command(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -24,6 +30,30 @@ def run_command(*arguments: str, **environment: str) -> subprocess.CompletedProc
         timeout=300,
         check=False,
     )
+
+
+@pytest.fixture
+def run_here(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[RunHere]:
+    """Run a command that starts nothing, without a process of its own; return its code, stdout and stderr."""
+    handlers = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    for name in ("CLAUDE", "YES"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.chdir(ROOT)
+
+    def run(*arguments: str, **environment: str) -> tuple[int | str | None, str, str]:
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        try:
+            code: int | str | None = main(arguments)
+        except SystemExit as error:
+            code = error.code
+        return code, *capsys.readouterr()
+
+    yield run
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 def test_help_lists_the_commands() -> None:
@@ -50,29 +80,30 @@ def test_help_lists_the_commands() -> None:
     ],
 )
 def test_an_impossible_command_prints_one_sentence(
-    arguments: list[str], environment: dict[str, str], expected: str
+    run_here: RunHere, arguments: list[str], environment: dict[str, str], expected: str
 ) -> None:
-    process = run_command(*arguments, **environment)
+    code, _, errors = run_here(*arguments, **environment)
 
-    assert process.returncode == 1
-    assert expected in process.stderr
-    assert "Traceback" not in process.stderr
-    assert len(process.stderr.strip().splitlines()) == 1
+    assert code == 1
+    assert expected in errors
+    assert len(errors.strip().splitlines()) == 1
 
 
 @pytest.mark.parametrize("arguments", [[], ["fly"], ["up", "--port", "0"], ["down", "now"]])
-def test_an_invalid_command_line_exits_with_status_2(arguments: list[str]) -> None:
-    process = run_command(*arguments)
+def test_an_invalid_command_line_exits_with_status_2(
+    run_here: RunHere, arguments: list[str]
+) -> None:
+    code, _, errors = run_here(*arguments)
 
-    assert process.returncode == 2
-    assert "usage:" in process.stderr
+    assert code == 2
+    assert "usage:" in errors
 
 
-def test_the_cost_of_the_real_api_is_shown_before_anything_is_started() -> None:
-    process = run_command("run", CLAUDE="real", ANTHROPIC_API_KEY="sk-ant-x")
+def test_the_cost_of_the_real_api_is_shown_before_anything_is_started(run_here: RunHere) -> None:
+    _, output, errors = run_here("run", CLAUDE="real", ANTHROPIC_API_KEY="sk-ant-x")
 
-    assert "requests to the real API, at most about $" in process.stdout
-    assert "sk-ant-x" not in process.stdout + process.stderr
+    assert "requests to the real API, at most about $" in output
+    assert "sk-ant-x" not in output + errors
 
 
 def test_the_demo_writes_a_result_for_every_row(tmp_path: Path) -> None:
