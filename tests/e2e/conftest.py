@@ -48,33 +48,35 @@ def claude_url(simulator: Simulator) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class Deploy:
-    """Runs the real CLI; each set of settings is synthesized into its own folder."""
+    """Runs the real CLI, whose assembly stays in `assembly`."""
 
     cloud: Cloud
     folder: Path
     settings: dict[str, str]
 
-    def __call__(self, **changes: str) -> dict[str, str]:
+    def __call__(self) -> dict[str, str]:
         outputs_file = self.folder / "outputs.json"
-        output = self._assembly(changes)
-        self.cdk("deploy", output, changes, "--require-approval", "never",
-                 "--outputs-file", str(outputs_file))  # fmt: skip
+        self.cdk("deploy", "--require-approval", "never", "--outputs-file", str(outputs_file))
         return dict(json.loads(outputs_file.read_bytes())[STACK])
 
     @property
-    def default_assembly(self) -> Path:
-        """The assembly of the initial settings."""
-        return self._assembly({})
+    def assembly(self) -> Path:
+        return self.folder / "assembly"
 
-    def cdk(self, verb: str, output: Path, changes: dict[str, str], *words: str) -> None:
-        settings = (self.settings | changes).items()
-        context = [word for pair in settings for word in ("--context", "=".join(pair))]
+    def cdk(self, verb: str, *words: str) -> None:
+        context = [
+            word for pair in self.settings.items() for word in ("--context", "=".join(pair))
+        ]
         env = {**self.cloud.env(), "CDK_HOME": str(self.folder / "home"), "CI": "true"}
-        command = [*assembly.cdk(WORKSPACE), verb, *words, "--output", str(output), *context]
+        command = [
+            *assembly.cdk(WORKSPACE),
+            verb,
+            *words,
+            "--output",
+            str(self.assembly),
+            *context,
+        ]
         assembly.run(command, WORKSPACE.root, env)
-
-    def _assembly(self, changes: dict[str, str]) -> Path:
-        return self.folder / ("-".join(sorted(changes)) or "usual")
 
 
 @pytest.fixture(scope="session")
@@ -96,9 +98,9 @@ def deploy(
         "createTimeoutSeconds": "30",
     }
     deploy = Deploy(cloud, tmp_path_factory.mktemp("cdk"), settings)
-    deploy.cdk("bootstrap", deploy.default_assembly, {}, f"aws://{ACCOUNT}/{REGION}")
+    deploy.cdk("bootstrap", f"aws://{ACCOUNT}/{REGION}")
     yield deploy
-    deploy.cdk("destroy", deploy.default_assembly, {}, "--force")
+    deploy.cdk("destroy", "--force")
     with pytest.raises(ClientError, match="does not exist"):
         cloud.stacks.describe_stacks(StackName=STACK)
 

@@ -159,7 +159,7 @@ def test_uploading_the_same_key_again_starts_another_job(jobs: Jobs) -> None:
     assert kinds(relay.lines(first)) == kinds(relay.lines(second)) == ["succeeded"] * 2
 
 
-def test_a_long_upload_is_processed_in_chunks_alongside_short_ones(jobs: Jobs) -> None:
+def test_a_long_upload_is_processed_in_chunks_alongside_a_short_one(jobs: Jobs) -> None:
     relay, (long, short) = jobs.relay, [*jobs.of("long.jsonl"), *jobs.of("short.jsonl")]
 
     batches = relay.manifest(long)["batches"]

@@ -1,14 +1,17 @@
 """Jobs under trouble: answers lost, settings changed, canceled half-way, the key missing."""
 
+import json
+import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from local.assembly import Assembly
 from local.cloud import Cloud
-from local.deploy import deploy as restore
+from local.deploy import deploy as update
 from tests.e2e.conftest import Deploy
 from tests.e2e.relay import Relay, jsonl, kinds, rows, wait_until_idle
 
@@ -43,20 +46,35 @@ def test_a_lost_create_is_not_confused_with_a_foreign_batch_of_the_same_size(
 
 @pytest.fixture
 def restored_settings(deploy: Deploy, cloud: Cloud, outputs: dict[str, str]) -> Iterator[None]:
-    """Restore the default settings from their assembly, which takes a second."""
+    """Restore the settings from their assembly, which takes a second."""
     yield
     wait_until_idle(cloud, outputs)
-    restore(cloud, Assembly.read(deploy.default_assembly))
+    update(cloud, Assembly.read(deploy.assembly))
+
+
+def with_small_batches(deploy: Deploy, folder: Path) -> Assembly:
+    """Return the assembly that `requestsPerBatch=10` would give, which takes 15 s to synthesize."""
+    shutil.copytree(deploy.assembly, folder)
+    (file,) = folder.glob("*.template.json")
+    template = json.loads(file.read_bytes())
+    for resource in template["Resources"].values():
+        variables = resource.get("Properties", {}).get("Environment", {}).get("Variables", {})
+        if "REQUESTS_PER_BATCH" in variables:
+            variables["REQUESTS_PER_BATCH"] = "10"
+    file.write_text(json.dumps(template), encoding="utf-8")
+    return Assembly.read(folder)
 
 
 @pytest.mark.usefixtures("restored_settings")
-def test_a_deploy_does_not_affect_a_running_job(relay: Relay, deploy: Deploy) -> None:
+def test_a_deploy_does_not_affect_a_running_job(
+    relay: Relay, deploy: Deploy, tmp_path: Path
+) -> None:
     relay.simulator.processing_s = 3600
     before = relay.upload("before.jsonl", jsonl(rows(30, "before")))
     relay.poll_until(lambda: relay.deliveries_of(before, "job.planned"), "the first job's plan")
 
     wait_until_idle(relay.cloud, relay.outputs)
-    deploy(requestsPerBatch="10")
+    update(relay.cloud, with_small_batches(deploy, tmp_path / "small"))
     relay.end_lease("relay", "poll")
     relay.simulator.processing_s = 1
     after = relay.upload("after.jsonl", jsonl(rows(30, "after")))
