@@ -31,12 +31,12 @@ def peak_mb(endpoint: str, key: str) -> tuple[float, int]:
 
 
 def test_promise_3_memory_does_not_grow_with_the_upload() -> None:
-    sizes = {"/uploads/small.jsonl": 120 * MB, "/uploads/large.jsonl": 480 * MB}
+    sizes = {"/uploads/small.jsonl": 60 * MB, "/uploads/large.jsonl": 240 * MB}
     with serving(sizes) as endpoint:
         small, small_rows = peak_mb(endpoint, "small.jsonl")
         large, large_rows = peak_mb(endpoint, "large.jsonl")
 
-    assert (small_rows, large_rows) == (50_000, 200_000)
+    assert (small_rows, large_rows) == (25_000, 100_000)
     assert large < small * 1.1
 
 
