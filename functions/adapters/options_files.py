@@ -6,6 +6,7 @@ from typing import Any
 import msgspec
 
 from functions.adapters.s3 import ObjectStore
+from functions.adapters.upload_source import ObjectReader
 from functions.errors import (
     DownloadError,
     ObjectNotFoundError,
@@ -42,7 +43,7 @@ class OptionsRejectedError(Exception):
 
 
 def find_options(
-    files: ObjectStore, bucket: str, upload_key: str
+    files: ObjectReader, bucket: str, upload_key: str
 ) -> tuple[list[ObjectVersion], Options]:
     """Read the options files that govern an upload.
 
@@ -69,7 +70,7 @@ def find_options(
 
 
 def _read_all(
-    files: ObjectStore, bucket: str, upload_key: str
+    files: ObjectReader, bucket: str, upload_key: str
 ) -> Iterator[tuple[ObjectVersion, bytes, bool]]:
     """Yield each options file, the farthest first: its version, its text, and whether it is the folder's first."""
     for keys in options_file_keys(upload_key):
@@ -78,7 +79,7 @@ def _read_all(
             yield file, text, number == 0
 
 
-def _read(files: ObjectStore, bucket: str, key: str) -> tuple[ObjectVersion, bytes] | None:
+def _read(files: ObjectReader, bucket: str, key: str) -> tuple[ObjectVersion, bytes] | None:
     try:
         return files.read_small(bucket, key, MAX_BYTES + 1)
     except ObjectUnreadableError as error:

@@ -2,18 +2,30 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Protocol
 
-from functions.adapters.s3 import ObjectStore
 from functions.model.items import Job, ObjectVersion
 from functions.readers import decoded, format_of
 from functions.readers.contract import Source
+
+
+class ObjectReader(Protocol):
+    """Where uploads and options files are read: the buckets, or the disk of a person who checks a file."""
+
+    def read(
+        self, source: ObjectVersion, start: int = 0, stop: int | None = None
+    ) -> Iterator[bytes]:
+        """Stream an object, or a range of it; see `ObjectStore.read`."""
+
+    def read_small(self, bucket: str, key: str, limit: int) -> tuple[ObjectVersion, bytes] | None:
+        """Read a small object; see `ObjectStore.read_small`."""
 
 
 @dataclass(frozen=True)
 class UploadSource:
     """The bytes of one version of an upload."""
 
-    files: ObjectStore
+    files: ObjectReader
     upload: ObjectVersion
     size_bytes: int
 
@@ -32,11 +44,11 @@ class UploadSource:
         return self.files.read(self.upload, start, stop)
 
 
-def object_of(files: ObjectStore, job: Job) -> UploadSource:
+def object_of(files: ObjectReader, job: Job) -> UploadSource:
     """Return the version of the upload that the job was claimed for, as it is stored."""
     return UploadSource(files, job.source, job.size_bytes)
 
 
-def source_of(files: ObjectStore, job: Job) -> Source:
+def source_of(files: ObjectReader, job: Job) -> Source:
     """Return the text of a job's upload: unpacked, and in UTF-8."""
     return decoded(object_of(files, job), format_of(job))

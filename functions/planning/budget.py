@@ -47,15 +47,24 @@ def find_hold(
         _, options = find_options(services.files, job.bucket, job.key)
     except OptionsRejectedError as error:
         return ("valid_options", upload_events.options_rejected(error.file, str(error), at)), {}
-    hold = initial_hold(services.settings, options)
-    budget, worst_usd = hold["budget_micro_usd"], _worst_usd(job)
+    reason, budget = why_held(services.settings, job, options)
     frozen = {"budget_micro_usd": budget}
-    if hold["held"] != ESTIMATE or not job.sendable_rows:
+    if reason is None:
         return None, frozen
-    if worst_usd is not None and (budget is None or round(worst_usd * MICRO) <= budget):
-        return None, frozen
-    reason = "price" if worst_usd is None else "budget"
     return (reason, events.job_held(job, services.files.bucket, reason, budget, at)), frozen
+
+
+def why_held(
+    settings: SubmitSettings, job: Job, options: Options
+) -> tuple[str | None, int | None]:
+    """Return why an estimated job must wait, ``budget`` or ``price``, or None if it may be sent; and its budget."""
+    hold = initial_hold(settings, options)
+    budget, worst_usd = hold["budget_micro_usd"], _worst_usd(job)
+    if hold["held"] != ESTIMATE or not job.sendable_rows:
+        return None, budget
+    if worst_usd is not None and (budget is None or round(worst_usd * MICRO) <= budget):
+        return None, budget
+    return ("price" if worst_usd is None else "budget"), budget
 
 
 def _budget_usd(settings: SubmitSettings, options: Options) -> float:

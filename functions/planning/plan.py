@@ -3,47 +3,36 @@
 Each chunk moves the job's checkpoint. An invocation stops before its time runs out, and the next one resumes there.
 """
 
-import sys
-from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from functools import partial
-from itertools import chain
+from collections.abc import Callable
 from tempfile import TemporaryFile
-from typing import IO, Any
+from typing import Any
 
 import msgspec
 
 from functions.adapters.chunk_store import store_chunk_files
 from functions.adapters.options_files import load_options
-from functions.adapters.s3 import ObjectStore
-from functions.adapters.upload_source import source_of
 from functions.errors import ObjectUnreadableError, UnreadableUploadError
-from functions.model import chunk_files, demand, events, ids, items, timestamps
-from functions.model.chunk_files import ChunkKeys, ChunkWriter
-from functions.model.demand import Demand, Request
+from functions.model import events, ids, items, timestamps
+from functions.model.chunk_files import ChunkKeys
 from functions.model.estimate import Sample, estimate
 from functions.model.events import Event
 from functions.model.expected_cost import known_worst_micro_usd
-from functions.model.items import PILOT, Batch, BatchStatus, Checkpoint, Job, JobStatus, Step
-from functions.model.more_room import second_demand
-from functions.model.rows import Position, ValidRows
+from functions.model.items import PILOT, Batch, BatchStatus, Job, JobStatus, Step
 from functions.planning.budget import find_hold
-from functions.planning.conversion import convert_all, converter_of
-from functions.planning.fast_path import ValidatedRow, validate_all
-from functions.planning.preflight import Preflight
+from functions.planning.chunks import (
+    Chunk,
+    fill_chunk,
+    read_rows,
+    why_nothing_sendable,
+    with_end_notices,
+)
 from functions.planning.prepare import prepare
 from functions.planning.sampling import count_sample
-from functions.planning.validation import validate
 from functions.planning.waiting import wait
-from functions.readers import json_values, position_of, reader_of, stored
+from functions.readers import position_of, stored
 from functions.services import Services
 from functions.settings import SubmitSettings
 
-_MAX_REJECTION_CODES = 3
-"""Rejection codes whose counts a job keeps: the most frequent ones."""
-_MAX_CHANGES = 50
-"""Fields that a translation dropped or changed whose counts a job keeps: the most frequent ones."""
 MAX_PLANNING_S = 180.0
 """Seconds that one invocation plans. The limit keeps a few large uploads from delaying all sends."""
 _MIN_TIME_LEFT_S = 120.0
@@ -52,122 +41,6 @@ _PERMANENT_CODES = frozenset(
     {"NoSuchKey", "NoSuchVersion", "MethodNotAllowed", "InvalidObjectState"}
 )
 """S3 error codes after which an upload stays unreadable."""
-
-
-@dataclass
-class _Chunk:
-    """A chunk that is being cut.
-
-    Attributes:
-        job: the job, with the checkpoint before this chunk.
-        body: the temporary file of the request body.
-        ledger: the temporary file of the ledger.
-        files: the writer of both files.
-        rejections: rejection code → number of rows.
-        changes: field → rows in which its translation dropped or changed it.
-        betas: values of `anthropic-beta` that its rows need beside those of the job.
-        demands: what its requests may use, by model.
-        second_demands: what they may use when they are sent once more with more room.
-        end: the position after the last row.
-    """
-
-    job: Job
-    body: IO[bytes]
-    ledger: IO[bytes]
-    files: ChunkWriter = field(init=False)
-    rejections: Counter[str] = field(default_factory=Counter)
-    changes: Counter[str] = field(default_factory=Counter)
-    betas: tuple[str, ...] = ()
-    demands: dict[str, Demand] = field(default_factory=dict)
-    second_demands: dict[str, Demand] = field(default_factory=dict)
-    end: Position = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.files = ChunkWriter(self.job.job, self.name, 1, self.body, self.ledger)
-        self.end = position_of(self.job)
-
-    @property
-    def name(self) -> str:
-        return ids.chunk_name(self.job.checkpoint.chunk + 1)
-
-    @property
-    def checkpoint(self) -> Checkpoint:
-        """Return the job's checkpoint after this chunk."""
-        start = self.job.checkpoint
-        return Checkpoint(
-            position=stored(self.end), row=start.row + self.files.rows, chunk=start.chunk + 1
-        )
-
-    def add(self, rows: ValidRows | ValidatedRow) -> ValidRows | ValidatedRow | None:
-        """Add rows. Return those that did not fit; None if all did."""
-        if isinstance(rows, ValidRows):
-            return self._add_valid(rows)
-        record, row = rows
-        # All requests of a batch share its headers.
-        other_betas = row.params is not None and self.files.requests and row.betas != self.betas
-        if other_betas or not self._fits(len(row.params or b"") + len(row.custom_id)):
-            return rows
-        if row.params is not None:
-            self.betas = row.betas
-            self._count_requests([demand.read_request(row.params)])
-        self.files.add(self._next_row, record, row)
-        self.end = record.end
-        if row.rejection is not None:
-            self.rejections[row.rejection.code] += 1
-        self.changes.update(row.changes)
-        return None
-
-    def _add_valid(self, rows: ValidRows) -> ValidRows | None:
-        count = self._count_fitting(rows)
-        fitting, rest = rows.cut(count) if count < len(rows.offsets) else (rows, None)
-        if count:
-            self.files.add_valid(self._next_row, fitting)
-            sizes = map(len, fitting.params)
-            self._count_requests([*zip(fitting.models, sizes, fitting.max_tokens, strict=True)])
-            self.end = fitting.end
-        return rest
-
-    def _count_requests(self, requests: Sequence[Request]) -> None:
-        second = second_demand(self.job, [*self.job.betas, *self.betas], requests)
-        self.demands = demand.add([self.demands, demand.of_requests(requests)])
-        self.second_demands = demand.add([self.second_demands, second])
-
-    @property
-    def _next_row(self) -> int:
-        return self.job.checkpoint.row + self.files.rows + 1
-
-    @property
-    def _max_rows(self) -> int:
-        is_pilot = self.job.pilot_rows and not self.job.checkpoint.chunk
-        return min(self.job.requests_per_batch, self.job.pilot_rows if is_pilot else sys.maxsize)
-
-    def _fits(self, row_size: int, ahead: int = 0, ahead_bytes: int = 0) -> bool:
-        """Return whether a row fits. The row count and the bytes of both files are limited.
-
-        The first row of a chunk always fits.
-
-        Args:
-            row_size: the row's params and custom_id, in bytes.
-            ahead: rows that will be added before this one.
-            ahead_bytes: the bytes that those rows will add.
-        """
-        rows, size = self.files.rows + ahead, self.files.size_bytes + self.files.ledger_bytes
-        new_size = size + ahead_bytes + chunk_files.max_request_bytes(row_size)
-        full = rows >= self._max_rows or new_size > self.job.batch_bytes
-        return not (full and rows)
-
-    def _count_fitting(self, rows: ValidRows) -> int:
-        """Return how many of the rows fit."""
-        count, size = len(rows.offsets), sum(rows.sizes)
-        # Usually all of them fit, and an upper bound of their size proves it.
-        if self._fits(size + count * chunk_files.max_request_bytes(0), ahead=count - 1):
-            return count
-        added = 0
-        for ahead, (params, own) in enumerate(zip(rows.params, rows.custom_ids, strict=True)):
-            if not self._fits(len(params) + len(own), ahead, added):
-                return ahead
-            added += self.files.added_bytes(self._next_row + ahead, len(params)) + len(own)
-        return count
 
 
 def plan(
@@ -227,7 +100,7 @@ def _cut_chunks(
     request_poll: Callable[[], None],
 ) -> Job | None:
     first_chunk = job.checkpoint.chunk + 1
-    rows = _read_rows(services.files, job)
+    rows = read_rows(services.files, job, load_options(services.files, job))
     pending = next(rows, None)
     time_left_at_start_s = time_left_s()
     while pending is not None:
@@ -235,76 +108,18 @@ def _cut_chunks(
             services.items.release(job)
             return None
         with TemporaryFile() as body, TemporaryFile() as ledger:
-            chunk = _Chunk(job, body, ledger)
-            pending = _fill_chunk(chunk, pending, rows)
+            chunk = Chunk(job, body, ledger)
+            pending = fill_chunk(chunk, pending, rows)
             planned = _store_chunk(services, chunk, _count_sample(services, chunk))
         if planned is None:
             return None
         job = planned
         if job.checkpoint.chunk == first_chunk and pending is not None:
             request_poll()
-    return _finish(services, _with_end_notices(services.files, job), failure=None)
+    return _finish(services, with_end_notices(services.files, job), failure=None)
 
 
-def _with_end_notices(files: ObjectStore, job: Job) -> Job:
-    """Return the job with a notice of what its upload holds beside the rows. The upload is read to its end.
-
-    Raises:
-        ObjectUnreadableError: S3 refuses the upload.
-    """
-    position = position_of(job)
-    if job.format is None or not isinstance(position, json_values.JsonPosition):
-        return job
-    if not position.wrapped and not position.others:
-        return job
-    names = json_values.other_members(source_of(files, job), position)
-    if not names:
-        return job
-    notice = f'members beside "requests" are not sent: {", ".join(names)}; options files set what all rows share'
-    notices = [*job.format.notices, notice]
-    return msgspec.structs.replace(
-        job, format=msgspec.structs.replace(job.format, notices=notices)
-    )
-
-
-def _read_rows(files: ObjectStore, job: Job) -> Iterator[ValidRows | ValidatedRow]:
-    """Read and validate the upload from the checkpoint on.
-
-    Raises:
-        UnreadableUploadError: the upload is not in its format.
-        ObjectUnreadableError: S3 refuses the upload.
-    """
-    pieces = reader_of(job).read(source_of(files, job), position_of(job), job.row_bytes)
-    options = load_options(files, job)
-    convert = converter_of(
-        job.row_kind, options, job.api_version, job.capability_list, job.row_bytes
-    )
-    rules: Any = {
-        "row_bytes": job.row_bytes,
-        "api_version": job.api_version,
-        "preflight": Preflight(
-            job.claimed_at[:10],
-            frozenset(job.betas),
-            frozenset(options.skip_checks),
-            job.capability_list,
-        ),
-    }
-    if convert is None:
-        return validate_all(pieces, **rules)
-    return convert_all(pieces, convert, partial(validate, **rules), job.row_bytes)
-
-
-def _fill_chunk(
-    chunk: _Chunk, pending: ValidRows | ValidatedRow, rows: Iterator[ValidRows | ValidatedRow]
-) -> ValidRows | ValidatedRow | None:
-    """Fill a chunk. Return the rows that did not fit; None at the end of the upload."""
-    rests = (chunk.add(piece) for piece in chain([pending], rows))
-    rest = next((rest for rest in rests if rest is not None), None)
-    chunk.files.finish()
-    return rest
-
-
-def _count_sample(services: Services[SubmitSettings], chunk: _Chunk) -> dict[str, Sample]:
+def _count_sample(services: Services[SubmitSettings], chunk: Chunk) -> dict[str, Sample]:
     """Count the input tokens of some rows of the first chunk. The estimate scales them to the whole upload."""
     job = chunk.job
     if job.checkpoint.chunk:
@@ -314,30 +129,18 @@ def _count_sample(services: Services[SubmitSettings], chunk: _Chunk) -> dict[str
 
 
 def _store_chunk(
-    services: Services[SubmitSettings], chunk: _Chunk, samples: dict[str, Sample]
+    services: Services[SubmitSettings], chunk: Chunk, samples: dict[str, Sample]
 ) -> Job | None:
     """Write a chunk's files, then its batch and the job's checkpoint in one transaction.
 
     Returns:
         The job with the new checkpoint; None if another invocation owns it.
     """
-    job, files = chunk.job, chunk.files
+    job = chunk.job
     keys = store_chunk_files(services.files, job, chunk.name, 1, chunk.body, chunk.ledger)
     worst = known_worst_micro_usd(job.price_list, estimate(chunk.demands, samples, {}).models)
     batch = _build_batch(chunk, keys, worst, timestamps.text(services.now()))
-    changes: dict[str, Any] = {
-        "checkpoint": chunk.checkpoint,
-        "rows_rejected": job.rows_rejected + files.rows - files.requests,
-        "rejection_counts": dict(
-            (Counter(job.rejection_counts) + chunk.rejections).most_common(_MAX_REJECTION_CODES)
-        ),
-        "demands": demand.add([job.demands, chunk.demands]),
-        "second_demands": demand.add([job.second_demands, chunk.second_demands]),
-        "samples": samples,
-        "translation_changes": dict(
-            (Counter(job.translation_changes) + chunk.changes).most_common(_MAX_CHANGES)
-        ),
-    }
+    changes = chunk.changes(samples)
     expected = {"owner": job.owner, "checkpoint": job.checkpoint}
     # Increment `chunks` instead of setting it, because splitting a refused batch increments it too.
     if not services.items.transition(
@@ -347,7 +150,7 @@ def _store_chunk(
     return msgspec.structs.replace(job, **changes, tries=0)
 
 
-def _build_batch(chunk: _Chunk, keys: ChunkKeys, worst_micro_usd: int, now: str) -> Batch:
+def _build_batch(chunk: Chunk, keys: ChunkKeys, worst_micro_usd: int, now: str) -> Batch:
     """Build a chunk's first batch. A chunk with only rejected rows goes straight to collect."""
     job, files = chunk.job, chunk.files
     sendable = files.requests > 0
@@ -380,7 +183,7 @@ def _build_batch(chunk: _Chunk, keys: ChunkKeys, worst_micro_usd: int, now: str)
 
 def _finish(services: Services[SubmitSettings], job: Job, failure: str | None) -> Job | None:
     """End planning: set the job's status and failure, unless its cost holds it. Publish ``job.planned`` once."""
-    job, pending_events = _estimated(services, job, failure or _why_nothing_sendable(job))
+    job, pending_events = _estimated(services, job, failure or why_nothing_sendable(job))
     changes: dict[str, Any] = {
         "failure": job.failure,
         "format": job.format,
@@ -418,13 +221,3 @@ def _estimated(
     if not job.sendable_rows:
         return job, []
     return job, [events.job_planned(job, services.files.bucket, timestamps.text(services.now()))]
-
-
-def _why_nothing_sendable(job: Job) -> str | None:
-    """Return why no row of the upload can be sent; None if some can."""
-    if job.sendable_rows:
-        return None
-    if job.checkpoint.row == 0:
-        return "the upload is empty: put one request on each line"
-    reasons = ", ".join(f"{code} ({count:,})" for code, count in job.rejection_counts.items())
-    return f"none of the {job.checkpoint.row:,} rows can be sent: {reasons}; results.jsonl says why, row by row"

@@ -1,6 +1,7 @@
 """Decide how an upload is read and sent, before its first row is planned. The decision is frozen into the job."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
@@ -8,7 +9,7 @@ import msgspec
 from aws_lambda_powertools import Logger
 
 from functions.adapters.options_files import OptionsRejectedError, find_options, save_options
-from functions.adapters.upload_source import object_of, source_of
+from functions.adapters.upload_source import ObjectReader, object_of, source_of
 from functions.errors import UnreadableUploadError
 from functions.model import events, timestamps, upload_events
 from functions.model.events import MAX_COLUMN_CHARS, MAX_COLUMNS, Event
@@ -35,6 +36,36 @@ _OWN_NAMES = frozenset({"custom_id", "customId", "params"})
 logger = Logger(child=True)
 
 
+@dataclass(frozen=True)
+class Prepared:
+    """How an upload is read and sent.
+
+    Attributes:
+        changes: the attributes of its job.
+        options_files: the versions of the options files that govern it, the farthest first.
+        options: their merged content.
+    """
+
+    changes: dict[str, Any]
+    options_files: list[ObjectVersion]
+    options: Options
+
+
+@dataclass(frozen=True)
+class MissingOptions:
+    """What an upload must wait for before it can be planned.
+
+    Attributes:
+        waiting_for: ``template``, ``models`` or ``valid_options``.
+        event: announces it.
+        deadline_at: when its job is canceled; None for never.
+    """
+
+    waiting_for: str
+    event: Event
+    deadline_at: str | None
+
+
 def prepare(services: Services[SubmitSettings], job: Job) -> Job | None:
     """Detect the format of a job's upload and read its options.
 
@@ -47,34 +78,50 @@ def prepare(services: Services[SubmitSettings], job: Job) -> Job | None:
     """
     if job.format is not None or job.checkpoint.chunk:
         return job
-    try:
-        options_files, options = find_options(services.files, job.bucket, job.key)
-    except OptionsRejectedError as error:
-        now = timestamps.text(services.now())
-        event = upload_events.options_rejected(error.file, str(error), now)
-        deadline_at = _deadline_at(job, error.deadline_hours)
-        wait(services, job, "valid_options", event, deadline_at=deadline_at)
+    decided = decide(services.files, services.settings, job, timestamps.text(services.now()))
+    if isinstance(decided, MissingOptions):
+        deadline_at = decided.deadline_at
+        wait(services, job, decided.waiting_for, decided.event, deadline_at=deadline_at)
         return None
-    upload_format = detect(object_of(services.files, job), job.key)
+    return _freeze(services, job, decided)
+
+
+def decide(
+    files: ObjectReader, settings: SubmitSettings, job: Job, now: str
+) -> Prepared | MissingOptions:
+    """Decide how an upload is read and sent, by its first rows and the options that govern it.
+
+    Raises:
+        UnreadableUploadError: the upload cannot be read, or its template names columns that it lacks.
+        ObjectUnreadableError: S3 refuses the upload, or everything in its bucket.
+    """
+    try:
+        options_files, options = find_options(files, job.bucket, job.key)
+    except OptionsRejectedError as error:
+        event = upload_events.options_rejected(error.file, str(error), now)
+        return MissingOptions("valid_options", event, _deadline_at(job, error.deadline_hours))
+    upload_format = detect(object_of(files, job), job.key)
     if upload_format.reader == "xlsx":
         upload_format = msgspec.structs.replace(upload_format, sheet=options.sheet)
-    sample = _first_rows(services, job, upload_format)
+    sample = _first_rows(files, job, upload_format)
     row_kind = TEMPLATE if upload_format.reader in TABLES else _kind_of(sample)
-    waiting = _missing_options(services, job, sample, row_kind, options)
-    if waiting is not None:
-        deadline_at = _deadline_at(job, options.deadline_hours)
-        wait(services, job, waiting.data["waiting_for"], waiting, deadline_at=deadline_at)
-        return None
+    event_of_missing = _missing_options(settings, job, now, sample, row_kind, options)
+    if event_of_missing is not None:
+        waiting_for = event_of_missing.data["waiting_for"]
+        return MissingOptions(
+            waiting_for, event_of_missing, _deadline_at(job, options.deadline_hours)
+        )
     notices = [*upload_format.notices, *_notices(sample, row_kind, options, job)]
     upload_format = msgspec.structs.replace(upload_format, notices=notices)
-    return _freeze(services, job, upload_format, row_kind, options_files, options)
+    changes = _changes(settings, job, upload_format, row_kind, options)
+    return Prepared(changes, options_files, options)
 
 
 def _first_rows(
-    services: Services[SubmitSettings], job: Job, upload_format: UploadFormat
+    files: ObjectReader, job: Job, upload_format: UploadFormat
 ) -> list[dict[str, Any]]:
     reader = reader_for(upload_format)
-    source = source_of(services.files, msgspec.structs.replace(job, format=upload_format))
+    source = source_of(files, msgspec.structs.replace(job, format=upload_format))
     records = records_of(reader.read(source, reader.START, job.row_bytes), job.row_bytes)
     rows: list[dict[str, Any]] = []
     size = 0
@@ -100,8 +147,9 @@ def _kind_of(rows: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _missing_options(
-    services: Services[SubmitSettings],
+    settings: SubmitSettings,
     job: Job,
+    now: str,
     sample: Sequence[Mapping[str, Any]],
     row_kind: str,
     options: Options,
@@ -111,7 +159,7 @@ def _missing_options(
     Raises:
         UnreadableUploadError: the template names columns that the upload lacks.
     """
-    bucket, now = services.files.bucket, timestamps.text(services.now())
+    bucket = settings.results_bucket
     if row_kind == TEMPLATE:
         columns = [*dict.fromkeys(name for row in sample for name in row)]
         if "messages" not in options.request.params:  # defaults alone are not a template
@@ -189,25 +237,21 @@ def _params_of(row: Mapping[str, Any], convert: Converter | None) -> object:
         return None
 
 
-def _freeze(
-    services: Services[SubmitSettings],
+def _changes(
+    settings: SubmitSettings,
     job: Job,
     upload_format: UploadFormat,
     row_kind: str,
-    options_files: Sequence[ObjectVersion],
     options: Options,
-) -> Job | None:
-    """Store what was decided with the job. A deploy or another options file does not change it any more."""
+) -> dict[str, Any]:
     exports = _default_exports(upload_format, row_kind)
-    changes: dict[str, Any] = {
+    return {
         "format": upload_format,
         "row_kind": row_kind,
         "api_version": options.api_version or job.api_version,
         "betas": sorted({*options.betas}),
-        "options_files": [*options_files],
-        "options_key": save_options(services.files, job, options) if options_files else None,
         "exports": exports if options.outputs is None else [*options.outputs],
-        **initial_hold(services.settings, options),
+        **initial_hold(settings, options),
         "waiting_for": None,
         "waiting_event": None,
         "priority": options.priority,
@@ -215,6 +259,16 @@ def _freeze(
         "deadline_at": _deadline_at(job, options.deadline_hours),
         "retry_truncated": _more_room(job, options),
         "report": options.report or job.report,
+    }
+
+
+def _freeze(services: Services[SubmitSettings], job: Job, prepared: Prepared) -> Job | None:
+    """Store what was decided with the job. A deploy or another options file does not change it any more."""
+    files, options = prepared.options_files, prepared.options
+    changes = {
+        **prepared.changes,
+        "options_files": files,
+        "options_key": save_options(services.files, job, options) if files else None,
     }
     if not services.items.transition(job, changes, keep_lease=True):
         return None

@@ -1,0 +1,241 @@
+"""Read an upload into chunks: validated rows, as many as fit into one Message Batch."""
+
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import chain
+from typing import IO, Any
+
+import msgspec
+
+from functions.adapters.upload_source import ObjectReader, source_of
+from functions.model import chunk_files, demand, ids
+from functions.model.chunk_files import ChunkWriter
+from functions.model.demand import Demand, Request
+from functions.model.estimate import Sample
+from functions.model.items import Checkpoint, Job
+from functions.model.more_room import second_demand
+from functions.model.options import Options
+from functions.model.rows import Position, ValidRows
+from functions.planning.conversion import convert_all, converter_of
+from functions.planning.fast_path import ValidatedRow, validate_all
+from functions.planning.preflight import Preflight
+from functions.planning.validation import validate
+from functions.readers import json_values, position_of, reader_of, stored
+
+_MAX_REJECTION_CODES = 3
+"""Rejection codes whose counts a job keeps: the most frequent ones."""
+_MAX_CHANGES = 50
+"""Fields that a translation dropped or changed whose counts a job keeps: the most frequent ones."""
+
+
+@dataclass
+class Chunk:
+    """A chunk that is being cut.
+
+    Attributes:
+        job: the job, with the checkpoint before this chunk.
+        body: the temporary file of the request body.
+        ledger: the temporary file of the ledger.
+        files: the writer of both files.
+        rejections: rejection code → number of rows.
+        changed_fields: field → rows in which its translation dropped or changed it.
+        betas: values of `anthropic-beta` that its rows need beside those of the job.
+        demands: what its requests may use, by model.
+        second_demands: what they may use when they are sent once more with more room.
+        end: the position after the last row.
+    """
+
+    job: Job
+    body: IO[bytes]
+    ledger: IO[bytes]
+    files: ChunkWriter = field(init=False)
+    rejections: Counter[str] = field(default_factory=Counter)
+    changed_fields: Counter[str] = field(default_factory=Counter)
+    betas: tuple[str, ...] = ()
+    demands: dict[str, Demand] = field(default_factory=dict)
+    second_demands: dict[str, Demand] = field(default_factory=dict)
+    end: Position = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.files = ChunkWriter(self.job.job, self.name, 1, self.body, self.ledger)
+        self.end = position_of(self.job)
+
+    @property
+    def name(self) -> str:
+        """Return its name: ``00001`` for the first."""
+        return ids.chunk_name(self.job.checkpoint.chunk + 1)
+
+    @property
+    def checkpoint(self) -> Checkpoint:
+        """Return the job's checkpoint after this chunk."""
+        start = self.job.checkpoint
+        return Checkpoint(
+            position=stored(self.end), row=start.row + self.files.rows, chunk=start.chunk + 1
+        )
+
+    def add(self, rows: ValidRows | ValidatedRow) -> ValidRows | ValidatedRow | None:
+        """Add rows. Return those that did not fit; None if all did."""
+        if isinstance(rows, ValidRows):
+            return self._add_valid(rows)
+        record, row = rows
+        # All requests of a batch share its headers.
+        other_betas = row.params is not None and self.files.requests and row.betas != self.betas
+        if other_betas or not self._fits(len(row.params or b"") + len(row.custom_id)):
+            return rows
+        if row.params is not None:
+            self.betas = row.betas
+            self._count_requests([demand.read_request(row.params)])
+        self.files.add(self._next_row, record, row)
+        self.end = record.end
+        if row.rejection is not None:
+            self.rejections[row.rejection.code] += 1
+        self.changed_fields.update(row.changes)
+        return None
+
+    def _add_valid(self, rows: ValidRows) -> ValidRows | None:
+        count = self._count_fitting(rows)
+        fitting, rest = rows.cut(count) if count < len(rows.offsets) else (rows, None)
+        if count:
+            self.files.add_valid(self._next_row, fitting)
+            sizes = map(len, fitting.params)
+            self._count_requests([*zip(fitting.models, sizes, fitting.max_tokens, strict=True)])
+            self.end = fitting.end
+        return rest
+
+    def _count_requests(self, requests: Sequence[Request]) -> None:
+        second = second_demand(self.job, [*self.job.betas, *self.betas], requests)
+        self.demands = demand.add([self.demands, demand.of_requests(requests)])
+        self.second_demands = demand.add([self.second_demands, second])
+
+    @property
+    def _next_row(self) -> int:
+        return self.job.checkpoint.row + self.files.rows + 1
+
+    @property
+    def _max_rows(self) -> int:
+        is_pilot = self.job.pilot_rows and not self.job.checkpoint.chunk
+        return min(self.job.requests_per_batch, self.job.pilot_rows if is_pilot else sys.maxsize)
+
+    def _fits(self, row_size: int, ahead: int = 0, ahead_bytes: int = 0) -> bool:
+        """Return whether a row fits. The row count and the bytes of both files are limited.
+
+        The first row of a chunk always fits.
+
+        Args:
+            row_size: the row's params and custom_id, in bytes.
+            ahead: rows that will be added before this one.
+            ahead_bytes: the bytes that those rows will add.
+        """
+        rows, size = self.files.rows + ahead, self.files.size_bytes + self.files.ledger_bytes
+        new_size = size + ahead_bytes + chunk_files.max_request_bytes(row_size)
+        full = rows >= self._max_rows or new_size > self.job.batch_bytes
+        return not (full and rows)
+
+    def _count_fitting(self, rows: ValidRows) -> int:
+        """Return how many of the rows fit."""
+        count, size = len(rows.offsets), sum(rows.sizes)
+        # Usually all of them fit, and an upper bound of their size proves it.
+        if self._fits(size + count * chunk_files.max_request_bytes(0), ahead=count - 1):
+            return count
+        added = 0
+        for ahead, (params, own) in enumerate(zip(rows.params, rows.custom_ids, strict=True)):
+            if not self._fits(len(params) + len(own), ahead, added):
+                return ahead
+            added += self.files.added_bytes(self._next_row + ahead, len(params)) + len(own)
+        return count
+
+    def changes(self, samples: dict[str, Sample]) -> dict[str, Any]:
+        """Return the attributes of its job that change once this chunk is planned.
+
+        Args:
+            samples: the requests of the first chunk whose input tokens were counted.
+        """
+        job, files = self.job, self.files
+        rejected = Counter(job.rejection_counts) + self.rejections
+        changed = Counter(job.translation_changes) + self.changed_fields
+        return {
+            "checkpoint": self.checkpoint,
+            "rows_rejected": job.rows_rejected + files.rows - files.requests,
+            "rejection_counts": dict(rejected.most_common(_MAX_REJECTION_CODES)),
+            "demands": demand.add([job.demands, self.demands]),
+            "second_demands": demand.add([job.second_demands, self.second_demands]),
+            "samples": samples,
+            "translation_changes": dict(changed.most_common(_MAX_CHANGES)),
+        }
+
+
+def read_rows(
+    files: ObjectReader, job: Job, options: Options
+) -> Iterator[ValidRows | ValidatedRow]:
+    """Read and validate the upload from the checkpoint on.
+
+    Args:
+        files: where the upload is.
+        job: its job.
+        options: the options that were frozen when planning began.
+
+    Raises:
+        UnreadableUploadError: the upload is not in its format.
+        ObjectUnreadableError: S3 refuses the upload.
+    """
+    pieces = reader_of(job).read(source_of(files, job), position_of(job), job.row_bytes)
+    convert = converter_of(
+        job.row_kind, options, job.api_version, job.capability_list, job.row_bytes
+    )
+    rules: Any = {
+        "row_bytes": job.row_bytes,
+        "api_version": job.api_version,
+        "preflight": Preflight(
+            job.claimed_at[:10],
+            frozenset(job.betas),
+            frozenset(options.skip_checks),
+            job.capability_list,
+        ),
+    }
+    if convert is None:
+        return validate_all(pieces, **rules)
+    return convert_all(pieces, convert, partial(validate, **rules), job.row_bytes)
+
+
+def fill_chunk(
+    chunk: Chunk, pending: ValidRows | ValidatedRow, rows: Iterator[ValidRows | ValidatedRow]
+) -> ValidRows | ValidatedRow | None:
+    """Fill a chunk. Return the rows that did not fit; None at the end of the upload."""
+    rests = (chunk.add(piece) for piece in chain([pending], rows))
+    rest = next((rest for rest in rests if rest is not None), None)
+    chunk.files.finish()
+    return rest
+
+
+def with_end_notices(files: ObjectReader, job: Job) -> Job:
+    """Return the job with a notice of what its upload holds beside the rows. The upload is read to its end.
+
+    Raises:
+        ObjectUnreadableError: S3 refuses the upload.
+    """
+    position = position_of(job)
+    if job.format is None or not isinstance(position, json_values.JsonPosition):
+        return job
+    if not position.wrapped and not position.others:
+        return job
+    names = json_values.other_members(source_of(files, job), position)
+    if not names:
+        return job
+    notice = f'members beside "requests" are not sent: {", ".join(names)}; options files set what all rows share'
+    notices = [*job.format.notices, notice]
+    return msgspec.structs.replace(
+        job, format=msgspec.structs.replace(job.format, notices=notices)
+    )
+
+
+def why_nothing_sendable(job: Job) -> str | None:
+    """Return why no row of the upload can be sent; None if some can."""
+    if job.sendable_rows:
+        return None
+    if job.checkpoint.row == 0:
+        return "the upload is empty: put one request on each line"
+    reasons = ", ".join(f"{code} ({count:,})" for code, count in job.rejection_counts.items())
+    return f"none of the {job.checkpoint.row:,} rows can be sent: {reasons}; results.jsonl says why, row by row"
