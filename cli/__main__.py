@@ -1,5 +1,6 @@
 """`python -m cli` is `relay`."""
 
+import logging
 import os
 import sys
 
@@ -13,6 +14,7 @@ TRACEBACK = "RELAY_TRACEBACK"
 
 def main() -> None:
     """Run the command line. An error that no command expects is one sentence, too."""
+    logging.disable(logging.CRITICAL)  # what it shares with the functions logs for CloudWatch
     try:
         app(prog_name="relay")
     except Exception as error:

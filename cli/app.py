@@ -7,6 +7,7 @@ import typer
 
 from cli import deployment
 from cli.commands import (
+    check,
     costs,
     events,
     listing,
@@ -48,6 +49,7 @@ def relay(
     context.obj = Invocation(find if known is None else lambda: known, Output(as_json=json))
 
 
+app.command()(check.check)
 app.command()(sending.send)
 app.command()(listing.ls)
 app.command()(watching.watch)

@@ -1,0 +1,135 @@
+"""`relay check`: what planning would make of files, before anything is uploaded."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from cli import checking, invocation
+from cli.checking import SETTINGS, Checked, Rejected
+from cli.errors import ExitCode, UsageError
+from cli.output import Output, pairs
+from functions.adapters.anthropic_api import Claude
+from functions.adapters.secret import NAME
+
+BASE_URL = "ANTHROPIC_BASE_URL"
+_CENT = 0.01
+
+
+def check(
+    context: typer.Context,
+    files: Annotated[list[Path], typer.Argument(metavar="FILE...")],
+    *,
+    options: Annotated[
+        Path | None, typer.Option(help="The options file, instead of the one beside the file.")
+    ] = None,
+    count_tokens: Annotated[
+        bool,
+        typer.Option(
+            "--count-tokens",
+            help=f"Count the tokens of 50 rows with the key in {NAME}. They are sent to Anthropic; it is free.",
+        ),
+    ] = False,
+) -> None:
+    """Read, validate and estimate files as planning would, without AWS and without sending them."""
+    output = invocation.of(context).output
+    if options is not None and not options.is_file():
+        message = f"there is no options file {options}"
+        raise UsageError(message)
+    claude = _claude() if count_tokens else None
+    results = [_check(file, options, claude, output) for file in files]
+    output.show({"files": results}, *(part for each in results for part in _shown(each)))
+    if not all(each.is_sent_whole for each in results):
+        raise typer.Exit(ExitCode.FAILURES)
+
+
+def _check(file: Path, options: Path | None, claude: Claude | None, output: Output) -> Checked:
+    size = file.stat().st_size if file.is_file() else 0
+    with output.progress() as progress:
+        task = progress.add_task(f"checking {file.name}", total=size)
+        return checking.check(
+            file,
+            options=options,
+            claude=claude,
+            on_read=lambda count: progress.advance(task, count),
+        )
+
+
+def _claude() -> Claude:
+    key = os.environ.get(NAME)
+    if not key:
+        message = f"--count-tokens needs an API key: set {NAME}, or leave the option out"
+        raise UsageError(message)
+    return Claude(
+        base_url=os.environ.get(BASE_URL, SETTINGS.base_url),
+        api_version=SETTINGS.api_version,
+        read_key=lambda _fresh: key,
+    )
+
+
+def _shown(checked: Checked) -> Iterator[Any]:
+    yield f"{checked.file}: {_verdict(checked)}"
+    yield pairs((f"  {name}", text) for name, text in _facts(checked))
+    if checked.example is not None:
+        yield checked.example
+    yield ""
+
+
+def _verdict(checked: Checked) -> str:
+    if not checked.rows:
+        return "would wait" if checked.waiting_for else "would not be read"
+    rejected = checked.rows - checked.requests
+    if checked.waiting_for:
+        what = "would be held"
+    else:
+        batches = f"{checked.batches:,} {'batch' if checked.batches == 1 else 'batches'}"
+        what = f"would be sent in {batches}"
+    return f"{_rows(checked.rows)}, {rejected:,} rejected; {checked.requests:,} {what}"
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} {'row' if count == 1 else 'rows'}"
+
+
+def _facts(checked: Checked) -> Iterator[tuple[str, str]]:
+    """Yield the lines about a file: a name and a value."""
+    facts = (
+        ("failure", checked.failure and checked.failure.partition("; results.jsonl")[0]),
+        ("waits", checked.message),
+        ("read as", checked.format and f"{checked.format}; {checked.row_kind} rows"),
+        ("options", "\n".join(checked.options) or ("none" if checked.format else None)),
+        (
+            "pilot",
+            checked.pilot_rows and f"{_rows(checked.pilot_rows)} would be sent first, alone",
+        ),
+        *(("rejected", _rejected(code, rows)) for code, rows in checked.rejected.items()),
+        *(
+            ("changed", f"{name}: dropped or changed in {_rows(count)}")
+            for name, count in checked.changed_fields.items()
+        ),
+        *(("notice", notice) for notice in checked.notices),
+        ("cost", checked.estimate and _cost(checked.estimate)),
+    )
+    return ((name, str(text)) for name, text in facts if text)
+
+
+def _rejected(code: str, rejected: Rejected) -> str:
+    return "\n".join([f"{code}: {_rows(rejected.rows)}", *(f"- {why}" for why in rejected.first)])
+
+
+def _cost(figures: dict[str, Any]) -> str:
+    cost = figures["cost_usd"]
+    if cost["worst"] is None:
+        return "unknown: a model has no price"
+    counted = figures["counted_rows"]
+    basis = f"input tokens counted in {_rows(counted)}" if counted else "input estimated by bytes"
+    tokens = (
+        f"{figures['input_tokens']:,} tokens in, at most {figures['output_tokens']['worst']:,} out"
+    )
+    worst = f"${cost['worst']:,.2f}" if cost["worst"] >= _CENT else "one cent"
+    return (
+        f"at most {worst} if each answer takes its max_tokens ({tokens}; {basis}); "
+        "low and expected are known once earlier jobs of the folder are answered"
+    )
