@@ -9,6 +9,7 @@ from cli import deployment
 from cli.commands import (
     check,
     costs,
+    doctor,
     events,
     listing,
     local,
@@ -61,4 +62,5 @@ app.command()(steering.retry)
 app.command()(costs.cost)
 app.command()(events.events)
 app.command()(redriving.redrive)
+app.command()(doctor.doctor)
 app.add_typer(local.app, name="local")

@@ -13,6 +13,7 @@ from infra.settings import StackSettings
 from infra.stage import ARCHITECTURES
 from infra.storage import Storage
 from infra.submit import Submit
+from infra.version import version
 
 _STUB = (
     "This assembly contains a stub instead of the functions, for tests: "
@@ -68,7 +69,9 @@ class RelayStack(Stack):
         )
         for name, stage in {"Submit": submit, "Poll": poll, "Results": results}.items():
             self._output(f"{name}FunctionName", stage.function.function_name, f"{name}'s function")
-        if settings.bundle == "stub":
+        is_stub = settings.bundle == "stub"
+        self._output("Version", "stub" if is_stub else version(), "What is deployed")
+        if is_stub:
             self._reject_stub()
 
     def _layer(self, settings: StackSettings, duckdb: Path) -> lambda_.LayerVersion:

@@ -41,6 +41,15 @@ def read_key(secret_name: str, *, fresh: bool) -> str:
         stored: Any = _secrets_manager().get(secret_name, force_fetch=fresh)
     except (GetParameterError, ClientError, BotoCoreError) as error:
         raise KeyUnreadableError(_code(error)) from None
+    return key_of(stored)
+
+
+def key_of(stored: str | bytes) -> str:
+    """Return the API key from the value of a secret.
+
+    Raises:
+        KeyMissingError: the value is JSON without a key, or not text.
+    """
     text = _from_bytes(stored) if isinstance(stored, bytes) else str(stored)
     return _from_json(text) if text.lstrip().startswith("{") else text
 

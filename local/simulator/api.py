@@ -21,6 +21,7 @@ _ROUTES = (
     ("GET", re.compile(r"/v1/messages/batches/([^/]+)/results"), "results"),
     ("POST", re.compile(r"/v1/messages/batches/([^/]+)/cancel"), "cancel"),
     ("POST", re.compile(r"/v1/messages/count_tokens"), "count_tokens"),
+    ("GET", re.compile(r"/v1/models"), "models"),
     ("DELETE", re.compile(r"/v1/messages/batches/([^/]+)"), "delete"),
 )
 
@@ -67,6 +68,8 @@ class Api:
     def _reply(self, call: Call, facts: CallFacts) -> Reply:
         if facts.endpoint == "list":
             return self._list(call, facts)
+        if facts.endpoint == "models":
+            return json_reply(_models(self._simulator))
         if facts.endpoint == "count_tokens":
             return json_reply(
                 {
@@ -179,6 +182,14 @@ class Api:
                 "last_id": page[-1].id if page else None,
             }
         )
+
+
+def _models(simulator: Simulator) -> dict[str, object]:
+    """Return all models on one page. Callers only ask whether their key is accepted."""
+    models = [
+        {"type": "model", "id": name, "display_name": name} for name in sorted(simulator.models)
+    ]
+    return {"data": models, "has_more": False, "first_id": None, "last_id": None}
 
 
 def _route(call: Call) -> tuple[str, str]:

@@ -237,6 +237,7 @@ def test_the_outputs_contain_what_a_user_needs(template: Template) -> None:
         "SubmitQueueUrl",
         "TableName",
         "UploadsBucket",
+        "Version",
     }
 
 

@@ -1,0 +1,71 @@
+"""Examine a deployed stack: one line for each part, ok or what to do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from cli.doctor import account, activity, drift, wiring
+from cli.errors import DENIED, describe
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from cli.doctor.stack import Diagnosis, Stack
+
+CHECKS: dict[str, Callable[[Stack], Diagnosis]] = {
+    "credentials": account.credentials,
+    "stack": account.stack_status,
+    "version": account.version,
+    "functions": wiring.functions,
+    "concurrency": account.concurrency,
+    "api key": activity.api_key,
+    "sending": activity.sending,
+    "schedules": wiring.schedules,
+    "poll": activity.poll,
+    "uploads": wiring.notification,
+    "triggers": wiring.triggers,
+    "queues": activity.queues,
+    "dead letters": activity.dead_letters,
+    "subscriptions": wiring.subscriptions,
+    "alarms": activity.alarms,
+    "permissions": drift.permissions,
+    "buckets": drift.buckets,
+}
+"""The checks, in the order in which they are printed."""
+_NOT_SEEN = DENIED | {"InvalidAction", "UnknownOperationException", "NotImplemented", "501"}
+"""Codes of AWS, or of an emulator, that say nothing about the stack."""
+
+
+class Line(NamedTuple):
+    """What one check found.
+
+    Attributes:
+        check: its name, a key of `CHECKS`.
+        state: ``ok``, ``wrong``, or ``unknown`` if the check could not look.
+        text: what is fine, or what is wrong and what to do.
+    """
+
+    check: str
+    state: str
+    text: str
+
+
+def examine(stack: Stack) -> Iterator[Line]:
+    """Run all checks. One that AWS does not let look does not end the others."""
+    for name, check in CHECKS.items():
+        try:
+            fine, problems = check(stack)
+        except (BotoCoreError, ClientError) as error:
+            yield Line(name, "unknown" if _is_unseen(error) else "wrong", describe(error)[0])
+            continue
+        yield from (Line(name, "wrong", problem) for problem in problems)
+        if not problems:
+            yield Line(name, "ok", fine)
+
+
+def _is_unseen(error: BotoCoreError | ClientError) -> bool:
+    """Return whether an error is about this command's permissions or the network, not about the stack."""
+    code = error.response["Error"]["Code"] if isinstance(error, ClientError) else None
+    return code is None or code in _NOT_SEEN
