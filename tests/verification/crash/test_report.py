@@ -19,6 +19,7 @@ def test_a_fault_at_any_call_that_writes_the_report_changes_nothing(
     with open_crash_harness(tmp_path) as relay:
         relay.deploy(requests_per_batch=job.requests_per_batch, report="full")
         baseline = run_job(relay, job)
+        assert baseline.final_state is not None
         assert b"rows succeeded." in baseline.final_state.files["report.html"]
         tidy_call = baseline.calls.index("s3.PutObjectTagging")
         puts = [
