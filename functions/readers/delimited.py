@@ -29,7 +29,7 @@ START = tables.START
 RETRY_NAME = tables.RETRY_NAME
 _LINE_END = b"\r\n"
 _FRONT = re.compile(rb"(?:\xef\xbb\xbf|[ \t]*[\r\n])*+")
-_SEPARATOR_LINE = re.compile(rb'"?sep=([^\w"\r\n])"?(?:\r\n|\r|\n)', re.IGNORECASE)
+_SEPARATOR_LINE = re.compile(rb'"?sep=([^\w"\r\n\x80-\xff])"?(?:\r\n|\r|\n)', re.IGNORECASE)
 _QUOTED = rb'"[^"]*+(?:""[^"]*+)*+"'
 _CELL = rb"(?:%b)?+[^,;\t|\r\n]*+" % _QUOTED
 _HEADER = re.compile(rb"(%b(?:[,;\t|]%b)*+)(?:\r\n|\r|\n)?+" % (_CELL, _CELL))

@@ -25,7 +25,8 @@ _TAIL_BYTES = 1 << 16
 _CONTAINER_SUFFIXES = (".gz", ".zst", ".bz2")
 _TABLE_SUFFIXES = (".csv", ".tsv", ".txt")
 _SPACE = b" \t\r\n\x00\x1a"
-_BOM = b"\xef\xbb\xbf"
+_FRONT = re.compile(rb"(?:\xef\xbb\xbf|[ \t\r\n\x00\x1a])*+")
+"""Byte order marks and white space before the text. Files that were put together may have several marks."""
 _CP1252 = (
     "read as Windows-1252 (cp1252), because the text is not UTF-8; save it as UTF-8 if characters "
     "are wrong"
@@ -166,7 +167,7 @@ def _text_reader(text: Source, head: bytes, key: str) -> str:
     Raises:
         UnreadableUploadError: the upload is of a kind of text that is not read.
     """
-    start = head.removeprefix(_BOM).lstrip(_SPACE)
+    start = _FRONT.sub(b"", head, count=1)
     _refuse_kinds(_TEXT, start)
     if start.startswith(b"{"):
         rest = _rest_of(text, len(head))

@@ -227,6 +227,7 @@ NO_HEADER = "the table has no header; name the columns in its first row"
         (b"", NO_HEADER),
         (BOM + b"\n \n", NO_HEADER),
         (b"sep=,\n", NO_HEADER),
+        (b"sep=\xcd\nabcdefghijk\n", "the header is not UTF-8 text; save the file as UTF-8"),
         (b",,\n1,2,3\n", NO_HEADER),
         (b"a,,b\n", "column 2 has no name; name each column (the header: a, , b)"),
         (b"a,b,\n", "column 3 has no name; name each column (the header: a, b, )"),

@@ -60,6 +60,7 @@ def reader_of(body: bytes, key: str = "in/march.jsonl") -> str:
         (b"[", "json"),
         (b"[\n" + ROW + b",\n" + ROW + b"]", "json"),
         (b"\xef\xbb\xbf \n[" + ROW, "json"),
+        (b"\xef\xbb\xbf\xef\xbb\xbf{\n" + ROW[1:], "json"),
         (b'{"requests":[' + ROW + b"]}", "json"),
         (b'{"model":"m","requests":[]}', "json"),
         (b'{\n"requests" :\n[', "json"),

@@ -116,7 +116,9 @@ class _JobOfUpload:
     def _expected(self, reading: Reading) -> Iterator[tuple[Record, Row]]:
         """Read, convert and validate the whole upload in one go."""
         options = self._options()
-        convert = converter_of(self.manifest["row_kind"], options, API_VERSION)
+        convert = converter_of(
+            self.manifest["row_kind"], options, API_VERSION, row_bytes=ROW_BYTES
+        )
         check = partial(validate, row_bytes=ROW_BYTES, api_version=API_VERSION)
         if convert is None:
             return ((record, check(record)) for record in reading.records)
