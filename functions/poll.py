@@ -31,6 +31,7 @@ from functions.polling.pilots import advance_pilots
 from functions.polling.reconcile import reconcile
 from functions.polling.recover import recover
 from functions.polling.status_file import status_reader, write_status_files
+from functions.polling.warmups import first_warmups, waits_for_warmup
 from functions.polling.watch import Watch, watch
 from functions.readers import SUFFIXES
 from functions.services import Services, open_services, time_left
@@ -435,6 +436,7 @@ def _admitted(
         if batch.is_idle(now) and batch.job not in canceled and (batch.job, batch.item) not in moved
         and batch.job in jobs and not jobs[batch.job].holds(batch)
     ]  # fmt: skip
+    waiting = _warmed(unfinished, ended, waiting, now)
     if not waiting or (sending.not_before is not None and sending.not_before > written):
         return []
     limits = Limits(services.settings.open_batches, services.settings.queued_requests)
@@ -447,6 +449,18 @@ def _admitted(
     chosen = admit(waiting, [*in_flight, *admitted], limits, now)
     _pass_over(unfinished, waiting, [*in_flight, *admitted], chosen)
     return reserve(services, budgets, _probes(services, sending, waiting, chosen))
+
+
+def _warmed(
+    unfinished: Unfinished, ended: list[Batch], waiting: list[Batch], now: datetime
+) -> list[Batch]:
+    """Return the batches that need not wait for the first row of a shared prefix to be answered."""
+    just_ended = {batch_key(batch) for batch in ended}
+    first = first_warmups(
+        (batch for batch in unfinished.batches if batch_key(batch) not in just_ended), now
+    )
+    unfinished.pass_over([batch for batch in waiting if waits_for_warmup(batch, first)], "warm_up")
+    return [batch for batch in waiting if not waits_for_warmup(batch, first)]
 
 
 def _pass_over(

@@ -15,6 +15,7 @@ from functions.assembling.salvage import chunk_output, deleted_files
 from functions.assembling.tidy import tidy
 from functions.errors import RelayError
 from functions.model import events, timestamps
+from functions.model.cache_use import cache_figures
 from functions.model.cost_ledger import cost_entry
 from functions.model.expected_cost import estimate_figures
 from functions.model.items import (
@@ -261,6 +262,7 @@ def _manifest(
         "options": uris_of(job.options_files),
         "capabilities": {"version": job.capability_list},
         "translated": {"changes": job.translation_changes},
+        "cache": cache_figures(sum_usage(used.values()).values(), len(job.warmed)),
         **(cost := _cost(job, batches, used)),
         "estimate": _estimate(job, cost["cost_usd"]),
         "batches": [_batch_entry(batch) for batch in batches],

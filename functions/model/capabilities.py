@@ -35,6 +35,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
         forced_tool_choice: True if `tool_choice` may be `any` or `tool`.
         prefill: True if the last message may be the assistant's.
         sampling: True if the model accepts the parameters in `SAMPLING`, under API versions that do.
+        least_cacheable_tokens: the shortest prefix of a prompt that is cached.
         lifecycle: the stage on Anthropic's page of model deprecations.
         retires: the day from which requests fail, in ISO 8601; None if none is set.
     """
@@ -49,6 +50,7 @@ class Capabilities(msgspec.Struct, frozen=True, kw_only=True):
     forced_tool_choice: bool = False
     prefill: bool = False
     sampling: bool = False
+    least_cacheable_tokens: int = 512
     lifecycle: Literal["active", "deprecated", "retired"] = "active"
     retires: str | None = None
 

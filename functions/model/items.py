@@ -324,6 +324,8 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
         cost_micro_usd: what its batches cost, as counted when each was collected, as far as that is known.
         retry_truncated: the room of rows whose answers ended at `max_tokens`; None if they are not sent once more.
         report: what report.html contains: ``full``, ``figures`` or, in jobs of before, ``off``.
+        warm_cache: whether the first row of each long prefix that rows share is sent before the others.
+        warmed: the prefixes of which this is so.
     """
 
     bucket: str
@@ -383,6 +385,8 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
     cost_micro_usd: int = 0
     retry_truncated: MoreRoom | None = None
     report: str = "off"
+    warm_cache: bool = False
+    warmed: list[str] = []
 
     @property
     def source(self) -> ObjectVersion:
@@ -457,6 +461,7 @@ class Batch(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
         priority: that of its job.
         share: that of its job. Poll admits batches without reading their jobs.
         more_room: the requests that are sent once more with more room, because their answers ended at `max_tokens`.
+        is_warmup: whether later batches of its job wait for it, because it puts a prefix into the cache.
     """
 
     chunk: str
@@ -508,6 +513,7 @@ class Batch(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
     priority: str = NORMAL
     share: Share | None = None
     more_room: int = 0
+    is_warmup: bool = False
 
     @property
     def retry_state(self) -> dict[str, str | int | None]:

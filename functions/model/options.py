@@ -119,6 +119,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         pilot_auto: whether the rest is sent without a go marker if the pilot allows it.
         retry_truncated: how rows are sent once more whose answers ended at `max_tokens`; None for not at all.
         report: what report.html contains; None for the stack's setting.
+        warm_cache: whether the first row of each long prefix that rows share is sent before the others.
         request: the template.
     """
 
@@ -137,6 +138,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     pilot_auto: bool = False
     retry_truncated: RetryTruncated | None = None
     report: Report | None = None
+    warm_cache: bool = False
     request: RequestTemplate = RequestTemplate()
 
 

@@ -91,6 +91,10 @@ REASONS = {
         "what its next batches may cost does not fit the budget of the month",
         "wait for the next month in UTC, or raise monthBudgetUsd",
     ),
+    "warm_up": Words(
+        "batches wait for the first row of a prefix that they share to be answered, to read it from the cache",
+        "nothing to do: they go on once that batch has ended, or after hours",
+    ),
     "share": Words(
         "batches wait for room in the share of the folder {folder}",
         "wait until batches of this folder end, or raise its share in the root's _relay.toml",
@@ -163,7 +167,7 @@ class Obstacles(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         sending: the circuit breaker; None if it could not be read.
-        not_admitted: ``day_budget``, ``month_budget``, ``share`` or ``room`` → since when the oldest batch of the job
+        not_admitted: ``day_budget``, ``month_budget``, ``warm_up``, ``share`` or ``room`` → since when the oldest batch of the job
             waits for it.
         until: a budget → when it ends.
     """

@@ -23,6 +23,7 @@ from functions.planning.conversion import convert_all, converter_of
 from functions.planning.fast_path import ValidatedRow, validate_all
 from functions.planning.preflight import Preflight
 from functions.planning.validation import validate
+from functions.planning.warmup import mark_warmups
 from functions.readers import json_values, position_of, reader_of, stored
 
 _MAX_REJECTION_CODES = 3
@@ -45,6 +46,7 @@ class Chunk:
         betas: values of `anthropic-beta` that its rows need beside those of the job.
         demands: what its requests may use, by model.
         second_demands: what they may use when they are sent once more with more room.
+        warmed: the prefixes that its rows put into the cache.
         end: the position after the last row.
     """
 
@@ -57,6 +59,7 @@ class Chunk:
     betas: tuple[str, ...] = ()
     demands: dict[str, Demand] = field(default_factory=dict)
     second_demands: dict[str, Demand] = field(default_factory=dict)
+    warmed: list[str] = field(default_factory=list)
     end: Position = field(init=False)
 
     def __post_init__(self) -> None:
@@ -69,6 +72,16 @@ class Chunk:
         return ids.chunk_name(self.job.checkpoint.chunk + 1)
 
     @property
+    def is_pilot(self) -> bool:
+        """Whether it is the pilot of its job."""
+        return bool(self.job.pilot_rows) and not self.job.checkpoint.chunk
+
+    @property
+    def is_warmup(self) -> bool:
+        """Whether it is sent before later chunks. A pilot is sent first anyway, with all of its rows."""
+        return bool(self.warmed) and not self.is_pilot
+
+    @property
     def checkpoint(self) -> Checkpoint:
         """Return the job's checkpoint after this chunk."""
         start = self.job.checkpoint
@@ -78,6 +91,8 @@ class Chunk:
 
     def add(self, rows: ValidRows | ValidatedRow) -> ValidRows | ValidatedRow | None:
         """Add rows. Return those that did not fit; None if all did."""
+        if self.is_warmup or (self.files.rows and self._goes_alone(rows)):
+            return rows
         if isinstance(rows, ValidRows):
             return self._add_valid(rows)
         record, row = rows
@@ -93,7 +108,12 @@ class Chunk:
         if row.rejection is not None:
             self.rejections[row.rejection.code] += 1
         self.changed_fields.update(row.changes)
+        self.warmed += [row.warms] if row.warms else []
         return None
+
+    def _goes_alone(self, rows: ValidRows | ValidatedRow) -> bool:
+        is_marked = not isinstance(rows, ValidRows) and rows[1].warms is not None
+        return is_marked and not self.is_pilot
 
     def _add_valid(self, rows: ValidRows) -> ValidRows | None:
         count = self._count_fitting(rows)
@@ -116,8 +136,9 @@ class Chunk:
 
     @property
     def _max_rows(self) -> int:
-        is_pilot = self.job.pilot_rows and not self.job.checkpoint.chunk
-        return min(self.job.requests_per_batch, self.job.pilot_rows if is_pilot else sys.maxsize)
+        return min(
+            self.job.requests_per_batch, self.job.pilot_rows if self.is_pilot else sys.maxsize
+        )
 
     def _fits(self, row_size: int, ahead: int = 0, ahead_bytes: int = 0) -> bool:
         """Return whether a row fits. The row count and the bytes of both files are limited.
@@ -164,6 +185,7 @@ class Chunk:
             "second_demands": demand.add([job.second_demands, self.second_demands]),
             "samples": samples,
             "translation_changes": dict(changed.most_common(_MAX_CHANGES)),
+            "warmed": [*job.warmed, *self.warmed],
         }
 
 
@@ -196,8 +218,10 @@ def read_rows(
         ),
     }
     if convert is None:
-        return validate_all(pieces, **rules)
-    return convert_all(pieces, convert, partial(validate, **rules), job.row_bytes)
+        rows = validate_all(pieces, **rules)
+    else:
+        rows = convert_all(pieces, convert, partial(validate, **rules), job.row_bytes)
+    return mark_warmups(rows, job.warmed, job.capability_list) if job.warm_cache else rows
 
 
 def fill_chunk(

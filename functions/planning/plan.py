@@ -120,9 +120,12 @@ def _cut_chunks(
 
 
 def _count_sample(services: Services[SubmitSettings], chunk: Chunk) -> dict[str, Sample]:
-    """Count the input tokens of some rows of the first chunk. The estimate scales them to the whole upload."""
+    """Count the input tokens of some rows of the first chunk. The estimate scales them to the whole upload.
+
+    The rows that warm up prefixes are too few.
+    """
     job = chunk.job
-    if job.checkpoint.chunk:
+    if chunk.is_warmup or job.checkpoint.row > len(job.warmed):
         return job.samples
     rows, betas = services.settings.estimate_rows, sorted({*job.betas, *chunk.betas})
     return count_sample(services.claude, job, rows, chunk.body, chunk.ledger, betas)
@@ -178,6 +181,7 @@ def _build_batch(chunk: Chunk, keys: ChunkKeys, worst_micro_usd: int, now: str) 
         start=stored(position_of(job)),
         priority=job.priority,
         share=job.share,
+        is_warmup=chunk.is_warmup,
     )
 
 

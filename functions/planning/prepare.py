@@ -259,6 +259,7 @@ def _changes(
         "deadline_at": _deadline_at(job, options.deadline_hours),
         "retry_truncated": _more_room(job, options),
         "report": options.report or job.report,
+        "warm_cache": options.warm_cache,
     }
 
 

@@ -19,25 +19,25 @@ from functions.translations.contract import Policy
 
 # The reference. Efforts and "off at" name the highest level; sampling is that of API version 2023-06-01.
 REFERENCE = """
-model             | max out | thinks | off by        | off at | efforts  | default | forced tools | prefill | sampling
-claude-fable-5-2  | 128000  | yes    | -             | -      | max      | high    | no           | no      | no
-claude-mythos-5-2 | 128000  | yes    | -             | -      | max      | high    | no           | no      | no
-claude-fable-5-1  | 128000  | yes    | -             | -      | max      | high    | no           | no      | no
-claude-mythos-5-1 | 128000  | yes    | -             | -      | max      | high    | no           | no      | no
-claude-opus-5-5   | 128000  | yes    | -             | -      | max      | medium  | no           | no      | no
-claude-sonnet-5-5 | 128000  | yes    | between_tools | max    | max      | high    | no           | no      | no
-claude-haiku-5-5  | 128000  | yes    | disabled      | medium | max      | medium  | yes          | no      | no
-claude-fable-5    | 128000  | yes    | -             | -      | max      | high    | yes          | no      | no
-claude-mythos-5   | 128000  | yes    | -             | -      | max      | high    | yes          | no      | no
-claude-opus-5     | 128000  | yes    | disabled      | high   | max      | high    | yes          | no      | no
-claude-sonnet-5   | 128000  | yes    | disabled      | max    | max      | high    | yes          | no      | no
-claude-opus-4-8   | 128000  | no     | -             | -      | max      | high    | yes          | no      | no
-claude-opus-4-7   | 128000  | no     | -             | -      | max      | high    | yes          | no      | no
-claude-opus-4-6   | 128000  | no     | -             | -      | no xhigh | high    | yes          | no      | yes
-claude-sonnet-4-6 | 128000  | no     | -             | -      | no xhigh | high    | yes          | no      | yes
-claude-opus-4-5   | 64000   | no     | -             | -      | high     | high    | yes          | yes     | yes
-claude-sonnet-4-5 | 64000   | no     | -             | -      | -        | high    | yes          | yes     | yes
-claude-haiku-4-5  | 64000   | no     | -             | -      | -        | high    | yes          | yes     | yes
+model             | max out | thinks | off by        | off at | efforts  | default | forced tools | prefill | sampling | least cached
+claude-fable-5-2  | 128000  | yes    | -             | -      | max      | high    | no           | no      | no       | 512
+claude-mythos-5-2 | 128000  | yes    | -             | -      | max      | high    | no           | no      | no       | 512
+claude-fable-5-1  | 128000  | yes    | -             | -      | max      | high    | no           | no      | no       | 512
+claude-mythos-5-1 | 128000  | yes    | -             | -      | max      | high    | no           | no      | no       | 512
+claude-opus-5-5   | 128000  | yes    | -             | -      | max      | medium  | no           | no      | no       | 512
+claude-sonnet-5-5 | 128000  | yes    | between_tools | max    | max      | high    | no           | no      | no       | 512
+claude-haiku-5-5  | 128000  | yes    | disabled      | medium | max      | medium  | yes          | no      | no       | 512
+claude-fable-5    | 128000  | yes    | -             | -      | max      | high    | yes          | no      | no       | 512
+claude-mythos-5   | 128000  | yes    | -             | -      | max      | high    | yes          | no      | no       | 512
+claude-opus-5     | 128000  | yes    | disabled      | high   | max      | high    | yes          | no      | no       | 512
+claude-sonnet-5   | 128000  | yes    | disabled      | max    | max      | high    | yes          | no      | no       | 1024
+claude-opus-4-8   | 128000  | no     | -             | -      | max      | high    | yes          | no      | no       | 1024
+claude-opus-4-7   | 128000  | no     | -             | -      | max      | high    | yes          | no      | no       | 2048
+claude-opus-4-6   | 128000  | no     | -             | -      | no xhigh | high    | yes          | no      | yes      | 4096
+claude-sonnet-4-6 | 128000  | no     | -             | -      | no xhigh | high    | yes          | no      | yes      | 1024
+claude-opus-4-5   | 64000   | no     | -             | -      | high     | high    | yes          | yes     | yes      | 4096
+claude-sonnet-4-5 | 64000   | no     | -             | -      | -        | high    | yes          | yes     | yes      | 1024
+claude-haiku-4-5  | 64000   | no     | -             | -      | -        | high    | yes          | yes     | yes      | 4096
 """
 LINES = [[cell.strip() for cell in line.split("|")] for line in REFERENCE.strip().splitlines()]
 TABLE = {model: dict(zip(LINES[0][1:], cells, strict=True)) for model, *cells in LINES[1:]}
@@ -64,6 +64,7 @@ def as_cells(found: Capabilities) -> dict[str, str]:
         "forced tools": yes(found.forced_tool_choice),
         "prefill": yes(found.prefill),
         "sampling": yes(found.sampling),
+        "least cached": str(found.least_cacheable_tokens),
     }
 
 

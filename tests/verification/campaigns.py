@@ -36,6 +36,7 @@ CRASHES: list[partial[Figures]] = [
     *_both_halves(kills.kills),
     *_both_halves(kills.kills_in_large_job),
     *_both_halves(kills.kills_in_held_job),
+    *_both_halves(kills.kills_in_warmed_job),
     *_both_halves(kills.kill_pairs),
     *_both_halves(kills.kills_in_recovery),
     *_both_halves(kills.kills_in_adoption),

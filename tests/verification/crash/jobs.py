@@ -76,6 +76,16 @@ def held_job() -> JobSpec:
     return replace(three_chunks(), options=options, budgets=budgets, is_held=True)
 
 
+def warmed_job() -> JobSpec:
+    """Return an upload whose rows share a long prefix: the first is sent alone, and the others wait for it."""
+    system = [
+        {"type": "text", "text": "x" * 2_400, "cache_control": {"type": "ephemeral", "ttl": "1h"}}
+    ]
+    rows = [make_row(n, model="claude-opus-5", system=system) for n in range(1, 5)]
+    options = b"warm_cache = true"
+    return JobSpec(rows, ["succeeded"] * 4, [1] * 4, requests_per_batch=2, options=options)
+
+
 def one_row() -> JobSpec:
     """Return an upload of one row, sent twice: the smallest job with every step."""
     return JobSpec([make_row(1, "[fate:expired] tiny")], ["succeeded"], [2], requests_per_batch=1)

@@ -106,6 +106,17 @@ def kills_in_held_job(full: bool, half: int) -> Figures:  # noqa: FBT001 - calle
     )
 
 
+def kills_in_warmed_job(full: bool, half: int) -> Figures:  # noqa: FBT001 - called positionally
+    """Kill at the calls of a job whose batches wait for the first one, which puts a prefix into the cache."""
+    step = 1 if full else 31
+    return _run_campaign(
+        "killed, warmed job",
+        jobs.warmed_job(),
+        lambda calls: plans_for_every(kill, calls, 1, step),
+        half,
+    )
+
+
 def kills_in_adoption(full: bool, half: int) -> Figures:  # noqa: FBT001 - called positionally
     """Kill while an unconfirmed batch is adopted beside a foreign batch of its size."""
     step = 1 if full else 23

@@ -1,0 +1,36 @@
+"""Let batches wait until the rows that warm up their prefixes are answered, whatever the answer, or for hours."""
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+
+from functions.model.items import Batch, BatchStatus
+
+MAX_WAIT = timedelta(hours=6)
+"""Longest wait for a batch to be sent, and then to end. Most batches end within an hour."""
+_PENDING = frozenset(
+    {BatchStatus.WAITING, BatchStatus.SENDING, BatchStatus.UNCONFIRMED, BatchStatus.IN_PROGRESS}
+)
+
+
+def first_warmups(batches: Iterable[Batch], now: datetime) -> dict[str, str]:
+    """Return the first chunk of each job that warms up a prefix and has not ended.
+
+    Nothing is stored about the wait, so nothing has to be ended: the later batches of the job go on when this says so.
+    """
+    first: dict[str, str] = {}
+    for batch in batches:
+        is_pending = batch.status in _PENDING and now - batch.status_since < MAX_WAIT
+        if batch.is_warmup and batch.attempt == 1 and is_pending:
+            first[batch.job] = min(batch.chunk, first.get(batch.job, batch.chunk))
+    return first
+
+
+def waits_for_warmup(batch: Batch, first: dict[str, str]) -> bool:
+    """Return whether a batch must wait for an earlier one of its job to end.
+
+    Args:
+        batch: a batch that waits to be sent.
+        first: as `first_warmups` returns it.
+    """
+    is_later = batch.chunk > first.get(batch.job, batch.chunk)
+    return is_later and batch.attempt == 1 and not batch.is_warmup

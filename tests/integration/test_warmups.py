@@ -1,0 +1,130 @@
+"""The first row of a shared prefix is sent alone, and the others read what it wrote to the cache."""
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.harness import Harness, make_row, succeeded
+from tests.integration.test_budgets import KEY, OPTIONS, status
+
+ROWS = 10
+PREFIX_TOKENS = 4_000
+MODEL = "claude-opus-5"
+SYSTEM = [
+    {"type": "text", "text": "x" * 4 * PREFIX_TOKENS, "cache_control": {"type": "ephemeral"}}
+]
+INPUT_USD = 2.5e-6
+"""A token of input in a batch."""
+
+
+def rows(first_text: str = "hello", count: int = ROWS) -> bytes:
+    texts = [first_text, *["hello"] * (count - 1)]
+    return b"\n".join(
+        make_row(n, text, model=MODEL, system=SYSTEM) for n, text in enumerate(texts, 1)
+    )
+
+
+def start(relay: Harness, body: bytes, options: bytes = b"warm_cache = true\n") -> None:
+    relay.simulator.processing_s = 600.0
+    relay.upload(OPTIONS, options)
+    relay.upload(KEY, body)
+    relay.tick()
+
+
+def batch_sizes(relay: Harness) -> list[int]:
+    """Return the requests of each batch at Anthropic, oldest first."""
+    counts: list[Any] = [one["request_counts"] for one in relay.simulator.batches()]
+    return [sum(count.values()) for count in reversed(counts)]
+
+
+def finish(relay: Harness) -> dict[str, Any]:
+    relay.finish()
+    manifest = relay.manifest(KEY)
+    assert manifest["cost_usd"] == pytest.approx(relay.simulator.bill().usd, abs=1e-6)
+    return manifest
+
+
+def test_the_first_row_goes_alone_and_the_others_read_what_it_wrote(relay: Harness) -> None:
+    start(relay, rows())
+    assert batch_sizes(relay) == [1]
+    assert status(relay)["waiting_for"] == "warm_up"
+
+    manifest = finish(relay)
+
+    assert batch_sizes(relay) == [1, ROWS - 1]
+    assert all(succeeded(relay, KEY))
+    assert [line["custom_id"] for line in relay.lines(KEY)] == [f"row-{n}" for n in range(1, 11)]
+    assert manifest["cache"] == {
+        "read_tokens": 9 * PREFIX_TOKENS,
+        "written_tokens": PREFIX_TOKENS,
+        "hit_rate": 0.9,
+        "warmed_prefixes": 1,
+    }
+    assert manifest["translated"]["changes"] == {"cache_control.ttl": 1}
+    # The write costs one more input, each of nine reads saves nine tenths of one.
+    saved_tokens = PREFIX_TOKENS * (9 * 0.9 - 1)
+    assert manifest["saved_usd"]["caching"] == pytest.approx(saved_tokens * INPUT_USD)
+
+
+def test_without_the_option_each_row_writes_what_it_shares(relay: Harness) -> None:
+    start(relay, rows(), b"")
+    manifest = finish(relay)
+
+    assert batch_sizes(relay) == [ROWS]
+    assert manifest["cache"]["hit_rate"] == 0
+    assert manifest["saved_usd"]["caching"] == pytest.approx(
+        -10 * 0.25 * PREFIX_TOKENS * INPUT_USD
+    )
+    assert manifest["translated"]["changes"] == {}
+
+
+@pytest.mark.parametrize("fate", ["expired", "invalid_request_error"])
+def test_the_others_go_on_whatever_becomes_of_the_first(relay: Harness, fate: str) -> None:
+    start(relay, rows(f"[fate:{fate}]"))
+    relay.finish()
+
+    assert sorted(batch_sizes(relay)) == ([1, 1, 9] if fate == "expired" else [1, 9])
+    assert succeeded(relay, KEY)[1:] == [True] * 9
+
+
+def test_the_others_go_on_if_the_first_takes_too_long(relay: Harness) -> None:
+    start(relay, rows())
+    relay.simulator.processing_s = 0.0
+    (warmup,) = relay.simulator.batches()
+    relay.simulator.find("default", str(warmup["id"])).processing_s = 20 * 3600.0  # type: ignore[union-attr]
+    for _ in range(12):
+        relay.tick(1800.0)
+
+    assert batch_sizes(relay) == [1, 9]
+
+
+def test_a_pilot_warms_up_for_the_rest(relay: Harness) -> None:
+    start(relay, rows(), b"warm_cache = true\npilot_rows = 3\npilot_auto = true\n")
+    manifest = finish(relay)
+
+    assert batch_sizes(relay) == [3, 7]
+    assert manifest["cache"]["read_tokens"] == 7 * PREFIX_TOKENS
+
+
+def test_a_template_shares_its_system_prompt_with_all_rows_of_a_table(relay: Harness) -> None:
+    params = {
+        "model": MODEL,
+        "max_tokens": 9,
+        "system": SYSTEM,
+        "messages": [{"role": "user", "content": "{{question}}"}],
+    }
+    relay.simulator.processing_s = 600.0
+    options = {"warm_cache": True, "request": {"params": params}}
+    relay.upload("in/march.csv.relay.json", json.dumps(options).encode())
+    relay.upload("in/march.csv", b"question\none\ntwo\nthree\n")
+    relay.finish()
+
+    assert batch_sizes(relay) == [1, 2]
+    assert relay.manifest("in/march.csv")["cache"]["hit_rate"] == pytest.approx(2 / 3, abs=1e-4)
+
+
+def test_tokens_are_counted_on_more_than_the_first_row(relay: Harness) -> None:
+    start(relay, rows())
+
+    assert status(relay)["estimate"]["counted_rows"] == ROWS - 1
