@@ -1,6 +1,6 @@
 # One command for the main job (`make demo`), one for the tests (`make test`); each installs what it needs.
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down recording test test-types test-in-memory test-on-machine test-in-cloud pr unit coverage programs browser verify bench kinds latency scale prices lint bootstrap deploy destroy lock clean
+.PHONY: help install demo up down recording test test-types test-in-memory test-on-machine test-in-cloud pr unit coverage programs browser verify bench kinds latency scale savings prices lint bootstrap deploy destroy lock clean
 SHELL := /bin/bash
 
 PYTHON := $(shell command -v python3.13 >/dev/null && python3.13 -c '' 2>/dev/null && echo python3.13 || echo python3)
@@ -127,6 +127,9 @@ bench: .venv/.installed .local/plots/.installed  ## compare the relay with its a
 
 kinds: .venv/.installed  ## each kind of upload: its speed, and its memory at ten times the size; or FULL=1 with 1 GB
 	@.venv/bin/python -m benchmarks.kinds $(if $(FULL),--full)
+
+savings: .venv/.installed  ## what caching saves on rows that share a long prompt, into docs/cost.md
+	@.venv/bin/python -m benchmarks.savings
 
 latency: .venv/.installed $(NODE) $(CDK)  ## the time that the relay adds to a small job, into docs/benchmarks.md
 	@.venv/bin/python -m benchmarks.latency

@@ -29,7 +29,7 @@ class Unfinished:
 
     Attributes:
         not_admitted: job → why batches of it that could be sent were not admitted (``day_budget``, ``month_budget``,
-            ``share`` or ``room``) → since when the oldest of them waits.
+            ``warm_up``, ``share`` or ``room``) → since when the oldest of them waits.
         budgets_until: ``day_budget`` or ``month_budget`` → when this day or month ends.
         unreadable: items that cannot be parsed and were passed over.
         whole: whether all items were read; if not, waiting batches are missing.
