@@ -50,6 +50,9 @@ def test_the_first_row_goes_alone_and_the_others_read_what_it_wrote(relay: Harne
     assert batch_sizes(relay) == [1]
     assert "warm_up" in [wait["reason"] for wait in status(relay)["waiting"]]
 
+    relay.tick(601.0)
+    assert batch_sizes(relay) == [1, ROWS - 1], "sent by the poll that sees the first one ended"
+
     manifest = finish(relay)
 
     assert batch_sizes(relay) == [1, ROWS - 1]
@@ -100,11 +103,12 @@ def test_the_others_go_on_if_the_first_takes_too_long(relay: Harness) -> None:
 
 
 def test_a_pilot_warms_up_for_the_rest(relay: Harness) -> None:
-    start(relay, rows(), b"warm_cache = true\npilot_rows = 3\npilot_auto = true\n")
+    body = make_row(0) + b"\n" + rows()
+    start(relay, body, b"warm_cache = true\npilot_rows = 3\npilot_auto = true\n")
     manifest = finish(relay)
 
-    assert batch_sizes(relay) == [3, 7]
-    assert manifest["cache"]["read_tokens"] == 7 * PREFIX_TOKENS
+    assert batch_sizes(relay) == [3, 8]
+    assert manifest["cache"]["read_tokens"] == 8 * PREFIX_TOKENS
 
 
 def test_a_template_shares_its_system_prompt_with_all_rows_of_a_table(relay: Harness) -> None:
