@@ -14,6 +14,7 @@ from cli.commands import (
     listing,
     local,
     redriving,
+    repairing,
     results,
     sending,
     steering,
@@ -59,6 +60,8 @@ app.command()(results.get)
 app.command()(steering.cancel)
 app.command()(steering.go)
 app.command()(steering.retry)
+app.command()(repairing.reassemble)
+app.command()(repairing.recollect)
 app.command()(costs.cost)
 app.command()(events.events)
 app.command()(redriving.redrive)

@@ -11,6 +11,7 @@ from functions.adapters.queues import read_work_message
 from functions.adapters.redelivery import Redelivery
 from functions.adapters.trigger import PollInvoker
 from functions.assembling.assemble import assemble
+from functions.assembling.reopen import REASSEMBLE, RECOLLECT, reopen
 from functions.assembling.tidy import tidy
 from functions.collecting.collect import collect
 from functions.model.items import JOB, SCHEMA, Batch, Job, Step, WorkMessage
@@ -38,13 +39,28 @@ def _poll() -> PollInvoker:
 
 
 @logger.inject_lambda_context
-def handler(event: dict[str, Any], context: LambdaContext) -> None:
-    """Process work messages from SQS. Invoke poll at once if something may have become ready."""
+def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, object] | None:
+    """Process work messages from SQS, or open a job again. Invoke poll at once if something may have become ready.
+
+    Args:
+        event: an SQS event, or ``{"reassemble": job}`` or ``{"recollect": job}`` from the command line.
+        context: the Lambda context.
+
+    Returns:
+        What became of the request; None for an SQS event.
+    """
+    for request in (REASSEMBLE, RECOLLECT):
+        if request in event:
+            answer = reopen(_services(), request, str(event[request]))
+            if answer["done"]:
+                _poll().fire()
+            return answer
     for message in event["Records"]:
         with _redelivery().redelivering_on_error(message):
             ready = results(_services(), read_work_message(message["body"]), context)
         if ready:
             _poll().fire()
+    return None
 
 
 def results(

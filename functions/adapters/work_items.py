@@ -8,7 +8,7 @@ only because the SDK repeated it is recognized by its token.
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -19,6 +19,9 @@ from functions.model.cost_ledger import CostEntry
 from functions.model.events import Event
 from functions.model.items import Batch, Job, JobStatus, WorkMessage
 from functions.model.records import Owner, Unfinished, pending_event, sort
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
 
 PAGE = 100
 """Batches of a job that are read per page."""
@@ -136,7 +139,7 @@ class WorkItems:
             expected: the conditions; by default, that this invocation owns the item.
             increments: the amounts to add to counters of the item.
             job_increments: the amounts to add to counters of the item's job.
-            puts: the items to create; if one exists, nothing is written.
+            puts: the items to create; if one exists, nothing is written. A cost entry is replaced.
             duplicate: an ownership record to mark as a duplicate, which poll cancels.
             events: the events to publish.
             keep_lease: whether to keep owning the item, because the step continues.
@@ -157,7 +160,7 @@ class WorkItems:
                 conditions,
                 increments,
             ),
-            *(self._table.create(put) for put in puts),
+            *(self._put(put) for put in puts),
             *(self._table.put(pending_event(event)) for event in events),
         ]
         if spent_micro_usd:
@@ -172,6 +175,10 @@ class WorkItems:
                 )
             )
         return self._table.write(*writes)
+
+    def _put(self, item: Job | Batch | Owner | CostEntry) -> "TransactWriteItemTypeDef":
+        """Build the write of a new item. Its key makes a cost entry one for each job, so it may be replaced."""
+        return self._table.put(item) if isinstance(item, CostEntry) else self._table.create(item)
 
     def _status_attributes(self, changes: Mapping[str, Any]) -> dict[str, Any]:
         """Return the index keys and the next step that belong to a new status."""

@@ -59,7 +59,7 @@ def assemble(
     others are delivered.
     """
     batches = services.items.batches(job.job)
-    chunks = _attempts_by_chunk(batches)
+    chunks = attempts_by_chunk(batches)
     deleted = deleted_files(services.files, job, batches) if job.tries > 1 else set[str]()
     if refetch(services, job, [attempts[-1] for attempts in chunks], deleted):
         return
@@ -110,7 +110,8 @@ def assemble(
     )
     if services.items.transition(job, changes, events=[event], puts=[entry], keep_lease=True):
         services.outbox.publish_pending(job.job)
-        _learn(services, job, tally)
+        if not job.reopened:
+            _learn(services, job, tally)
         tidy(services, job, time_left_s)
 
 
@@ -142,7 +143,7 @@ def _reason(job: Job, outcome: str, tally: OutcomeCounts) -> str | None:
     return f"none of the {rows:,} rows succeeded: {cause}; errors.jsonl says why, row by row"
 
 
-def _attempts_by_chunk(batches: Sequence[Batch]) -> list[list[Batch]]:
+def attempts_by_chunk(batches: Sequence[Batch]) -> list[list[Batch]]:
     """Return the batches of each chunk, by attempt, and the chunks by row."""
     chunks: dict[str, list[Batch]] = defaultdict(list)
     for batch in batches:

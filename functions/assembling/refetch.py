@@ -29,7 +29,7 @@ def refetch(
     """
     unfinished = False
     for batch in batches:
-        if _can_be_refetched(services, batch, deleted):
+        if can_be_refetched(services, batch, deleted):
             _reopen(services, batch)
             unfinished = True
         unfinished |= batch.status == BatchStatus.ENDED
@@ -38,9 +38,8 @@ def refetch(
     return unfinished
 
 
-def _can_be_refetched(
-    services: Services[ResultsSettings], batch: Batch, deleted: set[str]
-) -> bool:
+def can_be_refetched(services: Services[ResultsSettings], batch: Batch, deleted: set[str]) -> bool:
+    """Return whether the results of a batch were deleted and Anthropic still has them."""
     return (
         batch.status == BatchStatus.COLLECTED
         and batch.part is not None

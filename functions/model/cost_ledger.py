@@ -1,6 +1,7 @@
 """The cost ledger: one entry for each job that has ended.
 
-An entry is written in the transaction that ends its job, so each job is booked exactly once. It stays in the index of
+An entry is written in the transaction that ends its job, so each job is booked exactly once. A job that was opened
+again replaces its entry. It stays in the index of
 unfinished items until poll has written it to the CSV file of its month in the results bucket.
 """
 
@@ -79,7 +80,7 @@ def cost_entry(
         known_usd: the part of the cost that is known.
         problem: why the cost is unknown.
     """
-    ended = timestamps.parse(job.ended_at or job.claimed_at).astimezone(UTC)
+    ended = timestamps.parse(job.booked_at or job.ended_at or job.claimed_at).astimezone(UTC)
     ended_at = timestamps.text(ended)
     usd = figures["cost_usd"]
     return CostEntry(

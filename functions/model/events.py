@@ -278,7 +278,7 @@ def job_ended(job: Job, results_bucket: str, figures: Mapping[str, Any], at: str
         job.failure or f"{counts.get('succeeded', 0):,} of {figures['rows']:,} rows succeeded"
     )
     return Event(
-        id=f"{job.job}/ended", type=kind, time=at, subject=job.job, headline=f"{job.label}: {outcome}; {summary}",
+        id=f"{job.job}/ended" + (f"/{job.reopened}" if job.reopened else ""), type=kind, time=at, subject=job.job, headline=f"{job.label}: {outcome}; {summary}",
         attributes={"folder": folder_of(job.key), "outcome": outcome}, data=data,
     )  # fmt: skip
 

@@ -320,6 +320,8 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
         pilot_rows: the rows that are sent first, alone; 0 for no pilot.
         pilot_auto: whether the rest may be sent without a go marker.
         go_since: when the pilot was sent; a later go marker sends the rest.
+        reopened: how often it was opened again after it had ended.
+        booked_at: when it ended first, under which the ledger has its cost; None unless it was opened again.
         collected_succeeded: the rows of its finished chunks that succeeded; the next four likewise.
         cost_micro_usd: what its batches cost, as counted when each was collected, as far as that is known.
         retry_truncated: the room of rows whose answers ended at `max_tokens`; None if they are not sent once more.
@@ -377,6 +379,8 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
     pilot_rows: int = 0
     pilot_auto: bool = False
     go_since: str | None = None
+    reopened: int = 0
+    booked_at: str | None = None
     collected_succeeded: int = 0
     collected_errored: int = 0
     collected_canceled: int = 0

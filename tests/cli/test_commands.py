@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from functions.assembling.reopen import reopen
 from tests.cli.conftest import CommandLine, deliver
 from tests.harness import RESULTS, UPLOADS, Harness, make_row, make_upload
 
@@ -412,3 +415,57 @@ def test_cost_sums_the_ledger_of_a_month_by_folder(stack: Harness, relay: Comman
 
 def test_a_month_is_checked(relay: CommandLine) -> None:
     assert "2026-13 is not a month" in relay("cost", "--month", "2026-13", code=2).stderr
+
+
+# -- reassemble and recollect
+
+
+class ResultsFunction:
+    """Lambda with one function, which opens jobs again; or which fails, as an earlier version does."""
+
+    def __init__(self, stack: Harness, *, is_old: bool = False) -> None:
+        self._stack, self._is_old = stack, is_old
+
+    def invoke(self, *, FunctionName: str, Payload: bytes) -> dict[str, Any]:  # noqa: N803 - AWS's names
+        assert FunctionName == "results"
+        if self._is_old:
+            return {
+                "FunctionError": "Unhandled",
+                "Payload": io.BytesIO(b'{"errorType": "KeyError"}'),
+            }
+        [(verb, job)] = json.loads(Payload).items()
+        answer = reopen(self._stack.results, verb, job)
+        return {"Payload": io.BytesIO(json.dumps(answer).encode())}
+
+
+def with_function(relay: CommandLine, function: ResultsFunction) -> CommandLine:
+    deployment = relay.deployment
+    outputs = {**deployment.outputs, "ResultsFunctionName": "results"}
+    clients = {"lambda": function}
+    connect = lambda name: clients.get(name) or deployment.connect(name)  # noqa: E731
+    return CommandLine(replace(deployment, outputs=outputs, connect=connect))
+
+
+def test_a_job_is_assembled_again(stack: Harness, relay: CommandLine) -> None:
+    job = finished(stack)
+
+    answer = with_function(relay, ResultsFunction(stack)).json("reassemble", job)
+
+    assert (answer["job"], answer["done"]) == (job, True)
+    assert relay.json("why", job)["status"] == "RUNNING"
+
+
+def test_a_job_that_lacks_nothing_stays_as_it_is(stack: Harness, relay: CommandLine) -> None:
+    job = finished(stack)
+
+    result = with_function(relay, ResultsFunction(stack))("recollect", job, code=1)
+
+    assert "stays as it is: no batch lacks results" in result.stderr
+
+
+def test_a_stack_that_cannot_open_jobs_is_told(stack: Harness, relay: CommandLine) -> None:
+    job = finished(stack)
+
+    result = with_function(relay, ResultsFunction(stack, is_old=True))("recollect", job, code=1)
+
+    assert "it was deployed by an earlier version" in result.stderr

@@ -12,7 +12,7 @@ import pytest
 
 from local.cloud import ACCOUNT, REGION, Cloud
 from tests.e2e.conftest import STACK
-from tests.e2e.relay import Relay, jsonl, rows
+from tests.e2e.relay import Relay, Upload, jsonl, rows
 
 ROOT = Path(__file__).parent.parent.parent
 POLICY = re.compile(r"<!-- policy: (\w+) -->\n```json\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -59,6 +59,7 @@ def policies(outputs: dict[str, str]) -> dict[str, str]:
         "DEAD_RESULTS": outputs["DeadResultsQueueArn"].rpartition(":")[2],
         "SUBMIT_QUEUE": outputs["SubmitQueueUrl"].rpartition("/")[2],
         "RESULTS_QUEUE": outputs["ResultsQueueUrl"].rpartition("/")[2],
+        "RESULTS_FUNCTION": outputs["ResultsFunctionName"],
         "REGION": REGION,
         "ACCOUNT": ACCOUNT,
         "STACK": STACK,
@@ -113,6 +114,11 @@ def test_a_job_is_sent_watched_and_fetched_by_the_command_line(
     assert [json.loads(line)["row"] for line in results] == [1, 2, 3]
     assert reader("cost")["folders"]["cli"]["jobs"] == 1
     assert [entry["outcome"] for entry in reader("ls") if entry["job"] == job] == ["succeeded"]
+
+    relay.poll_until(lambda: steerer.start("reassemble", job).wait() == 0, "reassembling")
+    upload = Upload("cli/march.jsonl", job, f"results/cli/march/{job}")
+    relay.poll_until(lambda: len(relay.deliveries_of(upload, "job.completed")) > 1, "the new end")
+    assert relay.manifest(upload)["counts"] == {"succeeded": 3}
 
 
 def test_what_reads_may_not_steer(relay: Relay, reader: CommandLine) -> None:

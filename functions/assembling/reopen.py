@@ -1,0 +1,183 @@
+"""Open a job again on request: to join its results anew, or to fetch what Anthropic still has.
+
+The command line invokes results for this. A job is opened only if nothing that was delivered can get lost: the results
+of each chunk must still be under ``work/``, or at Anthropic.
+"""
+
+import re
+from collections.abc import Sequence
+
+from aws_lambda_powertools import Logger
+
+from functions.assembling.assemble import attempts_by_chunk
+from functions.assembling.refetch import can_be_refetched
+from functions.assembling.salvage import deleted_files
+from functions.model.items import Batch, BatchStatus, CloseReason, Job, JobStatus, Step, batch_key
+from functions.services import Services
+from functions.settings import ResultsSettings
+
+REASSEMBLE, RECOLLECT = "reassemble", "recollect"
+_UNFETCHED = frozenset({CloseReason.GONE, CloseReason.MISSING, CloseReason.STUCK})
+"""Why a batch was closed whose results Anthropic may have all the same."""
+_OF_ASSEMBLING = re.compile(
+    r"none of the [\d,]+ rows succeeded: |the results could not be assembled "
+)
+"""The beginnings of a failure that assembling found. A failure of planning is kept."""
+logger = Logger(child=True)
+
+
+def reopen(services: Services[ResultsSettings], verb: str, job_id: str) -> dict[str, object]:
+    """Have a job assembled again, or its results collected again as well.
+
+    A crash leaves a job that ends by itself, or that the same request opens again: batches are opened first, each with
+    the count of its chunk, then the job.
+
+    Args:
+        services: those of results.
+        verb: ``reassemble`` or ``recollect``.
+        job_id: the job.
+
+    Returns:
+        ``done``: whether anything was opened; ``message``: a sentence.
+    """
+    job = services.items.job(job_id)
+    if job is None:
+        return _refused(f"there is no job {job_id} in the table any more")
+    batches = services.items.batches(job_id)
+    chunks = attempts_by_chunk(batches)
+    last = [attempts[-1] for attempts in chunks]
+    deleted = deleted_files(services.files, job, batches)
+    fetched = [b for b in last if _is_fetchable(services, b, deleted)] if verb == RECOLLECT else []
+    if refusal := _refusal(services, job) or _loss(services, job, chunks, deleted, fetched):
+        return _refused(refusal)
+    opened = sum([_open_batch(services, batch) for batch in fetched])
+    moved = _wake(services, [batch for batch in last if batch.status == BatchStatus.ENDED])
+    if verb == REASSEMBLE or opened:
+        moved |= _open_job(services, job)
+    if not moved and not opened:
+        return _refused(_nothing_to_do(job, verb))
+    logger.info("job reopened", extra={"job": job.job, "request": verb, "batches": opened})
+    return {"done": True, "batches": opened, "message": _opened(opened)}
+
+
+def _refusal(services: Services[ResultsSettings], job: Job) -> str | None:
+    """Return why a job cannot be opened in its present state."""
+    if job.status == JobStatus.PLANNING or job.outcome == "replaced":
+        return "no batch of it was collected yet"
+    if job.is_leased(services.now()):
+        return "a stage works on it now; try again in a quarter of an hour"
+    return None
+
+
+def _loss(
+    services: Services[ResultsSettings],
+    job: Job,
+    chunks: Sequence[Sequence[Batch]],
+    deleted: set[str],
+    fetched: Sequence[Batch],
+) -> str | None:
+    """Return which rows would lose the results that were delivered."""
+    lost = _lost(services, chunks, deleted, fetched) if job.status == JobStatus.DONE else None
+    if lost is None:
+        return None
+    return (
+        f"rows {lost.first_row:,} to {lost.last_row:,} are neither under work/ nor at Anthropic any more; "
+        "the results in S3 stay as they are"
+    )
+
+
+def _refused(message: str) -> dict[str, object]:
+    return {"done": False, "batches": 0, "message": message}
+
+
+def _opened(batches: int) -> str:
+    if not batches:
+        return "it goes on at the next poll, within a minute"
+    return f"the results of {batches:,} batches are downloaded again, and then all are joined"
+
+
+def _nothing_to_do(job: Job, verb: str) -> str:
+    if verb == RECOLLECT:
+        return "no batch lacks results that Anthropic still has"
+    return f"it is {job.status.lower()} and goes on by itself"
+
+
+def _is_fetchable(services: Services[ResultsSettings], batch: Batch, deleted: set[str]) -> bool:
+    """Return whether a batch lacks results that Anthropic still has."""
+    at_anthropic = batch.batch_id is not None and not batch.results_are_deleted(services.now())
+    lacks_results = batch.status == BatchStatus.STUCK or (
+        batch.status == BatchStatus.COLLECTED
+        and (batch.close_reason in _UNFETCHED or _is_deleted(batch, deleted))
+    )
+    return at_anthropic and lacks_results
+
+
+def _is_deleted(batch: Batch, deleted: set[str]) -> bool:
+    return batch.part is not None and batch.part.results.key in deleted
+
+
+def _lost(
+    services: Services[ResultsSettings],
+    chunks: Sequence[Sequence[Batch]],
+    deleted: set[str],
+    fetched: Sequence[Batch],
+) -> Batch | None:
+    """Return a batch whose delivered results cannot be had again."""
+    for attempts in chunks:
+        delivered = next((batch for batch in reversed(attempts) if batch.part is not None), None)
+        if delivered is None or not _files_of(delivered) & deleted or delivered in fetched:
+            continue
+        if delivered is not attempts[-1] or not can_be_refetched(services, delivered, deleted):
+            return delivered
+    return None
+
+
+def _files_of(batch: Batch) -> set[str]:
+    part = batch.part
+    stored = () if part is None else (part.results, part.errors, part.retry)
+    return {each.key for each in stored if each is not None}
+
+
+def _open_batch(services: Services[ResultsSettings], batch: Batch) -> bool:
+    """Have a batch collected again. Return False if it has changed."""
+    changes = {
+        "status": BatchStatus.ENDED, "next_step": Step.COLLECT, "close_reason": None, "part": None, "tally": None,
+        "expires": None, "not_found": None, "not_found_since": None, "not_found_key": None, "pieces": None,
+        "incomplete_downloads": None, "first_download_at": None,
+    }  # fmt: skip
+    counted = {} if batch.tally is None else batch.tally.of_job
+    opened = services.items.transition(
+        batch,
+        changes,
+        expected={"status": batch.status, "status_key": batch.status_key},
+        job_increments={"chunks_finished": -1} | {name: -count for name, count in counted.items()},
+    )
+    if opened:
+        logger.warning("results are fetched again on request", extra={"batch": batch_key(batch)})
+    return opened
+
+
+def _open_job(services: Services[ResultsSettings], job: Job) -> bool:
+    """Have a job assembled again once its batches are collected. Return False if that will happen anyway."""
+    if job.status != JobStatus.DONE:
+        return job.status == JobStatus.ASSEMBLING and _wake(services, [job])
+    changes = {
+        "status": JobStatus.RUNNING, "next_step": None, "ended_at": None, "outcome": None, "failure": _failure_before(job),
+        "tidied": None, "expires": None, "deadline_at": None, "booked_at": job.booked_at or job.ended_at, "reopened": job.reopened + 1,
+    }  # fmt: skip
+    expected = {"status": JobStatus.DONE, "status_key": job.status_key}
+    return services.items.transition(job, changes, expected=expected)
+
+
+def _failure_before(job: Job) -> str | None:
+    """Return the failure that was known before the job was assembled."""
+    failure = (job.failure or "").removeprefix(job.cancel_reason or "").removeprefix("; ")
+    return None if not failure or _OF_ASSEMBLING.match(failure) else failure
+
+
+def _wake(services: Services[ResultsSettings], waiting: Sequence[Job | Batch]) -> bool:
+    """Let items that wait after a failure try again at once. Return whether there were any."""
+    now = services.now()
+    delayed = [item for item in waiting if item.not_before is not None and not item.is_leased(now)]
+    woken = [services.items.update_if_unchanged(item, {"not_before": None}) for item in delayed]
+    return any(woken)

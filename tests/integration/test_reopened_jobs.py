@@ -1,0 +1,168 @@
+"""A job is opened again on request: assembled anew, or with results that Anthropic still has."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from functions.assembling import reopen as reopening
+from functions.assembling.reopen import reopen
+from functions.model.items import BatchStatus, CloseReason, JobStatus
+from tests.harness import RESULTS, Harness, make_upload, open_harness
+
+KEY = "team/march.jsonl"
+DAY_S = 86_400.0
+
+
+@pytest.fixture
+def relay(tmp_path: Path) -> Iterator[Harness]:
+    """A relay with three chunks of two rows."""
+    with open_harness(tmp_path) as harness:
+        harness.deploy(requests_per_batch=2)
+        yield harness
+
+
+def finished(relay: Harness) -> str:
+    relay.upload(KEY, make_upload(6))
+    relay.finish()
+    return str(relay.manifest(KEY)["job"])
+
+
+def closed_without_results(relay: Harness, *, stuck: bool = False) -> str:
+    """Finish a job whose first batch was closed, or got stuck, without the results, which Anthropic still has."""
+    relay.upload(KEY, make_upload(6))
+    relay.tick()
+    first = next(batch for batch in relay.items.unfinished().batches if batch.chunk == "00001")
+    relay.simulator.arm("not_found", times=0, endpoint="results", batch_id=str(first.batch_id))
+    relay.tick()
+    ended = relay.items.batch(first.job, first.item)
+    assert ended is not None
+    changes = {"status": BatchStatus.STUCK} if stuck else {"close_reason": CloseReason.GONE}
+    counts = {"chunks_finished": 1} if stuck else None
+    expected = {"status": BatchStatus.ENDED}
+    assert relay.items.transition(ended, changes, expected=expected, job_increments=counts)
+    relay.finish()
+    relay.simulator.disarm()
+    assert relay.manifest(KEY)["counts"] == {"succeeded": 4, "errored": 2}
+    return first.job
+
+
+def request(relay: Harness, verb: str, job: str) -> dict[str, object]:
+    return reopen(relay.results, verb, job)
+
+
+def delete(relay: Harness, prefix: str) -> None:
+    for entry in relay.s3.list_objects_v2(Bucket=RESULTS, Prefix=prefix)["Contents"]:
+        relay.s3.delete_object(Bucket=RESULTS, Key=entry["Key"])
+
+
+def ledger(relay: Harness) -> list[tuple[str, str | None]]:
+    month = f"ledger/{relay.moment:%Y-%m}"
+    return [(entry.outcome, entry.cost_usd) for entry in relay.results.cost_ledger.entries(month)]
+
+
+def test_a_job_whose_results_were_deleted_is_assembled_again(relay: Harness) -> None:
+    job = finished(relay)
+    before, booked = relay.read(KEY, "results.jsonl"), ledger(relay)
+    delete(relay, f"results/team/march/{job}/results.jsonl")
+    relay.events()
+
+    assert request(relay, "reassemble", job)["done"]
+    relay.finish()
+
+    assert relay.read(KEY, "results.jsonl") == before
+    assert ledger(relay) == booked
+    [event] = relay.events()
+    assert (event["type"].endswith("job.completed"), event["id"]) == (True, f"{job}/ended/1")
+
+
+@pytest.mark.parametrize("stuck", [False, True])
+def test_results_that_anthropic_still_has_are_collected(relay: Harness, *, stuck: bool) -> None:
+    job = closed_without_results(relay, stuck=stuck)
+    creates = relay.simulator.calls()["create"]
+
+    answer = request(relay, "recollect", job)
+    relay.finish()
+
+    assert (answer["done"], answer["batches"]) == (True, 1)
+    manifest = relay.manifest(KEY)
+    assert (manifest["outcome"], manifest["counts"]) == ("succeeded", {"succeeded": 6})
+    assert relay.simulator.calls()["create"] == creates
+    assert [outcome for outcome, _ in ledger(relay)] == ["succeeded"]
+
+
+@pytest.mark.parametrize("verb", ["reassemble", "recollect"])
+def test_a_request_that_dies_is_completed_by_the_next(
+    relay: Harness, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    job = closed_without_results(relay)
+
+    def die(*_arguments: object) -> bool:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(reopening, "_open_job", die)
+        with pytest.raises(KeyboardInterrupt):
+            request(relay, verb, job)
+    for _ in range(3):
+        relay.tick()
+    request(relay, "reassemble", job)
+    relay.finish()
+
+    expected = {"succeeded": 6} if verb == "recollect" else {"succeeded": 4, "errored": 2}
+    assert relay.manifest(KEY)["counts"] == expected
+    item = relay.items.job(job)
+    assert item is not None
+    assert (item.chunks_finished, item.chunks) == (3, 3)
+
+
+def test_delivered_results_are_not_put_at_risk(relay: Harness) -> None:
+    job = finished(relay)
+    relay.pass_time(35 * DAY_S)
+    delete(relay, f"work/{job}/")
+
+    for verb in ("reassemble", "recollect"):
+        answer = request(relay, verb, job)
+
+        assert not answer["done"]
+        assert "rows 1 to 2 are neither under work/ nor at Anthropic" in str(answer["message"])
+    item = relay.items.job(job)
+    assert item is not None
+    assert item.status == JobStatus.DONE
+
+
+def test_work_files_that_were_deleted_are_fetched_at_anthropic(relay: Harness) -> None:
+    job = finished(relay)
+    before, booked = relay.read(KEY, "results.jsonl"), ledger(relay)
+    for name in ("results", "errors", "retry"):
+        for entry in relay.s3.list_objects_v2(Bucket=RESULTS, Prefix=f"work/{job}/")["Contents"]:
+            if f".{name}." in entry["Key"]:
+                relay.s3.delete_object(Bucket=RESULTS, Key=entry["Key"])
+
+    assert request(relay, "recollect", job)["batches"] == 3
+    relay.finish()
+
+    assert relay.read(KEY, "results.jsonl") == before
+    assert ledger(relay) == booked
+
+
+def test_a_job_that_waits_after_a_failure_is_woken(relay: Harness) -> None:
+    relay.context.left_s = 200.0  # too little to assemble at once
+    relay.upload(KEY, make_upload(6))
+    while relay.items.unfinished().jobs[0].status != JobStatus.ASSEMBLING:
+        relay.tick()
+    [job] = relay.items.unfinished().jobs
+    relay.items.update_if_unchanged(job, {"not_before": "2999-01-01T00:00:00.000Z"})
+
+    assert request(relay, "reassemble", job.job)["done"]
+    relay.context.left_s = 900.0
+    relay.finish()
+
+    assert relay.manifest(KEY)["outcome"] == "succeeded"
+
+
+def test_what_needs_nothing_says_so(relay: Harness) -> None:
+    job = finished(relay)
+
+    assert "no batch lacks results" in str(request(relay, "recollect", job)["message"])
+    assert "there is no job none" in str(request(relay, "reassemble", "none")["message"])
