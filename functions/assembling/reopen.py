@@ -143,7 +143,7 @@ def _open_batch(services: Services[ResultsSettings], batch: Batch) -> bool:
     changes = {
         "status": BatchStatus.ENDED, "next_step": Step.COLLECT, "close_reason": None, "part": None, "tally": None,
         "expires": None, "not_found": None, "not_found_since": None, "not_found_key": None, "pieces": None,
-        "incomplete_downloads": None, "first_download_at": None,
+        "incomplete_downloads": None, "first_download_at": None, "convenience_tries": None,
     }  # fmt: skip
     counted = {} if batch.tally is None else batch.tally.of_job
     opened = services.items.transition(
@@ -163,7 +163,8 @@ def _open_job(services: Services[ResultsSettings], job: Job) -> bool:
         return job.status == JobStatus.ASSEMBLING and _wake(services, [job])
     changes = {
         "status": JobStatus.RUNNING, "next_step": None, "ended_at": None, "outcome": None, "failure": _failure_before(job),
-        "tidied": None, "expires": None, "deadline_at": None, "booked_at": job.booked_at or job.ended_at, "reopened": job.reopened + 1,
+        "tidied": None, "expires": None, "deadline_at": None, "convenience_tries": None,
+        "booked_at": job.booked_at or job.ended_at, "reopened": job.reopened + 1,
     }  # fmt: skip
     expected = {"status": JobStatus.DONE, "status_key": job.status_key}
     return services.items.transition(job, changes, expected=expected)
