@@ -9,6 +9,7 @@ from cli import deployment
 from cli.commands import (
     check,
     costs,
+    diagram,
     doctor,
     events,
     listing,
@@ -65,5 +66,6 @@ app.command()(repairing.recollect)
 app.command()(costs.cost)
 app.command()(events.events)
 app.command()(redriving.redrive)
+app.command()(diagram.diagram)
 app.command()(doctor.doctor)
 app.add_typer(local.app, name="local")

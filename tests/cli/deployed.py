@@ -31,6 +31,15 @@ SERVICES = {
 }
 
 
+ACTIONS = {
+    "GetBucketEncryption": "GetEncryptionConfiguration",
+    "GetBucketLifecycleConfiguration": "GetLifecycleConfiguration",
+    "GetBucketNotificationConfiguration": "GetBucketNotification",
+    "GetPublicAccessBlock": "GetBucketPublicAccessBlock",
+}
+"""Operation of S3 → the action that IAM knows it by, where the names differ."""
+
+
 @cache
 def template() -> dict[str, Any]:
     return synthesize()
@@ -85,11 +94,12 @@ def _client(service: str) -> Any:
 class Account:
     """The answers of AWS: operation → answer, by the name of a resource where it has one.
 
-    An answer that is an error code refuses the call.
+    An answer that is an error code refuses the call. `actions` are the permissions of all calls.
     """
 
     answers: dict[str, dict[str, Any]] = field(default_factory=dict)
     outputs: dict[str, str] = field(default_factory=dict)
+    actions: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         self.outputs = {
@@ -107,6 +117,7 @@ class Account:
         def call(operation: str, arguments: dict[str, Any]) -> Any:
             model = client.meta.service_model.operation_model(operation)
             validate_parameters(arguments, model.input_shape)
+            self.actions.add(f"{service}:{ACTIONS.get(operation, operation)}")
             answer = self._answer(xform_name(operation), arguments)
             if isinstance(answer, str):
                 raise ClientError({"Error": {"Code": answer, "Message": "refused"}}, operation)

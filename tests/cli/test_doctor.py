@@ -1,6 +1,7 @@
 """`relay doctor`: each thing that is broken has its line, and the line says what to do."""
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from functions.adapters.table import serialize
 from local.simulator import Simulator, serving
 from tests.cli.deployed import NOW, Account
 
+PAGE = Path(__file__).parents[2] / "docs" / "relay.md"
 type Break = Callable[[Account], object]
 
 
@@ -278,6 +280,23 @@ def test_a_healthy_stack_has_a_line_for_each_check() -> None:
 
     assert [(line.check, line.state) for line in lines] == [(check, "ok") for check in CHECKS]
     assert all(line.text for line in lines)
+
+
+def test_the_policies_of_the_page_allow_what_is_called_and_no_more() -> None:
+    account = Account()
+    list(examine(Stack(account.deployment, now=NOW)))
+
+    allowed = policy("doctor")
+
+    assert account.actions - policy("read") <= allowed
+    assert allowed <= account.actions
+
+
+def policy(name: str) -> set[str]:
+    block = re.search(rf"<!-- policy: {name} -->\n```json\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    assert block is not None
+    actions = [statement["Action"] for statement in json.loads(block[1])["Statement"]]
+    return {name for each in actions for name in ([each] if isinstance(each, str) else each)}
 
 
 def test_each_check_is_broken_once() -> None:
