@@ -10,6 +10,8 @@ from typing import IO, TYPE_CHECKING, Any
 import msgspec
 
 from cli.disk import Disk, disk_of
+from cli.errors import RelayError
+from cli.files import check_name
 from functions.errors import ObjectUnreadableError, UnreadableUploadError
 from functions.model import timestamps
 from functions.model.estimate import estimate
@@ -27,7 +29,6 @@ from functions.planning.chunks import (
 from functions.planning.new_job import Upload, new_job
 from functions.planning.prepare import MissingOptions, Prepared, decide
 from functions.planning.sampling import count_sample
-from functions.readers import SUFFIXES, suffix_of
 from functions.settings import SubmitSettings
 
 if TYPE_CHECKING:
@@ -111,17 +112,6 @@ class Checked:
         return not (self.rejected or self.failure or self.waiting_for)
 
 
-def why_not_read(file: Path) -> str | None:
-    """Return why a path cannot be a file to upload; None if it can."""
-    if file.is_dir():
-        return f"{file} is a folder: pass the files in it"
-    if not file.is_file():
-        return f"there is no file {file}: pass the path of a file that docs/formats.md names"
-    if suffix_of(file.name) is None:
-        return f"{file} is not read: pass a file that ends in {', '.join(SUFFIXES)}"
-    return None
-
-
 def check(
     file: Path,
     *,
@@ -137,8 +127,11 @@ def check(
         claude: the API, to count the input tokens of some rows; None to estimate them by their length.
         on_read: called with the number of bytes of each block that is read.
     """
-    checked = Checked(file=str(file), failure=why_not_read(file))
-    if checked.failure is not None:
+    checked = Checked(file=str(file))
+    try:
+        check_name(file)
+    except RelayError as error:
+        checked.failure = str(error)
         return checked
     disk, key = disk_of(file, options, on_read)
     now = timestamps.now()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from functions.adapters.s3 import BLOCK
+from cli.files import LocalFile
 from functions.errors import ObjectNotFoundError, ObjectUnreadableError
 from functions.model.items import ObjectVersion
 from functions.model.options import options_file_keys
@@ -40,12 +40,9 @@ class Disk:
             ObjectUnreadableError: the file cannot be read.
         """
         try:
-            with self.path_of(source.key).open("rb") as file:
-                file.seek(start)
-                while block := file.read(BLOCK if stop is None else min(BLOCK, stop - start)):
-                    start += len(block)
-                    self.on_read(len(block))
-                    yield block
+            for block in LocalFile(self.path_of(source.key)).read(start, stop):
+                self.on_read(len(block))
+                yield block
         except OSError as error:
             raise ObjectUnreadableError(source.uri, _why(error)) from error
 

@@ -51,6 +51,23 @@ def check_upload(file: Path) -> None:
         NotFoundError: there is no such file.
         UsageError: it is a folder, it is empty, or no reader reads it.
     """
+    check_name(file)
+    if not file.stat().st_size:
+        message = f"{file} is empty: there is nothing to send"
+        raise UsageError(message)
+    try:
+        detect(LocalFile(file), file.name)
+    except UnreadableUploadError as error:
+        raise UsageError(str(error).replace("the upload", str(file), 1)) from error
+
+
+def check_name(file: Path) -> None:
+    """Check what can be known about an upload from its name.
+
+    Raises:
+        NotFoundError: there is no such file.
+        UsageError: it is a folder or an options file, or no reader reads it.
+    """
     if not file.exists():
         message = f"there is no file {file}"
         raise NotFoundError(message)
@@ -58,15 +75,10 @@ def check_upload(file: Path) -> None:
         (not file.is_file(), f"is not a file: name files, such as {file}/*.jsonl"),
         (is_options_file(file.name), "is an options file: pass it with --options, after the file that it governs"),
         (suffix_of(file.name) is None, f"would be ignored: rename it so that it ends in {', '.join(SUFFIXES)}"),
-        (not file.stat().st_size, "is empty: there is nothing to send"),
     ):  # fmt: skip
         if is_wrong:
             message = f"{file} {problem}"
             raise UsageError(message)
-    try:
-        detect(LocalFile(file), file.name)
-    except UnreadableUploadError as error:
-        raise UsageError(str(error).replace("the upload", str(file), 1)) from error
 
 
 def check_options(file: Path) -> bytes:

@@ -1,4 +1,4 @@
-"""Start the emulator with four gaps fixed. Runs in the emulator's Python, which cannot import our code.
+"""Start the emulator with five gaps fixed. Runs in the emulator's Python, which cannot import our code.
 
 tests/e2e/test_conformance.py checks what AWS does. ministack 1.5.33:
 
@@ -7,6 +7,7 @@ tests/e2e/test_conformance.py checks what AWS does. ministack 1.5.33:
 - requires permission for ``sqs:SendMessageBatch``, which is not an IAM action. AWS requires
   ``sqs:SendMessage``, as for the other batch calls of SQS and SNS
   (https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-api-permissions-reference.html);
+- creates buckets without the lifecycle of the template, which `relay doctor` compares;
 - unpacks the bundle for each container: 8,000 files take up to 7 s on a disk.
 """
 
@@ -150,6 +151,31 @@ def exit_with_parent(parent: int) -> None:
     os.killpg(os.getpgrp(), signal.SIGKILL)
 
 
+def lifecycle_rules(configuration: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the rules of CloudFormation's ``LifecycleConfiguration`` as S3 has them."""
+    return [_lifecycle_rule(rule) for rule in configuration["Rules"]]
+
+
+def _lifecycle_rule(rule: Mapping[str, Any]) -> dict[str, Any]:
+    prefix, tags = {"Prefix": rule.get("Prefix", "")}, rule.get("TagFilters")
+    expiration = {
+        name: rule[member]
+        for name, member in (
+            ("Days", "ExpirationInDays"),
+            ("ExpiredObjectDeleteMarker", "ExpiredObjectDeleteMarker"),
+        )
+        if member in rule
+    }
+    same = ("NoncurrentVersionExpiration", "AbortIncompleteMultipartUpload")
+    return {
+        "ID": rule["Id"],
+        "Status": rule["Status"],
+        "Filter": {"And": {**prefix, "Tags": tags}} if tags else prefix,
+        **({"Expiration": expiration} if expiration else {}),
+        **{name: rule[name] for name in same if name in rule},
+    }
+
+
 def main() -> None:
     """Run ``ministack``."""
     if parent := os.environ.pop("STOP_WITH_PARENT", ""):
@@ -161,12 +187,19 @@ def main() -> None:
         lambda_runtime,
     )
     from ministack.services import s3  # type: ignore[import-not-found]  # noqa: PLC0415 - as above
+    from ministack.services.cloudformation import (  # type: ignore[import-not-found]  # noqa: PLC0415 - as above
+        provisioners,
+    )
 
     s3._get_object = honor_range(s3._get_object, s3._parse_range)  # noqa: SLF001 - no public hook
     uploads, query_value = s3._multipart_uploads, s3._qp  # noqa: SLF001
     s3._complete_multipart_upload = verify_full_object_checksum(  # noqa: SLF001
         s3._complete_multipart_upload,  # noqa: SLF001
         lambda query: uploads.get(query_value(query, "uploadId")),
+    )
+    rules = s3._bucket_lifecycle  # noqa: SLF001
+    provisioners._S3_BUCKET_CONFIGURATIONS += (  # noqa: SLF001
+        ("LifecycleConfiguration", lifecycle_rules, rules.__setitem__, rules.pop),
     )
     iam_actions.extract_iam_action = as_single_action(iam_actions.extract_iam_action)
     unpacking = unpack_once(Path(tempfile.gettempdir(), "unpacked"))

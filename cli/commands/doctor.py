@@ -4,8 +4,8 @@ from collections.abc import Iterable
 from typing import Annotated
 
 import typer
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from cli import invocation
 from cli.doctor import Line, examine
@@ -37,5 +37,5 @@ def _table(lines: Iterable[Line]) -> Table:
     table.add_column(overflow="fold")
     for line in lines:
         word, style = _SHOWN[line.state]
-        table.add_row(line.check, f"[{style}]{word}[/]", escape(line.text))
+        table.add_row(line.check, Text(word, style=style), line.text)
     return table

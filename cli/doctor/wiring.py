@@ -101,7 +101,7 @@ def subscriptions(stack: Stack) -> Diagnosis:
                 f"{pending} not confirmed to the {name}: confirm with the link in the mail"
             )
         elif not confirmed:
-            problems.append(f"nobody subscribes to the {name} ({topic}): {advice}")
+            problems.append(f"nobody subscribes to the {name}, {last_part(topic)}: {advice}")
     return Diagnosis(", ".join(counts), problems)
 
 

@@ -369,4 +369,7 @@ def test_the_exit_code_says_whether_something_is_wrong() -> None:
     found = json.loads(relay(account, "--json", "doctor").stdout)["checks"]
 
     assert [line["check"] for line in found if line["state"] == "wrong"] == ["poll"]
-    assert "sk-ant-secret" not in relay(account, "doctor").output
+    printed = relay(account, "doctor").stdout
+    assert re.search(r"^poll +TO DO  poll last ended at", printed, re.MULTILINE)
+    assert re.search(r"^sending +ok     not paused", printed, re.MULTILINE)
+    assert "sk-ant-secret" not in printed

@@ -241,11 +241,20 @@ def test_a_known_version_is_required(send_raw: SendRaw, version: dict[str, str])
 
 
 def test_an_unknown_endpoint_is_404_in_the_apis_shape(send_raw: SendRaw) -> None:
-    for method, path in (("PUT", "/v1/messages/batches"), ("GET", "/v1/models")):
+    for method, path in (("PUT", "/v1/messages/batches"), ("GET", "/v1/files")):
         status, headers, body = send_raw(method, path)
 
         assert (status, json.loads(body)["error"]["type"]) == (404, "not_found_error")
         assert headers["request-id"].startswith("req_")
+
+
+def test_the_models_are_listed_for_who_has_a_key(send_raw: SendRaw) -> None:
+    version = {"anthropic_version": "2026-10-21"}
+    status, _, body = send_raw("GET", "/v1/models", x_api_key="sk-local", **version)
+    refused, _, _ = send_raw("GET", "/v1/models", x_api_key="sk-revoked", **version)
+
+    assert (status, refused) == (200, 401)
+    assert "claude-haiku-5-5" in {model["id"] for model in json.loads(body)["data"]}
 
 
 def test_head_is_answered_with_headers_only(url: str) -> None:
