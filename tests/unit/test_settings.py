@@ -18,7 +18,12 @@ REQUIRED = {
 SETTINGS_TYPES: list[type[Settings]] = [SubmitSettings, PollSettings, ResultsSettings]
 
 
-TEXTS = {"base_url": "https://gateway.example/v1", "api_version": "2023-06-01", "repeats": "run"}
+TEXTS = {
+    "base_url": "https://gateway.example/v1",
+    "api_version": "2023-06-01",
+    "repeats": "run",
+    "report": "figures",
+}
 
 
 @st.composite
