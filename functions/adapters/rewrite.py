@@ -1,14 +1,16 @@
 """Rewrite a chunk's files: for half of a batch, for its next attempt, or without some rows."""
 
-import math
 from collections.abc import Callable, Iterable, Iterator
 from tempfile import TemporaryFile
 
 from functions.adapters.chunk_store import store_chunk_files
 from functions.adapters.s3 import ObjectStore
-from functions.model import ids, items
+from functions.model import demand, ids, items
 from functions.model.chunk_files import ChunkKeys, ChunkWriter, LedgerEntry
-from functions.model.items import Batch, BatchStatus, Step
+from functions.model.demand import Demand
+from functions.model.expected_cost import known_worst_micro_usd, prices_of
+from functions.model.items import Batch, BatchStatus, Job, Step
+from functions.model.request_demand import read_request
 
 type ChangeParams = Callable[[LedgerEntry, bytes], bytes | None]
 
@@ -17,30 +19,42 @@ def _unchanged(_: LedgerEntry, params: bytes) -> bytes:
     return params
 
 
-def rewrite(
+def rewrite(  # noqa: PLR0913, PLR0917 - all that a chunk's files are made of
     files: ObjectStore,
+    job: Job,
     batch: Batch,
     chunk: str,
     attempt: int,
     entries: Iterable[LedgerEntry],
     change: ChangeParams = _unchanged,
-) -> tuple[ChunkKeys, ChunkWriter]:
+) -> tuple[ChunkKeys, ChunkWriter, int]:
     """Write the files of a new chunk or attempt from those of this batch.
 
     Args:
         files: the object store.
+        job: the job.
         batch: the batch whose files are read.
         chunk: the name of the new chunk.
         attempt: its attempt.
         entries: the ledger of the new files, in order. Params are those that the body has for sent rows.
         change: returns the params with which a row is sent; None to leave it out.
+
+    Returns:
+        Their keys, what was written, and what the requests may cost, in millionths of a US dollar.
     """
+    demands, prices = dict[str, Demand](), prices_of(job)
     with TemporaryFile() as body, TemporaryFile() as ledger:
         written = ChunkWriter(batch.job, chunk, attempt, body, ledger)
         for entry, params in _with_params(files, batch, entries):
-            written.put(entry, None if params is None else change(entry, params))
+            changed = None if params is None else change(entry, params)
+            written.put(entry, changed)
+            if changed is not None:
+                demands = demand.add(
+                    [demands, demand.of_requests([read_request(changed, prices)])]
+                )
         written.finish()
-        return store_chunk_files(files, batch, chunk, attempt, body, ledger), written
+        keys = store_chunk_files(files, batch, chunk, attempt, body, ledger)
+    return keys, written, known_worst_micro_usd(job, demands, job.samples)
 
 
 def _with_params(
@@ -63,9 +77,14 @@ def _with_params(
 
 
 def new_batch(
-    batch: Batch, chunk: str, attempt: int, keys: ChunkKeys, files: ChunkWriter, now: str
+    batch: Batch,
+    chunk: str,
+    attempt: int,
+    rewritten: tuple[ChunkKeys, ChunkWriter, int],
+    now: str,
 ) -> Batch:
-    """Build a waiting batch, for the same chunk or a part of it."""
+    """Build a waiting batch, for the same chunk or a part of it, from what `rewrite` returned."""
+    keys, files, worst_micro_usd = rewritten
     return Batch(
         job=batch.job,
         item=ids.batch_name(chunk, attempt),
@@ -85,7 +104,7 @@ def new_batch(
         requests_key=keys.requests,
         ledger_key=keys.ledger,
         betas=batch.betas,
-        worst_micro_usd=math.ceil(batch.worst_micro_usd * files.requests / batch.requests),
+        worst_micro_usd=worst_micro_usd,
         start=batch.start,
         priority=batch.priority,
         share=batch.share,

@@ -139,17 +139,12 @@ def _next_attempt(
         for entry, retry in zip(_entries(services.files, batch), merged.retry_mask, strict=True)
     )  # fmt: skip
     attempt, change = batch.attempt + 1, NextParams(job, batch, merged.retry_mask)
-    keys, files = rewrite(services.files, batch, batch.chunk, attempt, chosen, change)
-    if not files.requests:
+    rewritten = rewrite(services.files, job, batch, batch.chunk, attempt, chosen, change)
+    following = new_batch(batch, batch.chunk, attempt, rewritten, timestamps.text(services.now()))
+    if not following.requests:
         return None
-    following = new_batch(
-        batch, batch.chunk, attempt, keys, files, timestamps.text(services.now())
-    )
-    following = msgspec.structs.replace(following, previous_results=merged.results)
-    if not change.more_room:
-        return following
     return msgspec.structs.replace(
-        following, more_room=change.more_room, worst_micro_usd=change.worst_micro_usd
+        following, previous_results=merged.results, more_room=change.more_room
     )
 
 

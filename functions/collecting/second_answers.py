@@ -7,11 +7,8 @@ the second request succeeded as well.
 from collections.abc import Sequence
 
 from functions.collecting.merge import Merge, Row
-from functions.model import demand
 from functions.model.api_results import read_result
 from functions.model.chunk_files import LedgerEntry
-from functions.model.estimate import estimate
-from functions.model.expected_cost import known_worst_micro_usd
 from functions.model.items import Batch, CloseReason, Job
 from functions.model.more_room import with_more_room
 
@@ -84,7 +81,6 @@ class NextParams:
 
     def __init__(self, job: Job, batch: Batch, retry_mask: bytearray) -> None:
         self._job, self._batch, self._retry_mask = job, batch, retry_mask
-        self._demands = demand.add([])
         self.more_room = 0
 
     def __call__(self, entry: LedgerEntry, params: bytes) -> bytes | None:
@@ -93,13 +89,4 @@ class NextParams:
         if self._retry_mask[entry.row - self._batch.first_row] == MORE_ROOM:
             next_params = with_more_room(self._job, self._batch.betas, params)
             self.more_room += next_params is not None
-        if next_params is not None:
-            own = demand.of_requests([demand.read_request(next_params)])
-            self._demands = demand.add([self._demands, own])
         return next_params
-
-    @property
-    def worst_micro_usd(self) -> int:
-        """What the attempt costs at most, in millionths of a US dollar, as far as its models have prices."""
-        expected = estimate(self._demands, self._job.samples, {})
-        return known_worst_micro_usd(self._job.price_list, expected.models)

@@ -1,7 +1,8 @@
 """What requests may use before they are answered: their number, their bytes and the tokens that they allow."""
 
+import math
 from collections.abc import Collection, Iterable, Mapping
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import msgspec
 
@@ -13,7 +14,7 @@ MAX_NAME_CHARS = 100
 """A longer name is none of a model. It would not fit into an item."""
 OTHER_MODELS = "other"
 """A name that no price list has, so the cost of these requests is unknown."""
-_MAX_TOKENS = 10**18
+_MAX_COUNT = 10**18
 """The largest sum that is kept. No plausible upload reaches it, and DynamoDB stores 38 digits."""
 
 
@@ -24,11 +25,39 @@ class Demand(msgspec.Struct, frozen=True, array_like=True):
         requests: their number.
         params_bytes: the length of their params.
         max_tokens: the sum of their `max_tokens`.
+        extra_bytes: what their surcharges may cost, in bytes of params at the plain input price.
+        extra_tokens: likewise, in output tokens at the plain price.
+        searches: the web searches that they may make.
+        unbounded: how many of them may cost more than anyone knows.
     """
 
     requests: int = 0
     params_bytes: int = 0
     max_tokens: int = 0
+    extra_bytes: int = 0
+    extra_tokens: int = 0
+    searches: int = 0
+    unbounded: int = 0
+
+
+class Surcharge(NamedTuple):
+    """What one request may cost beside its tokens at their plain price.
+
+    Attributes:
+        input: the highest price of its input, as a share of the plain one.
+        output: likewise of its output.
+        searches: how many web searches it may make.
+        is_bounded: False if it may cost more than anyone knows.
+    """
+
+    input: float = 1.0
+    output: float = 1.0
+    searches: int = 0
+    is_bounded: bool = True
+
+
+PLAIN = Surcharge()
+"""No surcharge."""
 
 
 class _Limits(msgspec.Struct, gc=False):
@@ -39,8 +68,8 @@ class _Limits(msgspec.Struct, gc=False):
 _limits = msgspec.json.Decoder(_Limits)
 Demands = Mapping[str, Demand]
 """Model → what its requests may use."""
-Request = tuple[str, int, int]
-"""A request's model, the length of its params in bytes, and its `max_tokens`."""
+Request = tuple[str, int, int, Surcharge]
+"""A request's model, the length of its params in bytes, its `max_tokens`, and what it may cost beside."""
 
 
 def name_of(model: str, known: Collection[str]) -> str:
@@ -55,30 +84,39 @@ def add(demands: Iterable[Demands]) -> dict[str, Demand]:
     for demand in demands:
         for model, more in demand.items():
             name = name_of(model, total)
-            known = total.get(name, Demand())
-            total[name] = Demand(
-                known.requests + more.requests,
-                known.params_bytes + more.params_bytes,
-                min(known.max_tokens + more.max_tokens, _MAX_TOKENS),
-            )
+            sums = zip(_counts(total.get(name, Demand())), _counts(more), strict=True)
+            total[name] = Demand(*(min(known + added, _MAX_COUNT) for known, added in sums))
     return total
+
+
+def _counts(demand: Demand) -> tuple[int, ...]:
+    return msgspec.structs.astuple(demand)
 
 
 def of_requests(requests: Iterable[Request]) -> dict[str, Demand]:
     """Return the demand of requests."""
     counts: dict[str, list[int]] = {}
-    for model, params_bytes, max_tokens in requests:
-        count = counts.setdefault(model, [0, 0, 0])
+    for model, params_bytes, max_tokens, surcharge in requests:
+        count = counts.setdefault(model, [0] * len(Demand.__struct_fields__))
         count[0] += 1
         count[1] += params_bytes
         count[2] += max_tokens
+        if surcharge is not PLAIN:
+            count[3] += _extra(params_bytes, surcharge.input)
+            count[4] += _extra(max_tokens, surcharge.output)
+            count[5] += surcharge.searches
+            count[6] += not surcharge.is_bounded
     return add([{model: Demand(*count)} for model, count in counts.items()])
 
 
-def read_request(params: bytes) -> Request:
-    """Read what counts of a request from its params. One that the API will refuse counts for `OTHER_MODELS`."""
+def _extra(number: int, share: float) -> int:
+    return math.ceil(round(number * (share - 1.0), 6))  # 1.1 - 1.0 is a little more than 0.1
+
+
+def limits_of(params: bytes) -> tuple[str, int]:
+    """Return the model and the `max_tokens` of a request. One that the API will refuse counts for `OTHER_MODELS`."""
     try:
         limits = _limits.decode(params)
     except UNREADABLE_JSON:
-        limits = _Limits(OTHER_MODELS, 0)
-    return limits.model, len(params), limits.max_tokens
+        return OTHER_MODELS, 0
+    return limits.model, limits.max_tokens

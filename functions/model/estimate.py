@@ -1,5 +1,6 @@
 """What a job is expected to use and cost, from what its requests allow and what earlier ones used."""
 
+import math
 from collections.abc import Mapping
 
 import msgspec
@@ -49,6 +50,10 @@ class ExpectedTokens(msgspec.Struct, frozen=True, kw_only=True):
         output_low: their output tokens if they take as few as those of any earlier job; None if there was none.
         output_expected: their output tokens if they take as many as earlier ones on average.
         output_worst: the sum of their `max_tokens`.
+        extra_input: what their surcharges may cost, in input tokens at the plain price.
+        extra_output: likewise, in output tokens.
+        searches: the web searches that they may make.
+        unbounded: how many of them may cost more than anyone knows.
     """
 
     requests: int
@@ -56,6 +61,10 @@ class ExpectedTokens(msgspec.Struct, frozen=True, kw_only=True):
     output_low: int | None
     output_expected: int | None
     output_worst: int
+    extra_input: int = 0
+    extra_output: int = 0
+    searches: int = 0
+    unbounded: int = 0
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,9 +108,9 @@ def _total(samples: Mapping[str, Sample]) -> Sample:
 
 def _expected(demand: Demand, sample: Sample, past: Experience | None) -> ExpectedTokens:
     if sample.params_bytes:
-        tokens = demand.params_bytes * sample.input_tokens / sample.params_bytes
+        tokens_per_byte = sample.input_tokens / sample.params_bytes
     else:
-        tokens = demand.params_bytes / BYTES_PER_TOKEN
+        tokens_per_byte = 1 / BYTES_PER_TOKEN
     low = expected = None
     if past is not None:
         low = min(round(demand.requests * past.least_millitokens / _MILLI), demand.max_tokens)
@@ -109,10 +118,14 @@ def _expected(demand: Demand, sample: Sample, past: Experience | None) -> Expect
         expected = min(round(demand.requests * mean), demand.max_tokens)
     return ExpectedTokens(
         requests=demand.requests,
-        input=round(tokens),
+        input=round(demand.params_bytes * tokens_per_byte),
         output_low=low,
         output_expected=expected,
         output_worst=demand.max_tokens,
+        extra_input=math.ceil(demand.extra_bytes * tokens_per_byte),
+        extra_output=demand.extra_tokens,
+        searches=demand.searches,
+        unbounded=demand.unbounded,
     )
 
 

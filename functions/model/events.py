@@ -184,7 +184,8 @@ def job_held(
     worst_usd = None if figures is None else figures["cost_usd"]["worst"]
     if worst_usd is None:
         problem = (
-            "a model of this job has no price, so its cost is unknown, and a budget is in force"
+            "nobody can say what it may cost at most, and a budget is in force: a model has no price, or rows may run "
+            "code or search the web without max_uses"
         )
     else:
         problem = (

@@ -4,11 +4,13 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from functions.model.estimate import ExpectedTokens
+from functions.model.demand import Demands
+from functions.model.estimate import ExpectedTokens, Sample, estimate
 from functions.model.items import MICRO, Job
-from functions.model.pricing import PriceList, find_price_list
+from functions.model.pricing import Bill, PriceList, find_price_list, total_bill
 
 _CASES = ("low", "expected", "worst")
+_SEARCHES = "server_tool_use.web_search_requests"
 
 
 def estimate_figures(job: Job) -> dict[str, Any] | None:
@@ -22,7 +24,7 @@ def estimate_figures(job: Job) -> dict[str, Any] | None:
     models = job.estimate.models
     cases = {case: [*models.items()] for case in _CASES}
     cases["worst"] += job.estimate.second.items()
-    prices = find_price_list(job.price_list)
+    prices = prices_of(job)
     return {
         "counted_rows": job.estimate.counted_rows,
         "input_tokens": sum(tokens.input for tokens in models.values()),
@@ -34,11 +36,23 @@ def estimate_figures(job: Job) -> dict[str, Any] | None:
     }
 
 
-def known_worst_micro_usd(price_list: str, models: Mapping[str, ExpectedTokens]) -> int:
-    """Return what requests cost at most, in millionths of a US dollar. Models without a price count nothing."""
-    prices = find_price_list(price_list)
-    costs = [_model_cost_usd(prices, model, tokens, "worst") for model, tokens in models.items()]
-    return math.ceil(sum(cost or 0.0 for cost in costs) * MICRO)
+def prices_of(job: Job) -> PriceList:
+    """Return the price list of a job; one without prices if this deployment does not include it."""
+    listed = find_price_list(job.price_list)
+    return listed or PriceList(version=job.price_list, source="", cache={}, models={})
+
+
+def known_worst_micro_usd(job: Job, demands: Demands, samples: Mapping[str, Sample]) -> int:
+    """Return what requests of a job cost at most, in millionths of a US dollar, as far as that is known.
+
+    Args:
+        job: the job, by whose price list they are priced.
+        demands: what they may use.
+        samples: the job's requests whose input tokens were counted.
+    """
+    prices, models = prices_of(job), estimate(demands, samples, {}).models
+    costs = (_worst_bill(prices, *model_tokens) for model_tokens in models.items())
+    return math.ceil(total_bill(costs).known_usd * MICRO)
 
 
 def _output(tokens: ExpectedTokens, case: str) -> int | None:
@@ -53,7 +67,7 @@ def _sum[N: (int, float)](numbers: Iterable[N | None]) -> N | None:
 
 
 def _cost_usd(
-    prices: PriceList | None, models: Iterable[tuple[str, ExpectedTokens]], case: str
+    prices: PriceList, models: Iterable[tuple[str, ExpectedTokens]], case: str
 ) -> float | None:
     costs = [_model_cost_usd(prices, model, tokens, case) for model, tokens in models]
     total = _sum(costs)
@@ -61,11 +75,16 @@ def _cost_usd(
 
 
 def _model_cost_usd(
-    prices: PriceList | None, model: str, tokens: ExpectedTokens, case: str
+    prices: PriceList, model: str, tokens: ExpectedTokens, case: str
 ) -> float | None:
+    if case == "worst":
+        return None if tokens.unbounded else _worst_bill(prices, model, tokens).usd
     output = _output(tokens, case)
-    if prices is None or output is None:
-        return None
+    return None if output is None else _bill(prices, model, tokens, output).usd
+
+
+def _bill(prices: PriceList, model: str, tokens: ExpectedTokens, output: int) -> Bill:
+    """Return what tokens cost, at the long prices if prompts are long on average."""
     price = prices.price_of(model)
     is_long = (
         price is not None
@@ -74,4 +93,15 @@ def _model_cost_usd(
     )
     prefix = "long_" if is_long else ""
     usage = {f"{prefix}input_tokens": tokens.input, f"{prefix}output_tokens": output}
-    return prices.cost_usd(model, usage)
+    return prices.bill(model, usage)
+
+
+def _worst_bill(prices: PriceList, model: str, tokens: ExpectedTokens) -> Bill:
+    """Return what requests cost at most, as far as that is known."""
+    usage = {
+        "input_tokens": tokens.input + tokens.extra_input,
+        "output_tokens": tokens.output_worst + tokens.extra_output,
+        _SEARCHES: tokens.searches,
+    }
+    dearest = [_bill(prices, model, tokens, tokens.output_worst), prices.bill(model, usage)]
+    return max(dearest, key=lambda bill: bill.known_usd)

@@ -36,7 +36,7 @@ def raised_max_tokens(job: Job, betas: Collection[str], model: str, max_tokens: 
 
 def with_more_room(job: Job, betas: Collection[str], params: bytes) -> bytes | None:
     """Return params with a raised `max_tokens`; None if it may not be raised."""
-    model, _, max_tokens = demand.read_request(params)
+    model, max_tokens = demand.limits_of(params)
     raised = raised_max_tokens(job, betas, model, max_tokens)
     number = _find_max_tokens(params)
     if raised is None or number is None or int(number[1]) != max_tokens:
@@ -65,7 +65,9 @@ def second_demand(
     if job.retry_truncated is None:
         return {}
     raised = (
-        (model, size, raised_max_tokens(job, betas, model, max_tokens))
-        for model, size, max_tokens in requests
+        (model, size, raised_max_tokens(job, betas, model, max_tokens), surcharge)
+        for model, size, max_tokens, surcharge in requests
     )
-    return demand.of_requests((model, size, tokens) for model, size, tokens in raised if tokens)
+    return demand.of_requests(
+        (model, size, tokens, surcharge) for model, size, tokens, surcharge in raised if tokens
+    )

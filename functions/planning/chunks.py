@@ -15,9 +15,11 @@ from functions.model import chunk_files, demand, ids
 from functions.model.chunk_files import ChunkWriter
 from functions.model.demand import Demand, Request
 from functions.model.estimate import Sample
+from functions.model.expected_cost import prices_of
 from functions.model.items import Checkpoint, Job
 from functions.model.more_room import second_demand
 from functions.model.options import Options
+from functions.model.request_demand import read_request, read_requests
 from functions.model.rows import Position, ValidRows
 from functions.planning.conversion import convert_all, converter_of
 from functions.planning.fast_path import ValidatedRow, validate_all
@@ -102,7 +104,7 @@ class Chunk:
             return rows
         if row.params is not None:
             self.betas = row.betas
-            self._count_requests([demand.read_request(row.params)])
+            self._count_requests([read_request(row.params, prices_of(self.job))])
         self.files.add(self._next_row, record, row)
         self.end = record.end
         if row.rejection is not None:
@@ -120,8 +122,8 @@ class Chunk:
         fitting, rest = rows.cut(count) if count < len(rows.offsets) else (rows, None)
         if count:
             self.files.add_valid(self._next_row, fitting)
-            sizes = map(len, fitting.params)
-            self._count_requests([*zip(fitting.models, sizes, fitting.max_tokens, strict=True)])
+            columns = fitting.models, fitting.params, fitting.max_tokens
+            self._count_requests(read_requests(*columns, prices_of(self.job)))
             self.end = fitting.end
         return rest
 

@@ -141,7 +141,7 @@ def _store_chunk(
     """
     job = chunk.job
     keys = store_chunk_files(services.files, job, chunk.name, 1, chunk.body, chunk.ledger)
-    worst = known_worst_micro_usd(job.price_list, estimate(chunk.demands, samples, {}).models)
+    worst = known_worst_micro_usd(job, chunk.demands, samples)
     batch = _build_batch(chunk, keys, worst, timestamps.text(services.now()))
     changes = chunk.changes(samples)
     expected = {"owner": job.owner, "checkpoint": job.checkpoint}

@@ -81,7 +81,7 @@ def _add(samples: dict[str, Sample], texts: Sequence[bytes], counts: Iterable[in
     """Add the params and tokens of requests. Those that the API refused to count are left out."""
     for params, tokens in zip(texts, counts, strict=True):
         if tokens is not None:
-            model, _, _ = demand.read_request(params)
+            model, _ = demand.limits_of(params)
             name = demand.name_of(model, samples)
             sample = samples.get(name, Sample())
             samples[name] = Sample(

@@ -10,10 +10,11 @@ import msgspec
 
 from functions.adapters.rewrite import new_batch, rewrite
 from functions.adapters.s3 import ObjectStore
+from functions.errors import RelayError
 from functions.model import timestamps
 from functions.model.chunk_files import ChunkWriter, LedgerEntry, read_ledger
 from functions.model.create_response import Refused
-from functions.model.items import Batch, BatchStatus, CloseReason, Step
+from functions.model.items import Batch, BatchStatus, CloseReason, Job, Step
 from functions.model.rows import Rejection
 from functions.services import Services
 from functions.settings import SubmitSettings
@@ -53,12 +54,21 @@ def _reject_row(
         _rejected(entry, verdict) if entry.sent and position == index else entry
         for position, entry in _enumerate_requests(_entries(services.files, batch))
     )
-    keys, files = rewrite(services.files, batch, batch.chunk, 1, entries)
+    job = _job_of(services, batch)
+    keys, files, worst = rewrite(services.files, job, batch, batch.chunk, 1, entries)
     changes = {
-        "requests_key": keys.requests, "ledger_key": keys.ledger, "requests": files.requests,
+        "requests_key": keys.requests, "ledger_key": keys.ledger, "requests": files.requests, "worst_micro_usd": worst,
         "size_bytes": files.size_bytes, "named_refusals": batch.named_refusals + 1, "intent_at": None,
     }  # fmt: skip
     services.items.transition(batch, changes | _state_after_rewrite(files))
+
+
+def _job_of(services: Services[SubmitSettings], batch: Batch) -> Job:
+    job = services.items.job(batch.job)
+    if job is None:
+        message = f"{batch.job} was deleted while a batch of it was sent"
+        raise RelayError(message)
+    return job
 
 
 def _state_after_rewrite(files: ChunkWriter) -> dict[str, str]:
@@ -87,14 +97,18 @@ def _enumerate_requests(entries: Iterable[LedgerEntry]) -> Iterator[tuple[int, L
 
 def halve(services: Services[SubmitSettings], batch: Batch) -> None:
     """Replace a batch with two batches of half its requests, in one transaction."""
-    middle, now = batch.requests // 2, timestamps.text(services.now())
+    job, middle, now = (
+        _job_of(services, batch),
+        batch.requests // 2,
+        timestamps.text(services.now()),
+    )
     # Two passes over the ledger, so that no half is held in memory.
     first_pass = _enumerate_requests(_entries(services.files, batch))
     second_pass = _enumerate_requests(_entries(services.files, batch))
     first = (entry for position, entry in first_pass if position < middle)
     second = (entry for position, entry in second_pass if position >= middle)
     halves = [
-        _write_half(services.files, batch, letter, entries, now)
+        _write_half(services.files, job, batch, letter, entries, now)
         for letter, entries in (("a", first), ("b", second))
     ]
     services.items.transition(
@@ -119,14 +133,19 @@ class _EndsRecorder:
 
 
 def _write_half(
-    files: ObjectStore, batch: Batch, letter: str, entries: Iterator[LedgerEntry], now: str
+    files: ObjectStore,
+    job: Job,
+    batch: Batch,
+    letter: str,
+    entries: Iterator[LedgerEntry],
+    now: str,
 ) -> Batch:
     """Write the files of a half and build its batch. Its chunk is named with the letter ``a`` or ``b``."""
     chunk, recorder = batch.chunk + letter, _EndsRecorder(entries)
-    keys, written = rewrite(files, batch, chunk, 1, recorder)
+    rewritten = rewrite(files, job, batch, chunk, 1, recorder)
     first, last = recorder.first, recorder.last
     return msgspec.structs.replace(
-        new_batch(batch, chunk, 1, keys, written, now),
+        new_batch(batch, chunk, 1, rewritten, now),
         first_row=first.row,
         last_row=last.row,
         start_byte=first.offset,

@@ -144,6 +144,18 @@ def test_a_model_without_a_price_is_held_under_a_budget(relay: Harness) -> None:
     assert held["estimate"]["cost_usd"]["worst"] is None
 
 
+def test_a_job_whose_searches_have_no_limit_is_held_under_a_budget(relay: Harness) -> None:
+    held = hold(
+        relay, b"budget_usd = 100", tools=[{"type": "web_search_20250305", "name": "web_search"}]
+    )
+
+    assert held["waiting_for"] == "price"
+    assert "search the web without max_uses" in held["message"]
+    relay.upload(KEY + ".go", b"")
+    relay.finish()
+    assert all(succeeded(relay, KEY))
+
+
 def test_the_stacks_budget_holds_and_a_folders_budget_overrides_it(relay: Harness) -> None:
     relay.deploy(job_budget_usd=1)
     relay.upload("free/_relay.toml", b"budget_usd = 0")

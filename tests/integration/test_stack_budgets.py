@@ -126,6 +126,32 @@ def test_a_batch_that_no_day_can_pay_for_is_announced_each_day(relay: Harness) -
     assert sent(relay) == 1
 
 
+def costly_and_cheap() -> bytes:
+    """Return two cheap rows and one that may cost almost all that the three may."""
+    usage = json.dumps({"input_tokens": 1, "output_tokens": 1})
+    return b"\n".join(
+        make_row(n, f"[usage:{usage}] {fate}", max_tokens=limit)
+        for n, limit, fate in ((1, 1, ""), (2, 1, ""), (3, MAX_TOKENS, "[fate:expired]"))
+    )
+
+
+@pytest.mark.parametrize("case", ["attempt", "half"])
+def test_a_part_of_a_batch_reserves_what_its_own_rows_may_cost(relay: Harness, case: str) -> None:
+    """The expired row is sent again; or the API refuses three rows at once, so one half has two."""
+    relay.deploy(requests_per_batch=3, day_budget_usd=1)
+    if case == "half":
+        relay.simulator.arm("too_large", times=0, more_than=2)
+    relay.upload(KEY, costly_and_cheap())
+    while not (parts := [b for b in relay.items.unfinished().batches if b.requests < 3]):
+        relay.tick(600.0)
+
+    worst_usd = [part.worst_micro_usd / MICRO for part in parts]
+    assert max(worst_usd) == pytest.approx(WORST_USD, rel=0.01)
+    assert sum(worst_usd) == pytest.approx(WORST_USD, rel=0.01)
+    relay.finish()
+    assert all(succeeded(relay, KEY))
+
+
 def test_results_that_are_fetched_again_count_once(relay: Harness) -> None:
     relay.context.left_s = 200.0  # too little to assemble at once
     relay.upload(KEY, rows(1))

@@ -142,7 +142,7 @@ def _check_split(body_bytes: bytes, entries: list[LedgerEntry]) -> None:
         ("a", entries[: len(entries) // 2]),
         ("b", entries[len(entries) // 2 :]),
     ):
-        keys, files = rewrite(services.files, batch(), CHUNK + suffix, 1, entries_half)
+        keys, files, _ = rewrite(services.files, job(), batch(), CHUNK + suffix, 1, entries_half)
         body = b"".join(services.files.read(services.files.results_object(keys.requests)))
         rewritten = list(
             read_ledger(services.files.lines(services.files.results_object(keys.ledger)))

@@ -1,0 +1,125 @@
+"""What requests may use, by their params: tokens, and what makes them dearer, such as cache writes and searches."""
+
+from collections.abc import Iterable, Sequence
+from itertools import repeat
+
+import msgspec
+
+from functions.errors import UNREADABLE_JSON
+from functions.model import demand
+from functions.model.demand import PLAIN, Request, Surcharge
+from functions.model.estimate import BYTES_PER_TOKEN
+from functions.model.pricing import PriceList, long_prompt_limit
+
+_CACHE = b'"cache_control"'
+_MAY_COST_MORE = (_CACHE, b'"inference_geo"', b'"web_search_', b'"code_execution_')
+"""Every request with a surcharge contains one of these, unless the surcharge is for its length."""
+_USUAL_GEOS = {None, "global"}
+_MAX_SEARCHES = 1_000_000
+_HOUR = b'"1h"'
+
+
+class _Tool(msgspec.Struct, gc=False):
+    type: str | None = None
+    max_uses: int | None = None
+
+
+class _Members(msgspec.Struct, gc=False):
+    tools: list[_Tool] | None = None
+    inference_geo: str | None = None
+
+
+_members = msgspec.json.Decoder(_Members)
+
+
+def read_requests(
+    models: Sequence[str], params: Sequence[bytes], max_tokens: Sequence[int], prices: PriceList
+) -> list[Request]:
+    """Return what counts of requests.
+
+    Args:
+        models: their models.
+        params: their params.
+        max_tokens: their `max_tokens`.
+        prices: the job's price list.
+    """
+    surcharges: Iterable[Surcharge] = repeat(PLAIN)
+    if _may_cost_more(models, params, prices):
+        surcharges = [
+            _surcharge(model, bytes(text), prices)
+            for model, text in zip(models, params, strict=True)
+        ]
+    return [*zip(models, map(len, params), max_tokens, surcharges, strict=False)]
+
+
+def read_request(params: bytes, prices: PriceList) -> Request:
+    """Read what counts of a request from its params."""
+    model, max_tokens = demand.limits_of(params)
+    return read_requests([model], [params], [max_tokens], prices)[0]
+
+
+def _may_cost_more(models: Sequence[str], params: Sequence[bytes], prices: PriceList) -> bool:
+    """Return whether any request may have a surcharge. One search in all of them takes a tenth of one in each."""
+    limits = [long_prompt_limit(model, prices.version) for model in set(models)]
+    shortest = min((limit for limit in limits if limit is not None), default=None)
+    if shortest is not None and max(map(len, params)) > shortest * BYTES_PER_TOKEN:
+        return True
+    text = b"".join(params)
+    return any(name in text for name in _MAY_COST_MORE)
+
+
+def _surcharge(model: str, params: bytes, prices: PriceList) -> Surcharge:
+    """Return what one request may add to the price of its tokens.
+
+    Args:
+        model: its model.
+        params: its params. The API refuses those that cannot be read here, but nobody can say what they cost.
+        prices: the job's price list.
+    """
+    long_input, long_output = _long_shares(model, len(params), prices)
+    if not any(name in params for name in _MAY_COST_MORE):
+        return PLAIN if long_input == long_output == 1.0 else Surcharge(long_input, long_output)
+    try:
+        members = _members.decode(params)
+    except UNREADABLE_JSON:
+        return Surcharge(is_bounded=False)
+    geo = 1.0
+    if members.inference_geo not in _USUAL_GEOS:
+        geo = prices.multipliers.get(f"inference_geo={members.inference_geo}", 0.0)
+    searches, tools_are_bounded = _searches(members.tools or [])
+    return Surcharge(
+        input=long_input * max(geo, 1.0) * _cache_share(params, prices),
+        output=long_output * max(geo, 1.0),
+        searches=searches,
+        is_bounded=tools_are_bounded and geo > 0,
+    )
+
+
+def _cache_share(params: bytes, prices: PriceList) -> float:
+    """Return the price of a token that is written to the cache, as a share of the input price."""
+    if _CACHE not in params:
+        return 1.0
+    hour = "1h_" if _HOUR in params else ""
+    return prices.cache.get(f"cache_creation_{hour}input_tokens", 1.0)
+
+
+def _searches(tools: list[_Tool]) -> tuple[int, bool]:
+    """Return how many searches tools may make, and whether that and all else that they cost is bounded."""
+    searches, is_bounded = 0, True
+    for tool in tools:
+        kind = tool.type or ""
+        if kind.startswith("web_search"):
+            is_bounded &= tool.max_uses is not None
+            searches += min(max(tool.max_uses or 0, 0), _MAX_SEARCHES)
+        is_bounded &= not kind.startswith("code_execution")
+    return searches, is_bounded
+
+
+def _long_shares(model: str, params_bytes: int, prices: PriceList) -> tuple[float, float]:
+    """Return the prices of a request that may be a long prompt, as shares of the plain ones."""
+    price = prices.price_of(model)
+    if price is None or price.long_above is None:
+        return 1.0, 1.0
+    if params_bytes <= price.long_above * BYTES_PER_TOKEN:
+        return 1.0, 1.0
+    return price.long_input / price.input, price.long_output / price.output

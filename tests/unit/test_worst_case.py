@@ -1,0 +1,93 @@
+"""The worst case of a job includes what the params of its rows allow. What nobody can bound is unknown."""
+
+import json
+from typing import Any
+
+import pytest
+
+from functions.model.demand import of_requests
+from functions.model.estimate import Sample, estimate
+from functions.model.expected_cost import estimate_figures, known_worst_micro_usd
+from functions.model.pricing import newest_price_list
+from functions.model.request_demand import read_request
+from tests.unit.factories import job
+
+OPUS, HAIKU = "claude-opus-5-5", "claude-haiku-5-5"
+TOKENS_PER_BYTE = 0.5
+OUTPUT = 100_000
+IN_USD, OUT_USD = 2.0 / 1e6, 10.0 / 1e6
+"""Half of $4 and $20 for a million tokens."""
+CACHED = [{"type": "text", "text": "x" * 10_000, "cache_control": {"type": "ephemeral"}}]
+HOUR = [{**CACHED[0], "cache_control": {"type": "ephemeral", "ttl": "1h"}}]
+SEARCH = {"type": "web_search_20250305", "name": "web_search"}
+CODE = {"type": "code_execution_20250825", "name": "code_execution"}
+QUOTED = 'I wrote "cache_control", "tools" and "inference_geo" myself'
+
+
+def figures(params: dict[str, Any]) -> tuple[int, float | None, float]:
+    """Return a request's input tokens, its worst case, and what of that is known, in US dollars."""
+    text = json.dumps({"model": OPUS, "max_tokens": OUTPUT, "messages": []} | params).encode()
+    demands = of_requests([read_request(text, newest_price_list())])
+    samples = {params.get("model", OPUS): Sample(1, len(text), round(len(text) * TOKENS_PER_BYTE))}
+    planned = job(price_list=newest_price_list().version, estimate=estimate(demands, samples, {}))
+    document = estimate_figures(planned)
+    assert document is not None
+    known = known_worst_micro_usd(planned, demands, samples) / 1e6
+    return document["input_tokens"], document["cost_usd"]["worst"], known
+
+
+@pytest.mark.parametrize(
+    ("case", "params", "input_share", "output_share", "more_usd"),
+    [
+        ("plain", {}, 1, 1, 0),
+        ("a text that quotes members", {"system": QUOTED}, 1, 1, 0),
+        ("written to the cache", {"system": CACHED}, 1.25, 1, 0),
+        ("written for an hour", {"system": HOUR}, 2, 1, 0),
+        ("in the United States", {"inference_geo": "us"}, 1.1, 1.1, 0),
+        ("anywhere", {"inference_geo": "global"}, 1, 1, 0),
+        ("both", {"inference_geo": "us", "system": HOUR}, 2.2, 1.1, 0),
+        ("searches", {"tools": [{**SEARCH, "max_uses": 5}]}, 1, 1, 0.05),
+        ("other tools", {"tools": [{"name": "look_up", "input_schema": {}}]}, 1, 1, 0),
+    ],
+)
+def test_the_worst_case_includes_what_the_params_allow(
+    case: str, params: dict[str, Any], input_share: float, output_share: float, more_usd: float
+) -> None:
+    tokens, worst_usd, known_usd = figures(params)
+
+    expected = tokens * input_share * IN_USD + OUTPUT * output_share * OUT_USD + more_usd
+    assert worst_usd == pytest.approx(expected, abs=5e-6), case
+    assert known_usd == pytest.approx(expected, abs=5e-6)
+
+
+@pytest.mark.parametrize(
+    ("case", "params"),
+    [
+        ("searches without a limit", {"tools": [SEARCH]}),
+        ("code", {"tools": [CODE]}),
+        ("a region without a price", {"inference_geo": "eu"}),
+        ("members that cannot be read", {"tools": "all", "system": CACHED}),
+    ],
+)
+def test_what_nobody_can_bound_is_unknown(case: str, params: dict[str, Any]) -> None:
+    _, worst_usd, known_usd = figures(params)
+
+    assert worst_usd is None, case
+    assert known_usd > OUTPUT * OUT_USD
+
+
+def test_a_long_prompt_costs_its_own_price_beside_short_ones() -> None:
+    """Its model costs five times as much above 100,000 tokens; three bytes are one."""
+    requests = [
+        {"model": HAIKU, "max_tokens": 1_000, "system": "x" * size} for size in (10, 300_001)
+    ]
+    worst_usd = [known_usd(request) for request in requests]
+
+    assert worst_usd[0] == pytest.approx(1_000 * 0.25e-6, rel=0.02)
+    assert worst_usd[1] == pytest.approx(5 * (100_000 * 0.05e-6 + 1_000 * 0.25e-6), rel=0.02)
+
+
+def known_usd(params: dict[str, Any]) -> float:
+    prices = newest_price_list()
+    demands = of_requests([read_request(json.dumps(params).encode(), prices)])
+    return known_worst_micro_usd(job(price_list=prices.version), demands, {}) / 1e6
