@@ -24,6 +24,7 @@ from functions.model.items import (
     UNKNOWN_RESULT_ROWS,
     UNREADABLE_ROWS,
     Batch,
+    CloseReason,
     OutcomeCounts,
     Usage,
 )
@@ -81,6 +82,10 @@ _ALWAYS_COUNTED = frozenset(
         UNKNOWN_RESULT_ROWS,
     }
 )
+
+
+_OWN_ERRORS = frozenset(CloseReason)
+"""Always counted by name: by these, rows are found that may be billed although their results are lost."""
 
 
 class OutcomeCounter:
@@ -361,7 +366,7 @@ def _counted_member(name: str, used: Mapping[str, object]) -> str:
 
 def _counted_name(name: str, counted: Mapping[str, object]) -> str:
     """Return the name to count under: the name itself, or ``other`` if it is too long or one too many."""
-    if name in counted:
+    if name in counted or name in _OWN_ERRORS:
         return name
     fits = 0 < len(name) <= MAX_NAME_CHARS and len(counted) < NAMES
     return name if fits else OTHER

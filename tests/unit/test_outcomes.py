@@ -470,3 +470,11 @@ def test_the_members_of_usage_that_are_counted_are_limited() -> None:
     assert len(used) == MEMBERS + 1
     assert sum(used.values()) == 1002 + sum(TOKENS.values())
     assert used["output_tokens"] == 20
+
+
+def test_a_lost_row_is_counted_by_its_name_beside_any_number_of_errors() -> None:
+    errors = [errored(f"new_{n}") for n in range(NAMES + 1)]
+
+    counts = count_outcomes(*errors, closed_result(CloseReason.GONE))
+
+    assert counts.errors["results_gone"] == 1
