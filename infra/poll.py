@@ -49,13 +49,16 @@ class Poll(Stage):
             grants=[
                 *common_grants(storage),
                 allow(["dynamodb:Query"], f"{storage.table.table_arn}/index/{UNFINISHED_INDEX}"),
+                allow(["s3:PutObject"], storage.results.arn_for_objects("results/*/status.json")),
                 allow(
-                    ["s3:PutObject"],
-                    storage.results.arn_for_objects("results/*/status.json"),
+                    ["s3:PutObject", "s3:AbortMultipartUpload", "s3:GetObject"],
                     storage.results.arn_for_objects("ledger/*.csv"),
-                    storage.results.arn_for_objects("jobs.json"),
                 ),
-                allow(["s3:GetObject"], storage.results.arn_for_objects("jobs.json")),
+                allow(
+                    ["s3:PutObject", "s3:GetObject"], storage.results.arn_for_objects("jobs.json")
+                ),
+                # Without it, S3 answers 403 instead of 404 for an object that does not exist.
+                allow(["s3:ListBucket"], storage.results.bucket_arn),
                 allow(
                     ["sqs:SendMessage"],
                     storage.submit_queue.queue_arn,

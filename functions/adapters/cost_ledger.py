@@ -14,9 +14,10 @@ class CostLedger:
     def __init__(self, table: Table) -> None:
         self._table = table
 
-    def entries(self, month: str) -> Iterator[CostEntry]:
-        """Yield the entries of a month, ``ledger/2026-11``, by the time when their jobs ended."""
-        for item in self._table.query("job = :job", {":job": month}):
+    def entries(self, month: str, day: str) -> Iterator[CostEntry]:
+        """Yield the entries of a day of a month, ``ledger/2026-11``, by the time when their jobs ended."""
+        condition = "job = :job AND begins_with(#item, :day)"
+        for item in self._table.query(condition, {":job": month, ":day": day}):
             yield msgspec.convert(item, CostEntry)
 
     def close(self, entry: CostEntry) -> None:

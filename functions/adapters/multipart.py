@@ -31,12 +31,13 @@ _SOCKET_BYTES = 1 << 20
 
 
 class UploadTarget(NamedTuple):
-    """The object to write, and how many of its parts are sent at once."""
+    """The object to write, how many of its parts are sent at once, and its media type."""
 
     s3: "S3Client"
     bucket: str
     key: str
     threads: int
+    content_type: str = "binary/octet-stream"
 
 
 class StoredPart(NamedTuple):
@@ -68,8 +69,9 @@ def write(target: UploadTarget, blocks: Iterable[bytes]) -> StoredObject:
 def _put(target: UploadTarget, body: bytes) -> StoredObject:
     crc32 = zlib.crc32(body)
     target.s3.put_object(
-        Bucket=target.bucket, Key=target.key, Body=body, ChecksumCRC32=base64_crc32(crc32)
-    )
+        Bucket=target.bucket, Key=target.key, Body=body, ChecksumCRC32=base64_crc32(crc32),
+        ContentType=target.content_type,
+    )  # fmt: skip
     return StoredObject(key=target.key, size=len(body), crc32=crc32)
 
 
@@ -111,7 +113,7 @@ class _Buffers:
 def _write_parts(
     target: UploadTarget, buffers: _Buffers, parts: Iterator[memoryview]
 ) -> StoredObject:
-    with multipart_upload(target) as upload_id:
+    with multipart_upload(target, ContentType=target.content_type) as upload_id:
         written = [*_send_concurrently(target, upload_id, buffers, parts)]
         crc32 = reduce(lambda crc, part: crc32_combine(crc, part.crc32, part.size), written, 0)
         complete(target, upload_id, [part.sent for part in written], crc32)

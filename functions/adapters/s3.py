@@ -224,9 +224,12 @@ class ObjectStore:
         for page in pages:
             yield from (listed["Key"] for listed in page.get("Contents", []))
 
-    def write(self, key: str, blocks: Iterable[bytes]) -> StoredObject:
+    def write(
+        self, key: str, blocks: Iterable[bytes], content_type: str = "binary/octet-stream"
+    ) -> StoredObject:
         """Stream bytes into an object. It becomes visible once it is complete."""
-        return multipart.write(UploadTarget(self._s3, self.bucket, key, self._threads), blocks)
+        target = UploadTarget(self._s3, self.bucket, key, self._threads, content_type)
+        return multipart.write(target, blocks)
 
     def put_if_unchanged(self, key: str, body: bytes, etag: str | None) -> bool:
         """Replace a small object that still has this ETag, or create one that does not exist yet.

@@ -1,13 +1,17 @@
 """Write ``ledger/YYYY-MM.csv``: what the jobs cost that ended in a month, one line each.
 
-A file is written anew from all entries of its month, whenever one was added, and once a day.
+Whenever an entry was added, the file of its day is written anew from all entries of the day, and that of the month from
+those of its days: a month may have more entries than one poll can read. A month's file is also written once a day.
 """
 
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from functools import partial
+from itertools import chain, groupby
 
 from aws_lambda_powertools import Logger
 
+from functions.errors import ObjectNotFoundError
 from functions.model import timestamps
 from functions.model.cost_ledger import LEDGER, TOKEN_KINDS, CostEntry
 from functions.model.records import Unfinished
@@ -16,6 +20,7 @@ from functions.readers.tables import BOM, csv_line, without_formula
 from functions.services import Services
 from functions.settings import PollSettings
 
+CSV_TYPE = "text/csv; charset=utf-8"
 INTERVAL_S = 600.0
 """Seconds between two writes. An entry is in its file after about ten minutes at most."""
 logger = Logger(child=True)
@@ -51,30 +56,81 @@ def write_ledger_files(
         return written_at
     if not months:
         return written_at
-    for month in sorted(months):
-        if phases.has_time("ledger"):
-            phases.attempt("ledger", partial(_write, services, month, phases), None, month)
-    return timestamps.text(now)
+    done = [
+        phases.attempt(
+            "ledger",
+            partial(_write_month, services, unfinished, month, phases),
+            default=True,
+            item_name=month,
+        )
+        for month in sorted(months)
+    ]
+    return timestamps.text(now) if all(done) else written_at
 
 
 def _month(moment: datetime) -> str:
     return f"{LEDGER}{moment.astimezone(UTC):%Y-%m}"
 
 
-def _write(services: Services[PollSettings], month: str, phases: Phases) -> None:
-    """Write a month's file, then close the entries that are in it. Only its lines and those entries are in memory."""
-    lines, added = [BOM.encode() + csv_line(COLUMNS)], list[CostEntry]()
-    for entry in services.cost_ledger.entries(month):
+def _write_month(
+    services: Services[PollSettings], unfinished: Unfinished, month: str, phases: Phases
+) -> bool:
+    """Write the files of the days that have new entries, then join all days. Close the entries that are in a file.
+
+    The last new entry stays open until the month's file is written, so that the next poll goes on if this one ends.
+
+    Returns:
+        Whether time sufficed. The next poll goes on with the days that are left.
+    """
+    new = sorted(
+        (entry for entry in unfinished.cost_entries if entry.job == month),
+        key=lambda entry: entry.item,
+    )
+    try:
+        for day, entries in groupby(new, key=lambda entry: entry.ended_at[:10]):
+            _write_day(services, month, day, phases)
+            written = [entry for entry in entries if entry is not new[-1]]
+            phases.each("ledger entries", written, place, services.cost_ledger.close)
+        lines = _in_time(_lines_of_month(services, month), phases)
+        if (first := next(lines, None)) is not None:
+            head = BOM.encode() + csv_line(COLUMNS)
+            services.files.write(f"{month}.csv", chain([head, first], lines), CSV_TYPE)
+    except TimeoutError:
+        logger.warning("ledger file not written yet, out of time", extra={"month": month})
+        return False
+    phases.each("ledger entries", new[-1:], place, services.cost_ledger.close)
+    return True
+
+
+def _in_time(lines: Iterable[bytes], phases: Phases) -> Iterator[bytes]:
+    """Pass lines on as long as there is time.
+
+    Raises:
+        TimeoutError: the rest of the time belongs to later phases.
+    """
+    for line in lines:
         if not phases.has_time("ledger"):
-            logger.error("ledger file not written, out of time", extra={"month": month})
-            return
-        lines.append(_line(entry))
-        if entry.open is not None:
-            added.append(entry)
-    if len(lines) == 1:
-        return
-    services.files.put(f"{month}.csv", b"".join(lines), "text/csv; charset=utf-8")
-    phases.each("ledger entries", added, place, services.cost_ledger.close)
+            raise TimeoutError
+        yield line
+
+
+def _write_day(services: Services[PollSettings], month: str, day: str, phases: Phases) -> None:
+    lines = map(_line, services.cost_ledger.entries(month, day))
+    services.files.write(_day_key(day), _in_time(lines, phases), CSV_TYPE)
+
+
+def _day_key(day: str) -> str:
+    return f"{LEDGER}days/{day}.csv"
+
+
+def _lines_of_month(services: Services[PollSettings], month: str) -> Iterator[bytes]:
+    """Read the lines of a month from the files of its days. A file that was deleted is read from the table."""
+    for number in range(1, 32):
+        day = f"{month.removeprefix(LEDGER)}-{number:02}"
+        try:
+            yield from services.files.read(services.files.results_object(_day_key(day)))
+        except ObjectNotFoundError:
+            yield from map(_line, services.cost_ledger.entries(month, day))
 
 
 def _line(entry: CostEntry) -> bytes:

@@ -3,12 +3,16 @@
 import csv
 from datetime import UTC, datetime
 from decimal import Decimal
-from itertools import repeat
+from itertools import count, product
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
+from msgspec.structs import replace
 
+from functions.adapters.table import serialize
+from functions.model.cost_ledger import CostEntry
 from functions.model.items import JOB, Step, WorkMessage
 from functions.polling.ledger_file import write_ledger_files
 from functions.polling.phases import MIN_TIME_LEFT_S, Phases
@@ -17,7 +21,7 @@ from tests.fakes.strict_s3 import S3ErrorResponse, reject_requests
 from tests.harness import RESULTS, TABLE, Harness, make_row, make_upload
 from tests.verification.crash.crash_harness import open_crash_harness
 
-NOVEMBER = "ledger/2026-11.csv"
+NOVEMBER, DAY = "ledger/2026-11.csv", "ledger/days/{}.csv"
 DAY_S = 24 * 3600.0
 UNAVAILABLE = S3ErrorResponse(503, "SlowDown")
 
@@ -176,17 +180,58 @@ def test_entries_wait_for_a_bucket_that_is_unavailable(relay: Harness) -> None:
     assert relay.items.unfinished().cost_entries == []
 
 
-def test_a_month_that_takes_too_long_to_read_leaves_the_time_of_later_phases(
-    relay: Harness,
-) -> None:
+def test_a_month_that_takes_several_polls_is_written_day_by_day(relay: Harness) -> None:
+    """Each poll has time for some 160 lines, and leaves the time of later phases."""
+    relay.moment = datetime(2026, 11, 30, 12, 0, tzinfo=UTC)
+    manifest = finish_job(relay, "march.jsonl", make_upload(1))
+    (entry,) = relay.items.unfinished().cost_entries or entries_of(relay, "2026-11-30")
+    days, jobs = [f"2026-11-{day:02}" for day in range(1, 30)], range(10)
+    for day, number in product(days, jobs):
+        ended_at = f"{day}T12:00:00.{number:03}Z"
+        add_entry(relay, replace(entry, ended_at=ended_at, item=f"{ended_at}/{number}", open="open",
+                                 status_key=f"LEDGER#{ended_at}"))  # fmt: skip
+
+    polls, written_at = 0, None
+    while relay.items.unfinished().cost_entries:
+        seconds = (40.0 - calls / 20 for calls in count())
+        phases = Phases(lambda seconds=seconds: next(seconds))  # type: ignore[misc]
+        written_at = write_ledger_files(relay.poll, relay.items.unfinished(), phases, None)
+        assert next(seconds) > MIN_TIME_LEFT_S["prove"]
+        polls += 1
+
+    assert polls > 1
+    assert written_at is not None
+    lines = read_ledger(relay)
+    assert [line["day"] for line in lines] == [*(d for d in days for _ in jobs), "2026-11-30"]
+    assert lines[-1]["job"] == manifest["job"]
+
+
+def test_a_day_that_a_killed_poll_left_is_in_the_month_after_the_next(relay: Harness) -> None:
     relay.upload("march.jsonl", make_upload(1))
-    with reject_requests(relay.s3, "PutObject", UNAVAILABLE, "ledger/"):
+    with reject_requests(relay.s3, "PutObject", UNAVAILABLE, NOVEMBER):
         relay.finish()
-    unfinished = relay.items.unfinished()
-    (entry,), seconds = unfinished.cost_entries, iter(range(40, 0, -1))
-    relay.poll.cost_ledger.entries = lambda _: repeat(entry, 1000)  # type: ignore[assignment, method-assign]
-
-    write_ledger_files(relay.poll, unfinished, Phases(lambda: next(seconds)), None)
-
-    assert next(seconds) >= MIN_TIME_LEFT_S["ledger entries"]
     assert read_ledger(relay) == []
+    assert len(relay.items.unfinished().cost_entries) == 1
+
+    relay.tick(601)
+
+    assert len(read_ledger(relay)) == 1
+    assert relay.items.unfinished().cost_entries == []
+
+
+def test_a_deleted_file_of_a_day_is_read_from_the_table(relay: Harness) -> None:
+    finish_job(relay, "march.jsonl", make_upload(1))
+    relay.s3.delete_object(Bucket=RESULTS, Key=DAY.format("2026-11-10"))
+
+    relay.tick(DAY_S)
+
+    assert len(read_ledger(relay)) == 1
+
+
+def entries_of(relay: Harness, day: str) -> list[CostEntry]:
+    return [*relay.poll.cost_ledger.entries("ledger/2026-11", day)]
+
+
+def add_entry(relay: Harness, entry: CostEntry) -> None:
+    item = serialize(msgspec.to_builtins(entry))
+    relay.dynamodb.put_item(TableName=TABLE, Item=item)
