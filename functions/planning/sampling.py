@@ -43,18 +43,20 @@ def count_sample(
     samples: dict[str, Sample] = {}
     deadline = time.monotonic() + MAX_SAMPLING_S
     count = partial(claude.count_tokens, api_version=job.api_version, betas=betas)
+    pool = ThreadPoolExecutor(COUNTED_AT_ONCE)
     try:
-        with ThreadPoolExecutor(COUNTED_AT_ONCE) as pool:
-            for group in batched(_spread(ledger, rows), COUNTED_AT_ONCE, strict=False):
-                texts = [_params(body, entry) for entry in group]
-                _add(samples, texts, pool.map(count, texts))
-                if time.monotonic() > deadline:
-                    break
-    except (ApiUnavailableError, ApiKeyRejectedError, KeyMissingError) as error:
-        if not isinstance(error, ApiUnavailableError):
+        for group in batched(_spread(ledger, rows), COUNTED_AT_ONCE, strict=False):
+            texts = [_params(body, entry) for entry in group]
+            left_s = max(deadline - time.monotonic(), 0.0)
+            _add(samples, texts, pool.map(count, texts, timeout=left_s))
+    except (ApiUnavailableError, ApiKeyRejectedError, KeyMissingError, TimeoutError) as error:
+        if isinstance(error, ApiKeyRejectedError | KeyMissingError):
             claude.reload_key()  # or the next create would use what was read now
         facts = {"job": job.job, "problem": type(error).__name__}
         logger.info("tokens not counted", extra=facts)
+    finally:
+        # Do not wait: an answer that arrives byte by byte never times out.
+        pool.shutdown(wait=False, cancel_futures=True)
     return samples
 
 

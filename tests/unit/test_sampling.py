@@ -1,5 +1,7 @@
 """Counting the tokens of some rows: they are spread over the chunk, and memory does not grow with it."""
 
+import threading
+import time
 import tracemalloc
 from io import BytesIO
 from types import SimpleNamespace
@@ -76,3 +78,31 @@ def test_the_ledger_is_not_held_in_memory() -> None:
 
     assert len(counted) == 50
     assert peak < ledger.seek(0, 2) / 2
+
+
+class _EndlessClaude(Claude):
+    """Answers all but one request; that answer never ends."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ended = threading.Event()
+
+    def count_tokens(self, params: bytes, **_: object) -> int:
+        if super().count_tokens(params) and self.numbers[-1] == 3:
+            self.ended.wait(10)
+        return 1
+
+
+def test_an_answer_that_never_ends_does_not_delay_planning(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("functions.planning.sampling.MAX_SAMPLING_S", 0.2)
+    body, ledger, claude = BytesIO(), BytesIO(), _EndlessClaude()
+    write_chunk(body, ledger, [1] * 20, b'"a"')
+
+    started = time.monotonic()
+    samples = count_sample(cast("Any", claude), JOB, 20, body, ledger, ())
+
+    assert time.monotonic() - started < 5
+    assert samples["m"].requests == 3
+    claude.ended.set()
