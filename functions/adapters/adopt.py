@@ -28,7 +28,7 @@ def adopt(
     """
     for _ in range(_TRIES):
         current = items.batch(batch.job, batch.item)
-        if current is None or current.batch_id == message_batch.id:
+        if current is None or message_batch.id in {current.batch_id, current.duplicate_id}:
             return
         if current.batch_id is None and current.status in _UNASSIGNED:
             recorded = _record_created(items, ownership, current, message_batch)
@@ -68,9 +68,10 @@ def _record_duplicate(
         recorded = _replace_recorded(items, ownership, current, message_batch, duplicate_owner)
     else:
         duplicate_owner = ownership.build(message_batch.id, owner_key, duplicate=True)
-        recorded = items.update_if_unchanged(current, {"duplicate_id": message_batch.id})
-        if recorded:
-            ownership.record(duplicate_owner)
+        is_known = ownership.owner_of(message_batch.id) is not None
+        recorded = items.record_duplicate(
+            current, message_batch.id, None if is_known else duplicate_owner
+        )
     if recorded:
         logger.error(
             "duplicate Message Batch", extra={"batch": owner_key, "extra": duplicate_owner.job}
@@ -93,5 +94,10 @@ def _replace_recorded(
     expected = {"status": current.status, "batch_id": current.batch_id}
     owner = ownership.build(message_batch.id, batch_key(current))
     return items.transition(
-        current, changes, expected=expected, puts=[owner], duplicate=duplicate_owner
+        current,
+        changes,
+        expected=expected,
+        puts=[owner],
+        duplicate=duplicate_owner,
+        spent_micro_usd=current.worst_micro_usd,
     )

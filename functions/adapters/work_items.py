@@ -15,7 +15,7 @@ import msgspec
 from functions.adapters import spending
 from functions.adapters.table import Conditions, Lease, Table
 from functions.model import items, timestamps
-from functions.model.cost_ledger import CostEntry
+from functions.model.cost_ledger import CostEntry, duplicate_entry
 from functions.model.events import Event
 from functions.model.items import Batch, Job, JobStatus, WorkMessage
 from functions.model.records import Owner, Unfinished, pending_event, sort
@@ -213,6 +213,28 @@ class WorkItems:
         """Update an item's attributes if its status has not changed since it was read."""
         expected = {"status": item.status, "status_key": item.status_key}
         return self._table.write(self._table.update(item.job, item.item, changes, expected))
+
+    def record_duplicate(self, batch: Batch, duplicate_id: str, owner: Owner | None) -> bool:
+        """Record a Message Batch that has the same rows as the one of this batch.
+
+        What it has answered until it is canceled is billed, and nobody says how much. So the budgets count all that it
+        may cost, and if the manifest may be written already, the cost ledger gets an entry of its own.
+
+        Args:
+            batch: the batch as it was read.
+            duplicate_id: the id of the duplicate.
+            owner: the ownership record by which poll cancels it; None if it is recorded already.
+        """
+        job, now = self.job(batch.job), self.now()
+        expected = {"status": batch.status, "status_key": batch.status_key}
+        puts: list[Owner | CostEntry] = [] if owner is None else [owner]
+        if job is not None and job.status in {JobStatus.ASSEMBLING, JobStatus.DONE}:
+            puts.append(duplicate_entry(job, batch, duplicate_id, timestamps.text(now)))
+        return self._table.write(
+            self._table.update(batch.job, batch.item, {"duplicate_id": duplicate_id}, expected),
+            *(self._table.create(put) for put in puts),
+            spending.count(self._table, batch.worst_micro_usd, now),
+        )
 
     def release(
         self, item: Job | Batch, not_before: str | None = None, **changes: str | int

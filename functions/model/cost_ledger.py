@@ -1,4 +1,4 @@
-"""The cost ledger: one entry for each job that has ended.
+"""The cost ledger: one entry for each job that has ended, and for each duplicate that was found only afterwards.
 
 An entry is written in the transaction that ends its job, so each job is booked exactly once. A job that was opened
 again replaces its entry. It stays in the index of
@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from functions.model import events, items, timestamps
-from functions.model.items import Job, Usage
+from functions.model.items import Batch, Job, Usage
 
 LEDGER = "ledger/"
 """The beginning of a month's partition key and of its file's key: ``ledger/2026-11``."""
@@ -104,6 +104,21 @@ def cost_entry(
         open=items.OPEN,
         status_key=items.status_key(STATUS, ended_at),
     )
+
+
+def duplicate_entry(job: Job, batch: Batch, duplicate_id: str, at: str) -> CostEntry:
+    """Build the entry of a duplicate that was found when its job had ended. Its cost is unknown.
+
+    Args:
+        job: the job, whose manifest does not name the duplicate.
+        batch: the batch whose rows were sent twice.
+        duplicate_id: the Message Batch that is canceled.
+        at: when it was found.
+    """
+    figures = {"rows": batch.requests, "counts": {}, "cost_usd": None, "manifest": None}
+    ended = msgspec.structs.replace(job, ended_at=at, outcome="duplicate")
+    problem = f"{duplicate_id} has the rows of {batch.item} again; it was canceled, and what it had answered is billed"
+    return cost_entry(ended, figures, [], 0.0, problem)
 
 
 def _tokens(usage: Iterable[Usage]) -> dict[str, int]:

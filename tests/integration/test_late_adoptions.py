@@ -1,15 +1,19 @@
 """Reconciliation for one batch finds a Message Batch that belongs to another."""
 
+from datetime import UTC, datetime
 from typing import Any
 from unittest.mock import patch
 
 import msgspec
 import pytest
 
+from functions.adapters.adopt import adopt
 from functions.adapters.queues import work_message_for
-from functions.model.create_response import Accepted
+from functions.model.create_response import Accepted, MessageBatch
 from functions.model.items import Batch
 from tests.harness import Harness, make_upload
+from tests.integration.test_cost_ledger import read_ledger
+from tests.integration.test_stack_budgets import spent_usd
 
 KEY, OTHER = "in/march.jsonl", "in/april.jsonl"
 
@@ -83,6 +87,31 @@ def test_reconciliation_replaces_a_newer_batch_by_an_older_one(relay: Harness) -
     assert [len(relay.lines(key)) for key in (KEY, OTHER)] == [2, 2]
 
 
+def test_a_duplicate_found_after_its_job_has_ended_is_in_the_ledger(relay: Harness) -> None:
+    """The manifest is written, so the cost of the duplicate has a line of its own."""
+    relay.moment = datetime(2026, 11, 10, 12, 0, tzinfo=UTC)
+    relay.upload(KEY, make_upload(2))
+    batch = _batch(relay, KEY)
+    relay.finish()
+    manifest = relay.manifest(KEY)
+    assert spent_usd(relay) == {"2026-11-10": pytest.approx(manifest["cost_usd"], abs=2e-6)}
+
+    verdict = _create(relay, batch)
+    for _ in range(2):  # a repeated adoption changes nothing
+        adopt(relay.items, relay.ownership, batch, verdict)
+    assert relay.tick(601).duplicates == 1
+
+    lines = read_ledger(relay)
+    assert [(line["outcome"], line["cost_usd"]) for line in lines] == [
+        ("succeeded", f"{manifest['cost_usd']:.6f}"),
+        ("duplicate", ""),
+    ]
+    assert verdict.id in lines[1]["cost_problem"]
+    worst_usd = manifest["estimate"]["cost_usd"]["worst"]
+    spent = manifest["cost_usd"] + worst_usd
+    assert spent_usd(relay) == {"2026-11-10": pytest.approx(spent, abs=4e-6)}
+
+
 def _batch(relay: Harness, key: str) -> Batch:
     """Return the only batch of an upload's job."""
     (job,) = (job for job in relay.items.unfinished().jobs if job.key == key)
@@ -115,10 +144,14 @@ def _lose_the_answer(relay: Harness, key: str) -> None:
 
 def _create_unrecorded(relay: Harness, batch: Batch) -> str:
     """Create a batch whose answer no stage receives; return its id."""
+    return _create(relay, batch).id
+
+
+def _create(relay: Harness, batch: Batch) -> MessageBatch:
     body = relay.submit.files.read(relay.submit.files.results_object(batch.requests_key))
     verdict = relay.submit.claude.create(body, batch.size_bytes, "2026-10-21")
     assert isinstance(verdict, Accepted)
-    return verdict.batch.id
+    return verdict.batch
 
 
 def _batch_ids(relay: Harness) -> list[object]:

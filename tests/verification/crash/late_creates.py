@@ -18,7 +18,7 @@ from functions.model import timestamps
 from tests.verification.crash import jobs
 from tests.verification.crash.call_counter import InjectedFault
 from tests.verification.crash.crash_harness import CrashHarness, open_crash_harness
-from tests.verification.crash.final_state import FinalState
+from tests.verification.crash.final_state import ROUNDING_MICRO_USD, FinalState
 from tests.verification.crash.injected_faults import FROZEN_TICK_S, keep_frozen
 from tests.verification.crash.job_run import JobRun, run_job
 from tests.verification.crash.jobs import KEY, JobSpec
@@ -38,6 +38,7 @@ _OF_COST = (
     "file manifest.json",
     "event JOB/ended",
     "ledger ",
+    "counted ",
 )
 """What differs from a run without a duplicate, if the duplicate makes the cost unknown."""
 ACCEPTED, RECORDED = (0, True), (2, True)
@@ -139,6 +140,9 @@ def _record_run(
     )
     problems = [problem for problem in run.problems if not problem.startswith(allowed)]
     problems += [] if run.faults_injected else ["ended before the fault"]
+    counted = actual.ledger["counted_micro_usd"]
+    too_low = counted < actual.bill_micro_usd - ROUNDING_MICRO_USD
+    problems += [f"too low: {problem}" for problem in actual.wrong_bill] if too_low else []
     problems += (
         _check_repeats(repeated, expected)
         if late_create.duplicates
@@ -160,9 +164,12 @@ def _record_run(
 
 
 def _is_cost_unknown(actual: FinalState) -> bool:
-    """Return whether the manifest says that the cost is unknown because rows were sent twice."""
+    """Return whether the manifest or the ledger says that the cost is unknown because rows were sent twice."""
     manifest = json.loads(actual.files["manifest.json"])
-    return manifest["cost_usd"] is None and "sent twice" in manifest["prices"]["problem"]
+    entries = [entry for entry in actual.ledger.values() if isinstance(entry, dict)]
+    return (manifest["cost_usd"] is None and "sent twice" in manifest["prices"]["problem"]) or any(
+        entry["outcome"] == "duplicate" and entry["cost_usd"] is None for entry in entries
+    )
 
 
 def _all_ended_in_time(relay: CrashHarness) -> bool:
