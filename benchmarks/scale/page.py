@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from benchmarks.scale import capacity, cost
+from benchmarks.scale import capacity, cost, shares
 from benchmarks.scale.arrivals import CHUNK, HOUR, OURS, SimulationResult
 from benchmarks.scale.capacity import Capacity
 from benchmarks.scale.cost import Calls, Line, Stage, StalledDay
@@ -82,6 +82,14 @@ While a job with nothing at Anthropic waits for room, the others leave a twentie
 
 Jobs do not take turns in the queues of *submit* and *results*: {concurrency} invocations of each process messages as they arrive. At 100 M rows a day they are idle most of the time. After an outage, each thousand batches of a huge job delay a small job's results by {backlog:.1f} minutes.
 
+### Shares and priorities
+
+Three folders always have more to send than the {shared} Message Batches that fit, for two days; each takes an hour. One has a [share](options.md#shares), one has a low priority. A test holds this table to what the relay's own admission chooses.
+
+{shares}
+
+A share is kept by a folder of high priority, too, and the others use what it leaves. Only its own jobs wait for it. A job of low priority is never forgotten: for each six hours of waiting, it counts as one priority higher.
+
 ## Measured and assumed
 
 **Counted**: jobs of one and of three chunks of 10,000 requests ({row_kb:.2f} KB up and {results_gb:.2f} KB down for each request) run through the real handlers, with [moto](https://github.com/getmoto/moto) as AWS and the simulator as Claude. The difference gives the cost of a chunk: {chunk}. DynamoDB units are computed from the size of each item before and after each write, in the table and in the index, and count twice in a transaction. The day without a key runs through the real stages, with AWS in memory.
@@ -149,6 +157,8 @@ def render(measurements: Measurements, today: str) -> str:
         tiers=_markdown(tiers(measurements)),
         limits=_markdown(limit_table(measurements)),
         fairness=_markdown(fairness(measurements)),
+        shares=_markdown(shares.table()),
+        shared=shares.LIMITS.batches,
         sources=_sources(),
         **_bytes(measurements.calls),
         **_fair(measurements),

@@ -1,11 +1,13 @@
 """The calculations behind docs/scale.md: waiting times, prices, DynamoDB units, parts."""
 
 from collections import Counter
+from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks.scale import cost
+from benchmarks.scale import cost, shares
 from benchmarks.scale.arrivals import (
     FIRST_COME,
     HOUR,
@@ -21,6 +23,7 @@ from benchmarks.scale.page import verdict
 from benchmarks.scale.units import in_index, size_bytes, units
 from functions.adapters.multipart import PARTS_PER_SIZE, UploadTarget, write
 from functions.model.multipart_plan import MIB, MIN_PART_BYTES
+from functions.polling.admission import AGEING
 
 HUGE_ROWS = 1_000_000
 
@@ -40,6 +43,22 @@ def test_a_large_job_gets_everything_while_no_other_waits() -> None:
     turns, ours = (simulate(POLICIES[name], slow_duration, HUGE_ROWS) for name in (IN_TURNS, OURS))
 
     assert ours.wait_percentile(80) == turns.wait_percentile(80)
+
+
+def test_a_share_is_kept_and_no_folder_starves() -> None:
+    """`imports/` has a share of ten batches and a high priority, `archive/` a low one; 40 batches fit."""
+    imports, reports, archive = shares.simulate()
+
+    assert (imports.most, imports.sent) == (10, 10 * shares.HOURS)
+    assert imports.sent + reports.sent + archive.sent == 40 * shares.HOURS
+    assert archive.longest_wait_h <= 2 * AGEING / timedelta(hours=1)
+    assert len(archive.waiting) <= archive.longest_wait_h  # one a hour, none left behind
+
+
+def test_the_table_of_shares_is_the_one_in_the_docs() -> None:
+    page = (Path(__file__).parents[2] / "docs/scale.md").read_text(encoding="utf-8")
+
+    assert all(f"| {' | '.join(row)} |" in page for row in shares.table())
 
 
 def test_batches_that_take_twice_as_long_halve_the_daily_rows() -> None:
