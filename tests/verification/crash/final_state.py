@@ -9,7 +9,8 @@ from typing import Any
 
 from functions.adapters.table import deserialize
 from functions.model.ids import RequestId
-from functions.model.items import MICRO
+from functions.model.items import MICRO, BatchStatus
+from functions.poll import IN_FLIGHT
 from tests.harness import RESULTS, TABLE
 from tests.verification.crash import lifecycle
 from tests.verification.crash.crash_harness import CrashHarness
@@ -195,6 +196,7 @@ class ResultsWatcher:
 
     def inspect(self) -> None:
         """Check the files that have changed since the last call."""
+        self._check_budget()
         now = self.relay.aws.s3.objects(RESULTS, "results/")
         overrides = {
             key: stored for key, stored in now.items() if self.seen.get(key) != stored.etag
@@ -212,6 +214,22 @@ class ResultsWatcher:
                 self.problems.append(f"visible while incomplete: {name}")
             if name == "manifest.json":
                 self._check_manifest(json.loads(stored.body))
+
+    def _check_budget(self) -> None:
+        """Check that what is spent, and what all batches in flight may cost, is within the budget of the day."""
+        budget_usd = self.relay.poll.settings.day_budget_usd
+        if not budget_usd:
+            return
+        items = [deserialize(item.attributes) for item in self.relay.aws.dynamodb.table.values()]
+        spent = sum(item.get("micro_usd", 0) for item in items)
+        in_flight = sum(
+            item["worst_micro_usd"]
+            for item in items
+            if item.get("status") in IN_FLIGHT
+            or (item.get("status") == BatchStatus.ENDED and "batch_id" in item)
+        )
+        if spent + in_flight > budget_usd * MICRO:
+            self.problems.append(f"over the budget: {spent} spent, {in_flight} in flight")
 
     def _check_manifest(self, manifest: dict[str, Any]) -> None:
         for file in manifest["files"].values():

@@ -71,9 +71,14 @@ def two_chunks() -> JobSpec:
 
 
 def held_job() -> JobSpec:
-    """Return three chunks that exceed their budget, and wait for a marker, under a budget of the day."""
+    """Return three chunks that exceed their budget, and wait for a marker, under a budget of the day.
+
+    Each row may cost 0.15 dollars, so two chunks fit the day's budget of one dollar until one of them is collected.
+    """
     options, budgets = b"budget_usd = 0.000001", {"day_budget_usd": 1}
-    return replace(three_chunks(), options=options, budgets=budgets, is_held=True)
+    job = three_chunks()
+    rows = [row.replace(b'"max_tokens": 64', b'"max_tokens": 60000') for row in job.rows]
+    return replace(job, rows=rows, options=options, budgets=budgets, is_held=True)
 
 
 def warmed_job() -> JobSpec:
