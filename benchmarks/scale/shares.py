@@ -4,6 +4,7 @@ Every folder always has more to send than fits, except the one of low priority. 
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -88,10 +89,10 @@ def _note(folder: Folder, count: int, chosen: set[tuple[str, str]], now: datetim
     folder.waiting = [batch for batch in folder.waiting if (batch.job, batch.item) not in chosen]
 
 
-def table() -> list[tuple[str, ...]]:
+def table() -> list[Sequence[str]]:
     """Return the table of docs/scale.md."""
     head = ("folder", "share", "priority", "uploads an hour", "most at once", "sent in two days", "a job's first batch waited at most")  # fmt: skip
-    return [head] + [
+    rows = [
         (
             f"`{folder.name}/`",
             "none" if folder.share is None else f"{folder.share} batches",
@@ -103,3 +104,4 @@ def table() -> list[tuple[str, ...]]:
         )
         for folder in simulate()
     ]
+    return [head, *rows]
