@@ -14,8 +14,8 @@ class CostLedger:
     def __init__(self, table: Table) -> None:
         self._table = table
 
-    def entries(self, month: str, day: str) -> Iterator[CostEntry]:
-        """Yield the entries of a day of a month, ``ledger/2026-11``, by the time when their jobs ended."""
+    def entries(self, month: str, day: str = "") -> Iterator[CostEntry]:
+        """Yield the entries of a month, ``ledger/2026-11``, or of one of its days, by the time when their jobs ended."""
         condition = "job = :job AND begins_with(#item, :day)"
         for item in self._table.query(condition, {":job": month, ":day": day}):
             yield msgspec.convert(item, CostEntry)

@@ -387,7 +387,7 @@ def test_a_long_plan_yields_to_others_after_some_minutes(relay: Harness) -> None
         relay.context.left_s -= 100.0
         return write(key, blocks)
 
-    relay.submit.files.write = write_slowly  # type: ignore[method-assign]
+    relay.submit.files.write = write_slowly  # type: ignore[method-assign,assignment]
     relay.upload(KEY, make_upload(3))
     (job,) = relay.items.unfinished().jobs
     relay.context.left_s = 900.0
