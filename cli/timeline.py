@@ -70,7 +70,8 @@ class Timeline:
             (bar.ended_at, bar.collected_at, COLLECTING),
         ):
             if since is not None:
-                first, last = self._cell(since, width), self._cell(until or stop, width)
+                first = self._cell(since, width)
+                last = max(first, self._cell(until or stop, width))  # clocks differ
                 cells[first : last + 1] = sign * (last - first + 1)
                 if until is None:
                     break

@@ -24,6 +24,7 @@ LINES = {
     "a later attempt": ((5, 7, 8, None, None), "     ..:##"),
     "over at once": ((0, 0, 0, 0, 0), "=         "),
     "known from a manifest": ((0, None, 4, 8, 8), "....####= "),
+    "accepted by a clock that is ahead": ((0, 11, 12, None, None), ".........#"),
     "only rejected rows": ((0, None, None, None, 3), "....      "),
 }
 
