@@ -42,6 +42,11 @@ class CommandLine:
         """Return the JSON that a command prints; a list if it prints lines."""
         return self.end(self.start(*arguments), code)
 
+    def succeeds(self, *arguments: str) -> bool:
+        process = self.start(*arguments)
+        process.communicate(timeout=TIMEOUT_S)
+        return process.returncode == 0
+
     def end(self, process: subprocess.Popen[str], code: int = 0) -> Any:
         output, errors = process.communicate(timeout=TIMEOUT_S)
         assert process.returncode == code, errors + output
@@ -115,7 +120,7 @@ def test_a_job_is_sent_watched_and_fetched_by_the_command_line(
     assert reader("cost")["folders"]["cli"]["jobs"] == 1
     assert [entry["outcome"] for entry in reader("ls") if entry["job"] == job] == ["succeeded"]
 
-    relay.poll_until(lambda: steerer.start("reassemble", job).wait() == 0, "reassembling")
+    relay.poll_until(lambda: steerer.succeeds("reassemble", job), "reassembling")
     upload = Upload("cli/march.jsonl", job, f"results/cli/march/{job}")
     relay.poll_until(lambda: len(relay.deliveries_of(upload, "job.completed")) > 1, "the new end")
     assert relay.manifest(upload)["counts"] == {"succeeded": 3}
