@@ -96,7 +96,7 @@ test-types:
 	@.venv/bin/mypy --no-error-summary
 
 test-in-memory:
-	@.venv/bin/python -m pytest -q -n 2 --dist loadgroup tests/unit tests/integration tests/fakes tests/verification
+	@.venv/bin/python -m pytest -q -n 2 --dist loadgroup tests/unit tests/cli tests/integration tests/fakes tests/verification
 
 test-on-machine:
 	@.venv/bin/python -m pytest -q tests/infra tests/local tests/browser
