@@ -67,10 +67,10 @@ class PollSummary:
     """The figures of one poll, for its log line and its metrics.
 
     Attributes:
-        succeeded: False if poll does not know what Anthropic says; the alarm `no-poll` counts those that do.
         listed_at: when the last listing began, in this poll or an earlier one.
         ledger_at: when the ledger's files were last written, likewise.
         listed_jobs: the last write of jobs.json, likewise.
+        silent_since: since when Anthropic has not answered a listing; the alarm `silent-api` measures it.
     """
 
     skipped: bool = False
@@ -79,8 +79,9 @@ class PollSummary:
     listed_at: str | None = None
     ledger_at: str | None = None
     listed_jobs: ListedJobs = field(default_factory=ListedJobs)
-    succeeded: bool = False
+    silent_since: str | None = None
     open: int = 0
+    open_requests: int = 0
     waiting: int = 0
     ended: int = 0
     admitted: int = 0
@@ -153,7 +154,8 @@ def _poll_while_wanted(
         summary = poll(services, work_queues, phases, requested=requested)
         logger.info("poll finished", extra={"tally": vars(summary)})
         if not summary.skipped:
-            _measure(summary)
+            _measure(summary, services.now())
+            services.measure(OpenRequests=summary.open_requests)
         repeat = first_look and summary.found_nothing
         wanted, first_look, requested = summary.wanted or repeat, summary.wanted, True
     return wanted
@@ -181,15 +183,23 @@ def poll(
         return PollSummary(skipped=True)
     phases.resume_from(lease.stopped)
     summary = PollSummary(
-        listed_at=lease.listed_at, ledger_at=lease.ledger_at, listed_jobs=lease.listed_jobs
+        listed_at=lease.listed_at,
+        ledger_at=lease.ledger_at,
+        listed_jobs=lease.listed_jobs,
+        silent_since=lease.silent_since,
     )
     try:
         _rest(lease, phases, services.now())
         _poll(services, work_queues, phases, summary, requested=requested)
     finally:
-        summary.wanted = services.poll_lock.release(
-            token, phases.stopped, summary.listed_at, summary.ledger_at, summary.listed_jobs
+        ended = PollLease(
+            stopped=phases.stopped,
+            listed_at=summary.listed_at,
+            ledger_at=summary.ledger_at,
+            listed_jobs=summary.listed_jobs,
+            silent_since=summary.silent_since,
         )
+        summary.wanted = services.poll_lock.release(token, ended)
     return summary
 
 
@@ -258,6 +268,7 @@ def _poll(
         Watch(),
     )
     summary.listed_at = seen.begun_at or summary.listed_at
+    summary.silent_since = seen.silent_since(summary.silent_since)
     closed, summary.stuck = recover(services, unfinished, phases)
     advance_pilots(services, unfinished, phases)
     sending = phases.attempt("pause", lambda: _sending(services, unfinished, sending, seen), None)
@@ -283,11 +294,7 @@ def _poll(
         # Last, because it may wait long for results that no other phase needs.
         reconcile(services, unfinished, seen.listed, seen.since, seen.keys, phases)
     summary.listed = seen.listed is not None
-    summary.succeeded, summary.ended, summary.admitted = (
-        seen.succeeded,
-        len(seen.ended),
-        len(admitted),
-    )
+    summary.ended, summary.admitted = len(seen.ended), len(admitted)
     summary.passed_over = unfinished.unreadable + phases.failures
     summary.paused = sending is not None and sending.paused_reason is not None
 
@@ -325,7 +332,8 @@ def _wake(
 
 def _count(unfinished: Unfinished, summary: PollSummary, now: datetime) -> None:
     """Count the unfinished items."""
-    summary.open = len(unfinished.of(*IN_FLIGHT))
+    in_flight = unfinished.of(*IN_FLIGHT)
+    summary.open, summary.open_requests = len(in_flight), sum(b.requests for b in in_flight)
     summary.waiting = len(unfinished.of(BatchStatus.WAITING))
     summary.duplicates = len(unfinished.duplicates)
     summary.oldest_hours = _oldest_hours(unfinished, now)
@@ -524,14 +532,20 @@ def _oldest_hours(unfinished: Unfinished, now: datetime) -> float:
     return max(((now - sent_at).total_seconds() / 3600 for sent_at in first_sent), default=0.0)
 
 
-def _measure(summary: PollSummary) -> None:
-    figures = {
+def figures(summary: PollSummary, now: datetime) -> dict[str, float]:
+    """Return the values of poll's metrics, which the alarms watch. A metric without a value costs nothing."""
+    silent = {}
+    if summary.silent_since is not None:
+        silent_s = (now - timestamps.parse(summary.silent_since)).total_seconds()
+        silent = {"SilentMinutes": silent_s / 60}
+    return {
         "OpenBatches": summary.open, "Waiting": summary.waiting, "Stuck": summary.stuck + summary.passed_over,
-        "Duplicate": summary.duplicates,
-        "Paused": int(summary.paused),
+        "Duplicate": summary.duplicates, "Paused": int(summary.paused), "PollSucceeded": 1,
+        "OldestBatchHours": summary.oldest_hours, **silent,
     }  # fmt: skip
-    for name, count in figures.items():
-        metrics.add_metric(name, MetricUnit.Count, count)
-    metrics.add_metric("OldestBatchHours", MetricUnit.NoUnit, summary.oldest_hours)
-    if summary.succeeded:
-        metrics.add_metric("PollSucceeded", MetricUnit.Count, 1)
+
+
+def _measure(summary: PollSummary, now: datetime) -> None:
+    for name, value in figures(summary, now).items():
+        unit = MetricUnit.NoUnit if name.endswith(("Hours", "Minutes")) else MetricUnit.Count
+        metrics.add_metric(name, unit, value)

@@ -12,7 +12,7 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.exceptions import BotoCoreError, ClientError
 
-from functions.adapters import secret
+from functions.adapters import metrics, secret
 from functions.adapters.anthropic_api import READ_S, Claude
 from functions.adapters.circuit import Circuit
 from functions.adapters.claims import Claims
@@ -138,6 +138,11 @@ class Services[S: Settings]:
                     item, self.settings.retry_s, problem, at_fault=is_at_fault(error)
                 )
                 raise
+
+    def measure(self, **values: float) -> None:
+        """Write values of the dashboard's metrics, if the stack has one."""
+        if self.settings.dashboard:
+            metrics.emit(**values)
 
     def acquire(
         self, work_message: WorkMessage, time_left_s: Callable[[], float]

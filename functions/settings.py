@@ -63,6 +63,7 @@ class Settings:
         retention_days: how long results are kept, in days.
         probe_s: seconds between two probes while sending is paused.
         retry_s: seconds before the first retry of a failed step; later delays grow.
+        dashboard: whether the metrics of the dashboard are written.
     """
 
     table_name: str
@@ -75,6 +76,7 @@ class Settings:
     retention_days: RetentionDays = 90
     probe_s: ProbeSeconds = 300
     retry_s: RetrySeconds = 60
+    dashboard: bool = False
 
     def to_env(self) -> dict[str, str]:
         """Return the settings as environment variables: ``TABLE_NAME`` for ``table_name``."""

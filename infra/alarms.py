@@ -1,6 +1,6 @@
 """Define the alarms: what each one watches, and what to do about it.
 
-docs/operate.md has one row per alarm, under the same name. Each of the twelve alarms watches one
+docs/operate.md has one row per alarm, under the same name. Each of the thirteen alarms watches one
 metric, so it identifies one function, queue or state. CloudWatch's free tier covers ten alarms.
 """
 
@@ -38,6 +38,7 @@ class Alarms(Construct):
     ) -> None:
         super().__init__(scope, "Alarms")
         self.service = settings.stack_name
+        self.all: list[cloudwatch.IAlarm] = []
         self.topic = self._topic(settings.alarm_email)
         self._dead_letters(storage, poll)
         self._old_messages(storage)
@@ -108,10 +109,17 @@ class Alarms(Construct):
         self._alarm(
             "no-poll",
             self._poll_metric("PollSucceeded", "Sum", Duration.minutes(minutes)),
-            f"No run of poll has succeeded for {minutes} minutes: no batch is sent and no result is "
+            f"No run of poll has reached its end for {minutes} minutes: no batch is sent and no result is "
             "noticed. Read poll's log; check that its schedule is enabled and the function not throttled.",
             below=1,
             missing=cloudwatch.TreatMissingData.BREACHING,
+        )
+        self._alarm(
+            "silent-api",
+            self._poll_metric("SilentMinutes", "Maximum", Duration.minutes(minutes)),
+            "Anthropic has not answered a listing of batches for an hour. Look at status.anthropic.com, and "
+            "read poll's log; check baseUrl if it was changed. Everything goes on by itself afterwards.",
+            above=60,
         )
 
     def _sending_and_batches(self) -> None:
@@ -189,3 +197,5 @@ class Alarms(Construct):
             treat_missing_data=missing,
         )
         alarm.add_alarm_action(actions.SnsAction(self.topic))
+        self.all.append(alarm)
+        alarm.add_ok_action(actions.SnsAction(self.topic))

@@ -35,6 +35,7 @@ from functions.settings import (
     RetentionDays,
     RetrySeconds,
     RowBytes,
+    Settings,
     SkewSeconds,
     SubmitSettings,
     describe_range,
@@ -90,6 +91,7 @@ class StackSettings:
     secret_name: _SecretName | None = None
     architecture: Literal["arm64", "x86_64"] = "arm64"
     tracing: bool = False
+    dashboard: bool = Settings.dashboard
     absent_seconds: AbsentSeconds = PollSettings.absent_s
     absent_listings: AbsentListings = PollSettings.absent_listings
     skew_seconds: SkewSeconds = PollSettings.skew_s

@@ -7,6 +7,7 @@ from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
 from infra.alarms import Alarms
+from infra.dashboard import Dashboard
 from infra.poll import Poll
 from infra.results import Results
 from infra.settings import StackSettings
@@ -44,6 +45,14 @@ class RelayStack(Stack):
         alarms = Alarms(
             self, settings=settings, storage=storage, submit=submit, poll=poll, results=results
         )
+        if settings.dashboard:
+            Dashboard(
+                self,
+                settings=settings,
+                storage=storage,
+                stages={"submit": submit, "poll": poll, "results": results},
+                alarms=alarms,
+            )
 
         self._output("UploadsBucket", storage.uploads.bucket_name, "Upload here")
         self._output(

@@ -40,6 +40,7 @@ class Shared(TypedDict):
     base_url: str
     api_version: str
     retention_days: int
+    dashboard: bool
     probe_s: int
     retry_s: int
 
@@ -55,6 +56,7 @@ def shared(storage: Storage, settings: StackSettings) -> Shared:
         base_url=settings.base_url,
         api_version=settings.api_version,
         retention_days=settings.retention_days,
+        dashboard=settings.dashboard,
         probe_s=settings.probe_seconds,
         retry_s=settings.retry_seconds,
     )

@@ -32,7 +32,7 @@ KEY_READS = 250
 """Each container reads the key when it starts and again after some minutes of work: fewer reads than this."""
 POLLERS, POLL_WAIT_S = 5, 20
 """Lambda keeps at least five long polls of 20 seconds open for each queue."""
-METRICS, ALARMS, QUEUES = 7, 12, 2
+METRICS, ALARMS, QUEUES = 7, 13, 2
 DAY_POLLS = 24 * 60
 SKIPPED_POLL_WRITES = 3
 """Writes of a poll that finds another one running: two to acquire the lock, one to request another poll."""

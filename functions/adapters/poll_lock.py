@@ -1,13 +1,13 @@
 """The lock that lets one poll run at a time and records requests for another one."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
 
 import msgspec
 
 from functions.adapters.table import Lease, Table
 from functions.model import timestamps
-from functions.model.records import RELAY, ListedJobs, PollLease
+from functions.model.records import RELAY, PollLease
 
 _ITEM = "poll"
 
@@ -39,22 +39,20 @@ class PollLock:
         """Return whether a request is recorded that no poll has served."""
         return msgspec.convert(self._table.get(RELAY, _ITEM) or {}, PollLease).wanted
 
-    def release(
-        self,
-        token: str,
-        stopped: Mapping[str, str],
-        listed_at: str | None = None,
-        ledger_at: str | None = None,
-        listed_jobs: ListedJobs | None = None,
-    ) -> bool:
-        """Release the lock. Record where this poll stopped, and when it last listed and wrote the ledger's files and jobs.json.
+    def release(self, token: str, ended: PollLease) -> bool:
+        """Release the lock. Record where this poll stopped, and what the next one needs to know of it.
+
+        Args:
+            token: the owner of the lock.
+            ended: what to record, except `ended_at` and `wanted`.
 
         Returns:
             True if another poll was requested meanwhile. The request stays until a poll acquires the lock.
         """
         changes = {
-            "owner": None, "lease": None, "stopped": stopped or None, "ended_at": timestamps.text(self._now()),
-            "listed_at": listed_at, "ledger_at": ledger_at, "listed_jobs": listed_jobs,
+            "owner": None, "lease": None, "stopped": ended.stopped or None, "ended_at": timestamps.text(self._now()),
+            "listed_at": ended.listed_at, "ledger_at": ended.ledger_at, "listed_jobs": ended.listed_jobs,
+            "silent_since": ended.silent_since,
         }  # fmt: skip
         unwanted = self._table.update(RELAY, _ITEM, changes, {"owner": token, "wanted": None})
         wanted = self._table.update(RELAY, _ITEM, changes, {"owner": token})

@@ -111,8 +111,17 @@ def assemble(
     if services.items.transition(job, changes, events=[event], puts=[entry], keep_lease=True):
         services.outbox.publish_pending(job.job)
         if not job.reopened:
+            _measure(services, batches)
             _learn(services, job, tally)
         tidy(services, job, time_left_s)
+
+
+def _measure(services: Services[ResultsSettings], batches: Sequence[Batch]) -> None:
+    """Measure the time since the last batch ended at Anthropic."""
+    ended_at = max((batch.ended_at for batch in batches if batch.ended_at), default=None)
+    if ended_at is not None:
+        waited = services.now() - timestamps.parse(ended_at)
+        services.measure(CompletedAfterSeconds=waited.total_seconds())
 
 
 def outcome_of(job: Job, tally: OutcomeCounts) -> str:

@@ -12,7 +12,6 @@ from functions.adapters.retry_rows import retry_part
 from functions.adapters.rewrite import new_batch, rewrite
 from functions.adapters.s3 import ObjectStore
 from functions.adapters.upload_source import source_of
-from functions.adapters.work_items import WorkItems
 from functions.collecting.batch_cost import cost_of, not_counted
 from functions.collecting.download import download
 from functions.collecting.lost_ledger import deliver, is_lost
@@ -24,6 +23,8 @@ from functions.model import timestamps
 from functions.model.chunk_files import LedgerEntry, read_all
 from functions.model.items import (
     KEEPS_PREVIOUS_RESULT,
+    MICRO,
+    OUTCOMES,
     Batch,
     BatchStatus,
     ChunkOutput,
@@ -57,7 +58,7 @@ def collect(
         return False
     if batch.awaits_results and is_lost(services.files, batch, batch.ledger_key):
         delivered = deliver(services, job, batch, time_left_s)
-        return delivered is not None and _finish(services.items, job, batch, *delivered)
+        return delivered is not None and _finish(services, job, batch, *delivered)
     batch, problem = _without_lost_files(services.files, batch)
     most = services.settings.disk_bytes
     with TemporaryFile() as file, TemporaryFile() as errors:
@@ -97,7 +98,7 @@ def collect(
         export_problem=export_problem,
         problem="; ".join(filter(None, (problem, merge.errors_problem))) or None,
     )
-    return _finish(services.items, job, batch, merged, part)
+    return _finish(services, job, batch, merged, part)
 
 
 def _without_lost_files(files: ObjectStore, batch: Batch) -> tuple[Batch, str | None]:
@@ -167,6 +168,8 @@ def _go_again(
         spent_micro_usd=spent,
     )
     logger.info("collected", extra={"batch": batch_key(batch), "retryable": following.requests})
+    if done:
+        services.measure(CostUsd=spent / MICRO)
     return done
 
 
@@ -189,19 +192,26 @@ def _write_retry(
 
 
 def _finish(
-    items: WorkItems, job: Job, batch: Batch, merged: MergedChunk, part: ChunkOutput
+    services: Services[ResultsSettings],
+    job: Job,
+    batch: Batch,
+    merged: MergedChunk,
+    part: ChunkOutput,
 ) -> bool:
     """Record that the chunk is finished."""
-    cost_micro_usd = cost_of(items, job, batch, merged.counts)
+    cost_micro_usd = cost_of(services.items, job, batch, merged.counts)
     spent = not_counted(batch, cost_micro_usd)
     finished = {"chunks_finished": 1, **merged.counts.of_job}
-    done = items.transition(
+    done = services.items.transition(
         batch,
         _collected(merged, part) | {"cost_micro_usd": cost_micro_usd},
         job_increments=finished | ({"cost_micro_usd": spent} if spent else {}),
         spent_micro_usd=spent,
     )
     logger.info("collected", extra={"batch": batch_key(batch), "finished": done})
+    if done:
+        rows = {f"Rows{name.title()}": merged.counts.outcomes.get(name, 0) for name in OUTCOMES}
+        services.measure(CostUsd=spent / MICRO, **rows)
     return done
 
 

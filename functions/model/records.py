@@ -165,6 +165,7 @@ class PollLease(msgspec.Struct, frozen=True, kw_only=True):
         wanted: whether another poll was requested.
         ledger_at: when the ledger's files were last written.
         listed_jobs: the last write of jobs.json.
+        silent_since: since when the API has not answered a listing; None if the last one was answered.
     """
 
     stopped: dict[str, str] = {}
@@ -173,6 +174,7 @@ class PollLease(msgspec.Struct, frozen=True, kw_only=True):
     wanted: bool = False
     ledger_at: str | None = None
     listed_jobs: ListedJobs = ListedJobs()
+    silent_since: str | None = None
 
 
 class Sending(msgspec.Struct, frozen=True, kw_only=True):

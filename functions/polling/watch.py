@@ -64,10 +64,15 @@ class Watch:
     begun_at: str | None = None
     keys: Collection[str] = frozenset()
 
-    @property
-    def succeeded(self) -> bool:
-        """Return True if the listing succeeded or was not needed."""
-        return self.listed is not None or not self.needed
+    def silent_since(self, before: str | None) -> str | None:
+        """Return since when the API has not answered a listing; None if it has answered, or none was needed.
+
+        Args:
+            before: since when it was silent before this poll.
+        """
+        if self.listed is not None or self.key_problem is not None or not self.needed:
+            return None
+        return before or self.begun_at
 
     def find(self, batch: Batch) -> MessageBatch | None:
         """Return the Message Batch of a batch; None if it was not listed."""

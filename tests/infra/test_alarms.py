@@ -37,13 +37,17 @@ def test_the_alarms_are_exactly_these(
         "old-submit-messages",
         "paused",
         "results-errors",
+        "silent-api",
         "stuck",
         "submit-errors",
     }
 
 
-def test_each_alarm_notifies_the_alarm_topic(alarms: dict[str, dict[str, Any]]) -> None:
-    assert all(properties["AlarmActions"] == ["<AlarmsTopic>"] for properties in alarms.values())
+def test_each_alarm_notifies_the_alarm_topic_when_it_begins_and_ends(
+    alarms: dict[str, dict[str, Any]],
+) -> None:
+    for properties in alarms.values():
+        assert properties["AlarmActions"] == properties["OKActions"] == ["<AlarmsTopic>"]
 
 
 def test_each_alarm_description_says_what_to_do(alarms: dict[str, dict[str, Any]]) -> None:
@@ -56,6 +60,23 @@ def test_each_alarm_is_in_the_operators_guide(alarms: dict[str, dict[str, Any]])
     (part, *_) = part.split("\n## ")
 
     assert set(re.findall(r"^\| `([a-z-]+)` \| .+ \| .+ \|$", part, re.MULTILINE)) == set(alarms)
+
+
+def test_each_alarm_has_a_query_that_filters_by_messages_which_the_code_logs(
+    alarms: dict[str, dict[str, Any]],
+) -> None:
+    _, part = OPERATORS_GUIDE.read_text(encoding="utf-8").split(
+        "\n## Find the cause of an alarm\n"
+    )
+    (part, *_) = part.split("\n## ")
+    queries = dict(re.findall(r"^### (\S+)$.*?```text\n(.*?)```", part, re.MULTILINE | re.DOTALL))
+    code = "".join(path.read_text("utf-8") for path in Path(ROOT, "functions").rglob("*.py"))
+
+    assert set(queries) == set(alarms)
+    for query in queries.values():
+        conditions = re.findall(r"message (?:=|in) (\[.*?\]|\".*?\")", query, re.DOTALL)
+        for message in re.findall(r'"(.*?)"', " ".join(conditions)):
+            assert f'"{message}"' in code
 
 
 def test_every_failure_queue_has_an_alarm(
@@ -104,6 +125,7 @@ def test_the_no_poll_alarm_waits_for_three_intervals(resources_of: FindResources
     ("alarm", "metric", "threshold"),
     [
         ("no-poll", "PollSucceeded", 1),
+        ("silent-api", "SilentMinutes", 60),
         ("old-batch", "OldestBatchHours", 26),
         ("paused", "Paused", 0),
         ("stuck", "Stuck", 0),

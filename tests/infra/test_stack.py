@@ -254,7 +254,7 @@ def test_two_stacks_share_no_name(template: Template) -> None:
 
     first_names, second_names = fixed_names(template), fixed_names(synthesize(stackName="second"))
 
-    assert len(first_names) == len(second_names) == 13  # twelve alarms and the secret
+    assert len(first_names) == len(second_names) == 14  # thirteen alarms and the secret
     assert not first_names & second_names
     assert {name for name in second_names if not name.startswith("second")} == set()
 

@@ -47,18 +47,30 @@ def job_ids(relay: Harness) -> set[str]:
     return {item["job"]["S"] for item in items if item["item"]["S"] == "#"}
 
 
-def test_a_poll_fails_with_a_wrong_base_url(relay: Harness) -> None:
+def test_poll_measures_how_long_the_api_has_been_silent(relay: Harness) -> None:
     correct_url, relay.url = relay.url, f"http://127.0.0.1:{free_port()}"
     relay.deploy()
     relay.upload(KEY, make_upload(2))
     relay.tick()
-
-    assert not relay.tick().succeeded
+    first = relay.tick().silent_since
+    assert first == timestamps.text(relay.now())
+    assert relay.tick(3600).silent_since == first
 
     relay.url = correct_url
     relay.deploy()
-    assert relay.tick().succeeded
+    assert relay.tick().silent_since is None
     relay.finish()
+
+
+def test_a_refused_key_is_not_silence(relay: Harness) -> None:
+    relay.upload(KEY, make_upload(2))
+    relay.tick()
+    relay.key = "sk-revoked"
+    relay.deploy()
+
+    summary = relay.tick()
+
+    assert (summary.paused, summary.silent_since) == (True, None)
 
 
 def test_the_age_of_an_unaccepted_create_is_measured(relay: Harness) -> None:

@@ -355,7 +355,8 @@ def test_an_unresponsive_api_does_not_stop_the_rest_of_poll(tmp_path: Path) -> N
         relay.pass_time(60)
         summary = relay.poll_once()
 
-        assert (summary.succeeded, summary.admitted, summary.woken) == (False, 1, 1)
+        assert (summary.admitted, summary.woken) == (1, 1)
+        assert summary.silent_since is not None
 
 
 def test_results_that_never_come_take_the_time_of_one_candidate(relay: Harness) -> None:

@@ -35,6 +35,8 @@ def drawn_settings(draw: st.DrawFn, settings_type: type[Settings]) -> Settings:
         if base is int:
             bounds: Any = meta or Meta(ge=0)
             values[name] = draw(st.integers(bounds.ge, bounds.le or 10**12))
+        elif base is bool:
+            values[name] = draw(st.booleans())
         else:
             values[name] = TEXTS.get(name) or draw(st.text(max_size=9))
     return settings_type(**values)

@@ -1,0 +1,107 @@
+"""The dashboard: is the stack healthy, what does it cost, what is stuck, and who waits."""
+
+from collections.abc import Mapping
+
+from aws_cdk import Duration
+from aws_cdk import aws_cloudwatch as cloudwatch
+from constructs import Construct
+
+from infra.alarms import Alarms
+from infra.settings import StackSettings
+from infra.stage import METRICS_NAMESPACE, Stage
+from infra.storage import Storage
+
+_HALF, _THIRD = 12, 8
+_MINUTES = Duration.minutes(5)
+
+
+class Dashboard(Construct):
+    """One CloudWatch dashboard, named after the stack."""
+
+    def __init__(
+        self,
+        scope: Construct,
+        *,
+        settings: StackSettings,
+        storage: Storage,
+        stages: Mapping[str, Stage],
+        alarms: Alarms,
+    ) -> None:
+        super().__init__(scope, "Dashboard")
+        self._service = settings.stack_name
+        functions = {name: stage.function for name, stage in stages.items()}
+        queues = {"submit": storage.submit_queue, "results": storage.results_queue}
+        dead = {"uploads": storage.submit_dead, "results": storage.results_dead}
+        day = Duration.days(1)
+        cloudwatch.Dashboard(
+            self,
+            "Board",
+            dashboard_name=settings.stack_name,
+            widgets=[
+                [cloudwatch.AlarmStatusWidget(title="Is it healthy?", alarms=alarms.all, width=24)],
+                [
+                    self._graph("Errors of functions", [f.metric_errors(label=n) for n, f in functions.items()]),
+                    self._graph("Throttles", [f.metric_throttles(label=n) for n, f in functions.items()]),
+                    self._graph("Sending is paused, Anthropic limits or is silent", [
+                        self._own("Paused", "Maximum"), self._own("RateLimited", "Sum"),
+                        self._own("SilentMinutes", "Maximum"),
+                    ]),
+                ],
+                [
+                    self._graph("Dollars a day", [self._own("CostUsd", "Sum", day)], width=_HALF),
+                    self._graph("Rows by outcome", [
+                        self._own(f"Rows{outcome}", "Sum", Duration.hours(1))
+                        for outcome in ("Succeeded", "Errored", "Canceled", "Expired", "Rejected")
+                    ], width=_HALF),
+                ],
+                [
+                    self._graph("Stuck, or accepted twice", [self._own("Stuck", "Maximum"), self._own("Duplicate", "Maximum")]),
+                    self._graph("Dead letters", [
+                        queue.metric_approximate_number_of_messages_visible(label=name) for name, queue in dead.items()
+                    ]),
+                    self._graph("Hours since the oldest batch was sent", [self._own("OldestBatchHours", "Maximum")], limit=24),
+                ],
+                [
+                    self._graph("Open batches", [self._own("OpenBatches", "Maximum"), self._own("Waiting", "Maximum")], limit=settings.open_batches),
+                    self._graph("Open requests", [self._own("OpenRequests", "Maximum")], limit=settings.queued_requests),
+                    self._graph("Seconds that the oldest message waits", [
+                        queue.metric_approximate_age_of_oldest_message(label=name) for name, queue in queues.items()
+                    ]),
+                ],
+                [
+                    self._graph("Seconds from upload to created", self._times("CreatedAfterSeconds"), width=_HALF),
+                    self._graph("Seconds from ended to completed", self._times("CompletedAfterSeconds"), width=_HALF),
+                ],
+            ],
+        )  # fmt: skip
+
+    def _own(self, name: str, statistic: str, period: Duration = _MINUTES) -> cloudwatch.Metric:
+        return cloudwatch.Metric(
+            namespace=METRICS_NAMESPACE,
+            metric_name=name,
+            dimensions_map={"service": self._service},
+            statistic=statistic,
+            period=period,
+        )
+
+    def _times(self, name: str) -> list[cloudwatch.Metric]:
+        return [self._own(name, statistic) for statistic in ("p50", "p95", "Maximum")]
+
+    def _graph(
+        self,
+        title: str,
+        metrics: list[cloudwatch.Metric],
+        *,
+        width: int = _THIRD,
+        limit: float | None = None,
+    ) -> cloudwatch.GraphWidget:
+        lines = (
+            [] if limit is None else [cloudwatch.HorizontalAnnotation(value=limit, label="limit")]
+        )
+        return cloudwatch.GraphWidget(
+            title=title,
+            left=[*metrics],
+            width=width,
+            left_y_axis=cloudwatch.YAxisProps(min=0),
+            left_annotations=lines,
+        )
