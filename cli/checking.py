@@ -176,14 +176,15 @@ def _add_plan(
     _add_format(checked, job)
     for planned, batches, rejections in _plan(disk, job, prepared, checked, claude):
         job = planned
-        checked.rows, checked.requests = job.checkpoint.row, job.sendable_rows
+        checked.rows, checked.requests = job.checkpoint.row, job.requests
         checked.batches += batches
         checked.changed_fields = job.translation_changes
         for code, rows in rejections.items():
             checked.rejected[code].rows += rows
     job = with_end_notices(disk, job)
     _add_format(checked, job)
-    job = msgspec.structs.replace(job, estimate=estimate(job.demands, job.samples, {}))
+    expected = estimate(job.demands, job.samples, {}, job.second_demands)
+    job = msgspec.structs.replace(job, estimate=expected)
     checked.failure = why_nothing_sendable(job)
     checked.estimate = estimate_figures(job) if job.sendable_rows else None
     _add_hold(checked, job, prepared)

@@ -45,7 +45,10 @@ def rewrite(  # noqa: PLR0913, PLR0917 - all that a chunk's files are made of
     demands, prices = dict[str, Demand](), prices_of(job)
     with TemporaryFile() as body, TemporaryFile() as ledger:
         written = ChunkWriter(batch.job, chunk, attempt, body, ledger)
-        for entry, params in _with_params(files, batch, entries):
+        # In half of a split chunk, copies may get requests of their own that lie in the other half.
+        is_mixed = batch.copies > 0 and chunk != batch.chunk
+        read = _with_params_in_any_order if is_mixed else _with_params
+        for entry, params in read(files, batch, entries):
             changed = None if params is None else change(entry, params)
             written.put(entry, changed)
             if changed is not None:
@@ -76,6 +79,18 @@ def _with_params(
         yield entry, bytes(buffer[: entry.params_size])
 
 
+def _with_params_in_any_order(
+    files: ObjectStore, batch: Batch, entries: Iterable[LedgerEntry]
+) -> Iterator[tuple[LedgerEntry, bytes | None]]:
+    """Yield each entry with its params, from a body that is first copied to the disk."""
+    with TemporaryFile() as body:
+        for block in files.read(files.results_object(batch.requests_key)):
+            body.write(block)
+        for entry in entries:
+            body.seek(entry.params_offset)
+            yield entry, body.read(entry.params_size) if entry.sent else None
+
+
 def new_batch(
     batch: Batch,
     chunk: str,
@@ -100,6 +115,7 @@ def new_batch(
         start_byte=batch.start_byte,
         end_byte=batch.end_byte,
         requests=files.requests,
+        copies=files.copies,
         size_bytes=files.size_bytes,
         requests_key=keys.requests,
         ledger_key=keys.ledger,

@@ -67,6 +67,7 @@ def collect(
         closing = download(services, batch, received, time_left_s)
         if closing is None:
             return False
+        received.share(_copies(services.files, batch))
         merge = merge_type(job)(services, batch, received, closing, errors, most // 4)
         stem = f"work/{batch.job}/{batch.item}/{batch.owner}"
         entries = _entries(services.files, batch)
@@ -124,6 +125,12 @@ def _sent(files: ObjectStore, batch: Batch) -> Sequence[bool]:
     return [entry.sent for entry in _entries(files, batch)]
 
 
+def _copies(files: ObjectStore, batch: Batch) -> Iterator[tuple[int, int]]:
+    """Yield each row that shares a request of this batch, and the row that has the request."""
+    entries = _entries(files, batch) if batch.copies else iter(())
+    return ((entry.row, entry.copy_of) for entry in entries if entry.copy_of)
+
+
 def _entries(files: ObjectStore, batch: Batch) -> Iterator[LedgerEntry]:
     """Read the chunk's ledger. It is read again each time, because 100,000 entries do not fit in memory."""
     return read_all(line_blocks(files.read(files.results_object(batch.ledger_key))))
@@ -136,9 +143,9 @@ def _next_attempt(
     if not any(merged.retry_mask):
         return None
     chosen = (
-        entry if retry else entry.unsent()
-        for entry, retry in zip(_entries(services.files, batch), merged.retry_mask, strict=True)
-    )  # fmt: skip
+        entry if merged.retry_mask[entry.request_row - batch.first_row] else entry.unsent()
+        for entry in _entries(services.files, batch)
+    )
     attempt, change = batch.attempt + 1, NextParams(job, batch, merged.retry_mask)
     rewritten = rewrite(services.files, job, batch, batch.chunk, attempt, chosen, change)
     following = new_batch(batch, batch.chunk, attempt, rewritten, timestamps.text(services.now()))

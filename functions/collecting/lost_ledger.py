@@ -30,7 +30,8 @@ from functions.settings import ResultsSettings
 
 REASON_LOST = Rejection(
     "reason_lost",
-    "this row was rejected before it was sent; the reason is lost with a file that was deleted under work/",
+    "this row was not sent: it was rejected, or it is equal to another row; the reason is lost with a file that was "
+    "deleted under work/",
     0,
 )
 _NO_ID = msgspec.Raw(b"null")

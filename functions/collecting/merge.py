@@ -167,13 +167,17 @@ class Merge:
     def _record(
         self, rows: Sequence[Row], new: Sequence[bytes | None], results: Sequence[bytes]
     ) -> None:
-        """Count the rows without a new result, and record the rows that did not succeed."""
+        """Count the rows that no new result of their own has counted, and record those that did not succeed."""
         start = rows[0][0].row - self._batch.first_row
         states = self._received.states[start : start + len(rows)]
-        missing = [index for index, result in enumerate(new) if result is None]
-        outcomes = [read_result(results[index]) for index in missing]
+        uncounted = [
+            index
+            for index, ((entry, _), result) in enumerate(zip(rows, new, strict=True))
+            if result is None or entry.copy_of
+        ]
+        outcomes = [read_result(results[index]) for index in uncounted]
         self._received.counter.add_rows(outcomes)
-        for index, outcome in zip(missing, outcomes, strict=True):
+        for index, outcome in zip(uncounted, outcomes, strict=True):
             states[index] = state_of(outcome)
         for (entry, _), result, state in zip(rows, results, states, strict=True):
             if state != SUCCEEDED:
@@ -183,7 +187,7 @@ class Merge:
         """Return the result of a row that has no new one: a rejection, a synthetic or an earlier one."""
         if entry.rejection is not None:
             return rejected_result(entry.rejection)
-        if entry.sent and self._closing_result is not None:
+        if entry.is_asked and self._closing_result is not None:
             return self._closing_result
         return earlier
 

@@ -1,6 +1,6 @@
 """Collect the results of one batch: which rows have one, how each ended, and the counts so far."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -45,6 +45,7 @@ class ResultSet:
         self.sent = self.missing = self.states.count(MISSING)
         self.counter = OutcomeCounter(prices)
         self.lines = 0
+        self._copies: dict[int, list[int]] = {}
         self._id_template = custom_id_template(batch.job, batch.chunk, batch.attempt)
 
     def add(self, text: bytes) -> int:
@@ -108,7 +109,19 @@ class ResultSet:
                 continue
             row = self._own_row(parsed.custom_id)
             if row is not None:
-                self.spool.put_missing(row, bytes(parsed.result))
+                for of_row in (row, *self._copies.get(row, ())):
+                    self.spool.put_missing(of_row, bytes(parsed.result))
+
+    def share(self, copies: Iterable[tuple[int, int]]) -> None:
+        """Give rows the results of others, once all have arrived. They are counted when they are merged.
+
+        Args:
+            copies: rows of the chunk, each with the row whose result it shares.
+        """
+        for row, of_row in copies:
+            self.spool.share(row, of_row)
+            self.states[row - self._first] = self.states[of_row - self._first]
+            self._copies.setdefault(of_row, []).append(row)
 
 
 def state_of(outcome: Outcome) -> int:

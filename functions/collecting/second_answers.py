@@ -42,7 +42,7 @@ class MergeSecondAnswers(Merge):
         ]
 
     def _fallback_result(self, entry: LedgerEntry, earlier: bytes) -> bytes:
-        if entry.sent and is_answer(earlier):
+        if entry.is_asked and is_answer(earlier):
             return earlier
         return super()._fallback_result(entry, earlier)
 

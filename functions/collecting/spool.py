@@ -57,6 +57,11 @@ class Spool:
         else:
             self.whole = False
 
+    def share(self, row: int, of_row: int) -> None:
+        """Use the result of another row for this one, too."""
+        slot, of_slot = row - self._first, of_row - self._first
+        self._offsets[slot], self._sizes[slot] = self._offsets[of_slot], self._sizes[of_slot]
+
     def size(self, row: int) -> int:
         """Return the size in bytes of the result of a row; 0 if it has none."""
         return self._sizes[row - self._first]

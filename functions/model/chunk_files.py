@@ -29,6 +29,7 @@ class LedgerEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
         params_at: the offset of its params in the body, in bytes.
         params_size: the length of its params in bytes; 0 if the row is not sent.
         rejection: why the row is not sent; None if it is.
+        copy_of: an earlier row of the chunk, with equal params, whose request answers this row, too; 0 for none.
     """
 
     row: int
@@ -39,14 +40,25 @@ class LedgerEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     params_offset: int = 0
     params_size: int = 0
     rejection: Rejection | None = None
+    copy_of: int = 0
 
     @property
     def sent(self) -> bool:
         """Whether the row is in the body."""
         return self.params_size > 0
 
+    @property
+    def is_asked(self) -> bool:
+        """Whether a request in the body answers the row: its own, or that of an equal row."""
+        return self.sent or self.copy_of > 0
+
+    @property
+    def request_row(self) -> int:
+        """The row whose request answers this one."""
+        return self.copy_of or self.row
+
     def unsent(self) -> "LedgerEntry":
-        """Return the entry for a body that does not have the row."""
+        """Return the entry for a body that does not have its request."""
         return LedgerEntry(
             self.row, self.line, self.offset, self.size, self.custom_id, rejection=self.rejection
         )
@@ -79,6 +91,7 @@ class ChunkWriter:
     Attributes:
         rows: the rows written, rejected ones included.
         requests: the rows in the body.
+        copies: the rows that share the request of an earlier row.
         size_bytes: the length of the body if it were finished now.
         ledger_bytes: the length of the ledger.
     """
@@ -89,7 +102,7 @@ class ChunkWriter:
         self._body, self._ledger = body, ledger
         self._head = b'},{"custom_id":"%b","params":' % custom_id_template(job, chunk, attempt)
         self._written = body.write(HEAD)
-        self.rows = self.requests = self.ledger_bytes = 0
+        self.rows = self.requests = self.copies = self.ledger_bytes = 0
 
     @property
     def size_bytes(self) -> int:
@@ -100,12 +113,18 @@ class ChunkWriter:
         """Return how many bytes a row adds to the body."""
         return len(self._head % row) + params_size
 
-    def add(self, number: int, record: Record, row: Row) -> None:
-        """Write a row of the upload: its request, or why it has none."""
+    def add(self, number: int, record: Record, row: Row, copy_of: int = 0) -> None:
+        """Write a row of the upload: its request, or why it has none, or the row whose request it shares."""
         entry = LedgerEntry(
-            number, record.line, record.offset, record.size, row.custom_id, rejection=row.rejection
+            number,
+            record.line,
+            record.offset,
+            record.size,
+            row.custom_id,
+            rejection=row.rejection,
+            copy_of=copy_of,
         )
-        self.put(entry, row.params)
+        self.put(entry, None if copy_of else row.params)
 
     def add_valid(self, first: int, valid: ValidRows) -> None:
         """Write consecutive valid rows, numbered from `first`. The bytes equal those that `add` writes."""
@@ -120,15 +139,17 @@ class ChunkWriter:
         self._written += self._body.write(b"".join(fragments))
         lines = range(valid.line, valid.line + len(rows))
         columns = (rows, lines, valid.offsets, valid.sizes, valid.custom_ids, begins, sizes)
-        entries = _encoder.encode_lines(list(zip(*columns, repeat(None))))
+        entries = _encoder.encode_lines(list(zip(*columns, repeat(None), repeat(0))))
         self.ledger_bytes += self._ledger.write(entries)
         self.rows += len(rows)
         self.requests += len(rows)
 
     def put(self, entry: LedgerEntry, params: bytes | None) -> None:
-        """Write an entry of another ledger, with these params; None for a row that is not sent."""
-        entry = entry.unsent()
-        if params is not None:
+        """Write an entry of another ledger, with these params; None for a row that is not sent itself."""
+        if params is None:
+            entry = msgspec.structs.replace(entry, params_offset=0, params_size=0)
+            self.copies += entry.copy_of > 0
+        else:
             head = (self._head % entry.row).removeprefix(b"}" if self.requests else b"},")
             params_offset = self._written + len(head)
             self._written += self._body.write(b"".join((head, params, b"}")))

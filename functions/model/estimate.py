@@ -82,7 +82,10 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def estimate(
-    demands: Demands, samples: Mapping[str, Sample], experience: Mapping[str, Experience]
+    demands: Demands,
+    samples: Mapping[str, Sample],
+    experience: Mapping[str, Experience],
+    second_demands: Demands | None = None,
 ) -> Estimate:
     """Estimate what requests will use.
 
@@ -90,6 +93,7 @@ def estimate(
         demands: what they may use, by model.
         samples: what was counted, by model. Models without a sample are scaled like all others together.
         experience: what earlier requests took, by model.
+        second_demands: what those may use that may be sent once more with more room.
     """
     everything = _total(samples)
     return Estimate(
@@ -97,6 +101,10 @@ def estimate(
         models={
             model: _expected(demand, samples.get(model, everything), experience.get(model))
             for model, demand in demands.items()
+        },
+        second={
+            model: _expected(demand, samples.get(model, everything), None)
+            for model, demand in (second_demands or {}).items()
         },
     )
 

@@ -105,7 +105,7 @@ def job_planned(job: Job, results_bucket: str, at: str) -> Event:
     data = {
         **_job_reference(job, results_bucket),
         "rows": job.checkpoint.row,
-        "requests": job.sendable_rows,
+        "requests": job.requests,
         "rejected": job.rows_rejected,
         "chunks": job.checkpoint.chunk,
         "format": "jsonl" if job.format is None else job.format.reader,
@@ -113,7 +113,7 @@ def job_planned(job: Job, results_bucket: str, at: str) -> Event:
         "estimate": estimate_figures(job),
     }
     headline = (
-        f"{job.label}: {job.sendable_rows:,} requests planned, {job.rows_rejected:,} rows rejected"
+        f"{job.label}: {job.requests:,} requests planned, {job.rows_rejected:,} rows rejected"
     )
     return Event(
         id=f"{job.job}/planned", type="job.planned", time=at, subject=job.job, headline=headline,

@@ -324,6 +324,8 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
         booked_at: when it ended first, under which the ledger has its cost; None unless it was opened again.
         collected_succeeded: the rows of its finished chunks that succeeded; the next four likewise.
         cost_micro_usd: what its batches cost, as counted when each was collected, as far as that is known.
+        equal_rows_once: whether rows of a chunk whose params are equal share one request.
+        copies: the rows planned so far that share the request of an earlier row.
         retry_truncated: the room of rows whose answers ended at `max_tokens`; None if they are not sent once more.
         report: what report.html contains: ``full``, ``figures`` or, in jobs of before, ``off``.
         warm_cache: whether the first row of each long prefix that rows share is sent before the others.
@@ -387,6 +389,8 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
     collected_expired: int = 0
     collected_rejected: int = 0
     cost_micro_usd: int = 0
+    equal_rows_once: bool = False
+    copies: int = 0
     retry_truncated: MoreRoom | None = None
     report: str = "off"
     warm_cache: bool = False
@@ -427,8 +431,13 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def sendable_rows(self) -> int:
-        """The rows planned so far that can be sent."""
+        """The rows planned so far that can be sent, or share the request of one that can."""
         return self.checkpoint.row - self.rows_rejected
+
+    @property
+    def requests(self) -> int:
+        """The requests planned so far."""
+        return self.sendable_rows - self.copies
 
 
 class Batch(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
@@ -464,6 +473,7 @@ class Batch(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
         start: the reader's position before its first row; empty in batches that an earlier version planned.
         priority: that of its job.
         share: that of its job. Poll admits batches without reading their jobs.
+        copies: the rows that share the request of an earlier row of the chunk.
         more_room: the requests that are sent once more with more room, because their answers ended at `max_tokens`.
         is_warmup: whether later batches of its job wait for it, because it puts a prefix into the cache.
     """
@@ -516,6 +526,7 @@ class Batch(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
     start: dict[str, Any] = {}
     priority: str = NORMAL
     share: Share | None = None
+    copies: int = 0
     more_room: int = 0
     is_warmup: bool = False
 

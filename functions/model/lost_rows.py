@@ -19,7 +19,7 @@ def lost_rows(batch: Batch, earlier: OutcomeCounts) -> int:
     lost = errors[CloseReason.GONE] + errors[CloseReason.MISSING]
     if batch.close_reason == CloseReason.STUCK and batch.batch_id:
         lost += errors[CloseReason.STUCK] + (_kept_rows(batch.tally) if batch.attempt > 1 else 0)
-    return lost
+    return min(lost, batch.requests)  # copies are not billed
 
 
 def _kept_rows(tally: OutcomeCounts) -> int:

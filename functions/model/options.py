@@ -117,6 +117,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         budget_usd: the most that the job may cost, in US dollars; 0 for no limit, None for the stack's.
         pilot_rows: the rows that are sent first, alone; 0 for no pilot.
         pilot_auto: whether the rest is sent without a go marker if the pilot allows it.
+        equal_rows: ``once`` to send one request for rows whose params are equal; ``each`` to send all.
         retry_truncated: how rows are sent once more whose answers ended at `max_tokens`; None for not at all.
         report: what report.html contains; None for the stack's setting.
         warm_cache: whether the first row of each long prefix that rows share is sent before the others.
@@ -136,6 +137,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     budget_usd: _Usd | None = None
     pilot_rows: _PilotRows = 0
     pilot_auto: bool = False
+    equal_rows: Literal["once", "each"] = "each"
     retry_truncated: RetryTruncated | None = None
     report: Report | None = None
     warm_cache: bool = False

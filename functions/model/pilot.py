@@ -31,7 +31,7 @@ class Pilot(msgspec.Struct, frozen=True, kw_only=True):
         input_tokens: those of all answers, cached ones included.
         output_tokens: likewise.
         cost_micro_usd: what it cost; None if a part of that is unknown.
-        rest_rows: the rows that can still be sent.
+        rest_rows: the rows that can still be sent; without copies, which cost nothing.
     """
 
     rows: int
@@ -84,7 +84,7 @@ def measure(job: Job, attempts: Sequence[Batch], *, is_priced: bool) -> Pilot:
         input_tokens=sum(_tokens(used, _INPUTS) for used in usages),
         output_tokens=sum(_tokens(used, ("output_tokens",)) for used in usages),
         cost_micro_usd=sum(batch.cost_micro_usd or 0 for batch in attempts) if is_priced else None,
-        rest_rows=job.sendable_rows - sent,
+        rest_rows=job.requests - sent,
     )
 
 

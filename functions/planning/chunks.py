@@ -20,13 +20,14 @@ from functions.model.items import Checkpoint, Job
 from functions.model.more_room import second_demand
 from functions.model.options import Options
 from functions.model.request_demand import read_request, read_requests
-from functions.model.rows import Position, ValidRows
+from functions.model.rows import Position, Record, Row, ValidRows
 from functions.planning.conversion import convert_all, converter_of
+from functions.planning.equal_rows import EqualRows
 from functions.planning.fast_path import ValidatedRow, validate_all
 from functions.planning.preflight import Preflight
 from functions.planning.validation import validate
 from functions.planning.warmup import mark_warmups
-from functions.readers import json_values, position_of, reader_of, stored
+from functions.readers import json_values, position_of, reader_of, records_of, stored
 
 _MAX_REJECTION_CODES = 3
 """Rejection codes whose counts a job keeps: the most frequent ones."""
@@ -49,6 +50,7 @@ class Chunk:
         demands: what its requests may use, by model.
         second_demands: what they may use when they are sent once more with more room.
         warmed: the prefixes that its rows put into the cache.
+        equal_rows: finds rows whose params an earlier row has.
         end: the position after the last row.
     """
 
@@ -62,10 +64,12 @@ class Chunk:
     demands: dict[str, Demand] = field(default_factory=dict)
     second_demands: dict[str, Demand] = field(default_factory=dict)
     warmed: list[str] = field(default_factory=list)
+    equal_rows: EqualRows = field(init=False)
     end: Position = field(init=False)
 
     def __post_init__(self) -> None:
         self.files = ChunkWriter(self.job.job, self.name, 1, self.body, self.ledger)
+        self.equal_rows = EqualRows(once=self.job.equal_rows_once)
         self.end = position_of(self.job)
 
     @property
@@ -100,18 +104,24 @@ class Chunk:
         record, row = rows
         # All requests of a batch share its headers.
         other_betas = row.params is not None and self.files.requests and row.betas != self.betas
-        if other_betas or not self._fits(len(row.params or b"") + len(row.custom_id)):
+        copy_of = self.equal_rows.first(row.params)
+        params = None if copy_of else row.params
+        if other_betas or not self._fits(len(params or b"") + len(row.custom_id)):
             return rows
-        if row.params is not None:
+        if params is not None:
             self.betas = row.betas
-            self._count_requests([read_request(row.params, prices_of(self.job))])
-        self.files.add(self._next_row, record, row)
+            self._count_requests([read_request(params, prices_of(self.job))])
+            self.equal_rows.add(params, self._next_row)
+        self.files.add(self._next_row, record, row, copy_of)
+        self._count_row(record, row)
+        return None
+
+    def _count_row(self, record: Record, row: Row) -> None:
         self.end = record.end
         if row.rejection is not None:
             self.rejections[row.rejection.code] += 1
         self.changed_fields.update(row.changes)
         self.warmed += [row.warms] if row.warms else []
-        return None
 
     def _goes_alone(self, rows: ValidRows | ValidatedRow) -> bool:
         is_marked = not isinstance(rows, ValidRows) and rows[1].warms is not None
@@ -181,7 +191,8 @@ class Chunk:
         changed = Counter(job.translation_changes) + self.changed_fields
         return {
             "checkpoint": self.checkpoint,
-            "rows_rejected": job.rows_rejected + files.rows - files.requests,
+            "rows_rejected": job.rows_rejected + files.rows - files.requests - files.copies,
+            "copies": job.copies + files.copies,
             "rejection_counts": dict(rejected.most_common(_MAX_REJECTION_CODES)),
             "demands": demand.add([job.demands, self.demands]),
             "second_demands": demand.add([job.second_demands, self.second_demands]),
@@ -220,6 +231,8 @@ def read_rows(
         ),
     }
     if convert is None:
+        if job.equal_rows_once:  # each row must be looked at by itself
+            pieces = records_of(pieces, job.row_bytes)
         rows = validate_all(pieces, **rules)
     else:
         rows = convert_all(pieces, convert, partial(validate, **rules), job.row_bytes)

@@ -173,6 +173,7 @@ def _build_batch(chunk: Chunk, keys: ChunkKeys, worst_micro_usd: int, now: str) 
         start_byte=position_of(job).byte,
         end_byte=chunk.end.byte,
         requests=files.requests,
+        copies=files.copies,
         size_bytes=files.size_bytes,
         requests_key=keys.requests,
         ledger_key=keys.ledger,
@@ -218,9 +219,7 @@ def _estimated(
     if job.estimate is not None:
         return job, []
     experience = services.experiences.of(job, job.demands)
-    expected = estimate(job.demands, job.samples, experience)
-    second = estimate(job.second_demands, job.samples, {}).models
-    expected = msgspec.structs.replace(expected, second=second)
+    expected = estimate(job.demands, job.samples, experience, job.second_demands)
     job = msgspec.structs.replace(job, estimate=expected, failure=failure)
     if not job.sendable_rows:
         return job, []

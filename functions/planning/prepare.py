@@ -257,6 +257,7 @@ def _changes(
         "priority": options.priority,
         "share": _share_of(job, options),
         "deadline_at": _deadline_at(job, options.deadline_hours),
+        "equal_rows_once": options.equal_rows == "once",
         "retry_truncated": _more_room(job, options),
         "report": options.report or job.report,
         "warm_cache": options.warm_cache,

@@ -16,6 +16,7 @@ from functions.model.chunk_files import ChunkWriter, LedgerEntry, read_ledger
 from functions.model.create_response import Refused
 from functions.model.items import Batch, BatchStatus, CloseReason, Job, Step
 from functions.model.rows import Rejection
+from functions.sending.copies import with_own_requests
 from functions.services import Services
 from functions.settings import SubmitSettings
 
@@ -50,15 +51,12 @@ def _reject_row(
         index: the request that the API names, from 0.
         verdict: the refusal.
     """
-    entries = (
-        _rejected(entry, verdict) if entry.sent and position == index else entry
-        for position, entry in _enumerate_requests(_entries(services.files, batch))
-    )
+    entries = _without_request(_entries(services.files, batch), index, verdict)
     job = _job_of(services, batch)
     keys, files, worst = rewrite(services.files, job, batch, batch.chunk, 1, entries)
     changes = {
         "requests_key": keys.requests, "ledger_key": keys.ledger, "requests": files.requests, "worst_micro_usd": worst,
-        "size_bytes": files.size_bytes, "named_refusals": batch.named_refusals + 1, "intent_at": None,
+        "copies": files.copies, "size_bytes": files.size_bytes, "named_refusals": batch.named_refusals + 1, "intent_at": None,
     }  # fmt: skip
     services.items.transition(batch, changes | _state_after_rewrite(files))
 
@@ -78,6 +76,18 @@ def _state_after_rewrite(files: ChunkWriter) -> dict[str, str]:
     return {"status": BatchStatus.ENDED, "next_step": Step.COLLECT}
 
 
+def _without_request(
+    entries: Iterable[LedgerEntry], index: int, verdict: Refused
+) -> Iterator[LedgerEntry]:
+    """Reject the row of a request, and all rows that share it."""
+    rejected_row, position = None, 0
+    for entry in entries:
+        if entry.sent and position == index:
+            rejected_row = entry.row
+        position += entry.sent
+        yield _rejected(entry, verdict) if entry.request_row == rejected_row else entry
+
+
 def _rejected(entry: LedgerEntry, verdict: Refused) -> LedgerEntry:
     reason = verdict.message or "no reason given"
     message = f"line {entry.line}: refused by the API ({verdict.status}): {reason}"
@@ -87,26 +97,26 @@ def _rejected(entry: LedgerEntry, verdict: Refused) -> LedgerEntry:
     )  # fmt: skip
 
 
-def _enumerate_requests(entries: Iterable[LedgerEntry]) -> Iterator[tuple[int, LedgerEntry]]:
-    """Yield each entry with the number of requests before it."""
+def _enumerate_asked(entries: Iterable[LedgerEntry]) -> Iterator[tuple[int, LedgerEntry]]:
+    """Yield each entry with the number of rows before it that a request answers."""
     position = 0
     for entry in entries:
         yield position, entry
-        position += entry.sent
+        position += entry.is_asked
 
 
 def halve(services: Services[SubmitSettings], batch: Batch) -> None:
-    """Replace a batch with two batches of half its requests, in one transaction."""
-    job, middle, now = (
-        _job_of(services, batch),
-        batch.requests // 2,
-        timestamps.text(services.now()),
-    )
+    """Replace a batch with two batches of half its rows that are asked, in one transaction."""
+    job, now = _job_of(services, batch), timestamps.text(services.now())
+    middle = (batch.requests + batch.copies) // 2
     # Two passes over the ledger, so that no half is held in memory.
-    first_pass = _enumerate_requests(_entries(services.files, batch))
-    second_pass = _enumerate_requests(_entries(services.files, batch))
+    first_pass = _enumerate_asked(_entries(services.files, batch))
+    second_pass = _enumerate_asked(_entries(services.files, batch))
     first = (entry for position, entry in first_pass if position < middle)
+    second: Iterator[LedgerEntry]
     second = (entry for position, entry in second_pass if position >= middle)
+    if batch.copies:
+        second = with_own_requests(second, _entries(services.files, batch), batch)
     halves = [
         _write_half(services.files, job, batch, letter, entries, now)
         for letter, entries in (("a", first), ("b", second))
