@@ -18,7 +18,12 @@ from tests.verification.crash.jobs import OPTIONS_KEY
 from tests.verification.figures import Figures
 
 CAMPAIGN = "options arrive in any order"
-JOB = jobs.of_kind("a.csv")
+JOB = replace(
+    jobs.of_kind("a.csv"),
+    options=b'equal_rows = "once"\nretry_truncated = {factor = 2}\n'
+    + jobs.of_kind("a.csv").options,
+)
+"""With options that are frozen into the job, and that do not change how often its rows are sent."""
 UNUSABLE = b"[request]\nparms = 1\n"
 SAMPLE_STEP = 30
 """A sample interrupts at every n-th call."""

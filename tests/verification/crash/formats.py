@@ -1,4 +1,4 @@
-"""Kills in jobs of other formats: at each call of planning, and at others of the rest.
+"""Kills in jobs of other formats, and with options: at each call of planning, and at others of the rest.
 
 An interrupted plan reads its upload again from the checkpoint: in the middle of a table, of an array or of
 compressed data. The exports and the report must be whole, whatever was killed while they were written.
@@ -30,8 +30,11 @@ JOBS = [
     jobs.of_kind("chat.jsonl"),
     jobs.of_kind("bedrock.jsonl"),
     jobs.of_kind("records.jsonl", waits=True),
+    jobs.equal_rows(),
+    jobs.truncated_rows(),
 ]
-"""A job of each reader, container, and export, and one that waits for its template."""
+"""A job of each reader, container, and export, one that waits for its template, and one with each option that changes
+how often rows are sent."""
 
 
 def kills_in_other_formats(full: bool, half: int) -> Figures:  # noqa: FBT001 - called positionally

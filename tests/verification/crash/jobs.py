@@ -28,7 +28,8 @@ class JobSpec:
     Attributes:
         rows: The lines of the upload.
         outcomes: The expected outcome of each row.
-        times_accepted: How often each row should be accepted.
+        times_accepted: How often each row should be accepted; 0 for a copy of a row.
+        also_accepted: Other params that should be accepted once.
         requests_per_batch: The setting of that name.
         arm: Arms faults of the simulator before the upload.
         key: The upload's key.
@@ -50,6 +51,7 @@ class JobSpec:
     waits: bool = False
     budgets: Mapping[str, int] = field(default_factory=dict)
     is_held: bool = False
+    also_accepted: Sequence[bytes] = ()
 
     @property
     def body(self) -> bytes:
@@ -148,6 +150,25 @@ def of_kind(key: str, *, waits: bool = False, outputs: Sequence[str] = ()) -> Jo
     )
 
 
+def equal_rows() -> JobSpec:
+    """Return three chunks: in one, a copy of a row that is sent twice; in others, rows that are asked once in each."""
+    texts = ["[fate:expired] equal", "[fate:expired] equal", "other", "third", "third", "other"]
+    rows = [make_row(0, text) for text in texts]
+    return JobSpec(
+        rows, ["succeeded"] * 6, [2, 0, 2, 2, 0, 0], requests_per_batch=2, options=b'equal_rows = "once"'
+    )  # fmt: skip
+
+
+def truncated_rows() -> JobSpec:
+    """Return two chunks; a row and its copy are sent once more with more room, and so is another row, in vain."""
+    rows = [make_row(0, "[needs:100]"), make_row(0, "[needs:100]"), make_row(1, "[needs:500]")]
+    options = b'equal_rows = "once"\nretry_truncated = {factor = 2}'
+    raised = [params_of(row).replace(b": 64", b": 128") for row in {*rows}]
+    return JobSpec(
+        rows, ["succeeded"] * 3, [1, 0, 1], requests_per_batch=2, options=options, also_accepted=raised
+    )  # fmt: skip
+
+
 def split_chunk() -> JobSpec:
     """Return an upload of one chunk that is rejected as too large, split, and accepted."""
 
@@ -202,8 +223,18 @@ def _is_accepted(job: JobSpec, final_state: FinalState) -> bool:
     """Return whether each row was accepted as often as it should be."""
     if job.file is not None:  # what is sent is not in the upload as it is
         return sorted(final_state.params.values()) == sorted(filter(None, job.times_accepted))
-    return final_state.params == {
-        hashlib.sha256(row.partition(b'"params": ')[2][:-1]).hexdigest(): times_accepted
+    expected = {
+        _digest(params_of(row)): times_accepted
         for row, times_accepted in zip(job.rows, job.times_accepted, strict=True)
         if times_accepted
     }
+    return final_state.params == expected | dict.fromkeys(map(_digest, job.also_accepted), 1)
+
+
+def params_of(row: bytes) -> bytes:
+    """Return the params of a row that `make_row` made."""
+    return row.partition(b'"params": ')[2][:-1]
+
+
+def _digest(params: bytes) -> str:
+    return hashlib.sha256(params).hexdigest()
