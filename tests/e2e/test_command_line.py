@@ -17,6 +17,15 @@ from tests.e2e.relay import Relay, Upload, jsonl, rows
 ROOT = Path(__file__).parent.parent.parent
 POLICY = re.compile(r"<!-- policy: (\w+) -->\n```json\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 TIMEOUT_S = 90
+MOVES = json.dumps(
+    {
+        "Version": "2012-10-17",
+        "Statement": [
+            {"Effect": "Allow", "Action": "sqs:StartMessageMoveTask", "Resource": "*"},
+        ],
+    }
+)
+"""The emulator does not take the queue of this action from its SourceArn, as SQS does."""
 
 
 class CommandLine:
@@ -96,7 +105,7 @@ def reader(cloud: Cloud, policies: dict[str, str]) -> CommandLine:
 
 @pytest.fixture(scope="session")
 def steerer(cloud: Cloud, policies: dict[str, str]) -> CommandLine:
-    return _user(cloud, "steerer", policies)
+    return _user(cloud, "steerer", policies | {"moves": MOVES})
 
 
 def test_a_job_is_sent_watched_and_fetched_by_the_command_line(
