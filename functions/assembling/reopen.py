@@ -1,7 +1,7 @@
 """Open a job again on request: to join its results anew, or to fetch what Anthropic still has.
 
 The command line invokes results for this. A job is opened only if nothing that was delivered can get lost: the results
-of each chunk must still be under ``work/``, or at Anthropic.
+of each chunk must still be under ``work/``, or at Anthropic with all else that they are merged with.
 """
 
 import re
@@ -81,8 +81,8 @@ def _loss(
     if lost is None:
         return None
     return (
-        f"rows {lost.first_row:,} to {lost.last_row:,} are neither under work/ nor at Anthropic any more; "
-        "the results in S3 stay as they are"
+        f"rows {lost.first_row:,} to {lost.last_row:,} cannot be joined again as they were delivered: files of theirs "
+        "under work/ are deleted, and Anthropic does not have all that they held; the results in S3 stay as they are"
     )
 
 
@@ -125,9 +125,14 @@ def _lost(
     """Return a batch whose delivered results cannot be had again."""
     for attempts in chunks:
         delivered = next((batch for batch in reversed(attempts) if batch.part is not None), None)
-        if delivered is None or not _files_of(delivered) & deleted or delivered in fetched:
+        if delivered is None:
             continue
-        if delivered is not attempts[-1] or not can_be_refetched(services, delivered, deleted):
+        is_incomplete = bool(_files_of(delivered) & deleted)
+        is_last = delivered is attempts[-1]
+        is_fetched = delivered in fetched or (
+            is_incomplete and is_last and can_be_refetched(services, delivered, deleted)
+        )
+        if _merged_with(delivered) & deleted if is_fetched else is_incomplete:
             return delivered
     return None
 
@@ -136,6 +141,12 @@ def _files_of(batch: Batch) -> set[str]:
     part = batch.part
     stored = () if part is None else (part.results, part.errors, part.retry)
     return {each.key for each in stored if each is not None}
+
+
+def _merged_with(batch: Batch) -> set[str]:
+    """Return the files that collecting needs beside what Anthropic has: the rows' ids and earlier answers."""
+    previous = batch.previous_results
+    return {batch.ledger_key} | (set() if previous is None else {previous.key})
 
 
 def _open_batch(services: Services[ResultsSettings], batch: Batch) -> bool:

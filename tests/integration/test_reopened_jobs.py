@@ -8,7 +8,7 @@ import pytest
 from functions.assembling import reopen as reopening
 from functions.assembling.reopen import reopen
 from functions.model.items import BatchStatus, CloseReason, JobStatus
-from tests.harness import RESULTS, Harness, make_upload, open_harness
+from tests.harness import RESULTS, Harness, make_row, make_upload, open_harness
 
 KEY = "team/march.jsonl"
 DAY_S = 86_400.0
@@ -125,10 +125,39 @@ def test_delivered_results_are_not_put_at_risk(relay: Harness) -> None:
         answer = request(relay, verb, job)
 
         assert not answer["done"]
-        assert "rows 1 to 2 are neither under work/ nor at Anthropic" in str(answer["message"])
+        assert "rows 1 to 2 cannot be joined again" in str(answer["message"])
     item = relay.items.job(job)
     assert item is not None
     assert item.status == JobStatus.DONE
+
+
+@pytest.mark.parametrize("verb", ["reassemble", "recollect"])
+def test_ids_are_not_put_at_risk(relay: Harness, verb: str) -> None:
+    """After a week the ledgers are deleted, too, and results alone do not have the user's ids."""
+    job = finished(relay)
+    relay.pass_time(8 * DAY_S)
+    delete(relay, f"work/{job}/")
+
+    answer = request(relay, verb, job)
+
+    assert not answer["done"]
+    assert "rows 1 to 2" in str(answer["message"])
+
+
+@pytest.mark.parametrize("verb", ["reassemble", "recollect"])
+def test_answers_of_an_earlier_attempt_are_not_put_at_risk(relay: Harness, verb: str) -> None:
+    relay.upload(KEY, make_row(1) + b"\n" + make_row(2, "[fate:overloaded_error]"))
+    relay.finish()
+    job = str(relay.manifest(KEY)["job"])
+    parts = [batch.part for batch in relay.items.batches(job)]
+    assert len(parts) == 2
+    for part in parts:
+        assert part is not None
+        delete(relay, part.results.key)
+
+    answer = request(relay, verb, job)
+
+    assert not answer["done"]
 
 
 def test_work_files_that_were_deleted_are_fetched_at_anthropic(relay: Harness) -> None:
