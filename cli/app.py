@@ -8,26 +8,26 @@ import typer
 from cli import deployment
 from cli.commands import (
     check,
-    costs,
+    cost,
     diagram,
     doctor,
     events,
-    listing,
+    get,
     local,
-    redriving,
+    ls,
+    redrive,
     repairing,
-    results,
-    sending,
+    send,
     steering,
-    watching,
+    watch,
     why,
 )
-from cli.group import RelayGroup
 from cli.invocation import Invocation
 from cli.output import Output
+from cli.root_command import RootCommand
 
 app = typer.Typer(
-    cls=RelayGroup,
+    cls=RootCommand,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -53,19 +53,19 @@ def relay(
 
 
 app.command()(check.check)
-app.command()(sending.send)
-app.command()(listing.ls)
-app.command()(watching.watch)
+app.command()(send.send)
+app.command()(ls.ls)
+app.command()(watch.watch)
 app.command()(why.why)
-app.command()(results.get)
+app.command()(get.get)
 app.command()(steering.cancel)
 app.command()(steering.go)
 app.command()(steering.retry)
 app.command()(repairing.reassemble)
 app.command()(repairing.recollect)
-app.command()(costs.cost)
+app.command()(cost.cost)
 app.command()(events.events)
-app.command()(redriving.redrive)
+app.command()(redrive.redrive)
 app.command()(diagram.diagram)
 app.command()(doctor.doctor)
 app.add_typer(local.app, name="local")

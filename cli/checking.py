@@ -9,9 +9,9 @@ from typing import IO, TYPE_CHECKING, Any
 
 import msgspec
 
-from cli.disk import Disk, disk_of
-from cli.errors import RelayError
-from cli.files import check_name
+from cli.errors import CommandError
+from cli.local_bucket import LocalBucket, local_bucket_of
+from cli.local_files import check_name
 from functions.errors import ObjectUnreadableError, UnreadableUploadError
 from functions.model import timestamps
 from functions.model.estimate import estimate
@@ -54,16 +54,16 @@ SETTINGS = SubmitSettings(
 
 
 @dataclass(kw_only=True)
-class Rejected:
+class RejectedRows:
     """The rows of one kind that would not be sent.
 
     Attributes:
         rows: their number.
-        first: why, for the first of them; each sentence names its line.
+        messages: why, for the first of them; each names its line.
     """
 
     rows: int = 0
-    first: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
 
 
 @dataclass(kw_only=True)
@@ -95,7 +95,7 @@ class Checked:
     rows: int = 0
     requests: int = 0
     batches: int = 0
-    rejected: dict[str, Rejected] = field(default_factory=dict)
+    rejected: dict[str, RejectedRows] = field(default_factory=dict)
     changed_fields: dict[str, int] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
     options: list[str] = field(default_factory=list)
@@ -107,7 +107,7 @@ class Checked:
     estimate: dict[str, Any] | None = None
 
     @property
-    def is_sent_whole(self) -> bool:
+    def is_fully_sendable(self) -> bool:
         """Whether every row would be sent, without waiting for a person."""
         return not (self.rejected or self.failure or self.waiting_for)
 
@@ -130,20 +130,20 @@ def check(
     checked = Checked(file=str(file))
     try:
         check_name(file)
-    except RelayError as error:
+    except CommandError as error:
         checked.failure = str(error)
         return checked
-    disk, key = disk_of(file, options, on_read)
+    bucket, key = local_bucket_of(file, options, on_read)
     now = timestamps.now()
     upload = Upload("", key, "", file.stat().st_size, timestamps.text(now))
     job = new_job(SETTINGS, upload, now)
     try:
-        decided = decide(disk, SETTINGS, job, timestamps.text(now))
+        decided = decide(bucket, SETTINGS, job, timestamps.text(now))
         if isinstance(decided, MissingOptions):
             _add_missing(checked, decided)
         else:
             job = msgspec.structs.replace(job, **decided.changes)
-            _add_plan(checked, disk, job, decided, claude)
+            _add_plan(checked, bucket, job, decided, claude)
     except UnreadableUploadError as error:
         checked.failure = str(error)
     except ObjectUnreadableError as error:
@@ -168,20 +168,20 @@ def _add_missing(checked: Checked, missing: MissingOptions) -> None:
 
 
 def _add_plan(
-    checked: Checked, disk: Disk, job: Job, prepared: Prepared, claude: Claude | None
+    checked: Checked, bucket: LocalBucket, job: Job, prepared: Prepared, claude: Claude | None
 ) -> None:
     """Add what planning would write, chunk by chunk, so that what precedes an unreadable place is counted."""
-    checked.options = [str(disk.path_of(options.key)) for options in prepared.options_files]
+    checked.options = [str(bucket.path_of(options.key)) for options in prepared.options_files]
     checked.row_kind, checked.pilot_rows = job.row_kind, job.pilot_rows
     _add_format(checked, job)
-    for planned, batches, rejections in _plan(disk, job, prepared, checked, claude):
+    for planned, batches, rejections in _plan(bucket, job, prepared, checked, claude):
         job = planned
         checked.rows, checked.requests = job.checkpoint.row, job.requests
         checked.batches += batches
         checked.changed_fields = job.translation_changes
         for code, rows in rejections.items():
             checked.rejected[code].rows += rows
-    job = with_end_notices(disk, job)
+    job = with_end_notices(bucket, job)
     _add_format(checked, job)
     expected = estimate(job.demands, job.samples, {}, job.second_demands)
     job = msgspec.structs.replace(job, estimate=expected)
@@ -214,10 +214,10 @@ def _add_hold(checked: Checked, job: Job, prepared: Prepared) -> None:
 
 
 def _plan(
-    disk: Disk, job: Job, prepared: Prepared, checked: Checked, claude: Claude | None
+    bucket: LocalBucket, job: Job, prepared: Prepared, checked: Checked, claude: Claude | None
 ) -> Iterator[tuple[Job, int, Counter[str]]]:
     """Cut the file into chunks. Yield the job after each, its batches and its rejections."""
-    rows = _noting(read_rows(disk, job, prepared.options), checked)
+    rows = _noting(read_rows(bucket, job, prepared.options), checked)
     pending = next(rows, None)
     while pending is not None:
         counter = None if job.checkpoint.chunk else claude
@@ -250,6 +250,6 @@ def _noting(
 
 
 def _note(rejection: Rejection, checked: Checked) -> None:
-    rejected = checked.rejected.setdefault(rejection.code, Rejected())
-    if len(rejected.first) < MAX_SENTENCES:
-        rejected.first.append(rejection.message)
+    rejected = checked.rejected.setdefault(rejection.code, RejectedRows())
+    if len(rejected.messages) < MAX_SENTENCES:
+        rejected.messages.append(rejection.message)

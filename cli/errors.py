@@ -1,6 +1,6 @@
 """The errors of `relay`, and its exit codes. Each message is one sentence that says what to do.
 
-RelayError            exit code 1
+CommandError          exit code 1
 ├── UsageError        2
 └── NotFoundError     3
 """
@@ -19,11 +19,11 @@ from botocore.exceptions import (
 
 from local.errors import LocalError
 
-DENIED = frozenset(
+DENIED_CODES = frozenset(
     {"AccessDenied", "AccessDeniedException", "AuthorizationError", "UnauthorizedOperation", "403"}
 )
 """The codes with which AWS services refuse a call that no policy allows."""
-EXPIRED = frozenset(
+EXPIRED_CODES = frozenset(
     {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "InvalidClientTokenId"}
 )
 
@@ -42,32 +42,32 @@ class ExitCode(IntEnum):
     INTERRUPTED = 130
 
 
-class RelayError(Exception):
+class CommandError(Exception):
     """The command cannot be run; the message is for the user."""
 
     code: ClassVar[ExitCode] = ExitCode.FAILURES
 
 
-class UsageError(RelayError):
+class UsageError(CommandError):
     """The command line asks for something that cannot be done."""
 
     code = ExitCode.USAGE
 
 
-class NotFoundError(RelayError):
+class NotFoundError(CommandError):
     """What the command line names does not exist."""
 
     code = ExitCode.NOT_FOUND
 
 
-KNOWN = (RelayError, LocalError, BotoCoreError, ClientError, OSError, KeyboardInterrupt)
+DESCRIBED = (CommandError, LocalError, BotoCoreError, ClientError, OSError, KeyboardInterrupt)
 """What `describe` can put into a sentence."""
 
 
 def describe(error: BaseException) -> tuple[str, ExitCode]:
-    """Return one of the `KNOWN` errors as one sentence, and its exit code."""
+    """Return one of the `DESCRIBED` errors as one sentence, and its exit code."""
     match error:
-        case RelayError():
+        case CommandError():
             return str(error), error.code
         case BotoCoreError() | ClientError():
             return _describe_aws(error), ExitCode.AWS
@@ -94,12 +94,12 @@ def _describe_aws(error: BotoCoreError | ClientError) -> str:
 
 def _describe_answer(error: ClientError) -> str:
     code = error.response.get("Error", {}).get("Code", "")
-    if code in DENIED:
+    if code in DENIED_CODES:
         return (
             f"AWS denied {error.operation_name}; docs/relay.md lists the policies that `relay` needs: "
             f"{_one_line(error)}"
         )
-    if code in EXPIRED:
+    if code in EXPIRED_CODES:
         return "the AWS credentials are not valid any more: log in again"
     return f"AWS refused {error.operation_name}: {_one_line(error)}"
 

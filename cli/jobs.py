@@ -29,9 +29,9 @@ if TYPE_CHECKING:
     from functions.model.records import Sending
 
 RUNNING = (JobStatus.PLANNING, JobStatus.RUNNING, JobStatus.ASSEMBLING)
-NEWEST = 1000
+MAX_SEARCHED = 1000
 """Ended jobs in which a name is looked for."""
-MONTHS = 13
+LEDGER_MONTHS = 13
 """Months for which the ledger keeps its entries."""
 _ID = re.compile(rf"[0-9a-f]{{{JOB_DIGITS}}}")
 _PREFIX = re.compile(rf"(?:.*-)?([0-9a-f]{{4,{JOB_DIGITS}}})")
@@ -39,7 +39,7 @@ _PREFIX = re.compile(rf"(?:.*-)?([0-9a-f]{{4,{JOB_DIGITS}}})")
 
 
 @dataclass(frozen=True)
-class Found:
+class FoundJob:
     """A job that the command line names.
 
     Attributes:
@@ -90,13 +90,13 @@ class Jobs:
         ]
         return sorted(jobs, key=lambda job: job.claimed_at)
 
-    def ended(self, most: int) -> list[CostEntry]:
+    def ended(self, limit: int) -> list[CostEntry]:
         """Return the jobs that ended last, the newest first."""
         ledger, newest = CostLedger(self._table), list[CostEntry]()
         for month in _months(datetime.now(UTC)):
-            last = deque(ledger.entries(f"{LEDGER}{month}"), maxlen=most - len(newest))
+            last = deque(ledger.entries(f"{LEDGER}{month}"), maxlen=limit - len(newest))
             newest += reversed(last)
-            if len(newest) == most:
+            if len(newest) == limit:
                 break
         return newest
 
@@ -104,7 +104,7 @@ class Jobs:
         """Yield what the jobs cost that ended in a month, ``2026-11``."""
         return CostLedger(self._table).entries(f"{LEDGER}{month}")
 
-    def find(self, name: str) -> Found:
+    def find(self, name: str) -> FoundJob:
         """Return the job that a name means.
 
         Args:
@@ -116,61 +116,61 @@ class Jobs:
             UsageError: there are several.
         """
         if _ID.fullmatch(name) and (job := self._items.job(name)):
-            return found_of(job)
+            return found_job_of(job)
         running = self.running()
         by_key = [job for job in running if job.key == name] or self._of_key(name)
         if by_key:
-            return found_of(max(by_key, key=lambda job: (job.uploaded_at, job.claimed_at)))
+            return found_job_of(max(by_key, key=lambda job: (job.uploaded_at, job.claimed_at)))
         if prefix := _PREFIX.fullmatch(name):
             return self._by_prefix(name, prefix[1], running)
         raise _not_found(name)
 
-    def refreshed(self, found: Found) -> Found:
+    def refreshed(self, found_job: FoundJob) -> FoundJob:
         """Return a job as the table has it now."""
-        job = self._items.job(found.id)
-        return found if job is None else found_of(job)
+        job = self._items.job(found_job.id)
+        return found_job if job is None else found_job_of(job)
 
-    def batches(self, found: Found) -> list[Batch]:
+    def batches(self, found_job: FoundJob) -> list[Batch]:
         """Return all batches of a job, by chunk and attempt."""
-        return self._items.batches(found.id)
+        return self._items.batches(found_job.id)
 
     def sending(self) -> Sending:
         """Return whether sending is paused, and why."""
         return Circuit(self._table).read()
 
-    def status(self, found: Found) -> dict[str, Any]:
+    def status(self, found_job: FoundJob) -> dict[str, Any]:
         """Return the status.json of a job; empty before poll has written it."""
-        return self._document(f"{found.prefix}/status.json") or {}
+        return self._document(f"{found_job.prefix}/status.json") or {}
 
-    def manifest(self, found: Found) -> dict[str, Any]:
+    def manifest(self, found_job: FoundJob) -> dict[str, Any]:
         """Return the manifest of a job.
 
         Raises:
             NotFoundError: it has not ended.
         """
-        manifest = self._document(f"{found.prefix}/manifest.json")
+        manifest = self._document(f"{found_job.prefix}/manifest.json")
         if manifest is None:
-            message = f"{found.name} has no results yet: `relay why {found.id[:8]}` says what it waits for"
+            message = f"{found_job.name} has no results yet: `relay why {found_job.id[:8]}` says what it waits for"
             raise NotFoundError(message)
         return manifest
 
-    def _by_prefix(self, name: str, prefix: str, running: Iterable[Job]) -> Found:
-        found = {job.job: found_of(job) for job in running if job.job.startswith(prefix)}
-        for entry in self.ended(NEWEST):
+    def _by_prefix(self, name: str, prefix: str, running: Iterable[Job]) -> FoundJob:
+        matches = {job.job: found_job_of(job) for job in running if job.job.startswith(prefix)}
+        for entry in self.ended(MAX_SEARCHED):
             if entry.of_job.startswith(prefix):
-                found.setdefault(entry.of_job, self._of_entry(entry))
-        if len(found) > 1:
-            names = ", ".join(sorted(found))
+                matches.setdefault(entry.of_job, self._of_entry(entry))
+        if len(matches) > 1:
+            names = ", ".join(sorted(matches))
             message = f"{name} means several jobs: {names}; write more of the id"
             raise UsageError(message)
-        if not found:
+        if not matches:
             raise _not_found(name)
-        return next(iter(found.values()))
+        return next(iter(matches.values()))
 
-    def _of_entry(self, entry: CostEntry) -> Found:
+    def _of_entry(self, entry: CostEntry) -> FoundJob:
         key = entry.upload.removeprefix("s3://").partition("/")[2]
         manifest = (entry.manifest or "").removeprefix(f"s3://{self._deployment.results}/")
-        return Found(
+        return FoundJob(
             id=entry.of_job,
             key=key,
             prefix=manifest.removesuffix("/manifest.json"),
@@ -199,20 +199,20 @@ class Jobs:
         return document
 
 
-def found_of(job: Job) -> Found:
+def found_job_of(job: Job) -> FoundJob:
     """Return a job by its item."""
-    return Found(job.job, job.key, job.results_prefix, job)
+    return FoundJob(job.job, job.key, job.results_prefix, job)
 
 
 def _months(now: datetime) -> Iterator[str]:
     year, month = now.year, now.month
-    for _ in range(MONTHS):
+    for _ in range(LEDGER_MONTHS):
         yield f"{year}-{month:02d}"
         year, month = (year, month - 1) if month > 1 else (year - 1, 12)
 
 
 def _not_found(name: str) -> NotFoundError:
     return NotFoundError(
-        f"there is no job {name} among the running and the last {NEWEST:,} ended ones: "
+        f"there is no job {name} among the running and the last {MAX_SEARCHED:,} ended ones: "
         "name it by its id, by the key of its upload, or see `relay ls`"
     )

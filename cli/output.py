@@ -34,12 +34,12 @@ class Output:
     stdout: Console = field(default_factory=_stdout)
     stderr: Console = field(default_factory=_stderr)
 
-    def show(self, data: Any, *people: RenderableType) -> None:  # noqa: ANN401 - any JSON
+    def show(self, data: Any, *for_people: RenderableType) -> None:  # noqa: ANN401 - any JSON
         """Print the result of a command: `data` as JSON, or what is for people."""
         if self.as_json:
             self._print_json(msgspec.json.format(msgspec.json.encode(data), indent=2))
             return
-        for renderable in people:
+        for renderable in for_people:
             self.stdout.print(renderable)
 
     def line(self, data: Any, text: str) -> None:  # noqa: ANN401 - any JSON

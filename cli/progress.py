@@ -16,27 +16,27 @@ from functions.model.items import JobStatus
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from cli.jobs import Found, Jobs
+    from cli.jobs import FoundJob, Jobs
     from cli.output import Output
 
-INTERVAL_S = 2.0
-UNNOTICED_S = 120.0
+REFRESH_S = 2.0
+UNCLAIMED_S = 120.0
 UPLOADED = "UPLOADED"
 """The status of a job before it is claimed."""
 
 
-def snapshot(jobs: Jobs, found: Found) -> dict[str, Any]:
+def snapshot(jobs: Jobs, found_job: FoundJob) -> dict[str, Any]:
     """Return a job's status.json, with what the table knows earlier."""
-    found = jobs.refreshed(found)
-    known: dict[str, Any] = {"job": found.id, "name": found.name, "status": UPLOADED}
-    known |= {"key": found.key, **jobs.status(found)}
-    if (job := found.item) is None:
-        return known
-    return known | {
+    found_job = jobs.refreshed(found_job)
+    state: dict[str, Any] = {"job": found_job.id, "name": found_job.name, "status": UPLOADED}
+    state |= {"key": found_job.key, **jobs.status(found_job)}
+    if (job := found_job.item) is None:
+        return state
+    return state | {
         "status": job.status,
         "outcome": job.outcome,
         "reason": job.failure or job.cancel_reason,
-        "waiting_for": known.get("waiting_for") or job.waiting_for,
+        "waiting_for": state.get("waiting_for") or job.waiting_for,
         "rows_planned": job.checkpoint.row,
         "rows_rejected": job.rows_rejected,
         "bytes_planned": job.checkpoint.position.get("byte", 0),
@@ -46,32 +46,32 @@ def snapshot(jobs: Jobs, found: Found) -> dict[str, Any]:
     }
 
 
-def is_over(known: Mapping[str, Any]) -> bool:
+def is_over(state: Mapping[str, Any]) -> bool:
     """Return whether a job has ended."""
-    return bool(known["status"] == JobStatus.DONE)
+    return bool(state["status"] == JobStatus.DONE)
 
 
-def describe(known: Mapping[str, Any]) -> str:
+def describe(state: Mapping[str, Any]) -> str:
     """Return how far a job is, in a line."""
-    if is_over(known):
-        return "; ".join(filter(None, (known.get("outcome") or "ended", known.get("reason"))))
-    if known["status"] == UPLOADED:
+    if is_over(state):
+        return "; ".join(filter(None, (state.get("outcome") or "ended", state.get("reason"))))
+    if state["status"] == UPLOADED:
         return "uploaded"
     parts = [
-        str(known["status"]).lower(),
-        f"{known['rows_planned']:,} rows read",
-        f"{known['chunks_finished']:,} of {known['chunks'] or '?'} chunks finished",
+        str(state["status"]).lower(),
+        f"{state['rows_planned']:,} rows read",
+        f"{state['chunks_finished']:,} of {state['chunks'] or '?'} chunks finished",
     ]
-    if known["rows_rejected"]:
-        parts.insert(2, f"{known['rows_rejected']:,} rejected")
-    if reasons := [wait["message"] for wait in known.get("waiting") or ()]:
+    if state["rows_rejected"]:
+        parts.insert(2, f"{state['rows_rejected']:,} rejected")
+    if reasons := [wait["message"] for wait in state.get("waiting") or ()]:
         parts.append(reasons[0])
-    elif known.get("waiting_for"):
-        parts.append(f"waits for {known['waiting_for']}")
+    elif state.get("waiting_for"):
+        parts.append(f"waits for {state['waiting_for']}")
     return "; ".join(parts)
 
 
-def follow(jobs: Jobs, founds: Sequence[Found], output: Output) -> list[dict[str, Any]]:
+def follow(jobs: Jobs, found_jobs: Sequence[FoundJob], output: Output) -> list[dict[str, Any]]:
     """Show jobs until all have ended: on a terminal in place, elsewhere a line for each change.
 
     Returns:
@@ -83,31 +83,31 @@ def follow(jobs: Jobs, founds: Sequence[Found], output: Output) -> list[dict[str
     began = monotonic()
     with live or nullcontext():
         while True:
-            states = [snapshot(jobs, found) for found in founds]
+            states = [snapshot(jobs, found_job) for found_job in found_jobs]
             if live is not None:
                 live.update(_table(states))
             else:
                 _print_changes(states, shown, output)
             if all(map(is_over, states)):
                 return states
-            began = _warn_if_unnoticed(states, began, output)
-            sleep(INTERVAL_S)
+            began = _warn_if_unclaimed(states, began, output)
+            sleep(REFRESH_S)
 
 
 def _print_changes(
     states: Sequence[dict[str, Any]], shown: dict[str, str], output: Output
 ) -> None:
-    for known in states:
-        line = describe(known)
-        if shown.get(known["job"]) != line:
-            shown[known["job"]] = line
-            output.line(known, f"{known['name']}: {line}")
+    for state in states:
+        line = describe(state)
+        if shown.get(state["job"]) != line:
+            shown[state["job"]] = line
+            output.line(state, f"{state['name']}: {line}")
 
 
-def _warn_if_unnoticed(states: Sequence[Mapping[str, Any]], began: float, output: Output) -> float:
+def _warn_if_unclaimed(states: Sequence[Mapping[str, Any]], began: float, output: Output) -> float:
     """Note once that an upload is not claimed. Return since when to count."""
-    waiting = [known["name"] for known in states if known["status"] == UPLOADED]
-    if not waiting or monotonic() - began < UNNOTICED_S:
+    waiting = [state["name"] for state in states if state["status"] == UPLOADED]
+    if not waiting or monotonic() - began < UNCLAIMED_S:
         return began
     output.note(
         f"nothing has claimed {', '.join(waiting)} for two minutes: "
@@ -121,15 +121,15 @@ def _table(states: Sequence[Mapping[str, Any]]) -> Table:
     grid.add_column(no_wrap=True)
     grid.add_column(width=12)
     grid.add_column(no_wrap=True, overflow="ellipsis")
-    for known in states:
-        total, done = _share(known)
+    for state in states:
+        total, done = _share(state)
         bar = ProgressBar(total=total or 1, completed=done, width=12, pulse=not total)
-        grid.add_row(Text(known["name"], style="bold"), bar, describe(known))
+        grid.add_row(Text(state["name"], style="bold"), bar, describe(state))
     return grid
 
 
-def _share(known: Mapping[str, Any]) -> tuple[int, int]:
+def _share(state: Mapping[str, Any]) -> tuple[int, int]:
     """Return what is to be done, and what is done: bytes while the upload is read, then chunks."""
-    if known["status"] == JobStatus.PLANNING:
-        return known["size_bytes"], known["bytes_planned"]
-    return known.get("chunks") or 0, known.get("chunks_finished") or 0
+    if state["status"] == JobStatus.PLANNING:
+        return state["size_bytes"], state["bytes_planned"]
+    return state.get("chunks") or 0, state.get("chunks_finished") or 0

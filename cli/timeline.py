@@ -12,7 +12,7 @@ from functions.model.items import FINISHED_BATCH_STATUSES, JobStatus
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from cli.jobs import Found, Jobs
+    from cli.jobs import FoundJob, Jobs
     from functions.model.items import Batch
 
 WAITING, SENDING, RUNNING, COLLECTING = ".", ":", "#", "="
@@ -82,19 +82,19 @@ class Timeline:
         return min(max(int(share * width), 0), width - 1)
 
 
-def timeline(jobs: Jobs, found: Found, now: datetime) -> Timeline:
+def timeline(jobs: Jobs, found_job: FoundJob, now: datetime) -> Timeline:
     """Return the timeline of a job.
 
     Raises:
         NotFoundError: it is not claimed yet, or its manifest is deleted.
     """
-    if found.item is not None and found.item.status != JobStatus.DONE:
-        begin = timestamps.parse(found.item.claimed_at)
-        return Timeline(begin, now, [*_since(begin, map(_of_batch, jobs.batches(found)))])
-    manifest = jobs.manifest(found)
+    if found_job.item is not None and found_job.item.status != JobStatus.DONE:
+        begin = timestamps.parse(found_job.item.claimed_at)
+        return Timeline(begin, now, [*_since(begin, map(_of_batch, jobs.batches(found_job)))])
+    manifest = jobs.manifest(found_job)
     times = manifest["times"]
     # The table may have deleted the batches. As long as it has them, it knows more of their times.
-    known = {batch.item: _of_batch(batch) for batch in jobs.batches(found)}
+    known = {batch.item: _of_batch(batch) for batch in jobs.batches(found_job)}
     bars = (known.get(entry["batch"]) or _of_entry(entry) for entry in manifest["batches"])
     begin, end = timestamps.parse(times["claimed_at"]), timestamps.parse(times["ended_at"])
     return Timeline(begin, end, [*_since(begin, bars)])

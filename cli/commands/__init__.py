@@ -1,1 +1,1 @@
-"""One module for each command, or for a group of related ones."""
+"""One module for each command, named as the command; `steering` and `repairing` have several that are alike."""

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from cli import checking, invocation
-from cli.checking import SETTINGS, Checked, Rejected
+from cli.checking import SETTINGS, Checked, RejectedRows
 from cli.errors import ExitCode, UsageError
 from cli.output import Output, pairs
 from functions.adapters.anthropic_api import Claude
@@ -41,7 +41,7 @@ def check(
     claude = _claude() if count_tokens else None
     results = [_check(file, options, claude, output) for file in files]
     output.show({"files": results}, *(part for each in results for part in _shown(each)))
-    if not all(each.is_sent_whole for each in results):
+    if not all(each.is_fully_sendable for each in results):
         raise typer.Exit(ExitCode.FAILURES)
 
 
@@ -115,8 +115,10 @@ def _facts(checked: Checked) -> Iterator[tuple[str, str]]:
     return ((name, str(text)) for name, text in facts if text)
 
 
-def _rejected(code: str, rejected: Rejected) -> str:
-    return "\n".join([f"{code}: {_rows(rejected.rows)}", *(f"- {why}" for why in rejected.first)])
+def _rejected(code: str, rejected: RejectedRows) -> str:
+    return "\n".join(
+        [f"{code}: {_rows(rejected.rows)}", *(f"- {why}" for why in rejected.messages)]
+    )
 
 
 def _cost(figures: dict[str, Any]) -> str:

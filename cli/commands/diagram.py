@@ -26,11 +26,11 @@ def diagram(
     """Draw the batches of a job in time."""
     run = invocation.of(context)
     jobs = Jobs(run.deployment)
-    found = jobs.find(job)
-    drawn = timeline(jobs, found, datetime.now(UTC))
+    found_job = jobs.find(job)
+    drawn = timeline(jobs, found_job, datetime.now(UTC))
     width = max(run.output.stdout.width - _NAME - _REQUESTS - _STATUS, _MIN_WIDTH)
     data = {
-        "job": found.id,
+        "job": found_job.id,
         "begin": drawn.begin,
         "end": drawn.end,
         "batches": [asdict(bar) for bar in drawn.bars],

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cli import invocation
-from cli.doctor import Line, examine
+from cli.doctor import Finding, examine
 from cli.doctor.stack import Stack
 from cli.errors import ExitCode
 
@@ -30,7 +30,7 @@ def doctor(
         raise typer.Exit(ExitCode.FAILURES)
 
 
-def _table(lines: Iterable[Line]) -> Table:
+def _table(lines: Iterable[Finding]) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True)
     table.add_column(no_wrap=True)

@@ -6,33 +6,33 @@ import msgspec
 import typer
 
 from cli import invocation
-from cli.commands.steering import Name
-from cli.errors import RelayError
+from cli.commands.steering import JobName
+from cli.errors import CommandError
 from cli.jobs import Jobs
 
 
-def reassemble(context: typer.Context, job: Name) -> None:
+def reassemble(context: typer.Context, job: JobName) -> None:
     """Join the results of a job again, at once; they must still lie under work/, as for a week after its end."""
     _request(context, "reassemble", job)
 
 
-def recollect(context: typer.Context, job: Name) -> None:
+def recollect(context: typer.Context, job: JobName) -> None:
     """Fetch the results that a job lacks and Anthropic still has, for 29 days, then join all again."""
     _request(context, "recollect", job)
 
 
 def _request(context: typer.Context, verb: str, name: str) -> None:
     run = invocation.of(context)
-    found = Jobs(run.deployment).find(name)
+    found_job = Jobs(run.deployment).find(name)
     answer = run.deployment.functions.invoke(
         FunctionName=run.deployment.output("ResultsFunctionName"),
-        Payload=msgspec.json.encode({verb: found.id}),
+        Payload=msgspec.json.encode({verb: found_job.id}),
     )
     done: dict[str, Any] | None = msgspec.json.decode(answer["Payload"].read())
     if "FunctionError" in answer or done is None:
-        message = f"the stack cannot {verb} {found.name}: it was deployed by an earlier version, or see the log of results"
-        raise RelayError(message)
+        message = f"the stack cannot {verb} {found_job.name}: it was deployed by an earlier version, or see the log of results"
+        raise CommandError(message)
     if not done["done"]:
-        message = f"{found.name} stays as it is: {done['message']}"
-        raise RelayError(message)
-    run.output.show({"job": found.id, **done}, f"{found.name}: {done['message']}")
+        message = f"{found_job.name} stays as it is: {done['message']}"
+        raise CommandError(message)
+    run.output.show({"job": found_job.id, **done}, f"{found_job.name}: {done['message']}")

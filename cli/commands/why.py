@@ -8,7 +8,7 @@ import msgspec
 import typer
 
 from cli import invocation, progress
-from cli.jobs import Found, Jobs
+from cli.jobs import FoundJob, Jobs
 from cli.output import age, pairs
 from functions.model import timestamps
 from functions.model.items import FINISHED_BATCH_STATUSES
@@ -21,23 +21,23 @@ def why(
     """Say what a job waits for, since when, and what would change that."""
     run = invocation.of(context)
     jobs = Jobs(run.deployment)
-    found = jobs.find(job)
-    known = progress.snapshot(jobs, found)
-    waiting = [] if progress.is_over(known) else _waiting(jobs, found, known)
+    found_job = jobs.find(job)
+    state = progress.snapshot(jobs, found_job)
+    waiting = [] if progress.is_over(state) else _waiting(jobs, found_job, state)
     now = datetime.now(UTC)
     lines = [
-        f"{known['name']}: {progress.describe(known | {'waiting': None, 'waiting_for': None})}"
+        f"{state['name']}: {progress.describe(state | {'waiting': None, 'waiting_for': None})}"
     ]
-    if not waiting and not progress.is_over(known):
+    if not waiting and not progress.is_over(state):
         lines.append("it waits for nothing that is known: poll looks at it every minute")
     run.output.show(
-        known | {"waiting": waiting}, *lines, *(pairs(_explain(wait, now)) for wait in waiting)
+        state | {"waiting": waiting}, *lines, *(pairs(_explain(wait, now)) for wait in waiting)
     )
 
 
-def _waiting(jobs: Jobs, found: Found, known: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _waiting(jobs: Jobs, found_job: FoundJob, state: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Return the reasons in status.json. Earlier versions wrote none: then the table has some."""
-    return known["waiting"] if "waiting" in known else _from_table(jobs, found)
+    return state["waiting"] if "waiting" in state else _from_table(jobs, found_job)
 
 
 def _explain(wait: Mapping[str, Any], now: datetime) -> Iterator[tuple[str, str]]:
@@ -51,13 +51,13 @@ def _explain(wait: Mapping[str, Any], now: datetime) -> Iterator[tuple[str, str]
         yield "change", wait["resolution"]
 
 
-def _from_table(jobs: Jobs, found: Found) -> list[dict[str, Any]]:
+def _from_table(jobs: Jobs, found_job: FoundJob) -> list[dict[str, Any]]:
     """Return the reasons that the table shows: all but a lack of room, which poll alone computes."""
-    if found.item is None:
+    if found_job.item is None:
         return []
-    batches = [b for b in jobs.batches(found) if b.status not in FINISHED_BATCH_STATUSES]
+    batches = [b for b in jobs.batches(found_job) if b.status not in FINISHED_BATCH_STATUSES]
     obstacles = Obstacles(sending=jobs.sending())
     reasons: list[dict[str, Any]] = msgspec.to_builtins(
-        waits(found.item, batches, obstacles, datetime.now(UTC))
+        waits(found_job.item, batches, obstacles, datetime.now(UTC))
     )
     return reasons

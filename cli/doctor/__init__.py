@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cli.doctor import account, activity, drift, wiring
-from cli.errors import DENIED, describe
+from cli.errors import DENIED_CODES, describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,11 +34,11 @@ CHECKS: dict[str, Callable[[Stack], Diagnosis]] = {
     "buckets": drift.buckets,
 }
 """The checks, in the order in which they are printed."""
-_NOT_SEEN = DENIED | {"InvalidAction", "UnknownOperationException", "NotImplemented", "501"}
+_NOT_SEEN = DENIED_CODES | {"InvalidAction", "UnknownOperationException", "NotImplemented", "501"}
 """Codes of AWS, or of an emulator, that say nothing about the stack."""
 
 
-class Line(NamedTuple):
+class Finding(NamedTuple):
     """What one check found.
 
     Attributes:
@@ -52,17 +52,17 @@ class Line(NamedTuple):
     text: str
 
 
-def examine(stack: Stack) -> Iterator[Line]:
+def examine(stack: Stack) -> Iterator[Finding]:
     """Run all checks. One that AWS does not let look does not end the others."""
     for name, check in CHECKS.items():
         try:
             fine, problems = check(stack)
         except (BotoCoreError, ClientError) as error:
-            yield Line(name, "unknown" if _is_unseen(error) else "wrong", describe(error)[0])
+            yield Finding(name, "unknown" if _is_unseen(error) else "wrong", describe(error)[0])
             continue
-        yield from (Line(name, "wrong", problem) for problem in problems)
+        yield from (Finding(name, "wrong", problem) for problem in problems)
         if not problems:
-            yield Line(name, "ok", fine)
+            yield Finding(name, "ok", fine)
 
 
 def _is_unseen(error: BotoCoreError | ClientError) -> bool:

@@ -46,7 +46,7 @@ def version(stack: Stack) -> Diagnosis:
 def concurrency(stack: Stack) -> Diagnosis:
     """Check that the account lets all functions run at once."""
     limits = stack.deployment.functions.get_account_settings()["AccountLimit"]
-    free, most = limits["UnreservedConcurrentExecutions"], limits["ConcurrentExecutions"]
+    free, total = limits["UnreservedConcurrentExecutions"], limits["ConcurrentExecutions"]
     mappings = stack.resources("AWS::Lambda::EventSourceMapping")
     wanted = _POLL_AT_ONCE + sum(
         properties.get("ScalingConfig", {}).get("MaximumConcurrency", 2)
@@ -54,7 +54,7 @@ def concurrency(stack: Stack) -> Diagnosis:
     )
     if free >= wanted:
         return Diagnosis(
-            f"{free:,} of {most:,} concurrent executions are free, {wanted} are used", []
+            f"{free:,} of {total:,} concurrent executions are free, {wanted} are used", []
         )
     problem = (
         f"the account has {free:,} concurrent executions for all functions, this stack uses up to {wanted}: request "

@@ -12,7 +12,7 @@ import truststore
 from botocore.exceptions import ClientError
 
 from cli.doctor.stack import Diagnosis, Stack, last_part
-from cli.errors import DENIED
+from cli.errors import DENIED_CODES
 from functions.adapters.secret import UNSET_KEY, key_of
 from functions.errors import KeyMissingError
 from functions.model import timestamps
@@ -43,7 +43,7 @@ def api_key(stack: Stack) -> Diagnosis:
     except KeyMissingError as error:
         return Diagnosis("", [f"{error}: {put}"])
     except ClientError as error:
-        if error.response["Error"]["Code"] not in DENIED:
+        if error.response["Error"]["Code"] not in DENIED_CODES:
             raise
         return _unseen_key(stack)
     if key in {"", UNSET_KEY}:

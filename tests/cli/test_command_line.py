@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from cli import deployment, errors
 from cli.app import app
 from cli.errors import ExitCode, NotFoundError, UsageError
-from cli.group import global_options_first
+from cli.root_command import global_options_first
 from local import environment
 from local.environment import LocalEnvironment
 
@@ -88,7 +88,7 @@ def test_docs_name_each_command() -> None:
 
 def test_an_unexpected_error_is_a_sentence() -> None:
     code = (
-        "import cli.commands.sending as s\n"
+        "import cli.commands.send as s\n"
         "s.check_upload = lambda _file: 1 / 0\n"
         "from cli.__main__ import main\nmain()\n"
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from cli.checking import MAX_SENTENCES, Checked, Rejected, check
+from cli.checking import MAX_SENTENCES, Checked, RejectedRows, check
 from functions.model.chunk_files import read_ledger
 from functions.model.expected_cost import estimate_figures
 from functions.model.ids import job_id
@@ -106,13 +106,13 @@ def found_by_planning(relay: Harness, key: str, body: bytes, options: str) -> di
         relay.tick()
     job = uploaded(relay, key)
     batches = [batch for batch in relay.items.unfinished().batches if batch.job == job.job]
-    rejected: dict[str, Rejected] = {}
+    rejected: dict[str, RejectedRows] = {}
     for batch in sorted(batches, key=lambda batch: batch.first_row):
         ledger = relay.submit.files.lines(relay.submit.files.results_object(batch.ledger_key))
         for rejection in (row.rejection for row in read_ledger(ledger) if row.rejection):
-            kind = rejected.setdefault(rejection.code, Rejected())
+            kind = rejected.setdefault(rejection.code, RejectedRows())
             kind.rows += 1
-            kind.first = [*kind.first, rejection.message][:MAX_SENTENCES]
+            kind.messages = [*kind.messages, rejection.message][:MAX_SENTENCES]
     return {
         "failure": job.failure,
         "waiting_for": job.waiting_for,

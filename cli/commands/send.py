@@ -8,11 +8,11 @@ from typing import Annotated
 import typer
 
 from cli import invocation
-from cli.commands.watching import finish
+from cli.commands.watch import finish
 from cli.deployment import Deployment
 from cli.errors import UsageError
-from cli.files import check_options, check_upload
-from cli.jobs import Found, Jobs
+from cli.jobs import FoundJob, Jobs
+from cli.local_files import check_options, check_upload
 from cli.output import Output
 from functions.model.ids import job_id
 from functions.model.items import NO_VERSION, results_prefix
@@ -107,7 +107,7 @@ def _options_key(upload: _Upload) -> str:
     return upload.key + SUFFIXES[is_json]
 
 
-def _send(deployment: Deployment, upload: _Upload, output: Output) -> Found:
+def _send(deployment: Deployment, upload: _Upload, output: Output) -> FoundJob:
     """Upload the options, then the file."""
     bucket = deployment.uploads
     if upload.options is not None:
@@ -124,7 +124,7 @@ def _send(deployment: Deployment, upload: _Upload, output: Output) -> Found:
         )
     version = deployment.s3.head_object(Bucket=bucket, Key=upload.key).get("VersionId")
     job = job_id(bucket, upload.key, version or NO_VERSION)
-    found = Found(job, upload.key, results_prefix(upload.key, job))
-    sent = {"job": job, "name": found.name, "key": upload.key, "file": str(upload.file)}
-    output.line(sent, f"{upload.file} → s3://{bucket}/{upload.key}  job {found.name}")
-    return found
+    found_job = FoundJob(job, upload.key, results_prefix(upload.key, job))
+    sent = {"job": job, "name": found_job.name, "key": upload.key, "file": str(upload.file)}
+    output.line(sent, f"{upload.file} → s3://{bucket}/{upload.key}  job {found_job.name}")
+    return found_job

@@ -17,7 +17,7 @@ WITH_VALUE = ("--stack", "--region", "--profile")
 FLAGS = ("--json",)
 
 
-class RelayGroup(TyperGroup):
+class RootCommand(TyperGroup):
     """Accepts the global options before and after the command, as the AWS CLI does."""
 
     def parse_args(self, ctx: Context, args: list[str]) -> list[str]:
@@ -28,7 +28,7 @@ class RelayGroup(TyperGroup):
         """Run the command; print an error as one sentence, and exit with its code."""
         try:
             return super().invoke(ctx)
-        except errors.KNOWN as error:
+        except errors.DESCRIBED as error:
             if isinstance(error, BrokenPipeError):
                 raise  # `relay ls | head`: typer ends quietly
             message, code = errors.describe(error)

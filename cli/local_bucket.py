@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cli.files import LocalFile
+from cli.local_files import LocalFile
 from functions.errors import ObjectNotFoundError, ObjectUnreadableError
 from functions.model.items import ObjectVersion
 from functions.model.options import options_file_keys
@@ -18,7 +18,7 @@ _FOLDER_OPTIONS = ("_relay.toml", "_relay.json")
 
 
 @dataclass(frozen=True)
-class Disk:
+class LocalBucket:
     """The folder of a file as the uploads bucket: paths below it are keys.
 
     Attributes:
@@ -69,7 +69,9 @@ class Disk:
         return self.options.get(key) or self.root / key
 
 
-def disk_of(file: Path, options: Path | None, on_read: Callable[[int], None]) -> tuple[Disk, str]:
+def local_bucket_of(
+    file: Path, options: Path | None, on_read: Callable[[int], None]
+) -> tuple[LocalBucket, str]:
     """Return the disk on which a file lies, and the file's key.
 
     The outermost folder above the file that has an options file is taken for the bucket's root.
@@ -83,7 +85,7 @@ def disk_of(file: Path, options: Path | None, on_read: Callable[[int], None]) ->
     with_options = [place for place in (folder, *folder.parents) if _has_options(place)]
     root = with_options[-1] if with_options else folder
     key = (folder / file.name).relative_to(root).as_posix()
-    return Disk(root, _own_options(key, options), on_read), key
+    return LocalBucket(root, _own_options(key, options), on_read), key
 
 
 def _own_options(key: str, options: Path | None) -> dict[str, Path | None]:

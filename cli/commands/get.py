@@ -11,8 +11,8 @@ from rich.progress import Progress, TaskID
 
 from cli import invocation
 from cli.deployment import Deployment
-from cli.errors import RelayError
-from cli.jobs import Found, Jobs
+from cli.errors import CommandError
+from cli.jobs import FoundJob, Jobs
 from local.job import safe_path
 
 BLOCK = 1 << 20
@@ -43,12 +43,12 @@ def get(
     """Download the results of a job. Run it again to resume: what is complete is not downloaded twice."""
     run = invocation.of(context)
     jobs = Jobs(run.deployment)
-    found = jobs.find(job)
-    manifest = jobs.manifest(found)
-    folder = safe_path(into.resolve(), found.prefix.removeprefix("results/"))
-    files = [*_files(run.deployment, found, manifest)]
+    found_job = jobs.find(job)
+    manifest = jobs.manifest(found_job)
+    folder = safe_path(into.resolve(), found_job.prefix.removeprefix("results/"))
+    files = [*_files(run.deployment, found_job, manifest)]
     with run.output.progress() as progress:
-        task = progress.add_task(found.name, total=sum(file.size for file in files))
+        task = progress.add_task(found_job.name, total=sum(file.size for file in files))
         for file in files:
             path = safe_path(folder, file.name)
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -56,25 +56,27 @@ def get(
                 _download(run.deployment, file, path, progress, task)
     names = [file.name for file in files]
     run.output.show(
-        {"job": found.id, "folder": str(folder), "files": names},
-        f"{found.name}: {manifest['outcome']}, {len(files)} files in {folder}",
+        {"job": found_job.id, "folder": str(folder), "files": names},
+        f"{found_job.name}: {manifest['outcome']}, {len(files)} files in {folder}",
         *(f"  {name}" for name in names),
     )
 
 
-def _files(deployment: Deployment, found: Found, manifest: dict[str, Any]) -> Iterator[_File]:
+def _files(
+    deployment: Deployment, found_job: FoundJob, manifest: dict[str, Any]
+) -> Iterator[_File]:
     """Yield what lies beside the manifest, the manifest last."""
     checksums = {
         entry["uri"].partition("//")[2].partition("/")[2]: entry.get("crc32")
         for entry in manifest["files"].values()
     }
     pages = deployment.s3.get_paginator("list_objects_v2").paginate(
-        Bucket=deployment.results, Prefix=f"{found.prefix}/"
+        Bucket=deployment.results, Prefix=f"{found_job.prefix}/"
     )
     files = [
         _File(
             entry["Key"],
-            entry["Key"].removeprefix(f"{found.prefix}/"),
+            entry["Key"].removeprefix(f"{found_job.prefix}/"),
             entry["Size"],
             checksums.get(entry["Key"]),
         )
@@ -108,7 +110,7 @@ def _download(
     """Download what is missing of a file, check it, and give it its name.
 
     Raises:
-        RelayError: it is not what the manifest says.
+        CommandError: it is not what the manifest says.
     """
     partial = path.with_name(path.name + PARTIAL)
     resumable = file.crc32 is not None and partial.is_file() and partial.stat().st_size < file.size
@@ -128,5 +130,5 @@ def _download(
     if file.crc32 is not None and crc32 != int(file.crc32, 16):
         partial.unlink()
         message = f"{file.name} is not what the manifest says (CRC-32): run `relay get` again; if it repeats, the object was changed in S3"
-        raise RelayError(message)
+        raise CommandError(message)
     partial.replace(path)

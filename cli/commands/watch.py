@@ -7,7 +7,7 @@ import typer
 
 from cli import invocation, progress
 from cli.errors import ExitCode, NotFoundError
-from cli.jobs import Found, Jobs
+from cli.jobs import FoundJob, Jobs
 from cli.output import Output
 
 
@@ -19,32 +19,32 @@ def watch(
     run = invocation.of(context)
     jobs = Jobs(run.deployment)
     try:
-        found = jobs.find(job)
+        found_job = jobs.find(job)
     except NotFoundError:
         if not Path(job).is_file():
             raise
-        found = jobs.find(Path(job).name)
-    finish(jobs, [found], run.output)
+        found_job = jobs.find(Path(job).name)
+    finish(jobs, [found_job], run.output)
 
 
-def finish(jobs: Jobs, founds: list[Found], output: Output) -> None:
+def finish(jobs: Jobs, found_jobs: list[FoundJob], output: Output) -> None:
     """Follow jobs, and exit with 1 unless all their rows succeeded."""
-    states = progress.follow(jobs, founds, output)
-    for found, known in zip(founds, states, strict=True):
+    states = progress.follow(jobs, found_jobs, output)
+    for found_job, state in zip(found_jobs, states, strict=True):
         if not output.as_json:
-            output.show(known, _summary(jobs, found, known))
-    if any(known.get("outcome") != "succeeded" for known in states):
+            output.show(state, _summary(jobs, found_job, state))
+    if any(state.get("outcome") != "succeeded" for state in states):
         raise typer.Exit(ExitCode.FAILURES)
 
 
-def _summary(jobs: Jobs, found: Found, known: dict[str, Any]) -> str:
+def _summary(jobs: Jobs, found_job: FoundJob, state: dict[str, Any]) -> str:
     """Return how a job ended, what it cost, and how to get its results."""
-    line = f"{known['name']}: {progress.describe(known)}"
+    line = f"{state['name']}: {progress.describe(state)}"
     try:
-        manifest = jobs.manifest(found)
+        manifest = jobs.manifest(found_job)
     except NotFoundError:
         return line
     counts = ", ".join(f"{count:,} {name}" for name, count in manifest["counts"].items())
     cost = manifest.get("cost_usd")
     dollars = "unknown" if cost is None else f"${cost:,.4f}"
-    return f"{line}\n  rows   {counts}\n  cost   {dollars}\n  files  relay get {found.id[:8]}"
+    return f"{line}\n  rows   {counts}\n  cost   {dollars}\n  files  relay get {found_job.id[:8]}"
