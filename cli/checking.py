@@ -226,7 +226,7 @@ def _plan(
             pending = fill_chunk(chunk, pending, rows)
             changes = chunk.changes(job.samples if counter is None else _count(counter, chunk))
         job = msgspec.structs.replace(job, **changes)
-        yield job, int(chunk.files.requests > 0), chunk.rejections
+        yield job, int(chunk.writer.requests > 0), chunk.rejections
 
 
 def _file(*, kept: bool) -> IO[bytes]:

@@ -21,7 +21,7 @@ from functions.model import events, timestamps
 from functions.model.create_response import KEY_PROBLEMS, PAUSE_MESSAGES
 from functions.model.events import Event
 from functions.model.items import Batch, BatchStatus, Job, Step, batch_key
-from functions.model.records import ListedJobs, PollLease, Sending, Unfinished
+from functions.model.records import JobsFileWrite, PollLease, Sending, Unfinished
 from functions.polling.admission import Limits, admit, beyond_share
 from functions.polling.budgets import affordable, budgets_in_force, reserve
 from functions.polling.jobs_file import write_jobs_file
@@ -31,7 +31,7 @@ from functions.polling.pilots import advance_pilots
 from functions.polling.reconcile import reconcile
 from functions.polling.recover import recover
 from functions.polling.status_file import status_reader, write_status_files
-from functions.polling.warmups import first_warmups, waits_for_warmup
+from functions.polling.warmups import first_pending_warmups, waits_for_warmup
 from functions.polling.watch import Watch, watch
 from functions.readers import SUFFIXES
 from functions.services import Services, open_services, time_left
@@ -69,7 +69,7 @@ class PollSummary:
     Attributes:
         listed_at: when the last listing began, in this poll or an earlier one.
         ledger_at: when the ledger's files were last written, likewise.
-        listed_jobs: the last write of jobs.json, likewise.
+        jobs_file_write: the last write of jobs.json, likewise.
         silent_since: since when Anthropic has not answered a listing; the alarm `silent-api` measures it.
     """
 
@@ -78,7 +78,7 @@ class PollSummary:
     listed: bool = False
     listed_at: str | None = None
     ledger_at: str | None = None
-    listed_jobs: ListedJobs = field(default_factory=ListedJobs)
+    jobs_file_write: JobsFileWrite = field(default_factory=JobsFileWrite)
     silent_since: str | None = None
     open: int = 0
     open_requests: int = 0
@@ -185,7 +185,7 @@ def poll(
     summary = PollSummary(
         listed_at=lease.listed_at,
         ledger_at=lease.ledger_at,
-        listed_jobs=lease.listed_jobs,
+        jobs_file_write=lease.jobs_file_write,
         silent_since=lease.silent_since,
     )
     try:
@@ -196,7 +196,7 @@ def poll(
             stopped=phases.stopped,
             listed_at=summary.listed_at,
             ledger_at=summary.ledger_at,
-            listed_jobs=summary.listed_jobs,
+            jobs_file_write=summary.jobs_file_write,
             silent_since=summary.silent_since,
         )
         summary.wanted = services.poll_lock.release(token, ended)
@@ -285,8 +285,8 @@ def _poll(
     )
     status_of = status_reader(unfinished, sending, services.now())
     # Before the last status.json of a job, after which the job leaves the index.
-    summary.listed_jobs = write_jobs_file(
-        services, unfinished.jobs, phases, status_of, summary.listed_jobs
+    summary.jobs_file_write = write_jobs_file(
+        services, unfinished.jobs, phases, status_of, summary.jobs_file_write
     )
     write_status_files(services, unfinished, phases, status_of)
     summary.ledger_at = write_ledger_files(services, unfinished, phases, summary.ledger_at)
@@ -464,7 +464,7 @@ def _warmed(
 ) -> list[Batch]:
     """Return the batches that need not wait for the first row of a shared prefix to be answered."""
     just_ended = {batch_key(batch) for batch in ended}
-    first = first_warmups(
+    first = first_pending_warmups(
         (batch for batch in unfinished.batches if batch_key(batch) not in just_ended), now
     )
     unfinished.pass_over([batch for batch in waiting if waits_for_warmup(batch, first)], "warm_up")

@@ -52,7 +52,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, object] 
     for request in (REASSEMBLE, RECOLLECT):
         if request in event:
             answer = reopen(_services(), request, str(event[request]))
-            if answer["done"]:
+            if answer["accepted"]:
                 _poll().fire()
             return answer
     for message in event["Records"]:

@@ -28,11 +28,11 @@ def _request(context: typer.Context, verb: str, name: str) -> None:
         FunctionName=run.deployment.output("ResultsFunctionName"),
         Payload=msgspec.json.encode({verb: found_job.id}),
     )
-    done: dict[str, Any] | None = msgspec.json.decode(answer["Payload"].read())
-    if "FunctionError" in answer or done is None:
+    reply: dict[str, Any] | None = msgspec.json.decode(answer["Payload"].read())
+    if "FunctionError" in answer or reply is None:
         message = f"the stack cannot {verb} {found_job.name}: it was deployed by an earlier version, or see the log of results"
         raise CommandError(message)
-    if not done["done"]:
-        message = f"{found_job.name} stays as it is: {done['message']}"
+    if not reply["accepted"]:
+        message = f"{found_job.name} stays as it is: {reply['message']}"
         raise CommandError(message)
-    run.output.show({"job": found_job.id, **done}, f"{found_job.name}: {done['message']}")
+    run.output.show({"job": found_job.id, **reply}, f"{found_job.name}: {reply['message']}")

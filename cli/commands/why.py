@@ -12,7 +12,7 @@ from cli.jobs import FoundJob, Jobs
 from cli.output import age, pairs
 from functions.model import timestamps
 from functions.model.items import FINISHED_BATCH_STATUSES
-from functions.model.waits import Obstacles, waits
+from functions.model.waiting_reasons import Obstacles, waiting_reasons
 
 
 def why(
@@ -58,6 +58,6 @@ def _from_table(jobs: Jobs, found_job: FoundJob) -> list[dict[str, Any]]:
     batches = [b for b in jobs.batches(found_job) if b.status not in FINISHED_BATCH_STATUSES]
     obstacles = Obstacles(sending=jobs.sending())
     reasons: list[dict[str, Any]] = msgspec.to_builtins(
-        waits(found_job.item, batches, obstacles, datetime.now(UTC))
+        waiting_reasons(found_job.item, batches, obstacles, datetime.now(UTC))
     )
     return reasons

@@ -51,7 +51,7 @@ class PollLock:
         """
         changes = {
             "owner": None, "lease": None, "stopped": ended.stopped or None, "ended_at": timestamps.text(self._now()),
-            "listed_at": ended.listed_at, "ledger_at": ended.ledger_at, "listed_jobs": ended.listed_jobs,
+            "listed_at": ended.listed_at, "ledger_at": ended.ledger_at, "jobs_file_write": ended.jobs_file_write,
             "silent_since": ended.silent_since,
         }  # fmt: skip
         unwanted = self._table.update(RELAY, _ITEM, changes, {"owner": token, "wanted": None})

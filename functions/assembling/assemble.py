@@ -10,7 +10,7 @@ import msgspec
 from functions.adapters.options_files import uris_of
 from functions.assembling.exports import join_exports
 from functions.assembling.refetch import refetch
-from functions.assembling.report import OFF, Chunk, write_report
+from functions.assembling.report import OFF, DeliveredChunk, write_report
 from functions.assembling.salvage import chunk_output, deleted_files
 from functions.assembling.tidy import tidy
 from functions.errors import RelayError
@@ -84,7 +84,7 @@ def assemble(
         "retry": _retry(parts, tallies),
         "exports": {"complete": problem is None, "reason": problem},
     }
-    delivered_chunks = [*map(Chunk, chunks, tallies)]
+    delivered_chunks = [*map(DeliveredChunk, chunks, tallies)]
     report, problem = write_report(services.files, job, delivered_chunks, tally, manifest, tries)
     manifest["files"] |= {
         name: _file_entry(services.files.bucket, file) for name, file in report.items()
@@ -267,14 +267,14 @@ def _manifest(
         "truncated": tally.truncated,
         "requests": sum(batch.requests for batch in batches if batch.batch_id),
         "copies": sum(batch.copies for batch in batches if batch.attempt == 1 and batch.status != BatchStatus.SPLIT),
-        "sent_with_more_room": sum(batch.more_room for batch in batches if batch.batch_id),
+        "sent_with_raised_max_tokens": sum(batch.raised_requests for batch in batches if batch.batch_id),
         "usage": sum_usage(used.values()),
         "format": msgspec.to_builtins(format_of(job)),
         "row_kind": job.row_kind,
         "options": uris_of(job.options_files),
         "capabilities": {"version": job.capability_list},
         "translated": {"changes": job.translation_changes},
-        "cache": cache_figures(sum_usage(used.values()).values(), len(job.warmed)),
+        "cache": cache_figures(sum_usage(used.values()).values(), len(job.warmed_prefixes)),
         **(cost := _cost(job, batches, used)),
         "estimate": _estimate(job, cost["cost_usd"]),
         "batches": [_batch_entry(batch) for batch in batches],
@@ -284,8 +284,12 @@ def _manifest(
 
 def _retry_truncated(job: Job) -> dict[str, float] | None:
     """Return the option of this name as it was written; None if it was off."""
-    room = job.retry_truncated
-    return None if room is None else {"factor": room.percent / 100, "most": room.most}
+    increase = job.retry_truncated
+    return (
+        None
+        if increase is None
+        else {"factor": increase.percent / 100, "max_tokens_limit": increase.limit}
+    )
 
 
 def _used_by(batches: Sequence[Batch]) -> dict[str, dict[str, Usage]]:
@@ -419,7 +423,7 @@ def _batch_entry(batch: Batch) -> dict[str, Any]:
         "batch": batch.item, "chunk": batch.chunk, "attempt": batch.attempt, "batch_id": batch.batch_id,
         "status": batch.status, "rows": [batch.first_row, batch.last_row], "requests": batch.requests,
         "created_at": batch.created_at, "ended_at": batch.ended_at,
-        **({"more_room": batch.more_room} if batch.more_room else {}),
+        **({"raised_requests": batch.raised_requests} if batch.raised_requests else {}),
         **({} if problem is None else {"problem": problem}),
     }  # fmt: skip
 

@@ -38,7 +38,7 @@ def reopen(services: Services[ResultsSettings], verb: str, job_id: str) -> dict[
         job_id: the job.
 
     Returns:
-        ``done``: whether anything was opened; ``message``: a sentence.
+        ``accepted``: whether anything was opened; ``message``: a sentence.
     """
     job = services.items.job(job_id)
     if job is None:
@@ -51,13 +51,13 @@ def reopen(services: Services[ResultsSettings], verb: str, job_id: str) -> dict[
     if refusal := _refusal(services, job) or _loss(services, job, chunks, deleted, fetched):
         return _refused(refusal)
     opened = sum([_open_batch(services, batch) for batch in fetched])
-    moved = _wake(services, [batch for batch in last if batch.status == BatchStatus.ENDED])
+    moved = _clear_delay(services, [batch for batch in last if batch.status == BatchStatus.ENDED])
     if verb == REASSEMBLE or opened:
         moved |= _open_job(services, job)
     if not moved and not opened:
         return _refused(_nothing_to_do(job, verb))
     logger.info("job reopened", extra={"job": job.job, "request": verb, "batches": opened})
-    return {"done": True, "batches": opened, "message": _opened(opened)}
+    return {"accepted": True, "batches": opened, "message": _opened(opened)}
 
 
 def _refusal(services: Services[ResultsSettings], job: Job) -> str | None:
@@ -87,7 +87,7 @@ def _loss(
 
 
 def _refused(message: str) -> dict[str, object]:
-    return {"done": False, "batches": 0, "message": message}
+    return {"accepted": False, "batches": 0, "message": message}
 
 
 def _opened(batches: int) -> str:
@@ -171,7 +171,7 @@ def _open_batch(services: Services[ResultsSettings], batch: Batch) -> bool:
 def _open_job(services: Services[ResultsSettings], job: Job) -> bool:
     """Have a job assembled again once its batches are collected. Return False if that will happen anyway."""
     if job.status != JobStatus.DONE:
-        return job.status == JobStatus.ASSEMBLING and _wake(services, [job])
+        return job.status == JobStatus.ASSEMBLING and _clear_delay(services, [job])
     changes = {
         "status": JobStatus.RUNNING, "next_step": None, "ended_at": None, "outcome": None, "failure": _failure_before(job),
         "tidied": None, "expires": None, "deadline_at": None, "convenience_tries": None,
@@ -187,7 +187,7 @@ def _failure_before(job: Job) -> str | None:
     return None if not failure or _OF_ASSEMBLING.match(failure) else failure
 
 
-def _wake(services: Services[ResultsSettings], waiting: Sequence[Job | Batch]) -> bool:
+def _clear_delay(services: Services[ResultsSettings], waiting: Sequence[Job | Batch]) -> bool:
     """Let items that wait after a failure try again at once. Return whether there were any."""
     now = services.now()
     delayed = [item for item in waiting if item.not_before is not None and not item.is_leased(now)]

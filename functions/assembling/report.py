@@ -22,8 +22,8 @@ from functions.model.items import Batch, Job, OutcomeCounts, StoredObject
 from functions.model.outcome_counts import total
 from functions.model.output_lines import read_output_lines
 from functions.model.streams import line_blocks
+from functions.report.excerpts import ReportRow, group_errors, prompt_of, read_row
 from functions.report.page import ReportData, render
-from functions.report.rows import ReportRow, group_errors, prompt_of, read_row
 
 PATH = "report.html"
 OFF, FULL = "off", "full"
@@ -44,7 +44,7 @@ _REJECTED = "rejected"
 logger = Logger(child=True)
 
 
-class Chunk(msgspec.Struct, frozen=True):
+class DeliveredChunk(msgspec.Struct, frozen=True):
     """A chunk as it is delivered: its batches by attempt, and the counts of its rows."""
 
     attempts: Sequence[Batch]
@@ -54,7 +54,7 @@ class Chunk(msgspec.Struct, frozen=True):
 def write_report(
     files: ObjectStore,
     job: Job,
-    chunks: Sequence[Chunk],
+    chunks: Sequence[DeliveredChunk],
     tally: OutcomeCounts,
     manifest: Mapping[str, Any],
     tries: int,
@@ -94,7 +94,7 @@ def write_report(
 def _gather(
     files: ObjectStore,
     job: Job,
-    chunks: Sequence[Chunk],
+    chunks: Sequence[DeliveredChunk],
     tally: OutcomeCounts,
     manifest: Mapping[str, Any],
 ) -> ReportData:
@@ -169,7 +169,7 @@ def _read_lines(files: ObjectStore, key: str) -> Iterator[bytes]:
 
 
 def _read_prompts(
-    files: ObjectStore, chunks: Sequence[Chunk], rows: Sequence[int]
+    files: ObjectStore, chunks: Sequence[DeliveredChunk], rows: Sequence[int]
 ) -> dict[int, str]:
     """Return the prompts of rows, as they were sent first. Rows that were not sent, or lie too far apart, have none."""
     prompts: dict[int, str] = {}
@@ -240,7 +240,7 @@ def _read_range(files: ObjectStore, batch: Batch, group: Sequence[LedgerEntry]) 
     }
 
 
-def progress_of(job: Job, chunks: Sequence[Chunk]) -> list[dict[str, int]]:
+def progress_of(job: Job, chunks: Sequence[DeliveredChunk]) -> list[dict[str, int]]:
     """Return the rows by outcome that became final in each part of the job's time.
 
     A row that succeeds is final at once; any other is, when the last attempt of its chunk ends. Rows that were never

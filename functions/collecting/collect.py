@@ -152,7 +152,7 @@ def _next_attempt(
     if not following.requests:
         return None
     return msgspec.structs.replace(
-        following, previous_results=merged.results, more_room=change.more_room
+        following, previous_results=merged.results, raised_requests=change.raised_requests
     )
 
 

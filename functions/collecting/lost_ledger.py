@@ -17,7 +17,7 @@ from functions.adapters.s3 import ObjectStore
 from functions.collecting.download import download
 from functions.collecting.merge import MergedChunk
 from functions.collecting.result_set import MISSING, ResultSet
-from functions.collecting.second_answers import merge_type, ran_out
+from functions.collecting.second_answers import ended_at_max_tokens, merge_type
 from functions.collecting.spool import Spool
 from functions.model.api_results import read_result
 from functions.model.chunk_files import LedgerEntry
@@ -123,7 +123,7 @@ def _may_be_sent(batch: Batch, earlier: OutputLine | None) -> bool:
     """Return whether a row without a result may have been sent, if results are missing."""
     if earlier is None or read_result(earlier.result).retryable:
         return True
-    return batch.more_room > 0 and ran_out(bytes(earlier.result))
+    return batch.raised_requests > 0 and ended_at_max_tokens(bytes(earlier.result))
 
 
 def _earlier(files: ObjectStore, batch: Batch) -> Iterable[OutputLine | None]:

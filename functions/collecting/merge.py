@@ -54,7 +54,7 @@ class MergedChunk(NamedTuple):
 
     Attributes:
         results: the stored result lines of the chunk.
-        retry_mask: for each row of the chunk, 1 if it should be resent; see also `second_answers.MORE_ROOM`.
+        retry_mask: for each row of the chunk, 1 if it should be resent; see also `second_answers.RAISE_MAX_TOKENS`.
         failed: the rows that did not succeed.
         counts: the outcomes of all rows of the chunk.
     """

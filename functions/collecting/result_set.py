@@ -91,7 +91,7 @@ class ResultSet:
 
     def _store(self, results: Results) -> None:
         self.spool.put_all(results.rows, results.text, results.sizes)
-        if self._batch.more_room:
+        if self._batch.raised_requests:
             self.counter.add_usage(results.outcomes)  # merge counts the rows
         else:
             self.counter.add(results.outcomes)

@@ -10,9 +10,9 @@ from functions.collecting.merge import Merge, Row
 from functions.model.api_results import read_result
 from functions.model.chunk_files import LedgerEntry
 from functions.model.items import Batch, CloseReason, Job
-from functions.model.more_room import with_more_room
+from functions.model.raised_max_tokens import with_raised_max_tokens
 
-MORE_ROOM = 2
+RAISE_MAX_TOKENS = 2
 """In a retry mask: the row should be sent once more with a larger `max_tokens`."""
 _MAY_BE_BILLED = frozenset({CloseReason.GONE, CloseReason.MISSING, CloseReason.STUCK})
 """Reasons for which a request without a result may have been answered."""
@@ -23,7 +23,7 @@ def is_answer(result: bytes) -> bool:
     return read_result(result).type == "succeeded"
 
 
-def ran_out(result: bytes) -> bool:
+def ended_at_max_tokens(result: bytes) -> bool:
     """Return whether an answer ended because `max_tokens` were used up, perhaps by thinking alone."""
     message = read_result(result).message
     return message is not None and message.stop_reason == "max_tokens"
@@ -34,7 +34,7 @@ class MergeSecondAnswers(Merge):
 
     def _new_results(self, rows: Sequence[Row]) -> list[bytes | None]:
         new = super()._new_results(rows)
-        if not self._batch.more_room:
+        if not self._batch.raised_requests:
             return new
         return [
             None if result is not None and is_answer(earlier) and not is_answer(result) else result
@@ -49,13 +49,15 @@ class MergeSecondAnswers(Merge):
     def _record(
         self, rows: Sequence[Row], new: Sequence[bytes | None], results: Sequence[bytes]
     ) -> None:
-        if self._batch.more_room:  # no row of such an attempt was counted when its result arrived
+        if (
+            self._batch.raised_requests
+        ):  # no row of such an attempt was counted when its result arrived
             self._count_lost(rows)
             new = [None] * len(rows)
         super()._record(rows, new, results)
         for (entry, earlier), result in zip(rows, results, strict=True):
-            if entry.sent and ran_out(result) and not is_answer(earlier):
-                self._retry_mask[entry.row - self._batch.first_row] = MORE_ROOM
+            if entry.sent and ended_at_max_tokens(result) and not is_answer(earlier):
+                self._retry_mask[entry.row - self._batch.first_row] = RAISE_MAX_TOKENS
 
     def _count_lost(self, rows: Sequence[Row]) -> None:
         """Count the rows that keep their first answer because the second one was never received."""
@@ -76,17 +78,17 @@ class NextParams:
     """The params of a chunk's next attempt: with more room where the retry mask says so, otherwise as they were.
 
     Attributes:
-        more_room: the requests with more room so far.
+        raised_requests: the requests with more room so far.
     """
 
     def __init__(self, job: Job, batch: Batch, retry_mask: bytearray) -> None:
         self._job, self._batch, self._retry_mask = job, batch, retry_mask
-        self.more_room = 0
+        self.raised_requests = 0
 
     def __call__(self, entry: LedgerEntry, params: bytes) -> bytes | None:
         """Return the params with which a row is sent; None if it has as much room as it may."""
         next_params: bytes | None = params
-        if self._retry_mask[entry.row - self._batch.first_row] == MORE_ROOM:
-            next_params = with_more_room(self._job, self._batch.betas, params)
-            self.more_room += next_params is not None
+        if self._retry_mask[entry.row - self._batch.first_row] == RAISE_MAX_TOKENS:
+            next_params = with_raised_max_tokens(self._job, self._batch.betas, params)
+            self.raised_requests += next_params is not None
         return next_params

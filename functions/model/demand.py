@@ -56,7 +56,7 @@ class Surcharge(NamedTuple):
     is_bounded: bool = True
 
 
-PLAIN = Surcharge()
+NO_SURCHARGE = Surcharge()
 """No surcharge."""
 
 
@@ -101,7 +101,7 @@ def of_requests(requests: Iterable[Request]) -> dict[str, Demand]:
         count[0] += 1
         count[1] += params_bytes
         count[2] += max_tokens
-        if surcharge is not PLAIN:
+        if surcharge is not NO_SURCHARGE:
             count[3] += _extra(params_bytes, surcharge.input)
             count[4] += _extra(max_tokens, surcharge.output)
             count[5] += surcharge.searches

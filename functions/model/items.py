@@ -262,16 +262,16 @@ class Share(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     requests: int | None = None
 
 
-class MoreRoom(msgspec.Struct, frozen=True, kw_only=True):
+class MaxTokensRaise(msgspec.Struct, frozen=True, kw_only=True):
     """The `max_tokens` of a row that is sent once more because its answer ended there.
 
     Attributes:
         percent: of the row's own `max_tokens`.
-        most: the largest that this may lead to.
+        limit: the largest that this may lead to.
     """
 
     percent: int
-    most: int
+    limit: int
 
 
 class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -329,7 +329,7 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
         retry_truncated: the room of rows whose answers ended at `max_tokens`; None if they are not sent once more.
         report: what report.html contains: ``full``, ``figures`` or, in jobs of before, ``off``.
         warm_cache: whether the first row of each long prefix that rows share is sent before the others.
-        warmed: the prefixes of which this is so.
+        warmed_prefixes: the prefixes of which this is so.
     """
 
     bucket: str
@@ -391,10 +391,10 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
     cost_micro_usd: int = 0
     equal_rows_once: bool = False
     copies: int = 0
-    retry_truncated: MoreRoom | None = None
+    retry_truncated: MaxTokensRaise | None = None
     report: str = "off"
     warm_cache: bool = False
-    warmed: list[str] = []
+    warmed_prefixes: list[str] = []
 
     @property
     def source(self) -> ObjectVersion:
@@ -474,7 +474,7 @@ class Batch(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
         priority: that of its job.
         share: that of its job. Poll admits batches without reading their jobs.
         copies: the rows that share the request of an earlier row of the chunk.
-        more_room: the requests that are sent once more with more room, because their answers ended at `max_tokens`.
+        raised_requests: the requests that are sent once more with more room, because their answers ended at `max_tokens`.
         is_warmup: whether later batches of its job wait for it, because it puts a prefix into the cache.
     """
 
@@ -527,7 +527,7 @@ class Batch(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
     priority: str = NORMAL
     share: Share | None = None
     copies: int = 0
-    more_room: int = 0
+    raised_requests: int = 0
     is_warmup: bool = False
 
     @property

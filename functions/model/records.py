@@ -143,16 +143,16 @@ class PendingEvent(msgspec.Struct, frozen=True, kw_only=True):
     event: str
 
 
-class ListedJobs(msgspec.Struct, frozen=True, kw_only=True):
-    """What jobs.json was last written from.
+class JobsFileWrite(msgspec.Struct, frozen=True, kw_only=True):
+    """The last write of jobs.json.
 
     Attributes:
-        digest: a digest of the unfinished jobs that it lists; None if there were none.
-        at: when it was written.
+        digest: of the unfinished jobs that it listed; None if there were none.
+        written_at: when it was written.
     """
 
     digest: str | None = None
-    at: str | None = None
+    written_at: str | None = None
 
 
 class PollLease(msgspec.Struct, frozen=True, kw_only=True):
@@ -164,7 +164,7 @@ class PollLease(msgspec.Struct, frozen=True, kw_only=True):
         listed_at: when the last listing began, whether it succeeded or not.
         wanted: whether another poll was requested.
         ledger_at: when the ledger's files were last written.
-        listed_jobs: the last write of jobs.json.
+        jobs_file_write: the last write of jobs.json.
         silent_since: since when the API has not answered a listing; None if the last one was answered.
     """
 
@@ -173,7 +173,7 @@ class PollLease(msgspec.Struct, frozen=True, kw_only=True):
     listed_at: str | None = None
     wanted: bool = False
     ledger_at: str | None = None
-    listed_jobs: ListedJobs = ListedJobs()
+    jobs_file_write: JobsFileWrite = JobsFileWrite()
     silent_since: str | None = None
 
 

@@ -7,7 +7,7 @@ import msgspec
 
 from functions.errors import UNREADABLE_JSON
 from functions.model import demand
-from functions.model.demand import PLAIN, Request, Surcharge
+from functions.model.demand import NO_SURCHARGE, Request, Surcharge
 from functions.model.estimate import BYTES_PER_TOKEN
 from functions.model.pricing import PriceList, long_prompt_limit
 
@@ -43,7 +43,7 @@ def read_requests(
         max_tokens: their `max_tokens`.
         prices: the job's price list.
     """
-    surcharges: Iterable[Surcharge] = repeat(PLAIN)
+    surcharges: Iterable[Surcharge] = repeat(NO_SURCHARGE)
     if _may_cost_more(models, params, prices):
         surcharges = [
             _surcharge(model, bytes(text), prices)
@@ -78,7 +78,11 @@ def _surcharge(model: str, params: bytes, prices: PriceList) -> Surcharge:
     """
     long_input, long_output = _long_shares(model, len(params), prices)
     if not any(name in params for name in _MAY_COST_MORE):
-        return PLAIN if long_input == long_output == 1.0 else Surcharge(long_input, long_output)
+        return (
+            NO_SURCHARGE
+            if long_input == long_output == 1.0
+            else Surcharge(long_input, long_output)
+        )
     try:
         members = _members.decode(params)
     except UNREADABLE_JSON:

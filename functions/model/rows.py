@@ -98,7 +98,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
         rejection: None for a row that can be sent.
         betas: values of `anthropic-beta` that this row needs beside those of its job, sorted.
         changes: the fields that its translation dropped or changed.
-        warms: the prefix that it puts into the cache for other rows; None for none.
+        warmup_prefix: the prefix that it puts into the cache for other rows; None for none.
     """
 
     custom_id: msgspec.Raw
@@ -106,7 +106,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     rejection: Rejection | None
     betas: tuple[str, ...] = ()
     changes: tuple[str, ...] = ()
-    warms: str | None = None
+    warmup_prefix: str | None = None
 
 
 class ValidRows(msgspec.Struct, frozen=True):

@@ -17,16 +17,16 @@ from functions.model.demand import Demand, Request
 from functions.model.estimate import Sample
 from functions.model.expected_cost import prices_of
 from functions.model.items import Checkpoint, Job
-from functions.model.more_room import second_demand
 from functions.model.options import Options
+from functions.model.raised_max_tokens import second_demand
 from functions.model.request_demand import read_request, read_requests
 from functions.model.rows import Position, Record, Row, ValidRows
 from functions.planning.conversion import convert_all, converter_of
 from functions.planning.equal_rows import EqualRows
 from functions.planning.fast_path import ValidatedRow, validate_all
 from functions.planning.preflight import Preflight
+from functions.planning.shared_prefixes import mark_warmups
 from functions.planning.validation import validate
-from functions.planning.warmup import mark_warmups
 from functions.readers import json_values, position_of, reader_of, records_of, stored
 
 _MAX_REJECTION_CODES = 3
@@ -43,13 +43,13 @@ class Chunk:
         job: the job, with the checkpoint before this chunk.
         body: the temporary file of the request body.
         ledger: the temporary file of the ledger.
-        files: the writer of both files.
+        writer: the writer of both files.
         rejections: rejection code → number of rows.
         changed_fields: field → rows in which its translation dropped or changed it.
         betas: values of `anthropic-beta` that its rows need beside those of the job.
         demands: what its requests may use, by model.
-        second_demands: what they may use when they are sent once more with more room.
-        warmed: the prefixes that its rows put into the cache.
+        second_demands: what they may use when they are sent once more with a larger `max_tokens`.
+        warmed_prefixes: the prefixes that its rows put into the cache.
         equal_rows: finds rows whose params an earlier row has.
         end: the position after the last row.
     """
@@ -57,18 +57,18 @@ class Chunk:
     job: Job
     body: IO[bytes]
     ledger: IO[bytes]
-    files: ChunkWriter = field(init=False)
+    writer: ChunkWriter = field(init=False)
     rejections: Counter[str] = field(default_factory=Counter)
     changed_fields: Counter[str] = field(default_factory=Counter)
     betas: tuple[str, ...] = ()
     demands: dict[str, Demand] = field(default_factory=dict)
     second_demands: dict[str, Demand] = field(default_factory=dict)
-    warmed: list[str] = field(default_factory=list)
+    warmed_prefixes: list[str] = field(default_factory=list)
     equal_rows: EqualRows = field(init=False)
     end: Position = field(init=False)
 
     def __post_init__(self) -> None:
-        self.files = ChunkWriter(self.job.job, self.name, 1, self.body, self.ledger)
+        self.writer = ChunkWriter(self.job.job, self.name, 1, self.body, self.ledger)
         self.equal_rows = EqualRows(once=self.job.equal_rows_once)
         self.end = position_of(self.job)
 
@@ -85,34 +85,34 @@ class Chunk:
     @property
     def is_warmup(self) -> bool:
         """Whether it is sent before later chunks. A pilot is sent first anyway, with all of its rows."""
-        return bool(self.warmed) and not self.is_pilot
+        return bool(self.warmed_prefixes) and not self.is_pilot
 
     @property
     def checkpoint(self) -> Checkpoint:
         """Return the job's checkpoint after this chunk."""
         start = self.job.checkpoint
         return Checkpoint(
-            position=stored(self.end), row=start.row + self.files.rows, chunk=start.chunk + 1
+            position=stored(self.end), row=start.row + self.writer.rows, chunk=start.chunk + 1
         )
 
     def add(self, rows: ValidRows | ValidatedRow) -> ValidRows | ValidatedRow | None:
         """Add rows. Return those that did not fit; None if all did."""
-        if self.is_warmup or (self.files.rows and self._goes_alone(rows)):
+        if self.is_warmup or (self.writer.rows and self._must_begin_a_chunk(rows)):
             return rows
         if isinstance(rows, ValidRows):
             return self._add_valid(rows)
         record, row = rows
         # All requests of a batch share its headers.
-        other_betas = row.params is not None and self.files.requests and row.betas != self.betas
+        other_betas = row.params is not None and self.writer.requests and row.betas != self.betas
         copy_of = self.equal_rows.first(row.params)
         params = None if copy_of else row.params
         if other_betas or not self._fits(len(params or b"") + len(row.custom_id)):
             return rows
         if params is not None:
             self.betas = row.betas
-            self._count_requests([read_request(params, prices_of(self.job))])
+            self._add_demands([read_request(params, prices_of(self.job))])
             self.equal_rows.add(params, self._next_row)
-        self.files.add(self._next_row, record, row, copy_of)
+        self.writer.add(self._next_row, record, row, copy_of)
         self._count_row(record, row)
         return None
 
@@ -121,30 +121,30 @@ class Chunk:
         if row.rejection is not None:
             self.rejections[row.rejection.code] += 1
         self.changed_fields.update(row.changes)
-        self.warmed += [row.warms] if row.warms else []
+        self.warmed_prefixes += [row.warmup_prefix] if row.warmup_prefix else []
 
-    def _goes_alone(self, rows: ValidRows | ValidatedRow) -> bool:
-        is_marked = not isinstance(rows, ValidRows) and rows[1].warms is not None
+    def _must_begin_a_chunk(self, rows: ValidRows | ValidatedRow) -> bool:
+        is_marked = not isinstance(rows, ValidRows) and rows[1].warmup_prefix is not None
         return is_marked and not self.is_pilot
 
     def _add_valid(self, rows: ValidRows) -> ValidRows | None:
         count = self._count_fitting(rows)
         fitting, rest = rows.cut(count) if count < len(rows.offsets) else (rows, None)
         if count:
-            self.files.add_valid(self._next_row, fitting)
+            self.writer.add_valid(self._next_row, fitting)
             columns = fitting.models, fitting.params, fitting.max_tokens
-            self._count_requests(read_requests(*columns, prices_of(self.job)))
+            self._add_demands(read_requests(*columns, prices_of(self.job)))
             self.end = fitting.end
         return rest
 
-    def _count_requests(self, requests: Sequence[Request]) -> None:
+    def _add_demands(self, requests: Sequence[Request]) -> None:
         second = second_demand(self.job, [*self.job.betas, *self.betas], requests)
         self.demands = demand.add([self.demands, demand.of_requests(requests)])
         self.second_demands = demand.add([self.second_demands, second])
 
     @property
     def _next_row(self) -> int:
-        return self.job.checkpoint.row + self.files.rows + 1
+        return self.job.checkpoint.row + self.writer.rows + 1
 
     @property
     def _max_rows(self) -> int:
@@ -162,7 +162,7 @@ class Chunk:
             ahead: rows that will be added before this one.
             ahead_bytes: the bytes that those rows will add.
         """
-        rows, size = self.files.rows + ahead, self.files.size_bytes + self.files.ledger_bytes
+        rows, size = self.writer.rows + ahead, self.writer.size_bytes + self.writer.ledger_bytes
         new_size = size + ahead_bytes + chunk_files.max_request_bytes(row_size)
         full = rows >= self._max_rows or new_size > self.job.batch_bytes
         return not (full and rows)
@@ -177,7 +177,7 @@ class Chunk:
         for ahead, (params, own) in enumerate(zip(rows.params, rows.custom_ids, strict=True)):
             if not self._fits(len(params) + len(own), ahead, added):
                 return ahead
-            added += self.files.added_bytes(self._next_row + ahead, len(params)) + len(own)
+            added += self.writer.added_bytes(self._next_row + ahead, len(params)) + len(own)
         return count
 
     def changes(self, samples: dict[str, Sample]) -> dict[str, Any]:
@@ -186,19 +186,19 @@ class Chunk:
         Args:
             samples: the requests of the first chunk whose input tokens were counted.
         """
-        job, files = self.job, self.files
+        job, writer = self.job, self.writer
         rejected = Counter(job.rejection_counts) + self.rejections
         changed = Counter(job.translation_changes) + self.changed_fields
         return {
             "checkpoint": self.checkpoint,
-            "rows_rejected": job.rows_rejected + files.rows - files.requests - files.copies,
-            "copies": job.copies + files.copies,
+            "rows_rejected": job.rows_rejected + writer.rows - writer.requests - writer.copies,
+            "copies": job.copies + writer.copies,
             "rejection_counts": dict(rejected.most_common(_MAX_REJECTION_CODES)),
             "demands": demand.add([job.demands, self.demands]),
             "second_demands": demand.add([job.second_demands, self.second_demands]),
             "samples": samples,
             "translation_changes": dict(changed.most_common(_MAX_CHANGES)),
-            "warmed": [*job.warmed, *self.warmed],
+            "warmed_prefixes": [*job.warmed_prefixes, *self.warmed_prefixes],
         }
 
 
@@ -236,7 +236,7 @@ def read_rows(
         rows = validate_all(pieces, **rules)
     else:
         rows = convert_all(pieces, convert, partial(validate, **rules), job.row_bytes)
-    return mark_warmups(rows, job.warmed, job.capability_list) if job.warm_cache else rows
+    return mark_warmups(rows, job.warmed_prefixes, job.capability_list) if job.warm_cache else rows
 
 
 def fill_chunk(
@@ -245,7 +245,7 @@ def fill_chunk(
     """Fill a chunk. Return the rows that did not fit; None at the end of the upload."""
     rests = (chunk.add(piece) for piece in chain([pending], rows))
     rest = next((rest for rest in rests if rest is not None), None)
-    chunk.files.finish()
+    chunk.writer.finish()
     return rest
 
 

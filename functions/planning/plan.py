@@ -125,7 +125,7 @@ def _count_sample(services: Services[SubmitSettings], chunk: Chunk) -> dict[str,
     The rows that warm up prefixes are too few.
     """
     job = chunk.job
-    if chunk.is_warmup or job.checkpoint.row > len(job.warmed):
+    if chunk.is_warmup or job.checkpoint.row > len(job.warmed_prefixes):
         return job.samples
     rows, betas = services.settings.estimate_rows, sorted({*job.betas, *chunk.betas})
     return count_sample(services.claude, job, rows, chunk.body, chunk.ledger, betas)
@@ -155,7 +155,7 @@ def _store_chunk(
 
 def _build_batch(chunk: Chunk, keys: ChunkKeys, worst_micro_usd: int, now: str) -> Batch:
     """Build a chunk's first batch. A chunk with only rejected rows goes straight to collect."""
-    job, files = chunk.job, chunk.files
+    job, files = chunk.job, chunk.writer
     sendable = files.requests > 0
     status = BatchStatus.WAITING if sendable else BatchStatus.ENDED
     return Batch(

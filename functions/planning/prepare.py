@@ -13,7 +13,7 @@ from functions.adapters.upload_source import ObjectReader, object_of, source_of
 from functions.errors import UnreadableUploadError
 from functions.model import events, timestamps, upload_events
 from functions.model.events import MAX_COLUMN_CHARS, MAX_COLUMNS, Event
-from functions.model.items import Job, MoreRoom, ObjectVersion, Share
+from functions.model.items import Job, MaxTokensRaise, ObjectVersion, Share
 from functions.model.options import Options, governs
 from functions.model.upload_format import UploadFormat
 from functions.planning.budget import initial_hold
@@ -258,7 +258,7 @@ def _changes(
         "share": _share_of(job, options),
         "deadline_at": _deadline_at(job, options.deadline_hours),
         "equal_rows_once": options.equal_rows == "once",
-        "retry_truncated": _more_room(job, options),
+        "retry_truncated": _max_tokens_raise(job, options),
         "report": options.report or job.report,
         "warm_cache": options.warm_cache,
     }
@@ -286,12 +286,12 @@ def _share_of(job: Job, options: Options) -> Share | None:
     return Share(folder=folder, open_batches=limits.open_batches, requests=limits.requests)
 
 
-def _more_room(job: Job, options: Options) -> MoreRoom | None:
+def _max_tokens_raise(job: Job, options: Options) -> MaxTokensRaise | None:
     """Return the room of rows that are sent once more; None if there is none, or no further attempt."""
     retry = options.retry_truncated
     if retry is None or retry.factor == 1 or job.attempts == 1:
         return None
-    return MoreRoom(percent=round(retry.factor * 100), most=retry.most)
+    return MaxTokensRaise(percent=round(retry.factor * 100), limit=retry.max_tokens_limit)
 
 
 def _deadline_at(job: Job, hours: float | None) -> str | None:

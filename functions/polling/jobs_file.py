@@ -15,7 +15,7 @@ from aws_lambda_powertools import Logger
 
 from functions.model import timestamps
 from functions.model.items import Job, JobStatus
-from functions.model.records import ListedJobs
+from functions.model.records import JobsFileWrite
 from functions.polling.phases import Phases
 from functions.services import Services
 from functions.settings import PollSettings
@@ -34,8 +34,8 @@ def write_jobs_file(
     unfinished: Sequence[Job],
     phases: Phases,
     status_of: Callable[[Job], dict[str, Any]],
-    last: ListedJobs,
-) -> ListedJobs:
+    last_write: JobsFileWrite,
+) -> JobsFileWrite:
     """Write the file if a job in it has changed.
 
     Args:
@@ -43,22 +43,28 @@ def write_jobs_file(
         unfinished: all unfinished jobs.
         phases: how much time is left.
         status_of: returns what status.json says of a job.
-        last: the last write.
+        last_write: the last write.
 
     Returns:
         The last write now.
     """
     if not phases.has_time("jobs"):
-        return last
+        return last_write
     listed = [_entry(services.files.bucket, job, status_of(job)) for job in unfinished]
     digest = hashlib.sha256(msgspec.json.encode(listed)).hexdigest()[:16] if listed else None
     now = services.now()
     has_ended = any(entry["status"] == JobStatus.DONE for entry in listed)
-    age_s = None if last.at is None else (now - timestamps.parse(last.at)).total_seconds()
-    if digest == last.digest or (not has_ended and age_s is not None and 0 <= age_s < INTERVAL_S):
-        return last
+    age_s = (
+        None
+        if last_write.written_at is None
+        else (now - timestamps.parse(last_write.written_at)).total_seconds()
+    )
+    if digest == last_write.digest or (
+        not has_ended and age_s is not None and 0 <= age_s < INTERVAL_S
+    ):
+        return last_write
     written = phases.attempt("jobs", partial(_write, services, listed), default=False)
-    return ListedJobs(digest=digest, at=timestamps.text(now)) if written else last
+    return JobsFileWrite(digest=digest, written_at=timestamps.text(now)) if written else last_write
 
 
 def _entry(bucket: str, job: Job, status: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from functions.model.cost_ledger import CostEntry, cost_entry
 from functions.model.create_response import RESULTS_RETENTION
 from functions.model.items import Batch, BatchStatus, CloseReason, Job, JobStatus, Step
 from functions.model.records import Unfinished
-from functions.model.waits import sentence_of_killed
+from functions.model.waiting_reasons import describe_killed
 from functions.polling.apply_markers import apply_markers
 from functions.polling.deadlines import cancel_overdue_jobs
 from functions.polling.phases import Phases, place
@@ -127,7 +127,7 @@ def _problem(item: Job | Batch) -> str:
             f"{item.inconclusive_creates} creates over {PERMANENT_AFTER.days} days returned neither a batch "
             "nor a reason; see submit's log"
         )
-    return sentence_of_killed(item)
+    return describe_killed(item)
 
 
 def _is_never_created(circuit: Circuit, item: Job | Batch, now: datetime) -> bool:

@@ -13,7 +13,7 @@ from functions.model import timestamps
 from functions.model.expected_cost import estimate_figures
 from functions.model.items import GO, MICRO, OUTCOMES, Batch, BatchStatus, Job, JobStatus
 from functions.model.records import Sending, Unfinished, by_job
-from functions.model.waits import OF_ALL_JOBS, Obstacles, waits
+from functions.model.waiting_reasons import OF_ALL_JOBS, Obstacles, waiting_reasons
 from functions.polling.phases import Phases, place
 from functions.services import Services
 from functions.settings import PollSettings
@@ -112,7 +112,7 @@ def _can_be_archived(job: Job, now: datetime) -> bool:
 
 def _status(job: Job, batches: list[Batch], obstacles: Obstacles, now: datetime) -> dict[str, Any]:
     statuses = Counter(batch.status for batch in batches)
-    waiting = waits(job, batches, obstacles, now)
+    waiting = waiting_reasons(job, batches, obstacles, now)
     budget = next((name for name in obstacles.not_admitted if name.endswith("_budget")), None)
     return {
         "job": job.job,

@@ -12,7 +12,7 @@ _PENDING = frozenset(
 )
 
 
-def first_warmups(batches: Iterable[Batch], now: datetime) -> dict[str, str]:
+def first_pending_warmups(batches: Iterable[Batch], now: datetime) -> dict[str, str]:
     """Return the first chunk of each job that warms up a prefix and has not ended.
 
     Nothing is stored about the wait, so nothing has to be ended: the later batches of the job go on when this says so.
@@ -30,7 +30,7 @@ def waits_for_warmup(batch: Batch, first: dict[str, str]) -> bool:
 
     Args:
         batch: a batch that waits to be sent.
-        first: as `first_warmups` returns it.
+        first: as `first_pending_warmups` returns it.
     """
     is_later = batch.chunk > first.get(batch.job, batch.chunk)
     return is_later and batch.attempt == 1 and not batch.is_warmup

@@ -14,8 +14,8 @@ from typing import Any
 import msgspec
 
 from functions.report import sections
+from functions.report.excerpts import ErrorGroup, ReportRow
 from functions.report.html import Html, element, joined
-from functions.report.rows import ErrorGroup, ReportRow
 
 MAX_BYTES = 5_000_000
 """The most bytes of a page."""

@@ -6,20 +6,20 @@ from typing import Any
 from functions.model.pricing import kind_of
 from functions.report import charts
 from functions.report.charts import Span
-from functions.report.html import Html, element, joined
-from functions.report.rows import ErrorGroup, ReportRow
-from functions.report.words import (
+from functions.report.excerpts import ErrorGroup, ReportRow
+from functions.report.formatting import (
     LATENCIES,
     LONGEST,
-    between,
     duration,
+    elapsed_element,
     median_below,
-    moment,
+    seconds_between,
     size_bytes,
-    sizes,
-    took,
+    size_ranges,
+    time_element,
     usd,
 )
+from functions.report.html import Html, element, joined
 
 MAX_BATCHES = 200
 """The most Message Batches of the timeline and of their table."""
@@ -93,8 +93,8 @@ def headline(manifest: _Manifest) -> Html:
             [
                 ("Upload", element("code", f"s3://{upload['bucket']}/{upload['key']}")),
                 ("Job", element("code", manifest["job"])),
-                ("Uploaded", moment(times["uploaded_at"])),
-                ("Ended", moment(times["ended_at"])),
+                ("Uploaded", time_element(times["uploaded_at"])),
+                ("Ended", time_element(times["ended_at"])),
             ]
         ),
     )
@@ -116,7 +116,11 @@ def tiles(manifest: _Manifest) -> Html:
         ),
         ("Cost", known, f"half price saved {usd(saved['batch_price'])}"),
         ("Tokens", f"{read + written:,}", f"{read:,} in, {written:,} out"),
-        ("Took", took(times["claimed_at"], times["ended_at"]), "from the claim to the end"),
+        (
+            "Took",
+            elapsed_element(times["claimed_at"], times["ended_at"]),
+            "from the claim to the end",
+        ),
     ]
     cards = [
         element("div", element("dt", name), element("dd", figure), element("dd", note, class_="muted"))
@@ -230,7 +234,7 @@ def time(manifest: _Manifest, progress: Sequence[Mapping[str, int]]) -> Html:
     """Return when rows became final, and how long each Message Batch took."""
     times, batches = manifest["times"], manifest["batches"]
     begin, end = times["claimed_at"], times["ended_at"]
-    whole = between(begin, end) or 1.0
+    whole = seconds_between(begin, end) or 1.0
     spans = [
         _span(batch, begin, whole)
         for batch in batches
@@ -241,7 +245,10 @@ def time(manifest: _Manifest, progress: Sequence[Mapping[str, int]]) -> Html:
     left_out = len(spans) - MAX_BATCHES
     more = f" The first {MAX_BATCHES} of {len(spans):,} are shown." if left_out > 0 else ""
     axis = element(
-        "p", element("span", moment(begin)), element("span", moment(end)), class_="axis"
+        "p",
+        element("span", time_element(begin)),
+        element("span", time_element(end)),
+        class_="axis",
     )
     return _section(
         "time",
@@ -263,10 +270,13 @@ def time(manifest: _Manifest, progress: Sequence[Mapping[str, int]]) -> Html:
 
 
 def _span(batch: _Manifest, begin: str, whole: float) -> Span:
-    created, ended = between(begin, batch["created_at"]), between(begin, batch["ended_at"])
+    created, ended = (
+        seconds_between(begin, batch["created_at"]),
+        seconds_between(begin, batch["ended_at"]),
+    )
     first, last = batch["rows"]
     title = f"{batch['batch']}: rows {first:,} to {last:,}, {duration((ended or 0.0) - (created or 0.0))}"
-    kind = "accent" if batch["attempt"] == 1 else "again"
+    kind = "accent" if batch["attempt"] == 1 else "later"
     return Span((created or 0.0) / whole, (ended or 0.0) / whole, kind, title)
 
 
@@ -275,7 +285,7 @@ def _latencies(batches: Sequence[_Manifest]) -> list[tuple[str, int]]:
     names = [*(name for _, name in LATENCIES), LONGEST]
     counts = dict.fromkeys(names, 0)
     for batch in batches:
-        seconds = between(batch["created_at"], batch["ended_at"])
+        seconds = seconds_between(batch["created_at"], batch["ended_at"])
         if seconds is not None:
             counts[next((name for bound, name in LATENCIES if seconds < bound), LONGEST)] += 1
     present = [number for number, name in enumerate(names) if counts[name]]
@@ -289,7 +299,7 @@ def _batch_table(batches: Sequence[_Manifest]) -> Html:
             joined(element("code", batch["batch"]), element("small", batch["batch_id"] or "")),
             f"{batch['requests']:,}",
             str(batch["status"]).lower().replace("_", " "),
-            took(batch["created_at"], batch["ended_at"]),
+            elapsed_element(batch["created_at"], batch["ended_at"]),
         )
         for batch in batches[:MAX_BATCHES]
     ]
@@ -353,7 +363,9 @@ def tokens(
 def _distribution(caption: str, counts: Mapping[str, int], total: int) -> Html:
     answers = sum(counts.values())
     note = f"On average {total / answers:,.0f}. Half of the answers have fewer than {median_below(counts):,}."
-    return element("div", charts.bar_table("Tokens", sizes(counts), caption), _paragraph(note))
+    return element(
+        "div", charts.bar_table("Tokens", size_ranges(counts), caption), _paragraph(note)
+    )
 
 
 def row_line(row: ReportRow, prompt: str) -> Html:

@@ -451,7 +451,7 @@ def test_a_job_is_assembled_again(stack: Harness, relay: CommandLine) -> None:
 
     answer = with_function(relay, ResultsFunction(stack)).json("reassemble", job)
 
-    assert (answer["job"], answer["done"]) == (job, True)
+    assert (answer["job"], answer["accepted"]) == (job, True)
     assert relay.json("why", job)["status"] == "RUNNING"
 
 

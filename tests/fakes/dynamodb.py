@@ -28,7 +28,7 @@ class Item:
         """Return a string that is equal for items that behave alike."""
         # Poll's own item counts and dates its polls, which nothing depends on but requested polls.
         of_poll = (
-            {"tries", "ended_at", "listed_at", "listed_jobs", "silent_since"}
+            {"tries", "ended_at", "listed_at", "jobs_file_write", "silent_since"}
             if self.get("item") == "poll"
             else set()
         )

@@ -10,7 +10,7 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from functions.model import timestamps
-from functions.model.records import ListedJobs, Unfinished
+from functions.model.records import JobsFileWrite, Unfinished
 from functions.polling import jobs_file
 from functions.polling.jobs_file import MAX_ENDED, MAX_RUNNING
 from functions.polling.phases import Phases
@@ -228,7 +228,7 @@ def test_ten_thousand_running_and_a_thousand_ended_are_the_most(relay: Harness) 
     ]  # fmt: skip
     status = status_reader(Unfinished(), None, relay.now())
     relay.pass_time(60)
-    jobs_file.write_jobs_file(relay.poll, many, Phases(), status, ListedJobs())
+    jobs_file.write_jobs_file(relay.poll, many, Phases(), status, JobsFileWrite())
     document = jobs(relay)
 
     assert (len(document["running"]), document["running_not_listed"]) == (MAX_RUNNING, 7)

@@ -67,7 +67,7 @@ def test_a_job_whose_results_were_deleted_is_assembled_again(relay: Harness) -> 
     delete(relay, f"results/team/march/{job}/results.jsonl")
     relay.events()
 
-    assert request(relay, "reassemble", job)["done"]
+    assert request(relay, "reassemble", job)["accepted"]
     relay.finish()
 
     assert relay.read(KEY, "results.jsonl") == before
@@ -84,7 +84,7 @@ def test_results_that_anthropic_still_has_are_collected(relay: Harness, *, stuck
     answer = request(relay, "recollect", job)
     relay.finish()
 
-    assert (answer["done"], answer["batches"]) == (True, 1)
+    assert (answer["accepted"], answer["batches"]) == (True, 1)
     manifest = relay.manifest(KEY)
     assert (manifest["outcome"], manifest["counts"]) == ("succeeded", {"succeeded": 6})
     assert relay.simulator.calls()["create"] == creates
@@ -124,7 +124,7 @@ def test_delivered_results_are_not_put_at_risk(relay: Harness) -> None:
     for verb in ("reassemble", "recollect"):
         answer = request(relay, verb, job)
 
-        assert not answer["done"]
+        assert not answer["accepted"]
         assert "rows 1 to 2 cannot be joined again" in str(answer["message"])
     item = relay.items.job(job)
     assert item is not None
@@ -140,7 +140,7 @@ def test_ids_are_not_put_at_risk(relay: Harness, verb: str) -> None:
 
     answer = request(relay, verb, job)
 
-    assert not answer["done"]
+    assert not answer["accepted"]
     assert "rows 1 to 2" in str(answer["message"])
 
 
@@ -157,7 +157,7 @@ def test_answers_of_an_earlier_attempt_are_not_put_at_risk(relay: Harness, verb:
 
     answer = request(relay, verb, job)
 
-    assert not answer["done"]
+    assert not answer["accepted"]
 
 
 def test_work_files_that_were_deleted_are_fetched_at_anthropic(relay: Harness) -> None:
@@ -183,7 +183,7 @@ def test_a_job_that_waits_after_a_failure_is_woken(relay: Harness) -> None:
     [job] = relay.items.unfinished().jobs
     relay.items.update_if_unchanged(job, {"not_before": "2999-01-01T00:00:00.000Z"})
 
-    assert request(relay, "reassemble", job.job)["done"]
+    assert request(relay, "reassemble", job.job)["accepted"]
     relay.context.left_s = 900.0
     relay.finish()
 

@@ -9,7 +9,7 @@ import pytest
 
 from functions import poll
 from functions.adapters.queues import WorkQueues
-from functions.model.waits import Obstacles
+from functions.model.waiting_reasons import Obstacles
 from functions.polling import status_file
 from tests.harness import TABLE, Harness, make_upload
 from tests.integration.test_handlers import Context

@@ -9,8 +9,8 @@ import msgspec
 
 from functions.model import timestamps
 from functions.model.output_lines import output_line, read_output_lines
+from functions.report.excerpts import ReportRow, group_errors, read_row
 from functions.report.page import ReportData
-from functions.report.rows import ReportRow, group_errors, read_row
 
 BEGIN = datetime(2026, 11, 20, 9, 0, tzinfo=UTC)
 HAIKU, SONNET = "claude-haiku-5-5", "claude-sonnet-5-5"
@@ -178,7 +178,7 @@ HOSTILE: dict[str, str] = {
 
 def hostile() -> ReportData:
     """Return a report in which every text of an upload or of the API is hostile."""
-    from functions.report.rows import prompt_of  # noqa: PLC0415 - used only here
+    from functions.report.excerpts import prompt_of  # noqa: PLC0415 - used only here
 
     texts = [*HOSTILE.values()]
     shown: list[ReportRow] = []

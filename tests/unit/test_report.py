@@ -11,14 +11,14 @@ import msgspec
 import pytest
 
 from functions.assembling import report
-from functions.assembling.report import Chunk, progress_of, write_report
+from functions.assembling.report import DeliveredChunk, progress_of, write_report
 from functions.model.items import Job, ObjectVersion, OutcomeCounts, StoredObject
 from functions.report import sections
 from functions.report.charts import bar_table
+from functions.report.excerpts import group_errors, prompt_of
+from functions.report.formatting import duration, median_below, size_ranges, usd
 from functions.report.html import element
 from functions.report.page import MAX_BYTES, render
-from functions.report.rows import group_errors, prompt_of
-from functions.report.words import duration, median_below, sizes, usd
 from tests.unit import factories, report_samples
 from tests.unit.report_samples import HOSTILE, answered, at, errored, line, manifest
 
@@ -200,8 +200,8 @@ def test_errors_are_grouped_with_sentences_and_first_rows() -> None:
         (usd(None), "unknown"),
         *((usd(amount), text) for amount, text in ((0, "$0.00"), (1234.5, "$1,234.50"), (0.25, "$0.2500"), (0.0004, "$0.000400"), (-1.0, "-$1.00"))),
         *((duration(seconds), text) for seconds, text in ((8.4, "8 s"), (125, "2 min 05 s"), (3840, "1 h 04 min"), (180_000, "2 d 02 h"))),
-        ([*sizes({"0": 1, "3": 2})], [("0", 1), ("1", 0), ("2 to 3", 0), ("4 to 7", 2)]),
-        ([*sizes({})], []),
+        ([*size_ranges({"0": 1, "3": 2})], [("0", 1), ("1", 0), ("2 to 3", 0), ("4 to 7", 2)]),
+        ([*size_ranges({})], []),
         (median_below({"3": 1, "9": 10, "10": 2}), 512),
         (element("b", "<", title='"'), '<b title="&quot;">&lt;</b>'),
         (bar_table("a", [("x", 0)], "c").count('width="0.00%"'), 1),
@@ -214,7 +214,7 @@ def test_figures_are_written_for_people(shown: object, expected: object) -> None
 # -- gathering
 
 
-def chunk(number: int, *attempts: tuple[float | None, dict[str, int]]) -> Chunk:
+def chunk(number: int, *attempts: tuple[float | None, dict[str, int]]) -> DeliveredChunk:
     """Return a chunk of ten rows: the minute at which each attempt ended, and the outcomes after it."""
     batches = [
         factories.batch(
@@ -223,7 +223,7 @@ def chunk(number: int, *attempts: tuple[float | None, dict[str, int]]) -> Chunk:
         )
         for attempt, (minute, outcomes) in enumerate(attempts, 1)
     ]  # fmt: skip
-    return Chunk(batches, OutcomeCounts(outcomes=attempts[-1][1]))
+    return DeliveredChunk(batches, OutcomeCounts(outcomes=attempts[-1][1]))
 
 
 def test_rows_are_counted_when_they_become_final() -> None:
@@ -303,7 +303,7 @@ def test_a_million_rows_take_little_memory_and_make_a_small_page(
     )
     tracemalloc.start()
     found, problem = write_report(
-        cast("Any", files), job, [Chunk([batch], tally)], tally, manifest(), 1
+        cast("Any", files), job, [DeliveredChunk([batch], tally)], tally, manifest(), 1
     )
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

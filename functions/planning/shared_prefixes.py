@@ -22,7 +22,7 @@ from functions.planning.validation import has_too_many_values
 
 MAX_PREFIXES = 20
 """The most prefixes of a job that are warmed up. Each is a batch of one request."""
-CHANGE = "cache_control.ttl"
+LIFETIME_CHANGE = "cache_control.ttl"
 """What the manifest calls the changed lifetime."""
 _LIFETIME = "1h"
 _MARK = "cache_control"
@@ -44,23 +44,23 @@ _blocks = msgspec.json.Decoder(_Block)
 
 
 def mark_warmups(
-    rows: Iterator[_Rows], warmed: Sequence[str], capability_list: str | None
+    rows: Iterator[_Rows], warmed_prefixes: Sequence[str], capability_list: str | None
 ) -> Iterator[_Rows]:
     """Separate the first row of each prefix that rows close to each other share, and mark it with the prefix.
 
     Args:
         rows: valid and rejected rows, in order.
-        warmed: the prefixes of the job that earlier rows warm up.
+        warmed_prefixes: the prefixes of the job that earlier rows warm up.
         capability_list: the version of the list that says how long a prefix must be.
     """
-    known = {*warmed}
+    known = {*warmed_prefixes}
     current: _Rows | None = None
     prefixes: list[str | None] = []
     for following in chain(rows, [None]):
         ahead = [prefix_of(params, capability_list) for params in _params_of(following)]
         if current is not None:
             counts = Counter([*prefixes, *ahead])
-            yield from _separate(current, _first_ones(prefixes, counts, known))
+            yield from _separate(current, _first_rows(prefixes, counts, known))
         current, prefixes = following, ahead
 
 
@@ -70,7 +70,7 @@ def _params_of(rows: _Rows | None) -> Sequence[bytes | msgspec.Raw]:
     return [b"" if rows is None or rows[1].params is None else rows[1].params]
 
 
-def _first_ones(
+def _first_rows(
     prefixes: Sequence[str | None], counts: Counter[str | None], known: set[str]
 ) -> dict[int, str]:
     """Return which rows are the first of a prefix that others share. Add their prefixes to the known ones."""
@@ -91,11 +91,16 @@ def _separate(rows: _Rows, first: dict[int, str]) -> Iterator[_Rows]:
     begin = 0
     for number, prefix in first.items():
         before, rest = rows.cut(number - begin)
-        one, rows = rest.cut(1)
+        first_row, rows = rest.cut(1)
         if before.offsets:
             yield before
-        record = Record(one.line, 1, one.offsets[0], one.sizes[0], None, one.end)
-        yield record, _warmup(Row(one.custom_ids[0], bytes(one.params[0]), None), prefix)
+        record = Record(
+            first_row.line, 1, first_row.offsets[0], first_row.sizes[0], None, first_row.end
+        )
+        yield (
+            record,
+            _warmup(Row(first_row.custom_ids[0], bytes(first_row.params[0]), None), prefix),
+        )
         begin = number + 1
     if rows.offsets:
         yield rows
@@ -103,14 +108,14 @@ def _separate(rows: _Rows, first: dict[int, str]) -> Iterator[_Rows]:
 
 def _warmup(row: Row, prefix: str) -> Row:
     params, is_changed = _with_lifetime(row.params or b"")
-    changes = (*row.changes, CHANGE) if is_changed else row.changes
-    return msgspec.structs.replace(row, params=params, changes=changes, warms=prefix)
+    changes = (*row.changes, LIFETIME_CHANGE) if is_changed else row.changes
+    return msgspec.structs.replace(row, params=params, changes=changes, warmup_prefix=prefix)
 
 
 def prefix_of(params: bytes | msgspec.Raw, capability_list: str | None = None) -> str | None:
     """Return a digest of what tools and system ask to cache; None if that is nothing, or too short to be cached.
 
-    The digest is that of the bytes, so the same prefix written differently counts as another one.
+    The digest is that of the bytes, so the same prefix written differently counts as another first_row.
     """
     if b'"cache_control"' not in bytes(params):
         return None
@@ -139,7 +144,7 @@ def _least_tokens(model: str, capability_list: str | None) -> int:
 def _with_lifetime(params: bytes) -> tuple[bytes, bool]:
     """Return params of which tools and system are cached for an hour, and whether that changes them.
 
-    All marks change, because the API refuses a longer lifetime after a shorter one.
+    All marks change, because the API refuses a longer lifetime after a shorter first_row.
     """
     if has_too_many_values(params):
         return params, False

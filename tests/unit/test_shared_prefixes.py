@@ -11,9 +11,9 @@ from functions.model.items import BatchStatus, status_key
 from functions.model.rows import Record, ValidRows
 from functions.model.timestamps import text as at
 from functions.planning.fast_path import ValidatedRow, validate_all
+from functions.planning.shared_prefixes import MAX_PREFIXES, mark_warmups, prefix_of
 from functions.planning.validation import validate
-from functions.planning.warmup import MAX_PREFIXES, mark_warmups, prefix_of
-from functions.polling.warmups import MAX_WAIT, first_warmups, waits_for_warmup
+from functions.polling.warmups import MAX_WAIT, first_pending_warmups, waits_for_warmup
 from functions.readers.jsonl import START, pieces, records
 from tests.unit.factories import batch
 
@@ -58,7 +58,7 @@ def marked(rows: Iterable[ValidRows | ValidatedRow], warmed: Iterable[str] = ())
     for piece in mark_warmups(iter(rows), [*warmed], None):
         every = piece.params if isinstance(piece, ValidRows) else [piece[1].params]
         letters = "".join(letter_of(bytes(one or b"")) for one in every)
-        is_warmup = not isinstance(piece, ValidRows) and piece[1].warms is not None
+        is_warmup = not isinstance(piece, ValidRows) and piece[1].warmup_prefix is not None
         parts.append(letters.upper() if is_warmup else letters)
     return "|".join(parts)
 
@@ -186,7 +186,9 @@ def test_later_batches_wait_until_a_warmup_has_ended_or_took_too_long(
     status: BatchStatus, age: timedelta, *, waits: bool
 ) -> None:
     since = status_key(status, at(NOW - age))
-    first = first_warmups([batch(chunk=2, status=status, status_key=since, is_warmup=True)], NOW)
+    first = first_pending_warmups(
+        [batch(chunk=2, status=status, status_key=since, is_warmup=True)], NOW
+    )
 
     assert waits_for_warmup(batch(chunk=3), first) is waits
     assert not waits_for_warmup(batch(chunk=1), first), "it holds rows before"
@@ -199,4 +201,4 @@ def test_no_batch_waits_for_the_next_attempt_of_a_warmup() -> None:
     since = status_key(BatchStatus.WAITING, at(NOW))
     again = batch(chunk=1, attempt=2, status_key=since, is_warmup=True)
 
-    assert first_warmups([again], NOW) == {}
+    assert first_pending_warmups([again], NOW) == {}

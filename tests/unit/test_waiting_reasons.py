@@ -11,7 +11,7 @@ import pytest
 from functions.model import timestamps
 from functions.model.items import Batch, Checkpoint, Job, Share
 from functions.model.records import Sending
-from functions.model.waits import REASONS, Obstacles, Wait, waits
+from functions.model.waiting_reasons import REASONS, Obstacles, WaitingReason, waiting_reasons
 from tests.unit.factories import AT, batch, job
 
 NOW = timestamps.parse(AT)
@@ -121,8 +121,10 @@ CASES = {
 }  # fmt: skip
 
 
-def find(case: Case) -> dict[str, Wait]:
-    return {wait.reason: wait for wait in waits(case.job, case.batches, case.obstacles, NOW)}
+def find(case: Case) -> dict[str, WaitingReason]:
+    return {
+        wait.reason: wait for wait in waiting_reasons(case.job, case.batches, case.obstacles, NOW)
+    }
 
 
 def test_each_reason_has_a_case() -> None:
@@ -146,13 +148,13 @@ def test_a_situation_has_one_reason(reason: str) -> None:
 
 
 def test_a_job_that_is_done_waits_for_nothing() -> None:
-    assert waits(job(status="DONE"), [], paused("key_missing"), NOW) == []
+    assert waiting_reasons(job(status="DONE"), [], paused("key_missing"), NOW) == []
 
 
 def test_what_a_person_must_do_comes_first() -> None:
     batches = [sent("IN_PROGRESS"), waiting(chunk=2), sent("ENDED", chunk=3, **FAILED)]
 
-    found = waits(job(), batches, paused("spend_limit"), NOW)
+    found = waiting_reasons(job(), batches, paused("spend_limit"), NOW)
 
     assert [wait.reason for wait in found] == ["paused", "answers"]
 
@@ -162,7 +164,9 @@ def test_ten_thousand_batches_give_few_and_short_reasons() -> None:
     batches = [waiting(chunk=number, **failed) for number in range(5000)]
     batches += [sent("ENDED", chunk=n, next_step="collect", **failed) for n in range(5000)]
 
-    found = waits(job("k" * 900, checkpoint=Checkpoint()), batches, passed_over("room"), NOW)
+    found = waiting_reasons(
+        job("k" * 900, checkpoint=Checkpoint()), batches, passed_over("room"), NOW
+    )
 
     assert [wait.reason for wait in found] == ["room", "send_retry", "collect_retry"]
     assert all(len(wait.message) < 600 for wait in found)
@@ -186,6 +190,6 @@ def test_the_operators_guide_lists_each_reason() -> None:
 def test_a_killed_step_has_a_sentence_without_an_error() -> None:
     killed = waiting(tries=2, first_tried_at=EARLIER)
 
-    (wait,) = waits(job(), [killed], Obstacles(), datetime.now(tz=NOW.tzinfo))
+    (wait,) = waiting_reasons(job(), [killed], Obstacles(), datetime.now(tz=NOW.tzinfo))
 
     assert "killed before it finished" in wait.message

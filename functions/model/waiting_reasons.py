@@ -26,7 +26,7 @@ BATCH_HOURS = 24
 """Anthropic ends each Message Batch within this time."""
 
 
-class Words(NamedTuple):
+class ReasonText(NamedTuple):
     """The words for one reason.
 
     Attributes:
@@ -39,98 +39,100 @@ class Words(NamedTuple):
 
 
 REASONS = {
-    "no_key": Words(
+    "no_key": ReasonText(
         "nothing is sent or downloaded: {problem}",
         "store a valid API key in the secret; poll notices it within minutes and goes on by itself",
     ),
-    "paused": Words(
+    "paused": ReasonText(
         "sending is paused for all jobs: {problem}",
         "fix the cause; poll tries one batch at least once an hour, and resumes once it is accepted",
     ),
-    "throttled": Words(
+    "throttled": ReasonText(
         "Anthropic's rate limit delays all creates (429)",
         "nothing to do: sending goes on by itself; raise the limits in the Claude Console if this lasts",
     ),
-    "template": Words(
+    "template": ReasonText(
         "the rows are not requests, and no template says what to send for them",
         "upload an options file with a template: {options_key}",
     ),
-    "models": Words(
+    "models": ReasonText(
         "no Claude model is named for the models of the rows",
         "upload an options file with the option models: {options_key}",
     ),
-    "valid_options": Words(
+    "valid_options": ReasonText(
         "an options file cannot be used; the event options.rejected says why",
         "upload a corrected options file, or delete it",
     ),
-    "budget": Words(
+    "budget": ReasonText(
         "it may cost more than its budget, so nothing is sent",
         "create {key}.go to send it, raise budget_usd in its options, or create {key}.cancel",
     ),
-    "price": Words(
+    "price": ReasonText(
         "a model has no price, so the cost is unknown, and a budget is in force",
         "create {key}.go to send it, change its options, or create {key}.cancel",
     ),
-    "go": Words(
+    "go": ReasonText(
         "the pilot is answered, and the rest waits for a decision",
         "create {key}.go to send the rest, or {key}.cancel to end the job",
     ),
-    "pilot": Words(
+    "pilot": ReasonText(
         "the first {pilot_rows} rows are sent alone, and the rest waits for their answers",
         "nothing to do: poll measures the pilot once it is answered",
     ),
-    "estimate": Words(
+    "estimate": ReasonText(
         "a budget is in force, so nothing is sent before the upload is read to its end",
         "nothing to do: planning goes on by itself",
     ),
-    "day_budget": Words(
+    "day_budget": ReasonText(
         "what its next batches may cost does not fit the budget of the day",
         "wait for the next day in UTC, or raise dayBudgetUsd",
     ),
-    "month_budget": Words(
+    "month_budget": ReasonText(
         "what its next batches may cost does not fit the budget of the month",
         "wait for the next month in UTC, or raise monthBudgetUsd",
     ),
-    "warm_up": Words(
+    "warm_up": ReasonText(
         "batches wait for the first row of a prefix that they share to be answered, to read it from the cache",
         "nothing to do: they go on once that batch has ended, or after hours",
     ),
-    "share": Words(
+    "share": ReasonText(
         "batches wait for room in the share of the folder {folder}",
         "wait until batches of this folder end, or raise its share in the root's _relay.toml",
     ),
-    "room": Words(
+    "room": ReasonText(
         "batches wait for room: as much is open at Anthropic as openBatches and queuedRequests allow",
         "wait until batches end, raise these settings, or give the next upload a higher priority",
     ),
-    "backoff": Words(
+    "backoff": ReasonText(
         "a batch was refused without naming a row, and is sent again later",
         "nothing to do: each delay is longer; sending.paused has the API's words",
     ),
-    "plan_retry": Words("reading the upload failed: {problem}", "{retry}"),
-    "send_retry": Words("sending a batch failed: {problem}", "{retry}"),
-    "collect_retry": Words("downloading the results of a batch failed: {problem}", "{retry}"),
-    "assemble_retry": Words("joining the results failed: {problem}", "{retry}"),
-    "unconfirmed": Words(
+    "plan_retry": ReasonText("reading the upload failed: {problem}", "{retry}"),
+    "send_retry": ReasonText("sending a batch failed: {problem}", "{retry}"),
+    "collect_retry": ReasonText("downloading the results of a batch failed: {problem}", "{retry}"),
+    "assemble_retry": ReasonText("joining the results failed: {problem}", "{retry}"),
+    "unconfirmed": ReasonText(
         "{batches} may exist at Anthropic: the answer to the create was lost or unclear",
         "nothing to do: poll proves whether they exist, and sends again what does not",
     ),
-    "planning": Words(
+    "planning": ReasonText(
         "the upload is being read and cut into batches", "nothing to do: it goes on by itself"
     ),
-    "sending": Words("about to be sent: {batches}", "nothing to do: it goes on by itself"),
-    "answers": Words(
+    "sending": ReasonText("about to be sent: {batches}", "nothing to do: it goes on by itself"),
+    "answers": ReasonText(
         "Anthropic works on {batches} with {requests}",
         f"nothing to do: Anthropic ends each within {BATCH_HOURS} hours",
     ),
-    "canceling": Words(
+    "canceling": ReasonText(
         "it is canceled, and Anthropic still ends {batches}",
         "nothing to do: what is answered by then is delivered",
     ),
-    "collecting": Words(
+    "collecting": ReasonText(
         "the results of {batches} are being downloaded", "nothing to do: it goes on by itself"
     ),
-    "assembling": Words("the results are being joined", "nothing to do: it goes on by itself"),
+    "assembling": ReasonText(
+        "the results are being joined", "nothing to do: it goes on by itself"
+    ),
 }
 """Why a job may wait, what needs a person or fails first."""
 _RETRY = "it is tried again by itself, up to six hours apart, once the cause is gone"
@@ -144,7 +146,7 @@ _SENDING = frozenset(REASONS) - {
 """Reasons why batches are not sent."""
 
 
-class Wait(msgspec.Struct, frozen=True, kw_only=True):
+class WaitingReason(msgspec.Struct, frozen=True, kw_only=True):
     """One reason why a job waits.
 
     Attributes:
@@ -177,7 +179,9 @@ class Obstacles(msgspec.Struct, frozen=True, kw_only=True):
     until: Mapping[str, str] = {}
 
 
-def waits(job: Job, batches: Sequence[Batch], obstacles: Obstacles, now: datetime) -> list[Wait]:
+def waiting_reasons(
+    job: Job, batches: Sequence[Batch], obstacles: Obstacles, now: datetime
+) -> list[WaitingReason]:
     """Return why a job waits: each reason once, in the order of `REASONS`. Empty if it is done.
 
     Args:
@@ -205,18 +209,20 @@ def waits(job: Job, batches: Sequence[Batch], obstacles: Obstacles, now: datetim
     return [found[reason] for reason in REASONS if reason in found]
 
 
-def _wait(reason: str, since: str | None, until: str | None = None, **facts: object) -> Wait:
-    words = REASONS[reason]
-    return Wait(
+def _wait(
+    reason: str, since: str | None, until: str | None = None, **facts: object
+) -> WaitingReason:
+    text = REASONS[reason]
+    return WaitingReason(
         reason=reason,
         since=since,
-        message=words.message.format_map(facts),
+        message=text.message.format_map(facts),
         until=until,
-        resolution=words.resolution.format_map(facts),
+        resolution=text.resolution.format_map(facts),
     )
 
 
-def _decisions(job: Job, batches: Sequence[Batch]) -> Iterator[Wait]:
+def _decisions(job: Job, batches: Sequence[Batch]) -> Iterator[WaitingReason]:
     """Yield what a person must decide or supply, and holds that end by themselves."""
     reason = job.waiting_for or job.held
     if reason is None or job.canceled_at is not None or reason not in REASONS:
@@ -231,7 +237,7 @@ def _decisions(job: Job, batches: Sequence[Batch]) -> Iterator[Wait]:
         yield _wait(reason, job.waiting_since, until, key=job.key, options_key=options_key)
 
 
-def _retries(items: Sequence[Job | Batch]) -> Iterator[Wait]:
+def _retries(items: Sequence[Job | Batch]) -> Iterator[WaitingReason]:
     """Yield the step that failed, with the item that has failed most often."""
     for step in (Step.PLAN, Step.SEND, Step.COLLECT, Step.ASSEMBLE):
         failing = [item for item in items if item.next_step == step and _has_failed(item)]
@@ -243,12 +249,12 @@ def _retries(items: Sequence[Job | Batch]) -> Iterator[Wait]:
                     (item.first_tried_at for item in failing if item.first_tried_at), default=None
                 ),
                 worst.not_before,
-                problem=f"{worst.last_error or sentence_of_killed(worst)} (tried {worst.tries} times)",
+                problem=f"{worst.last_error or describe_killed(worst)} (tried {worst.tries} times)",
                 retry=_RETRY_STUCK if any(item.stuck_at for item in failing) else _RETRY,
             )
 
 
-def sentence_of_killed(item: Job | Batch) -> str:
+def describe_killed(item: Job | Batch) -> str:
     """Return what it means that an item was tried and has no error."""
     killed = "every attempt was killed before it finished (timeout or out of memory)"
     if isinstance(item, Job) and item.format is not None and item.format.container is not None:
@@ -265,7 +271,7 @@ def _has_failed(item: Job | Batch) -> bool:
 
 def _obstacles(
     job: Job, batches: Sequence[Batch], obstacles: Obstacles, now: str
-) -> Iterator[Wait]:
+) -> Iterator[WaitingReason]:
     """Yield what keeps batches from being sent."""
     waiting = [batch for batch in batches if batch.status == BatchStatus.WAITING]
     sending = obstacles.sending or Sending()
@@ -288,7 +294,7 @@ def _needs_key(batches: Sequence[Batch]) -> bool:
     return any(batch.awaits_results for batch in batches)
 
 
-def _backoff(waiting: Sequence[Batch], now: str) -> Iterator[Wait]:
+def _backoff(waiting: Sequence[Batch], now: str) -> Iterator[WaitingReason]:
     delayed = [
         batch for batch in waiting
         if batch.not_before is not None and batch.not_before > now and not _has_failed(batch)
@@ -298,7 +304,7 @@ def _backoff(waiting: Sequence[Batch], now: str) -> Iterator[Wait]:
         yield _wait("backoff", _oldest(delayed), until)
 
 
-def _progress(job: Job, batches: Sequence[Batch]) -> Iterator[Wait]:
+def _progress(job: Job, batches: Sequence[Batch]) -> Iterator[WaitingReason]:
     """Yield the steps that go on without trouble."""
     if job.status == JobStatus.PLANNING:
         yield _wait("planning", timestamps.text(job.status_since))

@@ -37,22 +37,22 @@ def duration(seconds: float) -> str:
     return f"{whole // _DAY} d {whole % _DAY // _HOUR:02} h"
 
 
-def between(begin: str | None, end: str | None) -> float | None:
+def seconds_between(begin: str | None, end: str | None) -> float | None:
     """Return the seconds from one time to another; None if one did not happen."""
     if begin is None or end is None:
         return None
     return (timestamps.parse(end) - timestamps.parse(begin)).total_seconds()
 
 
-def took(begin: str | None, end: str | None) -> Html:
+def elapsed_element(begin: str | None, end: str | None) -> Html:
     """Return the duration between two times, as an element."""
-    seconds = between(begin, end)
+    seconds = seconds_between(begin, end)
     if seconds is None:
         return element("time", "none")
     return element("time", duration(seconds), datetime=f"PT{max(round(seconds), 0)}S")
 
 
-def moment(time: str | None) -> Html:
+def time_element(time: str | None) -> Html:
     """Return a time for people, in UTC, as an element."""
     if time is None:
         return element("time", "none")
@@ -69,7 +69,7 @@ def size_bytes(size: int) -> str:
     return f"{amount:,.0f} B" if unit == "B" else f"{amount:,.1f} {unit}"
 
 
-def sizes(counts: Mapping[str, int]) -> Iterator[tuple[str, int]]:
+def size_ranges(counts: Mapping[str, int]) -> Iterator[tuple[str, int]]:
     """Yield the ranges of a distribution with their counts, from the smallest to the largest that occur.
 
     Args:

@@ -5,14 +5,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from functions.model.items import MoreRoom
-from functions.model.more_room import with_more_room
+from functions.model.items import MaxTokensRaise
+from functions.model.raised_max_tokens import with_raised_max_tokens
 from tests.unit.factories import job
 
 MODEL = b'{"model":"claude-haiku-4-5","max_tokens":%b,"messages":[]}'
 RAISED = [
     ("doubled", MODEL % b"100", MODEL % b"200"),
-    ("at most `most`", MODEL % b"30000", MODEL % b"32000"),
+    ("at most `max_tokens_limit`", MODEL % b"30000", MODEL % b"32000"),
     ("white space", b'{ "max_tokens" :\n 7, "model":"m" }', b'{ "max_tokens" :\n 14, "model":"m" }'),
     ("not the first member", b'{"model":"m","max_tokens":7}', b'{"model":"m","max_tokens":14}'),
     (
@@ -31,9 +31,9 @@ RAISED = [
 
 @pytest.mark.parametrize(("params", "expected"), [case[1:] for case in RAISED], ids=[case[0] for case in RAISED])  # fmt: skip
 def test_only_the_number_changes(params: bytes, expected: bytes | None) -> None:
-    room = MoreRoom(percent=200, most=32_000)
+    increase = MaxTokensRaise(percent=200, limit=32_000)
 
-    assert with_more_room(job(retry_truncated=room), (), params) == expected
+    assert with_raised_max_tokens(job(retry_truncated=increase), (), params) == expected
 
 
 LIMITS: list[tuple[str, tuple[str, ...], int]] = [
@@ -45,10 +45,12 @@ LIMITS: list[tuple[str, tuple[str, ...], int]] = [
 
 @pytest.mark.parametrize(("model", "betas", "maximum"), LIMITS)
 def test_no_more_than_the_model_takes(model: str, betas: tuple[str, ...], maximum: int) -> None:
-    room = MoreRoom(percent=10_000, most=1_000_000)
+    increase = MaxTokensRaise(percent=10_000, limit=1_000_000)
     params: dict[str, Any] = {"model": model, "max_tokens": 20_000}
 
-    raised = with_more_room(job(retry_truncated=room), betas, msgspec.json.encode(params))
+    raised = with_raised_max_tokens(
+        job(retry_truncated=increase), betas, msgspec.json.encode(params)
+    )
 
     assert raised is not None
     assert msgspec.json.decode(raised) == params | {"max_tokens": maximum}

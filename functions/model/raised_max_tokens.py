@@ -26,15 +26,17 @@ def raised_max_tokens(job: Job, betas: Collection[str], model: str, max_tokens: 
         model: its model.
         max_tokens: its own `max_tokens`.
     """
-    room = job.retry_truncated
-    if room is None:
+    increase = job.retry_truncated
+    if increase is None:
         return None
     known = capabilities_of(model, job.capability_list) or list_of(job.capability_list).unknown
-    raised = min(max_tokens * room.percent // 100, room.most, known.max_tokens_with(betas))
+    raised = min(
+        max_tokens * increase.percent // 100, increase.limit, known.max_tokens_with(betas)
+    )
     return raised if raised > max_tokens else None
 
 
-def with_more_room(job: Job, betas: Collection[str], params: bytes) -> bytes | None:
+def with_raised_max_tokens(job: Job, betas: Collection[str], params: bytes) -> bytes | None:
     """Return params with a raised `max_tokens`; None if it may not be raised."""
     model, max_tokens = demand.limits_of(params)
     raised = raised_max_tokens(job, betas, model, max_tokens)
