@@ -1,1 +1,1 @@
-"""`relay`, the command line for a deployed stack and for files at hand."""
+"""`relay`, the command line for a deployed stack and for local files."""

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from functions.planning.fast_path import ValidatedRow
 
 MAX_SENTENCES = 5
-"""Sentences that are kept of each kind of rejection."""
+"""Messages that are kept for each rejection code."""
 SETTINGS = SubmitSettings(
     table_name="",
     uploads_bucket="",
@@ -79,7 +79,7 @@ class Checked:
         batches: the Message Batches in which they would be sent.
         rejected: rejection code → its rows.
         changed_fields: field → rows in which a translation dropped or changed it.
-        notices: what a person should know, in one sentence each.
+        notices: notices about the upload, as in `job.planned`.
         options: the options files that apply, the farthest first.
         pilot_rows: the rows that would be sent first, alone.
         failure: why the rest of the file, or all of it, would not be read; None if it would.
@@ -148,7 +148,7 @@ def check(
         checked.failure = str(error)
     except ObjectUnreadableError as error:
         checked.failure = f"the upload {error.why}"
-    # An unreadable place ends planning before the chunk around it, whose rows are not counted.
+    # An unreadable byte or record ends planning before the chunk around it, whose rows are not counted.
     checked.rejected = {code: rows for code, rows in checked.rejected.items() if rows.rows}
     return checked
 

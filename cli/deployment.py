@@ -79,43 +79,43 @@ class Deployment:
 
     @cached_property
     def s3(self) -> S3Client:
-        """Objects."""
+        """S3's client."""
         client: S3Client = self.connect("s3")
         return client
 
     @cached_property
     def dynamodb(self) -> DynamoDBClient:
-        """Items."""
+        """DynamoDB's client."""
         client: DynamoDBClient = self.connect("dynamodb")
         return client
 
     @cached_property
     def sqs(self) -> SQSClient:
-        """Queues."""
+        """SQS's client."""
         client: SQSClient = self.connect("sqs")
         return client
 
     @cached_property
     def sns(self) -> SNSClient:
-        """Topics."""
+        """SNS's client."""
         client: SNSClient = self.connect("sns")
         return client
 
     @cached_property
     def functions(self) -> LambdaClient:
-        """Functions."""
+        """Lambda's client."""
         client: LambdaClient = self.connect("lambda")
         return client
 
     @cached_property
     def stacks(self) -> CloudFormationClient:
-        """CloudFormation."""
+        """CloudFormation's client."""
         client: CloudFormationClient = self.connect("cloudformation")
         return client
 
     @cached_property
     def secrets(self) -> SecretsManagerClient:
-        """Secrets."""
+        """Secrets Manager's client."""
         client: SecretsManagerClient = self.connect("secretsmanager")
         return client
 

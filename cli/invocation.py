@@ -1,4 +1,4 @@
-"""What every command gets: where to print, and the deployment, which is looked up on first use."""
+"""One run of `relay`: where it prints, and the deployed stack, which is looked up on first use."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

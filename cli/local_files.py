@@ -1,4 +1,4 @@
-"""A file at hand, checked and sent as an upload."""
+"""Local files: their bytes as readers read them, and checks before they are uploaded."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""How far jobs are: what status.json and the table say, as one line, until they end."""
+"""Follow jobs until they end: one line for each, from status.json and the table."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ def _print_changes(
 
 
 def _warn_if_unclaimed(states: Sequence[Mapping[str, Any]], began: float, output: Output) -> float:
-    """Note once that an upload is not claimed. Return since when to count."""
+    """Note once that an upload is not claimed. Return when the wait began; infinity once it is noted."""
     waiting = [state["name"] for state in states if state["status"] == UPLOADED]
     if not waiting or monotonic() - began < UNCLAIMED_S:
         return began
@@ -129,7 +129,7 @@ def _table(states: Sequence[Mapping[str, Any]]) -> Table:
 
 
 def _share(state: Mapping[str, Any]) -> tuple[int, int]:
-    """Return what is to be done, and what is done: bytes while the upload is read, then chunks."""
+    """Return the total and what is done of it: bytes while the upload is read, then chunks."""
     if state["status"] == JobStatus.PLANNING:
         return state["size_bytes"], state["bytes_planned"]
     return state.get("chunks") or 0, state.get("chunks_finished") or 0

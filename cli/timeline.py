@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from functions.model.items import Batch
 
 WAITING, SENDING, RUNNING, COLLECTING = ".", ":", "#", "="
-"""What a batch does: it waits to be sent, its create is under way, Anthropic answers it, its results are collected."""
+"""The phases of a batch: it waits, its create is under way, Anthropic answers it, its results are collected."""
 _MIN_SPAN = timedelta(seconds=1)
 
 
@@ -60,7 +60,7 @@ class Timeline:
     bars: Sequence[Bar]
 
     def line(self, bar: Bar, width: int) -> str:
-        """Draw a batch in this many characters. What lasts shorter than one has one."""
+        """Draw a batch in this many characters. A phase shorter than one character is drawn as one."""
         cells = [" "] * width
         stop = bar.collected_at or self.end
         for since, until, sign in (

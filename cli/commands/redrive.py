@@ -45,7 +45,7 @@ def _redrive(deployment: Deployment, dead_output: str, source_output: str) -> in
 
 
 def _move(deployment: Deployment, dead: str, source: str) -> int:
-    """Move messages one by one, as an emulator without the task needs it. A crash doubles one, which is harmless."""
+    """Move messages one by one, for an emulator without the task. A crash may duplicate one, which is harmless."""
     moved = 0
     while messages := deployment.sqs.receive_message(QueueUrl=dead, MaxNumberOfMessages=10).get(
         "Messages", []

@@ -43,7 +43,7 @@ def send(
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the jobs until they end.")] = False,
 ) -> None:
-    """Upload files. What would be ignored or rejected as a whole is told before anything is sent."""
+    """Upload files. Nothing is sent if one of them would be ignored or could not be read."""
     uploads = [_Upload(file, key, _options_of(file, options)) for file, key in _keys(files, as_)]
     for upload in uploads:
         check_upload(upload.file)

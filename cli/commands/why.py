@@ -18,7 +18,7 @@ from functions.model.waiting_reasons import Obstacles, waiting_reasons
 def why(
     context: typer.Context, job: Annotated[str, typer.Argument(help="Id, key or beginning of the id.")]
 ) -> None:  # fmt: skip
-    """Say what a job waits for, since when, and what would change that."""
+    """Explain what a job waits for, since when, and what would change that."""
     run = invocation.of(context)
     jobs = Jobs(run.deployment)
     found_job = jobs.find(job)

@@ -1,4 +1,4 @@
-"""Examine a deployed stack: one line for each part, ok or what to do."""
+"""Examine a deployed stack: for each part, that it is fine, or what to do."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ class Finding(NamedTuple):
 
 
 def examine(stack: Stack) -> Iterator[Finding]:
-    """Run all checks. One that AWS does not let look does not end the others."""
+    """Run all checks. One that AWS denies does not end the others."""
     for name, check in CHECKS.items():
         try:
             fine, problems = check(stack)

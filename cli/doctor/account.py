@@ -28,7 +28,7 @@ def stack_status(stack: Stack) -> Diagnosis:
     advice = (
         "wait until it ends"
         if status.endswith("_IN_PROGRESS")
-        else "read its events in CloudFormation, mend the cause and run `make deploy`"
+        else "read its events in CloudFormation, fix the cause and run `make deploy`"
     )
     return Diagnosis("", [f"{stack.name} is {status}: {advice}"])
 

@@ -152,8 +152,8 @@ def _oldest_s(stack: Stack, queue: str) -> float:
 def dead_letters(stack: Stack) -> Diagnosis:
     """Check that no message was given up."""
     advice = {
-        "Uploads": "mend the cause in submit's log, then run `relay redrive`",
-        "Results": "mend the cause in the log of results, then purge the queue (docs/operate.md#redrive)",
+        "Uploads": "find the cause in submit's log and fix it, then run `relay redrive`",
+        "Results": "find the cause in the log of results and fix it, then purge the queue (docs/operate.md#redrive)",
     }
     problems = list[str]()
     for name, what in advice.items():

@@ -109,12 +109,12 @@ class Stack:
         return answer["Attributes"]["QueueArn"]
 
     @cached_property
-    def iam(self) -> Any:  # noqa: ANN401 - as said below
+    def iam(self) -> Any:  # noqa: ANN401 - no stubs, see the docstring
         """Roles. No stubs are installed for these clients, which only this command uses."""
         return self.deployment.connect("iam")
 
     @cached_property
-    def metrics(self) -> Any:  # noqa: ANN401 - likewise
+    def metrics(self) -> Any:  # noqa: ANN401 - no stubs, as for iam
         """CloudWatch."""
         return self.deployment.connect("cloudwatch")
 

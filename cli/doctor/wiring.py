@@ -15,7 +15,7 @@ _CREATED = "s3:ObjectCreated:*"
 
 
 def functions(stack: Stack) -> Diagnosis:
-    """Check that each function is active, its last update succeeded, and nobody stopped it."""
+    """Check that each function is active, its last update succeeded, and it is not stopped."""
     problems = [problem for name in FUNCTIONS for problem in _of_function(stack, name)]
     changed = max(stack.configurations[name]["LastModified"] for name in FUNCTIONS)
     return Diagnosis(f"{len(FUNCTIONS)} are active, last changed {changed[:16]}", problems)
@@ -87,7 +87,7 @@ def _of_queue(stack: Stack, name: str) -> Iterator[str]:
 
 
 def subscriptions(stack: Stack) -> Diagnosis:
-    """Check that somebody hears the events and the alarms."""
+    """Check that the topics of events and alarms have confirmed subscribers."""
     topics = {
         "events": (stack.deployment.topic, "docs/subscribe.md shows how"),
         "alarms": (stack.deployment.output("AlarmsTopicArn"), "set alarmEmail, or subscribe to it"),
@@ -101,7 +101,9 @@ def subscriptions(stack: Stack) -> Diagnosis:
                 f"{pending} not confirmed to the {name}: confirm with the link in the mail"
             )
         elif not confirmed:
-            problems.append(f"nobody subscribes to the {name}, {last_part(topic)}: {advice}")
+            problems.append(
+                f"the topic of {name}, {last_part(topic)}, has no subscriber: {advice}"
+            )
     return Diagnosis(", ".join(counts), problems)
 
 

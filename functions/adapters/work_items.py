@@ -217,8 +217,8 @@ class WorkItems:
     def record_duplicate(self, batch: Batch, duplicate_id: str, owner: Owner | None) -> bool:
         """Record a Message Batch that has the same rows as the one of this batch.
 
-        What it has answered until it is canceled is billed, and nobody says how much. So the budgets count all that it
-        may cost, and if the manifest may be written already, the cost ledger gets an entry of its own.
+        What it has answered until it is canceled is billed, but the API does not say how much. So the budgets count all that
+        it may cost. If the manifest may be written already, the cost ledger gets an entry for the duplicate.
 
         Args:
             batch: the batch as it was read.

@@ -293,7 +293,7 @@ def _retry_truncated(job: Job) -> dict[str, float] | None:
 
 
 def _used_by(batches: Sequence[Batch]) -> dict[str, dict[str, Usage]]:
-    """Return what each batch used, and how many of its rows may have been billed without anybody knowing for what."""
+    """Return what each batch used, and how many of its rows may have been billed although their results were lost."""
     tallies = {(batch.chunk, batch.attempt): batch.tally or OutcomeCounts() for batch in batches}
     used = {}
     for batch in batches:

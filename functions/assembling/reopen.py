@@ -1,7 +1,7 @@
-"""Open a job again on request: to join its results anew, or to fetch what Anthropic still has.
+"""Open a job again on request: to join its results again, or to download what Anthropic still has.
 
-The command line invokes results for this. A job is opened only if nothing that was delivered can get lost: the results
-of each chunk must still be under ``work/``, or at Anthropic with all else that they are merged with.
+The command line invokes results for this. A job is opened only if no delivered result can get lost: those of each chunk
+must still be under ``work/``, or at Anthropic with all else that they are merged with.
 """
 
 import re
@@ -18,7 +18,7 @@ from functions.settings import ResultsSettings
 
 REASSEMBLE, RECOLLECT = "reassemble", "recollect"
 _UNFETCHED = frozenset({CloseReason.GONE, CloseReason.MISSING, CloseReason.STUCK})
-"""Why a batch was closed whose results Anthropic may have all the same."""
+"""Reasons for closing a batch whose results Anthropic may still have."""
 _OF_ASSEMBLING = re.compile(
     r"none of the [\d,]+ rows succeeded: |the results could not be assembled "
 )
@@ -27,10 +27,10 @@ logger = Logger(child=True)
 
 
 def reopen(services: Services[ResultsSettings], verb: str, job_id: str) -> dict[str, object]:
-    """Have a job assembled again, or its results collected again as well.
+    """Open a job again, so that it is assembled again, and for ``recollect`` its results are collected again first.
 
-    A crash leaves a job that ends by itself, or that the same request opens again: batches are opened first, each with
-    the count of its chunk, then the job.
+    Batches are opened first, each with the count of its chunk, then the job. After a crash in between, the job still
+    ends, or the same request opens it again.
 
     Args:
         services: those of results.
@@ -144,13 +144,13 @@ def _files_of(batch: Batch) -> set[str]:
 
 
 def _merged_with(batch: Batch) -> set[str]:
-    """Return the files that collecting needs beside what Anthropic has: the rows' ids and earlier answers."""
+    """Return the files that collecting needs besides Anthropic's results: the rows' ids and earlier answers."""
     previous = batch.previous_results
     return {batch.ledger_key} | (set() if previous is None else {previous.key})
 
 
 def _open_batch(services: Services[ResultsSettings], batch: Batch) -> bool:
-    """Have a batch collected again. Return False if it has changed."""
+    """Reset a batch to be collected again. Return False if it has changed."""
     changes = {
         "status": BatchStatus.ENDED, "next_step": Step.COLLECT, "close_reason": None, "part": None, "tally": None,
         "expires": None, "not_found": None, "not_found_since": None, "not_found_key": None, "pieces": None,
@@ -169,7 +169,7 @@ def _open_batch(services: Services[ResultsSettings], batch: Batch) -> bool:
 
 
 def _open_job(services: Services[ResultsSettings], job: Job) -> bool:
-    """Have a job assembled again once its batches are collected. Return False if that will happen anyway."""
+    """Reset a job to be assembled again once its batches are collected. Return False if that will happen anyway."""
     if job.status != JobStatus.DONE:
         return job.status == JobStatus.ASSEMBLING and _clear_delay(services, [job])
     changes = {
@@ -188,7 +188,7 @@ def _failure_before(job: Job) -> str | None:
 
 
 def _clear_delay(services: Services[ResultsSettings], waiting: Sequence[Job | Batch]) -> bool:
-    """Let items that wait after a failure try again at once. Return whether there were any."""
+    """Remove the delay of items that wait after a failure. Return whether there were any."""
     now = services.now()
     delayed = [item for item in waiting if item.not_before is not None and not item.is_leased(now)]
     woken = [services.items.update_if_unchanged(item, {"not_before": None}) for item in delayed]

@@ -1,7 +1,7 @@
 """Write report.html. It is a convenience: its failure never delays results.
 
-What it shows is read from the files of the job when it is assembled: the first rows, the first ones that did not
-succeed, and their requests. Each reading is bounded, so that neither memory nor time grows with the job.
+When the job is assembled, its files are read: the first rows, the first ones that did not succeed, and their
+requests. Each reading is bounded, so that neither memory nor time grows with the job.
 """
 
 from collections import Counter
@@ -194,7 +194,7 @@ def _read_prompts(
             for group in ranges:
                 prompts |= _read_range(files, batch, group)
         except (ObjectNotFoundError, ObjectUnreadableError):
-            continue  # somebody deleted a work file
+            continue  # the work file was deleted
         readings -= len(ranges) + 1
         if readings <= 0:
             break

@@ -113,7 +113,7 @@ class ResultSet:
                     self.spool.put_missing(of_row, bytes(parsed.result))
 
     def share(self, copies: Iterable[tuple[int, int]]) -> None:
-        """Give rows the results of others, once all have arrived. They are counted when they are merged.
+        """Store for rows the results of others, once all have arrived. They are counted when they are merged.
 
         Args:
             copies: rows of the chunk, each with the row whose result it shares.

@@ -1,6 +1,6 @@
 """Send rows once more whose answers ended at `max_tokens`, and keep the better answer. The first one is paid for, too.
 
-A row of a later attempt that has an answer already was sent once more with more room. Its first answer is kept unless
+A row of a later attempt that has an answer already was sent once more with a larger `max_tokens`. Its first answer is kept unless
 the second request succeeded as well.
 """
 
@@ -49,9 +49,8 @@ class MergeSecondAnswers(Merge):
     def _record(
         self, rows: Sequence[Row], new: Sequence[bytes | None], results: Sequence[bytes]
     ) -> None:
-        if (
-            self._batch.raised_requests
-        ):  # no row of such an attempt was counted when its result arrived
+        # No row of such an attempt was counted when its result arrived.
+        if self._batch.raised_requests:
             self._count_lost(rows)
             new = [None] * len(rows)
         super()._record(rows, new, results)
@@ -75,10 +74,10 @@ def merge_type(job: Job) -> type[Merge]:
 
 
 class NextParams:
-    """The params of a chunk's next attempt: with more room where the retry mask says so, otherwise as they were.
+    """The params of a chunk's next attempt: with a larger `max_tokens` where the retry mask says so.
 
     Attributes:
-        raised_requests: the requests with more room so far.
+        raised_requests: the requests so far whose `max_tokens` was raised.
     """
 
     def __init__(self, job: Job, batch: Batch, retry_mask: bytearray) -> None:
@@ -86,7 +85,7 @@ class NextParams:
         self.raised_requests = 0
 
     def __call__(self, entry: LedgerEntry, params: bytes) -> bytes | None:
-        """Return the params with which a row is sent; None if it has as much room as it may."""
+        """Return the params with which a row is sent; None if its `max_tokens` cannot be raised."""
         next_params: bytes | None = params
         if self._retry_mask[entry.row - self._batch.first_row] == RAISE_MAX_TOKENS:
             next_params = with_raised_max_tokens(self._job, self._batch.betas, params)

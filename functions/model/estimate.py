@@ -73,7 +73,7 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         counted_rows: rows whose input tokens the API counted; 0 if the length of the params alone is the basis.
         models: what the requests of each model are expected to use.
-        second: what they use in the worst case beside that, because each of them is sent once more with more room.
+        second: what they use in the worst case beside that, because each is sent once more with a larger `max_tokens`.
     """
 
     counted_rows: int
@@ -93,7 +93,7 @@ def estimate(
         demands: what they may use, by model.
         samples: what was counted, by model. Models without a sample are scaled like all others together.
         experience: what earlier requests took, by model.
-        second_demands: what those may use that may be sent once more with more room.
+        second_demands: what those may use that may be sent once more with a larger `max_tokens`.
     """
     everything = _total(samples)
     return Estimate(

@@ -184,7 +184,7 @@ def job_held(
     worst_usd = None if figures is None else figures["cost_usd"]["worst"]
     if worst_usd is None:
         problem = (
-            "nobody can say what it may cost at most, and a budget is in force: a model has no price, or rows may run "
+            "its cost has no known bound, and a budget is in force: a model has no price, or rows may run "
             "code or search the web without max_uses"
         )
     else:

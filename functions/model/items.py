@@ -263,7 +263,7 @@ class Share(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class MaxTokensRaise(msgspec.Struct, frozen=True, kw_only=True):
-    """The `max_tokens` of a row that is sent once more because its answer ended there.
+    """How far `max_tokens` is raised for a row that is sent once more because its answer ended there.
 
     Attributes:
         percent: of the row's own `max_tokens`.
@@ -308,7 +308,7 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
         capability_list: the version of the list that says what each model accepts; None in jobs of before, for the newest.
         demands: model → what the planned requests may use.
         samples: model → requests whose input tokens were counted.
-        second_demands: model → what the requests may use that are sent once more with more room.
+        second_demands: model → what requests may use when they are sent once more with a larger `max_tokens`.
         estimate: what all of them are expected to use; None until everything is planned.
         priority: ``high``, ``normal`` or ``low``.
         share: the share of the upload's first folder; None if it has none.
@@ -320,16 +320,16 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
         pilot_rows: the rows that are sent first, alone; 0 for no pilot.
         pilot_auto: whether the rest may be sent without a go marker.
         go_since: when the pilot was sent; a later go marker sends the rest.
-        reopened: how often it was opened again after it had ended.
+        reopened: how many times it was opened again after it had ended.
         booked_at: when it ended first, under which the ledger has its cost; None unless it was opened again.
         collected_succeeded: the rows of its finished chunks that succeeded; the next four likewise.
         cost_micro_usd: what its batches cost, as counted when each was collected, as far as that is known.
         equal_rows_once: whether rows of a chunk whose params are equal share one request.
         copies: the rows planned so far that share the request of an earlier row.
-        retry_truncated: the room of rows whose answers ended at `max_tokens`; None if they are not sent once more.
-        report: what report.html contains: ``full``, ``figures`` or, in jobs of before, ``off``.
+        retry_truncated: how far `max_tokens` is raised for rows whose answers ended there; None if they are not sent once more.
+        report: what report.html contains: ``full``, ``figures`` or ``off``; jobs of earlier versions have ``off``.
         warm_cache: whether the first row of each long prefix that rows share is sent before the others.
-        warmed_prefixes: the prefixes of which this is so.
+        warmed_prefixes: digests of the prefixes whose first rows are sent before the others.
     """
 
     bucket: str
@@ -474,7 +474,7 @@ class Batch(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
         priority: that of its job.
         share: that of its job. Poll admits batches without reading their jobs.
         copies: the rows that share the request of an earlier row of the chunk.
-        raised_requests: the requests that are sent once more with more room, because their answers ended at `max_tokens`.
+        raised_requests: its requests that are sent once more with a raised `max_tokens`, because their answers ended there.
         is_warmup: whether later batches of its job wait for it, because it puts a prefix into the cache.
     """
 

@@ -1,4 +1,4 @@
-"""Raise the `max_tokens` of a request whose answer ended there, so that it can be sent once more.
+"""Raise the `max_tokens` of a request whose answer ended there, to send it once more.
 
 All other bytes of its params stay as they are.
 """
@@ -18,7 +18,7 @@ _NUMBER = re.compile(rb"\s*:\s*(\d+)")
 
 
 def raised_max_tokens(job: Job, betas: Collection[str], model: str, max_tokens: int) -> int | None:
-    """Return the `max_tokens` with which a row is sent once more; None if it has as much as it may.
+    """Return the `max_tokens` with which a row is sent once more; None if it cannot be raised.
 
     Args:
         job: the row's job, with the limits of the option and the list of what each model accepts.
@@ -37,7 +37,7 @@ def raised_max_tokens(job: Job, betas: Collection[str], model: str, max_tokens: 
 
 
 def with_raised_max_tokens(job: Job, betas: Collection[str], params: bytes) -> bytes | None:
-    """Return params with a raised `max_tokens`; None if it may not be raised."""
+    """Return params with a raised `max_tokens`; None if it cannot be raised."""
     model, max_tokens = demand.limits_of(params)
     raised = raised_max_tokens(job, betas, model, max_tokens)
     number = _find_max_tokens(params)

@@ -1,4 +1,4 @@
-"""What requests may use, by their params: tokens, and what makes them dearer, such as cache writes and searches."""
+"""Read what requests may use from their params: tokens, and what makes them dearer, such as cache writes and searches."""
 
 from collections.abc import Iterable, Sequence
 from itertools import repeat
@@ -35,7 +35,7 @@ _members = msgspec.json.Decoder(_Members)
 def read_requests(
     models: Sequence[str], params: Sequence[bytes], max_tokens: Sequence[int], prices: PriceList
 ) -> list[Request]:
-    """Return what counts of requests.
+    """Return the figures of requests that decide what they may cost.
 
     Args:
         models: their models.
@@ -53,7 +53,7 @@ def read_requests(
 
 
 def read_request(params: bytes, prices: PriceList) -> Request:
-    """Read what counts of a request from its params."""
+    """Read from the params of a request the figures that decide what it may cost."""
     model, max_tokens = demand.limits_of(params)
     return read_requests([model], [params], [max_tokens], prices)[0]
 
@@ -73,7 +73,7 @@ def _surcharge(model: str, params: bytes, prices: PriceList) -> Surcharge:
 
     Args:
         model: its model.
-        params: its params. The API refuses those that cannot be read here, but nobody can say what they cost.
+        params: its params. Those that cannot be read here have no bound, although the API refuses them.
         prices: the job's price list.
     """
     long_input, long_output = _long_shares(model, len(params), prices)

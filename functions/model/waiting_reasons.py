@@ -1,6 +1,6 @@
-"""Why a job waits: a stable word, a sentence for people, and what would change it.
+"""Explain why a job waits: a stable reason, a sentence for people, and what would change it.
 
-status.json has these; so they quote neither prompts nor answers. Errors in them are those of `batch.stuck`.
+They are published in status.json, so they quote neither prompts nor answers. Errors in them are those of `batch.stuck`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,7 +27,7 @@ BATCH_HOURS = 24
 
 
 class ReasonText(NamedTuple):
-    """The words for one reason.
+    """The sentences about one reason.
 
     Attributes:
         message: why the job waits. Names in braces are filled in.
@@ -84,16 +84,16 @@ REASONS = {
         "nothing to do: planning goes on by itself",
     ),
     "day_budget": ReasonText(
-        "what its next batches may cost does not fit the budget of the day",
+        "its next batches may cost more than what is left of the day's budget",
         "wait for the next day in UTC, or raise dayBudgetUsd",
     ),
     "month_budget": ReasonText(
-        "what its next batches may cost does not fit the budget of the month",
+        "its next batches may cost more than what is left of the month's budget",
         "wait for the next month in UTC, or raise monthBudgetUsd",
     ),
     "warm_up": ReasonText(
-        "batches wait for the first row of a prefix that they share to be answered, to read it from the cache",
-        "nothing to do: they go on once that batch has ended, or after hours",
+        "batches wait until the first row of their shared prefix is answered; then they read the prefix from the cache",
+        "nothing to do: they are sent once that batch has ended, or some hours later",
     ),
     "share": ReasonText(
         "batches wait for room in the share of the folder {folder}",
@@ -107,7 +107,7 @@ REASONS = {
         "a batch was refused without naming a row, and is sent again later",
         "nothing to do: each delay is longer; sending.paused has the API's words",
     ),
-    "plan_retry": ReasonText("reading the upload failed: {problem}", "{retry}"),
+    "plan_retry": ReasonText("planning the upload failed: {problem}", "{retry}"),
     "send_retry": ReasonText("sending a batch failed: {problem}", "{retry}"),
     "collect_retry": ReasonText("downloading the results of a batch failed: {problem}", "{retry}"),
     "assemble_retry": ReasonText("joining the results failed: {problem}", "{retry}"),
@@ -134,11 +134,11 @@ REASONS = {
         "the results are being joined", "nothing to do: it goes on by itself"
     ),
 }
-"""Why a job may wait, what needs a person or fails first."""
+"""Why a job may wait. What needs a person comes first, then what has failed."""
 _RETRY = "it is tried again by itself, up to six hours apart, once the cause is gone"
 _RETRY_STUCK = f"fix the cause, which batch.stuck announced; {_RETRY}"
 OF_ALL_JOBS = frozenset({"no_key", "paused", "throttled"})
-"""Reasons that hold for all jobs at once. When their next look moves, status.json is not rewritten."""
+"""Reasons that apply to all jobs at once. When their `until` changes, status.json is not rewritten."""
 _SENDING = frozenset(REASONS) - {
     "plan_retry", "collect_retry", "assemble_retry", "unconfirmed",
     "planning", "sending", "answers", "canceling", "collecting", "assembling",
@@ -150,10 +150,10 @@ class WaitingReason(msgspec.Struct, frozen=True, kw_only=True):
     """One reason why a job waits.
 
     Attributes:
-        reason: a word of `REASONS`, which does not change from version to version.
+        reason: a key of `REASONS`, which does not change from version to version.
         since: since when; None if it is not known.
         message: why, in a sentence.
-        until: when it changes by itself or is looked at again, as far as is known.
+        until: when it ends or is looked at again; None if that is not known.
         resolution: what would change it, in a sentence.
     """
 
@@ -255,7 +255,7 @@ def _retries(items: Sequence[Job | Batch]) -> Iterator[WaitingReason]:
 
 
 def describe_killed(item: Job | Batch) -> str:
-    """Return what it means that an item was tried and has no error."""
+    """Return a sentence about an item that was tried and has no error."""
     killed = "every attempt was killed before it finished (timeout or out of memory)"
     if isinstance(item, Job) and item.format is not None and item.format.container is not None:
         return (

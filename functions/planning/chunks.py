@@ -231,7 +231,7 @@ def read_rows(
         ),
     }
     if convert is None:
-        if job.equal_rows_once:  # each row must be looked at by itself
+        if job.equal_rows_once:  # each row is compared on its own
             pieces = records_of(pieces, job.row_bytes)
         rows = validate_all(pieces, **rules)
     else:

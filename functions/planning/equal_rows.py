@@ -1,7 +1,7 @@
 """Find rows of a chunk whose params are equal, byte for byte as they are sent: they share one request.
 
-Only rows of one chunk are compared, so that what is remembered does not grow with the upload, and so that a chunk is
-complete in itself: it is sent, split, sent again and collected without looking at any other.
+Only rows of one chunk are compared. So memory does not grow with the upload, and each chunk is complete: it is sent,
+split, sent again and collected without reading another chunk.
 """
 
 from hashlib import blake2b

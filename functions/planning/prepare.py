@@ -287,7 +287,7 @@ def _share_of(job: Job, options: Options) -> Share | None:
 
 
 def _max_tokens_raise(job: Job, options: Options) -> MaxTokensRaise | None:
-    """Return the room of rows that are sent once more; None if there is none, or no further attempt."""
+    """Return how far `max_tokens` is raised for truncated rows; None if they are not sent once more."""
     retry = options.retry_truncated
     if retry is None or retry.factor == 1 or job.attempts == 1:
         return None

@@ -23,7 +23,7 @@ from functions.planning.validation import has_too_many_values
 MAX_PREFIXES = 20
 """The most prefixes of a job that are warmed up. Each is a batch of one request."""
 LIFETIME_CHANGE = "cache_control.ttl"
-"""What the manifest calls the changed lifetime."""
+"""The name in the manifest of a changed lifetime."""
 _LIFETIME = "1h"
 _MARK = "cache_control"
 _Rows = ValidRows | ValidatedRow
@@ -46,7 +46,7 @@ _blocks = msgspec.json.Decoder(_Block)
 def mark_warmups(
     rows: Iterator[_Rows], warmed_prefixes: Sequence[str], capability_list: str | None
 ) -> Iterator[_Rows]:
-    """Separate the first row of each prefix that rows close to each other share, and mark it with the prefix.
+    """Yield rows with the first one of each shared prefix alone and marked. Rows share it if they are close to each other.
 
     Args:
         rows: valid and rejected rows, in order.
@@ -113,7 +113,7 @@ def _warmup(row: Row, prefix: str) -> Row:
 
 
 def prefix_of(params: bytes | msgspec.Raw, capability_list: str | None = None) -> str | None:
-    """Return a digest of what tools and system ask to cache; None if that is nothing, or too short to be cached.
+    """Return a digest of the tools and system that a request asks to cache; None if there are none, or too few.
 
     The digest is that of the bytes, so the same prefix written differently counts as another first_row.
     """
@@ -150,7 +150,7 @@ def _with_lifetime(params: bytes) -> tuple[bytes, bool]:
         return params, False
     try:
         request = msgspec.json.decode(params)
-    except UNREADABLE_JSON:  # numbers too large for Python: its own lifetime does, too
+    except UNREADABLE_JSON:  # numbers too large for Python; the request keeps its own lifetime
         return params, False
     marks = [
         block[_MARK]

@@ -1,8 +1,8 @@
 """Write ``jobs.json`` at the root of the results bucket: the jobs that run, and the last thousand that ended.
 
 It is a convenience. Its source for the running jobs is the index of unfinished items. A job that ends stays in that
-index until its last status.json is written, which is after this file, so it is listed as ended before it leaves. The
-earlier ended ones are taken over from the file itself. If that is lost, `ended_since` says since when they are listed.
+index until its last status.json is written, which is after this file. So it is listed as ended before it leaves. The
+jobs that ended earlier are read from the file itself. If that is lost, `ended_since` says since when they are listed.
 """
 
 import hashlib
@@ -86,7 +86,7 @@ def _entry(bucket: str, job: Job, status: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _write(services: Services[PollSettings], listed: list[dict[str, Any]]) -> bool:
-    """Merge the jobs of the index into the file. Return False if somebody else has written it since it was read."""
+    """Merge the jobs of the index into the file. Return False if another poll has written it since it was read."""
     etag, before = _read(services)
     now = timestamps.text(services.now())
     latest = {entry["job"]: entry for entry in before["ended"]}
@@ -121,7 +121,7 @@ def _read(services: Services[PollSettings]) -> tuple[str | None, dict[str, Any]]
     try:
         return etag, msgspec.structs.asdict(msgspec.json.decode(body, type=_Before))
     except msgspec.MsgspecError:
-        logger.warning("jobs.json is not readable, it begins anew")
+        logger.warning("jobs.json cannot be read and is written anew without earlier ended jobs")
         return etag, nothing
 
 

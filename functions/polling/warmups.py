@@ -1,4 +1,4 @@
-"""Let batches wait until the rows that warm up their prefixes are answered, whatever the answer, or for hours."""
+"""Decide which batches wait for a warm-up: until its batch has ended, whatever the answer, or for hours."""
 
 from collections.abc import Iterable
 from datetime import datetime, timedelta
@@ -15,7 +15,7 @@ _PENDING = frozenset(
 def first_pending_warmups(batches: Iterable[Batch], now: datetime) -> dict[str, str]:
     """Return the first chunk of each job that warms up a prefix and has not ended.
 
-    Nothing is stored about the wait, so nothing has to be ended: the later batches of the job go on when this says so.
+    Nothing is stored about the wait. It is over as soon as this no longer returns the job.
     """
     first: dict[str, str] = {}
     for batch in batches:

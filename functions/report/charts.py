@@ -44,7 +44,7 @@ def stacked_bar(parts: Sequence[tuple[str, float]], label: str) -> Html:
 
 
 def bar(share: float, kind: str = "accent") -> Html:
-    """Return the bar of a line in a table. The number stands beside it, so that it needs no label."""
+    """Return the bar of a line in a table. Its number is in the next cell, so it needs no label."""
     rect = element("rect", width=_share(share), height="100%", class_=kind)
     return element("svg", rect, class_="bar", height="10", width="100%", aria_hidden="true")
 

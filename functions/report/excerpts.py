@@ -1,4 +1,4 @@
-"""The rows and errors that a report shows: few, and each shortened."""
+"""Read the rows and errors that a report shows: few, and each shortened."""
 
 import re
 from collections.abc import Iterable, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Numbers, money and times as the report writes them."""
+"""Format numbers, money and times for the report."""
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC

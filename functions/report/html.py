@@ -1,4 +1,4 @@
-"""Building HTML. Every text is escaped, unless it is HTML that this module built."""
+"""Build HTML. Every text is escaped, unless it is HTML that this module built."""
 
 import re
 from html import escape

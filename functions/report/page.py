@@ -1,4 +1,4 @@
-"""The page itself: report.html, one file that loads nothing, as bytes of at most 5 MB.
+"""Build report.html: one file of at most 5 MB that loads nothing.
 
 The policy allows one style and one script, by their hashes. So what a prompt or an answer contains can neither run nor
 load anything, even if an escape were missing.

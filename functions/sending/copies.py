@@ -12,7 +12,7 @@ from functions.model.items import Batch
 def with_own_requests(
     half: Iterable[LedgerEntry], chunk: Iterable[LedgerEntry], batch: Batch
 ) -> Iterator[LedgerEntry]:
-    """Give a request of its own to the first of the copies that lost theirs to the other half; later ones share it.
+    """Yield the second half of a chunk. Of copies whose request is in the other half, the first gets one of its own.
 
     Args:
         half: the entries of the second half of a chunk.

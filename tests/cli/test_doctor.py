@@ -93,7 +93,7 @@ BROKEN: dict[str, tuple[Break, str, str]] = {
     "a deploy that was rolled back": (
         replaced("describe_stacks", {"Stacks": [{"StackStatus": "UPDATE_ROLLBACK_COMPLETE"}]}),
         "stack",
-        "mend the cause and run `make deploy`",
+        "fix the cause and run `make deploy`",
     ),
     "another version": (
         lambda account: account.outputs.update(Version="0.1.0+00000000"),
@@ -186,7 +186,7 @@ BROKEN: dict[str, tuple[Break, str, str]] = {
         changed("arn:aws:sns:eu-central-1:111122223333:StorageEvents", "list_subscriptions_by_topic",
                 Subscriptions=[]),
         "subscriptions",
-        "nobody subscribes to the events",
+        "the topic of events",
     ),
     "a subscription that waits": (
         changed("arn:aws:sns:eu-central-1:111122223333:AlarmsTopic", "list_subscriptions_by_topic",

@@ -1,4 +1,4 @@
-"""Rows whose answers end at max_tokens are sent once more with more room. No paid answer is lost or left out of the cost.
+"""Rows whose answers end at max_tokens are sent once more with a larger max_tokens. No paid answer is lost or left out of the cost.
 
 The simulator's answer to ``[needs:300]`` has 300 tokens, or ends at `max_tokens` if that is less.
 """
@@ -55,7 +55,7 @@ def answers(relay: Harness) -> list[tuple[str, int | None]]:
 
 END, FULL = "end_turn", "max_tokens"
 CASES: list[tuple[str, list[bytes], bytes, list[tuple[str, int | None]], list[int], int]] = [
-    # name, rows, options, results, billed output tokens, rows with more room
+    # name, rows, options, results, billed output tokens, rows with a raised max_tokens
     ("fits the second time", [row(1, "[needs:300]"), row(2, "[needs:150]")], TWICE, [(END, 300), (END, 150)], [200, 300, 150], 1),
     ("thinking takes all", [row(1, "[thinks:250][needs:50]")], TWICE, [(END, 300)], [200, 300], 1),
     ("only once", [row(1, "[needs:900]")], TWICE, [(FULL, 400)], [200, 400], 1),

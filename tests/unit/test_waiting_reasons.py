@@ -90,7 +90,7 @@ CASES = {
     "month_budget": Case(
         job(), [waiting()], "of the month", passed_over("month_budget"), until=LATER
     ),
-    "warm_up": Case(job(), [waiting()], "first row of a prefix", passed_over("warm_up")),
+    "warm_up": Case(job(), [waiting()], "first row of their shared prefix", passed_over("warm_up")),
     "share": Case(job(share=Share(folder="in")), [waiting()], "folder in", passed_over("share")),
     "room": Case(job(), [waiting()], "openBatches", passed_over("room")),
     "backoff": Case(job(), [waiting(not_before=LATER)], "refused", until=LATER),
