@@ -217,11 +217,14 @@ def _plan(
     bucket: LocalBucket, job: Job, prepared: Prepared, checked: Checked, claude: Claude | None
 ) -> Iterator[tuple[Job, int, Counter[str]]]:
     """Cut the file into chunks. Yield the job after each, its batches and its rejections."""
-    rows = _noting(read_rows(bucket, job, prepared.options), checked)
+    rows = _with_messages_kept(read_rows(bucket, job, prepared.options), checked)
     pending = next(rows, None)
     while pending is not None:
         counter = None if job.checkpoint.chunk else claude
-        with _file(kept=counter is not None) as body, _file(kept=counter is not None) as ledger:
+        with (
+            _open_chunk_file(kept=counter is not None) as body,
+            _open_chunk_file(kept=counter is not None) as ledger,
+        ):
             chunk = Chunk(job, body, ledger)
             pending = fill_chunk(chunk, pending, rows)
             changes = chunk.changes(job.samples if counter is None else _count(counter, chunk))
@@ -229,7 +232,7 @@ def _plan(
         yield job, int(chunk.writer.requests > 0), chunk.rejections
 
 
-def _file(*, kept: bool) -> IO[bytes]:
+def _open_chunk_file(*, kept: bool) -> IO[bytes]:
     """Open a file of a chunk. Only tokens are counted from it, so otherwise it is discarded."""
     return TemporaryFile() if kept else open(os.devnull, "w+b")  # noqa: PTH123
 
@@ -239,17 +242,17 @@ def _count(claude: Claude, chunk: Chunk) -> dict[str, Sample]:
     return count_sample(claude, chunk.job, SETTINGS.estimate_rows, chunk.body, chunk.ledger, betas)
 
 
-def _noting(
+def _with_messages_kept(
     rows: Iterator[ValidRows | ValidatedRow], checked: Checked
 ) -> Iterator[ValidRows | ValidatedRow]:
     """Yield rows as they are, and keep the first sentences of each kind of rejection."""
     for piece in rows:
         if not isinstance(piece, ValidRows) and piece[1].rejection is not None:
-            _note(piece[1].rejection, checked)
+            _keep_message(piece[1].rejection, checked)
         yield piece
 
 
-def _note(rejection: Rejection, checked: Checked) -> None:
+def _keep_message(rejection: Rejection, checked: Checked) -> None:
     rejected = checked.rejected.setdefault(rejection.code, RejectedRows())
     if len(rejected.messages) < MAX_SENTENCES:
         rejected.messages.append(rejection.message)

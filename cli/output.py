@@ -78,7 +78,7 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str | RenderableType]]
     return grid
 
 
-def pairs(rows: Iterable[tuple[str, str]]) -> Table:
+def name_value_table(rows: Iterable[tuple[str, str]]) -> Table:
     """Build two columns, of names and values."""
     grid = Table(box=None, pad_edge=False, show_header=False)
     grid.add_column(style="bold", no_wrap=True)

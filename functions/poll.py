@@ -154,8 +154,8 @@ def _poll_while_wanted(
         summary = poll(services, work_queues, phases, requested=requested)
         logger.info("poll finished", extra={"tally": vars(summary)})
         if not summary.skipped:
-            _measure(summary, services.now())
-            services.measure(OpenRequests=summary.open_requests)
+            _emit_metrics(summary, services.now())
+            services.emit_metrics(OpenRequests=summary.open_requests)
         repeat = first_look and summary.found_nothing
         wanted, first_look, requested = summary.wanted or repeat, summary.wanted, True
     return wanted
@@ -444,7 +444,7 @@ def _admitted(
         if batch.is_idle(now) and batch.job not in canceled and (batch.job, batch.item) not in moved
         and batch.job in jobs and not jobs[batch.job].holds(batch)
     ]  # fmt: skip
-    waiting = _warmed(unfinished, ended, waiting, now)
+    waiting = _not_waiting_for_warmup(unfinished, ended, waiting, now)
     if not waiting or (sending.not_before is not None and sending.not_before > written):
         return []
     limits = Limits(services.settings.open_batches, services.settings.queued_requests)
@@ -459,7 +459,7 @@ def _admitted(
     return reserve(services, budgets, _probes(services, sending, waiting, chosen))
 
 
-def _warmed(
+def _not_waiting_for_warmup(
     unfinished: Unfinished, ended: list[Batch], waiting: list[Batch], now: datetime
 ) -> list[Batch]:
     """Return the batches that need not wait for the first row of a shared prefix to be answered."""
@@ -532,7 +532,7 @@ def _oldest_hours(unfinished: Unfinished, now: datetime) -> float:
     return max(((now - sent_at).total_seconds() / 3600 for sent_at in first_sent), default=0.0)
 
 
-def figures(summary: PollSummary, now: datetime) -> dict[str, float]:
+def metric_values(summary: PollSummary, now: datetime) -> dict[str, float]:
     """Return the values of poll's metrics, which the alarms watch. A metric without a value costs nothing."""
     silent = {}
     if summary.silent_since is not None:
@@ -545,7 +545,7 @@ def figures(summary: PollSummary, now: datetime) -> dict[str, float]:
     }  # fmt: skip
 
 
-def _measure(summary: PollSummary, now: datetime) -> None:
-    for name, value in figures(summary, now).items():
+def _emit_metrics(summary: PollSummary, now: datetime) -> None:
+    for name, value in metric_values(summary, now).items():
         unit = MetricUnit.NoUnit if name.endswith(("Hours", "Minutes")) else MetricUnit.Count
         metrics.add_metric(name, unit, value)

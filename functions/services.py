@@ -20,7 +20,7 @@ from functions.adapters.clients import QUICK
 from functions.adapters.cost_ledger import CostLedger
 from functions.adapters.event_publisher import EventPublisher
 from functions.adapters.experiences import Experiences
-from functions.adapters.log_keys import log_keys
+from functions.adapters.log_context import log_context
 from functions.adapters.marker_requests import MarkerRequests
 from functions.adapters.outbox import Outbox
 from functions.adapters.ownership import Ownership
@@ -128,7 +128,7 @@ class Services[S: Settings]:
 
         The runtime logs the error, but does not know the job. So a line with both is logged here.
         """
-        with log_keys(item):
+        with log_context(item):
             try:
                 yield
             except Exception as error:
@@ -139,7 +139,7 @@ class Services[S: Settings]:
                 )
                 raise
 
-    def measure(self, **values: float) -> None:
+    def emit_metrics(self, **values: float) -> None:
         """Write values of the dashboard's metrics, if the stack has one."""
         if self.settings.dashboard:
             metrics.emit(**values)

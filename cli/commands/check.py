@@ -10,7 +10,7 @@ import typer
 from cli import checking, invocation
 from cli.checking import SETTINGS, Checked, RejectedRows
 from cli.errors import ExitCode, UsageError
-from cli.output import Output, pairs
+from cli.output import Output, name_value_table
 from functions.adapters.anthropic_api import Claude
 from functions.adapters.secret import NAME
 
@@ -71,7 +71,7 @@ def _claude() -> Claude:
 
 def _shown(checked: Checked) -> Iterator[Any]:
     yield f"{checked.file}: {_verdict(checked)}"
-    yield pairs((f"  {name}", text) for name, text in _facts(checked))
+    yield name_value_table((f"  {name}", text) for name, text in _facts(checked))
     if checked.example is not None:
         yield checked.example
     yield ""

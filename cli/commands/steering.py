@@ -25,7 +25,7 @@ def cancel(context: typer.Context, job: JobName) -> None:
     if item.canceled_at is not None:
         message = f"{found_job.name} was canceled at {item.canceled_at}: `relay why {found_job.id[:8]}` says what it waits for"
         raise UsageError(message)
-    _mark(run, found_job, CANCEL, "is canceled at the next poll, within a minute")
+    _create_marker(run, found_job, CANCEL, "is canceled at the next poll, within a minute")
 
 
 def go(context: typer.Context, job: JobName) -> None:
@@ -35,7 +35,7 @@ def go(context: typer.Context, job: JobName) -> None:
     if item.held is None and item.waiting_for is None:
         message = f"nothing of {found_job.name} is held: `relay why {found_job.id[:8]}` says what it waits for"
         raise UsageError(message)
-    _mark(run, found_job, GO, "is released at the next poll, within a minute")
+    _create_marker(run, found_job, GO, "is released at the next poll, within a minute")
 
 
 def retry(
@@ -83,7 +83,7 @@ def _unfinished(run: Invocation, name: str) -> tuple[FoundJob, Job]:
     return found_job, found_job.item
 
 
-def _mark(run: Invocation, found_job: FoundJob, suffix: str, sentence: str) -> None:
+def _create_marker(run: Invocation, found_job: FoundJob, suffix: str, sentence: str) -> None:
     """Create a marker. It counts for every unfinished job of the key."""
     key = found_job.key + suffix
     run.deployment.s3.put_object(Bucket=run.deployment.uploads, Key=key, Body=b"")

@@ -9,7 +9,7 @@ import typer
 
 from cli import invocation, progress
 from cli.jobs import FoundJob, Jobs
-from cli.output import age, pairs
+from cli.output import age, name_value_table
 from functions.model import timestamps
 from functions.model.items import FINISHED_BATCH_STATUSES
 from functions.model.waiting_reasons import Obstacles, waiting_reasons
@@ -31,7 +31,9 @@ def why(
     if not waiting and not progress.is_over(state):
         lines.append("it waits for nothing that is known: poll looks at it every minute")
     run.output.show(
-        state | {"waiting": waiting}, *lines, *(pairs(_explain(wait, now)) for wait in waiting)
+        state | {"waiting": waiting},
+        *lines,
+        *(name_value_table(_explain(wait, now)) for wait in waiting),
     )
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from cli.doctor.stack import Stack
 
-_BACK = "put it back as the template has it"
+_RESTORE = "put it back as the template has it"
 type _Grants = set[tuple[str, str]]
 """Actions, each with a resource: its ARN, or in the template a pattern of it."""
 
@@ -33,7 +33,7 @@ def _of_role(
     found = _grants_of_role(stack, role)
     for action, pattern in sorted(expected):
         if not any(_matches(action, pattern, *grant) for grant in found):
-            yield f"the role {role} lacks {action} on {_readable(pattern)}: {_BACK}"
+            yield f"the role {role} lacks {action} on {_readable(pattern)}: {_RESTORE}"
     for action, resource in sorted(found):
         if not any(_matches(*grant, action, resource) for grant in expected):
             yield f"the role {role} also has {action} on {resource}, which the template does not grant: remove it"
@@ -97,7 +97,7 @@ def buckets(stack: Stack) -> Diagnosis:
     """Check that encryption, lifecycle, versioning and the block of public access are as deployed."""
     found = list(stack.resources("AWS::S3::Bucket"))
     problems = [
-        f"{what} of {bucket} was changed: {_BACK}"
+        f"{what} of {bucket} was changed: {_RESTORE}"
         for _, bucket, properties in found
         for what in _changed(stack, bucket, properties)
     ]

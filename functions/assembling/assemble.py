@@ -121,7 +121,7 @@ def _measure(services: Services[ResultsSettings], batches: Sequence[Batch]) -> N
     ended_at = max((batch.ended_at for batch in batches if batch.ended_at), default=None)
     if ended_at is not None:
         waited = services.now() - timestamps.parse(ended_at)
-        services.measure(CompletedAfterSeconds=waited.total_seconds())
+        services.emit_metrics(CompletedAfterSeconds=waited.total_seconds())
 
 
 def outcome_of(job: Job, tally: OutcomeCounts) -> str:

@@ -59,7 +59,7 @@ def _reopen(services: Services[ResultsSettings], batch: Batch) -> None:
         "tally": None,
         "expires": None,
     }
-    counted = {} if batch.tally is None else batch.tally.of_job
+    counted = {} if batch.tally is None else batch.tally.job_increments
     services.items.transition(
         batch,
         changes,

@@ -156,7 +156,7 @@ def _open_batch(services: Services[ResultsSettings], batch: Batch) -> bool:
         "expires": None, "not_found": None, "not_found_since": None, "not_found_key": None, "pieces": None,
         "incomplete_downloads": None, "first_download_at": None, "convenience_tries": None,
     }  # fmt: skip
-    counted = {} if batch.tally is None else batch.tally.of_job
+    counted = {} if batch.tally is None else batch.tally.job_increments
     opened = services.items.transition(
         batch,
         changes,
@@ -175,7 +175,7 @@ def _open_job(services: Services[ResultsSettings], job: Job) -> bool:
     changes = {
         "status": JobStatus.RUNNING, "next_step": None, "ended_at": None, "outcome": None, "failure": _failure_before(job),
         "tidied": None, "expires": None, "deadline_at": None, "convenience_tries": None,
-        "booked_at": job.booked_at or job.ended_at, "reopened": job.reopened + 1,
+        "first_ended_at": job.first_ended_at or job.ended_at, "reopened": job.reopened + 1,
     }  # fmt: skip
     expected = {"status": JobStatus.DONE, "status_key": job.status_key}
     return services.items.transition(job, changes, expected=expected)

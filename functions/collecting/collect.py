@@ -143,7 +143,9 @@ def _next_attempt(
     if not any(merged.retry_mask):
         return None
     chosen = (
-        entry if merged.retry_mask[entry.request_row - batch.first_row] else entry.unsent()
+        entry
+        if merged.retry_mask[entry.request_row - batch.first_row]
+        else entry.without_request()
         for entry in _entries(services.files, batch)
     )
     attempt, change = batch.attempt + 1, NextParams(job, batch, merged.retry_mask)
@@ -176,7 +178,7 @@ def _go_again(
     )
     logger.info("collected", extra={"batch": batch_key(batch), "retryable": following.requests})
     if done:
-        services.measure(CostUsd=spent / MICRO)
+        services.emit_metrics(CostUsd=spent / MICRO)
     return done
 
 
@@ -208,7 +210,7 @@ def _finish(
     """Record that the chunk is finished."""
     cost_micro_usd = cost_of(services.items, job, batch, merged.counts)
     spent = not_counted(batch, cost_micro_usd)
-    finished = {"chunks_finished": 1, **merged.counts.of_job}
+    finished = {"chunks_finished": 1, **merged.counts.job_increments}
     done = services.items.transition(
         batch,
         _collected(merged, part) | {"cost_micro_usd": cost_micro_usd},
@@ -218,7 +220,7 @@ def _finish(
     logger.info("collected", extra={"batch": batch_key(batch), "finished": done})
     if done:
         rows = {f"Rows{name.title()}": merged.counts.outcomes.get(name, 0) for name in OUTCOMES}
-        services.measure(CostUsd=spent / MICRO, **rows)
+        services.emit_metrics(CostUsd=spent / MICRO, **rows)
     return done
 
 

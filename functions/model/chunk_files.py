@@ -57,7 +57,7 @@ class LedgerEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
         """The row whose request answers this one."""
         return self.copy_of or self.row
 
-    def unsent(self) -> "LedgerEntry":
+    def without_request(self) -> "LedgerEntry":
         """Return the entry for a body that does not have its request."""
         return LedgerEntry(
             self.row, self.line, self.offset, self.size, self.custom_id, rejection=self.rejection

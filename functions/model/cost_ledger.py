@@ -80,7 +80,7 @@ def cost_entry(
         known_usd: the part of the cost that is known.
         problem: why the cost is unknown.
     """
-    ended = timestamps.parse(job.booked_at or job.ended_at or job.claimed_at).astimezone(UTC)
+    ended = timestamps.parse(job.first_ended_at or job.ended_at or job.claimed_at).astimezone(UTC)
     ended_at = timestamps.text(ended)
     usd = figures["cost_usd"]
     return CostEntry(

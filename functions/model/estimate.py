@@ -73,12 +73,12 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         counted_rows: rows whose input tokens the API counted; 0 if the length of the params alone is the basis.
         models: what the requests of each model are expected to use.
-        second: what they use in the worst case beside that, because each is sent once more with a larger `max_tokens`.
+        second_requests: what they use in the worst case beside that, because each is sent once more with a larger `max_tokens`.
     """
 
     counted_rows: int
     models: dict[str, ExpectedTokens]
-    second: dict[str, ExpectedTokens] = {}
+    second_requests: dict[str, ExpectedTokens] = {}
 
 
 def estimate(
@@ -102,7 +102,7 @@ def estimate(
             model: _expected(demand, samples.get(model, everything), experience.get(model))
             for model, demand in demands.items()
         },
-        second={
+        second_requests={
             model: _expected(demand, samples.get(model, everything), None)
             for model, demand in (second_demands or {}).items()
         },

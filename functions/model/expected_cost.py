@@ -23,7 +23,7 @@ def estimate_figures(job: Job) -> dict[str, Any] | None:
         return None
     models = job.estimate.models
     cases = {case: [*models.items()] for case in _CASES}
-    cases["worst"] += job.estimate.second.items()
+    cases["worst"] += job.estimate.second_requests.items()
     prices = prices_of(job)
     return {
         "counted_rows": job.estimate.counted_rows,

@@ -186,8 +186,8 @@ class OutcomeCounts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
         return sum(self.stops.get(reason, 0) for reason in TRUNCATED_STOPS)
 
     @property
-    def of_job(self) -> dict[str, int]:
-        """The counters of the job to which these rows belong, without zeros."""
+    def job_increments(self) -> dict[str, int]:
+        """What these rows add to the counters of their job, without zeros."""
         counts = {f"collected_{name}": self.outcomes.get(name, 0) for name in OUTCOMES}
         return {name: count for name, count in counts.items() if count}
 
@@ -321,7 +321,7 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
         pilot_auto: whether the rest may be sent without a go marker.
         go_since: when the pilot was sent; a later go marker sends the rest.
         reopened: how many times it was opened again after it had ended.
-        booked_at: when it ended first, under which the ledger has its cost; None unless it was opened again.
+        first_ended_at: when it ended first, which stays its time in the cost ledger; None unless it was opened again.
         collected_succeeded: the rows of its finished chunks that succeeded; the next four likewise.
         cost_micro_usd: what its batches cost, as counted when each was collected, as far as that is known.
         equal_rows_once: whether rows of a chunk whose params are equal share one request.
@@ -382,7 +382,7 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
     pilot_auto: bool = False
     go_since: str | None = None
     reopened: int = 0
-    booked_at: str | None = None
+    first_ended_at: str | None = None
     collected_succeeded: int = 0
     collected_errored: int = 0
     collected_canceled: int = 0

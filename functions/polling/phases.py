@@ -12,7 +12,7 @@ from itertools import batched
 
 from aws_lambda_powertools import Logger
 
-from functions.adapters.log_keys import log_keys
+from functions.adapters.log_context import log_context
 from functions.model.cost_ledger import CostEntry
 from functions.model.events import Event
 from functions.model.items import Batch, Job
@@ -116,7 +116,7 @@ class Phases:
     def _process[T](
         self, phase: str, name_of: Callable[[T], str], work: Callable[[T], object], item: T
     ) -> None:
-        with log_keys(item):
+        with log_context(item):
             self.attempt(phase, partial(work, item), None, name_of(item))
 
     def attempt[R](self, phase: str, work: Callable[[], R], default: R, item_name: str = "") -> R:

@@ -102,13 +102,13 @@ def _apply_verdict(
     facts = {"batch": batch_key(batch), "verdict": type(verdict).__name__}
     logger.info("create answered", extra=facts | {"reason": getattr(verdict, "reason", None)})
     if isinstance(verdict, RateLimited):
-        services.measure(RateLimited=1)
+        services.emit_metrics(RateLimited=1)
     match verdict:
         case Accepted():
             adopt.adopt(services.items, services.ownership, batch, verdict.batch)
             services.circuit.record_accepted(batch.intent_at or "", blocked.sender(job, batch))
             waited = services.now() - timestamps.parse(job.uploaded_at)
-            services.measure(CreatedAfterSeconds=waited.total_seconds())
+            services.emit_metrics(CreatedAfterSeconds=waited.total_seconds())
         case Refused():
             split.handle_refusal(services, batch, verdict)
         case AccountBlocked() | RateLimited() | NotSent():

@@ -21,7 +21,7 @@ from tests.unit.factories import AT
 type FindResources = Callable[..., dict[str, dict[str, Any]]]
 
 GUIDE = Path(ROOT, "docs", "operate.md")
-OF_POLL = set(poll.figures(poll.PollSummary(silent_since=AT), timestamps.now()))
+OF_POLL = set(poll.metric_values(poll.PollSummary(silent_since=AT), timestamps.now()))
 OWN = rf'"{NAMESPACE}","(\w+)"'
 
 
@@ -47,7 +47,7 @@ def emitted(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[float]]:
         rows = [make_row(number, text) for number, text in enumerate(texts, 1)]
         relay.upload("in/march.jsonl", b"\n".join([*rows, b"{}"]))
         relay.finish()
-        relay.poll.measure(OpenRequests=relay.tick().open_requests)
+        relay.poll.emit_metrics(OpenRequests=relay.tick().open_requests)
     patch.undo()
     metrics = [json.loads(line) for line in out.getvalue().splitlines() if '"_aws"' in line]
     return {

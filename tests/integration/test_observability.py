@@ -16,7 +16,7 @@ from aws_lambda_powertools import Logger
 from botocore.exceptions import ClientError
 
 from functions import poll
-from functions.adapters.log_keys import log_keys
+from functions.adapters.log_context import log_context
 from functions.errors import ApiUnavailableError
 from functions.model import timestamps
 from functions.model.items import Batch, Job
@@ -138,7 +138,7 @@ def test_log_keys_of_two_threads_do_not_mix(log: io.StringIO) -> None:
     both_have_begun = Barrier(2)
 
     def write(item: Job | Batch) -> None:
-        with log_keys(item):
+        with log_context(item):
             both_have_begun.wait()
             logger.info("inside")
         logger.info("outside")

@@ -11,7 +11,7 @@ logger = Logger(child=True)
 
 
 @contextmanager
-def log_keys(item: object) -> Iterator[None]:
+def log_context(item: object) -> Iterator[None]:
     """Add `job` and `batch` to the log lines of this thread, if the item is a job or a batch."""
     keys, before = _keys(item), dict(logger.thread_safe_get_current_keys())
     logger.thread_safe_append_keys(**keys)
