@@ -3,11 +3,15 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Annotated
 
 import typer
 
 from cli.deployment import Deployment
 from cli.output import Output
+
+JobName = Annotated[str, typer.Argument(metavar="JOB", help="Id, key or beginning of the id.")]
+"""The argument of all commands that are about one job."""
 
 
 @dataclass(frozen=True)

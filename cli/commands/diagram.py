@@ -3,12 +3,12 @@
 from collections.abc import Iterator
 from dataclasses import asdict
 from datetime import UTC, datetime
-from typing import Annotated
 
 import typer
 from rich.text import Text
 
 from cli import invocation
+from cli.invocation import JobName
 from cli.jobs import Jobs
 from cli.timeline import COLLECTING, RUNNING, SENDING, WAITING, Bar, Timeline, timeline
 from functions.model import timestamps
@@ -20,9 +20,7 @@ _NAME, _REQUESTS, _STATUS = 10, 8, 13
 _MIN_WIDTH = 20
 
 
-def diagram(
-    context: typer.Context, job: Annotated[str, typer.Argument(help="Id, key or beginning of the id.")]
-) -> None:  # fmt: skip
+def diagram(context: typer.Context, job: JobName) -> None:
     """Draw the batches of a job in time."""
     run = invocation.of(context)
     jobs = Jobs(run.deployment)

@@ -12,6 +12,7 @@ from rich.progress import Progress, TaskID
 from cli import invocation
 from cli.deployment import Deployment
 from cli.errors import CommandError
+from cli.invocation import JobName
 from cli.jobs import FoundJob, Jobs
 from local.job import safe_path
 
@@ -37,7 +38,7 @@ class _File:
 
 def get(
     context: typer.Context,
-    job: Annotated[str, typer.Argument(help="Id, key or beginning of the id.")],
+    job: JobName,
     into: Annotated[Path, typer.Option(help="Where results go, in a folder of their own.")] = Path("results"),
 ) -> None:  # fmt: skip
     """Download the results of a job. Run it again to resume: what is complete is not downloaded twice."""

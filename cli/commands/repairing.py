@@ -6,8 +6,8 @@ import msgspec
 import typer
 
 from cli import invocation
-from cli.commands.steering import JobName
 from cli.errors import CommandError
+from cli.invocation import JobName
 from cli.jobs import Jobs
 
 

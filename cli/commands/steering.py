@@ -8,14 +8,12 @@ from cli import invocation
 from cli.commands.watch import finish
 from cli.deployment import Deployment
 from cli.errors import CommandError, NotFoundError, UsageError
-from cli.invocation import Invocation
+from cli.invocation import Invocation, JobName
 from cli.jobs import FoundJob, Jobs
 from functions.model.ids import job_id, stem_of
 from functions.model.items import NO_VERSION, Job, results_prefix
 from functions.planning.claim import CANCEL, GO
 from functions.readers import suffix_of
-
-JobName = Annotated[str, typer.Argument(metavar="JOB", help="Id, key or beginning of the id.")]
 
 
 def cancel(context: typer.Context, job: JobName) -> None:

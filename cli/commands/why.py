@@ -2,12 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
 import typer
 
 from cli import invocation, progress
+from cli.invocation import JobName
 from cli.jobs import FoundJob, Jobs
 from cli.output import age, name_value_table
 from functions.model import timestamps
@@ -15,9 +16,7 @@ from functions.model.items import FINISHED_BATCH_STATUSES
 from functions.model.waiting_reasons import Obstacles, waiting_reasons
 
 
-def why(
-    context: typer.Context, job: Annotated[str, typer.Argument(help="Id, key or beginning of the id.")]
-) -> None:  # fmt: skip
+def why(context: typer.Context, job: JobName) -> None:
     """Explain what a job waits for, since when, and what would change that."""
     run = invocation.of(context)
     jobs = Jobs(run.deployment)

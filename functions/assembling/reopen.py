@@ -1,7 +1,7 @@
 """Open a job again on request: to join its results again, or to download what Anthropic still has.
 
-The command line invokes results for this. A job is opened only if no delivered result can get lost: those of each chunk
-must still be under ``work/``, or at Anthropic with all else that they are merged with.
+The command line invokes results for this. A job is opened only if no delivered result can get lost. Those of each chunk
+must still be under ``work/``, or at Anthropic with all that they are merged with under ``work/``.
 """
 
 import re

@@ -1,7 +1,7 @@
 """Write ``ledger/YYYY-MM.csv``: what the jobs cost that ended in a month, one line each.
 
-Whenever an entry was added, the file of its day is written anew from all entries of the day, and that of the month from
-those of its days: a month may have more entries than one poll can read. A month's file is also written once a day.
+A new entry rewrites the file of its day from all entries of the day, and then the month's from those of its days. A
+month may have more entries than one poll can read. The month's file is also written once a day.
 """
 
 from collections.abc import Iterable, Iterator

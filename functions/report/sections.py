@@ -104,7 +104,7 @@ def tiles(manifest: _Manifest) -> Html:
     """Return the figures that are asked for first."""
     rows, counts, times = manifest["rows"], manifest["counts"], manifest["times"]
     succeeded, saved = counts.get("succeeded", 0), manifest["saved_usd"]
-    read, written = _token_sums(manifest)
+    input_tokens, output_tokens = _token_sums(manifest)
     cost = manifest["cost_usd"]
     known = usd(cost) if cost is not None else f"≥ {usd(manifest['cost_usd_known'])}"
     pairs = [
@@ -115,7 +115,11 @@ def tiles(manifest: _Manifest) -> Html:
             "see the errors below" if rows - succeeded else "none",
         ),
         ("Cost", known, f"half price saved {usd(saved['batch_price'])}"),
-        ("Tokens", f"{read + written:,}", f"{read:,} in, {written:,} out"),
+        (
+            "Tokens",
+            f"{input_tokens + output_tokens:,}",
+            f"{input_tokens:,} in, {output_tokens:,} out",
+        ),
         (
             "Took",
             elapsed_element(times["claimed_at"], times["ended_at"]),
@@ -132,10 +136,10 @@ def tiles(manifest: _Manifest) -> Html:
 def _token_sums(manifest: _Manifest) -> tuple[int, int]:
     """Return the input tokens, cached ones included, and the output tokens of all models."""
     kinds = tokens_by_kind(manifest).values()
-    read = sum(
+    input_tokens = sum(
         used.get(kind, 0) for used in kinds for kind in ("input", "cache_write", "cache_read")
     )
-    return read, sum(used.get("output", 0) for used in kinds)
+    return input_tokens, sum(used.get("output", 0) for used in kinds)
 
 
 def tokens_by_kind(manifest: _Manifest) -> dict[str, dict[str, int]]:
@@ -347,14 +351,16 @@ def tokens(
     """Return how long prompts and answers are."""
     if not input_sizes:
         return _section("tokens", "Tokens", _paragraph("No answer says how many tokens it took."))
-    read, written = _token_sums(manifest)
+    input_tokens, output_tokens = _token_sums(manifest)
     return _section(
         "tokens",
         "Tokens",
         element(
             "div",
-            _distribution("Input tokens of a row, cached ones included", input_sizes, read),
-            _distribution("Output tokens of a row", output_sizes, written),
+            _distribution(
+                "Input tokens of a row, cached ones included", input_sizes, input_tokens
+            ),
+            _distribution("Output tokens of a row", output_sizes, output_tokens),
             class_="pair",
         ),
     )
