@@ -235,7 +235,7 @@ def _sort(item: dict[str, Any], unfinished: Unfinished) -> None:
         _check_step(BatchStatus(batch.status), batch.next_step)
         _check_times(
             *(_status_time(batch.status_key), batch.created_at, batch.intent_at),
-            *(batch.first_sent_at, batch.first_missed_at),
+            *(batch.first_sent_at, batch.first_tried_at, batch.first_missed_at),
         )
         unfinished.batches.append(batch)
 

@@ -3,10 +3,11 @@
 from collections.abc import Iterable
 from datetime import datetime, timedelta
 
+from functions.model import timestamps
 from functions.model.items import Batch, BatchStatus
 
 MAX_WAIT = timedelta(hours=6)
-"""Longest wait for a batch to be sent, and then to end. Most batches end within an hour."""
+"""Longest wait for a batch to be sent since the first try, and then to end. Most batches end within an hour."""
 _PENDING = frozenset(
     {BatchStatus.WAITING, BatchStatus.SENDING, BatchStatus.UNCONFIRMED, BatchStatus.IN_PROGRESS}
 )
@@ -19,10 +20,21 @@ def first_pending_warmups(batches: Iterable[Batch], now: datetime) -> dict[str, 
     """
     first: dict[str, str] = {}
     for batch in batches:
-        is_pending = batch.status in _PENDING and now - batch.status_since < MAX_WAIT
+        is_pending = batch.status in _PENDING and not _takes_too_long(batch, now)
         if batch.is_warmup and batch.attempt == 1 and is_pending:
             first[batch.job] = min(batch.chunk, first.get(batch.job, batch.chunk))
     return first
+
+
+def _takes_too_long(batch: Batch, now: datetime) -> bool:
+    """Return whether a batch has been tried or processed for `MAX_WAIT`.
+
+    One that was never tried waits for a budget, a decision or room, and so do the later ones of its job.
+    """
+    if batch.status != BatchStatus.WAITING:
+        return now - batch.status_since >= MAX_WAIT
+    tried_at = batch.first_sent_at or batch.first_tried_at
+    return tried_at is not None and now - timestamps.parse(tried_at) >= MAX_WAIT
 
 
 def waits_for_warmup(batch: Batch, first: dict[str, str]) -> bool:

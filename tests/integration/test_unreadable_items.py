@@ -74,7 +74,7 @@ NO_ZONE, TOO_EARLY, TOO_LATE = STATUS_TIME[:-1], "0001-01-01T00:00:00Z", "9999-1
     [
         ("status", "PAUSED"), ("next_step", "audit"),
         ("created_at", "soon"), ("first_sent_at", NO_ZONE),
-        ("intent_at", TOO_EARLY), ("first_missed_at", TOO_LATE),
+        ("intent_at", TOO_EARLY), ("first_missed_at", TOO_LATE), ("first_tried_at", "soon"),
         *(("status_key", f"WAITING#{time}") for time in ("soon", NO_ZONE, TOO_EARLY, TOO_LATE)),
     ],
 )  # fmt: skip

@@ -102,6 +102,30 @@ def test_the_others_go_on_if_the_first_takes_too_long(relay: Harness) -> None:
     assert batch_sizes(relay) == [1, 9]
 
 
+@pytest.mark.parametrize("obstacle", ["budget", "room"])
+def test_the_others_wait_though_the_job_could_not_be_sent_for_long(
+    relay: Harness, obstacle: str
+) -> None:
+    """The hours count from the first create of the row that goes alone."""
+    relay.simulator.processing_s = 20 * 3600.0
+    relay.deploy(open_batches=1)
+    if obstacle == "room":
+        relay.upload("in/other.jsonl", make_row(1))
+        relay.tick()
+    relay.upload(OPTIONS, b"warm_cache = true\nbudget_usd = %d.0001\n" % (obstacle == "room"))
+    relay.upload(KEY, rows())
+    for _ in range(3):
+        relay.tick(3 * 3600.0)
+    before = batch_sizes(relay)
+
+    relay.deploy(open_batches=9)
+    relay.upload(f"{KEY}.go", b"")
+    for _ in range(3):
+        relay.tick()
+
+    assert batch_sizes(relay) == [*before, 1]
+
+
 def test_a_pilot_warms_up_for_the_rest(relay: Harness) -> None:
     body = make_row(0) + b"\n" + rows()
     start(relay, body, b"warm_cache = true\npilot_rows = 3\npilot_auto = true\n")

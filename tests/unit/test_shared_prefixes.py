@@ -179,7 +179,7 @@ def test_a_warmup_that_is_cached_for_an_hour_already_is_sent_byte_for_byte() -> 
         (BatchStatus.ENDED, timedelta(), False),
         (BatchStatus.STUCK, timedelta(), False),
         (BatchStatus.IN_PROGRESS, MAX_WAIT, False),
-        (BatchStatus.WAITING, MAX_WAIT, False),
+        (BatchStatus.WAITING, MAX_WAIT, True),
     ],
 )
 def test_later_batches_wait_until_a_warmup_has_ended_or_took_too_long(
@@ -195,6 +195,21 @@ def test_later_batches_wait_until_a_warmup_has_ended_or_took_too_long(
     assert not waits_for_warmup(batch(chunk=3, is_warmup=True), first)
     assert not waits_for_warmup(batch(chunk=3, attempt=2), first)
     assert not waits_for_warmup(batch("other", chunk=3), first)
+
+
+@pytest.mark.parametrize("first", ["first_tried_at", "first_sent_at"])
+def test_later_batches_wait_for_hours_while_a_warmup_cannot_be_sent(first: str) -> None:
+    def waits(tried_for: timedelta) -> bool:
+        since = {
+            "status_key": status_key(BatchStatus.WAITING, at(NOW)),
+            first: at(NOW - tried_for),
+        }
+        return waits_for_warmup(
+            batch(chunk=3), first_warmups([batch(chunk=2, is_warmup=True, **since)], NOW)
+        )
+
+    assert waits(MAX_WAIT - timedelta(minutes=1))
+    assert not waits(MAX_WAIT)
 
 
 def test_no_batch_waits_for_the_next_attempt_of_a_warmup() -> None:
