@@ -1,8 +1,8 @@
 """The cost ledger: one entry for each job that has ended, and for each duplicate that was found only afterwards.
 
 An entry is written in the transaction that ends its job, so each job is booked exactly once. A job that was opened
-again replaces its entry. It stays in the index of
-unfinished items until poll has written it to the CSV file of its month in the results bucket.
+again replaces its entry. It stays in the index of unfinished items until poll has written it to the CSV file of its
+month in the results bucket.
 """
 
 from collections.abc import Iterable, Mapping
@@ -41,6 +41,7 @@ class CostEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         problem: why the cost is unknown.
         tokens: the tokens of all models, by kind.
         open: set until the entry is in the month's file.
+        status_key: with the last end of the job, so that closing an entry that was replaced meanwhile changes nothing.
     """
 
     job: str
@@ -102,7 +103,7 @@ def cost_entry(
         problem=problem,
         manifest=figures["manifest"],
         open=items.OPEN,
-        status_key=items.status_key(STATUS, ended_at),
+        status_key=items.status_key(STATUS, job.ended_at or ended_at),
     )
 
 

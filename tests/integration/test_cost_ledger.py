@@ -11,7 +11,9 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from functions.adapters.cost_ledger import CostLedger
 from functions.adapters.table import serialize
+from functions.assembling.reopen import reopen
 from functions.model.cost_ledger import CostEntry
 from functions.model.items import JOB, Step, WorkMessage
 from functions.polling.ledger_file import write_ledger_files
@@ -161,6 +163,31 @@ def test_a_job_that_cannot_be_assembled_is_booked_with_an_unknown_cost(tmp_path:
         (line,) = read_ledger(relay, f"ledger/{ended.ended_at[:7]}.csv")
     assert (line["rows"], line["cost_usd"], line["manifest"]) == ("2", "", "")
     assert line["cost_problem"] == "the results were not assembled"
+
+
+def test_an_entry_that_is_replaced_while_it_is_written_is_written_again(
+    relay: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its job was opened again, and ends between the write of the day's file and the close of the entry."""
+    relay.upload("march.jsonl", make_upload(1))
+    with reject_requests(relay.s3, "PutObject", UNAVAILABLE, "ledger/"):
+        relay.finish()
+    job_id, close = relay.manifest("march.jsonl")["job"], CostLedger.close
+
+    def replace_first(ledger: CostLedger, entry: CostEntry) -> None:
+        monkeypatch.undo()
+        assert reopen(relay.results, "reassemble", job_id)["done"]
+        relay.items.start_assembly_if_complete(job_id)
+        message = WorkMessage(schema=1, job=job_id, item=JOB, next_step=Step.ASSEMBLE)
+        results(relay.results, message, relay.context)  # type: ignore[arg-type]
+        close(ledger, entry)
+
+    monkeypatch.setattr(CostLedger, "close", replace_first)
+    relay.tick(601)
+
+    assert [entry.of_job for entry in relay.items.unfinished().cost_entries] == [job_id]
+    relay.tick(601)
+    assert relay.items.unfinished().cost_entries == []
 
 
 def test_a_name_that_looks_like_a_formula_is_guarded(relay: Harness) -> None:

@@ -200,7 +200,7 @@ def test_later_batches_wait_until_a_warmup_has_ended_or_took_too_long(
 @pytest.mark.parametrize("first", ["first_tried_at", "first_sent_at"])
 def test_later_batches_wait_for_hours_while_a_warmup_cannot_be_sent(first: str) -> None:
     def waits(tried_for: timedelta) -> bool:
-        since = {
+        since: dict[str, Any] = {
             "status_key": status_key(BatchStatus.WAITING, at(NOW)),
             first: at(NOW - tried_for),
         }
