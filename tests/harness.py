@@ -90,6 +90,9 @@ class Harness:
         self.dynamodb.meta.events.register(
             "provide-client-params.dynamodb.TransactWriteItems", _reject_unread_attributes
         )
+        self.dynamodb.meta.events.register(
+            "provide-client-params.dynamodb.Query", _reject_empty_keys
+        )
         self.deploy()
 
     def deploy(self, **overrides: Any) -> None:
@@ -245,6 +248,14 @@ def _reject_unread_attributes(params: Any, **_: Any) -> None:
             *operation.get("Item", {}),
         } - _READ_ATTRIBUTES
         assert not unknown, f"no struct reads {unknown}"
+
+
+def _reject_empty_keys(params: Any, **_: Any) -> None:
+    """Reject empty text in a key condition, as DynamoDB does with a ValidationException; moto accepts it."""
+    empty = [
+        name for name, value in params["ExpressionAttributeValues"].items() if value == {"S": ""}
+    ]
+    assert not empty, f"a key cannot be compared with empty text: {empty}"
 
 
 _READ_ATTRIBUTES = {

@@ -16,8 +16,10 @@ class CostLedger:
 
     def entries(self, month: str, day: str = "") -> Iterator[CostEntry]:
         """Yield the entries of a month, ``ledger/2026-11``, or of one of its days, by the time when their jobs ended."""
-        condition = "job = :job AND begins_with(#item, :day)"
-        for item in self._table.query(condition, {":job": month, ":day": day}):
+        condition, values = "job = :job", {":job": month}
+        if day:  # DynamoDB refuses to compare a key with empty text
+            condition, values = f"{condition} AND begins_with(#item, :day)", values | {":day": day}
+        for item in self._table.query(condition, values):
             yield msgspec.convert(item, CostEntry)
 
     def close(self, entry: CostEntry) -> None:
