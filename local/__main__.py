@@ -1,101 +1,13 @@
 """`python -m local`: the relay on this machine, without an AWS account and without Docker."""
 
-import argparse
 import os
-import signal
 import sys
-from collections.abc import Callable, Sequence
-from contextlib import suppress
-from pathlib import Path
-from types import FrameType
 
-from botocore.exceptions import BotoCoreError, ClientError
-from rich.console import Console
-
-from local import commands
-from local.errors import LocalError
-from local.workspace import Workspace
-
-DESCRIPTION = """\
-Run claude-batch-relay on this machine: the stack that `cdk deploy` deploys, in an emulator of AWS,
-with a simulator of the Message Batches API. Nothing leaves this machine and nothing costs money,
-unless CLAUDE=real and ANTHROPIC_API_KEY are set.
-"""
-EXIT_INTERRUPTED = 130
-STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command that the arguments name; by default, those of the process.
-
-    Returns:
-        0 on success, 1 on failure, 2 for an invalid command line, 130 after Ctrl-C.
-    """
-    parsed = _parser().parse_args(arguments)
-    for signal_number in STOP_SIGNALS:
-        signal.signal(signal_number, _raise_interrupt)
-    console = Console(stderr=False)
-    try:
-        command: Callable[[argparse.Namespace, Workspace, Console], int] = parsed.command
-        return command(parsed, Workspace.of_this_clone(), console)
-    except LocalError as error:
-        return _print_error(str(error))
-    except (BotoCoreError, ClientError) as error:
-        return _print_error(f"the local cloud returned an error: {error}")
-    except KeyboardInterrupt:
-        return _print_error(
-            "interrupted; everything that this command started was stopped", EXIT_INTERRUPTED
-        )
-
-
-def _print_error(message: str, code: int = 1) -> int:
-    with suppress(BrokenPipeError):
-        print(f"claude-batch-relay: {message}", file=sys.stderr)
-    return code
-
-
-def _raise_interrupt(_signal: int, _frame: FrameType | None) -> None:
-    """Raise KeyboardInterrupt, and ignore further signals during cleanup."""
-    for signal_number in STOP_SIGNALS:
-        signal.signal(signal_number, signal.SIG_IGN)
-    raise KeyboardInterrupt
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m local", description=DESCRIPTION)
-    subcommands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    up = subcommands.add_parser("up", help="start it, leave it running, and print how to use it")
-    up.add_argument(
-        "--port", type=_parse_port, help="port of the emulated AWS (default: chosen once)"
-    )
-    up.set_defaults(command=commands.up)
-
-    run = subcommands.add_parser("run", help="process files and wait for their results")
-    run.add_argument(
-        "files",
-        nargs="*",
-        type=Path,
-        metavar="FILE",
-        help="files of any kind that docs/formats.md names, with options beside them (default: the example)",
-    )
-    run.add_argument(
-        "--into", type=Path, default=Path("results"), help="where results go (default: ./results)"
-    )
-    run.set_defaults(command=commands.run)
-
-    down = subcommands.add_parser("down", help="stop what `up` left running")
-    down.set_defaults(command=commands.down)
-    return parser
-
-
-def _parse_port(text: str) -> int:
-    if not text.isdecimal() or not 0 < int(text) < 2**16:
-        message = f"a port is a number from 1 to 65535, not {text!r}"
-        raise argparse.ArgumentTypeError(message)
-    return int(text)
-
+from local import interruption
 
 if __name__ == "__main__":
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    interruption.install()  # importing the rest takes a second
+    from local.command_line import main
+
     sys.exit(main())

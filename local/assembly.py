@@ -4,13 +4,13 @@ import hashlib
 import json
 import os
 import platform
-import subprocess
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from local.errors import LocalError
+from local.processes import run_program
 from local.workspace import Workspace
 
 SOURCES = ("app.py", "cdk.json", "requirements.txt", "infra", "functions")
@@ -146,14 +146,7 @@ def run(command: list[str], folder: Path, env: Mapping[str, str] | None = None) 
     node = Workspace.of_this_clone().folder / "nodejs" / "bin"
     path = os.pathsep.join([str(node), os.environ.get("PATH", os.defpath)])
     node_settings = {"CDK_DISABLE_CLI_TELEMETRY": "true", "PATH": path}
-    process = subprocess.run(
-        command,
-        cwd=folder,
-        env=clean_env | node_settings | dict(env or {}),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    process = run_program(command, folder, clean_env | node_settings | dict(env or {}))
     if process.returncode:
         output = (process.stderr.strip() or process.stdout.strip())[-1500:]
         message = f"`{' '.join(Path(word).name for word in command[:3])}` failed:\n{output}"

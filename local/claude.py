@@ -5,7 +5,9 @@ import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
+from local import interruption
 from local.errors import LocalError
 from local.processes import Program
 from local.workspace import LOOPBACK, Workspace
@@ -106,13 +108,20 @@ def start_simulator(workspace: Workspace, claude: Claude) -> Program:
         env=env | {"PYTHONPATH": str(workspace.root)},
         log=workspace.folder / "cloud" / "simulator.log",
     )
+    try:
+        _wait_until_ready(program, ready)
+    except BaseException:
+        program.stop()
+        raise
+    return program
+
+
+def _wait_until_ready(program: Program, ready: Path) -> None:
     deadline = time.monotonic() + READY_S
     while not ready.exists():
         if not program.is_running() or time.monotonic() > deadline:
-            program.stop()
             message = (
                 f"the simulator did not start; {program.log} ends with:\n{program.log_tail()}"
             )
             raise LocalError(message)
-        time.sleep(0.05)
-    return program
+        interruption.pause(0.05)

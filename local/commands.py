@@ -1,26 +1,28 @@
-"""The commands of the command line: up, run, down."""
+"""The commands of the command line: up, run, env, down."""
 
 import argparse
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import shlex
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from functions.readers import SUFFIXES, suffix_of
+from cli.files import check_name
 from local import environment as environments
 from local.claude import choose_claude
-from local.cloud import ACCOUNT, REGION, SECRET
-from local.display import Display, pretty
+from local.display import Display
 from local.environment import LocalEnvironment
 from local.errors import LocalError
 from local.estimate import consent, estimate
 from local.follow import follow
 from local.job import Job, cancel, download, key_of, upload
+from local.open_batches import offer_to_cancel
 from local.subscriber import subscribe
+from local.summary import summary
 from local.workspace import Workspace
 
 EXAMPLE = Path("examples") / "questions.jsonl"
@@ -57,37 +59,65 @@ def run(arguments: argparse.Namespace, workspace: Workspace, console: Console) -
         The exit code: 1 if a file had no row that could be sent, or waits for options.
     """
     files: Sequence[Path] = arguments.files or [workspace.root / EXAMPLE]
-    _check_files(files)
+    check_files(files)
     claude = choose_claude(workspace, os.environ)
     if claude.is_real:
-        consent(console, os.environ, f"This would send {estimate(files)}.")
+        consent(console, os.environ, f"This would send to the real API:\n{estimate(files)}")
     with ExitStack() as stack:
-        environment = stack.enter_context(
-            environments.borrow(workspace, claude, _reporter(console))
-        )
-        topic = environment.outputs["EventsTopicArn"]
-        subscriber = stack.enter_context(subscribe(environment.cloud, topic))
         display = stack.enter_context(Display(console))
-        uploads = environment.outputs["UploadsBucket"]
-        jobs = [upload(environment.cloud, uploads, file) for file in files]
-        follow(environment, jobs, subscriber, display)
-        reports = [_end(environment, job, arguments.into) for job in jobs]
+        environment = stack.enter_context(environments.borrow(workspace, claude, display.begin))
+        jobs: list[Job] = []
+        try:
+            _process(environment, files, jobs, display)
+        except KeyboardInterrupt:
+            display.stop()
+            if claude.is_real:
+                offer_to_cancel(console, claude, environment, jobs)
+            raise
+        display.begin("downloading the results")
+        reports = [_end(environment, job, arguments) for job in jobs]
     for report in reports:
         console.print(report, markup=False, highlight=False, soft_wrap=True)
     return int(any(job.waiting_event or job.outcome in {"rejected", "failed"} for job in jobs))
 
 
-def _check_files(files: Sequence[Path]) -> None:
+def _process(
+    environment: LocalEnvironment, files: Sequence[Path], jobs: list[Job], display: Display
+) -> None:
+    """Upload files, add their jobs to `jobs`, and follow them to their ends."""
+    with subscribe(environment.cloud, environment.outputs["EventsTopicArn"]) as subscriber:
+        for file in files:
+            display.begin(f"uploading {file.name}")
+            jobs.append(upload(environment.cloud, environment.outputs["UploadsBucket"], file))
+        follow(environment, jobs, subscriber, display)
+
+
+def env(_arguments: argparse.Namespace, workspace: Workspace, _console: Console) -> int:
+    """Print what a shell evaluates, so that AWS clients find the running local cloud.
+
+    Raises:
+        LocalError: none is running.
+    """
+    environment = environments.peek(workspace)
+    if environment is None:
+        message = "the local cloud is not up: start it with `make up`"
+        raise LocalError(message)
+    print("unset AWS_PROFILE AWS_DEFAULT_PROFILE AWS_SESSION_TOKEN")
+    for name, value in environment.cloud.env().items():
+        print(f"export {name}={shlex.quote(value)}")
+    return 0
+
+
+def check_files(files: Sequence[Path]) -> None:
+    """Check the names of files before anything is started.
+
+    Raises:
+        RelayError: one is not read.
+        LocalError: two would have the same key.
+    """
     paths: dict[str, Path] = {}
     for file in files:
-        if not file.is_file():
-            message = (
-                f"there is no file {file}: pass the path of a file that docs/formats.md names"
-            )
-            raise LocalError(message)
-        if suffix_of(file.name) is None:
-            message = f"{file} is not read: pass a file that ends in {', '.join(SUFFIXES)}"
-            raise LocalError(message)
+        check_name(file)
         if paths.setdefault(key_of(file), file.resolve()) != file.resolve():
             message = (
                 f"two files would be uploaded as {key_of(file)}: run them one after the other"
@@ -95,13 +125,15 @@ def _check_files(files: Sequence[Path]) -> None:
             raise LocalError(message)
 
 
-def _end(environment: LocalEnvironment, job: Job, into: Path) -> str:
+def _end(environment: LocalEnvironment, job: Job, arguments: argparse.Namespace) -> str:
     """Download the results of a job, or cancel one that waits. Return what to print about it."""
     if job.final_event is None:
         cancel(environment.cloud, environment.outputs["UploadsBucket"], job)
         return _what_is_lacking(job)
     bucket = environment.outputs["ResultsBucket"]
-    return _summary(job, bucket, download(environment.cloud, bucket, job, into))
+    folder = download(environment.cloud, bucket, job, arguments.into)
+    events = map(pretty, job.events.values()) if arguments.verbose else ()
+    return "\n".join((*events, summary(environment, job, folder)))
 
 
 def _reporter(console: Console) -> Callable[[str], None]:
@@ -109,41 +141,6 @@ def _reporter(console: Console) -> Callable[[str], None]:
         console.print(line, markup=False, highlight=False, soft_wrap=True)
 
     return report
-
-
-def _summary(job: Job, bucket: str, folder: Path) -> str:
-    event = job.final_event or {}
-    data: Mapping[str, Any] = event.get("data", {})
-    counts = _counted(data.get("counts", {})) or "nothing was read"
-    lines = (
-        f"Events from SNS: {len(job.events)}. The last one:\n{pretty(event)}\n",
-        f"{job.name}: {job.outcome}, {data.get('rows', 0):,} rows: {counts}",
-        *_explanations(data, json.loads((folder / "manifest.json").read_bytes())),
-        f"answers  {data.get('empty_answers', 0):,} empty, {data.get('truncated', 0):,} truncated",
-        f"in S3    s3://{bucket}/{job.folder}/",
-        f"here     {_short(folder)}/",
-        f"files    {', '.join(_files_in(folder))}",
-    )
-    return "\n".join(lines)
-
-
-def _explanations(data: Mapping[str, Any], manifest: Mapping[str, Any]) -> Iterator[str]:
-    """Yield why rows or the whole job did not succeed, and what to know about the answers."""
-    if data.get("reason"):
-        yield f"reason   {data['reason']}"
-    if manifest["errors"]:
-        yield f"errors   {_counted(manifest['errors'])}; errors.jsonl says why for each row"
-    for notice in manifest["format"].get("notices", ()):
-        yield f"notice   {notice}"
-
-
-def _counted(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count:,} {name}" for name, count in counts.items())
-
-
-def _files_in(folder: Path) -> list[str]:
-    files = (path for path in folder.rglob("*") if path.is_file())
-    return sorted(path.relative_to(folder).as_posix() for path in files)
 
 
 def _what_is_lacking(job: Job) -> str:
@@ -158,14 +155,13 @@ def _what_is_lacking(job: Job) -> str:
     )
 
 
-def _short(path: Path) -> Path:
-    current = Path.cwd()
-    return path.relative_to(current) if path.is_relative_to(current) else path
+def pretty(event: Mapping[str, Any]) -> str:
+    """Format an event for people."""
+    return json.dumps(event, indent=2, ensure_ascii=False)
 
 
 def _how_to_use(environment: LocalEnvironment) -> str:
     outputs = environment.outputs
-    endpoint_option = f"--endpoint-url {environment.endpoint}"
     return f"""\
 The local cloud is up; `make down` stops it. Claude is the {environment.claude}.
 
@@ -175,9 +171,9 @@ results    s3://{outputs["ResultsBucket"]}
 events     {outputs["EventsTopicArn"]}
 
 From another terminal:
-  export AWS_ACCESS_KEY_ID={ACCOUNT} AWS_SECRET_ACCESS_KEY={SECRET} AWS_DEFAULT_REGION={REGION}
-  aws {endpoint_option} s3 cp {EXAMPLE} s3://{outputs["UploadsBucket"]}/questions.jsonl
-  aws {endpoint_option} s3 ls --recursive s3://{outputs["ResultsBucket"]}/results/
+  eval "$(./relay local env)"
+  aws s3 cp {EXAMPLE} s3://{outputs["UploadsBucket"]}/questions.jsonl
+  aws s3 ls --recursive s3://{outputs["ResultsBucket"]}/results/
 
 It polls once a minute; to poll now:
-  aws {endpoint_option} lambda invoke --function-name {outputs["PollFunctionName"]} /dev/stdout"""
+  aws lambda invoke --function-name {outputs["PollFunctionName"]} /dev/stdout"""

@@ -4,6 +4,7 @@ import time
 
 from botocore.exceptions import ClientError
 
+from local import interruption
 from local.assembly import Assembly, Asset
 from local.cloud import ACCOUNT, REGION, Cloud
 from local.errors import LocalError
@@ -83,7 +84,7 @@ def _wait_until_settled(cloud: Cloud, stack: str) -> None:
         if not status.endswith("_IN_PROGRESS") or time.monotonic() > deadline:
             message = f"the stack {stack} is {status}: {_failure_reasons(cloud, stack)}"
             raise LocalError(message)
-        time.sleep(0.1)
+        interruption.pause(0.1)
 
 
 def _failure_reasons(cloud: Cloud, stack: str) -> str:

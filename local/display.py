@@ -1,27 +1,63 @@
-"""Show progress: a live table on a terminal, plain lines elsewhere."""
+"""Show progress: one line that moves on a terminal, a line for each change elsewhere."""
 
-import json
+import time
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
-from rich.console import Console, Group
+from rich.console import Console, Group, RenderableType
+from rich.filesize import decimal
 from rich.live import Live
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from functions.model.ids import stem_of
+from functions.model.items import JobStatus
+from functions.model.nouns import count_of
 from local.job import Job
+
+COLUMNS = 80
+NAME_COLUMNS = 20
+BYTES, REQUESTS = "bytes", "requests"
+
+
+class Progress(NamedTuple):
+    """How far a job is.
+
+    Attributes:
+        phase: what happens now.
+        done: how much of it is done.
+        total: how much there is to do; 0 if nobody knows.
+        unit: what is counted.
+    """
+
+    phase: str
+    done: int = 0
+    total: int = 0
+    unit: str = REQUESTS
+
+    def __str__(self) -> str:
+        """Format the figures for people."""
+        if not self.total:
+            return ""
+        if self.unit == BYTES:
+            return f"{decimal(self.done)} of {decimal(self.total)}"
+        return f"{self.done:,} of {count_of(self.total, 'request')}"
 
 
 class Display(AbstractContextManager["Display"]):
-    """Shows the progress of jobs; a line is printed only when it has changed."""
+    """Shows what happens: before there are jobs by `begin`, then by `show`."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._live = Live(console=console, refresh_per_second=4, transient=True)
+        self._started = time.monotonic()
+        self._rows: list[tuple[str, Progress]] = []
         self._last_lines: dict[str, str] = {}
+        self._live = Live(
+            console=console, refresh_per_second=4, transient=True, get_renderable=self._render
+        )
 
     def __enter__(self) -> Self:
         if self._console.is_terminal:
@@ -36,56 +72,79 @@ class Display(AbstractContextManager["Display"]):
     ) -> None:
         self._live.stop()
 
+    def stop(self) -> None:
+        """End the moving line: a question to a person follows."""
+        self._live.stop()
+
     def print_line(self, line: str) -> None:
-        """Print a line above the live table."""
+        """Print a line above the moving one."""
         self._console.print(line, markup=False, highlight=False, soft_wrap=True)
 
+    def begin(self, phase: str) -> None:
+        """Name what happens now, while there is no job."""
+        self._rows = [("", Progress(phase))]
+        if not self._console.is_terminal:
+            self.print_line(phase)
+
     def show(self, jobs: Sequence[Job]) -> None:
-        """Show the status of jobs."""
+        """Show how far jobs are."""
+        self._rows = [(stem_of(job.file.name), progress_of(job)) for job in jobs]
         if self._console.is_terminal:
-            self._live.update(Group(_table(jobs)))
             return
-        for job in jobs:
-            line = f"{job.name}: {describe_status(job)}"
+        for job, (_, progress) in zip(jobs, self._rows, strict=True):
+            line = f"{job.name}: {', '.join(filter(None, (progress.phase, str(progress))))}"
             if self._last_lines.get(job.id) != line:
                 self._last_lines[job.id] = line
                 self.print_line(line)
 
+    def _render(self) -> Group:
+        width = min(self._console.width, COLUMNS)
+        elapsed = f"{time.monotonic() - self._started:.0f} s"
+        return Group(*(line_of(name, progress, elapsed, width) for name, progress in self._rows))
 
-def describe_status(job: Job) -> str:
-    """Describe the status of a job in one line."""
+
+def line_of(name: str, progress: Progress, elapsed: str, width: int = COLUMNS) -> Table:
+    """Return one line: the name, the phase, a bar, figures, the time since the command began."""
+    bar = ProgressBar(total=progress.total or 1, completed=progress.done, pulse=not progress.total)
+    figures = str(progress)
+    cells: list[RenderableType] = [Text(progress.phase), bar, Text(elapsed)]
+    line = Table.grid(padding=(0, 2, 0, 0), pad_edge=False)
+    line.width = width
+    if name:
+        line.add_column(no_wrap=True, overflow="ellipsis", max_width=NAME_COLUMNS)
+        cells.insert(0, Text(name, style="bold"))
+    line.add_column(no_wrap=True, overflow="ellipsis")
+    line.add_column(ratio=1, min_width=4)
+    if figures:
+        line.add_column(no_wrap=True)
+        cells.insert(-1, Text(figures))
+    line.add_column(no_wrap=True, justify="right")
+    line.add_row(*cells)
+    return line
+
+
+def progress_of(job: Job) -> Progress:
+    """Return how far a job is: by bytes while it is read, then by requests."""
     if job.final_event is not None:
-        return job.outcome
+        return Progress(job.outcome)
     if job.waiting_event is not None:
-        return "waiting for options"
+        return Progress("waiting for options")
     if not job.status:
-        return "uploaded"
-    status = job.status
-    parts = (
-        str(status["status"]).lower(),
-        f"{status['rows_planned']:,} rows read, {status['rows_rejected']:,} rejected",
-        f"{status['chunks_finished']} of {status['chunks'] or '?'} chunks finished",
-        *_batches(status),
-    )
-    return "; ".join(parts)
+        return Progress("uploaded")
+    if job.status["status"] == JobStatus.PLANNING:
+        return Progress("planning", job.status["bytes_planned"], job.status["size_bytes"], BYTES)
+    return _requests(job.status)
 
 
-def _batches(status: Mapping[str, Any]) -> list[str]:
-    """Describe the open batches by status; empty without any."""
-    counts = status.get("batches") or {}
-    parts = [f"{count} {name.lower().replace('_', ' ')}" for name, count in counts.items()]
-    return [f"batches: {', '.join(parts)}"] if parts else []
-
-
-def _table(jobs: Sequence[Job]) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), show_header=False)
-    for job in jobs:
-        chunks, finished = job.status.get("chunks") or 0, job.status.get("chunks_finished", 0)
-        bar = ProgressBar(total=chunks or 1, completed=finished, width=30, pulse=not chunks)
-        table.add_row(Text(job.name, style="bold"), bar, Text(describe_status(job)))
-    return table
-
-
-def pretty(event: Mapping[str, Any]) -> str:
-    """Format an event for people."""
-    return json.dumps(event, indent=2, ensure_ascii=False)
+def _requests(status: Mapping[str, Any]) -> Progress:
+    total = status["rows_planned"] - status["rows_rejected"]
+    requests: Mapping[str, int] = status["requests"]
+    unsent = requests["waiting"]
+    unanswered = requests["unconfirmed"] + requests["processing"]
+    if unsent:
+        return Progress("sending", max(total - unsent, 0), total)
+    if unanswered:
+        return Progress("waiting for Claude", max(total - unanswered, 0), total)
+    if status["status"] == JobStatus.RUNNING:
+        return Progress("collecting", total, total)
+    return Progress("assembling", total, total)

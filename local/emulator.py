@@ -2,7 +2,6 @@
 
 import os
 import ssl
-import subprocess
 import sys
 import time
 import urllib.request
@@ -12,9 +11,10 @@ from http import HTTPStatus
 from pathlib import Path
 from urllib.error import URLError
 
+from local import interruption
 from local.cloud import REGION, Cloud
 from local.errors import LocalError
-from local.processes import Program
+from local.processes import Program, run_program
 from local.workspace import LOOPBACK, Workspace, port_in_use
 
 # ministack pins its own botocore, so it gets its own virtual environment. It changes quickly, so it
@@ -116,7 +116,7 @@ def _wait_until_ready(emulator: Emulator) -> None:
             raise LocalError(_failure_message(emulator, "exited at once"))
         if time.monotonic() > deadline:
             raise LocalError(_failure_message(emulator, f"did not answer within {READY_S:.0f} s"))
-        time.sleep(0.05)
+        interruption.pause(0.05)
 
 
 def _failure_message(emulator: Emulator, what_happened: str) -> str:
@@ -138,7 +138,7 @@ def _healthy(cloud: Cloud) -> bool:
 
 
 def _run(*command: str) -> None:
-    process = subprocess.run(list(command), capture_output=True, text=True, check=False)
+    process = run_program(command)
     if process.returncode:
         message = f"the emulator could not be installed: {process.stderr.strip()[-600:]}"
         raise LocalError(message)

@@ -1,4 +1,4 @@
-"""Start the emulator with five gaps fixed. Runs in the emulator's Python, which cannot import our code.
+"""Start the emulator with six gaps fixed. Runs in the emulator's Python, which cannot import our code.
 
 tests/e2e/test_conformance.py checks what AWS does. ministack 1.5.33:
 
@@ -8,6 +8,7 @@ tests/e2e/test_conformance.py checks what AWS does. ministack 1.5.33:
   ``sqs:SendMessage``, as for the other batch calls of SQS and SNS
   (https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-api-permissions-reference.html);
 - creates buckets without the lifecycle of the template, which `relay doctor` compares;
+- draws other names of buckets at each start, so what a person noted about `make up` is wrong after the next one;
 - unpacks the bundle for each container: 8,000 files take up to 7 s on a disk.
 """
 
@@ -22,6 +23,7 @@ import zlib
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
+from contextvars import ContextVar
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -110,6 +112,22 @@ def as_single_action(action_of: Callable[..., str | None]) -> Callable[..., str 
         return action.removesuffix("Batch") if action and ours else action
 
     return single_action_of
+
+
+def keep_names(create: Callable[..., Any], seed: ContextVar[str]) -> Callable[..., Any]:
+    """Create each bucket of a stack under a name that depends on the stack and its logical id alone.
+
+    Args:
+        create: creates a bucket; it draws a seed for the name if there is none.
+        seed: what the emulator mixes into generated names.
+    """
+
+    def create_with_kept_name(*arguments: Any) -> Any:  # noqa: ANN401 - as the emulator declares it
+        if not seed.get():
+            seed.set("kept")
+        return create(*arguments)
+
+    return create_with_kept_name
 
 
 def unpack_once(folder: Path) -> type[zipfile.ZipFile]:
@@ -201,6 +219,8 @@ def main() -> None:
     provisioners._S3_BUCKET_CONFIGURATIONS += (  # noqa: SLF001
         ("LifecycleConfiguration", lifecycle_rules, rules.__setitem__, rules.pop),
     )
+    buckets = provisioners._RESOURCE_HANDLERS["AWS::S3::Bucket"]  # noqa: SLF001
+    buckets["create"] = keep_names(buckets["create"], provisioners._NAME_SEED)  # noqa: SLF001
     iam_actions.extract_iam_action = as_single_action(iam_actions.extract_iam_action)
     unpacking = unpack_once(Path(tempfile.gettempdir(), "unpacked"))
     lambda_runtime.zipfile = SimpleNamespace(**vars(zipfile) | {"ZipFile": unpacking})

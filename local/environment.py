@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from local import claude as claudes
-from local import deploy, emulator
+from local import deploy, emulator, interruption
 from local.assembly import Assembly, host_architecture, synthesize
 from local.claude import Claude
 from local.cloud import Cloud
@@ -33,6 +33,7 @@ class LocalEnvironment:
         endpoint: the address of the emulator.
         programs: the programs to stop.
         claude: ``simulator`` or ``real``.
+        simulator: the address of the simulator; empty for the real API.
         digest: the hash of the deployed template.
         outputs: the outputs of the stack.
     """
@@ -43,6 +44,7 @@ class LocalEnvironment:
     endpoint: str
     claude: str
     programs: tuple[Program, ...] = ()
+    simulator: str = ""
     digest: str = ""
     outputs: Mapping[str, str] = field(default_factory=dict)
 
@@ -126,7 +128,9 @@ def start(
     )
     _claim(workspace, environment)
     try:
-        return _bring_up(workspace, claude, environment, python, assembly, port)
+        environment = _start_programs(workspace, claude, environment, python, report, port)
+        report("deploying the stack")
+        return _deploy(workspace, claude, environment, assembly)
     except BaseException:
         stop(workspace)
         raise
@@ -167,26 +171,31 @@ def leave_running(workspace: Workspace, environment: LocalEnvironment) -> None:
 
 def stop(workspace: Workspace) -> bool:
     """Stop everything; return False if nothing was running."""
-    environment = _read(workspace)
-    for program in reversed(environment.programs if environment else ()):
-        program.stop()
-    shutil.rmtree(workspace.folder / "cloud" / "tmp", ignore_errors=True)
-    shutil.rmtree(workspace.folder / "cloud" / "simulator", ignore_errors=True)
-    _file(workspace).unlink(missing_ok=True)
+    with interruption.deferred():
+        environment = _read(workspace)
+        for program in reversed(environment.programs if environment else ()):
+            program.stop()
+        shutil.rmtree(workspace.folder / "cloud" / "tmp", ignore_errors=True)
+        shutil.rmtree(workspace.folder / "cloud" / "simulator", ignore_errors=True)
+        _file(workspace).unlink(missing_ok=True)
     return environment is not None
 
 
-def _bring_up(
+def _start_programs(
     workspace: Workspace,
     claude: Claude,
     environment: LocalEnvironment,
     python: Path,
-    assembly: Assembly,
+    report: Report,
     port: int | None,
 ) -> LocalEnvironment:
     if not claude.is_real:
+        report("starting the simulator of Claude")
         program = claudes.start_simulator(workspace, claude)
-        environment = _write(workspace, replace(environment, programs=(program,)))
+        environment = _write(
+            workspace, replace(environment, programs=(program,), simulator=claude.base_url)
+        )
+    report("starting the emulator of AWS")
     started = emulator.start(
         python,
         workspace.folder / "cloud",
@@ -194,9 +203,14 @@ def _bring_up(
         stop_with_parent=environment.kind == "run",
     )
     programs = (*environment.programs, started.program)
-    environment = _write(
+    return _write(
         workspace, replace(environment, endpoint=started.cloud.endpoint, programs=programs)
     )
+
+
+def _deploy(
+    workspace: Workspace, claude: Claude, environment: LocalEnvironment, assembly: Assembly
+) -> LocalEnvironment:
     outputs = deploy.deploy(environment.cloud, assembly)
     environment.cloud.secrets.put_secret_value(
         SecretId=outputs["SecretName"], SecretString=claude.key

@@ -3,6 +3,7 @@
 import time
 from collections.abc import Sequence
 
+from local import interruption
 from local.display import Display
 from local.environment import LocalEnvironment
 from local.errors import LocalError
@@ -35,7 +36,7 @@ def follow(
             _read_events_and_status(environment, jobs, subscriber, display)
             display.show(jobs)
             _raise_if_unnoticed(jobs, time.monotonic() - started)
-            time.sleep(POLL_INTERVAL_S)
+            interruption.pause(POLL_INTERVAL_S)
         _wait_for_final_status(environment, jobs, polling)
 
 
@@ -46,7 +47,7 @@ def _wait_for_final_status(
     deadline = time.monotonic() + FINAL_STATUS_S
     while not all(job.has_final_status for job in jobs) and time.monotonic() < deadline:
         polling.tick()
-        time.sleep(POLL_INTERVAL_S)
+        interruption.pause(POLL_INTERVAL_S)
         for job in jobs:
             refresh(environment.cloud, environment.outputs["ResultsBucket"], job)
 

@@ -5,11 +5,45 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
+from local import interruption
+
 GRACE_S = 2.0
+
+
+def run_program(
+    command: Sequence[str | Path], folder: Path | None = None, env: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end in its own process group, and stop that group if this command is asked to end.
+
+    A killed `cdk` would leave the Python and the Node.js that it started.
+    """
+    with subprocess.Popen(
+        [*map(str, command)],
+        cwd=folder,
+        env=env,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        process_group=0,
+    ) as process:
+        try:
+            while True:
+                interruption.check()
+                with suppress(subprocess.TimeoutExpired):
+                    output, errors = process.communicate(timeout=interruption.TICK_S)
+                    return subprocess.CompletedProcess(
+                        process.args, process.returncode, output, errors
+                    )
+        except BaseException:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            raise
 
 
 @dataclass(frozen=True)

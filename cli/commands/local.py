@@ -1,11 +1,11 @@
-"""`relay local up`, `run` and `down`: the stack on this machine, as `python -m local` runs it."""
+"""`relay local up`, `run`, `env` and `down`: the stack on this machine, as `python -m local` runs it."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from local.__main__ import main
+from local.command_line import main
 
 app = typer.Typer(no_args_is_help=True, help="Run the stack on this machine.")
 
@@ -24,9 +24,18 @@ def up(
 def run(
     files: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...")] = None,
     into: Annotated[Path, typer.Option(help="Where results go.")] = Path("results"),
+    *,
+    verbose: Annotated[bool, typer.Option(help="Print every event as SNS sends it.")] = False,
 ) -> None:
     """Process files, or the example, and wait for their results."""
-    _run("run", f"--into={into}", "--", *map(str, files or ()))
+    options = [f"--into={into}", *(["--verbose"] if verbose else [])]
+    _run("run", *options, "--", *map(str, files or ()))
+
+
+@app.command()
+def env() -> None:
+    """Print settings for a shell, which AWS clients read: eval "$(relay local env)"."""
+    _run("env")
 
 
 @app.command()

@@ -46,6 +46,7 @@ from functions.services import Services
 from functions.settings import ResultsSettings
 
 MAX_PROBLEMS = 5
+CANCELED_TOO_LATE = "canceled after all rows were done, so the cancel changed nothing"
 """Reasons that a manifest gives for an unknown cost."""
 
 
@@ -135,9 +136,14 @@ def outcome_of(job: Job, tally: OutcomeCounts) -> str:
 
 
 def _reason(job: Job, outcome: str, tally: OutcomeCounts) -> str | None:
-    """Return why a job failed, or was canceled without a marker. If no row succeeded, name the most frequent error."""
+    """Return why a job failed, or was canceled without a marker, or that its cancel came too late.
+
+    If no row succeeded, name the most frequent error.
+    """
     if outcome == "canceled" and job.cancel_reason is not None:
         return job.cancel_reason if job.failure is None else f"{job.cancel_reason}; {job.failure}"
+    if job.canceled_at is not None and job.failure is None and "canceled" not in tally.outcomes:
+        return CANCELED_TOO_LATE
     if job.failure is not None or outcome != "failed":
         return job.failure
     other_ends = {

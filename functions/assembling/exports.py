@@ -149,7 +149,7 @@ def _summary(
         },
         files={path: f"s3://{files.bucket}/{file.key}" for path, file in joined.items()},
         upload=job.source.uri,
-        failure=job.failure,
+        failure=None if job.outcome == "succeeded" else job.failure,
         rejections=job.rejection_counts,
         first_record=first_record(files, job),
     )

@@ -20,7 +20,7 @@ REASSEMBLE, RECOLLECT = "reassemble", "recollect"
 _UNFETCHED = frozenset({CloseReason.GONE, CloseReason.MISSING, CloseReason.STUCK})
 """Reasons for closing a batch whose results Anthropic may still have."""
 _OF_ASSEMBLING = re.compile(
-    r"none of the [\d,]+ rows succeeded: |the results could not be assembled "
+    r"none of the [\d,]+ rows succeeded: |the results could not be assembled |canceled after all rows were done"
 )
 """The beginnings of a failure that assembling found. A failure of planning is kept."""
 logger = Logger(child=True)

@@ -13,6 +13,7 @@ import msgspec
 
 from functions.model.expected_cost import estimate_figures
 from functions.model.items import MICRO, Batch, Job, batch_key
+from functions.model.nouns import count_of
 from functions.model.pilot import Pilot, usd
 from functions.model.spending import Budget
 
@@ -53,14 +54,16 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def sns_subject(self) -> str:
-        """The headline as SNS accepts it: printable ASCII, at most 99 characters, cut at a word."""
+        """The headline as SNS accepts it: printable ASCII, at most 99 characters, cut at a word.
+
+        A headline whose first word is too long is replaced by the event's type and subject.
+        """
         ascii_only = re.sub(r"[^ -~]+", "?", self.headline).strip()
         if len(ascii_only) <= MAX_SUBJECT_CHARS:
             return ascii_only or self.type
         room = MAX_SUBJECT_CHARS - len(_ELLIPSIS)
-        return (
-            ascii_only[: room + 1].rpartition(" ")[0].rstrip() or ascii_only[:room]
-        ) + _ELLIPSIS
+        words = ascii_only[: room + 1].rpartition(" ")[0].rstrip()
+        return f"{words}{_ELLIPSIS}" if words else f"{self.type} {self.subject}"
 
     def message_attributes(self) -> dict[str, str]:
         """Return the message attributes: none empty, at most ten (raw delivery to SQS keeps ten)."""
@@ -113,7 +116,8 @@ def job_planned(job: Job, results_bucket: str, at: str) -> Event:
         "estimate": estimate_figures(job),
     }
     headline = (
-        f"{job.label}: {job.requests:,} requests planned, {job.rows_rejected:,} rows rejected"
+        f"{job.label}: {count_of(job.requests, 'request')} planned, "
+        f"{count_of(job.rows_rejected, 'row')} rejected"
     )
     return Event(
         id=f"{job.job}/planned", type="job.planned", time=at, subject=job.job, headline=headline,
@@ -276,7 +280,8 @@ def job_ended(job: Job, results_bucket: str, figures: Mapping[str, Any], at: str
     }
     counts = figures["counts"]
     summary = (
-        job.failure or f"{counts.get('succeeded', 0):,} of {figures['rows']:,} rows succeeded"
+        job.failure
+        or f"{counts.get('succeeded', 0):,} of {count_of(figures['rows'], 'row')} succeeded"
     )
     return Event(
         id=f"{job.job}/ended" + (f"/{job.reopened}" if job.reopened else ""), type=kind, time=at, subject=job.job, headline=f"{job.label}: {outcome}; {summary}",

@@ -20,6 +20,7 @@ from functions.model.items import (
     JobStatus,
     Step,
 )
+from functions.model.nouns import count_of
 from functions.model.records import Sending
 
 BATCH_HOURS = 24
@@ -323,15 +324,10 @@ def _progress(job: Job, batches: Sequence[Batch]) -> Iterator[WaitingReason]:
             requests = sum(batch.requests for batch in group)
             until = _ends_by(group) if reason in {"answers", "canceling"} else None
             facts = {
-                "batches": _count(len(group), "batch"),
-                "requests": _count(requests, "request"),
+                "batches": count_of(len(group), "batch"),
+                "requests": count_of(requests, "request"),
             }
             yield _wait(reason, _oldest(group), until, **facts)
-
-
-def _count(number: int, noun: str) -> str:
-    plural = f"{noun}es" if noun.endswith("ch") else f"{noun}s"
-    return f"{number:,} {noun if number == 1 else plural}"
 
 
 def _oldest(batches: Sequence[Batch]) -> str:

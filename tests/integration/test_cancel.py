@@ -42,6 +42,20 @@ def test_a_failed_cancel_is_repeated(relay: Harness, fault: str) -> None:
     assert relay.manifest(KEY)["counts"] == {"canceled": 2}
 
 
+def test_a_cancel_after_all_rows_were_done_says_so(relay: Harness) -> None:
+    (batch_id,) = upload_and_send(relay, KEY)
+    relay.simulator.end(batch_id)
+    relay.upload(f"{KEY}.cancel", b"")
+
+    relay.finish()
+
+    manifest = relay.manifest(KEY)
+    assert (manifest["outcome"], manifest["counts"]) == ("succeeded", {"succeeded": 2})
+    assert manifest["reason"] == (
+        "canceled after all rows were done, so the cancel changed nothing"
+    )
+
+
 def test_a_failing_cancel_does_not_block_other_cancels(relay: Harness) -> None:
     first, second = upload_and_send(relay, KEY, OTHER)
     relay.simulator.arm("server_error", times=0, endpoint="cancel", batch_id=first)

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -8,10 +9,18 @@ from pathlib import Path
 
 import pytest
 
-from local.__main__ import STOP_SIGNALS, main
+from local.command_line import main
+from local.interruption import STOP_SIGNALS
 
 ROOT = Path(__file__).parent.parent.parent
 EXAMPLES = ROOT / "examples"
+
+ANSWERS = re.compile(
+    r"3 answers of results\.jsonl\n"
+    r"  row 1    I was charged twice.*\n +→ \S.*\n"
+    r"  row 2\d   \S.*\n +→ \S.*\n"
+    r"  row 41   What does HTTP 429 mean\?\n +→ \S.*\n"
+)
 
 type RunHere = Callable[..., tuple[int | str | None, str, str]]
 
@@ -64,27 +73,32 @@ def test_help_lists_the_commands() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "environment", "expected"),
+    ("arguments", "environment", "code", "expected"),
     [
-        (["run", "nowhere.jsonl"], {}, "there is no file nowhere.jsonl"),
-        (["run", "examples"], {}, "there is no file examples"),
-        (["run", "examples/subscriber.py"], {}, "is not read: pass a file that ends in .jsonl"),
-        (["run", "examples/tickets.csv.relay.toml"], {}, "is not read"),
-        (["run"], {"CLAUDE": "reel"}, "CLAUDE is 'reel'"),
-        (["run"], {"CLAUDE": "real", "ANTHROPIC_API_KEY": ""}, "needs a key"),
+        (["run", "nowhere.jsonl"], {}, 3, "there is no file nowhere.jsonl"),
+        (["run", "examples"], {}, 2, "examples is not a file: name files"),
+        (["run", "examples/subscriber.py"], {}, 2, "rename it so that it ends in .jsonl"),
+        (["run", "examples/tickets.csv.relay.toml"], {}, 2, "is an options file"),
+        (["run"], {"CLAUDE": "reel"}, 1, "CLAUDE is 'reel'"),
+        (["run"], {"CLAUDE": "real", "ANTHROPIC_API_KEY": ""}, 1, "needs a key"),
         (
             ["run"],
             {"CLAUDE": "real", "ANTHROPIC_API_KEY": "sk-ant-x"},
+            1,
             "no terminal for the question",
         ),
     ],
 )
 def test_an_impossible_command_prints_one_sentence(
-    run_here: RunHere, arguments: list[str], environment: dict[str, str], expected: str
+    run_here: RunHere,
+    arguments: list[str],
+    environment: dict[str, str],
+    code: int,
+    expected: str,
 ) -> None:
-    code, _, errors = run_here(*arguments, **environment)
+    ended, _, errors = run_here(*arguments, **environment)
 
-    assert code == 1
+    assert ended == code
     assert expected in errors
     assert len(errors.strip().splitlines()) == 1
 
@@ -102,7 +116,7 @@ def test_an_invalid_command_line_exits_with_status_2(
 def test_the_cost_of_the_real_api_is_shown_before_anything_is_started(run_here: RunHere) -> None:
     _, output, errors = run_here("run", CLAUDE="real", ANTHROPIC_API_KEY="sk-ant-x")
 
-    assert "requests to the real API, at most about $" in output
+    assert "questions.jsonl: 37 requests, 4 of 41 rows rejected, at most $0.20" in output
     assert "sk-ant-x" not in output + errors
 
 
@@ -110,8 +124,18 @@ def test_the_demo_writes_a_result_for_every_row(tmp_path: Path) -> None:
     process = run_command("run", "--into", str(tmp_path))
 
     assert process.returncode == 0, process.stderr
+    assert "starting the emulator of AWS\ndeploying the stack\nuploading q" in process.stdout
+    assert "37 of 37 requests" in process.stdout
+    assert ANSWERS.search(process.stdout)
+    assert "\n  row 24   rejected, unsupported_parameter: line 24: " in process.stdout
     assert "partial, 41 rows: 4 rejected, 37 succeeded" in process.stdout
+    assert re.search(
+        r"cost     \$(\S+) by the manifest; the simulator billed \$\1,", process.stdout
+    )
+    assert "specversion" not in process.stdout, "events are printed with --verbose"
     assert "0 empty, 0 truncated" in process.stdout
+    [report] = tmp_path.rglob("report.html")
+    assert f"report   {report}" in process.stdout
     assert "errors   1 invalid_json, 1 no_params, 2 unsupported_parameter;" in process.stdout
     assert "notice" not in process.stdout, "the example shows how requests should be written"
     assert process.stderr == ""

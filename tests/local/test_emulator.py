@@ -4,7 +4,9 @@ import sys
 import time
 import zipfile
 from contextlib import closing
+from contextvars import ContextVar, copy_context
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -14,6 +16,7 @@ from local.emulator_patches import (
     Answer,
     as_single_action,
     honor_range,
+    keep_names,
     unpack_once,
     verify_full_object_checksum,
 )
@@ -172,3 +175,12 @@ def test_equal_archives_are_unpacked_once(tmp_path: Path) -> None:
     assert {name: (folder / "index.py").read_text() for name, folder in code.items()} == archives
     assert code["first"].samefile(code["equal"])
     assert not code["first"].samefile(code["other"])
+
+
+def test_a_bucket_keeps_its_name_at_each_start() -> None:
+    def named() -> str:
+        seed = ContextVar("seed", default="")
+        create = keep_names(lambda logical_id: f"{logical_id}-{seed.get() or uuid4()}", seed)
+        return str(copy_context().run(create, "uploads"))
+
+    assert named() == named()

@@ -145,7 +145,7 @@ def test_the_headline_contains_outcome_and_reason() -> None:
     ("headline", "subject"),
     [
         ("x" * 99, "x" * 99),
-        ("x" * 100, "x" * 96 + "..."),
+        ("x" * 100, f"job.planned {JOB_ID}"),
         ("word " * 20, ("word " * 20).strip()),
         ("word " * 21, "word " * 18 + "word..."),
         ("x" * 96 + " y" * 3, "x" * 96 + "..."),

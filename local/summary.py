@@ -1,0 +1,214 @@
+"""What the demo ends with: answers, rows without one, cost, time, and where things lie."""
+
+import json
+import urllib.request
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from botocore.exceptions import ClientError
+from botocore.response import StreamingBody
+
+from functions.model.chunk_files import LedgerEntry, read_all
+from functions.model.nouns import count_of
+from functions.model.output_lines import read_output_lines
+from functions.model.streams import line_blocks
+from functions.model.timestamps import parse
+from functions.report.rows import ReportRow, prompt_of, read_row, shorten
+from local.environment import LocalEnvironment
+from local.job import Job
+
+ANSWERS, FAILED_ROWS = 3, 5
+FIRST_ROWS = 1000
+"""Answers are chosen among so many rows."""
+FIRST_BATCH = "00001-1"
+TEXT_CHARS = 66
+MAX_PARAMS_BYTES = 256_000
+"""The question of a longer request is not read."""
+
+
+@dataclass(frozen=True)
+class Exchange:
+    """A question and its answer, each shortened to a line."""
+
+    row: int
+    question: str
+    answer: str
+
+
+def summary(environment: LocalEnvironment, job: Job, folder: Path) -> str:
+    """Return what a person wants to know about a job that has ended.
+
+    Args:
+        environment: where it ran.
+        job: the job.
+        folder: its downloaded results.
+    """
+    data: Mapping[str, Any] = (job.final_event or {}).get("data", {})
+    manifest: Mapping[str, Any] = json.loads((folder / "manifest.json").read_bytes())
+    counts = counted(data.get("counts", {})) or "nothing was read"
+    lines = (
+        "",
+        *_answers(exchanges(environment, job, folder)),
+        *_failed(folder),
+        f"{job.name}: {job.outcome}, {count_of(data.get('rows', 0), 'row')}: {counts}",
+        *_explanations(data, manifest),
+        f"answers  {data.get('empty_answers', 0):,} empty, {data.get('truncated', 0):,} truncated",
+        f"cost     {_cost(manifest)}{_bill(environment, manifest)}",
+        f"time     {_seconds(manifest['times'])}",
+        f"in S3    s3://{environment.outputs['ResultsBucket']}/{job.folder}/",
+        f"here     {_short(folder)}/",
+        *(f"report   {_short(path)}" for path in [folder / "report.html"] if path.exists()),
+        f"files    {', '.join(_files_in(folder))}",
+    )
+    return "\n".join(lines)
+
+
+def counted(counts: Mapping[str, int]) -> str:
+    """Return counts by name as a list."""
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items())
+
+
+def exchanges(environment: LocalEnvironment, job: Job, folder: Path) -> list[Exchange]:
+    """Return the first, the middle and the last answer among the first rows, with their questions."""
+    rows = [
+        row
+        for row in islice(_read_rows(folder / "results.jsonl"), FIRST_ROWS)
+        if row.outcome == "succeeded" and "empty" not in row.flags
+    ]
+    chosen = [*_spread(rows, ANSWERS)]
+    questions = _questions(environment, job, {row.row for row in chosen})
+    return [
+        Exchange(row.row, _one_line(questions.get(row.row, "")), _one_line(row.answer))
+        for row in chosen
+    ]
+
+
+def _spread(rows: Sequence[ReportRow], number: int) -> Iterator[ReportRow]:
+    """Yield rows as far from each other as possible, from the first to the last."""
+    indexes = {index * (len(rows) - 1) // (number - 1) for index in range(number)} if rows else ()
+    yield from (rows[index] for index in sorted(indexes))
+
+
+def _questions(environment: LocalEnvironment, job: Job, rows: set[int]) -> dict[int, str]:
+    """Return the last message of rows of the first chunk, as it was sent first."""
+    cloud, outputs = environment.cloud, environment.outputs
+    key: Any = {"job": {"S": job.id}, "item": {"S": FIRST_BATCH}}
+    batch = cloud.tables.get_item(TableName=outputs["TableName"], Key=key).get("Item")
+    if batch is None:
+        return {}
+
+    def read(name: str, byte_range: str = "bytes=0-") -> StreamingBody:
+        return cloud.s3.get_object(
+            Bucket=outputs["ResultsBucket"], Key=batch[name]["S"], Range=byte_range
+        )["Body"]
+
+    try:
+        entries = [*_entries(read("ledger_key").iter_chunks(), rows)]
+        return {
+            entry.row: prompt_of(
+                read(
+                    "requests_key",
+                    f"bytes={entry.params_offset}-{entry.params_offset + entry.params_size - 1}",
+                ).read()
+            )
+            for entry in entries
+        }
+    except ClientError:  # a work file is gone: the answers are shown without their questions
+        return {}
+
+
+def _entries(blocks: Iterable[bytes], rows: set[int]) -> Iterator[LedgerEntry]:
+    last = max(rows, default=0)
+    for entry in read_all(line_blocks(blocks)):
+        if entry.row > last:
+            return
+        if entry.row in rows and entry.sent and entry.params_size <= MAX_PARAMS_BYTES:
+            yield entry
+
+
+def _answers(shown: Sequence[Exchange]) -> Iterator[str]:
+    if not shown:
+        return
+    yield f"{count_of(len(shown), 'answer')} of results.jsonl"
+    for exchange in shown:
+        yield f"  {f'row {exchange.row:,}':<9}{exchange.question}"
+        yield f"  {'':<7}→ {exchange.answer}"
+    yield ""
+
+
+def _failed(folder: Path) -> Iterator[str]:
+    """Yield the first rows without an answer, each with its sentence."""
+    path = folder / "errors.jsonl"
+    rows = _read_rows(path) if path.exists() else iter(())
+    first = [*islice(rows, FAILED_ROWS)]
+    if not first:
+        return
+    more = sum(1 for _ in rows)
+    yield f"rows without an answer{f': the first {len(first)} of {len(first) + more:,}' if more else ''}"
+    for row in first:
+        yield f"  {f'row {row.row:,}':<9}{row.outcome}, {row.error}: {_one_line(row.answer, 400)}"
+    yield ""
+
+
+def _read_rows(path: Path) -> Iterator[ReportRow]:
+    with path.open("rb") as lines:
+        for line in lines:
+            yield read_row(read_output_lines(line.rstrip(b"\n"))[0])
+
+
+def _one_line(text: str, chars: int = TEXT_CHARS) -> str:
+    return shorten(" ".join(text.split()), chars)
+
+
+def _explanations(data: Mapping[str, Any], manifest: Mapping[str, Any]) -> Iterator[str]:
+    """Yield why rows or the whole job did not succeed, and what to know about the answers."""
+    if data.get("reason"):
+        yield f"reason   {data['reason']}"
+    if manifest["errors"]:
+        yield f"errors   {counted(manifest['errors'])}; errors.jsonl says why for each row"
+    for notice in manifest["format"].get("notices", ()):
+        yield f"notice   {notice}"
+
+
+def _cost(manifest: Mapping[str, Any]) -> str:
+    known = f"${manifest['cost_usd_known']:,.4f}"
+    problem = manifest["prices"]["problem"]
+    return f"{known}, without what is not known: {problem}" if problem else known
+
+
+def _bill(environment: LocalEnvironment, manifest: Mapping[str, Any]) -> str:
+    """Return what the simulator billed for the batches of a job; it has prices of its own."""
+    if not environment.simulator:
+        return ""
+    url = f"{environment.simulator}/_simulator/bill"
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    try:
+        with opener.open(url, timeout=5) as answer:
+            billed: Mapping[str, float] = json.load(answer)["batches"]
+    except OSError:
+        return ""
+    total = sum(billed.get(batch_id, 0.0) for batch_id in _batch_ids(manifest))
+    return f" by the manifest; the simulator billed ${total:,.4f}, and nobody charges it"
+
+
+def _batch_ids(manifest: Mapping[str, Any]) -> Iterator[str]:
+    for batch in manifest["batches"]:
+        yield batch["batch_id"]
+
+
+def _seconds(times: Mapping[str, str]) -> str:
+    took = parse(times["ended_at"]) - parse(times["claimed_at"])
+    return f"{took.total_seconds():.0f} s from the upload to the last answer"
+
+
+def _files_in(folder: Path) -> list[str]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return sorted(path.relative_to(folder).as_posix() for path in files)
+
+
+def _short(path: Path) -> Path:
+    current = Path.cwd()
+    return path.relative_to(current) if path.is_relative_to(current) else path

@@ -1,0 +1,119 @@
+"""Ctrl-C ends a command wherever it is, and leaves no program behind."""
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from local.interruption import STOP_SIGNALS
+from local.workspace import Workspace
+
+ROOT = Path(__file__).parent.parent.parent
+MOMENTS = 3
+"""Random moments at which the demo is interrupted. Set RELAY_MOMENTS for more."""
+LATEST_S = 8.0
+PREAMBLE = """
+import time
+from local import interruption
+interruption.PATIENCE_S = 0.5
+interruption.install()
+"""
+IN_A_FINALIZER = """
+class Slow:
+    def __del__(self):
+        print("ready", flush=True)
+        time.sleep(0.5)
+del_me = Slow()
+del del_me
+while True:
+    interruption.pause(1)
+"""
+IN_A_CALL_THAT_HANGS = """
+print("ready", flush=True)
+time.sleep(60)
+"""
+IN_A_FINALIZER_THAT_HANGS = """
+class Hanging:
+    def __del__(self):
+        print("ready", flush=True)
+        time.sleep(60)
+hanging = Hanging()
+del hanging
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "within_s"),
+    [
+        (IN_A_FINALIZER, 4.0),
+        (IN_A_CALL_THAT_HANGS, 4.0),
+        (IN_A_FINALIZER_THAT_HANGS, 4.0),
+    ],
+)
+@pytest.mark.parametrize("signal_number", STOP_SIGNALS)
+def test_a_signal_is_never_lost(code: str, within_s: float, signal_number: signal.Signals) -> None:
+    with subprocess.Popen(  # noqa: S603 - this program
+        [sys.executable, "-c", PREAMBLE + code],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"ready\n"
+        process.send_signal(signal_number)
+        _, errors = process.communicate(timeout=within_s)
+
+    assert errors.rstrip().endswith(b"KeyboardInterrupt")
+
+
+@pytest.mark.parametrize("moment", range(int(os.environ.get("RELAY_MOMENTS", MOMENTS))))
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="looks for programs in /proc")
+def test_the_demo_is_interrupted_at_a_random_moment(moment: int, tmp_path: Path) -> None:
+    delay_s = random.Random().uniform(0.3, LATEST_S)  # noqa: S311 - no secret
+    with subprocess.Popen(  # noqa: S603 - this program
+        [sys.executable, "-m", "local", "run", "--into", str(tmp_path)],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        time.sleep(delay_s)
+        children = _descendants(process.pid)
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=30)
+
+    told = f"moment {moment}, after {delay_s:.2f} s: {output}{errors}"
+    assert process.returncode in {130, 0, -signal.SIGINT}, told
+    assert not Workspace.of_this_clone().folder.joinpath("cloud", "running.json").exists(), told
+    assert not _alive_after(2.0, children), told
+
+
+def _descendants(pid: int) -> set[int]:
+    """Return the programs that a program has started, and those that they have started."""
+    parents = {}
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        parents[int(stat.parent.name)] = int(fields[1])
+    found, new = set(), {pid}
+    while new:
+        new = {child for child, parent in parents.items() if parent in new}
+        found |= new
+    return found
+
+
+def _alive_after(seconds: float, pids: set[int]) -> set[int]:
+    deadline = time.monotonic() + seconds
+    while alive := {pid for pid in pids if Path(f"/proc/{pid}").exists()}:
+        if time.monotonic() > deadline:
+            return alive
+        time.sleep(0.05)
+    return set()
