@@ -9,7 +9,7 @@ from pathlib import Path
 from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 
-from cli.errors import RelayError
+from cli.errors import CommandError
 from local import commands, interruption
 from local.errors import LocalError
 from local.workspace import Workspace
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         interruption.check()
         command: Callable[[argparse.Namespace, Workspace, Console], int] = parsed.command
         return command(parsed, Workspace.of_this_clone(), console)
-    except RelayError as error:
+    except CommandError as error:
         return _print_error(str(error), error.code)
     except LocalError as error:
         return _print_error(str(error))

@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from cli.files import check_name
+from cli.local_files import check_name
 from local import environment as environments
 from local.claude import choose_claude
 from local.display import Display

@@ -16,7 +16,7 @@ from functions.model.nouns import count_of
 from functions.model.output_lines import read_output_lines
 from functions.model.streams import line_blocks
 from functions.model.timestamps import parse
-from functions.report.rows import ReportRow, prompt_of, read_row, shorten
+from functions.report.excerpts import ReportRow, prompt_of, read_row, shorten
 from local.environment import LocalEnvironment
 from local.job import Job
 

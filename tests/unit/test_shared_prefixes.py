@@ -205,7 +205,7 @@ def test_later_batches_wait_for_hours_while_a_warmup_cannot_be_sent(first: str) 
             first: at(NOW - tried_for),
         }
         return waits_for_warmup(
-            batch(chunk=3), first_warmups([batch(chunk=2, is_warmup=True, **since)], NOW)
+            batch(chunk=3), first_pending_warmups([batch(chunk=2, is_warmup=True, **since)], NOW)
         )
 
     assert waits(MAX_WAIT - timedelta(minutes=1))
