@@ -181,7 +181,7 @@ def test_the_local_cloud_is_used_unless_an_option_names_another(
 @pytest.mark.parametrize(
     ("arguments", "code", "sentence"),
     [
-        (["run", "nowhere.jsonl"], 1, "there is no file nowhere.jsonl"),
+        (["run", "nowhere.jsonl"], 3, "there is no file nowhere.jsonl"),
         (["up", "--port", "0"], 2, "Invalid value for '--port'"),
     ],
 )
