@@ -294,7 +294,7 @@ def _retry_truncated(job: Job) -> dict[str, float] | None:
     return (
         None
         if increase is None
-        else {"factor": increase.percent / 100, "max_tokens_limit": increase.limit}
+        else {"factor": increase.percent / 100, "most": increase.limit}
     )
 
 

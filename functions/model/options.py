@@ -93,11 +93,11 @@ class RetryTruncated(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
 
     Attributes:
         factor: how many times the `max_tokens` of the row; 1 for not at all.
-        max_tokens_limit: the largest `max_tokens` that this may lead to.
+        most: the largest `max_tokens` that this may lead to.
     """
 
     factor: _Factor = 2.0
-    max_tokens_limit: _MaxTokens = 32_000
+    most: _MaxTokens = 32_000
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

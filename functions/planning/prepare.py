@@ -291,7 +291,7 @@ def _max_tokens_raise(job: Job, options: Options) -> MaxTokensRaise | None:
     retry = options.retry_truncated
     if retry is None or retry.factor == 1 or job.attempts == 1:
         return None
-    return MaxTokensRaise(percent=round(retry.factor * 100), limit=retry.max_tokens_limit)
+    return MaxTokensRaise(percent=round(retry.factor * 100), limit=retry.most)
 
 
 def _deadline_at(job: Job, hours: float | None) -> str | None:

@@ -16,7 +16,7 @@ from tests.integration.deleted_files import pass_hours, tick_until_sent
 from tests.verification.crash.jobs import HALF_PRICES
 
 KEY, OPTIONS = "in/march.jsonl", "in/_relay.toml"
-TWICE = b"retry_truncated = {factor = 2, max_tokens_limit = 1000}"
+TWICE = b"retry_truncated = {factor = 2, most = 1000}"
 HAIKU = "claude-haiku-4-5"
 INPUT_PRICE, OUTPUT_PRICE = HALF_PRICES[HAIKU]
 INPUT_TOKENS = 10
@@ -59,7 +59,7 @@ CASES: list[tuple[str, list[bytes], bytes, list[tuple[str, int | None]], list[in
     ("fits the second time", [row(1, "[needs:300]"), row(2, "[needs:150]")], TWICE, [(END, 300), (END, 150)], [200, 300, 150], 1),
     ("thinking takes all", [row(1, "[thinks:250][needs:50]")], TWICE, [(END, 300)], [200, 300], 1),
     ("only once", [row(1, "[needs:900]")], TWICE, [(FULL, 400)], [200, 400], 1),
-    ("at most `max_tokens_limit`", [row(1, "[needs:900]", 600), row(2, "[needs:2000]", 1000)], TWICE, [(END, 900), (FULL, 1000)], [600, 900, 1000], 1),
+    ("at most `most`", [row(1, "[needs:900]", 600), row(2, "[needs:2000]", 1000)], TWICE, [(END, 900), (FULL, 1000)], [600, 900, 1000], 1),
     ("none may have more", [row(1, "[needs:2000]", 1000)], TWICE, [(FULL, 1000)], [1000], 0),
     ("the second request fails", [row(1, "[fate:api_error][needs:300]")], TWICE, [(FULL, 200)], [200], 1),
     ("together with retryable rows", [row(1, "[needs:300]"), row(2, "[fate:expired][needs:150]")], TWICE, [(END, 300), (END, 150)], [200, 300, 150], 1),
@@ -174,7 +174,7 @@ def test_the_option_is_frozen_when_planning_begins(relay: Harness) -> None:
 
     assert relay.manifest(KEY)["settings"]["retry_truncated"] == {
         "factor": 2,
-        "max_tokens_limit": 1000,
+        "most": 1000,
     }
     assert answers(relay) == [(END, 300)]
     assert relay.manifest(KEY)["usage"][HAIKU]["output_tokens"] == 200 + 300

@@ -12,7 +12,7 @@ from tests.unit.factories import job
 MODEL = b'{"model":"claude-haiku-4-5","max_tokens":%b,"messages":[]}'
 RAISED = [
     ("doubled", MODEL % b"100", MODEL % b"200"),
-    ("at most `max_tokens_limit`", MODEL % b"30000", MODEL % b"32000"),
+    ("at most `most`", MODEL % b"30000", MODEL % b"32000"),
     ("white space", b'{ "max_tokens" :\n 7, "model":"m" }', b'{ "max_tokens" :\n 14, "model":"m" }'),
     ("not the first member", b'{"model":"m","max_tokens":7}', b'{"model":"m","max_tokens":14}'),
     (
