@@ -35,7 +35,7 @@ class CostEntry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Attributes:
         job: the partition key: ``ledger/2026-11``, the month in which the job ended, in UTC.
-        item: the sort key: the time of the end, then the job's id.
+        item: the sort key: the time of the end, the job's id, and that of a duplicate.
         cost_usd: the cost as the manifest says it, as text; None if it is unknown.
         cost_usd_known: the part that is known.
         problem: why the cost is unknown.
@@ -117,9 +117,10 @@ def duplicate_entry(job: Job, batch: Batch, duplicate_id: str, at: str) -> CostE
         at: when it was found.
     """
     figures = {"rows": batch.requests, "counts": {}, "cost_usd": None, "manifest": None}
-    ended = msgspec.structs.replace(job, ended_at=at, outcome="duplicate")
+    ended = msgspec.structs.replace(job, first_ended_at=None, ended_at=at, outcome="duplicate")
     problem = f"{duplicate_id} has the rows of {batch.item} again; it was canceled, and what it had answered is billed"
-    return cost_entry(ended, figures, [], 0.0, problem)
+    entry = cost_entry(ended, figures, [], 0.0, problem)
+    return msgspec.structs.replace(entry, item=f"{entry.item}/{duplicate_id}")
 
 
 def _tokens(usage: Iterable[Usage]) -> dict[str, int]:
