@@ -228,9 +228,8 @@ def test_a_refusal_resumes_sending_once_its_rows_are_at_fault(relay: Harness) ->
 def test_an_unreachable_api_is_tried_less_and_less_often_and_raises_the_alarm(
     relay: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        relay.submit.claude, "_base_url", "http://127.0.0.1:9"
-    )  # no server listens here
+    sdk = relay.submit.claude._sdk  # noqa: SLF001 - its address cannot be changed otherwise
+    sdk.base_url = "http://127.0.0.1:9"  # no server listens here
     create, creates_made = relay.submit.claude.create, Counter[str]()
 
     def count_and_create(*arguments: Any) -> Verdict:
@@ -243,8 +242,7 @@ def test_an_unreachable_api_is_tried_less_and_less_often_and_raises_the_alarm(
         relay.tick(300.0)
     attempts, stuck = creates_made.total(), relay.poll_once().stuck
     events = [event for event in relay.events() if event["type"].endswith("batch.stuck")]
-    monkeypatch.setattr(relay.submit.claude, "_base_url", relay.url)
-    relay.submit.claude.reload_key()
+    sdk.base_url = relay.url
 
     relay.finish()
 
