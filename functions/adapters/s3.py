@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
+from functools import partial
 from io import BytesIO
 from itertools import batched
 from typing import TYPE_CHECKING, Any
@@ -257,17 +258,17 @@ class ObjectStore:
         )  # fmt: skip
         return StoredObject(key=key, size=len(body), crc32=crc32)
 
-    def tag_done(self, keys: Iterable[str]) -> None:
-        """Tag work files as done, so that the bucket's lifecycle deletes them."""
+    def tag_done(self, keys: Iterable[str], *, done: bool = True) -> None:
+        """Tag work files as done, so that the bucket's lifecycle deletes them; or remove the tag again."""
+        tags = [{"Key": "done", "Value": "true"}] if done else []
         with ThreadPoolExecutor(TAGGING_THREADS) as pool:
             for queued_keys in batched(keys, MAX_QUEUED_TAGS, strict=False):
-                for _ in pool.map(self._tag_done, queued_keys):
+                for _ in pool.map(partial(self._tag, tags), queued_keys):
                     pass
 
-    def _tag_done(self, key: str) -> None:
-        tags = {"TagSet": [{"Key": "done", "Value": "true"}]}
+    def _tag(self, tags: list[dict[str, str]], key: str) -> None:
         try:
-            self._s3.put_object_tagging(Bucket=self.bucket, Key=key, Tagging=tags)  # type: ignore[arg-type]
+            self._s3.put_object_tagging(Bucket=self.bucket, Key=key, Tagging={"TagSet": tags})  # type: ignore[typeddict-item]
         except ClientError as error:
             if error.response["Error"]["Code"] not in ABSENT:
                 raise  # a deleted object needs no tag

@@ -50,6 +50,8 @@ def reopen(services: Services[ResultsSettings], verb: str, job_id: str) -> dict[
     fetched = [b for b in last if _is_fetchable(services, b, deleted)] if verb == RECOLLECT else []
     if refusal := _refusal(services, job) or _loss(services, job, chunks, deleted, fetched):
         return _refused(refusal)
+    if job.status == JobStatus.DONE and (verb == REASSEMBLE or fetched):
+        _keep_work_files(services, job)
     opened = sum([_open_batch(services, batch) for batch in fetched])
     moved = _clear_delay(services, [batch for batch in last if batch.status == BatchStatus.ENDED])
     if verb == REASSEMBLE or opened:
@@ -84,6 +86,15 @@ def _loss(
         f"rows {lost.first_row:,} to {lost.last_row:,} cannot be joined again as they were delivered: files of theirs "
         "under work/ are deleted, and Anthropic does not have all that they held; the results in S3 stay as they are"
     )
+
+
+def _keep_work_files(services: Services[ResultsSettings], job: Job) -> None:
+    """Remove the tags by which the bucket's lifecycle would delete work files while the job is open.
+
+    Once it ends, they are tagged again. A crash before it is opened leaves them untagged, until the next request.
+    """
+    if job.next_step is None:  # otherwise they are not tagged yet, perhaps because S3 denies it
+        services.files.tag_done(services.files.list_keys(f"work/{job.job}/"), done=False)
 
 
 def _refused(message: str) -> dict[str, object]:

@@ -176,7 +176,7 @@ def test_an_entry_that_is_replaced_while_it_is_written_is_written_again(
 
     def replace_first(ledger: CostLedger, entry: CostEntry) -> None:
         monkeypatch.undo()
-        assert reopen(relay.results, "reassemble", job_id)["done"]
+        assert reopen(relay.results, "reassemble", job_id)["accepted"]
         relay.items.start_assembly_if_complete(job_id)
         message = WorkMessage(schema=1, job=job_id, item=JOB, next_step=Step.ASSEMBLE)
         results(relay.results, message, relay.context)  # type: ignore[arg-type]

@@ -56,6 +56,14 @@ def delete(relay: Harness, prefix: str) -> None:
         relay.s3.delete_object(Bucket=RESULTS, Key=entry["Key"])
 
 
+def tags_of_work_files(relay: Harness, job: str) -> list[bool]:
+    listed = relay.s3.list_objects_v2(Bucket=RESULTS, Prefix=f"work/{job}/")["Contents"]
+    return [
+        bool(relay.s3.get_object_tagging(Bucket=RESULTS, Key=entry["Key"])["TagSet"])
+        for entry in listed
+    ]
+
+
 def ledger(relay: Harness) -> list[tuple[str, str | None]]:
     month = f"ledger/{relay.moment:%Y-%m}"
     return [(entry.outcome, entry.cost_usd) for entry in relay.results.cost_ledger.entries(month)]
@@ -158,6 +166,21 @@ def test_answers_of_an_earlier_attempt_are_not_put_at_risk(relay: Harness, verb:
     answer = request(relay, verb, job)
 
     assert not answer["accepted"]
+
+
+def test_no_work_file_is_deleted_while_the_job_is_open(relay: Harness) -> None:
+    """The bucket's lifecycle deletes tagged files a week after they were written, even if the job was opened again."""
+    job = closed_without_results(relay)
+    assert {*tags_of_work_files(relay, job)} == {True}
+    relay.simulator.arm("overloaded", times=0, endpoint="results")
+
+    assert request(relay, "recollect", job)["accepted"]
+    relay.tick()
+    assert {*tags_of_work_files(relay, job)} == {False}
+
+    relay.simulator.disarm()
+    relay.finish()
+    assert {*tags_of_work_files(relay, job)} == {True}
 
 
 def test_work_files_that_were_deleted_are_fetched_at_anthropic(relay: Harness) -> None:
