@@ -1,6 +1,7 @@
 """Apply what each cancel marker and go marker requests to its jobs, and announce markers that match none."""
 
 from collections.abc import Sequence
+from datetime import datetime
 
 from aws_lambda_powertools import Logger
 
@@ -47,14 +48,21 @@ def _process(
 
 
 def _matching_jobs(request: MarkerRequest, jobs: Sequence[Job]) -> list[Job]:
-    """Return the jobs that the marker names: by full key, otherwise by the key without suffix."""
+    """Return the jobs that the marker names: by full key, otherwise by the key without suffix.
+
+    A job that was opened again after the marker was created had ended by then.
+    """
     requested_at = timestamps.parse(request.at)
     key = request.matched or request.key
     candidates = [job for job in jobs if _is_candidate(request, job)]
     matches = [job for job in candidates if job.key == key]
     if not matches and not request.matched:
         matches = [job for job in candidates if stem_of(job.key) == key]
-    return [job for job in matches if timestamps.parse(job.uploaded_at) <= requested_at]
+    return [job for job in matches if _began_at(job) <= requested_at]
+
+
+def _began_at(job: Job) -> datetime:
+    return job.status_since if job.reopened else timestamps.parse(job.uploaded_at)
 
 
 def _is_candidate(request: MarkerRequest, job: Job) -> bool:

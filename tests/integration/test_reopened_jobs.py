@@ -198,6 +198,24 @@ def test_work_files_that_were_deleted_are_fetched_at_anthropic(relay: Harness) -
     assert ledger(relay) == booked
 
 
+def test_a_cancel_marker_of_before_does_not_cancel_a_job_that_is_opened_again(
+    relay: Harness,
+) -> None:
+    """The marker is for another upload of the key, or came too late for this one."""
+    relay.upload(KEY, make_upload(5) + b"\n{broken")
+    relay.finish()
+    job = str(relay.manifest(KEY)["job"])
+    relay.upload(f"{KEY}.cancel", b"")
+    relay.tick()
+
+    assert request(relay, "reassemble", job)["accepted"]
+    for _ in range(5):
+        relay.tick()
+
+    assert relay.manifest(KEY)["times"]["canceled_at"] is None
+    assert relay.manifest(KEY)["outcome"] == "partial"
+
+
 def test_a_job_that_waits_after_a_failure_is_woken(relay: Harness) -> None:
     relay.context.left_s = 200.0  # too little to assemble at once
     relay.upload(KEY, make_upload(6))
