@@ -6,12 +6,21 @@ must still be under ``work/``, or at Anthropic with all that they are merged wit
 
 import re
 from collections.abc import Sequence
+from contextlib import closing
 
 from aws_lambda_powertools import Logger
 
+from functions.adapters.anthropic_api import Claude
 from functions.assembling.assemble import attempts_by_chunk
 from functions.assembling.refetch import can_be_refetched
 from functions.assembling.salvage import deleted_files
+from functions.errors import (
+    ApiKeyRejectedError,
+    ApiNotFoundError,
+    ApiUnavailableError,
+    DownloadError,
+    KeyMissingError,
+)
 from functions.model.items import Batch, BatchStatus, CloseReason, Job, JobStatus, Step, batch_key
 from functions.services import Services
 from functions.settings import ResultsSettings
@@ -43,12 +52,21 @@ def reopen(services: Services[ResultsSettings], verb: str, job_id: str) -> dict[
     job = services.items.job(job_id)
     if job is None:
         return _refused(f"there is no job {job_id} in the table any more")
-    batches = services.items.batches(job_id)
+    if refusal := _refusal(services, job):
+        return _refused(refusal)
+    try:
+        return _reopen(services, verb, job)
+    except (ApiUnavailableError, ApiKeyRejectedError, KeyMissingError, DownloadError) as error:
+        return _refused(f"the results cannot be downloaded now ({error}); try again later")
+
+
+def _reopen(services: Services[ResultsSettings], verb: str, job: Job) -> dict[str, object]:
+    batches = services.items.batches(job.job)
     chunks = attempts_by_chunk(batches)
     last = [attempts[-1] for attempts in chunks]
     deleted = deleted_files(services.files, job, batches)
-    fetched = [b for b in last if _is_fetchable(services, b, deleted)] if verb == RECOLLECT else []
-    if refusal := _refusal(services, job) or _loss(services, job, chunks, deleted, fetched):
+    fetched = [b for b in last if verb == RECOLLECT and _is_fetchable(services, b, deleted)]
+    if refusal := _loss(services, job, chunks, deleted, fetched):
         return _refused(refusal)
     if job.status == JobStatus.DONE and (verb == REASSEMBLE or fetched):
         _keep_work_files(services, job)
@@ -120,7 +138,18 @@ def _is_fetchable(services: Services[ResultsSettings], batch: Batch, deleted: se
         batch.status == BatchStatus.COLLECTED
         and (batch.close_reason in _UNFETCHED or _is_deleted(batch, deleted))
     )
-    return at_anthropic and lacks_results
+    return at_anthropic and lacks_results and _has_results(services.claude, batch)
+
+
+def _has_results(claude: Claude, batch: Batch) -> bool:
+    """Return whether Anthropic sends the results of a batch now, before what was delivered of them is replaced."""
+    claude.reload_key_if_stale()
+    try:
+        with closing(claude.results(batch.batch_id or "")) as blocks:
+            next(blocks, None)
+    except ApiNotFoundError:
+        return False
+    return True
 
 
 def _is_deleted(batch: Batch, deleted: set[str]) -> bool:

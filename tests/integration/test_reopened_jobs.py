@@ -168,13 +168,30 @@ def test_answers_of_an_earlier_attempt_are_not_put_at_risk(relay: Harness, verb:
     assert not answer["accepted"]
 
 
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [("not_found", "no batch lacks results"), ("overloaded", "cannot be downloaded now")],
+)
+def test_a_job_stays_as_it_is_if_anthropic_has_no_results_now(
+    relay: Harness, fault: str, message: str
+) -> None:
+    """It may have rows that were saved before the download broke off."""
+    job = closed_without_results(relay)
+    relay.simulator.arm(fault, times=0, endpoint="results")
+
+    answer = request(relay, "recollect", job)
+
+    assert not answer["accepted"]
+    assert message in str(answer["message"])
+
+
 def test_no_work_file_is_deleted_while_the_job_is_open(relay: Harness) -> None:
     """The bucket's lifecycle deletes tagged files a week after they were written, even if the job was opened again."""
     job = closed_without_results(relay)
     assert {*tags_of_work_files(relay, job)} == {True}
-    relay.simulator.arm("overloaded", times=0, endpoint="results")
 
     assert request(relay, "recollect", job)["accepted"]
+    relay.simulator.arm("overloaded", times=0, endpoint="results")
     relay.tick()
     assert {*tags_of_work_files(relay, job)} == {False}
 
