@@ -1,7 +1,8 @@
 """Write ``ledger/YYYY-MM.csv``: what the jobs cost that ended in a month, one line each.
 
 A new entry rewrites the file of its day from all entries of the day, and then the month's from those of its days. A
-month may have more entries than one poll can read. The month's file is also written once a day.
+month may have more entries than one poll can read. The month's file is also written once a day, and that of the day
+before: a version without files of days may have booked on it.
 """
 
 from collections.abc import Iterable, Iterator
@@ -50,8 +51,10 @@ def write_ledger_files(
     now = services.now()
     last = None if written_at is None else timestamps.parse(written_at).astimezone(UTC)
     months = {entry.job for entry in unfinished.cost_entries}
+    ended_day = None
     if last is not None and last.date() != now.astimezone(UTC).date():
         months |= {_month(now), _month(last)}
+        ended_day = f"{last:%Y-%m-%d}"
     elif last is not None and 0 <= (now - last).total_seconds() < INTERVAL_S:
         return written_at
     if not months:
@@ -59,7 +62,7 @@ def write_ledger_files(
     done = [
         phases.attempt(
             "ledger",
-            partial(_write_month, services, unfinished, month, phases),
+            partial(_write_month, services, unfinished, month, phases, ended_day),
             default=True,
             item_name=month,
         )
@@ -73,11 +76,22 @@ def _month(moment: datetime) -> str:
 
 
 def _write_month(
-    services: Services[PollSettings], unfinished: Unfinished, month: str, phases: Phases
+    services: Services[PollSettings],
+    unfinished: Unfinished,
+    month: str,
+    phases: Phases,
+    ended_day: str | None,
 ) -> bool:
     """Write the files of the days that have new entries, then join all days. Close the entries that are in a file.
 
     The last new entry stays open until the month's file is written, so that the next poll goes on if this one ends.
+
+    Args:
+        services: poll's.
+        unfinished: has the entries that no file has yet.
+        month: the partition key of the month.
+        phases: how much time is left.
+        ended_day: a day that has just ended, whose file is written, too; None if none has.
 
     Returns:
         Whether time sufficed. The next poll goes on with the days that are left.
@@ -87,6 +101,8 @@ def _write_month(
         key=lambda entry: entry.item,
     )
     try:
+        if ended_day is not None and _is_in(ended_day, month):
+            _write_day(services, month, ended_day, phases)
         for day, entries in groupby(new, key=lambda entry: entry.ended_at[:10]):
             _write_day(services, month, day, phases)
             written = [entry for entry in entries if entry is not new[-1]]
@@ -115,8 +131,13 @@ def _in_time(lines: Iterable[bytes], phases: Phases) -> Iterator[bytes]:
 
 
 def _write_day(services: Services[PollSettings], month: str, day: str, phases: Phases) -> None:
-    lines = map(_line, services.cost_ledger.entries(month, day))
-    services.files.write(_day_key(day), _in_time(lines, phases), CSV_TYPE)
+    lines = _in_time(map(_line, services.cost_ledger.entries(month, day)), phases)
+    if (first := next(lines, None)) is not None:
+        services.files.write(_day_key(day), chain([first], lines), CSV_TYPE)
+
+
+def _is_in(day: str, month: str) -> bool:
+    return f"{LEDGER}{day}".startswith(f"{month}-")
 
 
 def _day_key(day: str) -> str:

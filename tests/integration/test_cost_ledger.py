@@ -246,6 +246,20 @@ def test_a_day_that_a_killed_poll_left_is_in_the_month_after_the_next(relay: Har
     assert relay.items.unfinished().cost_entries == []
 
 
+def test_what_the_version_before_booked_on_a_day_is_in_the_file_on_the_next(
+    relay: Harness,
+) -> None:
+    """After a rollback, it wrote the month's file alone, and closed the entry."""
+    finish_job(relay, "march.jsonl", make_upload(1))
+    (entry,) = entries_of(relay, "2026-11-10")
+    ended_at = "2026-11-10T13:00:00.000Z"
+    add_entry(relay, replace(entry, ended_at=ended_at, item=f"{ended_at}/other"))
+
+    relay.tick(DAY_S)
+
+    assert len(read_ledger(relay)) == 2
+
+
 def test_a_deleted_file_of_a_day_is_read_from_the_table(relay: Harness) -> None:
     finish_job(relay, "march.jsonl", make_upload(1))
     relay.s3.delete_object(Bucket=RESULTS, Key=DAY.format("2026-11-10"))
