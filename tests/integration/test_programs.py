@@ -9,12 +9,14 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
 from functions.exports.contract import ExportContext
-from tests.harness import Harness
+from tests.cli.test_recipes import EXAMPLES, as_json, blocks, varied_upload
+from tests.harness import Harness, make_upload
 from tests.unit.test_tables_export import results_csv, succeeded
 
 COLUMNS = ("id", "text", "größe")
@@ -191,3 +193,36 @@ def test_parquet_comes_out_with_its_cells_and_numbers(
     assert [row[:width] for row in rows] == CELLS
     assert all(row[width] and row[width + 1] == "succeeded" for row in rows)
     assert all(isinstance(count, int) and count > 0 for row in rows for count in row[-2:])
+
+
+@pytest.mark.parametrize(
+    "body", [varied_upload(), make_upload(3)], ids=["every outcome", "no row failed"]
+)
+def test_pandas_reads_results(
+    body: bytes, relay: Harness, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The block of docs/recipes.md keeps ids and texts as they are, and has all columns."""
+    pytest.importorskip("pandas", reason="pandas is not installed: make programs")
+    relay.upload("march.jsonl", body)
+    relay.finish()
+    (tmp_path / "results" / "march").mkdir(parents=True)
+    (tmp_path / "results" / "march" / "results.jsonl").write_bytes(
+        relay.read("march.jsonl", "results.jsonl")
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(EXAMPLES / "query")
+    names: dict[str, Any] = {}
+
+    exec(blocks("Read results in pandas", "python")[0], names)  # noqa: S102 - the block of our own page
+
+    frame = names["frame"]
+    assert list(frame.columns) == names["COLUMNS"]
+    lines = relay.lines("march.jsonl")
+    assert [*map(as_json, frame["custom_id"])] == [as_json(line["custom_id"]) for line in lines]
+    assert list(frame["outcome"]) == [line["result"]["type"] for line in lines]
+    assert [bool(text) for text in frame["message"].fillna("")] == [
+        "error" in line["result"] for line in lines
+    ]
+    messages = [line["result"]["message"] for line in lines if "message" in line["result"]]
+    tokens = sum(message["usage"]["output_tokens"] for message in messages)
+    assert frame["output_tokens"].sum() == tokens

@@ -77,7 +77,12 @@ def test_help_lists_the_commands() -> None:
     [
         (["run", "nowhere.jsonl"], {}, 3, "there is no file nowhere.jsonl"),
         (["run", "examples"], {}, 2, "examples is not a file: name files"),
-        (["run", "examples/subscriber.py"], {}, 2, "rename it so that it ends in .jsonl"),
+        (
+            ["run", "examples/subscriber/subscriber.py"],
+            {},
+            2,
+            "rename it so that it ends in .jsonl",
+        ),
         (["run", "examples/tickets.csv.relay.toml"], {}, 2, "is an options file"),
         (["run"], {"CLAUDE": "reel"}, 1, "CLAUDE is 'reel'"),
         (["run"], {"CLAUDE": "real", "ANTHROPIC_API_KEY": ""}, 1, "needs a key"),

@@ -11,7 +11,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
-SUBSCRIBER = Path(__file__).parents[2] / "examples" / "subscriber.py"
+SUBSCRIBER = Path(__file__).parents[2] / "examples" / "subscriber" / "subscriber.py"
 RESULTS = b'{"row":1,"result":{"type":"succeeded"}}\n{"row":2,"result":{"type":"errored"}}\n'
 
 
