@@ -20,12 +20,14 @@ CDK_VERSION := 2.1148.1
 SYNC := $(if $(filter output-sync,$(.FEATURES)),--output-sync=target)
 # Some machines forbid bytecode; ours may be compiled once, or every import costs seconds.
 unexport PYTHONDONTWRITEBYTECODE
+# uv trusts what the system trusts, as pip does: behind a TLS proxy, nothing else can be downloaded.
+export UV_SYSTEM_CERTS := true
 
 help:  ## what there is
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
 
 .venv/.installed: requirements.txt functions/requirements.txt
-	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info[:2] == (3, 13) else f"claude-batch-relay needs Python 3.13, and {sys.executable} is {sys.version.split()[0]}: put a python3.13 on PATH")'
+	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info[:2] == (3, 13) else f"claude-batch-relay needs Python 3.13, and {sys.executable} is {sys.version.split()[0]}. To get it: uv python install 3.13, or pyenv install 3.13 && pyenv global 3.13")'
 	@echo "installing Python packages into .venv" && rm -rf .venv && $(PYTHON) -m venv .venv
 	@.venv/bin/python -m pip install -qq --disable-pip-version-check "$$(grep '^uv==' requirements.txt)"
 	@.venv/bin/uv pip install --quiet --python .venv/bin/python -r requirements.txt
@@ -70,14 +72,17 @@ BROWSER := @sparticuz/chromium@153.0.0 puppeteer-core@25.16.0 axe-core@4.14.1
 	@echo "installing Chromium into .local/browser" && mkdir -p .local/browser
 	@if [ "$$(uname -sm)" = "Linux x86_64" ]; then $(NPM) install --silent --no-audit --no-fund --no-save --prefix .local/browser $(BROWSER) && touch $@; fi
 
+# At a terminal, the sentence that the command prints is the last line: not `make: *** … Error 1`. Scripts get the code.
+SAID := || [ -t 2 ]
+
 demo: .venv/.installed $(NODE) $(CDK)  ## send the example, or FILE=path with the options beside it, through the relay on this machine
-	@.venv/bin/python -m local run $(if $(FILE),"$(FILE)")
+	@.venv/bin/python -m local run $(if $(VERBOSE),--verbose) $(if $(FILE),"$(FILE)") $(SAID)
 
 up: .venv/.installed $(NODE) $(CDK)  ## start the local cloud, and leave it running
-	@.venv/bin/python -m local up
+	@.venv/bin/python -m local up $(SAID)
 
 down: .venv/.installed  ## stop it
-	@.venv/bin/python -m local down
+	@.venv/bin/python -m local down $(SAID)
 
 recording: .venv/.installed $(NODE) $(CDK)  ## run the demo on a terminal and draw it into docs/demo.svg
 	@.venv/bin/python -m local.recording
@@ -144,13 +149,16 @@ lint: .venv/.installed  ## mend style, then say what is left
 	@.venv/bin/ruff format --quiet . && .venv/bin/ruff check --fix . && .venv/bin/mypy
 
 bootstrap: .venv/.installed $(NODE) $(CDK)  ## once for each account and region, before the first deploy
+	@.venv/bin/python -m infra.credentials
 	@CDK_DISABLE_CLI_TELEMETRY=true $(CDK) bootstrap --no-notices -c bundle=stub
 
 deploy: .venv/.installed $(NODE) $(CDK)  ## deploy into the AWS account that your credentials name; SET="key=value …" for settings
+	@.venv/bin/python -m infra.credentials
 	@.venv/bin/python -m infra.bundle
 	@CDK_DISABLE_CLI_TELEMETRY=true $(CDK) deploy --no-notices $(addprefix -c ,$(SET))
 
 destroy: .venv/.installed $(NODE) $(CDK)  ## take the stack down; what holds data stays, unless removalPolicy says otherwise
+	@.venv/bin/python -m infra.credentials
 	@CDK_DISABLE_CLI_TELEMETRY=true $(CDK) destroy --no-notices $(addprefix -c ,$(SET))
 
 clean:  ## forget what was installed and built here
