@@ -76,8 +76,9 @@ def run(arguments: argparse.Namespace, workspace: Workspace, console: Console) -
             raise
         display.begin("downloading the results")
         reports = [_end(environment, job, arguments) for job in jobs]
-    for report in reports:
-        console.print(report, markup=False, highlight=False, soft_wrap=True)
+        display.stop()
+        for report in reports:  # before everything is stopped, which takes a second
+            console.print(report, markup=False, highlight=False, soft_wrap=True)
     return int(any(job.waiting_event or job.outcome in {"rejected", "failed"} for job in jobs))
 
 

@@ -79,6 +79,7 @@ def start(
     temporary = folder / "tmp"
     temporary.mkdir(parents=True, exist_ok=True)
     env = _process_env(port=port, temporary=temporary, strict=strict)
+    env |= {"UNPACKED": str(folder / "unpacked")}  # kept for the next start
     env |= {"STOP_WITH_PARENT": str(os.getpid())} if stop_with_parent else {}
     program = Program.start([python, "-P", LAUNCHER], env=env, log=folder / "emulator.log")
     certificate = temporary / "ministack-tls" / "server.crt" if strict else None

@@ -9,13 +9,13 @@ tests/e2e/test_conformance.py checks what AWS does. ministack 1.5.33:
   (https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-api-permissions-reference.html);
 - creates buckets without the lifecycle of the template, which `relay doctor` compares;
 - draws other names of buckets at each start, so what a person noted about `make up` is wrong after the next one;
-- unpacks the bundle for each container: 8,000 files take up to 7 s on a disk.
+- unpacks the bundle for each container and at each start: 8,000 files take up to 7 s on a disk.
 """
 
 import hashlib
 import os
+import shutil
 import signal
-import tempfile
 import threading
 import time
 import zipfile
@@ -33,6 +33,8 @@ type Get = Callable[..., Answer]
 
 type Complete = Callable[..., Answer]
 
+KEPT = 6
+"""Unpacked archives that are kept for the next start: three versions, each with its layer."""
 OK, PARTIAL_CONTENT, BAD_REQUEST, RANGE_NOT_SATISFIABLE = 200, 206, 400, 416
 
 
@@ -162,6 +164,13 @@ def unpack_once(folder: Path) -> type[zipfile.ZipFile]:
     return UnpackOnce
 
 
+def forget_old(folder: Path, kept: int = KEPT) -> None:
+    """Remove all but the newest unpacked archives."""
+    archives = sorted(folder.glob("*"), key=lambda path: path.stat().st_mtime, reverse=True)
+    for path in archives[kept:]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
 def exit_with_parent(parent: int) -> None:
     """Kill this process group when the parent process ends, even if it was killed."""
     while os.getppid() == parent:
@@ -222,7 +231,9 @@ def main() -> None:
     buckets = provisioners._RESOURCE_HANDLERS["AWS::S3::Bucket"]  # noqa: SLF001
     buckets["create"] = keep_names(buckets["create"], provisioners._NAME_SEED)  # noqa: SLF001
     iam_actions.extract_iam_action = as_single_action(iam_actions.extract_iam_action)
-    unpacking = unpack_once(Path(tempfile.gettempdir(), "unpacked"))
+    unpacked = Path(os.environ["UNPACKED"])
+    forget_old(unpacked)
+    unpacking = unpack_once(unpacked)
     lambda_runtime.zipfile = SimpleNamespace(**vars(zipfile) | {"ZipFile": unpacking})
     app.main()
 

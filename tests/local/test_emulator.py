@@ -1,3 +1,4 @@
+import os
 import socket
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from local.cloud import ACCOUNT, Cloud
 from local.emulator_patches import (
     Answer,
     as_single_action,
+    forget_old,
     honor_range,
     keep_names,
     unpack_once,
@@ -184,3 +186,15 @@ def test_a_bucket_keeps_its_name_at_each_start() -> None:
         return str(copy_context().run(create, "uploads"))
 
     assert named() == named()
+
+
+def test_only_the_newest_archives_stay_unpacked(tmp_path: Path) -> None:
+    for number in range(4):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "index.py").write_text("")
+        os.utime(folder, (number, number))
+
+    forget_old(tmp_path, kept=2)
+
+    assert {path.name for path in tmp_path.iterdir()} == {"2", "3"}

@@ -1,12 +1,15 @@
 import json
 import os
+import subprocess
 import sys
+from argparse import Namespace
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
-from local import environment
+from local import commands, environment
 from local.errors import LocalError
 from local.processes import Program, start_time
 from local.workspace import Workspace
@@ -99,6 +102,31 @@ def test_an_environment_of_another_running_command_is_left_alone(
 def test_stop_does_nothing_when_nothing_is_running(workspace: Workspace) -> None:
     assert environment.find_running(workspace) is None
     assert not environment.stop(workspace)
+
+
+def test_the_settings_of_a_shell_point_its_aws_clients_at_the_local_cloud(
+    workspace: Workspace, program: Program, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_running_file(workspace, program)
+
+    commands.env(Namespace(), workspace, Console())
+
+    bash = ["bash", "-c", f"{capsys.readouterr().out}\nenv"]
+    set_before = {"PATH": os.environ["PATH"], "AWS_PROFILE": "mine", "AWS_SESSION_TOKEN": "mine"}
+    shell = subprocess.run(bash, env=set_before, capture_output=True, text=True, check=True)  # noqa: S603 - ours
+    settings = [line for line in shell.stdout.splitlines() if line.startswith("AWS_")]
+    assert sorted(settings) == [
+        "AWS_ACCESS_KEY_ID=111122223333",
+        "AWS_DEFAULT_REGION=us-east-1",
+        "AWS_ENDPOINT_URL=http://127.0.0.1:9",
+        "AWS_REGION=us-east-1",
+        "AWS_SECRET_ACCESS_KEY=local",
+    ]
+
+
+def test_without_a_local_cloud_there_are_no_settings(workspace: Workspace) -> None:
+    with pytest.raises(LocalError, match="make up"):
+        commands.env(Namespace(), workspace, Console())
 
 
 def test_an_unreadable_running_file_is_ignored(workspace: Workspace, program: Program) -> None:
