@@ -16,7 +16,7 @@ SIMULATED_KEY = "sk-local"
 REAL_URL = "https://api.anthropic.com"
 READY_S = 15.0
 # Long enough for the progress display to show something.
-PROCESSING_S = "2"
+PROCESSING_S = "1"
 FATES = "expired=0.03,overloaded_error=0.03"
 
 

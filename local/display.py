@@ -133,11 +133,12 @@ def progress_of(job: Job) -> Progress:
         return Progress("uploaded")
     if job.status["status"] == JobStatus.PLANNING:
         return Progress("planning", job.status["bytes_planned"], job.status["size_bytes"], BYTES)
-    return _requests(job.status)
+    return _requests(job.status, job.requests_planned)
 
 
-def _requests(status: Mapping[str, Any]) -> Progress:
-    total = status["rows_planned"] - status["rows_rejected"]
+def _requests(status: Mapping[str, Any], planned: int | None) -> Progress:
+    """Return how many requests are sent or answered. Until all are planned, there is one for each valid row."""
+    total = status["rows_planned"] - status["rows_rejected"] if planned is None else planned
     requests: Mapping[str, int] = status["requests"]
     unsent = requests["waiting"]
     unanswered = requests["unconfirmed"] + requests["processing"]

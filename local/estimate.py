@@ -52,7 +52,7 @@ def _describe(checked: "Checked") -> str:
     if checked.requests == 0:
         reason = checked.failure or checked.message or "no row can be sent"
         return f"{name}: nothing; {reason}"
-    rejected = checked.rows - checked.requests
+    rejected = sum(kind.rows for kind in checked.rejected.values())
     parts = [f"{name}: {count_of(checked.requests, 'request')}"]
     if rejected:
         parts.append(f"{rejected:,} of {count_of(checked.rows, 'row')} rejected")

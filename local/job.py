@@ -15,6 +15,7 @@ from local.cloud import Cloud
 from local.errors import LocalError
 
 FINAL_EVENTS = frozenset({"job.completed", "job.rejected"})
+PLANNED_EVENTS = frozenset({"job.planned"})
 WAITING_EVENTS = frozenset({"job.waiting", "options.rejected"})
 
 
@@ -52,6 +53,12 @@ class Job:
     def waiting_event(self) -> Mapping[str, Any] | None:
         """The event that the job waits for options; None if it does not."""
         return self._first_event(WAITING_EVENTS)
+
+    @property
+    def requests_planned(self) -> int | None:
+        """Its requests, which are fewer than its rows if some are equal; None until all are planned."""
+        event = self._first_event(PLANNED_EVENTS)
+        return None if event is None else int(event["data"]["requests"])
 
     @property
     def is_over(self) -> bool:

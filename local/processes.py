@@ -12,7 +12,7 @@ from typing import Self
 
 from local import interruption
 
-GRACE_S = 2.0
+GRACE_S = 0.5
 
 
 def run_program(

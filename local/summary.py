@@ -81,7 +81,7 @@ def exchanges(environment: LocalEnvironment, job: Job, folder: Path) -> list[Exc
     chosen = [*_spread(rows, ANSWERS)]
     questions = _questions(environment, job, {row.row for row in chosen})
     return [
-        Exchange(row.row, _one_line(questions.get(row.row, "")), _one_line(row.answer))
+        Exchange(row.row, _one_line(questions.get(row.row, "…")), _one_line(row.answer))
         for row in chosen
     ]
 
@@ -200,7 +200,7 @@ def _batch_ids(manifest: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _seconds(times: Mapping[str, str]) -> str:
-    took = parse(times["ended_at"]) - parse(times["claimed_at"])
+    took = parse(times["ended_at"]) - parse(times.get("uploaded_at") or times["claimed_at"])
     return f"{took.total_seconds():.0f} s from the upload to the last answer"
 
 
