@@ -291,11 +291,7 @@ def _manifest(
 def _retry_truncated(job: Job) -> dict[str, float] | None:
     """Return the option of this name as it was written; None if it was off."""
     increase = job.retry_truncated
-    return (
-        None
-        if increase is None
-        else {"factor": increase.percent / 100, "most": increase.limit}
-    )
+    return None if increase is None else {"factor": increase.percent / 100, "most": increase.limit}
 
 
 def _used_by(batches: Sequence[Batch]) -> dict[str, dict[str, Usage]]:

@@ -11,8 +11,10 @@ import msgspec
 
 from functions.model import timestamps
 from functions.model.create_response import KEY_PROBLEMS, PAUSE_MESSAGES
+from functions.model.expected_cost import estimate_figures
 from functions.model.items import (
     ESTIMATE,
+    MICRO,
     PILOT,
     Batch,
     BatchStatus,
@@ -65,7 +67,7 @@ REASONS = {
         "upload a corrected options file, or delete it",
     ),
     "budget": ReasonText(
-        "it may cost more than its budget, so nothing is sent",
+        "it may cost {cost}more than its budget{budget}, so nothing is sent",
         "create {key}.go to send it, raise budget_usd in its options, or create {key}.cancel",
     ),
     "price": ReasonText(
@@ -235,7 +237,19 @@ def _decisions(job: Job, batches: Sequence[Batch]) -> Iterator[WaitingReason]:
         yield _wait(reason, since, pilot_rows=f"{job.pilot_rows:,}")
     else:
         until = job.not_before if job.waiting_for else None
-        yield _wait(reason, job.waiting_since, until, key=job.key, options_key=options_key)
+        facts = {"key": job.key, "options_key": options_key, **_costs(job)}
+        yield _wait(reason, job.waiting_since, until, **facts)
+
+
+def _costs(job: Job) -> dict[str, str]:
+    """Return what a job may cost and its budget, for a sentence; empty texts where they are unknown."""
+    figures = estimate_figures(job)
+    worst = None if figures is None else figures["cost_usd"]["worst"]
+    budget = job.budget_micro_usd
+    return {
+        "cost": "" if worst is None else f"up to ${worst:,.2f}, ",
+        "budget": "" if budget is None else f" of ${budget / MICRO:,.2f}",
+    }
 
 
 def _retries(items: Sequence[Job | Batch]) -> Iterator[WaitingReason]:

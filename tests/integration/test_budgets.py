@@ -54,6 +54,9 @@ def test_a_job_that_may_cost_more_than_its_budget_is_never_sent(relay: Harness) 
     assert WORST_USD < held["estimate"]["cost_usd"]["worst"] < 1.1 * WORST_USD
     assert "more than its budget of $0.01" in held["message"]
     assert status(relay)["waiting_for"] == "budget"
+    (wait,) = status(relay)["waiting"]
+    worst = held["estimate"]["cost_usd"]["worst"]
+    assert f"up to ${worst:,.2f}, more than its budget of $0.01, " in wait["message"]
 
 
 def test_a_job_within_its_budget_is_sent(relay: Harness) -> None:
