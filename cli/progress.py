@@ -98,6 +98,8 @@ def _print_changes(
     states: Sequence[dict[str, Any]], shown: dict[str, str], output: Output
 ) -> None:
     for state in states:
+        if len(states) == 1 and is_over(state) and not output.as_json:
+            continue  # the summary that follows says the same
         line = describe(state)
         if shown.get(state["job"]) != line:
             shown[state["job"]] = line
