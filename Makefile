@@ -1,6 +1,6 @@
 # One command for the main job (`make demo`), one for the tests (`make test`); each installs what it needs.
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down recording test test-types test-in-memory test-on-machine test-in-cloud pr unit coverage programs browser verify bench kinds latency scale savings prices lint bootstrap deploy destroy lock clean
+.PHONY: help install demo up down recording test test-types test-in-memory test-on-machine test-in-cloud pr unit coverage programs browser hour verify bench kinds latency scale savings prices lint bootstrap deploy destroy lock clean
 SHELL := /bin/bash
 
 PYTHON := $(shell command -v python3.13 >/dev/null && python3.13 -c '' 2>/dev/null && echo python3.13 || echo python3)
@@ -119,7 +119,10 @@ browser: .venv/.installed $(NODE) .local/browser/.installed  ## open report.html
 	@.venv/bin/python -m pytest -q -rs tests/browser
 	@if [ -d .local/browser/pages ]; then cp .local/browser/pages/report-*.png docs/; fi
 
-pr: test programs browser  ## what CI runs
+hour: .venv/.installed $(NODE) $(CDK) $(EMULATOR)  ## the scenario of docs/hour.md in the local cloud, by `./relay` alone
+	@.venv/bin/python -m pytest -q -m hour -p no:randomly tests/e2e/test_hour.py
+
+pr: test programs browser hour  ## what CI runs
 
 unit: .venv/.installed  ## the quick ones, in seconds
 	@.venv/bin/python -m pytest -q tests/unit
