@@ -126,7 +126,7 @@ def test_a_job_is_sent_watched_and_fetched_by_the_command_line(
     assert {"results.jsonl", "manifest.json"} <= set(got["files"])
     results = (Path(got["folder"]) / "results.jsonl").read_bytes().splitlines()
     assert [json.loads(line)["row"] for line in results] == [1, 2, 3]
-    assert reader("cost")["folders"]["cli"]["jobs"] == 1
+    assert reader("cost")["folders"]["cli"]["jobs"] >= 1  # other tests send there, too
     assert [entry["outcome"] for entry in reader("ls") if entry["job"] == job] == ["succeeded"]
 
     relay.poll_until(lambda: steerer.succeeds("reassemble", job), "reassembling")
