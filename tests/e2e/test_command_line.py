@@ -48,7 +48,7 @@ class CommandLine:
         )
 
     def __call__(self, *arguments: str, code: int = 0) -> Any:
-        """Return the JSON that a command prints; a list if it prints lines."""
+        """Return the JSON document that a command prints."""
         return self.end(self.start(*arguments), code)
 
     def succeeds(self, *arguments: str) -> bool:
@@ -57,12 +57,15 @@ class CommandLine:
         return process.returncode == 0
 
     def end(self, process: subprocess.Popen[str], code: int = 0) -> Any:
+        return json.loads(self._output(process, code) or "null")
+
+    def end_lines(self, process: subprocess.Popen[str]) -> list[Any]:
+        return [json.loads(line) for line in self._output(process, 0).splitlines()]
+
+    def _output(self, process: subprocess.Popen[str], code: int) -> str:
         output, errors = process.communicate(timeout=TIMEOUT_S)
         assert process.returncode == code, errors + output
-        try:
-            return json.loads(output or "null")
-        except ValueError:
-            return [json.loads(line) for line in output.splitlines()]
+        return output
 
 
 @pytest.fixture(scope="session")
@@ -119,7 +122,7 @@ def test_a_job_is_sent_watched_and_fetched_by_the_command_line(
     assert reader("why", job)["waiting"]
     watching = reader.start("watch", "cli/march.jsonl")
     relay.poll_until(lambda: watching.poll() is not None, "the end")
-    states = reader.end(watching)
+    states = reader.end_lines(watching)
     got = reader("get", job[:8], "--into", str(tmp_path / "results"))
 
     assert states[-1]["outcome"] == "succeeded"
@@ -161,12 +164,12 @@ def test_a_job_is_canceled_and_its_failed_rows_are_sent_again(
     retrying = steerer.start("retry", upload.job, "--wait")
     relay.poll_until(lambda: retrying.poll() is not None, "the end of the retry")
     following.send_signal(signal.SIGINT)
-    types = [event["type"] for event in steerer.end(following)]
+    types = [event["type"] for event in steerer.end_lines(following)]
 
     assert relay.manifest(upload)["outcome"] == "canceled"
     assert "job.completed" in {".".join(name.split(".")[-2:]) for name in types}
     assert event_queues(relay) == queues
-    retried = steerer.end(retrying)[-1]
+    retried = steerer.end_lines(retrying)[-1]
     assert (retried["outcome"], retried["rows_planned"]) == ("succeeded", 2)
 
 
