@@ -67,7 +67,8 @@ def retry_head(position: TablePosition) -> bytes:
     if not position.columns:
         return b""
     header = tables.csv_line(position.columns, position.delimiter)
-    if _find_delimiter(header) != position.delimiter:
+    # A header that begins like JSON would be read as JSON again.
+    if _find_delimiter(header) != position.delimiter or header.startswith((b"[", b"{")):
         header = b"sep=%b\r\n%b" % (position.delimiter.encode(), header)
     return tables.BOM.encode() + header
 

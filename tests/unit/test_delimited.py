@@ -260,6 +260,7 @@ def test_an_upload_that_is_not_text_is_refused() -> None:
         (b"a;b\n1;2", b"a;b\r\n"),
         (b'"a;x";b\n1;2', b'"a;x";b\r\n'),
         (b"sep=;\na\n1", b"sep=;\r\na\r\n"),
+        (b"[\n{", b"sep=,\r\n[\r\n"),
         (b"sep=;\na,x;b\n1;2", b"sep=;\r\na,x;b\r\n"),
     ],
 )
