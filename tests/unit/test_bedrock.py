@@ -16,7 +16,7 @@ from functions.translations import bedrock
 from functions.translations.contract import NotTranslatableError, Policy, Translated, Translation
 from functions.translations.converse import is_converse
 
-SAMPLE = Path("/work/shared/samples/bedrock-records.jsonl")
+SAMPLE = Path(__file__).parents[3] / "shared" / "samples" / "bedrock-records.jsonl"
 HAIKU = Policy(models={"*": "claude-haiku-5-5"})
 STRICT = Policy(models={"*": "claude-haiku-5-5"}, reject_unsupported=True)
 SECRET = "Zq7"

@@ -15,7 +15,7 @@ from functions.exports.contract import Export, ExportContext, ExportRow, JobSumm
 from functions.translations import bedrock as translation
 from functions.translations.contract import Policy
 
-SAMPLE = Path("/work/shared/samples/bedrock-records.jsonl")
+SAMPLE = Path(__file__).parents[3] / "shared" / "samples" / "bedrock-records.jsonl"
 CONTEXT = ExportContext(name="calls.jsonl")
 OUTPUT = "bedrock/calls.jsonl.out"
 INVOKE = (

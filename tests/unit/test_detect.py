@@ -23,7 +23,7 @@ from functions.readers.detect import HEAD_BYTES, detect
 from functions.readers.encodings import transcoded
 from tests.unit.uploads import Upload
 
-SAMPLES = Path("/work/shared/samples/odd")
+SAMPLES = Path(__file__).parents[3] / "shared" / "samples" / "odd"
 ROW = b'{"custom_id":"a","params":{"model":"m"}}'
 CUT_OFF = [
     b"{",

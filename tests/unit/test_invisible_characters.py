@@ -10,7 +10,7 @@ from functions.model.rows import LinePosition, ValidRows
 from functions.planning.fast_path import validate_all
 from functions.readers.jsonl import pieces
 
-SAMPLES = Path("/work/shared/samples/odd")
+SAMPLES = Path(__file__).parents[3] / "shared" / "samples" / "odd"
 pytestmark = pytest.mark.skipif(not SAMPLES.exists(), reason="the samples are not available")
 
 
