@@ -115,7 +115,7 @@ def _warmup(row: Row, prefix: str) -> Row:
 def prefix_of(params: bytes | msgspec.Raw, capability_list: str | None = None) -> str | None:
     """Return a digest of the tools and system that a request asks to cache; None if there are none, or too few.
 
-    The digest is that of the bytes, so the same prefix written differently counts as another first_row.
+    The digest is that of the bytes, so the same prefix written differently counts as another one.
     """
     if b'"cache_control"' not in bytes(params):
         return None
@@ -144,7 +144,7 @@ def _least_tokens(model: str, capability_list: str | None) -> int:
 def _with_lifetime(params: bytes) -> tuple[bytes, bool]:
     """Return params of which tools and system are cached for an hour, and whether that changes them.
 
-    All marks change, because the API refuses a longer lifetime after a shorter first_row.
+    All marks change, because the API refuses a longer lifetime after a shorter one.
     """
     if has_too_many_values(params):
         return params, False
