@@ -125,6 +125,7 @@ def _unfinished(relay: CrashHarness) -> str:
         *unfinished.batches,
         *unfinished.events,
         *unfinished.duplicates,
+        *unfinished.cost_entries,
         *relay.redeliveries,
     ]
     return " ".join(map(repr, waiting))
