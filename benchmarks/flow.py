@@ -11,7 +11,8 @@ from benchmarks import workload
 from benchmarks.processes import BenchmarkError, Run, counts, measure
 from benchmarks.relay import UPLOADS, Relay
 from functions.model.ids import RequestId
-from functions.model.items import Batch, Step
+from functions.model.items.batch import Batch
+from functions.model.items.work_item import Step
 
 BASELINES = Path(__file__).with_name("baselines")
 UPLOAD = "upload.jsonl"

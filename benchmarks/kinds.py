@@ -27,9 +27,9 @@ from benchmarks.lambdas import Container
 from benchmarks.processes import ROOT, BenchmarkError, Run, measure, start_fake
 from benchmarks.relay import UPLOADS, Relay, cloud, make_table, s3_notification, unpack_bundle
 from benchmarks.report import machine, replace_section
-from functions.model import items
 from functions.model.ids import job_id
-from functions.model.items import JobStatus, Step
+from functions.model.items.job import JobStatus
+from functions.model.items.work_item import JOB, SCHEMA, Step
 from local.errors import LocalError
 
 MB = 10**6
@@ -308,7 +308,7 @@ def plan(relay: Relay, folder: Path, upload: Upload) -> tuple[float, float]:
         job = relay.items.job(name)
         if job is None or job.status != JobStatus.PLANNING or job.waiting_for:
             break
-        message = {"schema": items.SCHEMA, "job": name, "item": items.JOB, "next_step": Step.PLAN}
+        message = {"schema": SCHEMA, "job": name, "item": JOB, "next_step": Step.PLAN}
         seconds += container.invoke(message, "plan").work_cpu_s
     peak_mb = container.stop()
     job = relay.items.job(name)

@@ -14,7 +14,8 @@ from benchmarks.processes import Run, measure
 from functions.adapters.table import Table
 from functions.adapters.work_items import WorkItems
 from functions.model.ids import job_id
-from functions.model.items import UNFINISHED_INDEX, Batch, BatchStatus, Step
+from functions.model.items.batch import Batch, BatchStatus
+from functions.model.items.work_item import UNFINISHED_INDEX, Step
 from functions.settings import PROCESS, PollSettings, ResultsSettings, SubmitSettings
 from infra.bundle import bundled
 from local import emulator

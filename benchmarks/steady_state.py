@@ -15,18 +15,12 @@ from benchmarks.claude import batch_id
 from benchmarks.processes import Run, counts, measure, start_fake
 from benchmarks.relay import TABLE, UPLOADS, Relay, make_table
 from functions.adapters.table import serialize
-from functions.model import items
-from functions.model.items import (
-    Batch,
-    BatchStatus,
-    Checkpoint,
-    ChunkOutput,
-    Job,
-    JobStatus,
-    OutcomeCounts,
-    Step,
-    StoredObject,
-)
+from functions.model.items import work_item
+from functions.model.items.batch import FINISHED_BATCH_STATUSES, Batch, BatchStatus
+from functions.model.items.counts import OutcomeCounts
+from functions.model.items.job import Checkpoint, Job, JobStatus
+from functions.model.items.stored_objects import ChunkOutput, StoredObject
+from functions.model.items.work_item import OPEN, SCHEMA, Step, status_key
 
 NOW = "2026-11-23T00:00:00.000Z"
 JOB = "0" * 20
@@ -71,7 +65,7 @@ def assemble(relay: Relay, chunks: int, chunk_bytes: int) -> tuple[Run, dict[str
     # The command line cannot carry all sizes. The others are never read, only copied.
     sizes_of_50 = dict(list(sizes.items())[:50])
     with start_fake("benchmarks.s3", "--sizes", json.dumps(sizes_of_50)) as relay.s3:
-        run = relay.step("results", JOB, Step.ASSEMBLE, items.JOB)
+        run = relay.step("results", JOB, Step.ASSEMBLE, work_item.JOB)
         return run, counts(relay.s3)
 
 
@@ -91,7 +85,7 @@ def _imported(name: str, bundle: Path) -> Run:
 
 def _job(status: JobStatus, rows: int = 1) -> Job:
     return Job(
-        job=JOB, item=items.JOB, schema=items.SCHEMA, status=status, status_key=items.status_key(status, NOW), open=items.OPEN,
+        job=JOB, item=work_item.JOB, schema=SCHEMA, status=status, status_key=status_key(status, NOW), open=OPEN,
         next_step=Step.ASSEMBLE if status == JobStatus.ASSEMBLING else None, bucket=UPLOADS, key="upload.jsonl",
         version="v1", size_bytes=1, uploaded_at=NOW, claimed_at=NOW, requests_per_batch=1, batch_bytes=1, row_bytes=1,
         attempts=1, api_version="2026-10-21", retention_days=90, price_list="1", checkpoint=Checkpoint(row=rows), chunks=10_000,
@@ -101,10 +95,10 @@ def _job(status: JobStatus, rows: int = 1) -> Job:
 def _batch(number: int, status: BatchStatus, job: str = JOB, size: int = 0) -> Batch:
     name = f"{number:05}"
     stored = StoredObject(key=f"work/{name}", size=size, crc32=0)
-    done = status in items.FINISHED_BATCH_STATUSES
+    done = status in FINISHED_BATCH_STATUSES
     return Batch(
-        job=job, item=f"{name}-1", schema=items.SCHEMA, status=status, status_key=items.status_key(status, NOW),
-        open=None if done else items.OPEN, chunk=name, attempt=1, first_row=number, last_row=number, start_byte=0,
+        job=job, item=f"{name}-1", schema=SCHEMA, status=status, status_key=status_key(status, NOW),
+        open=None if done else OPEN, chunk=name, attempt=1, first_row=number, last_row=number, start_byte=0,
         end_byte=1, requests=1, size_bytes=1, requests_key=f"work/{name}", ledger_key=f"work/{name}",
         batch_id=batch_id(number), created_at=NOW, part=ChunkOutput(results=stored) if done else None,
         tally=OutcomeCounts(outcomes={"succeeded": 1}) if done else None,

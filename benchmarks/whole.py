@@ -16,7 +16,7 @@ from benchmarks.lambdas import Lambdas
 from benchmarks.processes import BenchmarkError, Run, measure, start_fake
 from benchmarks.relay import RESULTS, UPLOADS, Relay, make_table, s3_notification
 from functions.model.ids import job_id
-from functions.model.items import Job, JobStatus
+from functions.model.items.job import Job, JobStatus
 
 MOST_POLLS, PAUSE_S = 10_000, 0.02
 ROW_BYTES = 2400

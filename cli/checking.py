@@ -16,7 +16,7 @@ from functions.errors import ObjectUnreadableError, UnreadableUploadError
 from functions.model import timestamps
 from functions.model.estimate import estimate
 from functions.model.expected_cost import estimate_figures
-from functions.model.items import MICRO, Job
+from functions.model.items.work_item import MICRO
 from functions.model.rows import Rejection, ValidRows
 from functions.planning.budget import why_held
 from functions.planning.chunks import (
@@ -38,6 +38,7 @@ if TYPE_CHECKING:
 
     from functions.adapters.anthropic_api import Claude
     from functions.model.estimate import Sample
+    from functions.model.items.job import Job
     from functions.planning.fast_path import ValidatedRow
 
 MAX_SENTENCES = 5

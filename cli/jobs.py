@@ -17,15 +17,16 @@ from functions.adapters.circuit import Circuit
 from functions.adapters.cost_ledger import CostLedger
 from functions.adapters.table import Table
 from functions.adapters.work_items import WorkItems
-from functions.model import items
 from functions.model.cost_ledger import LEDGER, CostEntry
 from functions.model.ids import JOB_DIGITS, stem_of
-from functions.model.items import Batch, Job, JobStatus
+from functions.model.items.job import Job, JobStatus, results_prefix
+from functions.model.items.work_item import JOB, OPEN, UNFINISHED_INDEX, status_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from cli.deployment import Deployment
+    from functions.model.items.batch import Batch
     from functions.model.records import Sending
 
 RUNNING = (JobStatus.PLANNING, JobStatus.RUNNING, JobStatus.ASSEMBLING)
@@ -83,10 +84,10 @@ class Jobs:
             for status in RUNNING
             for item in self._table.query(
                 condition,
-                {":open": items.OPEN, ":status": items.status_key(status, "")},
-                items.UNFINISHED_INDEX,
+                {":open": OPEN, ":status": status_key(status, "")},
+                UNFINISHED_INDEX,
             )
-            if item["item"] == items.JOB
+            if item["item"] == JOB
         ]
         return sorted(jobs, key=lambda job: job.claimed_at)
 
@@ -179,7 +180,7 @@ class Jobs:
 
     def _of_key(self, key: str) -> list[Job]:
         """Return the jobs of a key that have results or a status in S3."""
-        prefix = items.results_prefix(key, "")
+        prefix = results_prefix(key, "")
         pages = self._deployment.s3.get_paginator("list_objects_v2").paginate(
             Bucket=self._deployment.results, Prefix=prefix, Delimiter="/"
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cli.local_files import LocalFile
 from functions.errors import ObjectNotFoundError, ObjectUnreadableError
-from functions.model.items import ObjectVersion
+from functions.model.items.stored_objects import ObjectVersion
 from functions.model.options import options_file_keys
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from functions.model.items import JobStatus
+from functions.model.items.job import JobStatus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

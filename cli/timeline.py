@@ -7,13 +7,14 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from functions.model import timestamps
-from functions.model.items import FINISHED_BATCH_STATUSES, JobStatus
+from functions.model.items.batch import FINISHED_BATCH_STATUSES
+from functions.model.items.job import JobStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from cli.jobs import FoundJob, Jobs
-    from functions.model.items import Batch
+    from functions.model.items.batch import Batch
 
 WAITING, SENDING, RUNNING, COLLECTING = ".", ":", "#", "="
 """The phases of a batch: it waits, its create is under way, Anthropic answers it, its results are collected."""

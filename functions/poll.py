@@ -20,7 +20,9 @@ from functions.errors import KeyUnreadableError, PublishError
 from functions.model import events, timestamps
 from functions.model.create_response import KEY_PROBLEMS, PAUSE_MESSAGES
 from functions.model.events import Event
-from functions.model.items import Batch, BatchStatus, Job, Step, batch_key
+from functions.model.items.batch import Batch, BatchStatus, batch_key
+from functions.model.items.job import Job
+from functions.model.items.work_item import Step
 from functions.model.records import JobsFileWrite, PollLease, Sending, Unfinished
 from functions.polling.admission import Limits, admit, beyond_share
 from functions.polling.budgets import affordable, budgets_in_force, reserve

@@ -14,7 +14,10 @@ from functions.assembling.assemble import assemble
 from functions.assembling.reopen import REASSEMBLE, RECOLLECT, reopen
 from functions.assembling.tidy import tidy
 from functions.collecting.collect import collect
-from functions.model.items import JOB, SCHEMA, Batch, Job, Step, WorkMessage
+from functions.model.items.batch import Batch
+from functions.model.items.job import Job
+from functions.model.items.work_item import JOB, SCHEMA, Step
+from functions.model.items.work_message import WorkMessage
 from functions.services import Services, open_services, time_left
 from functions.settings import ResultsSettings
 

@@ -41,7 +41,9 @@ from functions.errors import (
     UploadLostError,
 )
 from functions.model import timestamps
-from functions.model.items import Batch, Job, WorkMessage
+from functions.model.items.batch import Batch
+from functions.model.items.job import Job
+from functions.model.items.work_message import WorkMessage
 from functions.settings import Settings
 
 SOURCE = "urn:claude-batch-relay:"

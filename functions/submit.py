@@ -13,7 +13,9 @@ from functions.adapters.queues import read_work_message
 from functions.adapters.redelivery import Redelivery
 from functions.adapters.trigger import PollInvoker
 from functions.model.create_response import Refused
-from functions.model.items import Batch, Job, WorkMessage
+from functions.model.items.batch import Batch
+from functions.model.items.job import Job
+from functions.model.items.work_message import WorkMessage
 from functions.model.options import is_options_file
 from functions.planning.claim import CANCEL, GO, S3EventRecord, handle_created_object
 from functions.planning.plan import plan

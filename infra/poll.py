@@ -6,7 +6,7 @@ from aws_cdk import Duration
 from aws_cdk import aws_iam as iam
 from constructs import Construct
 
-from functions.model.items import UNFINISHED_INDEX
+from functions.model.items.work_item import UNFINISHED_INDEX
 from functions.settings import PollSettings
 from infra.grants import allow, common_grants
 from infra.schedule import Schedule, invoke_on_schedule

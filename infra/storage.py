@@ -16,7 +16,7 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from functions.adapters.secret import UNSET_KEY
-from functions.model.items import UNFINISHED_INDEX
+from functions.model.items.work_item import UNFINISHED_INDEX
 from infra.nag import acknowledge
 from infra.settings import StackSettings
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from aws_cdk import aws_lambda as lambda_
 from constructs import Construct
 
-from functions.model.items import UNFINISHED_INDEX
+from functions.model.items.work_item import UNFINISHED_INDEX
 from functions.settings import SubmitSettings
 from infra.grants import allow, common_grants, queue_stage_grants
 from infra.poll import Poll

@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from functions.model.ids import stem_of
-from functions.model.items import JobStatus
+from functions.model.items.job import JobStatus
 from functions.model.nouns import count_of
 from local.job import Job
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.console import Console
 
-from functions.model.items import BatchStatus
+from functions.model.items.batch import BatchStatus
 from functions.model.nouns import count_of
 from local.claude import Claude
 from local.environment import LocalEnvironment

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
-from functions.model import items
-from functions.model.items import Batch, BatchStatus, Step
+from functions.model.items.batch import Batch, BatchStatus
+from functions.model.items.work_item import SCHEMA, Step
 from functions.polling.admission import Limits, admit
 
 HOUR, DAY = 60, 24 * 60
@@ -169,7 +169,7 @@ def make_job(job: str, rows: int, minute: int) -> list[Batch]:
     """Build the batches of a job that all wait since this minute."""
     return [
         Batch(
-            job=job, item=f"{chunk:05}-1", schema=items.SCHEMA, status=BatchStatus.WAITING, status_key=f"{minute:09}",
+            job=job, item=f"{chunk:05}-1", schema=SCHEMA, status=BatchStatus.WAITING, status_key=f"{minute:09}",
             next_step=Step.SEND, chunk=f"{chunk:05}", attempt=1, first_row=1, last_row=1, start_byte=0, end_byte=1,
             requests=min(CHUNK, rows - row_offset), size_bytes=1, requests_key="", ledger_key="",
         )

@@ -17,7 +17,7 @@ import msgspec
 
 from benchmarks.scale.arrivals import CHUNK, make_job
 from functions.adapters.table import deserialize, serialize
-from functions.model.items import StoredObject
+from functions.model.items.stored_objects import StoredObject
 from functions.model.multipart_plan import joined_crc32
 from functions.model.records import Unfinished, sort
 from functions.polling.admission import Limits, admit

@@ -12,7 +12,9 @@ import msgspec
 
 from benchmarks.scale.arrivals import CHUNK, make_job
 from functions.model import timestamps
-from functions.model.items import Batch, BatchStatus, Share, status_key
+from functions.model.items.batch import Batch, BatchStatus
+from functions.model.items.priority import Share
+from functions.model.items.work_item import status_key
 from functions.polling.admission import Limits, admit
 
 HOURS = 48

@@ -12,7 +12,7 @@ from cli.jobs import Jobs
 from cli.output import age, table
 from functions.model import timestamps
 from functions.model.cost_ledger import CostEntry
-from functions.model.items import GO, Job
+from functions.model.items.job import GO, Job
 
 
 def ls(

@@ -15,7 +15,8 @@ from cli.jobs import FoundJob, Jobs
 from cli.local_files import check_options, check_upload
 from cli.output import Output
 from functions.model.ids import job_id
-from functions.model.items import NO_VERSION, results_prefix
+from functions.model.items.job import results_prefix
+from functions.model.items.stored_objects import NO_VERSION
 from functions.readers import suffix_of
 
 SUFFIXES = (".relay.toml", ".relay.json")

@@ -11,7 +11,8 @@ from cli.errors import CommandError, NotFoundError, UsageError
 from cli.invocation import Invocation, JobName
 from cli.jobs import FoundJob, Jobs
 from functions.model.ids import job_id, stem_of
-from functions.model.items import NO_VERSION, Job, results_prefix
+from functions.model.items.job import Job, results_prefix
+from functions.model.items.stored_objects import NO_VERSION
 from functions.planning.claim import CANCEL, GO
 from functions.readers import suffix_of
 

@@ -12,7 +12,7 @@ from cli.invocation import JobName
 from cli.jobs import FoundJob, Jobs
 from cli.output import age, name_value_table
 from functions.model import timestamps
-from functions.model.items import FINISHED_BATCH_STATUSES
+from functions.model.items.batch import FINISHED_BATCH_STATUSES
 from functions.model.waiting_reasons import Obstacles, waiting_reasons
 
 

@@ -7,7 +7,7 @@ from functions.adapters.work_items import WorkItems
 from functions.errors import RelayError
 from functions.model import timestamps
 from functions.model.create_response import MessageBatch
-from functions.model.items import Batch, BatchStatus, batch_key
+from functions.model.items.batch import Batch, BatchStatus, batch_key
 from functions.model.records import Owner
 
 _UNASSIGNED = (BatchStatus.SENDING, BatchStatus.UNCONFIRMED, BatchStatus.WAITING)

@@ -5,7 +5,8 @@ from typing import IO
 from functions.adapters.s3 import ObjectStore
 from functions.model import ids
 from functions.model.chunk_files import ChunkKeys
-from functions.model.items import Batch, Job
+from functions.model.items.batch import Batch
+from functions.model.items.job import Job
 from functions.model.streams import read_blocks
 
 

@@ -3,8 +3,8 @@
 import msgspec
 
 from functions.adapters.table import LessThan, Table
-from functions.model import items
 from functions.model.events import Event
+from functions.model.items.work_item import SCHEMA
 from functions.model.records import RELAY, Sending, pending_event
 
 _ITEM = "sending"
@@ -26,7 +26,7 @@ class Circuit:
             "paused_reason": reason,
             "paused_at": event.time,
             "probe_at": probe_at,
-            "schema": items.SCHEMA,
+            "schema": SCHEMA,
         }
         return self._table.write(
             self._table.update(RELAY, _ITEM, changes, {"paused_reason": None}),
@@ -59,13 +59,13 @@ class Circuit:
     def record_accepted(self, sent_at: str, sender: str) -> None:
         """Record an accepted create, by the time it was sent and by its key and API version."""
         changes = {
-            "accepted_at": sent_at, "accepted_by": sender, "limited": None, "limited_at": None, "schema": items.SCHEMA,
+            "accepted_at": sent_at, "accepted_by": sender, "limited": None, "limited_at": None, "schema": SCHEMA,
         }  # fmt: skip
         later = {"accepted_at": LessThan(sent_at)}
         self._table.write(self._table.update(RELAY, _ITEM, changes, later))
 
     def throttle_until(self, until: str, **counted: int | str) -> None:
         """Block creates until this time, unless they are blocked for longer already."""
-        changes = {"not_before": until, "schema": items.SCHEMA, **counted}
+        changes = {"not_before": until, "schema": SCHEMA, **counted}
         later = {"not_before": LessThan(until)}
         self._table.write(self._table.update(RELAY, _ITEM, changes, later))

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from functions.adapters.table import Table
-from functions.model import ids, items, timestamps
+from functions.model import ids, timestamps
 from functions.model.events import Event
-from functions.model.items import Job
+from functions.model.items.job import Job
+from functions.model.items.work_item import JOB, SCHEMA
 from functions.model.records import pending_event
 
 if TYPE_CHECKING:
@@ -112,10 +113,10 @@ class Claims:
             "canceled_at": original.canceled_at,
             "failure": original.failure,
         }
-        skipped = {"skipped_job": job.job, "schema": items.SCHEMA, "expires": self._expires()}
+        skipped = {"skipped_job": job.job, "schema": SCHEMA, "expires": self._expires()}
         return self._table.write(
             self._table.create(job),
-            self._table.update(original.job, items.JOB, unchanged, expected),
+            self._table.update(original.job, JOB, unchanged, expected),
             self._table.update(repeat.job, AGAIN, skipped, {"marked_at": repeat.marked_at}),
             self._table.put(pending_event(event)),
         )
@@ -123,7 +124,7 @@ class Claims:
     def wait_for_upload(self, repeat: Repeat, marked_at: str) -> bool:
         """Record an again marker that precedes its upload. Return False if an upload was skipped meanwhile."""
         changes = {
-            "marked_at": marked_at, "marker_used": None, "skipped_job": None, "schema": items.SCHEMA, "expires": self._expires()
+            "marked_at": marked_at, "marker_used": None, "skipped_job": None, "schema": SCHEMA, "expires": self._expires()
         }  # fmt: skip
         expected = {"marked_at": repeat.marked_at, "skipped_job": repeat.skipped_job}
         return self._table.write(self._table.update(repeat.job, AGAIN, changes, expected))
@@ -150,7 +151,7 @@ class Claims:
     ) -> "list[TransactWriteItemTypeDef]":
         if content is None:
             return []
-        owned = {"owned_by": job.job, "schema": items.SCHEMA, "expires": self._expires()}
+        owned = {"owned_by": job.job, "schema": SCHEMA, "expires": self._expires()}
         return [self._table.update(content.job, CONTENT, owned, {"owned_by": content.owned_by})]
 
     def _expires(self) -> int:

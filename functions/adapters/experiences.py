@@ -6,9 +6,10 @@ from datetime import datetime, timedelta
 import msgspec
 
 from functions.adapters.table import Table
-from functions.model import events, ids, items, timestamps
+from functions.model import events, ids, timestamps
 from functions.model.estimate import Experience, learn
-from functions.model.items import Job
+from functions.model.items.job import Job
+from functions.model.items.work_item import SCHEMA
 from functions.model.pricing import undated
 
 EXPERIENCE = "experience"
@@ -31,7 +32,7 @@ class Experiences:
         item = _item(job, model)
         experience = learn(self._read(item), answers, output_tokens)
         expires = timestamps.epoch(self._now() + KEPT)
-        keys = {"job": EXPERIENCE, "item": item, "schema": items.SCHEMA, "expires": expires}
+        keys = {"job": EXPERIENCE, "item": item, "schema": SCHEMA, "expires": expires}
         self._table.write(self._table.put({**keys, **msgspec.structs.asdict(experience)}))
 
     def _read(self, item: str) -> Experience | None:

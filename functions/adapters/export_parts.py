@@ -23,7 +23,9 @@ from functions.errors import (
 from functions.exports import EXPORTS
 from functions.exports.contract import Export, ExportContext, ExportRow
 from functions.model import timestamps
-from functions.model.items import Batch, Job, StoredObject
+from functions.model.items.batch import Batch
+from functions.model.items.job import Job
+from functions.model.items.stored_objects import StoredObject
 from functions.model.output_lines import read_output_lines
 from functions.model.rows import Record
 from functions.model.streams import line_blocks, read_blocks

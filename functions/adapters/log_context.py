@@ -5,7 +5,8 @@ from contextlib import contextmanager
 
 from aws_lambda_powertools import Logger
 
-from functions.model.items import Batch, Job, batch_key
+from functions.model.items.batch import Batch, batch_key
+from functions.model.items.job import Job
 
 logger = Logger(child=True)
 

@@ -7,9 +7,10 @@ from datetime import datetime, timedelta
 from typing import Any, Literal
 
 from functions.adapters.table import LessThan, Table
-from functions.model import ids, items, timestamps
+from functions.model import ids, timestamps
 from functions.model.events import Event
-from functions.model.items import Job
+from functions.model.items.job import Job
+from functions.model.items.work_item import JOB, OPEN, SCHEMA, status_key
 from functions.model.records import CANCEL, GO, MarkerRequest, pending_event
 
 REQUEST_TTL_DAYS = 3
@@ -30,8 +31,8 @@ class MarkerRequests:
     def request(self, bucket: str, key: str, at: datetime, marker: str) -> None:
         """Record what a marker requests for an upload's jobs. The latest marker wins, in any order of arrival."""
         request = MarkerRequest(
-            job=self._kind, item=ids.job_id(bucket, key, ""), schema=items.SCHEMA, open=items.OPEN,
-            status_key=items.status_key(self._kind.upper(), timestamps.text(at)), bucket=bucket, key=key,
+            job=self._kind, item=ids.job_id(bucket, key, ""), schema=SCHEMA, open=OPEN,
+            status_key=status_key(self._kind.upper(), timestamps.text(at)), bucket=bucket, key=key,
             at=timestamps.text(at), expires=timestamps.epoch(at + timedelta(days=REQUEST_TTL_DAYS)), marker=marker,
         )  # fmt: skip
         self._table.write(self._table.put(request, {"at": LessThan(request.at)}))
@@ -53,7 +54,7 @@ class MarkerRequests:
             changes, expected = {"released_at": request.at}, {"released_at": job.released_at}
         changes |= _look_again(job)
         return self._table.write(
-            self._table.update(job.job, items.JOB, changes, {**expected, "outcome": None}),
+            self._table.update(job.job, JOB, changes, {**expected, "outcome": None}),
             self._table.update(
                 request.job, request.item, {"matched": job.key}, {"at": request.at}
             ),
@@ -63,7 +64,7 @@ class MarkerRequests:
         """Cancel a job because of its deadline. Return False if it was canceled, went on or changed its deadline."""
         expected = {"status": job.status, "canceled_at": None, "deadline_at": job.deadline_at}
         changes = {"canceled_at": at, "cancel_reason": reason, **_look_again(job)}
-        return self._table.write(self._table.update(job.job, items.JOB, changes, expected))
+        return self._table.write(self._table.update(job.job, JOB, changes, expected))
 
     def announce_unmatched(self, request: MarkerRequest, event: Event) -> bool:
         """Queue the event that the request matches no job. Return False if a job has matched since."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from functions.model.items import StoredObject
+from functions.model.items.stored_objects import StoredObject
 from functions.model.multipart_plan import MIN_PART_BYTES, crc32_combine
 
 if TYPE_CHECKING:

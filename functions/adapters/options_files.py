@@ -13,7 +13,8 @@ from functions.errors import (
     ObjectUnreadableError,
     UnreadableUploadError,
 )
-from functions.model.items import NO_VERSION, Job, ObjectVersion
+from functions.model.items.job import Job
+from functions.model.items.stored_objects import NO_VERSION, ObjectVersion
 from functions.model.options import (
     MAX_BYTES,
     InvalidOptionsError,

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from functions.adapters.table import Table
-from functions.model import items, timestamps
+from functions.model import timestamps
+from functions.model.items.work_item import OPEN, SCHEMA, status_key
 from functions.model.records import OWNER, Owner
 
 OWNER_DAYS = 60
@@ -26,14 +27,14 @@ class Ownership:
         """Build the ownership record of a Message Batch. Poll cancels a duplicate."""
         now = self._now()
         index_keys = (
-            {"open": items.OPEN, "status_key": items.status_key("DUPLICATE", timestamps.text(now))}
+            {"open": OPEN, "status_key": status_key("DUPLICATE", timestamps.text(now))}
             if duplicate
             else {}
         )
         return Owner(
             job=batch_id,
             item=OWNER,
-            schema=items.SCHEMA,
+            schema=SCHEMA,
             expires=timestamps.epoch(now + timedelta(days=OWNER_DAYS)),
             owned_by=owned_by,
             **index_keys,

@@ -9,7 +9,10 @@ import boto3
 import msgspec
 
 from functions.adapters.clients import QUICK
-from functions.model.items import SCHEMA, Batch, Job, Step, WorkMessage
+from functions.model.items.batch import Batch
+from functions.model.items.job import Job
+from functions.model.items.work_item import SCHEMA, Step
+from functions.model.items.work_message import WorkMessage
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient

@@ -12,7 +12,7 @@ from functions.errors import (
     UnreadableUploadError,
     UploadLostError,
 )
-from functions.model.items import StoredObject
+from functions.model.items.stored_objects import StoredObject
 
 MAX_WAITING_TRIES = 4
 """Tries of the retry file and the exports, over most of an hour, that wait for AWS. Later tries omit them."""

@@ -5,11 +5,13 @@ from tempfile import TemporaryFile
 
 from functions.adapters.chunk_store import store_chunk_files
 from functions.adapters.s3 import ObjectStore
-from functions.model import demand, ids, items
+from functions.model import demand, ids
 from functions.model.chunk_files import ChunkKeys, ChunkWriter, LedgerEntry
 from functions.model.demand import Demand
 from functions.model.expected_cost import known_worst_micro_usd, prices_of
-from functions.model.items import Batch, BatchStatus, Job, Step
+from functions.model.items.batch import Batch, BatchStatus
+from functions.model.items.job import Job
+from functions.model.items.work_item import OPEN, SCHEMA, Step, status_key
 from functions.model.request_demand import read_request
 
 type ChangeParams = Callable[[LedgerEntry, bytes], bytes | None]
@@ -103,10 +105,10 @@ def new_batch(
     return Batch(
         job=batch.job,
         item=ids.batch_name(chunk, attempt),
-        schema=items.SCHEMA,
+        schema=SCHEMA,
         status=BatchStatus.WAITING,
-        status_key=items.status_key(BatchStatus.WAITING, now),
-        open=items.OPEN,
+        status_key=status_key(BatchStatus.WAITING, now),
+        open=OPEN,
         next_step=Step.SEND,
         chunk=chunk,
         attempt=attempt,

@@ -19,7 +19,7 @@ from functions.adapters.multipart import StoredPart, UploadTarget
 from functions.adapters.refusals import ABSENT, refusal_code, why_refused
 from functions.errors import DownloadError, ObjectNotFoundError, ObjectUnreadableError
 from functions.model import multipart_plan
-from functions.model.items import ObjectVersion, StoredObject
+from functions.model.items.stored_objects import ObjectVersion, StoredObject
 from functions.model.multipart_plan import ByteRange, UploadPart
 from functions.model.streams import lines
 

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from functions.adapters.table import Table
-from functions.model import items, spending, timestamps
+from functions.model import spending, timestamps
 from functions.model.events import Event
+from functions.model.items.work_item import SCHEMA
 from functions.model.records import pending_event
 from functions.model.spending import KEPT_DAYS, SPENT, Counter
 
@@ -46,6 +47,6 @@ def count(table: Table, micro_usd: int, now: datetime) -> "TransactWriteItemType
 
 def _lifetime(now: datetime) -> dict[str, int]:
     return {
-        "schema": items.SCHEMA,
+        "schema": SCHEMA,
         "expires": timestamps.epoch(now + timedelta(days=KEPT_DAYS)),
     }

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from functions.model.items import Job, ObjectVersion
+from functions.model.items.job import Job
+from functions.model.items.stored_objects import ObjectVersion
 from functions.readers import decoded, format_of
 from functions.readers.contract import Source
 

@@ -6,8 +6,9 @@ from datetime import datetime, timedelta
 import msgspec
 
 from functions.adapters.table import Table
-from functions.model import ids, items, timestamps
+from functions.model import ids, timestamps
 from functions.model.events import Event
+from functions.model.items.work_item import SCHEMA
 from functions.model.records import RELAY, Ignored, pending_event
 
 IGNORED, READS, RECONCILE, ANNOUNCED = "ignored", "reads/", "reconcile", "announced/"
@@ -36,7 +37,7 @@ class Uploads:
         day = timestamps.text(at)[:10]
         name = f"{day}/{ids.job_id(bucket, folder, suffix)}"
         attributes = {
-            "day": day, "bucket": bucket, "folder": folder, "suffix": suffix, "schema": items.SCHEMA,
+            "day": day, "bucket": bucket, "folder": folder, "suffix": suffix, "schema": SCHEMA,
             "expires": timestamps.epoch(at + timedelta(days=IGNORED_DAYS)),
         }  # fmt: skip
         counted = self._table.count(IGNORED, name, attributes, {"count": 1})
@@ -58,14 +59,14 @@ class Uploads:
         """Queue an event, unless one with its id was queued within a day. Return whether it was queued."""
         expires = timestamps.epoch(timestamps.parse(event.time) + timedelta(days=ANNOUNCED_DAYS))
         record = {
-            "job": RELAY, "item": ANNOUNCED + event.id, "schema": items.SCHEMA, "expires": expires
+            "job": RELAY, "item": ANNOUNCED + event.id, "schema": SCHEMA, "expires": expires
         }  # fmt: skip
         return self._table.write(self._table.create(record), self._table.put(pending_event(event)))
 
     def record_readers(self, suffixes: Iterable[str], now: str) -> None:
         """Record when these suffixes were first accepted. The first record is kept."""
         for suffix in suffixes:
-            item = {"job": RELAY, "item": READS + suffix, "schema": items.SCHEMA, "at": now}
+            item = {"job": RELAY, "item": READS + suffix, "schema": SCHEMA, "at": now}
             self._table.write(self._table.create(item))
 
     def accepted_since(self, suffix: str) -> str | None:
@@ -80,7 +81,7 @@ class Uploads:
     def move_cursor(self, seen: Cursor, cursor: Cursor, pending_events: Sequence[Event]) -> bool:
         """Move the cursor and queue events. If another run moved the cursor, only queue the events and return False."""
         changes = {
-            "key": cursor.key, "version": cursor.version, "runs": seen.runs + 1, "schema": items.SCHEMA
+            "key": cursor.key, "version": cursor.version, "runs": seen.runs + 1, "schema": SCHEMA
         }  # fmt: skip
         events = [self._table.put(pending_event(event)) for event in pending_events]
         moved = self._table.update(RELAY, RECONCILE, changes, {"runs": seen.runs})

@@ -17,7 +17,10 @@ from functions.adapters.table import Conditions, Lease, Table
 from functions.model import items, timestamps
 from functions.model.cost_ledger import CostEntry, duplicate_entry
 from functions.model.events import Event
-from functions.model.items import Batch, Job, JobStatus, WorkMessage
+from functions.model.items.batch import FINISHED_BATCH_STATUSES, Batch
+from functions.model.items.job import Job, JobStatus
+from functions.model.items.work_item import JOB, OPEN, UNFINISHED_INDEX, Step, status_key
+from functions.model.items.work_message import WorkMessage
 from functions.model.records import Owner, Unfinished, pending_event, sort
 
 if TYPE_CHECKING:
@@ -45,7 +48,7 @@ class WorkItems:
 
     def job(self, job: str) -> Job | None:
         """Read a job. Return None if it does not exist."""
-        attributes = self._table.get(job, items.JOB)
+        attributes = self._table.get(job, JOB)
         return msgspec.convert(attributes, Job) if attributes else None
 
     def batch(self, job: str, item: str) -> Batch | None:
@@ -69,9 +72,7 @@ class WorkItems:
         unread, and a later poll reads them.
         """
         unfinished = Unfinished()
-        for item in self._table.query(
-            "#open = :open", {":open": items.OPEN}, items.UNFINISHED_INDEX
-        ):
+        for item in self._table.query("#open = :open", {":open": OPEN}, UNFINISHED_INDEX):
             sort(item, unfinished)
             if not has_time():
                 unfinished.whole = False
@@ -81,8 +82,8 @@ class WorkItems:
     def planning(self) -> Iterator[Job]:
         """Yield the jobs that are being planned or wait for it, from the index."""
         condition = "#open = :open AND begins_with(status_key, :status)"
-        values = {":open": items.OPEN, ":status": items.status_key(JobStatus.PLANNING, "")}
-        for item in self._table.query(condition, values, items.UNFINISHED_INDEX):
+        values = {":open": OPEN, ":status": status_key(JobStatus.PLANNING, "")}
+        for item in self._table.query(condition, values, UNFINISHED_INDEX):
             yield msgspec.convert(item, Job)
 
     def acquire(
@@ -166,7 +167,7 @@ class WorkItems:
         if spent_micro_usd:
             writes.append(spending.count(self._table, spent_micro_usd, self.now()))
         if job_increments:
-            writes.append(self._table.add(item.job, items.JOB, job_increments))
+            writes.append(self._table.add(item.job, JOB, job_increments))
         if duplicate is not None:
             duplicate_keys = {"open": duplicate.open, "status_key": duplicate.status_key}
             writes.append(
@@ -187,14 +188,14 @@ class WorkItems:
             return {}
         now = self.now()
         # The work files of every finished job must still be tagged.
-        step = items.Step.TIDY if status == JobStatus.DONE else None
-        keys = {"status_key": items.status_key(status, timestamps.text(now)), "next_step": step}
-        if status in items.FINISHED_BATCH_STATUSES:
+        step = Step.TIDY if status == JobStatus.DONE else None
+        keys = {"status_key": status_key(status, timestamps.text(now)), "next_step": step}
+        if status in FINISHED_BATCH_STATUSES:
             return keys | {
                 "open": None,
                 "expires": timestamps.epoch(now + timedelta(days=BATCH_DAYS)),
             }
-        return keys | {"open": items.OPEN}
+        return keys | {"open": OPEN}
 
     def archive(self, job: Job, expires: int) -> bool:
         """Remove a finished job from the index, and set when DynamoDB deletes it."""
@@ -204,9 +205,7 @@ class WorkItems:
     def save_status_digest(self, job: Job, digest: str) -> None:
         """Record the digest of the job's last status.json."""
         self._table.write(
-            self._table.update(
-                job.job, items.JOB, {"status_digest": digest}, {"status": job.status}
-            )
+            self._table.update(job.job, JOB, {"status_digest": digest}, {"status": job.status})
         )
 
     def update_if_unchanged(self, item: Job | Batch, changes: Mapping[str, Any]) -> bool:
@@ -299,7 +298,7 @@ class WorkItems:
             "chunks": job.chunks,
         }
         changes = {
-            "status": JobStatus.ASSEMBLING, "next_step": items.Step.ASSEMBLE, "ended_at": timestamps.text(self.now())
+            "status": JobStatus.ASSEMBLING, "next_step": Step.ASSEMBLE, "ended_at": timestamps.text(self.now())
         }  # fmt: skip
         return self.transition(job, changes, expected=expected)
 

@@ -18,19 +18,11 @@ from functions.model import events, timestamps
 from functions.model.cache_use import cache_figures
 from functions.model.cost_ledger import cost_entry
 from functions.model.expected_cost import estimate_figures
-from functions.model.items import (
-    DUPLICATE_ROWS,
-    LOST_ROWS,
-    MAX_TRIES,
-    Batch,
-    BatchStatus,
-    ChunkOutput,
-    Job,
-    JobStatus,
-    OutcomeCounts,
-    StoredObject,
-    Usage,
-)
+from functions.model.items.batch import Batch, BatchStatus
+from functions.model.items.counts import DUPLICATE_ROWS, LOST_ROWS, OutcomeCounts, Usage
+from functions.model.items.job import Job, JobStatus
+from functions.model.items.stored_objects import ChunkOutput, StoredObject
+from functions.model.items.work_item import MAX_TRIES
 from functions.model.lost_rows import lost_rows
 from functions.model.outcome_counts import NO_MODEL, billed_usage, sum_usage, total
 from functions.model.pricing import (

@@ -18,7 +18,9 @@ from functions.assembling.parquet import write_parquet
 from functions.errors import RelayError
 from functions.exports import parquet
 from functions.exports.contract import Export, ExportContext, JobSummary
-from functions.model.items import ChunkOutput, Job, OutcomeCounts, StoredObject
+from functions.model.items.counts import OutcomeCounts
+from functions.model.items.job import Job
+from functions.model.items.stored_objects import ChunkOutput, StoredObject
 from functions.services import Services
 from functions.settings import ResultsSettings
 

@@ -12,7 +12,8 @@ from functions.errors import RelayError
 from functions.exports import parquet_writer, tables
 from functions.exports.contract import ExportContext
 from functions.exports.parquet_writer import Task
-from functions.model.items import Job, StoredObject
+from functions.model.items.job import Job
+from functions.model.items.stored_objects import StoredObject
 from functions.model.streams import read_blocks
 from functions.readers import format_of
 from functions.readers.processes import printed_lines

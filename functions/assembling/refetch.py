@@ -4,7 +4,9 @@ from collections.abc import Iterable
 
 from aws_lambda_powertools import Logger
 
-from functions.model.items import Batch, BatchStatus, Job, JobStatus, Step, batch_key
+from functions.model.items.batch import Batch, BatchStatus, batch_key
+from functions.model.items.job import Job, JobStatus
+from functions.model.items.work_item import Step
 from functions.services import Services
 from functions.settings import ResultsSettings
 

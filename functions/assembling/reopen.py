@@ -21,7 +21,9 @@ from functions.errors import (
     DownloadError,
     KeyMissingError,
 )
-from functions.model.items import Batch, BatchStatus, CloseReason, Job, JobStatus, Step, batch_key
+from functions.model.items.batch import Batch, BatchStatus, CloseReason, batch_key
+from functions.model.items.job import Job, JobStatus
+from functions.model.items.work_item import Step
 from functions.services import Services
 from functions.settings import ResultsSettings
 

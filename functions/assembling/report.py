@@ -18,7 +18,10 @@ from functions.adapters.s3 import ObjectStore
 from functions.errors import ObjectNotFoundError, ObjectUnreadableError, RelayError
 from functions.model import timestamps
 from functions.model.chunk_files import LedgerEntry, read_all
-from functions.model.items import Batch, Job, OutcomeCounts, StoredObject
+from functions.model.items.batch import Batch
+from functions.model.items.counts import OutcomeCounts
+from functions.model.items.job import Job
+from functions.model.items.stored_objects import StoredObject
 from functions.model.outcome_counts import total
 from functions.model.output_lines import read_output_lines
 from functions.model.streams import line_blocks

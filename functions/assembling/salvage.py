@@ -10,14 +10,10 @@ from functions.adapters.s3 import ObjectStore
 from functions.adapters.upload_source import source_of
 from functions.errors import UnreadableUploadError
 from functions.model.api_results import read_result
-from functions.model.items import (
-    Batch,
-    BatchStatus,
-    ChunkOutput,
-    CloseReason,
-    Job,
-    OutcomeCounts,
-)
+from functions.model.items.batch import Batch, BatchStatus, CloseReason
+from functions.model.items.counts import OutcomeCounts
+from functions.model.items.job import Job
+from functions.model.items.stored_objects import ChunkOutput
 from functions.model.outcome_counts import OutcomeCounter
 from functions.model.output_lines import output_line
 from functions.model.synthetic_results import closed_result

@@ -7,7 +7,7 @@ tagged file.
 from collections.abc import Callable
 from itertools import batched
 
-from functions.model.items import Job
+from functions.model.items.job import Job
 from functions.services import Services
 from functions.settings import ResultsSettings
 

@@ -7,16 +7,16 @@ import msgspec
 
 from functions.adapters.work_items import WorkItems
 from functions.model import ids, timestamps
-from functions.model.items import (
+from functions.model.items.batch import Batch
+from functions.model.items.counts import (
     LOST_ROWS,
-    MICRO,
     UNKNOWN_RESULT_ROWS,
     UNREADABLE_ROWS,
-    Batch,
-    Job,
     OutcomeCounts,
     Usage,
 )
+from functions.model.items.job import Job
+from functions.model.items.work_item import MICRO
 from functions.model.lost_rows import lost_rows
 from functions.model.pricing import find_price_list, total_bill
 

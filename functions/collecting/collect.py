@@ -21,17 +21,11 @@ from functions.collecting.second_answers import NextParams, merge_type
 from functions.collecting.spool import Spool
 from functions.model import timestamps
 from functions.model.chunk_files import LedgerEntry, read_all
-from functions.model.items import (
-    KEEPS_PREVIOUS_RESULT,
-    MICRO,
-    OUTCOMES,
-    Batch,
-    BatchStatus,
-    ChunkOutput,
-    Job,
-    StoredObject,
-    batch_key,
-)
+from functions.model.items.batch import KEEPS_PREVIOUS_RESULT, Batch, BatchStatus, batch_key
+from functions.model.items.counts import OUTCOMES
+from functions.model.items.job import Job
+from functions.model.items.stored_objects import ChunkOutput, StoredObject
+from functions.model.items.work_item import MICRO
 from functions.model.streams import line_blocks
 from functions.readers import reader_of
 from functions.services import Services

@@ -27,7 +27,8 @@ from functions.errors import (
 )
 from functions.model import timestamps
 from functions.model.create_response import MIN_MISSING_LISTINGS
-from functions.model.items import Batch, CloseReason, StoredObject, batch_key
+from functions.model.items.batch import Batch, CloseReason, batch_key
+from functions.model.items.stored_objects import StoredObject
 from functions.model.streams import line_blocks
 from functions.services import Services
 from functions.settings import ResultsSettings

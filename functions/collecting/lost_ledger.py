@@ -21,7 +21,10 @@ from functions.collecting.second_answers import ended_at_max_tokens, merge_type
 from functions.collecting.spool import Spool
 from functions.model.api_results import read_result
 from functions.model.chunk_files import LedgerEntry
-from functions.model.items import MAX_TRIES, Batch, ChunkOutput, Job, batch_key
+from functions.model.items.batch import Batch, batch_key
+from functions.model.items.job import Job
+from functions.model.items.stored_objects import ChunkOutput
+from functions.model.items.work_item import MAX_TRIES
 from functions.model.output_lines import OutputLine, read_output_lines
 from functions.model.rows import Rejection
 from functions.model.streams import line_blocks

@@ -10,13 +10,9 @@ from functions.collecting.download import read_again
 from functions.collecting.result_set import RETRYABLE, SUCCEEDED, ResultSet, state_of
 from functions.model.api_results import read_result
 from functions.model.chunk_files import LedgerEntry
-from functions.model.items import (
-    KEEPS_PREVIOUS_RESULT,
-    Batch,
-    CloseReason,
-    OutcomeCounts,
-    StoredObject,
-)
+from functions.model.items.batch import KEEPS_PREVIOUS_RESULT, Batch, CloseReason
+from functions.model.items.counts import OutcomeCounts
+from functions.model.items.stored_objects import StoredObject
 from functions.model.output_lines import LINE_END, line_head, output_line, read_output_lines
 from functions.model.streams import CACHE_BLOCK, line_blocks, read_blocks
 from functions.model.synthetic_results import closed_result, rejected_result

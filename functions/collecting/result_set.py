@@ -13,7 +13,7 @@ from functions.model.api_results import (
     read_result,
 )
 from functions.model.ids import RequestId, custom_id_template
-from functions.model.items import Batch
+from functions.model.items.batch import Batch
 from functions.model.outcome_counts import OutcomeCounter
 
 NOT_SENT, MISSING, SUCCEEDED, FAILED, RETRYABLE = range(5)

@@ -9,7 +9,8 @@ from collections.abc import Sequence
 from functions.collecting.merge import Merge, Row
 from functions.model.api_results import read_result
 from functions.model.chunk_files import LedgerEntry
-from functions.model.items import Batch, CloseReason, Job
+from functions.model.items.batch import Batch, CloseReason
+from functions.model.items.job import Job
 from functions.model.raised_max_tokens import with_raised_max_tokens
 
 RAISE_MAX_TOKENS = 2

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from functions.model.items import Usage
+from functions.model.items.counts import Usage
 
 _READ = ("cache_read_input_tokens",)
 _WRITTEN = ("cache_creation_input_tokens", "cache_creation_1h_input_tokens")

@@ -11,8 +11,12 @@ from typing import Any
 
 import msgspec
 
-from functions.model import events, items, timestamps
-from functions.model.items import Batch, Job, Usage
+from functions.model import events, timestamps
+from functions.model.items import work_item
+from functions.model.items.batch import Batch
+from functions.model.items.counts import Usage
+from functions.model.items.job import Job
+from functions.model.items.work_item import OPEN, SCHEMA
 
 LEDGER = "ledger/"
 """The beginning of a month's partition key and of its file's key: ``ledger/2026-11``."""
@@ -87,7 +91,7 @@ def cost_entry(
     return CostEntry(
         job=f"{LEDGER}{ended:%Y-%m}",
         item=f"{ended_at}/{job.job}",
-        schema=items.SCHEMA,
+        schema=SCHEMA,
         expires=timestamps.epoch(ended + timedelta(days=KEPT_DAYS)),
         of_job=job.job,
         ended_at=ended_at,
@@ -102,8 +106,8 @@ def cost_entry(
         cost_usd_known=_text(known_usd),
         problem=problem,
         manifest=figures["manifest"],
-        open=items.OPEN,
-        status_key=items.status_key(STATUS, job.ended_at or ended_at),
+        open=OPEN,
+        status_key=work_item.status_key(STATUS, job.ended_at or ended_at),
     )
 
 

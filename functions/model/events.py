@@ -12,7 +12,9 @@ from typing import Any
 import msgspec
 
 from functions.model.expected_cost import estimate_figures
-from functions.model.items import MICRO, Batch, Job, batch_key
+from functions.model.items.batch import Batch, batch_key
+from functions.model.items.job import Job
+from functions.model.items.work_item import MICRO
 from functions.model.nouns import count_of
 from functions.model.pilot import Pilot, usd
 from functions.model.spending import Budget

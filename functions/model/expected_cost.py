@@ -6,7 +6,8 @@ from typing import Any
 
 from functions.model.demand import Demands
 from functions.model.estimate import ExpectedTokens, Sample, estimate
-from functions.model.items import MICRO, Job
+from functions.model.items.job import Job
+from functions.model.items.work_item import MICRO
 from functions.model.pricing import Bill, PriceList, find_price_list, total_bill
 
 _CASES = ("low", "expected", "worst")

@@ -3,7 +3,8 @@
 from collections import Counter
 
 from functions.model.api_results import RETRYABLE_ERRORS
-from functions.model.items import Batch, BatchStatus, CloseReason, OutcomeCounts
+from functions.model.items.batch import Batch, BatchStatus, CloseReason
+from functions.model.items.counts import OutcomeCounts
 
 
 def lost_rows(batch: Batch, earlier: OutcomeCounts) -> int:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cache, reduce
 from itertools import pairwise
 
-from functions.model.items import StoredObject
+from functions.model.items.stored_objects import StoredObject
 
 MIB, GIB = 1 << 20, 1 << 30
 MIN_PART_BYTES = 5 * MIB

@@ -18,13 +18,12 @@ from functions.model.api_results import (
     TokenUsage,
     count_empty,
 )
-from functions.model.items import (
+from functions.model.items.batch import Batch, CloseReason
+from functions.model.items.counts import (
     CONTAINER,
     LOST_ROWS,
     UNKNOWN_RESULT_ROWS,
     UNREADABLE_ROWS,
-    Batch,
-    CloseReason,
     OutcomeCounts,
     Usage,
 )

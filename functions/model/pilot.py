@@ -4,7 +4,10 @@ from collections.abc import Sequence
 
 import msgspec
 
-from functions.model.items import MICRO, Batch, Job, OutcomeCounts
+from functions.model.items.batch import Batch
+from functions.model.items.counts import OutcomeCounts
+from functions.model.items.job import Job
+from functions.model.items.work_item import MICRO
 from functions.model.lost_rows import lost_rows
 from functions.model.outcome_counts import billed_usage, total
 from functions.model.pricing import find_price_list

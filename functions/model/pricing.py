@@ -11,7 +11,7 @@ from importlib import resources
 
 import msgspec
 
-from functions.model.items import (
+from functions.model.items.counts import (
     CONTAINER,
     DUPLICATE_ROWS,
     LOST_ROWS,

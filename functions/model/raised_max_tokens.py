@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable
 from functions.model import demand
 from functions.model.capabilities import capabilities_of, list_of
 from functions.model.demand import Demand, Request
-from functions.model.items import Job
+from functions.model.items.job import Job
 
 _STRING_OR_BRACKET = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{}]', re.DOTALL)
 _OPENING, _CLOSING = b"[{", b"]}"

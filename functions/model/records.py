@@ -8,10 +8,13 @@ from typing import Any
 import msgspec
 from aws_lambda_powertools import Logger
 
-from functions.model import items, timestamps
+from functions.model import timestamps
 from functions.model.cost_ledger import LEDGER, CostEntry
 from functions.model.events import SUBJECTS_WITHOUT_JOB, Event
-from functions.model.items import Batch, BatchStatus, Job, JobStatus, Step
+from functions.model.items import work_item
+from functions.model.items.batch import Batch, BatchStatus
+from functions.model.items.job import Job, JobStatus
+from functions.model.items.work_item import JOB, OPEN, SCHEMA, Step, status_since
 
 EVENT = "event/"
 RELAY = "relay"
@@ -129,7 +132,7 @@ class Owner(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def flagged_at(self) -> datetime:
         """When it was recorded as a duplicate."""
-        return items.status_since(self.status_key or "")
+        return status_since(self.status_key or "")
 
 
 class PendingEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -225,7 +228,7 @@ def _sort(item: dict[str, Any], unfinished: Unfinished) -> None:
         unfinished.requests.append(msgspec.convert(item, MarkerRequest))
     elif item["job"].startswith(LEDGER):
         unfinished.cost_entries.append(msgspec.convert(item, CostEntry))
-    elif item["item"] == items.JOB:
+    elif item["item"] == JOB:
         job = msgspec.convert(item, Job)
         _check_step(JobStatus(job.status), job.next_step)
         _check_times(_status_time(job.status_key), job.uploaded_at)
@@ -273,9 +276,9 @@ def pending_event(event: Event) -> PendingEvent:
     return PendingEvent(
         job=RELAY if event.subject in SUBJECTS_WITHOUT_JOB else event.subject,
         item=EVENT + event.id,
-        schema=items.SCHEMA,
-        open=items.OPEN,
-        status_key=items.status_key("EVENT", event.time),
+        schema=SCHEMA,
+        open=OPEN,
+        status_key=work_item.status_key("EVENT", event.time),
         event=msgspec.json.encode(event).decode(),
     )
 

@@ -12,7 +12,8 @@ from typing import Literal
 import msgspec
 
 from functions.model import timestamps
-from functions.model.items import MICRO, Batch, BatchStatus
+from functions.model.items.batch import Batch, BatchStatus
+from functions.model.items.work_item import MICRO
 
 SPENT = "spent/"
 """The beginning of a month's partition key: ``spent/2026-11``."""

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from functions.model.items import CloseReason
+from functions.model.items.batch import CloseReason
 from functions.model.rows import Rejection
 
 _CLOSING_SENTENCES = {

@@ -5,7 +5,8 @@ from typing import Any
 
 from functions.model import events, ids
 from functions.model.events import Event, folder_of
-from functions.model.items import NO_VERSION, Job, ObjectVersion
+from functions.model.items.job import Job
+from functions.model.items.stored_objects import NO_VERSION, ObjectVersion
 from functions.model.records import CANCEL, GO, Ignored, MarkerRequest
 
 MAX_PROBLEM_CHARS = 500

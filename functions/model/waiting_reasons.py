@@ -12,16 +12,9 @@ import msgspec
 from functions.model import timestamps
 from functions.model.create_response import KEY_PROBLEMS, PAUSE_MESSAGES
 from functions.model.expected_cost import estimate_figures
-from functions.model.items import (
-    ESTIMATE,
-    MICRO,
-    PILOT,
-    Batch,
-    BatchStatus,
-    Job,
-    JobStatus,
-    Step,
-)
+from functions.model.items.batch import Batch, BatchStatus
+from functions.model.items.job import ESTIMATE, PILOT, Job, JobStatus
+from functions.model.items.work_item import MICRO, Step
 from functions.model.nouns import count_of
 from functions.model.records import Sending
 

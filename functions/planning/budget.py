@@ -9,7 +9,8 @@ from functions.adapters.options_files import OptionsRejectedError, find_options
 from functions.model import events, timestamps, upload_events
 from functions.model.events import Event
 from functions.model.expected_cost import estimate_figures
-from functions.model.items import ESTIMATE, MICRO, PILOT, Job
+from functions.model.items.job import ESTIMATE, PILOT, Job
+from functions.model.items.work_item import MICRO
 from functions.model.options import Options
 from functions.services import Services
 from functions.settings import SubmitSettings

@@ -16,7 +16,7 @@ from functions.model.chunk_files import ChunkWriter
 from functions.model.demand import Demand, Request
 from functions.model.estimate import Sample
 from functions.model.expected_cost import prices_of
-from functions.model.items import Checkpoint, Job
+from functions.model.items.job import Checkpoint, Job
 from functions.model.options import Options
 from functions.model.raised_max_tokens import second_demand
 from functions.model.request_demand import read_request, read_requests

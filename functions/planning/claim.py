@@ -6,8 +6,10 @@ import msgspec
 from aws_lambda_powertools import Logger
 
 from functions.adapters.marker_requests import MarkerRequests
-from functions.model import items, timestamps, upload_events
-from functions.model.items import NO_VERSION, ObjectVersion, Step, WorkMessage
+from functions.model import timestamps, upload_events
+from functions.model.items.stored_objects import NO_VERSION, ObjectVersion
+from functions.model.items.work_item import JOB, SCHEMA, Step
+from functions.model.items.work_message import WorkMessage
 from functions.model.options import is_options_file, name_problem
 from functions.planning.duplicates import claim_unless_repeated, run_again
 from functions.planning.ignored import ignore
@@ -128,4 +130,4 @@ def claim(services: Services[SubmitSettings], upload: Upload) -> WorkMessage | N
             logger.info("upload already claimed", extra={"job": job.job})
     elif not claim_unless_repeated(services, job):
         return None
-    return WorkMessage(schema=items.SCHEMA, job=job.job, item=items.JOB, next_step=Step.PLAN)
+    return WorkMessage(schema=SCHEMA, job=job.job, item=JOB, next_step=Step.PLAN)

@@ -10,8 +10,10 @@ from functions.adapters.claims import DUPLICATE, Claims, Content, Repeat
 from functions.adapters.s3 import ObjectStore
 from functions.adapters.work_items import WorkItems
 from functions.errors import ClaimError
-from functions.model import items, timestamps, upload_events
-from functions.model.items import Job, JobStatus, Step, WorkMessage
+from functions.model import timestamps, upload_events
+from functions.model.items.job import Job, JobStatus
+from functions.model.items.work_item import JOB, SCHEMA, Step, status_key
+from functions.model.items.work_message import WorkMessage
 from functions.planning.new_job import Upload, new_job
 from functions.services import Services
 from functions.settings import SubmitSettings
@@ -84,9 +86,7 @@ def run_again(
             repeat,
             marked_at,
         ):
-            return WorkMessage(
-                schema=items.SCHEMA, job=skipped.job, item=items.JOB, next_step=Step.PLAN
-            )
+            return WorkMessage(schema=SCHEMA, job=skipped.job, item=JOB, next_step=Step.PLAN)
     raise ClaimError(key)
 
 
@@ -123,7 +123,7 @@ def _skip(services: Services[SubmitSettings], job: Job, original: Job, repeat: R
     now = timestamps.text(services.now())
     event = upload_events.job_duplicate(job, original, services.files.bucket, now)
     skipped = msgspec.structs.replace(
-        job, status=JobStatus.DONE, status_key=items.status_key(JobStatus.DONE, now), next_step=None, outcome=DUPLICATE,
+        job, status=JobStatus.DONE, status_key=status_key(JobStatus.DONE, now), next_step=None, outcome=DUPLICATE,
         failure=event.data["message"],
     )  # fmt: skip
     if not services.claims.skip(skipped, original, repeat, event):

@@ -3,9 +3,10 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from functions.model import ids, items, timestamps
+from functions.model import ids, timestamps
 from functions.model.capabilities import newest_list
-from functions.model.items import Checkpoint, Job, JobStatus, Step
+from functions.model.items.job import Checkpoint, Job, JobStatus
+from functions.model.items.work_item import JOB, OPEN, SCHEMA, Step, status_key
 from functions.model.pricing import newest_price_list
 from functions.planning.replaced import EMPTY_WAITS_S
 from functions.settings import SubmitSettings
@@ -40,11 +41,11 @@ def new_job(settings: SubmitSettings, upload: Upload, now: datetime) -> Job:
     """
     return Job(
         job=ids.job_id(upload.bucket, upload.key, upload.version),
-        item=items.JOB,
-        schema=items.SCHEMA,
+        item=JOB,
+        schema=SCHEMA,
         status=JobStatus.PLANNING,
-        status_key=items.status_key(JobStatus.PLANNING, timestamps.text(now)),
-        open=items.OPEN,
+        status_key=status_key(JobStatus.PLANNING, timestamps.text(now)),
+        open=OPEN,
         next_step=Step.PLAN,
         not_before=None if upload.size_bytes else timestamps.after(now, EMPTY_WAITS_S),
         bucket=upload.bucket,

@@ -12,12 +12,14 @@ import msgspec
 from functions.adapters.chunk_store import store_chunk_files
 from functions.adapters.options_files import load_options
 from functions.errors import ObjectUnreadableError, UnreadableUploadError
-from functions.model import events, ids, items, timestamps
+from functions.model import events, ids, timestamps
 from functions.model.chunk_files import ChunkKeys
 from functions.model.estimate import Sample, estimate
 from functions.model.events import Event
 from functions.model.expected_cost import known_worst_micro_usd
-from functions.model.items import PILOT, Batch, BatchStatus, Job, JobStatus, Step
+from functions.model.items.batch import Batch, BatchStatus
+from functions.model.items.job import PILOT, Job, JobStatus
+from functions.model.items.work_item import OPEN, SCHEMA, Step, status_key
 from functions.planning.budget import find_hold
 from functions.planning.chunks import (
     Chunk,
@@ -161,10 +163,10 @@ def _build_batch(chunk: Chunk, keys: ChunkKeys, worst_micro_usd: int, now: str) 
     return Batch(
         job=job.job,
         item=ids.batch_name(chunk.name, 1),
-        schema=items.SCHEMA,
+        schema=SCHEMA,
         status=status,
-        status_key=items.status_key(status, now),
-        open=items.OPEN,
+        status_key=status_key(status, now),
+        open=OPEN,
         next_step=Step.SEND if sendable else Step.COLLECT,
         chunk=chunk.name,
         attempt=1,

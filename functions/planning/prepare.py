@@ -13,7 +13,9 @@ from functions.adapters.upload_source import ObjectReader, object_of, source_of
 from functions.errors import UnreadableUploadError
 from functions.model import events, timestamps, upload_events
 from functions.model.events import MAX_COLUMN_CHARS, MAX_COLUMNS, Event
-from functions.model.items import Job, MaxTokensRaise, ObjectVersion, Share
+from functions.model.items.job import Job, MaxTokensRaise
+from functions.model.items.priority import Share
+from functions.model.items.stored_objects import ObjectVersion
 from functions.model.options import Options, governs
 from functions.model.upload_format import UploadFormat
 from functions.planning.budget import initial_hold

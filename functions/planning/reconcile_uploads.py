@@ -20,7 +20,7 @@ from aws_lambda_powertools import Logger
 from functions.adapters.s3 import ListedVersion, ObjectStore
 from functions.adapters.uploads import Cursor, Uploads
 from functions.model import ids, timestamps, upload_events
-from functions.model.items import ObjectVersion
+from functions.model.items.stored_objects import ObjectVersion
 from functions.planning.claim import CANCEL, claim
 from functions.planning.new_job import Upload
 from functions.readers import SUFFIXES, suffix_of

@@ -4,7 +4,8 @@ from aws_lambda_powertools import Logger
 
 from functions.adapters.s3 import ObjectStore
 from functions.adapters.work_items import WorkItems
-from functions.model.items import NO_VERSION, Job, JobStatus, ObjectVersion
+from functions.model.items.job import Job, JobStatus
+from functions.model.items.stored_objects import NO_VERSION, ObjectVersion
 
 EMPTY_WAITS_S = 60.0
 """Delay between the claim of an empty upload and its planning, in seconds."""

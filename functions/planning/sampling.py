@@ -14,7 +14,7 @@ from functions.errors import ApiKeyRejectedError, ApiUnavailableError, KeyMissin
 from functions.model import demand
 from functions.model.chunk_files import LedgerEntry, read_all
 from functions.model.estimate import Sample
-from functions.model.items import Job
+from functions.model.items.job import Job
 from functions.model.streams import line_blocks, read_blocks
 
 MAX_SAMPLING_S = 15.0

@@ -7,7 +7,7 @@ from aws_lambda_powertools import Logger
 
 from functions.model import events, timestamps
 from functions.model.events import Event
-from functions.model.items import Job
+from functions.model.items.job import Job
 from functions.services import Services
 from functions.settings import SubmitSettings
 

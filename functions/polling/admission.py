@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from functions.model import timestamps
-from functions.model.items import NORMAL, Batch, BatchStatus, status_key
+from functions.model.items.batch import Batch, BatchStatus
+from functions.model.items.priority import NORMAL
+from functions.model.items.work_item import status_key
 
 PATIENCE = timedelta(hours=1)
 """A batch that does not fit may be overtaken for this long. After that, only what fits into the reserve overtakes it."""

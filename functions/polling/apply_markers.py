@@ -8,7 +8,7 @@ from aws_lambda_powertools import Logger
 from functions.adapters.marker_requests import MarkerRequests, is_applied
 from functions.model import timestamps, upload_events
 from functions.model.ids import stem_of
-from functions.model.items import Job
+from functions.model.items.job import Job
 from functions.model.records import GO, MarkerRequest, Unfinished
 from functions.polling.phases import Phases, place
 from functions.services import Services

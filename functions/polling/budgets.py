@@ -11,7 +11,7 @@ import msgspec
 from aws_lambda_powertools import Logger
 
 from functions.model import events, spending, timestamps
-from functions.model.items import Batch
+from functions.model.items.batch import Batch
 from functions.model.records import Unfinished
 from functions.model.spending import Budget
 from functions.services import Services

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from aws_lambda_powertools import Logger
 
 from functions.model import timestamps
-from functions.model.items import Job, JobStatus
+from functions.model.items.job import Job, JobStatus
 from functions.polling.phases import Phases, place
 from functions.services import Services
 from functions.settings import PollSettings

@@ -14,7 +14,7 @@ import msgspec
 from aws_lambda_powertools import Logger
 
 from functions.model import timestamps
-from functions.model.items import Job, JobStatus
+from functions.model.items.job import Job, JobStatus
 from functions.model.records import JobsFileWrite
 from functions.polling.phases import Phases
 from functions.services import Services

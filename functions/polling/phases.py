@@ -15,7 +15,8 @@ from aws_lambda_powertools import Logger
 from functions.adapters.log_context import log_context
 from functions.model.cost_ledger import CostEntry
 from functions.model.events import Event
-from functions.model.items import Batch, Job
+from functions.model.items.batch import Batch
+from functions.model.items.job import Job
 from functions.model.records import MarkerRequest, Owner
 
 POLL_TIMEOUT_S = 120.0

@@ -4,7 +4,8 @@ from aws_lambda_powertools import Logger
 
 from functions.model import events, timestamps
 from functions.model.expected_cost import estimate_figures
-from functions.model.items import FINISHED_BATCH_STATUSES, GO, PILOT, BatchStatus, Job, JobStatus
+from functions.model.items.batch import FINISHED_BATCH_STATUSES, BatchStatus
+from functions.model.items.job import GO, PILOT, Job, JobStatus
 from functions.model.pilot import measure
 from functions.model.records import Unfinished
 from functions.polling.phases import Phases, place

@@ -26,7 +26,8 @@ from functions.model import timestamps
 from functions.model.api_results import read_line
 from functions.model.create_response import RESULTS_RETENTION, MessageBatch
 from functions.model.ids import RequestId
-from functions.model.items import Batch, BatchStatus, CloseReason, Step, batch_key
+from functions.model.items.batch import Batch, BatchStatus, CloseReason, batch_key
+from functions.model.items.work_item import Step
 from functions.model.records import FOREIGN, Unfinished
 from functions.model.streams import lines
 from functions.polling.phases import Phases, place

@@ -8,10 +8,12 @@ from aws_lambda_powertools import Logger
 
 from functions.adapters.circuit import Circuit
 from functions.adapters.work_items import WorkItems
-from functions.model import events, items, timestamps
+from functions.model import events, timestamps
 from functions.model.cost_ledger import CostEntry, cost_entry
 from functions.model.create_response import RESULTS_RETENTION
-from functions.model.items import Batch, BatchStatus, CloseReason, Job, JobStatus, Step
+from functions.model.items.batch import Batch, BatchStatus, CloseReason
+from functions.model.items.job import ESTIMATE, Job, JobStatus
+from functions.model.items.work_item import MAX_TRIES, Step
 from functions.model.records import Unfinished
 from functions.model.waiting_reasons import describe_killed
 from functions.polling.apply_markers import apply_markers
@@ -104,8 +106,8 @@ def _handle_stuck(services: Services[PollSettings], item: Job | Batch, now: date
 
 def _may_be_stuck(item: Job | Batch, now: datetime) -> bool:
     """Return True if an unowned item has used up its tries. A job that is done only needs tidying."""
-    inconclusive = isinstance(item, Batch) and item.inconclusive_creates >= items.MAX_TRIES
-    tried = item.tries >= items.MAX_TRIES or inconclusive
+    inconclusive = isinstance(item, Batch) and item.inconclusive_creates >= MAX_TRIES
+    tried = item.tries >= MAX_TRIES or inconclusive
     return (
         tried
         and item.next_step is not None
@@ -115,14 +117,14 @@ def _may_be_stuck(item: Job | Batch, now: datetime) -> bool:
 
 
 def _is_stuck(circuit: Circuit, item: Job | Batch, now: datetime) -> bool:
-    return item.tries >= items.MAX_TRIES or _is_never_created(circuit, item, now)
+    return item.tries >= MAX_TRIES or _is_never_created(circuit, item, now)
 
 
 def _problem(item: Job | Batch) -> str:
     """Return the last error of a stuck item, or what having none means."""
     if item.last_error is not None:
         return item.last_error
-    if isinstance(item, Batch) and item.next_step == Step.SEND and item.tries < items.MAX_TRIES:
+    if isinstance(item, Batch) and item.next_step == Step.SEND and item.tries < MAX_TRIES:
         return (
             f"{item.inconclusive_creates} creates over {PERMANENT_AFTER.days} days returned neither a batch "
             "nor a reason; see submit's log"
@@ -135,7 +137,7 @@ def _is_never_created(circuit: Circuit, item: Job | Batch, now: datetime) -> boo
     if (
         not isinstance(item, Batch)
         or item.next_step != Step.SEND
-        or item.inconclusive_creates < items.MAX_TRIES
+        or item.inconclusive_creates < MAX_TRIES
     ):
         return False
     first_sent_at = item.first_sent_at or timestamps.text(now)
@@ -158,12 +160,12 @@ def _is_hopeless(circuit: Circuit, item: Job | Batch, now: datetime) -> bool:
     failing_for = (
         now - timestamps.parse(item.first_tried_at) if item.first_tried_at else timedelta()
     )
-    at_fault = item.faults >= items.MAX_TRIES
+    at_fault = item.faults >= MAX_TRIES
     if _holds_results(item):
         return at_fault and failing_for > RESULTS_RETENTION
     if _is_never_created(circuit, item, now):
         return True
-    if item.tries < items.MAX_TRIES:
+    if item.tries < MAX_TRIES:
         return False
     unwanted = isinstance(item, Job) and item.canceled_at is not None
     killed = item.last_error is None and failing_for > PERMANENT_AFTER
@@ -231,7 +233,7 @@ def _give_up_changes(item: Job | Batch, now: datetime) -> dict[str, Any]:
             f"the upload could not be read past row {item.checkpoint.row:,}: {_problem(item)}"
         )
         # Without an estimate, nothing shows that a held job fits its budget. So nothing of it is sent.
-        canceled = {} if item.held != items.ESTIMATE else {"canceled_at": timestamps.text(now)}
+        canceled = {} if item.held != ESTIMATE else {"canceled_at": timestamps.text(now)}
         return {"status": JobStatus.RUNNING, "failure": failure, **canceled}
     failure = (
         f"the results could not be assembled for a month ({_problem(item)}); the results of each chunk are kept "

@@ -11,7 +11,10 @@ from aws_lambda_powertools import Logger
 
 from functions.model import timestamps
 from functions.model.expected_cost import estimate_figures
-from functions.model.items import GO, MICRO, OUTCOMES, Batch, BatchStatus, Job, JobStatus
+from functions.model.items.batch import Batch, BatchStatus
+from functions.model.items.counts import OUTCOMES
+from functions.model.items.job import GO, Job, JobStatus
+from functions.model.items.work_item import MICRO
 from functions.model.records import Sending, Unfinished, by_job
 from functions.model.waiting_reasons import OF_ALL_JOBS, Obstacles, waiting_reasons
 from functions.polling.phases import Phases, place

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from functions.model import timestamps
-from functions.model.items import Batch, BatchStatus
+from functions.model.items.batch import Batch, BatchStatus
 
 MAX_WAIT = timedelta(hours=6)
 """Longest wait for a batch to be sent since the first try, and then to end. Most batches end within an hour."""

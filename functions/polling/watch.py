@@ -26,7 +26,8 @@ from functions.model.create_response import (
     PAUSE_MESSAGES,
     MessageBatch,
 )
-from functions.model.items import Batch, BatchStatus, Step, batch_key
+from functions.model.items.batch import Batch, BatchStatus, batch_key
+from functions.model.items.work_item import Step
 from functions.model.records import Owner, Unfinished
 from functions.polling.phases import Phases, place
 from functions.polling.reconcile import is_last_miss

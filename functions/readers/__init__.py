@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from functions.model.items import Job
+from functions.model.items.job import Job
 from functions.model.options import is_options_file
 from functions.model.rows import LineBlock, Position, Record
 from functions.model.upload_format import UploadFormat

@@ -8,7 +8,7 @@ import msgspec
 
 from functions.errors import UNREADABLE_JSON
 from functions.model.api_results import count_empty, read_result
-from functions.model.items import TRUNCATED_STOPS
+from functions.model.items.counts import TRUNCATED_STOPS
 from functions.model.output_lines import OutputLine
 
 MAX_ID_CHARS, MAX_PROMPT_CHARS, MAX_ANSWER_CHARS = 64, 300, 400

@@ -25,7 +25,9 @@ from functions.model.create_response import (
     RateLimited,
     Refused,
 )
-from functions.model.items import Batch, BatchStatus, Job, Step
+from functions.model.items.batch import Batch, BatchStatus
+from functions.model.items.job import Job
+from functions.model.items.work_item import Step
 from functions.model.records import Sending
 from functions.sending import split
 from functions.services import Services

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from functions.model.chunk_files import LedgerEntry
-from functions.model.items import Batch
+from functions.model.items.batch import Batch
 
 
 def with_own_requests(

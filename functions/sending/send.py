@@ -19,7 +19,8 @@ from functions.model.create_response import (
     Refused,
     Verdict,
 )
-from functions.model.items import Batch, BatchStatus, Job, batch_key
+from functions.model.items.batch import Batch, BatchStatus, batch_key
+from functions.model.items.job import Job
 from functions.sending import blocked, split
 from functions.services import Services
 from functions.settings import SubmitSettings

@@ -14,7 +14,9 @@ from functions.errors import RelayError
 from functions.model import timestamps
 from functions.model.chunk_files import ChunkWriter, LedgerEntry, read_ledger
 from functions.model.create_response import Refused
-from functions.model.items import Batch, BatchStatus, CloseReason, Job, Step
+from functions.model.items.batch import Batch, BatchStatus, CloseReason
+from functions.model.items.job import Job
+from functions.model.items.work_item import Step
 from functions.model.rows import Rejection
 from functions.sending.copies import with_own_requests
 from functions.services import Services

@@ -16,7 +16,9 @@ from functions.adapters.queues import WorkQueues, read_work_message
 from functions.adapters.s3 import ObjectStore
 from functions.adapters.table import Table, deserialize, serialize
 from functions.model import timestamps
-from functions.model.items import Batch, Job, status_key
+from functions.model.items.batch import Batch
+from functions.model.items.job import Job
+from functions.model.items.work_item import status_key
 from functions.poll import PollSummary, poll
 from functions.polling.phases import POLL_TIMEOUT_S, Phases
 from functions.services import Services

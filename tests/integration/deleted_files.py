@@ -1,7 +1,7 @@
 """Steps of tests in which somebody deletes files that a job still needs."""
 
 from functions.errors import ObjectNotFoundError
-from functions.model.items import Batch
+from functions.model.items.batch import Batch
 from tests.harness import Harness
 
 

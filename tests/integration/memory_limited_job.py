@@ -23,7 +23,10 @@ from functions.adapters.event_publisher import EventPublisher
 from functions.adapters.s3 import ObjectStore
 from functions.adapters.table import Table
 from functions.model.ids import RequestId, job_id
-from functions.model.items import SCHEMA, Batch, BatchStatus, Step, StoredObject, WorkMessage
+from functions.model.items.batch import Batch, BatchStatus
+from functions.model.items.stored_objects import StoredObject
+from functions.model.items.work_item import SCHEMA, Step
+from functions.model.items.work_message import WorkMessage
 from functions.results import results
 from functions.services import Services
 from functions.settings import ResultsSettings, Settings, SubmitSettings

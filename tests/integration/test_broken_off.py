@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from functions.model.items import Batch, ObjectVersion
+from functions.model.items.batch import Batch
+from functions.model.items.stored_objects import ObjectVersion
 from tests.harness import RESULTS, Harness, every_row_accepted_once, make_upload, open_harness
 
 KEY = "in/march.jsonl"

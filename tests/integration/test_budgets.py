@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from functions.model.items import JOB
+from functions.model.items.work_item import JOB
 from tests.harness import TABLE, Harness, make_row, succeeded
 
 KEY, OPTIONS = "in/march.jsonl", "in/march.jsonl.relay.toml"

@@ -10,7 +10,7 @@ from cli.checking import MAX_SENTENCES, Checked, RejectedRows, check
 from functions.model.chunk_files import read_ledger
 from functions.model.expected_cost import estimate_figures
 from functions.model.ids import job_id
-from functions.model.items import Job
+from functions.model.items.job import Job
 from tests.harness import UPLOADS, Harness, make_row, make_upload
 from tests.integration.upload_kinds import KINDS
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from functions.model.chunk_files import ChunkWriter
-from functions.model.items import Batch
+from functions.model.items.batch import Batch
 from functions.sending import split
 from tests.harness import RESULTS, Harness, every_row_accepted_once, make_row, make_upload
 

@@ -15,7 +15,8 @@ from functions.adapters.cost_ledger import CostLedger
 from functions.adapters.table import serialize
 from functions.assembling.reopen import reopen
 from functions.model.cost_ledger import CostEntry
-from functions.model.items import JOB, Step, WorkMessage
+from functions.model.items.work_item import JOB, Step
+from functions.model.items.work_message import WorkMessage
 from functions.polling.ledger_file import write_ledger_files
 from functions.polling.phases import MIN_TIME_LEFT_S, Phases
 from functions.results import results

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from functions.adapters.table import deserialize
-from functions.model.items import MICRO
+from functions.model.items.work_item import MICRO
 from tests.harness import TABLE, Harness, make_row, make_upload
 
 KEY = "in/march.jsonl"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from functions.model.items import Job, JobStatus
+from functions.model.items.job import Job, JobStatus
 from tests.harness import Harness, make_upload, open_harness
 
 KEY, RECORDS = "team/march.jsonl", "team/records.jsonl"

@@ -5,7 +5,7 @@ from contextlib import suppress
 
 import pytest
 
-from functions.model.items import JobStatus
+from functions.model.items.job import JobStatus
 from tests.harness import RESULTS, TABLE, UPLOADS, Harness, make_upload
 
 KEY = "in/march.jsonl"

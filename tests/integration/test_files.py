@@ -16,7 +16,7 @@ from urllib3 import HTTPResponse
 from functions.adapters.s3 import ObjectStore
 from functions.errors import DownloadError, ObjectNotFoundError
 from functions.model import multipart_plan
-from functions.model.items import ObjectVersion, StoredObject
+from functions.model.items.stored_objects import ObjectVersion, StoredObject
 from tests.fakes.strict_s3 import S3ErrorResponse, reject_requests
 from tests.harness import RESULTS, UPLOADS, Harness
 

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from functions.model import pricing
-from functions.model.items import Usage
+from functions.model.items.counts import Usage
 from tests.harness import Harness, make_upload
 
 KEY = "in/march.jsonl"

@@ -10,7 +10,7 @@ import pytest
 from functions.adapters.adopt import adopt
 from functions.adapters.queues import work_message_for
 from functions.model.create_response import Accepted, MessageBatch
-from functions.model.items import Batch
+from functions.model.items.batch import Batch
 from tests.harness import Harness, make_upload
 from tests.integration.test_cost_ledger import read_ledger
 from tests.integration.test_stack_budgets import spent_usd

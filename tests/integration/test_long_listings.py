@@ -7,7 +7,7 @@ import pytest
 
 from functions import poll
 from functions.adapters.queues import WorkQueues
-from functions.model.items import BatchStatus
+from functions.model.items.batch import BatchStatus
 from functions.polling.phases import Phases
 from tests.harness import Harness, every_row_accepted_once, make_upload, open_harness
 

@@ -11,7 +11,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from functions.errors import KeyUnreadableError
-from functions.model.items import Batch
+from functions.model.items.batch import Batch
 from tests.harness import Harness, every_row_accepted_once, make_upload, open_harness
 from tests.verification.crash.call_counter import ProcessKilled
 from tests.verification.crash.crash_harness import CrashHarness, open_crash_harness

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from functions.model.items import Batch
+from functions.model.items.batch import Batch
 from tests.harness import (
     RESULTS,
     Harness,

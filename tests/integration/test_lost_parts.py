@@ -12,7 +12,8 @@ from unittest.mock import Mock
 import pytest
 
 from functions.errors import ObjectNotFoundError
-from functions.model.items import Batch, Job
+from functions.model.items.batch import Batch
+from functions.model.items.job import Job
 from functions.model.multipart_plan import MIN_PART_BYTES
 from tests.harness import (
     RESULTS,

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from functions.model.items import Batch, BatchStatus
+from functions.model.items.batch import Batch, BatchStatus
 from tests.fakes.strict_s3 import (
     PERMANENT_READ_ERRORS,
     TRANSIENT_READ_ERRORS,

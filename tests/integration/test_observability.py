@@ -19,7 +19,8 @@ from functions import poll
 from functions.adapters.log_context import log_context
 from functions.errors import ApiUnavailableError
 from functions.model import timestamps
-from functions.model.items import Batch, Job
+from functions.model.items.batch import Batch
+from functions.model.items.job import Job
 from functions.planning.claim import S3EventRecord, handle_created_object
 from local.workspace import free_port
 from tests.fakes.strict_s3 import S3ErrorResponse, reject_requests

@@ -9,7 +9,7 @@ import pytest
 
 from functions import poll
 from functions.adapters.table import serialize
-from functions.model.items import MAX_TRIES
+from functions.model.items.work_item import MAX_TRIES
 from functions.model.upload_format import UploadFormat
 from tests.harness import RESULTS, TABLE, Harness, make_upload
 from tests.integration.test_handlers import Context

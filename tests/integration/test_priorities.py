@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from functions.model.items import Batch, BatchStatus, Share
+from functions.model.items.batch import Batch, BatchStatus
+from functions.model.items.priority import Share
 from tests.harness import Harness, make_upload, open_harness
 
 SHARES = b"""

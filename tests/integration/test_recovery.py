@@ -15,7 +15,7 @@ import pytest
 
 from functions.adapters.anthropic_api import Claude
 from functions.errors import ApiUnavailableError, DownloadError
-from functions.model.items import Batch, BatchStatus
+from functions.model.items.batch import Batch, BatchStatus
 from functions.polling.phases import MIN_TIME_LEFT_S, Phases
 from tests.harness import RESULTS, TABLE, Harness, make_row, make_upload, open_harness
 from tests.verification.crash.crash_harness import open_crash_harness

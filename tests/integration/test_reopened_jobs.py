@@ -7,7 +7,8 @@ import pytest
 
 from functions.assembling import reopen as reopening
 from functions.assembling.reopen import reopen
-from functions.model.items import BatchStatus, CloseReason, JobStatus
+from functions.model.items.batch import BatchStatus, CloseReason
+from functions.model.items.job import JobStatus
 from tests.harness import RESULTS, Harness, make_row, make_upload, open_harness
 
 KEY = "team/march.jsonl"

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from functions.adapters.claims import CONTENT_DAYS
-from functions.model.items import JobStatus
+from functions.model.items.job import JobStatus
 from tests.harness import (
     RESULTS,
     TABLE,

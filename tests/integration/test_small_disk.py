@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from functions.errors import DownloadError
-from functions.model.items import ObjectVersion
+from functions.model.items.stored_objects import ObjectVersion
 from tests.harness import Harness, make_upload
 
 KEY = "in/march.jsonl"

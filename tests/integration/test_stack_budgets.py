@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from functions.model.items import MICRO
+from functions.model.items.work_item import MICRO
 from functions.model.spending import month_of
 from tests.harness import Harness, make_row, open_harness, succeeded
 from tests.integration.test_budgets import events_of_type, status

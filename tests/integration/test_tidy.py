@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from functions.assembling import tidy
-from functions.model.items import JobStatus
+from functions.model.items.job import JobStatus
 from tests.fakes.strict_s3 import S3ErrorResponse, reject_requests
 from tests.harness import RESULTS, Harness, make_upload
 from tests.verification.crash.crash_harness import CrashHarness, open_crash_harness

@@ -8,7 +8,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from functions.errors import DownloadError
-from functions.model.items import JobStatus
+from functions.model.items.job import JobStatus
 from functions.model.options import is_options_file
 from tests.harness import UPLOADS, Harness, make_row, make_upload
 

@@ -8,16 +8,10 @@ from functions.model import events, upload_events
 from functions.model.create_response import PAUSE_MESSAGES
 from functions.model.estimate import Estimate, ExpectedTokens
 from functions.model.events import Event
-from functions.model.items import (
-    JOB,
-    OPEN,
-    SCHEMA,
-    Batch,
-    Checkpoint,
-    Job,
-    ObjectVersion,
-    StoredObject,
-)
+from functions.model.items.batch import Batch
+from functions.model.items.job import Checkpoint, Job
+from functions.model.items.stored_objects import ObjectVersion, StoredObject
+from functions.model.items.work_item import JOB, OPEN, SCHEMA
 from functions.model.pilot import Pilot
 from functions.model.pricing import newest_price_list
 from functions.model.records import Ignored, MarkerRequest

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from functions.model import timestamps
-from functions.model.items import Batch, Share, status_key
+from functions.model.items.batch import Batch
+from functions.model.items.priority import Share
+from functions.model.items.work_item import status_key
 from functions.polling.admission import AGEING, Limits, admit
 from tests.unit.factories import batch
 

@@ -14,7 +14,9 @@ from jsonschema import Draft202012Validator
 from functions.model import events, upload_events
 from functions.model.create_response import PAUSE_MESSAGES, Counts
 from functions.model.events import Event
-from functions.model.items import BatchStatus, Checkpoint, JobStatus, Step
+from functions.model.items.batch import BatchStatus
+from functions.model.items.job import Checkpoint, JobStatus
+from functions.model.items.work_item import Step
 from functions.planning.ignored import suffix_of
 from tests.unit.factories import AT, batch, example_events, ignored, job, marker_request
 from tests.unit.schemas import FOLDER, problems, schemas

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from functions.model import events, upload_events
 from functions.model.events import Event
-from functions.model.items import Checkpoint
+from functions.model.items.job import Checkpoint
 from functions.planning.ignored import suffix_of
 from tests.unit.factories import (
     AT,

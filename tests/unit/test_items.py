@@ -8,16 +8,10 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from functions.model import items
-from functions.model.items import (
-    Batch,
-    BatchStatus,
-    Checkpoint,
-    ChunkOutput,
-    CloseReason,
-    Job,
-    Step,
-    StoredObject,
-)
+from functions.model.items.batch import Batch, BatchStatus, CloseReason, batch_key
+from functions.model.items.job import Checkpoint, Job
+from functions.model.items.stored_objects import ChunkOutput, StoredObject
+from functions.model.items.work_item import Step, status_key
 from tests.unit.factories import JOB_ID, batch, job
 
 MAX_S3_KEY_BYTES = 1024
@@ -68,7 +62,7 @@ def test_sendable_rows_are_those_not_rejected() -> None:
 
 def test_a_batch_counts_all_rows_of_its_chunk() -> None:
     assert batch(first_row=11, last_row=20).rows == 10
-    assert items.batch_key(batch()) == f"{JOB_ID}/00001-1"
+    assert batch_key(batch()) == f"{JOB_ID}/00001-1"
 
 
 def test_items_survive_the_table() -> None:
@@ -93,7 +87,7 @@ def test_the_item_key_decides_the_type() -> None:
 
 def test_the_status_key_sorts_by_status_and_age() -> None:
     times = ["2026-11-22", "2026-11-23"]
-    written = [items.status_key(status, day) for status in ("ENDED", "WAITING") for day in times]
+    written = [status_key(status, day) for status in ("ENDED", "WAITING") for day in times]
 
     assert written == sorted(written)
 

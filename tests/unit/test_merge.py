@@ -13,7 +13,7 @@ from functions.collecting.result_set import ResultSet
 from functions.collecting.spool import Spool
 from functions.model.chunk_files import LedgerEntry
 from functions.model.ids import RequestId
-from functions.model.items import CloseReason
+from functions.model.items.batch import CloseReason
 from functions.model.rows import Rejection
 from functions.model.streams import CACHE_BLOCK
 from tests.unit.factories import JOB_ID, batch

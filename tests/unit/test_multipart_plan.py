@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from functions.model import multipart_plan
-from functions.model.items import StoredObject
+from functions.model.items.stored_objects import StoredObject
 from functions.model.multipart_plan import (
     ByteRange,
     UploadPart,

@@ -16,7 +16,8 @@ from functions.model.api_results import (
     read_result,
 )
 from functions.model.ids import custom_id_template
-from functions.model.items import CloseReason, OutcomeCounts, Usage
+from functions.model.items.batch import CloseReason
+from functions.model.items.counts import OutcomeCounts, Usage
 from functions.model.outcome_counts import MEMBERS, NAMES, OutcomeCounter, total
 from functions.model.output_lines import output_line, read_output_lines
 from functions.model.rows import Rejection

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from functions.model import pricing
-from functions.model.items import Usage
+from functions.model.items.counts import Usage
 from functions.model.pricing import (
     Price,
     PriceList,

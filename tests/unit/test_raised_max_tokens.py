@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from functions.model.items import MaxTokensRaise
+from functions.model.items.job import MaxTokensRaise
 from functions.model.raised_max_tokens import with_raised_max_tokens
 from tests.unit.factories import job
 

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from functions.errors import ObjectUnreadableError
-from functions.model.items import Checkpoint
+from functions.model.items.job import Checkpoint
 from functions.model.rows import LineBlock, Position, Record
 from functions.model.upload_format import UploadFormat
 from functions.readers import READERS, jsonl, position_of, stored

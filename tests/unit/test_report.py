@@ -5,14 +5,15 @@ import re
 import tracemalloc
 from collections.abc import Iterator
 from html.parser import HTMLParser
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 import pytest
 
 from functions.assembling import report
 from functions.assembling.report import DeliveredChunk, progress_of, write_report
-from functions.model.items import Job, ObjectVersion, OutcomeCounts, StoredObject
+from functions.model.items.counts import OutcomeCounts
+from functions.model.items.stored_objects import ObjectVersion, StoredObject
 from functions.report import sections
 from functions.report.charts import bar_table
 from functions.report.excerpts import group_errors, prompt_of
@@ -21,6 +22,9 @@ from functions.report.html import element
 from functions.report.page import MAX_BYTES, render
 from tests.unit import factories, report_samples
 from tests.unit.report_samples import HOSTILE, answered, at, errored, line, manifest
+
+if TYPE_CHECKING:
+    from functions.model.items.job import Job
 
 TICKETS = report_samples.tickets()
 

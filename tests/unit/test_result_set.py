@@ -13,7 +13,7 @@ from functions.collecting.result_set import ResultSet
 from functions.collecting.spool import Spool
 from functions.model.api_results import parse_uniform_lines
 from functions.model.ids import RequestId, custom_id_template
-from functions.model.items import OutcomeCounts
+from functions.model.items.counts import OutcomeCounts
 from tests.unit.factories import JOB_ID, batch
 
 FIRST, ROWS = 41, 9

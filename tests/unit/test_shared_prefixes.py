@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from functions.model.items import BatchStatus, status_key
+from functions.model.items.batch import BatchStatus
+from functions.model.items.work_item import status_key
 from functions.model.rows import Record, ValidRows
 from functions.model.timestamps import text as at
 from functions.planning.fast_path import ValidatedRow, validate_all

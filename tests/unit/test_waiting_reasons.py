@@ -9,7 +9,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from functions.model import timestamps
-from functions.model.items import Batch, Checkpoint, Job, Share
+from functions.model.items.batch import Batch
+from functions.model.items.job import Checkpoint, Job
+from functions.model.items.priority import Share
 from functions.model.records import Sending
 from functions.model.waiting_reasons import REASONS, Obstacles, WaitingReason, waiting_reasons
 from tests.unit.factories import AT, batch, job

@@ -7,7 +7,7 @@ from typing import Any
 import urllib3
 from botocore.exceptions import ClientError, IncompleteReadError
 
-from functions.model.items import MAX_TRIES
+from functions.model.items.work_item import MAX_TRIES
 from tests.verification.chaos.bench import open_bench
 from tests.verification.chaos.chaos_harness import ChaosHarness, fail_calls_for
 from tests.verification.crash import jobs

@@ -9,7 +9,8 @@ from typing import Any
 
 from functions.adapters.table import deserialize
 from functions.model.ids import RequestId
-from functions.model.items import MICRO, BatchStatus
+from functions.model.items.batch import BatchStatus
+from functions.model.items.work_item import MICRO
 from functions.poll import IN_FLIGHT
 from tests.harness import RESULTS, TABLE
 from tests.verification.crash import lifecycle

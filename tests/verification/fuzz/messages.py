@@ -10,7 +10,7 @@ from functions.adapters.table import deserialize, serialize
 from functions.errors import SettingError
 from functions.model.events import job_planned, stuck
 from functions.model.ids import JOB_DIGITS, RequestId, job_id
-from functions.model.items import Job
+from functions.model.items.job import Job
 from functions.planning.claim import S3EventRecord
 from functions.readers import suffix_of
 from functions.settings import PollSettings, ResultsSettings, Settings, SubmitSettings

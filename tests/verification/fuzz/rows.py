@@ -14,7 +14,7 @@ from functions.collecting.spool import Spool
 from functions.model.api_results import read_line, read_result
 from functions.model.chunk_files import ChunkWriter, LedgerEntry, read_ledger
 from functions.model.ids import RequestId
-from functions.model.items import StoredObject
+from functions.model.items.stored_objects import StoredObject
 from functions.model.multipart_plan import (
     MAX_PART_BYTES,
     MAX_PARTS,

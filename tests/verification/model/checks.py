@@ -6,8 +6,8 @@ from typing import Any
 
 import msgspec
 
-from functions.model import items
-from functions.model.items import OUTCOMES
+from functions.model.items.counts import OUTCOMES
+from functions.model.items.work_item import JOB
 from functions.model.records import RELAY
 from tests.fakes.dynamodb import Item, Table
 from tests.verification.model.states import State, timestamp
@@ -139,7 +139,7 @@ class TransitionChecker:
 def _kind(key: tuple[str, str]) -> str | None:
     if key == (RELAY, "sending"):
         return "sending"
-    if key[1] == items.JOB:
+    if key[1] == JOB:
         return "job"
     return "batch" if re.fullmatch(r"\d{5}[ab]*-\d+", key[1]) else None
 

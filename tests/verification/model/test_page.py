@@ -6,7 +6,8 @@ from typing import NamedTuple
 
 import pytest
 
-from functions.model.items import BatchStatus, JobStatus
+from functions.model.items.batch import BatchStatus
+from functions.model.items.job import JobStatus
 from tests.verification.model.checks import FROM_NOTHING, Arrow
 from tests.verification.model.sample import search_result
 from tests.verification.model.scenarios import ALL

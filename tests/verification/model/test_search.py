@@ -7,7 +7,9 @@ import pytest
 
 from functions.adapters import table
 from functions.adapters.work_items import WorkItems
-from functions.model.items import Batch, JobStatus, Step
+from functions.model.items.batch import Batch
+from functions.model.items.job import JobStatus
+from functions.model.items.work_item import Step
 from functions.polling import reconcile, recover
 from functions.sending import send
 from tests.verification.model.sample import search_result
