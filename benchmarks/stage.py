@@ -45,7 +45,8 @@ def main(stage: str, seconds: str, *messages: str) -> None:
         importlib.import_module("anthropic")
     module: Any = importlib.import_module(f"functions.{stage}")
     if stage == "poll":
-        module.REST_S = 0.0  # the pause between two polls is no work, like the schedule's minute
+        rest: Any = importlib.import_module("functions.polling.single_flight")
+        rest.REST_S = 0.0  # the pause between two polls is no work, like the schedule's minute
     handler = module.handler
     handler(_event(EMPTY_MESSAGE), Context(float(seconds)))
     if not messages:

@@ -28,8 +28,9 @@ from functions.adapters.s3 import ObjectStore
 from functions.adapters.table import Table
 from functions.model import estimate, items, records, spending
 from functions.model.ids import stem_of
-from functions.poll import PollSummary, poll
+from functions.poll import poll
 from functions.polling.phases import Phases
+from functions.polling.poll_summary import PollSummary
 from functions.results import results
 from functions.services import SOURCE, Services
 from functions.settings import PollSettings, ResultsSettings, Settings, SubmitSettings

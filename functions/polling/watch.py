@@ -35,6 +35,8 @@ from functions.polling.workspace import keys_of_workspace
 from functions.services import Services
 from functions.settings import PollSettings
 
+LISTING_INTERVAL_S = 20.0
+"""Least time between listings in requested polls. An ended batch may be noticed that much later, at most a minute."""
 MAX_RETRIEVES = 20
 """Batches older than the listing that one poll retrieves singly; the next poll resumes behind them."""
 _UNAUTHORIZED = 401
@@ -80,13 +82,21 @@ class Watch:
         return (self.listed or {}).get(batch.batch_id or "")
 
 
+def is_listing_due(listed_at: str | None, now: datetime) -> bool:
+    """Return whether the last listing is old enough for another one. One in the future, by another clock, is."""
+    if listed_at is None:
+        return True
+    age_s = (now - timestamps.parse(listed_at)).total_seconds()
+    return not 0 <= age_s < LISTING_INTERVAL_S
+
+
 def watch(
     services: Services[PollSettings],
     unfinished: Unfinished,
     phases: Phases,
     *,
-    no_key: bool = False,
-    list_due: bool = True,
+    no_key: bool,
+    list_due: bool,
 ) -> Watch:
     """Look at all open batches in one listing.
 
@@ -98,6 +108,9 @@ def watch(
             shows that a key works again.
         list_due: False leaves the listing to a later poll, unless it decides something now.
     """
+    if no_key:
+        services.claude.reload_key()  # an old key that still works proves nothing about the one in the secret
+    services.claude.reload_key_if_stale()
     starts = [_window(services, unfinished), _duplicates_since(services.settings, unfinished)]
     starts += [services.now()] if no_key else []
     start = min((start for start in starts if start is not None), default=None)

@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from functions import poll
 from functions.adapters.metrics import NAMESPACE, UNITS
 from functions.model import timestamps
+from functions.polling.poll_summary import PollSummary
 from infra.bundle import ROOT
 from infra.settings import StackSettings
 from infra.synth import synthesize
@@ -21,7 +21,7 @@ from tests.unit.factories import AT
 type FindResources = Callable[..., dict[str, dict[str, Any]]]
 
 GUIDE = Path(ROOT, "docs", "operate.md")
-OF_POLL = set(poll.metric_values(poll.PollSummary(silent_since=AT), timestamps.now()))
+OF_POLL = set(PollSummary(silent_since=AT).metric_values(timestamps.now()))
 OWN = rf'"{NAMESPACE}","(\w+)"'
 
 

@@ -18,7 +18,7 @@ def credentials(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def no_pause_between_polls(monkeypatch: pytest.MonkeyPatch) -> None:
     """Remove the pause between two polls."""
-    monkeypatch.setattr("functions.poll.REST_S", 0.0)
+    monkeypatch.setattr("functions.polling.single_flight.REST_S", 0.0)
 
 
 @pytest.fixture

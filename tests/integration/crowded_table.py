@@ -19,8 +19,9 @@ from functions.model import timestamps
 from functions.model.items.batch import Batch
 from functions.model.items.job import Job
 from functions.model.items.work_item import status_key
-from functions.poll import PollSummary, poll
+from functions.poll import poll
 from functions.polling.phases import POLL_TIMEOUT_S, Phases
+from functions.polling.poll_summary import PollSummary
 from functions.services import Services
 from functions.settings import PollSettings
 from tests.fakes.aws import QUEUES, TOPIC, FakeAws

@@ -13,7 +13,9 @@ from functions.adapters.queues import WorkQueues, read_work_message
 from functions.adapters.trigger import REQUEST
 from functions.model import events, timestamps
 from functions.model.records import PollLease, Unfinished
+from functions.polling import single_flight
 from functions.polling.phases import Phases
+from functions.polling.poll_summary import PollSummary
 from tests.harness import Harness, make_upload, open_harness
 from tests.integration.test_handlers import Context
 
@@ -132,7 +134,7 @@ def test_a_request_during_a_poll_is_served_when_it_ends(
     relay: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     skipped: list[bool] = []
-    real_count = poll._count  # noqa: SLF001 - called once everything has been read
+    real_count = PollSummary.count  # called once everything has been read
 
     def poll_during_count(*arguments: Any) -> None:
         real_count(*arguments)
@@ -140,7 +142,7 @@ def test_a_request_during_a_poll_is_served_when_it_ends(
             skipped.append(relay.poll_once().skipped)
             handle_messages(submit, relay.put(KEY, make_upload(3)))
 
-    monkeypatch.setattr(poll, "_count", poll_during_count)
+    monkeypatch.setattr(PollSummary, "count", poll_during_count)
     poll.handler({}, Context())
     handle_messages(submit, *relay._drain("submit"))  # noqa: SLF001
 
@@ -163,7 +165,7 @@ def _request_during_poll(
     relay: Harness, monkeypatch: pytest.MonkeyPatch, context: LateContext
 ) -> None:
     """Request a poll while the first one runs and has read everything. Each poll takes two seconds."""
-    real_count, skipped = poll._count, list[bool]()  # noqa: SLF001
+    real_count, skipped = PollSummary.count, list[bool]()
 
     def poll_during_count(*arguments: Any) -> None:
         real_count(*arguments)
@@ -172,7 +174,7 @@ def _request_during_poll(
             skipped.append(relay.poll_once().skipped)
             handle_messages(submit, relay.put(KEY, make_upload(3)))
 
-    monkeypatch.setattr(poll, "_count", poll_during_count)
+    monkeypatch.setattr(PollSummary, "count", poll_during_count)
 
 
 def test_a_request_too_late_for_this_invocation_is_served_by_another(
@@ -199,7 +201,7 @@ def test_a_failing_poll_leaves_a_request_to_another_invocation(
     """Without a request, it invokes none: a poll that always fails would invoke itself forever."""
     if requested:
         _request_during_poll(relay, monkeypatch, LateContext())
-    monkeypatch.setattr(poll, "_waiting", _raise_connection_error)
+    monkeypatch.setattr(poll, "due_items", _raise_connection_error)
 
     with pytest.raises(ConnectionResetError):
         poll.handler({}, Context())
@@ -211,7 +213,7 @@ def test_a_failing_poll_leaves_a_request_to_another_invocation(
     assert trigger.fired == 0
 
 
-def _raise_connection_error(*_: object) -> None:
+def _raise_connection_error(*_: object, **__: object) -> None:
     raise ConnectionResetError
 
 
@@ -279,7 +281,7 @@ def test_a_poll_runs_if_the_other_ended_just_before_the_request(
 def test_polls_are_at_least_a_second_apart(
     relay: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(poll, "REST_S", 1.0)
+    monkeypatch.setattr(single_flight, "REST_S", 1.0)
     pauses: list[float] = []
     work_queues = WorkQueues(relay.queues["submit"], relay.queues["results"], client=relay.sqs)
     for seconds in (0.0, 0.25, 5.0, -3600.0):  # clocks differ

@@ -27,6 +27,10 @@ class BatchStatus(StrEnum):
     STUCK = "STUCK"
 
 
+IN_FLIGHT_BATCH_STATUSES = frozenset(
+    {BatchStatus.SENDING, BatchStatus.UNCONFIRMED, BatchStatus.IN_PROGRESS}
+)
+"""Statuses of batches that are, or may be, at Anthropic."""
 FINISHED_BATCH_STATUSES = frozenset({BatchStatus.COLLECTED, BatchStatus.SPLIT, BatchStatus.STUCK})
 """Statuses of batches that are no longer in the index of unfinished items."""
 

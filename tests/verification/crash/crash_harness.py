@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 from unittest.mock import patch
 from urllib.parse import urlsplit
 
@@ -19,7 +19,7 @@ from urllib3 import BaseHTTPResponse, PoolManager
 from functions.adapters.queues import WorkQueues
 from functions.adapters.s3 import ObjectStore
 from functions.model.streams import cut
-from functions.poll import PollSummary, poll
+from functions.poll import poll
 from functions.results import results
 from functions.settings import Settings
 from functions.submit import submit
@@ -28,6 +28,9 @@ from tests.fakes.anthropic import URL, FakeAnthropic
 from tests.fakes.aws import QUEUES, TOPIC, FakeAws
 from tests.harness import RESULTS, Harness, parse_work_message
 from tests.verification.crash.call_counter import CallCounter, ProcessKilled
+
+if TYPE_CHECKING:
+    from functions.polling.poll_summary import PollSummary
 
 VISIBILITY_TIMEOUT_S = 960.0
 """The queue's visibility timeout in infra/storage.py."""

@@ -9,9 +9,8 @@ from typing import Any
 
 from functions.adapters.table import deserialize
 from functions.model.ids import RequestId
-from functions.model.items.batch import BatchStatus
+from functions.model.items.batch import IN_FLIGHT_BATCH_STATUSES, BatchStatus
 from functions.model.items.work_item import MICRO
-from functions.poll import IN_FLIGHT
 from tests.harness import RESULTS, TABLE
 from tests.verification.crash import lifecycle
 from tests.verification.crash.crash_harness import CrashHarness
@@ -226,7 +225,7 @@ class ResultsWatcher:
         in_flight = sum(
             item["worst_micro_usd"]
             for item in items
-            if item.get("status") in IN_FLIGHT
+            if item.get("status") in IN_FLIGHT_BATCH_STATUSES
             or (item.get("status") == BatchStatus.ENDED and "batch_id" in item)
         )
         if spent + in_flight > budget_usd * MICRO:
