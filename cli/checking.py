@@ -77,6 +77,7 @@ class Checked:
         row_kind: what its rows are.
         rows: its rows.
         requests: those that would be sent.
+        copies: rows that would share the request of an earlier row.
         batches: the Message Batches in which they would be sent.
         rejected: rejection code → its rows.
         changed_fields: field → rows in which a translation dropped or changed it.
@@ -95,6 +96,7 @@ class Checked:
     row_kind: str | None = None
     rows: int = 0
     requests: int = 0
+    copies: int = 0
     batches: int = 0
     rejected: dict[str, RejectedRows] = field(default_factory=dict)
     changed_fields: dict[str, int] = field(default_factory=dict)
@@ -178,6 +180,7 @@ def _add_plan(
     for planned, batches, rejections in _plan(bucket, job, prepared, checked, claude):
         job = planned
         checked.rows, checked.requests = job.checkpoint.row, job.requests
+        checked.copies = job.copies
         checked.batches += batches
         checked.changed_fields = job.translation_changes
         for code, rows in rejections.items():

@@ -80,7 +80,7 @@ def _shown(checked: Checked) -> Iterator[Any]:
 def _verdict(checked: Checked) -> str:
     if not checked.rows:
         return "would wait" if checked.waiting_for else "would not be read"
-    rejected = checked.rows - checked.requests
+    rejected = checked.rows - checked.requests - checked.copies
     if checked.waiting_for:
         what = "would be held"
     else:
@@ -103,6 +103,11 @@ def _facts(checked: Checked) -> Iterator[tuple[str, str]]:
         (
             "pilot",
             checked.pilot_rows and f"{_rows(checked.pilot_rows)} would be sent first, alone",
+        ),
+        (
+            "equal",
+            checked.copies
+            and f"{_rows(checked.copies)} would share the request of an earlier row",
         ),
         *(("rejected", _rejected(code, rows)) for code, rows in checked.rejected.items()),
         *(

@@ -86,6 +86,17 @@ def test_a_file_that_would_not_be_sent_says_why(name: str, tmp_path: Path) -> No
     assert sentence in result.stdout
 
 
+def test_rows_that_share_a_request_are_not_called_rejected(tmp_path: Path) -> None:
+    write(tmp_path / "_relay.toml", b'equal_rows = "once"')
+    file = write(tmp_path / "twice.jsonl", b"\n".join([make_row(1), make_row(2), make_row(1)]))
+
+    result = relay("check", file)
+
+    assert result.exit_code == 0
+    assert "3 rows, 0 rejected; 2 would be sent in 1 batch" in result.stdout
+    assert "equal    1 row would share the request of an earlier row" in result.stdout
+
+
 def test_one_bad_file_does_not_hide_the_others(tmp_path: Path) -> None:
     good = write(tmp_path / "good.jsonl", make_upload(2))
 
