@@ -70,16 +70,24 @@ def _reopen(services: Services[ResultsSettings], verb: str, job: Job) -> dict[st
     fetched = [b for b in last if verb == RECOLLECT and _is_fetchable(services, b, deleted)]
     if refusal := _loss(services, job, chunks, deleted, fetched):
         return _refused(refusal)
-    if job.status == JobStatus.DONE and (verb == REASSEMBLE or fetched):
+    opens_job = verb == REASSEMBLE or _was_killed(job, last)
+    if job.status == JobStatus.DONE and (opens_job or fetched):
         _keep_work_files(services, job)
     opened = sum([_open_batch(services, batch) for batch in fetched])
     moved = _clear_delay(services, [batch for batch in last if batch.status == BatchStatus.ENDED])
-    if verb == REASSEMBLE or opened:
+    if opens_job or opened:
         moved |= _open_job(services, job)
     if not moved and not opened:
         return _refused(_nothing_to_do(job, verb))
     logger.info("job reopened", extra={"job": job.job, "request": verb, "batches": opened})
     return {"accepted": True, "batches": opened, "message": _opened(opened)}
+
+
+def _was_killed(job: Job, batches: Sequence[Batch]) -> bool:
+    """Return whether an earlier request was killed after it opened batches, before it opened their job."""
+    return job.status == JobStatus.DONE and any(
+        batch.status_since > job.status_since for batch in batches
+    )
 
 
 def _refusal(services: Services[ResultsSettings], job: Job) -> str | None:

@@ -115,7 +115,7 @@ def test_a_request_that_dies_is_completed_by_the_next(
             request(relay, verb, job)
     for _ in range(3):
         relay.tick()
-    request(relay, "reassemble", job)
+    request(relay, verb, job)
     relay.finish()
 
     expected = {"succeeded": 6} if verb == "recollect" else {"succeeded": 4, "errored": 2}
