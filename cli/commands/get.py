@@ -1,7 +1,7 @@
 """`relay get`: download the results of a job, and check them."""
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -47,7 +47,8 @@ def get(
     found_job = jobs.find(job)
     manifest = jobs.manifest(found_job)
     folder = safe_path(into.resolve(), found_job.prefix.removeprefix("results/"))
-    files = [*_files(run.deployment, found_job, manifest)]
+    checksums = _checksums(manifest)
+    files = [*_files(run.deployment, found_job, checksums)]
     with run.output.progress() as progress:
         task = progress.add_task(found_job.name, total=sum(file.size for file in files))
         for file in files:
@@ -61,16 +62,39 @@ def get(
         f"{found_job.name}: {manifest['outcome']}, {len(files)} files in {folder}",
         *(f"  {name}" for name in names),
     )
+    _check_complete(found_job, files, checksums)
 
 
-def _files(
-    deployment: Deployment, found_job: FoundJob, manifest: dict[str, Any]
-) -> Iterator[_File]:
-    """Yield what lies beside the manifest, the manifest last."""
-    checksums = {
+def _checksums(manifest: dict[str, Any]) -> dict[str, str | None]:
+    """Return the CRC-32 of each file that the manifest names, by its key."""
+    return {
         entry["uri"].partition("//")[2].partition("/")[2]: entry.get("crc32")
         for entry in manifest["files"].values()
     }
+
+
+def _check_complete(
+    found_job: FoundJob, files: Sequence[_File], checksums: Mapping[str, str | None]
+) -> None:
+    """Check that every file of the manifest was there.
+
+    Raises:
+        CommandError: some were deleted.
+    """
+    missing = sorted(checksums.keys() - {file.key for file in files})
+    if missing:
+        names = ", ".join(key.removeprefix(f"{found_job.prefix}/") for key in missing)
+        message = (
+            f"the manifest of {found_job.name} names {names}, which S3 does not have any more: "
+            f"`relay reassemble {found_job.id[:8]}` makes such files again for a week after the end of the job"
+        )
+        raise CommandError(message)
+
+
+def _files(
+    deployment: Deployment, found_job: FoundJob, checksums: Mapping[str, str | None]
+) -> Iterator[_File]:
+    """Yield what lies beside the manifest, the manifest last."""
     pages = deployment.s3.get_paginator("list_objects_v2").paginate(
         Bucket=deployment.results, Prefix=f"{found_job.prefix}/"
     )

@@ -326,6 +326,18 @@ def test_get_refuses_bytes_that_differ_from_the_manifest(
     assert not [*tmp_path.rglob("results.jsonl*")]
 
 
+def test_get_fails_if_a_file_of_the_manifest_is_gone(
+    stack: Harness, relay: CommandLine, tmp_path: Path
+) -> None:
+    job = finished(stack)
+    stack.s3.delete_object(Bucket=RESULTS, Key=f"results/team/march/{job}/results.jsonl")
+
+    result = relay("get", job, "--into", str(tmp_path), code=1)
+
+    assert f"march-{job[:8]} names results.jsonl, which S3 does not have any more" in result.stderr
+    assert [*tmp_path.rglob("errors.jsonl")]  # all others are downloaded
+
+
 def test_get_of_a_running_job_names_the_next_command(stack: Harness, relay: CommandLine) -> None:
     job = running(stack)
 
