@@ -31,6 +31,12 @@ def go(context: typer.Context, job: JobName) -> None:
     """Release a job that is held: the rest after its pilot, or what may cost more than its budget."""
     run = invocation.of(context)
     found_job, item = _unfinished(run, job)
+    if item.waiting_for is not None and item.estimate is None:
+        message = (
+            f"{found_job.name} waits for an options file ({item.waiting_for}), which nothing can replace: "
+            f"`relay why {found_job.id[:8]}` says what to upload"
+        )
+        raise UsageError(message)
     if item.held is None and item.waiting_for is None:
         message = f"nothing of {found_job.name} is held: `relay why {found_job.id[:8]}` says what it waits for"
         raise UsageError(message)

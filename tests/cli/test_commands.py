@@ -371,7 +371,18 @@ def test_go_releases_a_held_job(stack: Harness, relay: CommandLine) -> None:
     assert stack.manifest(KEY)["counts"] == {"succeeded": 3}
 
 
-@pytest.mark.parametrize(("command", "state"), [("go", running), ("go", finished), ("cancel", finished)])  # fmt: skip
+def without_template(stack: Harness) -> str:
+    """Upload records that wait for a template; return the id of their job."""
+    stack.upload(KEY, b'{"question": "Why?"}')
+    [job] = stack.items.unfinished().jobs
+    assert job.waiting_for == "template"
+    return job.job
+
+
+@pytest.mark.parametrize(
+    ("command", "state"),
+    [("go", running), ("go", finished), ("go", without_template), ("cancel", finished)],
+)
 def test_what_cannot_be_steered_says_why(
     stack: Harness, relay: CommandLine, command: str, state: Callable[[Harness], str]
 ) -> None:
