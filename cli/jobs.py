@@ -169,14 +169,12 @@ class Jobs:
         return next(iter(matches.values()))
 
     def _of_entry(self, entry: CostEntry) -> FoundJob:
+        """Return the job of an entry. That of a duplicate names no manifest."""
+        job = self._items.job(entry.of_job)
+        if job is not None:
+            return found_job_of(job)
         key = entry.upload.removeprefix("s3://").partition("/")[2]
-        manifest = (entry.manifest or "").removeprefix(f"s3://{self._deployment.results}/")
-        return FoundJob(
-            id=entry.of_job,
-            key=key,
-            prefix=manifest.removesuffix("/manifest.json"),
-            item=self._items.job(entry.of_job),
-        )
+        return FoundJob(entry.of_job, key, results_prefix(key, entry.of_job))
 
     def _of_key(self, key: str) -> list[Job]:
         """Return the jobs of a key that have results or a status in S3."""

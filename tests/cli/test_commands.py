@@ -338,6 +338,19 @@ def test_get_fails_if_a_file_of_the_manifest_is_gone(
     assert [*tmp_path.rglob("errors.jsonl")]  # all others are downloaded
 
 
+def test_a_job_whose_duplicate_came_late_is_found(
+    stack: Harness, relay: CommandLine, tmp_path: Path
+) -> None:
+    job = finished(stack)
+    stack.pass_time(60)
+    [batch] = stack.items.batches(job)
+    assert stack.items.record_duplicate(batch, "msgbatch_twin", None)  # a line in the ledger
+
+    relay("get", f"march-{job[:8]}", "--into", str(tmp_path))
+
+    assert [*tmp_path.rglob("results.jsonl")]
+
+
 def test_get_of_a_running_job_names_the_next_command(stack: Harness, relay: CommandLine) -> None:
     job = running(stack)
 
