@@ -1,6 +1,7 @@
 """The sections of the report, each from the figures that it shows."""
 
 from collections.abc import Mapping, Sequence
+from shlex import quote
 from typing import Any
 
 from functions.model.pricing import kind_of
@@ -461,5 +462,5 @@ def files(manifest: _Manifest, location: str) -> Html:
         "Files",
         _table("Beside this report", ("File", "Size"), lines, class_="files"),
         _paragraph("To download all of them:"),
-        element("pre", element("code", f"aws s3 cp --recursive '{location}/' .")),
+        element("pre", element("code", f"aws s3 cp --recursive {quote(location + '/')} .")),
     )

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 import tracemalloc
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -120,6 +121,14 @@ def test_hostile_content_is_text(name: str) -> None:
     visible = re.sub("[\x00\x1b\x7f\x85]", "\ufffd", shown.answer)
     assert visible in page.texts
     assert len(shown.answer) <= 400
+
+
+@pytest.mark.parametrize("name", ["a b", "it's $(touch x)", "'; touch x #", "-rf"])
+def test_the_command_to_copy_has_the_location_as_one_word(name: str) -> None:
+    location = f"s3://relay-results/results/{name}/3f9a"
+    page = Page(render(msgspec.structs.replace(TICKETS, location=location)))
+    (command,) = [text for text in page.texts if text.startswith("aws s3 cp")]
+    assert shlex.split(command) == ["aws", "s3", "cp", "--recursive", location + "/", "."]
 
 
 def test_the_policy_allows_one_style_and_one_script() -> None:
