@@ -202,23 +202,7 @@ def parse(key: str, text: bytes) -> dict[str, Any]:
         InvalidOptionsError: it is not TOML or JSON, has an unknown key or a value of a wrong type, or sets shares in a
             folder, where a team could enlarge its own.
     """
-    try:
-        if key.lower().endswith("toml"):
-            document: Any = tomllib.loads(text.decode("utf-8-sig"))
-        else:
-            document = msgspec.json.decode(text.removeprefix(b"\xef\xbb\xbf"))
-    except UnicodeDecodeError as error:
-        message = (
-            f"not UTF-8 text (first invalid byte at offset {error.start:,}); save it as UTF-8"
-        )
-        raise InvalidOptionsError(message) from None
-    except tomllib.TOMLDecodeError as error:
-        message = f"not valid TOML: {error}"
-        raise InvalidOptionsError(message) from None
-    except (msgspec.DecodeError, RecursionError) as error:
-        is_deep = isinstance(error, RecursionError)
-        message = _TOO_DEEP if is_deep else f"not valid JSON: {error}"
-        raise InvalidOptionsError(message) from None
+    document = _decode(key, text)
     if not isinstance(document, dict):
         message = "not a JSON object; write the options as its members"
         raise InvalidOptionsError(message)
@@ -226,6 +210,32 @@ def parse(key: str, text: bytes) -> dict[str, Any]:
     options_of([document])
     _check_shares(key, document)
     return document
+
+
+def _decode(key: str, text: bytes) -> Any:  # noqa: ANN401 - any TOML or JSON
+    try:
+        return _loads(key, text)
+    except UnicodeDecodeError as error:
+        message = (
+            f"not UTF-8 text (first invalid byte at offset {error.start:,}); save it as UTF-8"
+        )
+    except tomllib.TOMLDecodeError as error:
+        message = f"not valid TOML: {error}"
+    except msgspec.DecodeError as error:
+        message = f"not valid JSON: {error}"
+    except RecursionError:
+        message = _TOO_DEEP
+    except ValueError:
+        message = (
+            "not valid TOML: a number has too many digits"  # tomllib lets Python's error pass
+        )
+    raise InvalidOptionsError(message)
+
+
+def _loads(key: str, text: bytes) -> Any:  # noqa: ANN401 - any TOML or JSON
+    if key.lower().endswith("toml"):
+        return tomllib.loads(text.decode("utf-8-sig"))
+    return msgspec.json.decode(text.removeprefix(b"\xef\xbb\xbf"))
 
 
 def _check_shares(key: str, document: dict[str, Any]) -> None:

@@ -125,6 +125,11 @@ def test_the_nearest_file_wins_key_by_key() -> None:
     ("key", "text", "problem"),
     [
         ("_relay.toml", b"a = ", "not valid TOML: Invalid value (at end of document)"),
+        (
+            "_relay.toml",
+            b"pilot_rows = " + b"9" * 5000,
+            "not valid TOML: a number has too many digits",
+        ),
         ("_relay.json", b"{", "not valid JSON: Input data was truncated"),
         ("_relay.json", b"[]", "not a JSON object; write the options as its members"),
         (
