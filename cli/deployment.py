@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 DEFAULT_STACK = "claude-batch-relay"
+LAMBDA_READ_TIMEOUT_S = 930
+"""Longer than a Lambda function may run."""
 
 
 @dataclass(frozen=True)
@@ -140,9 +142,11 @@ def find(stack: str | None, region: str | None, profile: str | None) -> Deployme
 
 def _connector(session: boto3.Session) -> Callable[[str], Any]:
     config = Config(retries={"total_max_attempts": 5, "mode": "standard"})
+    # An invocation that is repeated while it still runs would answer that there is nothing to do.
+    of_lambda = config.merge(Config(read_timeout=LAMBDA_READ_TIMEOUT_S))
 
     def connect(service: str) -> Any:  # noqa: ANN401 - the client of any service
-        return session.client(service, config=config)  # type: ignore[call-overload]
+        return session.client(service, config=of_lambda if service == "lambda" else config)  # type: ignore[call-overload]
 
     return connect
 

@@ -25,6 +25,8 @@ from local.environment import LocalEnvironment
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from botocore.config import Config
+
     from tests.cli.conftest import CommandLine
 
 ROOT = Path(__file__).parent.parent.parent
@@ -149,6 +151,23 @@ def test_the_default_is_the_stack_of_cdk_json(cloudformation: Stubber) -> None:
     add_stack(cloudformation, "claude-batch-relay")
 
     assert deployment.find(None, "eu-central-1", None).name == "claude-batch-relay"
+
+
+def test_an_invocation_is_awaited_as_long_as_it_may_run(
+    cloudformation: Stubber, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An invocation that is repeated while it still runs would answer that there is nothing to do."""
+    add_stack(cloudformation, "mine")
+    found = deployment.find("mine", "eu-central-1", None)
+    configs: dict[str, Config] = {}
+    monkeypatch.setattr(
+        boto3.Session, "client", lambda _, service, config: configs.update({service: config})
+    )
+
+    _ = found.functions, found.s3
+
+    assert configs["lambda"].read_timeout > 900  # type: ignore[attr-defined]
+    assert configs["s3"].read_timeout == 60  # type: ignore[attr-defined]
 
 
 def test_a_stack_that_does_not_exist_is_told(cloudformation: Stubber) -> None:
