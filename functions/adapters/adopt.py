@@ -66,12 +66,11 @@ def _record_duplicate(
     if replace and current.batch_id is not None:
         duplicate_owner = ownership.build(current.batch_id, owner_key, duplicate=True)
         recorded = _replace_recorded(items, ownership, current, message_batch, duplicate_owner)
+    elif ownership.owner_of(message_batch.id) is not None:
+        return True  # an earlier adoption recorded and counted it
     else:
         duplicate_owner = ownership.build(message_batch.id, owner_key, duplicate=True)
-        is_known = ownership.owner_of(message_batch.id) is not None
-        recorded = items.record_duplicate(
-            current, message_batch.id, None if is_known else duplicate_owner
-        )
+        recorded = items.record_duplicate(current, duplicate_owner)
     if recorded:
         logger.error(
             "duplicate Message Batch", extra={"batch": owner_key, "extra": duplicate_owner.job}

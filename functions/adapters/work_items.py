@@ -213,7 +213,7 @@ class WorkItems:
         expected = {"status": item.status, "status_key": item.status_key}
         return self._table.write(self._table.update(item.job, item.item, changes, expected))
 
-    def record_duplicate(self, batch: Batch, duplicate_id: str, owner: Owner | None) -> bool:
+    def record_duplicate(self, batch: Batch, duplicate: Owner) -> bool:
         """Record a Message Batch that has the same rows as the one of this batch.
 
         What it has answered until it is canceled is billed, but the API does not say how much. So the budgets count all that
@@ -221,19 +221,26 @@ class WorkItems:
 
         Args:
             batch: the batch as it was read.
-            duplicate_id: the id of the duplicate.
-            owner: the ownership record by which poll cancels it; None if it is recorded already.
+            duplicate: the ownership record by which poll cancels the duplicate.
+
+        Returns:
+            False, without any change, if the batch or the status of its job has changed.
         """
         job, now = self.job(batch.job), self.now()
         expected = {"status": batch.status, "status_key": batch.status_key}
-        puts: list[Owner | CostEntry] = [] if owner is None else [owner]
-        if job is not None and job.status in {JobStatus.ASSEMBLING, JobStatus.DONE}:
-            puts.append(duplicate_entry(job, batch, duplicate_id, timestamps.text(now)))
-        return self._table.write(
-            self._table.update(batch.job, batch.item, {"duplicate_id": duplicate_id}, expected),
-            *(self._table.create(put) for put in puts),
+        writes = [
+            self._table.update(batch.job, batch.item, {"duplicate_id": duplicate.job}, expected),
+            self._table.create(duplicate),
             spending.count(self._table, batch.worst_micro_usd, now),
-        )
+        ]
+        if job is not None:
+            # It changes nothing but checks that no manifest is begun meanwhile, which would lack the duplicate.
+            unchanged = {"schema": job.schema}
+            writes.append(self._table.update(job.job, JOB, unchanged, {"status": job.status}))
+            if job.status in {JobStatus.ASSEMBLING, JobStatus.DONE}:
+                entry = duplicate_entry(job, batch, duplicate.job, timestamps.text(now))
+                writes.append(self._table.create(entry))
+        return self._table.write(*writes)
 
     def release(
         self, item: Job | Batch, not_before: str | None = None, **changes: str | int

@@ -9,8 +9,10 @@ import pytest
 
 from functions.adapters.adopt import adopt
 from functions.adapters.queues import work_message_for
+from functions.adapters.work_items import WorkItems
 from functions.model.create_response import Accepted, MessageBatch
 from functions.model.items.batch import Batch
+from functions.model.items.job import Job
 from tests.harness import Harness, make_upload
 from tests.integration.test_cost_ledger import read_ledger
 from tests.integration.test_stack_budgets import spent_usd
@@ -109,6 +111,53 @@ def test_a_duplicate_found_after_its_job_has_ended_is_in_the_ledger(relay: Harne
     assert verdict.id in lines[1]["cost_problem"]
     worst_usd = manifest["estimate"]["cost_usd"]["worst"]
     spent = manifest["cost_usd"] + worst_usd
+    assert spent_usd(relay) == {"2026-11-10": pytest.approx(spent, abs=4e-6)}
+
+
+def test_a_duplicate_found_while_assembly_begins_is_in_the_ledger(
+    relay: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The job ends between the read of its status and the write of the duplicate."""
+    relay.moment = datetime(2026, 11, 10, 12, 0, tzinfo=UTC)
+    relay.upload(KEY, make_upload(2))
+    batch = _batch(relay, KEY)
+    with monkeypatch.context() as patched:
+        patched.setattr(WorkItems, "start_assembly_if_complete", lambda *_: False)
+        for _ in range(6):
+            relay.tick()
+    assert _batch(relay, KEY).status == "COLLECTED"
+    read_job = relay.items.job
+
+    def read_job_before_it_ends(job_id: str) -> Job | None:
+        monkeypatch.undo()
+        job = read_job(job_id)
+        relay.finish()
+        return job
+
+    verdict = _create(relay, batch)
+    monkeypatch.setattr(relay.items, "job", read_job_before_it_ends)
+    adopt(relay.items, relay.ownership, batch, verdict)
+    relay.tick(601)
+
+    assert relay.manifest(KEY)["cost_usd"] is not None
+    assert [line["outcome"] for line in read_ledger(relay)] == ["succeeded", "duplicate"]
+
+
+def test_each_of_several_duplicates_is_counted_once(relay: Harness) -> None:
+    relay.moment = datetime(2026, 11, 10, 12, 0, tzinfo=UTC)
+    relay.upload(KEY, make_upload(2))
+    batch = _batch(relay, KEY)
+    relay.finish()
+    manifest = relay.manifest(KEY)
+
+    first, second = _create(relay, batch), _create(relay, batch)
+    for duplicate in (first, second, first):
+        adopt(relay.items, relay.ownership, batch, duplicate)
+        relay.tick(601)
+
+    lines = read_ledger(relay)
+    assert [line["outcome"] for line in lines] == ["succeeded", "duplicate", "duplicate"]
+    spent = manifest["cost_usd"] + 2 * manifest["estimate"]["cost_usd"]["worst"]
     assert spent_usd(relay) == {"2026-11-10": pytest.approx(spent, abs=4e-6)}
 
 
