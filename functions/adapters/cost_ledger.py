@@ -14,11 +14,12 @@ class CostLedger:
     def __init__(self, table: Table) -> None:
         self._table = table
 
-    def entries(self, month: str, day: str = "") -> Iterator[CostEntry]:
-        """Yield the entries of a month, ``ledger/2026-11``, or of one of its days, by the time when their jobs ended."""
-        condition, values = "job = :job", {":job": month}
-        if day:  # DynamoDB refuses to compare a key with empty text
-            condition, values = f"{condition} AND begins_with(#item, :day)", values | {":day": day}
+    def entries(
+        self, month: str, first_day: str = "0", last_day: str = "9"
+    ) -> Iterator[CostEntry]:
+        """Yield the entries of a month, ``ledger/2026-11``, or of some of its days, by the time when their jobs ended."""
+        condition = "job = :job AND #item BETWEEN :low AND :high"
+        values = {":job": month, ":low": first_day, ":high": f"{last_day}~"}
         for item in self._table.query(condition, values):
             yield msgspec.convert(item, CostEntry)
 

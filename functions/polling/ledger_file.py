@@ -12,7 +12,6 @@ from itertools import chain, groupby
 
 from aws_lambda_powertools import Logger
 
-from functions.errors import ObjectNotFoundError
 from functions.model import timestamps
 from functions.model.cost_ledger import LEDGER, TOKEN_KINDS, CostEntry
 from functions.model.records import Unfinished
@@ -131,7 +130,7 @@ def _in_time(lines: Iterable[bytes], phases: Phases) -> Iterator[bytes]:
 
 
 def _write_day(services: Services[PollSettings], month: str, day: str, phases: Phases) -> None:
-    lines = _in_time(map(_line, services.cost_ledger.entries(month, day)), phases)
+    lines = _in_time(map(_line, services.cost_ledger.entries(month, day, day)), phases)
     if (first := next(lines, None)) is not None:
         services.files.write(_day_key(day), chain([first], lines), CSV_TYPE)
 
@@ -145,13 +144,16 @@ def _day_key(day: str) -> str:
 
 
 def _lines_of_month(services: Services[PollSettings], month: str) -> Iterator[bytes]:
-    """Read the lines of a month from the files of its days. A file that was deleted is read from the table."""
-    for number in range(1, 32):
-        day = f"{month.removeprefix(LEDGER)}-{number:02}"
-        try:
-            yield from services.files.read(services.files.results_object(_day_key(day)))
-        except ObjectNotFoundError:
-            yield from map(_line, services.cost_ledger.entries(month, day))
+    """Read the lines of a month from the files of its days. Days without a file are read from the table."""
+    days = [f"{month.removeprefix(LEDGER)}-{number:02}" for number in range(1, 32)]
+    written = {*services.files.list_keys(f"{LEDGER}days/{month.removeprefix(LEDGER)}-")}
+    for has_file, group in groupby(days, key=lambda day: _day_key(day) in written):
+        run = [*group]
+        if has_file:
+            for day in run:
+                yield from services.files.read(services.files.results_object(_day_key(day)))
+        else:
+            yield from map(_line, services.cost_ledger.entries(month, run[0], run[-1]))
 
 
 def _line(entry: CostEntry) -> bytes:

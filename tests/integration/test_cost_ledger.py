@@ -270,8 +270,20 @@ def test_a_deleted_file_of_a_day_is_read_from_the_table(relay: Harness) -> None:
     assert len(read_ledger(relay)) == 1
 
 
+def test_only_files_of_days_that_exist_are_read(relay: Harness) -> None:
+    for day in (10, 20):
+        relay.moment = datetime(2026, 11, day, 12, 0, tzinfo=UTC)
+        finish_job(relay, f"{day}.jsonl", make_upload(1))
+    with reject_requests(relay.s3, "GetObject", UNAVAILABLE, "ledger/days/", after=99) as urls:
+        relay.tick(DAY_S)
+
+    keys = [DAY.format(day) for day in ("2026-11-10", "2026-11-20")]
+    assert [url.partition(f"{RESULTS}/")[2] for url in urls] == keys
+    assert [line["day"] for line in read_ledger(relay)] == ["2026-11-10", "2026-11-20"]
+
+
 def entries_of(relay: Harness, day: str) -> list[CostEntry]:
-    return [*relay.poll.cost_ledger.entries("ledger/2026-11", day)]
+    return [*relay.poll.cost_ledger.entries("ledger/2026-11", day, day)]
 
 
 def add_entry(relay: Harness, entry: CostEntry) -> None:
