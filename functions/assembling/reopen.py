@@ -21,6 +21,7 @@ from functions.errors import (
     DownloadError,
     KeyMissingError,
 )
+from functions.model import timestamps
 from functions.model.items.batch import Batch, BatchStatus, CloseReason, batch_key
 from functions.model.items.job import Job, JobStatus
 from functions.model.items.work_item import Step
@@ -34,6 +35,9 @@ _OF_ASSEMBLING = re.compile(
     r"none of the [\d,]+ rows succeeded: |the results could not be assembled |canceled after all rows were done"
 )
 """The beginnings of a failure that assembling found. A failure of planning is kept."""
+_BUSY = "a stage works on it now; try again in a quarter of an hour"
+TIDY_AFTER_S = 960.0
+"""Seconds after which work files are tagged again if this invocation died: no invocation lives longer than 15 minutes."""
 logger = Logger(child=True)
 
 
@@ -72,7 +76,10 @@ def _reopen(services: Services[ResultsSettings], verb: str, job: Job) -> dict[st
         return _refused(refusal)
     opens_job = verb == REASSEMBLE or _was_killed(job, last)
     if job.status == JobStatus.DONE and (opens_job or fetched):
-        _keep_work_files(services, job)
+        kept = _keep_work_files(services, job)
+        if kept is None:
+            return _refused(_BUSY)
+        job = kept
     opened = sum([_open_batch(services, batch) for batch in fetched])
     moved = _clear_delay(services, [batch for batch in last if batch.status == BatchStatus.ENDED])
     if opens_job or opened:
@@ -95,7 +102,7 @@ def _refusal(services: Services[ResultsSettings], job: Job) -> str | None:
     if job.status == JobStatus.PLANNING or job.outcome == "replaced":
         return "no batch of it was collected yet"
     if job.is_leased(services.now()):
-        return "a stage works on it now; try again in a quarter of an hour"
+        return _BUSY
     return None
 
 
@@ -116,13 +123,24 @@ def _loss(
     )
 
 
-def _keep_work_files(services: Services[ResultsSettings], job: Job) -> None:
+def _keep_work_files(services: Services[ResultsSettings], job: Job) -> Job | None:
     """Remove the tags by which the bucket's lifecycle would delete work files while the job is open.
 
-    Once it ends, they are tagged again. A crash before it is opened leaves them untagged, until the next request.
+    Once the job ends again, they are tagged again; and so they are if this invocation dies before the job is open.
+
+    Returns:
+        The job, which waits to be tidied; None if a stage works on it now.
     """
-    if job.next_step is None:  # otherwise they are not tagged yet, perhaps because S3 denies it
-        services.files.tag_done(services.files.list_keys(f"work/{job.job}/"), done=False)
+    if job.next_step is not None and job.tidied is None:
+        return job  # they are not tagged yet, perhaps because S3 denies it
+    changes = {
+        "status": JobStatus.DONE, "tidied": None, "not_before": timestamps.after(services.now(), TIDY_AFTER_S)
+    }  # fmt: skip
+    expected = {"status_key": job.status_key, "owner": job.owner}
+    if not services.items.transition(job, changes, expected=expected):
+        return None
+    services.files.tag_done(services.files.list_keys(f"work/{job.job}/"), done=False)
+    return services.items.job(job.job)
 
 
 def _refused(message: str) -> dict[str, object]:

@@ -1,11 +1,12 @@
 """A job is opened again on request: assembled anew, or with results that Anthropic still has."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
 
 from functions.assembling import reopen as reopening
+from functions.assembling import tidy
 from functions.assembling.reopen import reopen
 from functions.model.items.batch import BatchStatus, CloseReason
 from functions.model.items.job import JobStatus
@@ -199,6 +200,49 @@ def test_no_work_file_is_deleted_while_the_job_is_open(relay: Harness) -> None:
     relay.simulator.disarm()
     relay.finish()
     assert {*tags_of_work_files(relay, job)} == {True}
+
+
+@pytest.mark.parametrize("dies_in", ["_open_batch", "_open_job"])
+def test_work_files_are_tagged_again_after_a_request_that_dies(
+    relay: Harness, monkeypatch: pytest.MonkeyPatch, dies_in: str
+) -> None:
+    job = closed_without_results(relay)
+
+    def die(*_arguments: object) -> bool:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(reopening, dies_in, die)
+        with pytest.raises(KeyboardInterrupt):
+            request(relay, "recollect", job)
+    relay.tick()
+    assert {*tags_of_work_files(relay, job)} == {False}
+    relay.finish()
+
+    assert {*tags_of_work_files(relay, job)} == {True}
+
+
+def test_work_files_that_are_tagged_already_are_kept_although_others_are_not(
+    relay: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tidy, "GROUP", 1)
+    tag_done = relay.results.files.tag_done
+
+    def run_out_of_time(keys: Iterable[str]) -> None:
+        relay.context.left_s = 0.0
+        tag_done(keys)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(relay.results.files, "tag_done", run_out_of_time)
+        relay.upload(KEY, make_upload(6))
+        while relay.context.left_s:
+            relay.tick()
+    [job] = relay.items.unfinished().jobs
+    assert {*tags_of_work_files(relay, job.job)} == {True, False}
+
+    assert request(relay, "reassemble", job.job)["accepted"]
+
+    assert {*tags_of_work_files(relay, job.job)} == {False}
 
 
 def test_work_files_that_were_deleted_are_fetched_at_anthropic(relay: Harness) -> None:
