@@ -62,15 +62,15 @@ def _record_duplicate(
     replace = replace and timestamps.parse(message_batch.created_at) < timestamps.parse(
         current.created_at or ""
     )
-    owner_key = batch_key(current)
+    owner_key, recorded_owner = batch_key(current), ownership.owner_of(message_batch.id)
     if replace and current.batch_id is not None:
         duplicate_owner = ownership.build(current.batch_id, owner_key, duplicate=True)
         recorded = _replace_recorded(items, ownership, current, message_batch, duplicate_owner)
-    elif ownership.owner_of(message_batch.id) is not None:
+    elif recorded_owner == owner_key:
         return True  # an earlier adoption recorded and counted it
     else:
         duplicate_owner = ownership.build(message_batch.id, owner_key, duplicate=True)
-        recorded = items.record_duplicate(current, duplicate_owner)
+        recorded = items.record_duplicate(current, duplicate_owner, recorded_owner)
     if recorded:
         logger.error(
             "duplicate Message Batch", extra={"batch": owner_key, "extra": duplicate_owner.job}

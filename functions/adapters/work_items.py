@@ -213,7 +213,9 @@ class WorkItems:
         expected = {"status": item.status, "status_key": item.status_key}
         return self._table.write(self._table.update(item.job, item.item, changes, expected))
 
-    def record_duplicate(self, batch: Batch, duplicate: Owner) -> bool:
+    def record_duplicate(
+        self, batch: Batch, duplicate: Owner, recorded_owner: str | None = None
+    ) -> bool:
         """Record a Message Batch that has the same rows as the one of this batch.
 
         What it has answered until it is canceled is billed, but the API does not say how much. So the budgets count all that
@@ -222,15 +224,16 @@ class WorkItems:
         Args:
             batch: the batch as it was read.
             duplicate: the ownership record by which poll cancels the duplicate.
+            recorded_owner: the owner of the duplicate that is recorded now; None if there is none.
 
         Returns:
-            False, without any change, if the batch or the status of its job has changed.
+            False, without any change, if the batch, the status of its job or the recorded owner has changed.
         """
         job, now = self.job(batch.job), self.now()
         expected = {"status": batch.status, "status_key": batch.status_key}
         writes = [
             self._table.update(batch.job, batch.item, {"duplicate_id": duplicate.job}, expected),
-            self._table.create(duplicate),
+            self._table.put(duplicate, {"owned_by": recorded_owner}),
             spending.count(self._table, batch.worst_micro_usd, now),
         ]
         if job is not None:

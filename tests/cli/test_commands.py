@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from functions.assembling.reopen import reopen
+from functions.model.items.batch import batch_key
 from tests.cli.conftest import CommandLine, deliver
 from tests.harness import RESULTS, UPLOADS, Harness, make_row, make_upload
 
@@ -344,7 +345,8 @@ def test_a_job_whose_duplicate_came_late_is_found(
     job = finished(stack)
     stack.pass_time(60)
     [batch] = stack.items.batches(job)
-    assert stack.items.record_duplicate(batch, "msgbatch_twin", None)  # a line in the ledger
+    duplicate = stack.ownership.build("msgbatch_twin", batch_key(batch), duplicate=True)
+    assert stack.items.record_duplicate(batch, duplicate)  # a line in the ledger
 
     relay("get", f"march-{job[:8]}", "--into", str(tmp_path))
 

@@ -13,6 +13,7 @@ from functions.adapters.work_items import WorkItems
 from functions.model.create_response import Accepted, MessageBatch
 from functions.model.items.batch import Batch
 from functions.model.items.job import Job
+from functions.model.records import FOREIGN
 from tests.harness import Harness, make_upload
 from tests.integration.test_cost_ledger import read_ledger
 from tests.integration.test_stack_budgets import spent_usd
@@ -159,6 +160,22 @@ def test_each_of_several_duplicates_is_counted_once(relay: Harness) -> None:
     assert [line["outcome"] for line in lines] == ["succeeded", "duplicate", "duplicate"]
     spent = manifest["cost_usd"] + 2 * manifest["estimate"]["cost_usd"]["worst"]
     assert spent_usd(relay) == {"2026-11-10": pytest.approx(spent, abs=4e-6)}
+
+
+def test_a_duplicate_that_was_taken_for_foreign_is_canceled(relay: Harness) -> None:
+    """Its create was answered after reconciliation had found no row of ours in it."""
+    relay.simulator.processing_s = 3600.0
+    relay.upload(KEY, make_upload(2))
+    relay.tick()
+    duplicate = _create(relay, _batch(relay, KEY))
+    relay.ownership.record(relay.ownership.build(duplicate.id, FOREIGN))
+
+    adopt(relay.items, relay.ownership, _batch(relay, KEY), duplicate)
+
+    assert relay.tick(601).duplicates == 1
+    assert [
+        batch["id"] for batch in relay.simulator.batches() if batch["cancel_initiated_at"]
+    ] == [duplicate.id]
 
 
 def _batch(relay: Harness, key: str) -> Batch:
