@@ -18,7 +18,6 @@ from functions.model.estimate import estimate
 from functions.model.expected_cost import estimate_figures
 from functions.model.items.work_item import MICRO
 from functions.model.rows import Rejection, ValidRows
-from functions.planning.budget import why_held
 from functions.planning.chunks import (
     Chunk,
     fill_chunk,
@@ -26,6 +25,7 @@ from functions.planning.chunks import (
     why_nothing_sendable,
     with_end_notices,
 )
+from functions.planning.job_budget import why_held
 from functions.planning.new_job import Upload, new_job
 from functions.planning.prepare import MissingOptions, Prepared, decide
 from functions.planning.sampling import count_sample

@@ -13,14 +13,14 @@ from rich.console import Console
 
 from cli.local_files import check_name
 from local import environment as environments
-from local.claude import choose_claude
+from local.api_endpoint import choose_claude
+from local.consent import consent, estimate
 from local.display import Display
 from local.environment import LocalEnvironment
 from local.errors import LocalError
-from local.estimate import consent, estimate
 from local.follow import follow
-from local.job import Job, cancel, download, key_of, upload
 from local.open_batches import offer_to_cancel
+from local.started_job import StartedJob, cancel, download, key_of, upload
 from local.subscriber import subscribe
 from local.summary import summary
 from local.workspace import Workspace
@@ -66,7 +66,7 @@ def run(arguments: argparse.Namespace, workspace: Workspace, console: Console) -
     with ExitStack() as stack:
         display = stack.enter_context(Display(console))
         environment = stack.enter_context(environments.borrow(workspace, claude, display.begin))
-        jobs: list[Job] = []
+        jobs: list[StartedJob] = []
         try:
             _process(environment, files, jobs, display)
         except KeyboardInterrupt:
@@ -83,7 +83,7 @@ def run(arguments: argparse.Namespace, workspace: Workspace, console: Console) -
 
 
 def _process(
-    environment: LocalEnvironment, files: Sequence[Path], jobs: list[Job], display: Display
+    environment: LocalEnvironment, files: Sequence[Path], jobs: list[StartedJob], display: Display
 ) -> None:
     """Upload files, add their jobs to `jobs`, and follow them to their ends."""
     with subscribe(environment.cloud, environment.outputs["EventsTopicArn"]) as subscriber:
@@ -126,7 +126,7 @@ def check_files(files: Sequence[Path]) -> None:
             raise LocalError(message)
 
 
-def _end(environment: LocalEnvironment, job: Job, arguments: argparse.Namespace) -> str:
+def _end(environment: LocalEnvironment, job: StartedJob, arguments: argparse.Namespace) -> str:
     """Download the results of a job, or cancel one that waits. Return what to print about it."""
     if job.final_event is None:
         cancel(environment.cloud, environment.outputs["UploadsBucket"], job)
@@ -144,7 +144,7 @@ def _reporter(console: Console) -> Callable[[str], None]:
     return report
 
 
-def _what_is_lacking(job: Job) -> str:
+def _what_is_lacking(job: StartedJob) -> str:
     """Describe why a job waits, and what to do."""
     data: Mapping[str, Any] = (job.waiting_event or {})["data"]
     if "example" not in data:

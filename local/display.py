@@ -16,7 +16,7 @@ from rich.text import Text
 from functions.model.ids import stem_of
 from functions.model.items.job import JobStatus
 from functions.model.nouns import count_of
-from local.job import Job
+from local.started_job import StartedJob
 
 COLUMNS = 80
 NAME_COLUMNS = 20
@@ -86,7 +86,7 @@ class Display(AbstractContextManager["Display"]):
         if not self._console.is_terminal:
             self.print_line(phase)
 
-    def show(self, jobs: Sequence[Job]) -> None:
+    def show(self, jobs: Sequence[StartedJob]) -> None:
         """Show how far jobs are."""
         self._rows = [(stem_of(job.file.name), progress_of(job)) for job in jobs]
         if self._console.is_terminal:
@@ -123,7 +123,7 @@ def line_of(name: str, progress: Progress, elapsed: str, width: int = COLUMNS) -
     return line
 
 
-def progress_of(job: Job) -> Progress:
+def progress_of(job: StartedJob) -> Progress:
     """Return how far a job is: by bytes while it is read, then by requests."""
     if job.final_event is not None:
         return Progress(job.outcome)

@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from local import claude as claudes
+from local import api_endpoint as claudes
 from local import deploy, emulator, interruption
+from local.api_endpoint import ApiEndpoint
 from local.assembly import Assembly, host_architecture, synthesize
-from local.claude import Claude
 from local.cloud import Cloud
 from local.errors import LocalError
 from local.processes import Program, start_time
@@ -91,7 +91,9 @@ def find_running(workspace: Workspace) -> LocalEnvironment | None:
 
 
 @contextmanager
-def borrow(workspace: Workspace, claude: Claude, report: Report) -> Iterator[LocalEnvironment]:
+def borrow(
+    workspace: Workspace, claude: ApiEndpoint, report: Report
+) -> Iterator[LocalEnvironment]:
     """Yield the running local cloud, or a new one that is stopped at exit.
 
     Raises:
@@ -109,7 +111,7 @@ def borrow(workspace: Workspace, claude: Claude, report: Report) -> Iterator[Loc
 
 
 def start(
-    workspace: Workspace, claude: Claude, kind: Kind, report: Report, port: int | None = None
+    workspace: Workspace, claude: ApiEndpoint, kind: Kind, report: Report, port: int | None = None
 ) -> LocalEnvironment:
     """Start the local cloud and deploy into it; on failure, stop everything.
 
@@ -136,7 +138,7 @@ def start(
         raise
 
 
-def build_assembly(workspace: Workspace, claude: Claude, report: Report) -> Assembly:
+def build_assembly(workspace: Workspace, claude: ApiEndpoint, report: Report) -> Assembly:
     """Synthesize a stack that sends to this API and can be destroyed."""
     context = {
         "architecture": host_architecture(),
@@ -148,7 +150,7 @@ def build_assembly(workspace: Workspace, claude: Claude, report: Report) -> Asse
 
 
 def redeploy(
-    workspace: Workspace, environment: LocalEnvironment, claude: Claude, report: Report
+    workspace: Workspace, environment: LocalEnvironment, claude: ApiEndpoint, report: Report
 ) -> LocalEnvironment:
     """Deploy changes into the running local cloud.
 
@@ -183,7 +185,7 @@ def stop(workspace: Workspace) -> bool:
 
 def _start_programs(
     workspace: Workspace,
-    claude: Claude,
+    claude: ApiEndpoint,
     environment: LocalEnvironment,
     python: Path,
     report: Report,
@@ -209,7 +211,7 @@ def _start_programs(
 
 
 def _deploy(
-    workspace: Workspace, claude: Claude, environment: LocalEnvironment, assembly: Assembly
+    workspace: Workspace, claude: ApiEndpoint, environment: LocalEnvironment, assembly: Assembly
 ) -> LocalEnvironment:
     outputs = deploy.deploy(environment.cloud, assembly)
     environment.cloud.secrets.put_secret_value(
@@ -230,7 +232,7 @@ def _claim(workspace: Workspace, environment: LocalEnvironment) -> None:
         draft.unlink()
 
 
-def _check_same_claude(environment: LocalEnvironment, claude: Claude) -> None:
+def _check_same_claude(environment: LocalEnvironment, claude: ApiEndpoint) -> None:
     if environment.claude != claude.name:
         message = (
             f"the running local cloud uses {environment.claude} as Claude, not {claude.name}: "

@@ -7,8 +7,8 @@ from local import interruption
 from local.display import Display
 from local.environment import LocalEnvironment
 from local.errors import LocalError
-from local.job import Job, event_type, refresh
 from local.polling import Polling
+from local.started_job import StartedJob, event_type, refresh
 from local.subscriber import Subscriber
 
 POLL_INTERVAL_S = 0.3
@@ -20,7 +20,7 @@ ALL_SENDING = "sending"  # the subject of events that pause or resume all sendin
 
 def follow(
     environment: LocalEnvironment,
-    jobs: Sequence[Job],
+    jobs: Sequence[StartedJob],
     subscriber: Subscriber,
     display: Display,
 ) -> None:
@@ -41,7 +41,7 @@ def follow(
 
 
 def _wait_for_final_status(
-    environment: LocalEnvironment, jobs: Sequence[Job], polling: Polling
+    environment: LocalEnvironment, jobs: Sequence[StartedJob], polling: Polling
 ) -> None:
     """Invoke poll until status.json of each ended job says so, but not longer than `FINAL_STATUS_S`."""
     deadline = time.monotonic() + FINAL_STATUS_S
@@ -53,7 +53,10 @@ def _wait_for_final_status(
 
 
 def _read_events_and_status(
-    environment: LocalEnvironment, jobs: Sequence[Job], subscriber: Subscriber, display: Display
+    environment: LocalEnvironment,
+    jobs: Sequence[StartedJob],
+    subscriber: Subscriber,
+    display: Display,
 ) -> None:
     for delivery in subscriber.receive():
         concerned = [job for job in jobs if job.is_concerned(delivery.event)]
@@ -66,7 +69,7 @@ def _read_events_and_status(
             refresh(environment.cloud, environment.outputs["ResultsBucket"], job)
 
 
-def _raise_if_unnoticed(jobs: Sequence[Job], waited_s: float) -> None:
+def _raise_if_unnoticed(jobs: Sequence[StartedJob], waited_s: float) -> None:
     unnoticed = [job for job in jobs if not job.was_noticed]
     if unnoticed and waited_s > UNNOTICED_S:
         names = ", ".join(job.file.name for job in unnoticed)

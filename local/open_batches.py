@@ -11,10 +11,10 @@ from rich.console import Console
 
 from functions.model.items.batch import BatchStatus
 from functions.model.nouns import count_of
-from local.claude import Claude
+from local.api_endpoint import ApiEndpoint
+from local.consent import agrees
 from local.environment import LocalEnvironment
-from local.estimate import agrees
-from local.job import Job
+from local.started_job import StartedJob
 
 TIMEOUT_S = 20.0
 API_VERSION = "2023-06-01"
@@ -34,7 +34,7 @@ class OpenBatch:
     requests: int
 
 
-def open_batches(environment: LocalEnvironment, jobs: Sequence[Job]) -> Iterator[OpenBatch]:
+def open_batches(environment: LocalEnvironment, jobs: Sequence[StartedJob]) -> Iterator[OpenBatch]:
     """Yield the batches of jobs that may be open at Anthropic."""
     for job in jobs:
         pages = environment.cloud.tables.get_paginator("query").paginate(
@@ -49,7 +49,10 @@ def open_batches(environment: LocalEnvironment, jobs: Sequence[Job]) -> Iterator
 
 
 def offer_to_cancel(
-    console: Console, claude: Claude, environment: LocalEnvironment, jobs: Sequence[Job]
+    console: Console,
+    claude: ApiEndpoint,
+    environment: LocalEnvironment,
+    jobs: Sequence[StartedJob],
 ) -> None:
     """Print what is open at Anthropic after an interruption; at a terminal, offer to cancel it."""
     batches = [*open_batches(environment, jobs)]
@@ -68,7 +71,7 @@ def offer_to_cancel(
             _print(console, line)
 
 
-def cancel_batches(claude: Claude, ids: Sequence[str]) -> Iterator[str]:
+def cancel_batches(claude: ApiEndpoint, ids: Sequence[str]) -> Iterator[str]:
     """Cancel batches at the API. Yield what to print about each."""
     for batch_id in ids:
         request = urllib.request.Request(  # noqa: S310 - the address of the API

@@ -18,7 +18,7 @@ from functions.model.streams import line_blocks
 from functions.model.timestamps import parse
 from functions.report.excerpts import ReportRow, prompt_of, read_row, shorten
 from local.environment import LocalEnvironment
-from local.job import Job
+from local.started_job import StartedJob
 
 ANSWERS, FAILED_ROWS = 3, 5
 FIRST_ROWS = 1000
@@ -38,7 +38,7 @@ class Exchange:
     answer: str
 
 
-def summary(environment: LocalEnvironment, job: Job, folder: Path) -> str:
+def summary(environment: LocalEnvironment, job: StartedJob, folder: Path) -> str:
     """Return what a person wants to know about a job that has ended.
 
     Args:
@@ -71,7 +71,7 @@ def counted(counts: Mapping[str, int]) -> str:
     return ", ".join(f"{count:,} {name}" for name, count in counts.items())
 
 
-def exchanges(environment: LocalEnvironment, job: Job, folder: Path) -> list[Exchange]:
+def exchanges(environment: LocalEnvironment, job: StartedJob, folder: Path) -> list[Exchange]:
     """Return the first, the middle and the last answer among the first rows, with their questions."""
     rows = [
         row
@@ -92,7 +92,7 @@ def _spread(rows: Sequence[ReportRow], number: int) -> Iterator[ReportRow]:
     yield from (rows[index] for index in sorted(indexes))
 
 
-def _questions(environment: LocalEnvironment, job: Job, rows: set[int]) -> dict[int, str]:
+def _questions(environment: LocalEnvironment, job: StartedJob, rows: set[int]) -> dict[int, str]:
     """Return the last message of rows of the first chunk, as it was sent first."""
     cloud, outputs = environment.cloud, environment.outputs
     key: Any = {"job": {"S": job.id}, "item": {"S": FIRST_BATCH}}

@@ -11,7 +11,7 @@ import typer
 from cli import invocation
 from cli.jobs import Jobs
 from cli.output import Output
-from local.job import event_type
+from local.started_job import event_type
 from local.subscriber import Delivery, subscribe
 
 WAIT_S = 5

@@ -14,7 +14,7 @@ from cli.deployment import Deployment
 from cli.errors import CommandError
 from cli.invocation import JobName
 from cli.jobs import FoundJob, Jobs
-from local.job import safe_path
+from local.started_job import safe_path
 
 BLOCK = 1 << 20
 PARTIAL = ".partial"

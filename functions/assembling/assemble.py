@@ -9,8 +9,8 @@ import msgspec
 
 from functions.adapters.options_files import uris_of
 from functions.assembling.exports import join_exports
+from functions.assembling.job_report import OFF, DeliveredChunk, write_report
 from functions.assembling.refetch import refetch
-from functions.assembling.report import OFF, DeliveredChunk, write_report
 from functions.assembling.salvage import chunk_output, deleted_files
 from functions.assembling.tidy import tidy
 from functions.errors import RelayError
@@ -24,7 +24,7 @@ from functions.model.items.job import Job, JobStatus
 from functions.model.items.stored_objects import ChunkOutput, StoredObject
 from functions.model.items.work_item import MAX_TRIES
 from functions.model.lost_rows import lost_rows
-from functions.model.outcome_counts import NO_MODEL, billed_usage, sum_usage, total
+from functions.model.outcome_counter import NO_MODEL, billed_usage, sum_usage, total
 from functions.model.pricing import (
     Bill,
     PriceList,

@@ -14,7 +14,7 @@ from functions.adapters.export_parts import (
 )
 from functions.adapters.retry_rows import MAX_WAITING_TRIES
 from functions.adapters.s3 import JSON_LINES_TYPE, ObjectStore
-from functions.assembling.parquet import write_parquet
+from functions.assembling.results_parquet import write_parquet
 from functions.errors import RelayError
 from functions.exports import parquet
 from functions.exports.contract import Export, ExportContext, JobSummary

@@ -14,7 +14,7 @@ from functions.model.items.batch import Batch, BatchStatus, CloseReason
 from functions.model.items.counts import OutcomeCounts
 from functions.model.items.job import Job
 from functions.model.items.stored_objects import ChunkOutput
-from functions.model.outcome_counts import OutcomeCounter
+from functions.model.outcome_counter import OutcomeCounter
 from functions.model.output_lines import output_line
 from functions.model.synthetic_results import closed_result
 from functions.readers import reader_of

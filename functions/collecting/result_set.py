@@ -7,14 +7,14 @@ import msgspec
 from functions.collecting.spool import Spool
 from functions.model.api_results import (
     Outcome,
-    Results,
+    ParsedResults,
     parse_uniform_lines,
     read_line,
     read_result,
 )
 from functions.model.ids import RequestId, custom_id_template
 from functions.model.items.batch import Batch
-from functions.model.outcome_counts import OutcomeCounter
+from functions.model.outcome_counter import OutcomeCounter
 
 NOT_SENT, MISSING, SUCCEEDED, FAILED, RETRYABLE = range(5)
 """The state of a row in this attempt. MISSING: sent, no result yet. RETRYABLE: failed, may be resent."""
@@ -76,7 +76,7 @@ class ResultSet:
         result = bytes(parsed.result)
         if row is None or not self._are_missing([row]):
             return True
-        self._store(Results([row], result, [len(result)], [outcome]))
+        self._store(ParsedResults([row], result, [len(result)], [outcome]))
         return False
 
     def _own_row(self, custom_id: str) -> int | None:
@@ -89,7 +89,7 @@ class ResultSet:
             return None
         return request_id.row
 
-    def _store(self, results: Results) -> None:
+    def _store(self, results: ParsedResults) -> None:
         self.spool.put_all(results.rows, results.text, results.sizes)
         if self._batch.raised_requests:
             self.counter.add_usage(results.outcomes)  # merge counts the rows

@@ -3,11 +3,11 @@
 To add an export, add a module that implements `contract.Export` and a line to `EXPORTS`.
 """
 
-from functions.exports import bedrock, openai, parquet, tables
+from functions.exports import bedrock, openai, parquet, results_csv
 from functions.exports.contract import Export
 
 EXPORTS: dict[str, Export] = {
-    "csv": tables,
+    "csv": results_csv,
     "parquet": parquet,
     "openai": openai,
     "bedrock": bedrock,

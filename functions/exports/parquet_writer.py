@@ -1,4 +1,4 @@
-"""Write results.parquet. `functions.assembling.parquet` runs this file as a process of its own.
+"""Write results.parquet. `functions.assembling.results_parquet` runs this file as a process of its own.
 
 Takes one argument, a `Task` as JSON.
 """

@@ -280,7 +280,7 @@ def _brackets(text: bytes) -> Iterator[tuple[re.Match[bytes], int]]:
         raise msgspec.DecodeError(_NOT_JSON)
 
 
-class Results(NamedTuple):
+class ParsedResults(NamedTuple):
     """The results of several rows, as bytes and parsed.
 
     Attributes:
@@ -296,7 +296,7 @@ class Results(NamedTuple):
     outcomes: Sequence[Outcome]
 
 
-def parse_uniform_lines(text: bytes, wire_ids: bytes) -> Results | None:
+def parse_uniform_lines(text: bytes, wire_ids: bytes) -> ParsedResults | None:
     """Parse many lines of the API's results at once, if all have the form that the API uses today.
 
     Only the results are parsed, since the bytes before and after each are known. A raw line feed inside a
@@ -325,7 +325,7 @@ def parse_uniform_lines(text: bytes, wire_ids: bytes) -> Results | None:
         return None
     if len(outcomes) != len(rows):
         return None
-    return Results(rows, joined, list(map(len, results)), outcomes)
+    return ParsedResults(rows, joined, list(map(len, results)), outcomes)
 
 
 def _read_results(lines: bytes) -> Sequence[Outcome]:

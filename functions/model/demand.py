@@ -60,12 +60,12 @@ NO_SURCHARGE = Surcharge()
 """No surcharge."""
 
 
-class _Limits(msgspec.Struct, gc=False):
+class _ParamsLimits(msgspec.Struct, gc=False):
     model: str
     max_tokens: Annotated[int, msgspec.Meta(ge=0)]
 
 
-_limits = msgspec.json.Decoder(_Limits)
+_limits = msgspec.json.Decoder(_ParamsLimits)
 Demands = Mapping[str, Demand]
 """Model → what its requests may use."""
 Request = tuple[str, int, int, Surcharge]

@@ -9,7 +9,7 @@ from functions.model.items.counts import OutcomeCounts
 from functions.model.items.job import Job
 from functions.model.items.work_item import MICRO
 from functions.model.lost_rows import lost_rows
-from functions.model.outcome_counts import billed_usage, total
+from functions.model.outcome_counter import billed_usage, total
 from functions.model.pricing import find_price_list
 
 MAX_FAILED_SHARE = 0.1

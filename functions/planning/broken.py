@@ -44,7 +44,7 @@ _SEARCH_BYTES = 1 << 16
 _id_decoder = msgspec.json.Decoder(str | int | float)
 
 
-class Fault(NamedTuple):
+class JsonFault(NamedTuple):
     """Why a row is not JSON.
 
     Attributes:
@@ -74,7 +74,7 @@ def place_of(data: bytes, offset: int, line: int, column: int) -> str:
     return f"line {line + feeds}, column {own_column} (the row begins at line {line}, column {column})"
 
 
-def fault_of(data: bytes, line: int, column: int, problem: str) -> Fault:
+def fault_of(data: bytes, line: int, column: int, problem: str) -> JsonFault:
     """Translate a decoder error into a code, a sentence and an offset.
 
     Args:
@@ -88,10 +88,10 @@ def fault_of(data: bytes, line: int, column: int, problem: str) -> Fault:
     if surrogate is not None:
         place = place_of(data, surrogate.start(), line, column)
         sentence = f"unpaired surrogate escape, such as \\ud83d alone, at {place}"
-        return Fault("invalid_unicode", sentence, surrogate.start())
+        return JsonFault("invalid_unicode", sentence, surrogate.start())
     position = _BYTE.search(problem)
     if position is None:
-        return Fault(
+        return JsonFault(
             "invalid_json", "the JSON is incomplete; check whether the row is cut off", None
         )
     trailing = "trailing characters" in problem
@@ -103,7 +103,7 @@ def fault_of(data: bytes, line: int, column: int, problem: str) -> Fault:
     )
     place = place_of(data, offset, line, column)
     sentence = _describe_character(data, offset, place) or f"{reason} at {place}"
-    return Fault("invalid_json", f"not valid JSON: {sentence}", offset)
+    return JsonFault("invalid_json", f"not valid JSON: {sentence}", offset)
 
 
 def _reason(problem: str) -> str:

@@ -20,7 +20,6 @@ from functions.model.expected_cost import known_worst_micro_usd
 from functions.model.items.batch import Batch, BatchStatus
 from functions.model.items.job import PILOT, Job, JobStatus
 from functions.model.items.work_item import OPEN, SCHEMA, Step, status_key
-from functions.planning.budget import find_hold
 from functions.planning.chunks import (
     Chunk,
     fill_chunk,
@@ -28,6 +27,7 @@ from functions.planning.chunks import (
     why_nothing_sendable,
     with_end_notices,
 )
+from functions.planning.job_budget import find_hold
 from functions.planning.prepare import prepare
 from functions.planning.sampling import count_sample
 from functions.planning.waiting import wait

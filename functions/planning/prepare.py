@@ -18,8 +18,8 @@ from functions.model.items.priority import Share
 from functions.model.items.stored_objects import ObjectVersion
 from functions.model.options import Options, governs
 from functions.model.upload_format import UploadFormat
-from functions.planning.budget import initial_hold
 from functions.planning.conversion import NATIVE, TEMPLATE, Converter, converter_of, parse_row
+from functions.planning.job_budget import initial_hold
 from functions.planning.preflight import MIN_THINKING_MAX_TOKENS, params_notice
 from functions.planning.templates import unknown_columns
 from functions.planning.waiting import wait

@@ -42,7 +42,7 @@ class FilledTooLongError(Exception):
     """The columns that a template repeats are longer together than a row may be."""
 
 
-class _Budget:
+class _CharBudget:
     """Counts the characters that placeholders become, before the texts are joined."""
 
     def __init__(self, max_chars: int | None) -> None:
@@ -76,7 +76,7 @@ def fill(
     Raises:
         FilledTooLongError: they would become more. A template may repeat a large cell any number of times.
     """
-    budget = _Budget(max_chars)
+    budget = _CharBudget(max_chars)
 
     def text_of(match: re.Match[str]) -> str:
         name = match[1]

@@ -31,7 +31,7 @@ from functions.model.items.work_item import Step
 from functions.model.records import Owner, Unfinished
 from functions.polling.phases import Phases, place
 from functions.polling.reconcile import is_last_miss
-from functions.polling.workspace import keys_of_workspace
+from functions.polling.workspace_keys import keys_of_workspace
 from functions.services import Services
 from functions.settings import PollSettings
 

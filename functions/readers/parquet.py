@@ -16,9 +16,9 @@ import msgspec
 from functions.errors import ObjectUnreadableError, UnreadableUploadError
 from functions.model.rows import Record
 from functions.readers import delimited, parquet_rows, tables
+from functions.readers.child_process import printed_lines
 from functions.readers.contract import Source
-from functions.readers.parquet_rows import ROW_NUMBER, RowGroup, Table
-from functions.readers.processes import printed_lines
+from functions.readers.parquet_rows import ROW_NUMBER, ParquetTable, RowGroup
 from functions.readers.tables import TablePosition
 
 START = tables.START
@@ -38,7 +38,7 @@ _SLACK_BYTES = 1024
 _SMALLER = "write it with smaller row groups, such as row_group_size=1000 of pandas, or as CSV"
 _DAMAGED = "is no Parquet file, or damaged, cut off or encrypted; write and upload it again"
 _PROGRAM = Path(__file__).with_name("parquet_rows.py")
-_table = msgspec.json.Decoder(Table)
+_table = msgspec.json.Decoder(ParquetTable)
 _cells = msgspec.json.Decoder(dict[str, str])
 
 

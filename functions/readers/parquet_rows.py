@@ -77,7 +77,7 @@ class RowGroup(msgspec.Struct, frozen=True, array_like=True):
     stop_byte: int
 
 
-class Table(msgspec.Struct, frozen=True):
+class ParquetTable(msgspec.Struct, frozen=True):
     """What the footer of a file says.
 
     Attributes:
@@ -92,7 +92,7 @@ class Table(msgspec.Struct, frozen=True):
 
 
 def main(path: str, rows: str = "") -> int:
-    """Print the `Table` of a file, or each of its rows as a JSON object of texts.
+    """Print the `ParquetTable` of a file, or each of its rows as a JSON object of texts.
 
     Args:
         path: the file. It may lack all bytes but the footer and the rows to print.
@@ -138,7 +138,7 @@ def _relation(connection: "duckdb.DuckDBPyConnection", path: str) -> "duckdb.Duc
     return connection.sql("FROM read_parquet(?, hive_partitioning = false)", params=[path])
 
 
-def _table(path: str) -> Table:
+def _table(path: str) -> ParquetTable:
     with connect() as connection:
         relation = _relation(connection, path)
         columns, types = relation.columns, relation.types
@@ -149,7 +149,7 @@ def _table(path: str) -> Table:
             groups.append(RowGroup(row, row + rows, start, stop))
             row += rows
     binary = [name for name, type_ in zip(columns, types, strict=True) if _is_binary(type_)]
-    return Table(columns, binary, groups)
+    return ParquetTable(columns, binary, groups)
 
 
 def _is_binary(type_: Any) -> bool:  # noqa: ANN401 - its class is in a module that only DuckDB itself imports

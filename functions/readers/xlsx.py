@@ -17,8 +17,8 @@ import msgspec
 from functions.errors import ObjectUnreadableError, UnreadableUploadError
 from functions.model.rows import Record
 from functions.readers import delimited, tables, xlsx_rows
+from functions.readers.child_process import printed_lines
 from functions.readers.contract import Source
-from functions.readers.processes import printed_lines
 from functions.readers.tables import TablePosition
 
 MAX_BYTES = 50_000_000

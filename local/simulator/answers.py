@@ -24,7 +24,7 @@ import msgspec
 from local.simulator.params import Block as ContentBlock
 from local.simulator.params import Params, ParamsError, validate
 from local.simulator.prompt_cache import CacheUse, CacheView
-from local.simulator.prompts import CHARS_PER_TOKEN, Block, blocks_of
+from local.simulator.prompts import CHARS_PER_TOKEN, PromptBlock, blocks_of
 
 RETRYABLE = frozenset(
     ("expired", "canceled", "api_error", "overloaded_error", "timeout_error", "rate_limit_error")
@@ -49,7 +49,7 @@ _MAX_ECHO_CHARS = 200
 _OVERHEAD_TOKENS = 8
 
 
-class Answer(msgspec.Struct, frozen=True):
+class SimulatedAnswer(msgspec.Struct, frozen=True):
     """The outcome of a request: ``kind`` is the API's result type, ``line`` its line of results."""
 
     kind: str
@@ -85,7 +85,7 @@ class Answers:
         seen: int,
         version: str,
         cache: CacheView | None = None,
-    ) -> Answer:
+    ) -> SimulatedAnswer:
         """Answer one request.
 
         Args:
@@ -225,14 +225,14 @@ def _output_tokens(fate: str, params: Params, text: str) -> tuple[int, int]:
     return min(thinking, params.max_tokens), min(thinking + text_tokens, params.max_tokens)
 
 
-def _blocks(params: bytes | msgspec.Raw, parsed: Params) -> list[Block]:
+def _blocks(params: bytes | msgspec.Raw, parsed: Params) -> list[PromptBlock]:
     """Return the blocks of a prompt with tools or a mark; empty for any other, which is faster."""
     if parsed.tools or b'"cache_control"' in bytes(params):
         return blocks_of(params)
     return []
 
 
-def _prompt_tokens(params: Params, blocks: list[Block]) -> int:
+def _prompt_tokens(params: Params, blocks: list[PromptBlock]) -> int:
     """Return the tokens of a prompt, cached or not."""
     if blocks:
         return blocks[-1].tokens + _OVERHEAD_TOKENS
@@ -271,6 +271,6 @@ def _marked_usage(text: str) -> dict[str, object]:
         return {}
 
 
-def _line(custom_id: str, result: dict[str, object]) -> Answer:
+def _line(custom_id: str, result: dict[str, object]) -> SimulatedAnswer:
     line = msgspec.json.encode({"custom_id": custom_id, "result": result}) + b"\n"
-    return Answer(str(result["type"]), line)
+    return SimulatedAnswer(str(result["type"]), line)

@@ -4,7 +4,7 @@ import re
 from dataclasses import replace
 
 from local.simulator import downloads
-from local.simulator.batches import Batch
+from local.simulator.batches import SimulatedBatch
 from local.simulator.errors import ApiError, invalid, not_found
 from local.simulator.faults import CallFacts
 from local.simulator.http import Call, HangUpError, Reply, json_reply
@@ -138,10 +138,10 @@ class Api:
             return downloads.results(self._simulator, batch, call.headers.get("range"))
         return self._endpoints[facts.endpoint](batch)
 
-    def _retrieve(self, batch: Batch) -> Reply:
+    def _retrieve(self, batch: SimulatedBatch) -> Reply:
         return json_reply(self._simulator.to_json(batch))
 
-    def _cancel(self, batch: Batch) -> Reply:
+    def _cancel(self, batch: SimulatedBatch) -> Reply:
         now_s = self._simulator.clock()
         if batch.ended(now_s):
             message = f"Message Batch {batch.id} has ended and cannot be canceled"
@@ -149,7 +149,7 @@ class Api:
         batch.cancel(now_s)
         return json_reply(self._simulator.to_json(batch, now_s))
 
-    def _delete(self, batch: Batch) -> Reply:
+    def _delete(self, batch: SimulatedBatch) -> Reply:
         if not batch.ended(self._simulator.clock()):
             message = (
                 "In progress batches cannot be deleted. Consider canceling the batch instead."

@@ -12,7 +12,7 @@ RESULTS_RETENTION_S = 29 * 86_400.0
 # A canceled batch ends after a tenth of its processing time, but at most after this long.
 CANCELING_S = 1.0
 
-# The kinds of results, one byte each in `Rows.kinds`; an unknown kind counts as errored.
+# The kinds of results, one byte each in `StoredAnswers.kinds`; an unknown kind counts as errored.
 _KINDS = ("succeeded", "errored", "canceled", "expired")
 
 
@@ -22,7 +22,7 @@ def kind_code(kind: str) -> int:
 
 
 @dataclass(slots=True)
-class Rows:
+class StoredAnswers:
     """The answers to a batch's requests: on disk, with nine bytes per row in memory.
 
     Args:
@@ -52,7 +52,7 @@ class Rows:
 
 
 @dataclass(slots=True)
-class Batch:
+class SimulatedBatch:
     """A Message Batch.
 
     Args:
@@ -66,7 +66,7 @@ class Batch:
     id: str
     workspace: str
     number: int
-    rows: Rows
+    rows: StoredAnswers
     seed: int
     created_s: float
     processing_s: float

@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from local.simulator.prices import micro_usd
+from local.simulator.standard_prices import micro_usd
 
 _MICRO = 1_000_000
 
@@ -28,7 +28,7 @@ class _Line(msgspec.Struct):
 _decoder = msgspec.json.Decoder(_Line)
 
 
-class Bill:
+class SimulatedBill:
     """What answers cost in US dollars, without rounding until the end.
 
     Attributes:

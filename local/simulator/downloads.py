@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 import msgspec
 
-from local.simulator.batches import Batch
+from local.simulator.batches import SimulatedBatch
 from local.simulator.errors import not_found
 from local.simulator.faults import ArmedFault, CallFacts
 from local.simulator.http import Framing, Reply
@@ -15,7 +15,7 @@ from local.simulator.simulator import Simulator
 _BLOCK_BYTES = 256 << 10
 
 
-def results(simulator: Simulator, batch: Batch, range_header: str | None = None) -> Reply:
+def results(simulator: Simulator, batch: SimulatedBatch, range_header: str | None = None) -> Reply:
     """Return the results of an ended batch; honors ``Range`` if ranges are enabled.
 
     Raises:
@@ -66,7 +66,7 @@ def _skip_bytes(lines: Iterator[bytes], start: int) -> Iterator[bytes]:
         start = max(start - len(line), 0)
 
 
-def _remove(simulator: Simulator, batch: Batch, fault: ArmedFault) -> None:
+def _remove(simulator: Simulator, batch: SimulatedBatch, fault: ArmedFault) -> None:
     if fault.name == "deleted_before_collection":
         simulator.forget(batch)
     else:

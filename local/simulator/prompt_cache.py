@@ -10,9 +10,9 @@ from array import array
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from local.simulator.batches import Batch
-from local.simulator.prices import undated
-from local.simulator.prompts import LIFETIMES_S, Block
+from local.simulator.batches import SimulatedBatch
+from local.simulator.prompts import LIFETIMES_S, PromptBlock
+from local.simulator.standard_prices import undated
 
 LOOKBACK_BLOCKS = 20
 """How many blocks up to a mark are compared with the entries."""
@@ -70,7 +70,7 @@ class CacheView:
         self._entries = entries
         self.touched: dict[_Key, _Touch] = {}
 
-    def use(self, row: int, model: str, blocks: list[Block]) -> CacheUse:
+    def use(self, row: int, model: str, blocks: list[PromptBlock]) -> CacheUse:
         """Return what a succeeded request reads and writes.
 
         Args:
@@ -96,7 +96,7 @@ class CacheView:
                 self._touch(row, model, block, block.ttl)
         return CacheUse(cached, written["5m"], written["1h"])
 
-    def _longest_hit(self, model: str, blocks: list[Block], marks: list[int]) -> int | None:
+    def _longest_hit(self, model: str, blocks: list[PromptBlock], marks: list[int]) -> int | None:
         """Return the number of the last block up to which an entry exists."""
         near = {n for mark in marks for n in range(max(0, mark - LOOKBACK_BLOCKS + 1), mark + 1)}
         hits = (
@@ -104,13 +104,13 @@ class CacheView:
         )
         return next(hits, None)
 
-    def _entry(self, model: str, block: Block) -> _Entry:
+    def _entry(self, model: str, block: PromptBlock) -> _Entry:
         return self._entries[self._key(model, block)]
 
-    def _key(self, model: str, block: Block) -> _Key:
+    def _key(self, model: str, block: PromptBlock) -> _Key:
         return self._workspace, undated(model), block.digest
 
-    def _touch(self, row: int, model: str, block: Block, ttl: str) -> None:
+    def _touch(self, row: int, model: str, block: PromptBlock, ttl: str) -> None:
         touch = self.touched.setdefault(self._key(model, block), _Touch(ttl, array("L")))
         touch.rows.append(row)
 
@@ -121,7 +121,7 @@ class PromptCache:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._entries: dict[_Key, _Entry] = {}
-        self._pending: list[tuple[Batch, dict[_Key, _Touch]]] = []
+        self._pending: list[tuple[SimulatedBatch, dict[_Key, _Touch]]] = []
 
     def view(self, workspace: str, now_s: float) -> CacheView:
         """Return the cache as a batch sees it that is created now."""
@@ -130,7 +130,7 @@ class PromptCache:
             live = {key: entry for key, entry in self._entries.items() if entry.expires_s > now_s}
             return CacheView(workspace, live)
 
-    def add(self, batch: Batch, view: CacheView) -> None:
+    def add(self, batch: SimulatedBatch, view: CacheView) -> None:
         """Let a batch that was created with this view write and renew entries once it has ended."""
         if view.touched:
             with self._lock:

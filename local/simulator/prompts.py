@@ -14,7 +14,7 @@ LIFETIMES_S = {"5m": 300.0, "1h": 3600.0}
 _MARK = "cache_control"
 
 
-class Block(NamedTuple):
+class PromptBlock(NamedTuple):
     """A block of a prompt.
 
     Attributes:
@@ -33,16 +33,16 @@ class Block(NamedTuple):
         return self.chars // CHARS_PER_TOKEN
 
 
-def blocks_of(params: bytes | msgspec.Raw) -> list[Block]:
+def blocks_of(params: bytes | msgspec.Raw) -> list[PromptBlock]:
     """Return the blocks of a prompt, in order."""
     prompt: dict[str, Any] = msgspec.json.decode(params)
-    blocks: list[Block] = []
+    blocks: list[PromptBlock] = []
     chars, prefix = 0, hashlib.sha256()
     for part, block in _parts(prompt):
         text = msgspec.json.encode(_without_mark(block), order="sorted")
         chars += len(text) if part == "tools" else len(block.get("text") or "")
         prefix.update(f"{part} {len(text)} ".encode() + text)
-        blocks.append(Block(chars, prefix.digest(), _ttl(block)))
+        blocks.append(PromptBlock(chars, prefix.digest(), _ttl(block)))
     if prompt.get(_MARK) and blocks:  # the API caches up to the last block
         blocks[-1] = blocks[-1]._replace(ttl=_ttl(prompt))
     return blocks

@@ -13,8 +13,8 @@ from types import MappingProxyType
 import msgspec
 
 from local.simulator.answers import Answers
-from local.simulator.batches import Batch, Rows
-from local.simulator.bill import Bill
+from local.simulator.batches import SimulatedBatch, StoredAnswers
+from local.simulator.bill import SimulatedBill
 from local.simulator.catalog import Moment, Option
 from local.simulator.errors import ControlError
 from local.simulator.faults import ArmedFault, CallFacts, Faults
@@ -68,7 +68,7 @@ class Simulator:
         self._faults = Faults()
         self._cache = PromptCache()
         self._lock = threading.RLock()
-        self._batches: list[Batch] = []
+        self._batches: list[SimulatedBatch] = []
         self._calls: Counter[str] = Counter()
         self._recent: deque[float] = deque(maxlen=_MAX_CALLS_KEPT)
         self._accepted: Counter[str] = Counter()
@@ -156,9 +156,9 @@ class Simulator:
         lines = batch.billed_lines(self.clock())
         return (line.split(b'"', 4)[3].decode() for line in lines)
 
-    def bill(self) -> Bill:
+    def bill(self) -> SimulatedBill:
         """Return what all answers of `billed` cost, by the simulator's own price list."""
-        bill = Bill()
+        bill = SimulatedBill()
         with self._lock:
             now_s = self.clock()
             batches = [
@@ -244,7 +244,7 @@ class Simulator:
         """Return all faults that strike this call."""
         return self._faults.all_striking(moment, facts)
 
-    def accept(self, workspace: str, requests: Requests, version: str) -> Batch:
+    def accept(self, workspace: str, requests: Requests, version: str) -> SimulatedBatch:
         """Create a batch of the requests."""
         seen_counts: list[int] = []
         with self._lock:
@@ -260,7 +260,7 @@ class Simulator:
         self._cache.add(batch, view)
         return batch
 
-    def find(self, workspace: str, batch_id: str) -> Batch | None:
+    def find(self, workspace: str, batch_id: str) -> SimulatedBatch | None:
         """Return the batch if it exists in the workspace."""
         with self._lock:
             return next(
@@ -272,7 +272,7 @@ class Simulator:
                 None,
             )
 
-    def listed(self, workspace: str) -> list[Batch]:
+    def listed(self, workspace: str) -> list[SimulatedBatch]:
         """Return the batches that one list call shows, newest first; counts down hidden ones."""
         with self._lock:
             candidates = [b for b in self._batches if b.workspace == workspace and not b.deleted]
@@ -289,12 +289,12 @@ class Simulator:
             )
             return next((batch.number for batch in candidates), None)
 
-    def forget(self, batch: Batch) -> None:
+    def forget(self, batch: SimulatedBatch) -> None:
         """Delete the batch; its position remains for paging, and it stays billed."""
         with self._lock:
             batch.deleted = True
 
-    def to_json(self, batch: Batch, now_s: float | None = None) -> dict[str, object]:
+    def to_json(self, batch: SimulatedBatch, now_s: float | None = None) -> dict[str, object]:
         """Return the batch as the API shows it now, or at a given time."""
         with self._lock:
             return batch.to_json(self.clock() if now_s is None else now_s, self.url)
@@ -304,8 +304,8 @@ class Simulator:
         requests: Iterable[tuple[Request, int]],
         version: str,
         cache: CacheView | None = None,
-    ) -> Rows:
-        rows = Rows(self.folder / f"{uuid.uuid4().hex}.jsonl")
+    ) -> StoredAnswers:
+        rows = StoredAnswers(self.folder / f"{uuid.uuid4().hex}.jsonl")
         with rows.file.open("wb", buffering=1 << 20) as file:
             for item, seen in requests:
                 answer = self._answers.answer(
@@ -320,10 +320,10 @@ class Simulator:
         return rows
 
     def _open(
-        self, workspace: str, rows: Rows, processing_s: float, *, foreign: bool = False
-    ) -> Batch:
+        self, workspace: str, rows: StoredAnswers, processing_s: float, *, foreign: bool = False
+    ) -> SimulatedBatch:
         with self._lock:
-            batch = Batch(
+            batch = SimulatedBatch(
                 id=f"msgbatch_{uuid.uuid4().hex[:24]}",
                 workspace=workspace,
                 number=len(self._batches) + 1,
@@ -338,7 +338,7 @@ class Simulator:
             return batch
 
     @contextmanager
-    def _locked_batch(self, batch_id: str) -> Iterator[Batch]:
+    def _locked_batch(self, batch_id: str) -> Iterator[SimulatedBatch]:
         with self._lock:
             candidates = (b for b in self._batches if b.id == batch_id and not b.deleted)
             if (batch := next(candidates, None)) is None:

@@ -349,7 +349,7 @@ def test_an_export_that_cannot_be_closed_never_holds_back_the_answers(
     def be_killed(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("functions.exports.tables.closing", be_killed)
+    monkeypatch.setattr("functions.exports.results_csv.closing", be_killed)
     relay.upload("in/_relay.toml", TEMPLATE.encode())
     relay.upload("in/march.csv", b"id,text\n1,one\n")
     for _ in range(60):

@@ -6,7 +6,7 @@ from typing import Any
 import duckdb
 import pytest
 
-from functions.assembling import parquet
+from functions.assembling import results_parquet
 from functions.readers import parquet as reader
 from tests.harness import Harness
 from tests.unit.parquet_files import parquet_file
@@ -123,11 +123,11 @@ def test_a_failure_never_holds_the_results_back(
 
     match fault:
         case "too large":
-            monkeypatch.setattr(parquet, "MAX_BYTES", 10)
+            monkeypatch.setattr(results_parquet, "MAX_BYTES", 10)
         case "process":
-            monkeypatch.setattr(parquet, "_PROGRAM", Path("/no such program.py"))
+            monkeypatch.setattr(results_parquet, "_PROGRAM", Path("/no such program.py"))
         case _:
-            monkeypatch.setattr(parquet, "_save", fail)
+            monkeypatch.setattr(results_parquet, "_save", fail)
 
     manifest = finish(relay, "in/a.csv", b"id,text\n1,one\n")
 
@@ -145,7 +145,7 @@ def test_an_upload_that_was_replaced_is_not_mixed_with_the_answers_of_another(
         def read(self) -> list[bytes]:
             return [parquet_file("SELECT 1 AS id")]
 
-    monkeypatch.setattr(parquet, "source_of", lambda *_: Replaced())
+    monkeypatch.setattr(results_parquet, "source_of", lambda *_: Replaced())
 
     manifest = finish(relay, "in/a.parquet", TYPED)
 

@@ -17,7 +17,7 @@ import pytest
 from functions.exports.contract import ExportContext
 from tests.cli.test_recipes import EXAMPLES, as_json, blocks, varied_upload
 from tests.harness import Harness, make_upload
-from tests.unit.test_tables_export import results_csv, succeeded
+from tests.unit.test_results_csv import export_rows, succeeded
 
 COLUMNS = ("id", "text", "größe")
 ADDED = ("answer", "status", "stop_reason", "error", "input_tokens", "output_tokens")
@@ -60,7 +60,7 @@ def file(tmp_path: Path) -> Path:
     records = [msgspec.json.encode(dict(zip(COLUMNS, cells, strict=True))) for cells in CELLS]
     rows = [(record, result) for record, (result, _) in zip(records, ANSWERS, strict=True)]
     path = tmp_path / "results.csv"
-    path.write_bytes(results_csv(ExportContext(name="a.csv", columns=COLUMNS), rows))
+    path.write_bytes(export_rows(ExportContext(name="a.csv", columns=COLUMNS), rows))
     return path
 
 

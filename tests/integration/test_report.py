@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from functions.assembling import report
+from functions.assembling import job_report
 from functions.report import page
 from tests.harness import RESULTS, Harness, make_row, make_upload
 from tests.integration.upload_kinds import KINDS, ROWS
@@ -145,7 +145,7 @@ def test_a_report_that_cannot_be_written_costs_nothing_else(
             raise error
         return render(data)
 
-    monkeypatch.setattr(report, "render", failing)
+    monkeypatch.setattr(job_report, "render", failing)
     text = run(relay, make_upload(3))
 
     manifest = relay.manifest(KEY)
@@ -173,7 +173,7 @@ def test_a_deleted_work_file_costs_the_prompts_alone(relay: Harness) -> None:
 def test_the_prompt_of_a_long_request_is_not_read(
     relay: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(report, "MAX_PARAMS_BYTES", 1_000)
+    monkeypatch.setattr(job_report, "MAX_PARAMS_BYTES", 1_000)
     text = run(relay, make_row(1, SECRET) + b"\n" + make_row(2, SECRET + "x" * 2_000))
     assert text.count(f'<td dir="auto">{SECRET}') == 1
     assert "(the request has 2,1" in text
@@ -205,7 +205,7 @@ def test_the_first_and_the_failed_rows_are_shown(
     relay: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Ten rows are shown from the beginning, and ten of the failed ones, wherever they are."""
-    monkeypatch.setattr(report, "MAX_ROWS", 10)
+    monkeypatch.setattr(job_report, "MAX_ROWS", 10)
     rows = [
         make_row(number, f"{'[fate:invalid_request_error] ' if number > 25 else ''}row number")
         for number in range(1, 41)

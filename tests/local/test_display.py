@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from local.display import COLUMNS, Display, Progress, line_of, progress_of
-from local.job import Job
+from local.started_job import StartedJob
 
 REQUESTS = {
     "waiting": 0, "unconfirmed": 0, "processing": 0,
@@ -16,7 +16,7 @@ REQUESTS = {
 }  # fmt: skip
 
 
-def job_with(requests: dict[str, int] | None = None, **status: object) -> Job:
+def job_with(requests: dict[str, int] | None = None, **status: object) -> StartedJob:
     known: dict[str, Any] = {
         "status": "RUNNING",
         "rows_planned": 41,
@@ -25,7 +25,7 @@ def job_with(requests: dict[str, int] | None = None, **status: object) -> Job:
         "size_bytes": 10_000,
         "requests": REQUESTS | (requests or {}),
     }
-    return Job(
+    return StartedJob(
         file=Path("questions.jsonl"), key="in/q", id="3f9a", folder="f", status=known | status
     )
 
@@ -40,7 +40,7 @@ def job_with(requests: dict[str, int] | None = None, **status: object) -> Job:
         (job_with(status="ASSEMBLING"), "assembling, 37 of 37 requests"),
     ],
 )
-def test_the_phase_of_a_job_is_named_with_its_figures(job: Job, expected: str) -> None:
+def test_the_phase_of_a_job_is_named_with_its_figures(job: StartedJob, expected: str) -> None:
     progress = progress_of(job)
 
     assert f"{progress.phase}, {progress}" == expected

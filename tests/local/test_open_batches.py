@@ -9,13 +9,13 @@ from anthropic import Anthropic
 from rich.console import Console
 
 from local import open_batches
-from local.claude import Claude
+from local.api_endpoint import ApiEndpoint
 from local.cloud import Cloud
 from local.environment import LocalEnvironment
-from local.job import Job
 from local.simulator import Simulator, serving
+from local.started_job import StartedJob
 
-JOB = Job(
+JOB = StartedJob(
     file=Path("march.jsonl"), key="in/march.jsonl", id="3f9a", folder="results/in/march/3f9a"
 )
 ROW = {
@@ -78,7 +78,7 @@ def test_what_is_open_is_named_and_canceled_on_request(
         monkeypatch.setattr(open_batches, "agrees", lambda *_: True)
         screen = io.StringIO()
 
-        claude = Claude("real", url, "sk")
+        claude = ApiEndpoint("real", url, "sk")
         open_batches.offer_to_cancel(Console(file=screen, width=200), claude, environment, [JOB])
 
         assert f"still open at Anthropic: {batch.id}, 7 requests\n" in screen.getvalue()

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from functions.model.api_results import read_result
-from functions.model.outcome_counts import OutcomeCounter
+from functions.model.outcome_counter import OutcomeCounter
 from functions.model.pricing import Bill, newest_price_list, total_bill
 
 PAGE = (Path(__file__).parents[2] / "docs" / "cost.md").read_text(encoding="utf-8")

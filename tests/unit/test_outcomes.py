@@ -18,7 +18,7 @@ from functions.model.api_results import (
 from functions.model.ids import custom_id_template
 from functions.model.items.batch import CloseReason
 from functions.model.items.counts import OutcomeCounts, Usage
-from functions.model.outcome_counts import MEMBERS, NAMES, OutcomeCounter, total
+from functions.model.outcome_counter import MEMBERS, NAMES, OutcomeCounter, total
 from functions.model.output_lines import output_line, read_output_lines
 from functions.model.rows import Rejection
 from functions.model.synthetic_results import closed_result, rejected_result

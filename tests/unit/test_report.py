@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 import pytest
 
-from functions.assembling import report
-from functions.assembling.report import DeliveredChunk, progress_of, write_report
+from functions.assembling import job_report
+from functions.assembling.job_report import DeliveredChunk, progress_of, write_report
 from functions.model.items.counts import OutcomeCounts
 from functions.model.items.stored_objects import ObjectVersion, StoredObject
 from functions.report import sections
@@ -323,7 +323,7 @@ def test_a_million_rows_take_little_memory_and_make_a_small_page(
     assert (problem, found["report"].size) == (None, len(files.written))
     assert len(files.written) < MAX_BYTES
     assert peak < 40_000_000
-    assert files.read_bytes < 3 * report.MAX_READ_BYTES
+    assert files.read_bytes < 3 * job_report.MAX_READ_BYTES
 
 
 def test_a_page_of_the_longest_texts_is_small() -> None:

@@ -8,7 +8,7 @@ import msgspec
 from functions.errors import UNREADABLE_JSON
 from functions.exports.contract import ExportContext, ExportRow, JobSummary
 from functions.exports.openai.answer import members, read_answer, string
-from functions.exports.openai.batch import batch_object
+from functions.exports.openai.batch_object import batch_object
 from functions.exports.openai.bodies import Body, body_of
 from functions.exports.openai.paths import BATCH, ERROR, OUTPUT
 from functions.translations.openai.endpoints import Endpoint, endpoint_of

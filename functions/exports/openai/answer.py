@@ -8,7 +8,7 @@ import msgspec
 _CACHE_WRITES, _CACHE_READS = "cache_creation_input_tokens", "cache_read_input_tokens"
 
 
-class Call(NamedTuple):
+class ToolCall(NamedTuple):
     """A tool call. Its arguments are JSON in a string."""
 
     id: str
@@ -42,7 +42,7 @@ class Answer(NamedTuple):
     id: str
     model: str
     text: str | None
-    calls: Sequence[Call]
+    calls: Sequence[ToolCall]
     stop_reason: str
     refusal: str | None
     tokens: Tokens
@@ -76,9 +76,9 @@ def string(value: object) -> str:
     return value if isinstance(value, str) else ""
 
 
-def _call(block: Mapping[str, Any]) -> Call:
+def _call(block: Mapping[str, Any]) -> ToolCall:
     arguments = msgspec.json.encode(block.get("input") or {}).decode()
-    return Call(string(block.get("id")), string(block.get("name")), arguments)
+    return ToolCall(string(block.get("id")), string(block.get("name")), arguments)
 
 
 def _refusal(message: Mapping[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from functions.exports.openai.answer import Answer, Call, Tokens, members
+from functions.exports.openai.answer import Answer, Tokens, ToolCall, members
 from functions.translations.openai.endpoints import Endpoint
 
 type Body = dict[str, Any]
@@ -110,7 +110,7 @@ def _finish_reason(answer: Answer) -> str:
     return _FINISH_REASONS.get(answer.stop_reason, "stop")
 
 
-def _function(call: Call) -> Body:
+def _function(call: ToolCall) -> Body:
     return {"name": call.name, "arguments": call.arguments}
 
 

@@ -15,8 +15,8 @@ from functions.translations.openai.fields import (
     name,
     text,
 )
-from functions.translations.openai.options import answer_schema, check_single_answer
-from functions.translations.openai.params import READ, Request, translated
+from functions.translations.openai.params import READ, OpenAIRequest, translated
+from functions.translations.openai.request_options import answer_schema, check_single_answer
 from functions.translations.openai.tools import (
     read_arguments,
     read_choice,
@@ -72,7 +72,7 @@ def translate_chat(body: Mapping[str, Any], policy: Policy) -> Translated:
         raise NotTranslatableError(code="tool_unsupported", sentence=sentence)
     tools = read_tools(body.get("tools"), "tools") + read_functions(body.get("functions"))
     old_style = body.get("tool_choice") is None and body.get("function_call") is not None
-    request = Request(
+    request = OpenAIRequest(
         body=body,
         conversation=_conversation(body, changes),
         max_tokens=_max_tokens(body),

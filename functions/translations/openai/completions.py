@@ -8,8 +8,8 @@ from functions.translations.openai.changes import Changes
 from functions.translations.openai.content import text_blocks
 from functions.translations.openai.conversation import Conversation
 from functions.translations.openai.fields import count
-from functions.translations.openai.options import check_single_answer
-from functions.translations.openai.params import READ, Request, translated
+from functions.translations.openai.params import READ, OpenAIRequest, translated
+from functions.translations.openai.request_options import check_single_answer
 
 _REJECTED: dict[str, tuple[object, ...]] = {"echo": (False,), "suffix": ("",), "logprobs": ()}
 """Member that would change the answer → its values that request nothing."""
@@ -35,7 +35,7 @@ def translate_completions(body: Mapping[str, Any], policy: Policy) -> Translated
         if body.get(name) is not None and body[name] not in neutral:
             sentence = f'"{name}" has no counterpart at Anthropic; remove it'
             raise NotTranslatableError(code="unsupported_field", sentence=sentence)
-    request = Request(
+    request = OpenAIRequest(
         body=body,
         conversation=_conversation(body.get("prompt"), changes),
         max_tokens=count(body.get("max_tokens"), "max_tokens"),

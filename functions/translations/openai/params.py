@@ -10,11 +10,11 @@ from functions.translations.json_schema import SchemaBudget
 from functions.translations.openai.changes import Changes
 from functions.translations.openai.conversation import Conversation
 from functions.translations.openai.fields import flag, mapping, shallow
-from functions.translations.openai.models import claude_model
-from functions.translations.openai.options import betas, metadata, sampling, stop_sequences
-from functions.translations.openai.thinking import Thinking, thinking_at
+from functions.translations.openai.model_map import claude_model
+from functions.translations.openai.request_options import betas, metadata, sampling, stop_sequences
+from functions.translations.openai.thinking import ThinkingPlan, thinking_at
 from functions.translations.openai.tool_params import ToolRules, ToolWriter
-from functions.translations.openai.tools import Tool, ToolChoice
+from functions.translations.openai.tools import FunctionTool, ToolChoice
 
 READ = frozenset(
     {
@@ -40,7 +40,7 @@ READ = frozenset(
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Request:
+class OpenAIRequest:
     """What a row asks for, whatever its endpoint.
 
     Attributes:
@@ -65,12 +65,12 @@ class Request:
     summary: bool = False
     schema: object = None
     schema_field: str = "response_format"
-    tools: Sequence[Tool] = ()
+    tools: Sequence[FunctionTool] = ()
     choice: ToolChoice | None = None
     choice_field: str = "tool_choice"
 
 
-def translated(request: Request, policy: Policy, changes: Changes) -> Translated:
+def translated(request: OpenAIRequest, policy: Policy, changes: Changes) -> Translated:
     """Return the request for Claude, without custom_id.
 
     Raises:
@@ -86,7 +86,7 @@ def translated(request: Request, policy: Policy, changes: Changes) -> Translated
 class _Writer:
     """Writes one request for its model."""
 
-    def __init__(self, request: Request, policy: Policy, changes: Changes) -> None:
+    def __init__(self, request: OpenAIRequest, policy: Policy, changes: Changes) -> None:
         self._request, self._policy, self._changes = request, policy, changes
         self._body, self._budget = request.body, SchemaBudget()
         self._model = claude_model(request.body.get("model"), policy)
@@ -118,11 +118,11 @@ class _Writer:
             self._changes.note("model.unknown")
         return known or self._policy.unknown_model
 
-    def _how_much_thinking(self) -> Thinking:
+    def _how_much_thinking(self) -> ThinkingPlan:
         own = self._own("thinking")
         effort = self._request.effort
         if own or (effort in (None, "none") and "effort" in self._own("output_config")):
-            return Thinking(own or None)
+            return ThinkingPlan(own or None)
         thinking = thinking_at(
             effort,
             self._request.effort_field,

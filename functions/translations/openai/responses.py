@@ -8,8 +8,8 @@ from functions.translations.openai.changes import Changes
 from functions.translations.openai.content import blocks_of, text_blocks, texts_of
 from functions.translations.openai.conversation import Conversation
 from functions.translations.openai.fields import array, count, invalid, mapping, name, text
-from functions.translations.openai.options import answer_schema
-from functions.translations.openai.params import READ, Request, translated
+from functions.translations.openai.params import READ, OpenAIRequest, translated
+from functions.translations.openai.request_options import answer_schema
 from functions.translations.openai.tools import read_arguments, read_choice, read_tools
 
 _STATE = ("previous_response_id", "conversation", "prompt")
@@ -66,7 +66,7 @@ def translate_responses(body: Mapping[str, Any], policy: Policy) -> Translated:
     reasoning = _part(body, "reasoning", changes)
     answer = _part(body, "text", changes)
     summary = reasoning.get("summary") or reasoning.get("generate_summary")
-    request = Request(
+    request = OpenAIRequest(
         body=body,
         conversation=_conversation(body, changes),
         max_tokens=count(body.get("max_output_tokens"), "max_output_tokens"),

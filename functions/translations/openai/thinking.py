@@ -16,7 +16,7 @@ _BUDGETS = {"low": 1024, "medium": 2048, "high": 4096, "xhigh": 8192, "max": 16_
 """Tokens of thinking by effort, for models that take no adaptive thinking. LiteLLM uses the same numbers."""
 
 
-class Thinking(NamedTuple):
+class ThinkingPlan(NamedTuple):
     """How much a request thinks.
 
     Attributes:
@@ -41,7 +41,7 @@ class Thinking(NamedTuple):
         """Whether the request asks for thinking, which excludes sampling parameters."""
         return self.manual or (self.param is not None and self.param.get("type") == "adaptive")
 
-    def summarized(self, changes: Changes) -> "Thinking":
+    def summarized(self, changes: Changes) -> "ThinkingPlan":
         """Return it with a summary of the thinking in the answer, unless thinking is off."""
         param = self.param or ({"type": "adaptive"} if self.effort else None)
         if param is None or not self._replace(param=param).on:
@@ -52,7 +52,7 @@ class Thinking(NamedTuple):
 
 def thinking_at(
     effort: object, field: str, *, model: Capabilities, policy: Policy, changes: Changes
-) -> Thinking:
+) -> ThinkingPlan:
     """Return how much a request thinks at an effort.
 
     Args:
@@ -72,20 +72,20 @@ def thinking_at(
         raise invalid(field, '"none", "minimal", "low", "medium", "high", "xhigh" or "max"')
     if not model.adaptive:
         budget = _BUDGETS[wanted]
-        return Thinking({"type": "enabled", "budget_tokens": budget}, budget=budget)
+        return ThinkingPlan({"type": "enabled", "budget_tokens": budget}, budget=budget)
     if wanted not in model.efforts:
         changes.drop(f"{field}.{wanted}")
         wanted = "high"
-    return Thinking({"type": "adaptive"}, wanted)
+    return ThinkingPlan({"type": "adaptive"}, wanted)
 
 
-def _off(model: Capabilities, policy: Policy, changes: Changes) -> Thinking:
+def _off(model: Capabilities, policy: Policy, changes: Changes) -> ThinkingPlan:
     """Return the least thinking of a model."""
     if not model.thinks_by_default:
-        return Thinking()
+        return ThinkingPlan()
     if model.thinking_off is not None:
         changes.note("thinking.off")
-        return Thinking(dict(model.thinking_off))
+        return ThinkingPlan(dict(model.thinking_off))
     changes.note("effort.low")
     changes.note("max_tokens.headroom")
-    return Thinking(effort="low", headroom=policy.thinking_headroom)
+    return ThinkingPlan(effort="low", headroom=policy.thinking_headroom)

@@ -7,7 +7,7 @@ from typing import Any
 from functions.translations.json_schema import SchemaBudget
 from functions.translations.openai.changes import Changes
 from functions.translations.openai.fields import invalid
-from functions.translations.openai.tools import Tool, ToolChoice
+from functions.translations.openai.tools import FunctionTool, ToolChoice
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -32,7 +32,7 @@ class ToolWriter:
         self._rules, self._budget, self._changes = rules, budget, changes
 
     def params(
-        self, tools: Sequence[Tool], choice: ToolChoice | None, field: str
+        self, tools: Sequence[FunctionTool], choice: ToolChoice | None, field: str
     ) -> dict[str, Any]:
         """Return the params.
 
@@ -58,7 +58,7 @@ class ToolWriter:
         tools = [{"name": name, "input_schema": {"type": "object"}} for name in self._rules.called]
         return {"tools": tools, "tool_choice": {"type": "none"}}
 
-    def _tool(self, tool: Tool) -> dict[str, Any]:
+    def _tool(self, tool: FunctionTool) -> dict[str, Any]:
         if not tool.strict:
             return tool.members
         schema = self._budget.fit(tool.members["input_schema"], tools=1)
@@ -74,7 +74,9 @@ class ToolWriter:
         return {"type": choice.type} | ({"name": choice.tool} if choice.tool else {})
 
 
-def _offered(tools: Sequence[Tool], choice: ToolChoice | None, field: str) -> list[Tool]:
+def _offered(
+    tools: Sequence[FunctionTool], choice: ToolChoice | None, field: str
+) -> list[FunctionTool]:
     """Return the tools that a choice leaves, and check that it names one of them."""
     if choice is None:
         return [*tools]

@@ -24,7 +24,7 @@ _MODES: dict[str, Literal["none", "auto", "any"]] = {
 }
 
 
-class Tool(NamedTuple):
+class FunctionTool(NamedTuple):
     """A function that the model may call, with the members of a tool of the Messages API."""
 
     name: str
@@ -51,7 +51,7 @@ class ToolChoice(NamedTuple):
         return {"any": "required", "tool": "function"}.get(self.type)
 
 
-def read_tools(values: object, field: str) -> list[Tool]:
+def read_tools(values: object, field: str) -> list[FunctionTool]:
     """Read tools, nested as in chat completions or flat as in responses; null has none."""
     if values is None:
         return []
@@ -62,7 +62,7 @@ def read_tools(values: object, field: str) -> list[Tool]:
     return tools
 
 
-def read_functions(values: object) -> list[Tool]:
+def read_functions(values: object) -> list[FunctionTool]:
     """Read `functions`, the old form of tools."""
     if values is None:
         return []
@@ -106,7 +106,7 @@ def read_arguments(value: object, field: str) -> dict[str, Any]:
     return shallow(arguments, field)
 
 
-def _function(function: Mapping[str, Any], field: str) -> Tool:
+def _function(function: Mapping[str, Any], field: str) -> FunctionTool:
     own = name(function.get("name"), f"{field}.name")
     members: dict[str, Any] = {"name": own}
     if function.get("description"):
@@ -115,7 +115,7 @@ def _function(function: Mapping[str, Any], field: str) -> Tool:
     if function.get("cache_control") is not None:
         path = f"{field}.cache_control"
         members["cache_control"] = shallow(mapping(function["cache_control"], path), path)
-    return Tool(own, members, flag(function.get("strict"), f"{field}.strict") or False)
+    return FunctionTool(own, members, flag(function.get("strict"), f"{field}.strict") or False)
 
 
 def _input_schema(parameters: object, field: str) -> dict[str, Any]:

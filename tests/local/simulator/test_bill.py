@@ -11,7 +11,7 @@ import pytest
 from functions.model.pricing import newest_price_list
 from local.simulator import Simulator
 from local.simulator.models import MODELS
-from local.simulator.prices import micro_usd
+from local.simulator.standard_prices import micro_usd
 
 type MakeRequests = Callable[..., list[Any]]
 

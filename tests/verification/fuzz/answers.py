@@ -16,7 +16,7 @@ from functions.model.api_results import read_line, read_result
 from functions.model.create_response import AccountBlocked, RateLimited, Refused, Verdict, classify
 from functions.model.ids import RequestId
 from functions.model.items.counts import OutcomeCounts
-from functions.model.outcome_counts import OutcomeCounter, total
+from functions.model.outcome_counter import OutcomeCounter, total
 from functions.model.output_lines import output_line
 from functions.model.rows import Rejection
 from functions.model.streams import lines

@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from functions.exports import tables
+from functions.exports import results_csv
 from functions.exports.contract import ExportContext, ExportRow
 from functions.planning.conversion import parse_row
 from functions.readers.encodings import encoding_of
@@ -87,10 +87,10 @@ def _check_cells(reading: Reading, names: Sequence[str], rows: Rows) -> None:
     assert reading.refusal is None, reading.refusal
     assert [list((parse_row(record) or {}).values()) for record in reading.records] == rows
     context = ExportContext(name="a.csv", columns=reading.reader.columns(reading.records[-1].end) if rows else names)  # fmt: skip
-    lines = [tables.head(tables.PATH, context)]
+    lines = [results_csv.head(results_csv.PATH, context)]
     for number, record in enumerate(reading.records, 1):
         row = ExportRow("j", number, b"null", _RESULT, record.data, 1)
-        lines += [line for _, line in tables.lines(row, context)]
+        lines += [line for _, line in results_csv.lines(row, context)]
     text = b"".join(lines).decode("utf-8-sig")
     returned = list(csv.reader(io.StringIO(text, newline=""), strict=True))
     assert [row[: len(names)] for row in returned] == [[*names], *rows]

@@ -21,7 +21,7 @@ FATES = "expired=0.03,overloaded_error=0.03"
 
 
 @dataclass(frozen=True)
-class Claude:
+class ApiEndpoint:
     """An endpoint of the Message Batches API, and its key.
 
     Attributes:
@@ -54,7 +54,7 @@ class Claude:
         }
 
 
-def with_free_port(workspace: Workspace, claude: Claude) -> Claude:
+def with_free_port(workspace: Workspace, claude: ApiEndpoint) -> ApiEndpoint:
     """Move the simulator to a free port if its own is in use; leave the real API unchanged."""
     if claude.is_real:
         return claude
@@ -62,7 +62,7 @@ def with_free_port(workspace: Workspace, claude: Claude) -> Claude:
     return replace(claude, base_url=f"http://{LOOPBACK}:{port}")
 
 
-def choose_claude(workspace: Workspace, env: Mapping[str, str]) -> Claude:
+def choose_claude(workspace: Workspace, env: Mapping[str, str]) -> ApiEndpoint:
     """Choose the real API for ``CLAUDE=real`` with a key, otherwise the simulator.
 
     Raises:
@@ -70,7 +70,7 @@ def choose_claude(workspace: Workspace, env: Mapping[str, str]) -> Claude:
     """
     choice = env.get("CLAUDE", "") or "simulator"
     if choice == "simulator":
-        return Claude(
+        return ApiEndpoint(
             "simulator", f"http://{LOOPBACK}:{workspace.port('simulator')}", SIMULATED_KEY
         )
     if choice != "real":
@@ -80,10 +80,10 @@ def choose_claude(workspace: Workspace, env: Mapping[str, str]) -> Claude:
     if not key:
         message = "CLAUDE=real needs a key: set ANTHROPIC_API_KEY"
         raise LocalError(message)
-    return Claude("real", REAL_URL, key)
+    return ApiEndpoint("real", REAL_URL, key)
 
 
-def start_simulator(workspace: Workspace, claude: Claude) -> Program:
+def start_simulator(workspace: Workspace, claude: ApiEndpoint) -> Program:
     """Start the simulator at the base URL of ``claude``, and wait until it answers.
 
     Raises:

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from local.claude import choose_claude
+from local.api_endpoint import choose_claude
 from local.errors import LocalError
 from local.workspace import Workspace
 

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
+from local.consent import consent, estimate
 from local.errors import LocalError
-from local.estimate import consent, estimate
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 UNPRICED = b'{"params": {"model": "claude-mythos-5-2", "max_tokens": 5, "messages": [{"role": "user", "content": "x"}]}}\n'

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from functions.exports import tables
+from functions.exports import results_csv
 from functions.exports.contract import Export, ExportContext, ExportRow, JobSummary
 from functions.readers import delimited
 from tests.unit.uploads import Upload
@@ -47,10 +47,10 @@ def succeeded(*texts: str, **members: Any) -> dict[str, Any]:
     return {"type": "succeeded", "message": message}
 
 
-def results_csv(
+def export_rows(
     context: ExportContext, rows: Sequence[tuple[bytes | None, dict[str, Any]]]
 ) -> bytes:
-    export: Export = tables
+    export: Export = results_csv
     (path,) = export.paths(context)
     file = export.head(path, context)
     for number, (record, result) in enumerate(rows, 1):
@@ -69,7 +69,7 @@ def parsed(file: bytes) -> list[list[str]]:
 def added_cells(result: dict[str, Any], schema: dict[str, Any] | None = None) -> dict[str, str]:
     """Return the cells that a result adds to a row."""
     context = ExportContext(name="t.csv", columns=["text"], schema=schema)
-    header, cells = parsed(results_csv(context, [(b'{"text":"hi"}', result)]))
+    header, cells = parsed(export_rows(context, [(b'{"text":"hi"}', result)]))
     assert (header[0], cells[0]) == ("text", "hi")
     return dict(zip(header[1:], cells[1:], strict=True))
 
@@ -85,7 +85,7 @@ def test_a_table_comes_back_as_it_was(named: tuple[list[str], list[list[str]]]) 
     context = ExportContext(name="t.csv", columns=columns)
 
     header, *lines = parsed(
-        results_csv(context, [(record.data, succeeded("=1")) for record in found])
+        export_rows(context, [(record.data, succeeded("=1")) for record in found])
     )
 
     assert header == columns + ADDED
@@ -98,7 +98,7 @@ def test_a_table_comes_back_as_it_was(named: tuple[list[str], list[list[str]]]) 
 def test_an_upload_without_columns_has_the_row_and_the_custom_id() -> None:
     context = ExportContext(name="t.jsonl")
     header, first, second = parsed(
-        results_csv(context, [(b"{}", succeeded("Yes")), (None, {"type": "expired"})])
+        export_rows(context, [(b"{}", succeeded("Yes")), (None, {"type": "expired"})])
     )
 
     assert header == ["row", "custom_id", *ADDED]
@@ -112,7 +112,7 @@ def test_an_upload_without_columns_has_the_row_and_the_custom_id() -> None:
 )
 def test_a_custom_id_of_any_kind_is_a_cell(custom_id: bytes, expected: str) -> None:
     row = ExportRow("job", 1, custom_id, b'{"type":"canceled"}', None, 0)
-    ((_, line),) = tables.lines(row, ExportContext(name="t.jsonl"))
+    ((_, line),) = results_csv.lines(row, ExportContext(name="t.jsonl"))
 
     assert next(csv.reader([line.decode()]))[1] == expected
 
@@ -178,7 +178,7 @@ def test_a_schema_without_properties_adds_no_columns(schema: dict[str, Any]) -> 
 def test_a_name_that_the_upload_has_gets_a_suffix() -> None:
     columns = ["Answer", "error", "error_claude"]
     schema: dict[str, Any] = {"properties": {"status": {}, "label": {}}}
-    (header,) = parsed(results_csv(ExportContext(name="t", columns=columns, schema=schema), []))
+    (header,) = parsed(export_rows(ExportContext(name="t", columns=columns, schema=schema), []))
 
     assert header[3:] == [
         "answer_claude", "status", "stop_reason", "error_claude_claude", "input_tokens", "output_tokens",
@@ -190,7 +190,7 @@ def test_a_row_that_cannot_be_read_again_keeps_its_place() -> None:
     context = ExportContext(name="t.csv", columns=["a", "b"])
     rejected = {"type": "rejected", "error": {"code": "c", "message": "line 3: m", "line": 3}}
     _, *lines = parsed(
-        results_csv(context, [(b'{"a":"1","b":"2"}', succeeded("x")), (None, rejected)])
+        export_rows(context, [(b'{"a":"1","b":"2"}', succeeded("x")), (None, rejected)])
     )
 
     assert [line[:4] for line in lines] == [["1", "2", "x", "succeeded"], ["", "", "", "rejected"]]
@@ -201,7 +201,7 @@ def test_there_are_no_closing_files() -> None:
         job="j", outcome="succeeded", outcomes={}, usage={}, times={}, files={}, upload="s3://u/t.csv"
     )  # fmt: skip
 
-    assert tables.closing(summary, ExportContext(name="t.csv")) == {}
+    assert results_csv.closing(summary, ExportContext(name="t.csv")) == {}
 
 
 HARD = [
@@ -222,7 +222,7 @@ def hard_file(tmp_path: Path) -> Path:
         for text, number, answer in HARD
     ]
     path = tmp_path / "results.csv"
-    path.write_bytes(results_csv(context, rows))
+    path.write_bytes(export_rows(context, rows))
     return path
 
 

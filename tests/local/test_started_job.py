@@ -6,7 +6,7 @@ import pytest
 
 from local.cloud import Cloud
 from local.errors import LocalError
-from local.job import Job, download, safe_path, upload
+from local.started_job import StartedJob, download, safe_path, upload
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_options_that_are_no_longer_beside_a_file_do_not_govern_it(
 def test_a_job_is_concerned_by_its_own_events_and_those_about_its_options(
     event: dict[str, Any], *, concerned: bool
 ) -> None:
-    job = Job(
+    job = StartedJob(
         file=Path("march.csv"), key="in/march.csv", id="3f9a", folder="results/in/march/3f9a"
     )
 
@@ -110,7 +110,7 @@ def test_a_job_is_concerned_by_its_own_events_and_those_about_its_options(
     ("event", "over"), [("job.planned", False), ("job.waiting", True), ("job.rejected", True)]
 )
 def test_a_job_that_waits_for_options_is_not_followed(event: str, *, over: bool) -> None:
-    job = Job(file=Path("a.csv"), key="in/a.csv", id="3f9a", folder="results/in/a/3f9a")
+    job = StartedJob(file=Path("a.csv"), key="in/a.csv", id="3f9a", folder="results/in/a/3f9a")
 
     job.events["1"] = {"type": f"x.{event}"}
 
@@ -128,7 +128,7 @@ def test_a_job_that_waits_for_options_is_not_followed(event: str, *, over: bool)
 def test_the_status_of_an_ended_job_is_final_when_it_says_done(
     event: str, status: str, *, final: bool
 ) -> None:
-    job = Job(file=Path("a.csv"), key="in/a.csv", id="3f9a", folder="results/in/a/3f9a")
+    job = StartedJob(file=Path("a.csv"), key="in/a.csv", id="3f9a", folder="results/in/a/3f9a")
 
     job.events["1"] = {"type": event}
     job.status = {"status": status}
@@ -139,7 +139,9 @@ def test_the_status_of_an_ended_job_is_final_when_it_says_done(
 def test_only_the_results_of_the_job_are_downloaded(
     cloud: Cloud, bucket: str, tmp_path: Path
 ) -> None:
-    job = Job(file=Path("march.jsonl"), key="march.jsonl", id="3f9a", folder="results/march/3f9a")
+    job = StartedJob(
+        file=Path("march.jsonl"), key="march.jsonl", id="3f9a", folder="results/march/3f9a"
+    )
     for key in ("march/3f9a/results.jsonl", "march/3f9a/manifest.json", "march/3f9a2/other"):
         cloud.s3.put_object(Bucket=bucket, Key=f"results/{key}", Body=key.encode())
 

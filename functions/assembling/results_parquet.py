@@ -9,14 +9,14 @@ import msgspec
 from functions.adapters.s3 import ObjectStore
 from functions.adapters.upload_source import source_of
 from functions.errors import RelayError
-from functions.exports import parquet_writer, tables
+from functions.exports import parquet_writer, results_csv
 from functions.exports.contract import ExportContext
 from functions.exports.parquet_writer import Task
 from functions.model.items.job import Job
 from functions.model.items.stored_objects import StoredObject
 from functions.model.streams import read_blocks
 from functions.readers import format_of
-from functions.readers.processes import printed_lines
+from functions.readers.child_process import printed_lines
 
 MAX_BYTES = 1_500_000_000
 """Most bytes of rows and upload. They and the file are on the function's disk, which has 4 GB."""
@@ -48,15 +48,15 @@ def write_parquet(
         _save(rows, files.read(files.results_object(lines.key)))
         if is_parquet:
             _save(upload, source_of(files, job).read())
-        names = tables.names(context)
-        own = len(names) - len(tables.added_names(context))
+        names = results_csv.names(context)
+        own = len(names) - len(results_csv.added_names(context))
         task = Task(
             target=str(target),
             lines=str(rows),
             size_bytes=size,
             rows=job.checkpoint.row,
             names=names,
-            counts=[own + number for number in tables.COUNTS],
+            counts=[own + number for number in results_csv.COUNTS],
             upload=str(upload) if is_parquet else None,
             own=own,
         )

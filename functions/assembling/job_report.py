@@ -22,7 +22,7 @@ from functions.model.items.batch import Batch
 from functions.model.items.counts import OutcomeCounts
 from functions.model.items.job import Job
 from functions.model.items.stored_objects import StoredObject
-from functions.model.outcome_counts import total
+from functions.model.outcome_counter import total
 from functions.model.output_lines import read_output_lines
 from functions.model.streams import line_blocks
 from functions.report.excerpts import ReportRow, group_errors, prompt_of, read_row

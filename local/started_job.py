@@ -20,7 +20,7 @@ WAITING_EVENTS = frozenset({"job.waiting", "options.rejected"})
 
 
 @dataclass(kw_only=True)
-class Job:
+class StartedJob:
     """A job that this command has started.
 
     Attributes:
@@ -95,7 +95,7 @@ def event_type(event: Mapping[str, Any]) -> str:
     return ".".join(str(event.get("type", "")).split(".")[-2:])
 
 
-def upload(cloud: Cloud, bucket: str, file: Path) -> Job:
+def upload(cloud: Cloud, bucket: str, file: Path) -> StartedJob:
     """Upload a file under the names of its folder and its own, after the options files beside it.
 
     Raises:
@@ -112,7 +112,7 @@ def upload(cloud: Cloud, bucket: str, file: Path) -> Job:
         raise LocalError(message) from error
     version = cloud.s3.head_object(Bucket=bucket, Key=key)["VersionId"]
     job = job_id(bucket, key, version)
-    return Job(file=file, key=key, id=job, folder=f"results/{stem_of(key)}/{job}")
+    return StartedJob(file=file, key=key, id=job, folder=f"results/{stem_of(key)}/{job}")
 
 
 def key_of(file: Path) -> str:
@@ -132,12 +132,12 @@ def _upload_options(cloud: Cloud, bucket: str, file: Path, key: str) -> None:
             cloud.s3.delete_object(Bucket=bucket, Key=options_key)
 
 
-def cancel(cloud: Cloud, bucket: str, job: Job) -> None:
+def cancel(cloud: Cloud, bucket: str, job: StartedJob) -> None:
     """Cancel a job that waits, so that the options of a later run do not start it, too."""
     cloud.s3.put_object(Bucket=bucket, Key=f"{job.key}.cancel", Body=b"")
 
 
-def refresh(cloud: Cloud, bucket: str, job: Job) -> None:
+def refresh(cloud: Cloud, bucket: str, job: StartedJob) -> None:
     """Read status.json again; it does not exist before the first poll."""
     try:
         answer = cloud.s3.get_object(Bucket=bucket, Key=f"{job.folder}/status.json")
@@ -146,7 +146,7 @@ def refresh(cloud: Cloud, bucket: str, job: Job) -> None:
     job.status = json.loads(answer["Body"].read())
 
 
-def download(cloud: Cloud, bucket: str, job: Job, into: Path) -> Path:
+def download(cloud: Cloud, bucket: str, job: StartedJob, into: Path) -> Path:
     """Download a job's results into ``into/<name>/<job>/``, replacing existing files.
 
     Returns:
