@@ -6,44 +6,15 @@ python -m benchmarks.read FILE
 import json
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from benchmarks.cpu import cpu_s
+from cli.local_files import LocalFile
 from functions.model.rows import LineBlock
 from functions.readers import READERS, decoded
 from functions.readers.detect import detect
 
 MAX_ROW_BYTES = 32_000_000
-BLOCK_BYTES = 1 << 20
-
-
-@dataclass(frozen=True)
-class LocalFile:
-    """A local file as a source of a reader."""
-
-    path: Path
-    seekable = True
-
-    @property
-    def uri(self) -> str:
-        """Return the path."""
-        return str(self.path)
-
-    @property
-    def size_bytes(self) -> int:
-        """Return the length of the file in bytes."""
-        return self.path.stat().st_size
-
-    def read(self, start: int = 0, stop: int | None = None) -> Iterator[bytes]:
-        """Stream the bytes from ``start`` up to ``stop``; by default, to the end."""
-        remaining = (self.size_bytes if stop is None else stop) - start
-        with self.path.open("rb") as file:
-            file.seek(start)
-            while remaining > 0 and (block := file.read(min(remaining, BLOCK_BYTES))):
-                remaining -= len(block)
-                yield block
 
 
 def main(upload: str) -> None:

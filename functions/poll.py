@@ -10,6 +10,7 @@ from aws_lambda_powertools import Logger, Metrics
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from functions.adapters.metrics import NAMESPACE
 from functions.adapters.queues import WorkQueues
 from functions.adapters.trigger import PollInvoker
 from functions.model import timestamps
@@ -40,7 +41,7 @@ ENOUGH_S = 90.0
 THREADS = 8
 """Items processed at once. Fewer than the connections that a client keeps."""
 logger = Logger()
-metrics = Metrics(namespace="claude-batch-relay")
+metrics = Metrics(namespace=NAMESPACE)
 
 
 @cache

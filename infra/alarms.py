@@ -13,9 +13,10 @@ from aws_cdk import aws_sqs as sqs
 from constructs import Construct
 
 from infra.poll import Poll
+from infra.relay_metric import relay_metric
 from infra.results import Results
 from infra.settings import StackSettings
-from infra.stage import METRICS_NAMESPACE, Stage
+from infra.stage import Stage
 from infra.storage import Storage
 from infra.submit import Submit
 
@@ -108,7 +109,7 @@ class Alarms(Construct):
         minutes = max(5, 3 * poll_minutes)
         self._alarm(
             "no-poll",
-            self._poll_metric("PollSucceeded", "Sum", Duration.minutes(minutes)),
+            relay_metric(self.service, "PollSucceeded", "Sum", Duration.minutes(minutes)),
             f"No run of poll has reached its end for {minutes} minutes: no batch is sent and no result is "
             "noticed. Read poll's log; check that its schedule is enabled and the function not throttled.",
             below=1,
@@ -116,7 +117,7 @@ class Alarms(Construct):
         )
         self._alarm(
             "silent-api",
-            self._poll_metric("SilentMinutes", "Maximum", Duration.minutes(minutes)),
+            relay_metric(self.service, "SilentMinutes", "Maximum", Duration.minutes(minutes)),
             "Anthropic has not answered a listing of batches for an hour. Look at status.anthropic.com, and "
             "read poll's log; check baseUrl if it was changed. Everything goes on by itself afterwards.",
             above=60,
@@ -126,27 +127,27 @@ class Alarms(Construct):
         hour = Duration.hours(1)
         self._alarm(
             "old-batch",
-            self._poll_metric("OldestBatchHours", "Maximum", Duration.minutes(15)),
+            relay_metric(self.service, "OldestBatchHours", "Maximum", Duration.minutes(15)),
             "A batch is unfinished 26 hours after its first create; Anthropic ends each within 24. Read "
             "poll's log, and look for the batch in the Claude Console.",
             above=26,
         )
         self._alarm(
             "paused",
-            self._poll_metric("Paused", "Maximum", Duration.minutes(5)),
+            relay_metric(self.service, "Paused", "Maximum", Duration.minutes(5)),
             "Sending is paused. The event sending.paused has the reason: for example a missing or refused "
             "key, or a spend limit. Read it and fix the cause; sending then resumes by itself.",
         )
         self._alarm(
             "stuck",
-            self._poll_metric("Stuck", "Sum", hour),
+            relay_metric(self.service, "Stuck", "Sum", hour),
             "An item made no progress in five tries, or poll passed over an item that it cannot read or "
             "process. The event batch.stuck or poll's log names it. Retries continue, up to six hours apart, "
             "and succeed once the cause is fixed.",
         )
         self._alarm(
             "duplicate-batch",
-            self._poll_metric("Duplicate", "Sum", hour),
+            relay_metric(self.service, "Duplicate", "Sum", hour),
             "Anthropic accepted the same requests twice; poll canceled the newer batch. Look in the "
             "Claude Console for what both cost.",
         )
@@ -165,15 +166,6 @@ class Alarms(Construct):
             period=Duration.minutes(1), statistic="Maximum"
         )
         self._alarm(name, metric, description)
-
-    def _poll_metric(self, name: str, statistic: str, period: Duration) -> cloudwatch.Metric:
-        return cloudwatch.Metric(
-            namespace=METRICS_NAMESPACE,
-            metric_name=name,
-            dimensions_map={"service": self.service},
-            statistic=statistic,
-            period=period,
-        )
 
     def _alarm(
         self,

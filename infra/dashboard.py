@@ -7,8 +7,9 @@ from aws_cdk import aws_cloudwatch as cloudwatch
 from constructs import Construct
 
 from infra.alarms import Alarms
+from infra.relay_metric import relay_metric
 from infra.settings import StackSettings
-from infra.stage import METRICS_NAMESPACE, Stage
+from infra.stage import Stage
 from infra.storage import Storage
 
 _HALF, _THIRD = 12, 8
@@ -76,13 +77,7 @@ class Dashboard(Construct):
         )  # fmt: skip
 
     def _own(self, name: str, statistic: str, period: Duration = _MINUTES) -> cloudwatch.Metric:
-        return cloudwatch.Metric(
-            namespace=METRICS_NAMESPACE,
-            metric_name=name,
-            dimensions_map={"service": self._service},
-            statistic=statistic,
-            period=period,
-        )
+        return relay_metric(self._service, name, statistic, period)
 
     def _times(self, name: str) -> list[cloudwatch.Metric]:
         return [self._own(name, statistic) for statistic in ("p50", "p95", "Maximum")]

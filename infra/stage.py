@@ -18,8 +18,6 @@ from infra.nag import acknowledge
 from infra.settings import StackSettings
 from infra.storage import Storage
 
-METRICS_NAMESPACE = "claude-batch-relay"
-
 ARCHITECTURES = {"arm64": lambda_.Architecture.ARM_64, "x86_64": lambda_.Architecture.X86_64}
 
 LOG_DAYS = (
@@ -101,7 +99,6 @@ class Stage(Construct):
                 **PROCESS,
                 **function_settings.to_env(),
                 "POWERTOOLS_SERVICE_NAME": settings.stack_name,
-                "POWERTOOLS_METRICS_NAMESPACE": METRICS_NAMESPACE,
                 "POWERTOOLS_LOG_LEVEL": "INFO",
             },
         )

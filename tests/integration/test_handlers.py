@@ -50,7 +50,6 @@ def deployed_relay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[
                 monkeypatch.setenv(
                     name, value
                 )  # functions share QUEUE_URL here, which only redelivery uses
-        monkeypatch.setenv("POWERTOOLS_METRICS_NAMESPACE", "claude-batch-relay")
         monkeypatch.setenv("POWERTOOLS_SERVICE_NAME", "relay")
         relay.simulator.clock = time.time
         secret._secrets_manager.cache_clear()  # noqa: SLF001

@@ -6,7 +6,7 @@ from functools import partial
 from tests.verification.chaos.bench import Bench, open_bench
 from tests.verification.chaos.chaos_harness import ChaosHarness
 from tests.verification.crash import jobs
-from tests.verification.crash.call_counter import ProcessKilled
+from tests.verification.crash.call_counter import ProcessKilled, first_create
 from tests.verification.crash.injected_faults import fail_call, freeze, kill
 from tests.verification.figures import Figures
 
@@ -86,9 +86,7 @@ def clock_skew(full: bool, half: int) -> Figures:  # noqa: FBT001 - called posit
     """Set our clock five minutes behind Anthropic's, or ahead of it."""
     job = (jobs.three_chunks(), jobs.lost_create_answer())[half]
     with open_bench("clock skew of five minutes", job) as bench:
-        create_call = 1 + next(
-            n for n, name in enumerate(bench.baseline.calls) if name.startswith("claude.POST")
-        )
+        create_call = first_create(bench.baseline.calls)
         for seconds in (SKEW_S, -SKEW_S):
             bench.run(f"{seconds:+.0f} s", partial(_shift_api_clock, bench, seconds))
             for make_fault in (kill, fail_call, freeze):

@@ -17,6 +17,7 @@ from tests.verification.chaos.interleaver import (
     replay,
 )
 from tests.verification.crash import jobs
+from tests.verification.crash.call_counter import first_create
 from tests.verification.figures import Figures
 
 PAST_LEASE_S = 1000.0
@@ -201,7 +202,7 @@ def late_answers(full: bool, half: int) -> Figures:  # noqa: FBT001 - called pos
         "two concurrent stages, interrupted twice", jobs.one_row_beside_foreign_batch()
     ) as bench:
         calls = [step.call for step in _run(bench, LATE_ANSWER_OVERLAP, replay(()), "baseline")]
-        answer_call = 1 + next(n for n, call in enumerate(calls) if call.startswith("claude.POST"))
+        answer_call = first_create(calls)
         prefix = (*(0 for _ in range(answer_call + half)), 1)
         _explore(bench, LATE_ANSWER_OVERLAP, 2, 1 if full else 40, prefix)
     return bench.figures

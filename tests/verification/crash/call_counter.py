@@ -102,3 +102,8 @@ class CallCounter:
                 return
             self.faults_injected, self._calls_before = fault_index + 1, len(self.calls)
         fault.inject(name)
+
+
+def first_create(calls: Sequence[str]) -> int:
+    """Return the number of the first create among the calls of a run, from 1."""
+    return 1 + next(index for index, name in enumerate(calls) if name.startswith("claude.POST"))

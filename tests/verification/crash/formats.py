@@ -10,11 +10,18 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tests.verification.crash import jobs
+from tests.verification.crash.call_counter import first_create
 from tests.verification.crash.crash_harness import CrashHarness, open_crash_harness
 from tests.verification.crash.injected_faults import kill
 from tests.verification.crash.job_run import run_job
 from tests.verification.crash.jobs import JobSpec
-from tests.verification.crash.kills import HALVES, Plan, plans_for_every, record_plan, run_plan
+from tests.verification.crash.kills import (
+    HALVES,
+    Plan,
+    plans_for_every,
+    record_plan,
+    run_plan,
+)
 from tests.verification.figures import Figures
 
 CAMPAIGN = "killed, other formats"
@@ -66,8 +73,8 @@ def _run_all(relay: CrashHarness, job: JobSpec, figures: Figures, sample: int | 
 
 
 def _plans(calls: Sequence[str]) -> list[Plan]:
-    create_call = 1 + next(n for n, name in enumerate(calls) if name.startswith("claude.POST"))
+    create = first_create(calls)
     return [
-        *plans_for_every(kill, calls[: create_call - 1]),
-        *plans_for_every(kill, calls, create_call, STEP_AFTER_PLANNING),
+        *plans_for_every(kill, calls[: create - 1]),
+        *plans_for_every(kill, calls, create, STEP_AFTER_PLANNING),
     ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tests.verification.crash import jobs
-from tests.verification.crash.call_counter import InjectedFault
+from tests.verification.crash.call_counter import InjectedFault, first_create
 from tests.verification.crash.crash_harness import CrashHarness, open_crash_harness
 from tests.verification.crash.final_state import FinalState
 from tests.verification.crash.injected_faults import fail_call, freeze, kill
@@ -18,8 +18,6 @@ from tests.verification.figures import Figures
 
 HALVES = 2
 """Processes that share a campaign."""
-SAMPLE = 9
-"""A sample has every n-th call; coprime to the period of a job's calls."""
 FaultFactory = Callable[..., InjectedFault]
 
 
@@ -41,24 +39,15 @@ Plan = tuple[PlannedFault, ...]
 
 def kills(full: bool, half: int) -> Figures:  # noqa: FBT001 - called positionally
     """Kill at every call, or at every ninth."""
-    step = 1 if full else SAMPLE
-    return _run_campaign(
-        "killed at every call",
-        jobs.three_chunks(),
-        lambda calls: plans_for_every(kill, calls, 1, step),
-        half,
+    return _single_faults(
+        "killed at every call", jobs.three_chunks(), half, kill, step=1 if full else 9
     )
 
 
 def call_errors(full: bool, half: int) -> Figures:  # noqa: FBT001 - called positionally
     """Let every second call fail, before and after it takes place."""
-    step, first_call = (2, 1) if full else (31, 3)
-    return _run_campaign(
-        "a call fails",
-        jobs.three_chunks(),
-        lambda calls: plans_for_every(fail_call, calls, first_call, step),
-        half,
-    )
+    first_call, step = (1, 2) if full else (3, 31)
+    return _single_faults("a call fails", jobs.three_chunks(), half, fail_call, first_call, step)
 
 
 def multipart_errors(full: bool, half: int) -> Figures:  # noqa: FBT001 - called positionally
@@ -78,42 +67,26 @@ def multipart_errors(full: bool, half: int) -> Figures:  # noqa: FBT001 - called
 
 def freezes(full: bool, half: int) -> Figures:  # noqa: FBT001 - called positionally
     """Freeze at every third call, past the lease."""
-    step, first_call = (3, 1) if full else (31, 5)
-    return _run_campaign(
-        "a stage freezes", jobs.three_chunks(), lambda calls: plans_for_every(freeze, calls, first_call, step), half
-    )  # fmt: skip
+    first_call, step = (1, 3) if full else (5, 31)
+    return _single_faults("a stage freezes", jobs.three_chunks(), half, freeze, first_call, step)
 
 
 def kills_in_large_job(full: bool, half: int) -> Figures:  # noqa: FBT001 - called positionally
     """Kill at the calls of a job whose objects need several blocks and parts."""
-    step = 1 if full else 17
-    return _run_campaign(
-        "killed, multipart job",
-        jobs.large_rows(),
-        lambda calls: plans_for_every(kill, calls, 2, step),
-        half,
+    return _single_faults(
+        "killed, multipart job", jobs.large_rows(), half, kill, 2, step=1 if full else 17
     )
 
 
 def kills_in_held_job(full: bool, half: int) -> Figures:  # noqa: FBT001 - called positionally
     """Kill at the calls of a job that is held, released, and sent within a budget of the day."""
-    step = 1 if full else 29
-    return _run_campaign(
-        "killed, held job",
-        jobs.held_job(),
-        lambda calls: plans_for_every(kill, calls, 1, step),
-        half,
-    )
+    return _single_faults("killed, held job", jobs.held_job(), half, kill, step=1 if full else 29)
 
 
 def kills_in_warmed_job(full: bool, half: int) -> Figures:  # noqa: FBT001 - called positionally
     """Kill at the calls of a job whose batches wait for the first one, which puts a prefix into the cache."""
-    step = 1 if full else 31
-    return _run_campaign(
-        "killed, warmed job",
-        jobs.warmed_job(),
-        lambda calls: plans_for_every(kill, calls, 1, step),
-        half,
+    return _single_faults(
+        "killed, warmed job", jobs.warmed_job(), half, kill, step=1 if full else 31
     )
 
 
@@ -121,13 +94,12 @@ def kills_in_adoption(full: bool, half: int) -> Figures:  # noqa: FBT001 - calle
     """Kill while an unconfirmed batch is adopted beside a foreign batch of its size."""
     step = 1 if full else 23
 
-    def plans(calls: Sequence[str]) -> list[Plan]:
-        create_call = 1 + next(
-            call_number for call_number, name in enumerate(calls) if name.startswith("claude.POST")
-        )
-        return plans_for_every(kill, calls, create_call, step)
-
-    return _run_campaign("killed during adoption", jobs.lost_create_answer(), plans, half)
+    return _run_campaign(
+        "killed during adoption",
+        jobs.lost_create_answer(),
+        lambda calls: plans_for_every(kill, calls, first_create(calls), step),
+        half,
+    )
 
 
 def kills_in_recovery(full: bool, half: int) -> Figures:  # noqa: FBT001 - called positionally
@@ -154,9 +126,7 @@ RECOVERY_CALLS = 100
 
 def _critical_calls(calls: Sequence[str]) -> list[int]:
     """Return the calls that leave most in doubt: the create, and the transactions near it."""
-    create_call = 1 + next(
-        call_number for call_number, name in enumerate(calls) if name.startswith("claude.POST")
-    )
+    create = first_create(calls)
     results_read = 1 + max(
         call_number for call_number, name in enumerate(calls) if name.endswith("results block")
     )
@@ -164,7 +134,7 @@ def _critical_calls(calls: Sequence[str]) -> list[int]:
     manifest_call = 1 + max(
         call_number for call_number, name in enumerate(calls[:tidy_call]) if name == "s3.PutObject"
     )
-    return [create_call - 2, create_call, results_read, manifest_call]
+    return [create - 2, create, results_read, manifest_call]
 
 
 def kill_pairs(full: bool, half: int) -> Figures:  # noqa: FBT001 - called positionally
@@ -203,6 +173,23 @@ def plans_for_every(
         for call_number in range(first_call, len(calls) + 1, step)
         for after in (False, True)
     ]
+
+
+def _single_faults(
+    name: str,
+    job: JobSpec,
+    half: int,
+    make_fault: FaultFactory,
+    first_call: int = 1,
+    step: int = 1,
+) -> Figures:
+    """Run one half of a campaign with one fault a run: before and after every n-th call.
+
+    The steps of samples are coprime to the period of a job's calls.
+    """
+    return _run_campaign(
+        name, job, lambda calls: plans_for_every(make_fault, calls, first_call, step), half
+    )
 
 
 def _run_campaign(
