@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from tempfile import TemporaryFile
-from typing import Any
 
 import msgspec
 from aws_lambda_powertools import Logger
@@ -52,7 +51,7 @@ def collect(
         return False
     if batch.awaits_results and is_lost(services.files, batch, batch.ledger_key):
         delivered = deliver(services, job, batch, time_left_s)
-        return delivered is not None and _finish(services, job, batch, *delivered)
+        return delivered is not None and _record(services, job, batch, *delivered)
     batch, problem = _without_lost_files(services.files, batch)
     most = services.settings.disk_bytes
     with TemporaryFile() as file, TemporaryFile() as errors:
@@ -74,7 +73,8 @@ def collect(
         )
         following = _next_attempt(services, job, batch, merged) if more else None
         if following is not None:
-            return _go_again(services, job, batch, merged, following)
+            part = ChunkOutput(results=merged.results)
+            return _record(services, job, batch, merged, part, following)
         failed = merge.write_errors(f"{stem}.errors.jsonl")
     counted = batch
     if merged.failed.offsets or job.exports:
@@ -93,7 +93,7 @@ def collect(
         export_problem=export_problem,
         problem="; ".join(filter(None, (problem, merge.errors_problem))) or None,
     )
-    return _finish(services, job, batch, merged, part)
+    return _record(services, job, batch, merged, part)
 
 
 def _without_lost_files(files: ObjectStore, batch: Batch) -> tuple[Batch, str | None]:
@@ -152,30 +152,6 @@ def _next_attempt(
     )
 
 
-def _go_again(
-    services: Services[ResultsSettings],
-    job: Job,
-    batch: Batch,
-    merged: MergedChunk,
-    following: Batch,
-) -> bool:
-    """Record that the batch is collected and that the next attempt waits."""
-    changes = _collected(merged, ChunkOutput(results=merged.results))
-    cost_micro_usd = cost_of(services.items, job, batch, merged.counts)
-    spent = not_counted(batch, cost_micro_usd)
-    done = services.items.transition(
-        batch,
-        changes | {"cost_micro_usd": cost_micro_usd},
-        puts=[following],
-        job_increments={"cost_micro_usd": spent} if spent else None,
-        spent_micro_usd=spent,
-    )
-    logger.info("collected", extra={"batch": batch_key(batch), "retryable": following.requests})
-    if done:
-        services.emit_metrics(CostUsd=spent / MICRO)
-    return done
-
-
 def _write_retry(
     files: ObjectStore, job: Job, batch: Batch, failed: RowOffsets
 ) -> tuple[StoredObject | None, str | None]:
@@ -194,35 +170,40 @@ def _write_retry(
     return retry_part(files, key, rows, batch.tries)
 
 
-def _finish(
+def _record(
     services: Services[ResultsSettings],
     job: Job,
     batch: Batch,
     merged: MergedChunk,
     part: ChunkOutput,
+    following: Batch | None = None,
 ) -> bool:
-    """Record that the chunk is finished."""
+    """Record that the batch is collected, and that its chunk's next attempt waits or the chunk is finished."""
     cost_micro_usd = cost_of(services.items, job, batch, merged.counts)
     spent = not_counted(batch, cost_micro_usd)
-    finished = {"chunks_finished": 1, **merged.counts.job_increments}
+    increments = {"cost_micro_usd": spent} if spent else {}
+    if following is None:
+        increments |= {"chunks_finished": 1, **merged.counts.job_increments}
     done = services.items.transition(
         batch,
-        _collected(merged, part) | {"cost_micro_usd": cost_micro_usd},
-        job_increments=finished | ({"cost_micro_usd": spent} if spent else {}),
+        {
+            "status": BatchStatus.COLLECTED,
+            "part": part,
+            "tally": merged.counts,
+            "pieces": None,
+            "pieces_ended": None,
+            "cost_micro_usd": cost_micro_usd,
+        },
+        puts=[] if following is None else [following],
+        job_increments=increments,
         spent_micro_usd=spent,
     )
-    logger.info("collected", extra={"batch": batch_key(batch), "finished": done})
+    retryable = 0 if following is None else following.requests
+    facts = {"batch": batch_key(batch), "recorded": done, "retryable": retryable}
+    logger.info("collected", extra=facts)
     if done:
-        rows = {f"Rows{name.title()}": merged.counts.outcomes.get(name, 0) for name in OUTCOMES}
-        services.emit_metrics(CostUsd=spent / MICRO, **rows)
+        services.emit_metrics(CostUsd=spent / MICRO)
+    if done and following is None:
+        counts = merged.counts.outcomes
+        services.emit_metrics(**{f"Rows{name.title()}": counts.get(name, 0) for name in OUTCOMES})
     return done
-
-
-def _collected(merged: MergedChunk, part: ChunkOutput) -> dict[str, Any]:
-    return {
-        "status": BatchStatus.COLLECTED,
-        "part": part,
-        "tally": merged.counts,
-        "pieces": None,
-        "pieces_ended": None,
-    }

@@ -110,7 +110,7 @@ def capabilities_of(model: str, version: str | None = None) -> Capabilities | No
     return list_of(version).models.get(_DATED.sub("", model).removesuffix(_LATEST))
 
 
-def sampling_exists(api_version: str, version: str | None = None) -> bool:
+def sampling_exists(api_version: str, version: str | None) -> bool:
     """Return whether any model accepts sampling parameters under an API version."""
     return api_version < list_of(version).no_sampling_since
 

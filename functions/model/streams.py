@@ -5,6 +5,7 @@ from typing import IO
 
 CACHE_BLOCK = 1 << 18
 """Bytes of a block that is read several times: small enough for the processor's cache."""
+_READ_BYTES = 1 << 20
 
 
 def lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
@@ -41,7 +42,7 @@ def cut(blocks: Iterable[bytes], size: int = CACHE_BLOCK) -> Iterator[bytes]:
     )
 
 
-def read_blocks(file: IO[bytes], size: int = 1 << 20) -> Iterator[bytes]:
+def read_blocks(file: IO[bytes]) -> Iterator[bytes]:
     """Read a file from its current position, in blocks."""
-    read: Callable[[], bytes] = lambda: file.read(size)  # noqa: E731 - iter wants a callable
+    read: Callable[[], bytes] = lambda: file.read(_READ_BYTES)  # noqa: E731 - iter wants a callable
     return iter(read, b"")

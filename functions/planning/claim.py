@@ -14,7 +14,7 @@ from functions.model.options import is_options_file, name_problem
 from functions.planning.duplicates import claim_unless_repeated, run_again
 from functions.planning.ignored import ignore
 from functions.planning.new_job import Upload, new_job
-from functions.planning.prepare import wake_waiting_jobs
+from functions.planning.waiting import wake_waiting_jobs
 from functions.readers import suffix_of
 from functions.services import Services
 from functions.settings import SubmitSettings

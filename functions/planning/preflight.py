@@ -105,7 +105,7 @@ def notice(params: Mapping[str, Any], capabilities: Capabilities | None) -> str 
     return "low_max_tokens" if is_low else None
 
 
-def params_notice(params: Mapping[str, Any], capability_list: str | None = None) -> str | None:
+def params_notice(params: Mapping[str, Any], capability_list: str | None) -> str | None:
     """Return the notice of `notice` for a request, by the name of its model."""
     model = params.get("model")
     known = capabilities_of(model, capability_list) if isinstance(model, str) else None

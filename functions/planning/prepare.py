@@ -16,7 +16,7 @@ from functions.model.events import MAX_COLUMN_CHARS, MAX_COLUMNS, Event
 from functions.model.items.job import Job, MaxTokensRaise
 from functions.model.items.priority import Share
 from functions.model.items.stored_objects import ObjectVersion
-from functions.model.options import Options, governs
+from functions.model.options import Options
 from functions.model.upload_format import UploadFormat
 from functions.planning.conversion import NATIVE, TEMPLATE, Converter, converter_of, parse_row
 from functions.planning.job_budget import initial_hold
@@ -308,12 +308,3 @@ def _default_exports(upload_format: UploadFormat, row_kind: str) -> list[str]:
     if upload_format.reader in TABLES:
         return ["csv"]
     return [row_kind] if row_kind in {"openai", "bedrock"} else []
-
-
-def wake_waiting_jobs(services: Services[SubmitSettings], bucket: str, options_key: str) -> None:
-    """End the delay of jobs that wait for options, because an options file arrived that may govern them."""
-    for job in services.items.planning():
-        if job.waiting_for is not None and (
-            job.bucket == bucket and governs(options_key, job.key)
-        ):
-            services.items.update_if_unchanged(job, {"not_before": None})

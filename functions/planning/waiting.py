@@ -8,6 +8,7 @@ from aws_lambda_powertools import Logger
 from functions.model import events, timestamps
 from functions.model.events import Event
 from functions.model.items.job import Job
+from functions.model.options import governs
 from functions.services import Services
 from functions.settings import SubmitSettings
 
@@ -62,3 +63,12 @@ def _is_new(services: Services[SubmitSettings], job: Job, event: Event) -> bool:
     if job.waiting_event == event.id:
         return False
     return event.subject != events.UPLOADS or services.uploads.announce_once(event)
+
+
+def wake_waiting_jobs(services: Services[SubmitSettings], bucket: str, options_key: str) -> None:
+    """End the delay of jobs that wait for options, because an options file arrived that may govern them."""
+    for job in services.items.planning():
+        if job.waiting_for is not None and (
+            job.bucket == bucket and governs(options_key, job.key)
+        ):
+            services.items.update_if_unchanged(job, {"not_before": None})

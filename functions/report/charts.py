@@ -43,9 +43,9 @@ def stacked_bar(parts: Sequence[tuple[str, float]], label: str) -> Html:
     return _svg("stack", 16, label, rects)
 
 
-def bar(share: float, kind: str = "accent") -> Html:
+def bar(share: float) -> Html:
     """Return the bar of a line in a table. Its number is in the next cell, so it needs no label."""
-    rect = element("rect", width=_share(share), height="100%", class_=kind)
+    rect = element("rect", width=_share(share), height="100%", class_="accent")
     return element("svg", rect, class_="bar", height="10", width="100%", aria_hidden="true")
 
 

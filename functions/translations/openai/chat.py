@@ -70,7 +70,7 @@ def translate_chat(body: Mapping[str, Any], policy: Policy) -> Translated:
     if body.get("web_search_options") is not None:
         sentence = '"web_search_options" has no counterpart in a batch; remove it'
         raise NotTranslatableError(code="tool_unsupported", sentence=sentence)
-    tools = read_tools(body.get("tools"), "tools") + read_functions(body.get("functions"))
+    tools = read_tools(body.get("tools")) + read_functions(body.get("functions"))
     old_style = body.get("tool_choice") is None and body.get("function_call") is not None
     request = OpenAIRequest(
         body=body,

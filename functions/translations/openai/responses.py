@@ -75,7 +75,7 @@ def translate_responses(body: Mapping[str, Any], policy: Policy) -> Translated:
         summary=summary is not None,
         schema=answer_schema(answer.get("format"), "text.format", changes),
         schema_field="text.format",
-        tools=read_tools(body.get("tools"), "tools"),
+        tools=read_tools(body.get("tools")),
         choice=read_choice(body.get("tool_choice"), "tool_choice"),
     )
     return translated(request, policy, changes)

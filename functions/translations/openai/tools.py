@@ -51,14 +51,14 @@ class ToolChoice(NamedTuple):
         return {"any": "required", "tool": "function"}.get(self.type)
 
 
-def read_tools(values: object, field: str) -> list[FunctionTool]:
-    """Read tools, nested as in chat completions or flat as in responses; null has none."""
+def read_tools(values: object) -> list[FunctionTool]:
+    """Read `tools`, nested as in chat completions or flat as in responses; null has none."""
     if values is None:
         return []
     tools = []
-    for number, value in enumerate(array(values, field)):
-        path = f"{field}[{number}]"
-        tools.append(_function(_inner(value, "function", path), path))
+    for number, value in enumerate(array(values, "tools")):
+        path = f"tools[{number}]"
+        tools.append(_function(_inner(value, path), path))
     return tools
 
 
@@ -127,17 +127,17 @@ def _input_schema(parameters: object, field: str) -> dict[str, Any]:
     return {"type": "object", **schema}
 
 
-def _inner(value: object, kind: str, field: str) -> Mapping[str, Any]:
+def _inner(value: object, field: str) -> Mapping[str, Any]:
     """Return the function of a tool. Tools of other types run at OpenAI."""
     tool = mapping(value, field)
-    if tool.get("type") != kind:
+    if tool.get("type") != "function":
         sentence = f'"{field}" is a tool of a type that Anthropic does not have; use functions'
         raise NotTranslatableError(code="tool_unsupported", sentence=sentence)
-    return mapping(tool.get(kind, tool), f"{field}.{kind}")
+    return mapping(tool.get("function", tool), f"{field}.function")
 
 
 def _named(value: object, field: str) -> str:
-    return name(_inner(value, "function", field).get("name"), f"{field}.name")
+    return name(_inner(value, field).get("name"), f"{field}.name")
 
 
 def _mode(value: object, field: str) -> Literal["none", "auto", "any"]:
