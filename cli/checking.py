@@ -15,7 +15,7 @@ from cli.local_files import check_name
 from functions.errors import ObjectUnreadableError, UnreadableUploadError
 from functions.model import timestamps
 from functions.model.estimate import estimate
-from functions.model.expected_cost import estimate_figures
+from functions.model.expected_cost import UNKNOWN_WORST, estimate_figures
 from functions.model.items.work_item import MICRO
 from functions.model.rows import Rejection, ValidRows
 from functions.planning.chunks import (
@@ -206,7 +206,7 @@ def _add_hold(checked: Checked, job: Job, prepared: Prepared) -> None:
     if checked.waiting_for is None:
         return
     if checked.waiting_for == "price" or checked.estimate is None:
-        problem = "a budget is in force, and a model has no price, so the cost is unknown"
+        problem = f"a budget is in force, and the cost has no known bound: {UNKNOWN_WORST}"
     else:
         worst, limit = checked.estimate["cost_usd"]["worst"], (budget or 0) / MICRO
         problem = (

@@ -13,6 +13,7 @@ from cli.errors import ExitCode, UsageError
 from cli.output import Output, name_value_table
 from functions.adapters.anthropic_api import Claude
 from functions.adapters.secret import NAME
+from functions.model.expected_cost import UNKNOWN_WORST
 
 BASE_URL = "ANTHROPIC_BASE_URL"
 _CENT = 0.01
@@ -129,7 +130,7 @@ def _rejected(code: str, rejected: RejectedRows) -> str:
 def _cost(figures: dict[str, Any]) -> str:
     cost = figures["cost_usd"]
     if cost["worst"] is None:
-        return "unknown: a model has no price"
+        return f"unknown: {UNKNOWN_WORST}"
     counted = figures["counted_rows"]
     basis = f"input tokens counted in {_rows(counted)}" if counted else "input estimated by bytes"
     tokens = (

@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from functions.model.expected_cost import estimate_figures
+from functions.model.expected_cost import UNKNOWN_WORST, estimate_figures
 from functions.model.items.batch import Batch, batch_key
 from functions.model.items.job import Job
 from functions.model.items.work_item import MICRO
@@ -189,10 +189,7 @@ def job_held(
     budget_usd = None if budget_micro_usd is None else budget_micro_usd / MICRO
     worst_usd = None if figures is None else figures["cost_usd"]["worst"]
     if worst_usd is None:
-        problem = (
-            "its cost has no known bound, and a budget is in force: a model has no price, or rows may run "
-            "code or search the web without max_uses"
-        )
+        problem = f"its cost has no known bound, and a budget is in force: {UNKNOWN_WORST}"
     else:
         problem = (
             f"it may cost up to ${worst_usd:,.2f}, more than its budget of ${budget_usd:,.2f}"

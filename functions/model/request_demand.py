@@ -11,9 +11,17 @@ from functions.model.demand import NO_SURCHARGE, Request, Surcharge
 from functions.model.estimate import BYTES_PER_TOKEN
 from functions.model.pricing import PriceList, long_prompt_limit
 
-_CACHE = b'"cache_control"'
-_MAY_COST_MORE = (_CACHE, b'"inference_geo"', b'"web_search_', b'"code_execution_')
+_CACHE, _INLINE_TOOL = b'"cache_control"', b'"tool_definition"'
+_MAY_COST_MORE = (
+    *(_CACHE, b'"inference_geo"', b'"tools"'),
+    *(_INLINE_TOOL, b'"mcp_servers"', b'"context_management"'),
+)
 """Every request with a surcharge contains one of these, unless the surcharge is for its length."""
+_RUN_BY_CALLER = ("custom", "bash_", "text_editor_", "memory_", "computer_")
+"""The types of tools, or their beginnings, that only return a call. Anthropic runs all others, in the request itself, and
+bills what they return as input. No documented limit bounds that: a search may find, and a PDF may have, any length."""
+_COMPACTION = "compact_"
+"""The beginning of the types of edits that summarize a long context, in a call of their own to the model."""
 _USUAL_GEOS = {None, "global"}
 _MAX_SEARCHES = 1_000_000
 _HOUR = b'"1h"'
@@ -24,9 +32,19 @@ class _Tool(msgspec.Struct, gc=False):
     max_uses: int | None = None
 
 
+class _Edit(msgspec.Struct, gc=False):
+    type: str | None = None
+
+
+class _ContextManagement(msgspec.Struct, gc=False):
+    edits: list[_Edit] | None = None
+
+
 class _Members(msgspec.Struct, gc=False):
     tools: list[_Tool] | None = None
     inference_geo: str | None = None
+    mcp_servers: list[msgspec.Raw] | None = None
+    context_management: _ContextManagement | None = None
 
 
 _members = msgspec.json.Decoder(_Members)
@@ -90,12 +108,11 @@ def _surcharge(model: str, params: bytes, prices: PriceList) -> Surcharge:
     geo = 1.0
     if members.inference_geo not in _USUAL_GEOS:
         geo = prices.multipliers.get(f"inference_geo={members.inference_geo}", 0.0)
-    searches, tools_are_bounded = _searches(members.tools or [])
     return Surcharge(
         input=long_input * max(geo, 1.0) * _cache_share(params, prices),
         output=long_output * max(geo, 1.0),
-        searches=searches,
-        is_bounded=tools_are_bounded and geo > 0,
+        searches=_searches(members.tools or []),
+        is_bounded=geo > 0 and not _input_grows(members) and _INLINE_TOOL not in params,
     )
 
 
@@ -107,16 +124,23 @@ def _cache_share(params: bytes, prices: PriceList) -> float:
     return prices.cache.get(f"cache_creation_{hour}input_tokens", 1.0)
 
 
-def _searches(tools: list[_Tool]) -> tuple[int, bool]:
-    """Return how many searches tools may make, and whether that and all else that they cost is bounded."""
-    searches, is_bounded = 0, True
-    for tool in tools:
-        kind = tool.type or ""
-        if kind.startswith("web_search"):
-            is_bounded &= tool.max_uses is not None
-            searches += min(max(tool.max_uses or 0, 0), _MAX_SEARCHES)
-        is_bounded &= not kind.startswith("code_execution")
-    return searches, is_bounded
+def _searches(tools: list[_Tool]) -> int:
+    """Return how many searches tools may make, as far as that is known."""
+    limits = [tool.max_uses or 0 for tool in tools if (tool.type or "").startswith("web_search_")]
+    return sum(min(max(limit, 0), _MAX_SEARCHES) for limit in limits)
+
+
+def _input_grows(members: _Members) -> bool:
+    """Return whether a request may be billed for input that its params do not have."""
+    context = members.context_management
+    edits = [] if context is None else context.edits or []
+    return (
+        bool(members.mcp_servers)
+        or any(
+            not (tool.type or "custom").startswith(_RUN_BY_CALLER) for tool in members.tools or []
+        )
+        or any((edit.type or "").startswith(_COMPACTION) for edit in edits)
+    )
 
 
 def _long_shares(model: str, params_bytes: int, prices: PriceList) -> tuple[float, float]:

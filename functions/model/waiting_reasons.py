@@ -11,7 +11,7 @@ import msgspec
 
 from functions.model import timestamps
 from functions.model.create_response import KEY_PROBLEMS, PAUSE_MESSAGES
-from functions.model.expected_cost import estimate_figures
+from functions.model.expected_cost import UNKNOWN_WORST, estimate_figures
 from functions.model.items.batch import Batch, BatchStatus
 from functions.model.items.job import ESTIMATE, PILOT, Job, JobStatus
 from functions.model.items.work_item import MICRO, Step
@@ -64,7 +64,7 @@ REASONS = {
         "create {key}.go to send it, raise budget_usd in its options, or create {key}.cancel",
     ),
     "price": ReasonText(
-        "a model has no price, so the cost is unknown, and a budget is in force",
+        f"its cost has no known bound, and a budget is in force: {UNKNOWN_WORST}",
         "create {key}.go to send it, change its options, or create {key}.cancel",
     ),
     "go": ReasonText(

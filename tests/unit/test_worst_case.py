@@ -20,8 +20,22 @@ IN_USD, OUT_USD = 2.0 / 1e6, 10.0 / 1e6
 CACHED = [{"type": "text", "text": "x" * 10_000, "cache_control": {"type": "ephemeral"}}]
 HOUR = [{**CACHED[0], "cache_control": {"type": "ephemeral", "ttl": "1h"}}]
 SEARCH = {"type": "web_search_20250305", "name": "web_search"}
-CODE = {"type": "code_execution_20250825", "name": "code_execution"}
-QUOTED = 'I wrote "cache_control", "tools" and "inference_geo" myself'
+CALLERS_TOOLS: list[dict[str, Any]] = [
+    {"name": "look_up", "input_schema": {}}, {"type": "custom", "name": "look_up", "input_schema": {}},
+    {"type": "bash_20250124", "name": "bash"}, {"type": "memory_20250818", "name": "memory"},
+    {"type": "text_editor_20250728", "name": "edit"}, {"type": "computer_20251124", "name": "computer"},
+]  # fmt: skip
+ANTHROPICS_TOOLS: list[dict[str, Any]] = [
+    SEARCH, {**SEARCH, "max_uses": 5}, {"type": "code_execution_20250825", "name": "code_execution"},
+    {"type": "web_fetch_20260318", "name": "web_fetch", "max_uses": 1, "max_content_tokens": 10},
+    {"type": "tool_search_tool_bm25", "name": "tool_search_tool_bm25"}, {"type": "mcp_toolset", "mcp_server_name": "c"},
+    {"type": "advisor_20260301", "name": "advisor", "model": OPUS}, {"type": "of_next_year", "name": "x"},
+]  # fmt: skip
+"""Their results are billed as input. Of those, PDFs that are fetched have no limit at all."""
+ADDED = {"type": "tool_addition", "tool": {"type": "tool_definition", "definition": SEARCH}}
+QUOTED = (
+    'I wrote "cache_control", "tools", "mcp_servers", "tool_definition" and "inference_geo" myself'
+)
 
 
 def figures(params: dict[str, Any]) -> tuple[int, float | None, float]:
@@ -46,8 +60,7 @@ def figures(params: dict[str, Any]) -> tuple[int, float | None, float]:
         ("in the United States", {"inference_geo": "us"}, 1.1, 1.1, 0),
         ("anywhere", {"inference_geo": "global"}, 1, 1, 0),
         ("both", {"inference_geo": "us", "system": HOUR}, 2.2, 1.1, 0),
-        ("searches", {"tools": [{**SEARCH, "max_uses": 5}]}, 1, 1, 0.05),
-        ("other tools", {"tools": [{"name": "look_up", "input_schema": {}}]}, 1, 1, 0),
+        *((f"a tool of the caller: {tool}", {"tools": [tool]}, 1, 1, 0) for tool in CALLERS_TOOLS),
     ],
 )
 def test_the_worst_case_includes_what_the_params_allow(
@@ -63,8 +76,13 @@ def test_the_worst_case_includes_what_the_params_allow(
 @pytest.mark.parametrize(
     ("case", "params"),
     [
-        ("searches without a limit", {"tools": [SEARCH]}),
-        ("code", {"tools": [CODE]}),
+        *((f"a tool of Anthropic's: {tool}", {"tools": [tool]}) for tool in ANTHROPICS_TOOLS),
+        (
+            "a tool that is defined in a message",
+            {"messages": [{"role": "user", "content": [ADDED]}]},
+        ),
+        ("an MCP server", {"mcp_servers": [{"type": "url", "url": "https://a.b", "name": "c"}]}),
+        ("compaction", {"context_management": {"edits": [{"type": "compact_20260112"}]}}),
         ("a region without a price", {"inference_geo": "eu"}),
         ("members that cannot be read", {"tools": "all", "system": CACHED}),
     ],
@@ -74,6 +92,14 @@ def test_what_nobody_can_bound_is_unknown(case: str, params: dict[str, Any]) -> 
 
     assert worst_usd is None, case
     assert known_usd > OUTPUT * OUT_USD
+
+
+def test_searches_are_known_although_what_they_find_is_not() -> None:
+    plain, searching = (
+        figures({"tools": [tool]})[2] for tool in (SEARCH, {**SEARCH, "max_uses": 500})
+    )
+
+    assert searching - plain == pytest.approx(5, abs=1e-4)
 
 
 def test_a_long_prompt_costs_its_own_price_beside_short_ones() -> None:
