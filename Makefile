@@ -136,7 +136,7 @@ bench: .venv/.installed .local/plots/.installed  ## compare the relay with its a
 kinds: .venv/.installed  ## each kind of upload: its speed, and its memory at ten times the size; or FULL=1 with 1 GB
 	@.venv/bin/python -m benchmarks.kinds $(if $(FULL),--full)
 
-savings: .venv/.installed  ## what caching saves on rows that share a long prompt, into docs/cost.md
+savings: .venv/.installed  ## what caching and equal_rows save on rows that share a long prompt, into docs/cost.md
 	@.venv/bin/python -m benchmarks.savings
 
 latency: .venv/.installed $(NODE) $(CDK)  ## the time that the relay adds to a small job, into docs/benchmarks.md

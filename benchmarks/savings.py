@@ -1,4 +1,4 @@
-"""Measure what caching saves on rows that share a long system prompt: ``make savings``, some seconds.
+"""Measure what caching and `equal_rows` save on rows that share a long system prompt: ``make savings``, some seconds.
 
 The stages are real; AWS is in memory. Claude is the simulator, whose own bill is what counts. It bills as Anthropic
 does, except that no request of a batch ever reads what another request of the same batch writes.
@@ -44,6 +44,12 @@ VARIANTS = (
     Variant("without caching", None),
     Variant("with `cache_control`", {"type": "ephemeral"}),
     Variant("with `cache_control` and `warm_cache`", {"type": "ephemeral"}, b"warm_cache = true"),
+    Variant("with `equal_rows`", None, b'equal_rows = "once"'),
+    Variant(
+        "with `cache_control`, `warm_cache` and `equal_rows`",
+        {"type": "ephemeral"},
+        b'warm_cache = true\nequal_rows = "once"',
+    ),
 )
 
 
@@ -53,6 +59,7 @@ class Measured:
 
     name: str
     batches: int
+    requests: int
     cache: Mapping[str, Any]
     usd: float
 
@@ -87,26 +94,30 @@ def _measured(variant: Variant, relay: Harness) -> Measured:
         )
         raise RuntimeError(message)
     batches = len(relay.simulator.batches())
-    return Measured(variant.name, batches, manifest["cache"], billed_usd)
+    return Measured(variant.name, batches, manifest["requests"], manifest["cache"], billed_usd)
 
 
 def _rows(variant: Variant, rows: int) -> Iterator[bytes]:
-    """Yield rows that share a system prompt; each has a question and gets an answer of some fifty tokens."""
+    """Yield rows that share a system prompt; each has a question and gets an answer of some fifty tokens.
+
+    The last fifth of them are equal to the first.
+    """
     block: dict[str, Any] = {"type": "text", "text": "x" * PREFIX_TOKENS * _CHARS_PER_TOKEN}
     if variant.mark is not None:
         block["cache_control"] = variant.mark
-    for number in range(1, rows + 1):
-        yield make_row(number, "q" * 200, model=MODEL, max_tokens=256, system=[block])
+    for number in range(rows):
+        question = number % (rows * 4 // 5)
+        yield make_row(question, "q" * 200, model=MODEL, max_tokens=256, system=[block])
 
 
 def table(measured: list[Measured]) -> list[str]:
     """Return the lines of the page."""
     base = measured[0].usd
     return [
-        "| the same 1,000 rows | batches | tokens written | tokens read | hit rate | cost | compared |",
-        "|---|---:|---:|---:|---:|---:|---:|",
+        "| the same 1,000 rows | batches | requests | tokens written | tokens read | hit rate | cost | compared |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
         *(
-            f"| {one.name} | {one.batches} | {one.cache['written_tokens']:,} | {one.cache['read_tokens']:,} | "
+            f"| {one.name} | {one.batches} | {one.requests:,} | {one.cache['written_tokens']:,} | {one.cache['read_tokens']:,} | "
             f"{_percent(one.cache['hit_rate'])} | ${one.usd:.2f} | {_percent_more(one.usd / base)} |"
             for one in measured
         ),
