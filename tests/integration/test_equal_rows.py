@@ -1,9 +1,13 @@
 """Under ``equal_rows = "once"``, equal rows of a chunk share one request: asked once, answered in each place, paid once."""
 
+import csv
+import io
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import duckdb
 import pytest
 
 from tests.harness import Harness, make_row
@@ -166,6 +170,55 @@ def test_rows_are_equal_after_the_template(relay: Harness) -> None:
     assert [line["custom_id"] for line in relay.lines("in/a.csv")] == ["1", "2", "3"]
     table = relay.read("in/a.csv", "results.csv").splitlines()
     assert table[1].partition(b"Rome")[2] == table[3].partition(b"Rome")[2] != b""
+
+
+def test_a_copy_has_its_line_in_every_export_of_a_table(relay: Harness, tmp_path: Path) -> None:
+    template = (
+        ONCE
+        + b'outputs = ["csv", "parquet"]\n[request.params]\nmodel = "claude-haiku-4-5"\nmax_tokens = 9\n'
+        + b'messages = [{role = "user", content = "{{city}}"}]'
+    )
+    relay.upload(OPTIONS, template)
+    cities = ["Rome", "[fate:invalid_request_error]", "Rome", "[fate:invalid_request_error]"]
+    table = "id,city\n" + "".join(f"{n},{city}\n" for n, city in enumerate(cities, 1))
+    relay.upload("in/a.csv", table.encode())
+    relay.finish()
+
+    text = relay.read("in/a.csv", "results.csv").decode("utf-8-sig")
+    of_csv = [[*line.values()] for line in csv.DictReader(io.StringIO(text))]
+    (tmp_path / "results.parquet").write_bytes(relay.read("in/a.csv", "results.parquet"))
+    parquet = duckdb.read_parquet(str(tmp_path / "results.parquet")).fetchall()
+    of_parquet = [["" if cell is None else str(cell) for cell in line] for line in parquet]
+    for exported in (of_csv, of_parquet):
+        assert [line[:2] for line in exported] == [[str(n), c] for n, c in enumerate(cities, 1)]
+        assert [line[2:] for line in exported[2:]] == [line[2:] for line in exported[:2]]
+        assert ["errored" in line for line in exported] == [False, True, False, True]
+    assert (relay.manifest("in/a.csv")["copies"], sent(relay)) == (2, 2)
+
+
+def test_a_copy_has_its_line_in_the_files_of_openai(relay: Harness) -> None:
+    relay.upload(OPTIONS, ONCE + b'models = {"*" = "claude-haiku-4-5"}')
+    texts = ["a", "b", "[fate:invalid_request_error]", "a", "[fate:invalid_request_error]"]
+    bodies = [
+        {"model": "gpt", "max_tokens": 9, "messages": [{"role": "user", "content": text}]}
+        for text in texts
+    ]
+    lines = [
+        {"custom_id": f"id-{n}", "method": "POST", "url": "/v1/chat/completions", "body": body}
+        for n, body in enumerate(bodies, 1)
+    ]
+    relay.upload(KEY, b"\n".join(json.dumps(line).encode() for line in lines))
+    relay.finish()
+
+    output, errors = (relay.lines(KEY, f"openai/{name}.jsonl") for name in ("output", "error"))
+    assert [line["custom_id"] for line in output] == ["id-1", "id-2", "id-4"]
+    assert [line["custom_id"] for line in errors] == ["id-3", "id-5"]
+    answers = [line["response"]["body"]["choices"][0]["message"]["content"] for line in output]
+    assert answers[0] == answers[2] != answers[1]
+    counts = json.loads(relay.read(KEY, "openai/batch.json"))["request_counts"]
+    assert counts == {"total": 5, "completed": 3, "failed": 2}
+    assert (relay.manifest(KEY)["copies"], sent(relay)) == (2, 3)
+    assert relay.manifest(KEY)["cost_usd"] == pytest.approx(relay.simulator.bill().usd, abs=1e-6)
 
 
 def test_without_its_ledger_a_copy_says_that_it_was_not_sent(relay: Harness) -> None:
