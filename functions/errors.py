@@ -10,6 +10,7 @@ RelayError
 │   └── ResultsChangedError          the results differ from the bytes saved earlier
 ├── UploadLostError                  the upload cannot be read again for retry.jsonl
 ├── DiskFullError                    one result exceeds its share of the disk
+├── NewerSchemaError                 a newer version of the relay wrote an item; deploy it again
 ├── ClaimError                       competing claims won several times; the message is delivered again
 ├── IncompleteResultsError           the results lack rows or contain foreign ones; download again
 ├── PublishError                     SNS does not accept an event
@@ -92,6 +93,10 @@ class UploadLostError(RelayError):
         """Build the message from the reason, a predicate."""
         super().__init__(f"the upload {why}")
         self.passing = passing
+
+
+class NewerSchemaError(RelayError):
+    """A newer version of the relay wrote an item; deploy it again. This version might misread the item."""
 
 
 class ClaimError(RelayError):

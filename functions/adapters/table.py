@@ -14,6 +14,7 @@ from botocore.exceptions import ClientError
 
 from functions.adapters.clients import PATIENT
 from functions.model import timestamps
+from functions.model.items.work_item import SCHEMA
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -45,6 +46,7 @@ class Lease(msgspec.Struct, frozen=True):
 _LEASE_IS_FREE = "(attribute_not_exists(#lease) OR #lease < :now)"
 _WAITS_FOR_STEP = (
     " AND #next_step = :next_step AND (attribute_not_exists(#not_before) OR #not_before <= :now)"
+    " AND #schema <= :schema"
 )
 _CONFLICT_WAITS_S = (0.05, 0.1, 0.2, 0.4, 0.8)
 """Seconds before each retry of a conflict. DynamoDB rejects one of two concurrent transactions on an item."""
@@ -103,14 +105,16 @@ class Table:
             job: the item's partition key.
             item: its sort key.
             lease: the lease to record.
-            next_step: if not None, the item must wait for this step and be past `not_before`.
+            next_step: if not None, the item must wait for this step, be past `not_before`, and have no newer schema.
 
         Returns:
             The item after the update; None if the condition does not hold. If the SDK repeated a write that had
             succeeded, the repeat is rejected, but the item is returned.
         """
         values = {":token": lease.token, ":until": lease.until, ":now": lease.now}
-        waiting: Conditions = {} if next_step is None else {":next_step": next_step}
+        waiting: Conditions = (
+            {} if next_step is None else {":next_step": next_step, ":schema": SCHEMA}
+        )
         try:
             answer = _retry_on_conflict(
                 self._dynamodb.update_item,
@@ -122,7 +126,7 @@ class Table:
                 " #first_tried_at = if_not_exists(#first_tried_at, :now)",
                 ConditionExpression=f"{_LEASE_IS_FREE}{_WAITS_FOR_STEP if waiting else ''}",
                 ExpressionAttributeNames=_placeholders("owner", "lease", "tries", "first_tried_at")
-                | (_placeholders("next_step", "not_before") if waiting else {}),
+                | (_placeholders("next_step", "not_before", "schema") if waiting else {}),
                 ExpressionAttributeValues=serialize({**values, **waiting, ":zero": 0, ":one": 1}),
                 ReturnValues="ALL_NEW",
                 ReturnValuesOnConditionCheckFailure="ALL_OLD",

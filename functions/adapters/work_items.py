@@ -84,7 +84,9 @@ class WorkItems:
         condition = "#open = :open AND begins_with(status_key, :status)"
         values = {":open": OPEN, ":status": status_key(JobStatus.PLANNING, "")}
         for item in self._table.query(condition, values, UNFINISHED_INDEX):
-            yield msgspec.convert(item, Job)
+            found = Unfinished()
+            sort(item, found)
+            yield from found.jobs
 
     def acquire(
         self, work_message: WorkMessage, lease_s: float, retry_s: float = 60.0

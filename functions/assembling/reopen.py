@@ -24,7 +24,7 @@ from functions.errors import (
 from functions.model import timestamps
 from functions.model.items.batch import Batch, BatchStatus, CloseReason, batch_key
 from functions.model.items.job import Job, JobStatus
-from functions.model.items.work_item import Step
+from functions.model.items.work_item import SCHEMA, Step
 from functions.services import Services
 from functions.settings import ResultsSettings
 
@@ -99,6 +99,8 @@ def _was_killed(job: Job, batches: Sequence[Batch]) -> bool:
 
 def _refusal(services: Services[ResultsSettings], job: Job) -> str | None:
     """Return why a job cannot be opened in its present state."""
+    if job.schema > SCHEMA:
+        return "a newer version of the relay worked on it; deploy that version again"
     if job.status == JobStatus.PLANNING or job.outcome == "replaced":
         return "no batch of it was collected yet"
     if job.is_leased(services.now()):

@@ -8,13 +8,14 @@ from typing import Any
 import msgspec
 from aws_lambda_powertools import Logger
 
+from functions.errors import NewerSchemaError
 from functions.model import timestamps
 from functions.model.cost_ledger import LEDGER, CostEntry
 from functions.model.events import SUBJECTS_WITHOUT_JOB, Event
-from functions.model.items import work_item
+from functions.model.items import read, work_item
 from functions.model.items.batch import Batch, BatchStatus
 from functions.model.items.job import Job, JobStatus
-from functions.model.items.work_item import JOB, OPEN, SCHEMA, Step, status_since
+from functions.model.items.work_item import OPEN, SCHEMA, Step, status_since
 
 EVENT = "event/"
 RELAY = "relay"
@@ -23,6 +24,10 @@ FOREIGN = "foreign"
 CANCEL, GO = "cancel", "go"
 """The partition keys of what markers request."""
 _EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(3000, 1, 1, tzinfo=UTC)
+_UNREADABLE = (
+    *(NewerSchemaError, msgspec.MsgspecError),
+    *(KeyError, ValueError, TypeError, AttributeError),
+)
 logger = Logger(child=True)
 
 
@@ -34,7 +39,7 @@ class Unfinished:
         not_admitted: job → why batches of it that could be sent were not admitted (``day_budget``, ``month_budget``,
             ``warm_up``, ``share`` or ``room``) → since when the oldest of them waits.
         budgets_until: ``day_budget`` or ``month_budget`` → when this day or month ends.
-        unreadable: items that cannot be parsed and were passed over.
+        unreadable: items that cannot be parsed, or that a newer version wrote, and that were passed over.
         whole: whether all items were read; if not, waiting batches are missing.
     """
 
@@ -208,10 +213,10 @@ class Sending(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def sort(item: dict[str, Any], unfinished: Unfinished) -> None:
-    """Add an item to the list of its kind. Log and count an item that cannot be parsed."""
+    """Add an item to the list of its kind. Log and count an item that cannot be parsed, or is of a newer version."""
     try:
         _sort(item, unfinished)
-    except (msgspec.MsgspecError, KeyError, ValueError, TypeError, AttributeError) as error:
+    except _UNREADABLE as error:
         unfinished.unreadable += 1
         facts = {name: str(item.get(name)) for name in ("job", "item", "schema")}
         logger.error("unreadable item", extra={**facts, "problem": type(error).__name__})  # noqa: TRY400 - a traceback could quote its content
@@ -228,19 +233,23 @@ def _sort(item: dict[str, Any], unfinished: Unfinished) -> None:
         unfinished.requests.append(msgspec.convert(item, MarkerRequest))
     elif item["job"].startswith(LEDGER):
         unfinished.cost_entries.append(msgspec.convert(item, CostEntry))
-    elif item["item"] == JOB:
-        job = msgspec.convert(item, Job)
-        _check_step(JobStatus(job.status), job.next_step)
-        _check_times(_status_time(job.status_key), job.uploaded_at)
-        unfinished.jobs.append(job)
     else:
-        batch = msgspec.convert(item, Batch)
-        _check_step(BatchStatus(batch.status), batch.next_step)
+        _sort_work(read(item), unfinished)
+
+
+def _sort_work(item: Job | Batch, unfinished: Unfinished) -> None:
+    since = _status_time(item.status_key)
+    if isinstance(item, Job):
+        _check_step(JobStatus(item.status), item.next_step)
+        _check_times(since, item.uploaded_at)
+        unfinished.jobs.append(item)
+    else:
+        _check_step(BatchStatus(item.status), item.next_step)
         _check_times(
-            *(_status_time(batch.status_key), batch.created_at, batch.intent_at),
-            *(batch.first_sent_at, batch.first_tried_at, batch.first_missed_at),
+            *(since, item.created_at, item.intent_at),
+            *(item.first_sent_at, item.first_tried_at, item.first_missed_at),
         )
-        unfinished.batches.append(batch)
+        unfinished.batches.append(item)
 
 
 def _check_step(status: JobStatus | BatchStatus, step: str | None) -> None:

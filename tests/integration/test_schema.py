@@ -1,9 +1,14 @@
-"""A deploy during a job: items of another schema version are processed, and kept unchanged."""
+"""A deploy during a job: items of an older schema version are processed, and those of a newer one left alone."""
 
 from typing import Any
 
 import pytest
 
+from functions.adapters import table
+from functions.adapters.queues import work_message_for
+from functions.assembling.reopen import reopen
+from functions.model import items
+from functions.model.items.work_item import Step
 from tests.harness import TABLE, Harness, make_row
 
 KEY = "in/march.jsonl"
@@ -13,45 +18,74 @@ ADDED_LATER = frozenset({"first_sent_at"})
 
 def rewrite(relay: Harness, *, schema: str, without: frozenset[str], added: dict[str, Any]) -> int:
     """Rewrite the table as if another version's functions had written it."""
-    items = relay.dynamodb.scan(TableName=TABLE)["Items"]
-    for item in items:
+    scanned = relay.dynamodb.scan(TableName=TABLE)["Items"]
+    for item in scanned:
         attributes = {name: value for name, value in item.items() if name not in without}
         relay.dynamodb.put_item(
             TableName=TABLE, Item=attributes | added | {"schema": {"N": schema}}
         )
-    return len(items)
+    return len(scanned)
 
 
-@pytest.mark.parametrize(
-    ("schema", "without", "added"),
-    [
-        ("0", ADDED_LATER, {}),
-        ("2", frozenset[str](), {"invented_later": {"M": {"a": {"S": "b"}}}}),
-    ],
-    ids=["older", "newer"],
-)
-def test_a_job_continues_with_items_of_another_schema_version(
-    relay: Harness, schema: str, without: frozenset[str], added: dict[str, Any]
-) -> None:
+def attributes_of_work(relay: Harness) -> list[dict[str, Any]]:
+    """Return all jobs and batches as they are in the table."""
+    scanned = relay.dynamodb.scan(TableName=TABLE)["Items"]
+    return [item for item in scanned if "status" in item]
+
+
+def upload(relay: Harness) -> None:
     relay.deploy(requests_per_batch=2)
     body = b"\n".join(
         make_row(n, "[fate:expired] march" if n == 2 else "march") for n in range(1, 6)
     )
     relay.upload(KEY, body + b'\n{"custom_id": "row-6"}')
-    rewritten = 0
-    for _ in range(12):
-        rewritten += rewrite(relay, schema=schema, without=without, added=added)
-        relay.tick()
-    relay.finish()
 
-    assert rewritten > 20
+
+def assert_finished(relay: Harness) -> None:
+    relay.finish()
     assert [line["result"]["type"] for line in relay.lines(KEY)] == ["succeeded"] * 5 + [
         "rejected"
     ]
     assert sorted(relay.simulator.accepted_params().values()) == [1, 1, 1, 1, 2]
-    kept_items = [
-        item for item in relay.dynamodb.scan(TableName=TABLE)["Items"] if "attempt" in item
+
+
+def test_a_job_continues_with_items_of_an_older_version(relay: Harness) -> None:
+    upload(relay)
+    rewritten = 0
+    for _ in range(12):
+        rewritten += rewrite(relay, schema="0", without=ADDED_LATER, added={})
+        relay.tick()
+
+    assert rewritten > 20
+    assert_finished(relay)
+
+
+@pytest.mark.parametrize("ticks", range(5))
+def test_items_of_a_newer_version_are_left_alone_until_it_is_deployed_again(
+    relay: Harness, monkeypatch: pytest.MonkeyPatch, ticks: int
+) -> None:
+    """After a rollback: an option that this version does not know may say what becomes of the rows."""
+    upload(relay)
+    for _ in range(ticks):
+        relay.tick(31.0)
+    unfinished = relay.items.unfinished()
+    messages = [
+        *map(work_message_for, unfinished.jobs),
+        *map(work_message_for, unfinished.batches),
     ]
-    assert all(
-        added.items() <= item.items() for item in kept_items if item["attempt"] == {"N": "1"}
-    )
+    rewrite(relay, schema="2", without=frozenset(), added={"invented_later": {"S": "a"}})
+    [job] = unfinished.jobs
+    before, calls = attributes_of_work(relay), relay.simulator.calls()
+    for message in messages:
+        services = relay.submit if message.next_step in {Step.PLAN, Step.SEND} else relay.results
+        assert services.acquire(message, lambda: 900.0) is None
+    assert "deploy that version again" in str(reopen(relay.results, "reassemble", job.job))
+    passed_over = {relay.tick(3600.0).passed_over for _ in range(20)}
+
+    assert passed_over == {len(messages)}
+    assert attributes_of_work(relay) == before
+    assert {name: relay.simulator.calls().get(name) for name in calls} == calls
+
+    for module in (items, table):
+        monkeypatch.setattr(module, "SCHEMA", 2)
+    assert_finished(relay)

@@ -3,20 +3,27 @@
 The partition key is `job`. The sort key `item` is ``#`` for the job, ``00001-1`` (chunk, attempt) for a batch.
 Unfinished items also have `open` and `status_key` (``STATUS#time``), the keys of the sparse index.
 An item that waits for a stage names the step in `next_step`. `owner` and `lease` show who works on it.
-Readers ignore unknown attributes, so an older function can read what a newer one wrote.
+Readers ignore unknown attributes, so an older function can read what a newer one wrote, unless `SCHEMA` was raised.
 """
 
 from typing import Any
 
 import msgspec
 
+from functions.errors import NewerSchemaError
 from functions.model.items.batch import Batch
 from functions.model.items.job import Job
-from functions.model.items.work_item import JOB
+from functions.model.items.work_item import JOB, SCHEMA
 
 
 def read(attributes: dict[str, Any]) -> Job | Batch:
-    """Convert the attributes of an item to a job or a batch."""
+    """Convert the attributes of an item to a job or a batch.
+
+    Raises:
+        NewerSchemaError: a newer version of the relay wrote the item.
+    """
+    if attributes["schema"] > SCHEMA:
+        raise NewerSchemaError
     if attributes["item"] == JOB:
         return msgspec.convert(attributes, Job)
     return msgspec.convert(attributes, Batch)

@@ -8,6 +8,8 @@ import msgspec
 from functions.model import timestamps
 
 SCHEMA = 1
+"""The version of the format of all items. Raise it if functions that do not know a change would misread an item: they
+leave jobs and batches of a newer version alone. They may ignore other new attributes."""
 JOB = "#"
 OPEN = "open"
 UNFINISHED_INDEX = "unfinished"
