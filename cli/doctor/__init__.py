@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from botocore.exceptions import BotoCoreError, ClientError
 
 from cli.doctor import account, activity, drift, wiring
-from cli.errors import DENIED_CODES, describe
+from cli.errors import DENIED_CODES, NotFoundError, describe
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -53,11 +53,11 @@ class Finding(NamedTuple):
 
 
 def examine(stack: Stack) -> Iterator[Finding]:
-    """Run all checks. One that AWS denies does not end the others."""
+    """Run all checks. One that AWS denies, or that a stack of an earlier version lacks, does not end the others."""
     for name, check in CHECKS.items():
         try:
             fine, problems = check(stack)
-        except (BotoCoreError, ClientError) as error:
+        except (BotoCoreError, ClientError, NotFoundError) as error:
             yield Finding(name, "unknown" if _is_unseen(error) else "wrong", describe(error)[0])
             continue
         yield from (Finding(name, "wrong", problem) for problem in problems)
@@ -65,7 +65,8 @@ def examine(stack: Stack) -> Iterator[Finding]:
             yield Finding(name, "ok", fine)
 
 
-def _is_unseen(error: BotoCoreError | ClientError) -> bool:
+def _is_unseen(error: BotoCoreError | ClientError | NotFoundError) -> bool:
     """Return whether an error is about this command's permissions or the network, not about the stack."""
-    code = error.response["Error"]["Code"] if isinstance(error, ClientError) else None
-    return code is None or code in _NOT_SEEN
+    if isinstance(error, ClientError):
+        return error.response["Error"]["Code"] in _NOT_SEEN
+    return isinstance(error, BotoCoreError)

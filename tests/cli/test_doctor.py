@@ -105,6 +105,11 @@ BROKEN: dict[str, tuple[Break, str, str]] = {
         "version",
         "a version without a number is deployed",
     ),
+    "an output that an earlier version lacks": (
+        lambda account: account.outputs.pop("AlarmsTopicArn"),
+        "subscriptions",
+        "has no output AlarmsTopicArn: it was deployed by an earlier version",
+    ),
     "a function that failed": (
         changed("Poll", "get_function_configuration", State="Failed", StateReason="no role"),
         "functions",
