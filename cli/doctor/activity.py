@@ -13,7 +13,7 @@ from botocore.exceptions import ClientError
 
 from cli.doctor.stack import Diagnosis, Stack, last_part
 from cli.errors import DENIED_CODES
-from functions.adapters.secret import UNSET_KEY, key_of
+from functions.adapters.secret import UNSET_KEY, is_key, key_of
 from functions.errors import KeyMissingError
 from functions.model import timestamps
 from functions.model.create_response import KEY_PROBLEMS, PAUSE_MESSAGES
@@ -46,8 +46,9 @@ def api_key(stack: Stack) -> Diagnosis:
         if error.response["Error"]["Code"] not in DENIED_CODES:
             raise
         return _unseen_key(stack)
-    if key in {"", UNSET_KEY}:
-        return Diagnosis("", [f"the secret {name} holds no API key yet: {put}"])
+    if not is_key(key):
+        yet = "yet" if key in {"", UNSET_KEY} else "but characters that no key has"
+        return Diagnosis("", [f"the secret {name} holds no API key {yet}: {put}"])
     if stack.calls_api:
         return _try_key(key, stack, put)
     return Diagnosis(f"{name} holds a key; --call-api tries it", [])

@@ -22,7 +22,7 @@ import urllib3
 from botocore.httpsession import ProxyConfiguration
 from botocore.utils import get_environ_proxies
 
-from functions.adapters.secret import UNSET_KEY
+from functions.adapters.secret import is_key
 from functions.errors import (
     UNREADABLE_JSON,
     ApiKeyRejectedError,
@@ -120,8 +120,7 @@ class Claude:
     @cached_property
     def _key(self) -> str:
         key, self._key_read_at = self._read_key(self._fresh).strip(), self._clock()
-        # Another key would not be a valid header value, so every request would fail.
-        if key == UNSET_KEY or not (key.isascii() and key.isprintable() and key):
+        if not is_key(key):
             raise KeyMissingError
         return key
 

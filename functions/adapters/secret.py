@@ -20,6 +20,11 @@ UNSET_KEY = "not-set-yet"
 """The secret's initial value. Functions pause sending while it is unchanged."""
 
 
+def is_key(text: str) -> bool:
+    """Return whether a text may be a key. Any other is no valid header value, so every request would fail."""
+    return bool(text) and text != UNSET_KEY and text.isascii() and text.isprintable()
+
+
 @cache
 def _secrets_manager() -> SecretsProvider:
     return SecretsProvider(boto_config=QUICK)

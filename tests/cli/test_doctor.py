@@ -143,6 +143,11 @@ BROKEN: dict[str, tuple[Break, str, str]] = {
         "api key",
         "holds no API key yet: `aws secretsmanager put-secret-value",
     ),
+    "a key in typographic quotes": (
+        replaced("get_secret_value", {"SecretString": "“sk-ant-key”"}),
+        "api key",
+        "holds no API key but characters that no key has: `aws secretsmanager",
+    ),
     "JSON without a key": (
         replaced("get_secret_value", {"SecretString": '{"KEY": "sk"}'}),
         "api key",
