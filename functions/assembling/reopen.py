@@ -31,6 +31,8 @@ from functions.settings import ResultsSettings
 REASSEMBLE, RECOLLECT = "reassemble", "recollect"
 _UNFETCHED = frozenset({CloseReason.GONE, CloseReason.MISSING, CloseReason.STUCK})
 """Reasons for closing a batch whose results Anthropic may still have."""
+_NEVER_RUN = frozenset({"replaced", "duplicate"})
+"""Outcomes of jobs that end before they are planned."""
 _OF_ASSEMBLING = re.compile(
     r"none of the [\d,]+ rows succeeded: |the results could not be assembled |canceled after all rows were done"
 )
@@ -101,7 +103,7 @@ def _refusal(services: Services[ResultsSettings], job: Job) -> str | None:
     """Return why a job cannot be opened in its present state."""
     if job.schema > SCHEMA:
         return "a newer version of the relay worked on it; deploy that version again"
-    if job.status == JobStatus.PLANNING or job.outcome == "replaced":
+    if job.status == JobStatus.PLANNING or job.outcome in _NEVER_RUN:
         return "no batch of it was collected yet"
     if job.is_leased(services.now()):
         return _BUSY

@@ -298,3 +298,18 @@ def test_what_needs_nothing_says_so(relay: Harness) -> None:
 
     assert "no batch lacks results" in str(request(relay, "recollect", job)["message"])
     assert "there is no job none" in str(request(relay, "reassemble", "none")["message"])
+
+
+@pytest.mark.parametrize("verb", ["reassemble", "recollect"])
+def test_a_skipped_repeat_has_nothing_to_open(relay: Harness, verb: str) -> None:
+    relay.deploy(repeats="skip")
+    finished(relay)
+    copy = relay.upload("team/copy.jsonl", make_upload(6))
+    (event,) = [found for found in relay.events() if found["type"].endswith("job.duplicate")]
+
+    answer = request(relay, verb, event["subject"])
+    relay.upload(f"{copy}.again", b"")
+    relay.finish()
+
+    assert (answer["accepted"], answer["message"]) == (False, "no batch of it was collected yet")
+    assert relay.manifest(copy)["counts"] == {"succeeded": 6}
