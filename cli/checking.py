@@ -20,6 +20,7 @@ from functions.model.items.work_item import MICRO
 from functions.model.rows import Rejection, ValidRows
 from functions.planning.chunks import (
     Chunk,
+    awaits_sample,
     fill_chunk,
     read_rows,
     why_nothing_sendable,
@@ -224,14 +225,11 @@ def _plan(
     rows = _with_messages_kept(read_rows(bucket, job, prepared.options), checked)
     pending = next(rows, None)
     while pending is not None:
-        counter = None if job.checkpoint.chunk else claude
-        with (
-            _open_chunk_file(kept=counter is not None) as body,
-            _open_chunk_file(kept=counter is not None) as ledger,
-        ):
+        kept = claude is not None and awaits_sample(job)
+        with _open_chunk_file(kept=kept) as body, _open_chunk_file(kept=kept) as ledger:
             chunk = Chunk(job, body, ledger)
             pending = fill_chunk(chunk, pending, rows)
-            changes = chunk.changes(job.samples if counter is None else _count(counter, chunk))
+            changes = chunk.changes(_count(claude, chunk) if claude else {})
         job = msgspec.structs.replace(job, **changes)
         yield job, int(chunk.writer.requests > 0), chunk.rejections
 
@@ -242,6 +240,8 @@ def _open_chunk_file(*, kept: bool) -> IO[bytes]:
 
 
 def _count(claude: Claude, chunk: Chunk) -> dict[str, Sample]:
+    if not chunk.is_sample:
+        return chunk.job.samples
     betas = sorted({*chunk.job.betas, *chunk.betas})
     return count_sample(claude, chunk.job, SETTINGS.estimate_rows, chunk.body, chunk.ledger, betas)
 

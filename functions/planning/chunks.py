@@ -88,6 +88,11 @@ class Chunk:
         return bool(self.warmed_prefixes) and not self.is_pilot
 
     @property
+    def is_sample(self) -> bool:
+        """Whether the estimate counts input tokens in its rows. Those that warm up prefixes are too few."""
+        return awaits_sample(self.job) and not self.is_warmup
+
+    @property
     def checkpoint(self) -> Checkpoint:
         """Return the job's checkpoint after this chunk."""
         start = self.job.checkpoint
@@ -200,6 +205,11 @@ class Chunk:
             "translation_changes": dict(changed.most_common(_MAX_CHANGES)),
             "warmed_prefixes": [*job.warmed_prefixes, *self.warmed_prefixes],
         }
+
+
+def awaits_sample(job: Job) -> bool:
+    """Return whether only rows that warm up prefixes are planned: tokens are counted in the next chunk of others."""
+    return job.checkpoint.row <= len(job.warmed_prefixes)
 
 
 def read_rows(

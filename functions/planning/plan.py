@@ -122,12 +122,9 @@ def _cut_chunks(
 
 
 def _count_sample(services: Services[SubmitSettings], chunk: Chunk) -> dict[str, Sample]:
-    """Count the input tokens of some rows of the first chunk. The estimate scales them to the whole upload.
-
-    The rows that warm up prefixes are too few.
-    """
+    """Count the input tokens of some rows of one chunk. The estimate scales them to the whole upload."""
     job = chunk.job
-    if chunk.is_warmup or job.checkpoint.row > len(job.warmed_prefixes):
+    if not chunk.is_sample:
         return job.samples
     rows, betas = services.settings.estimate_rows, sorted({*job.betas, *chunk.betas})
     return count_sample(services.claude, job, rows, chunk.body, chunk.ledger, betas)

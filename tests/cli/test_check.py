@@ -1,7 +1,7 @@
 """`relay check` says of each file what would become of it, and its exit code says whether all is well."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -144,17 +144,35 @@ def test_tokens_are_counted_only_with_a_key(tmp_path: Path) -> None:
     assert "--count-tokens needs an API key: set ANTHROPIC_API_KEY" in result.stderr
 
 
-def test_counting_tokens_sends_no_batch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Simulator]:
+    """The API that `--count-tokens` asks."""
     simulator = Simulator(tmp_path / "simulator")
-    file = write(tmp_path / "a.jsonl", make_upload(60))
     with serving(simulator) as url:
         monkeypatch.setenv("ANTHROPIC_BASE_URL", url)
         monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-local")
-        (found,) = checked(file, "--count-tokens")
+        yield simulator
+
+
+def test_counting_tokens_sends_no_batch(tmp_path: Path, api: Simulator) -> None:
+    (found,) = checked(write(tmp_path / "a.jsonl", make_upload(60)), "--count-tokens")
 
     assert isinstance(found["estimate"], dict)
     assert found["estimate"]["counted_rows"] == 50
-    assert simulator.batches() == []
+    assert api.batches() == []
+
+
+@pytest.mark.usefixtures("api")
+def test_tokens_are_counted_behind_the_rows_that_warm_up_a_prefix(tmp_path: Path) -> None:
+    prefix = [{"type": "text", "text": "a rule. " * 4000, "cache_control": {"type": "ephemeral"}}]
+    body = b"\n".join(make_row(number, system=prefix) for number in range(1, 5))
+    file = with_options(tmp_path, body, "warm_cache = true")
+
+    (found,) = checked(file, "--count-tokens")
+
+    assert found["batches"] == 2
+    assert isinstance(found["estimate"], dict)
+    assert found["estimate"]["counted_rows"] == 3  # as planning does
 
 
 def test_a_missing_options_file_is_an_error_of_usage(tmp_path: Path) -> None:
