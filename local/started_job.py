@@ -172,7 +172,10 @@ def safe_path(root: Path, key: str) -> Path:
         LocalError: the key would leave the folder; an object may be named ``../../.profile``.
     """
     parts = PurePosixPath(key).parts
-    safe = all(part not in {"..", "/"} and not set(part) & set("\0\\:") for part in parts)
+    safe = all(
+        part not in {"..", "/"} and not set(part) & set("\0\\") and part[1:2] != ":"  # C:
+        for part in parts
+    )
     if not parts or not safe or not (root.joinpath(*parts)).resolve().is_relative_to(root):
         message = f"{key!r} is not a safe file name: download it with `aws s3 cp`"
         raise LocalError(message)

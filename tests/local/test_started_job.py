@@ -34,7 +34,9 @@ def test_a_symlink_that_leaves_the_results_folder_is_rejected(tmp_path: Path) ->
         safe_path(tmp_path / "results", "away/file")
 
 
-@pytest.mark.parametrize("key", ["march/3f9a/results.jsonl", "ü b/#1", "a..b", "...", "~x"])
+@pytest.mark.parametrize(
+    "key", ["march/3f9a/results.jsonl", "ü b/#1", "a..b", "...", "~x", "2026-11-27T10:00:00"]
+)
 def test_safe_names_are_unchanged(tmp_path: Path, key: str) -> None:
     assert safe_path(tmp_path, key) == tmp_path / key
 
