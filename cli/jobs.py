@@ -18,8 +18,8 @@ from functions.adapters.cost_ledger import CostLedger
 from functions.adapters.table import Table
 from functions.adapters.work_items import WorkItems
 from functions.model.cost_ledger import LEDGER, CostEntry
-from functions.model.ids import JOB_DIGITS, stem_of
-from functions.model.items.job import Job, JobStatus, results_prefix
+from functions.model.ids import JOB_DIGITS
+from functions.model.items.job import Job, JobStatus, label_of, results_prefix
 from functions.model.items.work_item import JOB, OPEN, UNFINISHED_INDEX, status_key
 
 if TYPE_CHECKING:
@@ -58,8 +58,7 @@ class FoundJob:
     @property
     def name(self) -> str:
         """Its name for people."""
-        stem = stem_of(self.key).rpartition("/")[2]
-        return f"{stem}-{self.id[:8]}" if self.item is None else self.item.label
+        return label_of(self.key, self.id)
 
 
 class Jobs:

@@ -179,6 +179,19 @@ def test_a_sent_file_becomes_the_job_that_was_told(
     assert stack.manifest(KEY)["job"] == sent["job"]
 
 
+def test_a_job_has_one_name_from_the_upload_on(
+    stack: Harness, relay: CommandLine, tmp_path: Path
+) -> None:
+    (tmp_path / "March, ü.jsonl").write_bytes(make_upload(1))
+
+    sent = relay.json("send", str(tmp_path / "March, ü.jsonl"))
+    deliver(stack, sent["key"])
+    stack.finish()
+
+    assert sent["name"] == stack.manifest(sent["key"])["name"]
+    assert relay.json("why", sent["name"])["job"] == sent["job"]
+
+
 def test_send_waits_for_the_end(
     stack: Harness, relay: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

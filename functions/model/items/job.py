@@ -172,9 +172,7 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def label(self) -> str:
         """The job's name for people: ``march-3f9ac21b``."""
-        stem = ids.stem_of(self.key).rpartition("/")[2]
-        printable = re.sub(r"[^A-Za-z0-9._-]+", "_", stem)[:40].strip("_") or "upload"
-        return f"{printable}-{self.job[:8]}"
+        return label_of(self.key, self.job)
 
     @property
     def results_prefix(self) -> str:
@@ -205,6 +203,13 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
     def requests(self) -> int:
         """The requests planned so far."""
         return self.sendable_rows - self.copies
+
+
+def label_of(key: str, job: str) -> str:
+    """Return the name for people of a job whose upload has this key."""
+    stem = ids.stem_of(key).rpartition("/")[2]
+    printable = re.sub(r"[^A-Za-z0-9._-]+", "_", stem)[:40].strip("_") or "upload"
+    return f"{printable}-{job[:8]}"
 
 
 def results_prefix(key: str, job: str) -> str:
