@@ -10,7 +10,7 @@ from functions.model.items.job import Job
 from functions.model.items.work_item import MICRO
 from functions.model.pricing import Bill, PriceList, find_price_list, total_bill
 
-UNKNOWN_WORST = "a model or a region has no price, or rows may use a tool that Anthropic runs, such as web search"
+UNKNOWN_WORST = "a model or a region has no price, or rows may be billed for input that they do not contain, such as web search results or a document at a URL"
 """Why the worst cost of a job is unknown, in a sentence."""
 _CASES = ("low", "expected", "worst")
 _SEARCHES = "server_tool_use.web_search_requests"

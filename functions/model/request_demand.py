@@ -1,5 +1,6 @@
 """Read what requests may use from their params: tokens, and what makes them dearer, such as cache writes and searches."""
 
+import re
 from collections.abc import Iterable, Sequence
 from itertools import repeat
 
@@ -15,11 +16,14 @@ _CACHE, _INLINE_TOOL = b'"cache_control"', b'"tool_definition"'
 _MAY_COST_MORE = (
     *(_CACHE, b'"inference_geo"', b'"tools"'),
     *(_INLINE_TOOL, b'"mcp_servers"', b'"context_management"'),
+    *(b'"url"', b'"file"'),
 )
 """Every request with a surcharge contains one of these, unless the surcharge is for its length."""
 _RUN_BY_CALLER = ("custom", "bash_", "text_editor_", "memory_", "computer_")
 """The types of tools, or their beginnings, that only return a call. Anthropic runs all others, in the request itself, and
 bills what they return as input. No documented limit bounds that: a search may find, and a PDF may have, any length."""
+_FETCHED = re.compile(rb'"type"\s*:\s*"(?:url|file)"')
+"""The source of an image or document that Anthropic fetches. The length of the params says nothing about its tokens."""
 _COMPACTION = "compact_"
 """The beginning of the types of edits that summarize a long context, in a call of their own to the model."""
 _USUAL_GEOS = {None, "global"}
@@ -112,7 +116,7 @@ def _surcharge(model: str, params: bytes, prices: PriceList) -> Surcharge:
         input=long_input * max(geo, 1.0) * _cache_share(params, prices),
         output=long_output * max(geo, 1.0),
         searches=_searches(members.tools or []),
-        is_bounded=geo > 0 and not _input_grows(members) and _INLINE_TOOL not in params,
+        is_bounded=geo > 0 and not _has_more_input(members, params),
     )
 
 
@@ -130,7 +134,7 @@ def _searches(tools: list[_Tool]) -> int:
     return sum(min(max(limit, 0), _MAX_SEARCHES) for limit in limits)
 
 
-def _input_grows(members: _Members) -> bool:
+def _has_more_input(members: _Members, params: bytes) -> bool:
     """Return whether a request may be billed for input that its params do not have."""
     context = members.context_management
     edits = [] if context is None else context.edits or []
@@ -140,6 +144,8 @@ def _input_grows(members: _Members) -> bool:
             not (tool.type or "custom").startswith(_RUN_BY_CALLER) for tool in members.tools or []
         )
         or any((edit.type or "").startswith(_COMPACTION) for edit in edits)
+        or _INLINE_TOOL in params
+        or _FETCHED.search(params) is not None
     )
 
 

@@ -152,7 +152,10 @@ def test_a_job_whose_input_grows_by_itself_is_held_under_a_budget(relay: Harness
     held = hold(relay, b"budget_usd = 100", tools=[search])
 
     assert held["waiting_for"] == "price"
-    assert "rows may use a tool that Anthropic runs, such as web search" in held["message"]
+    assert (
+        "rows may be billed for input that they do not contain, such as web search results or a document at a URL"
+        in held["message"]
+    )
     assert held["estimate"]["cost_usd"]["worst"] is None
     relay.upload(KEY + ".go", b"")
     relay.finish()

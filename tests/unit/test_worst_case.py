@@ -38,6 +38,10 @@ QUOTED = (
 )
 
 
+def content(source: dict[str, str]) -> list[dict[str, Any]]:
+    return [{"role": "user", "content": [{"type": "document", "source": source}]}]
+
+
 def figures(params: dict[str, Any]) -> tuple[int, float | None, float]:
     """Return a request's input tokens, its worst case, and what of that is known, in US dollars."""
     text = json.dumps({"model": OPUS, "max_tokens": OUTPUT, "messages": []} | params).encode()
@@ -60,6 +64,8 @@ def figures(params: dict[str, Any]) -> tuple[int, float | None, float]:
         ("in the United States", {"inference_geo": "us"}, 1.1, 1.1, 0),
         ("anywhere", {"inference_geo": "global"}, 1, 1, 0),
         ("both", {"inference_geo": "us", "system": HOUR}, 2.2, 1.1, 0),
+        ("a document in the params", {"messages": content({"type": "base64"})}, 1, 1, 0),
+        ("a text about URLs", {"system": 'write "type": "url"'}, 1, 1, 0),
         *((f"a tool of the caller: {tool}", {"tools": [tool]}, 1, 1, 0) for tool in CALLERS_TOOLS),
     ],
 )
@@ -82,6 +88,8 @@ def test_the_worst_case_includes_what_the_params_allow(
             {"messages": [{"role": "user", "content": [ADDED]}]},
         ),
         ("an MCP server", {"mcp_servers": [{"type": "url", "url": "https://a.b", "name": "c"}]}),
+        ("a document at a URL", {"messages": content({"type": "url", "url": "https://a.b"})}),
+        ("an uploaded file", {"messages": content({"type": "file", "file_id": "file_1"})}),
         ("compaction", {"context_management": {"edits": [{"type": "compact_20260112"}]}}),
         ("a region without a price", {"inference_geo": "eu"}),
         ("members that cannot be read", {"tools": "all", "system": CACHED}),
