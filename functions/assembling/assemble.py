@@ -1,7 +1,8 @@
 """Join the chunks' parts of a job, write its manifest and announce its end."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -41,16 +42,13 @@ def assemble(
     batches = services.items.batches(job.job)
     chunks = attempts_by_chunk(batches)
     deleted = deleted_files(services.files, job, batches) if job.tries > 1 else set[str]()
-    if refetch(services, job, [attempts[-1] for attempts in chunks], deleted):
+    last_batches = [attempts[-1] for attempts in chunks]
+    if refetch(services, job, last_batches, deleted):
         return
     if job.tries <= MAX_TRIES:
         deleted = set()
-    last_batches, parts, tallies = [], [], []
-    for attempts in chunks:
-        part, tally = chunk_output(services, job, attempts, deleted)
-        last_batches.append(attempts[-1])
-        parts.append(part)
-        tallies.append(tally)
+    outputs = [chunk_output(services, job, attempts, deleted) for attempts in chunks]
+    parts, tallies = [part for part, _ in outputs], [tally for _, tally in outputs]
     _check_complete(job, last_batches, tallies)
     tally = msgspec.structs.replace(total(tallies), usage=billed_usage(batches))
     files = _join(services, job, parts)
@@ -70,6 +68,20 @@ def assemble(
     }
     manifest["report"] = {"content": job.report, "reason": problem}
     services.files.put(f"{job.results_prefix}/manifest.json", pretty_json(manifest))
+    if _announce(services, job, tally, manifest):
+        if not job.reopened:
+            _measure(services, batches)
+            _learn(services, job, tally)
+        tidy(services, job, time_left_s)
+
+
+def _announce(
+    services: Services[ResultsSettings],
+    job: Job,
+    tally: OutcomeCounts,
+    manifest: Mapping[str, Any],
+) -> bool:
+    """End the job: announce it, and record its cost. Return False if another invocation owns it."""
     figures = {
         "rows": sum(tally.outcomes.values()),
         "counts": tally.outcomes,
@@ -87,12 +99,10 @@ def assemble(
         manifest["cost_usd_known"],
         manifest["prices"]["problem"],
     )
-    if services.items.transition(job, changes, events=[event], puts=[entry], keep_lease=True):
-        services.outbox.publish_pending(job.job)
-        if not job.reopened:
-            _measure(services, batches)
-            _learn(services, job, tally)
-        tidy(services, job, time_left_s)
+    if not services.items.transition(job, changes, events=[event], puts=[entry], keep_lease=True):
+        return False
+    services.outbox.publish_pending(job.job)
+    return True
 
 
 def _measure(services: Services[ResultsSettings], batches: Sequence[Batch]) -> None:

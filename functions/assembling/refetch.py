@@ -1,9 +1,11 @@
 """Fetch results again whose part was deleted: Anthropic keeps them for 29 days."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from aws_lambda_powertools import Logger
 
+from functions.adapters.work_items import WorkItems
 from functions.model.items.batch import Batch, BatchStatus, batch_key
 from functions.model.items.job import Job, JobStatus
 from functions.model.items.work_item import Step
@@ -32,7 +34,10 @@ def refetch(
     unfinished = False
     for batch in batches:
         if can_be_refetched(services, batch, deleted):
-            _reopen(services, batch)
+            if collect_again(services.items, batch, {"refetches": batch.refetches + 1}):
+                logger.error(
+                    "deleted results are fetched again", extra={"batch": batch_key(batch)}
+                )
             unfinished = True
         unfinished |= batch.status == BatchStatus.ENDED
     if unfinished:
@@ -53,8 +58,9 @@ def can_be_refetched(services: Services[ResultsSettings], batch: Batch, deleted:
     )
 
 
-def _reopen(services: Services[ResultsSettings], batch: Batch) -> None:
-    changes = {
+def collect_again(items: WorkItems, batch: Batch, changes: Mapping[str, Any]) -> bool:
+    """Have a batch collected again, with further changes. Return False if it has changed meanwhile."""
+    again = {
         "status": BatchStatus.ENDED,
         "next_step": Step.COLLECT,
         "part": None,
@@ -62,11 +68,9 @@ def _reopen(services: Services[ResultsSettings], batch: Batch) -> None:
         "expires": None,
     }
     counted = {} if batch.tally is None else batch.tally.job_increments
-    services.items.transition(
+    return items.transition(
         batch,
-        changes,
-        expected={"status": BatchStatus.COLLECTED, "refetches": batch.refetches},
-        increments={"refetches": 1},
+        {**again, **changes},
+        expected={"status": batch.status, "status_key": batch.status_key},
         job_increments={"chunks_finished": -1} | {name: -count for name, count in counted.items()},
     )
-    logger.error("deleted results are fetched again", extra={"batch": batch_key(batch)})

@@ -12,7 +12,7 @@ from aws_lambda_powertools import Logger
 
 from functions.adapters.anthropic_api import Claude
 from functions.assembling.assemble import attempts_by_chunk
-from functions.assembling.refetch import can_be_refetched
+from functions.assembling.refetch import can_be_refetched, collect_again
 from functions.assembling.salvage import deleted_files
 from functions.errors import (
     ApiKeyRejectedError,
@@ -24,7 +24,7 @@ from functions.errors import (
 from functions.model import timestamps
 from functions.model.items.batch import Batch, BatchStatus, CloseReason, batch_key
 from functions.model.items.job import Job, JobStatus
-from functions.model.items.work_item import SCHEMA, Step
+from functions.model.items.work_item import SCHEMA
 from functions.services import Services
 from functions.settings import ResultsSettings
 
@@ -211,8 +211,7 @@ def _lost(
 
 def _files_of(batch: Batch) -> set[str]:
     part = batch.part
-    stored = () if part is None else (part.results, part.errors, part.retry)
-    return {each.key for each in stored if each is not None}
+    return set() if part is None else {stored.key for stored in part.objects}
 
 
 def _merged_with(batch: Batch) -> set[str]:
@@ -223,18 +222,11 @@ def _merged_with(batch: Batch) -> set[str]:
 
 def _open_batch(services: Services[ResultsSettings], batch: Batch) -> bool:
     """Reset a batch to be collected again. Return False if it has changed."""
-    changes = {
-        "status": BatchStatus.ENDED, "next_step": Step.COLLECT, "close_reason": None, "part": None, "tally": None,
-        "expires": None, "not_found": None, "not_found_since": None, "not_found_key": None, "pieces": None,
-        "incomplete_downloads": None, "first_download_at": None, "convenience_tries": None,
-    }  # fmt: skip
-    counted = {} if batch.tally is None else batch.tally.job_increments
-    opened = services.items.transition(
-        batch,
-        changes,
-        expected={"status": batch.status, "status_key": batch.status_key},
-        job_increments={"chunks_finished": -1} | {name: -count for name, count in counted.items()},
+    forgotten = (
+        *("close_reason", "not_found", "not_found_since", "not_found_key", "pieces"),
+        *("incomplete_downloads", "first_download_at", "convenience_tries"),
     )
+    opened = collect_again(services.items, batch, dict.fromkeys(forgotten))
     if opened:
         logger.warning("results are fetched again on request", extra={"batch": batch_key(batch)})
     return opened

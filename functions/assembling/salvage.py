@@ -30,8 +30,7 @@ _NO_RETRY = (
 def deleted_files(files: ObjectStore, job: Job, batches: Sequence[Batch]) -> set[str]:
     """Return the keys of a job's parts and ledgers that do not exist any more. This lists the work files of the job."""
     parts = [batch.part for batch in batches if batch.part is not None]
-    objects = [stored for part in parts for stored in (part.results, part.errors, part.retry)]
-    keys = {stored.key for stored in objects if stored is not None}
+    keys = {stored.key for part in parts for stored in part.objects}
     keys |= {batch.ledger_key for batch in batches}
     keys.difference_update(files.list_keys(f"work/{job.job}/"))
     return keys

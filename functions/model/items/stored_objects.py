@@ -47,3 +47,9 @@ class ChunkOutput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     exports: dict[str, StoredObject] = {}
     export_problem: str | None = None
     problem: str | None = None
+
+    @property
+    def objects(self) -> list[StoredObject]:
+        """Its objects, without the parts of exports."""
+        every = (self.results, self.errors, self.retry)
+        return [stored for stored in every if stored is not None]
