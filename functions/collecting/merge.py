@@ -28,7 +28,7 @@ _SYNTHESIZED = frozenset(
 
 
 _LOST_RESULT = closed_result(CloseReason.LOST)
-Row = tuple[LedgerEntry, bytes]
+MergeRow = tuple[LedgerEntry, bytes]
 """The ledger entry of a row, and its result in an earlier attempt."""
 
 
@@ -117,7 +117,7 @@ class Merge:
 
     def _row_groups(
         self, entries: Iterable[LedgerEntry], time_left_s: Callable[[], float]
-    ) -> Iterator[list[Row]]:
+    ) -> Iterator[list[MergeRow]]:
         """Group consecutive rows up to about `CACHE_BLOCK` bytes, with their new results on disk."""
         spool, previous = self._received.spool, self._batch.previous_results
         earlier_results = self._earlier_results(previous)
@@ -125,7 +125,7 @@ class Merge:
         window = next(windows)
         if not spool.whole:
             self._load_window(window, time_left_s)
-        rows: list[Row] = []
+        rows: list[MergeRow] = []
         size = 0
         for entry, earlier in zip(entries, earlier_results, strict=previous is not None):
             if rows and (size >= CACHE_BLOCK or entry.row not in window):
@@ -143,7 +143,7 @@ class Merge:
         self._received.spool.reset_window(window)
         read_again(self._services, self._batch, self._received, time_left_s)
 
-    def _result_lines(self, rows: Sequence[Row]) -> bytes:
+    def _result_lines(self, rows: Sequence[MergeRow]) -> bytes:
         """Return the result lines of a group; count the rows and write their error lines."""
         new = self._new_results(rows)
         results = [
@@ -156,12 +156,12 @@ class Merge:
         pieces[1::3] = results
         return b"".join(pieces)
 
-    def _new_results(self, rows: Sequence[Row]) -> list[bytes | None]:
+    def _new_results(self, rows: Sequence[MergeRow]) -> list[bytes | None]:
         """Return the results of this attempt; None for each row that has none."""
         return self._received.spool.get_all(rows[0][0].row, len(rows))
 
     def _record(
-        self, rows: Sequence[Row], new: Sequence[bytes | None], results: Sequence[bytes]
+        self, rows: Sequence[MergeRow], new: Sequence[bytes | None], results: Sequence[bytes]
     ) -> None:
         """Count the rows that no new result of their own has counted, and record those that did not succeed."""
         start = rows[0][0].row - self._batch.first_row

@@ -6,7 +6,7 @@ the second request succeeded as well.
 
 from collections.abc import Sequence
 
-from functions.collecting.merge import Merge, Row
+from functions.collecting.merge import Merge, MergeRow
 from functions.model.api_results import read_result
 from functions.model.chunk_files import LedgerEntry
 from functions.model.items.batch import Batch, CloseReason
@@ -33,7 +33,7 @@ def ended_at_max_tokens(result: bytes) -> bool:
 class MergeSecondAnswers(Merge):
     """Merge the results of a job whose truncated rows are sent once more."""
 
-    def _new_results(self, rows: Sequence[Row]) -> list[bytes | None]:
+    def _new_results(self, rows: Sequence[MergeRow]) -> list[bytes | None]:
         new = super()._new_results(rows)
         if not self._batch.raised_requests:
             return new
@@ -48,7 +48,7 @@ class MergeSecondAnswers(Merge):
         return super()._fallback_result(entry, earlier)
 
     def _record(
-        self, rows: Sequence[Row], new: Sequence[bytes | None], results: Sequence[bytes]
+        self, rows: Sequence[MergeRow], new: Sequence[bytes | None], results: Sequence[bytes]
     ) -> None:
         # No row of such an attempt was counted when its result arrived.
         if self._batch.raised_requests:
@@ -59,7 +59,7 @@ class MergeSecondAnswers(Merge):
             if entry.sent and ended_at_max_tokens(result) and not is_answer(earlier):
                 self._retry_mask[entry.row - self._batch.first_row] = RAISE_MAX_TOKENS
 
-    def _count_lost(self, rows: Sequence[Row]) -> None:
+    def _count_lost(self, rows: Sequence[MergeRow]) -> None:
         """Count the rows that keep their first answer because the second one was never received."""
         if self._closing not in _MAY_BE_BILLED or self._batch.batch_id is None:
             return

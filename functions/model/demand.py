@@ -68,7 +68,7 @@ class _ParamsLimits(msgspec.Struct, gc=False):
 _limits = msgspec.json.Decoder(_ParamsLimits)
 Demands = Mapping[str, Demand]
 """Model → what its requests may use."""
-Request = tuple[str, int, int, Surcharge]
+RequestDemand = tuple[str, int, int, Surcharge]
 """A request's model, the length of its params in bytes, its `max_tokens`, and what it may cost beside."""
 
 
@@ -93,7 +93,7 @@ def _counts(demand: Demand) -> tuple[int, ...]:
     return msgspec.structs.astuple(demand)
 
 
-def of_requests(requests: Iterable[Request]) -> dict[str, Demand]:
+def of_requests(requests: Iterable[RequestDemand]) -> dict[str, Demand]:
     """Return the demand of requests."""
     counts: dict[str, list[int]] = {}
     for model, params_bytes, max_tokens, surcharge in requests:

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 
 from functions.model import demand
 from functions.model.capabilities import capabilities_of, list_of
-from functions.model.demand import Demand, Request
+from functions.model.demand import Demand, RequestDemand
 from functions.model.items.job import Job
 
 _STRING_OR_BRACKET = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{}]', re.DOTALL)
@@ -61,7 +61,7 @@ def _find_max_tokens(params: bytes) -> re.Match[bytes] | None:
 
 
 def second_demand(
-    job: Job, betas: Collection[str], requests: Iterable[Request]
+    job: Job, betas: Collection[str], requests: Iterable[RequestDemand]
 ) -> dict[str, Demand]:
     """Return what requests may use when they are sent once more. Without the option, this is nothing."""
     if job.retry_truncated is None:

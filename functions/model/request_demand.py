@@ -8,7 +8,7 @@ import msgspec
 
 from functions.errors import UNREADABLE_JSON
 from functions.model import demand
-from functions.model.demand import NO_SURCHARGE, Request, Surcharge
+from functions.model.demand import NO_SURCHARGE, RequestDemand, Surcharge
 from functions.model.estimate import BYTES_PER_TOKEN
 from functions.model.pricing import PriceList, long_prompt_limit
 
@@ -56,7 +56,7 @@ _members = msgspec.json.Decoder(_Members)
 
 def read_requests(
     models: Sequence[str], params: Sequence[bytes], max_tokens: Sequence[int], prices: PriceList
-) -> list[Request]:
+) -> list[RequestDemand]:
     """Return the figures of requests that decide what they may cost.
 
     Args:
@@ -74,7 +74,7 @@ def read_requests(
     return [*zip(models, map(len, params), max_tokens, surcharges, strict=False)]
 
 
-def read_request(params: bytes, prices: PriceList) -> Request:
+def read_request(params: bytes, prices: PriceList) -> RequestDemand:
     """Read from the params of a request the figures that decide what it may cost."""
     model, max_tokens = demand.limits_of(params)
     return read_requests([model], [params], [max_tokens], prices)[0]

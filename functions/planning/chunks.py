@@ -13,7 +13,7 @@ import msgspec
 from functions.adapters.upload_source import ObjectReader, source_of
 from functions.model import chunk_files, demand, ids
 from functions.model.chunk_files import ChunkWriter
-from functions.model.demand import Demand, Request
+from functions.model.demand import Demand, RequestDemand
 from functions.model.estimate import Sample
 from functions.model.expected_cost import prices_of
 from functions.model.items.job import Checkpoint, Job
@@ -142,7 +142,7 @@ class Chunk:
             self.end = fitting.end
         return rest
 
-    def _add_demands(self, requests: Sequence[Request]) -> None:
+    def _add_demands(self, requests: Sequence[RequestDemand]) -> None:
         second = second_demand(self.job, [*self.job.betas, *self.betas], requests)
         self.demands = demand.add([self.demands, demand.of_requests(requests)])
         self.second_demands = demand.add([self.second_demands, second])
