@@ -26,7 +26,7 @@ from functions.adapters.event_publisher import EventPublisher
 from functions.adapters.queues import WorkQueues
 from functions.adapters.s3 import ObjectStore
 from functions.adapters.table import Table
-from functions.model import estimate, items, records, spending
+from functions.model import cost_ledger, estimate, items, records, spending
 from functions.model.ids import stem_of
 from functions.poll import poll
 from functions.polling.phases import Phases
@@ -261,7 +261,7 @@ def _reject_empty_keys(params: Any, **_: Any) -> None:
 
 _READ_ATTRIBUTES = {
     name
-    for module in (items, records, claims, uploads, estimate, spending)
+    for module in (items, records, cost_ledger, claims, uploads, estimate, spending)
     for struct in vars(module).values()
     if isinstance(struct, type) and issubclass(struct, msgspec.Struct)
     for name in struct.__struct_fields__

@@ -19,7 +19,7 @@ from benchmarks.scale.arrivals import CHUNK, make_job
 from functions.adapters.table import deserialize, serialize
 from functions.model.items.stored_objects import StoredObject
 from functions.model.multipart_plan import joined_crc32
-from functions.model.records import Unfinished, sort
+from functions.model.unfinished import Unfinished
 from functions.polling.admission import Limits, admit
 
 CALL_S = 0.010
@@ -88,7 +88,7 @@ def _make_read() -> Callable[[], object]:
     def read() -> None:
         unfinished = Unfinished()
         for attributes in parser.parse(answer, shape)["Items"]:
-            sort(deserialize(attributes), unfinished)
+            unfinished.add(deserialize(attributes))
 
     return read
 

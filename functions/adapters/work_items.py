@@ -21,7 +21,8 @@ from functions.model.items.batch import FINISHED_BATCH_STATUSES, Batch
 from functions.model.items.job import Job, JobStatus
 from functions.model.items.work_item import JOB, OPEN, UNFINISHED_INDEX, Step, status_key
 from functions.model.items.work_message import WorkMessage
-from functions.model.records import Owner, Unfinished, pending_event, sort
+from functions.model.records import Owner, pending_event
+from functions.model.unfinished import Unfinished
 
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb.type_defs import TransactWriteItemTypeDef
@@ -73,7 +74,7 @@ class WorkItems:
         """
         unfinished = Unfinished()
         for item in self._table.query("#open = :open", {":open": OPEN}, UNFINISHED_INDEX):
-            sort(item, unfinished)
+            unfinished.add(item)
             if not has_time():
                 unfinished.whole = False
                 break
@@ -85,7 +86,7 @@ class WorkItems:
         values = {":open": OPEN, ":status": status_key(JobStatus.PLANNING, "")}
         for item in self._table.query(condition, values, UNFINISHED_INDEX):
             found = Unfinished()
-            sort(item, found)
+            found.add(item)
             yield from found.jobs
 
     def acquire(

@@ -9,7 +9,8 @@ from functions.adapters.marker_requests import MarkerRequests, is_applied
 from functions.model import timestamps, upload_events
 from functions.model.ids import stem_of
 from functions.model.items.job import Job
-from functions.model.records import GO, MarkerRequest, Unfinished
+from functions.model.records import GO, MarkerRequest
+from functions.model.unfinished import Unfinished
 from functions.polling.phases import Phases, place
 from functions.services import Services
 from functions.settings import PollSettings

@@ -12,8 +12,8 @@ from aws_lambda_powertools import Logger
 
 from functions.model import events, spending, timestamps
 from functions.model.items.batch import Batch
-from functions.model.records import Unfinished
 from functions.model.spending import Budget
+from functions.model.unfinished import Unfinished
 from functions.services import Services
 from functions.settings import PollSettings
 

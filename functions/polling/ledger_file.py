@@ -14,7 +14,7 @@ from aws_lambda_powertools import Logger
 
 from functions.model import timestamps
 from functions.model.cost_ledger import LEDGER, TOKEN_KINDS, CostEntry
-from functions.model.records import Unfinished
+from functions.model.unfinished import Unfinished
 from functions.polling.phases import Phases, place
 from functions.readers.tables import BOM, csv_line, without_formula
 from functions.services import Services

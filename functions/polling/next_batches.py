@@ -5,7 +5,8 @@ from datetime import datetime
 
 from functions.model import timestamps
 from functions.model.items.batch import IN_FLIGHT_BATCH_STATUSES, Batch, BatchStatus, batch_key
-from functions.model.records import Sending, Unfinished
+from functions.model.records import Sending
+from functions.model.unfinished import Unfinished
 from functions.polling.admission import Limits, admit, beyond_share
 from functions.polling.budgets import affordable, budgets_in_force, reserve
 from functions.polling.pausing import choose_probe

@@ -6,7 +6,8 @@ from functions.errors import KeyUnreadableError
 from functions.model import events, timestamps
 from functions.model.create_response import KEY_PROBLEMS, PAUSE_MESSAGES
 from functions.model.items.batch import Batch, BatchStatus, batch_key
-from functions.model.records import Sending, Unfinished
+from functions.model.records import Sending
+from functions.model.unfinished import Unfinished
 from functions.polling.watch import Watch
 from functions.services import Services
 from functions.settings import PollSettings

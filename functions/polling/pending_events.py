@@ -6,7 +6,7 @@ from functions.adapters.outbox import Outbox
 from functions.errors import PublishError
 from functions.model import timestamps
 from functions.model.events import Event
-from functions.model.records import Unfinished
+from functions.model.unfinished import Unfinished
 from functions.polling.phases import Phases, place
 from functions.services import Services
 from functions.settings import PollSettings

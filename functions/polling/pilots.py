@@ -7,7 +7,7 @@ from functions.model.expected_cost import estimate_figures
 from functions.model.items.batch import FINISHED_BATCH_STATUSES, BatchStatus
 from functions.model.items.job import GO, PILOT, Job, JobStatus
 from functions.model.pilot import measure
-from functions.model.records import Unfinished
+from functions.model.unfinished import Unfinished
 from functions.polling.phases import Phases, place
 from functions.services import Services
 from functions.settings import PollSettings

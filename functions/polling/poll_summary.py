@@ -5,7 +5,8 @@ from datetime import datetime
 
 from functions.model import timestamps
 from functions.model.items.batch import IN_FLIGHT_BATCH_STATUSES, BatchStatus
-from functions.model.records import JobsFileWrite, Unfinished
+from functions.model.records import JobsFileWrite
+from functions.model.unfinished import Unfinished
 
 
 @dataclass

@@ -28,8 +28,9 @@ from functions.model.create_response import RESULTS_RETENTION, MessageBatch
 from functions.model.ids import RequestId
 from functions.model.items.batch import Batch, BatchStatus, CloseReason, batch_key
 from functions.model.items.work_item import Step
-from functions.model.records import FOREIGN, Unfinished
+from functions.model.records import FOREIGN
 from functions.model.streams import lines
+from functions.model.unfinished import Unfinished
 from functions.polling.phases import Phases, place
 from functions.services import Services
 from functions.settings import PollSettings

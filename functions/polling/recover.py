@@ -14,7 +14,7 @@ from functions.model.create_response import RESULTS_RETENTION
 from functions.model.items.batch import Batch, BatchStatus, CloseReason
 from functions.model.items.job import ESTIMATE, Job, JobStatus
 from functions.model.items.work_item import MAX_TRIES, Step
-from functions.model.records import Unfinished
+from functions.model.unfinished import Unfinished
 from functions.model.waiting_reasons import describe_killed
 from functions.polling.apply_markers import apply_markers
 from functions.polling.deadlines import cancel_overdue_jobs

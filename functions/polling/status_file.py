@@ -1,7 +1,7 @@
 """Write the status.json of each job while it runs, and a last time when it is done."""
 
 import hashlib
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any
@@ -15,7 +15,8 @@ from functions.model.items.batch import Batch, BatchStatus
 from functions.model.items.counts import OUTCOMES
 from functions.model.items.job import GO, Job, JobStatus
 from functions.model.items.work_item import MICRO
-from functions.model.records import Sending, Unfinished, by_job
+from functions.model.records import Sending
+from functions.model.unfinished import Unfinished
 from functions.model.waiting_reasons import OF_ALL_JOBS, Obstacles, waiting_reasons
 from functions.polling.phases import Phases, place
 from functions.services import Services
@@ -45,7 +46,9 @@ def status_reader(
         sending: the circuit breaker; None if it could not be read.
         now: the time.
     """
-    batches = by_job(unfinished.batches)
+    batches = defaultdict[str, list[Batch]](list)
+    for batch in unfinished.batches:
+        batches[batch.job].append(batch)
 
     def status(job: Job) -> dict[str, Any]:
         obstacles = Obstacles(
@@ -53,7 +56,7 @@ def status_reader(
             not_admitted=unfinished.not_admitted.get(job.job, {}),
             until=unfinished.budgets_until,
         )
-        return _status(job, batches.get(job.job, []), obstacles, now)
+        return _status(job, batches[job.job], obstacles, now)
 
     return status
 

@@ -9,7 +9,7 @@ from functions.adapters.queues import WorkQueues
 from functions.model.items.batch import Batch
 from functions.model.items.job import Job
 from functions.model.items.work_item import Step
-from functions.model.records import Unfinished
+from functions.model.unfinished import Unfinished
 from functions.polling.phases import Phases, place
 
 WAKES = 100

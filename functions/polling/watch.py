@@ -28,7 +28,8 @@ from functions.model.create_response import (
 )
 from functions.model.items.batch import Batch, BatchStatus, batch_key
 from functions.model.items.work_item import Step
-from functions.model.records import Owner, Unfinished
+from functions.model.records import Owner
+from functions.model.unfinished import Unfinished
 from functions.polling.phases import Phases, place
 from functions.polling.reconcile import is_last_miss
 from functions.polling.workspace_keys import keys_of_workspace
@@ -245,9 +246,8 @@ def _retrieve(
 
 def _since(batch: Batch) -> datetime:
     """Return the earliest time at which a batch may have been created at Anthropic."""
-    return timestamps.parse(
-        batch.created_at or batch.intent_at or batch.status_key.partition("#")[2]
-    )
+    created_at = batch.created_at or batch.intent_at
+    return batch.status_since if created_at is None else timestamps.parse(created_at)
 
 
 def _cancel(

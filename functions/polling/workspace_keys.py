@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from functions.model.create_response import MessageBatch
 from functions.model.items.batch import BatchStatus
-from functions.model.records import Unfinished
+from functions.model.unfinished import Unfinished
 from functions.polling.phases import Phases
 from functions.services import Services
 from functions.settings import PollSettings

@@ -10,7 +10,8 @@ import pytest
 from jsonschema import Draft202012Validator
 
 from functions.model import timestamps
-from functions.model.records import JobsFileWrite, Unfinished
+from functions.model.records import JobsFileWrite
+from functions.model.unfinished import Unfinished
 from functions.polling import jobs_file
 from functions.polling.jobs_file import MAX_ENDED, MAX_RUNNING
 from functions.polling.phases import Phases

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from jsonschema import Draft202012Validator
 
-from functions.model.records import Unfinished
+from functions.model.unfinished import Unfinished
 from tests.harness import Harness, make_row, make_upload, open_harness
 from tests.integration.test_lost_parts import assembling, delete, run
 

@@ -12,7 +12,8 @@ from functions import poll, results, submit
 from functions.adapters.queues import WorkQueues, read_work_message
 from functions.adapters.trigger import REQUEST
 from functions.model import events, timestamps
-from functions.model.records import PollLease, Unfinished
+from functions.model.records import PollLease
+from functions.model.unfinished import Unfinished
 from functions.polling import single_flight
 from functions.polling.phases import Phases
 from functions.polling.poll_summary import PollSummary
