@@ -160,7 +160,7 @@ def _poll(
         early = phases.attempt("admit", lambda: batches.admit(sending, []), list[Batch]())
         summary.woken += wake(work_queues, "ready", early, phases)
 
-    list_due = not requested or is_listing_due(summary.listed_at, services.now())
+    list_due = not requested or is_listing_due(summary.listed_at, services)
     seen = phases.attempt(
         "watch",
         lambda: watch(services, unfinished, phases, no_key=no_key, list_due=list_due),

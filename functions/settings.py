@@ -193,6 +193,11 @@ class PollSettings(Settings):
     day_budget_usd: BudgetUsd = 0
     month_budget_usd: BudgetUsd = 0
 
+    @property
+    def pause_share(self) -> float:
+        """Return the share of poll's own pauses to keep: all, or less where `retrySeconds` is under a minute."""
+        return min(self.retry_s / 60, 1.0)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ResultsSettings(Settings):

@@ -1,4 +1,4 @@
-"""Invoke poll about once a second instead of waiting for its schedule of one minute.
+"""Invoke poll twice a second instead of waiting for its schedule of one minute.
 
 Each poll enqueues all due work again. If it ran before a queued message was processed, it would
 enqueue a duplicate, and each message starts another container. So the queues must be empty first.
@@ -22,12 +22,8 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs.literals import QueueAttributeNameType
 
 MAX_FAILURES = 4
-INTERVAL_S = 1.5
-"""The minimum time between the starts of two invocations; longer than the second that poll rests.
-
-A poll that finds another one running only requests one more from it, and requested polls list the
-batches every 20 s. Invoked more often, poll would never end, and batches would be noticed late.
-"""
+INTERVAL_S = 0.5
+"""The minimum time between the starts of two invocations."""
 MAX_WAIT_S = 5.0
 """Invoke poll after this long even if messages are pending: other work may be due."""
 

@@ -3,7 +3,6 @@
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import datetime
 
 from functions.adapters.poll_lock import PollLock
 from functions.model import timestamps
@@ -37,7 +36,7 @@ def single_flight(services: Services[PollSettings], phases: Phases) -> Iterator[
         silent_since=lease.silent_since,
     )
     try:
-        _rest(lease, phases, services.now())
+        _rest(lease, phases, services)
         yield summary
     finally:
         ended = PollLease(
@@ -60,8 +59,9 @@ def _acquire(poll_lock: PollLock, token: str, lease_s: float) -> PollLease | Non
     return lease
 
 
-def _rest(lease: PollLease, phases: Phases, now: datetime) -> None:
+def _rest(lease: PollLease, phases: Phases, services: Services[PollSettings]) -> None:
     """Wait until a second has passed since the last poll. This poll then covers what became ready meanwhile."""
     if lease.ended_at is not None:
-        since_s = (now - timestamps.parse(lease.ended_at)).total_seconds()
-        phases.sleep(min(max(REST_S - since_s, 0.0), REST_S))
+        rest_s = REST_S * services.settings.pause_share
+        since_s = (services.now() - timestamps.parse(lease.ended_at)).total_seconds()
+        phases.sleep(min(max(rest_s - since_s, 0.0), rest_s))

@@ -83,12 +83,12 @@ class Watch:
         return (self.listed or {}).get(batch.batch_id or "")
 
 
-def is_listing_due(listed_at: str | None, now: datetime) -> bool:
+def is_listing_due(listed_at: str | None, services: Services[PollSettings]) -> bool:
     """Return whether the last listing is old enough for another one. One in the future, by another clock, is."""
     if listed_at is None:
         return True
-    age_s = (now - timestamps.parse(listed_at)).total_seconds()
-    return not 0 <= age_s < LISTING_INTERVAL_S
+    age_s = (services.now() - timestamps.parse(listed_at)).total_seconds()
+    return not 0 <= age_s < LISTING_INTERVAL_S * services.settings.pause_share
 
 
 def watch(

@@ -279,17 +279,22 @@ def test_a_poll_runs_if_the_other_ended_just_before_the_request(
     assert not relay.poll_once().skipped
 
 
-def test_polls_are_at_least_a_second_apart(
-    relay: Harness, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("retry_s", "expected_pauses"),
+    [(60, [0.75, 0.0, 1.0]), (3600, [0.75, 0.0, 1.0]), (30, [0.25, 0.0, 0.5])],
+)
+def test_polls_are_at_least_a_second_apart_unless_retries_are_quick(
+    relay: Harness, monkeypatch: pytest.MonkeyPatch, retry_s: int, expected_pauses: list[float]
 ) -> None:
     monkeypatch.setattr(single_flight, "REST_S", 1.0)
+    relay.deploy(retry_s=retry_s)
     pauses: list[float] = []
     work_queues = WorkQueues(relay.queues["submit"], relay.queues["results"], client=relay.sqs)
     for seconds in (0.0, 0.25, 5.0, -3600.0):  # clocks differ
         relay.pass_time(seconds)
         poll.poll(relay.poll, work_queues, Phases(sleep=pauses.append))
 
-    assert pauses == pytest.approx([0.75, 0.0, 1.0], abs=0.002)
+    assert pauses == pytest.approx(expected_pauses, abs=0.002)
 
 
 def _run_seconds(relay: Harness, trigger: CountingTrigger, seconds: int) -> None:
@@ -340,14 +345,17 @@ def _upload_and_send(relay: Harness) -> None:
 
 
 @pytest.mark.usefixtures("trigger")
+@pytest.mark.parametrize(("retry_s", "interval_s"), [(60, 20), (3600, 20), (30, 10)])
 def test_a_requested_poll_lists_after_20_seconds_and_a_scheduled_one_always(
-    relay: Harness,
+    relay: Harness, retry_s: int, interval_s: int
 ) -> None:
+    """With `retrySeconds` under a minute, it lists sooner in proportion."""
+    relay.deploy(retry_s=retry_s)
     relay.simulator.processing_s = 3600.0
     _upload_and_send(relay)
 
     first = _listings_of_requested_poll(relay)
-    relay.pass_time(18)
+    relay.pass_time(interval_s - 2)
     second = _listings_of_requested_poll(relay)
     listings = relay.simulator.calls()["list"]
     poll.handler({}, Context())
