@@ -1,9 +1,11 @@
-"""Synthesize what `cdk deploy` would deploy, with the real CLI, whenever the sources change."""
+"""Synthesize what `cdk deploy` would deploy, whenever the sources change. The CDK CLI is not needed for that."""
 
 import hashlib
 import json
 import os
 import platform
+import shutil
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +16,12 @@ from local.processes import run_program
 from local.workspace import Workspace
 
 SOURCES = ("app.py", "cdk.json", "requirements.txt", "infra", "functions")
+CLI_CONTEXT = {
+    "aws:cdk:enable-asset-metadata": True,
+    "aws:cdk:enable-path-metadata": True,
+    "aws:cdk:version-reporting": False,
+}
+"""What the CDK CLI adds to the context of `cdk.json`."""
 ARCHITECTURES = {"arm64": "arm64", "aarch64": "arm64", "x86_64": "x86_64", "amd64": "x86_64"}
 
 
@@ -28,7 +36,7 @@ class Asset:
 
 @dataclass(frozen=True)
 class Assembly:
-    """One stack of a cloud assembly that ``cdk synth`` has written.
+    """One stack of a cloud assembly that the app has written.
 
     Attributes:
         stack: the stack's name.
@@ -47,7 +55,7 @@ class Assembly:
 
     @classmethod
     def read(cls, folder: Path) -> "Assembly":
-        """Read a folder of ``cdk synth`` that holds one stack.
+        """Read an assembly that holds one stack.
 
         Raises:
             LocalError: the folder holds no stack, several stacks, or an asset that is not a file.
@@ -108,9 +116,13 @@ def synthesize(
     if not (key_file.exists() and key_file.read_text(encoding="utf-8") == key):
         key_file.unlink(missing_ok=True)
         report("building the bundle and synthesizing the stack")
-        options = [word for pair in context.items() for word in ("--context", "=".join(pair))]
-        command = [*cdk(workspace), "synth", "--quiet", "--output", str(folder), *options]
-        run(command, workspace.root)
+        shutil.rmtree(folder, ignore_errors=True)  # the app leaves earlier assets in place
+        settings = json.loads((workspace.root / "cdk.json").read_bytes())["context"]
+        env = {
+            "CDK_CONTEXT_JSON": json.dumps({**settings, **CLI_CONTEXT, **context}),
+            "CDK_OUTDIR": str(folder),
+        }
+        run([sys.executable, "app.py"], workspace.root, env)
         key_file.write_text(key, encoding="utf-8")
     return Assembly.read(folder)
 
@@ -122,15 +134,6 @@ def host_architecture() -> str:
         message = f"no wheels are built for {machine}: the local cloud needs arm64 or x86_64"
         raise LocalError(message)
     return ARCHITECTURES[machine]
-
-
-def cdk(workspace: Workspace) -> list[str]:
-    """Return the command of the pinned CDK CLI."""
-    program = workspace.folder / "node" / "node_modules" / ".bin" / "cdk"
-    if not program.exists():
-        message = "the CDK CLI is not in .local/node: run `make demo`, which installs it"
-        raise LocalError(message)
-    return [str(program), "--no-notices"]
 
 
 def run(command: list[str], folder: Path, env: Mapping[str, str] | None = None) -> str:

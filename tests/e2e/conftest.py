@@ -69,7 +69,8 @@ class Deploy:
         ]
         env = {**self.cloud.env(), "CDK_HOME": str(self.folder / "home"), "CI": "true"}
         command = [
-            *assembly.cdk(WORKSPACE),
+            str(WORKSPACE.folder / "node" / "node_modules" / ".bin" / "cdk"),
+            "--no-notices",
             verb,
             *words,
             "--output",

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from infra.bundle import ROOT, bundled, duckdb_layer
+from local.assembly import Assembly, synthesize
+from local.workspace import Workspace
 
 CDK = ROOT / ".local" / "node" / "node_modules" / ".bin" / "cdk"
 
@@ -82,6 +84,10 @@ def test_cdk_synth_needs_no_credentials_docker_or_network(
     assert {asset.read_bytes() for asset in assets} == built
     template = json.loads((tmp_path / "assembly/claude-batch-relay.template.json").read_bytes())
     assert "NoStub" not in template["Rules"]
+    by_app = synthesize(Workspace(ROOT, tmp_path / "local"), "without-the-cli", {})
+    by_cli = Assembly.read(tmp_path / "assembly")
+    assert by_app.template_object == by_cli.template_object  # its key is its hash
+    assert {asset.key for asset in by_app.assets} == {asset.key for asset in by_cli.assets}
 
 
 def test_an_invalid_setting_is_reported_in_one_sentence(isolated_env: dict[str, str]) -> None:

@@ -1,5 +1,4 @@
 import json
-import stat
 from pathlib import Path
 from typing import Any
 
@@ -9,15 +8,16 @@ from local.assembly import Assembly, synthesize
 from local.errors import LocalError
 from local.workspace import Workspace
 
-FAKE_CDK = """#!/bin/sh
-echo "$@" >> "$(dirname "$0")/calls"
-while [ "$1" != "--output" ]; do shift; done
-mkdir -p "$2" && cp -r assembly/. "$2"
+APP = """\
+import os, shutil
+with open(".local/calls", "a") as calls:
+    print(os.environ["CDK_CONTEXT_JSON"], file=calls)
+shutil.copytree("assembly", os.environ["CDK_OUTDIR"])
 """
 
 
 def write_assembly(folder: Path, *, packaging: str = "file", stacks: int = 1) -> None:
-    """Write an assembly as `cdk synth` does."""
+    """Write an assembly as the app does."""
     destination = {"bucketName": "assets-${AWS::AccountId}", "objectKey": "abc.json"}
     file = {
         "source": {"path": "stack.template.json", "packaging": packaging},
@@ -43,20 +43,20 @@ def write_assembly(folder: Path, *, packaging: str = "file", stacks: int = 1) ->
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
-    """Create a clone whose CDK CLI copies an assembly and logs its calls."""
-    for source in ("app.py", "cdk.json", "requirements.txt", "infra/a.py", "functions/b.py"):
+    """Create a clone whose app copies an assembly and logs its context."""
+    for source in ("requirements.txt", "infra/a.py", "functions/b.py"):
         (tmp_path / source).parent.mkdir(exist_ok=True)
         (tmp_path / source).write_text("1")
+    (tmp_path / "app.py").write_text(APP)
+    (tmp_path / "cdk.json").write_text('{"context": {"architecture": "x86_64", "attempts": 3}}')
+    (tmp_path / ".local").mkdir()
     write_assembly(tmp_path / "assembly")
-    cdk = tmp_path / ".local" / "node" / "node_modules" / ".bin" / "cdk"
-    cdk.parent.mkdir(parents=True)
-    cdk.write_text(FAKE_CDK)
-    cdk.chmod(cdk.stat().st_mode | stat.S_IXUSR)
     return Workspace(root=tmp_path, folder=tmp_path / ".local")
 
 
-def calls(workspace: Workspace) -> list[str]:
-    return (workspace.folder / "node/node_modules/.bin/calls").read_text().splitlines()
+def contexts(workspace: Workspace) -> list[dict[str, Any]]:
+    """Return the context of each run of the app."""
+    return [json.loads(line) for line in (workspace.folder / "calls").read_text().splitlines()]
 
 
 def test_an_assembly_lists_each_asset_with_its_bucket_and_key(tmp_path: Path) -> None:
@@ -88,43 +88,43 @@ def test_unchanged_sources_are_synthesized_once(workspace: Workspace) -> None:
     for _ in range(2):
         synthesize(workspace, "simulator", {"architecture": "arm64"}, lambda _line: None)
 
-    [call] = calls(workspace)
-    assert "--context architecture=arm64" in call
+    [context] = contexts(workspace)
+    assert (context["architecture"], context["attempts"]) == ("arm64", 3)
 
 
 @pytest.mark.parametrize("source", ["app.py", "infra/a.py", "functions/b.py", "functions/new.py"])
 def test_a_changed_source_is_synthesized_again(workspace: Workspace, source: str) -> None:
     synthesize(workspace, "simulator", {}, lambda _line: None)
-    (workspace.root / source).write_text("2")
+    with (workspace.root / source).open("a") as file:
+        file.write("# changed")
 
     synthesize(workspace, "simulator", {}, lambda _line: None)
 
-    assert len(calls(workspace)) == 2
+    assert len(contexts(workspace)) == 2
 
 
 def test_changed_settings_are_synthesized_again(workspace: Workspace) -> None:
     synthesize(workspace, "simulator", {"baseUrl": "http://127.0.0.1:1"}, lambda _line: None)
     synthesize(workspace, "simulator", {"baseUrl": "http://127.0.0.1:2"}, lambda _line: None)
 
-    assert len(calls(workspace)) == 2
+    assert len(contexts(workspace)) == 2
 
 
 def test_a_failed_synth_raises_its_error_and_is_retried(workspace: Workspace) -> None:
-    cdk = workspace.folder / "node/node_modules/.bin/cdk"
-    working_script = cdk.read_text()
-    cdk.write_text("#!/bin/sh\necho 'pollMinutes is 0' >&2\nexit 1\n")
+    (workspace.root / "app.py").write_text("import sys; sys.exit('pollMinutes is 0')")
     with pytest.raises(LocalError, match="pollMinutes is 0"):
         synthesize(workspace, "simulator", {}, lambda _line: None)
 
-    cdk.write_text(working_script)
+    (workspace.root / "app.py").write_text(APP)
 
     assert synthesize(workspace, "simulator", {}, lambda _line: None).stack == "relay"
 
 
-def test_a_missing_cdk_cli_raises_an_error_that_says_how_to_install_it(
-    workspace: Workspace,
-) -> None:
-    (workspace.folder / "node/node_modules/.bin/cdk").unlink()
+def test_files_of_an_earlier_assembly_are_removed(workspace: Workspace) -> None:
+    synthesize(workspace, "simulator", {}, lambda _line: None)
+    left = workspace.folder / "assembly" / "simulator" / "asset.old.zip"
+    left.write_text("old")
 
-    with pytest.raises(LocalError, match="make demo"):
-        synthesize(workspace, "simulator", {}, lambda _line: None)
+    synthesize(workspace, "simulator", {"attempts": "2"}, lambda _line: None)
+
+    assert not left.exists()
