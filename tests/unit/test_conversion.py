@@ -18,6 +18,8 @@ from functions.readers import READERS
 from tests.unit.uploads import Upload
 
 ROW_BYTES = 10_000_000
+FEWER_VALUES = 250_000
+"""A limit that the reader of JSON exceeds in a second while memory is traced."""
 VERSION = "2023-06-01"
 MESSAGES = b'"messages":[{"role":"user","content":"hi"}]'
 FULL = b'"model":"claude-haiku-5-5","max_tokens":9,' + MESSAGES
@@ -119,13 +121,14 @@ def test_defaults_complete_the_params_of_a_row() -> None:
         ("jsonl", None, b'{"params":{"messages":[%b{}]}}' % (b"{}," * MAX_VALUES)),
         ("jsonl", "native", b'{"params":{%b,"x":[%b{}]}}' % (FULL, b"{}," * MAX_VALUES)),
         ("jsonl", "template", b'{"a":[%b{}]}' % (b"{}," * MAX_VALUES)),
-        ("json", "template", b'[{"a":[%b{}]}]' % (b"{}," * MAX_VALUES)),
+        ("json", "template", b'[{"a":[%b{}]}]' % (b"{}," * FEWER_VALUES)),
     ],
 )
 def test_a_row_of_many_values_is_never_parsed_whole(
-    reader: str, kind: str | None, body: bytes
+    monkeypatch: pytest.MonkeyPatch, reader: str, kind: str | None, body: bytes
 ) -> None:
     """As Python's objects its values would take 30 times as much memory as its bytes."""
+    monkeypatch.setattr("functions.planning.validation.MAX_VALUES", FEWER_VALUES)
     rules: Any = {
         "row_bytes": ROW_BYTES,
         "api_version": VERSION,
