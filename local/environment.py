@@ -145,6 +145,8 @@ def build_assembly(workspace: Workspace, claude: ApiEndpoint, report: Report) ->
         "architecture": host_architecture(),
         "removalPolicy": "destroy",
         "repeats": "run",  # the same example is run again and again
+        "submitConcurrency": "2",  # each container takes seconds of a core to start
+        "resultsConcurrency": "2",
         **claude.context(),
     }
     return synthesize(workspace, claude.name, context, report)

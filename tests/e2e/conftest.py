@@ -91,6 +91,8 @@ def deploy(
         "baseUrl": claude_url,
         "removalPolicy": "destroy",
         "pollMinutes": "60",  # the tests invoke poll; a scheduled one would interfere
+        "submitConcurrency": "2",  # each container takes seconds of a core to start
+        "resultsConcurrency": "2",
         "absentSeconds": "3",
         "skewSeconds": "1",
         "probeSeconds": "1",
