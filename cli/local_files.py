@@ -1,6 +1,6 @@
 """Local files: their bytes as readers read them, and checks before they are uploaded."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -59,6 +59,18 @@ def check_upload(file: Path) -> None:
         detect(LocalFile(file), file.name)
     except UnreadableUploadError as error:
         raise UsageError(str(error).replace("the upload", str(file), 1)) from error
+
+
+def check_encoding(files: Iterable[Path]) -> None:
+    """Check that the names of files are text, which keys, JSON and terminals take.
+
+    Raises:
+        UsageError: a name is not UTF-8.
+    """
+    for file in files:
+        if any("\ud800" <= sign <= "\udfff" for sign in str(file)):
+            message = f"the name of {str(file)!a} is not UTF-8: rename it"
+            raise UsageError(message)
 
 
 def check_name(file: Path) -> None:

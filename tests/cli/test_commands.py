@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -269,6 +270,16 @@ def test_an_unusable_option_is_told_before_anything_is_sent(
     (tmp_path / "rows.jsonl").write_bytes(make_upload(1))
 
     assert_nothing_is_sent(relay, sentence, code, str(tmp_path / "rows.jsonl"), *arguments)
+
+
+@pytest.mark.parametrize("command", ["send", "check"])
+def test_a_name_that_is_no_text_is_told(relay: CommandLine, tmp_path: Path, command: str) -> None:
+    file = tmp_path / os.fsdecode(b"caf\xe9.jsonl")
+    file.write_bytes(make_upload(1))
+
+    result = relay(command, str(file), code=2)
+
+    assert r"caf\udce9.jsonl' is not UTF-8: rename it" in result.stderr
 
 
 def assert_nothing_is_sent(relay: CommandLine, sentence: str, code: int, *arguments: str) -> None:
