@@ -194,6 +194,8 @@ def job_held(
         problem = (
             f"it may cost up to ${worst_usd:,.2f}, more than its budget of ${budget_usd:,.2f}"
         )
+    # No budget is large enough for a cost without a bound.
+    larger = "" if worst_usd is None else ", or an options file with a larger budget_usd"
     data = {
         **_job_reference(job, results_bucket),
         "waiting_for": reason,
@@ -201,8 +203,8 @@ def job_held(
         "budget_usd": budget_usd,
         "marker": f"{job.key}.go",
         "options_keys": _options_keys(job),
-        "message": f"nothing is sent: {problem}. To send it, upload an empty object with the key in marker, or an options "
-        f"file with {'a larger' if budget_usd else 'another'} budget_usd; to end it, upload {job.key}.cancel",
+        "message": f"nothing is sent: {problem}. To send it, upload an empty object with the key in marker{larger}; to end it, "
+        f"upload {job.key}.cancel",
     }  # fmt: skip
     return Event(
         id=f"{job.job}/held/{reason}/{budget_micro_usd or 0}", type="job.held", time=at, subject=job.job,

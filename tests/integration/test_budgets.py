@@ -144,6 +144,7 @@ def test_a_model_without_a_price_is_held_under_a_budget(relay: Harness) -> None:
     held = hold(relay, b'skip_checks = ["unknown_model"]\nbudget_usd = 100', model="claude-next-9")
 
     assert held["waiting_for"] == "price"
+    assert "key in marker; to end it" in held["message"]  # a larger budget would change nothing
     assert held["estimate"]["cost_usd"]["worst"] is None
 
 
