@@ -12,7 +12,7 @@ from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 from botocore.exceptions import BotoCoreError, ClientError
 
-from functions.adapters import metrics, secret
+from functions.adapters import metrics, secret, tracing
 from functions.adapters.anthropic_api import READ_S, Claude
 from functions.adapters.circuit import Circuit
 from functions.adapters.claims import Claims
@@ -217,6 +217,8 @@ def open_services[S: Settings](
     def read_key(fresh: bool) -> str:  # noqa: FBT001 - the adapter's own signature
         return secret.read_key(settings.secret_name, fresh=fresh)
 
+    if settings.tracing:
+        tracing.start()  # before any client is created
     services = Services(
         settings=settings,
         table=Table(

@@ -64,6 +64,7 @@ class Settings:
         probe_s: seconds between two probes while sending is paused.
         retry_s: seconds before the first retry of a failed step; later delays grow.
         dashboard: whether the metrics of the dashboard are written.
+        tracing: whether subsegments are sent to X-Ray.
     """
 
     table_name: str
@@ -77,6 +78,7 @@ class Settings:
     probe_s: ProbeSeconds = 300
     retry_s: RetrySeconds = 60
     dashboard: bool = False
+    tracing: bool = False
 
     def to_env(self) -> dict[str, str]:
         """Return the settings as environment variables: ``TABLE_NAME`` for ``table_name``."""

@@ -9,8 +9,10 @@ import msgspec
 from aws_lambda_powertools import Logger
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
+from functions.adapters.log_context import item_keys
 from functions.adapters.queues import read_work_message
 from functions.adapters.redelivery import Redelivery
+from functions.adapters.tracing import step
 from functions.adapters.trigger import PollInvoker
 from functions.model.create_response import Refused
 from functions.model.items.batch import Batch
@@ -131,7 +133,7 @@ def run_step(
     item = services.acquire(work_message, time_left_s)
     if item is None:
         return False
-    with services.releasing_on_error(item):
+    with services.releasing_on_error(item), step(str(item.next_step), **item_keys(item)):
         match item:
             case Job():
                 if not is_replaced(services.files, services.items, item):

@@ -90,7 +90,7 @@ class StackSettings:
     alarm_email: _Email | None = None
     secret_name: _SecretName | None = None
     architecture: Literal["arm64", "x86_64"] = "arm64"
-    tracing: bool = False
+    tracing: bool = Settings.tracing
     dashboard: bool = Settings.dashboard
     absent_seconds: AbsentSeconds = PollSettings.absent_s
     absent_listings: AbsentListings = PollSettings.absent_listings

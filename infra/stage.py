@@ -39,6 +39,7 @@ class Shared(TypedDict):
     api_version: str
     retention_days: int
     dashboard: bool
+    tracing: bool
     probe_s: int
     retry_s: int
 
@@ -55,6 +56,7 @@ def shared(storage: Storage, settings: StackSettings) -> Shared:
         api_version=settings.api_version,
         retention_days=settings.retention_days,
         dashboard=settings.dashboard,
+        tracing=settings.tracing,
         probe_s=settings.probe_seconds,
         retry_s=settings.retry_seconds,
     )

@@ -9,7 +9,7 @@ The SDK's own log stays disabled, because at DEBUG it writes whole prompts.
 import hashlib
 import ssl
 import time
-from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -22,6 +22,7 @@ import urllib3
 from botocore.httpsession import ProxyConfiguration
 from botocore.utils import get_environ_proxies
 
+from functions.adapters.api_calls import ApiCall, recorded
 from functions.adapters.secret import is_key
 from functions.errors import (
     UNREADABLE_JSON,
@@ -30,6 +31,7 @@ from functions.errors import (
     ApiUnavailableError,
     DownloadError,
     KeyMissingError,
+    RelayError,
 )
 from functions.model import timestamps
 from functions.model.api_results import MAX_COUNT
@@ -39,6 +41,7 @@ from functions.model.create_response import (
     NotSent,
     Verdict,
     classify,
+    request_id_of,
 )
 
 if TYPE_CHECKING:
@@ -194,23 +197,27 @@ class Claude:
             "anthropic-version": api_version,
         } | ({"anthropic-beta": ",".join(betas)} if betas else {})
         timeout = httpx2.Timeout(self._create_timeout_s, connect=CONNECT_TIMEOUT_S)
-        try:
-            answer = self._client.post(
-                PATH, content=body, cast_to=httpx2.Response,
-                options=_no_retry(headers=headers, timeout=timeout),
-            )  # fmt: skip
-        except anthropic.APIStatusError as error:
-            verdict = classify(
-                error.status_code, error.response.headers, _read_body(error.response)
-            )
-            # The response came before the body was fully sent: nothing was accepted.
-            return (
-                verdict
-                if body.fully_sent or not isinstance(verdict, Ambiguous)
-                else NotSent(verdict.reason)
-            )
-        except (anthropic.APIError, httpx2.HTTPError) as error:
-            return _classify_disconnect(error, body)
+        with recorded("create", self._url(PATH)) as call:
+            try:
+                answer = self._client.post(
+                    PATH, content=body, cast_to=httpx2.Response,
+                    options=_no_retry(headers=headers, timeout=timeout),
+                )  # fmt: skip
+            except anthropic.APIStatusError as error:
+                call.answered(error.status_code, error.response.headers)
+                verdict = classify(
+                    error.status_code, error.response.headers, _read_body(error.response)
+                )
+                # The response came before the body was fully sent: nothing was accepted.
+                return (
+                    verdict
+                    if body.fully_sent or not isinstance(verdict, Ambiguous)
+                    else NotSent(verdict.reason)
+                )
+            except (anthropic.APIError, httpx2.HTTPError) as error:
+                call.problem = type(error).__name__
+                return _classify_disconnect(error, body)
+            call.answered(answer.status_code, answer.headers)
         return classify(answer.status_code, answer.headers, answer.content)
 
     def count_tokens(
@@ -237,22 +244,24 @@ class Claude:
             "content-type": "application/json",
             "user-agent": "claude-batch-relay",
         } | ({"anthropic-beta": ",".join(betas)} if betas else {})
-        url = f"{self._base_url.rstrip('/')}{COUNT_PATH}"
+        url = self._url(COUNT_PATH)
         timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=COUNT_TIMEOUT_S)
-        try:
-            answer = self._http.request(
-                "POST", url, body=msgspec.json.encode(body), headers=headers, redirect=False, retries=False, timeout=timeout,
-            )  # fmt: skip
-        # As in `results`, urllib3 raises ValueError for a negative chunk size.
-        except (urllib3.exceptions.HTTPError, ValueError) as error:
-            raise ApiUnavailableError(type(error).__name__) from None
+        with recorded("count_tokens", url) as call:
+            try:
+                answer = self._http.request(
+                    "POST", url, body=msgspec.json.encode(body), headers=headers, redirect=False, retries=False, timeout=timeout,
+                )  # fmt: skip
+            # As in `results`, urllib3 raises ValueError for a negative chunk size.
+            except (urllib3.exceptions.HTTPError, ValueError) as error:
+                raise ApiUnavailableError(type(error).__name__) from None
+            call.answered(answer.status, answer.headers)
         if answer.status in {
             HTTPStatus.BAD_REQUEST,
             HTTPStatus.NOT_FOUND,
             HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
         }:
             return None
-        _raise_for_status(answer.status)
+        _raise_for_status(answer.status, answer.headers)
         try:
             return msgspec.json.decode(answer.data, type=_TokenCount).input_tokens
         except UNREADABLE_JSON as error:
@@ -277,7 +286,7 @@ class Claude:
         batches: list[MessageBatch] = []
         query: dict[str, Any] = {"limit": PAGE}
         while True:
-            answer = self._get(PATH, query)
+            answer = self._get("list_batches", PATH, query)
             page = _read_page(answer, known={batch.id for batch in batches})
             batches += [
                 batch for batch in page.data if timestamps.parse(batch.created_at) >= since
@@ -298,7 +307,8 @@ class Claude:
             ApiKeyRejectedError: the API rejects the key.
         """
         try:
-            batch = msgspec.json.decode(self._get(f"{PATH}/{batch_id}", {}), type=MessageBatch)
+            answer = self._get("retrieve", f"{PATH}/{batch_id}", {})
+            batch = msgspec.json.decode(answer, type=MessageBatch)
         except ApiNotFoundError:
             return None
         except UNREADABLE_JSON as error:
@@ -321,12 +331,14 @@ class Claude:
         """
         import httpx2  # noqa: PLC0415
 
-        with _translate_errors():
+        path = f"{PATH}/{batch_id}/cancel"
+        with recorded("cancel", self._url(path)) as call, _translate_errors(call):
             answer = self._client.post(
-                f"{PATH}/{batch_id}/cancel",
+                path,
                 cast_to=httpx2.Response,
                 options=_no_retry(timeout=min(self._read_s, CANCEL_TIMEOUT_S)),
             )
+            call.answered(answer.status_code, answer.headers)
         try:
             batch = msgspec.json.decode(answer.content, type=MessageBatch)
         except UNREADABLE_JSON:
@@ -353,40 +365,51 @@ class Claude:
             "anthropic-version": self._api_version,
             "user-agent": "claude-batch-relay",
         } | ({"range": f"bytes={start}-"} if start else {})
-        url = f"{self._base_url.rstrip('/')}{PATH}/{batch_id}/results"
-        try:
-            answer = self._http.request(
-                "GET", url, headers=headers, preload_content=False, redirect=False, retries=False
-            )
-        except urllib3.exceptions.HTTPError as error:
-            raise ApiUnavailableError(type(error).__name__) from None
-        try:
-            if start and answer.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
-                return
-            partial = start > 0 and answer.status == HTTPStatus.PARTIAL_CONTENT
-            if not partial:
-                _raise_for_status(answer.status)
-            yield from _skip_bytes(
-                answer.stream(BLOCK, decode_content=True), 0 if partial else start
-            )
-        # urllib3 raises ValueError for a negative chunk size.
-        except (urllib3.exceptions.HTTPError, ValueError) as error:
-            message = f"the download of {batch_id}'s results failed: {type(error).__name__}"
-            raise DownloadError(message) from None
-        finally:
-            answer.close()  # do not read the rest
-            self._http.clear()  # an idle connection would be stale by the next download
+        url = self._url(f"{PATH}/{batch_id}/results")
+        with recorded("results", url) as call:
+            try:
+                answer = self._http.request(
+                    "GET",
+                    url,
+                    headers=headers,
+                    preload_content=False,
+                    redirect=False,
+                    retries=False,
+                )
+            except urllib3.exceptions.HTTPError as error:
+                raise ApiUnavailableError(type(error).__name__) from None
+            call.answered(answer.status, answer.headers)
+            try:
+                if start and answer.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
+                    return
+                partial = start > 0 and answer.status == HTTPStatus.PARTIAL_CONTENT
+                if not partial:
+                    _raise_for_status(answer.status, answer.headers)
+                yield from _skip_bytes(
+                    answer.stream(BLOCK, decode_content=True), 0 if partial else start
+                )
+            # urllib3 raises ValueError for a negative chunk size.
+            except (urllib3.exceptions.HTTPError, ValueError) as error:
+                message = f"the download of {batch_id}'s results failed: {type(error).__name__}"
+                raise DownloadError(message) from None
+            finally:
+                answer.close()  # do not read the rest
+                self._http.clear()  # an idle connection would be stale by the next download
 
-    def _get(self, path: str, query: dict[str, Any]) -> bytes:
+    def _get(self, name: str, path: str, query: dict[str, Any]) -> bytes:
         import httpx2  # noqa: PLC0415
 
-        with _translate_errors():
+        with recorded(name, self._url(path)) as call, _translate_errors(call):
             answer = self._client.get(
                 path,
                 cast_to=httpx2.Response,
                 options=_no_retry(params=query, timeout=self._read_s),
             )
+            call.answered(answer.status_code, answer.headers)
         return answer.content
+
+    def _url(self, path: str) -> str:
+        return self._base_url.rstrip("/") + path
 
 
 def _no_retry(**more: Any) -> Any:  # noqa: ANN401 - the SDK's own options
@@ -414,6 +437,9 @@ def _read_page(answer: bytes, known: Collection[str]) -> _Page:
 class _translate_errors:  # noqa: N801 - reads as a statement
     """Translates the SDK's errors into ours, by the reaction they need. Theirs may quote a prompt, so drop them."""
 
+    def __init__(self, call: ApiCall) -> None:
+        self._call = call
+
     def __enter__(self) -> None:
         pass
 
@@ -422,13 +448,9 @@ class _translate_errors:  # noqa: N801 - reads as a statement
     ) -> None:
         import anthropic  # noqa: PLC0415
 
-        if isinstance(error, anthropic.NotFoundError):
-            raise ApiNotFoundError from None
-        if isinstance(error, anthropic.AuthenticationError | anthropic.PermissionDeniedError):
-            raise ApiKeyRejectedError(error.status_code) from None
         if isinstance(error, anthropic.APIStatusError):
-            message = f"status {error.status_code}"
-            raise ApiUnavailableError(message) from None
+            self._call.answered(error.status_code, error.response.headers)
+            raise _error_of(error.status_code, error.response.headers) from None
         if isinstance(error, anthropic.APIError):
             raise ApiUnavailableError(type(error).__name__) from None
 
@@ -440,15 +462,22 @@ def _skip_bytes(blocks: Iterable[bytes], skip: int) -> Iterator[bytes]:
         skip = max(skip - len(block), 0)
 
 
-def _raise_for_status(status: int) -> None:
+def _raise_for_status(status: int, headers: Mapping[str, str]) -> None:
     """Raise the error that belongs to a status other than 200."""
-    if status == HTTPStatus.NOT_FOUND:
-        raise ApiNotFoundError
-    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
-        raise ApiKeyRejectedError(status)
     if status != HTTPStatus.OK:
-        message = f"status {status}"
-        raise ApiUnavailableError(message)
+        raise _error_of(status, headers)
+
+
+def _error_of(status: int, headers: Mapping[str, str]) -> RelayError:
+    """Return the error that belongs to a status other than 200, by the reaction that it needs."""
+    if status == HTTPStatus.NOT_FOUND:
+        return ApiNotFoundError()
+    if status in {HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN}:
+        return ApiKeyRejectedError(status)
+    request_id = request_id_of(headers)
+    return ApiUnavailableError(
+        f"status {status}" + (f" (request {request_id})" if request_id else "")
+    )
 
 
 def _classify_disconnect(error: Exception, body: _CountedBody) -> Verdict:

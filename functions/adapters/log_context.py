@@ -14,7 +14,7 @@ logger = Logger(child=True)
 @contextmanager
 def log_context(item: object) -> Iterator[None]:
     """Add `job` and `batch` to the log lines of this thread, if the item is a job or a batch."""
-    keys, before = _keys(item), dict(logger.thread_safe_get_current_keys())
+    keys, before = item_keys(item), dict(logger.thread_safe_get_current_keys())
     logger.thread_safe_append_keys(**keys)
     try:
         yield
@@ -23,7 +23,8 @@ def log_context(item: object) -> Iterator[None]:
         logger.thread_safe_append_keys(**before)
 
 
-def _keys(item: object) -> dict[str, str]:
+def item_keys(item: object) -> dict[str, str]:
+    """Return what names an item in log lines and traces: nothing unless it is a job or a batch."""
     match item:
         case Job():
             return {"job": item.job}

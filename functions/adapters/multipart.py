@@ -9,7 +9,6 @@ import zlib
 from base64 import b64encode
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from functools import partial, reduce
 from itertools import chain
@@ -18,10 +17,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from botocore.exceptions import BotoCoreError, ClientError
 
+from functions.adapters import tracing
 from functions.model.items.stored_objects import StoredObject
 from functions.model.multipart_plan import MIN_PART_BYTES, crc32_combine
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from mypy_boto3_s3 import S3Client
 
 PARTS_PER_SIZE = 2000
@@ -162,7 +164,7 @@ def _send_concurrently(
     if target.threads == 1:
         yield from (send(number, part) for number, part in enumerate(parts, 1))
         return
-    with ThreadPoolExecutor(target.threads) as pool:
+    with tracing.thread_pool(target.threads) as pool:
         futures: deque[Future[_WrittenPart]] = deque()
         for number, part in enumerate(parts, 1):
             futures.append(pool.submit(send, number, part))

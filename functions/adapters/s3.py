@@ -2,7 +2,6 @@
 
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
@@ -14,7 +13,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError, HTTPClientError, IncompleteReadError
 
-from functions.adapters import multipart
+from functions.adapters import multipart, tracing
 from functions.adapters.multipart import StoredPart, UploadTarget
 from functions.adapters.refusals import ABSENT, refusal_code, why_refused
 from functions.errors import DownloadError, ObjectNotFoundError, ObjectUnreadableError
@@ -261,7 +260,7 @@ class ObjectStore:
     def tag_done(self, keys: Iterable[str], *, done: bool = True) -> None:
         """Tag work files as done, so that the bucket's lifecycle deletes them; or remove the tag again."""
         tags = [{"Key": "done", "Value": "true"}] if done else []
-        with ThreadPoolExecutor(TAGGING_THREADS) as pool:
+        with tracing.thread_pool(TAGGING_THREADS) as pool:
             for queued_keys in batched(keys, MAX_QUEUED_TAGS, strict=False):
                 for _ in pool.map(partial(self._tag, tags), queued_keys):
                     pass
@@ -316,8 +315,8 @@ class ObjectStore:
     ) -> list[StoredPart]:
         """Send and copy parts concurrently. If one fails, cancel those that have not begun."""
         with (
-            ThreadPoolExecutor(1) as reading,
-            ThreadPoolExecutor(self._concurrency(COPY_THREADS)) as copying,
+            tracing.thread_pool(1) as reading,
+            tracing.thread_pool(self._concurrency(COPY_THREADS)) as copying,
         ):
             futures = [
                 copying.submit(_copy, target, upload_id, number, part.ranges[0])
@@ -341,7 +340,7 @@ class ObjectStore:
     def _read_ranges(self, part: UploadPart) -> bytes:
         """Read a part's ranges into memory."""
         read = BytesIO()
-        with ThreadPoolExecutor(self._concurrency(RANGE_THREADS)) as pool:
+        with tracing.thread_pool(self._concurrency(RANGE_THREADS)) as pool:
             for range_bytes in pool.map(self._read_range, part.ranges):
                 read.write(range_bytes)
         return read.getvalue()

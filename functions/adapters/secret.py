@@ -7,6 +7,7 @@ key/value editor writes.
 from functools import cache
 from typing import Any
 
+import boto3
 import msgspec
 from aws_lambda_powertools.utilities.parameters import SecretsProvider
 from aws_lambda_powertools.utilities.parameters.exceptions import GetParameterError
@@ -27,7 +28,8 @@ def is_key(text: str) -> bool:
 
 @cache
 def _secrets_manager() -> SecretsProvider:
-    return SecretsProvider(boto_config=QUICK)
+    # The default session is the one that is traced; Powertools would open another.
+    return SecretsProvider(boto_config=QUICK, boto3_session=boto3.DEFAULT_SESSION)
 
 
 def read_key(secret_name: str, *, fresh: bool) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 
+from functions.adapters.tracing import step
 from functions.assembling.exports import join_exports
 from functions.assembling.job_outcome import with_outcome
 from functions.assembling.job_report import OFF, DeliveredChunk, write_report
@@ -51,18 +52,23 @@ def assemble(
     parts, tallies = [part for part, _ in outputs], [tally for _, tally in outputs]
     _check_complete(job, last_batches, tallies)
     tally = msgspec.structs.replace(total(tallies), usage=billed_usage(batches))
-    files = _join(services, job, parts)
+    with step("join"):
+        files = _join(services, job, parts)
     job = with_outcome(job, tally)
     has_conveniences = job.exports or job.report != OFF
     tries = services.items.count_convenience(job).tries if has_conveniences else 0
-    exported, problem = join_exports(services, job, parts, tally, tries)
+    with step("exports"):
+        exported, problem = join_exports(services, job, parts, tally, tries)
     delivered = _with_parts(batches, last_batches, parts)
     manifest = build_manifest(services.files.bucket, job, delivered, files | exported, tally) | {
         "retry": retry_figures(parts, tallies),
         "exports": {"complete": problem is None, "reason": problem},
     }
     delivered_chunks = [*map(DeliveredChunk, chunks, tallies)]
-    report, problem = write_report(services.files, job, delivered_chunks, tally, manifest, tries)
+    with step("report"):
+        report, problem = write_report(
+            services.files, job, delivered_chunks, tally, manifest, tries
+        )
     manifest["files"] |= {
         name: file_entry(services.files.bucket, file) for name, file in report.items()
     }

@@ -10,6 +10,7 @@ from functions.adapters.export_parts import export_parts
 from functions.adapters.retry_rows import retry_part
 from functions.adapters.rewrite import new_batch, rewrite
 from functions.adapters.s3 import ObjectStore
+from functions.adapters.tracing import step
 from functions.adapters.upload_source import source_of
 from functions.collecting.batch_cost import cost_of, not_counted
 from functions.collecting.download import download
@@ -57,14 +58,16 @@ def collect(
     with TemporaryFile() as file, TemporaryFile() as errors:
         spool = Spool(file, batch.first_row, batch.rows, most // 2)
         received = ResultSet(batch, _sent(services.files, batch), spool, job.price_list)
-        closing = download(services, batch, received, time_left_s)
+        with step("download"):
+            closing = download(services, batch, received, time_left_s)
         if closing is None:
             return False
         received.share(_copies(services.files, batch))
         merge = merge_type(job)(services, batch, received, closing, errors, most // 4)
         stem = f"work/{batch.job}/{batch.item}/{batch.owner}"
         entries = _entries(services.files, batch)
-        merged = merge.write(f"{stem}.results.jsonl", entries, time_left_s)
+        with step("merge"):
+            merged = merge.write(f"{stem}.results.jsonl", entries, time_left_s)
         more = (
             problem is None
             and closing not in KEEPS_PREVIOUS_RESULT
@@ -79,7 +82,7 @@ def collect(
     counted = batch
     if merged.failed.offsets or job.exports:
         counted = services.items.count_convenience(batch)
-    with services.releasing_on_error(counted):
+    with services.releasing_on_error(counted), step("retry and exports"):
         retry, retry_problem = _write_retry(services.files, job, counted, merged.failed)
         exports, export_problem = export_parts(
             services.files, job, batch, merged.results, stem, counted.tries

@@ -27,6 +27,7 @@ MIN_MISSING_LISTINGS = 3
 """Complete listings that must lack a batch before it may count as deleted. Its results must return 404 too."""
 
 _BATCH_ID = re.compile(r"[A-Za-z0-9_-]{1,200}")
+_REQUEST_ID = re.compile(r"[A-Za-z0-9_-]{1,100}")
 _EARLIEST = datetime(2000, 1, 1, tzinfo=UTC)
 
 
@@ -190,6 +191,12 @@ class ErrorBody(msgspec.Struct, frozen=True):
     error: _ApiError = _ApiError()
 
 
+def request_id_of(headers: Mapping[str, str]) -> str | None:
+    """Return the id that Anthropic gave a request, for its support; None without a plausible one."""
+    request_id = headers.get("request-id", "")
+    return request_id if _REQUEST_ID.fullmatch(request_id) else None
+
+
 def classify(status: int, headers: Mapping[str, str], body: bytes) -> Verdict:
     """Return what the response to a create proves.
 
@@ -205,7 +212,7 @@ def classify(status: int, headers: Mapping[str, str], body: bytes) -> Verdict:
     error = read_error(body)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return _rate_limited(headers, error)
-    return _refused_or_blocked(status, error)
+    return _refused_or_blocked(status, error, headers)
 
 
 def _accepted_or_ambiguous(body: bytes) -> Verdict:
@@ -215,7 +222,7 @@ def _accepted_or_ambiguous(body: bytes) -> Verdict:
         return Ambiguous("the response with status 200 is truncated or not a batch")
 
 
-def _refused_or_blocked(status: int, error: _ApiError) -> Verdict:
+def _refused_or_blocked(status: int, error: _ApiError, headers: Mapping[str, str]) -> Verdict:
     """Blame the rows only if the API names a request or calls the body too large."""
     reason = _BY_STATUS.get(status, "refused")
     may_concern_rows = reason in _MAY_CONCERN_ROWS
@@ -223,11 +230,13 @@ def _refused_or_blocked(status: int, error: _ApiError) -> Verdict:
     rows = Refused(status, error.message[:MAX_MESSAGE_CHARS], int(named[1]) if named else None)
     if named or status == HTTPStatus.CONTENT_TOO_LARGE:
         return rows
-    return _account_blocked(reason, error, rows if may_concern_rows else None)
+    return _account_blocked(reason, error, headers, rows if may_concern_rows else None)
 
 
-def _account_blocked(reason: str, error: _ApiError, rows: Refused | None = None) -> AccountBlocked:
-    words, sentence = unquoted_message(error.message), PAUSE_MESSAGES[reason]
+def _account_blocked(
+    reason: str, error: _ApiError, headers: Mapping[str, str], rows: Refused | None = None
+) -> AccountBlocked:
+    words, sentence = _words(error, headers), PAUSE_MESSAGES[reason]
     if not words:
         return AccountBlocked(reason, sentence, rows)
     if reason == "refused":  # the API's message is more specific than ours
@@ -247,16 +256,22 @@ def unquoted_message(message: str) -> str:
     return f"Anthropic says: {words.rstrip('. ')}." if words else ""
 
 
+def _words(error: _ApiError, headers: Mapping[str, str]) -> str:
+    """Return the API's message for an event, with the request's id for Anthropic's support."""
+    words, request_id = unquoted_message(error.message), request_id_of(headers)
+    return f"{words} Request: {request_id}." if words and request_id else words
+
+
 def _rate_limited(headers: Mapping[str, str], error: _ApiError) -> Verdict:
     if error.details is not None and error.details.error_code in _SPEND_LIMITS:
-        return _account_blocked("spend_limit", error)
+        return _account_blocked("spend_limit", error, headers)
     try:
         seconds = float(headers.get("retry-after", _DEFAULT_RETRY_S))
     except ValueError:
         seconds = _DEFAULT_RETRY_S
     if math.isnan(seconds):
         seconds = _DEFAULT_RETRY_S
-    return RateLimited(min(max(seconds, 1.0), _MAX_RETRY_S), unquoted_message(error.message))
+    return RateLimited(min(max(seconds, 1.0), _MAX_RETRY_S), _words(error, headers))
 
 
 def read_error(body: bytes) -> _ApiError:

@@ -11,6 +11,7 @@ import msgspec
 
 from functions.adapters.chunk_store import store_chunk_files
 from functions.adapters.options_files import load_options
+from functions.adapters.tracing import step
 from functions.errors import ObjectUnreadableError, UnreadableUploadError
 from functions.model import events, ids, timestamps
 from functions.model.chunk_files import ChunkKeys
@@ -71,7 +72,8 @@ def plan(
     if job.waiting_for is not None and job.canceled_at is not None:
         return _fail(services, job, "canceled before it was planned")
     try:
-        prepared = prepare(services, job)
+        with step("prepare"):
+            prepared = prepare(services, job)
         return (
             None
             if prepared is None
@@ -109,7 +111,7 @@ def _cut_chunks(
         if time_left_s() < max(_MIN_TIME_LEFT_S, time_left_at_start_s - MAX_PLANNING_S):
             services.items.release(job)
             return None
-        with TemporaryFile() as body, TemporaryFile() as ledger:
+        with step("cut chunk"), TemporaryFile() as body, TemporaryFile() as ledger:
             chunk = Chunk(job, body, ledger)
             pending = fill_chunk(chunk, pending, rows)
             planned = _store_chunk(services, chunk, _count_sample(services, chunk))
@@ -127,7 +129,8 @@ def _count_sample(services: Services[SubmitSettings], chunk: Chunk) -> dict[str,
     if not chunk.is_sample:
         return job.samples
     rows, betas = services.settings.estimate_rows, sorted({*job.betas, *chunk.betas})
-    return count_sample(services.claude, job, rows, chunk.body, chunk.ledger, betas)
+    with step("count tokens"):
+        return count_sample(services.claude, job, rows, chunk.body, chunk.ledger, betas)
 
 
 def _store_chunk(
@@ -187,7 +190,8 @@ def _build_batch(chunk: Chunk, keys: ChunkKeys, worst_micro_usd: int, now: str) 
 
 def _finish(services: Services[SubmitSettings], job: Job, failure: str | None) -> Job | None:
     """End planning: set the job's status and failure, unless its cost holds it. Publish ``job.planned`` once."""
-    job, pending_events = _estimated(services, job, failure or why_nothing_sendable(job))
+    with step("estimate"):
+        job, pending_events = _estimated(services, job, failure or why_nothing_sendable(job))
     changes: dict[str, Any] = {
         "failure": job.failure,
         "format": job.format,

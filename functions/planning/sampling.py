@@ -2,14 +2,14 @@
 
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from itertools import batched
 from typing import IO
 
 from aws_lambda_powertools import Logger
 
+from functions.adapters import tracing
 from functions.adapters.anthropic_api import COUNTED_AT_ONCE, Claude
+from functions.adapters.log_context import log_context
 from functions.errors import ApiKeyRejectedError, ApiUnavailableError, KeyMissingError
 from functions.model import demand
 from functions.model.chunk_files import LedgerEntry, read_all
@@ -42,8 +42,12 @@ def count_sample(
     """
     samples: dict[str, Sample] = {}
     deadline = time.monotonic() + MAX_SAMPLING_S
-    count = partial(claude.count_tokens, api_version=job.api_version, betas=betas)
-    pool = ThreadPoolExecutor(COUNTED_AT_ONCE)
+
+    def count(params: bytes) -> int | None:
+        with log_context(job):
+            return claude.count_tokens(params, api_version=job.api_version, betas=betas)
+
+    pool = tracing.thread_pool(COUNTED_AT_ONCE)
     try:
         for group in batched(_spread(ledger, rows), COUNTED_AT_ONCE, strict=False):
             texts = [_params(body, entry) for entry in group]

@@ -6,12 +6,12 @@ resumes there, so every item is reached in the end.
 
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import batched
 
 from aws_lambda_powertools import Logger
 
+from functions.adapters import tracing
 from functions.adapters.log_context import log_context
 from functions.model.cost_ledger import CostEntry
 from functions.model.events import Event
@@ -96,7 +96,9 @@ class Phases:
             max_items: stop after this many; the next poll continues behind them.
         """
         queue, done = self._rotate(phase, items, name_of), 0
-        with ThreadPoolExecutor(self._threads) as pool:
+        if not queue:
+            return
+        with tracing.step(phase), tracing.thread_pool(self._threads) as pool:
             run = pool.map if self._threads > 1 else map
             for group in batched(queue, self._threads, strict=False):
                 if (max_items is not None and done >= max_items) or not self.has_time(phase):
@@ -118,10 +120,14 @@ class Phases:
         self, phase: str, name_of: Callable[[T], str], work: Callable[[T], object], item: T
     ) -> None:
         with log_context(item):
-            self.attempt(phase, partial(work, item), None, name_of(item))
+            self._attempt(phase, partial(work, item), None, name_of(item))
 
     def attempt[R](self, phase: str, work: Callable[[], R], default: R, item_name: str = "") -> R:
         """Return the result of `work`. If it raises, log and count the error; return `default`."""
+        with tracing.step(phase):
+            return self._attempt(phase, work, default, item_name)
+
+    def _attempt[R](self, phase: str, work: Callable[[], R], default: R, item_name: str) -> R:
         try:
             return work()
         except Exception as error:  # noqa: BLE001 - no error of one item may stop the others

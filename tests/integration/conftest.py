@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness import Harness, open_harness, open_moto_harness
+from tests.integration import deployed_functions
 
 
 @pytest.fixture(autouse=True)
@@ -33,6 +34,13 @@ def moto_relay(tmp_path: Path) -> Iterator[Harness]:
     """The same relay over moto, for tests that need real requests or more of S3."""
     with open_moto_harness(tmp_path) as relay:
         yield relay
+
+
+@pytest.fixture
+def deployed_relay(moto_relay: Harness, monkeypatch: pytest.MonkeyPatch) -> Harness:
+    """A relay whose functions find their configuration as when deployed."""
+    deployed_functions.configure(moto_relay, monkeypatch)
+    return moto_relay
 
 
 @pytest.fixture

@@ -135,6 +135,73 @@ def test_each_log_line_names_the_job_and_the_batch_that_are_worked_on(
     assert all(re.fullmatch(rf"{line['job']}/\d{{5}}-\d", line["batch"]) for line in about_batches)
 
 
+@pytest.mark.parametrize(
+    ("endpoint", "fault", "call", "status"),
+    [
+        ("create", None, "create", 200),
+        ("create", "rate_limited", "create", 429),
+        ("create", "server_error", "create", 500),
+        ("create", "billing", "create", 402),
+        ("list", "server_error", "list_batches", 500),
+        ("list", "unauthorized", "list_batches", 401),
+        ("results", "results_not_found", "results", 404),
+        ("count_tokens", "server_error", "count_tokens", 500),
+        ("cancel", None, "cancel", 200),
+        ("cancel", "conflict", "cancel", 409),
+    ],
+)
+def test_a_call_that_creates_cancels_or_fails_logs_anthropics_request_id(
+    relay: Harness, log: io.StringIO, endpoint: str, fault: str | None, call: str, status: int
+) -> None:
+    relay.simulator.processing_s = 36_000.0 if call == "cancel" else 0.0
+    if fault is not None:
+        relay.simulator.arm(fault, endpoint=endpoint)
+    relay.upload(KEY, make_upload(2))
+    relay.tick()
+    if call == "cancel":
+        relay.upload(KEY + ".cancel", b"")
+    relay.tick()
+    relay.tick()
+
+    lines = [json.loads(line) for line in log.getvalue().splitlines()]
+    (line, *_) = [
+        line for line in lines if (line.get("call"), line.get("status")) == (call, status)
+    ]
+    assert re.fullmatch(r"req_[0-9a-f]{24}", line["anthropic_request_id"])
+    assert line["level"] == ("INFO" if status == 200 else "WARNING")
+    assert line["message"] == f"call to Anthropic {'answered' if status == 200 else 'failed'}"
+    assert ("job" in line) == (call != "list_batches")
+
+
+def test_a_call_without_an_answer_is_logged_with_its_error(
+    relay: Harness, log: io.StringIO
+) -> None:
+    relay.simulator.arm("lost_answer")
+    relay.upload(KEY, make_upload(2))
+    relay.tick()
+
+    (line,) = [json.loads(line) for line in log.getvalue().splitlines() if '"create"' in line]
+    assert (line["message"], line.get("status")) == ("call to Anthropic failed", None)
+    assert line["problem"].endswith("Error")
+
+
+def test_the_reason_of_a_pause_and_of_a_stuck_batch_name_the_request(relay: Harness) -> None:
+    relay.simulator.arm("billing", message="Your card expired")
+    relay.upload(KEY, make_upload(2))
+    relay.tick()
+    (paused,) = [e for e in relay.events() if e["type"].endswith("sending.paused")]
+    assert re.search(
+        r"Anthropic says: Your card expired\. Request: req_[0-9a-f]{24}\.$",
+        paused["data"]["message"],
+    )
+
+    relay.simulator.arm("server_error", times=0, endpoint="results")
+    for _ in range(12):
+        relay.tick(7200)
+    (stuck,) = [e for e in relay.events() if e["type"].endswith("batch.stuck")]
+    assert re.search(r"status 500 \(request req_[0-9a-f]{24}\)", json.dumps(stuck["data"]))
+
+
 def test_log_keys_of_two_threads_do_not_mix(log: io.StringIO) -> None:
     both_have_begun = Barrier(2)
 
