@@ -1,6 +1,6 @@
 # One command for the main job (`make demo`), one for the tests (`make test`); each installs what it needs.
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down recording test test-types test-in-memory test-on-machine test-in-cloud pr unit coverage programs browser hour verify bench kinds latency scale savings prices lint bootstrap deploy destroy lock clean
+.PHONY: help install demo up down recording dashboard test test-types test-in-memory test-on-machine test-in-cloud pr unit coverage programs browser hour verify bench kinds latency scale savings prices lint bootstrap deploy destroy lock clean
 SHELL := /bin/bash
 
 PYTHON := $(shell command -v python3.13 >/dev/null && python3.13 -c '' 2>/dev/null && echo python3.13 || echo python3)
@@ -94,6 +94,9 @@ down: .venv/.installed  ## stop it
 
 recording: .venv/.installed $(NODE)  ## run the demo on a terminal and draw it into docs/demo.svg
 	@.venv/bin/python -m local.recording $(SAID)
+
+dashboard: .venv/.installed $(NODE)  ## run a made-up fortnight in memory and draw its dashboard into docs/dashboard.svg
+	@.venv/bin/python -m benchmarks.dashboard
 
 # What several processes need is installed or built before they start, so that no two do it at once.
 test: $(DEV) $(NODE) $(CDK) $(EMULATOR)  ## everything: style, types, imports, unit, integration, infra, end to end

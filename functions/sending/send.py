@@ -108,8 +108,7 @@ def _apply_verdict(
         case Accepted():
             adopt.adopt(services.items, services.ownership, batch, verdict.batch)
             services.circuit.record_accepted(batch.intent_at or "", blocked.sender(job, batch))
-            waited = services.now() - timestamps.parse(job.uploaded_at)
-            services.emit_metrics(CreatedAfterSeconds=waited.total_seconds())
+            _measure(services, job, batch)
         case Refused():
             split.handle_refusal(services, batch, verdict)
         case AccountBlocked() | RateLimited() | NotSent():
@@ -117,3 +116,10 @@ def _apply_verdict(
         case Ambiguous():
             services.items.transition(batch, {"status": BatchStatus.UNCONFIRMED})
     return verdict
+
+
+def _measure(services: Services[SubmitSettings], job: Job, batch: Batch) -> None:
+    """Measure the time since the upload. A later attempt says nothing about the relay's own delay."""
+    if batch.attempt == 1:
+        waited = services.now() - timestamps.parse(job.uploaded_at)
+        services.emit_metrics(CreatedAfterSeconds=waited.total_seconds())

@@ -67,6 +67,13 @@ def test_the_functions_write_each_metric_of_the_dashboard(
     assert set(emitted) == set(UNITS)
 
 
+def test_only_first_attempts_count_as_time_from_upload_to_created(
+    emitted: dict[str, list[float]],
+) -> None:
+    """The expired row is sent again, and that says nothing about the relay's own delay."""
+    assert len(emitted["CreatedAfterSeconds"]) == 1
+
+
 def test_what_the_dashboard_and_the_alarms_show_is_written(
     shown: str, resources_of: FindResources
 ) -> None:
@@ -76,6 +83,11 @@ def test_what_the_dashboard_and_the_alarms_show_is_written(
 
     assert set(UNITS) <= names <= set(UNITS) | OF_POLL
     assert watched <= OF_POLL
+
+
+def test_a_day_is_a_day_whatever_time_range_is_chosen(shown: str) -> None:
+    assert '"periodOverride":"inherit"' in shown
+    assert '"label":"dollars","period":86400,"stat":"Sum"' in shown
 
 
 def test_the_limits_of_the_stack_are_drawn(shown: str) -> None:
