@@ -8,6 +8,7 @@ from local.simulator.batches import SimulatedBatch
 from local.simulator.errors import ApiError, invalid, not_found
 from local.simulator.faults import CallFacts
 from local.simulator.http import Call, HangUpError, Reply, json_reply
+from local.simulator.reports import cost_report, usage_report
 from local.simulator.requests import receive
 from local.simulator.simulator import Simulator
 from local.simulator.token_counts import MAX_BYTES, count_tokens
@@ -23,7 +24,10 @@ _ROUTES = (
     ("POST", re.compile(r"/v1/messages/count_tokens"), "count_tokens"),
     ("GET", re.compile(r"/v1/models"), "models"),
     ("DELETE", re.compile(r"/v1/messages/batches/([^/]+)"), "delete"),
+    ("GET", re.compile(r"/v1/organizations/usage_report/messages"), "usage_report"),
+    ("GET", re.compile(r"/v1/organizations/cost_report"), "cost_report"),
 )
+_REPORTS = {"usage_report": usage_report, "cost_report": cost_report}
 
 
 class Api:
@@ -50,7 +54,7 @@ class Api:
         """
         endpoint, batch_id = _route(call)
         self._simulator.count(endpoint)
-        workspace = self._workspace(call)
+        workspace = self._workspace(call, endpoint)
         facts = CallFacts(
             endpoint,
             workspace,
@@ -68,6 +72,8 @@ class Api:
     def _reply(self, call: Call, facts: CallFacts) -> Reply:
         if facts.endpoint == "list":
             return self._list(call, facts)
+        if report := _REPORTS.get(facts.endpoint):
+            return json_reply(report(self._simulator, call))
         if facts.endpoint == "models":
             return json_reply(_models(self._simulator))
         if facts.endpoint == "count_tokens":
@@ -80,17 +86,23 @@ class Api:
             )
         return self._reply_about_batch(call, facts)
 
-    def _workspace(self, call: Call) -> str:
-        bearer = call.headers.get("authorization", "")
+    def _workspace(self, call: Call, endpoint: str) -> str:
+        """Return the workspace of the key; empty for a report, which is of the organization.
+
+        Raises:
+            ApiError: the key is missing or not for this endpoint, or the version is missing.
+        """
+        is_report = endpoint in _REPORTS
+        bearer = "" if is_report else call.headers.get("authorization", "")
         key = call.headers.get("x-api-key") or bearer.removeprefix("Bearer ").strip()
         if not key:
             message = "x-api-key header is required"
             raise ApiError(401, "authentication_error", message)
-        if key not in self._simulator.keys:
+        if key not in (self._simulator.admin_keys if is_report else self._simulator.keys):
             message = "invalid x-api-key"
             raise ApiError(401, "authentication_error", message)
         _version(call)
-        return self._simulator.keys[key]
+        return "" if is_report else self._simulator.keys[key]
 
     def _raise_refusal(self, facts: CallFacts) -> None:
         if fault := self._simulator.fault("refuse", facts):

@@ -1,6 +1,6 @@
 """The types between HTTP server and endpoints: call, body and reply."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BufferedIOBase
 from typing import Literal
@@ -91,9 +91,14 @@ class Call:
 
     method: str
     path: str
-    query: Mapping[str, str]
+    parameters: Sequence[tuple[str, str]]
     headers: Mapping[str, str]
     body: Body
+
+    @property
+    def query(self) -> dict[str, str]:
+        """The parameters of the query; of one that is repeated, the last."""
+        return dict(self.parameters)
 
 
 @dataclass(slots=True)

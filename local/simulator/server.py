@@ -145,7 +145,7 @@ class _Handler(BaseHTTPRequestHandler):
         url = urlsplit(self.path)
         body = self._body()
         headers = {name.lower(): value for name, value in self.headers.items()}
-        call = Call(self.command, url.path, dict(parse_qsl(url.query)), headers, body)
+        call = Call(self.command, url.path, parse_qsl(url.query), headers, body)
         request_id = f"req_{uuid.uuid4().hex[:24]}"
         try:
             reply = self._reply(server, call, request_id)

@@ -23,6 +23,7 @@ from local.simulator.prompt_cache import CacheView, PromptCache
 from local.simulator.requests import Request, Requests
 
 _DEFAULT_KEYS: Mapping[str, str] = MappingProxyType({"sk-local": "default"})
+ADMIN_KEY = "sk-ant-admin01-local"
 _MINUTE_S = 60.0
 # More calls per minute than the highest tier allows.
 _MAX_CALLS_KEPT = 10_000
@@ -57,6 +58,7 @@ class Simulator:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.keys = dict(keys)
+        self.admin_keys = {ADMIN_KEY}  # for the reports of usage and cost, and for nothing else
         self.processing_s = processing_s
         self.expiry_s = expiry_s
         self.url = "http://127.0.0.1"  # `serving` adds the port
@@ -259,6 +261,11 @@ class Simulator:
         batch = self._open(workspace, rows, self.processing_s)
         self._cache.add(batch, view)
         return batch
+
+    def all_batches(self) -> list[SimulatedBatch]:
+        """Return every batch of the organization, with those of others and those that are deleted."""
+        with self._lock:
+            return list(self._batches)
 
     def find(self, workspace: str, batch_id: str) -> SimulatedBatch | None:
         """Return the batch if it exists in the workspace."""

@@ -63,6 +63,14 @@ def micro_usd(model: str, usage: Mapping[str, Any], day: str) -> Fraction | None
         usage: its `usage`.
         day: the day on which its batch ended, in ISO 8601, UTC.
     """
+    parts = micro_usd_by_kind(model, usage, day)
+    return None if parts is None else sum(parts.values(), Fraction())
+
+
+def micro_usd_by_kind(
+    model: str, usage: Mapping[str, Any], day: str
+) -> dict[str, Fraction] | None:
+    """Return `micro_usd` by the cost report's kinds of token, and for ``web_search``."""
     created = usage.get("cache_creation") or {}
     hour = created.get("ephemeral_1h_input_tokens", 0)
     written = usage.get("cache_creation_input_tokens") or 0
@@ -70,13 +78,16 @@ def micro_usd(model: str, usage: Mapping[str, Any], day: str) -> Fraction | None
     price = _price_of(undated(model), usage["input_tokens"] + written + read, day)
     if price is None:
         return None
-    inputs = usage["input_tokens"] + (written - hour) * _WRITE_5M + hour * _WRITE_1H
-    tokens: Fraction = (
-        price.input * (inputs + read * price.read) + price.output * usage["output_tokens"]
-    )
-    factor = _US if usage.get("inference_geo") == "us" else Fraction(1)
+    factor = _BATCH * (_US if usage.get("inference_geo") == "us" else 1)
     searches = int((usage.get("server_tool_use") or {}).get("web_search_requests", 0))
-    return tokens * _BATCH * factor + searches * _SEARCH_MICRO_USD
+    return {
+        "uncached_input_tokens": price.input * usage["input_tokens"] * factor,
+        "cache_creation.ephemeral_5m_input_tokens": price.input * (written - hour) * _WRITE_5M * factor,
+        "cache_creation.ephemeral_1h_input_tokens": price.input * hour * _WRITE_1H * factor,
+        "cache_read_input_tokens": price.input * read * price.read * factor,
+        "output_tokens": price.output * usage["output_tokens"] * factor,
+        "web_search": Fraction(searches * _SEARCH_MICRO_USD),
+    }  # fmt: skip
 
 
 def _price_of(model: str, prompt_tokens: int, day: str) -> _Price | None:

@@ -77,7 +77,7 @@ class FakeAnthropic:
     def _answer(self, method: str, url: str, headers: Mapping[str, str], body: Body) -> Reply:
         split_url = urlsplit(url)
         lower_headers = {name.lower(): value for name, value in headers.items()}
-        call = Call(method, split_url.path, dict(parse_qsl(split_url.query)), lower_headers, body)
+        call = Call(method, split_url.path, parse_qsl(split_url.query), lower_headers, body)
         reply = answer(self._api, call, f"req_{uuid.uuid4().hex[:24]}")
         if not body.consumed:
             with suppress(HangUpError):
