@@ -18,7 +18,8 @@ RelayError
 │   └── KeyUnreadableError           the secret cannot be read
 ├── ApiNotFoundError                 the API returned 404, which proves nothing
 ├── ApiKeyRejectedError              the API rejects the key
-└── ApiUnavailableError              the API did not answer, or asked to retry later
+├── ApiUnavailableError              the API did not answer, or asked to retry later
+└── LedgerCheckError                 the ledger cannot be compared with Anthropic's usage report
 """
 
 import msgspec
@@ -184,3 +185,7 @@ class ApiKeyRejectedError(RelayError):
 
 class ApiUnavailableError(RelayError):
     """The API did not answer, or asked to retry later."""
+
+
+class LedgerCheckError(RelayError):
+    """The ledger cannot be compared with Anthropic's usage report; the message says why and what to do."""

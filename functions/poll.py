@@ -17,6 +17,7 @@ from functions.model import timestamps
 from functions.model.create_response import KEY_PROBLEMS
 from functions.model.items.batch import Batch
 from functions.polling.jobs_file import write_jobs_file
+from functions.polling.ledger_check import check_ledger
 from functions.polling.ledger_file import write_ledger_files
 from functions.polling.next_batches import NextBatches
 from functions.polling.pausing import pause_or_resume
@@ -188,8 +189,9 @@ def _poll(
     write_status_files(services, unfinished, phases, status_of)
     summary.ledger_at = write_ledger_files(services, unfinished, phases, summary.ledger_at)
     if seen.listed is not None and seen.since is not None:
-        # Last, because it may wait long for results that no other phase needs.
+        # Late, because it may wait long for results that no other phase needs.
         reconcile(services, unfinished, seen.listed, seen.since, seen.keys, phases)
+    summary.ledger_check = check_ledger(services, unfinished, phases, summary.ledger_check)
 
     summary.listed = seen.listed is not None
     summary.ended, summary.admitted = len(seen.ended), len(batches.admitted)

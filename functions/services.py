@@ -134,7 +134,7 @@ class Services[S: Settings]:
             try:
                 yield
             except Exception as error:
-                problem = _safe_message(error)
+                problem = safe_message(error)
                 logger.warning("step failed", extra={"problem": problem, "tries": item.tries})
                 self.items.record_failure(
                     item, self.settings.retry_s, problem, at_fault=is_at_fault(error)
@@ -188,7 +188,7 @@ def is_at_fault(error: Exception) -> bool:
     return isinstance(error, ObjectNotFoundError) or not isinstance(error, _ENVIRONMENT)
 
 
-def _safe_message(error: Exception) -> str:
+def safe_message(error: Exception) -> str:
     """Return our own message, or else only the error's code or name: foreign messages may quote a prompt."""
     if isinstance(error, RelayError):
         return str(error)

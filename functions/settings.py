@@ -42,6 +42,13 @@ RowBytes = Annotated[int, Meta(ge=1000, le=64_000_000)]  # memory holds several 
 CreateTimeoutSeconds = Annotated[int, Meta(ge=1, le=840)]  # submit's own timeout is 900 s
 EstimateRows = Annotated[int, Meta(ge=0, le=1000)]
 BudgetUsd = Annotated[int, Meta(ge=0, le=10_000_000)]
+WorkspaceId = Annotated[
+    str,
+    Meta(
+        pattern=r"\A(wrkspc_[A-Za-z0-9]{1,64}|default|)\Z",
+        description="'default', or the id of a workspace such as 'wrkspc_01JwQvzr7rXLA5AGx3HKfFUJ'",
+    ),
+]
 Repeats = Literal["skip", "run"]
 Report = Literal["full", "figures", "off"]
 OpenBatches = Annotated[int, Meta(ge=1, le=10_000)]
@@ -81,8 +88,16 @@ class Settings:
     tracing: bool = False
 
     def to_env(self) -> dict[str, str]:
-        """Return the settings as environment variables: ``TABLE_NAME`` for ``table_name``."""
-        return {field.name.upper(): str(getattr(self, field.name)) for field in fields(self)}
+        """Return the settings as environment variables: ``TABLE_NAME`` for ``table_name``.
+
+        A text that is empty by default, and still is, is left out.
+        """
+        values = {field: str(getattr(self, field.name)) for field in fields(self)}
+        return {
+            field.name.upper(): text
+            for field, text in values.items()
+            if text or field.default is MISSING
+        }
 
     @classmethod
     def from_env(cls, env: Mapping[str, str]) -> Self:
@@ -181,6 +196,10 @@ class PollSettings(Settings):
         cancellation_window_s: how long a cancel request waits for its upload's event, which may be hours late.
         day_budget_usd: the most that all jobs together may cost on a day, in UTC; 0 for no limit.
         month_budget_usd: likewise in a month.
+        admin_secret_name: the secret with an admin key, to check the ledger against Anthropic's usage report; empty if
+            it is not checked.
+        workspace_id: the workspace of the API key, ``default`` or its id, to which that check is limited; empty for
+            the whole organization.
     """
 
     submit_queue_url: str
@@ -194,6 +213,8 @@ class PollSettings(Settings):
     cancellation_window_s: Positive = 86_400
     day_budget_usd: BudgetUsd = 0
     month_budget_usd: BudgetUsd = 0
+    admin_secret_name: str = ""
+    workspace_id: WorkspaceId = ""
 
     @property
     def pause_share(self) -> float:

@@ -42,6 +42,8 @@ class Poll(Stage):
                 skew_s=settings.skew_seconds,
                 day_budget_usd=settings.day_budget_usd,
                 month_budget_usd=settings.month_budget_usd,
+                admin_secret_name=settings.admin_secret_name or "",
+                workspace_id=settings.workspace_id or "",
             ),
             bundle=bundle,
             timeout=Duration.minutes(2),
@@ -65,6 +67,7 @@ class Poll(Stage):
                     storage.results_queue.queue_arn,
                     self.failed_polls.queue_arn,
                 ),
+                *_admin_key_grants(storage, settings.admin_secret_name),
             ],
         )
         # Not in the role itself: the function needs its role, so the role cannot name the function.
@@ -81,6 +84,13 @@ class Poll(Stage):
             function=self.function,
             failures=self.failed_polls,
         )
+
+
+def _admin_key_grants(storage: Storage, secret_name: str | None) -> list[iam.PolicyStatement]:
+    """Return what the check of the ledger may do: read the admin key, if the user named its secret."""
+    if secret_name is None:
+        return []
+    return [allow(["secretsmanager:GetSecretValue"], storage.arn_of_secret(secret_name))]
 
 
 def _schedule(minutes: int) -> Schedule:

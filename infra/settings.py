@@ -38,6 +38,7 @@ from functions.settings import (
     Settings,
     SkewSeconds,
     SubmitSettings,
+    WorkspaceId,
     describe_range,
 )
 from infra.errors import ContextError
@@ -89,6 +90,8 @@ class StackSettings:
     removal_policy: Literal["retain", "destroy"] = "retain"
     alarm_email: _Email | None = None
     secret_name: _SecretName | None = None
+    admin_secret_name: _SecretName | None = None
+    workspace_id: WorkspaceId | None = None
     architecture: Literal["arm64", "x86_64"] = "arm64"
     tracing: bool = Settings.tracing
     dashboard: bool = Settings.dashboard

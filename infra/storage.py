@@ -57,11 +57,15 @@ class Storage(Construct):
 
     @property
     def secret_arn(self) -> str:
-        """The secret's ARN, built from its name; Secrets Manager appends six random characters."""
+        """The ARN of the API key's secret."""
+        return self.arn_of_secret(self.secret_name)
+
+    def arn_of_secret(self, name: str) -> str:
+        """Return the ARN of a secret, built from its name; Secrets Manager appends six random characters."""
         return Stack.of(self).format_arn(
             service="secretsmanager",
             resource="secret",
-            resource_name=f"{self.secret_name}-??????",
+            resource_name=f"{name}-??????",
             arn_format=ArnFormat.COLON_RESOURCE_NAME,
         )
 

@@ -144,18 +144,8 @@ class Claude:
 
     @cached_property
     def _http(self) -> urllib3.PoolManager:
-        """The HTTP connections without the SDK: the SDK's certificates, and the proxies of boto3."""
-        options: Any = {
-            "timeout": urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=self._read_s),
-            "ssl_context": truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
-            "maxsize": COUNTED_AT_ONCE,
-        }
-        proxies = ProxyConfiguration(get_environ_proxies(self._base_url))
-        proxy = proxies.proxy_url_for(self._base_url)
-        if proxy is None:
-            return urllib3.PoolManager(**options)
-        headers = proxies.proxy_headers_for(proxy)
-        return urllib3.ProxyManager(proxy, proxy_headers=headers, **options)
+        """The HTTP connections without the SDK."""
+        return open_http(self._base_url, self._read_s)
 
     @property
     def fingerprint(self) -> str:
@@ -410,6 +400,26 @@ class Claude:
 
     def _url(self, path: str) -> str:
         return self._base_url.rstrip("/") + path
+
+
+def open_http(base_url: str, read_s: float) -> urllib3.PoolManager:
+    """Open HTTP connections with the SDK's certificates, and the proxies of boto3.
+
+    Args:
+        base_url: the address that a proxy may be configured for.
+        read_s: the read timeout in seconds.
+    """
+    options: Any = {
+        "timeout": urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=read_s),
+        "ssl_context": truststore.SSLContext(ssl.PROTOCOL_TLS_CLIENT),
+        "maxsize": COUNTED_AT_ONCE,
+    }
+    proxies = ProxyConfiguration(get_environ_proxies(base_url))
+    proxy = proxies.proxy_url_for(base_url)
+    if proxy is None:
+        return urllib3.PoolManager(**options)
+    headers = proxies.proxy_headers_for(proxy)
+    return urllib3.ProxyManager(proxy, proxy_headers=headers, **options)
 
 
 def _no_retry(**more: Any) -> Any:  # noqa: ANN401 - the SDK's own options

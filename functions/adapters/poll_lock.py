@@ -52,7 +52,7 @@ class PollLock:
         changes = {
             "owner": None, "lease": None, "stopped": ended.stopped or None, "ended_at": timestamps.text(self._now()),
             "listed_at": ended.listed_at, "ledger_at": ended.ledger_at, "jobs_file_write": ended.jobs_file_write,
-            "silent_since": ended.silent_since,
+            "ledger_check": ended.ledger_check, "silent_since": ended.silent_since,
         }  # fmt: skip
         unwanted = self._table.update(RELAY, _ITEM, changes, {"owner": token, "wanted": None})
         wanted = self._table.update(RELAY, _ITEM, changes, {"owner": token})

@@ -105,6 +105,18 @@ class JobsFileWrite(msgspec.Struct, frozen=True, kw_only=True):
     written_at: str | None = None
 
 
+class LedgerCheck(msgspec.Struct, frozen=True, kw_only=True):
+    """The last comparison of the ledger with Anthropic's usage report.
+
+    Attributes:
+        checked_at: when it was tried; None if it never was.
+        problem: why it failed, in a sentence; None if it did not.
+    """
+
+    checked_at: str | None = None
+    problem: str | None = None
+
+
 class PollLease(msgspec.Struct, frozen=True, kw_only=True):
     """Poll's own item.
 
@@ -115,6 +127,7 @@ class PollLease(msgspec.Struct, frozen=True, kw_only=True):
         wanted: whether another poll was requested.
         ledger_at: when the ledger's files were last written.
         jobs_file_write: the last write of jobs.json.
+        ledger_check: the last comparison of the ledger with Anthropic's usage report.
         silent_since: since when the API has not answered a listing; None if the last one was answered.
     """
 
@@ -124,6 +137,7 @@ class PollLease(msgspec.Struct, frozen=True, kw_only=True):
     wanted: bool = False
     ledger_at: str | None = None
     jobs_file_write: JobsFileWrite = JobsFileWrite()
+    ledger_check: LedgerCheck = LedgerCheck()
     silent_since: str | None = None
 
 

@@ -106,7 +106,7 @@ def _write_month(
             _write_day(services, month, day, phases)
             written = [entry for entry in entries if entry is not new[-1]]
             phases.each("ledger entries", written, place, services.cost_ledger.close)
-        lines = _in_time(_lines_of_month(services, month), phases)
+        lines = _in_time(lines_of_days(services, month, _days_of(month)), phases)
         if (first := next(lines, None)) is not None:
             head = BOM.encode() + csv_line(COLUMNS)
             services.files.write(f"{month}.csv", chain([head, first], lines), CSV_TYPE)
@@ -143,9 +143,21 @@ def _day_key(day: str) -> str:
     return f"{LEDGER}days/{day}.csv"
 
 
-def _lines_of_month(services: Services[PollSettings], month: str) -> Iterator[bytes]:
-    """Read the lines of a month from the files of its days. Days without a file are read from the table."""
-    days = [f"{month.removeprefix(LEDGER)}-{number:02}" for number in range(1, 32)]
+def _days_of(month: str) -> list[str]:
+    """Return the days that the month may have."""
+    return [f"{month.removeprefix(LEDGER)}-{number:02}" for number in range(1, 32)]
+
+
+def lines_of_days(
+    services: Services[PollSettings], month: str, days: Iterable[str]
+) -> Iterator[bytes]:
+    """Read the lines of days of a month, in blocks, from their files. Days without a file are read from the table.
+
+    Args:
+        services: poll's.
+        month: the partition key of the month.
+        days: the days, in order.
+    """
     written = {*services.files.list_keys(f"{LEDGER}days/{month.removeprefix(LEDGER)}-")}
     for has_file, group in groupby(days, key=lambda day: _day_key(day) in written):
         run = [*group]

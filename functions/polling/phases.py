@@ -24,11 +24,11 @@ POLL_TIMEOUT_S = 120.0
 MIN_TIME_LEFT_S = {
     "read": 84, "wake submit": 76, "wake results": 76, "listing": 68, "retrieve": 64, "keys": 62, "look": 60, "cancel duplicate": 56,
     "cancel": 53, "mend": 50, "quarantine": 48, "ready submit": 46, "ready results": 46, "events": 44, "jobs": 42, "report": 40, "owners": 34,
-    "ledger": 32, "ledger entries": 30, "prove": 28,
+    "ledger": 32, "ledger entries": 30, "prove": 28, "ledger check": 26,
 }  # fmt: skip
 """Seconds that must be left for a phase to begin another item; the rest belongs to later phases.
 
-A single answer of the last phase may take 25 seconds.
+A single answer of the last but one may take 25 seconds, one of the last 15.
 """
 logger = Logger(child=True)
 

@@ -5,7 +5,7 @@ from datetime import datetime
 
 from functions.model import timestamps
 from functions.model.items.batch import IN_FLIGHT_BATCH_STATUSES, BatchStatus
-from functions.model.records import JobsFileWrite
+from functions.model.records import JobsFileWrite, LedgerCheck
 from functions.model.unfinished import Unfinished
 
 
@@ -17,6 +17,7 @@ class PollSummary:
         listed_at: when the last listing began, in this poll or an earlier one.
         ledger_at: when the ledger's files were last written, likewise.
         jobs_file_write: the last write of jobs.json, likewise.
+        ledger_check: the last comparison of the ledger with Anthropic's usage report, likewise.
         silent_since: since when Anthropic has not answered a listing; the alarm `silent-api` measures it.
     """
 
@@ -26,6 +27,7 @@ class PollSummary:
     listed_at: str | None = None
     ledger_at: str | None = None
     jobs_file_write: JobsFileWrite = field(default_factory=JobsFileWrite)
+    ledger_check: LedgerCheck = field(default_factory=LedgerCheck)
     silent_since: str | None = None
     open: int = 0
     open_requests: int = 0
@@ -54,14 +56,16 @@ class PollSummary:
 
     def metric_values(self, now: datetime) -> dict[str, float]:
         """Return the values of poll's metrics, which the alarms watch. A metric without a value costs nothing."""
-        silent = {}
+        optional = dict[str, float]()
         if self.silent_since is not None:
             silent_s = (now - timestamps.parse(self.silent_since)).total_seconds()
-            silent = {"SilentMinutes": silent_s / 60}
+            optional["SilentMinutes"] = silent_s / 60
+        if self.ledger_check.checked_at is not None:
+            optional["LedgerCheckFailed"] = int(self.ledger_check.problem is not None)
         return {
             "OpenBatches": self.open, "Waiting": self.waiting, "Stuck": self.stuck + self.passed_over,
             "Duplicate": self.duplicates, "Paused": int(self.paused), "PollSucceeded": 1,
-            "OldestBatchHours": self.oldest_hours, **silent,
+            "OldestBatchHours": self.oldest_hours, **optional,
         }  # fmt: skip
 
 

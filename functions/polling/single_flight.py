@@ -33,6 +33,7 @@ def single_flight(services: Services[PollSettings], phases: Phases) -> Iterator[
         listed_at=lease.listed_at,
         ledger_at=lease.ledger_at,
         jobs_file_write=lease.jobs_file_write,
+        ledger_check=lease.ledger_check,
         silent_since=lease.silent_since,
     )
     try:
@@ -44,6 +45,7 @@ def single_flight(services: Services[PollSettings], phases: Phases) -> Iterator[
             listed_at=summary.listed_at,
             ledger_at=summary.ledger_at,
             jobs_file_write=summary.jobs_file_write,
+            ledger_check=summary.ledger_check,
             silent_since=summary.silent_since,
         )
         summary.wanted = services.poll_lock.release(token, ended)

@@ -193,6 +193,19 @@ def test_only_the_secret_named_by_the_user_can_be_read(resources_of: FindResourc
     assert not resources_of("AWS::SecretsManager::Secret", template_with_own_secret)
 
 
+def test_poll_alone_reads_the_admin_key_and_only_if_its_secret_is_named(
+    resources_of: FindResources,
+) -> None:
+    checked_grants = granted(
+        resources_of("AWS::IAM::Role", synthesize(adminSecretName="their/admin-key"))
+    )
+    admin_secret = SECRET.replace("claude-batch-relay/anthropic-api-key", "their/admin-key")
+
+    assert checked_grants == EXPECTED | {
+        "PollRole": EXPECTED["PollRole"] | {admin_secret: {"secretsmanager:GetSecretValue"}}
+    }
+
+
 def test_only_s3_of_this_account_can_send_to_the_submit_queue(resources_of: FindResources) -> None:
     policy = resources_of("AWS::SQS::QueuePolicy")["StorageSubmitQueuePolicy"]
     (allow_statement,) = [

@@ -48,6 +48,9 @@ def test_cdk_json_contains_the_defaults() -> None:
         ("alarmEmail", None, "alarm_email", None),
         ("alarmEmail", "", "alarm_email", None),
         ("absentSeconds", "0", "absent_seconds", 0),
+        ("adminSecretName", "their/admin-key", "admin_secret_name", "their/admin-key"),
+        ("workspaceId", "default", "workspace_id", "default"),
+        ("workspaceId", "", "workspace_id", None),
     ],
 )
 def test_a_setting_is_parsed(key: str, written: object, name: str, read: object) -> None:
@@ -103,6 +106,10 @@ def test_a_setting_is_parsed(key: str, written: object, name: str, read: object)
         (
             {"secretName": "arn:aws:secretsmanager:us-east-1:1:secret:key"},
             "but must be the name of a secret in Secrets Manager, not its ARN.",
+        ),
+        (
+            {"workspaceId": "wrkspc-1"},
+            "workspaceId is 'wrkspc-1', but must be 'default', or the id of a workspace such as 'wrkspc_",
         ),
         ({"architecture": "arm"}, "architecture is 'arm', but must be 'arm64' or 'x86_64'."),
         ({"tracing": "yes"}, "tracing is 'yes', but must be true or false."),

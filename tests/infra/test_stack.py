@@ -73,6 +73,29 @@ def test_no_environment_contains_a_key(resources_of: FindResources) -> None:
         assert function["Environment"]["Variables"]["SECRET_NAME"].endswith("anthropic-api-key")
 
 
+def test_only_a_stack_that_checks_its_ledger_knows_of_an_admin_key(
+    resources_of: FindResources,
+) -> None:
+    checked = resources_of(
+        "AWS::Lambda::Function", synthesize(adminSecretName="admin", workspaceId="default")
+    )
+    added = {
+        name: dict(
+            function["Environment"]["Variables"].items()
+            - resources_of("AWS::Lambda::Function")[name]["Environment"]["Variables"].items()
+        )
+        for name, function in checked.items()
+    }
+
+    assert added == {
+        "SubmitFunction": {},
+        "PollFunction": {"ADMIN_SECRET_NAME": "admin", "WORKSPACE_ID": "default"},
+        "ResultsFunction": {},
+    }
+    poll = resources_of("AWS::Lambda::Function")["PollFunction"]["Environment"]["Variables"]
+    assert not {"ADMIN_SECRET_NAME", "WORKSPACE_ID"} & poll.keys()
+
+
 def test_the_threads_of_a_function_share_one_malloc_arena(resources_of: FindResources) -> None:
     # Otherwise its memory grows with what its container has done before.
     for function in resources_of("AWS::Lambda::Function").values():

@@ -23,6 +23,7 @@ TEXTS = {
     "api_version": "2023-06-01",
     "repeats": "run",
     "report": "figures",
+    "workspace_id": "default",
 }
 
 
@@ -106,4 +107,7 @@ def test_no_setting_contains_the_key() -> None:
     """Only the secret contains the key; the environment has the secret's name."""
     names = {field.name for settings_type in SETTINGS_TYPES for field in fields(settings_type)}
 
-    assert {name for name in names if "key" in name or "secret" in name} == {"secret_name"}
+    assert {name for name in names if "key" in name or "secret" in name} == {
+        "secret_name",
+        "admin_secret_name",
+    }

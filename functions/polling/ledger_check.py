@@ -1,0 +1,129 @@
+"""Write ``ledger/YYYY-MM.check.csv``: what the ledger says of a month, what Anthropic's usage report says, the difference.
+
+It is a convenience, for stacks that have an admin key: tried once a day, at the end of a poll. Whatever fails is a
+sentence in the log, in poll's item and in the metric `LedgerCheckFailed`, and is tried again on the next day.
+"""
+
+import csv
+from collections.abc import Iterable, Iterator
+from datetime import datetime
+from functools import partial
+
+from aws_lambda_powertools import Logger
+
+from functions.adapters import secret
+from functions.adapters.usage_report import UsageReport
+from functions.errors import LedgerCheckError
+from functions.model import streams, timestamps
+from functions.model.cost_ledger import LEDGER
+from functions.model.ledger_check import (
+    COLUMNS,
+    Figures,
+    Period,
+    check_line,
+    is_due,
+    periods,
+    sum_ledger,
+)
+from functions.model.records import LedgerCheck, Unfinished
+from functions.polling.ledger_file import COLUMNS as LEDGER_COLUMNS
+from functions.polling.ledger_file import CSV_TYPE, lines_of_days
+from functions.polling.phases import Phases
+from functions.readers.tables import BOM, csv_line
+from functions.services import Services, safe_message
+from functions.settings import PollSettings
+
+logger = Logger(child=True)
+
+
+def check_ledger(
+    services: Services[PollSettings], unfinished: Unfinished, phases: Phases, last: LedgerCheck
+) -> LedgerCheck:
+    """Compare the ledger with Anthropic's usage report, if the stack has an admin key and another day has ended.
+
+    Args:
+        services: poll's.
+        unfinished: has the entries that no file has yet, for which the check waits, and the jobs that run.
+        phases: how much time is left.
+        last: the last check.
+
+    Returns:
+        The last check now.
+    """
+    if not services.settings.admin_secret_name:
+        return LedgerCheck()
+    now = services.now()
+    _, present = periods(now)
+    is_behind = any(entry.ended_at < f"{present.end}" for entry in unfinished.cost_entries)
+    if is_behind or not is_due(last.checked_at, now) or not phases.has_time("ledger check"):
+        return last
+    problem = None
+    try:
+        _write_files(services, unfinished, phases, now)
+    except Exception as error:  # noqa: BLE001 - it must not end the poll
+        problem = safe_message(error)
+        logger.warning("ledger not compared with the usage report", extra={"problem": problem})
+    return LedgerCheck(checked_at=timestamps.text(now), problem=problem)
+
+
+def _write_files(
+    services: Services[PollSettings], unfinished: Unfinished, phases: Phases, now: datetime
+) -> None:
+    """Write the files of both months.
+
+    Raises:
+        LedgerCheckError: a report or the ledger cannot be read, or the time is over.
+        KeyMissingError: the secret contains no key, or cannot be read.
+    """
+    settings = services.settings
+    report = UsageReport(
+        base_url=settings.base_url,
+        api_version=settings.api_version,
+        read_key=partial(secret.read_key, settings.admin_secret_name, fresh=True),
+        check_time=partial(_check_time, phases),
+    )
+    for period in periods(now):
+        ours = _sum_ledger(services, period, phases)
+        running = sum(job.claimed_at < f"{period.end}" for job in unfinished.jobs)
+        if running:
+            ours.notes.append(f"{running:,} jobs still run: what they have used is only in theirs")
+        theirs = report.batches(period, settings.workspace_id)
+        cells = check_line(period, ours, theirs, settings.workspace_id, timestamps.text(now))
+        _check_time(phases)
+        body = BOM.encode() + csv_line(COLUMNS) + csv_line(cells)
+        services.files.put(f"{LEDGER}{period.month}.check.csv", body, CSV_TYPE)
+
+
+def _check_time(phases: Phases) -> None:
+    """Raise an error if the time is over.
+
+    Raises:
+        LedgerCheckError: the rest of the time is for what cannot be interrupted.
+    """
+    if not phases.has_time("ledger check"):
+        message = "poll had no time left for the comparison"
+        raise LedgerCheckError(message)
+
+
+def _sum_ledger(services: Services[PollSettings], period: Period, phases: Phases) -> Figures:
+    """Add up the ledger's files of days.
+
+    Raises:
+        LedgerCheckError: a file was changed, or the time is over.
+    """
+    blocks = lines_of_days(services, f"{LEDGER}{period.month}", period.days)
+    lines = _in_time(streams.lines(blocks), phases)
+    try:
+        return sum_ledger(csv.DictReader(lines, fieldnames=LEDGER_COLUMNS))
+    except (TypeError, ValueError, ArithmeticError, csv.Error):
+        message = (
+            f"a file of {period.month} in {LEDGER}days/ was changed and is not a ledger any more; delete the changed "
+            "file: its day is then read from the table"
+        )
+        raise LedgerCheckError(message) from None
+
+
+def _in_time(lines: Iterable[bytes], phases: Phases) -> Iterator[str]:
+    for line in lines:
+        _check_time(phases)
+        yield line.decode() + "\n"
