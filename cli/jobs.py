@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import re
 from collections import deque
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from botocore.exceptions import ClientError
 
-from cli.errors import NotFoundError, UsageError
+from cli.errors import DENIED_CODES, NotFoundError, UsageError
 from functions.adapters.circuit import Circuit
 from functions.adapters.cost_ledger import CostLedger
 from functions.adapters.table import Table
@@ -103,6 +104,21 @@ class Jobs:
     def of_month(self, month: str) -> Iterator[CostEntry]:
         """Yield what the jobs cost that ended in a month, ``2026-11``."""
         return CostLedger(self._table).entries(f"{LEDGER}{month}")
+
+    def ledger_check(self, month: str) -> dict[str, str] | None:
+        """Return how a month of the ledger compares with Anthropic's usage report; None if that was not checked.
+
+        A policy of an earlier version does not let people read it; for them, it was not checked.
+        """
+        key = f"{LEDGER}{month}.check.csv"
+        try:
+            answer = self._deployment.s3.get_object(Bucket=self._deployment.results, Key=key)
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in {"NoSuchKey", *DENIED_CODES}:
+                raise
+            return None
+        text = answer["Body"].read().decode("utf-8-sig")
+        return next(csv.DictReader(text.splitlines()), None)
 
     def find(self, name: str) -> FoundJob:
         """Return the job that a name means.

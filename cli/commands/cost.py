@@ -2,7 +2,7 @@
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Annotated, Any
@@ -45,7 +45,8 @@ def cost(
         message = f"{month} is not a month: write YYYY-MM, such as 2026-11"
         raise UsageError(message)
     run = invocation.of(context)
-    folders = _by_folder(Jobs(run.deployment).of_month(month))
+    jobs = Jobs(run.deployment)
+    folders, check = _by_folder(jobs.of_month(month)), jobs.ledger_check(month)
     total = _Sum()
     for sums in folders.values():
         total = _Sum(
@@ -54,7 +55,7 @@ def cost(
             total.usd + sums.usd,
             total.unknown + sums.unknown,
         )
-    data = {"month": month, "total": _fields(total), "folders": {n: _fields(s) for n, s in folders.items()}}  # fmt: skip
+    data = {"month": month, "total": _fields(total), "folders": {n: _fields(s) for n, s in folders.items()}, "check": check}  # fmt: skip
     rows = [_cells(name or "(none)", sums) for name, sums in sorted(folders.items())]
     columns = ("FOLDER", "JOBS", "ROWS", "COST")
     grid = table(columns, [*rows, _cells(f"all of {month}", total)])
@@ -63,7 +64,18 @@ def cost(
         if total.unknown
         else []
     )
+    if check is not None:
+        notes.append(_comparison(check))
     run.output.show(data, grid, *notes)
+
+
+def _comparison(check: Mapping[str, str]) -> str:
+    """Return how the ledger compares with Anthropic's usage report, in a line."""
+    figures = (
+        f"through {check['through']}: Anthropic's report ${check['theirs_usd']}, the ledger ${check['ours_usd']}, "
+        f"difference {check['difference_usd']}"
+    )
+    return f"{figures}; {check['notes']}" if check["notes"] else figures
 
 
 def _by_folder(entries: Iterable[CostEntry]) -> dict[str, _Sum]:

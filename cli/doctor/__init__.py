@@ -24,6 +24,7 @@ CHECKS: dict[str, Callable[[Stack], Diagnosis]] = {
     "sending": activity.sending,
     "schedules": wiring.schedules,
     "poll": activity.poll,
+    "ledger check": activity.ledger_check,
     "uploads": wiring.notification,
     "triggers": wiring.triggers,
     "queues": activity.queues,

@@ -26,6 +26,7 @@ _MINUTE = timedelta(minutes=1)
 _MIN_SILENCE_MINUTES = 5
 _OLD_MESSAGE_S = 3600
 """As the alarms have it: infra/alarms.py."""
+_MAX_CHECK_AGE = timedelta(days=2)
 _RATE = re.compile(r"rate\((\d+) (minute|hour|day)s?\)")
 _MINUTES = {"minute": 1, "hour": 60, "day": 1440}
 _ANCHORS = {"paused": "troubleshoot.md#sending-is-paused-as-refused", "dead-uploads": "operate.md#redrive"}  # fmt: skip
@@ -117,6 +118,24 @@ def _poll_minutes(stack: Stack) -> int:
     schedules = stack.resources("AWS::Scheduler::Schedule")
     rates = [_RATE.fullmatch(properties["ScheduleExpression"]) for _, _, properties in schedules]
     return min((int(rate[1]) * _MINUTES[rate[2]] for rate in rates if rate), default=1)
+
+
+def ledger_check(stack: Stack) -> Diagnosis:
+    """Check that the ledger was compared with Anthropic's usage report lately, if an admin key is set."""
+    if not stack.settings.get("ADMIN_SECRET_NAME"):
+        return Diagnosis("off; docs/cost.md#the-check says how to set adminSecretName", [])
+    last = stack.poll_lease.ledger_check
+    if last.checked_at is None:
+        return Diagnosis("not tried yet: poll does it once a day", [])
+    if last.problem is not None:
+        return Diagnosis("", [f"failed at {last.checked_at}: {last.problem}"])
+    if stack.now - timestamps.parse(last.checked_at) > _MAX_CHECK_AGE:
+        problem = (
+            f"last compared at {last.checked_at}: poll has no time for it, or waits to write the files of days that have "
+            "ended; read its log"
+        )
+        return Diagnosis("", [problem])
+    return Diagnosis(f"last compared at {last.checked_at}; `relay cost` has the difference", [])
 
 
 def queues(stack: Stack) -> Diagnosis:

@@ -16,6 +16,7 @@ import urllib3
 from functions.adapters.anthropic_api import open_http
 from functions.errors import UNREADABLE_JSON, KeyMissingError, LedgerCheckError
 from functions.model.ledger_check import Figures, Period
+from functions.model.nouns import count_of
 from functions.model.pricing import newest_price_list
 
 USAGE, COST = "/v1/organizations/usage_report/messages", "/v1/organizations/cost_report"
@@ -128,7 +129,7 @@ class UsageReport:
             # The cost report does not say which searches are of batches.
             price = newest_price_list().each[_SEARCHES]
             theirs.add(searches * Decimal(str(price)))
-            theirs.notes.append(f"{searches:,} web searches are in theirs at ${price} each")
+            theirs.notes.append(f"theirs has {count_of(searches, 'web search')} at ${price} each")
         return theirs
 
     def _usage(self, period: Period, workspace: str) -> Iterator[_Usage]:

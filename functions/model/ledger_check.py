@@ -11,6 +11,7 @@ from decimal import Decimal
 
 from functions.model import timestamps
 from functions.model.cost_ledger import TOKEN_KINDS
+from functions.model.nouns import count_of
 
 DELAY = timedelta(hours=1)
 """A day is checked this long after its end. The report is usually five minutes late, sometimes more."""
@@ -91,7 +92,7 @@ def sum_ledger(lines: Iterable[Mapping[str, str]]) -> Figures:
         ours.jobs += 1
         unknown += not line["cost_usd"]
     if unknown:
-        ours.notes.append(f"{unknown:,} jobs have parts of unknown cost, which ours lacks")
+        ours.notes.append(f"ours lacks the unknown parts of {count_of(unknown, 'job')}")
     return ours
 
 

@@ -25,6 +25,7 @@ from functions.model.ledger_check import (
     periods,
     sum_ledger,
 )
+from functions.model.nouns import count_of
 from functions.model.records import LedgerCheck, Unfinished
 from functions.polling.ledger_file import COLUMNS as LEDGER_COLUMNS
 from functions.polling.ledger_file import CSV_TYPE, lines_of_days
@@ -86,7 +87,7 @@ def _write_files(
         ours = _sum_ledger(services, period, phases)
         running = sum(job.claimed_at < f"{period.end}" for job in unfinished.jobs)
         if running:
-            ours.notes.append(f"{running:,} jobs still run: what they have used is only in theirs")
+            ours.notes.append(f"ours lacks {count_of(running, 'job')} that had not ended")
         theirs = report.batches(period, settings.workspace_id)
         cells = check_line(period, ours, theirs, settings.workspace_id, timestamps.text(now))
         _check_time(phases)

@@ -6,14 +6,19 @@ import io
 import json
 import os
 from dataclasses import replace
+from datetime import date
+from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from functions.assembling.reopen import reopen
 from functions.model.items.batch import batch_key
+from functions.model.ledger_check import COLUMNS, Figures, Period, check_line
+from functions.readers.tables import csv_line
 from tests.cli.conftest import CommandLine, deliver
 from tests.harness import RESULTS, UPLOADS, Harness, make_row, make_upload
+from tests.unit.factories import AT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -473,6 +478,25 @@ def test_cost_sums_the_ledger_of_a_month_by_folder(stack: Harness, relay: Comman
     manifests = [stack.manifest(key)["cost_usd"] for key in (KEY, "team/april.jsonl")]
     assert float(cost["folders"]["team"]["cost_usd_known"]) == pytest.approx(sum(manifests))
     assert cost["total"]["rows"] == 9
+
+
+def test_cost_shows_how_the_ledger_compares_with_anthropics_report(
+    stack: Harness, relay: CommandLine
+) -> None:
+    months = {"2026-10": Figures(usd=Decimal("12.5")), "2026-11": Figures(notes=["a note"])}
+    for month, ours in months.items():
+        period = Period(date.fromisoformat(f"{month}-01"), date.fromisoformat(f"{month}-21"))
+        cells = check_line(period, ours, Figures(usd=Decimal(13)), "default", AT)
+        body = csv_line(COLUMNS) + csv_line(cells)
+        stack.s3.put_object(Bucket=RESULTS, Key=f"ledger/{month}.check.csv", Body=body)
+
+    line = (
+        "through 2026-10-20: Anthropic's report $13.0000, the ledger $12.5000, difference 0.5000\n"
+    )
+    assert line in relay("cost", "--month", "2026-10").stdout
+    assert "difference 13.0000; a note\n" in relay("cost", "--month", "2026-11").stdout
+    assert relay.json("cost", "--month", "2026-11")["check"]["workspace"] == "default"
+    assert relay.json("cost", "--month", "2026-09")["check"] is None
 
 
 def test_a_month_is_checked(relay: CommandLine) -> None:

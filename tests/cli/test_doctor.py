@@ -40,9 +40,21 @@ def replaced(operation: str, answer: Any) -> Break:
     return lambda account: account.answers.update({operation: {"": answer}})
 
 
-def item(name: str, **attributes: str) -> Break:
+def item(name: str, **attributes: Any) -> Break:
     stored = {"Item": serialize({"job": "relay", "item": name, **attributes})}
     return lambda account: account.answers["get_item"].update({name: stored})
+
+
+def ledger_check(checked_at: str | None, problem: str | None = None) -> Break:
+    """Return a change to a stack that compares its ledger: when it did so last."""
+
+    def change(account: Account) -> None:
+        variables = of("Poll", "get_function_configuration")(account)["Environment"]["Variables"]
+        variables["ADMIN_SECRET_NAME"] = "their/admin-key"
+        check = {"checked_at": checked_at, "problem": problem}
+        item("poll", ended_at="2026-11-27T11:59:30.000Z", ledger_check=check)(account)
+
+    return change
 
 
 def alarm_on(account: Account) -> None:
@@ -174,6 +186,16 @@ BROKEN: dict[str, tuple[Break, str, str]] = {
         "poll last ended at 2026-11-27T11:54:00.000Z: read its log; docs/operate.md#alarms, no-poll",
     ),
     "poll has never run": (item("poll"), "poll", "poll has never ended"),
+    "a ledger that was not compared": (
+        ledger_check("2026-11-27T01:00:00.000Z", problem="Anthropic rejects the admin key (status 401)"),
+        "ledger check",
+        "failed at 2026-11-27T01:00:00.000Z: Anthropic rejects the admin key (status 401)",
+    ),
+    "a ledger that was compared long ago": (
+        ledger_check("2026-11-25T01:00:00.000Z"),
+        "ledger check",
+        "last compared at 2026-11-25T01:00:00.000Z: poll has no time for it",
+    ),
     "no notification": (
         replaced("get_bucket_notification_configuration", {}),
         "uploads",
@@ -290,6 +312,26 @@ def test_a_healthy_stack_has_a_line_for_each_check() -> None:
 
     assert [(line.check, line.state) for line in lines] == [(check, "ok") for check in CHECKS]
     assert all(line.text for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("checked_at", "text"),
+    [
+        (None, "not tried yet: poll does it once a day"),
+        (
+            "2026-11-27T01:00:00.000Z",
+            "last compared at 2026-11-27T01:00:00.000Z; `relay cost` has",
+        ),
+    ],
+)
+def test_a_ledger_that_is_compared_has_a_line(checked_at: str | None, text: str) -> None:
+    account = Account()
+    ledger_check(checked_at)(account)
+
+    lines = {line.check: line for line in examine(Stack(account.deployment, now=NOW))}
+
+    assert lines["ledger check"].state == "ok"
+    assert lines["ledger check"].text.startswith(text)
 
 
 def test_the_policies_of_the_page_allow_what_is_called_and_no_more() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from functions.adapters.metrics import NAMESPACE, UNITS
 from functions.model import timestamps
+from functions.model.records import LedgerCheck
 from functions.polling.poll_summary import PollSummary
 from infra.bundle import ROOT
 from infra.settings import StackSettings
@@ -21,7 +22,8 @@ from tests.unit.factories import AT
 type FindResources = Callable[..., dict[str, dict[str, Any]]]
 
 GUIDE = Path(ROOT, "docs", "operate.md")
-OF_POLL = set(PollSummary(silent_since=AT).metric_values(timestamps.now()))
+SUMMARY = PollSummary(silent_since=AT, ledger_check=LedgerCheck(checked_at=AT))
+OF_POLL = set(SUMMARY.metric_values(timestamps.now()))
 OWN = rf'"{NAMESPACE}","(\w+)"'
 
 

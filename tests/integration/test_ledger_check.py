@@ -96,7 +96,7 @@ def test_the_report_agrees_with_the_ledger_to_the_last_digit(relay: Harness) -> 
     assert line["checked_at"] == "2026-11-11T02:01:00.000Z"
     assert line["notes"] == (
         "theirs has all batches of the organization: set workspaceId to limit it; "
-        "3 web searches are in theirs at $0.01 each"
+        "theirs has 3 web searches at $0.01 each"
     )
     assert last_check(relay) == LedgerCheck(checked_at="2026-11-11T02:01:00.000Z")
 
@@ -141,8 +141,8 @@ def test_what_cannot_be_compared_is_noted(relay: Harness) -> None:
     next_day(relay)
 
     notes = read_check(relay)["notes"]
-    assert "1 jobs have parts of unknown cost, which ours lacks" in notes
-    assert "1 jobs still run: what they have used is only in theirs" in notes
+    assert "ours lacks the unknown parts of 1 job" in notes
+    assert "ours lacks 1 job that had not ended" in notes
 
 
 def test_a_report_of_several_pages_is_added_up(
