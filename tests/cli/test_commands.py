@@ -17,6 +17,7 @@ from functions.model.items.batch import batch_key
 from functions.model.ledger_check import COLUMNS, Figures, Period, check_line
 from functions.readers.tables import csv_line
 from tests.cli.conftest import CommandLine, deliver
+from tests.fakes.strict_s3 import S3ErrorResponse, reject_requests
 from tests.harness import RESULTS, UPLOADS, Harness, make_row, make_upload
 from tests.unit.factories import AT
 
@@ -497,6 +498,8 @@ def test_cost_shows_how_the_ledger_compares_with_anthropics_report(
     assert "difference 13.0000; a note\n" in relay("cost", "--month", "2026-11").stdout
     assert relay.json("cost", "--month", "2026-11")["check"]["workspace"] == "default"
     assert relay.json("cost", "--month", "2026-09")["check"] is None
+    with reject_requests(stack.s3, "GetObject", S3ErrorResponse(403, "AccessDenied"), "ledger/"):
+        assert relay.json("cost", "--month", "2026-11")["check"] is None
 
 
 def test_a_month_is_checked(relay: CommandLine) -> None:

@@ -18,6 +18,7 @@ from functions.model.records import LedgerCheck
 from functions.polling.phases import MIN_TIME_LEFT_S, Phases
 from functions.polling.poll_summary import PollSummary
 from local.simulator.simulator import ADMIN_KEY
+from tests.fakes.strict_s3 import S3ErrorResponse, reject_requests
 from tests.harness import RESULTS, Harness, make_row, make_upload
 
 SECRET = "their/admin-key"
@@ -171,15 +172,15 @@ def test_a_day_is_checked_once_an_hour_after_its_end(relay: Harness) -> None:
     assert read_check(relay)["checked_at"] == "2026-11-11T01:01:00.000Z"
 
 
-def test_the_check_waits_for_the_file_of_the_last_day(relay: Harness) -> None:
-    relay.tick()
-    relay.moment = relay.moment.replace(hour=23, minute=40)
-    relay.upload("march.jsonl", MARCH)
-    relay.finish()
-    relay.tick(2 * HOUR_S)  # writes the entry, which it saw open
-    relay.tick()
+def test_the_check_waits_until_each_job_of_the_last_day_is_in_its_file(relay: Harness) -> None:
+    finish_job(relay, "march.jsonl", MARCH)
+    finish_job(relay, "april.jsonl", APRIL)
+    with reject_requests(relay.s3, "PutObject", S3ErrorResponse(503, "SlowDown"), "ledger/days/"):
+        relay.tick(14 * HOUR_S)
+    assert read_check(relay)["through"] == "2026-11-09"
+    next_day(relay)
 
-    assert (read_check(relay)["jobs"], read_check(relay)["difference_usd"]) == ("1", "0.0000")
+    assert (read_check(relay)["jobs"], read_check(relay)["difference_usd"]) == ("2", "0.0000")
 
 
 def test_a_deleted_file_of_a_day_is_read_from_the_table(relay: Harness) -> None:
