@@ -26,7 +26,8 @@ from functions.model.ledger_check import (
     sum_ledger,
 )
 from functions.model.nouns import count_of
-from functions.model.records import LedgerCheck, Unfinished
+from functions.model.records import LedgerCheck
+from functions.model.unfinished import Unfinished
 from functions.polling.ledger_file import COLUMNS as LEDGER_COLUMNS
 from functions.polling.ledger_file import CSV_TYPE, lines_of_days
 from functions.polling.phases import Phases

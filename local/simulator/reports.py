@@ -21,8 +21,8 @@ import msgspec
 
 from local.simulator.errors import invalid
 from local.simulator.http import Call
-from local.simulator.prices import micro_usd_by_kind
 from local.simulator.simulator import Simulator
+from local.simulator.standard_prices import micro_usd_by_kind
 
 DELAY_S = 300.0
 """The time after which the end of a batch shows in the reports, in seconds."""

@@ -12,7 +12,7 @@ from functions.adapters.table import serialize
 from functions.model.items.work_item import MAX_TRIES
 from functions.model.upload_format import UploadFormat
 from tests.harness import RESULTS, TABLE, Harness, make_upload
-from tests.integration.test_handlers import Context
+from tests.integration.deployed_functions import Context
 from tests.unit.factories import AT
 from tests.unit.factories import job as make_job
 from tests.verification.crash.crash_harness import CrashHarness, open_crash_harness

@@ -12,7 +12,7 @@ from functions.adapters.queues import WorkQueues
 from functions.model.waiting_reasons import Obstacles
 from functions.polling import status_file
 from tests.harness import TABLE, Harness, make_upload
-from tests.integration.test_handlers import Context
+from tests.integration.deployed_functions import Context
 
 KEY, OTHER = "in/march.jsonl", "in/april.jsonl"
 SECRET = "what a user wrote"

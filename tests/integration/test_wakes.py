@@ -18,7 +18,7 @@ from functions.polling import single_flight
 from functions.polling.phases import Phases
 from functions.polling.poll_summary import PollSummary
 from tests.harness import Harness, make_upload, open_harness
-from tests.integration.test_handlers import Context
+from tests.integration.deployed_functions import Context
 
 KEY = "in/march.jsonl"
 
