@@ -15,9 +15,9 @@ import urllib3
 
 from functions.adapters.anthropic_api import open_http
 from functions.errors import UNREADABLE_JSON, KeyMissingError, LedgerCheckError
-from functions.model.ledger_check import Figures, Period
 from functions.model.nouns import count_of
 from functions.model.pricing import newest_price_list
+from functions.model.usage_comparison import Figures, Period
 
 USAGE, COST = "/v1/organizations/usage_report/messages", "/v1/organizations/cost_report"
 DAYS = 31

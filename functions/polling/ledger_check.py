@@ -16,7 +16,10 @@ from functions.adapters.usage_report import UsageReport
 from functions.errors import LedgerCheckError
 from functions.model import streams, timestamps
 from functions.model.cost_ledger import LEDGER
-from functions.model.ledger_check import (
+from functions.model.nouns import count_of
+from functions.model.records import LedgerCheck
+from functions.model.unfinished import Unfinished
+from functions.model.usage_comparison import (
     COLUMNS,
     Figures,
     Period,
@@ -25,9 +28,6 @@ from functions.model.ledger_check import (
     periods,
     sum_ledger,
 )
-from functions.model.nouns import count_of
-from functions.model.records import LedgerCheck
-from functions.model.unfinished import Unfinished
 from functions.polling.ledger_file import COLUMNS as LEDGER_COLUMNS
 from functions.polling.ledger_file import CSV_TYPE, lines_of_days
 from functions.polling.phases import Phases

@@ -14,7 +14,7 @@ import pytest
 
 from functions.assembling.reopen import reopen
 from functions.model.items.batch import batch_key
-from functions.model.ledger_check import COLUMNS, Figures, Period, check_line
+from functions.model.usage_comparison import COLUMNS, Figures, Period, check_line
 from functions.readers.tables import csv_line
 from tests.cli.conftest import CommandLine, deliver
 from tests.fakes.strict_s3 import S3ErrorResponse, reject_requests

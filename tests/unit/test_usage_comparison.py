@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from functions.model.ledger_check import is_due, periods
+from functions.model.usage_comparison import is_due, periods
 
 
 @pytest.mark.parametrize(
