@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "upload.md"
 TABLE = re.compile(r"^\| rejection code .+\n\|[-|]+\n((?:\|.+\n)+)", re.MULTILINE)
 CODE = re.compile(r"[a-z][a-z0-9_]+")
-TAKE_A_CODE_FIRST = {"Rejection", "Fault", "NotTranslatableError"}
+TAKE_A_CODE_FIRST = {"Rejection", "JsonFault", "NotTranslatableError"}
 MEDIA_KINDS = ("image", "document")
 """What the translation of OpenAI's parts puts before ``_unsupported``."""
 NOT_OF_ROWS = {"batch_expired", "batch_cancelled"}
