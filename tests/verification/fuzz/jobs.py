@@ -232,7 +232,7 @@ def only_json_lines() -> Iterator[None]:
     """Read every upload as JSON Lines of native requests, as the oracle does."""
     with (
         patch.object(prepare, "detect", lambda _source, _key: UploadFormat()),
-        patch.object(prepare, "_kind_of", lambda _rows: NATIVE),
+        patch.object(prepare, "kind_of", lambda _rows: NATIVE),
     ):
         yield
 
