@@ -23,9 +23,7 @@ from functions.model.items.job import Job, JobStatus
 from functions.model.items.stored_objects import ChunkOutput, StoredObject
 from functions.model.items.work_item import MAX_TRIES
 from functions.model.outcome_counter import billed_usage, total
-from functions.model.pricing import (
-    undated,
-)
+from functions.model.pricing import undated
 from functions.readers import position_of, reader_of
 from functions.services import Services
 from functions.settings import ResultsSettings

@@ -11,13 +11,7 @@ from functions.model.items.counts import DUPLICATE_ROWS, LOST_ROWS, OutcomeCount
 from functions.model.items.job import Job
 from functions.model.lost_rows import lost_rows
 from functions.model.outcome_counter import NO_MODEL, sum_usage
-from functions.model.pricing import (
-    Bill,
-    PriceList,
-    find_price_list,
-    kind_of,
-    total_bill,
-)
+from functions.model.pricing import Bill, PriceList, find_price_list, kind_of, total_bill
 
 MAX_PROBLEMS = 5
 """Most reasons that a manifest gives for an unknown cost."""

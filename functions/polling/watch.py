@@ -17,7 +17,6 @@ from functions.errors import (
     ApiNotFoundError,
     ApiUnavailableError,
     KeyMissingError,
-    RelayError,
 )
 from functions.model import events, timestamps
 from functions.model.create_response import (
@@ -28,8 +27,8 @@ from functions.model.create_response import (
 )
 from functions.model.items.batch import Batch, BatchStatus, batch_key
 from functions.model.items.work_item import Step
-from functions.model.records import Owner
 from functions.model.unfinished import Unfinished
+from functions.polling.canceling import cancel_batches
 from functions.polling.phases import Phases, place
 from functions.polling.reconcile import is_last_miss
 from functions.polling.workspace_keys import keys_of_workspace
@@ -214,7 +213,7 @@ def _apply(
     phases.each("look", changed, place, record)
     not_found = [batch for batch in unfinished.not_found if batch.batch_id not in unknown]
     phases.each("look", not_found, place, lambda batch: _look_for(services, batch, seen))
-    _cancel(services, unfinished, listed, phases)
+    cancel_batches(services, unfinished, listed, phases)
 
 
 def _retrieve(
@@ -248,60 +247,6 @@ def _since(batch: Batch) -> datetime:
     """Return the earliest time at which a batch may have been created at Anthropic."""
     created_at = batch.created_at or batch.intent_at
     return batch.status_since if created_at is None else timestamps.parse(created_at)
-
-
-def _cancel(
-    services: Services[PollSettings],
-    unfinished: Unfinished,
-    listed: Mapping[str, MessageBatch],
-    phases: Phases,
-) -> None:
-    """Cancel the listed batches of canceled jobs and all duplicates; duplicates first, as they cost twice.
-
-    The table does not record whether a cancel arrived. Each poll repeats it until the listing shows it.
-    """
-    phases.each(
-        "cancel duplicate",
-        unfinished.duplicates,
-        place,
-        lambda duplicate: _end_duplicate(services, duplicate, listed),
-    )
-    running = [
-        batch
-        for batch in unfinished.of(BatchStatus.IN_PROGRESS)
-        if batch.job in unfinished.canceled
-        and (message_batch := listed.get(batch.batch_id or "")) is not None
-        and message_batch.running
-    ]
-    phases.each(
-        "cancel",
-        running,
-        place,
-        lambda batch: _try_cancel(services.claude, batch.batch_id or ""),
-    )
-
-
-def _end_duplicate(
-    services: Services[PollSettings], duplicate: Owner, listed: Mapping[str, MessageBatch]
-) -> None:
-    """Cancel a duplicate. Resolve it once it is canceling, has ended, or must have ended by now."""
-    message_batch = listed.get(duplicate.job)
-    if (
-        (message_batch is not None and not message_batch.running)
-        or _try_cancel(services.claude, duplicate.job)
-        or services.now() - duplicate.flagged_at > MAX_BATCH_AGE
-    ):
-        services.ownership.resolve_duplicate(duplicate)
-
-
-def _try_cancel(claude: Claude, batch_id: str) -> bool:
-    """Request a cancel. Return False unless the answer confirms it."""
-    try:
-        return claude.cancel(batch_id)
-    except RelayError as error:
-        facts = {"batch_id": batch_id, "problem": type(error).__name__}
-        logger.warning("cancel not confirmed", extra=facts)
-        return False
 
 
 def _record_state(services: Services[PollSettings], batch: Batch, seen: Watch) -> Batch | None:
