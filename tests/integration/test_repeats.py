@@ -318,20 +318,26 @@ def test_two_concurrent_uploads_of_the_same_bytes_give_one_job(
     assert every_row_accepted_once(relay)
 
 
+def before_next_write(
+    relay: Harness, monkeypatch: pytest.MonkeyPatch, act: Callable[[], object]
+) -> None:
+    """Act once, just before the next transaction."""
+    write, pending = relay.dynamodb.transact_write_items, iter([act])
+
+    def act_and_write(**arguments: Any) -> Any:
+        next(pending, lambda: None)()
+        return write(**arguments)
+
+    monkeypatch.setattr(relay.dynamodb, "transact_write_items", act_and_write)
+
+
 def test_an_again_marker_that_arrives_during_the_skip_is_not_lost(
     relay: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     relay.upload(KEY, BODY)
     relay.finish()
     upload, marker = copy_upload(relay), put_again_marker(relay, COPY)
-    write = relay.dynamodb.transact_write_items
-    pending_messages = iter([lambda: relay.submit_message(marker)])
-
-    def write_after_claim(**arguments: Any) -> Any:
-        next(pending_messages, lambda: None)()
-        return write(**arguments)
-
-    monkeypatch.setattr(relay.dynamodb, "transact_write_items", write_after_claim)
+    before_next_write(relay, monkeypatch, lambda: relay.submit_message(marker))
     relay.submit_message(upload)
     relay.finish()
 
@@ -349,14 +355,9 @@ def test_a_repeat_is_not_skipped_if_the_first_job_ends_at_that_moment(
         "canceled": {"canceled_at": "2026-11-27T00:00:00.000Z"},
         "failed": {"failure": "the upload is gone"},
     }[end]
-    write = relay.dynamodb.transact_write_items
-    pending_messages = iter([lambda: relay.items.update_if_unchanged(original, changes)])
-
-    def write_after_claim(**arguments: Any) -> Any:
-        next(pending_messages, lambda: None)()
-        return write(**arguments)
-
-    monkeypatch.setattr(relay.dynamodb, "transact_write_items", write_after_claim)
+    before_next_write(
+        relay, monkeypatch, lambda: relay.items.update_if_unchanged(original, changes)
+    )
     relay.submit_message(upload)
     relay.finish()
 
