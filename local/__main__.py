@@ -7,7 +7,11 @@ from local import interruption
 
 if __name__ == "__main__":
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
-    interruption.install()  # importing the rest takes a second
-    from local.command_line import main
-
+    interruption.install()  # importing the rest takes a second, or several on a busy machine
+    try:
+        from local.command_line import main
+    except KeyboardInterrupt:
+        interruption.finish()
+        print("claude-batch-relay: interrupted before anything was started", file=sys.stderr)
+        sys.exit(interruption.EXIT_CODE)
     sys.exit(main())

@@ -19,7 +19,6 @@ Run claude-batch-relay on this machine: the stack that `cdk deploy` deploys, in 
 with a simulator of the Message Batches API. Nothing leaves this machine and nothing costs money,
 unless CLAUDE=real and ANTHROPIC_API_KEY are set.
 """
-EXIT_INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -45,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         interruption.finish()
         return _print_error(
-            "interrupted; everything that this command started was stopped", EXIT_INTERRUPTED
+            "interrupted; everything that this command started was stopped", interruption.EXIT_CODE
         )
 
 

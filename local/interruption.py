@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+EXIT_CODE = 130
 PATIENCE_S = 3.0
 TICK_S = 0.1
 

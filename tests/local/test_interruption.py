@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from local.interruption import STOP_SIGNALS
+from local.interruption import EXIT_CODE, STOP_SIGNALS
 from local.workspace import Workspace
 
 ROOT = Path(__file__).parent.parent.parent
@@ -36,6 +36,16 @@ while True:
 IN_A_CALL_THAT_HANGS = """
 print("ready", flush=True)
 time.sleep(60)
+"""
+IN_AN_IMPORT = """
+import runpy, sys
+class Slow:
+    def find_spec(self, name, path=None, target=None):
+        if name == "local.command_line":
+            print("ready", flush=True)
+            time.sleep(60)
+sys.meta_path.insert(0, Slow())
+runpy.run_module("local", run_name="__main__")
 """
 IN_A_FINALIZER_THAT_HANGS = """
 class Hanging:
@@ -63,6 +73,23 @@ def test_a_signal_is_never_lost(code: str, signal_number: signal.Signals) -> Non
         _, errors = process.communicate(timeout=4.0)
 
     assert errors.rstrip().endswith(b"KeyboardInterrupt")
+
+
+def test_a_signal_during_a_slow_import_ends_the_command_with_a_sentence() -> None:
+    with subprocess.Popen(  # noqa: S603 - this program
+        [sys.executable, "-c", PREAMBLE + IN_AN_IMPORT],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=4.0)
+
+    assert process.returncode == EXIT_CODE
+    assert errors == "claude-batch-relay: interrupted before anything was started\n"
 
 
 @pytest.mark.parametrize("moment", range(int(os.environ.get("RELAY_MOMENTS", MOMENTS))))
