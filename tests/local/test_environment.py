@@ -104,6 +104,16 @@ def test_stop_does_nothing_when_nothing_is_running(workspace: Workspace) -> None
     assert not environment.stop(workspace)
 
 
+def test_the_clients_of_a_local_cloud_are_created_once(
+    workspace: Workspace, program: Program
+) -> None:
+    write_running_file(workspace, program)
+    found = environment.peek(workspace)
+
+    assert found is not None
+    assert found.cloud.s3 is found.cloud.s3
+
+
 def test_the_settings_of_a_shell_point_its_aws_clients_at_the_local_cloud(
     workspace: Workspace, program: Program, capsys: pytest.CaptureFixture[str]
 ) -> None:
