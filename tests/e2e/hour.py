@@ -33,7 +33,9 @@ FIGURES = re.compile(
     r"(<!-- written by make hour -->\n)(.*?)(<!-- end of make hour -->)", re.DOTALL
 )
 PLAIN = (
-    (r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?Z)?", "2026-11-27T10:00:00.000Z"),
+    (r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d(\.\d+)?)?Z?", "2026-11-27T10:00:00.000Z"),
+    (r"(?<=Z) {3,}(?=2026)", "  "),
+    (r"\.+:*#+=+ *$", "....::::####===="),
     (r"\b\d+ (s|min)\b *$", "5 s"),
     (r"\b\d+ (s|min)(?=\))", "5 s"),
     (r"AGE +UPLOAD", "AGE  UPLOAD"),
@@ -165,8 +167,13 @@ class Hour:
         return "\n".join(map(_wrapped, text.splitlines()))
 
     def _normalized(self, text: str) -> str:
+        names: dict[str, str] = {}
         for key, job in self.jobs.items():
-            name = sha256(key.encode()).hexdigest()[:JOB_DIGITS]
+            kept = key
+            for other, name in names.items():  # the key of a retry has the id of the job before
+                kept = kept.replace(other[:8], name[:8])
+            names[job] = sha256(kept.encode()).hexdigest()[:JOB_DIGITS]
+        for job, name in names.items():
             text = text.replace(job, name).replace(job[:8], name[:8])
         text = text.replace(str(self.folder), "/home/you")
         for pattern, replacement in PLAIN:
