@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from functions.exports.contract import ExportContext, ExportRow, JobSummary
+from functions.model import loose_json
 from functions.translations.converse import is_converse
 
 MANIFEST = "bedrock/manifest.json.out"
@@ -165,7 +166,7 @@ def _one_line(value: bytes | msgspec.Raw) -> bytes:
 def _outcome(result: bytes, model_input: bytes) -> bytes:
     """Return the member `modelOutput` or `error`."""
     try:
-        decoded = _results.decode(result)
+        decoded = loose_json.decode(_results, result)
         if decoded.type == "succeeded" and bytes(decoded.message).startswith(b"{"):
             return b'"modelOutput":%b' % _answer(decoded.message, model_input)
         return _error(decoded)

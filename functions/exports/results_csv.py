@@ -13,6 +13,7 @@ import msgspec
 
 from functions.errors import UNREADABLE_JSON
 from functions.exports.contract import ExportContext, ExportRow, JobSummary
+from functions.model import loose_json
 from functions.model.api_results import MessageUsage, read_result
 from functions.readers.tables import BOM, csv_line, without_formula
 
@@ -129,7 +130,7 @@ def _properties(context: ExportContext) -> list[str]:
 def _read(result: bytes) -> _Result:
     """Read a result. One with an unknown form keeps its type and gets an error that refers to results.jsonl."""
     try:
-        return _result.decode(result)
+        return loose_json.decode(_result, result)
     except UNREADABLE_JSON:
         return _Result(read_result(result).type, error=_Error(_UNKNOWN_FORM))
 

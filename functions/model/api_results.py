@@ -13,6 +13,7 @@ import msgspec
 
 from functions.errors import UNREADABLE_JSON
 from functions.model.ids import ROW_DIGITS
+from functions.model.loose_json import parsable
 from functions.model.rows import Rejection
 
 RETRYABLE_ERRORS = frozenset(
@@ -196,8 +197,8 @@ def read_result(result: bytes | msgspec.Raw) -> Outcome:
     """
     try:
         return _read_result(result)
-    except RecursionError:
-        return _read_result(_without_deep_levels(bytes(result)))
+    except (msgspec.DecodeError, RecursionError):
+        return _read_result(_readable(bytes(result)))
 
 
 def count_empty(messages: Sequence[Message]) -> int:
@@ -235,21 +236,31 @@ def read_line(line: bytes) -> ResultLine:
         msgspec.DecodeError: the bytes are not such a line.
     """
     try:
-        return _line.decode(line)
+        try:
+            return _line.decode(line)
+        except (msgspec.DecodeError, RecursionError):
+            return _read_odd_line(line)
     except UnicodeDecodeError as error:
         raise msgspec.DecodeError(_NOT_JSON) from error
-    except RecursionError:
-        return _read_deep_line(line)
 
 
-def _read_deep_line(line: bytes) -> ResultLine:
-    """Read a line whose result is nested too deeply to parse, if it has the form that the API uses today."""
-    shallow = _without_deep_levels(line)
-    known = _line.decode(shallow)
+def _read_odd_line(line: bytes) -> ResultLine:
+    """Read a line that cannot be parsed as it is, if it has the form that the API uses today."""
+    readable = _readable(line)
+    known = _line.decode(readable)
     head = b'{"custom_id":"%b","result":' % known.custom_id.encode()
-    if not line.startswith(head) or shallow != head + bytes(known.result) + b"}":
+    if not line.startswith(head) or readable != head + bytes(known.result) + b"}":
         raise msgspec.DecodeError(_NOT_JSON)
     return ResultLine(known.custom_id, msgspec.Raw(line[len(head) : -1]))
+
+
+def _readable(text: bytes) -> bytes:
+    """Return a copy with other values where the parser fails, although Python's own parser would not.
+
+    Raises:
+        msgspec.DecodeError: the brackets do not match.
+    """
+    return _without_deep_levels(parsable(text))
 
 
 def _without_deep_levels(text: bytes) -> bytes:

@@ -4,6 +4,8 @@ import re
 
 import msgspec
 
+from functions.model.loose_json import parsable
+
 _LINE = re.compile(rb'\{"row":(\d+),"custom_id":(.*?),"result":(.*)\}', re.DOTALL)
 LINE_END = b"}\n"
 
@@ -29,6 +31,18 @@ def read_output_lines(text: bytes) -> list[OutputLine]:
         return _decoder.decode_lines(text)
     except RecursionError:  # a result is nested too deeply
         return [_split_line(line) for line in text.split(b"\n")]
+    except msgspec.DecodeError:
+        return [_read_odd_line(line) for line in text.split(b"\n")]
+
+
+def _read_odd_line(line: bytes) -> OutputLine:
+    """Read a line whose result may have what only some parsers accept."""
+    try:
+        known = _decoder.decode(parsable(line))
+    except RecursionError:
+        return _split_line(line)
+    result_size = len(bytes(known.result))
+    return OutputLine(known.row, known.custom_id, msgspec.Raw(line[-1 - result_size : -1]))
 
 
 def _split_line(line: bytes) -> OutputLine:

@@ -11,17 +11,12 @@ from typing import NamedTuple
 import msgspec
 
 from functions.errors import UNREADABLE_JSON
+from functions.model.loose_json import LONE_SURROGATE
 
 NULL = msgspec.Raw(b"null")
 MAX_ID_BYTES = 4096
 """Maximum length of a custom_id as JSON, in bytes. A ledger and results.jsonl store each of them."""
 _BYTE = re.compile(r" \(byte (\d+)\)$")
-_LONE_SURROGATE = re.compile(
-    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
-    rb"|(\\u[dD][89a-fA-F][0-9a-fA-F]{2})|\\.",
-    re.DOTALL,
-)
-"""Matches escapes from left to right. Group 1 is set only for a surrogate without its pair."""
 _NON_FINITE = re.compile(rb"-?(NaN|Infinity)\b")
 _ALLOWED_INSTEAD = {
     "Zs": "plain spaces",
@@ -83,7 +78,7 @@ def fault_of(data: bytes, line: int, column: int, problem: str) -> JsonFault:
         column: where the row begins on this line, in bytes, from 1.
         problem: the message of msgspec's `DecodeError`.
     """
-    matches = _LONE_SURROGATE.finditer(data)
+    matches = LONE_SURROGATE.finditer(data)
     surrogate = next((match for match in matches if match[1]), None)
     if surrogate is not None:
         place = place_of(data, surrogate.start(), line, column)

@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 
 from functions.errors import UNREADABLE_JSON
+from functions.model import loose_json
 from functions.model.api_results import count_empty, read_result
 from functions.model.items.counts import TRUNCATED_STOPS
 from functions.model.output_lines import OutputLine
@@ -117,7 +118,7 @@ def read_row(line: OutputLine) -> ReportRow:
     outcome = read_result(line.result)
     custom_id = shorten(_plain(bytes(line.custom_id)), MAX_ID_CHARS)
     try:
-        result = _result.decode(line.result)
+        result = loose_json.decode(_result, bytes(line.result))
     except UNREADABLE_JSON:
         result = _Result(_Message([_Block("text", NO_TEXT)]))
     if outcome.type != "succeeded":

@@ -11,8 +11,10 @@ from functions.exports.openai.answer import members, read_answer, string
 from functions.exports.openai.batch_object import batch_object
 from functions.exports.openai.bodies import Body, body_of
 from functions.exports.openai.paths import BATCH, ERROR, OUTPUT
+from functions.model import loose_json
 from functions.translations.openai.endpoints import Endpoint, endpoint_of
 
+_any: msgspec.json.Decoder[Any] = msgspec.json.Decoder()
 _STATUS_CODES = {
     "invalid_request_error": 400,
     "authentication_error": 401,
@@ -68,7 +70,7 @@ def _identity(row: ExportRow) -> Body:
 
 def _outcome(row: ExportRow) -> tuple[str, Body]:
     """Return the path and the other members of a row's line."""
-    result = msgspec.json.decode(row.result)
+    result = loose_json.decode(_any, row.result)
     kind = string(members(result).get("type"))
     if kind == "succeeded":
         return OUTPUT, _succeeded(row, members(result).get("message"))

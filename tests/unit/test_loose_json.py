@@ -1,0 +1,43 @@
+"""A copy of what Python's json module writes, which other parsers accept, too."""
+
+import json
+import math
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from functions.model.loose_json import parsable
+
+LOOSE = st.recursive(
+    st.floats() | st.text(st.characters()) | st.sampled_from(["\ud800", "\udc00x", "\\\ud83d", "NaN"]),
+    lambda values: st.lists(values) | st.dictionaries(st.text(max_size=3), values),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "copy"),
+    [
+        (rb'{"a":"\ud83d"}', rb'{"a":"\ufffd"}'),
+        (rb'"\uDC00\uD83D\uDE00\uD83D"', rb'"\ufffd\uD83D\uDE00\ufffd"'),
+        (rb'"\\ud83d \\\ud83d"', rb'"\\ud83d \\\ufffd"'),
+        (b'[NaN,Infinity,-Infinity,"NaN"]', b'[0.0,0.000000,-0.000000,"NaN"]'),
+        (rb'"an end \", NaN "', rb'"an end \", NaN "'),
+        (b"{broken", b"{broken"),
+    ],
+)
+def test_only_what_parsers_refuse_is_replaced(text: bytes, copy: bytes) -> None:
+    assert parsable(text) == copy
+
+
+@given(LOOSE)
+def test_what_python_writes_can_be_parsed_from_a_copy_of_the_same_length(value: object) -> None:
+    text = json.dumps(value).encode()
+
+    copy = parsable(text)
+
+    assert len(copy) == len(text)
+    msgspec.json.decode(copy)
+    if not isinstance(value, float) or math.isfinite(value):
+        assert parsable(copy) == copy
