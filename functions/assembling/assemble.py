@@ -42,7 +42,7 @@ def assemble(
     chunks = attempts_by_chunk(batches)
     deleted = deleted_files(services.files, job, batches) if job.tries > 1 else set[str]()
     last_batches = [attempts[-1] for attempts in chunks]
-    if refetch(services, job, last_batches, deleted):
+    if refetch(services, job, chunks, deleted):
         return
     if job.tries <= MAX_TRIES:
         deleted = set()

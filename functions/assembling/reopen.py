@@ -11,8 +11,9 @@ from contextlib import closing
 from aws_lambda_powertools import Logger
 
 from functions.adapters.anthropic_api import Claude
+from functions.adapters.refetch import can_be_refetched, collect_again
 from functions.assembling.assemble import attempts_by_chunk
-from functions.assembling.refetch import can_be_refetched, collect_again
+from functions.assembling.refetch import refetchable
 from functions.assembling.salvage import deleted_files
 from functions.errors import (
     ApiKeyRejectedError,
@@ -196,15 +197,19 @@ def _lost(
 ) -> Batch | None:
     """Return a batch whose delivered results cannot be had again."""
     for attempts in chunks:
-        delivered = next((batch for batch in reversed(attempts) if batch.part is not None), None)
-        if delivered is None:
-            continue
-        is_incomplete = bool(_files_of(delivered) & deleted)
-        is_last = delivered is attempts[-1]
-        is_fetched = delivered in fetched or (
-            is_incomplete and is_last and can_be_refetched(services, delivered, deleted)
+        number = max(
+            (n for n, batch in enumerate(attempts) if batch.part is not None), default=None
         )
-        if _merged_with(delivered) & deleted if is_fetched else is_incomplete:
+        if number is None:
+            continue
+        delivered = attempts[number]
+        is_incomplete = bool(_files_of(delivered) & deleted)
+        is_fetched = delivered in fetched or (
+            is_incomplete and refetchable(services, attempts, deleted) is delivered
+        )
+        if not is_fetched and is_incomplete:
+            return delivered
+        if is_fetched and not _can_be_merged(services, attempts[: number + 1], deleted):
             return delivered
     return None
 
@@ -214,10 +219,25 @@ def _files_of(batch: Batch) -> set[str]:
     return set() if part is None else {stored.key for stored in part.objects}
 
 
-def _merged_with(batch: Batch) -> set[str]:
-    """Return the files that collecting needs besides Anthropic's results: the rows' ids and earlier answers."""
+def _can_be_merged(
+    services: Services[ResultsSettings], attempts: Sequence[Batch], deleted: set[str]
+) -> bool:
+    """Return whether all that collecting the last attempt needs is under ``work/``, or at Anthropic.
+
+    It needs the rows' ids, and the results of the attempt before.
+    """
+    *earlier, batch = attempts
+    if batch.ledger_key in deleted:
+        return False
     previous = batch.previous_results
-    return {batch.ledger_key} | (set() if previous is None else {previous.key})
+    if previous is None or previous.key not in deleted:
+        return True
+    return (
+        bool(earlier)
+        and can_be_refetched(earlier[-1], services.now())
+        and _has_results(services.claude, earlier[-1])
+        and _can_be_merged(services, earlier, deleted)
+    )
 
 
 def _open_batch(services: Services[ResultsSettings], batch: Batch) -> bool:

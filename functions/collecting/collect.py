@@ -7,6 +7,7 @@ import msgspec
 from aws_lambda_powertools import Logger
 
 from functions.adapters.export_parts import export_parts
+from functions.adapters.refetch import can_be_refetched, refetch_batch
 from functions.adapters.retry_rows import retry_part
 from functions.adapters.rewrite import new_batch, rewrite
 from functions.adapters.s3 import ObjectStore
@@ -21,6 +22,7 @@ from functions.collecting.second_answers import NextParams, merge_type
 from functions.collecting.spool import Spool
 from functions.model import timestamps
 from functions.model.chunk_files import LedgerEntry, read_all
+from functions.model.ids import batch_name
 from functions.model.items.batch import KEEPS_PREVIOUS_RESULT, Batch, BatchStatus, batch_key
 from functions.model.items.counts import OUTCOMES
 from functions.model.items.job import Job
@@ -48,9 +50,10 @@ def collect(
         True if the batch is collected; False if it was given back, or another invocation owns it.
     """
     job = services.items.job(batch.job)
-    if job is None:
+    if job is None or _awaits_previous(services, batch):
         return False
-    if batch.awaits_results and is_lost(services.files, batch, batch.ledger_key):
+    later = _later_attempt(services, batch)
+    if later is None and batch.awaits_results and is_lost(services.files, batch, batch.ledger_key):
         delivered = deliver(services, job, batch, time_left_s)
         return delivered is not None and _record(services, job, batch, *delivered)
     batch, problem = _without_lost_files(services.files, batch)
@@ -64,28 +67,40 @@ def collect(
             return False
         received.share(_copies(services.files, batch))
         merge = merge_type(job)(services, batch, received, closing, errors, most // 4)
-        stem = f"work/{batch.job}/{batch.item}/{batch.owner}"
         entries = _entries(services.files, batch)
         with step("merge"):
-            merged = merge.write(f"{stem}.results.jsonl", entries, time_left_s)
+            merged = merge.write(_results_key(batch, later), entries, time_left_s)
         more = (
-            problem is None
+            later is None
+            and problem is None
             and closing not in KEEPS_PREVIOUS_RESULT
             and batch.attempt < job.attempts
             and job.canceled_at is None
         )
         following = _next_attempt(services, job, batch, merged) if more else None
-        if following is not None:
-            part = ChunkOutput(results=merged.results)
-            return _record(services, job, batch, merged, part, following)
-        failed = merge.write_errors(f"{stem}.errors.jsonl")
+        if following is not None or later is not None:
+            return _record(services, job, batch, merged, None, following)
+        failed = merge.write_errors(f"{_stem(batch)}.errors.jsonl")
+    problem = "; ".join(filter(None, (problem, merge.errors_problem))) or None
+    return _complete(services, job, batch, merged, failed, problem)
+
+
+def _complete(
+    services: Services[ResultsSettings],
+    job: Job,
+    batch: Batch,
+    merged: MergedChunk,
+    failed: StoredObject | None,
+    problem: str | None,
+) -> bool:
+    """Write the retry rows and the exports of a chunk, and record that it is finished."""
     counted = batch
     if merged.failed.offsets or job.exports:
         counted = services.items.count_convenience(batch)
     with services.releasing_on_error(counted), step("retry and exports"):
         retry, retry_problem = _write_retry(services.files, job, counted, merged.failed)
         exports, export_problem = export_parts(
-            services.files, job, batch, merged.results, stem, counted.tries
+            services.files, job, batch, merged.results, _stem(batch), counted.tries
         )
     part = ChunkOutput(
         results=merged.results,
@@ -94,9 +109,45 @@ def collect(
         retry_problem=retry_problem,
         exports=exports,
         export_problem=export_problem,
-        problem="; ".join(filter(None, (problem, merge.errors_problem))) or None,
+        problem=problem,
     )
     return _record(services, job, batch, merged, part)
+
+
+def _awaits_previous(services: Services[ResultsSettings], batch: Batch) -> bool:
+    """Have the attempt before collected again if its results were deleted. Return whether this batch waits for them."""
+    previous = batch.previous_results
+    if previous is None or services.files.exists(previous.key):
+        return False
+    earlier = services.items.batch(batch.job, batch_name(batch.chunk, batch.attempt - 1))
+    if earlier is None:
+        return False
+    if can_be_refetched(earlier, services.now()) and services.files.exists(earlier.ledger_key):
+        refetch_batch(services.items, earlier, finished_chunk=False)
+    elif earlier.status != BatchStatus.ENDED:
+        return False
+    problem = "the results of the attempt before were deleted and are fetched again"
+    services.items.record_failure(batch, services.settings.retry_s, problem)
+    return True
+
+
+def _later_attempt(services: Services[ResultsSettings], batch: Batch) -> Batch | None:
+    """Return the attempt after a batch that is collected again."""
+    if not batch.refetches:
+        return None
+    return services.items.batch(batch.job, batch_name(batch.chunk, batch.attempt + 1))
+
+
+def _results_key(batch: Batch, later: Batch | None) -> str:
+    """Return the key of a batch's results. If there is a later attempt, it is the one that this attempt knows."""
+    if later is not None and later.previous_results is not None:
+        return later.previous_results.key
+    return f"{_stem(batch)}.results.jsonl"
+
+
+def _stem(batch: Batch) -> str:
+    """Return what the keys of the files begin with that this invocation writes."""
+    return f"work/{batch.job}/{batch.item}/{batch.owner}"
 
 
 def _without_lost_files(files: ObjectStore, batch: Batch) -> tuple[Batch, str | None]:
@@ -169,7 +220,7 @@ def _write_retry(
         return None, "the results of an earlier attempt were deleted; the manifest names them"
     reader, source = reader_of(job), source_of(files, job)
     rows = reader.retry_rows(source, failed.offsets, failed.sizes)
-    key = f"work/{batch.job}/{batch.item}/{batch.owner}.{reader.RETRY_NAME}"
+    key = f"{_stem(batch)}.{reader.RETRY_NAME}"
     return retry_part(files, key, rows, batch.tries)
 
 
@@ -178,20 +229,32 @@ def _record(
     job: Job,
     batch: Batch,
     merged: MergedChunk,
-    part: ChunkOutput,
+    part: ChunkOutput | None,
     following: Batch | None = None,
 ) -> bool:
-    """Record that the batch is collected, and that its chunk's next attempt waits or the chunk is finished."""
+    """Record that the batch is collected, and that its chunk is finished or has a next attempt.
+
+    Args:
+        services: those of results.
+        job: the batch's job.
+        batch: as it was acquired.
+        merged: the chunk's rows.
+        part: the files of a finished chunk; None if there is a next attempt.
+        following: the next attempt, which now waits; None if there is none, or if the batch was collected again and
+            counted as a chunk more meanwhile.
+    """
     cost_micro_usd = cost_of(services.items, job, batch, merged.counts)
     spent = not_counted(batch, cost_micro_usd)
     increments = {"cost_micro_usd": spent} if spent else {}
-    if following is None:
+    if part is not None:
         increments |= {"chunks_finished": 1, **merged.counts.job_increments}
+    elif following is None:
+        increments |= {"chunks": -1}
     done = services.items.transition(
         batch,
         {
             "status": BatchStatus.COLLECTED,
-            "part": part,
+            "part": part or ChunkOutput(results=merged.results),
             "tally": merged.counts,
             "pieces": None,
             "pieces_ended": None,
@@ -206,7 +269,7 @@ def _record(
     logger.info("collected", extra=facts)
     if done:
         services.emit_metrics(CostUsd=spent / MICRO)
-    if done and following is None:
+    if done and part is not None:
         counts = merged.counts.outcomes
         services.emit_metrics(**{f"Rows{name.title()}": counts.get(name, 0) for name in OUTCOMES})
     return done

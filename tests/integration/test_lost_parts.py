@@ -12,7 +12,7 @@ from unittest.mock import Mock
 import pytest
 
 from functions.errors import ObjectNotFoundError
-from functions.model.items.batch import Batch
+from functions.model.items.batch import Batch, BatchStatus
 from functions.model.items.job import Job
 from functions.model.multipart_plan import MIN_PART_BYTES
 from tests.harness import (
@@ -89,6 +89,88 @@ def test_results_of_a_later_attempt_are_fetched_again_and_merged(relay: Harness)
 
     assert ends(relay) == [(1, "succeeded"), (2, "succeeded")]
     assert relay.simulator.calls()["create"] == 2
+
+
+@pytest.mark.parametrize(
+    ("fate", "attempts", "kind"), [("expired", 2, "succeeded"), ("always-expired", 3, "expired")]
+)
+def test_results_of_all_attempts_are_fetched_again(
+    relay: Harness, fate: str, attempts: int, kind: str
+) -> None:
+    _, batches = assembling(relay, make_row(1, f"[fate:{fate}]") + b"\n" + make_row(2))
+    assert len(batches) == attempts
+    delete_results(relay, batches)
+
+    run(relay, 2)
+
+    assert ends(relay) == [(1, kind), (2, "succeeded")]
+    assert_restored(relay, batches[0].job)
+    assert relay.simulator.calls()["create"] == attempts
+
+
+def test_results_that_are_deleted_while_a_later_attempt_runs_are_fetched_again(
+    relay: Harness,
+) -> None:
+    relay.simulator.processing_s = 3600.0
+    relay.upload(KEY, make_row(1, "[fate:expired]") + b"\n" + make_row(2))
+    while len(batches := relay.items.batches(relay.items.unfinished().jobs[0].job)) == 1:
+        relay.tick(1800)
+    delete_results(relay, batches)
+
+    run(relay, 2)
+
+    assert ends(relay) == [(1, "succeeded"), (2, "succeeded")]
+    assert_restored(relay, batches[0].job)
+
+
+def test_results_that_a_later_attempt_only_kept_are_fetched_again(relay: Harness) -> None:
+    """The job is canceled before that attempt is sent."""
+    relay.context.left_s = 200.0  # too little to assemble at once
+    relay.upload(KEY, make_row(1, "[fate:expired]") + b"\n" + make_row(2))
+    (job,) = relay.items.unfinished().jobs
+    while len(relay.items.batches(job.job)) == 1:
+        relay.tick()
+    relay.upload(KEY + ".cancel", b"")
+    while relay.items.unfinished().batches:
+        relay.tick()
+    batches = relay.items.batches(job.job)
+    assert [batch.close_reason for batch in batches] == [None, "canceled"]
+    delete_results(relay, batches)
+
+    run(relay, 2)
+
+    assert ends(relay) == [(1, "expired"), (2, "succeeded")]
+    assert_restored(relay, job.job)
+
+
+def test_earlier_results_are_fetched_again_if_the_later_ones_are_given_up(relay: Harness) -> None:
+    _, batches = assembling(relay, make_row(1, "[fate:expired]") + b"\n" + make_row(2))
+    delete_results(relay, batches)
+    stuck = {"status": BatchStatus.STUCK, "part": None, "tally": None}
+    assert relay.items.transition(batches[1], stuck, expected={"status": batches[1].status})
+
+    run(relay, 2)
+
+    assert ends(relay) == [(1, "expired"), (2, "succeeded")]
+    job = relay.items.job(batches[0].job)
+    assert job is not None
+    assert (job.chunks_finished, job.chunks) == (1, 1)
+
+
+def delete_results(relay: Harness, batches: list[Batch]) -> None:
+    delete(relay, *(batch.part.results.key for batch in batches if batch.part is not None))
+
+
+def assert_restored(relay: Harness, job_id: str) -> None:
+    """Check that nothing of a job of one chunk is lost, paid twice or counted twice."""
+    manifest, job = relay.manifest(KEY), relay.items.job(job_id)
+    assert all("problem" not in entry for entry in manifest["batches"])
+    assert manifest["cost_usd"] == pytest.approx(relay.simulator.bill().usd, abs=1e-6)
+    assert job is not None
+    assert (job.chunks_finished, job.chunks) == (1, 1)
+    assert (job.collected_succeeded, job.collected_expired) == tuple(
+        manifest["counts"].get(kind, 0) for kind in ("succeeded", "expired")
+    )
 
 
 def test_a_job_is_assembled_again_after_a_kill_between_its_two_writes(relay: Harness) -> None:

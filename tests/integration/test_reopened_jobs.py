@@ -1,6 +1,7 @@
 """A job is opened again on request: assembled anew, or with results that Anthropic still has."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from functions.assembling import reopen as reopening
 from functions.assembling import tidy
 from functions.assembling.reopen import reopen
+from functions.errors import ObjectNotFoundError
 from functions.model.items.batch import BatchStatus, CloseReason
 from functions.model.items.job import JobStatus
 from tests.harness import RESULTS, Harness, make_row, make_upload, open_harness
@@ -154,20 +156,27 @@ def test_ids_are_not_put_at_risk(relay: Harness, verb: str) -> None:
     assert "rows 1 to 2" in str(answer["message"])
 
 
+@pytest.mark.parametrize(("days", "is_accepted"), [(20, True), (31, False)])
 @pytest.mark.parametrize("verb", ["reassemble", "recollect"])
-def test_answers_of_an_earlier_attempt_are_not_put_at_risk(relay: Harness, verb: str) -> None:
+def test_answers_of_an_earlier_attempt_are_fetched_again_or_not_put_at_risk(
+    relay: Harness, verb: str, days: int, *, is_accepted: bool
+) -> None:
     relay.upload(KEY, make_row(1) + b"\n" + make_row(2, "[fate:overloaded_error]"))
     relay.finish()
-    job = str(relay.manifest(KEY)["job"])
+    job, before = str(relay.manifest(KEY)["job"]), relay.read(KEY, "results.jsonl")
     parts = [batch.part for batch in relay.items.batches(job)]
     assert len(parts) == 2
     for part in parts:
         assert part is not None
         delete(relay, part.results.key)
+    relay.pass_time(days * DAY_S)
 
-    answer = request(relay, verb, job)
+    assert request(relay, verb, job)["accepted"] is is_accepted
+    with suppress(ObjectNotFoundError):  # the first try to assemble finds out
+        relay.finish()
+    relay.finish()
 
-    assert not answer["accepted"]
+    assert relay.read(KEY, "results.jsonl") == before
 
 
 @pytest.mark.parametrize(
