@@ -14,9 +14,10 @@ import msgspec
 from functions.model.expected_cost import UNKNOWN_WORST, estimate_figures
 from functions.model.items.batch import Batch, batch_key
 from functions.model.items.job import Job
+from functions.model.items.measured_pilot import Pilot
 from functions.model.items.work_item import MICRO
 from functions.model.nouns import count_of
-from functions.model.pilot import Pilot, usd
+from functions.model.pilot import describe_rest, pilot_figures, usd
 from functions.model.spending import Budget
 
 SENDING, UPLOADS = "sending", "uploads"
@@ -214,24 +215,14 @@ def job_held(
 
 def job_pilot(job: Job, results_bucket: str, measured: Pilot, at: str, *, goes_on: bool) -> Event:
     """Build the event that the first rows of a job are answered, with what they tell about the rest."""
-    answers, rest_usd = measured.succeeded, usd(measured.rest_micro_usd)
-    cost = "at an unknown price" if rest_usd is None else f"for about ${rest_usd:,.2f}"
-    rest = f"the other {measured.rest_rows:,} rows, {cost},"
+    rest = describe_rest(measured)
     if goes_on:
         message = f"{rest} are sent now"
     else:
         message = f"{rest} wait: upload an empty object with the key in marker to send them, or {job.key}.cancel to end the job"
     data = {
         **_job_reference(job, results_bucket),
-        "rows": measured.rows,
-        "succeeded": answers,
-        "errors": measured.errors,
-        "truncated": measured.truncated,
-        "input_tokens_per_row": round(measured.input_tokens / answers, 1) if answers else None,
-        "output_tokens_per_row": round(measured.output_tokens / answers, 1) if answers else None,
-        "cost_usd": usd(measured.cost_micro_usd),
-        "rest_rows": measured.rest_rows,
-        "rest_cost_usd": rest_usd,
+        **pilot_figures(measured),
         "budget_usd": usd(job.budget_micro_usd),
         "goes_on": goes_on,
         "marker": f"{job.key}.go",
@@ -239,7 +230,7 @@ def job_pilot(job: Job, results_bucket: str, measured: Pilot, at: str, *, goes_o
     }
     return Event(
         id=f"{job.job}/pilot", type="job.pilot", time=at, subject=job.job,
-        headline=f"{job.label}: {answers:,} of {measured.rows:,} rows of the pilot succeeded; {message}",
+        headline=f"{job.label}: {measured.succeeded:,} of {measured.rows:,} rows of the pilot succeeded; {message}",
         attributes={"folder": folder_of(job.key)}, data=data,
     )  # fmt: skip
 

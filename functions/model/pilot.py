@@ -1,67 +1,24 @@
-"""The pilot of a job: its first rows, which are sent alone to see what the others will cost."""
+"""Measure the pilot of a job, and say what it took and what the rest will cost."""
 
 from collections.abc import Sequence
-
-import msgspec
+from typing import Any
 
 from functions.model.items.batch import Batch
 from functions.model.items.counts import OutcomeCounts
 from functions.model.items.job import Job
+from functions.model.items.measured_pilot import Pilot
 from functions.model.items.work_item import MICRO
 from functions.model.lost_rows import lost_rows
+from functions.model.nouns import count_of
 from functions.model.outcome_counter import billed_usage, total
 from functions.model.pricing import find_price_list
 
-MAX_FAILED_SHARE = 0.1
-"""The rest goes on by itself only if a smaller share of the pilot's rows failed."""
 _INPUTS = (
     "input_tokens",
     "cache_creation_input_tokens",
     "cache_creation_1h_input_tokens",
     "cache_read_input_tokens",
 )
-
-
-class Pilot(msgspec.Struct, frozen=True, kw_only=True):
-    """What the pilot of a job took.
-
-    Attributes:
-        rows: its rows, rejected ones included.
-        sent: the rows that were sent.
-        succeeded: the rows with an answer.
-        errors: error type, ``canceled`` or ``expired`` → rows.
-        truncated: the answers that ended because no token was left.
-        input_tokens: those of all answers, cached ones included.
-        output_tokens: likewise.
-        cost_micro_usd: what it cost; None if a part of that is unknown.
-        rest_rows: the rows that can still be sent; without copies, which cost nothing.
-    """
-
-    rows: int
-    sent: int
-    succeeded: int
-    errors: dict[str, int]
-    truncated: int
-    input_tokens: int
-    output_tokens: int
-    cost_micro_usd: int | None
-    rest_rows: int
-
-    @property
-    def rest_micro_usd(self) -> int | None:
-        """What the rest costs if each of its rows costs as much as a row of the pilot; None if that is unknown."""
-        if self.cost_micro_usd is None or not self.sent:
-            return None
-        return round(self.cost_micro_usd * self.rest_rows / self.sent)
-
-    def may_go_on(self, budget_micro_usd: int | None) -> bool:
-        """Return whether the rest may be sent without asking: few rows failed, and all fits the budget."""
-        if not self.sent or self.sent - self.succeeded >= MAX_FAILED_SHARE * self.sent:
-            return False
-        if budget_micro_usd is None:
-            return True
-        rest = self.rest_micro_usd
-        return rest is not None and (self.cost_micro_usd or 0) + rest <= budget_micro_usd
 
 
 def measure(job: Job, attempts: Sequence[Batch], *, is_priced: bool) -> Pilot:
@@ -108,3 +65,25 @@ def _tokens(used: dict[str, int], names: Sequence[str]) -> int:
 def usd(micro_usd: int | None) -> float | None:
     """Return an amount in US dollars."""
     return None if micro_usd is None else micro_usd / MICRO
+
+
+def pilot_figures(measured: Pilot) -> dict[str, Any]:
+    """Return what a pilot took as users read it, in status.json and `job.pilot`. Unknown figures are None."""
+    return {
+        "rows": measured.rows,
+        "succeeded": measured.succeeded,
+        "errors": measured.errors,
+        "truncated": measured.truncated,
+        "input_tokens_per_row": measured.input_tokens_per_answer,
+        "output_tokens_per_row": measured.output_tokens_per_answer,
+        "cost_usd": usd(measured.cost_micro_usd),
+        "rest_rows": measured.rest_rows,
+        "rest_cost_usd": usd(measured.rest_micro_usd),
+    }
+
+
+def describe_rest(measured: Pilot) -> str:
+    """Return the rest and its projected cost, for a sentence: ``the other 980 rows, for about $1.92,``."""
+    rest_usd = usd(measured.rest_micro_usd)
+    cost = "at an unknown price" if rest_usd is None else f"for about ${rest_usd:,.2f}"
+    return f"the other {count_of(measured.rest_rows, 'row')}, {cost},"

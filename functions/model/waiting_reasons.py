@@ -14,8 +14,10 @@ from functions.model.create_response import KEY_PROBLEMS, PAUSE_MESSAGES
 from functions.model.expected_cost import UNKNOWN_WORST, estimate_figures
 from functions.model.items.batch import Batch, BatchStatus
 from functions.model.items.job import ESTIMATE, PILOT, Job, JobStatus
+from functions.model.items.measured_pilot import Pilot
 from functions.model.items.work_item import MICRO, Step
 from functions.model.nouns import count_of
+from functions.model.pilot import describe_rest
 from functions.model.records import Sending
 
 BATCH_HOURS = 24
@@ -61,15 +63,15 @@ REASONS = {
     ),
     "budget": ReasonText(
         "it may cost {cost}more than its budget{budget}, so nothing is sent",
-        "create {key}.go to send it, raise budget_usd in its options, or create {key}.cancel",
+        "create {key}.go (`relay go`) to send it, raise budget_usd in its options, or create {key}.cancel",
     ),
     "price": ReasonText(
         f"its cost has no known bound, and a budget is in force: {UNKNOWN_WORST}",
-        "create {key}.go to send it, change its options, or create {key}.cancel",
+        "create {key}.go (`relay go`) to send it, change its options, or create {key}.cancel",
     ),
     "go": ReasonText(
-        "the pilot is answered, and the rest waits for a decision",
-        "create {key}.go to send the rest, or {key}.cancel to end the job",
+        "{pilot} for a decision",
+        "create {key}.go (`relay go`) to send the rest, or {key}.cancel (`relay cancel`) to end the job",
     ),
     "pilot": ReasonText(
         "the first {pilot_rows} rows are sent alone, and the rest waits for their answers",
@@ -230,8 +232,26 @@ def _decisions(job: Job, batches: Sequence[Batch]) -> Iterator[WaitingReason]:
         yield _wait(reason, since, pilot_rows=f"{job.pilot_rows:,}")
     else:
         until = job.not_before if job.waiting_for else None
-        facts = {"key": job.key, "options_key": options_key, **_costs(job)}
+        facts = {"key": job.key, "options_key": options_key, "pilot": _pilot(job.pilot)} | _costs(
+            job
+        )
         yield _wait(reason, job.waiting_since, until, **facts)
+
+
+def _pilot(measured: Pilot | None) -> str:
+    """Return what the pilot took and that the rest waits. Jobs of earlier versions do not have it."""
+    if measured is None:
+        return "the pilot is answered, and the rest waits"
+    tokens = (
+        f" with {measured.input_tokens_per_answer:,.0f} tokens in and {measured.output_tokens_per_answer:,.0f} out a row"
+        if measured.succeeded
+        else ""
+    )
+    wait = "waits" if measured.rest_rows == 1 else "wait"
+    return (
+        f"{measured.succeeded:,} of {count_of(measured.rows, 'row')} of the pilot succeeded{tokens}; "
+        f"{describe_rest(measured)} {wait}"
+    )
 
 
 def _costs(job: Job) -> dict[str, str]:

@@ -1,5 +1,7 @@
 """Measure the pilot of each job once it is answered, and send the rest when that is allowed."""
 
+from typing import Any
+
 from aws_lambda_powertools import Logger
 
 from functions.model import events, timestamps
@@ -50,7 +52,11 @@ def _advance(services: Services[PollSettings], job: Job) -> None:
     sent_at = min((batch.first_sent_at for batch in pilot if batch.first_sent_at), default=now)
     goes_on = job.pilot_auto and measured.may_go_on(job.budget_micro_usd)
     event = events.job_pilot(job, services.files.bucket, measured, now, goes_on=goes_on)
-    changes = {"held": None if goes_on else GO, "go_since": sent_at}
+    changes: dict[str, Any] = {
+        "held": None if goes_on else GO,
+        "go_since": sent_at,
+        "pilot": measured,
+    }
     changes |= {} if goes_on else {"waiting_since": timestamps.text(services.now())}
     expected = {"status": JobStatus.RUNNING, "held": PILOT}
     if services.items.transition(job, changes, expected=expected, events=[event]):

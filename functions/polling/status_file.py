@@ -15,8 +15,9 @@ from functions.model.items.batch import Batch, BatchStatus
 from functions.model.items.counts import OUTCOMES
 from functions.model.items.job import GO, Job, JobStatus
 from functions.model.items.work_item import MICRO
+from functions.model.pilot import pilot_figures
 from functions.model.records import Sending
-from functions.model.unfinished import Unfinished
+from functions.model.unfinished import Unfinished, by_job
 from functions.model.waiting_reasons import OF_ALL_JOBS, Obstacles, waiting_reasons
 from functions.polling.phases import Phases, place
 from functions.services import Services
@@ -144,6 +145,7 @@ def _status(job: Job, batches: list[Batch], obstacles: Obstacles, now: datetime)
         "requests": _requests(batches),
         "cost_usd_known": job.cost_micro_usd / MICRO,
         "estimate": estimate_figures(job),
+        "pilot": None if job.pilot is None else pilot_figures(job.pilot),
         "chunks": job.chunks,
         "chunks_finished": job.chunks_finished,
         "batches": {} if job.status == JobStatus.DONE else dict(sorted(statuses.items())),

@@ -44,7 +44,15 @@ def test_the_pilot_goes_alone_and_the_rest_waits_for_a_marker(relay: Harness) ->
     assert pilot["cost_usd"] == pytest.approx(PILOT_ROWS * ROW_USD)
     assert pilot["rest_cost_usd"] == pytest.approx(40 * ROW_USD)
     assert not pilot["goes_on"]
-    assert status(relay)["waiting_for"] == "go"
+    waiting = status(relay)
+    assert waiting["waiting_for"] == "go"
+    assert waiting["pilot"] == {name: pilot[name] for name in waiting["pilot"]}
+    assert waiting["pilot"]["rest_cost_usd"] == pilot["rest_cost_usd"]
+    (reason,) = waiting["waiting"]
+    assert reason["message"].startswith(
+        "10 of 10 rows of the pilot succeeded with 100 tokens in and 200 out"
+    )
+    assert f"{KEY}.go (`relay go`) to send the rest" in reason["resolution"]
 
     relay.upload(KEY + ".go", b"")
     relay.finish()

@@ -10,9 +10,9 @@ from functions.model.estimate import Estimate, ExpectedTokens
 from functions.model.events import Event
 from functions.model.items.batch import Batch
 from functions.model.items.job import Checkpoint, Job
+from functions.model.items.measured_pilot import Pilot
 from functions.model.items.stored_objects import ObjectVersion, StoredObject
 from functions.model.items.work_item import JOB, OPEN, SCHEMA
-from functions.model.pilot import Pilot
 from functions.model.pricing import newest_price_list
 from functions.model.records import Ignored, MarkerRequest
 from functions.model.spending import Budget
@@ -138,7 +138,7 @@ def example_events() -> dict[str, Event]:
         ),
         upload_events.uploads_reconciled(reconciled(), AT),
         events.budget_reached(_day_budget(), 1_250_000, 12, AT),
-        events.job_pilot(_costly_job(), "results", _pilot(), AT, goes_on=False),
+        events.job_pilot(_costly_job(), "results", pilot(), AT, goes_on=False),
         events.job_held(_costly_job(), "results", "budget", 5_000_000, AT),
         upload_events.marker_unmatched(
             marker_request(job="go", status_key=f"GO#{AT}", marker="marketing/march.jsonl.go"),
@@ -164,7 +164,7 @@ def _day_budget() -> Budget:
     )
 
 
-def _pilot() -> Pilot:
+def pilot() -> Pilot:
     return Pilot(
         rows=20,
         sent=20,

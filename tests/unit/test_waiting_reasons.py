@@ -14,7 +14,7 @@ from functions.model.items.job import Checkpoint, Job
 from functions.model.items.priority import Share
 from functions.model.records import Sending
 from functions.model.waiting_reasons import REASONS, Obstacles, WaitingReason, waiting_reasons
-from tests.unit.factories import AT, batch, job
+from tests.unit.factories import AT, batch, job, pilot
 
 NOW = timestamps.parse(AT)
 GUIDE = Path(__file__).parents[2] / "docs" / "operate.md"
@@ -83,7 +83,12 @@ CASES = {
     "valid_options": Case(held("valid_options"), [], "cannot be used", until=LATER),
     "budget": Case(held("budget", held="estimate"), [waiting()], "more than its budget", until=LATER),
     "price": Case(held("price", held="estimate"), [waiting()], "no price", until=LATER),
-    "go": Case(job(held="go", waiting_since=EARLIER), [waiting(chunk=2)], "pilot is answered"),
+    "go": Case(
+        job(held="go", waiting_since=EARLIER, pilot=pilot()),
+        [waiting(chunk=2)],
+        "19 of 20 rows of the pilot succeeded with 120 tokens in and 800 out a row; "
+        "the other 980 rows, for about $1.92, wait for a decision",
+    ),
     "pilot": Case(
         job(held="pilot", pilot_rows=20), [sent("IN_PROGRESS", first_sent_at=EARLIER)], "first 20 rows"
     ),

@@ -10,6 +10,7 @@ from functions.model import ids
 from functions.model.demand import Demand
 from functions.model.estimate import Estimate, Sample
 from functions.model.items.batch import Batch
+from functions.model.items.measured_pilot import Pilot
 from functions.model.items.priority import NORMAL, Share
 from functions.model.items.stored_objects import NO_VERSION, ObjectVersion
 from functions.model.items.work_item import WorkItem
@@ -87,6 +88,7 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
         pilot_rows: the rows that are sent first, alone; 0 for no pilot.
         pilot_auto: whether the rest may be sent without a go marker.
         go_since: when the pilot was sent; a later go marker sends the rest.
+        pilot: what the pilot took; None until it is answered.
         reopened: how many times it was opened again after it had ended.
         first_ended_at: when it ended first, which stays its time in the cost ledger; None unless it was opened again.
         collected_succeeded: the rows of its finished chunks that succeeded; the next four likewise.
@@ -148,6 +150,7 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
     pilot_rows: int = 0
     pilot_auto: bool = False
     go_since: str | None = None
+    pilot: Pilot | None = None
     reopened: int = 0
     first_ended_at: str | None = None
     collected_succeeded: int = 0
