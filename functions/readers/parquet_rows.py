@@ -6,7 +6,7 @@ Of all other modules only `functions.exports.parquet_writer` imports DuckDB, whi
 
 import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -26,6 +26,8 @@ _LARGE_GROUP_BYTES = 100_000_000
 """Unpacked bytes of a row group that may have large pages."""
 DATA_BYTES = 700 << 20
 """Address space for data of this process, for what DuckDB does not count."""
+LARGE_PAGE_BYTES = 16_000_000
+"""Unpacked bytes of a large page."""
 UNREADABLE = 3
 TOO_LARGE = 4
 """Exit codes."""
@@ -33,7 +35,7 @@ ROW_NUMBER = "file_row_number"
 """DuckDB's own column: the number of the row in the file, from 0."""
 _VECTOR_ROWS = 2048
 """Rows that DuckDB handles at once."""
-_FETCHED_ROWS = 16
+FETCHED_ROWS = 16
 """Rows that are copied from DuckDB at once."""
 _FEWER = 8
 """By how much fewer rows are read at once, if these need too much memory."""
@@ -59,6 +61,7 @@ _LARGEST_GROUP = """
     SELECT coalesce(max(size), 0) FROM
     (SELECT sum(total_uncompressed_size) AS size FROM parquet_metadata(?) GROUP BY row_group_id)
 """
+_LARGEST_CHUNK = "SELECT coalesce(max(total_uncompressed_size), 0) FROM parquet_metadata(?)"
 
 
 class RowGroup(msgspec.Struct, frozen=True, array_like=True):
@@ -166,8 +169,8 @@ def _print_rows(path: str, row: int, stop: int) -> None:
     at_once, memory_mb = stop - row, MEMORY_MB
     while row < stop:
         try:
-            for text in _texts(path, row, min(row + at_once, stop), memory_mb):
-                sys.stdout.buffer.write(text.encode() + b"\n")
+            for text in texts(path, row, min(row + at_once, stop), memory_mb):
+                sys.stdout.buffer.write(text + b"\n")
                 row += 1
         except (duckdb.OutOfMemoryException, MemoryError):
             if memory_mb == MEMORY_MB and _has_large_pages(path):
@@ -184,26 +187,52 @@ def _has_large_pages(path: str) -> bool:
     return bool(size >= _LARGE_GROUP_BYTES)
 
 
-def _texts(path: str, row: int, stop: int, memory_mb: int) -> Iterator[str]:
+def texts(path: str, row: int, stop: int, memory_mb: int) -> Iterator[bytes]:
     """Yield rows as JSON."""
     import duckdb  # noqa: PLC0415 - only this process loads it
 
     with connect(memory_mb) as connection:
         relation = _relation(connection, path)
-        query = _query(relation.columns, relation.types)
+        large = _large_columns(connection, path, relation.columns, (row, stop), memory_mb)
+        query = _query(relation.columns, relation.types, large)
         result = connection.execute(query, [path, row, stop])
-        while rows := result.fetchmany(_FETCHED_ROWS):
+        while rows := result.fetchmany(FETCHED_ROWS):
             row += len(rows)
             for (text,) in rows:
-                yield text
+                yield _filled(text, large) if large else text.encode()
     if row < stop:
         message = "the file has fewer rows than its footer says"
         raise duckdb.InvalidInputException(message)
 
 
-def _query(columns: list[str], types: list[Any]) -> str:
+def _large_columns(
+    connection: "duckdb.DuckDBPyConnection",
+    path: str,
+    columns: list[str],
+    rows: tuple[int, int],
+    memory_mb: int,
+) -> dict[str, Iterator[bytes]]:
+    """Return the values of columns that are read page by page; see `parquet_pages`."""
+    [(size,)] = connection.execute(_LARGEST_CHUNK, [path]).fetchall()
+    if size < LARGE_PAGE_BYTES:
+        return {}
+    from functions.readers.parquet_pages import large_columns  # noqa: PLC0415 - it imports much
+
+    return large_columns(connection, path, columns, rows, memory_mb)
+
+
+def _filled(text: str, large: dict[str, Iterator[bytes]]) -> bytes:
+    """Return a row as JSON, with the values of columns that are read page by page."""
+    cells = msgspec.json.decode(text)
+    for name, values in large.items():
+        cells[name.strip()] = msgspec.Raw(next(values))
+    return msgspec.json.encode(cells)
+
+
+def _query(columns: list[str], types: list[Any], large: Collection[str]) -> str:
     members = ", ".join(
-        f"{literal(name.strip())}, coalesce({_text(identifier(name), type_.id)}, '')"
+        f"{literal(name.strip())}, "
+        + ("''" if name in large else f"coalesce({_text(identifier(name), type_.id)}, '')")
         for name, type_ in zip(columns, types, strict=True)
     )
     return (

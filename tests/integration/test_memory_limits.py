@@ -10,16 +10,19 @@ from typing import Any
 
 import msgspec
 
-from benchmarks.processes import start_fake
+from benchmarks.processes import measure, start_fake
 from benchmarks.s3 import serving
 from functions.adapters.s3 import MAX_QUEUED_TAGS
 from functions.adapters.table import serialize
 from functions.adapters.work_items import PAGE
 from tests.harness import TABLE, Harness
 from tests.unit.factories import JOB_ID, batch
+from tests.unit.parquet_files import parquet_file
 
 ROOT = Path(__file__).parents[2]
 MB = 1_000_000
+PAGE_ROWS = 16_384
+"""Rows of 2 kB: a page of 34 MB."""
 
 
 def peak_mb(endpoint: str, key: str) -> tuple[float, int]:
@@ -107,3 +110,22 @@ def test_promise_3_the_files_of_a_long_job_are_tagged_in_groups(moto_relay: Harn
 
     assert len(tagged_paths) == len({*tagged_paths}) == 2 * MAX_QUEUED_TAGS + 1
     assert max(keys_ahead) < MAX_QUEUED_TAGS
+
+
+def test_promise_3_memory_does_not_grow_with_the_pages_of_a_parquet_upload(tmp_path: Path) -> None:
+    """DuckDB alone would hold a second page where one ends, and need 30 % more."""
+    pages, texts = 2, "array_to_string([md5((i * 64 + x)::VARCHAR) for x in range(64)], '')"
+    peaks = []
+    for rows in (PAGE_ROWS, pages * PAGE_ROWS):
+        path = tmp_path / f"{rows}.parquet"
+        path.write_bytes(
+            parquet_file(
+                f"SELECT {texts} AS a FROM range({rows}) t(i)",  # noqa: S608 - constants
+                f", data_page_size_limit {PAGE_ROWS * 2052}",
+            )
+        )
+        run = measure(sys.executable, "-m", "benchmarks.read", path)
+        assert run.report["rows"] == rows
+        peaks.append(run.peak_mb)
+
+    assert peaks[1] < peaks[0] * 1.1, peaks
