@@ -33,6 +33,8 @@ _MAX_REJECTION_CODES = 3
 """Rejection codes whose counts a job keeps: the most frequent ones."""
 _MAX_CHANGES = 50
 """Fields that a translation dropped or changed whose counts a job keeps: the most frequent ones."""
+_MANY_BETA_CHANGES = 10
+"""Changes of `anthropic_beta` from row to row from which on a notice names them."""
 
 
 @dataclass
@@ -47,6 +49,7 @@ class Chunk:
         rejections: rejection code → number of rows.
         changed_fields: field → rows in which its translation dropped or changed it.
         betas: values of `anthropic-beta` that its rows need beside those of the job.
+        ended_by_betas: whether the next row needs others.
         demands: what its requests may use, by model.
         second_demands: what they may use when they are sent once more with a larger `max_tokens`.
         warmed_prefixes: the prefixes that its rows put into the cache.
@@ -61,6 +64,7 @@ class Chunk:
     rejections: Counter[str] = field(default_factory=Counter)
     changed_fields: Counter[str] = field(default_factory=Counter)
     betas: tuple[str, ...] = ()
+    ended_by_betas: bool = False
     demands: dict[str, Demand] = field(default_factory=dict)
     second_demands: dict[str, Demand] = field(default_factory=dict)
     warmed_prefixes: list[str] = field(default_factory=list)
@@ -108,13 +112,16 @@ class Chunk:
             return self._add_valid(rows)
         record, row = rows
         # All requests of a batch share its headers.
-        other_betas = row.params is not None and self.writer.requests and row.betas != self.betas
+        betas = tuple(beta for beta in row.betas if beta not in self.job.betas)
+        if row.params is not None and self.writer.requests and betas != self.betas:
+            self.ended_by_betas = True
+            return rows
         copy_of = self.equal_rows.first(row.params)
         params = None if copy_of else row.params
-        if other_betas or not self._fits(len(params or b"") + len(row.custom_id)):
+        if not self._fits(len(params or b"") + len(row.custom_id)):
             return rows
         if params is not None:
-            self.betas = row.betas
+            self.betas = betas
             self._add_demands([read_request(params, prices_of(self.job))])
             self.equal_rows.add(params, self._next_row)
         self.writer.add(self._next_row, record, row, copy_of)
@@ -198,6 +205,7 @@ class Chunk:
             "checkpoint": self.checkpoint,
             "rows_rejected": job.rows_rejected + writer.rows - writer.requests - writer.copies,
             "copies": job.copies + writer.copies,
+            "beta_changes": job.beta_changes + self.ended_by_betas,
             "rejection_counts": dict(rejected.most_common(_MAX_REJECTION_CODES)),
             "demands": demand.add([job.demands, self.demands]),
             "second_demands": demand.add([job.second_demands, self.second_demands]),
@@ -260,24 +268,36 @@ def fill_chunk(
 
 
 def with_end_notices(files: ObjectReader, job: Job) -> Job:
-    """Return the job with a notice of what its upload holds beside the rows. The upload is read to its end.
+    """Return the job with notices that need the whole upload: it is read to its end.
 
     Raises:
         ObjectUnreadableError: S3 refuses the upload.
     """
-    position = position_of(job)
-    if job.format is None or not isinstance(position, json_values.JsonPosition):
+    if job.format is None:
         return job
-    if not position.wrapped and not position.others:
-        return job
-    names = json_values.other_members(source_of(files, job), position)
-    if not names:
-        return job
-    notice = f'members beside "requests" are not sent: {", ".join(names)}; options files set what all rows share'
-    notices = [*job.format.notices, notice]
+    notices = [*job.format.notices, *_beta_notice(job), *_members_notice(files, job)]
     return msgspec.structs.replace(
         job, format=msgspec.structs.replace(job.format, notices=notices)
     )
+
+
+def _beta_notice(job: Job) -> Iterator[str]:
+    if job.beta_changes >= _MANY_BETA_CHANGES:
+        yield (
+            f"the rows are sent in {job.checkpoint.chunk:,} batches, because anthropic_beta changes {job.beta_changes:,} "
+            "times from row to row; sort the rows by it, or set all of its values as the option betas"
+        )
+
+
+def _members_notice(files: ObjectReader, job: Job) -> Iterator[str]:
+    position = position_of(job)
+    if not isinstance(position, json_values.JsonPosition):
+        return
+    if not position.wrapped and not position.others:
+        return
+    names = json_values.other_members(source_of(files, job), position)
+    if names:
+        yield f'members beside "requests" are not sent: {", ".join(names)}; options files set what all rows share'
 
 
 def why_nothing_sendable(job: Job) -> str | None:

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -401,22 +402,48 @@ def test_a_job_that_waits_can_be_canceled(relay: Harness) -> None:
     )
 
 
-def test_rows_with_other_betas_go_out_in_other_batches(relay: Harness) -> None:
-    def record(number: int, *betas: str) -> bytes:
-        model_input = {
-            "anthropic_beta": betas,
-            "max_tokens": 5,
-            "messages": [{"role": "user", "content": "hi"}],
-        }
-        return json.dumps({"recordId": f"R{number}", "modelInput": model_input}).encode()
+def bedrock_rows(betas: Iterable[Sequence[str]]) -> bytes:
+    return b"\n".join(
+        json.dumps({
+            "recordId": f"R{number}",
+            "modelInput": {"anthropic_beta": row_betas, "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]},
+        }).encode()
+        for number, row_betas in enumerate(betas, 1)
+    )  # fmt: skip
 
+
+def test_rows_with_other_betas_go_out_in_other_batches(relay: Harness) -> None:
     relay.upload("in/_relay.toml", b'models = { "*" = "claude-haiku-5-5" }')
-    relay.upload("in/b.jsonl", b"\n".join([record(1), record(2, "x"), record(3, "x"), record(4)]))
+    relay.upload("in/b.jsonl", bedrock_rows([[], ["x"], ["x"], []]))
     relay.finish()
 
     batches = relay.manifest("in/b.jsonl")["batches"]
     assert [batch["rows"] for batch in batches] == [[1, 1], [2, 3], [4, 4]]
     assert {line["result"]["type"] for line in relay.lines("in/b.jsonl")} == {"succeeded"}
+
+
+def test_betas_of_the_options_are_no_other_betas(relay: Harness) -> None:
+    relay.upload("in/_relay.toml", b'models = { "*" = "claude-haiku-5-5" }\nbetas = ["x"]')
+    relay.upload("in/b.jsonl", bedrock_rows([[], ["x"], ["x", "y"], ["y"]]))
+    relay.finish()
+
+    batches = relay.manifest("in/b.jsonl")["batches"]
+    assert [batch["rows"] for batch in batches] == [[1, 2], [3, 4]]
+
+
+def test_betas_that_change_all_the_time_are_named_in_a_notice(relay: Harness) -> None:
+    relay.upload("in/_relay.toml", b'models = { "*" = "claude-haiku-5-5" }')
+    relay.upload("in/few.jsonl", bedrock_rows([[], ["x"]] * 5))
+    relay.upload("in/many.jsonl", bedrock_rows([[], ["x"]] * 6))
+    relay.finish()
+
+    few, many = (relay.manifest(f"in/{name}.jsonl")["format"] for name in ("few", "many"))
+    assert few.get("notices", []) == []
+    notice = (
+        "the rows are sent in 12 batches, because anthropic_beta changes 11 times from row to row; "
+        "sort the rows by it, or set all of its values as the option betas"
+    )
+    assert many["notices"] == [notice]
 
 
 def test_defaults_of_the_options_complete_native_rows(relay: Harness) -> None:

@@ -95,6 +95,7 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
         cost_micro_usd: what its batches cost, as counted when each was collected, as far as that is known.
         equal_rows_once: whether rows of a chunk whose params are equal share one request.
         copies: the rows planned so far that share the request of an earlier row.
+        beta_changes: how often a chunk ended because the next row needs other values of `anthropic-beta`.
         retry_truncated: how far `max_tokens` is raised for rows whose answers ended there; None if they are not sent once more.
         report: what report.html contains: ``full``, ``figures`` or ``off``; jobs of earlier versions have ``off``.
         warm_cache: whether the first row of each long prefix that rows share is sent before the others.
@@ -161,6 +162,7 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
     cost_micro_usd: int = 0
     equal_rows_once: bool = False
     copies: int = 0
+    beta_changes: int = 0
     retry_truncated: MaxTokensRaise | None = None
     report: str = "off"
     warm_cache: bool = False
