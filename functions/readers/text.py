@@ -1,5 +1,6 @@
 """What the readers of text formats share: is an upload text, and how do sentences quote it?"""
 
+import re
 from collections.abc import Iterable, Iterator
 from itertools import chain
 
@@ -7,6 +8,8 @@ from functions.errors import UnreadableUploadError
 
 HEAD_BYTES = 64 * 1024
 """Leading bytes of an upload that are checked."""
+_INVALID = re.compile(r"[\x00-\x07\x0b\x0e-\x1a\x1c-\x1f\udc80-\udcff]")
+"""Control characters that texts do not have, and bytes that are not UTF-8."""
 
 
 def checked_text(blocks: Iterable[bytes]) -> Iterator[bytes]:
@@ -36,7 +39,7 @@ def check_text(head: bytes) -> None:
     """
     decoded = head.decode(errors="surrogateescape")
     decoded = decoded.rstrip("\0\x1a") or decoded  # padding at the end of a file
-    invalid = [index for index, char in enumerate(decoded) if _is_invalid(char)]
+    invalid = [match.start() for match in _INVALID.finditer(decoded)]
     if len(invalid) * 10 > len(decoded):
         offset = len(decoded[: invalid[0]].encode(errors="surrogateescape"))
         message = (
@@ -49,7 +52,3 @@ def check_text(head: bytes) -> None:
 def printable(text: str) -> str:
     """Return a text of the upload as a sentence may quote it: each line break or control character is a space."""
     return "".join(char if char.isprintable() else " " for char in text)
-
-
-def _is_invalid(char: str) -> bool:
-    return (char < " " and char not in "\t\n\r\f\b\x1b") or "\udc80" <= char <= "\udcff"
