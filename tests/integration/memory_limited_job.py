@@ -37,6 +37,8 @@ from tests.integration.memory_limited_plan import PASS_S3_THROUGH
 MIB = 1 << 20
 HEADROOM = 140 * MIB
 """Three parts of 5 MiB in flight, one that grows, four threads' stacks, and the allocator."""
+PIECES = 160
+"""Pieces of 1 MiB that are joined: together, they are larger than the headroom."""
 
 
 @contextmanager
@@ -85,11 +87,11 @@ def run(endpoint: str, claude: str, folder: Path) -> dict[str, int]:
         endpoint,
         claude,
         queue_url="submit",
-        requests_per_batch=100_000,
+        requests_per_batch=75_000,
         repeats="run",
     )
     results_services = services(
-        ResultsSettings, endpoint, claude, queue_url="results", disk_bytes=160_000_000
+        ResultsSettings, endpoint, claude, queue_url="results", disk_bytes=130_000_000
     )
     items, job = submit_services.items, job_id("uploads", "large.jsonl", "v1")
     with limited_memory():
@@ -133,7 +135,7 @@ def write_results(folder: Path, batch: Batch) -> None:
 
 def join_pieces(files: ObjectStore) -> StoredObject:
     """Join pieces too small for S3 to copy, so that all bytes pass through this process."""
-    pieces = [StoredObject(key=f"work/{n}", size=MIB, crc32=0) for n in range(300)]
+    pieces = [StoredObject(key=f"work/{n}", size=MIB, crc32=0) for n in range(PIECES)]
     return files.join("results/all", pieces, "work/joined")
 
 
