@@ -52,7 +52,7 @@ def call_errors(full: bool, half: int) -> Figures:  # noqa: FBT001 - called posi
 
 def multipart_errors(full: bool, half: int) -> Figures:  # noqa: FBT001 - called positionally
     """Let calls of a job with multipart objects fail: all completions, and some others."""
-    step, first_call = (2, 2) if full else (61, 7)
+    step, first_call = (2, 2) if full else (101, 7)
 
     def plans(calls: Sequence[str]) -> list[Plan]:
         completes = [
@@ -74,7 +74,7 @@ def freezes(full: bool, half: int) -> Figures:  # noqa: FBT001 - called position
 def kills_in_large_job(full: bool, half: int) -> Figures:  # noqa: FBT001 - called positionally
     """Kill at the calls of a job whose objects need several blocks and parts."""
     return _single_faults(
-        "killed, multipart job", jobs.large_rows(), half, kill, 2, step=1 if full else 17
+        "killed, multipart job", jobs.large_rows(), half, kill, 2, step=1 if full else 41
     )
 
 
