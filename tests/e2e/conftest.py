@@ -56,28 +56,21 @@ class Deploy:
 
     def __call__(self) -> dict[str, str]:
         outputs_file = self.folder / "outputs.json"
-        self.cdk("deploy", "--require-approval", "never", "--outputs-file", str(outputs_file))
+        words = ["--require-approval", "never", "--outputs-file", str(outputs_file)]
+        for pair in self.settings.items():
+            words += ["--context", "=".join(pair)]
+        self.cdk("deploy", *words, "--output", str(self.assembly), folder=WORKSPACE.root)
         return dict(json.loads(outputs_file.read_bytes())[STACK])
 
     @property
     def assembly(self) -> Path:
         return self.folder / "assembly"
 
-    def cdk(self, verb: str, *words: str) -> None:
-        context = [
-            word for pair in self.settings.items() for word in ("--context", "=".join(pair))
-        ]
+    def cdk(self, *words: str, folder: Path | None = None) -> None:
+        """Run a command; only in the clone, it finds the app and takes the time to synthesize it."""
         env = {**self.cloud.env(), "CDK_HOME": str(self.folder / "home"), "CI": "true"}
-        command = [
-            str(WORKSPACE.folder / "node" / "node_modules" / ".bin" / "cdk"),
-            "--no-notices",
-            verb,
-            *words,
-            "--output",
-            str(self.assembly),
-            *context,
-        ]
-        assembly.run(command, WORKSPACE.root, env)
+        cdk = str(WORKSPACE.folder / "node" / "node_modules" / ".bin" / "cdk")
+        assembly.run([cdk, "--no-notices", *words], folder or self.folder, env)
 
 
 @pytest.fixture(scope="session")
@@ -103,7 +96,7 @@ def deploy(
     deploy = Deploy(cloud, tmp_path_factory.mktemp("cdk"), settings)
     deploy.cdk("bootstrap", f"aws://{ACCOUNT}/{REGION}")
     yield deploy
-    deploy.cdk("destroy", "--force")
+    deploy.cdk("destroy", "--force", "--app", str(deploy.assembly))
     with pytest.raises(ClientError, match="does not exist"):
         cloud.stacks.describe_stacks(StackName=STACK)
 
