@@ -14,7 +14,7 @@ from local.interruption import EXIT_CODE, STOP_SIGNALS
 from local.workspace import Workspace
 
 ROOT = Path(__file__).parent.parent.parent
-MOMENTS = 3
+MOMENTS = 2
 """Random moments at which the demo is interrupted. Set RELAY_MOMENTS for more."""
 LATEST_S = 8.0
 PREAMBLE = """

@@ -38,9 +38,9 @@ Plan = tuple[PlannedFault, ...]
 
 
 def kills(full: bool, half: int) -> Figures:  # noqa: FBT001 - called positionally
-    """Kill at every call, or at every ninth."""
+    """Kill at every call, or at every seventeenth."""
     return _single_faults(
-        "killed at every call", jobs.three_chunks(), half, kill, step=1 if full else 9
+        "killed at every call", jobs.three_chunks(), half, kill, step=1 if full else 17
     )
 
 
