@@ -1,6 +1,6 @@
 # One command for the main job (`make demo`), one for the tests (`make test`); each installs what it needs.
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down recording dashboard test test-types test-in-memory test-on-machine test-in-cloud pr unit coverage programs browser hour verify bench kinds latency scale savings prices lint bootstrap deploy destroy lock clean
+.PHONY: help install demo up down recording dashboard test test-types test-units test-in-memory test-on-machine test-in-cloud pr unit coverage programs browser hour verify bench kinds latency scale savings prices lint bootstrap deploy destroy lock clean
 SHELL := /bin/bash
 
 # Asked when something is installed only: pyenv takes a tenth of a second to answer.
@@ -99,21 +99,26 @@ recording: .venv/.installed $(NODE)  ## run the demo on a terminal and draw it i
 dashboard: .venv/.installed $(NODE)  ## run a made-up fortnight in memory and draw its dashboard into docs/dashboard.svg
 	@.venv/bin/python -m benchmarks.dashboard
 
-# What several processes need is installed or built before they start, so that no two do it at once.
+# What several processes need is installed or built before they start, so that no two do it at once. All tests run side
+# by side, and the output of each part is printed when it ends. The last two parts mostly wait, for containers and for
+# the time in which the emulated cloud must have answered; the others take what is left of the cores.
 test: $(DEV) $(NODE) $(CDK) $(EMULATOR)  ## everything: style, types, imports, unit, integration, infra, end to end
 	@.venv/bin/ruff check --quiet . && .venv/bin/ruff format --quiet --check .
 	@said=$$(.venv/bin/lint-imports --no-cache 2>&1) || { echo "$$said"; exit 1; }
 	@for processor in arm64 x86_64; do .venv/bin/python -m infra.bundle --architecture $$processor >/dev/null || exit; done
-	@$(MAKE) --no-print-directory --keep-going --jobs $(SYNC) test-types test-on-machine test-in-cloud
-	@$(MAKE) --no-print-directory test-in-memory
+	@$(MAKE) --no-print-directory --keep-going --jobs $(SYNC) test-types test-units test-in-memory test-on-machine test-in-cloud
 
-# The first three run side by side; the output of each is printed when it ends. They mostly wait. The last one takes
-# both cores: beside it, jobs in the emulated cloud would run out of time.
+LEFT_OVER := nice -n 19
+
 test-types:
-	@.venv/bin/mypy --no-error-summary
+	@$(LEFT_OVER) .venv/bin/mypy --no-error-summary
+
+# Thousands of quick tests: a second process would take longer to collect them than to run its half.
+test-units:
+	@$(LEFT_OVER) .venv/bin/python -m pytest -q tests/unit tests/cli tests/fakes
 
 test-in-memory:
-	@.venv/bin/python -m pytest -q -n 2 --dist loadgroup tests/unit tests/cli tests/integration tests/fakes tests/verification
+	@$(LEFT_OVER) .venv/bin/python -m pytest -q -n 2 --dist loadgroup tests/integration tests/verification
 
 test-on-machine:
 	@.venv/bin/python -m pytest -q tests/infra tests/local tests/browser

@@ -17,7 +17,7 @@ from functions.model.items.job import GO, Job, JobStatus
 from functions.model.items.work_item import MICRO
 from functions.model.pilot import pilot_figures
 from functions.model.records import Sending
-from functions.model.unfinished import Unfinished, by_job
+from functions.model.unfinished import Unfinished
 from functions.model.waiting_reasons import OF_ALL_JOBS, Obstacles, waiting_reasons
 from functions.polling.phases import Phases, place
 from functions.services import Services

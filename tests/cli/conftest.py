@@ -40,6 +40,12 @@ class CommandLine:
         return [json.loads(line) for line in output.splitlines()]
 
 
+@pytest.fixture(autouse=True)
+def no_local_cloud(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not find the local cloud that another test has started, or the developer."""
+    monkeypatch.setattr("local.environment.peek", lambda _workspace: None)
+
+
 @pytest.fixture
 def stack(tmp_path: Path) -> Iterator[Harness]:
     with open_harness(tmp_path / "simulator") as harness:
