@@ -1,12 +1,17 @@
 """The folder ``.local`` of the clone, where the local cloud keeps its files."""
 
 import json
+import random
 import socket
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from local.errors import LocalError
+
 LOOPBACK = "127.0.0.1"
+PORTS = range(20_000, 32_000)
+"""Systems give clients higher ports, so that one of these is still free when a program has started."""
 
 
 @dataclass(frozen=True)
@@ -55,11 +60,17 @@ class Workspace:
 
 
 def free_port() -> int:
-    """Return a free loopback port."""
-    with closing(socket.socket()) as listener:
-        listener.bind((LOOPBACK, 0))
-        port: int = listener.getsockname()[1]
-        return port
+    """Return a free loopback port.
+
+    Raises:
+        LocalError: none is free.
+    """
+    for port in random.sample(PORTS, len(PORTS)):
+        with closing(socket.socket()) as listener, suppress(OSError):
+            listener.bind((LOOPBACK, port))
+            return port
+    message = f"no port from {PORTS.start} to {PORTS.stop - 1} is free: stop a program"
+    raise LocalError(message)
 
 
 def port_in_use(port: int) -> bool:
