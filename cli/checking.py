@@ -206,16 +206,14 @@ def _add_hold(checked: Checked, job: Job, prepared: Prepared) -> None:
     checked.waiting_for, budget = why_held(SETTINGS, job, prepared.options)
     if checked.waiting_for is None:
         return
+    release = "send it and release it with `relay go`"
     if checked.waiting_for == "price" or checked.estimate is None:
         problem = f"a budget is in force, and the cost has no known bound: {UNKNOWN_WORST}"
-    else:
-        worst, limit = checked.estimate["cost_usd"]["worst"], (budget or 0) / MICRO
-        problem = (
-            f"the file may cost up to ${worst:,.2f}, more than its budget_usd of ${limit:,.2f}"
-        )
-    checked.message = (
-        f"{problem}: raise budget_usd in the options, or send it and release it with `relay go`"
-    )
+        checked.message = f"{problem}: {release}"  # no budget is large enough
+        return
+    worst, limit = checked.estimate["cost_usd"]["worst"], (budget or 0) / MICRO
+    problem = f"the file may cost up to ${worst:,.2f}, more than its budget_usd of ${limit:,.2f}"
+    checked.message = f"{problem}: raise budget_usd in the options, or {release}"
 
 
 def _plan(

@@ -19,6 +19,7 @@ model = "claude-haiku-5-5"
 max_tokens = 64
 messages = [{ role = "user", content = "{{text}}" }]
 """
+SEARCH = {"type": "web_search_20250305", "name": "web_search"}
 
 
 @pytest.fixture(autouse=True)
@@ -72,6 +73,10 @@ PROBLEMS: dict[str, tuple[Callable[[Path], Path], str]] = {
     "a budget": (
         lambda folder: with_options(folder, make_upload(2), "budget_usd = 0.000001"),
         "more than its budget_usd of $0.00: raise budget_usd in the options",
+    ),
+    "a cost without a bound": (
+        lambda folder: with_options(folder, make_row(1, tools=[SEARCH]), "budget_usd = 100"),
+        "web search results or a document at a URL: send it and release it with `relay go`",
     ),
 }  # fmt: skip
 
