@@ -11,10 +11,14 @@ from cli.errors import CommandError, NotFoundError, UsageError
 from cli.invocation import Invocation, JobName
 from cli.jobs import FoundJob, Jobs
 from functions.model.ids import job_id, stem_of
+from functions.model.items.batch import CloseReason
 from functions.model.items.job import Job, results_prefix
 from functions.model.items.stored_objects import NO_VERSION
 from functions.planning.claim import CANCEL, GO
 from functions.readers import suffix_of
+
+_LOST = (CloseReason.GONE, CloseReason.MISSING, CloseReason.STUCK)
+"""Errors of rows that were sent and whose results were never received."""
 
 
 def cancel(context: typer.Context, job: JobName) -> None:
@@ -55,7 +59,13 @@ def retry(
     run = invocation.of(context)
     jobs = Jobs(run.deployment)
     found_job = jobs.find(job)
-    retry_file = _retry_file(jobs.manifest(found_job), found_job)
+    manifest = jobs.manifest(found_job)
+    retry_file = _retry_file(manifest, found_job)
+    if lost := sum(manifest["errors"].get(reason, 0) for reason in _LOST):
+        run.output.note(
+            f"{lost:,} of these rows may be billed already, and their results were lost: "
+            f"`relay recollect {found_job.id[:8]}` fetches what Anthropic still has of them"
+        )
     deployment = run.deployment
     source = retry_file.removeprefix(f"s3://{deployment.results}/")
     stem = stem_of(found_job.key)

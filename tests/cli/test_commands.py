@@ -457,6 +457,18 @@ def test_retry_sends_the_failed_rows_with_the_same_options(
     assert stack.manifest(sent["key"])["settings"]["priority"] == "high"
 
 
+def test_retry_says_which_rows_may_be_billed_already(stack: Harness, relay: CommandLine) -> None:
+    job = finished(stack, body=REJECTED)
+    manifest = stack.manifest(KEY) | {"errors": {"results_gone": 2, "relay_stuck": 1}}
+    key = f"results/team/march/{job}/manifest.json"
+    stack.s3.put_object(Bucket=RESULTS, Key=key, Body=json.dumps(manifest).encode())
+
+    note = relay("retry", job).stderr
+
+    assert "3 of these rows may be billed already" in note
+    assert f"relay recollect {job[:8]}" in note
+
+
 def test_retry_without_failed_rows_says_so(stack: Harness, relay: CommandLine) -> None:
     job = finished(stack)
 
