@@ -6,7 +6,7 @@ jobs that ended earlier are read from the file itself. If that is lost, `ended_s
 """
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
 
@@ -50,7 +50,12 @@ def write_jobs_file(
     """
     if not phases.has_time("jobs"):
         return last_write
-    listed = [_entry(services.files.bucket, job, status_of(job)) for job in unfinished]
+    bucket = services.files.bucket
+    entries = [
+        phases.attempt("jobs", partial(_entry, bucket, job, status_of), None, job.job)
+        for job in unfinished
+    ]
+    listed = [entry for entry in entries if entry is not None]
     digest = hashlib.sha256(msgspec.json.encode(listed)).hexdigest()[:16] if listed else None
     now = services.now()
     has_ended = any(entry["status"] == JobStatus.DONE for entry in listed)
@@ -67,8 +72,9 @@ def write_jobs_file(
     return JobsFileWrite(digest=digest, written_at=timestamps.text(now)) if written else last_write
 
 
-def _entry(bucket: str, job: Job, status: Mapping[str, Any]) -> dict[str, Any]:
+def _entry(bucket: str, job: Job, status_of: Callable[[Job], dict[str, Any]]) -> dict[str, Any]:
     """Return one job as the file lists it."""
+    status = status_of(job)
     return {
         "job": job.job,
         "name": status["name"],

@@ -4,6 +4,7 @@ import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -72,10 +73,20 @@ def write_status_files(
     due = [
         job
         for job in unfinished.jobs
-        if _digest(status(job)) != job.status_digest
-        or (job.status == JobStatus.DONE and _can_be_archived(job, services.now()))
+        if phases.attempt(
+            "report",
+            partial(_is_due, job, status, services.now()),
+            default=False,
+            item_name=job.job,
+        )
     ]
     phases.each("report", due, place, lambda job: _write_status(services, job, status))
+
+
+def _is_due(job: Job, status: Callable[[Job], dict[str, Any]], now: datetime) -> bool:
+    return _digest(status(job)) != job.status_digest or (
+        job.status == JobStatus.DONE and _can_be_archived(job, now)
+    )
 
 
 def _digest(status: dict[str, Any]) -> str:

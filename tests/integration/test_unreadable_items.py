@@ -94,6 +94,22 @@ def test_an_invalid_batch_stops_only_its_own_job(
     assert relay.manifest(KEY)["counts"] == {"succeeded": 3}
 
 
+@pytest.mark.parametrize("status", ["COLLECTED", "SPLIT", "STUCK"])
+def test_an_open_batch_of_an_impossible_status_stops_only_its_own_job(
+    relay: Harness, status: str
+) -> None:
+    """No transition leaves an item so; somebody has edited it."""
+    relay.upload(OTHER, make_upload(2, "april"))
+    (batch,) = relay.items.unfinished().batches
+    _set_attribute(relay, batch.job, batch.item, "status", {"S": status})
+    relay.upload(KEY, make_upload(3))
+
+    passed_over = [relay.tick().passed_over for _ in range(6)]
+
+    assert min(passed_over) > 0
+    assert relay.manifest(KEY)["counts"] == {"succeeded": 3}
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
