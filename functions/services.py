@@ -40,10 +40,11 @@ from functions.errors import (
     RelayError,
     UploadLostError,
 )
-from functions.model import timestamps
+from functions.model import events, timestamps
 from functions.model.items.batch import Batch
 from functions.model.items.job import Job
 from functions.model.items.work_message import WorkMessage
+from functions.model.records import Sending
 from functions.settings import Settings
 
 SOURCE = "urn:claude-batch-relay:"
@@ -140,6 +141,31 @@ class Services[S: Settings]:
                     item, self.settings.retry_s, problem, at_fault=is_at_fault(error)
                 )
                 raise
+
+    def pause_sending(self, reason: str, sentence: str, first_probe_s: float = 0.0) -> None:
+        """Pause sending for all jobs, and publish `sending.paused` once.
+
+        Args:
+            reason: why, in a word.
+            sentence: why, and what to do.
+            first_probe_s: the seconds after which poll may send the first probe.
+        """
+        now = self.now()
+        event = events.paused(reason, sentence, timestamps.text(now))
+        if self.circuit.pause(event, reason, timestamps.after(now, first_probe_s)):
+            self.outbox.publish([event])
+
+    def resume_sending(self, sending: Sending) -> None:
+        """Resume sending for all jobs, and publish `sending.resumed` once.
+
+        Args:
+            sending: the circuit breaker's state, which is paused.
+        """
+        event = events.resumed(
+            sending.paused_reason or "", sending.paused_at or "", timestamps.text(self.now())
+        )
+        if self.circuit.resume(sending, event):
+            self.outbox.publish([event])
 
     def emit_metrics(self, **values: float) -> None:
         """Write values of the dashboard's metrics, if the stack has one."""

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from functions.errors import KeyUnreadableError
-from functions.model import events, timestamps
+from functions.model import timestamps
 from functions.model.create_response import KEY_PROBLEMS, PAUSE_MESSAGES
 from functions.model.items.batch import Batch, BatchStatus, batch_key
 from functions.model.records import Sending
@@ -33,25 +33,18 @@ def pause_or_resume(
     if sending is None:
         return None
     if seen.key_problem is not None:
-        return sending if sending.paused_reason is not None else _pause(services, seen.key_problem)
-    if sending.paused_reason is None or sending.paused_at is None:
-        return sending
+        if sending.paused_reason is not None:
+            return sending
+        sentence = PAUSE_MESSAGES[seen.key_problem]
+        services.pause_sending(seen.key_problem, sentence, services.settings.probe_s)
+        return services.circuit.read()
     paused_at = sending.paused_at
+    if sending.paused_reason is None or paused_at is None:
+        return sending
     accepted = any(_sent_since(batch, paused_at) for batch in unfinished.batches)
     if not accepted and not _key_works(unfinished, sending, seen):
         return sending
-    event = events.resumed(sending.paused_reason, paused_at, timestamps.text(services.now()))
-    if services.circuit.resume(sending, event):
-        services.outbox.publish([event])
-    return services.circuit.read()
-
-
-def _pause(services: Services[PollSettings], key_problem: str) -> Sending:
-    now = services.now()
-    event = events.paused(key_problem, PAUSE_MESSAGES[key_problem], timestamps.text(now))
-    probe_at = timestamps.after(now, services.settings.probe_s)
-    if services.circuit.pause(event, key_problem, probe_at):
-        services.outbox.publish([event])
+    services.resume_sending(sending)
     return services.circuit.read()
 
 

@@ -16,7 +16,7 @@ import msgspec
 from functions.adapters.anthropic_api import Claude
 from functions.adapters.work_items import WorkItems, retry_delay_s
 from functions.errors import KeyMissingError
-from functions.model import events, timestamps
+from functions.model import timestamps
 from functions.model.create_response import (
     KEY_PROBLEMS,
     PAUSE_MESSAGES,
@@ -69,7 +69,7 @@ def give_back(
         case AccountBlocked(reason) if reason in KEY_PROBLEMS:
             _return_to_waiting(services.items, batch, None)
             if not _key_was_stale(services.claude, batch, verdict):
-                _pause_sending(services, reason, verdict.sentence)
+                services.pause_sending(reason, verdict.sentence, services.settings.probe_s)
         case AccountBlocked():
             _handle_account_block(services, job, batch, verdict)
 
@@ -84,7 +84,7 @@ def _handle_account_block(
         return
     _check_rows(services, _count_refusal(batch, now, accepted_between=1), verdict.rows)
     if sending.paused_reason == verdict.reason:
-        _resume_sending(services, sending)
+        services.resume_sending(sending)
 
 
 def _account_works(sending: Sending, job: Job, batch: Batch) -> bool:
@@ -117,7 +117,7 @@ def _pause_or_halve(
         split.halve(services, batch)
     else:
         _return_to_waiting(services.items, batch, None)
-    _pause_sending(services, verdict.reason, verdict.sentence)
+    services.pause_sending(verdict.reason, verdict.sentence)
 
 
 def _check_rows(services: Services[SubmitSettings], batch: Batch, rows: Refused | None) -> None:
@@ -155,7 +155,7 @@ def _throttle(services: Services[SubmitSettings], batch: Batch, verdict: RateLim
     services.circuit.throttle_until(until, limited=count, limited_at=first)
     if count >= _RATE_LIMITS_TO_PAUSE and now - timestamps.parse(first) >= _RATE_LIMITED_FOR:
         sentence = f"{PAUSE_MESSAGES['rate_limited']}. {verdict.words}".strip()
-        _pause_sending(services, "rate_limited", sentence)
+        services.pause_sending("rate_limited", sentence)
     return until
 
 
@@ -203,24 +203,3 @@ def _key_was_stale(claude: Claude, batch: Batch, verdict: AccountBlocked) -> boo
         return claude.fingerprint != batch.fingerprint
     except KeyMissingError:
         return False
-
-
-def _pause_sending(services: Services[SubmitSettings], reason: str, sentence: str) -> None:
-    """Pause sending for all jobs, and publish ``sending.paused`` once.
-
-    The next poll sends the first probe. After a key problem, it waits ``probe_s`` seconds first.
-    """
-    now = services.now()
-    event = events.paused(reason, sentence, timestamps.text(now))
-    first_probe_s = services.settings.probe_s if reason in KEY_PROBLEMS else 0
-    if services.circuit.pause(event, reason, timestamps.after(now, first_probe_s)):
-        services.outbox.publish([event])
-
-
-def _resume_sending(services: Services[SubmitSettings], sending: Sending) -> None:
-    """Resume sending for all jobs, and publish ``sending.resumed``: the cause lies in the batch."""
-    event = events.resumed(
-        sending.paused_reason or "", sending.paused_at or "", timestamps.text(services.now())
-    )
-    if services.circuit.resume(sending, event):
-        services.outbox.publish([event])
