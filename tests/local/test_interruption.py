@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -56,6 +57,14 @@ hanging = Hanging()
 del hanging
 time.sleep(60)
 """
+
+
+@pytest.fixture(autouse=True)
+def heeded_interrupts() -> Iterator[None]:
+    """A background job of a shell ignores SIGINT, and so would the programs that it starts, until they handle it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.mark.parametrize("code", [IN_A_FINALIZER, IN_A_CALL_THAT_HANGS, IN_A_FINALIZER_THAT_HANGS])
