@@ -35,7 +35,7 @@ help:  ## what there is
 	@.venv/bin/uv pip install --quiet --python .venv/bin/python -r functions/requirements.txt --group deploy -c requirements.txt
 	@ln -sf ../../relay .venv/bin/relay && touch $@
 
-# What only tests, style, types and benchmarks need is a third of all.
+# What only tests, style, types and benchmarks need is a quarter of all.
 $(DEV): .venv/.installed
 	@echo "installing the Python packages of the tests into .venv"
 	@.venv/bin/uv pip install --quiet --python .venv/bin/python -r requirements.txt
