@@ -4,12 +4,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import accumulate
 from typing import NamedTuple
 
-from functions.report.html import Html, element, joined, text
+from functions.report.html import Html, element, joined
 
 OUTCOMES = ("succeeded", "errored", "expired", "canceled", "rejected")
 """The usual outcomes, in the order of every chart."""
 MAX_BARS_HEIGHT, MAX_BAR, MIN_BAR = 480, 14, 3
 """Heights of the bars of the timeline, in pixels."""
+MIN_SHARE = 0.012
+"""The least width of a bar that is not 0, so that it can be seen."""
 
 
 class Span(NamedTuple):
@@ -45,12 +47,15 @@ def stacked_bar(parts: Sequence[tuple[str, float]], label: str) -> Html:
 
 def bar(share: float) -> Html:
     """Return the bar of a line in a table. Its number is in the next cell, so it needs no label."""
-    rect = element("rect", width=_share(share), height="100%", class_="accent")
+    width = _share(max(share, MIN_SHARE) if share else 0.0)
+    rect = element("rect", width=width, height="100%", class_="accent")
     return element("svg", rect, class_="bar", height="10", width="100%", aria_hidden="true")
 
 
-def bar_table(head: str, rows: Iterable[tuple[str, int]], caption: str) -> Html:
-    """Return a table of names and counts with a bar for each."""
+def bar_table(
+    head: str, rows: Iterable[tuple[str, int]], caption: str, *, counted: str = "Rows"
+) -> Html:
+    """Return a table of names and counts with a bar for each; `counted` says what is counted."""
     rows = [*rows]
     most = max((count for _, count in rows), default=0) or 1
     lines = [
@@ -65,7 +70,7 @@ def bar_table(head: str, rows: Iterable[tuple[str, int]], caption: str) -> Html:
     heads = (
         element("th", head, scope="col"),
         element("td"),
-        element("th", "Count", scope="col", class_="number"),
+        element("th", counted, scope="col", class_="number"),
     )
     return element(
         "table",
@@ -88,6 +93,7 @@ def columns(bins: Sequence[Mapping[str, int]], label: str) -> Html:
             rects.append(
                 element(
                     "rect",
+                    element("title", f"{count:,} {name}"),
                     x=_share(number * width + width * 0.1),
                     width=_share(width * 0.8),
                     y=_share(1 - filled / most),
@@ -133,7 +139,7 @@ def legend(counts: Sequence[tuple[str, int]]) -> Html:
         element(
             "li",
             dot(name),
-            joined(text(name), " "),
+            joined(name, " "),
             element("b", f"{count:,}"),
             element("span", f" {_percent(count, whole)}", class_="muted"),
         )

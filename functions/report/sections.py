@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from shlex import quote
 from typing import Any
 
+from functions.model.nouns import count_of
 from functions.model.pricing import kind_of
 from functions.report import charts
 from functions.report.charts import Span
@@ -45,9 +46,9 @@ def _paragraph(*content: str, class_: str | None = "muted") -> Html:
     return element("p", *content, class_=class_)
 
 
-def _facts(pairs: Sequence[tuple[str, str]]) -> Html:
+def _facts(pairs: Sequence[tuple[str, str]], class_: str = "facts") -> Html:
     terms = [element("div", element("dt", name), element("dd", value)) for name, value in pairs]
-    return element("dl", *terms, class_="facts")
+    return element("dl", *terms, class_=class_)
 
 
 def _table(
@@ -96,7 +97,8 @@ def headline(manifest: _Manifest) -> Html:
                 ("Job", element("code", manifest["job"])),
                 ("Uploaded", time_element(times["uploaded_at"])),
                 ("Ended", time_element(times["ended_at"])),
-            ]
+            ],
+            "facts about",
         ),
     )
 
@@ -123,8 +125,8 @@ def tiles(manifest: _Manifest) -> Html:
         ),
         (
             "Took",
-            elapsed_element(times["claimed_at"], times["ended_at"]),
-            "from the claim to the end",
+            elapsed_element(times["uploaded_at"], times["ended_at"]),
+            "from upload to end",
         ),
     ]
     cards = [
@@ -185,6 +187,7 @@ def outcomes(manifest: _Manifest) -> Html:
     parts = [(charts.outcome_class(name), float(count)) for name, count in counts]
     stops = sorted(manifest["stop_reasons"].items(), key=lambda stop: (-stop[1], stop[0]))
     unusable = [("truncated", manifest["truncated"]), ("empty", manifest["empty_answers"])]
+    has_unusable = any(count for _, count in unusable)
     return _section(
         "rows-by-outcome",
         "Rows",
@@ -192,14 +195,20 @@ def outcomes(manifest: _Manifest) -> Html:
         charts.legend(counts),
         element(
             "div",
-            charts.bar_table("Stop reason", stops, "Why answers ended") if stops else "",
-            charts.bar_table("Answer", unusable, "Answers to look at"),
+            charts.bar_table("Stop reason", stops, "Why answers ended", counted="Answers")
+            if stops
+            else "",
+            charts.bar_table("Answer", unusable, "Answers to look at", counted="Answers")
+            if has_unusable
+            else "",
             class_="pair",
         ),
         _paragraph(
             "A truncated answer ran out of tokens (max_tokens, or the context window). An empty one has neither text "
             "nor tool use: a refusal, or thinking that took all tokens."
-        ),
+        )
+        if has_unusable
+        else _paragraph("No answer is truncated or empty."),
     )
 
 
@@ -210,7 +219,11 @@ def errors(groups: Sequence[ErrorGroup], *, has_content: bool) -> Html:
     items = [
         element(
             "li",
-            element("h3", element("code", group.error), element("span", f" {group.count:,} rows")),
+            element(
+                "h3",
+                element("code", group.error),
+                element("span", f" {count_of(group.count, 'row')}"),
+            ),
             *(
                 _paragraph(
                     element("bdi", sentence),
@@ -222,13 +235,13 @@ def errors(groups: Sequence[ErrorGroup], *, has_content: bool) -> Html:
         )
         for group in groups
     ]
-    hidden = "" if has_content else " Sentences may quote the row; they are in errors.jsonl."
-    return _section(
-        "errors",
-        "Errors",
-        element("ol", *items, class_="errors"),
-        _paragraph(f"Each with its first rows.{hidden}"),
+    note = (
+        "What did not succeed, by error, with its first sentences and rows. errors.jsonl has every row."
+        if has_content
+        else "What did not succeed, by error. Sentences may quote a row; they are in errors.jsonl."
     )
+    items_list = element("ol", *items, class_="errors")
+    return _section("errors", "Errors", _paragraph(note), items_list)
 
 
 def _rows_of(first: Sequence[int]) -> str:
@@ -261,17 +274,25 @@ def time(manifest: _Manifest, progress: Sequence[Mapping[str, int]]) -> Html:
         element("h3", "Rows by outcome over time"),
         charts.columns(progress, "Rows that became final, from the claim of the job to its end"),
         axis,
+        _paragraph(_describe_columns(progress, whole)),
         element("h3", "Message Batches"),
         charts.timeline(spans[:MAX_BATCHES], f"{len(spans):,} Message Batches, from their creation to their end"),
         axis,
         _paragraph(f"Each bar is a Message Batch; the paler ones are later attempts.{more}"),
         element(
             "div",
-            charts.bar_table("Took", _latencies(batches), "How long Message Batches took"),
+            charts.bar_table("Took", _latencies(batches), "How long Message Batches took", counted="Batches"),
             element("details", element("summary", "Every Message Batch"), _batch_table(batches)),
             class_="pair",
         ),
     )  # fmt: skip
+
+
+def _describe_columns(progress: Sequence[Mapping[str, int]], whole_s: float) -> str:
+    """Return the scale of the columns: what the widths and the tallest one stand for."""
+    most = max((sum(counts.values()) for counts in progress), default=0)
+    width = duration(whole_s / max(len(progress), 1))
+    return f"Each column is {width}, and the tallest is {count_of(most, 'row')}, in the colors of the outcomes above."
 
 
 def _span(batch: _Manifest, begin: str, whole: float) -> Span:
@@ -314,18 +335,16 @@ def _batch_table(batches: Sequence[_Manifest]) -> Html:
 def cost(manifest: _Manifest) -> Html:
     """Return the cost by model and kind of token, and what half price and caching saved."""
     costs, tokens = manifest["cost_usd_by_kind"], tokens_by_kind(manifest)
-    lines: list[tuple[str, ...]] = [
-        (
-            joined(element("code", model), " ", element("span", KINDS[kind], class_="kind")),
-            f"{tokens.get(model, {}).get(kind, 0):,}" if kind != "other" else "",
-            usd(costs[model][kind]),
-        )
-        for model in costs
-        for kind in KINDS
-        if kind in costs[model]
-    ]
     saved, total = manifest["saved_usd"], manifest["cost_usd"]
-    lines.append(("All together", f"{sum(_token_sums(manifest)):,}", usd(total)))
+    lines = [
+        element("tbody", _model_line(model), *(
+            _cost_line(KINDS[kind], None if kind == "other" else tokens.get(model, {}).get(kind, 0), costs[model][kind])
+            for kind in KINDS
+            if kind in costs[model]
+        ))
+        for model in costs
+    ]  # fmt: skip
+    lines.append(element("tbody", _cost_line("Total", sum(_token_sums(manifest)), total)))
     caching = "Caching saved" if saved["caching"] >= 0 else "Caching cost"
     pairs = [
         ("Half price saved", usd(saved["batch_price"])),
@@ -340,10 +359,31 @@ def cost(manifest: _Manifest) -> Html:
     return _section(
         "cost",
         "Cost",
-        _table("By model and kind of token", ("Model", "Tokens", "US dollars"), lines, class_="cost"),
+        _cost_table(lines),
         _facts(pairs),
         _paragraph(source),
     )  # fmt: skip
+
+
+def _cost_table(bodies: Sequence[Html]) -> Html:
+    heads = [
+        element("th", name, scope="col", class_="number" if number else None)
+        for number, name in enumerate(("Model and kind of token", "Tokens", "US dollars"))
+    ]
+    return element("table", element("thead", element("tr", *heads)), *bodies, class_="cost")
+
+
+def _model_line(model: str) -> Html:
+    return element("tr", element("th", element("code", model), colspan=3, scope="rowgroup"))
+
+
+def _cost_line(name: str, tokens: int | None, amount: float | None) -> Html:
+    return element(
+        "tr",
+        element("th", name, scope="row"),
+        element("td", "" if tokens is None else f"{tokens:,}", class_="number"),
+        element("td", usd(amount), class_="number"),
+    )
 
 
 def tokens(
@@ -369,7 +409,7 @@ def tokens(
 
 def _distribution(caption: str, counts: Mapping[str, int], total: int) -> Html:
     answers = sum(counts.values())
-    note = f"On average {total / answers:,.0f}. Half of the answers have fewer than {median_below(counts):,}."
+    note = f"{total / answers:,.0f} tokens on average; half of the answers have fewer than {median_below(counts):,}."
     return element(
         "div", charts.bar_table("Tokens", size_ranges(counts), caption), _paragraph(note)
     )

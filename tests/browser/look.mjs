@@ -46,6 +46,13 @@ async function search(page, words, only) {
   return { rows: await shown(page), told: await page.$eval("#found", (output) => output.textContent) };
 }
 
+// The share of the tiles' grid that is covered by tiles.
+const filled = (page) =>
+  page.$eval(".tiles", (grid) => {
+    const area = (element) => element.getBoundingClientRect().width * element.getBoundingClientRect().height;
+    return [...grid.children].reduce((sum, tile) => sum + area(tile), 0) / area(grid);
+  });
+
 async function violations(page) {
   const found = await page.evaluate(`${axe}; axe.run({ resultTypes: ["violations"] })`);
   return found.violations.flatMap((rule) => rule.nodes.map((node) => `${rule.id}: ${node.html.slice(0, 120)}`));
@@ -68,7 +75,14 @@ for (const name of readdirSync(pages).filter((file) => file.endsWith(".html"))) 
     for (const [words, only] of [["parcel depot", ""], ["", "failed"], ["no such words", ""], ["PARCEL", "truncated"]])
       result.searches[`${words}|${only}`] = await search(page, words, only);
   }
+  result.tiles = [];
+  for (const width of [375, 700, 768, 960, 1280]) {
+    await page.setViewport({ width, height: 900 });
+    result.tiles.push(await filled(page));
+  }
+  await page.setViewport({ width: 700, height: 900 });
   await page.emulateMediaType("print");
+  result.tiles.push(await filled(page));
   result.print = await page.evaluate(() => ({
     background: getComputedStyle(document.body).backgroundColor,
     form: getComputedStyle(document.querySelector("form") ?? document.head).display,

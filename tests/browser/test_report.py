@@ -98,6 +98,14 @@ def test_a_page_fits_screens_and_paper(seen: dict[str, dict[str, Any]], name: st
     assert page["pdf_pages"] >= 2
 
 
+@pytest.mark.parametrize("name", PAGES)
+def test_the_tiles_leave_no_gap_at_any_width_and_on_paper(
+    seen: dict[str, dict[str, Any]], name: str
+) -> None:
+    assert len(seen[name]["tiles"]) == 6
+    assert min(seen[name]["tiles"]) > 0.97
+
+
 @pytest.mark.parametrize("name", ["desktop", "dark", "phone"])
 def test_a_picture_of_the_page_is_taken(seen: dict[str, dict[str, Any]], name: str) -> None:
     assert seen

@@ -16,7 +16,7 @@ from functions.assembling.job_report import DeliveredChunk, progress_of, write_r
 from functions.model.items.counts import OutcomeCounts
 from functions.model.items.stored_objects import ObjectVersion, StoredObject
 from functions.report import sections
-from functions.report.charts import bar_table
+from functions.report.charts import bar_table, legend
 from functions.report.excerpts import group_errors, prompt_of
 from functions.report.formatting import duration, median_below, size_ranges, usd
 from functions.report.html import element
@@ -60,9 +60,10 @@ class Page(HTMLParser):
     "shown",
     [
         *("119,412 of 120,000 rows succeeded.", "s3://relay-uploads/support/tickets-november.csv"),
-        *("$37.24", "half price saved $37.24", "$25.78", "$35.90", "1 h 14 min"),
+        *("$37.24", "half price saved $37.24", "$25.78", "$35.90", "1 h 15 min"),
         *("66,293,528", "61,373,297 in, 4,920,231 out", "118,930", "invalid_request_error"),
         *("207 rows", "261 rows", "96 rows", "31.4 MB", "The first 120 of 120,000 rows"),
+        *("Each column is 1 min 32 s, and the tallest is 19,862 rows", "514 tokens on average"),
     ],
 )
 def test_a_page_shows_the_figures_of_the_manifest(shown: str) -> None:
@@ -218,6 +219,9 @@ def test_errors_are_grouped_with_sentences_and_first_rows() -> None:
         (median_below({"3": 1, "9": 10, "10": 2}), 512),
         (element("b", "<", title='"'), '<b title="&quot;">&lt;</b>'),
         (bar_table("a", [("x", 0)], "c").count('width="0.00%"'), 1),
+        (bar_table("a", [("x", 1), ("y", 9_999)], "c").count('width="1.20%"'), 1),  # small, but seen
+        (bar_table("a", [], "c", counted="Answers").count(">Answers</th>"), 1),
+        (legend([("<odd>", 1)]).count("&lt;odd&gt;"), 1),  # escaped once
     ],
 )  # fmt: skip
 def test_figures_are_written_for_people(shown: object, expected: object) -> None:
