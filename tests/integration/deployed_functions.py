@@ -16,7 +16,10 @@ from tests.harness import Harness
 class Context:
     """Lambda's context."""
 
-    function_name = memory_limit_in_mb = invoked_function_arn = aws_request_id = "here"
+    function_name = memory_limit_in_mb = invoked_function_arn = "here"
+
+    def __init__(self, aws_request_id: str = "here") -> None:
+        self.aws_request_id = aws_request_id
 
     def get_remaining_time_in_millis(self) -> int:
         return 900_000
@@ -50,13 +53,13 @@ def configure(relay: Harness, monkeypatch: pytest.MonkeyPatch, **more: Any) -> N
 
 def run(relay: Harness, key: str, body: bytes, polls: int = 5) -> None:
     """Upload a file, then poll and handle the messages of both queues several times."""
-    submit.handler({"Records": [{"body": relay.put(key, body)}]}, Context())  # type: ignore[arg-type]
+    submit.handler({"Records": [{"body": relay.put(key, body)}]}, Context("submit"))  # type: ignore[arg-type]
     for _ in range(polls):
-        poll.handler({}, Context())
+        poll.handler({}, Context("poll"))
         handle_queue(relay, submit, "submit")
         handle_queue(relay, results, "results")
 
 
 def handle_queue(relay: Harness, stage: ModuleType, queue: str) -> None:
     for body in relay._drain(queue):  # noqa: SLF001 - the queue's messages as they are
-        stage.handler({"Records": [{"body": body}]}, Context())
+        stage.handler({"Records": [{"body": body}]}, Context(queue))

@@ -25,6 +25,7 @@ from functions.planning.claim import S3EventRecord, handle_created_object
 from local.workspace import free_port
 from tests.fakes.strict_s3 import S3ErrorResponse, reject_requests
 from tests.harness import TABLE, Harness, make_upload
+from tests.integration.deployed_functions import run
 from tests.unit.factories import batch, job
 
 KEY = "in/march.jsonl"
@@ -133,6 +134,18 @@ def test_each_log_line_names_the_job_and_the_batch_that_are_worked_on(
     assert [line for line in lines if line.get("job") not in jobs] == []
     about_batches = [line for line in lines if line["message"] not in ABOUT_JOBS]
     assert all(re.fullmatch(rf"{line['job']}/\d{{5}}-\d", line["batch"]) for line in about_batches)
+
+
+def test_each_log_line_names_lambdas_request(deployed_relay: Harness, log: io.StringIO) -> None:
+    run(deployed_relay, KEY, make_upload(2))
+
+    lines = [json.loads(line) for line in log.getvalue().splitlines()]
+    requests = {(line["message"], line["function_request_id"]) for line in lines}
+    assert requests >= {
+        ("create answered", "submit"),
+        ("poll finished", "poll"),
+        ("collected", "results"),
+    }
 
 
 @pytest.mark.parametrize(
