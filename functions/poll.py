@@ -124,7 +124,7 @@ def poll(
     """Look at everything unfinished, once. If another poll is running, request one more from it and return.
 
     Args:
-        services: poll's.
+        services: the services of poll.
         work_queues: the queues of the stages.
         phases: how much time each phase has; by default, enough.
         requested: whether a stage requested this poll. Such a poll lists the batches at Anthropic only if that is

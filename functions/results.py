@@ -10,7 +10,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from functions.adapters.log_context import item_keys
 from functions.adapters.queues import read_work_message
 from functions.adapters.redelivery import Redelivery
-from functions.adapters.tracing import step
+from functions.adapters.tracing import traced
 from functions.adapters.trigger import PollInvoker
 from functions.assembling.assemble import assemble
 from functions.assembling.reopen import REASSEMBLE, RECOLLECT, reopen
@@ -80,7 +80,7 @@ def results(
     item = services.acquire(work_message, time_left_s)
     if item is None:
         return False
-    with services.releasing_on_error(item), step(str(item.next_step), **item_keys(item)):
+    with services.releasing_on_error(item), traced(str(item.next_step), **item_keys(item)):
         match item:
             case Job():
                 work = tidy if item.next_step == Step.TIDY else assemble

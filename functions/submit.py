@@ -12,7 +12,7 @@ from aws_lambda_powertools.utilities.typing import LambdaContext
 from functions.adapters.log_context import item_keys
 from functions.adapters.queues import read_work_message
 from functions.adapters.redelivery import Redelivery
-from functions.adapters.tracing import step
+from functions.adapters.tracing import traced
 from functions.adapters.trigger import PollInvoker
 from functions.model.create_response import Refused
 from functions.model.items.batch import Batch
@@ -87,7 +87,7 @@ def submit(
     """Process one message.
 
     Args:
-        services: those of submit.
+        services: the services of submit.
         body: an S3 event or a work message, as JSON.
         context: the Lambda context.
         request_poll: requests a poll before the message is processed, if work is ready already.
@@ -133,7 +133,7 @@ def run_step(
     item = services.acquire(work_message, time_left_s)
     if item is None:
         return False
-    with services.releasing_on_error(item), step(str(item.next_step), **item_keys(item)):
+    with services.releasing_on_error(item), traced(str(item.next_step), **item_keys(item)):
         match item:
             case Job():
                 if not is_replaced(services.files, services.items, item):

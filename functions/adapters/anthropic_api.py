@@ -129,7 +129,7 @@ class Claude:
 
     @property
     def _client(self) -> "anthropic.Anthropic":
-        """The SDK's client under the present key. It outlives a key: opening one reads all certificates, in 25 ms."""
+        """The SDK's client under the current key. It outlives a key: opening one reads all certificates, in 25 ms."""
         self._sdk.api_key = self._key
         return self._sdk
 
@@ -162,7 +162,7 @@ class Claude:
             self.reload_key()
 
     def reload_key(self) -> None:
-        """Read the key again before the next request, because the present one is missing or rejected."""
+        """Read the key again before the next request, because the current one is missing or rejected."""
         self.__dict__.pop("_key", None)
         self._fresh = True
 

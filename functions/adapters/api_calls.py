@@ -37,7 +37,7 @@ class ApiCall:
     problem: str | None = None
 
     def answered(self, status: int, headers: Mapping[str, str]) -> None:
-        """Note the answer."""
+        """Record the status and the id of the answer."""
         self.status, self.request_id = status, request_id_of(headers)
 
 

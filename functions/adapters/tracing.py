@@ -1,18 +1,18 @@
 """Subsegments for X-Ray: what each step and call took. Without the setting `tracing`, nothing is measured or imported."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from functions.adapters.xray import Xray
 
-_NOT_TRACED = nullcontext()
 _xray: "Xray | None" = None
 
 
 def start() -> None:
-    """Trace this process from now on. Clients of AWS are traced if they are created afterwards."""
+    """Trace this process from now on. AWS clients that exist already are not traced."""
     global _xray  # noqa: PLW0603 - one per process, like the clients
     if _xray is None:
         from functions.adapters.xray import Xray  # noqa: PLC0415 - only where it is used
@@ -20,9 +20,14 @@ def start() -> None:
         _xray = Xray()
 
 
-def step(name: str, **annotations: str) -> AbstractContextManager[None]:
-    """Trace a step. Steps and calls within it, in this thread, are its children."""
-    return _NOT_TRACED if _xray is None else _xray.step(name, annotations)
+@contextmanager
+def traced(step: str, **annotations: str) -> Iterator[None]:
+    """Trace a step: a block, or as a decorator each call of a function. Steps and calls within it are its children."""
+    if _xray is None:
+        yield
+    else:
+        with _xray.step(step, annotations):
+            yield
 
 
 def call(
@@ -42,7 +47,7 @@ def call(
 
 
 def thread_pool(threads: int) -> ThreadPoolExecutor:
-    """Return a pool. What its threads do is part of the present step."""
+    """Return a pool whose threads work within the current step."""
     if _xray is None:
         return ThreadPoolExecutor(threads)
     return ThreadPoolExecutor(

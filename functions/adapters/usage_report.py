@@ -1,6 +1,6 @@
 """The adapter for Anthropic's usage and cost reports, which an admin key reads.
 
-Like `results`, it does not use the SDK, which has no resource for these reports. The documentation calls them legacy
+Like `Claude.results`, it does not use the SDK, which has no resource for these reports. The documentation calls them legacy
 and supported; docs/decisions.md says why they are read and not their successors.
 """
 
@@ -20,11 +20,11 @@ from functions.model.pricing import newest_price_list
 from functions.model.usage_comparison import Figures, Period
 
 USAGE, COST = "/v1/organizations/usage_report/messages", "/v1/organizations/cost_report"
-DAYS = 31
+MAX_DAYS = 31
 """The most days that a page of a report may have."""
-CONNECT_TIMEOUT_S, READ_S = 5.0, 10.0
+CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 5.0, 10.0
 MAX_BYTES = 32 << 20
-"""The most that a page may have. A line is some 400 bytes: one for each day, workspace, model and kind of token."""
+"""The largest page that is read. A row is some 400 bytes: one for each day, workspace, model and kind of token."""
 DEFAULT_WORKSPACE = "default"
 _SEARCHES = "server_tool_use.web_search_requests"
 
@@ -86,7 +86,7 @@ class UsageReport:
 
     @cached_property
     def _http(self) -> urllib3.PoolManager:
-        return open_http(self._base_url, READ_S)
+        return open_http(self._base_url, READ_TIMEOUT_S)
 
     @cached_property
     def _headers(self) -> dict[str, str]:
@@ -129,7 +129,9 @@ class UsageReport:
             # The cost report does not say which searches are of batches.
             price = newest_price_list().each[_SEARCHES]
             theirs.add(searches * Decimal(str(price)))
-            theirs.notes.append(f"theirs has {count_of(searches, 'web search')} at ${price} each")
+            theirs.notes.append(
+                f"theirs includes {count_of(searches, 'web search')} at ${price} each"
+            )
         return theirs
 
     def _usage(self, period: Period, workspace: str) -> Iterator[_Usage]:
@@ -140,7 +142,7 @@ class UsageReport:
                 yield row
 
     def _costs(self, period: Period, workspace: str) -> Iterator[_Cost]:
-        """Yield what the tokens of batches cost. Only a report by description says what is of batches."""
+        """Yield what the tokens of batches cost. Only a report grouped by description tells them from other requests."""
         groups = ["description", "workspace_id"] if workspace else ["description"]
         for row in self._rows(COST, {"group_by[]": groups}, period, _Page[_Cost]):
             if row.service_tier == "batch" and _is_in(row.workspace_id, workspace):
@@ -160,7 +162,7 @@ class UsageReport:
         """
         parameters = {
             "starting_at": f"{period.start}T00:00:00Z", "ending_at": f"{period.end}T00:00:00Z",
-            "bucket_width": "1d", "limit": str(DAYS), **query,
+            "bucket_width": "1d", "limit": str(MAX_DAYS), **query,
         }  # fmt: skip
         next_page = None
         while True:
@@ -181,7 +183,7 @@ class UsageReport:
     def _get(self, path: str, parameters: Mapping[str, str | list[str]]) -> bytes:
         self._check_time()
         url = f"{self._base_url}{path}?{urlencode(parameters, doseq=True)}"
-        timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=READ_S)
+        timeout = urllib3.Timeout(connect=CONNECT_TIMEOUT_S, read=READ_TIMEOUT_S)
         try:  # no redirects: one would send the key to another host
             answer = self._http.request(
                 "GET", url, headers=self._headers, preload_content=False, redirect=False, retries=False, timeout=timeout,
@@ -191,7 +193,7 @@ class UsageReport:
                 body = answer.read(MAX_BYTES + 1, decode_content=True)
             finally:
                 answer.close()
-        # As in `results`, urllib3 raises ValueError for a negative chunk size.
+        # As in `Claude.results`, urllib3 raises ValueError for a negative chunk size.
         except (urllib3.exceptions.HTTPError, ValueError) as error:
             message = f"{self._base_url} does not answer with a report ({type(error).__name__})"
             raise LedgerCheckError(message) from None

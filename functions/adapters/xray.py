@@ -30,7 +30,7 @@ _step_id: ContextVar[str | None] = ContextVar("step_id", default=None)
 
 
 class Xray:
-    """The daemon, and the calls of AWS clients that are created from now on."""
+    """A connection to the daemon. Calls of AWS clients that are created from now on are traced."""
 
     def __init__(self) -> None:
         self._daemon = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -43,7 +43,7 @@ class Xray:
 
     @contextmanager
     def step(self, name: str, annotations: Mapping[str, str]) -> Iterator[None]:
-        """Trace a step. Steps and calls within it, in this thread, are its children."""
+        """Trace a step. Steps and calls within it, in the same thread, are its children."""
         step_id, began_at = _new_id(), time.time()
         facts: dict[str, object] = {"id": step_id, "annotations": annotations}
         before = _step_id.set(step_id)
@@ -75,7 +75,7 @@ class Xray:
         return _step_id.get()
 
     def continue_step(self, step_id: str | None) -> None:
-        """Count what this thread does as part of a step of another thread."""
+        """Make what this thread does part of a step of another thread."""
         _step_id.set(step_id)
 
     def _after_call(self, **event: Any) -> None:  # noqa: ANN401 - as botocore calls it
@@ -129,7 +129,7 @@ def _before_call(**event: Any) -> None:  # noqa: ANN401 - as botocore calls it
 
 
 def _flags(status: int | None) -> dict[str, bool]:
-    """Return X-Ray's words for a status."""
+    """Return the members of a subsegment that mark a failed call; empty if it succeeded."""
     if status is None or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return {"fault": True}
     if status == HTTPStatus.TOO_MANY_REQUESTS:

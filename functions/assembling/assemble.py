@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from functions.adapters.tracing import step
+from functions.adapters.tracing import traced
 from functions.assembling.exports import join_exports
 from functions.assembling.job_outcome import with_outcome
 from functions.assembling.job_report import OFF, DeliveredChunk, write_report
@@ -50,23 +50,18 @@ def assemble(
     parts, tallies = [part for part, _ in outputs], [tally for _, tally in outputs]
     _check_complete(job, last_batches, tallies)
     tally = msgspec.structs.replace(total(tallies), usage=billed_usage(batches))
-    with step("join"):
-        files = _join(services, job, parts)
+    files = _join(services, job, parts)
     job = with_outcome(job, tally)
     has_conveniences = job.exports or job.report != OFF
     tries = services.items.count_convenience(job).tries if has_conveniences else 0
-    with step("exports"):
-        exported, problem = join_exports(services, job, parts, tally, tries)
+    exported, problem = join_exports(services, job, parts, tally, tries)
     delivered = _with_parts(batches, last_batches, parts)
     manifest = build_manifest(services.files.bucket, job, delivered, files | exported, tally) | {
         "retry": retry_figures(parts, tallies),
         "exports": {"complete": problem is None, "reason": problem},
     }
     delivered_chunks = [*map(DeliveredChunk, chunks, tallies)]
-    with step("report"):
-        report, problem = write_report(
-            services.files, job, delivered_chunks, tally, manifest, tries
-        )
+    report, problem = write_report(services.files, job, delivered_chunks, tally, manifest, tries)
     manifest["files"] |= {
         name: file_entry(services.files.bucket, file) for name, file in report.items()
     }
@@ -76,7 +71,8 @@ def assemble(
         if not job.reopened:
             _measure(services, batches)
             _learn(services, job, tally)
-        tidy(services, job, time_left_s)
+        with traced("tidy"):
+            tidy(services, job, time_left_s)
 
 
 def _announce(
@@ -160,6 +156,7 @@ def _check_complete(
         raise RelayError(message)
 
 
+@traced("join")
 def _join(
     services: Services[ResultsSettings], job: Job, parts: Sequence[ChunkOutput]
 ) -> dict[str, StoredObject]:

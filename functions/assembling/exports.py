@@ -14,6 +14,7 @@ from functions.adapters.export_parts import (
 )
 from functions.adapters.retry_rows import MAX_WAITING_TRIES
 from functions.adapters.s3 import JSON_LINES_TYPE, ObjectStore
+from functions.adapters.tracing import traced
 from functions.assembling.results_parquet import write_parquet
 from functions.errors import RelayError
 from functions.exports import parquet
@@ -28,6 +29,7 @@ _CSV_TYPE = "text/csv; charset=utf-8"
 logger = Logger(child=True)
 
 
+@traced("exports")
 def join_exports(
     services: Services[ResultsSettings],
     job: Job,
@@ -38,7 +40,7 @@ def join_exports(
     """Join the parts of each export. An export that lacks a part would mislead, so it is left out.
 
     Args:
-        services: those of results.
+        services: the services of results.
         job: the job.
         parts: the files of its chunks.
         tally: the counts of all its rows.

@@ -15,6 +15,7 @@ from aws_lambda_powertools import Logger
 from functions.adapters.export_parts import may_pass
 from functions.adapters.retry_rows import MAX_WAITING_TRIES
 from functions.adapters.s3 import ObjectStore
+from functions.adapters.tracing import traced
 from functions.errors import ObjectNotFoundError, ObjectUnreadableError, RelayError
 from functions.model import timestamps
 from functions.model.chunk_files import LedgerEntry, read_all
@@ -54,6 +55,7 @@ class DeliveredChunk(msgspec.Struct, frozen=True):
     tally: OutcomeCounts
 
 
+@traced("report")
 def write_report(
     files: ObjectStore,
     job: Job,

@@ -18,7 +18,7 @@ def refetch(
     """Have batches collected again whose results were deleted, and the job assembled after that.
 
     Args:
-        services: those of results.
+        services: the services of results.
         job: a job that is being assembled and is owned by this invocation.
         chunks: the batches of each chunk, by attempt.
         deleted: the keys of files that do not exist any more.

@@ -51,7 +51,7 @@ def reopen(services: Services[ResultsSettings], verb: str, job_id: str) -> dict[
     ends, or the same request opens it again.
 
     Args:
-        services: those of results.
+        services: the services of results.
         verb: ``reassemble`` or ``recollect``.
         job_id: the job.
 
@@ -101,7 +101,7 @@ def _was_killed(job: Job, batches: Sequence[Batch]) -> bool:
 
 
 def _refusal(services: Services[ResultsSettings], job: Job) -> str | None:
-    """Return why a job cannot be opened in its present state."""
+    """Return why a job cannot be opened in its current state."""
     if job.schema > SCHEMA:
         return "a newer version of the relay worked on it; deploy that version again"
     if job.status == JobStatus.PLANNING or job.outcome in _NEVER_RUN:

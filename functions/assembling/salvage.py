@@ -42,7 +42,7 @@ def chunk_output(
     """Return the files and counts of a chunk: those of its last attempt whose results exist.
 
     Args:
-        services: those of results.
+        services: the services of results.
         job: the job.
         attempts: the chunk's batches, by attempt.
         deleted: the keys of files that do not exist any more.

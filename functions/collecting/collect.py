@@ -11,7 +11,7 @@ from functions.adapters.refetch import can_be_refetched, refetch_batch
 from functions.adapters.retry_rows import retry_part
 from functions.adapters.rewrite import new_batch, rewrite
 from functions.adapters.s3 import ObjectStore
-from functions.adapters.tracing import step
+from functions.adapters.tracing import traced
 from functions.adapters.upload_source import source_of
 from functions.collecting.batch_cost import cost_of, not_counted
 from functions.collecting.download import download
@@ -42,7 +42,7 @@ def collect(
     """Collect a batch that this stage owns.
 
     Args:
-        services: those of results.
+        services: the services of results.
         batch: as it was acquired.
         time_left_s: how long this invocation may still run.
 
@@ -61,15 +61,13 @@ def collect(
     with TemporaryFile() as file, TemporaryFile() as errors:
         spool = Spool(file, batch.first_row, batch.rows, most // 2)
         received = ResultSet(batch, _sent(services.files, batch), spool, job.price_list)
-        with step("download"):
-            closing = download(services, batch, received, time_left_s)
+        closing = download(services, batch, received, time_left_s)
         if closing is None:
             return False
         received.share(_copies(services.files, batch))
         merge = merge_type(job)(services, batch, received, closing, errors, most // 4)
         entries = _entries(services.files, batch)
-        with step("merge"):
-            merged = merge.write(_results_key(batch, later), entries, time_left_s)
+        merged = merge.write(_results_key(batch, later), entries, time_left_s)
         more = (
             later is None
             and problem is None
@@ -97,7 +95,7 @@ def _complete(
     counted = batch
     if merged.failed.offsets or job.exports:
         counted = services.items.count_convenience(batch)
-    with services.releasing_on_error(counted), step("retry and exports"):
+    with services.releasing_on_error(counted), traced("retry and exports"):
         retry, retry_problem = _write_retry(services.files, job, counted, merged.failed)
         exports, export_problem = export_parts(
             services.files, job, batch, merged.results, _stem(batch), counted.tries
@@ -235,7 +233,7 @@ def _record(
     """Record that the batch is collected, and that its chunk is finished or has a next attempt.
 
     Args:
-        services: those of results.
+        services: the services of results.
         job: the batch's job.
         batch: as it was acquired.
         merged: the chunk's rows.

@@ -13,6 +13,7 @@ from itertools import chain
 
 from aws_lambda_powertools import Logger
 
+from functions.adapters.tracing import traced
 from functions.collecting.result_set import ResultSet
 from functions.errors import (
     ApiKeyRejectedError,
@@ -42,6 +43,7 @@ _NOT_AVAILABLE = frozenset({CloseReason.GONE, CloseReason.STUCK})
 logger = Logger(child=True)
 
 
+@traced("download")
 def download(
     services: Services[ResultsSettings],
     batch: Batch,

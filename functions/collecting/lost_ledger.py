@@ -56,7 +56,7 @@ def deliver(
     """Write the results of a batch without its ledger.
 
     Args:
-        services: those of results.
+        services: the services of results.
         job: the batch's job.
         batch: as it was acquired.
         time_left_s: how long this invocation may still run.

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from itertools import repeat
 from typing import IO, NamedTuple
 
+from functions.adapters.tracing import traced
 from functions.collecting.download import read_again
 from functions.collecting.result_set import RETRYABLE, SUCCEEDED, ResultSet, state_of
 from functions.model.api_results import read_result
@@ -94,6 +95,7 @@ class Merge:
         synthesize = closing in _SYNTHESIZED and not keeps_earlier
         self._closing_result = closed_result(closing) if synthesize else None
 
+    @traced("merge")
     def write(
         self, key: str, entries: Iterable[LedgerEntry], time_left_s: Callable[[], float]
     ) -> MergedChunk:

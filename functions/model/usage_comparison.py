@@ -1,7 +1,7 @@
 """The check of the ledger against Anthropic's usage report: for each month a line with our figures and theirs.
 
-Both sides have whole days only, so that a day that is still going on makes no difference. The month before is checked
-again on each day, because a job is booked when it ends, and Anthropic books its answers earlier.
+Both sides have whole days only, because a day that is not over would always differ. The month before is checked
+again each day, because a job is booked when it ends, and Anthropic books its answers earlier.
 """
 
 from collections.abc import Iterable, Mapping
@@ -16,7 +16,7 @@ from functions.model.nouns import count_of
 DELAY = timedelta(hours=1)
 """A day is checked this long after its end. The report is usually five minutes late, sometimes more."""
 _DAY = timedelta(days=1)
-_CENTI_CENT = Decimal("0.0001")
+_USD_PRECISION = Decimal("0.0001")
 """Figures are rounded to this, in US dollars, because the ledger has each job's cost rounded to a millionth."""
 _FIGURES = ("usd", *(f"{kind}_tokens" for kind in TOKEN_KINDS))
 COLUMNS = (
@@ -67,19 +67,19 @@ class Figures:
 
 
 def is_due(checked_at: str | None, now: datetime) -> bool:
-    """Return whether another day has ended since the last check, whose time this is."""
-    return checked_at is None or _present_day(timestamps.parse(checked_at)) != _present_day(now)
+    """Return whether another day has ended since the last check; True if there was none."""
+    return checked_at is None or _current_day(timestamps.parse(checked_at)) != _current_day(now)
 
 
 def periods(now: datetime) -> tuple[Period, Period]:
     """Return the days to compare, in the month of yesterday and in the month before it."""
-    today = _present_day(now)
+    today = _current_day(now)
     this_month = (today - _DAY).replace(day=1)
     month_before = (this_month - _DAY).replace(day=1)
     return Period(month_before, this_month), Period(this_month, today)
 
 
-def _present_day(now: datetime) -> date:
+def _current_day(now: datetime) -> date:
     return (now.astimezone(UTC) - DELAY).date()
 
 
@@ -92,7 +92,7 @@ def sum_ledger(lines: Iterable[Mapping[str, str]]) -> Figures:
         ours.jobs += 1
         unknown += not line["cost_usd"]
     if unknown:
-        ours.notes.append(f"ours lacks the unknown parts of {count_of(unknown, 'job')}")
+        ours.notes.append(f"ours excludes the unknown parts of {count_of(unknown, 'job')}")
     return ours
 
 
@@ -110,8 +110,10 @@ def check_line(
     """
     notes = [*ours.notes, *theirs.notes]
     if not workspace:
-        notes.insert(0, "theirs has all batches of the organization: set workspaceId to limit it")
-    usd = _compare(ours.usd.quantize(_CENTI_CENT), theirs.usd.quantize(_CENTI_CENT))
+        notes.insert(
+            0, "theirs includes all batches of the organization: set workspaceId to limit it"
+        )
+    usd = _compare(ours.usd.quantize(_USD_PRECISION), theirs.usd.quantize(_USD_PRECISION))
     tokens = [_compare(ours.tokens[kind], theirs.tokens[kind]) for kind in TOKEN_KINDS]
     return (
         *(period.month, period.days[-1], workspace, str(ours.jobs)),

@@ -59,7 +59,7 @@ def run_again(
     """Run the last skipped upload of a key. If none was skipped, keep the marker for the next upload.
 
     Args:
-        services: those of submit.
+        services: the services of submit.
         bucket: the uploads bucket.
         key: the upload's key, without the marker's suffix.
         marked_at: when the marker was created, in UTC.

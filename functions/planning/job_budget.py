@@ -35,7 +35,7 @@ def find_hold(
     """Return why an estimated job must wait, by the options and settings that are in force now.
 
     Args:
-        services: those of submit.
+        services: the services of submit.
         job: the job, with its estimate.
 
     Returns:

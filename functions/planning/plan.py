@@ -11,7 +11,7 @@ import msgspec
 
 from functions.adapters.chunk_store import store_chunk_files
 from functions.adapters.options_files import load_options
-from functions.adapters.tracing import step
+from functions.adapters.tracing import traced
 from functions.errors import ObjectUnreadableError, UnreadableUploadError
 from functions.model import events, ids, timestamps
 from functions.model.chunk_files import ChunkKeys
@@ -55,7 +55,7 @@ def plan(
     """Cut the rest of a job's upload into chunks. Each chunk is one transaction.
 
     Args:
-        services: those of submit.
+        services: the services of submit.
         job: a job that this invocation owns.
         time_left_s: returns the seconds that this invocation may still run.
         request_poll: requests a poll; called after the first of several chunks.
@@ -72,8 +72,7 @@ def plan(
     if job.waiting_for is not None and job.canceled_at is not None:
         return _fail(services, job, "canceled before it was planned")
     try:
-        with step("prepare"):
-            prepared = prepare(services, job)
+        prepared = prepare(services, job)
         return (
             None
             if prepared is None
@@ -111,7 +110,7 @@ def _cut_chunks(
         if time_left_s() < max(_MIN_TIME_LEFT_S, time_left_at_start_s - MAX_PLANNING_S):
             services.items.release(job)
             return None
-        with step("cut chunk"), TemporaryFile() as body, TemporaryFile() as ledger:
+        with traced("cut chunk"), TemporaryFile() as body, TemporaryFile() as ledger:
             chunk = Chunk(job, body, ledger)
             pending = fill_chunk(chunk, pending, rows)
             planned = _store_chunk(services, chunk, _count_sample(services, chunk))
@@ -129,8 +128,7 @@ def _count_sample(services: Services[SubmitSettings], chunk: Chunk) -> dict[str,
     if not chunk.is_sample:
         return job.samples
     rows, betas = services.settings.estimate_rows, sorted({*job.betas, *chunk.betas})
-    with step("count tokens"):
-        return count_sample(services.claude, job, rows, chunk.body, chunk.ledger, betas)
+    return count_sample(services.claude, job, rows, chunk.body, chunk.ledger, betas)
 
 
 def _store_chunk(
@@ -190,8 +188,7 @@ def _build_batch(chunk: Chunk, keys: ChunkKeys, worst_micro_usd: int, now: str) 
 
 def _finish(services: Services[SubmitSettings], job: Job, failure: str | None) -> Job | None:
     """End planning: set the job's status and failure, unless its cost holds it. Publish ``job.planned`` once."""
-    with step("estimate"):
-        job, pending_events = _estimated(services, job, failure or why_nothing_sendable(job))
+    job, pending_events = _estimated(services, job, failure or why_nothing_sendable(job))
     changes: dict[str, Any] = {
         "failure": job.failure,
         "format": job.format,
@@ -215,6 +212,7 @@ def _finish(services: Services[SubmitSettings], job: Job, failure: str | None) -
     return services.items.job(job.job)
 
 
+@traced("estimate")
 def _estimated(
     services: Services[SubmitSettings], job: Job, failure: str | None
 ) -> tuple[Job, list[Event]]:

@@ -7,6 +7,7 @@ import msgspec
 from aws_lambda_powertools import Logger
 
 from functions.adapters.options_files import OptionsRejectedError, find_options, save_options
+from functions.adapters.tracing import traced
 from functions.adapters.upload_source import ObjectReader, object_of
 from functions.model import timestamps, upload_events
 from functions.model.events import Event
@@ -57,6 +58,7 @@ class MissingOptions:
     deadline_at: str | None
 
 
+@traced("prepare")
 def prepare(services: Services[SubmitSettings], job: Job) -> Job | None:
     """Detect the format of a job's upload and read its options.
 

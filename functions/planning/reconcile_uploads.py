@@ -67,7 +67,7 @@ def reconcile_uploads(
     """List the uploads bucket from where the last run stopped, and claim uploads without a job.
 
     Args:
-        services: those of submit.
+        services: the services of submit.
         pages: the maximum number of pages, of 1,000 versions each.
         time_left_s: returns the seconds that this invocation may still run.
     """

@@ -24,6 +24,7 @@ MAX_PARAMS_BYTES = 1 << 20
 logger = Logger(child=True)
 
 
+@tracing.traced("count tokens")
 def count_sample(
     claude: Claude, job: Job, rows: int, body: IO[bytes], ledger: IO[bytes], betas: Sequence[str]
 ) -> dict[str, Sample]:

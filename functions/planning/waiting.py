@@ -34,7 +34,7 @@ def wait(
     An event about an options file is published once, however many jobs wait for the file.
 
     Args:
-        services: those of submit.
+        services: the services of submit.
         job: a job that this invocation owns.
         reason: what it waits for.
         event: announces it.

@@ -25,7 +25,7 @@ def apply_markers(
 ) -> None:
     """Apply each request to the matching jobs that were uploaded before it."""
     phases.each(
-        "mend",
+        "recover",
         unfinished.requests,
         place,
         lambda request: _process(services, request, unfinished.jobs),

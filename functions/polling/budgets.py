@@ -28,7 +28,7 @@ def budgets_in_force(
     """Return the budgets of the day and the month, with what is spent and reserved; empty if there are none.
 
     Args:
-        services: poll's.
+        services: the services of poll.
         unfinished: all unfinished items.
         admitted: what this poll has admitted already.
     """

@@ -21,7 +21,7 @@ def cancel_overdue_jobs(
     """Cancel the jobs whose deadline has passed, unless they are canceled already."""
     now = timestamps.text(services.now())
     overdue = [job for job in jobs if _is_overdue(job, now)]
-    phases.each("mend", overdue, place, lambda job: _cancel(services, job, now))
+    phases.each("recover", overdue, place, lambda job: _cancel(services, job, now))
 
 
 def _is_overdue(job: Job, now: str) -> bool:

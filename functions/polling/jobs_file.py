@@ -39,7 +39,7 @@ def write_jobs_file(
     """Write the file if a job in it has changed.
 
     Args:
-        services: poll's.
+        services: the services of poll.
         unfinished: all unfinished jobs.
         phases: how much time is left.
         status_of: returns what status.json says of a job.
@@ -48,7 +48,7 @@ def write_jobs_file(
     Returns:
         The last write now.
     """
-    if not phases.has_time("jobs"):
+    if not phases.has_time("jobs file"):
         return last_write
     bucket = services.files.bucket
     entries = [
@@ -68,7 +68,7 @@ def write_jobs_file(
         not has_ended and age_s is not None and 0 <= age_s < INTERVAL_S
     ):
         return last_write
-    written = phases.attempt("jobs", partial(_write, services, listed), default=False)
+    written = phases.attempt("jobs file", partial(_write, services, listed), default=False)
     return JobsFileWrite(digest=digest, written_at=timestamps.text(now)) if written else last_write
 
 

@@ -1,7 +1,7 @@
-"""Write ``ledger/YYYY-MM.check.csv``: what the ledger says of a month, what Anthropic's usage report says, the difference.
+"""Write ``ledger/YYYY-MM.check.csv``: a month in the ledger, in Anthropic's usage report, and the difference.
 
-It is a convenience, for stacks that have an admin key: tried once a day, at the end of a poll. Whatever fails is a
-sentence in the log, in poll's item and in the metric `LedgerCheckFailed`, and is tried again on the next day.
+It runs once a day, at the end of a poll, if the stack has an admin key. A failure is logged, kept on poll's item for
+`relay doctor`, and counted in the metric `LedgerCheckFailed`. The next day's check follows all the same.
 """
 
 import csv
@@ -44,19 +44,19 @@ def check_ledger(
     """Compare the ledger with Anthropic's usage report, if the stack has an admin key and another day has ended.
 
     Args:
-        services: poll's.
-        unfinished: has the entries that no file has yet, for which the check waits, and the jobs that run.
+        services: the services of poll.
+        unfinished: the jobs that run, and the entries that no file has yet. The check waits for these.
         phases: how much time is left.
         last: the last check.
 
     Returns:
-        The last check now.
+        The new check; the last one if none was due.
     """
     if not services.settings.admin_secret_name:
         return LedgerCheck()
     now = services.now()
-    _, present = periods(now)
-    is_behind = any(entry.ended_at < f"{present.end}" for entry in unfinished.cost_entries)
+    _, this_month = periods(now)
+    is_behind = any(entry.ended_at < f"{this_month.end}" for entry in unfinished.cost_entries)
     if is_behind or not is_due(last.checked_at, now) or not phases.has_time("ledger check"):
         return last
     problem = None
@@ -88,7 +88,7 @@ def _write_files(
         ours = _sum_ledger(services, period, phases)
         running = sum(job.claimed_at < f"{period.end}" for job in unfinished.jobs)
         if running:
-            ours.notes.append(f"ours lacks {count_of(running, 'job')} that had not ended")
+            ours.notes.append(f"ours excludes {count_of(running, 'job')} that had not ended")
         theirs = report.batches(period, settings.workspace_id)
         cells = check_line(period, ours, theirs, settings.workspace_id, timestamps.text(now))
         _check_time(phases)
@@ -97,10 +97,10 @@ def _write_files(
 
 
 def _check_time(phases: Phases) -> None:
-    """Raise an error if the time is over.
+    """Check that time is left.
 
     Raises:
-        LedgerCheckError: the rest of the time is for what cannot be interrupted.
+        LedgerCheckError: too little is left for a request and the end of the poll.
     """
     if not phases.has_time("ledger check"):
         message = "poll had no time left for the comparison"
@@ -119,8 +119,8 @@ def _sum_ledger(services: Services[PollSettings], period: Period, phases: Phases
         return sum_ledger(csv.DictReader(lines, fieldnames=LEDGER_COLUMNS))
     except (TypeError, ValueError, ArithmeticError, csv.Error):
         message = (
-            f"a file of {period.month} in {LEDGER}days/ was changed and is not a ledger any more; delete the changed "
-            "file: its day is then read from the table"
+            f"a file of {period.month} in {LEDGER}days/ was changed and is no longer a ledger; delete that file, and "
+            "its day is read from the table"
         )
         raise LedgerCheckError(message) from None
 

@@ -39,7 +39,7 @@ def write_ledger_files(
     """Write the files of the months that have new entries, or that a new day has begun for.
 
     Args:
-        services: poll's.
+        services: the services of poll.
         unfinished: has the entries that no file has yet.
         phases: how much time is left.
         written_at: when the files were last written.
@@ -86,7 +86,7 @@ def _write_month(
     The last new entry stays open until the month's file is written, so that the next poll goes on if this one ends.
 
     Args:
-        services: poll's.
+        services: the services of poll.
         unfinished: has the entries that no file has yet.
         month: the partition key of the month.
         phases: how much time is left.
@@ -154,7 +154,7 @@ def lines_of_days(
     """Read the lines of days of a month, in blocks, from their files. Days without a file are read from the table.
 
     Args:
-        services: poll's.
+        services: the services of poll.
         month: the partition key of the month.
         days: the days, in order.
     """

@@ -22,7 +22,7 @@ def pause_or_resume(
     """Pause sending if the key is refused. Resume it if a batch sent since was accepted, or the key works again.
 
     Args:
-        services: poll's.
+        services: the services of poll.
         unfinished: all unfinished items.
         sending: the circuit breaker's state; None if it could not be read.
         seen: what this poll learned from the API.
@@ -75,7 +75,7 @@ def choose_probe(
     """Return the one batch that may be sent while sending is paused; none until the next probe is due.
 
     Args:
-        services: poll's.
+        services: the services of poll.
         sending: the circuit breaker's state, which is paused.
         waiting: all batches that could be sent.
         chosen: those that would be sent if it were not paused.

@@ -20,7 +20,7 @@ OUTBOX_GRACE = timedelta(seconds=10)
 def publish_pending_events(
     services: Services[PollSettings], unfinished: Unfinished, phases: Phases
 ) -> None:
-    """Publish the events whose stage had the time to do so itself, oldest first."""
+    """Publish the events that their stage has had time to publish itself, oldest first."""
     before = timestamps.text(services.now() - OUTBOX_GRACE)
     pending_events = [event for event in unfinished.events if event.time < before]
     phases.each(

@@ -22,13 +22,14 @@ from functions.model.records import MarkerRequest, Owner
 POLL_TIMEOUT_S = 120.0
 """Lambda timeout of poll, in seconds."""
 MIN_TIME_LEFT_S = {
-    "read": 84, "wake submit": 76, "wake results": 76, "listing": 68, "retrieve": 64, "keys": 62, "look": 60, "cancel duplicate": 56,
-    "cancel": 53, "mend": 50, "quarantine": 48, "ready submit": 46, "ready results": 46, "events": 44, "jobs": 42, "report": 40, "owners": 34,
-    "ledger": 32, "ledger entries": 30, "prove": 28, "ledger check": 26,
+    "read": 84, "wake submit": 76, "wake results": 76, "listing": 68, "retrieve": 64, "keys": 62, "record states": 60,
+    "cancel duplicate": 56, "cancel": 53, "recover": 50, "quarantine": 48, "ready submit": 46, "ready results": 46,
+    "events": 44, "jobs file": 42, "status files": 40, "owners": 34, "ledger": 32, "ledger entries": 30,
+    "reconcile": 28, "ledger check": 26,
 }  # fmt: skip
 """Seconds that must be left for a phase to begin another item; the rest belongs to later phases.
 
-A single answer of the last but one may take 25 seconds, one of the last 15.
+The last two wait longest for one answer: `reconcile` 25 seconds, `ledger check` 15.
 """
 logger = Logger(child=True)
 
@@ -98,7 +99,7 @@ class Phases:
         queue, done = self._rotate(phase, items, name_of), 0
         if not queue:
             return
-        with tracing.step(phase), tracing.thread_pool(self._threads) as pool:
+        with tracing.traced(phase), tracing.thread_pool(self._threads) as pool:
             run = pool.map if self._threads > 1 else map
             for group in batched(queue, self._threads, strict=False):
                 if (max_items is not None and done >= max_items) or not self.has_time(phase):
@@ -124,7 +125,7 @@ class Phases:
 
     def attempt[R](self, phase: str, work: Callable[[], R], default: R, item_name: str = "") -> R:
         """Return the result of `work`. If it raises, log and count the error; return `default`."""
-        with tracing.step(phase):
+        with tracing.traced(phase):
             return self._attempt(phase, work, default, item_name)
 
     def _attempt[R](self, phase: str, work: Callable[[], R], default: R, item_name: str) -> R:

@@ -33,7 +33,7 @@ def advance_pilots(
             (job.held == PILOT and job.job not in running) or (job.held == GO and job.is_released)
         )
     ]
-    phases.each("mend", due, place, lambda job: _advance(services, job))
+    phases.each("recover", due, place, lambda job: _advance(services, job))
 
 
 def _advance(services: Services[PollSettings], job: Job) -> None:

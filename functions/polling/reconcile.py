@@ -78,7 +78,7 @@ def reconcile(
         "owners", unknown.values(), _age_name, partial(_read_owner, services.ownership, resolved)
     )
 
-    has_time = partial(phases.has_time, "prove")
+    has_time = partial(phases.has_time, "reconcile")
 
     def settle(batch: Batch) -> None:
         matches = candidates[place(batch)]
@@ -93,7 +93,7 @@ def reconcile(
         ):
             _count_reconcile_miss(services, batch, keys)
 
-    phases.each("prove", unconfirmed, place, settle)
+    phases.each("reconcile", unconfirmed, place, settle)
 
 
 def _by_size(listed: Iterable[MessageBatch]) -> dict[int, SizeGroup]:

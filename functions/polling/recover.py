@@ -37,14 +37,14 @@ def recover(
     """
     now = services.now()
     crashed = [batch for batch in unfinished.of(BatchStatus.SENDING) if batch.is_idle(now)]
-    phases.each("mend", crashed, place, lambda batch: _mark_unconfirmed(services.items, batch))
+    phases.each("recover", crashed, place, lambda batch: _mark_unconfirmed(services.items, batch))
     complete = [
         job
         for job in unfinished.jobs
         if job.status == JobStatus.RUNNING and job.chunks_finished >= job.chunks
     ]
     phases.each(
-        "mend", complete, place, lambda job: services.items.start_assembly_if_complete(job.job)
+        "recover", complete, place, lambda job: services.items.start_assembly_if_complete(job.job)
     )
     apply_markers(services, unfinished, phases)
     cancel_overdue_jobs(services, unfinished.jobs, phases)
@@ -89,7 +89,7 @@ def _close_canceled(
         for batch in unfinished.of(BatchStatus.WAITING)
         if batch.job in unfinished.canceled and not batch.is_leased(now)
     ]
-    phases.each("mend", unsent, place, close)
+    phases.each("recover", unsent, place, close)
     return closed
 
 

@@ -80,7 +80,7 @@ def write_status_files(
             item_name=job.job,
         )
     ]
-    phases.each("report", due, place, lambda job: _write_status(services, job, status))
+    phases.each("status files", due, place, lambda job: _write_status(services, job, status))
 
 
 def _is_due(job: Job, status: Callable[[Job], dict[str, Any]], now: datetime) -> bool:

@@ -54,8 +54,8 @@ def wake(
         phases.each(
             f"{phase} {name}",
             slices,
-            lambda some: place(some[0]),
+            lambda messages: place(messages[0]),
             partial(work_queues.send, name),
             WAKES,
         )
-    return sum(len(some) for slices in due.values() for some in slices)
+    return sum(len(messages) for slices in due.values() for messages in slices)

@@ -101,9 +101,9 @@ def watch(
     """Look at all open batches in one listing.
 
     Args:
-        services: poll's.
+        services: the services of poll.
         unfinished: all unfinished items.
-        phases: poll's.
+        phases: the phases of this poll.
         no_key: the key is missing or refused. List even if no batch is open: a listing that succeeds
             shows that a key works again.
         list_due: False leaves the listing to a later poll, unless it decides something now.
@@ -210,9 +210,9 @@ def _apply(
             or batch.listing_misses
         )
     ]
-    phases.each("look", changed, place, record)
+    phases.each("record states", changed, place, record)
     not_found = [batch for batch in unfinished.not_found if batch.batch_id not in unknown]
-    phases.each("look", not_found, place, lambda batch: _look_for(services, batch, seen))
+    phases.each("record states", not_found, place, lambda batch: _look_for(services, batch, seen))
     cancel_batches(services, unfinished, listed, phases)
 
 
@@ -295,7 +295,7 @@ def _count_miss(services: Services[PollSettings], batch: Batch, keys: Collection
     A listing of another workspace proves nothing: then count only after Anthropic has deleted the results.
 
     Args:
-        services: poll's.
+        services: the services of poll.
         batch: the batch that was not listed.
         keys: the fingerprints of the keys whose workspace was listed.
 

@@ -1,4 +1,4 @@
-"""Prove that the present key lists the workspace of an earlier key: absence then counts for the earlier key, too."""
+"""Prove that the current key lists the workspace of an earlier key: absence then counts for the earlier key, too."""
 
 from collections.abc import Mapping
 

@@ -48,7 +48,7 @@ def _reject_row(
     If the API then names another row, the batch is halved. That bounds the creates for a chunk of invalid rows.
 
     Args:
-        services: those of submit.
+        services: the services of submit.
         batch: the refused batch.
         index: the request that the API names, from 0.
         verdict: the refusal.

@@ -264,7 +264,7 @@ def _reject(problems: Iterable[str]) -> None:
 
 
 def _buckets(call: Call, width: _Width, now_s: float) -> tuple[range, int]:
-    """Return the starts of this page's buckets, and where the last page stops: with the present bucket at most."""
+    """Return the starts of this page's buckets, and where the last page stops: with the current bucket at most."""
     start_s = _floor(_moment(call, "starting_at"), width)
     stop_s = _floor(now_s, width) + width.seconds
     if "ending_at" in call.query:

@@ -224,7 +224,7 @@ def test_a_month_that_takes_several_polls_is_written_day_by_day(relay: Harness) 
         seconds = (40.0 - calls / 20 for calls in count())
         phases = Phases(lambda seconds=seconds: next(seconds))  # type: ignore[misc]
         written_at = write_ledger_files(relay.poll, relay.items.unfinished(), phases, None)
-        assert next(seconds) > MIN_TIME_LEFT_S["prove"]
+        assert next(seconds) > MIN_TIME_LEFT_S["reconcile"]
         polls += 1
 
     assert polls > 1

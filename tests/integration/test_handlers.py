@@ -41,9 +41,9 @@ def test_a_poll_is_skipped_while_another_runs(deployed_relay: Harness) -> None:
     [
         ("sqs", 1, "wake submit", "ready submit"),
         ("secretsmanager", 2, "listing", "ready submit"),  # read again if it is no key
-        ("sns", 1, "events", "prove"),
-        ("s3", 1, "report", "prove"),
-        ("dynamodb", 1, "look", "ready submit"),
+        ("sns", 1, "events", "reconcile"),
+        ("s3", 1, "status files", "reconcile"),
+        ("dynamodb", 1, "record states", "ready submit"),
     ],
 )
 @pytest.mark.usefixtures("deployed_relay")

@@ -96,8 +96,8 @@ def test_the_report_agrees_with_the_ledger_to_the_last_digit(relay: Harness) -> 
     assert (line["month"], line["through"], line["jobs"]) == ("2026-11", "2026-11-10", "2")
     assert line["checked_at"] == "2026-11-11T02:01:00.000Z"
     assert line["notes"] == (
-        "theirs has all batches of the organization: set workspaceId to limit it; "
-        "theirs has 3 web searches at $0.01 each"
+        "theirs includes all batches of the organization: set workspaceId to limit it; "
+        "theirs includes 3 web searches at $0.01 each"
     )
     assert last_check(relay) == LedgerCheck(checked_at="2026-11-11T02:01:00.000Z")
 
@@ -142,14 +142,14 @@ def test_what_cannot_be_compared_is_noted(relay: Harness) -> None:
     next_day(relay)
 
     notes = read_check(relay)["notes"]
-    assert "ours lacks the unknown parts of 1 job" in notes
-    assert "ours lacks 1 job that had not ended" in notes
+    assert "ours excludes the unknown parts of 1 job" in notes
+    assert "ours excludes 1 job that had not ended" in notes
 
 
 def test_a_report_of_several_pages_is_added_up(
     relay: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(usage_report, "DAYS", 4)
+    monkeypatch.setattr(usage_report, "MAX_DAYS", 4)
     finish_job(relay, "march.jsonl", MARCH)
     before = reads(relay)
     next_day(relay)
@@ -236,7 +236,7 @@ FAILURES: dict[str, tuple[Arrange, str]] = {
         lambda relay, _: relay.s3.put_object(
             Bucket=RESULTS, Key="ledger/days/2026-11-10.csv", Body=b"edited\n"
         ),
-        "a file of 2026-11 in ledger/days/ was changed and is not a ledger any more",
+        "a file of 2026-11 in ledger/days/ was changed and is no longer a ledger",
     ),
 }  # fmt: skip
 
@@ -298,6 +298,6 @@ def test_a_check_that_takes_too_long_ends_with_time_for_what_is_under_way(relay:
     summary = relay.poll_once(Phases(left_s))
 
     assert summary.ledger_check.problem == "poll had no time left for the comparison"
-    answer_s = usage_report.CONNECT_TIMEOUT_S + usage_report.READ_S
+    answer_s = usage_report.CONNECT_TIMEOUT_S + usage_report.READ_TIMEOUT_S
     assert last_s > answer_s
     assert not read_check(relay)

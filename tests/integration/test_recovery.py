@@ -371,13 +371,13 @@ def test_results_that_never_come_take_the_time_of_one_candidate(relay: Harness) 
 
     def time_out(_batch_id: str, _start: int = 0) -> Iterator[bytes]:
         nonlocal left_s
-        left_s = min(left_s, MIN_TIME_LEFT_S["prove"]) - 25
+        left_s = min(left_s, MIN_TIME_LEFT_S["reconcile"]) - 25
         raise ApiUnavailableError
 
     relay.poll.claude.results = time_out  # type: ignore[method-assign,assignment]
     relay.poll_once(Phases(lambda: left_s))
 
-    assert left_s == MIN_TIME_LEFT_S["prove"] - 25
+    assert left_s == MIN_TIME_LEFT_S["reconcile"] - 25
 
 
 def test_a_long_plan_yields_to_others_after_some_minutes(relay: Harness) -> None:

@@ -100,7 +100,7 @@ def test_each_step_and_call_is_a_subsegment_that_names_what_it_is_about(
         "plan/cut chunk/count tokens/Anthropic count_tokens", "plan/SNS Publish",
         "plan/cut chunk/count tokens/Secrets Manager GetSecretValue",
         "admit", "ready submit/SQS SendMessageBatch", "watch/Anthropic list_batches",
-        "watch/look/DynamoDB TransactWriteItems", "report/S3 PutObject",
+        "watch/record states/DynamoDB TransactWriteItems", "status files/S3 PutObject",
         "send", "send/S3 GetObject", "send/DynamoDB TransactWriteItems", "send/Anthropic create",
         "collect", "collect/download/Anthropic results", "collect/merge/S3 PutObject",
         "collect/assemble", "collect/assemble/join/S3 PutObject", "collect/assemble/report/S3 PutObject",
@@ -170,7 +170,7 @@ def test_an_invocation_that_is_not_sampled_sends_nothing(
 ) -> None:
     tracing.start()
     monkeypatch.setenv(TRACE, header)
-    with tracing.step("plan"):
+    with tracing.traced("plan"):
         call_anthropic()
 
     assert daemon() == []
@@ -183,7 +183,7 @@ def test_calls_beyond_what_a_trace_can_hold_are_left_out(
     monkeypatch.setattr(xray, "MAX_CALLS", 3)
     for segment in (SEGMENT, SEGMENT[::-1]):
         monkeypatch.setenv(TRACE, HEADER.replace(SEGMENT, segment))
-        with tracing.step("plan"):
+        with tracing.traced("plan"):
             for _ in range(5):
                 call_anthropic()
         names = [document["name"] for document in daemon()]
@@ -199,7 +199,7 @@ def call_anthropic() -> None:
 def test_nothing_is_imported_without_the_setting() -> None:
     program = (
         "import sys; from functions import poll, results, submit; from functions.adapters import tracing\n"
-        "with tracing.step('plan', job='a'): tracing.thread_pool(1).submit(print).result()\n"
+        "with tracing.traced('plan', job='a'): tracing.thread_pool(1).submit(print).result()\n"
         "sys.exit('functions.adapters.xray' in sys.modules)"
     )
     finished = subprocess.run([sys.executable, "-c", program], check=False, cwd=CLONE)  # noqa: S603 - fixed

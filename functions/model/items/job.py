@@ -17,8 +17,8 @@ from functions.model.items.work_item import WorkItem
 from functions.model.upload_format import UploadFormat
 
 ESTIMATE, PILOT, GO = "estimate", "pilot", "go"
-"""Why batches of a job are held: until it is planned, because a budget is in force; all but the pilot, until that is
-answered; all but the pilot, until a go marker arrives."""
+"""Values of `Job.held`. ``estimate``: until the job is planned, no batch is sent, because a budget is in force.
+``pilot``: until the pilot is answered, only the pilot is sent. ``go``: nothing else is sent until a go marker comes."""
 
 
 class JobStatus(StrEnum):
@@ -73,7 +73,7 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
         waiting_event: the id of the last event that announced this.
         waiting_since: since when it waits for this, or for a go marker after its pilot.
         translation_changes: field → rows in which a translation dropped or changed it.
-        capability_list: the version of the list that says what each model accepts; None in jobs of before, for the newest.
+        capability_list: the version of the list that says what each model accepts; None in jobs of earlier versions: the newest applies.
         demands: model → what the planned requests may use.
         samples: model → requests whose input tokens were counted.
         second_demands: model → what requests may use when they are sent once more with a larger `max_tokens`.
@@ -90,7 +90,7 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
         go_since: when the pilot was sent; a later go marker sends the rest.
         pilot: what the pilot took; None until it is answered.
         reopened: how many times it was opened again after it had ended.
-        first_ended_at: when it ended first, which stays its time in the cost ledger; None unless it was opened again.
+        first_ended_at: when it first ended, its time in the cost ledger; None unless it was opened again.
         collected_succeeded: the rows of its finished chunks that succeeded; the next four likewise.
         cost_micro_usd: what its batches cost, as counted when each was collected, as far as that is known.
         equal_rows_once: whether rows of a chunk whose params are equal share one request.

@@ -1,4 +1,4 @@
-"""Objects in S3, as items name them."""
+"""Objects in S3 that an item refers to."""
 
 import msgspec
 
