@@ -61,15 +61,15 @@ def check_upload(file: Path) -> None:
         raise UsageError(str(error).replace("the upload", str(file), 1)) from error
 
 
-def check_encoding(files: Iterable[Path]) -> None:
-    """Check that the names of files are text, which keys, JSON and terminals take.
+def check_file_names(files: Iterable[Path]) -> None:
+    """Check that the names of files are UTF-8, because keys, JSON and terminals take nothing else.
 
     Raises:
         UsageError: a name is not UTF-8.
     """
     for file in files:
         if any("\ud800" <= sign <= "\udfff" for sign in str(file)):
-            message = f"the name of {str(file)!a} is not UTF-8: rename it"
+            message = f"the file name {str(file)!a} is not UTF-8: rename the file"
             raise UsageError(message)
 
 

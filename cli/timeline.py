@@ -52,7 +52,7 @@ class Timeline:
 
     Attributes:
         begin: when the job was claimed.
-        end: when it ended; the present time while it runs.
+        end: when it ended; the current time while it runs.
         bars: its batches, by chunk and attempt.
     """
 

@@ -10,7 +10,7 @@ import typer
 from cli import checking, invocation
 from cli.checking import SETTINGS, Checked, RejectedRows
 from cli.errors import ExitCode, UsageError
-from cli.local_files import check_encoding
+from cli.local_files import check_file_names
 from cli.output import Output, name_value_table
 from functions.adapters.anthropic_api import Claude
 from functions.adapters.secret import NAME
@@ -36,7 +36,7 @@ def check(
     ] = False,
 ) -> None:
     """Read, validate and estimate files as planning would, without AWS and without sending them."""
-    check_encoding(files)
+    check_file_names(files)
     output = invocation.of(context).output
     if options is not None and not options.is_file():
         message = f"there is no options file {options}"

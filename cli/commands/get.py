@@ -85,8 +85,8 @@ def _check_complete(
     if missing:
         names = ", ".join(key.removeprefix(f"{found_job.prefix}/") for key in missing)
         message = (
-            f"the manifest of {found_job.name} names {names}, which S3 does not have any more: "
-            f"`relay reassemble {found_job.id[:8]}` makes such files again for a week after the end of the job"
+            f"the manifest of {found_job.name} names {names}, missing from S3: "
+            f"`relay reassemble {found_job.id[:8]}` writes missing files again, for a week after the job has ended"
         )
         raise CommandError(message)
 

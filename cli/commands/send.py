@@ -12,7 +12,7 @@ from cli.commands.watch import finish
 from cli.deployment import Deployment
 from cli.errors import UsageError
 from cli.jobs import FoundJob, Jobs
-from cli.local_files import check_encoding, check_options, check_upload
+from cli.local_files import check_file_names, check_options, check_upload
 from cli.output import Output
 from functions.model.ids import job_id
 from functions.model.items.job import results_prefix
@@ -45,7 +45,7 @@ def send(
     wait: Annotated[bool, typer.Option("--wait", help="Follow the jobs until they end.")] = False,
 ) -> None:
     """Upload files. Nothing is sent if one of them would be ignored or could not be read."""
-    check_encoding(files)
+    check_file_names(files)
     uploads = [_Upload(file, key, _options_of(file, options)) for file, key in _keys(files, as_)]
     for upload in uploads:
         check_upload(upload.file)

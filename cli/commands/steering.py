@@ -37,7 +37,7 @@ def go(context: typer.Context, job: JobName) -> None:
     found_job, item = _unfinished(run, job)
     if item.waiting_for is not None and item.estimate is None:
         message = (
-            f"{found_job.name} waits for an options file ({item.waiting_for}), which nothing can replace: "
+            f"{found_job.name} waits for an options file ({item.waiting_for}), which `relay go` cannot replace: "
             f"`relay why {found_job.id[:8]}` says what to upload"
         )
         raise UsageError(message)

@@ -131,8 +131,8 @@ def ledger_check(stack: Stack) -> Diagnosis:
         return Diagnosis("", [f"failed at {last.checked_at}: {last.problem}"])
     if stack.now - timestamps.parse(last.checked_at) > _MAX_CHECK_AGE:
         problem = (
-            f"last compared at {last.checked_at}: poll has no time for it, or waits to write the files of days that have "
-            "ended; read its log"
+            f"last compared at {last.checked_at}: poll has had no time for it, or has yet to write the files of days "
+            "that have ended; read its log"
         )
         return Diagnosis("", [problem])
     return Diagnosis(f"last compared at {last.checked_at}; `relay cost` has the difference", [])

@@ -40,7 +40,7 @@ class Stack:
     Attributes:
         deployment: its outputs and clients.
         calls_api: whether the API key may be tried.
-        now: the present time.
+        now: the current time.
     """
 
     deployment: Deployment

@@ -285,7 +285,7 @@ def test_a_name_that_is_no_text_is_told(relay: CommandLine, tmp_path: Path, comm
 
     result = relay(command, str(file), code=2)
 
-    assert r"caf\udce9.jsonl' is not UTF-8: rename it" in result.stderr
+    assert r"caf\udce9.jsonl' is not UTF-8: rename the file" in result.stderr
 
 
 def assert_nothing_is_sent(relay: CommandLine, sentence: str, code: int, *arguments: str) -> None:
@@ -365,7 +365,7 @@ def test_get_fails_if_a_file_of_the_manifest_is_gone(
 
     result = relay("get", job, "--into", str(tmp_path), code=1)
 
-    assert f"march-{job[:8]} names results.jsonl, which S3 does not have any more" in result.stderr
+    assert f"march-{job[:8]} names results.jsonl, missing from S3" in result.stderr
     assert [*tmp_path.rglob("errors.jsonl")]  # all others are downloaded
 
 

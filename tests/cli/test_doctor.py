@@ -194,7 +194,7 @@ BROKEN: dict[str, tuple[Break, str, str]] = {
     "a ledger that was compared long ago": (
         ledger_check("2026-11-25T01:00:00.000Z"),
         "ledger check",
-        "last compared at 2026-11-25T01:00:00.000Z: poll has no time for it",
+        "last compared at 2026-11-25T01:00:00.000Z: poll has had no time for it",
     ),
     "no notification": (
         replaced("get_bucket_notification_configuration", {}),
