@@ -77,7 +77,9 @@ FOREIGN = Scenario("foreign", rows=("answered",), foreign=1)
 REJECTED = Scenario("rejected", rows=("broken",))
 DEADLINE = Scenario("deadline", rows=("answered",), options=b"deadline_hours = 0.2")
 """The deadline passes between two polls: the batch may be waiting, sent, unconfirmed or ended by then."""
-LEDGER = Scenario("unreadable ledger", rows=("answered",), unreadable=".ledger.jsonl", step_s=30_000)
+LEDGER = Scenario(
+    "unreadable ledger", rows=("answered",), unreadable=".ledger.jsonl", step_s=30_000
+)
 BODY = Scenario("unreadable body", rows=("answered",), unreadable="requests.json", step_s=30_000)
 PARTS = Scenario(
     "unreadable parts", rows=("answered",), unreadable=".results.jsonl", step_s=30_000
