@@ -104,7 +104,7 @@ def test_each_step_and_call_is_a_subsegment_that_names_what_it_is_about(
         "send", "send/S3 GetObject", "send/DynamoDB TransactWriteItems", "send/Anthropic create",
         "collect", "collect/download/Anthropic results", "collect/merge/S3 PutObject",
         "collect/assemble", "collect/assemble/join/S3 PutObject", "collect/assemble/report/S3 PutObject",
-        "collect/assemble/tidy/S3 PutObjectTagging",
+        "collect/assemble/tidy",
     }  # fmt: skip
     for document in documents:
         assert document["trace_id"] == ROOT
