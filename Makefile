@@ -113,7 +113,7 @@ LEFT_OVER := nice -n 19
 test-types:
 	@$(LEFT_OVER) .venv/bin/mypy --no-error-summary
 
-# Thousands of quick tests: a second process would take longer to collect them than to run its half.
+# Thousands of quick tests: a second process would collect all of them again, in six seconds of a core.
 test-units:
 	@$(LEFT_OVER) .venv/bin/python -m pytest -q tests/unit tests/cli tests/fakes
 
