@@ -10,8 +10,10 @@ if __name__ == "__main__":
     interruption.install()  # importing the rest takes a second, or several on a busy machine
     try:
         from local.command_line import main
-    except KeyboardInterrupt:
+
+        code = main()
+    except KeyboardInterrupt:  # before `main` handles it
         interruption.finish()
-        print("claude-batch-relay: interrupted before anything was started", file=sys.stderr)
-        sys.exit(interruption.EXIT_CODE)
-    sys.exit(main())
+        print("claude-batch-relay: interrupted", file=sys.stderr)
+        code = interruption.EXIT_CODE
+    sys.exit(code)
