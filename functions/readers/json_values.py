@@ -133,7 +133,7 @@ def _is_one_object(source: Source, offset: int, size: int) -> bool:
     text = _Text(read_rows(source, [offset], [size], b""), LinePosition(offset))
     is_object = text.peek() == b"{"
     value, rest = text.take(0), text.take_rest(0)
-    return is_object and value.size == size and not rest.size
+    return is_object and value.complete and value.size == size and not rest.size
 
 
 def _rows_between(source: Source, offset: int, size: int) -> list[tuple[int, int]]:

@@ -38,6 +38,7 @@ def plan(endpoint: str, key: str) -> int:
         table_name=TABLE, uploads_bucket="uploads", results_bucket="results", topic_arn=topic, secret_name="none",
         queue_url="submit",
         repeats="run",
+        estimate_rows=0,  # no Claude runs here
     )  # fmt: skip
     services = Services(
         settings=settings,

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from functions.adapters import refetch
 from tests.harness import RESULTS, Harness, make_row, open_harness
 from tests.integration.deleted_files import pass_hours, tick_until_sent
 
@@ -50,7 +51,34 @@ def test_a_request_body_that_is_restored_in_time_is_resent(relay: Harness) -> No
     assert ends(relay)[0] == (1, "succeeded")
 
 
-def test_without_earlier_results_the_new_ones_are_delivered(relay: Harness) -> None:
+def test_earlier_results_that_anthropic_still_has_are_fetched_again(relay: Harness) -> None:
+    previous = tick_until_sent(relay, 2).previous_results
+    assert previous is not None
+    relay.s3.delete_object(Bucket=RESULTS, Key=previous.key)
+
+    assert pass_hours(relay) == 0
+    assert ends(relay) == [(1, "succeeded"), (2, "rejected"), (3, "succeeded"), (4, "canceled")]
+    assert set(relay.simulator.accepted_params().values()) == {1, 2}
+
+
+def test_earlier_results_that_are_gone_everywhere_can_be_retried(relay: Harness) -> None:
+    previous = tick_until_sent(relay, 2).previous_results
+    assert previous is not None
+    relay.s3.delete_object(Bucket=RESULTS, Key=previous.key)
+    relay.simulator.delete(str(relay.simulator.batches()[-1]["id"]))
+
+    assert pass_hours(relay) == 0
+    assert ends(relay) == [(1, "succeeded"), (2, "rejected"), (3, "errored"), (4, "errored")]
+    assert relay.manifest(KEY)["errors"]["results_gone"] == 2
+    retry = relay.manifest(KEY)["retry"]
+    assert (retry["complete"], retry["rows"]) == (True, 3)
+
+
+def test_without_earlier_results_the_new_ones_are_delivered(
+    relay: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody deletes them again whenever they have been fetched."""
+    monkeypatch.setattr(refetch, "MAX_REFETCHES", 0)
     previous = tick_until_sent(relay, 2).previous_results
     assert previous is not None
     relay.s3.delete_object(Bucket=RESULTS, Key=previous.key)

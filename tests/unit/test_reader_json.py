@@ -253,6 +253,7 @@ def test_no_byte_but_punctuation_is_outside_of_all_rows(body: bytes) -> None:
 
 
 @given(_broken)
+@example(b'{"requests":[')
 def test_retried_rows_and_spans_read_back_one_per_line(body: bytes) -> None:
     try:
         rows = records(body, most=10_000)
