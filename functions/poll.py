@@ -99,7 +99,7 @@ def _poll_while_wanted(
     while wanted and time_left_s() > ENOUGH_S:
         phases = Phases(time_left_s, THREADS, time.sleep)
         summary = poll(services, work_queues, phases, requested=requested)
-        logger.info("poll finished", extra={"tally": vars(summary)})
+        logger.info("poll finished", extra={"summary": vars(summary)})
         if not summary.skipped:
             _emit_metrics(summary, services.now())
             services.emit_metrics(OpenRequests=summary.open_requests)

@@ -13,6 +13,7 @@ from typing import Self
 from local import interruption
 
 GRACE_S = 0.5
+TAIL_LINES = 8
 
 
 def run_program(
@@ -89,13 +90,13 @@ class Program:
             self._wait()
         _reap_child(self.pid)
 
-    def log_tail(self, lines: int = 8) -> str:
-        """Return the last lines of its log."""
+    def log_tail(self) -> str:
+        """Return the last `TAIL_LINES` lines of its log."""
         try:
             text = self.log.read_text(encoding="utf-8", errors="replace")
         except OSError:
             return ""
-        return "\n".join(text.splitlines()[-lines:])
+        return "\n".join(text.splitlines()[-TAIL_LINES:])
 
     def _wait(self) -> None:
         deadline = time.monotonic() + GRACE_S

@@ -1,8 +1,8 @@
-"""Fetch results again whose part was deleted: Anthropic keeps them for 29 days."""
+"""Find the batches of a job whose results under work/ were deleted, and have them fetched again."""
 
 from collections.abc import Iterable, Sequence
 
-from functions.adapters.refetch import can_be_refetched, refetch_batch
+from functions.adapters.batch_reset import can_be_refetched, refetch_batch
 from functions.model.items.batch import Batch, BatchStatus
 from functions.model.items.job import Job, JobStatus
 from functions.services import Services
@@ -15,13 +15,13 @@ def refetch(
     chunks: Iterable[Sequence[Batch]],
     deleted: set[str],
 ) -> bool:
-    """Have batches collected again whose results were deleted, and the job assembled after that.
+    """Reset batches whose results were deleted, so that they are collected again before the job is assembled.
 
     Args:
         services: the services of results.
         job: a job that is being assembled and is owned by this invocation.
         chunks: the batches of each chunk, by attempt.
-        deleted: the keys of files that do not exist any more.
+        deleted: the keys of files that no longer exist.
 
     Returns:
         True if a batch is collected again, by this call or by an earlier one that was killed.
@@ -40,7 +40,7 @@ def refetch(
 def refetchable(
     services: Services[ResultsSettings], attempts: Sequence[Batch], deleted: set[str]
 ) -> Batch | None:
-    """Return the last batch of a chunk that has results, if collecting it again brings back what was deleted of them.
+    """Return the last batch of a chunk that has results, if collecting it again restores what was deleted of them.
 
     It is merged with the results of the attempt before, which are then fetched again, too, if they were deleted.
     """

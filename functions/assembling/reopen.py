@@ -11,7 +11,7 @@ from contextlib import closing
 from aws_lambda_powertools import Logger
 
 from functions.adapters.anthropic_api import Claude
-from functions.adapters.refetch import can_be_refetched, collect_again
+from functions.adapters.batch_reset import can_be_refetched, reset_batch
 from functions.assembling.assemble import attempts_by_chunk
 from functions.assembling.refetch import refetchable
 from functions.assembling.salvage import deleted_files
@@ -246,7 +246,7 @@ def _open_batch(services: Services[ResultsSettings], batch: Batch) -> bool:
         *("close_reason", "not_found", "not_found_since", "not_found_key", "pieces"),
         *("incomplete_downloads", "first_download_at", "convenience_tries"),
     )
-    opened = collect_again(services.items, batch, dict.fromkeys(forgotten))
+    opened = reset_batch(services.items, batch, dict.fromkeys(forgotten))
     if opened:
         logger.warning("results are fetched again on request", extra={"batch": batch_key(batch)})
     return opened

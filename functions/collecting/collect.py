@@ -6,8 +6,8 @@ from tempfile import TemporaryFile
 import msgspec
 from aws_lambda_powertools import Logger
 
+from functions.adapters.batch_reset import can_be_refetched, refetch_batch
 from functions.adapters.export_parts import export_parts
-from functions.adapters.refetch import can_be_refetched, refetch_batch
 from functions.adapters.retry_rows import retry_part
 from functions.adapters.rewrite import new_batch, rewrite
 from functions.adapters.s3 import ObjectStore
@@ -50,7 +50,7 @@ def collect(
         True if the batch is collected; False if it was given back, or another invocation owns it.
     """
     job = services.items.job(batch.job)
-    if job is None or _awaits_previous(services, batch):
+    if job is None or _refetch_previous(services, batch):
         return False
     later = _later_attempt(services, batch)
     if later is None and batch.awaits_results and is_lost(services.files, batch, batch.ledger_key):
@@ -112,8 +112,8 @@ def _complete(
     return _record(services, job, batch, merged, part)
 
 
-def _awaits_previous(services: Services[ResultsSettings], batch: Batch) -> bool:
-    """Have the attempt before collected again if its results were deleted. Return whether this batch waits for them."""
+def _refetch_previous(services: Services[ResultsSettings], batch: Batch) -> bool:
+    """Reset the attempt before if its results were deleted. Return whether this batch waits for them."""
     previous = batch.previous_results
     if previous is None or services.files.exists(previous.key):
         return False
@@ -137,14 +137,14 @@ def _later_attempt(services: Services[ResultsSettings], batch: Batch) -> Batch |
 
 
 def _results_key(batch: Batch, later: Batch | None) -> str:
-    """Return the key of a batch's results. If there is a later attempt, it is the one that this attempt knows."""
+    """Return the key for a batch's results. If there is a later attempt, it is the key that this one reads."""
     if later is not None and later.previous_results is not None:
         return later.previous_results.key
     return f"{_stem(batch)}.results.jsonl"
 
 
 def _stem(batch: Batch) -> str:
-    """Return what the keys of the files begin with that this invocation writes."""
+    """Return the beginning of the keys of all files that this invocation writes."""
     return f"work/{batch.job}/{batch.item}/{batch.owner}"
 
 
@@ -239,7 +239,7 @@ def _record(
         merged: the chunk's rows.
         part: the files of a finished chunk; None if there is a next attempt.
         following: the next attempt, which now waits; None if there is none, or if the batch was collected again and
-            counted as a chunk more meanwhile.
+            counted as one more chunk meanwhile.
     """
     cost_micro_usd = cost_of(services.items, job, batch, merged.counts)
     spent = not_counted(batch, cost_micro_usd)

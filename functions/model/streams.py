@@ -18,13 +18,13 @@ def lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
         yield rest
 
 
-def line_blocks(blocks: Iterable[bytes], size: int = CACHE_BLOCK) -> Iterator[bytes]:
-    """Yield blocks of whole lines, without the last line feed; about `size` bytes each unless a line is longer."""
+def line_blocks(blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """Yield blocks of whole lines, without the last line feed; about `CACHE_BLOCK` bytes unless a line is longer."""
     pending: list[bytes] = []
     length = 0
-    for block in cut(blocks, size):
+    for block in cut(blocks):
         whole, feed, rest = block.rpartition(b"\n")
-        if feed and length + len(block) >= size:
+        if feed and length + len(block) >= CACHE_BLOCK:
             yield b"".join((*pending, whole))
             pending, length = [rest], len(rest)
         else:

@@ -34,7 +34,7 @@ _MAX_REJECTION_CODES = 3
 _MAX_CHANGES = 50
 """Fields that a translation dropped or changed whose counts a job keeps: the most frequent ones."""
 _MANY_BETA_CHANGES = 10
-"""Changes of `anthropic_beta` from row to row from which on a notice names them."""
+"""With this many changes of `anthropic_beta` from row to row, or more, a notice says so."""
 
 
 @dataclass

@@ -1,4 +1,4 @@
-"""Have a batch collected again whose results were deleted under work/: Anthropic keeps them for 29 days."""
+"""Reset batches, so that their results are collected again: Anthropic keeps them for 29 days."""
 
 from collections.abc import Mapping
 from datetime import datetime
@@ -11,7 +11,7 @@ from functions.model.items.batch import Batch, BatchStatus, batch_key
 from functions.model.items.work_item import Step
 
 MAX_REFETCHES = 2
-"""How often the results of one batch are fetched again. More deletions than that have a cause that goes on."""
+"""How often the results of one batch are fetched again. What deletes them more often would do so again."""
 logger = Logger(child=True)
 
 
@@ -27,23 +27,23 @@ def can_be_refetched(batch: Batch, now: datetime) -> bool:
 
 
 def refetch_batch(items: WorkItems, batch: Batch, *, finished_chunk: bool) -> None:
-    """Have a batch collected again whose results were deleted. The arguments are those of `collect_again`."""
+    """Reset a batch whose results under work/ were deleted. The arguments are those of `reset_batch`."""
     refetches = {"refetches": batch.refetches + 1}
-    if collect_again(items, batch, refetches, finished_chunk=finished_chunk):
+    if reset_batch(items, batch, refetches, finished_chunk=finished_chunk):
         logger.error("deleted results are fetched again", extra={"batch": batch_key(batch)})
 
 
-def collect_again(
+def reset_batch(
     items: WorkItems, batch: Batch, changes: Mapping[str, Any], *, finished_chunk: bool = True
 ) -> bool:
-    """Have a batch collected again.
+    """Reset a batch, so that it is collected again.
 
     Args:
         items: the store of batches.
         batch: the batch as it was read.
         changes: further changes.
         finished_chunk: whether its job counts the rows of this batch. If not, a later attempt of the chunk does, and
-            until this one is collected, it counts as a chunk more.
+            until this one is collected, it counts as one more chunk.
 
     Returns:
         False, without any change, if the batch has changed meanwhile.
