@@ -3,7 +3,7 @@
 .PHONY: help install demo up down recording dashboard test test-types test-units test-in-memory test-on-machine test-in-cloud pr unit coverage programs browser hour verify bench kinds latency scale savings prices lint bootstrap deploy destroy lock clean
 SHELL := /bin/bash
 
-# Asked when something is installed only: pyenv takes a tenth of a second to answer.
+# Asked only when something is installed: pyenv takes a tenth of a second to answer.
 PYTHON = $(shell command -v python3.13 >/dev/null && python3.13 -c '' 2>/dev/null && echo python3.13 || echo python3)
 # jsii and the CDK CLI run on Node.js 22 or 24 and print a warning on any other, so another is not used.
 ifeq ($(filter v22.% v24.%,$(shell command -v npm >/dev/null && node --version 2>/dev/null)),)
@@ -96,7 +96,7 @@ down: .venv/.installed  ## stop it
 recording: .venv/.installed $(NODE)  ## run the demo on a terminal and draw it into docs/demo.svg
 	@.venv/bin/python -m local.recording $(SAID)
 
-dashboard: .venv/.installed $(NODE)  ## run a made-up fortnight in memory and draw its dashboard into docs/dashboard.svg
+dashboard: .venv/.installed $(NODE)  ## run two made-up weeks in memory and draw their dashboard into docs/dashboard.svg
 	@.venv/bin/python -m benchmarks.dashboard
 
 # What several processes need is installed or built before they start, so that no two do it at once. All tests run side
@@ -168,7 +168,7 @@ prices: .venv/.installed  ## which models of the SDK the newest price list lacks
 lint: $(DEV)  ## mend style, then say what is left
 	@.venv/bin/ruff format --quiet . && .venv/bin/ruff check --fix . && .venv/bin/mypy
 
-# Credentials come first, so that their lack is said within two seconds; then the CLI is installed.
+# Credentials come first, so that missing ones are reported within two seconds; then the CLI is installed.
 CREDENTIALS := .venv/bin/python -m infra.credentials || { [ -t 2 ]; exit; }
 CLI := $(MAKE) --no-print-directory $(CDK) && export CDK_DISABLE_CLI_TELEMETRY=true
 

@@ -9,7 +9,7 @@ PICTURE = ROOT / "docs" / "dashboard.svg"
 
 
 def main() -> None:
-    """Run the fortnight and draw what the dashboard shows at its end."""
+    """Run the two weeks and draw what the dashboard shows at their end."""
     PICTURE.write_text(draw(read_definition(**SETTINGS), run()), encoding="utf-8")
     print(f"wrote {PICTURE.relative_to(ROOT)}")
 

@@ -1,4 +1,4 @@
-"""Run the relay in memory through a made-up fortnight, and collect the metrics that it writes.
+"""Run the relay in memory through two made-up weeks, and collect the metrics that it writes.
 
 The stages and their metrics are real. AWS and Claude are simulated, and so are the users: the last day has a backlog, a
 rate limit, an outage of the API, a spend limit, denied writes to S3, and a canceled job.
@@ -149,7 +149,7 @@ class _Day:
 
 
 def run() -> Points:
-    """Run the fortnight; takes about a minute."""
+    """Run the two weeks; takes about a minute."""
     logging.disable()
     try:
         with tempfile.TemporaryDirectory() as folder, open_harness(Path(folder)) as relay:
