@@ -52,7 +52,7 @@ def write_jobs_file(
         return last_write
     bucket = services.files.bucket
     entries = [
-        phases.attempt("jobs", partial(_entry, bucket, job, status_of), None, job.job)
+        phases.attempt("jobs file", partial(_entry, bucket, job, status_of), None, job.job)
         for job in unfinished
     ]
     listed = [entry for entry in entries if entry is not None]

@@ -12,6 +12,7 @@ from itertools import chain, groupby
 
 from aws_lambda_powertools import Logger
 
+from functions.adapters.tracing import traced
 from functions.model import timestamps
 from functions.model.cost_ledger import LEDGER, TOKEN_KINDS, CostEntry
 from functions.model.unfinished import Unfinished
@@ -40,12 +41,12 @@ def write_ledger_files(
 
     Args:
         services: the services of poll.
-        unfinished: has the entries that no file has yet.
+        unfinished: the entries that no file has yet.
         phases: how much time is left.
         written_at: when the files were last written.
 
     Returns:
-        When the files were last written now.
+        When the files were last written, by this poll or an earlier one.
     """
     now = services.now()
     last = None if written_at is None else timestamps.parse(written_at).astimezone(UTC)
@@ -74,6 +75,7 @@ def _month(moment: datetime) -> str:
     return f"{LEDGER}{moment.astimezone(UTC):%Y-%m}"
 
 
+@traced("ledger")
 def _write_month(
     services: Services[PollSettings],
     unfinished: Unfinished,

@@ -124,7 +124,12 @@ class Phases:
             self._attempt(phase, partial(work, item), None, name_of(item))
 
     def attempt[R](self, phase: str, work: Callable[[], R], default: R, item_name: str = "") -> R:
-        """Return the result of `work`. If it raises, log and count the error; return `default`."""
+        """Return the result of `work`. If it raises, log and count the error; return `default`.
+
+        Without `item_name`, the work is a whole phase, and is traced as a step.
+        """
+        if item_name:
+            return self._attempt(phase, work, default, item_name)
         with tracing.traced(phase):
             return self._attempt(phase, work, default, item_name)
 

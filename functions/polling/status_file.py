@@ -74,7 +74,7 @@ def write_status_files(
         job
         for job in unfinished.jobs
         if phases.attempt(
-            "report",
+            "status files",
             partial(_is_due, job, status, services.now()),
             default=False,
             item_name=job.job,

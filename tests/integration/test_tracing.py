@@ -17,6 +17,7 @@ import pytest
 from functions import submit
 from functions.adapters import tracing, xray
 from functions.adapters.xray import DAEMON, TRACE
+from functions.polling.phases import Phases
 from infra.bundle import ROOT as CLONE
 from tests.fakes.strict_s3 import S3ErrorResponse, reject_requests
 from tests.harness import Harness, make_row
@@ -162,6 +163,16 @@ def test_an_unanswered_call_is_a_fault(traced_relay: Harness, daemon: Documents)
     (create,) = [d for d in daemon() if d.get("annotations", {}).get("call") == "create"]
     assert create["fault"]
     assert "response" not in create["http"]
+
+
+def test_an_item_that_a_phase_looks_at_is_no_step(daemon: Documents) -> None:
+    tracing.start()
+    phases = Phases()
+    for job in ("a", "b"):
+        phases.attempt("status files", list, [], item_name=job)
+    phases.attempt("admit", list, [])
+
+    assert [document["name"] for document in daemon()] == ["admit"]
 
 
 @pytest.mark.parametrize("header", ["", HEADER.replace("Sampled=1", "Sampled=0"), f"Root={ROOT}"])
