@@ -13,7 +13,7 @@ import msgspec
 
 from functions.errors import UNREADABLE_JSON
 from functions.model.ids import ROW_DIGITS
-from functions.model.loose_json import parsable
+from functions.model.loose_json import STRING, parsable
 from functions.model.rows import Rejection
 
 RETRYABLE_ERRORS = frozenset(
@@ -23,7 +23,7 @@ RETRYABLE_ERRORS = frozenset(
 
 _PARSED_LEVELS = 100
 """Levels that are parsed of a value that is nested too deeply. CPython's parser reaches nearly 10,000 on Linux."""
-_STRING_OR_BRACKET = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|[\[\]{}]', re.DOTALL)
+_STRING_OR_BRACKET = re.compile(STRING + rb"|[\[\]{}]", re.DOTALL)
 _OPENING = {b"]": b"[", b"}": b"{"}
 _NOT_JSON = "invalid UTF-8, or brackets that do not match"
 MAX_COUNT = 10**12

@@ -13,7 +13,9 @@ LONE_SURROGATE = re.compile(
     re.DOTALL,
 )
 """Matches escapes from left to right. Group 1 is set only for a surrogate without its pair."""
-_STRING_OR_REFUSED = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"|NaN|Infinity', re.DOTALL)
+STRING = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+(?:"|\\?\Z)'
+"""A pattern of a string; also of one that is cut off, so that no search begins again at each of its escaped quotes."""
+_STRING_OR_REFUSED = re.compile(STRING + rb"|NaN|Infinity", re.DOTALL)
 
 
 def parsable(text: bytes) -> bytes:

@@ -2,12 +2,14 @@
 
 import json
 import math
+import time
 
 import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from functions.model.api_results import read_line
 from functions.model.loose_json import parsable
 
 LOOSE = st.recursive(
@@ -29,6 +31,16 @@ LOOSE = st.recursive(
 )
 def test_only_what_parsers_refuse_is_replaced(text: bytes, copy: bytes) -> None:
     assert parsable(text) == copy
+
+
+def test_a_long_line_that_is_cut_off_in_a_string_is_refused_at_once() -> None:
+    answer = rb'{"custom_id":"a","result":{"text":"' + rb"\"key\": \"value\", " * 4000
+    began_at = time.process_time()
+
+    with pytest.raises(msgspec.DecodeError):
+        read_line(answer)
+
+    assert time.process_time() - began_at < 1
 
 
 @given(LOOSE)
