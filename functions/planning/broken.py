@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 
 from functions.errors import UNREADABLE_JSON
-from functions.model.loose_json import LONE_SURROGATE
+from functions.model.loose_json import LONE_SURROGATE, STRING
 
 NULL = msgspec.Raw(b"null")
 MAX_ID_BYTES = 4096
@@ -28,7 +28,7 @@ _ALLOWED_INSTEAD = {
     "Pf": "straight quotation marks",
 }
 """Unicode categories of confusable characters, and what JSON allows instead."""
-_TOKEN = re.compile(rb'"(?:[^"\\]|\\.)*+"|[{}\[\]]', re.DOTALL)
+_TOKEN = re.compile(STRING + rb"|[{}\[\]]", re.DOTALL)
 _DEPTH = {b"{": 1, b"[": 1, b"}": -1, b"]": -1}
 _ID_MEMBER = re.compile(
     rb'[ \t\r\n]*+:[ \t\r\n]*+("(?:[^"\\]|\\.)*+"|-?\d[\d.eE+-]*+)[ \t\r\n]*+[,}]', re.DOTALL

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from functions.model.api_results import read_line
 from functions.model.loose_json import parsable
+from functions.planning.broken import NULL, readable_id
 
 LOOSE = st.recursive(
     st.floats() | st.text(st.characters()) | st.sampled_from(["\ud800", "\udc00x", "\\\ud83d", "NaN"]),
@@ -33,12 +34,14 @@ def test_only_what_parsers_refuse_is_replaced(text: bytes, copy: bytes) -> None:
     assert parsable(text) == copy
 
 
-def test_a_long_line_that_is_cut_off_in_a_string_is_refused_at_once() -> None:
-    answer = rb'{"custom_id":"a","result":{"text":"' + rb"\"key\": \"value\", " * 4000
+def test_a_long_text_that_is_cut_off_in_a_string_is_searched_once() -> None:
+    answer = rb'{"custom_id":"a","result":{"text":"' + rb"\"key\": \"value\", " * 8000
+    row = answer.replace(b'"custom_id":"a",', b"")
     began_at = time.process_time()
 
     with pytest.raises(msgspec.DecodeError):
         read_line(answer)
+    assert readable_id(row, len(row)) is NULL
 
     assert time.process_time() - began_at < 1
 
