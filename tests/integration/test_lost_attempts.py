@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from functions.adapters import refetch
+from functions.adapters import batch_reset
 from tests.harness import RESULTS, Harness, make_row, open_harness
 from tests.integration.deleted_files import pass_hours, tick_until_sent
 
@@ -78,7 +78,7 @@ def test_without_earlier_results_the_new_ones_are_delivered(
     relay: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Somebody deletes them again whenever they have been fetched."""
-    monkeypatch.setattr(refetch, "MAX_REFETCHES", 0)
+    monkeypatch.setattr(batch_reset, "MAX_REFETCHES", 0)
     previous = tick_until_sent(relay, 2).previous_results
     assert previous is not None
     relay.s3.delete_object(Bucket=RESULTS, Key=previous.key)

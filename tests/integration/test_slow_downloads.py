@@ -2,12 +2,11 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 import pytest
 
-from functions.model.streams import line_blocks
+from functions.model.streams import lines
 from local.simulator import downloads
 from tests.harness import Harness, Lambda, every_row_accepted_once, make_upload, open_harness
 
@@ -31,7 +30,7 @@ def relay(
     """A relay whose Claude sends results line by line, with or without support for `Range`."""
     monkeypatch.setattr(downloads, "_BLOCK_BYTES", 1)
     monkeypatch.setattr("functions.collecting.download.OVERLAP", 100)
-    monkeypatch.setattr("functions.collecting.download.line_blocks", partial(line_blocks, size=1))
+    monkeypatch.setattr("functions.collecting.download.line_blocks", lines)
     with open_harness(tmp_path) as harness:
         harness.simulator.ranges = request.param
         yield harness

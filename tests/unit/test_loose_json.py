@@ -2,7 +2,6 @@
 
 import json
 import math
-import time
 
 import msgspec
 import pytest
@@ -35,15 +34,13 @@ def test_only_what_parsers_refuse_is_replaced(text: bytes, copy: bytes) -> None:
 
 
 def test_a_long_text_that_is_cut_off_in_a_string_is_searched_once() -> None:
-    answer = rb'{"custom_id":"a","result":{"text":"' + rb"\"key\": \"value\", " * 8000
+    """A search that began again at each of its escaped quotes would take an hour."""
+    answer = rb'{"custom_id":"a","result":{"text":"' + rb"\"key\": \"value\", " * 80_000
     row = answer.replace(b'"custom_id":"a",', b"")
-    began_at = time.process_time()
 
     with pytest.raises(msgspec.DecodeError):
         read_line(answer)
     assert readable_id(row, len(row)) is NULL
-
-    assert time.process_time() - began_at < 1
 
 
 @given(LOOSE)
