@@ -41,6 +41,8 @@ _OF_ASSEMBLING = re.compile(
 _BUSY = "a stage works on it now; try again in a quarter of an hour"
 TIDY_AFTER_S = 960.0
 """Seconds after which work files are tagged again if this invocation died: no invocation lives longer than 15 minutes."""
+_FIRST_KEY = ""
+"""What a job has in `tidied` while tags are removed: a request that died may have left some, and all are set again."""
 logger = Logger(child=True)
 
 
@@ -138,9 +140,9 @@ def _keep_work_files(services: Services[ResultsSettings], job: Job) -> Job | Non
     """
     if job.next_step is not None and job.tidied is None:
         return job  # they are not tagged yet, perhaps because S3 denies it
-    changes = {
-        "status": JobStatus.DONE, "tidied": None, "not_before": timestamps.after(services.now(), TIDY_AFTER_S)
-    }  # fmt: skip
+    is_begun = job.next_step is not None and job.tidied == _FIRST_KEY
+    changes = {"tidied": _FIRST_KEY, "not_before": timestamps.after(services.now(), TIDY_AFTER_S)}
+    changes |= {} if is_begun else {"status": JobStatus.DONE}
     expected = {"status_key": job.status_key, "owner": job.owner}
     if not services.items.transition(job, changes, expected=expected):
         return None

@@ -231,6 +231,27 @@ def test_work_files_are_tagged_again_after_a_request_that_dies(
     assert {*tags_of_work_files(relay, job)} == {True}
 
 
+def test_tags_that_a_request_has_left_when_it_died_are_removed_by_the_next(
+    relay: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = closed_without_results(relay)
+
+    def die(*_arguments: object, **_options: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(relay.results.files, "tag_done", die)
+        with pytest.raises(KeyboardInterrupt):
+            request(relay, "recollect", job)
+    assert {*tags_of_work_files(relay, job)} == {True}
+
+    assert request(relay, "recollect", job)["accepted"]
+    assert {*tags_of_work_files(relay, job)} == {False}
+    relay.finish()
+
+    assert {*tags_of_work_files(relay, job)} == {True}
+
+
 def test_work_files_that_are_tagged_already_are_kept_although_others_are_not(
     relay: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
