@@ -1,8 +1,9 @@
 """The handlers as Lambda calls them: settings from the environment, the key from the secret."""
 
 import time
+from dataclasses import dataclass
 from types import ModuleType
-from typing import Any
+from typing import Any, ClassVar
 
 import boto3
 import pytest
@@ -13,13 +14,14 @@ from functions.settings import PollSettings, ResultsSettings, SubmitSettings
 from tests.harness import Harness
 
 
+@dataclass
 class Context:
     """Lambda's context."""
 
-    function_name = memory_limit_in_mb = invoked_function_arn = "here"
-
-    def __init__(self, aws_request_id: str = "here") -> None:
-        self.aws_request_id = aws_request_id
+    aws_request_id: str = "here"
+    function_name: ClassVar[str] = "here"
+    memory_limit_in_mb: ClassVar[str] = "here"
+    invoked_function_arn: ClassVar[str] = "here"
 
     def get_remaining_time_in_millis(self) -> int:
         return 900_000
