@@ -140,6 +140,13 @@ class _Handler(BaseHTTPRequestHandler):
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - as in the base
         """Log nothing: the simulator counts calls."""
 
+    def finish(self) -> None:
+        """Close the connection's files. The base class leaves one open if the client is gone before all is sent."""
+        try:
+            super().finish()
+        finally:
+            self.rfile.close()
+
     def _serve(self) -> None:
         server = cast("Server", self.server)
         url = urlsplit(self.path)

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import struct
 import time
 from collections.abc import Callable
 from datetime import timedelta
@@ -13,6 +14,7 @@ import anthropic
 import pytest
 
 from local.simulator import Simulator, serving
+from local.simulator.server import _Handler
 
 type MakeRequests = Callable[..., list[Any]]
 type SendRaw = Callable[..., tuple[int, dict[str, str], bytes]]
@@ -304,3 +306,21 @@ def test_batches_survive_a_restart_of_the_server(
 
     assert (again, batch.id) == (url, batch_id)
     assert len(list((tmp_path / "simulator").iterdir())) == 1
+
+
+def test_a_client_that_is_gone_before_all_is_sent_leaves_no_socket_open() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        client = socket.create_connection(listener.getsockname())
+        connection, _ = listener.accept()
+    handler = _Handler.__new__(_Handler)
+    handler.request = connection
+    handler.setup()
+    handler.wfile.write(b"an answer")
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+
+    with pytest.raises(ConnectionError):
+        handler.finish()
+    connection.close()
+
+    assert connection.fileno() == -1
