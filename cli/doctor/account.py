@@ -54,7 +54,8 @@ def concurrency(stack: Stack) -> Diagnosis:
     )
     if free >= wanted:
         return Diagnosis(
-            f"{free:,} of {total:,} concurrent executions are free, {wanted} are used", []
+            f"{free:,} of {total:,} concurrent executions are free; the stack uses up to {wanted}",
+            [],
         )
     problem = (
         f"the account has {free:,} concurrent executions for all functions, this stack uses up to {wanted}: request "
