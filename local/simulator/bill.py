@@ -12,13 +12,15 @@ from local.simulator.standard_prices import micro_usd
 _MICRO = 1_000_000
 
 
-class _Message(msgspec.Struct):
+class BilledMessage(msgspec.Struct):
+    """An answer that is billed: its model, and what it used."""
+
     model: str
     usage: dict[str, Any]
 
 
 class _Result(msgspec.Struct):
-    message: _Message
+    message: BilledMessage
 
 
 class _Line(msgspec.Struct):
@@ -26,6 +28,11 @@ class _Line(msgspec.Struct):
 
 
 _decoder = msgspec.json.Decoder(_Line)
+
+
+def read_message(line: bytes) -> BilledMessage:
+    """Read the answer in a line of results."""
+    return _decoder.decode(line).result.message
 
 
 class SimulatedBill:
@@ -49,7 +56,7 @@ class SimulatedBill:
         """
         total = Fraction()
         for line in lines:
-            message = _decoder.decode(line).result.message
+            message = read_message(line)
             cost = micro_usd(message.model, message.usage, day)
             if cost is None:
                 self.unpriced[message.model] += 1

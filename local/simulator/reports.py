@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from local.simulator.bill import read_message
 from local.simulator.errors import invalid
 from local.simulator.http import Call
 from local.simulator.simulator import Simulator
@@ -56,22 +57,6 @@ class _Answer(msgspec.Struct):
     model: str
     usage: dict[str, Any]
     dimensions: dict[str, str | None]
-
-
-class _Message(msgspec.Struct):
-    model: str
-    usage: dict[str, Any]
-
-
-class _Result(msgspec.Struct):
-    message: _Message
-
-
-class _Line(msgspec.Struct):
-    result: _Result
-
-
-_decoder = msgspec.json.Decoder(_Line)
 
 
 @dataclass(frozen=True)
@@ -141,7 +126,7 @@ def _answers(simulator: Simulator, query: _Query) -> Iterator[tuple[int, _Answer
             continue
         workspace = None if batch.workspace == "default" else batch.workspace
         for line in batch.billed_lines(now_s):
-            message = _decoder.decode(line).result.message
+            message = read_message(line)
             wide = _prompt_tokens(message.usage) > _WIDE_PROMPT_TOKENS
             dimensions = {
                 "workspace_id": workspace, "model": message.model, "service_tier": "batch",
