@@ -25,6 +25,7 @@ MAX_DAYS = 31
 CONNECT_TIMEOUT_S, READ_TIMEOUT_S = 5.0, 10.0
 MAX_BYTES = 32 << 20
 """The largest page that is read. A row is some 400 bytes: one for each day, workspace, model and kind of token."""
+_BLOCK_BYTES = 1 << 16
 DEFAULT_WORKSPACE = "default"
 _SEARCHES = "server_tool_use.web_search_requests"
 
@@ -190,17 +191,29 @@ class UsageReport:
             )  # fmt: skip
             try:
                 _raise_for_status(answer.status, self._base_url)
-                body = answer.read(MAX_BYTES + 1, decode_content=True)
+                body = self._read(answer)
             finally:
                 answer.close()
         # As in `Claude.results`, urllib3 raises ValueError for a negative chunk size.
         except (urllib3.exceptions.HTTPError, ValueError) as error:
             message = f"{self._base_url} does not answer with a report ({type(error).__name__})"
             raise LedgerCheckError(message) from None
-        if len(body) > MAX_BYTES:
-            message = f"Anthropic's report has more than {MAX_BYTES >> 20} MiB a page; leave out workspaceId"
-            raise LedgerCheckError(message)
         return body
+
+    def _read(self, answer: urllib3.BaseHTTPResponse) -> bytes:
+        """Read a page as it arrives, because the timeout is that of a single read.
+
+        Raises:
+            LedgerCheckError: the page is too large, or the time is over.
+        """
+        body = bytearray()
+        while block := answer.read1(_BLOCK_BYTES, decode_content=True):
+            self._check_time()
+            body += block
+            if len(body) > MAX_BYTES:
+                message = f"Anthropic's report has more than {MAX_BYTES >> 20} MiB a page; leave out workspaceId"
+                raise LedgerCheckError(message)
+        return bytes(body)
 
 
 def _is_in(workspace_id: str | None, workspace: str) -> bool:

@@ -2,9 +2,13 @@
 
 import csv
 import logging
+import threading
+import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from contextlib import suppress
+from datetime import UTC, date, datetime
 from decimal import Decimal
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from itertools import count
 from typing import Any
 
@@ -13,8 +17,10 @@ import pytest
 from moto import mock_aws
 
 from functions.adapters import secret, usage_report
+from functions.errors import LedgerCheckError
 from functions.model.cost_ledger import TOKEN_KINDS
 from functions.model.records import LedgerCheck
+from functions.model.usage_comparison import Period
 from functions.polling.phases import MIN_TIME_LEFT_S, Phases
 from functions.polling.poll_summary import PollSummary
 from local.simulator.simulator import ADMIN_KEY
@@ -301,3 +307,39 @@ def test_a_check_that_takes_too_long_ends_with_time_for_what_is_under_way(relay:
     answer_s = usage_report.CONNECT_TIMEOUT_S + usage_report.READ_TIMEOUT_S
     assert last_s > answer_s
     assert not read_check(relay)
+
+
+def test_a_report_that_arrives_byte_by_byte_stops_when_the_time_is_over() -> None:
+    """Each byte arrives within the timeout of a read."""
+    checks = count()
+
+    def check_time() -> None:
+        if next(checks) == 50:
+            message = "the time is over"
+            raise LedgerCheckError(message)
+
+    class Slow(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "1000")
+            self.end_headers()
+            with suppress(OSError):
+                for _ in range(1000):
+                    self.wfile.write(b" ")
+                    time.sleep(0.002)
+
+        def log_message(self, *_: object) -> None:
+            """Log nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Slow) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        report = usage_report.UsageReport(
+            base_url=f"http://127.0.0.1:{server.server_port}",
+            api_version="2023-06-01",
+            read_key=lambda: ADMIN_KEY,
+            check_time=check_time,
+        )
+        with pytest.raises(LedgerCheckError, match="the time is over"):
+            report.batches(Period(date(2026, 11, 1), date(2026, 11, 2)), "")
+        thread.join()
