@@ -26,6 +26,7 @@ from functions.planning.chunks import (
     why_nothing_sendable,
     with_end_notices,
 )
+from functions.planning.equal_rows import open_equal_rows
 from functions.planning.job_budget import why_held
 from functions.planning.new_job import Upload, new_job
 from functions.planning.prepare import MissingOptions, Prepared, decide
@@ -220,16 +221,17 @@ def _plan(
     bucket: LocalBucket, job: Job, prepared: Prepared, checked: Checked, claude: Claude | None
 ) -> Iterator[tuple[Job, int, Counter[str]]]:
     """Cut the file into chunks. Yield the job after each, its batches and its rejections."""
-    rows = _with_messages_kept(read_rows(bucket, job, prepared.options), checked)
-    pending = next(rows, None)
-    while pending is not None:
-        kept = claude is not None and awaits_sample(job)
-        with _open_chunk_file(kept=kept) as body, _open_chunk_file(kept=kept) as ledger:
-            chunk = Chunk(job, body, ledger)
-            pending = fill_chunk(chunk, pending, rows)
-            changes = chunk.changes(_count(claude, chunk) if claude else {})
-        job = msgspec.structs.replace(job, **changes)
-        yield job, int(chunk.writer.requests > 0), chunk.rejections
+    with open_equal_rows(bucket, "", job) as equal_rows:
+        rows = _with_messages_kept(read_rows(bucket, job, prepared.options), checked)
+        pending = next(rows, None)
+        while pending is not None:
+            kept = claude is not None and awaits_sample(job)
+            with _open_chunk_file(kept=kept) as body, _open_chunk_file(kept=kept) as ledger:
+                chunk = Chunk(job, body, ledger, equal_rows)
+                pending = fill_chunk(chunk, pending, rows)
+                changes = chunk.changes(_count(claude, chunk) if claude else {})
+            job = msgspec.structs.replace(job, **changes)
+            yield job, int(chunk.writer.requests > 0), chunk.rejections
 
 
 def _open_chunk_file(*, kept: bool) -> IO[bytes]:

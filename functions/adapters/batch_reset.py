@@ -16,10 +16,10 @@ logger = Logger(child=True)
 
 
 def can_be_refetched(batch: Batch, now: datetime) -> bool:
-    """Return whether a collected batch may be collected again, because Anthropic still has its results."""
+    """Return whether a collected batch may be collected again: Anthropic, or earlier chunks, still have its results."""
     return (
         batch.status == BatchStatus.COLLECTED
-        and batch.batch_id is not None
+        and (batch.batch_id is not None or batch.is_copying)
         and batch.close_reason is None
         and batch.refetches < MAX_REFETCHES
         and not batch.results_are_deleted(now)

@@ -76,17 +76,24 @@ def _reopen(services: Services[ResultsSettings], verb: str, job: Job) -> dict[st
     chunks = attempts_by_chunk(batches)
     last = [attempts[-1] for attempts in chunks]
     deleted = deleted_files(services.files, job, batches)
-    fetched = [b for b in last if verb == RECOLLECT and _is_fetchable(services, b, deleted)]
-    if refusal := _loss(services, job, chunks, deleted, fetched):
+    sent = [next(b for b in reversed(attempts) if not b.is_copying) for attempts in chunks]
+    fetched = [b for b in sent if verb == RECOLLECT and _is_fetchable(services, b, deleted)]
+    # What they copied may be replaced now.
+    copying = [
+        b for b in batches if fetched and b.is_copying and b.status == BatchStatus.COLLECTED
+    ]
+    if refusal := _loss(services, job, chunks, deleted, [*fetched, *copying]):
         return _refused(refusal)
-    opens_job = verb == REASSEMBLE or _was_killed(job, last)
+    opens_job = verb == REASSEMBLE or _was_killed(job, batches)
     if job.status == JobStatus.DONE and (opens_job or fetched):
         kept = _keep_work_files(services, job)
         if kept is None:
             return _refused(_BUSY)
         job = kept
-    opened = sum([_open_batch(services, batch) for batch in fetched])
-    moved = _clear_delay(services, [batch for batch in last if batch.status == BatchStatus.ENDED])
+    # First those that copy, so that a request that dies in between can be repeated.
+    _open_batches(services, copying, last)
+    opened = _open_batches(services, fetched, last)
+    moved = _clear_delay(services, [b for b in batches if b.status == BatchStatus.ENDED])
     if opens_job or opened:
         moved |= _open_job(services, job)
     if not moved and not opened:
@@ -242,13 +249,27 @@ def _can_be_merged(
     )
 
 
-def _open_batch(services: Services[ResultsSettings], batch: Batch) -> bool:
+def _open_batches(
+    services: Services[ResultsSettings], batches: Sequence[Batch], last: Sequence[Batch]
+) -> int:
+    """Reset batches to be collected again. Return how many have not changed meanwhile.
+
+    Args:
+        services: the services of results.
+        batches: the batches.
+        last: the last attempt of each chunk, whose rows the job counts.
+    """
+    return sum([_open_batch(services, batch, is_last=batch in last) for batch in batches])
+
+
+def _open_batch(services: Services[ResultsSettings], batch: Batch, *, is_last: bool) -> bool:
     """Reset a batch to be collected again. Return False if it has changed."""
     forgotten = (
         *("close_reason", "not_found", "not_found_since", "not_found_key", "pieces"),
         *("incomplete_downloads", "first_download_at", "convenience_tries"),
     )
-    opened = reset_batch(services.items, batch, dict.fromkeys(forgotten))
+    changes = {**dict.fromkeys(forgotten), "refetches": batch.refetches + (not is_last)}
+    opened = reset_batch(services.items, batch, changes, finished_chunk=is_last)
     if opened:
         logger.warning("results are fetched again on request", extra={"batch": batch_key(batch)})
     return opened

@@ -1,6 +1,6 @@
 """Collect an ended batch: write its results in row order, exactly one for each row sent, and resend retryable rows."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from tempfile import TemporaryFile
 
 import msgspec
@@ -14,6 +14,7 @@ from functions.adapters.s3 import ObjectStore
 from functions.adapters.tracing import traced
 from functions.adapters.upload_source import source_of
 from functions.collecting.batch_cost import cost_of, not_counted
+from functions.collecting.copied_rows import copy_results
 from functions.collecting.download import download
 from functions.collecting.lost_ledger import deliver, is_lost
 from functions.collecting.merge import MergedChunk, RowOffsets
@@ -23,11 +24,17 @@ from functions.collecting.spool import Spool
 from functions.model import timestamps
 from functions.model.chunk_files import LedgerEntry, read_all
 from functions.model.ids import batch_name
-from functions.model.items.batch import KEEPS_PREVIOUS_RESULT, Batch, BatchStatus, batch_key
+from functions.model.items.batch import (
+    KEEPS_PREVIOUS_RESULT,
+    Batch,
+    BatchStatus,
+    CloseReason,
+    batch_key,
+)
 from functions.model.items.counts import OUTCOMES
 from functions.model.items.job import Job
 from functions.model.items.stored_objects import ChunkOutput, StoredObject
-from functions.model.items.work_item import MICRO
+from functions.model.items.work_item import MICRO, Step, status_key
 from functions.model.streams import line_blocks
 from functions.readers import reader_of
 from functions.services import Services
@@ -53,7 +60,8 @@ def collect(
     if job is None or _refetch_previous(services, batch):
         return False
     later = _later_attempt(services, batch)
-    if later is None and batch.awaits_results and is_lost(services.files, batch, batch.ledger_key):
+    needs_ledger = batch.awaits_results or batch.is_copying
+    if later is None and needs_ledger and is_lost(services.files, batch, batch.ledger_key):
         delivered = deliver(services, job, batch, time_left_s)
         return delivered is not None and _record(services, job, batch, *delivered)
     batch, problem = _without_lost_files(services.files, batch)
@@ -62,20 +70,15 @@ def collect(
         spool = Spool(file, batch.first_row, batch.rows, most // 2)
         received = ResultSet(batch, _sent(services.files, batch), spool, job.price_list)
         closing = download(services, batch, received, time_left_s)
-        if closing is None:
+        left = None if closing is None else _copy(services, batch, received, time_left_s)
+        if closing is None or left is None:
             return False
-        received.share(_copies(services.files, batch))
         merge = merge_type(job)(services, batch, received, closing, errors, most // 4)
         entries = _entries(services.files, batch)
         merged = merge.write(_results_key(batch, later), entries, time_left_s)
-        more = (
-            later is None
-            and problem is None
-            and closing not in KEEPS_PREVIOUS_RESULT
-            and batch.attempt < job.attempts
-            and job.canceled_at is None
-        )
-        following = _next_attempt(services, job, batch, merged) if more else None
+        following = None
+        if later is None and problem is None:
+            following = _following_attempt(services, job, batch, merged, closing, left)
         if following is not None or later is not None:
             return _record(services, job, batch, merged, None, following)
         failed = merge.write_errors(f"{_stem(batch)}.errors.jsonl")
@@ -177,15 +180,57 @@ def _copies(files: ObjectStore, batch: Batch) -> Iterator[tuple[int, int]]:
     return ((entry.row, entry.copy_of) for entry in entries if entry.copy_of)
 
 
+def _copy(
+    services: Services[ResultsSettings],
+    batch: Batch,
+    received: ResultSet,
+    time_left_s: Callable[[], float],
+) -> Collection[int] | None:
+    """Copy results to equal rows: those of the batch, or those of earlier chunks if it is there for that.
+
+    Returns:
+        The rows to which results of earlier chunks are still to be copied; None if the batch was given back.
+    """
+    received.share(_copies(services.files, batch))
+    if batch.is_copying:
+        entries = _entries(services.files, batch)
+        return copy_results(services, batch, received, entries, time_left_s)
+    return range(batch.first_row, batch.last_row + 1) if batch.copied_rows else range(0)
+
+
 def _entries(files: ObjectStore, batch: Batch) -> Iterator[LedgerEntry]:
     """Read the chunk's ledger. It is read again each time, because 100,000 entries do not fit in memory."""
     return read_all(line_blocks(files.read(files.results_object(batch.ledger_key))))
 
 
-def _next_attempt(
+def _following_attempt(
+    services: Services[ResultsSettings],
+    job: Job,
+    batch: Batch,
+    merged: MergedChunk,
+    closing: CloseReason,
+    left: Collection[int],
+) -> Batch | None:
+    """Write the files of the chunk's next attempt: it sends rows again, or else copies the results that are left.
+
+    Returns:
+        Its batch; None if the chunk is finished.
+    """
+    may_be_sent = (
+        closing not in KEEPS_PREVIOUS_RESULT
+        and batch.attempt < job.attempts
+        and job.canceled_at is None
+    )
+    following = _sending_attempt(services, job, batch, merged) if may_be_sent else None
+    if following is None and left:
+        return _copying_attempt(services, job, batch, merged, left)
+    return following
+
+
+def _sending_attempt(
     services: Services[ResultsSettings], job: Job, batch: Batch, merged: MergedChunk
 ) -> Batch | None:
-    """Write the files of the chunk's next attempt. Return its batch; None if no row is worth one."""
+    """Write the files of an attempt that sends rows again. Return its batch; None if no row is worth one."""
     if not any(merged.retry_mask):
         return None
     chosen = (
@@ -201,6 +246,33 @@ def _next_attempt(
         return None
     return msgspec.structs.replace(
         following, previous_results=merged.results, raised_requests=change.raised_requests
+    )
+
+
+def _copying_attempt(
+    services: Services[ResultsSettings],
+    job: Job,
+    batch: Batch,
+    merged: MergedChunk,
+    left: Collection[int],
+) -> Batch:
+    """Write the files of an attempt that only copies results of earlier chunks. Return its batch."""
+    entries = (
+        msgspec.structs.replace(
+            entry.without_request(), copied_from=entry.copied_from if entry.row in left else 0
+        )
+        for entry in _entries(services.files, batch)
+    )
+    rewritten = rewrite(services.files, job, batch, batch.chunk, batch.attempt + 1, entries)
+    now = timestamps.text(services.now())
+    following = new_batch(batch, batch.chunk, batch.attempt + 1, rewritten, now)
+    return msgspec.structs.replace(
+        following,
+        status=BatchStatus.ENDED,
+        status_key=status_key(BatchStatus.ENDED, now),
+        next_step=Step.COLLECT,
+        previous_results=merged.results,
+        ended_at=batch.ended_at or now,
     )
 
 

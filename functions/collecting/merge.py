@@ -171,7 +171,7 @@ class Merge:
         uncounted = [
             index
             for index, ((entry, _), result) in enumerate(zip(rows, new, strict=True))
-            if result is None or entry.copy_of
+            if result is None or entry.copy_of or entry.copied_from
         ]
         outcomes = [read_result(results[index]) for index in uncounted]
         self._received.counter.add_rows(outcomes)

@@ -112,6 +112,16 @@ class ResultSet:
                 for of_row in (row, *self._copies.get(row, ())):
                     self.spool.put_missing(of_row, bytes(parsed.result))
 
+    def copy(self, result: bytes, rows: Sequence[int]) -> bool:
+        """Store one result of another chunk for rows, unless the disk is full. They are counted when they are merged."""
+        first, *others = rows
+        if not self.spool.has_room(len(result)):
+            return False
+        self.spool.put_all([first], result, [len(result)])
+        self.states[first - self._first] = state_of(read_result(result))
+        self.share((row, first) for row in others)
+        return True
+
     def share(self, copies: Iterable[tuple[int, int]]) -> None:
         """Store for rows the results of others, once all have arrived. They are counted when they are merged.
 

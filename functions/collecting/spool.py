@@ -57,6 +57,10 @@ class Spool:
         else:
             self.whole = False
 
+    def has_room(self, size: int) -> bool:
+        """Return whether so many bytes fit on the disk."""
+        return self._end + size <= self._max_bytes
+
     def share(self, row: int, of_row: int) -> None:
         """Use the result of another row for this one, too."""
         slot, of_slot = row - self._first, of_row - self._first

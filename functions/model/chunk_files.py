@@ -30,6 +30,7 @@ class LedgerEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
         params_size: the length of its params in bytes; 0 if the row is not sent.
         rejection: why the row is not sent; None if it is.
         copy_of: an earlier row of the chunk, with equal params, whose request answers this row, too; 0 for none.
+        copied_from: likewise a row of an earlier chunk. Its result is copied once its chunk has it.
     """
 
     row: int
@@ -41,6 +42,7 @@ class LedgerEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     params_size: int = 0
     rejection: Rejection | None = None
     copy_of: int = 0
+    copied_from: int = 0
 
     @property
     def sent(self) -> bool:
@@ -49,18 +51,24 @@ class LedgerEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
     @property
     def is_asked(self) -> bool:
-        """Whether a request in the body answers the row: its own, or that of an equal row."""
+        """Whether a request in the body answers the row: its own, or that of an equal row of the chunk."""
         return self.sent or self.copy_of > 0
 
     @property
     def request_row(self) -> int:
-        """The row whose request answers this one."""
+        """The row whose request in the body answers this one."""
         return self.copy_of or self.row
 
     def without_request(self) -> "LedgerEntry":
         """Return the entry for a body that does not have its request."""
         return LedgerEntry(
-            self.row, self.line, self.offset, self.size, self.custom_id, rejection=self.rejection
+            self.row,
+            self.line,
+            self.offset,
+            self.size,
+            self.custom_id,
+            rejection=self.rejection,
+            copied_from=self.copied_from,
         )
 
 
@@ -91,7 +99,8 @@ class ChunkWriter:
     Attributes:
         rows: the rows written, rejected ones included.
         requests: the rows in the body.
-        copies: the rows that share the request of an earlier row.
+        copies: the rows that share the request of an earlier row of the chunk.
+        copied_rows: the rows that share the request of a row of an earlier chunk.
         size_bytes: the length of the body if it were finished now.
         ledger_bytes: the length of the ledger.
     """
@@ -102,7 +111,7 @@ class ChunkWriter:
         self._body, self._ledger = body, ledger
         self._head = b'},{"custom_id":"%b","params":' % custom_id_template(job, chunk, attempt)
         self._written = body.write(HEAD)
-        self.rows = self.requests = self.copies = self.ledger_bytes = 0
+        self.rows = self.requests = self.copies = self.copied_rows = self.ledger_bytes = 0
 
     @property
     def size_bytes(self) -> int:
@@ -113,7 +122,9 @@ class ChunkWriter:
         """Return how many bytes a row adds to the body."""
         return len(self._head % row) + params_size
 
-    def add(self, number: int, record: Record, row: Row, copy_of: int = 0) -> None:
+    def add(
+        self, number: int, record: Record, row: Row, copy_of: int = 0, copied_from: int = 0
+    ) -> None:
         """Write a row of the upload: its request, or why it has none, or the row whose request it shares."""
         entry = LedgerEntry(
             number,
@@ -123,8 +134,9 @@ class ChunkWriter:
             row.custom_id,
             rejection=row.rejection,
             copy_of=copy_of,
+            copied_from=copied_from,
         )
-        self.put(entry, None if copy_of else row.params)
+        self.put(entry, None if copy_of or copied_from else row.params)
 
     def add_valid(self, first: int, valid: ValidRows) -> None:
         """Write consecutive valid rows, numbered from `first`. The bytes equal those that `add` writes."""
@@ -139,7 +151,7 @@ class ChunkWriter:
         self._written += self._body.write(b"".join(fragments))
         lines = range(valid.line, valid.line + len(rows))
         columns = (rows, lines, valid.offsets, valid.sizes, valid.custom_ids, begins, sizes)
-        entries = _encoder.encode_lines(list(zip(*columns, repeat(None), repeat(0))))
+        entries = _encoder.encode_lines(list(zip(*columns, repeat(None), repeat(0), repeat(0))))
         self.ledger_bytes += self._ledger.write(entries)
         self.rows += len(rows)
         self.requests += len(rows)
@@ -149,6 +161,7 @@ class ChunkWriter:
         if params is None:
             entry = msgspec.structs.replace(entry, params_offset=0, params_size=0)
             self.copies += entry.copy_of > 0
+            self.copied_rows += entry.copied_from > 0
         else:
             head = (self._head % entry.row).removeprefix(b"}" if self.requests else b"},")
             params_offset = self._written + len(head)

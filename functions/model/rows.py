@@ -99,6 +99,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
         betas: values of `anthropic-beta` that this row needs beside those of its job, sorted.
         changes: the fields that its translation dropped or changed.
         warmup_prefix: the prefix that it puts into the cache for other rows; None for none.
+        own_params: the params before that changed them; None if they are unchanged.
     """
 
     custom_id: msgspec.Raw
@@ -107,6 +108,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
     betas: tuple[str, ...] = ()
     changes: tuple[str, ...] = ()
     warmup_prefix: str | None = None
+    own_params: bytes | None = None
 
 
 class ValidRows(msgspec.Struct, frozen=True):

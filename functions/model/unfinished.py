@@ -70,6 +70,14 @@ class Unfinished:
         """The ended batches whose results were not found. They are gone only if unlisted too."""
         return [batch for batch in self.of(BatchStatus.ENDED) if batch.not_found]
 
+    @property
+    def copying_jobs(self) -> set[str]:
+        """The ids of the jobs of which all that is left is to copy results to equal rows of other chunks."""
+        others = {batch.job for batch in self.batches if not batch.is_copying}
+        others |= {job.job for job in self.jobs if job.status == JobStatus.PLANNING}
+        copying = {batch.job for batch in self.batches if batch.is_copying}
+        return copying - others if self.whole else set()
+
     def add(self, item: dict[str, Any]) -> None:
         """Add an item to the list of its kind. Log and count an item that cannot be parsed, or is of a newer version."""
         try:

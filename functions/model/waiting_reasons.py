@@ -128,6 +128,10 @@ REASONS = {
     "collecting": ReasonText(
         "the results of {batches} are being downloaded", "nothing to do: it goes on by itself"
     ),
+    "equal_rows": ReasonText(
+        "rows of {batches} wait for the answers to equal rows of others",
+        "nothing to do: the answers are copied once those batches are collected",
+    ),
     "assembling": ReasonText(
         "the results are being joined", "nothing to do: it goes on by itself"
     ),
@@ -139,7 +143,7 @@ OF_ALL_JOBS = frozenset({"no_key", "paused", "throttled"})
 """Reasons that apply to all jobs at once. When their `until` changes, status.json is not rewritten."""
 _SENDING = frozenset(REASONS) - {
     "plan_retry", "collect_retry", "assemble_retry", "unconfirmed",
-    "planning", "sending", "answers", "canceling", "collecting", "assembling",
+    "planning", "sending", "answers", "canceling", "collecting", "equal_rows", "assembling",
 }  # fmt: skip
 """Reasons why batches are not sent."""
 
@@ -344,7 +348,12 @@ def _progress(job: Job, batches: Sequence[Batch]) -> Iterator[WaitingReason]:
         "canceling" if job.canceled_at else "answers": [
             b for b in batches if b.status == BatchStatus.IN_PROGRESS
         ],
-        "collecting": [b for b in batches if b.status == BatchStatus.ENDED and not _has_failed(b)],
+        "collecting": [
+            b
+            for b in batches
+            if b.status == BatchStatus.ENDED and not (b.is_copying or _has_failed(b))
+        ],
+        "equal_rows": [b for b in batches if b.is_copying and not _has_failed(b)],
     }
     for reason, group in groups.items():
         if group:

@@ -22,7 +22,7 @@ from functions.model.raised_max_tokens import second_demand
 from functions.model.request_demand import read_request, read_requests
 from functions.model.rows import Position, Record, Row, ValidRows
 from functions.planning.conversion import convert_all, converter_of
-from functions.planning.equal_rows import EqualRows
+from functions.planning.equal_rows import EqualRows, digest_of, record_of
 from functions.planning.fast_path import ValidatedRow, validate_all
 from functions.planning.preflight import Preflight
 from functions.planning.shared_prefixes import mark_warmups
@@ -45,6 +45,7 @@ class Chunk:
         job: the job, with the checkpoint before this chunk.
         body: the temporary file of the request body.
         ledger: the temporary file of the ledger.
+        equal_rows: the rows of the upload that are sent so far; None unless equal rows share a request.
         writer: the writer of both files.
         rejections: rejection code → number of rows.
         changed_fields: field → rows in which its translation dropped or changed it.
@@ -53,13 +54,14 @@ class Chunk:
         demands: what its requests may use, by model.
         second_demands: what they may use when they are sent once more with a larger `max_tokens`.
         warmed_prefixes: the prefixes that its rows put into the cache.
-        equal_rows: finds rows whose params an earlier row has.
+        digests: those of the rows that it sends, as they are stored; empty unless equal rows share a request.
         end: the position after the last row.
     """
 
     job: Job
     body: IO[bytes]
     ledger: IO[bytes]
+    equal_rows: EqualRows | None = None
     writer: ChunkWriter = field(init=False)
     rejections: Counter[str] = field(default_factory=Counter)
     changed_fields: Counter[str] = field(default_factory=Counter)
@@ -68,12 +70,11 @@ class Chunk:
     demands: dict[str, Demand] = field(default_factory=dict)
     second_demands: dict[str, Demand] = field(default_factory=dict)
     warmed_prefixes: list[str] = field(default_factory=list)
-    equal_rows: EqualRows = field(init=False)
+    digests: bytearray = field(default_factory=bytearray)
     end: Position = field(init=False)
 
     def __post_init__(self) -> None:
         self.writer = ChunkWriter(self.job.job, self.name, 1, self.body, self.ledger)
-        self.equal_rows = EqualRows(once=self.job.equal_rows_once)
         self.end = position_of(self.job)
 
     @property
@@ -113,20 +114,35 @@ class Chunk:
         record, row = rows
         # All requests of a batch share its headers.
         betas = tuple(beta for beta in row.betas if beta not in self.job.betas)
-        if row.params is not None and self.writer.requests and betas != self.betas:
+        digest = self._digest(row, betas)
+        equal_row = self._equal_row(digest)
+        params = None if equal_row else row.params
+        if params is not None and self.writer.requests and betas != self.betas:
             self.ended_by_betas = True
             return rows
-        copy_of = self.equal_rows.first(row.params)
-        params = None if copy_of else row.params
         if not self._fits(len(params or b"") + len(row.custom_id)):
             return rows
         if params is not None:
             self.betas = betas
             self._add_demands([read_request(params, prices_of(self.job))])
-            self.equal_rows.add(params, self._next_row)
-        self.writer.add(self._next_row, record, row, copy_of)
+            self.digests += record_of(digest, self._next_row) if digest else b""
+        is_here = equal_row > self.job.checkpoint.row
+        copies = {"copy_of": equal_row} if is_here else {"copied_from": equal_row}
+        self.writer.add(self._next_row, record, row, **copies)
         self._count_row(record, row)
         return None
+
+    def _digest(self, row: Row, betas: Sequence[str]) -> bytes:
+        """Return the digest by which rows equal to this one are found; empty if it shares no request."""
+        params = row.own_params or row.params
+        return b"" if params is None or self.equal_rows is None else digest_of(params, betas)
+
+    def _equal_row(self, digest: bytes) -> int:
+        """Return the earlier row whose request the next row shares; 0 if there is none."""
+        if self.equal_rows is None or not digest:
+            return 0
+        first_row = self.equal_rows.first_row(digest, self._next_row)
+        return 0 if first_row == self._next_row else first_row
 
     def _count_row(self, record: Record, row: Row) -> None:
         self.end = record.end
@@ -201,10 +217,11 @@ class Chunk:
         job, writer = self.job, self.writer
         rejected = Counter(job.rejection_counts) + self.rejections
         changed = Counter(job.translation_changes) + self.changed_fields
+        copies = writer.copies + writer.copied_rows
         return {
             "checkpoint": self.checkpoint,
-            "rows_rejected": job.rows_rejected + writer.rows - writer.requests - writer.copies,
-            "copies": job.copies + writer.copies,
+            "rows_rejected": job.rows_rejected + writer.rows - writer.requests - copies,
+            "copies": job.copies + copies,
             "beta_changes": job.beta_changes + self.ended_by_betas,
             "rejection_counts": dict(rejected.most_common(_MAX_REJECTION_CODES)),
             "demands": demand.add([job.demands, self.demands]),

@@ -1,37 +1,101 @@
-"""Find rows of a chunk whose params are equal, byte for byte as they are sent: they share one request.
+"""Find rows of an upload whose params are equal, byte for byte as they are sent: they share one request.
 
-Only rows of one chunk are compared. So memory does not grow with the upload, and each chunk is complete: it is sent,
-split, sent again and collected without reading another chunk.
+Each row that is sent is remembered by a digest of its params. SQLite keeps the digests on the disk, and those of each chunk are stored in S3 too,
+for the invocation that continues the plan.
 """
 
+import sqlite3
+import struct
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
 from hashlib import blake2b
+from typing import cast
 
+from aws_lambda_powertools import Logger
+
+from functions.adapters.upload_source import ObjectReader
+from functions.errors import ObjectNotFoundError
+from functions.model import ids
+from functions.model.items.job import Job
+from functions.model.items.stored_objects import ObjectVersion
+
+MAX_ROWS = 10_000_000
+"""The most rows that are remembered, which takes 300 MB of disk. A row that equals a later one is sent again."""
 _DIGEST_BYTES = 16
-"""Among 100,000 rows, two different ones have the same digest with a probability of 10^-29."""
+"""Among ten million rows, two different ones have the same digest with a probability of 10^-25."""
+_RECORD = struct.Struct(f"<Q{_DIGEST_BYTES}s")
+_CACHE_KIB = 32 << 10
+_REMEMBER = (
+    "INSERT INTO first_rows VALUES (?, ?) ON CONFLICT DO UPDATE SET row = row RETURNING row"
+)
+logger = Logger(child=True)
 
 
 class EqualRows:
-    """The first row with each params.
+    """The first row with each params."""
 
-    Args:
-        once: whether equal rows share a request; otherwise none is ever found.
+    def __init__(self) -> None:
+        # A file without a name, which SQLite writes only once its cache is full.
+        self._database = sqlite3.connect("", isolation_level=None)
+        for setting in ("journal_mode = OFF", "synchronous = OFF", f"cache_size = -{_CACHE_KIB}"):
+            self._database.execute(f"PRAGMA {setting}")
+        self._database.execute(
+            "CREATE TABLE first_rows (digest BLOB PRIMARY KEY, row INTEGER) WITHOUT ROWID"
+        )
+        self._database.execute("BEGIN")
+        self._rows = 0
+
+    def first_row(self, digest: bytes, row: int) -> int:
+        """Return the first row with this digest; `row` itself, which is remembered, if there was none."""
+        if self._rows >= MAX_ROWS:
+            query = "SELECT row FROM first_rows WHERE digest = ?"
+            found = self._database.execute(query, (digest,)).fetchone()
+            return row if found is None else cast("int", found[0])
+        ((first,),) = self._database.execute(_REMEMBER, (digest, row)).fetchall()
+        self._rows += first == row
+        return cast("int", first)
+
+    def close(self) -> None:
+        """Delete the digests from the disk."""
+        self._database.close()
+
+
+def digest_of(params: bytes, betas: Sequence[str]) -> bytes:
+    """Return a digest of a request: its params, and its values of `anthropic-beta`, which change what is answered."""
+    digest = blake2b(params, digest_size=_DIGEST_BYTES)
+    digest.update("\0".join(["", *betas]).encode())
+    return digest.digest()
+
+
+def record_of(digest: bytes, row: int) -> bytes:
+    """Return a row that is sent as it is stored in S3."""
+    return _RECORD.pack(row, digest)
+
+
+def key_of(job: Job, chunk: str) -> str:
+    """Return the key under which the digests of a chunk are stored."""
+    return f"work/{job.job}/{chunk}.digests"
+
+
+@contextmanager
+def open_equal_rows(
+    files: ObjectReader, results_bucket: str, job: Job
+) -> Iterator[EqualRows | None]:
+    """Open the digests of all chunks of a job that are cut. Yield None unless equal rows share a request.
+
+    If those of a chunk were deleted, rows that equal one of its rows are sent again.
     """
-
-    def __init__(self, *, once: bool) -> None:
-        self._once = once
-        self._first_rows: dict[bytes, int] = {}
-
-    def first(self, params: bytes | None) -> int:
-        """Return the first row with these params; 0 if there is none."""
-        if not self._first_rows or params is None:
-            return 0
-        return self._first_rows.get(_digest(params), 0)
-
-    def add(self, params: bytes, row: int) -> None:
-        """Remember the params of a row that is sent."""
-        if self._once:
-            self._first_rows[_digest(params)] = row
-
-
-def _digest(params: bytes) -> bytes:
-    return blake2b(params, digest_size=_DIGEST_BYTES).digest()
+    if not job.equal_rows_once:
+        yield None
+        return
+    with closing(EqualRows()) as equal_rows:
+        for number in range(1, job.checkpoint.chunk + 1):
+            key = key_of(job, ids.chunk_name(number))
+            try:
+                stored = b"".join(files.read(ObjectVersion(results_bucket, key)))
+            except ObjectNotFoundError:
+                logger.warning("digests deleted", extra={"job": job.job, "chunk": number})
+                continue
+            for row, digest in _RECORD.iter_unpack(stored):
+                equal_rows.first_row(digest, row)
+        yield equal_rows

@@ -28,6 +28,7 @@ from functions.planning.chunks import (
     why_nothing_sendable,
     with_end_notices,
 )
+from functions.planning.equal_rows import key_of, open_equal_rows
 from functions.planning.job_budget import find_hold
 from functions.planning.prepare import prepare
 from functions.planning.sampling import count_sample
@@ -103,22 +104,23 @@ def _cut_chunks(
     request_poll: Callable[[], None],
 ) -> Job | None:
     first_chunk = job.checkpoint.chunk + 1
-    rows = read_rows(services.files, job, load_options(services.files, job))
-    pending = next(rows, None)
-    time_left_at_start_s = time_left_s()
-    while pending is not None:
-        if time_left_s() < max(_MIN_TIME_LEFT_S, time_left_at_start_s - MAX_PLANNING_S):
-            services.items.release(job)
-            return None
-        with traced("cut chunk"), TemporaryFile() as body, TemporaryFile() as ledger:
-            chunk = Chunk(job, body, ledger)
-            pending = fill_chunk(chunk, pending, rows)
-            planned = _store_chunk(services, chunk, _count_sample(services, chunk))
-        if planned is None:
-            return None
-        job = planned
-        if job.checkpoint.chunk == first_chunk and pending is not None:
-            request_poll()
+    with open_equal_rows(services.files, services.files.bucket, job) as equal_rows:
+        rows = read_rows(services.files, job, load_options(services.files, job))
+        pending = next(rows, None)
+        time_left_at_start_s = time_left_s()
+        while pending is not None:
+            if time_left_s() < max(_MIN_TIME_LEFT_S, time_left_at_start_s - MAX_PLANNING_S):
+                services.items.release(job)
+                return None
+            with traced("cut chunk"), TemporaryFile() as body, TemporaryFile() as ledger:
+                chunk = Chunk(job, body, ledger, equal_rows)
+                pending = fill_chunk(chunk, pending, rows)
+                planned = _store_chunk(services, chunk, _count_sample(services, chunk))
+            if planned is None:
+                return None
+            job = planned
+            if job.checkpoint.chunk == first_chunk and pending is not None:
+                request_poll()
     return _finish(services, with_end_notices(services.files, job), failure=None)
 
 
@@ -141,6 +143,8 @@ def _store_chunk(
     """
     job = chunk.job
     keys = store_chunk_files(services.files, job, chunk.name, 1, chunk.body, chunk.ledger)
+    if job.equal_rows_once:
+        services.files.write(key_of(job, chunk.name), [bytes(chunk.digests)])
     worst = known_worst_micro_usd(job, chunk.demands, samples)
     batch = _build_batch(chunk, keys, worst, timestamps.text(services.now()))
     changes = chunk.changes(samples)
@@ -174,6 +178,7 @@ def _build_batch(chunk: Chunk, keys: ChunkKeys, worst_micro_usd: int, now: str) 
         end_byte=chunk.end.byte,
         requests=files.requests,
         copies=files.copies,
+        copied_rows=files.copied_rows,
         size_bytes=files.size_bytes,
         requests_key=keys.requests,
         ledger_key=keys.ledger,

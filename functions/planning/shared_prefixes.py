@@ -109,7 +109,13 @@ def _separate(rows: _Rows, first: dict[int, str]) -> Iterator[_Rows]:
 def _warmup(row: Row, prefix: str) -> Row:
     params, is_changed = _with_lifetime(row.params or b"")
     changes = (*row.changes, LIFETIME_CHANGE) if is_changed else row.changes
-    return msgspec.structs.replace(row, params=params, changes=changes, warmup_prefix=prefix)
+    return msgspec.structs.replace(
+        row,
+        params=params,
+        changes=changes,
+        warmup_prefix=prefix,
+        own_params=row.params if is_changed else None,
+    )
 
 
 def prefix_of(params: bytes | msgspec.Raw, capability_list: str | None = None) -> str | None:

@@ -22,7 +22,8 @@ def advance_pilots(
 ) -> None:
     """Bring forward the jobs whose rest waits for their pilot, or for a go marker after it."""
     running = {
-        batch.job for batch in unfinished.batches if batch.status != BatchStatus.WAITING or batch.is_pilot
+        batch.job for batch in unfinished.batches
+        if batch.is_pilot or not (batch.status == BatchStatus.WAITING or batch.is_copying)
     }  # fmt: skip
     due = [
         job

@@ -22,15 +22,18 @@ def due_items(
 ) -> tuple[list[Job | Batch], list[Batch]]:
     """Return the items that wait for a stage and are not leased.
 
-    Batches that wait to be sent must be admitted first.
+    Batches that wait to be sent must be admitted first, and those that copy results wait for all others of their job.
 
     Returns:
         The items to wake, and those held back: without a key, no results can be downloaded.
     """
     items: list[Job | Batch] = [*unfinished.jobs, *unfinished.batches]
+    ready = unfinished.copying_jobs
     waiting = [
-        item for item in items if item.next_step not in {None, Step.SEND} and item.is_idle(now)
-    ]
+        item for item in items
+        if item.next_step not in {None, Step.SEND} and item.is_idle(now)
+        and not (isinstance(item, Batch) and item.is_copying and item.job not in ready)
+    ]  # fmt: skip
     held_back = [item for item in waiting if no_key and _needs_key(item)]
     due = [item for item in waiting if not (no_key and _needs_key(item))]
     return due, held_back

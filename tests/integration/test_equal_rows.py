@@ -44,18 +44,26 @@ def sent(relay: Harness) -> int:
 
 
 S, X, E = "succeeded", "expired", "errored"
+TWO = {"requests_per_batch": 2}
 CASES: list[tuple[str, str, bytes, dict[str, Any], str, int, int]] = [
     # name, rows, options, settings, outcomes, requests, copies
     ("all equal", "a a a a", ONCE, {}, f"{S} {S} {S} {S}", 1, 3),
     ("among others", "a b a c b d", ONCE, {}, " ".join([S] * 6), 4, 2),
-    ("only in a chunk", "a a a a a", ONCE, {"requests_per_batch": 2}, " ".join([S] * 5), 3, 2),
+    ("in all chunks", "a b a c b a d a", ONCE, TWO, " ".join([S] * 8), 4, 4),
+    ("a chunk of copies alone", "a b b a a b c", ONCE, TWO, " ".join([S] * 7), 3, 4),
+    ("a failure fails those of other chunks", "a [fate:invalid_request_error] b [fate:invalid_request_error] a", ONCE, TWO, f"{S} {E} {S} {E} {S}", 3, 2),
+    ("a retried row answers other chunks", "[fate:expired] a b [fate:expired] [fate:expired]", ONCE, TWO, " ".join([S] * 5), 4, 2),
+    ("a chunk with retries and copies", "a b [fate:expired] a c [fate:expired]", ONCE, TWO, " ".join([S] * 6), 5, 2),
+    ("expired to the end in other chunks", "[fate:always-expired] a b [fate:always-expired]", ONCE, TWO, f"{X} {S} {S} {X}", 5, 1),
+    ("with more room in other chunks", "[needs:100] a b [needs:100]", ONCE + b"retry_truncated = {factor = 2}", TWO, " ".join([S] * 4), 4, 1),
     ("a failure fails all", "a [fate:invalid_request_error] b [fate:invalid_request_error]", ONCE, {}, f"{S} {E} {S} {E}", 3, 1),
     ("a retried row answers all", "[fate:expired] a [fate:expired] a", ONCE, {}, " ".join([S] * 4), 3, 2),
     ("expired to the end", "[fate:always-expired] a [fate:always-expired]", ONCE, {}, f"{X} {S} {X}", 4, 1),
     ("with more room", "[needs:100] a [needs:100]", ONCE + b"retry_truncated = {factor = 2}", {}, f"{S} {S} {S}", 3, 1),
     ("off by default", "a a", b"", {}, f"{S} {S}", 2, 0),
     ("each", "a a", b'equal_rows = "each"', {}, f"{S} {S}", 2, 0),
-    ("pilot", "a a a a", ONCE + b"pilot_rows = 2\npilot_auto = true", {}, f"{S} {S} {S} {S}", 2, 2),
+    ("pilot", "a a a a", ONCE + b"pilot_rows = 2\npilot_auto = true", {}, f"{S} {S} {S} {S}", 1, 3),
+    ("pilot, then others", "a a a b a b c b", ONCE + b"pilot_rows = 2\npilot_auto = true", TWO, " ".join([S] * 8), 3, 5),
 ]  # fmt: skip
 
 

@@ -109,7 +109,7 @@ def test_a_request_that_dies_is_completed_by_the_next(
 ) -> None:
     job = closed_without_results(relay)
 
-    def die(*_arguments: object) -> bool:
+    def die(*_arguments: object, **_options: object) -> bool:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
@@ -217,7 +217,7 @@ def test_work_files_are_tagged_again_after_a_request_that_dies(
 ) -> None:
     job = closed_without_results(relay)
 
-    def die(*_arguments: object) -> bool:
+    def die(*_arguments: object, **_options: object) -> bool:
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:

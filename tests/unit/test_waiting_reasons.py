@@ -122,6 +122,9 @@ CASES = {
         job(canceled_at=AT), [sent("IN_PROGRESS")], "canceled", until=at(-600 + 24 * 3600)
     ),
     "collecting": Case(job(), [sent("ENDED", next_step="collect")], "downloaded"),
+    "equal_rows": Case(
+        job(), [sent("ENDED", next_step="collect", attempt=2, requests=0, batch_id=None)], "equal rows"
+    ),
     "assembling": Case(
         job(status="ASSEMBLING", status_key=f"ASSEMBLING#{EARLIER}", next_step="assemble"), [], "joined"
     ),

@@ -84,6 +84,7 @@ class Batch(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
         priority: that of its job.
         share: that of its job. Poll admits batches without reading their jobs.
         copies: the rows that share the request of an earlier row of the chunk.
+        copied_rows: the rows that share the request of a row of an earlier chunk, and whose results are still to be copied.
         raised_requests: its requests that are sent once more with a raised `max_tokens`, because their answers ended there.
         is_warmup: whether later batches of its job wait for it, because it puts a prefix into the cache.
     """
@@ -137,6 +138,7 @@ class Batch(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
     priority: str = NORMAL
     share: Share | None = None
     copies: int = 0
+    copied_rows: int = 0
     raised_requests: int = 0
     is_warmup: bool = False
 
@@ -158,6 +160,11 @@ class Batch(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
     def is_pilot(self) -> bool:
         """Whether it is of the chunk that is sent first if its job has a pilot."""
         return self.chunk.startswith(_PILOT_CHUNK)
+
+    @property
+    def is_copying(self) -> bool:
+        """Whether it only copies results of earlier chunks: a later attempt that sends nothing."""
+        return self.attempt > 1 and not self.requests
 
     def must_have_ended(self, now: datetime) -> bool:
         """Return whether its Message Batch is old enough to have ended at Anthropic in any case."""

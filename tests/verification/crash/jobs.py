@@ -151,11 +151,12 @@ def of_kind(key: str, *, waits: bool = False, outputs: Sequence[str] = ()) -> Jo
 
 
 def equal_rows() -> JobSpec:
-    """Return three chunks: in one, a copy of a row that is sent twice; in others, rows that are asked once in each."""
-    texts = ["[fate:expired] equal", "[fate:expired] equal", "other", "third", "third", "other"]
+    """Return four chunks: a row that is sent twice and its copy; two rows; their copies; a copy of the first and a row."""
+    first = "[fate:expired] equal"
+    texts = [first, first, "other", "third", "third", "other", first, "fourth"]
     rows = [make_row(0, text) for text in texts]
     return JobSpec(
-        rows, ["succeeded"] * 6, [2, 0, 2, 2, 0, 0], requests_per_batch=2, options=b'equal_rows = "once"'
+        rows, ["succeeded"] * 8, [2, 0, 1, 1, 0, 0, 0, 1], requests_per_batch=2, options=b'equal_rows = "once"'
     )  # fmt: skip
 
 

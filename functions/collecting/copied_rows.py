@@ -1,0 +1,155 @@
+"""Copy to rows the results of equal rows in earlier chunks.
+
+Of equal rows only the first is sent, and its chunk may be answered last of all. No chunk is collected later because of that: such a
+chunk gets one more attempt, which sends nothing. Once the requests of all chunks have results, it copies them. If they are too
+many for one invocation, another attempt copies the rest.
+"""
+
+from bisect import bisect_left, bisect_right
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import NamedTuple
+
+from functions.adapters.batch_reset import can_be_refetched, refetch_batch
+from functions.adapters.s3 import ObjectStore
+from functions.collecting.download import DEADLINE_S
+from functions.collecting.lost_ledger import is_lost
+from functions.collecting.result_set import ResultSet
+from functions.errors import DownloadError
+from functions.model import timestamps
+from functions.model.chunk_files import LedgerEntry
+from functions.model.items.batch import FINISHED_BATCH_STATUSES, Batch, BatchStatus, CloseReason
+from functions.model.items.stored_objects import StoredObject
+from functions.model.output_lines import read_output_lines
+from functions.model.streams import line_blocks
+from functions.model.synthetic_results import closed_result
+from functions.services import Services
+from functions.settings import ResultsSettings
+
+_LOOK_AGAIN_S = 60.0
+"""Seconds until a batch looks again whether all other chunks have their results."""
+
+
+class _Source(NamedTuple):
+    """An earlier chunk from which results are copied.
+
+    Attributes:
+        results: its lines of results.jsonl; None if it has none.
+        rows: those of its rows whose results are copied, in order.
+        closing: why they end without a result, if it has none.
+    """
+
+    results: StoredObject | None
+    rows: Sequence[int]
+    closing: CloseReason = CloseReason.STUCK
+
+
+def copy_results(
+    services: Services[ResultsSettings],
+    batch: Batch,
+    received: ResultSet,
+    entries: Iterable[LedgerEntry],
+    time_left_s: Callable[[], float],
+) -> set[int] | None:
+    """Copy results to the rows of a batch.
+
+    Args:
+        services: the services of results.
+        batch: a batch that only copies.
+        received: takes the results.
+        entries: the batch's ledger.
+        time_left_s: how long this invocation may still run.
+
+    Returns:
+        The rows that another attempt must copy; None if the batch was given back, because an earlier chunk has no results now.
+
+    Raises:
+        DownloadError: no result could be copied, for lack of time or disk.
+    """
+    copies = _rows_by_source(entries)
+    sources = _sources(services, batch, sorted(copies))
+    if sources is None:
+        return None
+    left = {row for rows in copies.values() for row in rows}
+    for row, result in _results(services.files, sources):
+        if time_left_s() < DEADLINE_S or not received.copy(result, copies[row]):
+            break
+        left.difference_update(copies[row])
+    if left and len(left) == sum(map(len, copies.values())):
+        message = "no result could be copied in the time and on the disk of one invocation; raise resultsDiskMib"
+        raise DownloadError(message)
+    return left
+
+
+def _rows_by_source(entries: Iterable[LedgerEntry]) -> dict[int, list[int]]:
+    """Return the rows that get a result, by the row that has it."""
+    copies = defaultdict[int, list[int]](list)
+    for entry in entries:
+        if entry.copied_from:
+            copies[entry.copied_from].append(entry.row)
+    return copies
+
+
+def _sources(
+    services: Services[ResultsSettings], batch: Batch, rows: Sequence[int]
+) -> list[_Source] | None:
+    """Return the chunks that have these rows. Give the batch back and return None if one has no results now."""
+    batches = services.items.batches(batch.job)
+    if any(_must_wait_for(other, batch) for other in batches):
+        services.items.release(batch, timestamps.after(services.now(), _LOOK_AGAIN_S))
+        return None
+    sources = []
+    for source in _last_attempts(batches):
+        wanted = rows[bisect_left(rows, source.first_row) : bisect_right(rows, source.last_row)]
+        results = source.previous_results if source.part is None else source.part.results
+        if not wanted:
+            continue
+        if results is None or services.files.exists(results.key):
+            sources.append(_Source(results, wanted))
+        elif is_lost(services.files, batch, results.key):
+            sources.append(_Source(None, wanted, CloseReason.LOST))
+        else:
+            _wait_for(services, batch, source, results.key)
+            return None
+    return sources
+
+
+def _must_wait_for(other: Batch, batch: Batch) -> bool:
+    """Return whether another batch must be collected first: one that is sent, or an earlier one of the same chunk."""
+    is_before = other.chunk == batch.chunk and other.attempt < batch.attempt
+    is_finished = other.status in FINISHED_BATCH_STATUSES
+    return not is_finished and (is_before or not other.is_copying)
+
+
+def _last_attempts(batches: Iterable[Batch]) -> Iterable[Batch]:
+    """Return the last attempt of each chunk."""
+    last = dict[str, Batch]()
+    for batch in batches:
+        if (
+            batch.status != BatchStatus.SPLIT
+            and batch.attempt >= last.get(batch.chunk, batch).attempt
+        ):
+            last[batch.chunk] = batch
+    return last.values()
+
+
+def _wait_for(services: Services[ResultsSettings], batch: Batch, source: Batch, key: str) -> None:
+    """Give a batch back until results that were deleted are fetched again, or are given up."""
+    if can_be_refetched(source, services.now()) and services.files.exists(source.ledger_key):
+        refetch_batch(services.items, source, finished_chunk=True)
+    problem = f"{key}, which has results of equal rows, was deleted"
+    services.items.record_failure(batch, services.settings.retry_s, problem)
+
+
+def _results(files: ObjectStore, sources: Iterable[_Source]) -> Iterator[tuple[int, bytes]]:
+    """Yield the wanted rows of the chunks, each with its result."""
+    for source in sources:
+        if source.results is None:
+            yield from ((row, closed_result(source.closing)) for row in source.rows)
+            continue
+        wanted, last = {*source.rows}, source.rows[-1]
+        for block in line_blocks(files.read(files.results_object(source.results.key))):
+            lines = read_output_lines(block)
+            yield from ((line.row, bytes(line.result)) for line in lines if line.row in wanted)
+            if lines[-1].row >= last:
+                break
