@@ -1,4 +1,4 @@
-"""`python -m infra.credentials`: say at once that there are no AWS credentials, before anything is built."""
+"""`python -m infra.credentials`: report missing AWS credentials before anything is built."""
 
 import os
 import socket

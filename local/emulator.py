@@ -114,7 +114,7 @@ def _wait_until_ready(emulator: Emulator) -> None:
     deadline = time.monotonic() + READY_S
     while not _healthy(emulator.cloud):
         if not emulator.program.is_running():
-            raise LocalError(_failure_message(emulator, "exited at once"))
+            raise LocalError(_failure_message(emulator, "exited immediately"))
         if time.monotonic() > deadline:
             raise LocalError(_failure_message(emulator, f"did not answer within {READY_S:.0f} s"))
         interruption.pause(0.05)

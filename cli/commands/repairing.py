@@ -12,7 +12,7 @@ from cli.jobs import Jobs
 
 
 def reassemble(context: typer.Context, job: JobName) -> None:
-    """Join the results of a job again, at once; they must still lie under work/, as for a week after its end."""
+    """Join the results of a job again. Its files under work/, kept for a week after its end, must still exist."""
     _request(context, "reassemble", job)
 
 

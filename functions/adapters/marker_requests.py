@@ -44,7 +44,7 @@ class MarkerRequests:
     def apply(self, request: MarkerRequest, job: Job) -> bool:
         """Record the request on the job, and the match on the request. Return False if either has changed.
 
-        A job that waits to end planning looks again at once.
+        A job that waits to end planning checks again immediately.
         """
         changes: dict[str, Any]
         if self._kind == CANCEL:

@@ -1,4 +1,4 @@
-"""The adapter that invokes poll at once when a stage has finished something, ahead of the schedule."""
+"""The adapter that invokes poll immediately when a stage has finished something, ahead of the schedule."""
 
 import time
 import uuid

@@ -248,7 +248,7 @@ def _read_range(files: ObjectStore, batch: Batch, group: Sequence[LedgerEntry]) 
 def progress_of(job: Job, chunks: Sequence[DeliveredChunk]) -> list[dict[str, int]]:
     """Return the rows by outcome that became final in each part of the job's time.
 
-    A row that succeeds is final at once; any other is, when the last attempt of its chunk ends. Rows that were never
+    A row that succeeds is final immediately; any other is final when the last attempt of its chunk ends. Rows that were never
     sent are left out.
     """
     bins = [Counter[str]() for _ in range(BINS)]

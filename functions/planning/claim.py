@@ -70,7 +70,7 @@ def handle_created_object(
     """Claim an upload, or record what a marker requests. A repeated event changes nothing.
 
     Returns:
-        The work message to process at once; None if there is nothing to plan.
+        The work message to process immediately; None if there is nothing to plan.
 
     Raises:
         ClaimError: concurrent claims of the same bytes won too often.
@@ -116,7 +116,7 @@ def claim(services: Services[SubmitSettings], upload: Upload) -> WorkMessage | N
     """Claim an upload whose suffix is read.
 
     Returns:
-        The work message to process at once; None if there is nothing to plan.
+        The work message to process immediately; None if there is nothing to plan.
 
     Raises:
         ClaimError: concurrent claims of the same bytes won too often.

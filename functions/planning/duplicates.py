@@ -65,7 +65,7 @@ def run_again(
         marked_at: when the marker was created, in UTC.
 
     Returns:
-        The work message to process at once; None if there is nothing to plan.
+        The work message to process immediately; None if there is nothing to plan.
 
     Raises:
         ClaimError: concurrent markers and uploads won too often.

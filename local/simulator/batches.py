@@ -104,13 +104,13 @@ class SimulatedBatch:
             self.share = min(1.0, elapsed_s / self.processing_s) if share is None else share
 
     def end(self, now_s: float) -> None:
-        """End at once; requests that were not canceled are finished."""
+        """End now; requests that were not canceled are finished."""
         if not self.ended(now_s):
             self.ended_s = now_s
             self.share = 1.0 if self.canceled_s is None else self.share
 
     def archive(self, now_s: float) -> None:
-        """End and archive at once."""
+        """End and archive now."""
         self.end(now_s)
         self.archived_s = now_s
 

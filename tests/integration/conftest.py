@@ -24,7 +24,7 @@ def no_pause_between_polls(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def relay(tmp_path: Path) -> Iterator[Harness]:
-    """A relay over in-memory AWS, with a Claude that finishes batches at once."""
+    """A relay over in-memory AWS, with a Claude that finishes batches immediately."""
     with open_harness(tmp_path) as relay:
         yield relay
 

@@ -1,4 +1,4 @@
-"""A create fails without naming a row: this may be the account, so no row is rejected at once."""
+"""A create fails without naming a row: this may be the account, so no row is rejected immediately."""
 
 import json
 from collections import Counter

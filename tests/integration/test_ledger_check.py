@@ -167,7 +167,7 @@ def test_a_report_of_several_pages_is_added_up(
 
 
 def test_a_day_is_checked_once_an_hour_after_its_end(relay: Harness) -> None:
-    relay.tick()  # a new stack checks at once
+    relay.tick()  # a new stack checks immediately
     assert reads(relay) == 4
     relay.moment = datetime(2026, 11, 11, 0, 50, tzinfo=UTC)
     relay.tick()

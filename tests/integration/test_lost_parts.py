@@ -38,7 +38,7 @@ def relay(tmp_path: Path) -> Iterator[Harness]:
 
 def assembling(relay: Harness, body: bytes, key: str = KEY) -> tuple[Job, list[Batch]]:
     """Upload, and run the job until its chunks are collected and nothing is joined yet."""
-    relay.context.left_s = 200.0  # too little to assemble at once
+    relay.context.left_s = 200.0  # too little to assemble immediately
     relay.upload(key, body)
     for _ in range(40):
         relay.tick()
@@ -125,7 +125,7 @@ def test_results_that_are_deleted_while_a_later_attempt_runs_are_fetched_again(
 
 def test_results_that_a_later_attempt_only_kept_are_fetched_again(relay: Harness) -> None:
     """The job is canceled before that attempt is sent."""
-    relay.context.left_s = 200.0  # too little to assemble at once
+    relay.context.left_s = 200.0  # too little to assemble immediately
     relay.upload(KEY, make_row(1, "[fate:expired]") + b"\n" + make_row(2))
     (job,) = relay.items.unfinished().jobs
     while len(relay.items.batches(job.job)) == 1:

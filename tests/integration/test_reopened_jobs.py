@@ -309,7 +309,7 @@ def test_a_cancel_marker_of_before_does_not_cancel_a_job_that_is_opened_again(
 
 
 def test_a_job_that_waits_after_a_failure_is_woken(relay: Harness) -> None:
-    relay.context.left_s = 200.0  # too little to assemble at once
+    relay.context.left_s = 200.0  # too little to assemble immediately
     relay.upload(KEY, make_upload(6))
     while relay.items.unfinished().jobs[0].status != JobStatus.ASSEMBLING:
         relay.tick()

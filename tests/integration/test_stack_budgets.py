@@ -153,7 +153,7 @@ def test_a_part_of_a_batch_reserves_what_its_own_rows_may_cost(relay: Harness, c
 
 
 def test_results_that_are_fetched_again_count_once(relay: Harness) -> None:
-    relay.context.left_s = 200.0  # too little to assemble at once
+    relay.context.left_s = 200.0  # too little to assemble immediately
     relay.upload(KEY, rows(1))
     (job,) = relay.items.unfinished().jobs
     while job.status != "ASSEMBLING":

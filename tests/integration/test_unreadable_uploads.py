@@ -1,4 +1,4 @@
-"""An upload that is permanently unreadable ends its job at once; other errors are retried."""
+"""An upload that is permanently unreadable ends its job immediately; other errors are retried."""
 
 import json
 from contextlib import suppress

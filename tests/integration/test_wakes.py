@@ -1,4 +1,4 @@
-"""A stage that leaves work for poll requests a poll at once, and no more than needed."""
+"""A stage that leaves work for poll requests a poll immediately, and no more than needed."""
 
 import json
 from collections.abc import Callable

@@ -91,7 +91,7 @@ class Interleaver:
             thread.join()
 
     def yield_control(self, call: str) -> None:
-        """Yield control before a call; threads outside the scheduler continue at once."""
+        """Yield control before a call; threads outside the scheduler continue immediately."""
         task: _Task | None = getattr(self._local, "actor", None)
         if task is not None:
             task.call = call
