@@ -25,7 +25,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # uv trusts what the system trusts, as pip does: behind a TLS proxy, nothing else can be downloaded.
 export UV_SYSTEM_CERTS := true
 
-help:  ## what there is
+help:  ## list these commands
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*##/\t/' | expand -t 12
 
 .venv/.installed: requirements.txt functions/requirements.txt
@@ -84,25 +84,25 @@ BROWSER := @sparticuz/chromium@153.0.0 puppeteer-core@25.16.0 axe-core@4.14.1
 # At a terminal, the sentence that the command prints is the last line: not `make: *** … Error 1`. Scripts get the code.
 SAID := || [ -t 2 ]
 
-demo: .venv/.installed $(NODE)  ## send the example, or FILE=path with the options beside it, through the relay on this machine
+demo: .venv/.installed $(NODE)  ## run the example, or FILE=path with the options beside it, through a relay on this machine
 	@.venv/bin/python -m local run $(if $(VERBOSE),--verbose) $(if $(FILE),"$(FILE)") $(SAID)
 
-up: .venv/.installed $(NODE)  ## start the local cloud, and leave it running
+up: .venv/.installed $(NODE)  ## start the local cloud and leave it running
 	@.venv/bin/python -m local up $(SAID)
 
-down: .venv/.installed  ## stop it
+down: .venv/.installed  ## stop the local cloud
 	@.venv/bin/python -m local down $(SAID)
 
-recording: .venv/.installed $(NODE)  ## run the demo on a terminal and draw it into docs/demo.svg
+recording: .venv/.installed $(NODE)  ## record the demo into docs/demo.svg
 	@.venv/bin/python -m local.recording $(SAID)
 
-dashboard: .venv/.installed $(NODE)  ## run two made-up weeks in memory and draw their dashboard into docs/dashboard.svg
+dashboard: .venv/.installed $(NODE)  ## simulate two weeks and draw their dashboard into docs/dashboard.svg
 	@.venv/bin/python -m benchmarks.dashboard
 
 # What several processes need is installed or built before they start, so that no two do it at once. All tests run side
 # by side, and the output of each part is printed when it ends. The last two parts mostly wait, for containers and for
 # the time in which the emulated cloud must have answered; the others take what is left of the cores.
-test: $(DEV) $(NODE) $(CDK) $(EMULATOR)  ## everything: style, types, imports, unit, integration, infra, end to end
+test: $(DEV) $(NODE) $(CDK) $(EMULATOR)  ## run every check and test: style, types, imports, unit, integration, infra, end to end
 	@.venv/bin/ruff check --quiet . && .venv/bin/ruff format --quiet --check .
 	@said=$$(.venv/bin/lint-imports --no-cache 2>&1) || { echo "$$said"; exit 1; }
 	@for processor in arm64 x86_64; do .venv/bin/python -m infra.bundle --architecture $$processor >/dev/null || exit; done
@@ -126,65 +126,65 @@ test-on-machine:
 test-in-cloud:
 	@.venv/bin/python -m pytest -q tests/e2e
 
-coverage: $(DEV)  ## how much of functions/ the tests in one process reach; 95 % at least
+coverage: $(DEV)  ## measure the test coverage of functions/; fail below 95 %
 	@.venv/bin/python -m pytest -q -n 2 --cov --cov-report=term tests/unit tests/integration tests/verification/fuzz
 
-programs: $(DEV) .local/programs/.installed  ## open results.csv with pandas, polars and DuckDB, and with LibreOffice where it is installed
+programs: $(DEV) .local/programs/.installed  ## open results.csv in pandas, polars and DuckDB, and in LibreOffice if it is installed
 	@PYTHONPATH=.local/programs .venv/bin/python -m pytest -q -rs tests/integration/test_programs.py
 
-browser: $(DEV) $(NODE) .local/browser/.installed  ## open report.html in Chromium, and take its pictures for docs/
+browser: $(DEV) $(NODE) .local/browser/.installed  ## test report.html in Chromium and take its screenshots for docs/
 	@.venv/bin/python -m pytest -q -rs tests/browser
 	@if [ -d .local/browser/pages ]; then cp .local/browser/pages/report-*.png docs/; fi
 
-hour: $(DEV) $(NODE) $(EMULATOR)  ## the scenario of docs/hour.md in the local cloud, by `./relay` alone
+hour: $(DEV) $(NODE) $(EMULATOR)  ## run the commands of docs/hour.md in the local cloud
 	@.venv/bin/python -m pytest -q -m hour -p no:randomly -o faulthandler_timeout=900 tests/e2e/test_hour.py
 
-pr: test programs browser hour  ## what CI runs
+pr: test programs browser hour  ## run what CI runs
 
-unit: $(DEV)  ## the quick ones, in seconds
+unit: $(DEV)  ## run the unit tests, in seconds
 	@.venv/bin/python -m pytest -q tests/unit
 
-verify: $(DEV) .local/fuzz/.installed $(NODE) $(CDK)  ## every campaign against the promises at full length, into docs/reliability.md; or QUICK=1
+verify: $(DEV) .local/fuzz/.installed $(NODE) $(CDK)  ## run the crash, chaos and fuzz campaigns and write docs/reliability.md; QUICK=1 for a sample
 	@.venv/bin/python -m tests.verification $(if $(QUICK),--quick)
 
-bench: $(DEV) .local/plots/.installed  ## compare the relay with its alternatives; or FULL=1 for the full size
+bench: $(DEV) .local/plots/.installed  ## compare the relay with its alternatives; FULL=1 for the full size
 	@.venv/bin/python -m benchmarks $(if $(FULL),--full)
 
-kinds: $(DEV)  ## each kind of upload: its speed, and its memory at ten times the size; or FULL=1 with 1 GB
+kinds: $(DEV)  ## measure speed and memory for each kind of upload; FULL=1 for 1 GB
 	@.venv/bin/python -m benchmarks.kinds $(if $(FULL),--full)
 
-savings: $(DEV)  ## what caching and equal_rows save on rows that share a long prompt, into docs/cost.md
+savings: $(DEV)  ## measure what caching and equal_rows save; write docs/cost.md
 	@.venv/bin/python -m benchmarks.savings
 
-latency: $(DEV) $(NODE)  ## the time that the relay adds to a small job, into docs/benchmarks.md
+latency: $(DEV) $(NODE)  ## measure the time that the relay adds to a small job; write docs/benchmarks.md
 	@.venv/bin/python -m benchmarks.latency
 
-scale: $(DEV) .local/plots/.installed  ## the cost of a million requests in AWS and the limits of a day, into docs/scale.md
+scale: $(DEV) .local/plots/.installed  ## work out the AWS cost of a million requests and the limits of a day; write docs/scale.md
 	@.venv/bin/python -m benchmarks.scale
 
-prices: .venv/.installed  ## which models of the SDK the newest price list lacks
+prices: .venv/.installed  ## list the models of the SDK that the newest price list lacks
 	@.venv/bin/python -m local.prices
 
-lint: $(DEV)  ## mend style, then say what is left
+lint: $(DEV)  ## format, fix what can be fixed, then list what is left
 	@.venv/bin/ruff format --quiet . && .venv/bin/ruff check --fix . && .venv/bin/mypy
 
 # Credentials come first, so that missing ones are reported within two seconds; then the CLI is installed.
 CREDENTIALS := .venv/bin/python -m infra.credentials || { [ -t 2 ]; exit; }
 CLI := $(MAKE) --no-print-directory $(CDK) && export CDK_DISABLE_CLI_TELEMETRY=true
 
-bootstrap: .venv/.installed $(NODE)  ## once for each account and region, before the first deploy
+bootstrap: .venv/.installed $(NODE)  ## prepare an account and region, once, before the first deploy
 	@$(CREDENTIALS); $(CLI) && $(CDK) bootstrap --no-notices -c bundle=stub
 
-deploy: .venv/.installed $(NODE)  ## deploy into the AWS account that your credentials name; SET="key=value …" for settings
+deploy: .venv/.installed $(NODE)  ## deploy into the AWS account of your credentials; SET="key=value …" for settings
 	@$(CREDENTIALS); $(CLI) && .venv/bin/python -m infra.bundle && $(CDK) deploy --no-notices $(addprefix -c ,$(SET))
 
-destroy: .venv/.installed $(NODE)  ## take the stack down; what holds data stays, unless removalPolicy says otherwise
+destroy: .venv/.installed $(NODE)  ## delete the stack; buckets and table are retained unless removalPolicy=destroy
 	@$(CREDENTIALS); $(CLI) && $(CDK) destroy --no-notices $(addprefix -c ,$(SET))
 
-clean:  ## forget what was installed and built here
+clean:  ## delete what was installed and built here
 	@rm -rf .venv .local cdk.out
 
-lock:  ## write the requirements files anew from pyproject.toml
+lock:  ## regenerate the requirements files from pyproject.toml
 	@.venv/bin/uv pip compile --quiet --no-header --no-annotate --no-emit-index-url --no-emit-find-links --universal --python-version 3.13 pyproject.toml -o functions/requirements.txt
 	@.venv/bin/uv pip compile --quiet --no-header --no-annotate --no-emit-index-url --no-emit-find-links --universal --python-version 3.13 -c functions/requirements.txt --group duckdb -o functions/requirements-duckdb.txt
 	@.venv/bin/uv pip compile --quiet --no-header --no-annotate --no-emit-index-url --no-emit-find-links --universal --python-version 3.13 -c functions/requirements.txt pyproject.toml --group dev -o requirements.txt

@@ -46,7 +46,7 @@ def relay(
     profile: Annotated[str | None, typer.Option(help="The profile of the AWS CLI.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
 ) -> None:
-    """See and steer claude-batch-relay: the local cloud if one is up, or the stack in AWS that the options name."""
+    """Manage the jobs of claude-batch-relay, in the local cloud if one is up, otherwise in the stack in AWS."""
     known: deployment.Deployment | None = context.obj  # tests pass one
     find = partial(deployment.find, stack, region, profile)
     context.obj = Invocation(find if known is None else lambda: known, Output(as_json=json))

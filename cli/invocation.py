@@ -10,7 +10,9 @@ import typer
 from cli.deployment import Deployment
 from cli.output import Output
 
-JobName = Annotated[str, typer.Argument(metavar="JOB", help="Id, key or beginning of the id.")]
+JobName = Annotated[
+    str, typer.Argument(metavar="JOB", help="The job's id, the beginning of its id, or its key.")
+]
 """The argument of all commands that are about one job."""
 
 

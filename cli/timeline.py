@@ -1,4 +1,4 @@
-"""The batches of a job in time: from the table while it runs, from the manifest once it has ended."""
+"""The timeline of a job's batches: from the table while it runs, from the manifest once it has ended."""
 
 from __future__ import annotations
 

@@ -31,11 +31,11 @@ def check(
         bool,
         typer.Option(
             "--count-tokens",
-            help=f"Count the tokens of 50 rows with the key in {NAME}. They are sent to Anthropic; it is free.",
+            help=f"Count the tokens of 50 rows with the key in {NAME}. This is free, but sends them to Anthropic.",
         ),
     ] = False,
 ) -> None:
-    """Read, validate and estimate files as planning would, without AWS and without sending them."""
+    """Validate files and estimate their cost, without AWS and without sending them."""
     check_file_names(files)
     output = invocation.of(context).output
     if options is not None and not options.is_file():

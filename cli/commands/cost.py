@@ -39,7 +39,7 @@ def cost(
     context: typer.Context,
     month: Annotated[str, typer.Option(help="YYYY-MM, in UTC; by default this month.")] = "",
 ) -> None:
-    """Sum what the jobs that ended in a month cost: by folder, and in all."""
+    """Sum the cost of the jobs that ended in a month, by folder and in total."""
     month = month or f"{datetime.now(UTC):%Y-%m}"
     if not _MONTH.fullmatch(month):
         message = f"{month} is not a month: write YYYY-MM, such as 2026-11"

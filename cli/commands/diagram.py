@@ -1,4 +1,4 @@
-"""`relay diagram`: the batches of a job in time, as text."""
+"""`relay diagram`: draw the batches of a job on a timeline, as text."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -21,7 +21,7 @@ _MIN_WIDTH = 20
 
 
 def diagram(context: typer.Context, job: JobName) -> None:
-    """Draw the batches of a job in time."""
+    """Draw the batches of a job on a timeline."""
     run = invocation.of(context)
     jobs = Jobs(run.deployment)
     found_job = jobs.find(job)

@@ -22,7 +22,7 @@ def doctor(
         bool, typer.Option("--call-api", help="Try the API key with a GET of /v1/models.")
     ] = False,
 ) -> None:
-    """Examine the stack: each line is ok, or says what to do. Nothing is changed."""
+    """Check the stack. Each line is ok or says what to do. Nothing is changed."""
     run = invocation.of(context)
     lines = list(examine(Stack(run.deployment, calls_api=call_api)))
     run.output.show({"checks": [line._asdict() for line in lines]}, _table(lines))

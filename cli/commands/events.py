@@ -21,14 +21,15 @@ def events(
     context: typer.Context,
     *,
     follow: Annotated[  # noqa: ARG001 - events are not stored, so there is nothing else to print
-        bool, typer.Option("--follow", help="Events are not stored: it always follows.")
+        bool, typer.Option("--follow", help="Always on: events are not stored.")
     ] = True,
-    job: Annotated[str | None, typer.Option(help="Only those of one job.")] = None,
+    job: Annotated[str | None, typer.Option(help="Print the events of this job only.")] = None,
     seconds: Annotated[
-        float | None, typer.Option(min=0, help="End after so many; by default at Ctrl-C.")
+        float | None,
+        typer.Option(min=0, help="End after this many seconds; by default at Ctrl-C."),
     ] = None,
 ) -> None:
-    """Print events as they come, until Ctrl-C, by a temporary queue that is removed at the end."""
+    """Print events as they arrive, until Ctrl-C. A temporary queue receives them."""
     run = invocation.of(context)
     subject = None if job is None else Jobs(run.deployment).find(job).id
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # a shell's job ignores SIGINT

@@ -39,9 +39,9 @@ class _File:
 def get(
     context: typer.Context,
     job: JobName,
-    into: Annotated[Path, typer.Option(help="Where results go, in a folder of their own.")] = Path("results"),
+    into: Annotated[Path, typer.Option(help="The folder for results; each job gets its own below it.")] = Path("results"),
 ) -> None:  # fmt: skip
-    """Download the results of a job. Run it again to resume: what is complete is not downloaded twice."""
+    """Download the results of a job. Run it again to resume: complete files are not downloaded twice."""
     run = invocation.of(context)
     jobs = Jobs(run.deployment)
     found_job = jobs.find(job)

@@ -1,4 +1,4 @@
-"""`relay ls`: the jobs that run, and those that ended last."""
+"""`relay ls`: list the running jobs and the most recently ended ones."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -18,10 +18,10 @@ from functions.model.items.job import GO, Job
 def ls(
     context: typer.Context,
     *,
-    running: Annotated[bool, typer.Option("--running", help="Only those that run.")] = False,
-    last: Annotated[int, typer.Option(min=1, max=1000, help="How many ended ones.")] = 20,
+    running: Annotated[bool, typer.Option("--running", help="List running jobs only.")] = False,
+    last: Annotated[int, typer.Option(min=1, max=1000, help="How many ended jobs to list.")] = 20,
 ) -> None:
-    """List the jobs that run, and those that ended last."""
+    """List the running jobs and the most recently ended ones."""
     run = invocation.of(context)
     jobs = Jobs(run.deployment)
     unfinished = jobs.running()

@@ -17,7 +17,7 @@ def reassemble(context: typer.Context, job: JobName) -> None:
 
 
 def recollect(context: typer.Context, job: JobName) -> None:
-    """Fetch the results that a job lacks and Anthropic still has, for 29 days, then join all again."""
+    """Download the results that a job lacks, which Anthropic keeps for 29 days, then join all again."""
     _request(context, "recollect", job)
 
 

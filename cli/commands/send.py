@@ -37,7 +37,7 @@ def send(
     *,
     as_: Annotated[
         str | None,
-        typer.Option("--as", metavar="KEY", help="The key; ends in / for a folder of keys."),
+        typer.Option("--as", metavar="KEY", help="The key in the bucket; ending in /, a folder."),
     ] = None,
     options: Annotated[
         Path | None, typer.Option(help="An options file; by default FILE.relay.toml.")

@@ -22,7 +22,7 @@ _LOST = (CloseReason.GONE, CloseReason.MISSING, CloseReason.STUCK)
 
 
 def cancel(context: typer.Context, job: JobName) -> None:
-    """Cancel a job: it ends with the answers that it has by then."""
+    """Cancel a job. Answers that it already has are delivered."""
     run = invocation.of(context)
     found_job, item = _unfinished(run, job)
     if item.canceled_at is not None:
@@ -32,7 +32,7 @@ def cancel(context: typer.Context, job: JobName) -> None:
 
 
 def go(context: typer.Context, job: JobName) -> None:
-    """Release a job that is held: the rest after its pilot, or what may cost more than its budget."""
+    """Release a job that is held by its pilot or its budget."""
     run = invocation.of(context)
     found_job, item = _unfinished(run, job)
     if item.waiting_for is not None and item.estimate is None:
@@ -55,7 +55,7 @@ def retry(
         bool, typer.Option("--wait", help="Follow the new job until it ends.")
     ] = False,
 ) -> None:
-    """Send the rows that did not succeed again, as a new upload with the same options."""
+    """Resend the rows that did not succeed, as a new upload with the same options."""
     run = invocation.of(context)
     jobs = Jobs(run.deployment)
     found_job = jobs.find(job)
