@@ -24,7 +24,7 @@ START = datetime(2026, 11, 28, tzinfo=UTC)
 
 @dataclass
 class Folder:
-    """One first folder, and what it sent.
+    """One top-level folder, and what it sent.
 
     Attributes:
         name: its name.

@@ -55,7 +55,7 @@ _Hours = Annotated[float, Meta(gt=0, le=8760)]
 _EXAMPLES = {
     "api_version": "a version such as '2026-10-21'",
     "betas": "a name such as 'output-300k-2026-03-24'",
-    "key": "the name of a first folder, without a slash",
+    "key": "the name of a top-level folder, without a slash",
 }
 """Option with a pattern → what to write. msgspec calls the name of a share ``key``."""
 
@@ -77,7 +77,7 @@ class RequestTemplate(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
 
 
 class ShareLimits(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How much the uploads below a first folder may have in flight; None for no limit.
+    """How much the uploads below a top-level folder may have in flight; None for no limit.
 
     Attributes:
         open_batches: Message Batches.
@@ -112,7 +112,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         on_unsupported: what becomes of fields without counterpart: ``drop`` or ``reject``.
         skip_checks: codes of the checks before sending that are turned off.
         priority: whether its batches are sent before or after those of other jobs.
-        shares: first folder → its share; only in the file of the bucket's root.
+        shares: top-level folder → its share; only in the file of the bucket's root.
         deadline_hours: hours after the claim at which the job is canceled; None for never.
         budget_usd: the most that the job may cost, in US dollars; 0 for no limit, None for the stack's.
         pilot_rows: the rows that are sent first, alone; 0 for no pilot.

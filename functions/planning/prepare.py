@@ -153,7 +153,7 @@ def _freeze(services: Services[SubmitSettings], job: Job, prepared: Prepared) ->
 
 
 def _share_of(job: Job, options: Options) -> Share | None:
-    """Return the share of the upload's first folder; None if it has none."""
+    """Return the share of the upload's top-level folder; None if it has none."""
     folder = job.key.partition("/")[0]
     limits = options.shares.get(folder)
     if limits is None:

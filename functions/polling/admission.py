@@ -57,7 +57,7 @@ class Limits:
 
 
 class _Shares:
-    """What each first folder with a share has in flight, and which of them are closed.
+    """What each top-level folder with a share has in flight, and which of them are closed.
 
     Args:
         in_flight: the batches in flight.

@@ -27,7 +27,7 @@ def relay(tmp_path: Path) -> Iterator[Harness]:
 
 
 def sent(relay: Harness) -> list[str]:
-    """Return the first folders of the jobs that have batches at Anthropic, one for each batch."""
+    """Return the top-level folders of the jobs that have batches at Anthropic, one for each batch."""
     unfinished = relay.items.unfinished()
     folders = {job.job: job.key.partition("/")[0] for job in unfinished.jobs}
     return sorted(folders[batch.job] for batch in unfinished.of(*IN_FLIGHT))

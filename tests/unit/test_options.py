@@ -194,7 +194,7 @@ def test_the_nearest_file_wins_key_by_key() -> None:
         (
             "_relay.toml",
             b"[shares]\n'team/a' = { requests = 5 }",
-            "Expected the name of a first folder, without a slash at `key` in `shares`",
+            "Expected the name of a top-level folder, without a slash at `key` in `shares`",
         ),
         (
             "team/_relay.toml",

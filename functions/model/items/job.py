@@ -79,7 +79,7 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
         second_demands: model → what requests may use when they are sent once more with a larger `max_tokens`.
         estimate: what all of them are expected to use; None until everything is planned.
         priority: ``high``, ``normal`` or ``low``.
-        share: the share of the upload's first folder; None if it has none.
+        share: the share of the upload's top-level folder; None if it has none.
         deadline_at: when poll cancels the job if it still runs; None for never.
         cancel_reason: why it was canceled, in one sentence; None unless the deadline was the reason.
         held: why its batches may not be sent: ``estimate``, ``pilot`` or ``go``; None if they may.

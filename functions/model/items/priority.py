@@ -7,10 +7,10 @@ NORMAL = "normal"
 
 
 class Share(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How much the uploads below one first folder may have in flight at Anthropic; None for no limit.
+    """How much the uploads below one top-level folder may have in flight at Anthropic; None for no limit.
 
     Attributes:
-        folder: the first folder of their keys.
+        folder: the top-level folder of their keys.
         open_batches: Message Batches.
         requests: requests in them.
     """
