@@ -119,7 +119,7 @@ class Alarms(Construct):
             "silent-api",
             relay_metric(self.service, "SilentMinutes", "Maximum", Duration.minutes(minutes)),
             "Anthropic has not answered a listing of batches for an hour. Look at status.anthropic.com, and "
-            "read poll's log; check baseUrl if it was changed. Everything goes on by itself afterwards.",
+            "read poll's log; check baseUrl if it was changed. The relay resumes automatically.",
             above=60,
         )
 
@@ -136,7 +136,7 @@ class Alarms(Construct):
             "paused",
             relay_metric(self.service, "Paused", "Maximum", Duration.minutes(5)),
             "Sending is paused. The event sending.paused has the reason: for example a missing or refused "
-            "key, or a spend limit. Read it and fix the cause; sending then resumes by itself.",
+            "key, or a spend limit. Read it and fix the cause; sending then resumes automatically.",
         )
         self._alarm(
             "stuck",
@@ -157,7 +157,7 @@ class Alarms(Construct):
             f"{name}-errors",
             stage.function.metric_errors(period=Duration.minutes(15)),
             f"The function {name} failed three times in 15 minutes: read the last error in its log. "
-            "Failed work is retried by itself.",
+            "Failed work is retried automatically.",
             above=2,
         )
 

@@ -28,7 +28,7 @@ def why(context: typer.Context, job: JobName) -> None:
         f"{state['name']}: {progress.describe(state | {'waiting': None, 'waiting_for': None})}"
     ]
     if not waiting and not progress.is_over(state):
-        lines.append("it waits for nothing that is known: poll looks at it every minute")
+        lines.append("it waits for nothing known; poll checks it every minute")
     run.output.show(
         state | {"waiting": waiting},
         *lines,
@@ -47,7 +47,7 @@ def _explain(wait: Mapping[str, Any], now: datetime) -> Iterator[tuple[str, str]
         since = timestamps.parse(wait["since"])
         yield "since", f"{wait['since']} ({age(now - since)})"
     if wait.get("until"):
-        yield "until", f"{wait['until']}, or looks again then"
+        yield "until", f"{wait['until']}, when it is checked again"
     if wait.get("resolution"):
         yield "change", wait["resolution"]
 

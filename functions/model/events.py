@@ -298,7 +298,9 @@ def budget_reached(budget: Budget, needed_micro_usd: int, waiting: int, at: str)
             "requestsPerBatch and upload again"
         )
     else:
-        advice = f"they go on by themselves at {budget.until}; raise {setting} to send them sooner"
+        advice = (
+            f"they resume automatically at {budget.until}; raise {setting} to send them sooner"
+        )
     data = {
         "scope": budget.scope,
         "period": budget.period,

@@ -39,7 +39,7 @@ class ReasonText(NamedTuple):
 REASONS = {
     "no_key": ReasonText(
         "nothing is sent or downloaded: {problem}",
-        "store a valid API key in the secret; poll notices it within minutes and goes on by itself",
+        "store a valid API key in the secret; poll notices it within minutes and continues automatically",
     ),
     "paused": ReasonText(
         "sending is paused for all jobs: {problem}",
@@ -47,7 +47,7 @@ REASONS = {
     ),
     "throttled": ReasonText(
         "Anthropic's rate limit delays all creates (429)",
-        "nothing to do: sending goes on by itself; raise the limits in the Claude Console if this lasts",
+        "nothing to do: sending resumes automatically; raise the limits in the Claude Console if this lasts",
     ),
     "template": ReasonText(
         "the rows are not requests, and no template says what to send for them",
@@ -79,7 +79,7 @@ REASONS = {
     ),
     "estimate": ReasonText(
         "a budget is in force, so nothing is sent before the upload is read to its end",
-        "nothing to do: planning goes on by itself",
+        "nothing to do: planning continues automatically",
     ),
     "day_budget": ReasonText(
         "its next batches may cost more than what is left of the day's budget",
@@ -114,9 +114,12 @@ REASONS = {
         "nothing to do: poll proves whether they exist, and sends again what does not",
     ),
     "planning": ReasonText(
-        "the upload is being read and cut into batches", "nothing to do: it goes on by itself"
+        "the upload is being read and cut into batches",
+        "nothing to do: it continues automatically",
     ),
-    "sending": ReasonText("about to be sent: {batches}", "nothing to do: it goes on by itself"),
+    "sending": ReasonText(
+        "about to be sent: {batches}", "nothing to do: it continues automatically"
+    ),
     "answers": ReasonText(
         "Anthropic works on {batches} with {requests}",
         f"nothing to do: Anthropic ends each within {BATCH_HOURS} hours",
@@ -126,18 +129,19 @@ REASONS = {
         "nothing to do: what is answered by then is delivered",
     ),
     "collecting": ReasonText(
-        "the results of {batches} are being downloaded", "nothing to do: it goes on by itself"
+        "the results of {batches} are being downloaded",
+        "nothing to do: it continues automatically",
     ),
     "equal_rows": ReasonText(
         "rows of {batches} wait for the answers to equal rows of others",
         "nothing to do: the answers are copied once those batches are collected",
     ),
     "assembling": ReasonText(
-        "the results are being joined", "nothing to do: it goes on by itself"
+        "the results are being joined", "nothing to do: it continues automatically"
     ),
 }
 """Why a job may wait. What needs a person comes first, then what has failed."""
-_RETRY = "it is tried again by itself, up to six hours apart, once the cause is gone"
+_RETRY = "it is retried automatically, up to six hours apart, until the cause is gone"
 _RETRY_STUCK = f"fix the cause, which batch.stuck announced; {_RETRY}"
 OF_ALL_JOBS = frozenset({"no_key", "paused", "throttled"})
 """Reasons that apply to all jobs at once. When their `until` changes, status.json is not rewritten."""
@@ -337,7 +341,7 @@ def _backoff(waiting: Sequence[Batch], now: str) -> Iterator[WaitingReason]:
 
 
 def _progress(job: Job, batches: Sequence[Batch]) -> Iterator[WaitingReason]:
-    """Yield the steps that go on without trouble."""
+    """Yield the steps that are in progress without trouble."""
     if job.status == JobStatus.PLANNING:
         yield _wait("planning", timestamps.text(job.status_since))
     if job.status == JobStatus.ASSEMBLING and not _has_failed(job):

@@ -13,10 +13,10 @@ from functions.services import Services
 from functions.settings import SubmitSettings
 
 OPTIONS_RECHECK_S, MAX_OPTIONS_RECHECK_S = 300.0, 6 * 3600.0
-"""The shortest and the longest time after which a job looks again, in seconds. An options file or a marker wakes it at
-once. Only one that arrives while the job looks, or a file that is deleted, is noticed later."""
+"""The shortest and the longest time after which a job is checked again, in seconds. An options file or a marker wakes it
+immediately. Only one that arrives during a check, or a file that is deleted, is noticed later."""
 _RECHECK_SHARE = 10
-"""Between the two, a job looks again after this part of the time that it has waited, because each look costs money."""
+"""Between the two, a job is checked again after this share of the time that it has waited, because each check costs money."""
 logger = Logger(child=True)
 
 

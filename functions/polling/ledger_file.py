@@ -85,7 +85,7 @@ def _write_month(
 ) -> bool:
     """Write the files of the days that have new entries, then join all days. Close the entries that are in a file.
 
-    The last new entry stays open until the month's file is written, so that the next poll goes on if this one ends.
+    The last new entry stays open until the month's file is written, so that the next poll continues if this one ends.
 
     Args:
         services: the services of poll.
@@ -95,7 +95,7 @@ def _write_month(
         ended_day: a day that has just ended, whose file is written, too; None if none has.
 
     Returns:
-        Whether time sufficed. The next poll goes on with the days that are left.
+        Whether time sufficed. The next poll continues with the days that are left.
     """
     new = sorted(
         (entry for entry in unfinished.cost_entries if entry.job == month),

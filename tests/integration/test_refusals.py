@@ -1,4 +1,4 @@
-"""Rejected creates: temporarily, for the key or for the account; sending resumes by itself."""
+"""Rejected creates: temporarily, for the key or for the account; sending resumes automatically."""
 
 from datetime import timedelta
 from pathlib import Path

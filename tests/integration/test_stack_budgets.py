@@ -1,4 +1,4 @@
-"""All jobs together stay within the budgets of a day and a month, and go on by themselves."""
+"""All jobs together stay within the budgets of a day and a month, and resume automatically."""
 
 import json
 from collections.abc import Iterator

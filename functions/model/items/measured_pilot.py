@@ -3,7 +3,7 @@
 import msgspec
 
 MAX_FAILED_SHARE = 0.1
-"""The rest goes on by itself only if a smaller share of the pilot's rows failed."""
+"""The rest is sent automatically only if a smaller share of the pilot's rows failed."""
 
 
 class Pilot(msgspec.Struct, frozen=True, kw_only=True):

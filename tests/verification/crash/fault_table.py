@@ -21,7 +21,7 @@ class FaultCase:
         times: How often it strikes; 0 means always.
         changed_rows: The number of rows that it changes when armed alone, by outcome.
         changed_rows_in_pairs: Further changes that are possible with another fault.
-        pauses_sending: Whether it pauses sending, which later resumes by itself.
+        pauses_sending: Whether it pauses sending, which later resumes automatically.
         loses_create_answer: Whether a batch exists that the relay does not know of.
         loses_results: Whether a batch and its results no longer exist.
     """
