@@ -47,7 +47,7 @@ class FoundJob:
     Attributes:
         id: its id.
         key: the key of its upload.
-        prefix: where its results lie in the results bucket.
+        prefix: where its results are in the results bucket.
         item: its item in the table; None before it is claimed, and after the table has deleted it.
     """
 

@@ -72,7 +72,7 @@ class LocalBucket:
 def local_bucket_of(
     file: Path, options: Path | None, on_read: Callable[[int], None]
 ) -> tuple[LocalBucket, str]:
-    """Return the disk on which a file lies, and the file's key.
+    """Return the folder that stands for a file's bucket, and the file's key.
 
     The outermost folder above the file that has an options file is taken for the bucket's root.
 

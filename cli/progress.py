@@ -52,7 +52,7 @@ def is_over(state: Mapping[str, Any]) -> bool:
 
 
 def describe(state: Mapping[str, Any]) -> str:
-    """Return how far a job is, in a line."""
+    """Return a job's progress, in a line."""
     if is_over(state):
         return "; ".join(filter(None, (state.get("outcome") or "ended", state.get("reason"))))
     if state["status"] == UPLOADED:

@@ -24,7 +24,7 @@ BYTES, REQUESTS = "bytes", "requests"
 
 
 class Progress(NamedTuple):
-    """How far a job is.
+    """The progress of a job.
 
     Attributes:
         phase: what happens now.
@@ -87,7 +87,7 @@ class Display(AbstractContextManager["Display"]):
             self.print_line(phase)
 
     def show(self, jobs: Sequence[StartedJob]) -> None:
-        """Show how far jobs are."""
+        """Show the progress of jobs."""
         self._rows = [(stem_of(job.file.name), progress_of(job)) for job in jobs]
         if self._console.is_terminal:
             return
@@ -124,7 +124,7 @@ def line_of(name: str, progress: Progress, elapsed: str, width: int = COLUMNS) -
 
 
 def progress_of(job: StartedJob) -> Progress:
-    """Return how far a job is: by bytes while it is read, then by requests."""
+    """Return the progress of a job: by bytes while it is read, then by requests."""
     if job.final_event is not None:
         return Progress(job.outcome)
     if job.waiting_event is not None:

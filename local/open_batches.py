@@ -23,7 +23,7 @@ _OPEN = frozenset({BatchStatus.SENDING, BatchStatus.UNCONFIRMED, BatchStatus.IN_
 
 @dataclass(frozen=True)
 class OpenBatch:
-    """A Message Batch that has not ended, as far as the local cloud knows.
+    """A Message Batch that has not ended, by the local cloud's own record.
 
     Attributes:
         id: its id at Anthropic; None if the answer to its create has not arrived.

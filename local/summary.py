@@ -1,4 +1,4 @@
-"""What the demo ends with: answers, rows without one, cost, time, and where things lie."""
+"""Summarize a job at the end of the demo: answers, rows without one, cost, time and paths."""
 
 import json
 import urllib.request
@@ -22,7 +22,7 @@ from local.started_job import StartedJob
 
 ANSWERS, FAILED_ROWS = 3, 5
 FIRST_ROWS = 1000
-"""Answers are chosen among so many rows."""
+"""Answers are chosen among this many rows."""
 FIRST_BATCH = "00001-1"
 TEXT_CHARS = 66
 MAX_PARAMS_BYTES = 256_000

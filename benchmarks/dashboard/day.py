@@ -33,7 +33,7 @@ _DENIED = S3ErrorResponse(403, "AccessDenied", "Access Denied")
 _FATES = (
     (37, "[fate:invalid_request_error]"), (53, "[fate:always-expired]"),
 )  # fmt: skip
-"""Of so many rows, one ends so."""
+"""One of this many rows ends this way."""
 _OUTPUT_TOKENS, _PROCESSING_S = 2_500, 1_500
 
 type Points = Mapping[tuple[str, str], list[tuple[datetime, float]]]
@@ -62,7 +62,7 @@ class _Day:
     woken: bool = False
 
     def upload(self, key: str, rows: int, output_tokens: int = _OUTPUT_TOKENS) -> None:
-        """Upload a file; each answer is billed for so many tokens."""
+        """Upload a file; each answer is billed for this many tokens."""
         self.relay.simulator.processing_s = _PROCESSING_S + 37 * rows % 1_700
         usage = f'[usage:{{"input_tokens":900,"output_tokens":{output_tokens}}}]'
         lines = [make_row(row, f"{key} {usage} {_fate(row)}") for row in range(1, rows + 1)]

@@ -1,1 +1,1 @@
-"""One module for each command, named as the command; `steering` and `repairing` have several that are alike."""
+"""One module per command, named after it; `steering` and `repairing` have several similar ones."""

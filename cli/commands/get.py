@@ -94,7 +94,7 @@ def _check_complete(
 def _files(
     deployment: Deployment, found_job: FoundJob, checksums: Mapping[str, str | None]
 ) -> Iterator[_File]:
-    """Yield what lies beside the manifest, the manifest last."""
+    """Yield the files beside the manifest, the manifest last."""
     pages = deployment.s3.get_paginator("list_objects_v2").paginate(
         Bucket=deployment.results, Prefix=f"{found_job.prefix}/"
     )

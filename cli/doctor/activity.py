@@ -180,7 +180,7 @@ def dead_letters(stack: Stack) -> Diagnosis:
         arn = stack.deployment.output(f"Dead{name}QueueArn")
         url = stack.deployment.sqs.get_queue_url(QueueName=last_part(arn))["QueueUrl"]
         if count := _visible(stack, url):
-            messages = "message lies" if count == 1 else "messages lie"
+            messages = "message is" if count == 1 else "messages are"
             problems.append(f"{count:,} {messages} in {last_part(arn)}: {what}")
     return Diagnosis("both queues are empty", problems)
 

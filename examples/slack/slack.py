@@ -23,7 +23,7 @@ def handler(event: dict[str, Any], _context: object) -> None:
 
 
 def text_of(subject: str, event: dict[str, Any]) -> str:
-    """Return the message: the subject, the cost, and where the results lie."""
+    """Return the message: the subject, the cost, and where the results are."""
     data = event["data"]
     cost = data.get("cost_usd")
     details = [f"${cost:,.2f}" if cost is not None else None, data.get("results")]

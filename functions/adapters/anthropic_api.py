@@ -260,7 +260,7 @@ class Claude:
     def list_batches(
         self, since: datetime, has_time: Callable[[], bool] = lambda: True
     ) -> tuple[list[MessageBatch], datetime]:
-        """List the batches created since a time, newest first, as far as the time suffices.
+        """List the batches created since a time, newest first, until the time is used up.
 
         Args:
             since: the earliest creation time.

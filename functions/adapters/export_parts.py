@@ -1,4 +1,4 @@
-"""Write a chunk's part of each export. Exports are a convenience: their failure never delays results."""
+"""Write a chunk's part of each export. Exports are best effort: their failure never delays results."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack

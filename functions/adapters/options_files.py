@@ -111,7 +111,7 @@ def save_options(files: ObjectStore, job: Job, options: Options) -> str:
 
 
 def load_options(files: ObjectStore, job: Job) -> Options:
-    """Read the options that were frozen when planning began. If they were deleted, write them anew.
+    """Read the options that were frozen when planning began. If they were deleted, rebuild them.
 
     Raises:
         UnreadableUploadError: they were deleted, and the options files cannot be read again.

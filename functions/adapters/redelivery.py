@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
 PAUSE_S, MAX_PAUSE_S = 30, 900
-"""Seconds until a failed message is visible again: so many per receive, at most 15 minutes."""
+"""Seconds until a failed message is visible again: this many per receive, at most 15 minutes."""
 logger = Logger(child=True)
 
 

@@ -1,4 +1,4 @@
-"""Write the retry file from rows of the upload. It is a convenience: its failure never delays results."""
+"""Write the retry file from rows of the upload. It is best effort: its failure never delays results."""
 
 from collections.abc import Iterable, Iterator
 

@@ -47,7 +47,7 @@ def rewrite(  # noqa: PLR0913, PLR0917 - all that a chunk's files are made of
     demands, prices = dict[str, Demand](), prices_of(job)
     with TemporaryFile() as body, TemporaryFile() as ledger:
         written = ChunkWriter(batch.job, chunk, attempt, body, ledger)
-        # In half of a split chunk, copies may get requests of their own that lie in the other half.
+        # In half of a split chunk, copies may get requests of their own from the other half.
         is_mixed = batch.copies > 0 and chunk != batch.chunk
         read = _with_params_in_any_order if is_mixed else _with_params
         for entry, params in read(files, batch, entries):

@@ -1,4 +1,4 @@
-"""Write report.html. It is a convenience: its failure never delays results.
+"""Write report.html. It is best effort: its failure never delays results.
 
 When the job is assembled, its files are read: the first rows, the first ones that did not succeed, and their
 requests. Each reading is bounded, so that neither memory nor time grows with the job.
@@ -176,7 +176,7 @@ def _read_lines(files: ObjectStore, key: str) -> Iterator[bytes]:
 def _read_prompts(
     files: ObjectStore, chunks: Sequence[DeliveredChunk], rows: Sequence[int]
 ) -> dict[int, str]:
-    """Return the prompts of rows, as they were sent first. Rows that were not sent, or lie too far apart, have none."""
+    """Return the prompts of rows, as they were sent first. Rows that were not sent, or are too far apart, have none."""
     prompts: dict[int, str] = {}
     readings = MAX_READINGS
     for chunk in chunks:
@@ -216,7 +216,7 @@ def _entries(files: ObjectStore, batch: Batch, last_row: int) -> Iterator[Ledger
 
 
 def _ranges(entries: Sequence[LedgerEntry]) -> Iterator[list[LedgerEntry]]:
-    """Group rows whose requests lie near each other in the body. Long requests are left out."""
+    """Group rows whose requests are close together in the body. Long requests are left out."""
     group: list[LedgerEntry] = []
     for entry in entries:
         if entry.params_size > MAX_PARAMS_BYTES:

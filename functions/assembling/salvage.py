@@ -125,7 +125,7 @@ def _salvage(
 
 
 def _retry_rows(files: ObjectStore, job: Job, batch: Batch) -> Iterator[bytes]:
-    """Stream the chunk's bytes of the upload from its first row on. A header may lie before it."""
+    """Stream the chunk's bytes of the upload from its first row on. A header may precede it."""
     first = next(chunk_records(files, job, batch), None)
     if first is None:
         message = "the upload is shorter than it was when it was planned"

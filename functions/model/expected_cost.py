@@ -46,7 +46,7 @@ def prices_of(job: Job) -> PriceList:
 
 
 def known_worst_micro_usd(job: Job, demands: Demands, samples: Mapping[str, Sample]) -> int:
-    """Return what requests of a job cost at most, in millionths of a US dollar, as far as that is known.
+    """Return the known part of what requests of a job cost at most, in millionths of a US dollar.
 
     Args:
         job: the job, by whose price list they are priced.
@@ -100,7 +100,7 @@ def _bill(prices: PriceList, model: str, tokens: ExpectedTokens, output: int) ->
 
 
 def _worst_bill(prices: PriceList, model: str, tokens: ExpectedTokens) -> Bill:
-    """Return what requests cost at most, as far as that is known."""
+    """Return the known part of what requests cost at most."""
     usage = {
         "input_tokens": tokens.input + tokens.extra_input,
         "output_tokens": tokens.output_worst + tokens.extra_output,

@@ -1,4 +1,4 @@
-"""Read what requests may use from their params: tokens, and what makes them dearer, such as cache writes and searches."""
+"""Read what requests may use from their params: tokens, and surcharges, such as cache writes and searches."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -81,7 +81,7 @@ def read_request(params: bytes, prices: PriceList) -> RequestDemand:
 
 
 def _may_cost_more(models: Sequence[str], params: Sequence[bytes], prices: PriceList) -> bool:
-    """Return whether any request may have a surcharge. One search in all of them takes a tenth of one in each."""
+    """Return whether any request may have a surcharge. Searching all of them together takes a tenth of the time."""
     limits = [long_prompt_limit(model, prices.version) for model in set(models)]
     shortest = min((limit for limit in limits if limit is not None), default=None)
     if shortest is not None and max(map(len, params)) > shortest * BYTES_PER_TOKEN:
@@ -129,7 +129,7 @@ def _cache_share(params: bytes, prices: PriceList) -> float:
 
 
 def _searches(tools: list[_Tool]) -> int:
-    """Return how many searches tools may make, as far as that is known."""
+    """Return the known number of searches that tools may make."""
     limits = [tool.max_uses or 0 for tool in tools if (tool.type or "").startswith("web_search_")]
     return sum(min(max(limit, 0), _MAX_SEARCHES) for limit in limits)
 

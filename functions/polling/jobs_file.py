@@ -1,6 +1,6 @@
 """Write ``jobs.json`` at the root of the results bucket: the jobs that run, and the last thousand that ended.
 
-It is a convenience. Its source for the running jobs is the index of unfinished items. A job that ends stays in that
+It is best effort. Its source for the running jobs is the index of unfinished items. A job that ends stays in that
 index until its last status.json is written, which is after this file. So it is listed as ended before it leaves. The
 jobs that ended earlier are read from the file itself. If that is lost, `ended_since` says since when they are listed.
 """
@@ -127,7 +127,7 @@ def _read(services: Services[PollSettings]) -> tuple[str | None, dict[str, Any]]
     try:
         return etag, msgspec.structs.asdict(msgspec.json.decode(body, type=_Before))
     except msgspec.MsgspecError:
-        logger.warning("jobs.json cannot be read and is written anew without earlier ended jobs")
+        logger.warning("jobs.json cannot be read and is rewritten without earlier ended jobs")
         return etag, nothing
 
 

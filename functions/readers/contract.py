@@ -42,7 +42,7 @@ class Reader[P: Position](Protocol):
     contract. Add a few uploads of the new format to its samples.
 
     Positions:
-        A `Position` lies between two records and is stored in the table as JSON. Only its reader interprets
+        A `Position` is a point between two records and is stored in the table as JSON. Only its reader interprets
         it. Reading can resume at any position, so it must hold whatever the rest of the upload does not
         show: a header, a dialect, an encoding. Keep it below 4 KiB. Never rename or remove a field, because
         running jobs hold old positions. A new field needs a default.

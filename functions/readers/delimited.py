@@ -36,9 +36,9 @@ _HEADER = re.compile(rb"(%b(?:[,;\t|]%b)*+)(?:\r\n|\r|\n)?+" % (_CELL, _CELL))
 _QUOTED_NAME = re.compile(rb"(?:^|(?<=[,;\t|]))" + _QUOTED)
 _QUOTED_CELL = re.compile(_QUOTED.decode())
 _MAX_REPAIRED_BYTES = 32_000_000
-"""The longest row of a retry file whose quotes are written anew. No accepted row is longer."""
+"""The longest row of a retry file whose quotes are rewritten. No accepted row is longer."""
 _MAX_CELLS = 1_000_000
-"""A row with more cells is not parsed: each takes 60 bytes of memory, and no header has so many columns."""
+"""A row with more cells is not parsed: each takes 60 bytes of memory, and no header has that many columns."""
 
 
 def read(source: Source, position: TablePosition, row_bytes: int) -> Iterator[Record]:
@@ -76,7 +76,7 @@ def retry_head(position: TablePosition) -> bytes:
 def retry_rows(source: Source, offsets: Sequence[int], sizes: Sequence[int]) -> Iterator[bytes]:
     """Stream rows for retry.csv, as they are in the upload; see `contract.Reader`.
 
-    Only the quotes of a row with an unclosed one are written anew, because they could reach into the next row.
+    Only the quotes of a row with an unclosed one are rewritten, because they could reach into the next row.
     """
     if not offsets:
         return

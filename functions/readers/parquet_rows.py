@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import duckdb
 
 MEMORY_MB = 300
-"""Memory for DuckDB's buffers; submit has 512 MB in all, and needs about 100 MB itself."""
+"""Memory for DuckDB's buffers; submit has 512 MB in total, and needs about 100 MB itself."""
 PAGES_MEMORY_MB = 480
 """Memory for the buffers of large pages. DuckDB writes pages of 100 MB, and holds two of them and one that is packed.
 
@@ -44,7 +44,7 @@ _SETTINGS = [
     "disable_parquet_prefetching = true",  # it reads a row group at once, whatever its size
     "enable_external_file_cache = false",
     "read_ahead_depth = 0",
-    "parquet_use_page_index = false",  # it lies outside of the row groups
+    "parquet_use_page_index = false",  # it is outside the row groups
 ]
 _BINARY = {"blob", "bit", "geometry", "variant"}
 _NESTED = {"list", "array", "struct", "map", "union"}
@@ -163,7 +163,7 @@ def _is_binary(type_: Any) -> bool:  # noqa: ANN401 - its class is in a module t
 
 
 def _print_rows(path: str, row: int, stop: int) -> None:
-    """Print rows. Where so many at once need too much memory, allow for large pages, or read fewer at once."""
+    """Print rows. If these need too much memory at once, allow for large pages, or read fewer at once."""
     import duckdb  # noqa: PLC0415 - only this process loads it
 
     at_once, memory_mb = stop - row, MEMORY_MB

@@ -93,7 +93,7 @@ def ragged(cells: int, columns: int) -> tuple[str, str]:
 
 
 def first_cell(columns: Sequence[str], cell: str) -> bytes:
-    """Return the first cell of a rejected row as a JSON object. Cells behind it may lie in the wrong column.
+    """Return the first cell of a rejected row as a JSON object. Later cells may be in the wrong column.
 
     Raises:
         UnicodeEncodeError: the cell contains a lone surrogate.

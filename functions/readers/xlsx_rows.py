@@ -11,7 +11,7 @@ from datetime import date, datetime, time, timedelta
 import msgspec
 
 MEMORY_BYTES = 256 << 20
-"""Address space of this process; submit has 512 MB in all, and needs about 100 MB itself.
+"""Address space of this process; submit has 512 MB in total, and needs about 100 MB itself.
 
 Enough for 2,000,000 numbers or 80 MB of text.
 """

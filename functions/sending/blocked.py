@@ -1,4 +1,4 @@
-"""Handle creates that made no batch for a reason that may not lie in the rows: wait, with growing pauses.
+"""Handle creates that made no batch for a reason other than the rows: wait, with growing pauses.
 
 The API reports some account problems with the status of an invalid row, such as "Your organization is disabled".
 No list of such messages is complete. A refusal that names no request therefore pauses sending for all jobs.

@@ -20,7 +20,7 @@ def with_own_requests(
         batch: the chunk's batch.
 
     Yields:
-        The entries of the half. Params may lie before those of the entry before.
+        The entries of the half. Params may precede those of the entry before.
     """
     offsets, sizes = array("Q", bytes(8 * batch.rows)), array("Q", bytes(8 * batch.rows))
     for entry in chunk:

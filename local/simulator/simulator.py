@@ -171,7 +171,7 @@ class Simulator:
         return bill
 
     def add_foreign(self, count: int, workspace: str = "default", *, ended: bool = True) -> str:
-        """Let somebody else create a batch of so many requests; unended ones wait for `end`."""
+        """Let somebody else create a batch of this many requests; unended ones wait for `end`."""
         name = uuid.uuid4().hex[:8]
         params = msgspec.Raw(
             b'{"model":"claude-haiku-4-5","max_tokens":9,'

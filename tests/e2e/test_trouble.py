@@ -1,4 +1,4 @@
-"""Jobs under trouble: answers lost, settings changed, canceled half-way, the key missing."""
+"""Jobs under trouble: answers lost, settings changed, canceled halfway, the key missing."""
 
 import json
 import shutil

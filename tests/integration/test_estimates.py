@@ -122,7 +122,7 @@ def test_a_key_that_may_not_count_leaves_the_length(relay: Harness) -> None:
 def test_a_key_that_was_replaced_after_counting_is_used_for_the_first_create(
     relay: Harness, key: str
 ) -> None:
-    """Like Powertools, the secret is read anew only if that is requested."""
+    """Like Powertools, the secret is read again only on request."""
     secret = {"stored": key}
     cached = dict[str, str]()
 

@@ -1,4 +1,4 @@
-"""Exports are a convenience: a passing fault does not cost them, and their own failure does not cost the results."""
+"""Exports are best effort: a passing fault does not cost them, and their own failure does not cost the results."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -35,7 +35,7 @@ def run(relay: Harness) -> None:
 
 
 def fail(relay: Harness, method: str, error: BaseException, times: int) -> None:
-    """Let a method of S3 fail so many times for files of the export."""
+    """Let a method of S3 fail this many times for files of the export."""
     real, failures = getattr(relay.results.files, method), iter(range(times))
 
     def failing(key: str, *arguments: Any) -> Any:

@@ -1,4 +1,4 @@
-"""A job is opened again on request: assembled anew, or with results that Anthropic still has."""
+"""A job is opened again on request: assembled again, or with results that Anthropic still has."""
 
 from collections.abc import Iterable, Iterator
 from contextlib import suppress

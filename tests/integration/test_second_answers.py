@@ -31,7 +31,7 @@ def row(number: int, marker: str, max_tokens: int = 200) -> bytes:
 
 
 def usd(*output_tokens: int) -> float:
-    """Return what requests cost whose answers have so many tokens."""
+    """Return what requests cost whose answers have this many tokens."""
     tokens = INPUT_TOKENS * len(output_tokens) * INPUT_PRICE + sum(output_tokens) * OUTPUT_PRICE
     return round(tokens / 1e6, 6)
 

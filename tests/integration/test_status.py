@@ -1,4 +1,4 @@
-"""status.json says why the job waits, how far it is, and at last that it is done, whatever happened in between."""
+"""status.json says why the job waits, its progress, and finally that it is done, whatever happened in between."""
 
 import json
 from pathlib import Path

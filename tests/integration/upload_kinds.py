@@ -1,6 +1,6 @@
 """Uploads of every kind that is read, and the table of them in docs/formats.md.
 
->>> python -m tests.integration.upload_kinds  # write the table anew
+>>> python -m tests.integration.upload_kinds  # rewrite the table
 """
 
 import bz2

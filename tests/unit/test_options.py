@@ -1,4 +1,4 @@
-"""Options files: where they lie, what they may say, and which one wins."""
+"""Options files: where they are, what they may contain, and which one wins."""
 
 import pytest
 

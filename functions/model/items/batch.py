@@ -77,9 +77,9 @@ class Batch(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
         request_counts: its requests by state as the API listed them when it ended, without zeros.
         close_reason: why its rows end without a result from the API.
         betas: values of the header `anthropic-beta`.
-        worst_micro_usd: what it may cost, in millionths of a US dollar, as far as its models have prices.
+        worst_micro_usd: the known part of what it may cost, in millionths of a US dollar.
         is_reserved: whether this is reserved in the budgets, because it was admitted.
-        cost_micro_usd: what it cost, as counted when it was collected, as far as that is known.
+        cost_micro_usd: the known part of its cost, as counted when it was collected.
         start: the reader's position before its first row; empty in batches that an earlier version planned.
         priority: that of its job.
         share: that of its job. Poll admits batches without reading their jobs.
@@ -167,7 +167,7 @@ class Batch(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
         return self.attempt > 1 and not self.requests
 
     def must_have_ended(self, now: datetime) -> bool:
-        """Return whether its Message Batch is old enough to have ended at Anthropic in any case."""
+        """Return whether its Message Batch is so old that it must have ended at Anthropic."""
         return self._is_older(MAX_BATCH_AGE, now)
 
     def results_are_deleted(self, now: datetime) -> bool:

@@ -92,7 +92,7 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
         reopened: how many times it was opened again after it had ended.
         first_ended_at: when it first ended, its time in the cost ledger; None unless it was opened again.
         collected_succeeded: the rows of its finished chunks that succeeded; the next four likewise.
-        cost_micro_usd: what its batches cost, as counted when each was collected, as far as that is known.
+        cost_micro_usd: the known part of what its batches cost, as counted when each was collected.
         equal_rows_once: whether rows whose params are equal share one request.
         copies: the rows planned so far that share the request of an earlier row.
         beta_changes: how often a chunk ended because the next row needs other values of `anthropic-beta`.
