@@ -52,7 +52,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, object] 
         context: the Lambda context.
 
     Returns:
-        What became of the request; None for an SQS event.
+        The answer to the request; None for an SQS event.
     """
     for request in (REASSEMBLE, RECOLLECT):
         if request in event:

@@ -1,4 +1,4 @@
-"""Acknowledge cdk-nag findings, with the reason beside the code that each is about."""
+"""Acknowledge cdk-nag findings, with the reason next to the code that each is about."""
 
 from aws_cdk import Acknowledgment, Validations
 from constructs import IConstruct

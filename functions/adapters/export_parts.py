@@ -156,7 +156,7 @@ def _rows(
 
 
 def chunk_records(files: ObjectStore, job: Job, batch: Batch) -> Iterator[Record]:
-    """Read the chunk's rows of the upload again. Half of a split chunk begins behind the chunk's position."""
+    """Read the chunk's rows of the upload again. Half of a split chunk begins after the chunk's position."""
     reader = reader_of(job)
     position = msgspec.convert(batch.start, type(reader.START))
     pieces = reader.read(source_of(files, job), position, job.row_bytes)

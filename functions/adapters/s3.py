@@ -116,7 +116,7 @@ class ObjectStore:
     def _get(
         self, source: ObjectVersion, options: dict[str, str]
     ) -> "GetObjectOutputTypeDef | None":
-        """Request an object. Return None for a range behind its end."""
+        """Request an object. Return None for a range past its end."""
         version = {"VersionId": source.version} if source.version else {}
         try:
             return self._s3.get_object(Bucket=source.bucket, Key=source.key, **options, **version)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""Send subsegments to the X-Ray daemon, which Lambda runs beside each function that it traces.
+"""Send subsegments to the X-Ray daemon, which Lambda runs next to each function that it traces.
 
 A subsegment has names, times, statuses and request ids. It never has the parameters of a call, what it returned, or
 the text of an error, because these may quote a prompt or a key.

@@ -142,7 +142,7 @@ def _error_counts(tally: OutcomeCounts) -> dict[str, int]:
 
 
 def _failed_rows(files: ObjectStore, job: Job, errors: Mapping[str, int]) -> Iterator[ReportRow]:
-    """Yield the first rows of errors.jsonl, and the first row of every error behind them that is not too far."""
+    """Yield the first rows of errors.jsonl, then the first row of each further error that is not too far."""
     missing = {error: error.encode() for error in errors}
     lines = _read_lines(files, f"{job.results_prefix}/errors.jsonl")
     for row in map(_read_row, islice(lines, MAX_ROWS)):

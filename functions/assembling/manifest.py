@@ -1,4 +1,4 @@
-"""Build the manifest of a job: what became of its rows, what they used and cost, and where its files are."""
+"""Build the manifest of a job: how its rows ended, what they used and cost, and where its files are."""
 
 from collections.abc import Sequence
 from typing import Any

@@ -1,4 +1,4 @@
-"""results.csv: the rows of the upload as they are, and behind them columns with the answers.
+"""results.csv: the rows of the upload as they are, followed by columns with the answers.
 
 UTF-8 with a byte order mark for Excel, RFC 4180, CRLF. An upload without columns gets `row` and `custom_id` instead.
 

@@ -41,7 +41,7 @@ class Demand(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Surcharge(NamedTuple):
-    """What one request may cost beside its tokens at their plain price.
+    """What one request may cost beyond the plain price of its tokens.
 
     Attributes:
         input: the highest price of its input, as a share of the plain one.
@@ -69,11 +69,11 @@ _limits = msgspec.json.Decoder(_ParamsLimits)
 Demands = Mapping[str, Demand]
 """Model → what its requests may use."""
 RequestDemand = tuple[str, int, int, Surcharge]
-"""A request's model, the length of its params in bytes, its `max_tokens`, and what it may cost beside."""
+"""A request's model, the length of its params in bytes, its `max_tokens`, and its surcharge."""
 
 
 def name_of(model: str, known: Collection[str]) -> str:
-    """Return the name under which a model counts beside known ones."""
+    """Return the name under which a model counts among known ones."""
     fits = 0 < len(model) <= MAX_NAME_CHARS and len(known) < MAX_MODELS
     return model if model in known or fits else OTHER_MODELS
 

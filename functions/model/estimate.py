@@ -73,7 +73,7 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         counted_rows: rows whose input tokens the API counted; 0 if the length of the params alone is the basis.
         models: what the requests of each model are expected to use.
-        second_requests: what they use in the worst case beside that, because each is sent once more with a larger `max_tokens`.
+        second_requests: what they use in addition in the worst case, because each is sent once more with a larger `max_tokens`.
     """
 
     counted_rows: int

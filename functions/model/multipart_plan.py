@@ -48,7 +48,7 @@ def join_plan(pieces: Sequence[StoredObject]) -> list[UploadPart]:
 
     Every part but the last is 5 MiB to 5 GiB. S3 copies large pieces, in parts of 256 MiB. The parts are larger
     if 10,000 would not suffice. Small pieces are read into memory and combined. A combined part under 5 MiB is
-    filled up from the large piece behind it. Most combined parts are under 10 MiB.
+    filled up from the large piece after it. Most combined parts are under 10 MiB.
 
     Raises:
         ValueError: more than 10,000 parts; join groups of pieces first.

@@ -128,7 +128,7 @@ class PollLease(msgspec.Struct, frozen=True, kw_only=True):
         ledger_at: when the ledger's files were last written.
         jobs_file_write: the last write of jobs.json.
         ledger_check: the last comparison of the ledger with Anthropic's usage report.
-        silent_since: since when the API has not answered a listing; None if the last one was answered.
+        silent_since: when the API stopped answering listings; None if it answered the last one.
     """
 
     stopped: dict[str, str] = {}

@@ -96,7 +96,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
         custom_id: the user's custom_id as the upload's JSON; ``null`` if there is none.
         params: the upload's JSON, byte for byte, unless the row is translated; None for a rejected row.
         rejection: None for a row that can be sent.
-        betas: values of `anthropic-beta` that this row needs beside those of its job, sorted.
+        betas: values of `anthropic-beta` that this row needs besides those of its job, sorted.
         changes: the fields that its translation dropped or changed.
         warmup_prefix: the prefix that it puts into the cache for other rows; None for none.
         own_params: the params before that changed them; None if they are unchanged.

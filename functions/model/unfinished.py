@@ -32,7 +32,7 @@ class Unfinished:
 
     Attributes:
         not_admitted: job → why batches of it that could be sent were not admitted (``day_budget``, ``month_budget``,
-            ``warm_up``, ``share`` or ``room``) → since when the oldest of them waits.
+            ``warm_up``, ``share`` or ``room``) → when the oldest of them began to wait.
         budgets_until: ``day_budget`` or ``month_budget`` → when this day or month ends.
         unreadable: items that cannot be parsed, or that a newer version wrote, and that were passed over.
         whole: whether all items were read; if not, waiting batches are missing.

@@ -157,7 +157,7 @@ class WaitingReason(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         reason: a key of `REASONS`, which does not change from version to version.
-        since: since when; None if it is not known.
+        since: when the wait began; None if that is not known.
         message: why, in a sentence.
         until: when it ends or is looked at again; None if that is not known.
         resolution: what would change it, in a sentence.
@@ -175,7 +175,7 @@ class Obstacles(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         sending: the circuit breaker; None if it could not be read.
-        not_admitted: ``day_budget``, ``month_budget``, ``warm_up``, ``share`` or ``room`` → since when the oldest batch of the job
+        not_admitted: ``day_budget``, ``month_budget``, ``warm_up``, ``share`` or ``room`` → when the oldest batch of the job
             waits for it.
         until: a budget → when it ends.
     """

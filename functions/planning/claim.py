@@ -22,7 +22,7 @@ from functions.settings import SubmitSettings
 CANCEL = ".cancel"
 GO = ".go"
 AGAIN = ".again"
-"""Suffixes of marker keys, in any case. CANCEL cancels an upload's jobs, GO sends held ones; AGAIN runs a skipped repeat."""
+"""Suffixes of marker keys, in upper or lower case. CANCEL cancels an upload's jobs, GO sends held ones; AGAIN runs a skipped repeat."""
 logger = Logger(child=True)
 
 

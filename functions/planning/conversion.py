@@ -19,7 +19,7 @@ from functions.translations import TRANSLATIONS
 from functions.translations.contract import NotTranslatableError, Policy, Translated
 
 NATIVE, TEMPLATE = "native", "template"
-"""Kinds of rows beside those in `TRANSLATIONS`: requests of the Message Batches API, and records for a template."""
+"""Kinds of rows besides those in `TRANSLATIONS`: requests of the Message Batches API, and records for a template."""
 _ID_NAMES = ("custom_id", "customId", "id", "recordId", "key")
 """Members of a row that serve as its custom_id. The first one that holds a string or a number wins."""
 _row = msgspec.json.Decoder(dict[str, Any])

@@ -82,7 +82,7 @@ def prepare(services: Services[SubmitSettings], job: Job) -> Job | None:
 def decide(
     files: ObjectReader, settings: SubmitSettings, job: Job, now: str
 ) -> Prepared | MissingOptions:
-    """Decide how an upload is read and sent, by its first rows and the options that govern it.
+    """Decide how an upload is read and sent, from its first rows and the options that govern it.
 
     Raises:
         UnreadableUploadError: the upload cannot be read, or its template names columns that it lacks.

@@ -109,7 +109,7 @@ def validate(
         row_bytes: the maximum length of a row in bytes.
         api_version: the value of the `anthropic-version` header. It decides which parameters are refused.
         preflight: the checks of the model and the messages; None for none.
-        betas: values of `anthropic-beta` that the row needs beside those of its job.
+        betas: values of `anthropic-beta` that the row needs besides those of its job.
     """
     custom_id = NULL
     try:

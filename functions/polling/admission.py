@@ -45,11 +45,11 @@ class Limits:
         return Limits(self.batches - reserve.batches, self.requests - reserve.requests)
 
     def has_room(self, batches: int, requests: int, batch: Batch) -> bool:
-        """Return True if `batch` stays within the limits beside what is in flight."""
+        """Return True if `batch` stays within the limits together with what is in flight."""
         return batches < self.batches and requests + batch.requests <= self.requests
 
     def fits(self, batches: int, requests: int, batch: Batch) -> bool:
-        """Return True if `batch` may be sent beside what is in flight.
+        """Return True if `batch` may be sent in addition to what is in flight.
 
         A batch larger than the limit may be sent if nothing is in flight.
         """
@@ -144,7 +144,7 @@ def admit(
 
 
 def beyond_share(waiting: Iterable[Batch], in_flight: Iterable[Batch]) -> list[Batch]:
-    """Return the waiting batches for which the share of their folder has no room beside what is in flight."""
+    """Return the waiting batches for which the share of their folder has no room left."""
     shares = _Shares(in_flight, old="")
     return [batch for batch in waiting if not shares.has_room(batch)]
 

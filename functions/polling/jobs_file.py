@@ -2,7 +2,7 @@
 
 It is best effort. Its source for the running jobs is the index of unfinished items. A job that ends stays in that
 index until its last status.json is written, which is after this file. So it is listed as ended before it leaves. The
-jobs that ended earlier are read from the file itself. If that is lost, `ended_since` says since when they are listed.
+jobs that ended earlier are read from the file itself. If that is lost, `ended_since` is the time from which they are listed.
 """
 
 import hashlib

@@ -94,7 +94,7 @@ class Phases:
             items: the items of this phase.
             name_of: returns the name of an item.
             work: processes one item; its errors are logged and counted.
-            max_items: stop after this many; the next poll continues behind them.
+            max_items: stop after this many; the next poll continues after them.
         """
         queue, done = self._rotate(phase, items, name_of), 0
         if not queue:

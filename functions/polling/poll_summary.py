@@ -18,7 +18,7 @@ class PollSummary:
         ledger_at: when the ledger's files were last written, likewise.
         jobs_file_write: the last write of jobs.json, likewise.
         ledger_check: the last comparison of the ledger with Anthropic's usage report, likewise.
-        silent_since: since when Anthropic has not answered a listing; the alarm `silent-api` measures it.
+        silent_since: when Anthropic stopped answering listings; the alarm `silent-api` measures it.
     """
 
     skipped: bool = False

@@ -30,7 +30,7 @@ logger = Logger(child=True)
 def recover(
     services: Services[PollSettings], unfinished: Unfinished, phases: Phases
 ) -> tuple[list[Batch], int]:
-    """Recover items that no stage will bring forward.
+    """Recover items that no stage will continue.
 
     Returns:
         The batches that were closed and now wait to be collected, and the number of stuck items.

@@ -1,4 +1,4 @@
-"""Enqueue work messages for the items that a stage can bring forward now."""
+"""Enqueue work messages for the items that a stage can continue now."""
 
 from collections.abc import Sequence
 from datetime import datetime

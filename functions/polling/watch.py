@@ -38,7 +38,7 @@ from functions.settings import PollSettings
 LISTING_INTERVAL_S = 20.0
 """Least time between listings in requested polls. An ended batch may be noticed that much later, at most a minute."""
 MAX_RETRIEVES = 20
-"""Batches older than the listing that one poll retrieves singly; the next poll resumes behind them."""
+"""Batches older than the listing that one poll retrieves one by one; the next poll continues after them."""
 _UNAUTHORIZED = 401
 logger = Logger(child=True)
 
@@ -68,10 +68,10 @@ class Watch:
     keys: Collection[str] = frozenset()
 
     def silent_since(self, before: str | None) -> str | None:
-        """Return since when the API has not answered a listing; None if it has answered, or none was needed.
+        """Return when the API stopped answering listings; None if it has answered, or none was needed.
 
         Args:
-            before: since when it was silent before this poll.
+            before: this time, as the last poll knew it.
         """
         if self.listed is not None or self.key_problem is not None or not self.needed:
             return None
@@ -83,7 +83,7 @@ class Watch:
 
 
 def is_listing_due(listed_at: str | None, services: Services[PollSettings]) -> bool:
-    """Return whether the last listing is old enough for another one. One in the future, by another clock, is."""
+    """Return whether the last listing is old enough for another one. A time in the future is another clock's: list again."""
     if listed_at is None:
         return True
     age_s = (services.now() - timestamps.parse(listed_at)).total_seconds()

@@ -288,7 +288,7 @@ class _Rows:
             return self._known(cells[0]), ("invalid_utf8", sentence)
 
     def _known(self, cell: str | None) -> bytes | None:
-        """Return the first cell of a rejected row, which may be its id. It may also be text behind an unclosed quote."""
+        """Return the first cell of a rejected row, which may be its id. It may also be text after an unclosed quote."""
         if cell is None or not _is_utf8(cell) or self._byte < self._unclosed_to:
             return None
         return tables.first_cell(self._columns, cell)

@@ -84,7 +84,7 @@ def wraps_requests(blocks: Iterable[bytes]) -> bool:
 
 
 def other_members(source: Source, position: JsonPosition) -> tuple[str, ...]:
-    """Return the names of the members beside "requests", at most `MAX_OTHER_MEMBERS`.
+    """Return the names of the members other than "requests", at most `MAX_OTHER_MEMBERS`.
 
     Args:
         source: the upload.
@@ -317,7 +317,7 @@ class _Reading:
     """One reading of an upload.
 
     Attributes:
-        others: names of members beside "requests".
+        others: names of members other than "requests".
     """
 
     def __init__(

@@ -26,7 +26,7 @@ RETRY_NAME = tables.RETRY_NAME
 columns = delimited.columns
 retry_head = delimited.retry_head
 MAX_GROUP_BYTES = 1_000_000_000
-"""Maximum size of a row group. It is copied to the function's disk, beside the files of a chunk."""
+"""Maximum size of a row group. It is copied to the function's disk, next to the files of a chunk."""
 WINDOW_BYTES = 64_000_000
 """Bytes of row groups that are copied and read at once. A larger row group is read alone."""
 _MAX_FOOTER_BYTES = 32_000_000
@@ -34,7 +34,7 @@ _MAGIC = b"PAR1"
 _TAIL_BYTES = 8
 """Bytes at the end: the length of the footer, and `_MAGIC`."""
 _SLACK_BYTES = 1024
-"""Bytes that are copied behind a row group. Old writers did not count the head of a dictionary."""
+"""Bytes that are copied after a row group. Old writers did not count the head of a dictionary."""
 _SMALLER = "write it with smaller row groups, such as row_group_size=1000 of pandas, or as CSV"
 _DAMAGED = "is no Parquet file, or damaged, cut off or encrypted; write and upload it again"
 _PROGRAM = Path(__file__).with_name("parquet_rows.py")

@@ -213,7 +213,7 @@ class _Header:
 
 
 def _footer(page: _Page, repetition: int) -> bytes:
-    """Return the footer of a file that has a page behind `_MAGIC`, with the column "v".
+    """Return the footer of a file that has a page after `_MAGIC`, with the column "v".
 
     https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift
     """

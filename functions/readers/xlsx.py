@@ -22,7 +22,7 @@ from functions.readers.contract import Source
 from functions.readers.tables import TablePosition
 
 MAX_BYTES = 50_000_000
-"""Maximum size of a workbook. It is copied to the function's disk, beside the files of a chunk."""
+"""Maximum size of a workbook. It is copied to the function's disk, next to the files of a chunk."""
 _cells = msgspec.json.Decoder(list[str])
 
 

@@ -73,7 +73,7 @@ def size_ranges(counts: Mapping[str, int]) -> Iterator[tuple[str, int]]:
     """Yield the ranges of a distribution with their counts, from the smallest to the largest that occur.
 
     Args:
-        counts: binary digits of a number of tokens → how often such numbers occur.
+        counts: binary digits of a number of tokens → how many such numbers occur.
     """
     digits = sorted(map(int, counts))
     for number in range(digits[0], digits[-1] + 1) if digits else ():

@@ -214,7 +214,7 @@ def _blocks(part: Mapping[str, Any], where: str, drops: Drops) -> list[Params]:
 
 
 def _mark_cached(blocks: list[Params], value: object, where: str, drops: Drops) -> None:
-    """Cache up to the last block. Bedrock marks the place behind it, Anthropic the block itself."""
+    """Cache up to the last block. Bedrock marks the place after it, Anthropic the block itself."""
     ttl = object_of(value, where).get("ttl")
     if not blocks or blocks[-1].get("type") in _UNCACHEABLE:
         drops.add("cachePoint")

@@ -78,7 +78,7 @@ def query(table: Table, arguments: Mapping[str, Any]) -> list[AttributeValues]:
 
 
 def _key_range(condition: str, values: AttributeValues) -> tuple[tuple[str, str], tuple[str, str]]:
-    """Return the keys that a condition selects: the first, and the one behind the last."""
+    """Return the keys that a condition selects: the first, and the one after the last."""
     if match := re.fullmatch(r"job = (:\w+) AND #item BETWEEN (:\w+) AND (:\w+)", condition):
         job, low, high = (values[name]["S"] for name in match.groups())
         return (job, low), (job, high + "\0")

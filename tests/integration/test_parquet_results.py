@@ -1,4 +1,4 @@
-"""`outputs = ["parquet"]`: the upload's own columns and types, and behind them the answers."""
+"""`outputs = ["parquet"]`: the upload's own columns and types, then the answers."""
 
 from pathlib import Path
 from typing import Any

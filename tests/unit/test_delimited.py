@@ -21,7 +21,7 @@ from tests.unit.uploads import Upload
 ROW_BYTES = 24
 BOM = b"\xef\xbb\xbf"
 HEADER = b"a,b" + b" " * 400 + b"\n"
-"""Long enough that any rows behind it pass as text."""
+"""Long enough that any rows after it pass as text."""
 
 _names = st.lists(st.text("ab \"';,\t|é", min_size=1, max_size=4), min_size=1, max_size=4)
 _headers = _names.filter(lambda names: len({name.strip() for name in names} - {""}) == len(names))
@@ -106,7 +106,7 @@ def test_what_csv_writes_is_read(
 @example(HEADER + b"x" * 30 + b"\r\n1,2", 1, 8)
 @example(HEADER + b"1,2\r\n3,4\r5,6\r", 1, 3)
 def test_the_size_of_the_blocks_changes_nothing(body: bytes, block: int, row_bytes: int) -> None:
-    """The head of an upload is one block, so reading begins behind it."""
+    """The head of an upload is one block, so reading begins after it."""
     upload, position = Upload(body, block), TablePosition(len(HEADER), 2, ("a", "b"))
 
     assert list(delimited.read(upload, position, row_bytes)) == records(body, row_bytes=row_bytes)

@@ -79,7 +79,7 @@ def test_only_pieces_that_s3_cannot_copy_go_through_memory(sizes: list[int]) -> 
             assert part.size < 2 * S3["min_part"]
     bytes_moved = sum(part.size for part in plan if not part.can_be_copied)
     small_sizes = [size for size in sizes if size < S3["min_part"]]
-    # A run of small pieces may need bytes of the large piece behind it.
+    # A run of small pieces may need bytes of the large piece after it.
     assert bytes_moved <= sum(small_sizes) + len(small_sizes) * 2 * S3["min_part"]
     if not small_sizes:
         assert bytes_moved == 0

@@ -1,4 +1,4 @@
-"""results.csv: a table comes back as it was, with the answers behind it."""
+"""results.csv: a table comes back as it was, with the answers after it."""
 
 import csv
 import io

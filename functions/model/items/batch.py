@@ -73,7 +73,7 @@ class Batch(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
         not_found_key: the fingerprint of this key.
         pieces: the saved bytes of results that did not arrive in one download; None for all other batches.
         pieces_ended: whether the API's results ended with the last piece, so that nothing needs to follow.
-        refetches: how often its results were fetched again because their part was deleted.
+        refetches: how many times its results were fetched again because their part was deleted.
         request_counts: its requests by state as the API listed them when it ended, without zeros.
         close_reason: why its rows end without a result from the API.
         betas: values of the header `anthropic-beta`.

@@ -71,7 +71,7 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
         waiting_for: why planning cannot begin: ``template``, ``models`` or ``valid_options``; or why it cannot end:
             ``budget``, ``price`` or ``valid_options``; None if it can.
         waiting_event: the id of the last event that announced this.
-        waiting_since: since when it waits for this, or for a go marker after its pilot.
+        waiting_since: when it began to wait for this, or for a go marker after its pilot.
         translation_changes: field → rows in which a translation dropped or changed it.
         capability_list: the version of the list that says what each model accepts; None in jobs of earlier versions: the newest applies.
         demands: model → what the planned requests may use.
@@ -95,7 +95,7 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
         cost_micro_usd: the known part of what its batches cost, as counted when each was collected.
         equal_rows_once: whether rows whose params are equal share one request.
         copies: the rows planned so far that share the request of an earlier row.
-        beta_changes: how often a chunk ended because the next row needs other values of `anthropic-beta`.
+        beta_changes: how many times a chunk ended because the next row needs other values of `anthropic-beta`.
         retry_truncated: how far `max_tokens` is raised for rows whose answers ended there; None if they are not sent once more.
         report: what report.html contains: ``full``, ``figures`` or ``off``; jobs of earlier versions have ``off``.
         warm_cache: whether the first row of each long prefix that rows share is sent before the others.

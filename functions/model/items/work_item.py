@@ -43,11 +43,11 @@ class WorkItem(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         next_step: the step that the item waits for.
         owner: the token of the invocation that works on it.
         lease: the time until which the owner may work.
-        tries: how often it was acquired since its last progress.
+        tries: how many times it was acquired since its last progress.
         first_tried_at: when it was first acquired since its last progress.
         last_error: the last failure, in one sentence.
         faults: the last failures in a row that the item itself, not its environment, may have caused.
-        convenience_tries: how often a step reached its retry file and exports, which it omits after some tries.
+        convenience_tries: how many times a step reached its retry file and exports, which it omits after some tries.
         stuck_at: when `batch.stuck` was announced.
         not_before: when it may be acquired again.
         expires: when DynamoDB deletes it, in seconds since 1970.

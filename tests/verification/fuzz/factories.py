@@ -56,4 +56,4 @@ cells = st.builds(
     st.binary(min_size=3, max_size=3),
     st.lists(st.lists(_texts, max_size=3), max_size=9),
 )
-"""Leading bytes, then texts with what tables and JSON treat specially, each behind a byte that no text has."""
+"""Leading bytes, then texts with what tables and JSON treat specially, each after a byte that no text has."""

@@ -55,7 +55,7 @@ def expected_rows(body: bytes) -> list[ExpectedRow]:
 
 
 def _row_starts(text: bytes) -> list[int]:
-    """Return where rows begin on a line: at its start, and behind each complete object."""
+    """Return where rows begin on a line: at its start, and after each complete object."""
     starts, offset = [0], _skip_space(text, 0)
     while text[offset : offset + 1] == b"{":
         if offset > _skip_space(text, 0):

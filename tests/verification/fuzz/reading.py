@@ -104,7 +104,7 @@ def _check_records(reading: Reading, row_bytes: int) -> None:
 
 
 def _check_resuming(reading: Reading, row_bytes: int) -> None:
-    """Check that reading resumes behind any record, from the position as the table stores it."""
+    """Check that reading resumes after any record, from the position as the table stores it."""
     records, reader = reading.records, reading.reader
     step = 1 + len(records) // MAX_RESUMES
     for number in range(1, len(records) + 1, step):
@@ -113,18 +113,18 @@ def _check_resuming(reading: Reading, row_bytes: int) -> None:
         assert len(stored) < 4096, "a position is too large for the table"
         position = msgspec.json.decode(stored, type=type(reader.START))
         rest, refusal = read_from(reader, reading.source, position, row_bytes)
-        assert rest == records[number:], f"resumed behind record {number}"
+        assert rest == records[number:], f"resumed after record {number}"
         assert refusal == reading.refusal
 
 
 def _check_nothing_between(reading: Reading) -> None:
-    """Check that the text between two records, and behind the last, holds nothing of value."""
+    """Check that the text between two records, and after the last, holds nothing of value."""
     allowed = _BETWEEN.get(reading.upload_format.reader)
     if allowed is None or not reading.records:
         return
     text = b"".join(reading.source.read())
     if reading.upload_format.reader == "json" and wraps_requests(iter([text])):
-        return  # members beside "requests" are named, not rows
+        return  # members other than "requests" are named, not rows
     ends = [(record.offset, record.offset + record.size) for record in reading.records]
     for (_, end), (start, _) in pairwise([*ends, (len(text), 0)]):
         assert not text[end:start].strip(allowed), f"lost: {text[end:start]!r}"

@@ -43,11 +43,11 @@ def reader(data: bytes) -> None:
 
 
 def _check_resume(body: bytes, records: list[Record], block: int, max_bytes: int) -> None:
-    """Check that reading resumes behind any record with the same rows."""
+    """Check that reading resumes after any record with the same rows."""
     for number in {1, len(records) // 2, len(records) - 1} & set(range(1, len(records))):
         end = cast("LinePosition", records[number - 1].end)
         rest = list(read_records(in_blocks(body[end.byte :], block), end, max_bytes))
-        assert rest == records[number:], f"resumed behind record {number}"
+        assert rest == records[number:], f"resumed after record {number}"
 
 
 def validation(data: bytes) -> None:
