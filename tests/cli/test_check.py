@@ -168,7 +168,7 @@ def test_counting_tokens_sends_no_batch(tmp_path: Path, api: Simulator) -> None:
 
 
 @pytest.mark.usefixtures("api")
-def test_tokens_are_counted_behind_the_rows_that_warm_up_a_prefix(tmp_path: Path) -> None:
+def test_tokens_are_counted_after_the_rows_that_warm_up_a_prefix(tmp_path: Path) -> None:
     prefix = [{"type": "text", "text": "a rule. " * 4000, "cache_control": {"type": "ephemeral"}}]
     body = b"\n".join(make_row(number, system=prefix) for number in range(1, 5))
     file = with_options(tmp_path, body, "warm_cache = true")

@@ -43,7 +43,7 @@ ROOT = Path(__file__).parent.parent.parent
         ("ls --stack", "--stack ls"),
     ],
 )
-def test_global_options_stand_anywhere(arguments: str, expected: str) -> None:
+def test_global_options_are_accepted_anywhere(arguments: str, expected: str) -> None:
     assert " ".join(global_options_first(arguments.split())) == expected
 
 
@@ -170,7 +170,7 @@ def test_an_invocation_is_awaited_as_long_as_it_may_run(
     assert configs["s3"].read_timeout == 60  # type: ignore[attr-defined]
 
 
-def test_a_stack_that_does_not_exist_is_told(cloudformation: Stubber) -> None:
+def test_a_missing_stack_is_reported(cloudformation: Stubber) -> None:
     message = "Stack with id none does not exist"
     cloudformation.add_client_error("describe_stacks", "ValidationError", message)
 

@@ -77,7 +77,7 @@ def test_a_key_means_the_newest_of_its_jobs(stack: Harness, relay: CommandLine) 
 
 
 @pytest.mark.parametrize("name", ["ffff", "no/such.jsonl", "f" * 20])
-def test_a_job_that_does_not_exist_is_told_in_a_sentence(relay: CommandLine, name: str) -> None:
+def test_a_missing_job_is_reported_in_a_sentence(relay: CommandLine, name: str) -> None:
     result = relay("why", name, code=3)
 
     assert result.stderr.startswith(f"relay: there is no job {name} ")
@@ -173,7 +173,7 @@ def test_why_says_how_a_job_has_ended(stack: Harness, relay: CommandLine) -> Non
 # -- send
 
 
-def test_a_sent_file_becomes_the_job_that_was_told(
+def test_a_sent_file_becomes_the_job_that_was_printed(
     stack: Harness, relay: CommandLine, tmp_path: Path
 ) -> None:
     (tmp_path / "march.jsonl").write_bytes(make_upload(3))
@@ -250,7 +250,7 @@ messages = [{ role = "user", content = "{{question}}" }]
         ("missing.jsonl", None, "there is no file", 3),
     ],
 )
-def test_what_would_not_be_read_is_told_before_anything_is_sent(
+def test_an_unreadable_file_is_reported_before_anything_is_sent(
     relay: CommandLine, tmp_path: Path, name: str, content: bytes | None, sentence: str, code: int
 ) -> None:
     good, bad = tmp_path / "good.jsonl", tmp_path / name
@@ -270,7 +270,7 @@ def test_what_would_not_be_read_is_told_before_anything_is_sent(
         (["--options", "none.toml"], "there is no file none.toml", 3),
     ],
 )
-def test_an_unusable_option_is_told_before_anything_is_sent(
+def test_an_unusable_option_is_reported_before_anything_is_sent(
     relay: CommandLine, tmp_path: Path, arguments: list[str], sentence: str, code: int
 ) -> None:
     (tmp_path / "rows.jsonl").write_bytes(make_upload(1))
@@ -279,7 +279,9 @@ def test_an_unusable_option_is_told_before_anything_is_sent(
 
 
 @pytest.mark.parametrize("command", ["send", "check"])
-def test_a_name_that_is_no_text_is_told(relay: CommandLine, tmp_path: Path, command: str) -> None:
+def test_a_name_that_is_not_text_is_reported(
+    relay: CommandLine, tmp_path: Path, command: str
+) -> None:
     file = tmp_path / os.fsdecode(b"caf\xe9.jsonl")
     file.write_bytes(make_upload(1))
 
@@ -296,7 +298,7 @@ def assert_nothing_is_sent(relay: CommandLine, sentence: str, code: int, *argume
     assert not relay.deployment.s3.list_objects_v2(Bucket=UPLOADS).get("Contents")
 
 
-def test_an_unusable_options_file_is_told_before_anything_is_sent(
+def test_an_unusable_options_file_is_reported_before_anything_is_sent(
     stack: Harness, relay: CommandLine, tmp_path: Path
 ) -> None:
     (tmp_path / "rows.jsonl").write_bytes(make_upload(1))
@@ -428,7 +430,7 @@ def without_template(stack: Harness) -> str:
     ("command", "state"),
     [("go", running), ("go", finished), ("go", without_template), ("cancel", finished)],
 )
-def test_what_cannot_be_steered_says_why(
+def test_a_job_that_cannot_be_changed_says_why(
     stack: Harness, relay: CommandLine, command: str, state: Callable[[Harness], str]
 ) -> None:
     job = state(stack)
@@ -564,7 +566,7 @@ def test_a_job_that_lacks_nothing_stays_as_it_is(stack: Harness, relay: CommandL
     assert "stays as it is: no batch lacks results" in result.stderr
 
 
-def test_a_stack_that_cannot_open_jobs_is_told(stack: Harness, relay: CommandLine) -> None:
+def test_a_stack_that_cannot_open_jobs_is_reported(stack: Harness, relay: CommandLine) -> None:
     job = finished(stack)
 
     result = with_function(relay, ResultsFunction(stack, is_old=True))("recollect", job, code=1)

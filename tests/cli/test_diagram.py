@@ -77,7 +77,7 @@ def test_an_ended_job_is_drawn_from_the_manifest(
     assert (batch["sent_at"] is None) == is_archived
 
 
-def test_a_job_without_a_batch_has_none(stack: Harness, relay: CommandLine) -> None:
+def test_a_job_without_batches_is_drawn_empty(stack: Harness, relay: CommandLine) -> None:
     stack.upload(KEY, b'{"id":"a","text":"one"}\n')
 
     assert relay.json("diagram", KEY)["batches"] == []

@@ -138,7 +138,7 @@ def test_a_job_is_sent_watched_and_fetched_by_the_command_line(
     assert relay.manifest(upload)["counts"] == {"succeeded": 3}
 
 
-def test_what_reads_may_not_steer(relay: Relay, reader: CommandLine) -> None:
+def test_a_read_only_user_cannot_cancel_a_job(relay: Relay, reader: CommandLine) -> None:
     upload = relay.upload("cli/read-only.jsonl", jsonl(rows(1, "read only")))
     relay.poll_until(lambda: relay.deliveries_of(upload, "job.planned"), "the job")
 

@@ -65,7 +65,7 @@ def test_a_stage_can_be_imported_with_only_the_bundle(unpacked: Path, stage: str
     assert process.returncode == 0
 
 
-def test_only_the_layer_has_duckdb_and_it_reads_parquet_by_itself(
+def test_only_the_layer_has_duckdb_and_it_reads_parquet_alone(
     unpacked: Path, unpacked_layer: Path
 ) -> None:
     query = "SELECT count(*) FROM duckdb_extensions() WHERE loaded AND extension_name IN ('parquet', 'json', 'icu')"

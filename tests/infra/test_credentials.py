@@ -39,7 +39,7 @@ def test_missing_credentials_are_one_sentence(
     assert len(process.stderr.splitlines()) == code
 
 
-def test_the_metadata_service_is_asked_only_where_it_answers_at_once(
+def test_the_metadata_service_is_asked_only_where_it_answers_quickly(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Elsewhere, its silence would take more than the two seconds in which the sentence is printed."""

@@ -136,7 +136,9 @@ def test_batches_accepted_under_another_api_version_do_not_count_as_evidence(
     assert (bad.status, bad.accepted_between) == ("WAITING", 0)
 
 
-def test_a_row_that_the_api_names_is_rejected_and_the_rest_is_sent_at_once(relay: Harness) -> None:
+def test_a_row_that_the_api_names_is_rejected_and_the_rest_is_sent_immediately(
+    relay: Harness,
+) -> None:
     relay.simulator.arm("refuse_matching", times=0, contains="poison")
     relay.upload(KEY, upload_with_bad_row(64, 7))
 

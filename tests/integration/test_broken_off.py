@@ -54,7 +54,7 @@ def test_results_that_break_off_for_weeks_are_waited_for(relay: Harness, cut: st
 
 
 @pytest.mark.parametrize("ranges", [True, False], ids=["206", "200"])
-def test_results_that_broke_off_go_on_behind_the_bytes_that_arrived(
+def test_results_that_broke_off_continue_after_the_bytes_that_arrived(
     relay: Harness,
     *,
     ranges: bool,

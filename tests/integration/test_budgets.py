@@ -148,7 +148,7 @@ def test_a_model_without_a_price_is_held_under_a_budget(relay: Harness) -> None:
     assert held["estimate"]["cost_usd"]["worst"] is None
 
 
-def test_a_job_whose_input_grows_by_itself_is_held_under_a_budget(relay: Harness) -> None:
+def test_a_job_whose_tools_add_input_is_held_under_a_budget(relay: Harness) -> None:
     search = {"type": "web_search_20250305", "name": "web_search", "max_uses": 1}
     held = hold(relay, b"budget_usd = 100", tools=[search])
 

@@ -74,7 +74,7 @@ def test_fifty_rows_spread_over_the_upload_stand_for_all(relay: Harness) -> None
     assert estimated["input_tokens"] == pytest.approx(used, rel=0.05)
 
 
-def test_earlier_jobs_of_the_folder_say_what_answers_take(relay: Harness) -> None:
+def test_earlier_jobs_of_the_folder_predict_the_tokens_of_answers(relay: Harness) -> None:
     run_job(relay, "team/1.jsonl", b"\n".join(marked_row(n, 1_000, 100) for n in range(1, 5)))
     run_job(relay, "team/2.jsonl", b"\n".join(marked_row(n, 1_000, 200) for n in range(1, 5)))
 
@@ -91,7 +91,7 @@ def test_earlier_jobs_of_the_folder_say_what_answers_take(relay: Harness) -> Non
     assert abs(estimate["off_by"]) < 0.2
 
 
-def test_other_folders_and_models_are_other_experience(relay: Harness) -> None:
+def test_other_folders_and_models_are_estimated_separately(relay: Harness) -> None:
     run_job(relay, "team/1.jsonl", marked_row(1, 1_000, 100))
 
     for key, model in (("other/1.jsonl", MODEL), ("team/2.jsonl", "claude-opus-5-5")):

@@ -212,7 +212,7 @@ def test_a_missing_object_raises_an_error_that_names_it(relay: Harness) -> None:
         list(relay.submit.files.read(ObjectVersion(UPLOADS, "none")))
 
 
-def test_a_download_that_always_fails_at_once_is_an_error(relay: Harness) -> None:
+def test_a_download_that_always_fails_immediately_is_an_error(relay: Harness) -> None:
     relay.s3.put_object(Bucket=UPLOADS, Key="a", Body=b"0")
     files = relay.submit.files
     files._s3 = BreakingStream(relay.s3, 99)  # type: ignore[assignment]  # noqa: SLF001 - below the adapter

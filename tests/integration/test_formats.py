@@ -84,7 +84,7 @@ def test_bedrock_records_run_and_come_back_as_bedrock_writes_them(relay: Harness
 
 
 @pytest.mark.skipif(not SAMPLES.exists(), reason="the sample data is not available")
-def test_odd_files_are_answered_or_told_what_is_wrong(relay: Harness) -> None:
+def test_odd_files_are_answered_or_rejected_with_a_reason(relay: Harness) -> None:
     for name in ODD:
         relay.upload(f"in/{name}.jsonl", (SAMPLES / "odd" / f"{name}.jsonl").read_bytes())
     relay.finish()
@@ -124,7 +124,7 @@ def test_the_example_of_job_waiting_starts_the_job_as_it_is(relay: Harness) -> N
     assert relay.manifest("in/records.jsonl")["outcome"] == "succeeded"
 
 
-def test_a_job_that_waits_for_weeks_looks_a_few_times_a_day(relay: Harness) -> None:
+def test_a_job_that_waits_for_weeks_is_checked_a_few_times_a_day(relay: Harness) -> None:
     relay.upload("in/records.jsonl", b'{"id":"a","text":"one"}\n')
     looks = list[str]()
     for _ in range(14 * 24):
@@ -209,7 +209,7 @@ def test_a_mapping_that_lacks_a_model_is_announced_once_with_what_is_left(relay:
     assert [event["data"]["models"] for event in relay.events()] == [["gpt-4o", "o3"], ["o3"]]
 
 
-def test_a_template_may_lie_there_before_the_records(relay: Harness) -> None:
+def test_a_template_may_be_uploaded_before_the_records(relay: Harness) -> None:
     relay.upload("_relay.toml", TEMPLATE.encode())
     relay.upload("in/records.jsonl", b'{"id":"a","text":"one"}\n')
     relay.finish()
@@ -517,7 +517,7 @@ def test_the_retry_file_of_each_kind_is_an_upload_itself(kind: Kind, relay: Harn
 @pytest.mark.parametrize(
     ("name", "column"), [("conversations.csv", "conversation"), ("tickets.tsv", "text")]
 )
-def test_a_table_comes_back_as_it_was_with_the_answers_behind_it(
+def test_a_table_comes_back_as_it_was_with_the_answers_after_it(
     name: str, column: str, relay: Harness
 ) -> None:
     body = (SAMPLES / name).read_bytes()
@@ -554,7 +554,7 @@ MEMBERS = [
 
 
 @pytest.mark.parametrize(("upload", "names"), [case[1:] for case in MEMBERS], ids=[case[0] for case in MEMBERS])  # fmt: skip
-def test_members_beside_requests_are_named_in_a_notice(
+def test_members_other_than_requests_are_named_in_a_notice(
     relay: Harness, upload: str, names: str
 ) -> None:
     relay.upload("in/a.json", (upload % make_row(1, max_tokens=4096).decode()).encode())

@@ -81,7 +81,9 @@ def test_folders_and_markers_are_not_ignored_uploads(relay: Harness) -> None:
 
 
 @pytest.mark.parametrize("marker", [f"{KEY}.cancel", f"{KEY}.CANCEL", "in/march.Cancel"])
-def test_a_marker_works_in_any_case_and_without_the_suffix(relay: Harness, marker: str) -> None:
+def test_a_marker_works_in_upper_or_lower_case_and_without_the_suffix(
+    relay: Harness, marker: str
+) -> None:
     relay.upload(KEY, make_upload(2))
     relay.pass_time(1)
     relay.upload(marker, b"")

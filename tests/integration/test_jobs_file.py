@@ -156,7 +156,7 @@ def test_without_s3_the_job_ends_and_is_delivered(relay: Harness) -> None:
 @pytest.mark.parametrize(
     "body", [None, b"", b"[]", b'{"ended": [{"job": 1}], "ended_since": "x"}']
 )
-def test_a_lost_file_begins_anew_and_says_since_when(relay: Harness, body: bytes | None) -> None:
+def test_a_lost_file_is_restarted_and_names_the_time(relay: Harness, body: bytes | None) -> None:
     relay.upload(KEY, make_upload(3))
     relay.tick()
     relay.finish()

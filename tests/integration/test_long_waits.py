@@ -189,7 +189,7 @@ def test_one_failure_of_its_own_after_faults_of_aws_closes_nothing(relay: Harnes
     assert relay.manifest(KEY)["counts"] == {"succeeded": 3}
 
 
-def test_a_fault_of_aws_begins_the_count_of_its_own_failures_anew(relay: Harness) -> None:
+def test_a_fault_of_aws_restarts_the_count_of_its_own_failures(relay: Harness) -> None:
     relay.upload(KEY, make_upload(3))
     files: Any = relay.submit.files
     own, aws = [MemoryError] * 4, [PermissionError]

@@ -34,7 +34,7 @@ def half_planned(relay: Harness) -> Harness:
     return relay
 
 
-def test_deleted_options_are_made_anew_from_the_frozen_versions(half_planned: Harness) -> None:
+def test_deleted_options_are_rebuilt_from_the_frozen_versions(half_planned: Harness) -> None:
     half_planned.put(OPTIONS, TEMPLATE.replace(b"{{id}}", b"newer"))  # it does not count
 
     half_planned.finish()
@@ -44,7 +44,7 @@ def test_deleted_options_are_made_anew_from_the_frozen_versions(half_planned: Ha
     assert ids == [str(row) for row in range(ROWS)]
 
 
-def test_if_they_cannot_be_made_anew_the_job_ends_with_a_sentence_about_them(
+def test_if_they_cannot_be_rebuilt_the_job_ends_with_a_sentence_about_them(
     half_planned: Harness,
 ) -> None:
     versions = half_planned.s3.list_object_versions(Bucket=UPLOADS, Prefix=OPTIONS)["Versions"]

@@ -273,7 +273,7 @@ def test_without_a_later_attempts_results_those_of_the_earlier_one_count(relay: 
     assert (retry["complete"], retry["missing_rows"]) == (False, 1)
 
 
-def test_conveniences_that_are_deleted_cost_no_answer(relay: Harness) -> None:
+def test_deleted_best_effort_files_cost_no_answer(relay: Harness) -> None:
     rows = [make_row(1), b"{broken", make_row(3)]
     _, (first, _) = assembling(relay, b"\n".join(rows))
     part = first.part

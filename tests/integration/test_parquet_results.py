@@ -183,7 +183,7 @@ def test_a_fault_in_a_later_row_group_leaves_what_was_sent(
     assert len(lines) == manifest["counts"]["succeeded"] == 2000
 
 
-def test_names_that_differ_only_by_case_are_told_apart(relay: Harness, results: Any) -> None:
+def test_names_that_differ_only_by_case_stay_distinct(relay: Harness, results: Any) -> None:
     finish(relay, "in/a.csv", b"id,text,ID\n1,one,2\n")
 
     returned = results(relay, "in/a.csv")

@@ -70,7 +70,7 @@ def test_the_pilot_goes_alone_and_the_rest_waits_for_a_marker(relay: Harness) ->
         (b"pilot_auto = true", 1, False),  # a tenth
     ],
 )
-def test_the_rest_goes_on_by_itself_if_it_may(
+def test_the_rest_is_sent_automatically_if_allowed(
     relay: Harness, options: bytes, failing: int, *, goes_on: bool
 ) -> None:
     upload(relay, b"pilot_rows = 10\n" + options, failing=failing)

@@ -107,7 +107,9 @@ def test_a_job_with_a_share_ends_batch_by_batch(relay: Harness) -> None:
         ("team-a.jsonl", None),
     ],
 )
-def test_the_first_folder_decides_the_share(relay: Harness, key: str, share: Share | None) -> None:
+def test_the_top_level_folder_decides_the_share(
+    relay: Harness, key: str, share: Share | None
+) -> None:
     relay.upload("_relay.toml", SHARES)
     relay.upload(key, make_upload(1))
 

@@ -58,7 +58,7 @@ def test_retry_after_is_respected(relay: Harness) -> None:
         ("unauthorized", "key_refused", 1),
     ],
 )
-def test_an_account_problem_pauses_sending_which_resumes_by_itself(
+def test_an_account_problem_pauses_sending_which_resumes_automatically(
     relay: Harness, fault: str, reason: str, times: int
 ) -> None:
     relay.deploy(requests_per_batch=2)

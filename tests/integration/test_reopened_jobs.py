@@ -323,7 +323,7 @@ def test_a_job_that_waits_after_a_failure_is_woken(relay: Harness) -> None:
     assert relay.manifest(KEY)["outcome"] == "succeeded"
 
 
-def test_what_needs_nothing_says_so(relay: Harness) -> None:
+def test_opening_a_job_that_lacks_nothing_is_refused(relay: Harness) -> None:
     job = finished(relay)
 
     assert "no batch lacks results" in str(request(relay, "recollect", job)["message"])

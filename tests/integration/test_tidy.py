@@ -56,7 +56,7 @@ def test_a_successful_job_is_announced_even_if_tagging_is_denied(
     assert ended["manifest"] is not None
 
 
-def test_tagging_resumes_by_itself_once_it_is_allowed(relay: CrashHarness) -> None:
+def test_tagging_resumes_once_it_is_allowed(relay: CrashHarness) -> None:
     relay.upload(KEY, make_upload(3))
     with reject_requests(relay.s3, "PutObjectTagging", DENIED):
         tick_repeatedly(relay, 300, 12)
@@ -101,7 +101,7 @@ def test_tagging_continues_after_a_crash(
     assert relay.items.unfinished().jobs == []
 
 
-def test_tagging_stops_before_the_timeout_and_continues_behind_the_last_file(
+def test_tagging_stops_before_the_timeout_and_continues_after_the_last_file(
     relay: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tidy, "GROUP", 2)

@@ -49,7 +49,7 @@ def deny_upload(
         ("AccessDenied", DENIED.format("kms:Decrypt"), "cannot be decrypted"),
     ],
 )
-def test_a_permanent_read_error_rejects_the_job_at_once(
+def test_a_permanent_read_error_rejects_the_job_immediately(
     relay: Harness, monkeypatch: pytest.MonkeyPatch, code: str, message: str, reason: str
 ) -> None:
     deny_upload(relay, monkeypatch, code, message)
@@ -67,7 +67,7 @@ def test_a_permanent_read_error_rejects_the_job_at_once(
     assert message not in reasons[0] or not message
 
 
-def test_an_upload_deleted_before_it_is_read_is_rejected_at_once(relay: Harness) -> None:
+def test_an_upload_deleted_before_it_is_read_is_rejected_immediately(relay: Harness) -> None:
     event = relay.put(KEY, make_upload(3))
     version = json.loads(event)["Records"][0]["s3"]["object"]["versionId"]
     relay.s3.delete_object(Bucket=UPLOADS, Key=KEY, VersionId=version)

@@ -430,7 +430,7 @@ def test_a_poll_fills_the_room_that_its_listing_finds_and_no_more(
 
 
 @pytest.mark.usefixtures("trigger")
-def test_a_requested_poll_lists_at_once_while_a_canceled_batch_runs(relay: Harness) -> None:
+def test_a_requested_poll_lists_immediately_while_a_canceled_batch_runs(relay: Harness) -> None:
     relay.simulator.processing_s = 3600.0
     _upload_and_send(relay)
     handle_messages(submit, relay.put(KEY + ".cancel", b""))
@@ -441,7 +441,7 @@ def test_a_requested_poll_lists_at_once_while_a_canceled_batch_runs(relay: Harne
 
 
 @pytest.mark.usefixtures("trigger")
-def test_a_requested_poll_lists_at_once_while_the_key_is_refused(relay: Harness) -> None:
+def test_a_requested_poll_lists_immediately_while_the_key_is_refused(relay: Harness) -> None:
     relay.simulator.processing_s = 3600.0
     _upload_and_send(relay)
     relay.key = "sk-revoked"
@@ -456,7 +456,7 @@ def test_a_requested_poll_lists_at_once_while_the_key_is_refused(relay: Harness)
 
 
 @pytest.mark.usefixtures("trigger")
-def test_a_requested_poll_lists_at_once_if_that_proves_absence(relay: Harness) -> None:
+def test_a_requested_poll_lists_immediately_if_that_proves_absence(relay: Harness) -> None:
     relay.simulator.arm("server_error", endpoint="create")
     handle_messages(submit, relay.put(KEY, make_upload(3)))
     poll_and_drain(relay)
@@ -477,7 +477,7 @@ def test_a_requested_poll_lists_at_once_if_that_proves_absence(relay: Harness) -
 
 
 @pytest.mark.usefixtures("trigger")
-def test_a_requested_poll_lists_at_once_while_a_duplicate_is_to_be_canceled(
+def test_a_requested_poll_lists_immediately_while_a_duplicate_is_to_be_canceled(
     relay: Harness,
 ) -> None:
     relay.simulator.processing_s = 3600.0
@@ -528,7 +528,7 @@ def test_a_work_message_is_not_repeated_while_it_may_still_be_queued(relay: Harn
     assert len(relay._drain("submit")) == 2  # noqa: SLF001
 
 
-def test_a_released_item_is_woken_at_once(relay: Harness) -> None:
+def test_a_released_item_is_woken_immediately(relay: Harness) -> None:
     work_queues = WorkQueues(relay.queues["submit"], relay.queues["results"], client=relay.sqs)
     relay.simulator.arm("too_large")
     relay.upload(KEY, make_upload(4))

@@ -83,7 +83,7 @@ def test_without_the_option_each_row_writes_what_it_shares(relay: Harness) -> No
 
 
 @pytest.mark.parametrize("fate", ["expired", "invalid_request_error"])
-def test_the_others_go_on_whatever_becomes_of_the_first(relay: Harness, fate: str) -> None:
+def test_the_others_are_sent_however_the_first_ends(relay: Harness, fate: str) -> None:
     start(relay, rows(f"[fate:{fate}]"))
     relay.finish()
 
@@ -91,7 +91,7 @@ def test_the_others_go_on_whatever_becomes_of_the_first(relay: Harness, fate: st
     assert succeeded(relay, KEY)[1:] == [True] * 9
 
 
-def test_the_others_go_on_if_the_first_takes_too_long(relay: Harness) -> None:
+def test_the_others_are_sent_if_the_first_takes_too_long(relay: Harness) -> None:
     start(relay, rows())
     relay.simulator.processing_s = 0.0
     (warmup,) = relay.simulator.batches()

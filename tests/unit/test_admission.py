@@ -344,7 +344,7 @@ def test_a_low_job_rises_by_one_priority_every_six_hours(hours_waited: float, pl
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_priorities(
+def test_higher_priorities_are_admitted_first(
     case: str, waiting: list[Batch], in_flight: list[Batch], expected: list[Batch]
 ) -> None:
     assert admit(waiting, in_flight, Limits(9, 10**6), NOW) == expected, case
@@ -389,7 +389,7 @@ OTHER = batch("e" * 20, 1, 10, status_key=waiting_since(-0.1))
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_shares(
+def test_a_share_limits_its_folder_only(
     case: str, waiting: list[Batch], in_flight: list[Batch], expected: list[int]
 ) -> None:
     admitted = admit([*waiting, OTHER], in_flight, Limits(9, 10**6), NOW)

@@ -49,7 +49,7 @@ def changes(**body: Any) -> tuple[str, ...]:
     return translated({"inferenceConfig": {}, "messages": [], **body}).changes
 
 
-def test_it_is_a_translation() -> None:
+def test_bedrock_matches_only_rows_of_bedrock() -> None:
     contract: Translation = bedrock
     assert contract.matches({"modelInput": {}})
     assert not contract.matches({"custom_id": "1", "params": {}})
@@ -195,7 +195,7 @@ def test_options_choose_the_model_before_the_row_does(
 
 
 @pytest.mark.parametrize("place", ["modelId", "model"])
-def test_the_model_may_lie_in_the_body(place: str) -> None:
+def test_the_model_may_be_in_the_body(place: str) -> None:
     body = {**INVOKE, place: "us.anthropic.claude-opus-5-v1:0"}
 
     params = translated(body, Policy()).params
@@ -265,7 +265,7 @@ def test_a_row_without_a_body_is_refused(body: Any) -> None:
         ({}, False),
     ],
 )
-def test_converse_is_told_by_its_own_members_and_by_parts_without_type(
+def test_converse_is_recognized_by_its_own_members_and_by_parts_without_type(
     body: dict[str, Any], *, expected: bool
 ) -> None:
     assert is_converse(body) is expected
@@ -502,7 +502,7 @@ _bodies = st.fixed_dictionaries(
 
 
 @given(hostile | _bodies, hostile, st.sampled_from([HAIKU, STRICT]))
-def test_hostile_rows_raise_nothing_else(body: Any, model_id: Any, policy: Policy) -> None:
+def test_hostile_rows_raise_no_other_error(body: Any, model_id: Any, policy: Policy) -> None:
     row = {"recordId": model_id, "modelId": model_id, "modelInput": body}
     try:
         translated = bedrock.translate(row, policy)
@@ -515,7 +515,7 @@ def test_hostile_rows_raise_nothing_else(body: Any, model_id: Any, policy: Polic
     assert len(sentence) < 400
 
 
-def test_json_that_cannot_be_written_raises_nothing_else() -> None:
+def test_json_that_cannot_be_written_raises_no_other_error() -> None:
     deep: Any = []
     for _ in range(100_000):
         deep = [deep]

@@ -57,7 +57,7 @@ def exported(
     return line
 
 
-def test_it_is_an_export_of_one_file_without_header() -> None:
+def test_bedrock_exports_one_file_without_header() -> None:
     contract: Export = bedrock
     assert contract.paths(CONTEXT) == (OUTPUT,)
     assert contract.head(OUTPUT, CONTEXT) == b""

@@ -93,7 +93,7 @@ def test_each_model_with_a_price_is_known_or_retired() -> None:
 @pytest.mark.parametrize(
     "model", ["", "claude-opus-6", "gpt-4o", "claude-opus-5-5-2025", "claude"]
 )
-def test_an_unknown_model_is_none(model: str) -> None:
+def test_an_unknown_model_has_no_capabilities(model: str) -> None:
     assert capabilities_of(model) is None
 
 

@@ -151,7 +151,7 @@ def test_a_row_of_many_values_is_never_parsed_whole(
     assert peak < 15 * len(body)
 
 
-def test_a_row_whose_template_repeats_it_too_often_is_rejected_by_itself() -> None:
+def test_a_row_whose_template_repeats_it_too_often_is_rejected_alone() -> None:
     row = b'{"id":"a","text":"%b"}' % (b"x" * 60)
     params = {**DEFAULTS, "messages": [{"role": "user", "content": "{{text}}{{text}}"}]}
     options = Options(request=RequestTemplate(params=params))

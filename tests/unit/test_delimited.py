@@ -114,7 +114,7 @@ def test_the_size_of_the_blocks_changes_nothing(body: bytes, block: int, row_byt
 
 @given(_uploads, st.integers(2, 40))
 @example(HEADER + b'x","\nx","\nx","\n1,2\n3,"\n', 12)
-def test_resumes_behind_any_record(body: bytes, row_bytes: int) -> None:
+def test_reading_resumes_after_any_record(body: bytes, row_bytes: int) -> None:
     whole = records(body, row_bytes=row_bytes)
     for number, record in enumerate(whole, 1):
         end = cast("TablePosition", record.end)

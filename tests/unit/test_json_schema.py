@@ -106,7 +106,9 @@ def test_what_the_api_accepts_stays_verbatim(schema: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("schema", "expected"), [case[1:] for case in REWRITTEN], ids=[case[0] for case in REWRITTEN]
 )
-def test_it_is_rewritten(schema: dict[str, Any], expected: dict[str, Any]) -> None:
+def test_a_schema_is_rewritten_to_a_strict_one(
+    schema: dict[str, Any], expected: dict[str, Any]
+) -> None:
     before = copy.deepcopy(schema)
 
     assert strict_schema(schema).schema == expected
@@ -116,7 +118,7 @@ def test_it_is_rewritten(schema: dict[str, Any], expected: dict[str, Any]) -> No
 @pytest.mark.parametrize(
     "schema", [case[1] for case in REFUSED], ids=[case[0] for case in REFUSED]
 )
-def test_it_is_refused(schema: object) -> None:
+def test_a_schema_without_a_strict_form_is_refused(schema: object) -> None:
     with pytest.raises(SchemaUnsupportedError):
         strict_schema(schema)
 

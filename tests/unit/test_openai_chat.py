@@ -135,7 +135,7 @@ FIELDS = [
 
 
 @pytest.mark.parametrize("case", FIELDS, ids=lambda case: str(case.given)[:80])
-def test_each_field(case: Case) -> None:
+def test_each_field_is_translated(case: Case) -> None:
     found = translate(body(**case.given))
 
     assert found.params == {"model": MODEL, "max_tokens": 100, "messages": HI} | case.params
@@ -264,7 +264,7 @@ MESSAGES = [
 
 
 @pytest.mark.parametrize("case", MESSAGES, ids=lambda case: str(case.given["messages"])[:80])
-def test_each_kind_of_message(case: Case) -> None:
+def test_each_kind_of_message_is_translated(case: Case) -> None:
     found = translate(body(**case.given))
 
     expected = {"model": MODEL, "max_tokens": 100, "messages": HI} | case.params
@@ -331,7 +331,7 @@ def test_a_budget_below_max_tokens_changes_nothing() -> None:
     assert found.params["thinking"]["budget_tokens"] == 4096
 
 
-def test_headroom_is_an_option_and_ends_at_the_most_that_the_model_writes() -> None:
+def test_headroom_is_an_option_and_is_limited_by_the_models_maximum() -> None:
     policy = Policy(thinking_headroom=50, default_max_tokens=127_990)
 
     assert translate(body(model="claude-opus-5-5"), policy).params["max_tokens"] == 150

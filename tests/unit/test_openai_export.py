@@ -153,7 +153,7 @@ STOP_REASONS = [
 
 
 @pytest.mark.parametrize(("stop_reason", "chat", "completion", "status", "reason"), STOP_REASONS)
-def test_each_stop_reason(
+def test_each_stop_reason_has_a_counterpart_in_every_endpoint(
     stop_reason: str, chat: str, completion: str, status: str, reason: str | None
 ) -> None:
     result = succeeded(text("x"), stop_reason=stop_reason)
@@ -439,7 +439,7 @@ def test_the_status_comes_from_the_counts(outcomes: dict[str, int], status: str)
     assert [name for name, time in ends.items() if time is not None] == [status]
 
 
-def test_a_canceled_job_tells_both_times() -> None:
+def test_a_canceled_job_has_both_times() -> None:
     found = batch({"canceled": 1}, times=TIMES | {"canceled_at": "2026-11-27T00:30:00.000Z"})
 
     assert (found["cancelling_at"], found["cancelled_at"]) == (START + 1800, START + 3600)
@@ -509,7 +509,7 @@ def test_a_job_that_wrote_nothing_has_no_files_and_no_model() -> None:
     assert found["created_at"] == found["usage"]["total_tokens"] == 0
 
 
-def test_several_models_are_none() -> None:
+def test_a_job_of_several_models_names_none() -> None:
     found = batch(
         {"succeeded": 2}, usage={"a": {"input_tokens": 1}, "b": {"long_input_tokens": 2}}
     )

@@ -194,7 +194,7 @@ def test_what_responses_cannot_ask_of_claude_is_rejected(code: str, given: dict[
     assert caught.value.code == code
 
 
-def test_a_part_without_a_message_is_told_where_it_belongs() -> None:
+def test_a_part_without_a_message_is_rejected_with_its_place() -> None:
     with pytest.raises(NotTranslatableError, match=r'"input\[1\]".*in the content of a message'):
         responses(input=[*HI, said("Hi")])
 

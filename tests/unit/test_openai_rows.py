@@ -89,7 +89,7 @@ def test_other_rows_are_rejected(code: str, row: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("method", [None, "POST", "post"])
-def test_a_post_may_go_unsaid(method: str | None) -> None:
+def test_the_method_may_be_omitted(method: str | None) -> None:
     assert TRANSLATION.translate({"method": method, "body": BODY}, Policy()).params
 
 
@@ -282,7 +282,7 @@ def test_any_row_is_translated_or_rejected(row: Any) -> None:
         holds(as_read(row), Policy())
 
 
-def test_the_samples_are_good() -> None:
+def test_the_samples_can_be_translated() -> None:
     """Behind a fault in one, nothing would ever be tested."""
     for row in SAMPLES:
         assert TRANSLATION.translate(row, Policy(models={"*": "claude-haiku-4-5"})).params

@@ -28,7 +28,7 @@ messages = [{ role = "user", content = "<ticket>{{body}}</ticket>" }]
 """
 
 
-def test_toml_and_json_say_the_same() -> None:
+def test_toml_and_json_are_equivalent() -> None:
     as_json = b'{"outputs":["csv"],"request":{"custom_id":"{{id}}","params":{"model":"m","max_tokens":5}}}'
     as_toml = (
         b'outputs = ["csv"]\n[request]\ncustom_id = "{{id}}"\n'

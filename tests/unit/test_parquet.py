@@ -113,7 +113,7 @@ def test_a_row_that_is_too_long_has_no_data() -> None:
     )
 
 
-def test_a_file_without_rows_has_none() -> None:
+def test_an_empty_file_has_no_rows() -> None:
     assert records(parquet_file("SELECT 1 AS a WHERE false")) == []
 
 

@@ -93,11 +93,11 @@ def test_reading_begins_and_ends_anywhere(row: int, stop: int, tmp_path: Path) -
         f"SELECT id AS a FROM ({TEXT})",  # noqa: S608 - as above
     ],
 )
-def test_other_columns_are_read_as_ever(query: str, tmp_path: Path) -> None:
+def test_other_columns_are_read_by_duckdb_itself(query: str, tmp_path: Path) -> None:
     assert page_by_page(stored(tmp_path, query)) == []
 
 
-def test_columns_that_duckdb_renames_are_read_as_ever(tmp_path: Path) -> None:
+def test_columns_that_duckdb_renames_are_read_by_duckdb_itself(tmp_path: Path) -> None:
     path = stored(tmp_path, f"SELECT text AS aa, text AS bb FROM ({TEXT})")  # noqa: S608 - as above
     assert page_by_page(path) == ["aa", "bb"]
 

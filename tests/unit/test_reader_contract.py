@@ -158,7 +158,7 @@ def test_each_reader_has_samples() -> None:
         if name not in _PROCESSES or block == 1 << 20
     ],
 )
-def test_reading_resumes_behind_any_record(name: str, body: bytes, block: int) -> None:
+def test_reading_resumes_after_any_record(name: str, body: bytes, block: int) -> None:
     reader, source = READERS[name], Upload(body, block)
     all_records = records_of_sample(name, body, block=block)
     numbered = [*enumerate(all_records, 1)]

@@ -154,7 +154,7 @@ def test_many_long_names_leave_the_position_small() -> None:
     assert len(json.dumps(position.others)) < 3500  # type: ignore[attr-defined]
 
 
-def test_a_retried_row_stands_on_one_line_and_means_the_same() -> None:
+def test_a_retried_row_is_one_line_and_means_the_same() -> None:
     body = b'[\n  {\r\n    "a": "x  y",\n\n    "b": 2\n  },\n  {"c":  3}\n]'
     rows = records(body, most=1000)
     source = Upload(body, 3)
@@ -236,7 +236,7 @@ def test_any_bytes_give_the_same_rows_for_every_block_size_and_from_every_positi
 
 
 @given(_broken)
-def test_no_byte_but_punctuation_is_outside_of_all_rows(body: bytes) -> None:
+def test_only_punctuation_is_outside_of_rows(body: bytes) -> None:
     """Only white space, brackets and commas around elements, and the other members of a wrapper, are passed over."""
     try:
         rows = records(body, most=10_000)

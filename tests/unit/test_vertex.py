@@ -111,7 +111,7 @@ def test_rows_of_gemini_are_refused_by_name(row: dict[str, Any]) -> None:
         ),
     )
 )
-def test_hostile_rows_raise_nothing_else(value: Any) -> None:
+def test_hostile_rows_raise_no_other_error(value: Any) -> None:
     for row in (value if isinstance(value, dict) else {}, {"request": value, "custom_id": value}):
         with suppress(NotTranslatableError):
             assert vertex.translate(row, HAIKU).params["model"] == "claude-haiku-5-5"

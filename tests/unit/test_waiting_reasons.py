@@ -153,7 +153,7 @@ def test_a_job_says_why_it_waits(reason: str) -> None:
 
 
 @pytest.mark.parametrize("reason", sorted(set(CASES) - {"pilot", "estimate", "go"}))
-def test_a_situation_has_one_reason(reason: str) -> None:
+def test_each_situation_has_one_reason(reason: str) -> None:
     assert set(find(CASES[reason])) == {reason}
 
 

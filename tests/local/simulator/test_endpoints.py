@@ -250,7 +250,7 @@ def test_an_unknown_endpoint_is_404_in_the_apis_shape(send_raw: SendRaw) -> None
         assert headers["request-id"].startswith("req_")
 
 
-def test_the_models_are_listed_for_who_has_a_key(send_raw: SendRaw) -> None:
+def test_the_models_are_listed_for_any_valid_key(send_raw: SendRaw) -> None:
     version = {"anthropic_version": "2026-10-21"}
     status, _, body = send_raw("GET", "/v1/models", x_api_key="sk-local", **version)
     refused, _, _ = send_raw("GET", "/v1/models", x_api_key="sk-revoked", **version)

@@ -69,7 +69,7 @@ def test_what_goes_in_comes_out_of_any_table_and_any_json(name: str, data: bytes
 
 @given(data=inputs)
 @settings(FEW_EXAMPLES, max_examples=15)
-def test_a_job_of_any_kind_sends_what_its_upload_says(data: bytes) -> None:
+def test_a_job_of_any_kind_sends_the_rows_of_its_upload(data: bytes) -> None:
     target("any_job")(data)
 
 
