@@ -122,7 +122,7 @@ class Services[S: Settings]:
 
     @cached_property
     def experiences(self) -> Experiences:
-        """What earlier requests took."""
+        """What earlier requests used."""
         return Experiences(self.table, self.now)
 
     @contextmanager

@@ -1,4 +1,4 @@
-"""What earlier requests took, by folder and model. Estimates read it; losing an entry loses only precision."""
+"""What earlier requests used, by folder and model. Estimates read it; losing an entry loses only precision."""
 
 from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
@@ -23,12 +23,12 @@ class Experiences:
         self._table, self._now = table, now
 
     def of(self, job: Job, models: Iterable[str]) -> dict[str, Experience]:
-        """Return what requests of a job's folder took, by model. Models without any are left out."""
+        """Return what requests of a job's folder used, by model. Models without any are left out."""
         found = {model: self._read(_item(job, model)) for model in models}
         return {model: past for model, past in found.items() if past is not None}
 
     def add(self, job: Job, model: str, answers: int, output_tokens: int) -> None:
-        """Add what the answers of a job took. Of two jobs that end at the same moment, one may be forgotten."""
+        """Add what the answers of a job used. Of two jobs that end at the same moment, one may be forgotten."""
         item = _item(job, model)
         experience = learn(self._read(item), answers, output_tokens)
         expires = timestamps.epoch(self._now() + KEPT)

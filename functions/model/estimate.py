@@ -28,7 +28,7 @@ class Sample(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Experience(msgspec.Struct, frozen=True, kw_only=True):
-    """What earlier requests of a folder to one model took.
+    """What earlier requests of a folder to one model used.
 
     Attributes:
         answers: how many were answered.
@@ -92,7 +92,7 @@ def estimate(
     Args:
         demands: what they may use, by model.
         samples: what was counted, by model. Models without a sample are scaled like all others together.
-        experience: what earlier requests took, by model.
+        experience: what earlier requests used, by model.
         second_demands: what those may use that may be sent once more with a larger `max_tokens`.
     """
     everything = _total(samples)

@@ -19,7 +19,7 @@ _SEARCHES = "server_tool_use.web_search_requests"
 def estimate_figures(job: Job) -> dict[str, Any] | None:
     """Return what a job is expected to use and cost, by its own price list. None before everything is planned.
 
-    A figure is None if it is unknown: without earlier jobs, how much of `max_tokens` the answers take; without a
+    A figure is None if it is unknown: without earlier jobs, how much of `max_tokens` the answers use; without a
     price, what they cost.
     """
     if job.estimate is None:

@@ -1,4 +1,4 @@
-"""Measure the pilot of a job, and say what it took and what the rest will cost."""
+"""Measure the pilot of a job, and project what the rest will cost."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -22,7 +22,7 @@ _INPUTS = (
 
 
 def measure(job: Job, attempts: Sequence[Batch], *, is_priced: bool) -> Pilot:
-    """Return what a pilot took.
+    """Return what a pilot used.
 
     Args:
         job: the job, planned to its end.
@@ -68,7 +68,7 @@ def usd(micro_usd: int | None) -> float | None:
 
 
 def pilot_figures(measured: Pilot) -> dict[str, Any]:
-    """Return what a pilot took as users read it, in status.json and `job.pilot`. Unknown figures are None."""
+    """Return what a pilot used, as users read it, in status.json and `job.pilot`. Unknown figures are None."""
     return {
         "rows": measured.rows,
         "succeeded": measured.succeeded,

@@ -247,11 +247,11 @@ def _decisions(job: Job, batches: Sequence[Batch]) -> Iterator[WaitingReason]:
 
 
 def _pilot(measured: Pilot | None) -> str:
-    """Return what the pilot took and that the rest waits. Jobs of earlier versions do not have it."""
+    """Return what the pilot used and that the rest waits. Jobs of earlier versions do not have it."""
     if measured is None:
         return "the pilot is answered, and the rest waits"
     tokens = (
-        f" with {measured.input_tokens_per_answer:,.0f} tokens in and {measured.output_tokens_per_answer:,.0f} out a row"
+        f" with {measured.input_tokens_per_answer:,.0f} input and {measured.output_tokens_per_answer:,.0f} output tokens per row"
         if measured.succeeded
         else ""
     )

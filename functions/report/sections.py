@@ -205,7 +205,7 @@ def outcomes(manifest: _Manifest) -> Html:
         ),
         _paragraph(
             "A truncated answer ran out of tokens (max_tokens, or the context window). An empty one has neither text "
-            "nor tool use: a refusal, or thinking that took all tokens."
+            "nor tool use: a refusal, or thinking that used all tokens."
         )
         if has_unusable
         else _paragraph("No answer is truncated or empty."),
@@ -389,9 +389,11 @@ def _cost_line(name: str, tokens: int | None, amount: float | None) -> Html:
 def tokens(
     manifest: _Manifest, input_sizes: Mapping[str, int], output_sizes: Mapping[str, int]
 ) -> Html:
-    """Return how long prompts and answers are."""
+    """Return the section about the length of prompts and answers."""
     if not input_sizes:
-        return _section("tokens", "Tokens", _paragraph("No answer says how many tokens it took."))
+        return _section(
+            "tokens", "Tokens", _paragraph("No answer reports how many tokens it used.")
+        )
     input_tokens, output_tokens = _token_sums(manifest)
     return _section(
         "tokens",

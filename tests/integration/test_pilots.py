@@ -50,7 +50,7 @@ def test_the_pilot_goes_alone_and_the_rest_waits_for_a_marker(relay: Harness) ->
     assert waiting["pilot"]["rest_cost_usd"] == pilot["rest_cost_usd"]
     (reason,) = waiting["waiting"]
     assert reason["message"].startswith(
-        "10 of 10 rows of the pilot succeeded with 100 tokens in and 200 out"
+        "10 of 10 rows of the pilot succeeded with 100 input and 200 output tokens per row"
     )
     assert f"{KEY}.go (`relay go`) to send the rest" in reason["resolution"]
 

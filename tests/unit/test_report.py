@@ -101,7 +101,7 @@ def test_a_page_without_failed_rows_says_so() -> None:
     data = msgspec.structs.replace(TICKETS, errors=(), failed_rows=(), input_sizes={})
     page = Page(render(data)).text
     assert "Every row succeeded." in page
-    assert "No answer says how many tokens it took." in page
+    assert "No answer reports how many tokens it used." in page
 
 
 # -- content

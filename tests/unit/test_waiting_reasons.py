@@ -86,7 +86,7 @@ CASES = {
     "go": Case(
         job(held="go", waiting_since=EARLIER, pilot=pilot()),
         [waiting(chunk=2)],
-        "19 of 20 rows of the pilot succeeded with 120 tokens in and 800 out a row; "
+        "19 of 20 rows of the pilot succeeded with 120 input and 800 output tokens per row; "
         "the other 980 rows, for about $1.92, wait for a decision",
     ),
     "pilot": Case(

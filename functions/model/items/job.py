@@ -88,7 +88,7 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
         pilot_rows: the rows that are sent first, alone; 0 for no pilot.
         pilot_auto: whether the rest may be sent without a go marker.
         go_since: when the pilot was sent; a later go marker sends the rest.
-        pilot: what the pilot took; None until it is answered.
+        pilot: what the pilot used; None until it is answered.
         reopened: how many times it was opened again after it had ended.
         first_ended_at: when it first ended, its time in the cost ledger; None unless it was opened again.
         collected_succeeded: the rows of its finished chunks that succeeded; the next four likewise.

@@ -1,4 +1,4 @@
-"""What the pilot of a job took: its first rows, which are sent alone to see what the others will cost."""
+"""What the pilot of a job used: its first rows, which are sent alone to see what the others will cost."""
 
 import msgspec
 
@@ -7,7 +7,7 @@ MAX_FAILED_SHARE = 0.1
 
 
 class Pilot(msgspec.Struct, frozen=True, kw_only=True):
-    """What the pilot of a job took.
+    """What the pilot of a job used.
 
     Attributes:
         rows: its rows, rejected ones included.
