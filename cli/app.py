@@ -8,6 +8,7 @@ import typer
 from cli import deployment
 from cli.commands import (
     check,
+    control,
     cost,
     diagram,
     doctor,
@@ -16,9 +17,8 @@ from cli.commands import (
     local,
     ls,
     redrive,
-    repairing,
+    reopening,
     send,
-    steering,
     watch,
     why,
 )
@@ -58,11 +58,11 @@ app.command()(ls.ls)
 app.command()(watch.watch)
 app.command()(why.why)
 app.command()(get.get)
-app.command()(steering.cancel)
-app.command()(steering.go)
-app.command()(steering.retry)
-app.command()(repairing.reassemble)
-app.command()(repairing.recollect)
+app.command()(control.cancel)
+app.command()(control.go)
+app.command()(control.retry)
+app.command()(reopening.reassemble)
+app.command()(reopening.recollect)
 app.command()(cost.cost)
 app.command()(events.events)
 app.command()(redrive.redrive)

@@ -19,7 +19,6 @@ from functions.adapters.claims import Claims
 from functions.adapters.clients import QUICK
 from functions.adapters.cost_ledger import CostLedger
 from functions.adapters.event_publisher import EventPublisher
-from functions.adapters.experiences import Experiences
 from functions.adapters.log_context import log_context
 from functions.adapters.marker_requests import MarkerRequests
 from functions.adapters.outbox import Outbox
@@ -29,6 +28,7 @@ from functions.adapters.s3 import ObjectStore
 from functions.adapters.spending import Spending
 from functions.adapters.table import Table
 from functions.adapters.uploads import Uploads
+from functions.adapters.usage_history import UsageHistory
 from functions.adapters.work_items import WorkItems
 from functions.errors import (
     ApiKeyRejectedError,
@@ -121,9 +121,9 @@ class Services[S: Settings]:
         return Spending(self.table)
 
     @cached_property
-    def experiences(self) -> Experiences:
+    def usage_history(self) -> UsageHistory:
         """What earlier requests used."""
-        return Experiences(self.table, self.now)
+        return UsageHistory(self.table, self.now)
 
     @contextmanager
     def releasing_on_error(self, item: Job | Batch) -> Iterator[None]:

@@ -1,1 +1,1 @@
-"""One module per command, named after it; `steering` and `repairing` have several similar ones."""
+"""One module per command, named after it; `control` and `reopening` have several similar ones."""

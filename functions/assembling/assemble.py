@@ -186,7 +186,7 @@ def _retry_pieces(
 
 
 def _learn(services: Services[ResultsSettings], job: Job, tally: OutcomeCounts) -> None:
-    """Add the job's answers to the experience for later estimates."""
+    """Add the job's answers to the usage history, for later estimates."""
     succeeded = tally.outcomes.get("succeeded", 0)
     output = Counter[str]()
     for model, usage in tally.usage.items():
@@ -196,4 +196,4 @@ def _learn(services: Services[ResultsSettings], job: Job, tally: OutcomeCounts) 
         # The counts do not say how many rows of each model succeeded.
         answers = round(demand.requests * succeeded / job.sendable_rows)
         if answers:
-            services.experiences.add(job, model, answers, output[undated(model)])
+            services.usage_history.add(job, model, answers, output[undated(model)])

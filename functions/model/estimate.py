@@ -27,7 +27,7 @@ class Sample(msgspec.Struct, frozen=True, array_like=True):
     input_tokens: int = 0
 
 
-class Experience(msgspec.Struct, frozen=True, kw_only=True):
+class PastUsage(msgspec.Struct, frozen=True, kw_only=True):
     """What earlier requests of a folder to one model used.
 
     Attributes:
@@ -84,7 +84,7 @@ class Estimate(msgspec.Struct, frozen=True, kw_only=True):
 def estimate(
     demands: Demands,
     samples: Mapping[str, Sample],
-    experience: Mapping[str, Experience],
+    past_usage: Mapping[str, PastUsage],
     second_demands: Demands | None = None,
 ) -> Estimate:
     """Estimate what requests will use.
@@ -92,14 +92,14 @@ def estimate(
     Args:
         demands: what they may use, by model.
         samples: what was counted, by model. Models without a sample are scaled like all others together.
-        experience: what earlier requests used, by model.
+        past_usage: what earlier requests used, by model.
         second_demands: what those may use that may be sent once more with a larger `max_tokens`.
     """
     everything = _total(samples)
     return Estimate(
         counted_rows=everything.requests,
         models={
-            model: _expected(demand, samples.get(model, everything), experience.get(model))
+            model: _expected(demand, samples.get(model, everything), past_usage.get(model))
             for model, demand in demands.items()
         },
         second_requests={
@@ -114,7 +114,7 @@ def _total(samples: Mapping[str, Sample]) -> Sample:
     return Sample(*map(sum, zip(*counts, strict=True))) if counts else Sample()
 
 
-def _expected(demand: Demand, sample: Sample, past: Experience | None) -> ExpectedTokens:
+def _expected(demand: Demand, sample: Sample, past: PastUsage | None) -> ExpectedTokens:
     if sample.params_bytes:
         tokens_per_byte = sample.input_tokens / sample.params_bytes
     else:
@@ -137,12 +137,12 @@ def _expected(demand: Demand, sample: Sample, past: Experience | None) -> Expect
     )
 
 
-def learn(past: Experience | None, answers: int, output_tokens: int) -> Experience:
-    """Return the experience after one more job."""
+def learn(past: PastUsage | None, answers: int, output_tokens: int) -> PastUsage:
+    """Return the usage after one more job."""
     mean = output_tokens * _MILLI // answers
     if past is None:
-        return Experience(answers=answers, output_tokens=output_tokens, least_millitokens=mean)
-    return Experience(
+        return PastUsage(answers=answers, output_tokens=output_tokens, least_millitokens=mean)
+    return PastUsage(
         answers=past.answers + answers,
         output_tokens=past.output_tokens + output_tokens,
         least_millitokens=min(past.least_millitokens, mean),

@@ -11,7 +11,7 @@ import msgspec
 from functions.errors import UNREADABLE_JSON
 from functions.model.options import Options
 from functions.model.rows import LineBlock, Record, Rejection, Row
-from functions.planning.broken import MAX_ID_BYTES, NULL
+from functions.planning.json_faults import MAX_ID_BYTES, NULL
 from functions.planning.templates import FilledTooLongError, fill
 from functions.planning.validation import MAX_VALUES, NO_PARAMS, has_too_many_values
 from functions.readers import records_of

@@ -14,7 +14,7 @@ import msgspec
 
 from functions.errors import UNREADABLE_JSON
 from functions.model.rows import LineBlock, Record, Row, ValidRows
-from functions.planning.broken import MAX_ID_BYTES, NULL
+from functions.planning.json_faults import MAX_ID_BYTES, NULL
 from functions.planning.preflight import Preflight
 from functions.planning.validation import (
     SDK_ARGUMENTS,

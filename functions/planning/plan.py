@@ -224,8 +224,8 @@ def _estimated(
     """Return a job that is read to its end with its estimate, and the events that announce it."""
     if job.estimate is not None:
         return job, []
-    experience = services.experiences.of(job, job.demands)
-    expected = estimate(job.demands, job.samples, experience, job.second_demands)
+    past_usage = services.usage_history.of(job, job.demands)
+    expected = estimate(job.demands, job.samples, past_usage, job.second_demands)
     job = msgspec.structs.replace(job, estimate=expected, failure=failure)
     if not job.sendable_rows:
         return job, []

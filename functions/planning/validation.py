@@ -9,7 +9,7 @@ import msgspec
 from functions.errors import UNREADABLE_JSON
 from functions.model.capabilities import SAMPLING, sampling_exists
 from functions.model.rows import Record, Rejection, Row
-from functions.planning.broken import MAX_ID_BYTES, NULL, fault_of, place_of, readable_id
+from functions.planning.json_faults import MAX_ID_BYTES, NULL, fault_of, place_of, readable_id
 from functions.planning.preflight import Preflight
 
 _ABSENT = msgspec.Raw(b"")

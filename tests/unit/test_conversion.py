@@ -9,9 +9,9 @@ import pytest
 
 from functions.model.options import Options, RequestTemplate
 from functions.model.rows import LinePosition, Record, Row, ValidRows
-from functions.planning.broken import MAX_ID_BYTES, NULL
 from functions.planning.conversion import convert_all, converter_of
 from functions.planning.fast_path import validate_all
+from functions.planning.json_faults import MAX_ID_BYTES, NULL
 from functions.planning.preflight import Preflight
 from functions.planning.validation import MAX_VALUES, validate
 from functions.readers import READERS

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from functions.model.api_results import read_line
 from functions.model.loose_json import parsable
-from functions.planning.broken import NULL, readable_id
+from functions.planning.json_faults import NULL, readable_id
 
 LOOSE = st.recursive(
     st.floats() | st.text(st.characters()) | st.sampled_from(["\ud800", "\udc00x", "\\\ud83d", "NaN"]),

@@ -1,4 +1,4 @@
-"""`relay cancel`, `go` and `retry`: what changes the course of a job."""
+"""`relay cancel`, `go` and `retry`: cancel, release or resend a job."""
 
 from typing import Annotated, Any
 

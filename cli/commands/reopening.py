@@ -1,4 +1,4 @@
-"""`relay reassemble` and `recollect`: have the results of a job made again, by the results function."""
+"""`relay reassemble` and `recollect`: ask the function results to produce the results of a job again."""
 
 from typing import Any
 
