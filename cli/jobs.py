@@ -1,4 +1,4 @@
-"""Find jobs: by id, by the key of the upload, or by the beginning of the id. Read what they leave in S3."""
+"""Find jobs by id, by the beginning of the id, or by the upload's key. Read their files in S3."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 RUNNING = (JobStatus.PLANNING, JobStatus.RUNNING, JobStatus.ASSEMBLING)
 MAX_SEARCHED = 1000
-"""Ended jobs in which a name is looked for."""
+"""The number of ended jobs that are searched for a name."""
 LEDGER_MONTHS = 13
 """Months for which the ledger keeps its entries."""
 _ID = re.compile(rf"[0-9a-f]{{{JOB_DIGITS}}}")
@@ -92,7 +92,7 @@ class Jobs:
         return sorted(jobs, key=lambda job: job.claimed_at)
 
     def ended(self, limit: int) -> list[CostEntry]:
-        """Return the jobs that ended last, the newest first."""
+        """Return the most recently ended jobs, newest first."""
         ledger, newest = CostLedger(self._table), list[CostEntry]()
         for month in _months(datetime.now(UTC)):
             last = deque(ledger.entries(f"{LEDGER}{month}"), maxlen=limit - len(newest))

@@ -74,7 +74,7 @@ class Alarms(Construct):
         self._when_not_empty(
             "dead-uploads",
             storage.submit_dead,
-            "A message failed for days. An upload in this queue is not being worked on: read submit's "
+            "A message failed for days. An upload in this queue is not being processed: read submit's "
             "log, fix the cause, then redrive the queue.",
         )
         self._when_not_empty(

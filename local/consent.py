@@ -1,4 +1,4 @@
-"""Say what the real API would be sent for files, and what that may cost, and ask for consent."""
+"""Show what would be sent to the real API and what it may cost, and ask for consent."""
 
 import sys
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""End a command on Ctrl-C, SIGTERM or SIGHUP: wherever it is, however often, and with everything stopped.
+"""End a command on Ctrl-C, SIGTERM or SIGHUP, wherever it is, and stop everything that it started.
 
 A handler that raises is not enough. Python drops an exception that is raised inside a finalizer, and one that is
 raised between the start of a program and the note about it leaves the program behind. So the handler sets a flag,
@@ -42,7 +42,7 @@ def check() -> None:
 
 
 def pause(seconds: float) -> None:
-    """Sleep, but not on after a request to end."""
+    """Sleep, until a request to end arrives."""
     deadline = time.monotonic() + seconds
     while (left := deadline - time.monotonic()) > 0:
         check()
@@ -51,14 +51,14 @@ def pause(seconds: float) -> None:
 
 
 def finish() -> None:
-    """Forget the request: it is answered."""
+    """Clear the request, because it is answered."""
     _State.requested = False
     signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 @contextmanager
 def deferred() -> Iterator[None]:
-    """Let nothing break off what runs inside, which must end by itself in seconds: the stopping of programs."""
+    """Do not interrupt the block. It must end within seconds: it stops programs."""
     outer, _State.deferred = _State.deferred, True
     try:
         yield

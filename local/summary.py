@@ -39,7 +39,7 @@ class Exchange:
 
 
 def summary(environment: LocalEnvironment, job: StartedJob, folder: Path) -> str:
-    """Return what a person wants to know about a job that has ended.
+    """Return a summary of a job that has ended.
 
     Args:
         environment: where it ran.
@@ -176,7 +176,7 @@ def _explanations(data: Mapping[str, Any], manifest: Mapping[str, Any]) -> Itera
 def _cost(manifest: Mapping[str, Any]) -> str:
     known = f"${manifest['cost_usd_known']:,.4f}"
     problem = manifest["prices"]["problem"]
-    return f"{known}, without what is not known: {problem}" if problem else known
+    return f"{known}, plus an unknown part: {problem}" if problem else known
 
 
 def _bill(environment: LocalEnvironment, manifest: Mapping[str, Any]) -> str:

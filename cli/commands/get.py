@@ -132,10 +132,10 @@ def _crc32(path: Path) -> int:
 def _download(
     deployment: Deployment, file: _File, path: Path, progress: Progress, task: TaskID
 ) -> None:
-    """Download what is missing of a file, check it, and give it its name.
+    """Download the missing bytes of a file, check it, and rename it.
 
     Raises:
-        CommandError: it is not what the manifest says.
+        CommandError: its checksum is not that of the manifest.
     """
     partial = path.with_name(path.name + PARTIAL)
     resumable = file.crc32 is not None and partial.is_file() and partial.stat().st_size < file.size

@@ -48,8 +48,8 @@ def api_key(stack: Stack) -> Diagnosis:
             raise
         return _unseen_key(stack)
     if not is_key(key):
-        yet = "yet" if key in {"", UNSET_KEY} else "but characters that no key has"
-        return Diagnosis("", [f"the secret {name} holds no API key {yet}: {put}"])
+        state = "no API key yet" if key in {"", UNSET_KEY} else "text that cannot be an API key"
+        return Diagnosis("", [f"the secret {name} holds {state}: {put}"])
     if stack.calls_api:
         return _try_key(key, stack, put)
     return Diagnosis(f"{name} holds a key; --call-api tries it", [])

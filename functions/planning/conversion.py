@@ -123,7 +123,7 @@ def _without_request(record: Record, convert: Converter, checked: Row) -> Row:
 
 
 def _with_id(rejected: Row, known: Mapping[str, Any], convert: Converter) -> Row:
-    """Give a row that its reader rejects the custom_id that it would have, from the members that are certain."""
+    """Return a row that its reader rejected with its custom_id, if the members that are certain show it."""
     try:
         custom_id = convert(known).custom_id
     except (NotTranslatableError, RecursionError):

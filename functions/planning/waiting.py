@@ -1,4 +1,4 @@
-"""Let a job wait until somebody changes its options, or releases it."""
+"""Make a job wait until its options change or it is released."""
 
 from collections.abc import Sequence
 from typing import Any

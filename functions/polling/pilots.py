@@ -20,7 +20,7 @@ logger = Logger(child=True)
 def advance_pilots(
     services: Services[PollSettings], unfinished: Unfinished, phases: Phases
 ) -> None:
-    """Bring forward the jobs whose rest waits for their pilot, or for a go marker after it."""
+    """Continue the jobs whose rest waits for their pilot, or for a go marker after it."""
     running = {
         batch.job for batch in unfinished.batches
         if batch.is_pilot or not (batch.status == BatchStatus.WAITING or batch.is_copying)

@@ -108,10 +108,10 @@ def _enumerate_asked(entries: Iterable[LedgerEntry]) -> Iterator[tuple[int, Ledg
 
 
 def halve(services: Services[SubmitSettings], batch: Batch) -> None:
-    """Replace a batch with two batches of half its rows that are asked, in one transaction."""
+    """Replace a batch with two, each with half of the rows that a request answers, in one transaction."""
     job, now = _job_of(services, batch), timestamps.text(services.now())
     middle = (batch.requests + batch.copies) // 2
-    # Two passes over the ledger, so that no half is held in memory.
+    # Two passes over the ledger, so that no half is kept in memory.
     first_pass = _enumerate_asked(_entries(services.files, batch))
     second_pass = _enumerate_asked(_entries(services.files, batch))
     first = (entry for position, entry in first_pass if position < middle)

@@ -158,7 +158,7 @@ BROKEN: dict[str, tuple[Break, str, str]] = {
     "a key in typographic quotes": (
         replaced("get_secret_value", {"SecretString": "“sk-ant-key”"}),
         "api key",
-        "holds no API key but characters that no key has: `aws secretsmanager",
+        "holds text that cannot be an API key: `aws secretsmanager",
     ),
     "JSON without a key": (
         replaced("get_secret_value", {"SecretString": '{"KEY": "sk"}'}),
