@@ -5,7 +5,6 @@ outside the process are replaced.
 """
 
 import json
-import time
 import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -374,18 +373,6 @@ def make_upload(rows: int, text: str = "hello") -> bytes:
 
 def succeeded(relay: Harness, key: str) -> list[bool]:
     return [line["result"]["type"] == "succeeded" for line in relay.lines(key)]
-
-
-__all__ = [
-    "Harness",
-    "Lambda",
-    "make_row",
-    "make_upload",
-    "open_harness",
-    "open_moto_harness",
-    "succeeded",
-    "time",
-]
 
 
 def every_row_accepted_once(relay: Harness) -> bool:

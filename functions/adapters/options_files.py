@@ -136,7 +136,7 @@ def _restore_options(files: ObjectStore, job: Job) -> Options:
         if error.code in _OF_THE_BUCKET:
             raise DownloadError(str(error)) from None
         message = (
-            f"the options of the job, {job.options_key}, were deleted, and cannot be made again: {error}; "
+            f"the options of the job, {job.options_key}, were deleted, and cannot be rebuilt: {error}; "
             "upload the file again"
         )
         raise UnreadableUploadError(message) from None

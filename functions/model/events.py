@@ -214,7 +214,7 @@ def job_held(
 
 
 def job_pilot(job: Job, results_bucket: str, measured: Pilot, at: str, *, goes_on: bool) -> Event:
-    """Build the event that the first rows of a job are answered, with what they tell about the rest."""
+    """Build the event that the first rows of a job are answered, and what they predict for the rest."""
     rest = describe_rest(measured)
     if goes_on:
         message = f"{rest} are sent now"

@@ -109,7 +109,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
         models: model in the upload → Claude model; ``*`` matches every other name.
         sheet: the sheet of a workbook that is read; None for the first visible one.
         outputs: exports beside results.jsonl; None for those of the upload's format.
-        on_unsupported: what becomes of fields without counterpart: ``drop`` or ``reject``.
+        on_unsupported: what happens to fields without a counterpart: ``drop`` or ``reject``.
         skip_checks: codes of the checks before sending that are turned off.
         priority: whether its batches are sent before or after those of other jobs.
         shares: top-level folder → its share; only in the file of the bucket's root.

@@ -83,7 +83,7 @@ def retry_rows(source: Source, offsets: Sequence[int], sizes: Sequence[int]) -> 
     pieces = read_rows(source, offsets, sizes, _LINE_END)
     header = _header_of(source)
     for size in sizes:
-        if size > _MAX_REPAIRED_BYTES:  # too long for a row, so it is rejected again by itself
+        if size > _MAX_REPAIRED_BYTES:  # too long for a row, so it is rejected again anyway
             yield from _take(pieces, size + len(_LINE_END))
         else:
             row = b"".join(_take(pieces, size + len(_LINE_END)))
@@ -335,7 +335,7 @@ def _is_utf8(cell: str) -> bool:
 
 
 def _first_cell(line: str, delimiter: str) -> str | None:
-    """Return the first cell of a line, whose quotes are right; None if it goes on in the next line."""
+    """Return the first cell of a line, whose quotes are right; None if it continues on the next line."""
     quoted = _QUOTED_CELL.match(line)
     if quoted:
         return quoted[0][1:-1].replace('""', '"')

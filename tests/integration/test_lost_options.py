@@ -54,5 +54,5 @@ def test_if_they_cannot_be_rebuilt_the_job_ends_with_a_sentence_about_them(
 
     manifest = half_planned.manifest(KEY)
     assert 0 < manifest["counts"]["succeeded"] < ROWS
-    assert "options.json, were deleted, and cannot be made again: s3://uploads/in/_relay.toml" in manifest["reason"]  # fmt: skip
+    assert "options.json, were deleted, and cannot be rebuilt: s3://uploads/in/_relay.toml" in manifest["reason"]  # fmt: skip
     assert "upload the file again" in manifest["reason"]
