@@ -71,7 +71,7 @@ class RejectedRows:
 
 @dataclass(kw_only=True)
 class Checked:
-    """What planning would make of a file.
+    """How planning would read and send a file.
 
     Attributes:
         file: its path as it was named.

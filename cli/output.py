@@ -14,7 +14,7 @@ from rich.table import Table
 
 
 def _stdout() -> Console:
-    # Rich omits colours where stdout is no terminal, and wherever NO_COLOR is set.
+    # Rich omits colors where stdout is no terminal, and wherever NO_COLOR is set.
     return Console(highlight=False, markup=False, soft_wrap=not sys.stdout.isatty())
 
 
@@ -43,7 +43,7 @@ class Output:
             self.stdout.print(renderable)
 
     def line(self, data: Any, text: str) -> None:  # noqa: ANN401 - any JSON
-        """Print one of many results at once: a line of JSON, or a line for people."""
+        """Print one of many results immediately: a line of JSON, or a line for people."""
         if self.as_json:
             self._print_json(msgspec.json.encode(data))
             return

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def estimate(files: Sequence[Path]) -> str:
-    """Return what planning would make of each file, with planning's own code: one line a file."""
+    """Return a line for each file: how many requests planning would send, and their cost."""
     from cli.checking import check  # noqa: PLC0415 - imports anthropic, for which the demo would wait a second
 
     return "\n".join(f"  {_describe(check(file))}" for file in files)

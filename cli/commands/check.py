@@ -1,4 +1,4 @@
-"""`relay check`: what planning would make of files, before anything is uploaded."""
+"""`relay check`: validate files and estimate their cost, before anything is uploaded."""
 
 import os
 from collections.abc import Iterator

@@ -82,7 +82,7 @@ def retry(
 
 
 def _unfinished(run: Invocation, name: str) -> tuple[FoundJob, Job]:
-    """Return a job that can still be steered.
+    """Return a job that can still be changed.
 
     Raises:
         NotFoundError: there is no such job, or the table does not have it any more.

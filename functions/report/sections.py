@@ -104,7 +104,7 @@ def headline(manifest: _Manifest) -> Html:
 
 
 def tiles(manifest: _Manifest) -> Html:
-    """Return the figures that are asked for first."""
+    """Return the key figures."""
     rows, counts, times = manifest["rows"], manifest["counts"], manifest["times"]
     succeeded, saved = counts.get("succeeded", 0), manifest["saved_usd"]
     input_tokens, output_tokens = _token_sums(manifest)
@@ -249,7 +249,7 @@ def _rows_of(first: Sequence[int]) -> str:
 
 
 def time(manifest: _Manifest, progress: Sequence[Mapping[str, int]]) -> Html:
-    """Return when rows became final, and how long each Message Batch took."""
+    """Return the section about time: when rows became final, and how long each Message Batch took."""
     times, batches = manifest["times"], manifest["batches"]
     begin, end = times["claimed_at"], times["ended_at"]
     whole = seconds_between(begin, end) or 1.0

@@ -108,7 +108,7 @@ def test_an_unexpected_error_is_a_sentence() -> None:
     )
 
 
-def test_output_that_is_piped_has_no_colours(relay: CommandLine) -> None:
+def test_output_that_is_piped_has_no_colors(relay: CommandLine) -> None:
     assert "\x1b" not in relay("ls").stdout
 
 

@@ -124,10 +124,10 @@ def test_a_setting_is_parsed(key: str, written: object, name: str, read: object)
             "poll_minutes is not a setting of claude-batch-relay: did you mean pollMinutes?",
         ),
         ({"removal-policy": "retain"}, "did you mean removalPolicy?"),
-        ({"colour\n": "red"}, r"'colour\n' is not a setting of claude-batch-relay: put one of"),
+        ({"color\n": "red"}, r"'color\n' is not a setting of claude-batch-relay: put one of"),
         (
-            {"colour": "red"},
-            "colour is not a setting of claude-batch-relay: put one of absentListings,",
+            {"color": "red"},
+            "color is not a setting of claude-batch-relay: put one of absentListings,",
         ),
     ],
 )

@@ -159,7 +159,7 @@ def test_an_admin_key_sends_no_batches(send_raw: Call) -> None:
         (USAGE, {"bucket_width": "1h", "limit": "169"}, "from 1 to 168"),
         (USAGE, {"bucket_width": "2d"}, "bucket_width: '2d' is not a width"),
         (USAGE, {"group_by[]": "description"}, "group_by: 'description' is not one of"),
-        (USAGE, {"colour": "red"}, "colour: Extra inputs are not permitted"),
+        (USAGE, {"color": "red"}, "color: Extra inputs are not permitted"),
         (USAGE, {"page": "2"}, "page: Input should be the next_page"),
         (COST, {"bucket_width": "1h"}, "bucket_width: '1h' is not a width"),
         (COST, {"group_by[]": "model"}, "group_by: 'model' is not one of"),
