@@ -1,4 +1,4 @@
-"""Read a results.jsonl into columns: the same for every job, also when no row failed."""
+"""Read a results.jsonl into columns: the same for every job, even when no row failed."""
 
 import json
 from collections.abc import Iterator

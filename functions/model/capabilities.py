@@ -101,7 +101,7 @@ def list_of(version: str | None) -> CapabilityList:
 
 
 def capabilities_of(model: str, version: str | None = None) -> Capabilities | None:
-    """Return what a model accepts, also for dated names and ``-latest``; None for an unknown model.
+    """Return what a model accepts, including under dated names and ``-latest``; None for an unknown model.
 
     Args:
         model: the model's name.

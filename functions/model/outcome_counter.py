@@ -381,7 +381,7 @@ def sum_usage(usages: Iterable[Mapping[str, Usage]]) -> dict[str, Usage]:
 
 
 def billed_usage(batches: Iterable[Batch]) -> dict[str, Usage]:
-    """Return what all attempts used, also for answers that a later attempt replaced."""
+    """Return what all attempts used, including for answers that a later attempt replaced."""
     return sum_usage(batch.tally.usage for batch in batches if batch.tally is not None)
 
 

@@ -110,7 +110,7 @@ class PriceList(msgspec.Struct, frozen=True):
     included: tuple[str, ...] = ("output_tokens_details.thinking_tokens",)
 
     def price_of(self, model: str, day: str | None = None) -> Price | None:
-        """Return a model's batch price on a day, also for dated names (``…-20251001``); None for an unknown model.
+        """Return a model's batch price on a day, including under dated names (``…-20251001``); None for an unknown model.
 
         Args:
             model: the model's name.

@@ -40,7 +40,7 @@ def converter_of(
         options: the options of the upload.
         api_version: the value of the `anthropic-version` header.
         capability_list: the version of the list that says what each model accepts; None for the newest.
-        row_bytes: the maximum length of a row in bytes, also for the text that a template repeats; None for no limit.
+        row_bytes: the maximum length of a row in bytes, and of the text that a template repeats; None for no limit.
     """
     defaults = options.request.params
     if kind == TEMPLATE:

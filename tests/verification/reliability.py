@@ -54,7 +54,7 @@ Further tests cover unconfirmed creates of one size, foreign batches, late listi
 unreadable items (`test_poison.py`), repeats by the SDK (`tests/verification/crash/test_repeats.py`), and SIGKILL of real processes (`tests/e2e/test_sigkill.py`).
 
 **Concurrency and delivery**: messages are repeated, delayed by hours, reordered or lost. Two invocations, or one and poll, are interleaved at every call by a deterministic scheduler. AWS errors occur at random, and for an hour for each operation.
-Lambda's timeout strikes at any call, also inside a stream. The clocks differ by five minutes. Items of another schema version: `tests/integration/test_schema.py`.
+Lambda's timeout strikes at any call, even inside a stream. The clocks differ by five minutes. Items of another schema version: `tests/integration/test_schema.py`.
 
 **Long outages** last ten minutes, eight hours, a day and a week, from the first, a middle or the last call of their kind. The secret cannot be read; a bucket denies access, or its KMS key is disabled; the disk is full;
 the table throttles or denies; SNS, SQS or tagging is denied; Anthropic is unreachable, or does not answer a create, a listing or a download. Only the reports of an outage may differ from the baseline

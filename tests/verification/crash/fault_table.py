@@ -1,7 +1,7 @@
 """Every fault of the simulator: how to arm it, and how it changes the rows of its batch.
 
 Most faults only cost time. The others list the outcomes that they change; every other row is
-byte for byte as in the baseline, also in every pair of faults.
+byte for byte as in the baseline, even in every pair of faults.
 """
 
 from collections import Counter
