@@ -15,6 +15,7 @@ from cli.output import Output, name_value_table
 from functions.adapters.anthropic_api import Claude
 from functions.adapters.secret import NAME
 from functions.model.expected_cost import UNKNOWN_WORST
+from functions.model.nouns import count_of
 
 BASE_URL = "ANTHROPIC_BASE_URL"
 _CENT = 0.01
@@ -87,13 +88,8 @@ def _verdict(checked: Checked) -> str:
     if checked.waiting_for:
         what = "would be held"
     else:
-        batches = f"{checked.batches:,} {'batch' if checked.batches == 1 else 'batches'}"
-        what = f"would be sent in {batches}"
-    return f"{_rows(checked.rows)}, {rejected:,} rejected; {checked.requests:,} {what}"
-
-
-def _rows(count: int) -> str:
-    return f"{count:,} {'row' if count == 1 else 'rows'}"
+        what = f"would be sent in {count_of(checked.batches, 'batch')}"
+    return f"{count_of(checked.rows, 'row')}, {rejected:,} rejected; {checked.requests:,} {what}"
 
 
 def _facts(checked: Checked) -> Iterator[tuple[str, str]]:
@@ -105,16 +101,17 @@ def _facts(checked: Checked) -> Iterator[tuple[str, str]]:
         ("options", "\n".join(checked.options) or ("none" if checked.format else None)),
         (
             "pilot",
-            checked.pilot_rows and f"{_rows(checked.pilot_rows)} would be sent first, alone",
+            checked.pilot_rows
+            and f"{count_of(checked.pilot_rows, 'row')} would be sent first, alone",
         ),
         (
             "equal",
             checked.copies
-            and f"{_rows(checked.copies)} would share the request of an earlier row",
+            and f"{count_of(checked.copies, 'row')} would share the request of an earlier row",
         ),
         *(("rejected", _rejected(code, rows)) for code, rows in checked.rejected.items()),
         *(
-            ("changed", f"{name}: dropped or changed in {_rows(count)}")
+            ("changed", f"{name}: dropped or changed in {count_of(count, 'row')}")
             for name, count in checked.changed_fields.items()
         ),
         *(("notice", notice) for notice in checked.notices),
@@ -125,7 +122,7 @@ def _facts(checked: Checked) -> Iterator[tuple[str, str]]:
 
 def _rejected(code: str, rejected: RejectedRows) -> str:
     return "\n".join(
-        [f"{code}: {_rows(rejected.rows)}", *(f"- {why}" for why in rejected.messages)]
+        [f"{code}: {count_of(rejected.rows, 'row')}", *(f"- {why}" for why in rejected.messages)]
     )
 
 
@@ -134,7 +131,11 @@ def _cost(figures: dict[str, Any]) -> str:
     if cost["worst"] is None:
         return f"unknown: {UNKNOWN_WORST}"
     counted = figures["counted_rows"]
-    basis = f"input tokens counted in {_rows(counted)}" if counted else "input estimated by bytes"
+    basis = (
+        f"input tokens counted in {count_of(counted, 'row')}"
+        if counted
+        else "input estimated by bytes"
+    )
     tokens = (
         f"{figures['input_tokens']:,} tokens in, at most {figures['output_tokens']['worst']:,} out"
     )
