@@ -11,8 +11,9 @@ ROOT = Path(__file__).parent.parent.parent
 def test_the_pages_have_the_measured_savings() -> None:
     measured = savings.measure()
     page = savings.PAGE.read_text("utf-8").partition(savings.BEGIN)[2].partition(savings.END)[0]
-    none, _, warmed, _, _ = [f"${one.usd:.2f}" for one in measured]
+    none, _, warmed, _, once = [f"${one.usd:.2f}" for one in measured]
 
     assert page.strip().split("\n") == savings.table(measured)
     readme = re.sub(r"\s+", " ", (ROOT / "README.md").read_text("utf-8"))
-    assert f"{none} without caching and {warmed} with [`warm_cache`]" in readme
+    assert f"{none} without caching, {warmed} with [`warm_cache`]" in readme
+    assert f"{once} if the fifth that are repeats is sent once" in readme
