@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from functions.model.chunk_files import ChunkWriter
 from functions.model.rows import LinePosition, Position, ValidRows
-from functions.planning import broken, fast_path, validation
+from functions.planning import fast_path, json_faults, validation
 from functions.planning.fast_path import ValidatedRow, validate_all
 from functions.planning.preflight import Preflight
 from functions.planning.validation import validate
@@ -81,7 +81,7 @@ def write_files(validated: list[ValidRows | ValidatedRow]) -> tuple[bytes, bytes
 def short_ids() -> Iterator[None]:
     """Lower the limit of a custom_id's length."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (fast_path, validation, broken):
+        for module in (fast_path, validation, json_faults):
             patch.setattr(module, "MAX_ID_BYTES", MAX_ID_BYTES)
         yield
 
