@@ -21,6 +21,7 @@ from functions.model.api_results import (
 from functions.model.items.batch import Batch, CloseReason
 from functions.model.items.counts import (
     CONTAINER,
+    DUPLICATE_ROWS,
     LOST_ROWS,
     UNKNOWN_RESULT_ROWS,
     UNREADABLE_ROWS,
@@ -81,6 +82,8 @@ _ALWAYS_COUNTED = frozenset(
         UNKNOWN_RESULT_ROWS,
     }
 )
+_OWN_MEMBERS = (_ALWAYS_COUNTED - _TOKEN_MEMBERS) | {CONTAINER, LOST_ROWS, DUPLICATE_ROWS}
+"""Names of `Usage` that are built here. The API has no members of these names."""
 
 
 _OWN_ERRORS = frozenset(CloseReason)
@@ -271,9 +274,8 @@ def _columns(name: str, by_type: Mapping[type, list[Any]]) -> dict[str, list[Any
 
 def _dotted(name: str, key: str) -> str:
     """Return the name of a member of an object. Only plain keys cannot be taken for a name that is built here."""
-    if not key.isidentifier():
-        return OTHER
-    return _cut(f"{name}.{key}" if name else key)
+    dotted = f"{name}.{key}" if name else key
+    return OTHER if dotted in _OWN_MEMBERS or not key.isidentifier() else _cut(dotted)
 
 
 def _own_numbers(name: str, by_type: Mapping[type, list[Any]]) -> Iterator[tuple[str, int]]:
