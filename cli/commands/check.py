@@ -134,7 +134,7 @@ def _cost(figures: dict[str, Any]) -> str:
     basis = (
         f"input tokens counted in {count_of(counted, 'row')}"
         if counted
-        else "input estimated by bytes"
+        else "input by bytes, at worst a token each"
     )
     tokens = (
         f"{figures['input_tokens']:,} tokens in, at most {figures['output_tokens']['worst']:,} out"

@@ -29,6 +29,8 @@ class Demand(msgspec.Struct, frozen=True, array_like=True):
         extra_tokens: likewise, in output tokens at the plain price.
         searches: the web searches that they may make.
         unbounded: how many of them may cost more than anyone knows.
+        more_tokens: input tokens that they may have beyond one for each byte; negative if media are fewer.
+        with_media: how many of them have images or documents in base64.
     """
 
     requests: int = 0
@@ -38,6 +40,8 @@ class Demand(msgspec.Struct, frozen=True, array_like=True):
     extra_tokens: int = 0
     searches: int = 0
     unbounded: int = 0
+    more_tokens: int = 0
+    with_media: int = 0
 
 
 class Surcharge(NamedTuple):
@@ -48,12 +52,16 @@ class Surcharge(NamedTuple):
         output: likewise of its output.
         searches: how many web searches it may make.
         is_bounded: False if it may cost more than anyone knows.
+        more_tokens: input tokens that it may have beyond one for each byte; negative if its media are fewer.
+        has_media: whether it has images or documents in base64.
     """
 
     input: float = 1.0
     output: float = 1.0
     searches: int = 0
     is_bounded: bool = True
+    more_tokens: int = 0
+    has_media: bool = False
 
 
 NO_SURCHARGE = Surcharge()
@@ -102,10 +110,12 @@ def of_requests(requests: Iterable[RequestDemand]) -> dict[str, Demand]:
         count[1] += params_bytes
         count[2] += max_tokens
         if surcharge is not NO_SURCHARGE:
-            count[3] += _extra(params_bytes, surcharge.input)
+            count[3] += _extra(params_bytes + surcharge.more_tokens, surcharge.input)
             count[4] += _extra(max_tokens, surcharge.output)
             count[5] += surcharge.searches
             count[6] += not surcharge.is_bounded
+            count[7] += surcharge.more_tokens
+            count[8] += surcharge.has_media
     return add([{model: Demand(*count)} for model, count in counts.items()])
 
 

@@ -20,11 +20,13 @@ class Sample(msgspec.Struct, frozen=True, array_like=True):
         requests: their number.
         params_bytes: the length of their params.
         input_tokens: their input tokens.
+        with_media: how many of them have images or documents in base64, whose tokens do not depend on their length.
     """
 
     requests: int = 0
     params_bytes: int = 0
     input_tokens: int = 0
+    with_media: int = 0
 
 
 class PastUsage(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,6 +56,7 @@ class ExpectedTokens(msgspec.Struct, frozen=True, kw_only=True):
         extra_output: likewise, in output tokens.
         searches: the web searches that they may make.
         unbounded: how many of them may cost more than anyone knows.
+        input_worst: their input tokens at most; as many as `input` if tokens of such requests were counted.
     """
 
     requests: int
@@ -65,6 +68,7 @@ class ExpectedTokens(msgspec.Struct, frozen=True, kw_only=True):
     extra_output: int = 0
     searches: int = 0
     unbounded: int = 0
+    input_worst: int = 0
 
 
 class Estimate(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,14 +100,19 @@ def estimate(
         second_demands: what those may use that may be sent once more with a larger `max_tokens`.
     """
     everything = _total(samples)
+
+    def expected(model: str, demand: Demand, past: PastUsage | None) -> ExpectedTokens:
+        own = samples.get(model)
+        return _expected(demand, own or everything, past, is_counted=_is_counted(demand, own))
+
     return Estimate(
         counted_rows=everything.requests,
         models={
-            model: _expected(demand, samples.get(model, everything), past_usage.get(model))
+            model: expected(model, demand, past_usage.get(model))
             for model, demand in demands.items()
         },
         second_requests={
-            model: _expected(demand, samples.get(model, everything), None)
+            model: expected(model, demand, None)
             for model, demand in (second_demands or {}).items()
         },
     )
@@ -114,11 +123,20 @@ def _total(samples: Mapping[str, Sample]) -> Sample:
     return Sample(*map(sum, zip(*counts, strict=True))) if counts else Sample()
 
 
-def _expected(demand: Demand, sample: Sample, past: PastUsage | None) -> ExpectedTokens:
+def _is_counted(demand: Demand, sample: Sample | None) -> bool:
+    """Return whether requests like these were counted, so that their length says how many tokens they have."""
+    return sample is not None and not (demand.with_media or sample.with_media)
+
+
+def _expected(
+    demand: Demand, sample: Sample, past: PastUsage | None, *, is_counted: bool
+) -> ExpectedTokens:
     if sample.params_bytes:
         tokens_per_byte = sample.input_tokens / sample.params_bytes
     else:
         tokens_per_byte = 1 / BYTES_PER_TOKEN
+    scaled = round(demand.params_bytes * tokens_per_byte)
+    most = scaled if is_counted else demand.params_bytes + demand.more_tokens
     low = expected = None
     if past is not None:
         low = min(round(demand.requests * past.least_millitokens / _MILLI), demand.max_tokens)
@@ -126,14 +144,15 @@ def _expected(demand: Demand, sample: Sample, past: PastUsage | None) -> Expecte
         expected = min(round(demand.requests * mean), demand.max_tokens)
     return ExpectedTokens(
         requests=demand.requests,
-        input=round(demand.params_bytes * tokens_per_byte),
+        input=scaled if demand.unbounded else min(scaled, most),
         output_low=low,
         output_expected=expected,
         output_worst=demand.max_tokens,
-        extra_input=math.ceil(demand.extra_bytes * tokens_per_byte),
+        extra_input=math.ceil(demand.extra_bytes * (tokens_per_byte if is_counted else 1.0)),
         extra_output=demand.extra_tokens,
         searches=demand.searches,
         unbounded=demand.unbounded,
+        input_worst=most,
     )
 
 

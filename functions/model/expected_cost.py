@@ -10,7 +10,7 @@ from functions.model.items.job import Job
 from functions.model.items.work_item import MICRO
 from functions.model.pricing import Bill, PriceList, find_price_list, total_bill
 
-UNKNOWN_WORST = "a model or a region has no price, or rows may be billed for input that they do not contain, such as web search results or a document at a URL"
+UNKNOWN_WORST = "a model or a region has no price, or rows may be billed for input whose length is not known here, such as a PDF, a document at a URL or web search results"
 """Why the worst cost of a job is unknown, in a sentence."""
 _CASES = ("low", "expected", "worst")
 _SEARCHES = "server_tool_use.web_search_requests"
@@ -102,7 +102,7 @@ def _bill(prices: PriceList, model: str, tokens: ExpectedTokens, output: int) ->
 def _worst_bill(prices: PriceList, model: str, tokens: ExpectedTokens) -> Bill:
     """Return the known part of what requests cost at most."""
     usage = {
-        "input_tokens": tokens.input + tokens.extra_input,
+        "input_tokens": max(tokens.input, tokens.input_worst) + tokens.extra_input,
         "output_tokens": tokens.output_worst + tokens.extra_output,
         _SEARCHES: tokens.searches,
     }

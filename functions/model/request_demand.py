@@ -9,19 +9,28 @@ import msgspec
 from functions.errors import UNREADABLE_JSON
 from functions.model import demand
 from functions.model.demand import NO_SURCHARGE, RequestDemand, Surcharge
-from functions.model.estimate import BYTES_PER_TOKEN
 from functions.model.pricing import PriceList, long_prompt_limit
 
-_CACHE, _INLINE_TOOL = b'"cache_control"', b'"tool_definition"'
+_CACHE, _INLINE_TOOL, _BASE64 = b'"cache_control"', b'"tool_definition"', b'"base64"'
+_ADDED_PROMPTS = (b'"tools"', b'"output_config"', b'"citations"')
+"""With these members, Anthropic adds a text of its own to the prompt."""
 _MAY_COST_MORE = (
-    *(_CACHE, b'"inference_geo"', b'"tools"'),
+    *(_CACHE, b'"inference_geo"', *_ADDED_PROMPTS),
     *(_INLINE_TOOL, b'"mcp_servers"', b'"context_management"'),
-    *(b'"url"', b'"file"'),
+    *(b'"url"', b'"file"', _BASE64),
 )
 """Every request with a surcharge contains one of these, unless the surcharge is for its length."""
 _RUN_BY_CALLER = ("custom", "bash_", "text_editor_", "memory_", "computer_")
 """The types of tools, or their beginnings, that only return a call. Anthropic runs all others, in the request itself, and
 bills what they return as input. No documented limit bounds that: a search may find, and a PDF may have, any length."""
+ADDED_PROMPT_TOKENS = 1_000
+"""The most tokens of a text that Anthropic adds, and of a definition of its own tool that the caller runs. 804 and 735 are
+documented: https://platform.claude.com/docs/en/agents-and-tools/tool-use/overview#pricing"""
+MAX_IMAGE_TOKENS = 4_784
+"""Larger images are scaled down to this: https://platform.claude.com/docs/en/build-with-claude/vision"""
+_TYPE_BASE64 = re.compile(rb'"type"\s*:\s*"base64"')
+_SOURCE = re.compile(rb"\{[^{}]*" + _TYPE_BASE64.pattern + rb"[^{}]*\}")
+_IMAGE = re.compile(rb'"media_type"\s*:\s*"image/')
 _FETCHED = re.compile(rb'"type"\s*:\s*"(?:url|file)"')
 """The source of an image or document that Anthropic fetches. The length of the params says nothing about its tokens."""
 _COMPACTION = "compact_"
@@ -84,7 +93,7 @@ def _may_cost_more(models: Sequence[str], params: Sequence[bytes], prices: Price
     """Return whether any request may have a surcharge. Searching all of them together takes a tenth of the time."""
     limits = [long_prompt_limit(model, prices.version) for model in set(models)]
     shortest = min((limit for limit in limits if limit is not None), default=None)
-    if shortest is not None and max(map(len, params)) > shortest * BYTES_PER_TOKEN:
+    if shortest is not None and max(map(len, params)) > shortest:
         return True
     text = b"".join(params)
     return any(name in text for name in _MAY_COST_MORE)
@@ -98,17 +107,16 @@ def _surcharge(model: str, params: bytes, prices: PriceList) -> Surcharge:
         params: its params. Those that cannot be read here have no bound, although the API refuses them.
         prices: the job's price list.
     """
-    long_input, long_output = _long_shares(model, len(params), prices)
     if not any(name in params for name in _MAY_COST_MORE):
-        return (
-            NO_SURCHARGE
-            if long_input == long_output == 1.0
-            else Surcharge(long_input, long_output)
-        )
+        shares = _long_shares(model, len(params), prices)
+        return NO_SURCHARGE if shares == (1.0, 1.0) else Surcharge(*shares)
     try:
         members = _members.decode(params)
     except UNREADABLE_JSON:
         return Surcharge(is_bounded=False)
+    media_tokens, is_known = _read_media(params)
+    more_tokens = media_tokens + _added_tokens(members, params)
+    long_input, long_output = _long_shares(model, len(params) + more_tokens, prices)
     geo = 1.0
     if members.inference_geo not in _USUAL_GEOS:
         geo = prices.multipliers.get(f"inference_geo={members.inference_geo}", 0.0)
@@ -116,8 +124,35 @@ def _surcharge(model: str, params: bytes, prices: PriceList) -> Surcharge:
         input=long_input * max(geo, 1.0) * _cache_share(params, prices),
         output=long_output * max(geo, 1.0),
         searches=_searches(members.tools or []),
-        is_bounded=geo > 0 and not _has_more_input(members, params),
+        is_bounded=geo > 0 and is_known and not _has_more_input(members, params),
+        more_tokens=more_tokens,
+        has_media=has_media(params),
     )
+
+
+def has_media(params: bytes) -> bool:
+    """Return whether params may have images or documents in base64."""
+    return _BASE64 in params and _TYPE_BASE64.search(params) is not None
+
+
+def _read_media(params: bytes) -> tuple[int, bool]:
+    """Return how many more tokens images and documents in base64 may have than bytes, and whether that is known.
+
+    A page of a PDF has no documented limit.
+    """
+    if not has_media(params):
+        return 0, True
+    sources = _SOURCE.findall(params)
+    images = sum(_IMAGE.search(source) is not None for source in sources)
+    tokens = images * MAX_IMAGE_TOKENS - sum(map(len, sources))
+    return tokens, images == len(_TYPE_BASE64.findall(params))
+
+
+def _added_tokens(members: _Members, params: bytes) -> int:
+    """Return how many tokens Anthropic may add to the prompt."""
+    types = [tool.type or "custom" for tool in members.tools or []]
+    texts = any(name in params for name in _ADDED_PROMPTS)
+    return ADDED_PROMPT_TOKENS * (texts + sum(type_ != "custom" for type_ in types))
 
 
 def _cache_share(params: bytes, prices: PriceList) -> float:
@@ -149,11 +184,11 @@ def _has_more_input(members: _Members, params: bytes) -> bool:
     )
 
 
-def _long_shares(model: str, params_bytes: int, prices: PriceList) -> tuple[float, float]:
+def _long_shares(model: str, most_tokens: int, prices: PriceList) -> tuple[float, float]:
     """Return the prices of a request that may be a long prompt, as shares of the plain ones."""
     price = prices.price_of(model)
     if price is None or price.long_above is None:
         return 1.0, 1.0
-    if params_bytes <= price.long_above * BYTES_PER_TOKEN:
+    if most_tokens <= price.long_above:
         return 1.0, 1.0
     return price.long_input / price.input, price.long_output / price.output

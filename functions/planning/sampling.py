@@ -15,6 +15,7 @@ from functions.model import demand
 from functions.model.chunk_files import LedgerEntry, read_all
 from functions.model.estimate import Sample
 from functions.model.items.job import Job
+from functions.model.request_demand import has_media
 from functions.model.streams import line_blocks, read_blocks
 
 MAX_SAMPLING_S = 15.0
@@ -95,4 +96,5 @@ def _add(samples: dict[str, Sample], texts: Sequence[bytes], counts: Iterable[in
                 sample.requests + 1,
                 sample.params_bytes + len(params),
                 sample.input_tokens + tokens,
+                sample.with_media + has_media(params),
             )

@@ -76,7 +76,7 @@ PROBLEMS: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "a cost without a bound": (
         lambda folder: with_options(folder, make_row(1, tools=[SEARCH]), "budget_usd = 100"),
-        "web search results or a document at a URL: send it and release it with `relay go`",
+        "a document at a URL or web search results: send it and release it with `relay go`",
     ),
 }  # fmt: skip
 

@@ -154,7 +154,7 @@ def test_a_job_whose_tools_add_input_is_held_under_a_budget(relay: Harness) -> N
 
     assert held["waiting_for"] == "price"
     assert (
-        "rows may be billed for input that they do not contain, such as web search results or a document at a URL"
+        "rows may be billed for input whose length is not known here, such as a PDF, a document at a URL or web search results"
         in held["message"]
     )
     assert held["estimate"]["cost_usd"]["worst"] is None

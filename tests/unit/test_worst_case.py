@@ -9,7 +9,12 @@ from functions.model.demand import of_requests
 from functions.model.estimate import Sample, estimate
 from functions.model.expected_cost import estimate_figures, known_worst_micro_usd
 from functions.model.pricing import newest_price_list
-from functions.model.request_demand import read_request
+from functions.model.request_demand import (
+    ADDED_PROMPT_TOKENS,
+    MAX_IMAGE_TOKENS,
+    has_media,
+    read_request,
+)
 from tests.unit.factories import job
 
 OPUS, HAIKU = "claude-opus-5-5", "claude-haiku-5-5"
@@ -33,20 +38,40 @@ ANTHROPICS_TOOLS: list[dict[str, Any]] = [
 ]  # fmt: skip
 """Their results are billed as input. Of those, PDFs that are fetched have no limit at all."""
 ADDED = {"type": "tool_addition", "tool": {"type": "tool_definition", "definition": SEARCH}}
+PDF = {"type": "base64", "media_type": "application/pdf", "data": "A" * 40_000}
+IMAGE = {"type": "base64", "media_type": "image/png", "data": "iVBORw0KGgo" * 40_000}
+IMAGES = [{"type": "image", "source": dict(reversed(IMAGE.items()))} for _ in range(3)]
+CHINESE = "\u5fc5\u987b" * 5_000
 QUOTED = (
     'I wrote "cache_control", "tools", "mcp_servers", "tool_definition" and "inference_geo" myself'
 )
 
 
-def content(source: dict[str, str]) -> list[dict[str, Any]]:
-    return [{"role": "user", "content": [{"type": "document", "source": source}]}]
+def content(source: dict[str, str], type_: str = "document") -> list[dict[str, Any]]:
+    return [{"role": "user", "content": [{"type": type_, "source": source}]}]
 
 
-def figures(params: dict[str, Any]) -> tuple[int, float | None, float]:
-    """Return a request's input tokens, its worst case, and what of that is known, in US dollars."""
-    text = json.dumps({"model": OPUS, "max_tokens": OUTPUT, "messages": []} | params).encode()
+def encode(params: dict[str, Any]) -> bytes:
+    request = {"model": OPUS, "max_tokens": OUTPUT, "messages": []} | params
+    return json.dumps(request, ensure_ascii=False).encode()
+
+
+def counted(text: bytes) -> Sample:
+    return Sample(1, len(text), round(len(text) * TOKENS_PER_BYTE), has_media(text))
+
+
+def figures(
+    params: dict[str, Any], samples: dict[str, Sample] | None = None
+) -> tuple[int, float | None, float]:
+    """Return a request's input tokens, its worst case, and what of that is known, in US dollars.
+
+    Args:
+        params: the request's params.
+        samples: what was counted, by model; None if this request was.
+    """
+    text = encode(params)
     demands = of_requests([read_request(text, newest_price_list())])
-    samples = {params.get("model", OPUS): Sample(1, len(text), round(len(text) * TOKENS_PER_BYTE))}
+    samples = {OPUS: counted(text)} if samples is None else samples
     planned = job(price_list=newest_price_list().version, estimate=estimate(demands, samples, {}))
     document = estimate_figures(planned)
     assert document is not None
@@ -64,7 +89,6 @@ def figures(params: dict[str, Any]) -> tuple[int, float | None, float]:
         ("in the United States", {"inference_geo": "us"}, 1.1, 1.1, 0),
         ("anywhere", {"inference_geo": "global"}, 1, 1, 0),
         ("both", {"inference_geo": "us", "system": HOUR}, 2.2, 1.1, 0),
-        ("a document in the params", {"messages": content({"type": "base64"})}, 1, 1, 0),
         ("a text about URLs", {"system": 'write "type": "url"'}, 1, 1, 0),
         *((f"a tool of the caller: {tool}", {"tools": [tool]}, 1, 1, 0) for tool in CALLERS_TOOLS),
     ],
@@ -88,6 +112,8 @@ def test_the_worst_case_includes_what_the_params_allow(
             {"messages": [{"role": "user", "content": [ADDED]}]},
         ),
         ("an MCP server", {"mcp_servers": [{"type": "url", "url": "https://a.b", "name": "c"}]}),
+        ("a PDF in the params", {"messages": content(PDF)}),
+        ("a PDF beside an image", {"messages": content(PDF) + content(IMAGE, "image")}),
         ("a document at a URL", {"messages": content({"type": "url", "url": "https://a.b"})}),
         ("an uploaded file", {"messages": content({"type": "file", "file_id": "file_1"})}),
         ("compaction", {"context_management": {"edits": [{"type": "compact_20260112"}]}}),
@@ -102,6 +128,43 @@ def test_what_nobody_can_bound_is_unknown(case: str, params: dict[str, Any]) -> 
     assert known_usd > OUTPUT * OUT_USD
 
 
+@pytest.mark.parametrize(
+    ("case", "params", "not_text", "more"),
+    [
+        ("text", {"system": "x" * 10_000}, "", 0),
+        ("text with several bytes a character", {"system": CHINESE}, "", 0),
+        ("base64 in a text", {"system": IMAGE["data"]}, "", 0),
+        ("an image", {"messages": content(IMAGE, "image")}, [IMAGE], MAX_IMAGE_TOKENS),
+        ("images in the result of a tool",
+         {"messages": [{"role": "user", "content": [{"type": "tool_result", "content": IMAGES}]}]},
+         [image["source"] for image in IMAGES], 3 * MAX_IMAGE_TOKENS),
+        ("a tool of the caller", {"tools": CALLERS_TOOLS[:1]}, "", ADDED_PROMPT_TOKENS),
+        ("a tool that Anthropic defines", {"tools": CALLERS_TOOLS[2:3]}, "", 2 * ADDED_PROMPT_TOKENS),
+        ("a format of the output", {"output_config": {"format": {}}}, "", ADDED_PROMPT_TOKENS),
+    ],
+)  # fmt: skip
+def test_without_a_count_each_byte_may_be_a_token(
+    case: str, params: dict[str, Any], not_text: Any, more: int
+) -> None:
+    media_bytes = sum(len(json.dumps(source)) for source in not_text)
+    most = len(encode(params)) - media_bytes + more
+
+    for samples in ({}, {HAIKU: Sample(1, 1_000, 1)}):
+        tokens, worst_usd, known_usd = figures(params, samples)
+
+        assert worst_usd == pytest.approx(most * IN_USD + OUTPUT * OUT_USD, abs=5e-6), case
+        assert known_usd == pytest.approx(worst_usd, abs=5e-6)
+        assert tokens <= most
+
+
+def test_a_count_of_images_is_no_bound_for_text() -> None:
+    """An image has few tokens for its bytes."""
+    images = counted(encode({"messages": content(IMAGE, "image")}))
+    text = {"system": "x" * 10_000}
+
+    assert figures(text, {OPUS: images})[1:] == figures(text, {})[1:]
+
+
 def test_searches_are_known_although_what_they_find_is_not() -> None:
     plain, searching = (
         figures({"tools": [tool]})[2] for tool in (SEARCH, {**SEARCH, "max_uses": 500})
@@ -111,13 +174,13 @@ def test_searches_are_known_although_what_they_find_is_not() -> None:
 
 
 def test_a_long_prompt_costs_its_own_price_beside_short_ones() -> None:
-    """Its model costs five times as much above 100,000 tokens; three bytes are one."""
+    """Its model costs five times as much above 100,000 tokens, and each byte may be one."""
     requests = [
-        {"model": HAIKU, "max_tokens": 1_000, "system": "x" * size} for size in (10, 300_001)
+        {"model": HAIKU, "max_tokens": 1_000, "system": "x" * size} for size in (10, 100_000)
     ]
     worst_usd = [known_usd(request) for request in requests]
 
-    assert worst_usd[0] == pytest.approx(1_000 * 0.25e-6, rel=0.02)
+    assert worst_usd[0] == pytest.approx(1_000 * 0.25e-6, rel=0.05)
     assert worst_usd[1] == pytest.approx(5 * (100_000 * 0.05e-6 + 1_000 * 0.25e-6), rel=0.02)
 
 
