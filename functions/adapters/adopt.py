@@ -97,6 +97,7 @@ def _replace_recorded(
         changes,
         expected=expected,
         puts=[owner],
+        increments={"duplicates": 1},
         duplicate=duplicate_owner,
         spent_micro_usd=current.worst_micro_usd,
     )

@@ -234,8 +234,9 @@ class WorkItems:
         """
         job, now = self.job(batch.job), self.now()
         expected = {"status": batch.status, "status_key": batch.status_key}
+        changes, increments = {"duplicate_id": duplicate.job}, {"duplicates": 1}
         writes = [
-            self._table.update(batch.job, batch.item, {"duplicate_id": duplicate.job}, expected),
+            self._table.update(batch.job, batch.item, changes, expected, increments),
             self._table.put(duplicate, {"owned_by": recorded_owner}),
             spending.count(self._table, batch.worst_micro_usd, now),
         ]

@@ -27,7 +27,8 @@ def used_by(batches: Sequence[Batch]) -> dict[str, dict[str, Usage]]:
         lost = lost_rows(batch, earlier)
         unknown = {LOST_ROWS: lost} if lost else dict[str, int]()
         if batch.duplicate_id is not None:
-            unknown[DUPLICATE_ROWS] = batch.requests
+            # An earlier version did not count them.
+            unknown[DUPLICATE_ROWS] = batch.requests * max(batch.duplicates, 1)
         used[batch.item] = sum_usage([own, {NO_MODEL: unknown}]) if unknown else own
     return used
 

@@ -41,7 +41,7 @@ _ROWS = {
     UNREADABLE_ROWS: "the usage of {:,} succeeded rows cannot be read",
     UNKNOWN_RESULT_ROWS: "{:,} rows have a result of a type that is unknown here and may be billed",
     LOST_ROWS: "{:,} rows were sent and their results are lost, so they may have been billed",
-    DUPLICATE_ROWS: "{:,} rows were sent twice; the duplicate was canceled, and what it had answered is billed, too",
+    DUPLICATE_ROWS: "{:,} rows were sent again in duplicate batches, which were canceled; what these had answered is billed, too",
     CONTAINER: "{:,} answers ran code, which is billed by the hour, and no result says how long",
 }
 

@@ -86,8 +86,24 @@ def test_reconciliation_replaces_a_newer_batch_by_an_older_one(relay: Harness) -
     assert [batch["batch_id"] for batch in manifest["batches"]] == [older_id]
     assert manifest["cost_usd"] is None
     assert manifest["cost_usd_known"] > 0
-    assert "2 rows were sent twice" in manifest["prices"]["problem"]
+    assert "2 rows were sent again" in manifest["prices"]["problem"]
     assert [len(relay.lines(key)) for key in (KEY, OTHER)] == [2, 2]
+
+
+def test_rows_that_were_sent_three_times_count_twice_as_sent_again(relay: Harness) -> None:
+    relay.simulator.processing_s = 600.0
+    relay.upload(KEY, make_upload(2))
+    older = _create(relay, _batch(relay, KEY))
+    relay.tick()
+    recorded = _batch(relay, KEY)
+
+    for message_batch in (older, _create(relay, recorded), older):
+        adopt(relay.items, relay.ownership, recorded, message_batch)
+    relay.finish(60)
+
+    manifest = relay.manifest(KEY)
+    assert [batch["batch_id"] for batch in manifest["batches"]] == [older.id]
+    assert "4 rows were sent again" in manifest["prices"]["problem"]
 
 
 def test_a_duplicate_found_after_its_job_has_ended_is_in_the_ledger(relay: Harness) -> None:

@@ -58,6 +58,7 @@ class Batch(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
         ledger_key: the key of its ledger.
         previous_results: the chunk's results from earlier attempts.
         duplicate_id: the last other Message Batch with the same rows, which is canceled as a duplicate.
+        duplicates: how many such Message Batches there are.
         first_sent_at: when the first create was attempted.
         intent_at: when the last create was attempted.
         inconclusive_creates: creates that returned neither a batch nor a reason.
@@ -102,6 +103,7 @@ class Batch(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
     previous_results: StoredObject | None = None
     batch_id: str | None = None
     duplicate_id: str | None = None
+    duplicates: int = 0
     created_at: str | None = None
     recorded_at: str | None = None
     ended_at: str | None = None

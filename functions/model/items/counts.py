@@ -26,7 +26,7 @@ UNKNOWN_RESULT_ROWS = "unknown_result_rows"
 LOST_ROWS = "lost_rows"
 """Rows that were sent and whose result was never received."""
 DUPLICATE_ROWS = "duplicate_rows"
-"""Rows that were also sent in a duplicate, which is canceled. Only the manifest has this."""
+"""Rows that were sent in duplicates, which are canceled: once for each. Only the manifest has this."""
 
 
 class OutcomeCounts(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

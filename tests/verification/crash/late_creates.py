@@ -164,10 +164,10 @@ def _record_run(
 
 
 def _is_cost_unknown(actual: FinalState) -> bool:
-    """Return whether the manifest or the ledger says that the cost is unknown because rows were sent twice."""
+    """Return whether the manifest or the ledger says that the cost is unknown because rows were sent again."""
     manifest = json.loads(actual.files["manifest.json"])
     entries = [entry for entry in actual.ledger.values() if isinstance(entry, dict)]
-    return (manifest["cost_usd"] is None and "sent twice" in manifest["prices"]["problem"]) or any(
+    return (manifest["cost_usd"] is None and "sent again" in manifest["prices"]["problem"]) or any(
         entry["outcome"] == "duplicate" and entry["cost_usd"] is None for entry in entries
     )
 

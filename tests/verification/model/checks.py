@@ -21,7 +21,7 @@ _COUNTERS = {
     *(f"collected_{outcome}" for outcome in OUTCOMES),
 }
 """Counters that others than an item's owner change; assemble counts the last for batches that it salvages."""
-_ADOPTED = {"batch_id", "created_at", "duplicate_id", "status_digest"}
+_ADOPTED = {"batch_id", "created_at", "duplicate_id", "duplicates", "status_digest"}
 
 
 class Violation(BaseException):
