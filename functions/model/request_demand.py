@@ -20,12 +20,12 @@ _MAY_COST_MORE = (
     *(b'"url"', b'"file"', _BASE64),
 )
 """Every request with a surcharge contains one of these, unless the surcharge is for its length."""
-_RUN_BY_CALLER = ("custom", "bash_", "text_editor_", "memory_", "computer_")
+_RUN_BY_CALLER = ("custom", "bash_", "text_editor_", "memory_", "computer_", "browser_toolset_")
 """The types of tools, or their beginnings, that only return a call. Anthropic runs all others, in the request itself, and
 bills what they return as input. No documented limit bounds that: a search may find, and a PDF may have, any length."""
-ADDED_PROMPT_TOKENS = 1_000
-"""The most tokens of a text that Anthropic adds, and of a definition of its own tool that the caller runs. 804 and 735 are
-documented: https://platform.claude.com/docs/en/agents-and-tools/tool-use/overview#pricing"""
+ADDED_PROMPT_TOKENS, DEFINED_TOOL_TOKENS = 1_000, 8_000
+"""The most tokens of a text that Anthropic adds, and of a tool that it defines and the caller runs. The longest documented
+ones are 804 and 7,550 (browser_toolset_20260801): https://platform.claude.com/docs/en/about-claude/pricing"""
 MAX_IMAGE_TOKENS = 4_784
 """Larger images are scaled down to this: https://platform.claude.com/docs/en/build-with-claude/vision"""
 _TYPE_BASE64 = re.compile(rb'"type"\s*:\s*"base64"')
@@ -152,7 +152,8 @@ def _added_tokens(members: _Members, params: bytes) -> int:
     """Return how many tokens Anthropic may add to the prompt."""
     types = [tool.type or "custom" for tool in members.tools or []]
     texts = any(name in params for name in _ADDED_PROMPTS)
-    return ADDED_PROMPT_TOKENS * (texts + sum(type_ != "custom" for type_ in types))
+    defined = sum(type_ != "custom" for type_ in types)
+    return texts * ADDED_PROMPT_TOKENS + defined * DEFINED_TOOL_TOKENS
 
 
 def _cache_share(params: bytes, prices: PriceList) -> float:

@@ -11,6 +11,7 @@ from functions.model.expected_cost import estimate_figures, known_worst_micro_us
 from functions.model.pricing import newest_price_list
 from functions.model.request_demand import (
     ADDED_PROMPT_TOKENS,
+    DEFINED_TOOL_TOKENS,
     MAX_IMAGE_TOKENS,
     has_media,
     read_request,
@@ -29,6 +30,7 @@ CALLERS_TOOLS: list[dict[str, Any]] = [
     {"name": "look_up", "input_schema": {}}, {"type": "custom", "name": "look_up", "input_schema": {}},
     {"type": "bash_20250124", "name": "bash"}, {"type": "memory_20250818", "name": "memory"},
     {"type": "text_editor_20250728", "name": "edit"}, {"type": "computer_20251124", "name": "computer"},
+    {"type": "browser_toolset_20260801"},
 ]  # fmt: skip
 ANTHROPICS_TOOLS: list[dict[str, Any]] = [
     SEARCH, {**SEARCH, "max_uses": 5}, {"type": "code_execution_20250825", "name": "code_execution"},
@@ -139,7 +141,7 @@ def test_what_nobody_can_bound_is_unknown(case: str, params: dict[str, Any]) -> 
          {"messages": [{"role": "user", "content": [{"type": "tool_result", "content": IMAGES}]}]},
          [image["source"] for image in IMAGES], 3 * MAX_IMAGE_TOKENS),
         ("a tool of the caller", {"tools": CALLERS_TOOLS[:1]}, "", ADDED_PROMPT_TOKENS),
-        ("a tool that Anthropic defines", {"tools": CALLERS_TOOLS[2:3]}, "", 2 * ADDED_PROMPT_TOKENS),
+        ("a tool that Anthropic defines", {"tools": CALLERS_TOOLS[2:3]}, "", ADDED_PROMPT_TOKENS + DEFINED_TOOL_TOKENS),
         ("a format of the output", {"output_config": {"format": {}}}, "", ADDED_PROMPT_TOKENS),
     ],
 )  # fmt: skip
