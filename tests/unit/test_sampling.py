@@ -9,12 +9,14 @@ from typing import IO, Any, cast
 
 import msgspec
 import pytest
+from aws_lambda_powertools import Logger
 
 from functions.model.chunk_files import ChunkWriter
 from functions.model.estimate import Sample
 from functions.model.rows import LinePosition, Record, Row
 from functions.planning.sampling import MAX_PARAMS_BYTES, count_sample
 
+Logger()  # as in a handler: a child logger needs its parent
 JOB: Any = SimpleNamespace(job="a" * 20, api_version="2023-06-01")
 
 
