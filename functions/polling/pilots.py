@@ -5,7 +5,7 @@ from typing import Any
 from aws_lambda_powertools import Logger
 
 from functions.model import events, timestamps
-from functions.model.expected_cost import estimate_figures
+from functions.model.expected_cost import prices_of
 from functions.model.items.batch import FINISHED_BATCH_STATUSES, BatchStatus
 from functions.model.items.job import GO, PILOT, Job, JobStatus
 from functions.model.pilot import measure
@@ -45,8 +45,8 @@ def _advance(services: Services[PollSettings], job: Job) -> None:
     pilot = [batch for batch in batches if batch.is_pilot]
     if any(batch.status not in FINISHED_BATCH_STATUSES for batch in pilot):
         return
-    figures = estimate_figures(job)
-    is_priced = figures is not None and figures["cost_usd"]["worst"] is not None
+    prices = prices_of(job)
+    is_priced = all(prices.price_of(model) is not None for model in job.demands)
     measured = measure(job, pilot, is_priced=is_priced)
     now = timestamps.text(services.now())
     # A marker that released the budget is older than either, so it does not release the rest.

@@ -123,6 +123,22 @@ def test_a_marker_for_the_budget_does_not_release_what_no_pilot_has_measured(
     assert succeeded(relay, KEY) == [False, False, True]
 
 
+def test_a_pilot_measures_what_no_worst_case_bounds(relay: Harness) -> None:
+    """The answers say what searches, PDFs and other input of unknown length took."""
+    search = [{"type": "web_search_20250305", "name": "web_search"}]
+    relay.upload(OPTIONS, b"pilot_rows = 10\npilot_auto = true\nbudget_usd = 1")
+    relay.upload(KEY, b"\n".join(make_row(n, USAGE, tools=search) for n in range(1, ROWS + 1)))
+    relay.tick()
+    assert status(relay)["waiting_for"] == "price"
+    relay.upload(KEY + ".go", b"")
+    relay.finish()
+
+    pilot = pilot_of(relay)
+    assert pilot["rest_cost_usd"] == pytest.approx(40 * (ROW_USD + 0.01))  # one search a row
+    assert pilot["goes_on"]
+    assert sent(relay) == ROWS
+
+
 def test_a_pilot_whose_cost_is_unknown_goes_on_only_without_a_budget(relay: Harness) -> None:
     usage = json.dumps({"input_tokens": 1, "output_tokens": 1, "speed": "fast"})
     rows = [make_row(n, f"[usage:{usage}]") for n in range(1, ROWS + 1)]
