@@ -54,6 +54,7 @@ FAULTS: list[partial[Figures]] = [
 
 CHAOS: list[partial[Figures]] = [
     *_both_halves(delivery.unreliable_delivery),
+    *_both_halves(delivery.unreliable_delivery_in_a_budget),
     *_both_halves(options.options_in_any_order),
     *_both_halves(concurrency.interrupted_once),
     *_both_halves(concurrency.interrupted_with_two_chunks),
@@ -63,6 +64,7 @@ CHAOS: list[partial[Figures]] = [
     *_both_halves(concurrency.late_answers),
     *_both_halves(concurrency.interrupted_twice),
     *_both_halves(concurrency.all_at_once),
+    *_both_halves(concurrency.all_at_once_in_a_budget),
     *_both_halves(aws_errors.random_aws_errors),
     *_both_halves(aws_errors.hour_long_outages),
     *_both_halves(clocks.lambda_timeouts),

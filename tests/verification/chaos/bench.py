@@ -86,7 +86,7 @@ def open_bench(campaign: str, job: JobSpec) -> Iterator[Bench]:
         open_harness_of_type(ChaosHarness, Path(folder)) as relay,
         no_waits,
     ):
-        relay.deploy(requests_per_batch=job.requests_per_batch)
+        relay.deploy(requests_per_batch=job.requests_per_batch, **job.budgets)
         baseline = run_job(relay, job)
         figures = Figures(campaign, calls=len(baseline.calls))
         figures.violations += [f"baseline: {problem}" for problem in baseline.problems]

@@ -18,6 +18,7 @@ from tests.verification.chaos.interleaver import (
 )
 from tests.verification.crash import jobs
 from tests.verification.crash.call_counter import first_create
+from tests.verification.crash.jobs import JobSpec
 from tests.verification.figures import Figures
 
 PAST_LEASE_S = 1000.0
@@ -243,9 +244,17 @@ def _run(bench: Bench, overlap: Overlap, choose: Chooser, description: str) -> S
 
 def all_at_once(full: bool, half: int) -> Figures:  # noqa: FBT001 - called positionally
     """Run everything twice and concurrently, poll included, by random schedules."""
-    seeds = range(40 if full else 4)
-    with open_bench("all stages concurrently, twice", jobs.three_chunks()) as bench:
-        for seed in seeds[half::2]:
+    return _run_all_at_once(jobs.three_chunks(), range(40 if full else 4)[half::2])
+
+
+def all_at_once_in_a_budget(full: bool, half: int) -> Figures:  # noqa: FBT001 - called positionally
+    """Do the same with a job that is held, released, and sent within a budget of the day."""
+    return _run_all_at_once(jobs.held_job(), range(40 if full else 4)[half::2])
+
+
+def _run_all_at_once(job: JobSpec, seeds: Sequence[int]) -> Figures:
+    with open_bench("all stages concurrently, twice", job) as bench:
+        for seed in seeds:
             bench.run(
                 f"concurrent {seed}",
                 partial(_hold_until_poll, bench.relay, random_schedule(seed)),

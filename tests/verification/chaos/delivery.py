@@ -2,10 +2,12 @@
 
 import random
 from collections import Counter
+from collections.abc import Sequence
 
-from tests.verification.chaos.bench import open_bench
+from tests.verification.chaos.bench import TICKS, open_bench
 from tests.verification.chaos.chaos_harness import ChaosHarness, Message, step_of
 from tests.verification.crash import jobs
+from tests.verification.crash.jobs import JobSpec
 from tests.verification.figures import Figures
 
 MAX_DELAYS = 3
@@ -51,12 +53,21 @@ class UnreliableQueue:
 
 def unreliable_delivery(full: bool, half: int) -> Figures:  # noqa: FBT001 - called positionally
     """Deliver every message twice, late and out of order, the upload's own event included."""
-    seeds = range(20 if full else 2)
-    with open_bench("messages repeated, late, reordered or lost", jobs.three_chunks()) as bench:
-        for seed in seeds[half::2]:
+    return _run(jobs.three_chunks(), range(20 if full else 2)[half::2])
+
+
+def unreliable_delivery_in_a_budget(full: bool, half: int) -> Figures:  # noqa: FBT001 - called positionally
+    """Do the same with a job that is held, released, and sent within a budget of the day."""
+    return _run(jobs.held_job(), range(20 if full else 2)[half::2])
+
+
+def _run(job: JobSpec, seeds: Sequence[int]) -> Figures:
+    with open_bench("messages repeated, late, reordered or lost", job) as bench:
+        for seed in seeds:
 
             def setup(seed: int = seed) -> None:
                 bench.relay.on_messages = UnreliableQueue(bench.relay, seed).deliver_all
 
-            bench.run(f"delivery {seed}", setup)
+            # A message may still be late when the job has ended.
+            bench.run(f"delivery {seed}", setup, fast_after_ticks=TICKS)
     return bench.figures
