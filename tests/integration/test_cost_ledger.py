@@ -1,7 +1,7 @@
 """The cost ledger: each job is booked once, and the files of the months add up to the manifests."""
 
 import csv
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from itertools import count, product
 from pathlib import Path
@@ -93,6 +93,8 @@ def test_a_new_job_is_in_the_file_after_ten_minutes(relay: Harness) -> None:
     finish_job(relay, "first.jsonl", make_upload(1, "first"))
     finish_job(relay, "second.jsonl", make_upload(1, "second"))
     assert len(read_ledger(relay)) == 1
+    (entry,) = relay.items.unfinished().cost_entries
+    assert datetime.fromtimestamp(entry.expires, UTC) >= relay.moment + 13 * timedelta(days=30.5)
 
     relay.tick(601)
 
