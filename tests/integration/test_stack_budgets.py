@@ -84,6 +84,25 @@ def test_a_month_is_the_sum_of_its_days(relay: Harness) -> None:
     assert all(succeeded(relay, KEY))
 
 
+def test_what_was_not_billed_is_refunded(relay: Harness) -> None:
+    """Six rows fill the budget. They fail, so six others fit on the same day."""
+    relay.deploy(day_budget_usd=1)
+    failing = [
+        make_row(number, "[fate:invalid_request_error]", max_tokens=MAX_TOKENS)
+        for number in range(1, 7)
+    ]
+    relay.upload(KEY, b"\n".join(failing))
+    relay.upload("in/april.jsonl", rows(6))
+    relay.tick()
+    assert sent(relay) == 6
+
+    run_until(relay, datetime(2026, 11, 28, 23, 0, tzinfo=UTC))
+
+    assert sent(relay) == 12
+    assert succeeded(relay, "in/april.jsonl") == [True] * 6
+    assert spent_usd(relay) == {"2026-11-28": pytest.approx(6 * COST_USD)}
+
+
 def test_what_is_admitted_and_not_sent_yet_is_reserved(relay: Harness) -> None:
     """The work messages wait in the queue while another job, which comes first by turns, arrives."""
     relay.deploy(day_budget_usd=1)
