@@ -30,7 +30,7 @@ class Demand(msgspec.Struct, frozen=True, array_like=True):
         searches: the web searches that they may make.
         unbounded: how many of them may cost more than anyone knows.
         more_tokens: input tokens that they may have beyond one for each byte; negative if media are fewer.
-        with_media: how many of them have images or documents in base64.
+        with_media: how many of them have images or documents that are no text.
     """
 
     requests: int = 0
@@ -53,7 +53,7 @@ class Surcharge(NamedTuple):
         searches: how many web searches it may make.
         is_bounded: False if it may cost more than anyone knows.
         more_tokens: input tokens that it may have beyond one for each byte; negative if its media are fewer.
-        has_media: whether it has images or documents in base64.
+        has_media: whether it has images or documents that are no text.
     """
 
     input: float = 1.0

@@ -20,7 +20,7 @@ class Sample(msgspec.Struct, frozen=True, array_like=True):
         requests: their number.
         params_bytes: the length of their params.
         input_tokens: their input tokens.
-        with_media: how many of them have images or documents in base64, whose tokens do not depend on their length.
+        with_media: how many of them have images or documents that are no text, and whose bytes say nothing about tokens.
     """
 
     requests: int = 0

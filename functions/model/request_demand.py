@@ -11,13 +11,14 @@ from functions.model import demand
 from functions.model.demand import NO_SURCHARGE, RequestDemand, Surcharge
 from functions.model.pricing import PriceList, long_prompt_limit
 
-_CACHE, _INLINE_TOOL, _BASE64 = b'"cache_control"', b'"tool_definition"', b'"base64"'
+_CACHE, _INLINE_TOOL, _DOCUMENT = b'"cache_control"', b'"tool_definition"', b'"document"'
+_MEDIA = (b'"base64"', b'"url"', b'"file"')
 _ADDED_PROMPTS = (b'"tools"', b'"output_config"', b'"citations"')
 """With these members, Anthropic adds a text of its own to the prompt."""
 _MAY_COST_MORE = (
     *(_CACHE, b'"inference_geo"', *_ADDED_PROMPTS),
     *(_INLINE_TOOL, b'"mcp_servers"', b'"context_management"'),
-    *(b'"url"', b'"file"', _BASE64),
+    *_MEDIA,
 )
 """Every request with a surcharge contains one of these, unless the surcharge is for its length."""
 _RUN_BY_CALLER = ("custom", "bash_", "text_editor_", "memory_", "computer_", "browser_toolset_")
@@ -28,11 +29,9 @@ ADDED_PROMPT_TOKENS, DEFINED_TOOL_TOKENS = 1_000, 8_000
 ones are 804 and 7,550 (browser_toolset_20260801): https://platform.claude.com/docs/en/about-claude/pricing"""
 MAX_IMAGE_TOKENS = 4_784
 """Larger images are scaled down to this: https://platform.claude.com/docs/en/build-with-claude/vision"""
-_TYPE_BASE64 = re.compile(rb'"type"\s*:\s*"base64"')
-_SOURCE = re.compile(rb"\{[^{}]*" + _TYPE_BASE64.pattern + rb"[^{}]*\}")
+_SOURCE_TYPE = re.compile(rb'"type"\s*:\s*"(base64|url|file)"')
+_IN_BASE64 = re.compile(rb'\{[^{}]*"type"\s*:\s*"base64"[^{}]*\}')
 _IMAGE = re.compile(rb'"media_type"\s*:\s*"image/')
-_FETCHED = re.compile(rb'"type"\s*:\s*"(?:url|file)"')
-"""The source of an image or document that Anthropic fetches. The length of the params says nothing about its tokens."""
 _COMPACTION = "compact_"
 """The beginning of the types of edits that summarize a long context, in a call of their own to the model."""
 _USUAL_GEOS = {None, "global"}
@@ -131,21 +130,23 @@ def _surcharge(model: str, params: bytes, prices: PriceList) -> Surcharge:
 
 
 def has_media(params: bytes) -> bool:
-    """Return whether params may have images or documents in base64."""
-    return _BASE64 in params and _TYPE_BASE64.search(params) is not None
+    """Return whether params may have images or documents that are no text: in base64, or at a URL, or uploaded before."""
+    return any(name in params for name in _MEDIA) and _SOURCE_TYPE.search(params) is not None
 
 
 def _read_media(params: bytes) -> tuple[int, bool]:
-    """Return how many more tokens images and documents in base64 may have than bytes, and whether that is known.
+    """Return how many more tokens images and documents may have than bytes, and whether that is known.
 
-    A page of a PDF has no documented limit.
+    A page of a PDF has no documented limit, and a document that Anthropic fetches may be one.
     """
     if not has_media(params):
         return 0, True
-    sources = _SOURCE.findall(params)
-    images = sum(_IMAGE.search(source) is not None for source in sources)
-    tokens = images * MAX_IMAGE_TOKENS - sum(map(len, sources))
-    return tokens, images == len(_TYPE_BASE64.findall(params))
+    in_base64, types = _IN_BASE64.findall(params), _SOURCE_TYPE.findall(params)
+    images = sum(_IMAGE.search(source) is not None for source in in_base64)
+    fetched = len(types) - types.count(b"base64")
+    tokens = (images + fetched) * MAX_IMAGE_TOKENS - sum(map(len, in_base64))
+    is_known = images + fetched == len(types) and not (fetched and _DOCUMENT in params)
+    return tokens, is_known
 
 
 def _added_tokens(members: _Members, params: bytes) -> int:
@@ -181,7 +182,6 @@ def _has_more_input(members: _Members, params: bytes) -> bool:
         )
         or any((edit.type or "").startswith(_COMPACTION) for edit in edits)
         or _INLINE_TOOL in params
-        or _FETCHED.search(params) is not None
     )
 
 
