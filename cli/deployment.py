@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -135,6 +136,8 @@ def find(stack: str | None, region: str | None, profile: str | None) -> Deployme
         running = environment.peek(workspace)
         if running is not None:
             return Deployment("local cloud", running.outputs, running.cloud.connect)
+    # boto3 reads AWS_DEFAULT_REGION alone; the AWS CLI and the CDK read AWS_REGION first.
+    region = region or os.environ.get("AWS_REGION")
     session = boto3.Session(profile_name=profile, region_name=region)
     name = stack or _stack_of(workspace)
     return Deployment(name, _outputs(session, name), _connector(session))

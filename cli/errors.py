@@ -11,11 +11,15 @@ from typing import ClassVar
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
+    HTTPClientError,
     NoCredentialsError,
     NoRegionError,
     PartialCredentialsError,
     ProfileNotFound,
+    SSOError,
+    TokenRetrievalError,
 )
+from botocore.exceptions import ConnectionError as AwsConnectionError
 
 from local.errors import LocalError
 
@@ -24,8 +28,37 @@ DENIED_CODES = frozenset(
 )
 """The codes with which AWS services refuse a call that no policy allows."""
 EXPIRED_CODES = frozenset(
-    {"ExpiredToken", "ExpiredTokenException", "RequestExpired", "InvalidClientTokenId"}
+    {
+        "ExpiredToken",
+        "ExpiredTokenException",
+        "InvalidAccessKeyId",
+        "InvalidClientTokenId",
+        "InvalidToken",
+        "RequestExpired",
+        "UnrecognizedClientException",
+    }
 )
+"""The codes with which AWS services refuse credentials that they do not know, or not any more."""
+
+
+_SENTENCES: tuple[tuple[type[BotoCoreError] | tuple[type[BotoCoreError], ...], str], ...] = (
+    (
+        (NoCredentialsError, PartialCredentialsError),
+        "there are no AWS credentials: pass --profile, run `aws configure`, or start the local cloud with `relay local up`",
+    ),
+    (
+        NoRegionError,
+        "no AWS region is set: pass --region, set AWS_REGION, or start the local cloud with `relay local up`",
+    ),
+    (
+        (SSOError, TokenRetrievalError),
+        "you are not logged in to AWS: run `aws sso login` with the same profile ({error})",
+    ),
+    (ProfileNotFound, "{error}: `aws configure list-profiles` lists them"),
+    ((AwsConnectionError, HTTPClientError), "AWS cannot be reached: {error}"),
+    (BotoCoreError, "AWS cannot be called: {error}"),
+)
+"""Errors before AWS has answered, and their sentences; the first that fits counts."""
 
 
 class ExitCode(IntEnum):
@@ -80,16 +113,10 @@ def describe(error: BaseException) -> tuple[str, ExitCode]:
 
 
 def _describe_aws(error: BotoCoreError | ClientError) -> str:
-    match error:
-        case NoCredentialsError() | PartialCredentialsError():
-            return "there are no AWS credentials: pass --profile, set AWS_PROFILE, or run `aws configure`"
-        case NoRegionError():
-            return "no AWS region is set: pass --region, or set AWS_REGION"
-        case ProfileNotFound():
-            return f"{_one_line(error)}: `aws configure list-profiles` lists them"
-        case ClientError():
-            return _describe_answer(error)
-    return f"AWS cannot be reached: {_one_line(error)}"
+    if isinstance(error, ClientError):
+        return _describe_answer(error)
+    sentence = next(text for kinds, text in _SENTENCES if isinstance(error, kinds))
+    return sentence.format(error=_one_line(error))
 
 
 def _describe_answer(error: ClientError) -> str:

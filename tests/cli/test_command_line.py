@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING
 
 import boto3
 import pytest
-from botocore.exceptions import ClientError, EndpointConnectionError, NoCredentialsError
+from botocore.exceptions import (
+    ClientError,
+    EndpointConnectionError,
+    InvalidRegionError,
+    NoCredentialsError,
+    NoRegionError,
+    SSOTokenLoadError,
+)
 from botocore.stub import Stubber
 from typer.testing import CliRunner
 
@@ -57,9 +64,17 @@ def client_error(code: str) -> ClientError:
         (UsageError("x"), 2, "x"),
         (NotFoundError("x"), 3, "x"),
         (NoCredentialsError(), 4, "there are no AWS credentials: pass --profile"),
+        (NoRegionError(), 4, "or start the local cloud with `relay local up`"),
         (EndpointConnectionError(endpoint_url="https://x"), 4, "AWS cannot be reached"),
         (client_error("AccessDeniedException"), 4, "AWS denied GetItem; docs/relay.md lists"),
         (client_error("ExpiredToken"), 4, "not valid any more: log in again"),
+        (client_error("UnrecognizedClientException"), 4, "not valid any more: log in again"),
+        (SSOTokenLoadError(error_msg="no token"), 4, "run `aws sso login` with the same profile"),
+        (
+            InvalidRegionError(region_name="us east"),
+            4,
+            "AWS cannot be called: Provided region_name",
+        ),
         (client_error("Throttled"), 4, "AWS refused GetItem"),
         (KeyboardInterrupt(), 130, "interrupted"),
         (PermissionError(13, "Permission denied", "f"), 1, "f: Permission denied"),
@@ -151,6 +166,32 @@ def test_the_default_is_the_stack_of_cdk_json(cloudformation: Stubber) -> None:
     add_stack(cloudformation, "claude-batch-relay")
 
     assert deployment.find(None, "eu-central-1", None).name == "claude-batch-relay"
+
+
+@pytest.mark.parametrize(
+    ("option", "environment_variables", "region"),
+    [
+        ("eu-west-1", {"AWS_REGION": "eu-north-1"}, "eu-west-1"),
+        (None, {"AWS_REGION": "eu-north-1", "AWS_DEFAULT_REGION": "eu-west-1"}, "eu-north-1"),
+        (None, {"AWS_DEFAULT_REGION": "eu-west-1"}, "eu-west-1"),
+    ],
+)
+def test_the_region_is_the_one_that_the_aws_cli_would_use(
+    option: str | None,
+    environment_variables: dict[str, str],
+    region: str,
+    cloudformation: Stubber,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """boto3 itself does not read AWS_REGION."""
+    for name in ("AWS_REGION", "AWS_DEFAULT_REGION"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment_variables.items():
+        monkeypatch.setenv(name, value)
+    cloudformation.add_client_error("describe_stacks", "ValidationError", "it does not exist")
+
+    with pytest.raises(NotFoundError, match=f"there is no stack mine in {region}: "):
+        deployment.find("mine", option, None)
 
 
 def test_an_invocation_is_awaited_as_long_as_it_may_run(
