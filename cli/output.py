@@ -1,10 +1,14 @@
 """Print for people or for programs: tables and sentences, or JSON. Notes and progress go to stderr."""
 
+import os
+import re
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 import msgspec
@@ -12,10 +16,15 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from rich.table import Table
 
+_UNLIMITED = 10_000
+"""The width where stdout is no terminal, in characters: programs read whole lines."""
+_TRAILING_BLANKS = re.compile(r" +$", re.MULTILINE)
+
 
 def _stdout() -> Console:
     # Rich omits colors where stdout is no terminal, and wherever NO_COLOR is set.
-    return Console(highlight=False, markup=False, soft_wrap=not sys.stdout.isatty())
+    is_cut = sys.stdout.isatty() or "COLUMNS" in os.environ
+    return Console(highlight=False, markup=False, width=None if is_cut else _UNLIMITED)
 
 
 def _stderr() -> Console:
@@ -40,7 +49,16 @@ class Output:
             self._print_json(msgspec.json.format(msgspec.json.encode(data), indent=2))
             return
         for renderable in for_people:
-            self.stdout.print(renderable)
+            with self.stdout.capture() as capture:
+                self.stdout.print(renderable)
+            sys.stdout.write(_TRAILING_BLANKS.sub("", capture.get()))
+        sys.stdout.flush()
+
+    @property
+    def drawing_width(self) -> int:
+        """The width of what is drawn to scale: the terminal's, elsewhere 80 characters."""
+        width = self.stdout.width
+        return width if width < _UNLIMITED else shutil.get_terminal_size().columns
 
     def line(self, data: Any, text: str) -> None:  # noqa: ANN401 - any JSON
         """Print one of many results immediately: a line of JSON, or a line for people."""
@@ -71,8 +89,11 @@ class Output:
 
 
 def table(columns: Sequence[str], rows: Iterable[Sequence[str | RenderableType]]) -> Table:
-    """Build a table without lines; numbers are aligned by the caller."""
-    grid = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    """Build a table without lines; numbers are aligned by the caller. If it is too wide, the last column is cut."""
+    grid = Table(box=None, pad_edge=False, header_style="bold")
+    for name in columns[:-1]:
+        grid.add_column(name, no_wrap=True)
+    grid.add_column(columns[-1], overflow="ellipsis")
     for row in rows:
         grid.add_row(*row)
     return grid
@@ -86,6 +107,15 @@ def name_value_table(rows: Iterable[tuple[str, str]]) -> Table:
     for name, value in rows:
         grid.add_row(name, value)
     return grid
+
+
+def dollars(usd: float | Decimal | None, digits: int = 2) -> str:
+    """Return an amount with this many decimal places; one that is less than they show is not called zero."""
+    if usd is None:
+        return "unknown"
+    if usd and not round(usd, digits):
+        return f"< ${10**-digits:.{digits}f}"
+    return f"${usd:,.{digits}f}"
 
 
 def age(duration: timedelta) -> str:

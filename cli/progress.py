@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from functions.model.items.job import JobStatus
+from functions.model.nouns import count_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -59,8 +60,8 @@ def describe(state: Mapping[str, Any]) -> str:
         return "uploaded"
     parts = [
         str(state["status"]).lower(),
-        f"{state['rows_planned']:,} rows read",
-        f"{state['chunks_finished']:,} of {state['chunks'] or '?'} chunks finished",
+        f"{count_of(state['rows_planned'], 'row')} read",
+        f"{state['chunks_finished']:,} of {_chunks(state['chunks'])} finished",
     ]
     if state["rows_rejected"]:
         parts.insert(2, f"{state['rows_rejected']:,} rejected")
@@ -69,6 +70,10 @@ def describe(state: Mapping[str, Any]) -> str:
     elif state.get("waiting_for"):
         parts.append(f"waits for {state['waiting_for']}")
     return "; ".join(parts)
+
+
+def _chunks(count: int) -> str:
+    return count_of(count, "chunk") if count else "? chunks"
 
 
 def follow(jobs: Jobs, found_jobs: Sequence[FoundJob], output: Output) -> list[dict[str, Any]]:

@@ -13,11 +13,10 @@ import typer
 from cli import invocation
 from cli.errors import UsageError
 from cli.jobs import Jobs
-from cli.output import table
+from cli.output import dollars, table
 from functions.model.cost_ledger import CostEntry
 
 _MONTH = re.compile(r"\d{4}-(0[1-9]|1[0-2])")
-_CENT = Decimal("0.01")
 
 
 class _Sum(msgspec.Struct):
@@ -91,5 +90,5 @@ def _fields(sums: _Sum) -> dict[str, Any]:
 
 
 def _cells(name: str, sums: _Sum) -> tuple[str, ...]:
-    usd = f"${sums.usd.quantize(_CENT):,}" if sums.usd >= _CENT or not sums.usd else "< $0.01"
-    return name, f"{sums.jobs:,}", f"{sums.rows:,}", usd + (" +" if sums.unknown else "")
+    usd = dollars(sums.usd) + (" +" if sums.unknown else "")
+    return name, f"{sums.jobs:,}", f"{sums.rows:,}", usd

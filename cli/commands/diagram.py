@@ -26,7 +26,7 @@ def diagram(context: typer.Context, job: JobName) -> None:
     jobs = Jobs(run.deployment)
     found_job = jobs.find(job)
     drawn = timeline(jobs, found_job, datetime.now(UTC))
-    width = max(run.output.stdout.width - _NAME - _REQUESTS - _STATUS, _MIN_WIDTH)
+    width = max(run.output.drawing_width - _NAME - _REQUESTS - _STATUS, _MIN_WIDTH)
     data = {
         "job": found_job.id,
         "begin": drawn.begin,

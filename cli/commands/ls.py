@@ -9,7 +9,7 @@ import typer
 
 from cli import invocation
 from cli.jobs import Jobs
-from cli.output import age, table
+from cli.output import age, dollars, table
 from functions.model import timestamps
 from functions.model.cost_ledger import CostEntry
 from functions.model.items.job import GO, Job
@@ -72,7 +72,7 @@ def _cells(rows: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
             row["name"],
             row["outcome"] or _state(row),
             f"{row['succeeded']:,} of {row['rows']:,}" if ended else f"{row['rows']:,}",
-            f"${float(row['cost_usd']):,.2f}" if row.get("cost_usd") else "",
+            dollars(float(row["cost_usd"])) if row.get("cost_usd") else "",
             age(now - timestamps.parse(row["since"])),
             row["key"],
         )

@@ -8,7 +8,7 @@ import typer
 from cli import invocation, progress
 from cli.errors import ExitCode, NotFoundError
 from cli.jobs import FoundJob, Jobs
-from cli.output import Output
+from cli.output import Output, dollars
 
 
 def watch(
@@ -45,6 +45,5 @@ def _summary(jobs: Jobs, found_job: FoundJob, state: dict[str, Any]) -> str:
     except NotFoundError:
         return line
     counts = ", ".join(f"{count:,} {name}" for name, count in manifest["counts"].items())
-    cost = manifest.get("cost_usd")
-    dollars = "unknown" if cost is None else f"${cost:,.4f}"
-    return f"{line}\n  rows   {counts}\n  cost   {dollars}\n  files  relay get {found_job.id[:8]}"
+    cost = dollars(manifest.get("cost_usd"), digits=4)
+    return f"{line}\n  rows   {counts}\n  cost   {cost}\n  files  relay get {found_job.id[:8]}"
