@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import csv
 import re
-from collections import deque
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -18,7 +18,7 @@ from functions.adapters.circuit import Circuit
 from functions.adapters.cost_ledger import CostLedger
 from functions.adapters.table import Table
 from functions.adapters.work_items import WorkItems
-from functions.model.cost_ledger import LEDGER, CostEntry
+from functions.model.cost_ledger import DUPLICATE, LEDGER, CostEntry
 from functions.model.ids import JOB_DIGITS
 from functions.model.items.job import Job, JobStatus, label_of, results_prefix
 from functions.model.items.work_item import JOB, OPEN, UNFINISHED_INDEX, status_key
@@ -79,8 +79,9 @@ class Jobs:
     def running(self) -> list[Job]:
         """Return the jobs that have not ended, the oldest first. The index may be seconds behind."""
         condition = "#open = :open AND begins_with(status_key, :status)"
-        jobs = [
-            msgspec.convert(item, Job)
+        # A job that goes on meanwhile is found twice. The later status counts.
+        jobs = {
+            item["job"]: msgspec.convert(item, Job)
             for status in RUNNING
             for item in self._table.query(
                 condition,
@@ -88,18 +89,15 @@ class Jobs:
                 UNFINISHED_INDEX,
             )
             if item["item"] == JOB
-        ]
-        return sorted(jobs, key=lambda job: job.claimed_at)
+        }
+        return sorted(jobs.values(), key=lambda job: job.claimed_at)
 
     def ended(self, limit: int) -> list[CostEntry]:
         """Return the most recently ended jobs, newest first."""
-        ledger, newest = CostLedger(self._table), list[CostEntry]()
-        for month in _months(datetime.now(UTC)):
-            last = deque(ledger.entries(f"{LEDGER}{month}"), maxlen=limit - len(newest))
-            newest += reversed(last)
-            if len(newest) == limit:
-                break
-        return newest
+        ledger = CostLedger(self._table)
+        months = (f"{LEDGER}{month}" for month in _months(datetime.now(UTC)))
+        entries = (entry for month in months for entry in ledger.newest(month, limit))
+        return [*islice((entry for entry in entries if entry.outcome != DUPLICATE), limit)]
 
     def of_month(self, month: str) -> Iterator[CostEntry]:
         """Yield what the jobs cost that ended in a month, ``2026-11``."""

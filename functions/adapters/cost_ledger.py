@@ -23,6 +23,12 @@ class CostLedger:
         for item in self._table.query(condition, values):
             yield msgspec.convert(item, CostEntry)
 
+    def newest(self, month: str, limit: int) -> Iterator[CostEntry]:
+        """Yield the entries of a month, the newest first, in pages of `limit`."""
+        condition, values = "job = :job", {":job": month}
+        for item in self._table.query(condition, values, limit=limit, newest_first=True):
+            yield msgspec.convert(item, CostEntry)
+
     def close(self, entry: CostEntry) -> None:
         """Remove an entry from the index of unfinished items, because it is in the file of its month."""
         changes = {"open": None, "status_key": None}

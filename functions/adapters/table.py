@@ -72,6 +72,8 @@ class Table:
         values: Conditions,
         index: str | None = None,
         limit: int | None = None,
+        *,
+        newest_first: bool = False,
     ) -> Iterator[dict[str, Any]]:
         """Read the items of one partition, page by page.
 
@@ -80,6 +82,7 @@ class Table:
             values: the values in the condition.
             index: the index to query; None for the table, with strong consistency.
             limit: items per page. By default a page is 1 MB, which takes 10 MB in memory.
+            newest_first: whether to read from the largest sort key down.
         """
         names = {name: name[1:] for name in ("#item", "#open") if name in condition}
         options: dict[str, Any] = {"IndexName": index} if index else {"ConsistentRead": True}
@@ -87,6 +90,8 @@ class Table:
             options["ExpressionAttributeNames"] = names
         if limit:
             options["Limit"] = limit
+        if newest_first:
+            options["ScanIndexForward"] = False
         pages = self._dynamodb.get_paginator("query").paginate(
             TableName=self._name,
             KeyConditionExpression=condition,

@@ -23,6 +23,8 @@ LEDGER = "ledger/"
 STATUS = "LEDGER"
 KEPT_DAYS = 400
 """Days after which DynamoDB deletes an entry: 13 months."""
+DUPLICATE = "duplicate"
+"""The outcome in the entry of a duplicate."""
 _LONG = "long_"
 _KINDS = {
     "input_tokens": "input",
@@ -121,7 +123,7 @@ def duplicate_entry(job: Job, batch: Batch, duplicate_id: str, at: str) -> CostE
         at: when it was found.
     """
     figures = {"rows": batch.requests, "counts": {}, "cost_usd": None, "manifest": None}
-    ended = msgspec.structs.replace(job, first_ended_at=None, ended_at=at, outcome="duplicate")
+    ended = msgspec.structs.replace(job, first_ended_at=None, ended_at=at, outcome=DUPLICATE)
     problem = f"{duplicate_id} has the rows of {batch.item} again; it was canceled, and what it had answered is billed"
     entry = cost_entry(ended, figures, [], 0.0, problem)
     return msgspec.structs.replace(entry, item=f"{entry.item}/{duplicate_id}")

@@ -10,15 +10,25 @@ from datetime import date
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
+from functions.adapters.cost_ledger import CostLedger
+from functions.adapters.table import Table, serialize
 from functions.assembling.reopen import reopen
 from functions.model.items.batch import batch_key
 from functions.model.usage_comparison import COLUMNS, Figures, Period, check_line
 from functions.readers.tables import csv_line
-from tests.cli.conftest import CommandLine, deliver
+from tests.cli.conftest import CommandLine, deliver, deployment_of
 from tests.fakes.strict_s3 import S3ErrorResponse, reject_requests
-from tests.harness import RESULTS, UPLOADS, Harness, make_row, make_upload
+from tests.harness import (
+    RESULTS,
+    UPLOADS,
+    Harness,
+    make_row,
+    make_upload,
+    open_moto_harness,
+)
 from tests.unit.factories import AT
 
 if TYPE_CHECKING:
@@ -45,6 +55,23 @@ def running(stack: Harness, key: str = KEY) -> str:
     return job.job
 
 
+def add_ledger_entries(stack: Harness, count: int, day: date | None = None) -> None:
+    """Add later entries, or those of a day, like that of a finished job to the ledger."""
+    month = f"ledger/{stack.moment:%Y-%m}"
+    [entry] = CostLedger(Table("relay", stack.dynamodb)).entries(month)
+    for number in range(count):
+        ended = f"{day or '9999'}T{number:02}"
+        item = f"{ended}/job"
+        added = msgspec.structs.replace(
+            entry,
+            job=f"ledger/{day:%Y-%m}" if day else month,
+            item=item,
+            of_job=item,
+            label=f"job-{number}",
+        )
+        stack.dynamodb.put_item(TableName="relay", Item=serialize(msgspec.to_builtins(added)))
+
+
 def test_ls_lists_running_jobs_before_ended_ones(stack: Harness, relay: CommandLine) -> None:
     ended = finished(stack)
     unfinished = running(stack, "team/april.jsonl")
@@ -59,6 +86,38 @@ def test_ls_lists_running_jobs_before_ended_ones(stack: Harness, relay: CommandL
     table = relay("ls").stdout
     assert f"april-{unfinished[:8]}" in table
     assert "3 of 3" in table
+
+
+def test_ls_reads_only_the_entries_that_it_lists(tmp_path: Path) -> None:
+    read: list[int] = []
+    with open_moto_harness(tmp_path) as stack:  # it has pages
+        finished(stack)
+        add_ledger_entries(stack, 50)
+        stack.dynamodb.meta.events.register(
+            "after-call.dynamodb.Query", lambda parsed, **_: read.append(len(parsed["Items"]))
+        )
+
+        listed = CommandLine(deployment_of(stack)).json("ls", "--last", "3")
+
+    assert [job["name"] for job in listed] == ["job-49", "job-48", "job-47"]
+    assert sum(read) == 3
+
+
+def test_ls_goes_back_over_months(stack: Harness, relay: CommandLine) -> None:
+    job = finished(stack)
+    add_ledger_entries(stack, 1, date(date.today().year - 1, 12, 31))  # noqa: DTZ011 - as far back as a day may be
+
+    assert [entry["name"] for entry in relay.json("ls")] == [f"march-{job[:8]}", "job-0"]
+
+
+def test_a_job_that_goes_on_while_it_is_listed_is_listed_once(
+    stack: Harness, relay: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each status is a query. A job may be found by several."""
+    running(stack)
+    monkeypatch.setattr("cli.jobs.RUNNING", ("RUNNING", "RUNNING"))
+
+    assert [entry["status"] for entry in relay.json("ls")] == ["RUNNING"]
 
 
 def test_a_job_is_named_by_id_name_prefix_or_key(stack: Harness, relay: CommandLine) -> None:

@@ -58,7 +58,7 @@ def get(table: Table, arguments: Mapping[str, Any]) -> AttributeValues:
 
 
 def query(table: Table, arguments: Mapping[str, Any]) -> list[AttributeValues]:
-    """Return the items of a query, ordered by the sort key."""
+    """Return the items of a query, ordered by the sort key. All are one page, whatever its limit."""
     values = arguments["ExpressionAttributeValues"]
     condition = arguments["KeyConditionExpression"]
     if arguments.get("IndexName"):
@@ -74,7 +74,11 @@ def query(table: Table, arguments: Mapping[str, Any]) -> list[AttributeValues]:
         ]
         return sorted(open_items, key=lambda attributes: str(attributes["status_key"]["S"]))
     low, high = _key_range(condition, values)
-    return [table[key].attributes for key in sorted(k for k in table if low <= k < high)]
+    keys = sorted(
+        (key for key in table if low <= key < high),
+        reverse=not arguments.get("ScanIndexForward", True),
+    )
+    return [table[key].attributes for key in keys]
 
 
 def _key_range(condition: str, values: AttributeValues) -> tuple[tuple[str, str], tuple[str, str]]:
