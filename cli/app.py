@@ -25,6 +25,7 @@ from cli.commands import (
 from cli.invocation import Invocation
 from cli.output import Output
 from cli.root_command import RootCommand
+from infra.version import version
 
 app = typer.Typer(
     cls=RootCommand,
@@ -35,18 +36,36 @@ app = typer.Typer(
 )
 
 
+def _print_version(value: bool) -> None:  # noqa: FBT001 - typer passes it so
+    if value:
+        typer.echo(f"relay {version()}")
+        raise typer.Exit
+
+
 @app.callback()
 def relay(
     context: typer.Context,
     *,
     stack: Annotated[
-        str | None, typer.Option(help="The stack's name; by default the one in cdk.json.")
+        str | None,
+        typer.Option(metavar="NAME", help="The stack; by default the one in cdk.json."),
     ] = None,
-    region: Annotated[str | None, typer.Option(help="The AWS region.")] = None,
-    profile: Annotated[str | None, typer.Option(help="The profile of the AWS CLI.")] = None,
+    region: Annotated[str | None, typer.Option(metavar="REGION", help="The AWS region.")] = None,
+    profile: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The profile of the AWS CLI.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")] = False,
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version and exit."
+        ),
+    ] = False,
 ) -> None:
-    """Manage the jobs of claude-batch-relay, in the local cloud if one is up, otherwise in the stack in AWS."""
+    """Manage the jobs of claude-batch-relay, in the local cloud if one is up, otherwise in the stack in AWS.
+
+    The first four options may also come after the command. docs/relay.md describes all commands.
+    """
     known: deployment.Deployment | None = context.obj  # tests pass one
     find = partial(deployment.find, stack, region, profile)
     context.obj = Invocation(find if known is None else lambda: known, Output(as_json=json))

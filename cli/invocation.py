@@ -11,7 +11,10 @@ from cli.deployment import Deployment
 from cli.output import Output
 
 JobName = Annotated[
-    str, typer.Argument(metavar="JOB", help="The job's id, the beginning of its id, or its key.")
+    str,
+    typer.Argument(
+        metavar="JOB", help="The job's id or its beginning, its name, or the key of its upload."
+    ),
 ]
 """The argument of all commands that are about one job."""
 

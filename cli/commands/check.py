@@ -9,7 +9,7 @@ import typer
 
 from cli import checking, invocation
 from cli.checking import SETTINGS, Checked, RejectedRows
-from cli.errors import ExitCode, UsageError
+from cli.errors import ExitCode, NotFoundError, UsageError
 from cli.local_files import check_file_names
 from cli.output import Output, name_value_table
 from functions.adapters.anthropic_api import Claude
@@ -23,10 +23,16 @@ _CENT = 0.01
 
 def check(
     context: typer.Context,
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE", help="JSON Lines, CSV, Excel or another format of docs/formats.md."
+        ),
+    ],
     *,
     options: Annotated[
-        Path | None, typer.Option(help="The options file, instead of the one beside the file.")
+        Path | None,
+        typer.Option(metavar="FILE", help="The options file, instead of the one beside the file."),
     ] = None,
     count_tokens: Annotated[
         bool,
@@ -36,12 +42,15 @@ def check(
         ),
     ] = False,
 ) -> None:
-    """Validate files and estimate their cost, without AWS and without sending them."""
+    """Validate files and estimate their cost, without sending them.
+
+    This needs no AWS. The exit code is 1 if a row would not be sent.
+    """
     check_file_names(files)
     output = invocation.of(context).output
     if options is not None and not options.is_file():
         message = f"there is no options file {options}"
-        raise UsageError(message)
+        raise NotFoundError(message)
     claude = _claude() if count_tokens else None
     results = [_check(file, options, claude, output) for file in files]
     output.show({"files": results}, *(part for each in results for part in _shown(each)))

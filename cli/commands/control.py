@@ -32,7 +32,10 @@ def cancel(context: typer.Context, job: JobName) -> None:
 
 
 def go(context: typer.Context, job: JobName) -> None:
-    """Release a job that is held by its pilot or its budget."""
+    """Release a job that is held.
+
+    This sends the rest after its pilot, or a job that may cost more than its budget.
+    """
     run = invocation.of(context)
     found_job, item = _unfinished(run, job)
     if item.waiting_for is not None and item.estimate is None:
@@ -55,7 +58,10 @@ def retry(
         bool, typer.Option("--wait", help="Follow the new job until it ends.")
     ] = False,
 ) -> None:
-    """Resend the rows that did not succeed, as a new upload with the same options."""
+    """Resend the rows that did not succeed.
+
+    They are a new upload with the same options.
+    """
     run = invocation.of(context)
     jobs = Jobs(run.deployment)
     found_job = jobs.find(job)

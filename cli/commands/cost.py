@@ -36,9 +36,14 @@ class _Sum(msgspec.Struct):
 
 def cost(
     context: typer.Context,
-    month: Annotated[str, typer.Option(help="YYYY-MM, in UTC; by default this month.")] = "",
+    month: Annotated[
+        str, typer.Option(metavar="YYYY-MM", help="In UTC; by default this month.")
+    ] = "",
 ) -> None:
-    """Sum the cost of the jobs that ended in a month, by folder and in total."""
+    """Sum what the jobs of a month cost, by folder.
+
+    A job counts in the month in which it ended.
+    """
     month = month or f"{datetime.now(UTC):%Y-%m}"
     if not _MONTH.fullmatch(month):
         message = f"{month} is not a month: write YYYY-MM, such as 2026-11"

@@ -1,5 +1,6 @@
 """`relay events`: print the events as they come."""
 
+import math
 import signal
 import time
 from contextlib import suppress
@@ -21,24 +22,32 @@ def events(
     context: typer.Context,
     *,
     follow: Annotated[  # noqa: ARG001 - events are not stored, so there is nothing else to print
-        bool, typer.Option("--follow", help="Always on: events are not stored.")
+        bool,
+        typer.Option("--follow", show_default=False, help="Always on: events are not stored."),
     ] = True,
-    job: Annotated[str | None, typer.Option(help="Print the events of this job only.")] = None,
+    job: Annotated[
+        str | None, typer.Option(metavar="JOB", help="Print the events of this job only.")
+    ] = None,
     seconds: Annotated[
         float | None,
-        typer.Option(min=0, help="End after this many seconds; by default at Ctrl-C."),
+        typer.Option(
+            metavar="N", min=0, help="End after this many seconds; by default at Ctrl-C."
+        ),
     ] = None,
 ) -> None:
-    """Print events as they arrive, until Ctrl-C. A temporary queue receives them."""
+    """Print events as they arrive, until Ctrl-C.
+
+    A temporary queue receives them; it is removed at the end.
+    """
     run = invocation.of(context)
     subject = None if job is None else Jobs(run.deployment).find(job).id
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):  # a shell's job ignores SIGINT
         signal.signal(number, _interrupt)
     with suppress(KeyboardInterrupt), subscribe(run.deployment, run.deployment.topic) as queue:
-        run.output.note("events, until Ctrl-C:")
-        ends_at = None if seconds is None else time.monotonic() + seconds
-        while ends_at is None or time.monotonic() < ends_at:
-            for delivery in queue.receive(WAIT_S):
+        run.output.note(f"events, {'until Ctrl-C' if seconds is None else f'for {seconds:g} s'}:")
+        ends_at = math.inf if seconds is None else time.monotonic() + seconds
+        while (left := ends_at - time.monotonic()) > 0:
+            for delivery in queue.receive(math.ceil(min(left, WAIT_S))):
                 if subject in {None, delivery.event.get("subject")}:
                     _print(delivery, run.output)
 

@@ -39,7 +39,7 @@ class _File:
 def get(
     context: typer.Context,
     job: JobName,
-    into: Annotated[Path, typer.Option(help="The folder for results; each job gets its own below it.")] = Path("results"),
+    into: Annotated[Path, typer.Option(metavar="FOLDER", help="The folder for results; each job gets its own below it.")] = Path("results"),
 ) -> None:  # fmt: skip
     """Download the results of a job. Run it again to resume: complete files are not downloaded twice."""
     run = invocation.of(context)

@@ -13,7 +13,7 @@ app = typer.Typer(no_args_is_help=True, help="Run the stack on this machine.")
 @app.command()
 def up(
     port: Annotated[
-        int | None, typer.Option(min=1, max=65535, help="Port of the emulated AWS.")
+        int | None, typer.Option(metavar="N", min=1, max=65535, help="Port of the emulated AWS.")
     ] = None,
 ) -> None:
     """Start it, leave it running, and print how to use it."""
@@ -22,10 +22,20 @@ def up(
 
 @app.command()
 def run(
-    files: Annotated[list[Path] | None, typer.Argument(metavar="[FILE]...")] = None,
-    into: Annotated[Path, typer.Option(help="Where results go.")] = Path("results"),
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="FILE",
+            help="What docs/formats.md names: JSON Lines, CSV, Excel and others; by default the example.",
+        ),
+    ] = None,
+    into: Annotated[Path, typer.Option(metavar="FOLDER", help="Where results go.")] = Path(
+        "results"
+    ),
     *,
-    verbose: Annotated[bool, typer.Option(help="Print every event as SNS sends it.")] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", help="Print every event as SNS sends it.")
+    ] = False,
 ) -> None:
     """Process files, or the example, and wait for their results."""
     options = [f"--into={into}", *(["--verbose"] if verbose else [])]
@@ -34,7 +44,7 @@ def run(
 
 @app.command()
 def env() -> None:
-    """Print settings for a shell, which AWS clients read: eval "$(relay local env)"."""
+    """Print what AWS clients read: eval "$(relay local env)"."""
     _run("env")
 
 

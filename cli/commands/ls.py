@@ -19,7 +19,9 @@ def ls(
     context: typer.Context,
     *,
     running: Annotated[bool, typer.Option("--running", help="List running jobs only.")] = False,
-    last: Annotated[int, typer.Option(min=1, max=1000, help="How many ended jobs to list.")] = 20,
+    last: Annotated[
+        int, typer.Option(metavar="N", min=1, max=1000, help="How many ended jobs to list.")
+    ] = 20,
 ) -> None:
     """List the running jobs and the most recently ended ones."""
     run = invocation.of(context)

@@ -16,7 +16,7 @@ _UNSUPPORTED = ("UnsupportedOperation", "InvalidAction", "NotImplemented", "Unkn
 
 
 def redrive(context: typer.Context) -> None:
-    """Move all dead letters back to the queues that they came from. Safe to repeat."""
+    """Move all dead letters back to their queues. Safe to repeat."""
     run = invocation.of(context)
     moved = {
         stage: _redrive(run.deployment, dead, source) for stage, (dead, source) in QUEUES.items()

@@ -12,12 +12,18 @@ from cli.jobs import Jobs
 
 
 def reassemble(context: typer.Context, job: JobName) -> None:
-    """Join the results of a job again. Its files under work/, kept for a week after its end, must still exist."""
+    """Join the results of a job again.
+
+    Its files under work/, kept for a week after its end, must still exist. A job that waits after a failure is retried immediately.
+    """
     _request(context, "reassemble", job)
 
 
 def recollect(context: typer.Context, job: JobName) -> None:
-    """Download the results that a job lacks, which Anthropic keeps for 29 days, then join all again."""
+    """Download results that a job lacks and Anthropic still has.
+
+    Anthropic keeps them for 29 days. Then all results are joined again.
+    """
     _request(context, "recollect", job)
 
 

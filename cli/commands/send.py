@@ -1,6 +1,7 @@
 """`relay send`: check files, then upload them with their options."""
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -18,6 +19,8 @@ from functions.model.ids import job_id
 from functions.model.items.job import results_prefix
 from functions.model.items.stored_objects import NO_VERSION
 from functions.readers import suffix_of
+from local.errors import LocalError
+from local.started_job import safe_path
 
 SUFFIXES = (".relay.toml", ".relay.json")
 
@@ -33,18 +36,24 @@ class _Upload:
 
 def send(
     context: typer.Context,
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...")],
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE", help="JSON Lines, CSV, Excel or another format of docs/formats.md."
+        ),
+    ],
     *,
     as_: Annotated[
         str | None,
         typer.Option("--as", metavar="KEY", help="The key in the bucket; ending in /, a folder."),
     ] = None,
     options: Annotated[
-        Path | None, typer.Option(help="An options file; by default FILE.relay.toml.")
+        Path | None,
+        typer.Option(metavar="FILE", help="An options file; by default FILE.relay.toml."),
     ] = None,
     wait: Annotated[bool, typer.Option("--wait", help="Follow the jobs until they end.")] = False,
 ) -> None:
-    """Upload files. Nothing is sent if one of them would be ignored or could not be read."""
+    """Upload files. None is uploaded if one of them would be ignored or could not be read."""
     check_file_names(files)
     uploads = [_Upload(file, key, _options_of(file, options)) for file, key in _keys(files, as_)]
     for upload in uploads:
@@ -63,8 +72,11 @@ def _keys(files: Sequence[Path], as_: str | None) -> list[tuple[Path, str]]:
     """Return each file with its key.
 
     Raises:
-        UsageError: two files have one key, or the key is not read.
+        UsageError: two files have one key, or the key is not read, or `get` could not use it as a path.
     """
+    if as_ is not None and (as_.startswith("s3://") or not _is_path(as_)):
+        message = f"--as {as_} is not a key that `relay get` could use as a path: write one such as team/march.jsonl"
+        raise UsageError(message)
     if as_ is None or as_.endswith("/"):
         pairs = [(file, f"{as_ or ''}{file.name}") for file in files]
     elif len(files) == 1:
@@ -79,6 +91,13 @@ def _keys(files: Sequence[Path], as_: str | None) -> list[tuple[Path, str]]:
         message = f"an upload {as_} would be ignored: give the key a suffix that is read, as in {files[0].name}"
         raise UsageError(message)
     return pairs
+
+
+def _is_path(key: str) -> bool:
+    """Return whether the results of a key can be saved under a folder."""
+    with suppress(LocalError):
+        return bool(safe_path(Path.cwd(), key))
+    return False
 
 
 def _options_of(file: Path, options: Path | None) -> Path | None:

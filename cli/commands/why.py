@@ -17,7 +17,7 @@ from functions.model.waiting_reasons import Obstacles, waiting_reasons
 
 
 def why(context: typer.Context, job: JobName) -> None:
-    """Explain what a job waits for, since when, and what would change that."""
+    """Explain what a job waits for, and what would change that."""
     run = invocation.of(context)
     jobs = Jobs(run.deployment)
     found_job = jobs.find(job)

@@ -26,6 +26,7 @@ from cli import deployment, errors
 from cli.app import app
 from cli.errors import ExitCode, NotFoundError, UsageError
 from cli.root_command import global_options_first
+from infra.version import version
 from local import environment
 from local.environment import LocalEnvironment
 
@@ -121,6 +122,42 @@ def test_an_unexpected_error_is_a_sentence() -> None:
     assert process.stderr.strip() == (
         "relay: unexpected ZeroDivisionError: please report it with what RELAY_TRACEBACK=1 prints"
     )
+
+
+INTERRUPTED_IN_AN_IMPORT = """
+import os, signal, sys
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == "cli.checking":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Interrupting())
+from cli.__main__ import main
+main()
+"""
+
+
+def test_ctrl_c_before_the_command_begins_is_a_sentence() -> None:
+    process = subprocess.run(  # noqa: S603 - a list made here
+        [sys.executable, "-c", INTERRUPTED_IN_AN_IMPORT, "ls"],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (process.returncode, process.stderr) == (130, "relay: interrupted\n")
+
+
+def test_the_list_of_commands_has_whole_sentences(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+
+    listed = CliRunner().invoke(app, ["--help"]).stdout.partition("Commands:")[2]
+
+    assert all(line.endswith(".") and "..." not in line for line in listed.split("\n") if line)
+
+
+def test_the_version_is_the_one_that_doctor_compares() -> None:
+    assert CliRunner().invoke(app, ["--version"]).stdout == f"relay {version()}\n"
 
 
 def test_output_that_is_piped_has_no_colors(relay: CommandLine) -> None:

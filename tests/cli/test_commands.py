@@ -326,6 +326,9 @@ def test_an_unreadable_file_is_reported_before_anything_is_sent(
     ("arguments", "sentence", "code"),
     [
         (["--as", "rows.parq"], "would be ignored: give the key a suffix", 2),
+        (["--as", "s3://uploads/rows.jsonl"], "write one such as team/march.jsonl", 2),
+        (["--as", "/rows.jsonl"], "write one such as team/march.jsonl", 2),
+        (["--as", "../"], "write one such as team/march.jsonl", 2),
         (["--options", "none.toml"], "there is no file none.toml", 3),
     ],
 )
