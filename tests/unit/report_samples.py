@@ -104,7 +104,7 @@ def tickets(rows: int = 120) -> ReportData:
     """Return the report of the job of support tickets."""
     shown = [line(row, _ticket_result(row)) for row in range(1, rows + 1)]
     failed = [row for row in shown if row.outcome != "succeeded"]
-    later = [line(4_000 + 7 * number, _ticket_error(number)) for number in range(1, 40)]
+    later = [line(row, _ticket_error(row)) for row in range(4_007, 4_280, 7)]
     told = manifest()
     counts = told["errors"] | {"expired": 96}
     progress: list[dict[str, int]] = [{} for _ in range(48)]
