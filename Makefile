@@ -1,6 +1,6 @@
 # One command for the main job (`make demo`), one for the tests (`make test`); each installs what it needs.
 .DEFAULT_GOAL := help
-.PHONY: help install demo up down recording dashboard test test-types test-units test-in-memory test-on-machine test-in-cloud pr unit coverage programs browser hour verify bench kinds latency scale savings prices lint bootstrap deploy destroy lock clean
+.PHONY: help install demo up down recording dashboard synth test test-types test-units test-in-memory test-on-machine test-in-cloud pr unit coverage programs browser hour verify bench kinds latency scale savings prices lint bootstrap deploy destroy lock clean
 SHELL := /bin/bash
 
 # Asked only when something is installed: pyenv takes a tenth of a second to answer.
@@ -14,6 +14,7 @@ else
 NPM := npm
 endif
 CDK := .local/node/node_modules/.bin/cdk
+CDK_LIBRARY := .venv/.deploying
 DEV := .venv/.developing
 EMULATOR := .local/ministack/installed.txt
 # The CLI is pinned: npm's "latest" has been an accidental publication (aws/aws-cdk#38113).
@@ -32,10 +33,16 @@ help:  ## list these commands
 	@$(PYTHON) -c 'import sys; sys.exit(None if sys.version_info[:2] == (3, 13) else f"claude-batch-relay needs Python 3.13, and {sys.executable} is {sys.version.split()[0]}. To get it: uv python install 3.13, or pyenv install 3.13 && pyenv global 3.13")'
 	@echo "installing Python packages into .venv" && rm -rf .venv && $(PYTHON) -m venv .venv
 	@.venv/bin/python -m pip install -qq --disable-pip-version-check "$$(grep '^uv==' requirements.txt)"
-	@.venv/bin/uv pip install --quiet --python .venv/bin/python -r functions/requirements.txt --group deploy -c requirements.txt
+	@.venv/bin/uv pip install --quiet --python .venv/bin/python -r functions/requirements.txt --group relay -c requirements.txt
 	@ln -sf ../../relay .venv/bin/relay && touch $@
 
-# What only tests, style, types and benchmarks need is a quarter of all.
+# The library of the CDK is larger than all that the demo needs.
+$(CDK_LIBRARY): .venv/.installed
+	@echo "installing the library of the CDK into .venv"
+	@.venv/bin/uv pip install --quiet --python .venv/bin/python --group deploy -c requirements.txt
+	@touch $@
+
+# It has the library of the CDK, too.
 $(DEV): .venv/.installed
 	@echo "installing the Python packages of the tests into .venv"
 	@.venv/bin/uv pip install --quiet --python .venv/bin/python -r requirements.txt
@@ -43,7 +50,7 @@ $(DEV): .venv/.installed
 
 install: .venv/.installed  ## what `./relay` needs
 
-# `infra/node.py` and `local/assembly.py` look for `.local/nodejs/bin` too.
+# `infra/node.py` looks for `.local/nodejs/bin` too.
 .local/nodejs/.installed: .venv/.installed pyproject.toml
 	@echo "installing Node.js 24 into .local/nodejs" && rm -rf .local/nodejs
 	@.venv/bin/uv pip install --quiet --python .venv/bin/python --target .local/nodejs --group node
@@ -84,20 +91,23 @@ LOCKED := tests/browser/package.json tests/browser/package-lock.json
 # At a terminal, the sentence that the command prints is the last line: not `make: *** … Error 1`. Scripts get the code.
 SAID := || [ -t 2 ]
 
-demo: .venv/.installed $(NODE)  ## run the example, or FILE=path with the options beside it, through a relay on this machine
+demo: .venv/.installed  ## run the example, or FILE=path with the options beside it, through a relay on this machine
 	@.venv/bin/python -m local run $(if $(VERBOSE),--verbose) $(if $(FILE),"$(FILE)") $(SAID)
 
-up: .venv/.installed $(NODE)  ## start the local cloud and leave it running
+up: .venv/.installed  ## start the local cloud and leave it running
 	@.venv/bin/python -m local up $(SAID)
 
 down: .venv/.installed  ## stop the local cloud
 	@.venv/bin/python -m local down $(SAID)
 
-recording: .venv/.installed $(NODE)  ## record the demo into docs/demo.svg
+recording: .venv/.installed  ## record the demo into docs/demo.svg
 	@.venv/bin/python -m local.recording $(SAID)
 
-dashboard: .venv/.installed $(NODE)  ## simulate two weeks and draw their dashboard into docs/dashboard.svg
+dashboard: $(CDK_LIBRARY) $(NODE)  ## simulate two weeks and draw their dashboard into docs/dashboard.svg
 	@.venv/bin/python -m benchmarks.dashboard
+
+synth: $(CDK_LIBRARY) $(NODE)  ## write infra/stack.template.json, which the local cloud deploys, from cdk.json and infra/
+	@.venv/bin/python -m infra.synth
 
 # What several processes need is installed or built before they start, so that no two do it at once. All tests run side
 # by side, and the output of each part is printed when it ends. The last two parts mostly wait, for containers and for
@@ -136,7 +146,7 @@ browser: $(DEV) $(NODE) .local/browser/.installed  ## test report.html in Chromi
 	@.venv/bin/python -m pytest -q -rs tests/browser
 	@if [ -d .local/browser/pages ]; then cp .local/browser/pages/report-*.png docs/; fi
 
-hour: $(DEV) $(NODE) $(EMULATOR)  ## run the commands of docs/hour.md in the local cloud
+hour: $(DEV) $(EMULATOR)  ## run the commands of docs/hour.md in the local cloud
 	@.venv/bin/python -m pytest -q -m hour -p no:randomly -o faulthandler_timeout=900 tests/e2e/test_hour.py
 
 pr: test programs browser hour  ## run what CI runs
@@ -156,7 +166,7 @@ kinds: $(DEV)  ## measure speed and memory for each kind of upload; FULL=1 for 1
 savings: $(DEV)  ## measure what caching and equal_rows save; write docs/cost.md
 	@.venv/bin/python -m benchmarks.savings
 
-latency: $(DEV) $(NODE)  ## measure the time that the relay adds to a small job; write docs/benchmarks.md
+latency: $(DEV)  ## measure the time that the relay adds to a small job; write docs/benchmarks.md
 	@.venv/bin/python -m benchmarks.latency
 
 scale: $(DEV) .local/plots/.installed  ## work out the AWS cost of a million requests and the limits of a day; write docs/scale.md
@@ -168,17 +178,17 @@ prices: .venv/.installed  ## list the models of the SDK that the newest price li
 lint: $(DEV)  ## format, fix what can be fixed, then list what is left
 	@.venv/bin/ruff format --quiet . && .venv/bin/ruff check --fix . && .venv/bin/mypy
 
-# Credentials come first, so that missing ones are reported within two seconds; then the CLI is installed.
+# Credentials come first, so that missing ones are reported within two seconds; then the CDK is installed.
 CREDENTIALS := .venv/bin/python -m infra.credentials || { [ -t 2 ]; exit; }
-CLI := $(MAKE) --no-print-directory $(CDK) && export CDK_DISABLE_CLI_TELEMETRY=true
+CLI := $(MAKE) --no-print-directory $(CDK_LIBRARY) $(CDK) && export CDK_DISABLE_CLI_TELEMETRY=true
 
-bootstrap: .venv/.installed $(NODE)  ## prepare an account and region, once, before the first deploy
+bootstrap: .venv/.installed  ## prepare an account and region, once, before the first deploy
 	@$(CREDENTIALS); $(CLI) && $(CDK) bootstrap --no-notices -c bundle=stub
 
-deploy: .venv/.installed $(NODE)  ## deploy into the AWS account of your credentials; SET="key=value …" for settings
+deploy: .venv/.installed  ## deploy into the AWS account of your credentials; SET="key=value …" for settings
 	@$(CREDENTIALS); $(CLI) && .venv/bin/python -m infra.bundle && $(CDK) deploy --no-notices $(addprefix -c ,$(SET))
 
-destroy: .venv/.installed $(NODE)  ## delete the stack; buckets and table are retained unless removalPolicy=destroy
+destroy: .venv/.installed  ## delete the stack; buckets and table are retained unless removalPolicy=destroy
 	@$(CREDENTIALS); $(CLI) && $(CDK) destroy --no-notices $(addprefix -c ,$(SET))
 
 clean:  ## delete what was installed and built here

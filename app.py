@@ -11,7 +11,13 @@ from infra.settings import StackSettings
 def main() -> None:
     """Synthesize the stack. Exit with a one-line message if a setting cannot be used."""
     prefer_installed_node()
-    from aws_cdk import App  # noqa: PLC0415  # its import starts Node.js
+    try:
+        from aws_cdk import App  # noqa: PLC0415  # its import starts Node.js
+    except ModuleNotFoundError:
+        sys.exit(
+            "claude-batch-relay: the library of the CDK is not installed: run `make deploy`, "
+            "which installs it, or `make .venv/.deploying` alone"
+        )
 
     from infra.stack import RelayStack  # noqa: PLC0415  # it imports aws_cdk
 

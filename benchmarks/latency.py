@@ -22,7 +22,8 @@ from benchmarks.processes import ROOT
 from benchmarks.report import machine, replace_section
 from functions.model import timestamps
 from functions.model.ids import RequestId, job_id
-from local import assembly, emulator
+from local import emulator
+from local.assembly import assemble
 from local.cloud import Cloud
 from local.deploy import deploy
 from local.errors import LocalError
@@ -86,13 +87,7 @@ def deployed(
     """Start an emulator of AWS and deploy the stack; stop both at the end."""
     python = emulator.install(workspace)
     with serving(simulator) as url:
-        settings = {
-            "architecture": assembly.host_architecture(),
-            "baseUrl": url,
-            "removalPolicy": "destroy",
-            "repeats": "run",
-        }
-        stack = assembly.synthesize(workspace, "latency", settings)
+        stack = assemble(workspace, "latency", {"BASE_URL": url, "REPEATS": "run"})
         local_emulator = emulator.start(python, folder, port=free_port())
         try:
             outputs = deploy(local_emulator.cloud, stack)

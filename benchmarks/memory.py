@@ -11,7 +11,7 @@ from benchmarks.plots import lines
 from benchmarks.processes import start_fake
 from benchmarks.relay import UPLOADS, Relay, make_table, s3_notification
 from benchmarks.whole import ROW_BYTES, run
-from infra.synth import synthesize
+from infra.template import read_template
 
 NETWORK_MB_S = 75
 """600 Mbit/s each way, about what a Lambda function gets; AWS publishes no number."""
@@ -76,7 +76,7 @@ def deployed() -> dict[str, int]:
     """Return the deployed memory of each function in MB."""
     functions = [
         resource["Properties"]
-        for resource in synthesize()["Resources"].values()
+        for resource in read_template()["Resources"].values()
         if resource["Type"] == "AWS::Lambda::Function"
     ]
     return {resource["Handler"].split(".")[1]: resource["MemorySize"] for resource in functions}

@@ -146,7 +146,11 @@ def _install(folder: Path, requirements: Path, architecture: Architecture) -> No
         *("--target", str(folder), "--requirements", str(requirements)),
     )
     process = subprocess.run(  # noqa: S603  # fixed arguments
-        [uv.find_uv_bin(), *arguments], check=False, capture_output=True, text=True
+        [uv.find_uv_bin(), *arguments],
+        check=False,
+        capture_output=True,
+        text=True,
+        process_group=0,  # Ctrl-C ends the command, which then says so, and not uv alone
     )
     if process.returncode:
         output = " ".join(process.stderr.split())[:400]

@@ -1,13 +1,14 @@
 """The errors of the deployment, as a tree. Each message is one sentence that says what to change.
 
 DeploymentError
-├── ContextError    a setting in cdk.json, or after ``-c``, cannot be used
-└── BundleError     the bundle could not be built, or is not for Lambda's architecture
+├── ContextError        a setting in cdk.json, or after ``-c``, cannot be used
+├── BundleError         the bundle could not be built, or is not for Lambda's architecture
+└── StaleTemplateError  the template that is kept is not that of cdk.json and infra/
 """
 
 
 class DeploymentError(Exception):
-    """The stack cannot be synthesized; `app.py` prints the message and exits with 1."""
+    """The stack cannot be built; `app.py` prints the message and exits with 1."""
 
 
 class ContextError(DeploymentError):
@@ -16,3 +17,7 @@ class ContextError(DeploymentError):
 
 class BundleError(DeploymentError):
     """The bundle could not be built, or is not for Lambda's architecture."""
+
+
+class StaleTemplateError(DeploymentError):
+    """The template that is kept is not that of cdk.json and infra/; the message names the command that writes it."""

@@ -1,7 +1,7 @@
-"""Synthesize the template as a dictionary, for tests that read it.
+"""Synthesize the template as a dictionary: for infra/stack.template.json, and for tests of other settings.
 
 It contains the stub, not the bundle. `import aws_cdk` takes seconds, so ``.local/synth`` caches
-templates by the hash of their sources.
+templates by the hash of their sources. ``make synth`` runs this file.
 """
 
 import hashlib
@@ -12,6 +12,7 @@ from typing import Any, cast
 
 from infra.bundle import ROOT, stub
 from infra.node import prefer_installed_node
+from infra.template import TEMPLATE, sources_digest
 
 _CACHE = ROOT / ".local" / "synth"
 
@@ -56,3 +57,13 @@ def _hash(context: str) -> str:
     for file in (*sources, ROOT / "functions/settings.py", ROOT / "requirements.txt"):
         digest.update(file.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def main() -> None:
+    """Write infra/stack.template.json."""
+    content = {"Metadata": {"Sources": sources_digest()}, **synthesize()}
+    TEMPLATE.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+if __name__ == "__main__":
+    main()

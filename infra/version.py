@@ -14,7 +14,12 @@ _DIGITS = 8
 def version() -> str:
     """Return the version of pyproject.toml and a hash of what is deployed: ``0.1.0+3f9ac21b``."""
     project = tomllib.loads((_ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    return f"{project['version']}+{digest_of(*_DEPLOYED)[:_DIGITS]}"
+
+
+def digest_of(*patterns: str) -> str:
+    """Return the SHA-256 of the files of this clone that match the patterns, as hexadecimal digits."""
     digest = hashlib.sha256()
-    for file in sorted({file for pattern in _DEPLOYED for file in _ROOT.glob(pattern)}):
+    for file in sorted({file for pattern in patterns for file in _ROOT.glob(pattern)}):
         digest.update(file.relative_to(_ROOT).as_posix().encode() + b"\n" + file.read_bytes())
-    return f"{project['version']}+{digest.hexdigest()[:_DIGITS]}"
+    return digest.hexdigest()

@@ -39,18 +39,18 @@ class ApiEndpoint:
         """Whether requests cost money."""
         return self.name == "real"
 
-    def context(self) -> dict[str, str]:
-        """Return the settings of a stack that sends here; delays are short for the simulator."""
+    def variables(self) -> dict[str, str]:
+        """Return variables of functions that send here; delays are short for the simulator."""
         if self.is_real:
-            return {"baseUrl": self.base_url}
+            return {"BASE_URL": self.base_url}
         return {
-            "baseUrl": self.base_url,
-            "absentSeconds": "6",
-            "skewSeconds": "1",
-            "probeSeconds": "2",
-            "retrySeconds": "2",
-            "incompleteSeconds": "5",
-            "createTimeoutSeconds": "60",
+            "BASE_URL": self.base_url,
+            "ABSENT_S": "6",
+            "SKEW_S": "1",
+            "PROBE_S": "2",
+            "RETRY_S": "2",
+            "INCOMPLETE_S": "5",
+            "CREATE_TIMEOUT_S": "60",
         }
 
 

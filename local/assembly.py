@@ -1,133 +1,100 @@
-"""Synthesize what `cdk deploy` would deploy, whenever the sources change. The CDK CLI is not needed for that."""
+"""Fill in the template that the repository keeps, so that the local cloud can deploy it without the CDK.
+
+tests/infra/test_synth.py compares the result with what ``cdk synth`` writes for the same settings.
+"""
 
 import hashlib
 import json
-import os
 import platform
-import shutil
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from infra.bundle import bundled, duckdb_layer
+from infra.errors import DeploymentError
+from infra.settings import Architecture
+from infra.template import read_template
+from infra.version import version
 from local.errors import LocalError
-from local.processes import run_program
 from local.workspace import Workspace
 
-SOURCES = ("app.py", "cdk.json", "requirements.txt", "infra", "functions")
-CLI_CONTEXT = {
-    "aws:cdk:enable-asset-metadata": True,
-    "aws:cdk:enable-path-metadata": True,
-    "aws:cdk:version-reporting": False,
+ARCHITECTURES: dict[str, Architecture] = {
+    "arm64": "arm64",
+    "aarch64": "arm64",
+    "x86_64": "x86_64",
+    "amd64": "x86_64",
 }
-"""What the CDK CLI adds to the context of `cdk.json`."""
-ARCHITECTURES = {"arm64": "arm64", "aarch64": "arm64", "x86_64": "x86_64", "amd64": "x86_64"}
-
-
-@dataclass(frozen=True)
-class Asset:
-    """A file that a stack needs in the bootstrap bucket."""
-
-    path: Path
-    bucket: str
-    key: str
 
 
 @dataclass(frozen=True)
 class Assembly:
-    """One stack of a cloud assembly that the app has written.
+    """A stack that can be deployed.
 
     Attributes:
-        stack: the stack's name.
-        template_object: where its template is after the upload of its assets: ``bucket/key``.
-        assets: the files that it needs in the bootstrap bucket, including its template.
+        stack: its name.
+        template: the file with its template.
+        zips: the code of its functions and layers; the template refers to each by its file name.
     """
 
     stack: str
-    template_object: str
-    assets: tuple[Asset, ...]
+    template: Path
+    zips: tuple[Path, ...] = ()
 
     @property
     def digest(self) -> str:
-        """Return the hash of the template, which is its key."""
-        return self.template_object.rpartition("/")[2]
-
-    @classmethod
-    def read(cls, folder: Path) -> "Assembly":
-        """Read an assembly that holds one stack.
-
-        Raises:
-            LocalError: the folder holds no stack, several stacks, or an asset that is not a file.
-        """
-        artifacts = json.loads((folder / "manifest.json").read_bytes())["artifacts"]
-        stacks = {
-            name: artifact
-            for name, artifact in artifacts.items()
-            if artifact["type"] == "aws:cloudformation:stack"
-        }
-        if len(stacks) != 1:
-            message = f"{folder} holds {len(stacks)} stacks; the local cloud deploys exactly one"
-            raise LocalError(message)
-        [(name, stack)] = stacks.items()
-        properties = stack["properties"]
-        return cls(
-            stack=properties.get("stackName", name),
-            template_object=properties["stackTemplateAssetObjectUrl"].removeprefix("s3://"),
-            assets=tuple(_assets(folder, artifacts)),
-        )
+        """Return the hash of the template, which changes with every zip."""
+        return hashlib.sha256(self.template.read_bytes()).hexdigest()
 
 
-def _assets(folder: Path, artifacts: Mapping[str, Any]) -> Iterator[Asset]:
-    for artifact in artifacts.values():
-        if artifact["type"] != "cdk:asset-manifest":
-            continue
-        manifest = json.loads((folder / artifact["properties"]["file"]).read_bytes())
-        for asset in manifest.get("files", {}).values():
-            if asset["source"]["packaging"] != "file":
-                message = f"{asset['source']['path']} is not a file: bundle it into one zip"
-                raise LocalError(message)
-            for destination in asset["destinations"].values():
-                path = folder / asset["source"]["path"]
-                yield Asset(
-                    path=path, bucket=destination["bucketName"], key=destination["objectKey"]
-                )
-
-
-def synthesize(
+def assemble(
     workspace: Workspace,
     name: str,
-    context: Mapping[str, str],
+    variables: Mapping[str, str],
+    *,
+    concurrency: int | None = None,
     report: Callable[[str], None] = print,
 ) -> Assembly:
-    """Synthesize the app into ``.local/assembly/<name>`` if anything has changed.
+    """Build the zips if they are not built, and fill in the template for this machine.
 
     Args:
-        workspace: the clone, and where to put the assembly.
-        name: identifies this set of settings, so that several can coexist.
-        context: settings that differ from ``cdk.json``.
+        workspace: the clone, and where to put the template.
+        name: identifies these settings, so that several can coexist.
+        variables: settings that differ from cdk.json, as variables of the functions: ``{"RETRY_S": "2"}``.
+        concurrency: how many invocations of submit, and of results, run at once, if not as cdk.json says.
         report: prints progress.
 
     Raises:
-        LocalError: the bundle or the synth failed; the message ends with its output.
+        LocalError: the template is stale, or a zip cannot be built.
     """
-    folder = workspace.folder / "assembly" / name
-    key, key_file = _source_digest(workspace.root, context), folder.with_suffix(".key")
-    if not (key_file.exists() and key_file.read_text(encoding="utf-8") == key):
-        key_file.unlink(missing_ok=True)
-        report("building the bundle and synthesizing the stack")
-        shutil.rmtree(folder, ignore_errors=True)  # the app leaves earlier assets in place
-        settings = json.loads((workspace.root / "cdk.json").read_bytes())["context"]
-        env = {
-            "CDK_CONTEXT_JSON": json.dumps({**settings, **CLI_CONTEXT, **context}),
-            "CDK_OUTDIR": str(folder),
-        }
-        run([sys.executable, "app.py"], workspace.root, env)
-        key_file.write_text(key, encoding="utf-8")
-    return Assembly.read(folder)
+    architecture = host_architecture()
+    report("preparing the bundle")
+    try:
+        template = read_template()
+        code, layer = bundled(architecture), duckdb_layer(architecture)
+    except DeploymentError as error:
+        raise LocalError(str(error)) from error
+    for resource in template["Resources"].values():
+        properties = resource.get("Properties", {})
+        match resource["Type"]:
+            case "AWS::Lambda::Function":
+                properties["Code"]["S3Key"] = code.name
+                properties["Architectures"] = [architecture]
+                _set_variables(properties["Environment"]["Variables"], variables)
+            case "AWS::Lambda::LayerVersion":
+                properties["Content"]["S3Key"] = layer.name
+                properties["CompatibleArchitectures"] = [architecture]
+            case "AWS::Lambda::EventSourceMapping" if concurrency:
+                properties["ScalingConfig"]["MaximumConcurrency"] = concurrency
+    template["Outputs"]["Version"]["Value"] = version()
+    del template["Parameters"]["Bundle"], template["Rules"]["NoStub"]  # it has the functions now
+    path = workspace.folder / "assembly" / f"{name}.template.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(template), encoding="utf-8")
+    return Assembly(stack=_stack(workspace), template=path, zips=(code, layer))
 
 
-def host_architecture() -> str:
+def host_architecture() -> Architecture:
     """Return Lambda's name for this machine's processor; the bundle's wheels must match it."""
     machine = platform.machine().lower()
     if machine not in ARCHITECTURES:
@@ -136,35 +103,11 @@ def host_architecture() -> str:
     return ARCHITECTURES[machine]
 
 
-def run(command: list[str], folder: Path, env: Mapping[str, str] | None = None) -> str:
-    """Run a program and return its output.
-
-    Raises:
-        LocalError: it failed; the message ends with its last output.
-    """
-    clean_env = {
-        name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
-    }
-    # `make` installs Node.js there if the machine has none.
-    node = Workspace.of_this_clone().folder / "nodejs" / "bin"
-    path = os.pathsep.join([str(node), os.environ.get("PATH", os.defpath)])
-    node_settings = {"CDK_DISABLE_CLI_TELEMETRY": "true", "PATH": path}
-    process = run_program(command, folder, clean_env | node_settings | dict(env or {}))
-    if process.returncode:
-        output = (process.stderr.strip() or process.stdout.strip())[-1500:]
-        message = f"`{' '.join(Path(word).name for word in command[:3])}` failed:\n{output}"
-        raise LocalError(message)
-    return process.stdout
+def _set_variables(of_function: dict[str, Any], variables: Mapping[str, str]) -> None:
+    """Set those variables that the function has."""
+    of_function.update({name: variables[name] for name in of_function.keys() & variables.keys()})
 
 
-def _source_digest(root: Path, context: Mapping[str, str]) -> str:
-    """Hash everything that the assembly depends on: the sources and the settings."""
-    digest = hashlib.sha256(json.dumps(context, sort_keys=True).encode())
-    for source in SOURCES:
-        for path in sorted(
-            (root / source).rglob("*") if (root / source).is_dir() else [root / source]
-        ):
-            if "__pycache__" not in path.parts and path.is_file():
-                digest.update(f"{path.relative_to(root)}\0".encode())
-                digest.update(hashlib.sha256(path.read_bytes()).digest())
-    return digest.hexdigest()
+def _stack(workspace: Workspace) -> str:
+    settings = json.loads((workspace.root / "cdk.json").read_bytes())["context"]
+    return str(settings["stackName"])

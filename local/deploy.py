@@ -1,17 +1,19 @@
-"""Deploy an assembly into the local cloud, with its assets and template unchanged."""
+"""Deploy an assembly into the local cloud, with its template and zips unchanged."""
 
 import time
+from pathlib import Path
 
 from botocore.exceptions import ClientError
 
 from local import interruption
-from local.assembly import Assembly, Asset
+from local.assembly import Assembly
 from local.cloud import ACCOUNT, REGION, Cloud
 from local.errors import LocalError
 
 # The parts of `cdk bootstrap` that a template needs: a bucket, and a version.
 BOOTSTRAP_PARAMETER = "/cdk-bootstrap/hnb659fds/version"
 BOOTSTRAP_VERSION = "30"
+BOOTSTRAP_BUCKET = f"cdk-hnb659fds-assets-{ACCOUNT}-{REGION}"
 TIMEOUT_S = 120.0
 
 
@@ -26,8 +28,8 @@ def deploy(cloud: Cloud, assembly: Assembly) -> dict[str, str]:
     """
     parameter = {"Name": BOOTSTRAP_PARAMETER, "Value": BOOTSTRAP_VERSION, "Type": "String"}
     cloud.ssm.put_parameter(**parameter, Overwrite=True)
-    for asset in assembly.assets:
-        _put(cloud, asset)
+    for path in (*assembly.zips, assembly.template):
+        _put(cloud, path)
     _submit(cloud, assembly)
     _wait_until_settled(cloud, assembly.stack)
     return outputs(cloud, assembly.stack)
@@ -39,25 +41,17 @@ def outputs(cloud: Cloud, stack: str) -> dict[str, str]:
     return {output["OutputKey"]: output["OutputValue"] for output in described.get("Outputs", [])}
 
 
-def _put(cloud: Cloud, asset: Asset) -> None:
-    bucket, key = _resolve_placeholders(asset.bucket), _resolve_placeholders(asset.key)
+def _put(cloud: Cloud, path: Path) -> None:
     try:
-        cloud.s3.head_bucket(Bucket=bucket)
+        cloud.s3.head_bucket(Bucket=BOOTSTRAP_BUCKET)
     except ClientError:
-        cloud.s3.create_bucket(Bucket=bucket)
-    with asset.path.open("rb") as body:
-        cloud.s3.put_object(Bucket=bucket, Key=key, Body=body)
-
-
-def _resolve_placeholders(name: str) -> str:
-    """Replace the placeholders for account, region and partition."""
-    for variable, value in {"AccountId": ACCOUNT, "Region": REGION, "Partition": "aws"}.items():
-        name = name.replace(f"${{AWS::{variable}}}", value)
-    return name
+        cloud.s3.create_bucket(Bucket=BOOTSTRAP_BUCKET)
+    with path.open("rb") as body:
+        cloud.s3.put_object(Bucket=BOOTSTRAP_BUCKET, Key=path.name, Body=body)
 
 
 def _submit(cloud: Cloud, assembly: Assembly) -> None:
-    url = f"{cloud.endpoint}/{_resolve_placeholders(assembly.template_object)}"
+    url = f"{cloud.endpoint}/{BOOTSTRAP_BUCKET}/{assembly.template.name}"
     try:
         cloud.stacks.describe_stacks(StackName=assembly.stack)
     except ClientError:

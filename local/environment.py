@@ -13,7 +13,7 @@ from typing import Any, Literal
 from local import api_endpoint as claudes
 from local import deploy, emulator, interruption
 from local.api_endpoint import ApiEndpoint
-from local.assembly import Assembly, host_architecture, synthesize
+from local.assembly import Assembly, assemble
 from local.cloud import Cloud
 from local.errors import LocalError
 from local.processes import Program, start_time
@@ -140,16 +140,10 @@ def start(
 
 
 def build_assembly(workspace: Workspace, claude: ApiEndpoint, report: Report) -> Assembly:
-    """Synthesize a stack that sends to this API and can be destroyed."""
-    context = {
-        "architecture": host_architecture(),
-        "removalPolicy": "destroy",
-        "repeats": "run",  # the same example is run again and again
-        "submitConcurrency": "2",  # each container takes seconds of a core to start
-        "resultsConcurrency": "2",
-        **claude.context(),
-    }
-    return synthesize(workspace, claude.name, context, report)
+    """Assemble the stack that sends to this API."""
+    variables = {"REPEATS": "run", **claude.variables()}  # the same example is run again and again
+    # Each container takes seconds of a core to start.
+    return assemble(workspace, claude.name, variables, concurrency=2, report=report)
 
 
 def redeploy(

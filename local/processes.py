@@ -16,17 +16,10 @@ GRACE_S = 0.5
 TAIL_LINES = 8
 
 
-def run_program(
-    command: Sequence[str | Path], folder: Path | None = None, env: Mapping[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    """Run a program to its end in its own process group, and stop that group if this command is asked to end.
-
-    A killed `cdk` would leave the Python and the Node.js that it started.
-    """
+def run_program(command: Sequence[str | Path]) -> subprocess.CompletedProcess[str]:
+    """Run a program to its end in its own process group, and stop that group if this command is asked to end."""
     with subprocess.Popen(
         [*map(str, command)],
-        cwd=folder,
-        env=env,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

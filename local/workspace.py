@@ -35,7 +35,7 @@ class Workspace:
     def port(self, name: str, *, must_be_free: bool = False) -> int:
         """Return the port of ``name``; choose it on first use and save it.
 
-        The address is part of the synthesized stack, so another port would need another synth.
+        The address is part of the deployed stack, so another port would need another deploy.
 
         Args:
             name: the program that listens there.

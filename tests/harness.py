@@ -34,7 +34,7 @@ from functions.results import results
 from functions.services import SOURCE, Services
 from functions.settings import PollSettings, ResultsSettings, Settings, SubmitSettings
 from functions.submit import submit
-from infra.synth import synthesize
+from infra.template import read_template
 from local.simulator import Simulator, serving
 from tests.fakes import strict_s3
 from tests.fakes.aws import QUEUES, TOPIC, FakeAws
@@ -346,7 +346,7 @@ def make_table(dynamodb: "DynamoDBClient") -> None:
 
 @cache
 def _table_shape() -> Any:
-    resources = synthesize()["Resources"].values()
+    resources = read_template()["Resources"].values()
     (table,) = (
         resource
         for resource in resources

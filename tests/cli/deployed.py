@@ -16,7 +16,7 @@ from botocore.validate import validate_parameters
 
 from cli.deployment import Deployment
 from functions.adapters.table import serialize
-from infra.synth import synthesize
+from infra.template import read_template
 from infra.version import version
 
 ACCOUNT, REGION, NAME = "111122223333", "eu-central-1", "claude-batch-relay"
@@ -42,7 +42,7 @@ ACTIONS = {
 
 @cache
 def template() -> dict[str, Any]:
-    return synthesize()
+    return read_template()
 
 
 def physical_id(logical: str) -> str:

@@ -1,6 +1,8 @@
 """An emulated AWS with IAM enforced, and the stack as the real CDK CLI deploys it."""
 
 import json
+import os
+import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,13 +10,17 @@ from pathlib import Path
 import pytest
 from botocore.exceptions import ClientError
 
-from local import assembly, emulator
+from infra.node import prefer_installed_node
+from local import emulator
+from local.assembly import host_architecture
 from local.cloud import ACCOUNT, REGION, Cloud
 from local.emulator import Emulator
 from local.simulator import Simulator, serving
 from local.subscriber import subscribe
 from local.workspace import Workspace, free_port
 from tests.e2e.relay import Relay
+
+prefer_installed_node()  # the CLI runs on it
 
 STACK = "relay-e2e"
 PROCESSING_S = 1.0
@@ -66,11 +72,28 @@ class Deploy:
     def assembly(self) -> Path:
         return self.folder / "assembly"
 
+    @property
+    def template(self) -> Path:
+        return self.assembly / f"{STACK}.template.json"
+
     def cdk(self, *words: str, folder: Path | None = None) -> None:
         """Run a command; only in the clone, it finds the app and takes the time to synthesize it."""
-        env = {**self.cloud.env(), "CDK_HOME": str(self.folder / "home"), "CI": "true"}
+        env = {
+            **self.cloud.env(),
+            "CDK_HOME": str(self.folder / "home"),
+            "CDK_DISABLE_CLI_TELEMETRY": "true",
+            "CI": "true",
+        }
         cdk = str(WORKSPACE.folder / "node" / "node_modules" / ".bin" / "cdk")
-        assembly.run([cdk, "--no-notices", *words], folder or self.folder, env)
+        process = subprocess.run(  # noqa: S603 - a list made here
+            [cdk, "--no-notices", *words],
+            cwd=folder or self.folder,
+            env=os.environ | env,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert process.returncode == 0, process.stderr[-1500:]
 
 
 @pytest.fixture(scope="session")
@@ -80,7 +103,7 @@ def deploy(
     """Deploy the stack with short delays; destroy it at the end."""
     settings = {
         "stackName": STACK,
-        "architecture": assembly.host_architecture(),
+        "architecture": host_architecture(),
         "baseUrl": claude_url,
         "removalPolicy": "destroy",
         "pollMinutes": "60",  # the tests invoke poll; a scheduled one would interfere

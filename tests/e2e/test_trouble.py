@@ -1,7 +1,6 @@
 """Jobs under trouble: answers lost, settings changed, canceled halfway, the key missing."""
 
 import json
-import shutil
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ import pytest
 from local.assembly import Assembly
 from local.cloud import Cloud
 from local.deploy import deploy as update
-from tests.e2e.conftest import Deploy
+from tests.e2e.conftest import STACK, Deploy
 from tests.e2e.relay import Relay, jsonl, kinds, rows, wait_until_idle
 
 
@@ -49,20 +48,18 @@ def restored_settings(deploy: Deploy, cloud: Cloud, outputs: dict[str, str]) -> 
     """Restore the settings from their assembly, which takes a second."""
     yield
     wait_until_idle(cloud, outputs)
-    update(cloud, Assembly.read(deploy.assembly))
+    update(cloud, Assembly(STACK, deploy.template))
 
 
-def with_small_batches(deploy: Deploy, folder: Path) -> Assembly:
+def with_small_batches(deploy: Deploy, file: Path) -> Assembly:
     """Return the assembly that `requestsPerBatch=10` would give, which takes 15 s to synthesize."""
-    shutil.copytree(deploy.assembly, folder)
-    (file,) = folder.glob("*.template.json")
-    template = json.loads(file.read_bytes())
+    template = json.loads(deploy.template.read_bytes())
     for resource in template["Resources"].values():
         variables = resource.get("Properties", {}).get("Environment", {}).get("Variables", {})
         if "REQUESTS_PER_BATCH" in variables:
             variables["REQUESTS_PER_BATCH"] = "10"
     file.write_text(json.dumps(template), encoding="utf-8")
-    return Assembly.read(folder)
+    return Assembly(STACK, file)
 
 
 @pytest.mark.usefixtures("restored_settings")
@@ -74,7 +71,7 @@ def test_a_deploy_does_not_affect_a_running_job(
     relay.poll_until(lambda: relay.deliveries_of(before, "job.planned"), "the first job's plan")
 
     wait_until_idle(relay.cloud, relay.outputs)
-    update(relay.cloud, with_small_batches(deploy, tmp_path / "small"))
+    update(relay.cloud, with_small_batches(deploy, tmp_path / "small.json"))
     relay.end_lease("relay", "poll")
     relay.simulator.processing_s = 1
     after = relay.upload("after.jsonl", jsonl(rows(30, "after")))

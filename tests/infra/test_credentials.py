@@ -66,7 +66,7 @@ def test_without_credentials_make_says_one_sentence_and_installs_nothing(
     """At a terminal, the sentence is the last line; a script gets the exit code."""
     ours, theirs = pty.openpty()
     process = subprocess.run(  # noqa: S603 - a list made here
-        ["make", target, "NODE=", "CDK=not-installed", "--old-file=.venv/.installed"],  # noqa: S607 - the make of PATH
+        ["make", target, "CDK_LIBRARY=not-installed", "--old-file=.venv/.installed"],  # noqa: S607 - the make of PATH
         cwd=ROOT,
         env={"PATH": os.environ["PATH"], "HOME": str(tmp_path)},
         stderr=theirs if terminal else subprocess.PIPE,

@@ -1,4 +1,4 @@
-"""`cdk synth` needs no credentials, Docker or network; errors are one sentence."""
+"""`cdk synth` needs no credentials, Docker or network, and gives what the local cloud deploys; errors are one sentence."""
 
 import json
 import os
@@ -6,11 +6,16 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from infra.bundle import ROOT, bundled, duckdb_layer
-from local.assembly import Assembly, synthesize
+from infra.synth import synthesize
+from infra.template import TEMPLATE, sources_digest
+from local import environment
+from local.api_endpoint import ApiEndpoint
+from local.assembly import host_architecture
 from local.workspace import Workspace
 
 CDK = ROOT / ".local" / "node" / "node_modules" / ".bin" / "cdk"
@@ -64,13 +69,47 @@ def run_app(folder: Path, env: dict[str, str], **context: object) -> tuple[int, 
     return process.returncode, process.stderr.splitlines()
 
 
-def test_cdk_synth_needs_no_credentials_docker_or_network(
+LOCAL_SETTINGS = {
+    "architecture": host_architecture(),
+    "repeats": "run",
+    "submitConcurrency": 2,
+    "resultsConcurrency": 2,
+    "baseUrl": "http://127.0.0.1:20000",
+    "absentSeconds": 6,
+    "skewSeconds": 1,
+    "probeSeconds": 2,
+    "retrySeconds": 2,
+    "incompleteSeconds": 5,
+    "createTimeoutSeconds": 60,
+}
+"""How the local cloud with the simulator differs from cdk.json."""
+
+
+def without_keys_of_zips(template: dict[str, Any]) -> dict[str, Any]:
+    """Remove what the CDK names in its own way: the objects with the code, and its notes for tools."""
+    for resource in template["Resources"].values():
+        resource.pop("Metadata", None)
+        for part in ("Code", "Content"):
+            resource.get("Properties", {}).get(part, {}).pop("S3Key", None)
+    return template
+
+
+def test_the_kept_template_is_what_cdk_synth_gives() -> None:
+    kept = json.loads(TEMPLATE.read_bytes())
+
+    assert kept == {"Metadata": {"Sources": sources_digest()}, **synthesize()}, "run `make synth`"
+
+
+def test_cdk_synth_needs_no_credentials_docker_or_network_and_gives_what_the_local_cloud_deploys(
     tmp_path: Path, isolated_env: dict[str, str]
 ) -> None:
-    built = {bundled("arm64").read_bytes(), duckdb_layer("arm64").read_bytes()}
+    architecture = host_architecture()
+    built = {bundled(architecture).read_bytes(), duckdb_layer(architecture).read_bytes()}
+    settings = [f"--context={name}={value}" for name, value in LOCAL_SETTINGS.items()]
+    output = ["--output", str(tmp_path / "assembly")]
 
     process = subprocess.run(  # noqa: S603  # a list made here
-        [CDK, "synth", "--quiet", "--no-notices", "--output", str(tmp_path / "assembly")],
+        [CDK, "synth", "--quiet", "--no-notices", *settings, *output],
         check=False,
         capture_output=True,
         text=True,
@@ -85,10 +124,29 @@ def test_cdk_synth_needs_no_credentials_docker_or_network(
     assert {asset.read_bytes() for asset in assets} == built
     template = json.loads((tmp_path / "assembly/claude-batch-relay.template.json").read_bytes())
     assert "NoStub" not in template["Rules"]
-    by_app = synthesize(Workspace(ROOT, tmp_path / "local"), "without-the-cli", {})
-    by_cli = Assembly.read(tmp_path / "assembly")
-    assert by_app.template_object == by_cli.template_object  # its key is its hash
-    assert {asset.key for asset in by_app.assets} == {asset.key for asset in by_cli.assets}
+    simulator = ApiEndpoint("simulator", str(LOCAL_SETTINGS["baseUrl"]), "sk-local")
+    workspace = Workspace(ROOT, tmp_path / "local")
+    deployed = environment.build_assembly(workspace, simulator, lambda _line: None)
+    assert {path.read_bytes() for path in deployed.zips} == built
+    ours = json.loads(deployed.template.read_bytes())
+    assert without_keys_of_zips(ours) == without_keys_of_zips(template)
+
+
+def test_a_missing_library_is_reported_in_one_sentence(isolated_env: dict[str, str]) -> None:
+    without_it = "import runpy, sys; sys.modules['aws_cdk'] = None; runpy.run_path('app.py', run_name='__main__')"
+
+    process = subprocess.run(  # noqa: S603  # a list made here
+        [sys.executable, "-c", without_it],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        env=isolated_env,
+    )
+
+    assert process.returncode == 1
+    [message] = process.stderr.splitlines()
+    assert message.startswith("claude-batch-relay: the library of the CDK is not installed: run ")
 
 
 def test_an_invalid_setting_is_reported_in_one_sentence(isolated_env: dict[str, str]) -> None:

@@ -25,7 +25,7 @@ def test_the_real_api_gets_the_key_of_the_environment_and_the_deployed_settings(
     claude = choose_claude(workspace, {"CLAUDE": "real", "ANTHROPIC_API_KEY": " sk-ant-real\n"})
 
     assert (claude.base_url, claude.key) == ("https://api.anthropic.com", "sk-ant-real")
-    assert claude.context() == {"baseUrl": "https://api.anthropic.com"}
+    assert claude.variables() == {"BASE_URL": "https://api.anthropic.com"}
 
 
 @pytest.mark.parametrize(

@@ -4,127 +4,116 @@ from typing import Any
 
 import pytest
 
-from local.assembly import Assembly, synthesize
+from infra import template as kept
+from infra.errors import BundleError
+from infra.template import read_template
+from local import assembly
+from local.assembly import Assembly, assemble
 from local.errors import LocalError
 from local.workspace import Workspace
 
-APP = """\
-import os, shutil
-with open(".local/calls", "a") as calls:
-    print(os.environ["CDK_CONTEXT_JSON"], file=calls)
-shutil.copytree("assembly", os.environ["CDK_OUTDIR"])
-"""
+ZIPS = {"bundled": Path("functions-1.zip"), "duckdb_layer": Path("duckdb-1.zip")}
 
 
-def write_assembly(folder: Path, *, packaging: str = "file", stacks: int = 1) -> None:
-    """Write an assembly as the app does."""
-    destination = {"bucketName": "assets-${AWS::AccountId}", "objectKey": "abc.json"}
-    file = {
-        "source": {"path": "stack.template.json", "packaging": packaging},
-        "destinations": {"here": destination},
-    }
-    artifacts: dict[str, Any] = {
-        f"stack{number}": {
-            "type": "aws:cloudformation:stack",
-            "properties": {
-                "stackName": "relay",
-                "templateFile": "stack.template.json",
-                "stackTemplateAssetObjectUrl": "s3://assets-${AWS::AccountId}/abc.json",
-            },
-        }
-        for number in range(stacks)
-    }
-    artifacts["assets"] = {"type": "cdk:asset-manifest", "properties": {"file": "assets.json"}}
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "manifest.json").write_text(json.dumps({"artifacts": artifacts}))
-    (folder / "assets.json").write_text(json.dumps({"files": {"abc": file}}))
-    (folder / "stack.template.json").write_text("{}")
+@pytest.fixture(autouse=True)
+def built(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Use zips that nobody has to build."""
+    for build, path in ZIPS.items():
+        monkeypatch.setattr(assembly, build, lambda _architecture, path=path: path)
 
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
-    """Create a clone whose app copies an assembly and logs its context."""
-    for source in ("requirements.txt", "infra/a.py", "functions/b.py"):
-        (tmp_path / source).parent.mkdir(exist_ok=True)
-        (tmp_path / source).write_text("1")
-    (tmp_path / "app.py").write_text(APP)
-    (tmp_path / "cdk.json").write_text('{"context": {"architecture": "x86_64", "attempts": 3}}')
-    (tmp_path / ".local").mkdir()
-    write_assembly(tmp_path / "assembly")
-    return Workspace(root=tmp_path, folder=tmp_path / ".local")
+    return Workspace(root=Workspace.of_this_clone().root, folder=tmp_path)
 
 
-def contexts(workspace: Workspace) -> list[dict[str, Any]]:
-    """Return the context of each run of the app."""
-    return [json.loads(line) for line in (workspace.folder / "calls").read_text().splitlines()]
+def silent(_line: str) -> None:
+    """Report nothing."""
 
 
-def test_an_assembly_lists_each_asset_with_its_bucket_and_key(tmp_path: Path) -> None:
-    write_assembly(tmp_path)
-
-    assembly = Assembly.read(tmp_path)
-
-    [asset] = assembly.assets
-    assert (assembly.stack, assembly.digest) == ("relay", "abc.json")
-    assert asset.path == tmp_path / "stack.template.json"
-    assert (asset.bucket, asset.key) == ("assets-${AWS::AccountId}", "abc.json")
+def resources_of(assembled: Assembly, kind: str) -> list[dict[str, Any]]:
+    """Return the properties of the resources of a type."""
+    resources = json.loads(assembled.template.read_bytes())["Resources"].values()
+    return [part["Properties"] for part in resources if part["Type"] == f"AWS::{kind}"]
 
 
-def test_an_assembly_of_two_stacks_is_an_error(tmp_path: Path) -> None:
-    write_assembly(tmp_path, stacks=2)
+def test_the_functions_get_this_machines_code_and_the_settings_that_they_have(
+    workspace: Workspace,
+) -> None:
+    settings = {"RETRY_S": "2", "REPEATS": "run"}
 
-    with pytest.raises(LocalError, match="2 stacks"):
-        Assembly.read(tmp_path)
+    assembled = assemble(workspace, "simulator", settings, concurrency=2, report=silent)
 
-
-def test_an_asset_that_is_a_folder_is_an_error(tmp_path: Path) -> None:
-    write_assembly(tmp_path, packaging="zip")
-
-    with pytest.raises(LocalError, match="bundle it into one zip"):
-        Assembly.read(tmp_path)
-
-
-def test_unchanged_sources_are_synthesized_once(workspace: Workspace) -> None:
-    for _ in range(2):
-        synthesize(workspace, "simulator", {"architecture": "arm64"}, lambda _line: None)
-
-    [context] = contexts(workspace)
-    assert (context["architecture"], context["attempts"]) == ("arm64", 3)
-
-
-@pytest.mark.parametrize("source", ["app.py", "infra/a.py", "functions/b.py", "functions/new.py"])
-def test_a_changed_source_is_synthesized_again(workspace: Workspace, source: str) -> None:
-    synthesize(workspace, "simulator", {}, lambda _line: None)
-    with (workspace.root / source).open("a") as file:
-        file.write("# changed")
-
-    synthesize(workspace, "simulator", {}, lambda _line: None)
-
-    assert len(contexts(workspace)) == 2
+    functions = resources_of(assembled, "Lambda::Function")
+    architecture = [assembly.host_architecture()]
+    assert {function["Code"]["S3Key"] for function in functions} == {"functions-1.zip"}
+    assert all(function["Architectures"] == architecture for function in functions)
+    variables = [function["Environment"]["Variables"] for function in functions]
+    assert [values["RETRY_S"] for values in variables] == ["2", "2", "2"]
+    assert [values["REPEATS"] for values in variables if "REPEATS" in values] == ["run"]
+    [layer] = resources_of(assembled, "Lambda::LayerVersion")
+    assert layer["Content"]["S3Key"] == "duckdb-1.zip"
+    assert layer["CompatibleArchitectures"] == architecture
+    sources = resources_of(assembled, "Lambda::EventSourceMapping")
+    assert [source["ScalingConfig"]["MaximumConcurrency"] for source in sources] == [2, 2]
+    assert (assembled.stack, assembled.zips) == ("claude-batch-relay", (*ZIPS.values(),))
 
 
-def test_changed_settings_are_synthesized_again(workspace: Workspace) -> None:
-    synthesize(workspace, "simulator", {"baseUrl": "http://127.0.0.1:1"}, lambda _line: None)
-    synthesize(workspace, "simulator", {"baseUrl": "http://127.0.0.1:2"}, lambda _line: None)
+def test_everything_else_is_as_the_repository_keeps_it(workspace: Workspace) -> None:
+    assembled = assemble(workspace, "simulator", {}, report=silent)
 
-    assert len(contexts(workspace)) == 2
-
-
-def test_a_failed_synth_raises_its_error_and_is_retried(workspace: Workspace) -> None:
-    (workspace.root / "app.py").write_text("import sys; sys.exit('pollMinutes is 0')")
-    with pytest.raises(LocalError, match="pollMinutes is 0"):
-        synthesize(workspace, "simulator", {}, lambda _line: None)
-
-    (workspace.root / "app.py").write_text(APP)
-
-    assert synthesize(workspace, "simulator", {}, lambda _line: None).stack == "relay"
+    ours, kept = json.loads(assembled.template.read_bytes()), read_template()
+    for template in (ours, kept):
+        for resource in template["Resources"].values():
+            if resource["Type"].startswith("AWS::Lambda::"):
+                for changed in ("Architectures", "Code", "CompatibleArchitectures", "Content"):
+                    resource["Properties"].pop(changed, None)
+        del template["Outputs"]["Version"]
+    del kept["Parameters"]["Bundle"], kept["Rules"]["NoStub"]
+    assert ours == kept
 
 
-def test_files_of_an_earlier_assembly_are_removed(workspace: Workspace) -> None:
-    synthesize(workspace, "simulator", {}, lambda _line: None)
-    left = workspace.folder / "assembly" / "simulator" / "asset.old.zip"
-    left.write_text("old")
+def test_a_change_of_code_or_settings_changes_the_digest(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = assemble(workspace, "simulator", {}, report=silent).digest
+    again = assemble(workspace, "simulator", {}, report=silent).digest
+    slower = assemble(workspace, "simulator", {"RETRY_S": "3"}, report=silent).digest
+    monkeypatch.setattr(assembly, "bundled", lambda _architecture: Path("functions-2.zip"))
+    changed = assemble(workspace, "simulator", {}, report=silent).digest
 
-    synthesize(workspace, "simulator", {"attempts": "2"}, lambda _line: None)
+    assert first == again
+    assert len({first, slower, changed}) == 3
 
-    assert not left.exists()
+
+def test_a_stale_template_is_not_deployed(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    content = json.loads(kept.TEMPLATE.read_bytes())
+    content["Metadata"]["Sources"] = "of an earlier cdk.json"
+    stale = tmp_path / "template.json"
+    stale.write_text(json.dumps(content))
+    monkeypatch.setattr(kept, "TEMPLATE", stale)
+
+    with pytest.raises(LocalError, match=r"has changed since .*: run `make synth`"):
+        assemble(workspace, "simulator", {}, report=silent)
+
+
+def test_a_bundle_that_cannot_be_built_is_reported(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_architecture: str) -> Path:
+        message = "its packages could not be fetched"
+        raise BundleError(message)
+
+    monkeypatch.setattr(assembly, "bundled", fail)
+
+    with pytest.raises(LocalError, match="could not be fetched"):
+        assemble(workspace, "simulator", {}, report=silent)
+
+
+def test_an_unknown_processor_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("platform.machine", lambda: "riscv64")
+
+    with pytest.raises(LocalError, match="no wheels are built for riscv64"):
+        assembly.host_architecture()

@@ -49,7 +49,7 @@ def test_the_phase_of_a_job_is_named_with_its_figures(job: StartedJob, expected:
 @pytest.mark.parametrize(
     ("name", "progress"),
     [
-        ("", Progress("building the bundle and synthesizing the stack")),
+        ("", Progress("preparing the bundle")),
         ("questions", Progress("planning", 1_234_567, 98_765_432, "bytes")),
         (
             "a-very-long-name-of-a-file-of-prompts",

@@ -5,14 +5,14 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
-from infra.synth import synthesize
+from infra.template import read_template
 
 
 @cache
 def _lifecycle_rules() -> list[dict[str, Any]]:
     rule_lists = [
         resource["Properties"]["LifecycleConfiguration"]["Rules"]
-        for resource in synthesize()["Resources"].values()
+        for resource in read_template()["Resources"].values()
         if resource["Type"] == "AWS::S3::Bucket"
     ]
     (rules,) = [rules for rules in rule_lists if "work-of-done-jobs" in json.dumps(rules)]
