@@ -1,6 +1,7 @@
 """Results: collect a batch that has ended; assemble and tidy its job after the last one."""
 
 import os
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
@@ -13,7 +14,7 @@ from functions.adapters.redelivery import Redelivery
 from functions.adapters.tracing import traced
 from functions.adapters.trigger import PollInvoker
 from functions.assembling.assemble import assemble
-from functions.assembling.reopen import REASSEMBLE, RECOLLECT, reopen
+from functions.assembling.reopen import REASSEMBLE, RECOLLECT, complete_request, reopen
 from functions.assembling.tidy import tidy
 from functions.collecting.collect import collect
 from functions.model.items.batch import Batch
@@ -83,7 +84,7 @@ def results(
     with services.releasing_on_error(item), traced(str(item.next_step), **item_keys(item)):
         match item:
             case Job():
-                work = tidy if item.next_step == Step.TIDY else assemble
+                work = _tidy if item.next_step == Step.TIDY else assemble
                 work(services, item, time_left_s)
             case Batch():
                 finished = collect(
@@ -95,3 +96,9 @@ def results(
                     )
                     results(services, follow_up, context)
     return True
+
+
+def _tidy(services: Services[ResultsSettings], job: Job, time_left_s: Callable[[], float]) -> None:
+    """Tag the work files of a job. If a request to open the job died before it was open, open it instead."""
+    if not complete_request(services, job):
+        tidy(services, job, time_left_s)

@@ -6,6 +6,7 @@ from typing import Any
 
 from aws_lambda_powertools import Logger
 
+from functions.adapters.table import Conditions
 from functions.adapters.work_items import WorkItems
 from functions.model.items.batch import Batch, BatchStatus, batch_key
 from functions.model.items.work_item import Step
@@ -34,7 +35,12 @@ def refetch_batch(items: WorkItems, batch: Batch, *, finished_chunk: bool) -> No
 
 
 def reset_batch(
-    items: WorkItems, batch: Batch, changes: Mapping[str, Any], *, finished_chunk: bool = True
+    items: WorkItems,
+    batch: Batch,
+    changes: Mapping[str, Any],
+    *,
+    finished_chunk: bool = True,
+    job_expected: Conditions | None = None,
 ) -> bool:
     """Reset a batch, so that it is collected again.
 
@@ -44,9 +50,10 @@ def reset_batch(
         changes: further changes.
         finished_chunk: whether its job counts the rows of this batch. If not, a later attempt of the chunk does, and
             until this one is collected, it counts as one more chunk.
+        job_expected: conditions on its job.
 
     Returns:
-        False, without any change, if the batch has changed meanwhile.
+        False, without any change, if the batch has changed meanwhile, or a condition fails.
     """
     again = {
         "status": BatchStatus.ENDED,
@@ -62,4 +69,5 @@ def reset_batch(
         {**again, **changes},
         expected={"status": batch.status, "status_key": batch.status_key},
         job_increments={"chunks_finished": -1, **uncounted} if finished_chunk else {"chunks": 1},
+        job_expected=job_expected,
     )

@@ -191,10 +191,16 @@ class Table:
         update = self._address(job, item) | _expressions(changes, expected, increments or {})
         return cast("TransactWriteItemTypeDef", {"Update": update})
 
-    def add(self, job: str, item: str, counters: Mapping[str, int]) -> "TransactWriteItemTypeDef":
-        """Build a write that adds to counters of an existing item."""
-        update = self._address(job, item) | _expressions({}, {}, counters)
-        update["ConditionExpression"] = "attribute_exists(job)"
+    def add(
+        self,
+        job: str,
+        item: str,
+        counters: Mapping[str, int],
+        expected: Conditions | None = None,
+    ) -> "TransactWriteItemTypeDef":
+        """Build a write that adds to counters of an existing item, if the conditions hold."""
+        update = self._address(job, item) | _expressions({}, expected or {}, counters)
+        update.setdefault("ConditionExpression", "attribute_exists(job)")
         return cast("TransactWriteItemTypeDef", {"Update": update})
 
     def delete(self, job: str, item: str, expected: Conditions) -> "TransactWriteItemTypeDef":

@@ -129,6 +129,7 @@ class WorkItems:
         expected: Conditions | None = None,
         increments: Mapping[str, int] | None = None,
         job_increments: Mapping[str, int] | None = None,
+        job_expected: Conditions | None = None,
         puts: Sequence[Job | Batch | Owner | CostEntry] = (),
         duplicate: Owner | None = None,
         events: Sequence[Event] = (),
@@ -143,6 +144,7 @@ class WorkItems:
             expected: the conditions; by default, that this invocation owns the item.
             increments: the amounts to add to counters of the item.
             job_increments: the amounts to add to counters of the item's job.
+            job_expected: the conditions on the job whose counters change.
             puts: the items to create; if one exists, nothing is written. A cost entry is replaced.
             duplicate: an ownership record to mark as a duplicate, which poll cancels.
             events: the events to publish.
@@ -170,7 +172,7 @@ class WorkItems:
         if spent_micro_usd:
             writes.append(spending.count(self._table, spent_micro_usd, self.now()))
         if job_increments:
-            writes.append(self._table.add(item.job, JOB, job_increments))
+            writes.append(self._table.add(item.job, JOB, job_increments, job_expected))
         if duplicate is not None:
             duplicate_keys = {"open": duplicate.open, "status_key": duplicate.status_key}
             writes.append(
@@ -201,9 +203,14 @@ class WorkItems:
         return keys | {"open": OPEN}
 
     def archive(self, job: Job, expires: int) -> bool:
-        """Remove a finished job from the index, and set when DynamoDB deletes it."""
+        """Remove a finished job from the index, and set when DynamoDB deletes it.
+
+        Returns:
+            False, without any change, if the job was opened again, or is about to be.
+        """
         changes = {"open": None, "expires": expires}
-        return self.transition(job, changes, expected={"status": JobStatus.DONE})
+        expected = {"status": JobStatus.DONE, "status_key": job.status_key}
+        return self.transition(job, changes, expected=expected)
 
     def save_status_digest(self, job: Job, digest: str) -> None:
         """Record the digest of the job's last status.json."""

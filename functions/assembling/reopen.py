@@ -40,17 +40,17 @@ _OF_ASSEMBLING = re.compile(
 """The beginnings of a failure that assembling found. A failure of planning is kept."""
 _BUSY = "a stage works on it now; try again in a quarter of an hour"
 TIDY_AFTER_S = 960.0
-"""Seconds after which work files are tagged again if this invocation died: no invocation lives longer than 15 minutes."""
+"""Seconds after which tidy continues if this invocation died: no invocation lives longer than 15 minutes."""
 _FIRST_KEY = ""
-"""What a job has in `tidied` while tags are removed: a request that died may have left some, and all are set again."""
+"""What a job has in `tidied` while a request opens it: one that died may have left some tags, and all are set again."""
 logger = Logger(child=True)
 
 
 def reopen(services: Services[ResultsSettings], verb: str, job_id: str) -> dict[str, object]:
     """Open a job again, so that it is assembled again, and for ``recollect`` its results are collected again first.
 
-    Batches are opened first, each with the count of its chunk, then the job. After a crash in between, the job still
-    ends, or the same request opens it again.
+    Batches are opened first, each with the count of its chunk, then the job. After a crash in between, the same request
+    opens the job, or else tidy does.
 
     Args:
         services: the services of results.
@@ -91,21 +91,33 @@ def _reopen(services: Services[ResultsSettings], verb: str, job: Job) -> dict[st
             return _refused(_BUSY)
         job = kept
     # First those that copy, so that a request that dies in between can be repeated.
-    _open_batches(services, copying, last)
-    opened = _open_batches(services, fetched, last)
+    _open_batches(services, job, copying, last)
+    opened = _open_batches(services, job, fetched, last)
     moved = _clear_delay(services, [b for b in batches if b.status == BatchStatus.ENDED])
     if opens_job or opened:
         moved |= _open_job(services, job)
     if not moved and not opened:
-        return _refused(_nothing_to_do(job, verb))
+        return _refused(_BUSY if fetched else _nothing_to_do(job, verb))
     logger.info("job reopened", extra={"job": job.job, "request": verb, "batches": opened})
     return {"accepted": True, "batches": opened, "message": _opened(opened)}
+
+
+def complete_request(services: Services[ResultsSettings], job: Job) -> bool:
+    """Open a job whose batches a request opened before it was killed. Return False if there was no such request.
+
+    Args:
+        services: the services of results.
+        job: a job that waits to be tidied and is owned by this invocation.
+    """
+    was_killed = job.tidied == _FIRST_KEY and _was_killed(job, services.items.batches(job.job))
+    return was_killed and _open_job(services, job)
 
 
 def _was_killed(job: Job, batches: Sequence[Batch]) -> bool:
     """Return whether an earlier request was killed after it opened batches, before it opened their job."""
     return job.status == JobStatus.DONE and any(
-        batch.status_since > job.status_since for batch in batches
+        batch.status == BatchStatus.ENDED or batch.status_since > job.status_since
+        for batch in batches
     )
 
 
@@ -140,14 +152,14 @@ def _loss(
 def _keep_work_files(services: Services[ResultsSettings], job: Job) -> Job | None:
     """Remove the tags by which the bucket's lifecycle would delete work files while the job is open.
 
-    Once the job ends again, they are tagged again; and so they are if this invocation dies before the job is open.
+    Until `TIDY_AFTER_S` is over, no stage acquires the job. If this invocation dies before the job is open, tidy then
+    opens it if batches were opened, or else tags the files again. What an earlier request began keeps its time, by
+    which these batches are recognized.
 
     Returns:
         The job, which waits to be tidied; None if a stage works on it now.
     """
-    if job.next_step is not None and job.tidied is None:
-        return job  # they are not tagged yet, perhaps because S3 denies it
-    is_begun = job.next_step is not None and job.tidied == _FIRST_KEY
+    is_begun = job.open is not None and job.next_step is not None and job.tidied == _FIRST_KEY
     changes = {"tidied": _FIRST_KEY, "not_before": timestamps.after(services.now(), TIDY_AFTER_S)}
     changes |= {} if is_begun else {"status": JobStatus.DONE}
     expected = {"status_key": job.status_key, "owner": job.owner}
@@ -250,26 +262,32 @@ def _can_be_merged(
 
 
 def _open_batches(
-    services: Services[ResultsSettings], batches: Sequence[Batch], last: Sequence[Batch]
+    services: Services[ResultsSettings], job: Job, batches: Sequence[Batch], last: Sequence[Batch]
 ) -> int:
     """Reset batches to be collected again. Return how many have not changed meanwhile.
 
     Args:
         services: the services of results.
+        job: their job.
         batches: the batches.
         last: the last attempt of each chunk, whose rows the job counts.
     """
-    return sum([_open_batch(services, batch, is_last=batch in last) for batch in batches])
+    return sum([_open_batch(services, job, batch, is_last=batch in last) for batch in batches])
 
 
-def _open_batch(services: Services[ResultsSettings], batch: Batch, *, is_last: bool) -> bool:
-    """Reset a batch to be collected again. Return False if it has changed."""
+def _open_batch(
+    services: Services[ResultsSettings], job: Job, batch: Batch, *, is_last: bool
+) -> bool:
+    """Reset a batch to be collected again. Return False if it or its job, which may be assembled now, has changed."""
     forgotten = (
         *("close_reason", "not_found", "not_found_since", "not_found_key", "pieces"),
         *("incomplete_downloads", "first_download_at", "convenience_tries"),
     )
     changes = {**dict.fromkeys(forgotten), "refetches": batch.refetches + (not is_last)}
-    opened = reset_batch(services.items, batch, changes, finished_chunk=is_last)
+    unchanged = {"status_key": job.status_key, "owner": job.owner}
+    opened = reset_batch(
+        services.items, batch, changes, finished_chunk=is_last, job_expected=unchanged
+    )
     if opened:
         logger.warning("results are fetched again on request", extra={"batch": batch_key(batch)})
     return opened
@@ -284,7 +302,7 @@ def _open_job(services: Services[ResultsSettings], job: Job) -> bool:
         "tidied": None, "expires": None, "deadline_at": None, "convenience_tries": None,
         "first_ended_at": job.first_ended_at or job.ended_at, "reopened": job.reopened + 1,
     }  # fmt: skip
-    expected = {"status": JobStatus.DONE, "status_key": job.status_key}
+    expected = {"status_key": job.status_key, "owner": job.owner}
     return services.items.transition(job, changes, expected=expected)
 
 

@@ -1,21 +1,27 @@
 """A job is opened again on request: assembled again, or with results that Anthropic still has."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
+from botocore.exceptions import ClientError
 
+from functions.adapters.queues import work_message_for
 from functions.assembling import reopen as reopening
 from functions.assembling import tidy
 from functions.assembling.reopen import reopen
 from functions.errors import ObjectNotFoundError
 from functions.model.items.batch import BatchStatus, CloseReason
-from functions.model.items.job import JobStatus
+from functions.model.items.job import Job, JobStatus
+from functions.results import results
+from tests.fakes.strict_s3 import S3ErrorResponse, reject_requests
 from tests.harness import RESULTS, Harness, make_row, make_upload, open_harness
 
 KEY = "team/march.jsonl"
 DAY_S = 86_400.0
+DENIED = S3ErrorResponse(403, "AccessDenied", "an SCP denies s3:PutObjectTagging")
 
 
 @pytest.fixture
@@ -208,6 +214,130 @@ def test_no_work_file_is_deleted_while_the_job_is_open(relay: Harness) -> None:
 
     relay.simulator.disarm()
     relay.finish()
+    assert {*tags_of_work_files(relay, job)} == {True}
+
+
+def waiting_to_be_tidied(relay: Harness) -> Job:
+    """Finish a job whose work files have no tags yet, because S3 denied them."""
+    with reject_requests(relay.s3, "PutObjectTagging", DENIED):
+        relay.upload(KEY, make_upload(6))
+        while not (jobs := relay.items.unfinished().jobs) or jobs[0].status != JobStatus.DONE:
+            with suppress(ClientError):
+                relay.tick()
+    relay.pass_time(DAY_S)
+    return jobs[0]
+
+
+def tidy_begins(relay: Harness, job: Job) -> None:
+    """Let tidy tag one file; it still runs, or has died."""
+    if relay.results.acquire(work_message_for(job), lambda: 900.0) is None:
+        return
+    relay.results.files.tag_done(list(relay.results.files.list_keys(f"work/{job.job}/"))[:1])
+
+
+def tidy_runs(relay: Harness, job: Job) -> None:
+    results(relay.results, work_message_for(job), relay.context)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("meanwhile", "before", "is_accepted"),
+    [
+        (tidy_runs, "_loss", False),
+        (tidy_runs, "_open_job", True),
+        (tidy_begins, "_loss", False),
+        (tidy_begins, "_open_job", True),
+    ],
+)
+def test_tidy_leaves_a_job_alone_that_a_request_is_opening(
+    relay: Harness,
+    monkeypatch: pytest.MonkeyPatch,
+    meanwhile: Callable[[Harness, Job], None],
+    before: str,
+    *,
+    is_accepted: bool,
+) -> None:
+    """If tidy has begun, the request is refused; if the request has, tidy waits."""
+    job = waiting_to_be_tidied(relay)
+    step = getattr(reopening, before)
+
+    def interrupted(*arguments: object) -> object:
+        meanwhile(relay, job)
+        return step(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(reopening, before, interrupted)
+        answer = request(relay, "reassemble", job.job)
+
+    assert answer["accepted"] is is_accepted
+    opened = relay.items.job(job.job)
+    assert opened is not None
+    assert (opened.status == JobStatus.DONE) is not is_accepted
+    assert ({*tags_of_work_files(relay, job.job)} == {False}) is is_accepted
+    relay.pass_time(1_000.0)
+    relay.finish()
+    assert {*tags_of_work_files(relay, job.job)} == {True}
+
+
+def test_tags_of_a_tidy_that_died_are_removed(relay: Harness) -> None:
+    job = waiting_to_be_tidied(relay)
+    tidy_begins(relay, job)
+    relay.pass_time(1_000.0)
+
+    assert request(relay, "reassemble", job.job)["accepted"]
+
+    assert {*tags_of_work_files(relay, job.job)} == {False}
+
+
+def test_no_batch_is_opened_once_its_job_is_assembled(
+    relay: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The manifest would lack what is collected then."""
+    job = closed_without_results(relay)
+    open_batch = reopening._open_batch  # noqa: SLF001 - the job is assembled at this moment
+
+    def late(*arguments: Any, **options: Any) -> bool:
+        relay.items.update_if_unchanged(arguments[1], {"owner": "assemble"})
+        return open_batch(*arguments, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(reopening, "_open_batch", late)
+        answer = request(relay, "recollect", job)
+
+    assert (answer["accepted"], "try again" in str(answer["message"])) == (False, True)
+    assert {batch.status for batch in relay.items.batches(job)} == {BatchStatus.COLLECTED}
+
+
+def test_a_job_that_a_request_opens_is_not_archived(relay: Harness) -> None:
+    """Poll has read it before, and nobody would tidy it after a request that dies."""
+    job = relay.items.job(finished(relay))
+    assert job is not None
+    assert request(relay, "reassemble", job.job)["accepted"]
+    relay.finish()
+
+    assert not relay.items.archive(job, 2_000_000_000)
+
+
+@pytest.mark.parametrize("outage_s", [0.0, 3_600.0])
+def test_tidy_opens_the_job_whose_batches_a_request_opened_before_it_died(
+    relay: Harness, monkeypatch: pytest.MonkeyPatch, outage_s: float
+) -> None:
+    """The results may be collected before or after tidy does: it tags no files that are still needed or missing."""
+    job = closed_without_results(relay)
+
+    def die(*_arguments: object) -> bool:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(reopening, "_open_job", die)
+        with pytest.raises(KeyboardInterrupt):
+            request(relay, "recollect", job)
+    if outage_s:
+        relay.simulator.arm("overloaded", times=0, endpoint="results")
+        relay.tick(outage_s)
+        relay.simulator.disarm()
+    relay.finish()
+
+    assert relay.manifest(KEY)["counts"] == {"succeeded": 6}
     assert {*tags_of_work_files(relay, job)} == {True}
 
 

@@ -57,7 +57,8 @@ def diagram_arrows(kind: str) -> set[tuple[str, str, str]]:
         (first.replace("[*]", FROM_NOTHING), last, who.split()[0])
         for first, last, label in matches
         for who in re.split(r"\), |, ", label)
-        if who.split()[0] in {"claim", "plan", "send", "collect", "assemble", "poll", "reopen"}
+        if who.split()[0]
+        in {"claim", "plan", "send", "collect", "assemble", "tidy", "poll", "reopen"}
     }
 
 
