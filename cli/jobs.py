@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from botocore.exceptions import ClientError
 
-from cli.errors import DENIED_CODES, NotFoundError, UsageError
+from cli.errors import DENIED_CODES, CommandError, NotFoundError, UsageError
 from functions.adapters.circuit import Circuit
 from functions.adapters.cost_ledger import CostLedger
 from functions.adapters.table import Table
 from functions.adapters.work_items import WorkItems
+from functions.errors import NewerSchemaError
 from functions.model.cost_ledger import DUPLICATE, LEDGER, CostEntry
 from functions.model.ids import JOB_DIGITS
 from functions.model.items.job import Job, JobStatus, label_of, results_prefix
@@ -145,8 +146,16 @@ class Jobs:
         return found_job if job is None else found_job_of(job)
 
     def batches(self, found_job: FoundJob) -> list[Batch]:
-        """Return all batches of a job, by chunk and attempt."""
-        return self._items.batches(found_job.id)
+        """Return all batches of a job, by chunk and attempt.
+
+        Raises:
+            CommandError: a newer version of the relay wrote one of them.
+        """
+        try:
+            return self._items.batches(found_job.id)
+        except NewerSchemaError as error:
+            message = f"{found_job.name}: {error}"
+            raise CommandError(message) from error
 
     def sending(self) -> Sending:
         """Return whether sending is paused, and why."""

@@ -99,6 +99,10 @@ class UploadLostError(RelayError):
 class NewerSchemaError(RelayError):
     """A newer version of the relay wrote an item; deploy it again. This version might misread the item."""
 
+    def __init__(self) -> None:
+        """Build the message."""
+        super().__init__("a newer version of the relay worked on it; deploy that version again")
+
 
 class ClaimError(RelayError):
     """Competing claims won several times. Its message is delivered again."""

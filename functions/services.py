@@ -36,6 +36,7 @@ from functions.errors import (
     DiskFullError,
     DownloadError,
     KeyMissingError,
+    NewerSchemaError,
     ObjectNotFoundError,
     RelayError,
     UploadLostError,
@@ -199,9 +200,9 @@ class Services[S: Settings]:
 
 _ENVIRONMENT = (
     *(BotoCoreError, OSError, DownloadError, UploadLostError, DiskFullError),
-    *(KeyMissingError, ApiKeyRejectedError, ApiUnavailableError),
+    *(KeyMissingError, ApiKeyRejectedError, ApiUnavailableError, NewerSchemaError),
 )
-"""Errors of the environment: AWS or Anthropic does not answer or refuses, or the disk is full."""
+"""Errors of the environment: AWS or Anthropic does not answer or refuses, the disk is full, or a deploy was rolled back."""
 
 
 def is_at_fault(error: Exception) -> bool:

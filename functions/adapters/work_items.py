@@ -48,22 +48,29 @@ class WorkItems:
         self._table, self.now = table, now
 
     def job(self, job: str) -> Job | None:
-        """Read a job. Return None if it does not exist."""
+        """Read a job, of any version: many callers only ask whether it exists. Return None if it does not."""
         attributes = self._table.get(job, JOB)
         return msgspec.convert(attributes, Job) if attributes else None
 
     def batch(self, job: str, item: str) -> Batch | None:
-        """Read a batch. Return None if it does not exist."""
+        """Read a batch. Return None if it does not exist.
+
+        Raises:
+            NewerSchemaError: a newer version of the relay wrote it.
+        """
         attributes = self._table.get(job, item)
-        return msgspec.convert(attributes, Batch) if attributes else None
+        return items.read_batch(attributes) if attributes else None
 
     def batches(self, job: str) -> list[Batch]:
-        """Read all batches of a job, by chunk and attempt."""
+        """Read all batches of a job, by chunk and attempt.
+
+        Raises:
+            NewerSchemaError: a newer version of the relay wrote one of them.
+        """
         condition = "job = :job AND #item BETWEEN :low AND :high"
         values = {":job": job, ":low": "0", ":high": ":"}
         return [
-            msgspec.convert(item, Batch)
-            for item in self._table.query(condition, values, limit=PAGE)
+            items.read_batch(item) for item in self._table.query(condition, values, limit=PAGE)
         ]
 
     def unfinished(self, has_time: Callable[[], bool] = lambda: True) -> Unfinished:

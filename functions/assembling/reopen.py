@@ -21,6 +21,7 @@ from functions.errors import (
     ApiUnavailableError,
     DownloadError,
     KeyMissingError,
+    NewerSchemaError,
 )
 from functions.model import timestamps
 from functions.model.items.batch import Batch, BatchStatus, CloseReason, batch_key
@@ -67,6 +68,8 @@ def reopen(services: Services[ResultsSettings], verb: str, job_id: str) -> dict[
         return _refused(refusal)
     try:
         return _reopen(services, verb, job)
+    except NewerSchemaError as error:
+        return _refused(str(error))
     except (ApiUnavailableError, ApiKeyRejectedError, KeyMissingError, DownloadError) as error:
         return _refused(f"the results cannot be downloaded now ({error}); try again later")
 
@@ -124,7 +127,7 @@ def _was_killed(job: Job, batches: Sequence[Batch]) -> bool:
 def _refusal(services: Services[ResultsSettings], job: Job) -> str | None:
     """Return why a job cannot be opened in its current state."""
     if job.schema > SCHEMA:
-        return "a newer version of the relay worked on it; deploy that version again"
+        return str(NewerSchemaError())
     if job.status == JobStatus.PLANNING or job.outcome in _NEVER_RUN:
         return "no batch of it was collected yet"
     if job.is_leased(services.now()):

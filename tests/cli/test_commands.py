@@ -143,6 +143,20 @@ def test_a_missing_job_is_reported_in_a_sentence(relay: CommandLine, name: str) 
     assert len(result.stderr.strip().splitlines()) == 1
 
 
+def test_a_job_of_a_newer_version_is_told_in_a_sentence(
+    stack: Harness, relay: CommandLine
+) -> None:
+    job = running(stack)
+    key = {"job": {"S": job}, "item": {"S": "00001-1"}}
+    item = stack.dynamodb.get_item(TableName="relay", Key=key)["Item"]
+    stack.dynamodb.put_item(TableName="relay", Item=item | {"schema": {"N": "2"}})
+
+    result = relay("diagram", job, code=1)
+
+    assert "deploy that version again" in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
 def test_a_prefix_of_several_jobs_names_them(stack: Harness, relay: CommandLine) -> None:
     job = running(stack)
     key = {"job": {"S": job}, "item": {"S": "#"}}

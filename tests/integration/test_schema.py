@@ -1,5 +1,6 @@
 """A deploy during a job: items of an older schema version are processed, and those of a newer one left alone."""
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -7,7 +8,10 @@ import pytest
 from functions.adapters import table
 from functions.adapters.queues import work_message_for
 from functions.assembling.reopen import reopen
+from functions.errors import NewerSchemaError
 from functions.model import items
+from functions.model.items.batch import BatchStatus
+from functions.model.items.job import JobStatus
 from functions.model.items.work_item import Step
 from tests.harness import TABLE, Harness, make_row
 
@@ -16,13 +20,16 @@ ADDED_LATER = frozenset({"first_sent_at"})
 """Attributes that were added later: items of an older version lack them."""
 
 
-def rewrite(relay: Harness, *, schema: str, without: frozenset[str], added: dict[str, Any]) -> int:
-    """Rewrite the table as if another version's functions had written it."""
+def rewrite(
+    relay: Harness, *, schema: str, without: frozenset[str] = frozenset(), added: dict[str, Any] | None = None, items: str = ""
+) -> int:  # fmt: skip
+    """Rewrite the table, or the items whose sort keys end so, as if another version's functions had written it."""
     scanned = relay.dynamodb.scan(TableName=TABLE)["Items"]
+    scanned = [item for item in scanned if item["item"]["S"].endswith(items)]
     for item in scanned:
         attributes = {name: value for name, value in item.items() if name not in without}
         relay.dynamodb.put_item(
-            TableName=TABLE, Item=attributes | added | {"schema": {"N": schema}}
+            TableName=TABLE, Item=attributes | (added or {}) | {"schema": {"N": schema}}
         )
     return len(scanned)
 
@@ -53,7 +60,7 @@ def test_a_job_continues_with_items_of_an_older_version(relay: Harness) -> None:
     upload(relay)
     rewritten = 0
     for _ in range(12):
-        rewritten += rewrite(relay, schema="0", without=ADDED_LATER, added={})
+        rewritten += rewrite(relay, schema="0", without=ADDED_LATER)
         relay.tick()
 
     assert rewritten > 20
@@ -73,7 +80,7 @@ def test_items_of_a_newer_version_are_left_alone_until_it_is_deployed_again(
         *map(work_message_for, unfinished.jobs),
         *map(work_message_for, unfinished.batches),
     ]
-    rewrite(relay, schema="2", without=frozenset(), added={"invented_later": {"S": "a"}})
+    rewrite(relay, schema="2", added={"invented_later": {"S": "a"}})
     [job] = unfinished.jobs
     before, calls = attributes_of_work(relay), relay.simulator.calls()
     for message in messages:
@@ -89,3 +96,39 @@ def test_items_of_a_newer_version_are_left_alone_until_it_is_deployed_again(
     for module in (items, table):
         monkeypatch.setattr(module, "SCHEMA", 2)
     assert_finished(relay)
+
+
+@pytest.mark.parametrize(
+    ("until", "items_of_newer", "waiting"),
+    [(JobStatus.ASSEMBLING, "-1", "#"), (BatchStatus.ENDED, "00001-1", "00001-2")],
+)
+def test_a_step_waits_whose_other_batches_a_newer_version_wrote(
+    relay: Harness, monkeypatch: pytest.MonkeyPatch, until: str, items_of_newer: str, waiting: str
+) -> None:
+    """A job that ran through a deploy and its rollback has batches of both."""
+    relay.context.left_s = 200.0  # too little to assemble at once
+    upload(relay)
+    [job] = relay.items.unfinished().jobs
+    while attributes_of(relay, job.job, waiting).get("status") != until:
+        relay.poll_once()
+        relay.pass_time(31.0)
+        if attributes_of(relay, job.job, waiting).get("status") != until:
+            relay.drain_queues()
+    rewrite(relay, schema="2", items=items_of_newer)
+    relay.context.left_s = 900.0
+    for _ in range(40):
+        with suppress(NewerSchemaError):
+            relay.tick(7_200.0)
+
+    item = attributes_of(relay, job.job, waiting)
+    assert (item["status"], item.get("faults", 0)) == (until, 0)
+    assert "deploy that version again" in item["last_error"]
+    assert "deploy that version again" in str(reopen(relay.results, "reassemble", job.job))
+
+    for module in (items, table):
+        monkeypatch.setattr(module, "SCHEMA", 2)
+    assert_finished(relay)
+
+
+def attributes_of(relay: Harness, job: str, item: str) -> dict[str, Any]:
+    return relay.submit.table.get(job, item) or {}

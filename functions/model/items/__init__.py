@@ -22,8 +22,22 @@ def read(attributes: dict[str, Any]) -> Job | Batch:
     Raises:
         NewerSchemaError: a newer version of the relay wrote the item.
     """
+    if attributes["item"] != JOB:
+        return read_batch(attributes)
+    _check_schema(attributes)
+    return msgspec.convert(attributes, Job)
+
+
+def read_batch(attributes: dict[str, Any]) -> Batch:
+    """Convert the attributes of an item to a batch.
+
+    Raises:
+        NewerSchemaError: a newer version of the relay wrote the item.
+    """
+    _check_schema(attributes)
+    return msgspec.convert(attributes, Batch)
+
+
+def _check_schema(attributes: dict[str, Any]) -> None:
     if attributes["schema"] > SCHEMA:
         raise NewerSchemaError
-    if attributes["item"] == JOB:
-        return msgspec.convert(attributes, Job)
-    return msgspec.convert(attributes, Batch)
