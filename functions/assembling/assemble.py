@@ -91,7 +91,9 @@ def _announce(
         "manifest": f"s3://{services.files.bucket}/{job.results_prefix}/manifest.json",
     }
     event = events.job_ended(job, services.files.bucket, figures, job.ended_at or job.claimed_at)
-    changes = {"status": JobStatus.DONE, "outcome": job.outcome, "failure": job.failure}
+    changes = {
+        "status": JobStatus.DONE, "outcome": job.outcome, "failure": job.failure, "planning_failure": job.planning_failure
+    }  # fmt: skip
     entry = cost_entry(
         job,
         figures,

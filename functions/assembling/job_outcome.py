@@ -9,9 +9,14 @@ CANCELED_TOO_LATE = "canceled after all rows were done, so the cancel changed no
 
 
 def with_outcome(job: Job, tally: OutcomeCounts) -> Job:
-    """Return the job with its outcome, and with the reason for it in `failure`."""
+    """Return the job with its outcome, and with the reason for it in `failure`. The failure of planning is kept."""
     outcome = _outcome(job, tally)
-    return msgspec.structs.replace(job, outcome=outcome, failure=_reason(job, outcome, tally))
+    return msgspec.structs.replace(
+        job,
+        outcome=outcome,
+        failure=_reason(job, outcome, tally),
+        planning_failure=job.failure or "",
+    )
 
 
 def _outcome(job: Job, tally: OutcomeCounts) -> str:

@@ -38,7 +38,7 @@ _NEVER_RUN = frozenset({"replaced", "duplicate"})
 _OF_ASSEMBLING = re.compile(
     r"none of the [\d,]+ rows succeeded: |the results could not be assembled |canceled after all rows were done"
 )
-"""The beginnings of a failure that assembling found. A failure of planning is kept."""
+"""The beginnings of failures that assembling found in versions that did not keep the one of planning."""
 _BUSY = "a stage works on it now; try again in a quarter of an hour"
 TIDY_AFTER_S = 960.0
 """Seconds after which tidy continues if this invocation died: no invocation lives longer than 15 minutes."""
@@ -311,6 +311,8 @@ def _open_job(services: Services[ResultsSettings], job: Job) -> bool:
 
 def _failure_before(job: Job) -> str | None:
     """Return the failure that was known before the job was assembled."""
+    if job.planning_failure is not None:
+        return job.planning_failure or None
     failure = (job.failure or "").removeprefix(job.cancel_reason or "").removeprefix("; ")
     return None if not failure or _OF_ASSEMBLING.match(failure) else failure
 

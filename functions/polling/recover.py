@@ -245,4 +245,5 @@ def _give_up_changes(item: Job | Batch, now: datetime) -> dict[str, Any]:
         "next_step": None,
         "outcome": "failed",
         "failure": failure,
+        "planning_failure": item.failure or "",
     }

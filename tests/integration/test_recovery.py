@@ -288,8 +288,8 @@ def test_a_job_with_a_missing_chunk_fails(tmp_path: Path) -> None:
         relay.dynamodb.update_item(
             TableName=TABLE,
             Key={"job": {"S": job.job}, "item": {"S": "#"}},
-            UpdateExpression="ADD chunks_finished :one",
-            ExpressionAttributeValues={":one": {"N": "1"}},
+            UpdateExpression="ADD chunks_finished :one SET failure = :failure",
+            ExpressionAttributeValues={":one": {"N": "1"}, ":failure": {"S": "of planning"}},
         )
         for _ in range(20):
             relay.tick(6 * 3600)
@@ -302,6 +302,8 @@ def test_a_job_with_a_missing_chunk_fails(tmp_path: Path) -> None:
         assert waiting_job.status == "ASSEMBLING"
         assert (final_job := relay.items.job(job.job)) is not None
         assert (final_job.status, final_job.outcome) == ("DONE", "failed")
+        assert "the results could not be assembled" in str(final_job.failure)
+        assert final_job.planning_failure == "of planning"
 
 
 def test_a_conflict_with_another_transaction_is_retried(relay: Harness) -> None:

@@ -1,5 +1,6 @@
 """A job is opened again on request: assembled again, or with results that Anthropic still has."""
 
+import gzip
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -473,3 +474,60 @@ def test_a_skipped_repeat_has_nothing_to_open(relay: Harness, verb: str) -> None
 
     assert (answer["accepted"], answer["message"]) == (False, "no batch of it was collected yet")
     assert relay.manifest(copy)["counts"] == {"succeeded": 6}
+
+
+OF_PLANNING = "the upload is not UTF-8 text (first invalid byte at offset 7)"
+OF_ASSEMBLING = (
+    "none of the 6 rows succeeded: mostly api_error (6); errors.jsonl says why",
+    "the results could not be assembled for a month (NoSuchKey)",
+    "canceled after all rows were done, so the cancel changed nothing",
+)
+DEADLINE = "canceled at its deadline"
+
+
+@pytest.mark.parametrize(
+    ("ended_with", "expected"),
+    [
+        ({"failure": "a sentence of later", "planning_failure": ""}, None),
+        ({"failure": "a sentence of later", "planning_failure": OF_PLANNING}, OF_PLANNING),
+        # those of earlier versions
+        *[({"failure": failure}, None) for failure in OF_ASSEMBLING],
+        ({"failure": OF_PLANNING}, OF_PLANNING),
+        ({"failure": DEADLINE, "cancel_reason": DEADLINE}, None),
+        ({"failure": f"{DEADLINE}; {OF_PLANNING}", "cancel_reason": DEADLINE}, OF_PLANNING),
+        ({}, None),
+    ],
+)
+def test_only_the_failure_of_planning_is_kept(
+    relay: Harness, ended_with: dict[str, str], expected: str | None
+) -> None:
+    job = relay.items.job(finished(relay))
+    assert job is not None
+    relay.items.update_if_unchanged(job, {"planning_failure": None, **ended_with})
+
+    assert request(relay, "reassemble", job.job)["accepted"]
+
+    opened = relay.items.job(job.job)
+    assert opened is not None
+    assert opened.failure == expected
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"\n".join(make_row(n, "[fate:invalid]") for n in (1, 2)),
+        gzip.compress(make_upload(3))[:-12],
+    ],
+)
+def test_a_job_that_failed_fails_for_the_same_reason_again(relay: Harness, body: bytes) -> None:
+    """Because of its rows, which assembling finds out, or of its upload, which planning did."""
+    relay.upload(KEY, body)
+    relay.finish()
+    before = relay.manifest(KEY)
+    assert before["outcome"] == "failed"
+
+    assert request(relay, "reassemble", before["job"])["accepted"]
+    relay.finish()
+
+    after = relay.manifest(KEY)
+    assert (after["outcome"], after["reason"]) == (before["outcome"], before["reason"])
