@@ -23,6 +23,7 @@ from tests.unit.factories import job as make_job
 from tests.unit.workbooks import VISIBLE, workbook
 
 SAMPLES = Path(__file__).parents[3] / "shared" / "samples"
+needs_samples = pytest.mark.skipif(not SAMPLES.exists(), reason="the sample data is not available")
 TEMPLATE = """
 [request]
 custom_id = "{{id}}"
@@ -62,7 +63,7 @@ def rows_of(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
-@pytest.mark.skipif(not SAMPLES.exists(), reason="other people's data is not here")
+@needs_samples
 def test_bedrock_records_run_and_come_back_as_bedrock_writes_them(relay: Harness) -> None:
     body = (SAMPLES / "bedrock-records.jsonl").read_bytes()
     uploaded = [json.loads(line) for line in body.splitlines() if line.strip()]
@@ -83,7 +84,7 @@ def test_bedrock_records_run_and_come_back_as_bedrock_writes_them(relay: Harness
     assert "bedrock/bedrock.jsonl.out" in manifest["files"]
 
 
-@pytest.mark.skipif(not SAMPLES.exists(), reason="the sample data is not available")
+@needs_samples
 def test_odd_files_are_answered_or_rejected_with_a_reason(relay: Harness) -> None:
     for name in ODD:
         relay.upload(f"in/{name}.jsonl", (SAMPLES / "odd" / f"{name}.jsonl").read_bytes())
@@ -513,7 +514,7 @@ def test_the_retry_file_of_each_kind_is_an_upload_itself(kind: Kind, relay: Harn
     assert line["result"]["type"] == "errored"
 
 
-@pytest.mark.skipif(not SAMPLES.exists(), reason="the sample data is not available")
+@needs_samples
 @pytest.mark.parametrize(
     ("name", "column"), [("conversations.csv", "conversation"), ("tickets.tsv", "text")]
 )
