@@ -17,7 +17,7 @@ from functions.model.items.stored_objects import NO_VERSION
 from functions.planning.claim import CANCEL, GO
 from functions.readers import suffix_of
 
-_LOST = (CloseReason.GONE, CloseReason.MISSING, CloseReason.STUCK)
+_LOST = (CloseReason.GONE, CloseReason.MISSING, CloseReason.UNREADABLE, CloseReason.STUCK)
 """Errors of rows that were sent and whose results were never received."""
 
 

@@ -25,13 +25,17 @@ from functions.errors import (
 )
 from functions.model import timestamps
 from functions.model.items.batch import Batch, BatchStatus, CloseReason, batch_key
+from functions.model.items.counts import OutcomeCounts
 from functions.model.items.job import Job, JobStatus
 from functions.model.items.work_item import SCHEMA
+from functions.model.lost_rows import lost_rows
 from functions.services import Services
 from functions.settings import ResultsSettings
 
 REASSEMBLE, RECOLLECT = "reassemble", "recollect"
-_UNFETCHED = frozenset({CloseReason.GONE, CloseReason.MISSING, CloseReason.STUCK})
+_UNFETCHED = frozenset(
+    {CloseReason.GONE, CloseReason.MISSING, CloseReason.UNREADABLE, CloseReason.STUCK}
+)
 """Reasons for closing a batch whose results Anthropic may still have."""
 _NEVER_RUN = frozenset({"replaced", "duplicate"})
 """Outcomes of jobs that end before they are planned."""
@@ -79,8 +83,12 @@ def _reopen(services: Services[ResultsSettings], verb: str, job: Job) -> dict[st
     chunks = attempts_by_chunk(batches)
     last = [attempts[-1] for attempts in chunks]
     deleted = deleted_files(services.files, job, batches)
-    sent = [next(b for b in reversed(attempts) if not b.is_copying) for attempts in chunks]
-    fetched = [b for b in sent if verb == RECOLLECT and _is_fetchable(services, b, deleted)]
+    sent = [[b for b in attempts if not b.is_copying] for attempts in chunks]
+    fetched = [
+        attempts[-1]
+        for attempts in sent
+        if verb == RECOLLECT and _is_fetchable(services, attempts, deleted)
+    ]
     # What they copied may be replaced now.
     copying = [
         b for b in batches if fetched and b.is_copying and b.status == BatchStatus.COLLECTED
@@ -188,12 +196,20 @@ def _nothing_to_do(job: Job, verb: str) -> str:
     return f"it is {job.status.lower()} and goes on by itself"
 
 
-def _is_fetchable(services: Services[ResultsSettings], batch: Batch, deleted: set[str]) -> bool:
-    """Return whether a batch lacks results that Anthropic still has."""
+def _is_fetchable(
+    services: Services[ResultsSettings], attempts: Sequence[Batch], deleted: set[str]
+) -> bool:
+    """Return whether the last batch of a chunk lacks results that Anthropic still has."""
+    *earlier, batch = attempts
     at_anthropic = batch.batch_id is not None and not batch.results_are_deleted(services.now())
+    counted = (earlier[-1].tally if earlier else None) or OutcomeCounts()
     lacks_results = batch.status == BatchStatus.STUCK or (
         batch.status == BatchStatus.COLLECTED
-        and (batch.close_reason in _UNFETCHED or _is_deleted(batch, deleted))
+        and (
+            batch.close_reason in _UNFETCHED
+            or lost_rows(batch, counted) > 0
+            or _is_deleted(batch, deleted)
+        )
     )
     return at_anthropic and lacks_results and _has_results(services.claude, batch)
 

@@ -140,7 +140,10 @@ def _download(
         if _exceeds_disk(batch, received):
             return
     if foreign or received.missing:
-        message = f"{received.missing:,} of {received.sent:,} rows lack a result, {foreign:,} lines do not belong to this batch"
+        message = (
+            f"{received.missing:,} of {received.sent:,} rows lack a result, "
+            f"{foreign:,} lines cannot be read or do not belong to this batch"
+        )
         raise IncompleteResultsError(message)
 
 
@@ -294,11 +297,12 @@ def _incomplete(
     """Give the batch back, or close its rows without a result as missing.
 
     - With fewer lines than requests, the download broke off: what arrived counts for as long as Anthropic has the
-      rest.
-    - With a line for every request, rows really lack one. Several such downloads over hours are enough.
+      rest. If no line could be read, perhaps no one here can; a later version of the relay may.
+    - With a line for every request, rows really lack one that can be read. Several such downloads over hours are
+      enough. What could not be read is kept for people.
     """
     now, incomplete = services.now(), batch.incomplete_downloads + 1
-    if received.lines < received.sent:
+    if received.lines < received.sent or not received.is_understood:
         if batch.results_are_deleted(now):
             return CloseReason.MISSING
         _wait(services, batch, f"the results broke off: {problem}", pieces=batch.pieces or [])
@@ -307,7 +311,7 @@ def _incomplete(
     if incomplete >= services.settings.incomplete_downloads and _lasted(
         services.settings.incomplete_s, now, since
     ):
-        return CloseReason.MISSING
+        return _keep_unreadable(services, batch, received.unreadable)
     # Start over: the saved pieces lack the same rows.
     _wait(
         services,
@@ -318,6 +322,20 @@ def _incomplete(
         first_download_at=since,
     )
     return None
+
+
+def _keep_unreadable(
+    services: Services[ResultsSettings], batch: Batch, lines: list[bytes]
+) -> CloseReason:
+    """Write the lines that name no row beside the results of the job. Return how rows without a result end."""
+    job = services.items.job(batch.job)
+    if job is None or not lines:
+        return CloseReason.MISSING
+    key = f"{job.results_prefix}/unreadable/{batch.item}.txt"
+    services.files.put(key, b"\n".join(lines) + b"\n", "text/plain")
+    facts = {"batch": batch_key(batch), "lines": len(lines), "key": key}
+    logger.error("results that cannot be read are kept", extra=facts)
+    return CloseReason.UNREADABLE
 
 
 def _not_found(services: Services[ResultsSettings], batch: Batch) -> CloseReason | None:

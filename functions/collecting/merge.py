@@ -23,7 +23,10 @@ from functions.settings import ResultsSettings
 ROW_BYTES = 512
 """Upper bound for the bytes of a row beside its result and `custom_id`, in memory and in the file."""
 _SYNTHESIZED = frozenset(
-    {CloseReason.CANCELED, CloseReason.GONE, CloseReason.MISSING, CloseReason.STUCK}
+    {
+        *(CloseReason.CANCELED, CloseReason.GONE, CloseReason.MISSING),
+        *(CloseReason.UNREADABLE, CloseReason.STUCK),
+    }
 )
 """Reasons for which a sent row without a result gets one that the relay builds."""
 

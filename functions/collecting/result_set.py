@@ -19,6 +19,9 @@ from functions.model.outcome_counter import OutcomeCounter
 NOT_SENT, MISSING, SUCCEEDED, FAILED, RETRYABLE = range(5)
 """The state of a row in this attempt. MISSING: sent, no result yet. RETRYABLE: failed, may be resent."""
 
+MAX_UNREADABLE_BYTES = 16_000_000
+"""Bytes of lines that are kept although they name no row."""
+
 
 class ResultSet:
     """The results of one batch, added as they arrive.
@@ -34,7 +37,9 @@ class ResultSet:
         sent: the number of rows that were sent.
         missing: the number of sent rows without a result.
         counter: counts the outcomes; only what they used if their rows may keep an earlier answer.
-        lines: the number of well-formed lines added, repeated ones and those of other batches included.
+        lines: the number of lines added, repeated ones and those of other batches included. A malformed one is counted
+            once another line follows, because it may be the beginning of a line that was cut off.
+        unreadable: the lines that are malformed or name no row of the batch, up to `MAX_UNREADABLE_BYTES`.
     """
 
     def __init__(
@@ -44,7 +49,8 @@ class ResultSet:
         self.states = bytearray(sent)  # True is MISSING, which is 1
         self.sent = self.missing = self.states.count(MISSING)
         self.counter = OutcomeCounter(prices)
-        self.lines = 0
+        self.lines = self._malformed = self._unreadable_bytes = 0
+        self.unreadable = list[bytes]()
         self._copies: dict[int, list[int]] = {}
         self._id_template = custom_id_template(batch.job, batch.chunk, batch.attempt)
 
@@ -54,8 +60,23 @@ class ResultSet:
         if results is None or not self._are_missing(results.rows):
             return sum(self._add_one(line) for line in text.split(b"\n"))
         self._store(results)
-        self.lines += len(results.rows)
+        self._count_lines(len(results.rows))
         return 0
+
+    def _count_lines(self, lines: int) -> None:
+        self.lines += lines + self._malformed
+        self._malformed = 0
+
+    def _keep(self, line: bytes) -> None:
+        """Keep a line that names no row of the batch."""
+        self._unreadable_bytes += len(line)
+        if self._unreadable_bytes <= MAX_UNREADABLE_BYTES:
+            self.unreadable.append(line)
+
+    @property
+    def is_understood(self) -> bool:
+        """Whether a result was read, which proves that the form of the results is known, and all other lines are kept."""
+        return self.missing < self.sent and self._unreadable_bytes <= MAX_UNREADABLE_BYTES
 
     def _are_missing(self, rows: Sequence[int]) -> bool:
         """Return True if each of these rows occurs once and has no result yet."""
@@ -70,9 +91,13 @@ class ResultSet:
             parsed = read_line(line)
             outcome = read_result(parsed.result)
         except msgspec.DecodeError:
+            self._malformed += bool(line)
+            self._keep(line)
             return True
-        self.lines += 1
+        self._count_lines(1)
         row = self._own_row(parsed.custom_id)
+        if row is None:
+            self._keep(line)
         result = bytes(parsed.result)
         if row is None or not self._are_missing([row]):
             return True

@@ -15,7 +15,9 @@ from functions.model.raised_max_tokens import with_raised_max_tokens
 
 RAISE_MAX_TOKENS = 2
 """In a retry mask: the row should be sent once more with a larger `max_tokens`."""
-_MAY_BE_BILLED = frozenset({CloseReason.GONE, CloseReason.MISSING, CloseReason.STUCK})
+_MAY_BE_BILLED = frozenset(
+    {CloseReason.GONE, CloseReason.MISSING, CloseReason.UNREADABLE, CloseReason.STUCK}
+)
 """Reasons for which a request without a result may have been answered."""
 
 

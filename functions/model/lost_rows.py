@@ -17,7 +17,8 @@ def lost_rows(batch: Batch, earlier: OutcomeCounts) -> int:
     if batch.tally is None:
         return batch.requests if batch.status == BatchStatus.STUCK and batch.batch_id else 0
     errors = Counter(batch.tally.errors) - Counter(earlier.errors)
-    lost = errors[CloseReason.GONE] + errors[CloseReason.MISSING]
+    never_received = (CloseReason.GONE, CloseReason.MISSING, CloseReason.UNREADABLE)
+    lost = sum(errors[reason] for reason in never_received)
     if batch.close_reason == CloseReason.STUCK and batch.batch_id:
         lost += errors[CloseReason.STUCK] + (_kept_rows(batch.tally) if batch.attempt > 1 else 0)
     return min(lost, batch.requests)  # copies are not billed

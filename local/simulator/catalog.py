@@ -211,6 +211,7 @@ FAULTS: Mapping[str, Fault] = {
     "row_missing": Fault("results", "rows", "This many rows are missing.", {"rows": 1}),
     "row_doubled": Fault("results", "rows", "This many rows are duplicated.", {"rows": 1}),
     "row_foreign": Fault("results", "rows", "This many rows of another batch come first.", {"rows": 1}),
+    "row_unreadable": Fault("results", "rows", "This many rows are not JSON.", {"rows": 1}),
     "unknown_result_type": Fault(
         "results", "rows", "This many rows have an unknown result type.", {"rows": 1}
     ),

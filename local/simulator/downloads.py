@@ -121,6 +121,8 @@ def _corrupt_line(line: bytes, name: str, number: int) -> tuple[bytes, ...]:
         return ()
     if name == "row_doubled":
         return (line, line)
+    if name == "row_unreadable":
+        return (line.replace(b'"result"', b'"result', 1),)
     if name == "row_foreign":
         return (_line(f"foreign-{number}", {"type": "expired"}), line)
     custom_id = str(msgspec.json.decode(line)["custom_id"])

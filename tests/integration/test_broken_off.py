@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from functions.assembling.reopen import reopen
+from functions.collecting import result_set
 from functions.model.items.batch import Batch
 from functions.model.items.stored_objects import ObjectVersion
 from tests.harness import RESULTS, Harness, every_row_accepted_once, make_upload, open_harness
@@ -72,7 +74,11 @@ def test_results_that_broke_off_continue_after_the_bytes_that_arrived(
 
 @pytest.mark.parametrize(
     ("fault", "options"),
-    [("cut_at_line", {"framing": "close", "rows": ROWS - 1}), ("row_missing", {})],
+    [
+        ("cut_at_line", {"framing": "close", "rows": ROWS - 1}),
+        ("cut_inside_line", {"framing": "close", "rows": ROWS - 1}),
+        ("row_missing", {}),
+    ],
 )
 def test_what_arrived_is_delivered_once_anthropic_has_deleted_the_rest(
     relay: Harness, fault: str, options: dict[str, Any]
@@ -145,3 +151,63 @@ def test_a_row_is_missing_once_five_whole_downloads_lack_it(relay: Harness) -> N
     assert relay.manifest(KEY)["errors"] == {"result_missing": 1}
     assert relay.manifest(KEY)["counts"] == {"errored": 1, "succeeded": ROWS - 1}
     assert every_row_accepted_once(relay)
+
+
+def unreadable_lines(relay: Harness) -> list[bytes]:
+    return relay.read(KEY, "unreadable/00001-1.txt").splitlines()
+
+
+def test_a_result_that_cannot_be_read_holds_up_no_other_row(relay: Harness) -> None:
+    """Five downloads over six hours have a line for every request. What one of them says is kept for people."""
+    relay.simulator.arm("row_unreadable", times=0)
+
+    relay.finish(60)
+
+    assert relay.manifest(KEY)["errors"] == {"result_unreadable": 1}
+    assert relay.manifest(KEY)["counts"] == {"errored": 1, "succeeded": ROWS - 1}
+    (line,) = unreadable_lines(relay)
+    assert b'"custom_id"' in line
+    assert b"hello" not in relay.read(KEY, "errors.jsonl")
+    assert every_row_accepted_once(relay)
+
+
+def test_a_result_that_names_another_row_is_kept_too(relay: Harness) -> None:
+    relay.simulator.arm("row_missing", times=0)
+    relay.simulator.arm("row_foreign", times=0)
+
+    relay.finish(60)
+
+    assert relay.manifest(KEY)["errors"] == {"result_unreadable": 1}
+    assert unreadable_lines(relay) == [b'{"custom_id":"foreign-0","result":{"type":"expired"}}']
+
+
+@pytest.mark.parametrize("limit", ["rows", "bytes"])
+def test_results_of_an_unknown_form_are_waited_for(
+    relay: Harness, monkeypatch: pytest.MonkeyPatch, limit: str
+) -> None:
+    """If no row can be read, or too much cannot, the fault may be here: a later version may read them."""
+    if limit == "bytes":
+        monkeypatch.setattr(result_set, "MAX_UNREADABLE_BYTES", 10)
+    relay.simulator.arm("row_unreadable", times=0, rows=ROWS if limit == "rows" else 1)
+    wait(relay, 20)
+    assert ended(relay).close_reason is None
+    relay.simulator.disarm()
+
+    relay.finish()
+
+    assert relay.manifest(KEY)["counts"] == {"succeeded": ROWS}
+
+
+@pytest.mark.parametrize("faults", [["row_unreadable"], ["row_missing", "row_doubled"]])
+def test_a_result_that_was_given_up_can_be_collected_again(
+    relay: Harness, faults: list[str]
+) -> None:
+    for fault in faults:
+        relay.simulator.arm(fault, times=0)
+    relay.finish(60)
+    relay.simulator.disarm()
+
+    assert reopen(relay.results, "recollect", str(relay.manifest(KEY)["job"]))["batches"] == 1
+    relay.finish()
+
+    assert relay.manifest(KEY)["counts"] == {"succeeded": ROWS}

@@ -41,6 +41,7 @@ class CloseReason(StrEnum):
     CANCELED = "canceled"
     GONE = "results_gone"
     MISSING = "result_missing"
+    UNREADABLE = "result_unreadable"
     STUCK = "relay_stuck"
     LOST = "result_lost"
     KEPT = "kept"

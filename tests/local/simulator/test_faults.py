@@ -1,5 +1,6 @@
 """Every documented fault, tested by name through the real SDK."""
 
+import json
 import time
 from collections.abc import Callable
 from typing import Any
@@ -384,6 +385,17 @@ def _(simulator: Simulator, client: anthropic.Anthropic, make_requests: MakeRequ
 
     names = custom_ids(download(client, batch_id))
     assert (len(names), len(set(names))) == (6, 5)
+
+
+@proves("row_unreadable")
+def _(simulator: Simulator, client: anthropic.Anthropic, make_requests: MakeRequests) -> None:
+    batch_id = create_batch(client, make_requests(2))
+    simulator.arm("row_unreadable")
+
+    first, second = download(client, batch_id).splitlines()
+    with pytest.raises(json.JSONDecodeError):
+        json.loads(first)
+    assert json.loads(second)["result"]["type"] == "succeeded"
 
 
 @proves("row_foreign")

@@ -83,6 +83,7 @@ CASES: Mapping[str, FaultCase] = {
     ),
     "row_missing": FaultCase(times=2),
     "row_doubled": FaultCase(times=2),
+    "row_unreadable": FaultCase(times=2),
     "row_foreign": FaultCase(times=2),
     # An unknown type is passed through unchanged.
     "unknown_result_type": FaultCase(changed_rows={"postponed": 1}),

@@ -150,7 +150,8 @@ class FinalState:
 def _is_synthetic(result: dict[str, Any]) -> bool:
     if result["type"] == "errored":
         error = result["error"]["error"]
-        return error.get("type") in {"relay_stuck", "results_gone", "result_missing"}
+        lost = {"relay_stuck", "results_gone", "result_missing", "result_unreadable"}
+        return error.get("type") in lost
     return result["type"] in {"canceled", "expired", "rejected"}
 
 
