@@ -46,7 +46,7 @@ def _poll() -> PollInvoker:
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, object] | None:
-    """Process work messages from SQS, or open a job again. Invoke poll immediately if something may have become ready.
+    """Process work messages from SQS, or reopen a job. Invoke poll immediately if something may have become ready.
 
     Args:
         event: an SQS event, or ``{"reassemble": job}`` or ``{"recollect": job}`` from the command line.

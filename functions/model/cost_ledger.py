@@ -1,7 +1,7 @@
 """The cost ledger: one entry for each job that has ended, and for each duplicate that was found only afterwards.
 
-An entry is written in the transaction that ends its job, so each job is booked exactly once. A job that was opened
-again replaces its entry. It stays in the index of unfinished items until poll has written it to the CSV file of its
+An entry is written in the transaction that ends its job, so each job is booked exactly once. A job that was
+reopened replaces its entry. It stays in the index of unfinished items until poll has written it to the CSV file of its
 month in the results bucket.
 """
 

@@ -51,7 +51,7 @@ def _process(
 def _matching_jobs(request: MarkerRequest, jobs: Sequence[Job]) -> list[Job]:
     """Return the jobs that the marker names: by full key, otherwise by the key without suffix.
 
-    A job that was opened again after the marker was created had ended by then.
+    A job that was reopened after the marker was created had ended by then.
     """
     requested_at = timestamps.parse(request.at)
     key = request.matched or request.key

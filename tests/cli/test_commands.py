@@ -600,7 +600,7 @@ def test_a_month_is_checked(relay: CommandLine) -> None:
 
 
 class ResultsFunction:
-    """Lambda with one function, which opens jobs again; or which fails, as an earlier version does."""
+    """Lambda with one function, which reopens jobs; or which fails, as an earlier version does."""
 
     def __init__(self, stack: Harness, *, is_old: bool = False) -> None:
         self._stack, self._is_old = stack, is_old
@@ -642,7 +642,7 @@ def test_a_job_that_lacks_nothing_stays_as_it_is(stack: Harness, relay: CommandL
     assert "stays as it is: no batch lacks results" in result.stderr
 
 
-def test_a_stack_that_cannot_open_jobs_is_reported(stack: Harness, relay: CommandLine) -> None:
+def test_a_stack_that_cannot_reopen_jobs_is_reported(stack: Harness, relay: CommandLine) -> None:
     job = finished(stack)
 
     result = with_function(relay, ResultsFunction(stack, is_old=True))("recollect", job, code=1)

@@ -171,7 +171,7 @@ def test_a_job_that_cannot_be_assembled_is_booked_with_an_unknown_cost(tmp_path:
 def test_an_entry_that_is_replaced_while_it_is_written_is_written_again(
     relay: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its job was opened again, and ends between the write of the day's file and the close of the entry."""
+    """Its job was reopened, and ends between the write of the day's file and the close of the entry."""
     relay.upload("march.jsonl", make_upload(1))
     with reject_requests(relay.s3, "PutObject", UNAVAILABLE, "ledger/"):
         relay.finish()

@@ -1,4 +1,4 @@
-"""A job is opened again on request: assembled again, or with results that Anthropic still has."""
+"""A job is reopened on request: assembled again, or with results that Anthropic still has."""
 
 import gzip
 from collections.abc import Callable, Iterable, Iterator
@@ -204,7 +204,7 @@ def test_a_job_stays_as_it_is_if_anthropic_has_no_results_now(
 
 
 def test_no_work_file_is_deleted_while_the_job_is_open(relay: Harness) -> None:
-    """The bucket's lifecycle deletes tagged files a week after they were written, even if the job was opened again."""
+    """The bucket's lifecycle deletes tagged files a week after they were written, even if the job was reopened."""
     job = closed_without_results(relay)
     assert {*tags_of_work_files(relay, job)} == {True}
 
@@ -421,7 +421,7 @@ def test_work_files_that_were_deleted_are_fetched_at_anthropic(relay: Harness) -
     assert ledger(relay) == booked
 
 
-def test_a_cancel_marker_of_before_does_not_cancel_a_job_that_is_opened_again(
+def test_an_earlier_cancel_marker_does_not_cancel_a_reopened_job(
     relay: Harness,
 ) -> None:
     """The marker is for another upload of the key, or came too late for this one."""
@@ -454,7 +454,7 @@ def test_a_job_that_waits_after_a_failure_is_woken(relay: Harness) -> None:
     assert relay.manifest(KEY)["outcome"] == "succeeded"
 
 
-def test_opening_a_job_that_lacks_nothing_is_refused(relay: Harness) -> None:
+def test_reopening_a_job_that_lacks_nothing_is_refused(relay: Harness) -> None:
     job = finished(relay)
 
     assert "no batch lacks results" in str(request(relay, "recollect", job)["message"])
@@ -462,7 +462,7 @@ def test_opening_a_job_that_lacks_nothing_is_refused(relay: Harness) -> None:
 
 
 @pytest.mark.parametrize("verb", ["reassemble", "recollect"])
-def test_a_skipped_repeat_has_nothing_to_open(relay: Harness, verb: str) -> None:
+def test_a_skipped_repeat_cannot_be_reopened(relay: Harness, verb: str) -> None:
     relay.deploy(repeats="skip")
     finished(relay)
     copy = relay.upload("team/copy.jsonl", make_upload(6))

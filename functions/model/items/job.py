@@ -91,8 +91,8 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
         pilot: what the pilot used; None until it is answered.
         planning_failure: what `failure` was before it was assembled, empty for none; None until it has ended, and in jobs
             that ended under an earlier version.
-        reopened: how many times it was opened again after it had ended.
-        first_ended_at: when it first ended, its time in the cost ledger; None unless it was opened again.
+        reopened: how many times it was reopened.
+        first_ended_at: when it first ended, its time in the cost ledger; None unless it was reopened.
         collected_succeeded: the rows of its finished chunks that succeeded; the next four likewise.
         cost_micro_usd: the known part of what its batches cost, as counted when each was collected.
         equal_rows_once: whether rows whose params are equal share one request.
