@@ -191,7 +191,7 @@ KINDS = [
 
 def table() -> str:
     """Return the table of docs/formats.md."""
-    head = "| upload | example | needs | resumes | results beside `results.jsonl` | which is read by |"
+    head = "| upload | example | needs | resumes | results beside `results.jsonl` | read by |"
     lines = [head, "|---|---|---|---|---|---|"]
     for kind in KINDS:
         needs = {"": "", _TEMPLATE: "a template", _MODELS: "`models`"}[kind.options]
