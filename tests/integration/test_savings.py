@@ -16,4 +16,4 @@ def test_the_pages_have_the_measured_savings() -> None:
     assert page.strip().split("\n") == savings.table(measured)
     readme = re.sub(r"\s+", " ", (ROOT / "README.md").read_text("utf-8"))
     assert f"{none} without caching, {warmed} with [`warm_cache`]" in readme
-    assert f"{once} if the fifth that are repeats is sent once" in readme
+    assert f"and {once} with [`equal_rows`]" in readme
