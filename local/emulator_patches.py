@@ -8,7 +8,7 @@ tests/e2e/test_conformance.py checks what AWS does. ministack 1.5.33:
   ``sqs:SendMessage``, as for the other batch calls of SQS and SNS
   (https://docs.aws.amazon.com/AWSSimpleQueueService/latest/SQSDeveloperGuide/sqs-api-permissions-reference.html);
 - creates buckets without the lifecycle of the template, which `relay doctor` compares;
-- draws other names of buckets at each start, so what a person noted about `make up` is wrong after the next one;
+- gives buckets new names at each start, so the output of an earlier `make up` becomes wrong;
 - unpacks the bundle for each container and at each start: 8,000 files take up to 7 s on a disk.
 """
 

@@ -1,8 +1,8 @@
 """Admit only what fits the budgets of the day and the month, and announce once that one is reached.
 
-What a batch may cost is reserved on its item when it is admitted, and settled when it is collected: a batch that is
-collected no longer counts as reserved, in the transaction that counts what it cost. Poll reads the batches before the
-counters, so a batch that is collected in between counts twice until the next poll, never not at all.
+What a batch may cost is reserved on its item when it is admitted. The transaction that collects it ends the
+reservation and counts what it cost. Poll reads the batches before the counters, so a batch that is collected in between
+counts twice until the next poll, but is never missed.
 """
 
 from collections.abc import Sequence

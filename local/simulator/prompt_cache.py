@@ -1,6 +1,6 @@
 """The cache of prompts: which prefixes are in it, and what a request reads from it and writes to it.
 
-An entry belongs to a workspace and a model. Batches read only what a batch wrote that had ended when they were
+An entry belongs to a workspace and a model. A batch reads only entries of batches that had ended when it was
 created: requests of one batch run at the same time, so none reads what another writes. Each use renews an entry.
 Source: docs/build-with-claude/prompt-caching, and anthropics/skills#1475 about batches.
 """
