@@ -46,6 +46,12 @@ def no_local_cloud(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("local.environment.peek", lambda _workspace: None)
 
 
+@pytest.fixture(autouse=True)
+def unlimited_width(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Print whole lines: workers of pytest have the width of the terminal in their environment."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+
+
 @pytest.fixture
 def stack(tmp_path: Path) -> Iterator[Harness]:
     with open_harness(tmp_path / "simulator") as harness:

@@ -15,11 +15,7 @@ def jobs() -> RenderableType:
     return table(("JOB", "ROWS", "UPLOAD"), [(NAME, "1", KEY), ("a-00112233", "1,000", "a.csv")])
 
 
-def test_where_output_is_piped_every_line_is_whole(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.delenv("COLUMNS", raising=False)
-
+def test_where_output_is_piped_every_line_is_whole(capsys: pytest.CaptureFixture[str]) -> None:
     Output().show([], jobs())
 
     assert capsys.readouterr().out.splitlines() == [
