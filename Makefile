@@ -68,12 +68,12 @@ $(CDK): | $(NODE)
 	@$(NPM) install --silent --no-audit --no-fund --no-save --prefix .local/node aws-cdk@$(CDK_VERSION)
 
 .local/fuzz/.installed: .venv/.installed pyproject.toml
-	@echo "installing what fuzzes into .local/fuzz" && rm -rf .local/fuzz
+	@echo "installing the fuzzer into .local/fuzz" && rm -rf .local/fuzz
 	@.venv/bin/uv pip install --quiet --python .venv/bin/python --target .local/fuzz --group fuzz
 	@touch $@
 
 .local/plots/.installed: .venv/.installed pyproject.toml
-	@echo "installing what draws into .local/plots" && rm -rf .local/plots
+	@echo "installing Matplotlib into .local/plots" && rm -rf .local/plots
 	@.venv/bin/uv pip install --quiet --python .venv/bin/python --target .local/plots --compile-bytecode --group bench
 	@touch $@
 

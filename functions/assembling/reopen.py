@@ -186,14 +186,14 @@ def _refused(message: str) -> dict[str, object]:
 
 def _opened(batches: int) -> str:
     if not batches:
-        return "it goes on at the next poll, within a minute"
+        return "it continues at the next poll, within a minute"
     return f"the results of {batches:,} batches are downloaded again, and then all are joined"
 
 
 def _nothing_to_do(job: Job, verb: str) -> str:
     if verb == RECOLLECT:
         return "no batch lacks results that Anthropic still has"
-    return f"it is {job.status.lower()} and goes on by itself"
+    return f"it is {job.status.lower()} and continues automatically"
 
 
 def _is_fetchable(

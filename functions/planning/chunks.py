@@ -314,7 +314,7 @@ def _members_notice(files: ObjectReader, job: Job) -> Iterator[str]:
         return
     names = json_values.other_members(source_of(files, job), position)
     if names:
-        yield f'members beside "requests" are not sent: {", ".join(names)}; options files set what all rows share'
+        yield f'members other than "requests" are not sent: {", ".join(names)}; options files set what all rows share'
 
 
 def why_nothing_sendable(job: Job) -> str | None:
