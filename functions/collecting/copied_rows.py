@@ -7,19 +7,19 @@ many for one invocation, another attempt copies the rest.
 
 from bisect import bisect_left, bisect_right
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from functions.adapters.batch_reset import can_be_refetched, refetch_batch
 from functions.adapters.s3 import ObjectStore
 from functions.collecting.download import DEADLINE_S
-from functions.collecting.lost_ledger import is_lost
 from functions.collecting.result_set import ResultSet
 from functions.errors import DownloadError
 from functions.model import timestamps
 from functions.model.chunk_files import LedgerEntry
 from functions.model.items.batch import FINISHED_BATCH_STATUSES, Batch, BatchStatus, CloseReason
 from functions.model.items.stored_objects import StoredObject
+from functions.model.items.work_item import MAX_TRIES
 from functions.model.output_lines import read_output_lines
 from functions.model.streams import line_blocks
 from functions.model.synthetic_results import closed_result
@@ -28,6 +28,8 @@ from functions.settings import ResultsSettings
 
 _LOOK_AGAIN_S = 60.0
 """Seconds until a batch looks again whether all other chunks have their results."""
+
+_DELETED = "which has results of equal rows, was deleted"
 
 
 class _Source(NamedTuple):
@@ -98,7 +100,7 @@ def _sources(
     if any(_must_wait_for(other, batch) for other in batches):
         services.items.release(batch, timestamps.after(services.now(), _LOOK_AGAIN_S))
         return None
-    sources = []
+    sources, deleted = list[_Source](), dict[str, Batch]()
     for source in _last_attempts(batches):
         wanted = rows[bisect_left(rows, source.first_row) : bisect_right(rows, source.last_row)]
         results = source.previous_results if source.part is None else source.part.results
@@ -106,11 +108,12 @@ def _sources(
             continue
         if results is None or services.files.exists(results.key):
             sources.append(_Source(results, wanted))
-        elif is_lost(services.files, batch, results.key):
-            sources.append(_Source(None, wanted, CloseReason.LOST))
         else:
-            _wait_for(services, batch, source, results.key)
-            return None
+            deleted[results.key] = source
+            sources.append(_Source(None, wanted, CloseReason.LOST))
+    if deleted and not _gives_up(batch):
+        _wait_for(services, batch, deleted)
+        return None
     return sources
 
 
@@ -133,11 +136,20 @@ def _last_attempts(batches: Iterable[Batch]) -> Iterable[Batch]:
     return last.values()
 
 
-def _wait_for(services: Services[ResultsSettings], batch: Batch, source: Batch, key: str) -> None:
-    """Give a batch back until results that were deleted are fetched again, or are given up."""
-    if can_be_refetched(source, services.now()) and services.files.exists(source.ledger_key):
-        refetch_batch(services.items, source, finished_chunk=True)
-    problem = f"{key}, which has results of equal rows, was deleted"
+def _gives_up(batch: Batch) -> bool:
+    """Return whether, after five tries, the last one failed on results that were deleted, or the batch's own are lost."""
+    failed_on_them = batch.previous_results is None or _DELETED in (batch.last_error or "")
+    return batch.tries > MAX_TRIES and failed_on_them
+
+
+def _wait_for(
+    services: Services[ResultsSettings], batch: Batch, deleted: Mapping[str, Batch]
+) -> None:
+    """Give a batch back until results that were deleted, by their keys, are fetched again or given up."""
+    for source in deleted.values():
+        if can_be_refetched(source, services.now()):
+            refetch_batch(services.items, source, finished_chunk=True)
+    problem = f"{min(deleted)}, {_DELETED}"
     services.items.record_failure(batch, services.settings.retry_s, problem)
 
 

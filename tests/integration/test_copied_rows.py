@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from functions.adapters.batch_reset import MAX_REFETCHES
 from functions.assembling.reopen import RECOLLECT, reopen
 from functions.errors import DownloadError
 from functions.model.items.batch import Batch, BatchStatus, CloseReason
@@ -259,14 +260,37 @@ def test_deleted_results_of_the_attempt_before_are_fetched_again(relay: Harness)
     check_equal(relay, "a b c a")
 
 
-def test_rows_whose_results_are_lost_end_as_lost_and_can_be_retried(relay: Harness) -> None:
+def test_results_without_a_ledger_are_fetched_again_before_they_are_copied(relay: Harness) -> None:
     found = until_copying(relay, "a b c a")
     delete(relay, results_key(found["00001-1"]))
-    delete(relay, found["00001-1"].ledger_key)  # so that they cannot be fetched again
+    delete(relay, found["00001-1"].ledger_key)
+    pass_hours(relay, 72)
+
+    check_equal(relay, "a b c a")
+
+
+def lose(relay: Harness, batch: Batch) -> None:
+    """Delete the results of a batch that were fetched again too often."""
+    delete(relay, results_key(batch))
+    assert relay.items.update_if_unchanged(batch, {"refetches": MAX_REFETCHES})
+
+
+def test_rows_whose_results_are_lost_end_as_lost_and_can_be_retried(relay: Harness) -> None:
+    lose(relay, until_copying(relay, "a b c a")["00001-1"])
     pass_hours(relay, 72)
 
     assert answers(relay)[3] == "result_lost"
     assert "id-4" in [line["custom_id"] for line in relay.lines(KEY, "retry.jsonl")]
+
+
+def test_lost_results_of_several_chunks_are_given_up_together(relay: Harness) -> None:
+    found = until_copying(relay, "a b c a d e d a")
+    lose(relay, found["00001-1"])
+    lose(relay, found["00003-1"])
+    lose(relay, found["00004-1"])  # the earlier results of the chunk that copies both
+    pass_hours(relay, 72)
+
+    assert {*answers(relay)} == {"echo: c 0", "result_lost"}
 
 
 def test_without_its_ledger_a_chunk_delivers_what_it_has(relay: Harness) -> None:
