@@ -115,7 +115,7 @@ class Chunk:
         # All requests of a batch share its headers.
         betas = tuple(beta for beta in row.betas if beta not in self.job.betas)
         digest = self._digest(row, betas)
-        equal_row = self._equal_row(digest)
+        equal_row = self._equal_row(row, digest)
         params = None if equal_row else row.params
         if params is not None and self.writer.requests and betas != self.betas:
             self.ended_by_betas = True
@@ -137,12 +137,12 @@ class Chunk:
         params = row.own_params or row.params
         return b"" if params is None or self.equal_rows is None else digest_of(params, betas)
 
-    def _equal_row(self, digest: bytes) -> int:
-        """Return the earlier row whose request the next row shares; 0 if there is none."""
+    def _equal_row(self, row: Row, digest: bytes) -> int:
+        """Return the earlier row whose request the next row shares; 0 if it is sent itself, as one that warms up a prefix is."""
         if self.equal_rows is None or not digest:
             return 0
         first_row = self.equal_rows.first_row(digest, self._next_row)
-        return 0 if first_row == self._next_row else first_row
+        return 0 if first_row == self._next_row or row.warmup_prefix else first_row
 
     def _count_row(self, record: Record, row: Row) -> None:
         self.end = record.end

@@ -156,3 +156,15 @@ def test_tokens_are_counted_on_more_than_the_first_row(relay: Harness) -> None:
     start(relay, rows())
 
     assert status(relay)["estimate"]["counted_rows"] == ROWS - 1
+
+
+def test_the_first_row_is_sent_though_it_equals_one_before(relay: Harness) -> None:
+    """The others did not wait for the one before, and what it wrote to the cache lasts for minutes only."""
+    plain = make_row(0, "hello", model=MODEL)
+    first, *others = rows().split(b"\n")
+    body = b"\n".join([first, plain, first, *others])
+    start(relay, body, b'warm_cache = true\nequal_rows = "once"\n')
+    manifest = finish(relay)
+
+    assert batch_sizes(relay) == [2, 1, ROWS - 1]
+    assert (manifest["cache"]["warmed_prefixes"], manifest["copies"]) == (1, 0)
