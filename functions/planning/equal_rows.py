@@ -25,6 +25,8 @@ _DIGEST_BYTES = 16
 """Among ten million rows, two different ones have the same digest with a probability of 10^-25."""
 _RECORD = struct.Struct(f"<Q{_DIGEST_BYTES}s")
 _CACHE_KIB = 32 << 10
+_ADDED_BYTES = 100_000 * _RECORD.size
+"""Bytes of stored digests that are added at once: 20 MB of memory."""
 _REMEMBER = (
     "INSERT INTO first_rows VALUES (?, ?) ON CONFLICT DO UPDATE SET row = row RETURNING row"
 )
@@ -44,6 +46,17 @@ class EqualRows:
         )
         self._database.execute("BEGIN")
         self._rows = 0
+
+    def add_all(self, records: bytes | bytearray) -> None:
+        """Remember rows as they are stored in S3, later ones than all before.
+
+        They are sorted, because digests in any order would read and write one page of the database for each row.
+        """
+        if self._rows >= MAX_ROWS:
+            return
+        rows = sorted((digest, row) for row, digest in _RECORD.iter_unpack(records))
+        remember = "INSERT OR IGNORE INTO first_rows VALUES (?, ?)"
+        self._rows += self._database.executemany(remember, rows).rowcount
 
     def first_row(self, digest: bytes, row: int) -> int:
         """Return the first row with this digest; `row` itself, which is remembered, if there was none."""
@@ -89,13 +102,15 @@ def open_equal_rows(
         yield None
         return
     with closing(EqualRows()) as equal_rows:
+        stored = bytearray()
         for number in range(1, job.checkpoint.chunk + 1):
             key = key_of(job, ids.chunk_name(number))
             try:
-                stored = b"".join(files.read(ObjectVersion(results_bucket, key)))
+                stored += b"".join(files.read(ObjectVersion(results_bucket, key)))
             except ObjectNotFoundError:
                 logger.warning("digests deleted", extra={"job": job.job, "chunk": number})
-                continue
-            for row, digest in _RECORD.iter_unpack(stored):
-                equal_rows.first_row(digest, row)
+            if len(stored) >= _ADDED_BYTES:
+                equal_rows.add_all(stored)
+                stored = bytearray()
+        equal_rows.add_all(stored)
         yield equal_rows

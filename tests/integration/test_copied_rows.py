@@ -3,6 +3,7 @@
 import json
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -210,6 +211,19 @@ def test_more_rows_than_are_remembered_are_sent(
 
     assert types(relay) == " ".join([S] * 6)
     assert (relay.manifest(KEY)["requests"], relay.manifest(KEY)["copies"]) == (4, 2)
+
+
+def test_no_more_rows_of_earlier_chunks_are_added_than_are_remembered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(equal_rows, "MAX_ROWS", 2)
+    digests = [equal_rows.digest_of(params, []) for params in (b"a", b"b", b"c")]
+    with closing(equal_rows.EqualRows()) as known:
+        known.add_all(
+            b"".join(map(equal_rows.record_of, [digests[0]] * 2 + digests[1:2], range(1, 4)))
+        )
+        known.add_all(equal_rows.record_of(digests[2], 4))
+        assert [known.first_row(digest, 9) for digest in digests] == [1, 3, 9]
 
 
 def test_results_that_do_not_fit_on_the_disk_are_copied_by_several_attempts(
