@@ -69,9 +69,11 @@ class WorkItems:
         """
         condition = "job = :job AND #item BETWEEN :low AND :high"
         values = {":job": job, ":low": "0", ":high": ":"}
-        return [
-            items.read_batch(item) for item in self._table.query(condition, values, limit=PAGE)
-        ]
+        stored = self._table.query(condition, values, limit=PAGE)
+        # The table has the tenth attempt before the second.
+        return sorted(
+            map(items.read_batch, stored), key=lambda batch: (batch.chunk, batch.attempt)
+        )
 
     def unfinished(self, has_time: Callable[[], bool] = lambda: True) -> Unfinished:
         """Read all unfinished items from the sparse index, which contains no finished ones.

@@ -226,17 +226,18 @@ def test_no_more_rows_of_earlier_chunks_are_added_than_are_remembered(
         assert [known.first_row(digest, 9) for digest in digests] == [1, 3, 9]
 
 
+@pytest.mark.parametrize(("words", "attempts"), [("abcd", 3), ("abcdefghijklmnopqrst", 11)])
 def test_results_that_do_not_fit_on_the_disk_are_copied_by_several_attempts(
-    relay: Harness,
+    relay: Harness, words: str, attempts: int
 ) -> None:
-    texts = " ".join(f"{word}-{'x' * 500}" for word in "abcdabcd")
+    texts = " ".join(f"{word}-{'x' * 500}" for word in words * 2)
     relay.deploy(disk_bytes=4_000)
-    start(relay, rows(texts), requests_per_batch=4)
+    start(relay, rows(texts), requests_per_batch=len(words))
     relay.finish()
 
     check_equal(relay, texts)
     names = [batch["batch"] for batch in relay.manifest(KEY)["batches"]]
-    assert names == ["00001-1", "00002-1", "00002-2", "00002-3"]
+    assert names == ["00001-1", *(f"00002-{attempt}" for attempt in range(1, attempts + 1))]
 
 
 def test_a_result_that_never_fits_says_what_to_do(relay: Harness) -> None:
