@@ -77,10 +77,13 @@ def collect(
         entries = _entries(services.files, batch)
         merged = merge.write(_results_key(batch, later), entries, time_left_s)
         following = None
-        if later is None and problem is None:
-            following = _following_attempt(services, job, batch, merged, closing, left)
+        if later is None:
+            may_be_sent = problem is None and _may_be_sent(job, batch, closing)
+            following = _following_attempt(
+                services, job, batch, merged, left, may_be_sent=may_be_sent
+            )
         if following is not None or later is not None:
-            return _record(services, job, batch, merged, None, following)
+            return _record(services, job, batch, merged, None, following, problem)
         failed = merge.write_errors(f"{_stem(batch)}.errors.jsonl")
     problem = "; ".join(filter(None, (problem, merge.errors_problem))) or None
     return _complete(services, job, batch, merged, failed, problem)
@@ -203,24 +206,29 @@ def _entries(files: ObjectStore, batch: Batch) -> Iterator[LedgerEntry]:
     return read_all(line_blocks(files.read(files.results_object(batch.ledger_key))))
 
 
+def _may_be_sent(job: Job, batch: Batch, closing: CloseReason) -> bool:
+    """Return whether rows of a batch may be sent again."""
+    return (
+        closing not in KEEPS_PREVIOUS_RESULT
+        and batch.attempt < job.attempts
+        and job.canceled_at is None
+    )
+
+
 def _following_attempt(
     services: Services[ResultsSettings],
     job: Job,
     batch: Batch,
     merged: MergedChunk,
-    closing: CloseReason,
     left: Collection[int],
+    *,
+    may_be_sent: bool,
 ) -> Batch | None:
     """Write the files of the chunk's next attempt: it sends rows again, or else copies the results that are left.
 
     Returns:
         Its batch; None if the chunk is finished.
     """
-    may_be_sent = (
-        closing not in KEEPS_PREVIOUS_RESULT
-        and batch.attempt < job.attempts
-        and job.canceled_at is None
-    )
     following = _sending_attempt(services, job, batch, merged) if may_be_sent else None
     if following is None and left:
         return _copying_attempt(services, job, batch, merged, left)
@@ -294,13 +302,14 @@ def _write_retry(
     return retry_part(files, key, rows, batch.tries)
 
 
-def _record(
+def _record(  # noqa: PLR0913, PLR0917 - all that is recorded of a batch
     services: Services[ResultsSettings],
     job: Job,
     batch: Batch,
     merged: MergedChunk,
     part: ChunkOutput | None,
     following: Batch | None = None,
+    problem: str | None = None,
 ) -> bool:
     """Record that the batch is collected, and that its chunk is finished or has a next attempt.
 
@@ -312,6 +321,7 @@ def _record(
         part: the files of a finished chunk; None if there is a next attempt.
         following: the next attempt, which now waits; None if there is none, or if the batch was collected again and
             counted as one more chunk meanwhile.
+        problem: what the manifest says of a batch whose chunk is not finished.
     """
     cost_micro_usd = cost_of(services.items, job, batch, merged.counts)
     spent = not_counted(batch, cost_micro_usd)
@@ -324,7 +334,7 @@ def _record(
         batch,
         {
             "status": BatchStatus.COLLECTED,
-            "part": part or ChunkOutput(results=merged.results),
+            "part": part or ChunkOutput(results=merged.results, problem=problem),
             "tally": merged.counts,
             "pieces": None,
             "pieces_ended": None,

@@ -318,6 +318,17 @@ def test_without_its_ledger_a_chunk_delivers_what_it_has(relay: Harness) -> None
     assert "was deleted" in str(relay.manifest(KEY)["batches"])
 
 
+def test_without_its_request_body_a_chunk_is_not_sent_again_but_copies(relay: Harness) -> None:
+    start(relay, rows("a b [fate:expired] a"))
+    relay.tick()
+    body = batches(relay)["00002-1"].requests_key
+    delete(relay, body)
+    pass_hours(relay, 72)
+
+    assert types(relay) == f"{S} {S} expired {S}"
+    assert body in str(relay.manifest(KEY)["batches"])
+
+
 def test_deleted_copies_are_copied_again(relay: Harness) -> None:
     until_copying(relay, "a b c a")
     relay.context.left_s = 200.0  # too little to assemble at once
