@@ -21,6 +21,7 @@ from functions.collecting.merge import MergedChunk, RowOffsets
 from functions.collecting.result_set import ResultSet
 from functions.collecting.second_answers import NextParams, merge_type
 from functions.collecting.spool import Spool
+from functions.errors import DownloadError
 from functions.model import timestamps
 from functions.model.chunk_files import LedgerEntry, read_all
 from functions.model.ids import batch_name
@@ -40,6 +41,7 @@ from functions.readers import reader_of
 from functions.services import Services
 from functions.settings import ResultsSettings
 
+_NOT_COPIED = "too few results could be copied in the time and on the disk of one invocation; raise resultsDiskMib"
 logger = Logger(child=True)
 
 
@@ -70,7 +72,7 @@ def collect(
         spool = Spool(file, batch.first_row, batch.rows, most // 2)
         received = ResultSet(batch, _sent(services.files, batch), spool, job.price_list)
         closing = download(services, batch, received, time_left_s)
-        left = None if closing is None else _copy(services, batch, received, time_left_s)
+        left = None if closing is None else _copy(services, batch, received, later, time_left_s)
         if closing is None or left is None:
             return False
         merge = merge_type(job)(services, batch, received, closing, errors, most // 4)
@@ -187,17 +189,25 @@ def _copy(
     services: Services[ResultsSettings],
     batch: Batch,
     received: ResultSet,
+    later: Batch | None,
     time_left_s: Callable[[], float],
 ) -> Collection[int] | None:
     """Copy results to equal rows: those of the batch, or those of earlier chunks if it is there for that.
 
     Returns:
         The rows to which results of earlier chunks are still to be copied; None if the batch was given back.
+
+    Raises:
+        DownloadError: too few results could be copied, for lack of time or disk.
     """
     received.share(_copies(services.files, batch))
     if batch.is_copying:
         entries = _entries(services.files, batch)
-        return copy_results(services, batch, received, entries, time_left_s)
+        left = copy_results(services, batch, received, entries, time_left_s)
+        most = batch.copied_rows - 1 if later is None else later.copied_rows
+        if left is not None and len(left) > most:
+            raise DownloadError(_NOT_COPIED)
+        return left
     return range(batch.first_row, batch.last_row + 1) if batch.copied_rows else range(0)
 
 

@@ -71,6 +71,11 @@ def delete(relay: Harness, key: str) -> None:
     relay.s3.delete_object(Bucket=RESULTS, Key=key)
 
 
+def results_key(batch: Batch) -> str:
+    assert batch.part is not None
+    return batch.part.results.key
+
+
 def check_equal(relay: Harness, texts: str) -> None:
     """Check that each row has an answer to its own text, and that each text was billed once."""
     words = texts.split()
@@ -240,6 +245,25 @@ def test_results_that_do_not_fit_on_the_disk_are_copied_by_several_attempts(
     assert names == ["00001-1", *(f"00002-{attempt}" for attempt in range(1, attempts + 1))]
 
 
+def test_copies_of_several_attempts_are_not_lost_on_a_smaller_disk(relay: Harness) -> None:
+    texts = " ".join(f"{word}-{'x' * 500}" for word in "abcdabcd")
+    relay.deploy(disk_bytes=4_000)
+    start(relay, rows(texts), requests_per_batch=4)
+    relay.tick()
+    job = relay.items.unfinished().jobs[0].job
+    relay.finish()
+    source, *_ = relay.items.batches(job)
+    delete(relay, results_key(source))
+    relay.deploy(disk_bytes=2_500)
+    assert reopen(relay.results, RECOLLECT, job)["accepted"]
+    with pytest.raises(DownloadError):
+        relay.finish()
+
+    relay.deploy(disk_bytes=4_000)
+    pass_hours(relay)
+    check_equal(relay, texts)
+
+
 def test_a_result_that_never_fits_says_what_to_do(relay: Harness) -> None:
     until_copying(relay, "a b c a")
     relay.deploy(disk_bytes=500)
@@ -252,11 +276,6 @@ def test_a_result_that_never_fits_says_what_to_do(relay: Harness) -> None:
     relay.deploy(disk_bytes=1 << 20)
     relay.finish()
     assert types(relay) == " ".join([S] * 4)
-
-
-def results_key(batch: Batch) -> str:
-    assert batch.part is not None
-    return batch.part.results.key
 
 
 def test_deleted_results_are_fetched_again_before_they_are_copied(relay: Harness) -> None:
