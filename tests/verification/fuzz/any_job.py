@@ -8,7 +8,8 @@ import csv
 import io
 import json
 import tomllib
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -111,7 +112,17 @@ class _JobOfUpload:
             assert self._is_sent(line["row"], row.params)
         sendable = [row.params is not None for row in expected[: len(self.lines)]]
         assert self.manifest["copies"] == sum(sendable) - len(self.sent)
+        self._check_copies([row.params for row in expected])
         self._check_exports(reading)
+
+    def _check_copies(self, params: Sequence[bytes | None]) -> None:
+        """Check that each copy has the result of an equal row that was sent."""
+        results = defaultdict[bytes | None, list[object]](list)
+        for line, asked in zip(self.lines, params, strict=False):
+            if line["row"] in self.sent:
+                results[asked].append(line["result"])
+            elif asked is not None:
+                assert line["result"] in results[asked]
 
     def _is_sent(self, row: int, params: bytes | None) -> bool:
         """Return whether the params of a row were sent, if it has any: for itself, or for an equal row."""
