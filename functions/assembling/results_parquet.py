@@ -17,6 +17,7 @@ from functions.model.items.stored_objects import StoredObject
 from functions.model.streams import read_blocks
 from functions.readers import format_of
 from functions.readers.child_process import printed_lines
+from functions.readers.parquet_rows import TOO_LARGE
 
 MAX_BYTES = 1_500_000_000
 """Most bytes of rows and upload. They and the file are on the function's disk, which has 4 GB."""
@@ -82,10 +83,10 @@ def _run(task: Task) -> None:
     if code == parquet_writer.MISMATCH:
         message = "results.parquet: the upload has other rows than when it was planned; a new upload replaced it"
         raise RelayError(message)
-    if code == parquet_writer.ROW_TOO_LONG:
+    if code == TOO_LARGE:
         message = (
-            f"results.parquet: a row has more than {parquet_writer.MAX_LINE_BYTES:,} bytes with its answer; "
-            'add "csv" to outputs'
+            "results.parquet: the upload has pages or rows that are too large for the memory; "
+            'write it with smaller row groups, or add "csv" to outputs'
         )
         raise RelayError(message)
     if code:

@@ -5,6 +5,7 @@ Takes one argument, a `Task` as JSON.
 
 import resource
 import sys
+from pathlib import Path
 
 import msgspec
 
@@ -19,12 +20,13 @@ from functions.readers.parquet_rows import (
 
 MISMATCH = 5
 """Exit code: the upload has another number of rows than the job."""
-ROW_TOO_LONG = 6
-"""Exit code: a row of the export has more than `MAX_LINE_BYTES`."""
+MEMORY_MB = 380
+"""Memory for DuckDB's buffers, of which it holds two pages of 100 MB if it wrote the upload. Results has 512 MB in all,
+and needs about 70 MB itself."""
 _GROUP_BYTES = 32_000_000
 _VECTOR_ROWS = 2048
 _MAX_GROUP_ROWS = 122_880
-MAX_LINE_BYTES = 1 << 25
+_MIN_LINE_BYTES = 1 << 20
 
 
 class Task(msgspec.Struct, frozen=True):
@@ -61,14 +63,16 @@ def main(task: Task) -> int:
         return _write(task)
     except (duckdb.OutOfMemoryException, MemoryError):
         return TOO_LARGE
-    except duckdb.Error as error:
-        return ROW_TOO_LONG if "maximum_object_size" in str(error) else UNREADABLE
+    except duckdb.Error:
+        return UNREADABLE
 
 
 def _write(task: Task) -> int:
-    with connect() as connection:
+    with Path(task.lines).open("rb") as file:
+        line_bytes = max(map(len, file), default=0)
+    with connect(MEMORY_MB) as connection:
         columns = [f'a."{number}" AS {identifier(name)}' for number, name in enumerate(task.names)]
-        source = f"{_lines(task)} a"
+        source = f"{_lines(task, line_bytes)} a"
         if task.upload is not None:
             upload = f"read_parquet({literal(task.upload)}, hive_partitioning = false)"
             [(rows,)] = connection.execute(f"SELECT count(*) FROM {upload}").fetchall()  # noqa: S608 - our own path
@@ -83,14 +87,15 @@ def _write(task: Task) -> int:
     return 0
 
 
-def _lines(task: Task) -> str:
+def _lines(task: Task, line_bytes: int) -> str:
+    """Return the source of the lines. DuckDB reserves twice as much memory as the longest line may have."""
     types = ", ".join(
         f"'{number}': '{'BIGINT' if number in task.counts else 'VARCHAR'}'"
         for number in range(len(task.names))
     )
     return (
         f"read_json({literal(task.lines)}, format = 'newline_delimited', columns = {{{types}}}, "
-        f"maximum_object_size = {MAX_LINE_BYTES})"
+        f"maximum_object_size = {max(line_bytes, _MIN_LINE_BYTES)})"
     )
 
 

@@ -1,12 +1,16 @@
 """`outputs = ["parquet"]`: the upload's own columns and types, then the answers."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import duckdb
+import msgspec
 import pytest
 
 from functions.assembling import results_parquet
+from functions.errors import RelayError
+from functions.exports.parquet_writer import Task
 from functions.readers import parquet as reader
 from tests.harness import Harness
 from tests.unit.parquet_files import parquet_file
@@ -34,6 +38,9 @@ TYPED = parquet_file("""
         TIMESTAMP '2026-01-02 03:04:05' AS at, {'a': [i]} AS nested, 'mine' AS "Answer"
     FROM range(1, 6) t(i)
 """)
+
+
+LONG = "md5(i::VARCHAR) || repeat('x', {})"
 
 
 @pytest.fixture
@@ -200,3 +207,36 @@ def test_a_row_of_34_mb_comes_back(relay: Harness, results: Any) -> None:
     assert relay.manifest("in/a.csv")["exports"] == {"complete": True, "reason": None}
     returned = results(relay, "in/a.csv").fetchall()
     assert [len(row[1]) for row in returned] == [34_000_000, 1]
+
+
+@pytest.mark.parametrize(
+    ("columns", "rows", "sentence"),
+    [
+        (LONG.format(8_000), 25_000, None),
+        (f"[{{'text': {LONG.format(4_000)}}}] AS turns, map(['n'], [i])", 50_000, None),
+        (LONG.format(40_000), 5_000, "write it with smaller row groups"),
+    ],
+    ids=["text", "nested", "too large"],
+)
+def test_pages_may_be_as_large_as_duckdb_writes_them(
+    tmp_path: Path, columns: str, rows: int, sentence: str | None
+) -> None:
+    """It writes pages of 100 MB, and holds two of them at once. Where that is too much, the reason says what to do."""
+    files = {name: tmp_path / name for name in ("target", "lines", "upload")}
+    query = f"SELECT {columns} AS last FROM range({rows}) t(i)"  # noqa: S608 - constants
+    files["upload"].write_bytes(parquet_file(query, ", row_group_size 122880, compression zstd"))
+    names = duckdb.read_parquet(str(files["upload"])).columns
+    own = len(names)
+    line = msgspec.json.encode({str(own): "yes", str(own + 1): 7}) + b"\n"
+    files["lines"].write_bytes(line * rows)
+    task = Task(
+        target=str(files["target"]), lines=str(files["lines"]), size_bytes=200_000_000 + len(line) * rows, rows=rows,
+        names=[*names, "answer", "tokens"], counts=[own + 1], upload=str(files["upload"]), own=own,
+    )  # fmt: skip
+
+    with nullcontext() if sentence is None else pytest.raises(RelayError, match=sentence):
+        results_parquet._run(task)  # noqa: SLF001 - a whole job of such rows takes a minute
+    if sentence is None:
+        written = duckdb.read_parquet(str(files["target"]))
+        assert len(written) == rows
+        assert written.select("answer", "tokens").distinct().fetchall() == [("yes", 7)]
