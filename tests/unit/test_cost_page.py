@@ -79,7 +79,10 @@ def test_an_example_is_calculated_correctly(text: str) -> None:
 
 @pytest.mark.parametrize("text", EXAMPLES, ids=heading)
 def test_the_factors_of_a_price_multiply_to_it(text: str) -> None:
-    for factors, product in re.findall(rf"\| ([\d., {TIMES}]+) = ([\d.,]+) \|", text):
+    products = re.findall(rf"\| ([\d., {TIMES}]+) = ([\d.,]+) \|", text)
+
+    assert products
+    for factors, product in products:
         result = 1.0
         for factor in factors.split(TIMES):
             result *= number(factor)

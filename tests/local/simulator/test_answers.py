@@ -232,6 +232,7 @@ def test_every_result_has_the_documented_shape(
         "canceled": {"type"},
         "postponed": {"type", "until"},
     }
+    assert len(lines.splitlines()) == len(requests)
     for line in lines.splitlines():
         row = json.loads(line)
         assert set(row) == {"custom_id", "result"}
