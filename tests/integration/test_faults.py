@@ -53,7 +53,7 @@ def test_a_truncated_download_is_repeated(relay: Harness, fault: str, framing: s
 
 
 @pytest.mark.parametrize(
-    "fault", ["row_missing", "row_doubled", "row_foreign", "results_not_found"]
+    "fault", ["row_missing", "row_doubled", "row_unreadable", "row_foreign", "results_not_found"]
 )
 def test_results_that_do_not_match_the_rows_sent_are_downloaded_again(
     relay: Harness, fault: str
