@@ -20,9 +20,11 @@ from functions.adapters.table import Table
 from functions.adapters.work_items import WorkItems
 from functions.errors import NewerSchemaError
 from functions.model.cost_ledger import DUPLICATE, LEDGER, CostEntry
-from functions.model.ids import JOB_DIGITS
+from functions.model.ids import JOB_DIGITS, job_id
 from functions.model.items.job import Job, JobStatus, label_of, results_prefix
+from functions.model.items.stored_objects import NO_VERSION
 from functions.model.items.work_item import JOB, OPEN, UNFINISHED_INDEX, status_key
+from functions.readers import suffix_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -138,6 +140,8 @@ class Jobs:
             return found_job_of(max(by_key, key=lambda job: (job.uploaded_at, job.claimed_at)))
         if prefix := _PREFIX.fullmatch(name):
             return self._by_prefix(name, prefix[1], running)
+        if unclaimed := self._unclaimed(name):
+            return unclaimed
         raise _not_found(name)
 
     def refreshed(self, found_job: FoundJob) -> FoundJob:
@@ -209,6 +213,17 @@ class Jobs:
         jobs = [self._items.job(name) for name in ids if _ID.fullmatch(name)]
         return [job for job in jobs if job is not None and job.key == key]
 
+    def _unclaimed(self, key: str) -> FoundJob | None:
+        """Return the job that an upload becomes when it is claimed. Without permission to read it, there is none."""
+        if suffix_of(key) is None:
+            return None
+        try:
+            return uploaded_job(self._deployment, key)
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in {"404", *DENIED_CODES}:
+                raise
+            return None
+
     def _document(self, key: str) -> dict[str, Any] | None:
         try:
             answer = self._deployment.s3.get_object(Bucket=self._deployment.results, Key=key)
@@ -225,6 +240,13 @@ def found_job_of(job: Job) -> FoundJob:
     return FoundJob(job.job, job.key, job.results_prefix, job)
 
 
+def uploaded_job(deployment: Deployment, key: str) -> FoundJob:
+    """Return the job that the newest version of an upload becomes."""
+    head = deployment.s3.head_object(Bucket=deployment.uploads, Key=key)
+    job = job_id(deployment.uploads, key, head.get("VersionId") or NO_VERSION)
+    return FoundJob(job, key, results_prefix(key, job))
+
+
 def _months(now: datetime) -> Iterator[str]:
     year, month = now.year, now.month
     for _ in range(LEDGER_MONTHS):
@@ -235,5 +257,5 @@ def _months(now: datetime) -> Iterator[str]:
 def _not_found(name: str) -> NotFoundError:
     return NotFoundError(
         f"there is no job {name} among the running and the last {MAX_SEARCHED:,} ended ones: "
-        "name it by its id, by the key of its upload, or see `relay ls`"
+        "name it by its id, by the key of its upload, or see `relay ls`; an upload becomes a job within seconds"
     )

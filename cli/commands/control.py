@@ -9,11 +9,10 @@ from cli.commands.watch import finish
 from cli.deployment import Deployment
 from cli.errors import CommandError, NotFoundError, UsageError
 from cli.invocation import Invocation, JobName
-from cli.jobs import FoundJob, Jobs
-from functions.model.ids import job_id, stem_of
+from cli.jobs import FoundJob, Jobs, uploaded_job
+from functions.model.ids import stem_of
 from functions.model.items.batch import CloseReason
-from functions.model.items.job import Job, results_prefix
-from functions.model.items.stored_objects import NO_VERSION
+from functions.model.items.job import Job
 from functions.planning.claim import CANCEL, GO
 from functions.readers import suffix_of
 
@@ -78,9 +77,7 @@ def retry(
     key = f"{stem}-retry-{found_job.id[:8]}{suffix_of(source) or ''}"
     _copy_options(deployment, found_job.key, key)
     deployment.s3.copy({"Bucket": deployment.results, "Key": source}, deployment.uploads, key)
-    version = deployment.s3.head_object(Bucket=deployment.uploads, Key=key).get("VersionId")
-    new_id = job_id(deployment.uploads, key, version or NO_VERSION)
-    new = FoundJob(new_id, key, results_prefix(key, new_id))
+    new = uploaded_job(deployment, key)
     sent = {"job": new.id, "name": new.name, "key": key, "retries": found_job.id}
     run.output.line(sent, f"{retry_file} → s3://{deployment.uploads}/{key}  job {new.name}")
     if wait:
@@ -96,7 +93,7 @@ def _unfinished(run: Invocation, name: str) -> tuple[FoundJob, Job]:
     """
     found_job = Jobs(run.deployment).find(name)
     if found_job.item is None:
-        message = f"{found_job.name} ended long ago"
+        message = f"{found_job.name} is not claimed yet, or ended long ago: `relay why {found_job.key}` shows which"
         raise NotFoundError(message)
     if found_job.item.outcome is not None:
         message = f"{found_job.name} has ended ({found_job.item.outcome})"

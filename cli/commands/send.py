@@ -12,12 +12,9 @@ from cli import invocation
 from cli.commands.watch import finish
 from cli.deployment import Deployment
 from cli.errors import UsageError
-from cli.jobs import FoundJob, Jobs
+from cli.jobs import FoundJob, Jobs, uploaded_job
 from cli.local_files import check_file_names, check_options, check_upload
 from cli.output import Output
-from functions.model.ids import job_id
-from functions.model.items.job import results_prefix
-from functions.model.items.stored_objects import NO_VERSION
 from functions.readers import suffix_of
 from local.errors import LocalError
 from local.started_job import safe_path
@@ -143,9 +140,12 @@ def _send(deployment: Deployment, upload: _Upload, output: Output) -> FoundJob:
             upload.key,
             Callback=lambda count: progress.advance(task, count),
         )
-    version = deployment.s3.head_object(Bucket=bucket, Key=upload.key).get("VersionId")
-    job = job_id(bucket, upload.key, version or NO_VERSION)
-    found_job = FoundJob(job, upload.key, results_prefix(upload.key, job))
-    sent = {"job": job, "name": found_job.name, "key": upload.key, "file": str(upload.file)}
+    found_job = uploaded_job(deployment, upload.key)
+    sent = {
+        "job": found_job.id,
+        "name": found_job.name,
+        "key": upload.key,
+        "file": str(upload.file),
+    }
     output.line(sent, f"{upload.file} → s3://{bucket}/{upload.key}  job {found_job.name}")
     return found_job

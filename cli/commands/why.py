@@ -15,6 +15,9 @@ from functions.model import timestamps
 from functions.model.items.batch import FINISHED_BATCH_STATUSES
 from functions.model.waiting_reasons import Obstacles, waiting_reasons
 
+_UNCLAIMED = "it is not claimed yet: a new upload becomes a job within seconds, and a copy of an earlier one is skipped"
+_UNKNOWN = "it waits for nothing known; poll checks it every minute"
+
 
 def why(context: typer.Context, job: JobName) -> None:
     """Explain what a job waits for, and what would change that."""
@@ -28,7 +31,7 @@ def why(context: typer.Context, job: JobName) -> None:
         f"{state['name']}: {progress.describe(state | {'waiting': None, 'waiting_for': None})}"
     ]
     if not waiting and not progress.is_over(state):
-        lines.append("it waits for nothing known; poll checks it every minute")
+        lines.append(_UNCLAIMED if state["status"] == progress.UPLOADED else _UNKNOWN)
     run.output.show(
         state | {"waiting": waiting},
         *lines,

@@ -16,6 +16,7 @@ import pytest
 from functions.adapters.cost_ledger import CostLedger
 from functions.adapters.table import Table, serialize
 from functions.assembling.reopen import reopen
+from functions.model.ids import job_id
 from functions.model.items.batch import batch_key
 from functions.model.usage_comparison import COLUMNS, Figures, Period, check_line
 from functions.readers.tables import csv_line
@@ -202,6 +203,33 @@ def test_watch_takes_a_file_as_it_was_sent(
     stack.upload("march.jsonl", file.read_bytes())
 
     assert relay.json_lines("watch", str(file))[-1]["outcome"] == "succeeded"
+
+
+def test_an_upload_is_found_by_its_key_before_it_is_claimed(
+    stack: Harness, relay: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    version = stack.s3.put_object(Bucket=UPLOADS, Key=KEY, Body=make_upload(2))["VersionId"]
+    waits: list[Callable[[], object]] = [lambda: deliver(stack, KEY)]
+    monkeypatch.setattr(
+        "cli.progress.sleep", lambda _seconds: waits.pop()() if waits else stack.tick()
+    )
+
+    assert "a new upload becomes a job within seconds" in relay("why", KEY).stdout
+    assert "is not claimed yet" in relay("cancel", KEY, code=3).stderr
+    states = relay.json_lines("watch", KEY)
+
+    assert {state["job"] for state in states} == {job_id(UPLOADS, KEY, version)}
+    assert (states[0]["status"], states[-1]["outcome"]) == ("UPLOADED", "succeeded")
+
+
+def test_an_upload_that_may_not_be_read_is_not_found_before_it_is_claimed(
+    stack: Harness, relay: CommandLine
+) -> None:
+    stack.s3.put_object(Bucket=UPLOADS, Key=KEY, Body=make_upload(2))
+    with reject_requests(stack.s3, "HeadObject", S3ErrorResponse(403, "403")):
+        result = relay("why", KEY, code=3)
+
+    assert "an upload becomes a job within seconds" in result.stderr
 
 
 def test_why_has_the_words_of_status_json(stack: Harness, relay: CommandLine) -> None:
