@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import re
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -27,7 +27,7 @@ from functions.model.items.work_item import JOB, OPEN, UNFINISHED_INDEX, status_
 from functions.readers import suffix_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from cli.deployment import Deployment
     from functions.model.items.batch import Batch
@@ -38,6 +38,8 @@ MAX_SEARCHED = 1000
 """The number of ended jobs that are searched for a name."""
 LEDGER_MONTHS = 13
 """Months for which the ledger keeps its entries."""
+CLAIM_TIME = timedelta(minutes=2)
+"""A new upload becomes a job in this time, even if Lambda is busy."""
 _ID = re.compile(rf"[0-9a-f]{{{JOB_DIGITS}}}")
 _PREFIX = re.compile(rf"(?:.*-)?([0-9a-f]{{4,{JOB_DIGITS}}})")
 """The beginning of an id, alone or at the end of a job's name: ``march-3f9ac21b``."""
@@ -136,12 +138,12 @@ class Jobs:
             return found_job_of(job)
         running = self.running()
         by_key = [job for job in running if job.key == name] or self._of_key(name)
+        if unclaimed := self._unclaimed(name, {job.job for job in by_key}):
+            return unclaimed
         if by_key:
             return found_job_of(max(by_key, key=lambda job: (job.uploaded_at, job.claimed_at)))
         if prefix := _PREFIX.fullmatch(name):
             return self._by_prefix(name, prefix[1], running)
-        if unclaimed := self._unclaimed(name):
-            return unclaimed
         raise _not_found(name)
 
     def refreshed(self, found_job: FoundJob) -> FoundJob:
@@ -213,16 +215,23 @@ class Jobs:
         jobs = [self._items.job(name) for name in ids if _ID.fullmatch(name)]
         return [job for job in jobs if job is not None and job.key == key]
 
-    def _unclaimed(self, key: str) -> FoundJob | None:
-        """Return the job that an upload becomes when it is claimed. Without permission to read it, there is none."""
+    def _unclaimed(self, key: str, claimed: Collection[str]) -> FoundJob | None:
+        """Return the job that the newest version of an upload becomes; None if it is claimed.
+
+        Besides jobs of earlier versions, a version counts for a while: a copy of an earlier one is never claimed.
+        """
         if suffix_of(key) is None:
             return None
+        uploads = self._deployment.uploads
         try:
-            return uploaded_job(self._deployment, key)
+            head = self._deployment.s3.head_object(Bucket=uploads, Key=key)
         except ClientError as error:
             if error.response["Error"]["Code"] not in {"404", *DENIED_CODES}:
                 raise
             return None
+        job = job_of_version(uploads, key, head.get("VersionId"))
+        is_new = datetime.now(UTC) - head["LastModified"] < CLAIM_TIME
+        return None if claimed and (job.id in claimed or not is_new) else job
 
     def _document(self, key: str) -> dict[str, Any] | None:
         try:
@@ -243,7 +252,12 @@ def found_job_of(job: Job) -> FoundJob:
 def uploaded_job(deployment: Deployment, key: str) -> FoundJob:
     """Return the job that the newest version of an upload becomes."""
     head = deployment.s3.head_object(Bucket=deployment.uploads, Key=key)
-    job = job_id(deployment.uploads, key, head.get("VersionId") or NO_VERSION)
+    return job_of_version(deployment.uploads, key, head.get("VersionId"))
+
+
+def job_of_version(bucket: str, key: str, version: str | None) -> FoundJob:
+    """Return the job of a version of an upload; `version` is None in a bucket without versions."""
+    job = job_id(bucket, key, version or NO_VERSION)
     return FoundJob(job, key, results_prefix(key, job))
 
 

@@ -6,7 +6,7 @@ import io
 import json
 import os
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -220,6 +220,20 @@ def test_an_upload_is_found_by_its_key_before_it_is_claimed(
 
     assert {state["job"] for state in states} == {job_id(UPLOADS, KEY, version)}
     assert (states[0]["status"], states[-1]["outcome"]) == ("UPLOADED", "succeeded")
+
+
+@pytest.mark.parametrize("is_new", [True, False])
+def test_a_new_version_counts_before_it_is_claimed_but_not_for_ever(
+    stack: Harness, relay: CommandLine, monkeypatch: pytest.MonkeyPatch, *, is_new: bool
+) -> None:
+    """`relay watch KEY` after `relay send` must not show the job before; but a copy of an upload is skipped."""
+    ended = finished(stack)
+    stack.s3.put_object(Bucket=UPLOADS, Key=KEY, Body=make_upload(2))
+    monkeypatch.setattr("cli.jobs.CLAIM_TIME", timedelta.max if is_new else timedelta(0))
+
+    found = relay.json("why", KEY)
+
+    assert (found["status"] == "UPLOADED", found["job"] != ended) == (is_new, is_new)
 
 
 def test_an_upload_that_may_not_be_read_is_not_found_before_it_is_claimed(

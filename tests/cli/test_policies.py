@@ -48,6 +48,8 @@ ACTIONS = {
 }
 """Operation → the actions that IAM knows it by, where the names differ."""
 ENDED, HELD = "team/march.jsonl", "team/april.jsonl"
+WITHOUT = {("s3:GetObject", f"arn:aws:s3:::{UPLOADS}/{key}") for key in (ENDED, HELD)}
+"""Calls that may be denied: then, an upload is not found before it is claimed."""
 LARGE = 9 << 20
 """More than boto3 copies or uploads in one request."""
 
@@ -173,7 +175,7 @@ def test_the_policies_allow_each_call_of_every_command(
         relay(*command.split(), code=code)
         assert seen
         granted = statements("read") if policy == "read" else steering
-        denied[command] = {call for call in seen if not is_allowed(granted, *call)}
+        denied[command] = {call for call in seen - WITHOUT if not is_allowed(granted, *call)}
 
     dead = [f"arn:aws:sqs:{PLACE}:{NAMES[name]}" for name in ("DEAD_UPLOADS", "DEAD_RESULTS")]
     assert all(is_allowed(steering, "sqs:StartMessageMoveTask", queue) for queue in dead)
