@@ -53,23 +53,25 @@ def is_over(state: Mapping[str, Any]) -> bool:
 
 
 def describe(state: Mapping[str, Any]) -> str:
-    """Return a job's progress, in a line."""
+    """Return the progress of a job in a line. It begins with why the job waits: a terminal cuts the end."""
     if is_over(state):
         return "; ".join(filter(None, (state.get("outcome") or "ended", state.get("reason"))))
     if state["status"] == UPLOADED:
         return "uploaded"
     parts = [
-        str(state["status"]).lower(),
+        _reason(state) or str(state["status"]).lower(),
         f"{count_of(state['rows_planned'], 'row')} read",
         f"{state['chunks_finished']:,} of {_chunks(state['chunks'])} finished",
     ]
     if state["rows_rejected"]:
         parts.insert(2, f"{state['rows_rejected']:,} rejected")
-    if reasons := [wait["message"] for wait in state.get("waiting") or ()]:
-        parts.append(reasons[0])
-    elif state.get("waiting_for"):
-        parts.append(f"waits for {state['waiting_for']}")
     return "; ".join(parts)
+
+
+def _reason(state: Mapping[str, Any]) -> str | None:
+    if reasons := state.get("waiting"):
+        return str(reasons[0]["message"])
+    return f"waits for {state['waiting_for']}" if state.get("waiting_for") else None
 
 
 def _chunks(count: int) -> str:

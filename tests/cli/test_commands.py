@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
+from cli import progress
+from cli.jobs import Jobs
 from functions.adapters.cost_ledger import CostLedger
 from functions.adapters.table import Table, serialize
 from functions.assembling.reopen import reopen
@@ -183,6 +185,20 @@ def test_watch_prints_a_line_for_each_change_until_the_end(
 
     assert states[0]["status"] == "RUNNING"
     assert (states[-1]["status"], states[-1]["outcome"]) == ("DONE", "succeeded")
+
+
+def test_a_line_of_watch_begins_with_what_the_job_waits_for(
+    stack: Harness, relay: CommandLine
+) -> None:
+    """A terminal cuts the end of the line."""
+    job = running(stack)
+    jobs = Jobs(relay.deployment)
+
+    state = progress.snapshot(jobs, jobs.find(job))
+
+    assert progress.describe(state) == (
+        f"{state['waiting'][0]['message']}; 3 rows read; 0 of 1 chunk finished"
+    )
 
 
 def test_watch_fails_unless_all_rows_succeeded(stack: Harness, relay: CommandLine) -> None:
