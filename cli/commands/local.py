@@ -5,9 +5,19 @@ from typing import Annotated
 
 import typer
 
+from cli import invocation
+from cli.errors import UsageError
 from local.command_line import main
 
-app = typer.Typer(no_args_is_help=True, help="Run the stack on this machine.")
+app = typer.Typer(no_args_is_help=True)
+
+
+@app.callback()
+def local(context: typer.Context) -> None:
+    """Run the stack on this machine."""
+    if invocation.of(context).output.as_json:
+        message = "`relay local` prints no JSON: leave out --json"
+        raise UsageError(message)
 
 
 @app.command()

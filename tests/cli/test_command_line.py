@@ -280,6 +280,7 @@ def test_the_local_cloud_is_used_unless_an_option_names_another(
     [
         (["run", "nowhere.jsonl"], 3, "there is no file nowhere.jsonl"),
         (["up", "--port", "0"], 2, "Invalid value for '--port'"),
+        (["env", "--json"], 2, "prints no JSON: leave out --json"),
     ],
 )
 def test_local_commands_are_those_of_the_local_cloud(
