@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import nullcontext
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
 import boto3
@@ -14,10 +15,12 @@ from botocore.exceptions import ClientError
 
 from cli.errors import NotFoundError
 from local import environment
+from local.polling import Polling
 from local.workspace import Workspace
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from contextlib import AbstractContextManager
 
     from mypy_boto3_cloudformation import CloudFormationClient
     from mypy_boto3_dynamodb import DynamoDBClient
@@ -40,11 +43,13 @@ class Deployment:
         name: its name; ``local cloud`` for the one on this machine.
         outputs: the outputs of the stack.
         connect: returns the client of an AWS service, by its name in boto3.
+        polling: opens what runs poll while a command waits, in the local cloud; in AWS, the schedule suffices.
     """
 
     name: str
     outputs: Mapping[str, str]
     connect: Callable[[str], Any]
+    polling: Callable[[], AbstractContextManager[Polling | None]] = nullcontext
 
     def output(self, name: str) -> str:
         """Return an output of the stack.
@@ -135,7 +140,12 @@ def find(stack: str | None, region: str | None, profile: str | None) -> Deployme
     if not (stack or region or profile):
         running = environment.peek(workspace)
         if running is not None:
-            return Deployment("local cloud", running.outputs, running.cloud.connect)
+            return Deployment(
+                "local cloud",
+                running.outputs,
+                running.cloud.connect,
+                partial(Polling, running.cloud, running.outputs),
+            )
     # boto3 reads AWS_DEFAULT_REGION alone; the AWS CLI and the CDK read AWS_REGION first.
     region = region or os.environ.get("AWS_REGION")
     session = boto3.Session(profile_name=profile, region_name=region)

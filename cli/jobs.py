@@ -28,10 +28,12 @@ from functions.readers import suffix_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator
+    from contextlib import AbstractContextManager
 
     from cli.deployment import Deployment
     from functions.model.items.batch import Batch
     from functions.model.records import Sending
+    from local.polling import Polling
 
 RUNNING = (JobStatus.PLANNING, JobStatus.RUNNING, JobStatus.ASSEMBLING)
 MAX_SEARCHED = 1000
@@ -162,6 +164,10 @@ class Jobs:
         except NewerSchemaError as error:
             message = f"{found_job.name}: {error}"
             raise CommandError(message) from error
+
+    def polling(self) -> AbstractContextManager[Polling | None]:
+        """Open what runs poll meanwhile; None in AWS."""
+        return self._deployment.polling()
 
     def sending(self) -> Sending:
         """Return whether sending is paused, and why."""

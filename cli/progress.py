@@ -19,8 +19,11 @@ if TYPE_CHECKING:
 
     from cli.jobs import FoundJob, Jobs
     from cli.output import Output
+    from local.polling import Polling
 
 REFRESH_S = 2.0
+POLLS = 4
+"""In the local cloud, how often poll is run between two refreshes."""
 UNCLAIMED_S = 120.0
 UPLOADED = "UPLOADED"
 """The status of a job before it is claimed."""
@@ -88,7 +91,7 @@ def follow(jobs: Jobs, found_jobs: Sequence[FoundJob], output: Output) -> list[d
     live = Live(console=output.stdout, refresh_per_second=4, transient=True) if in_place else None
     shown: dict[str, str] = {}
     began = monotonic()
-    with live or nullcontext():
+    with live or nullcontext(), jobs.polling() as polling:
         while True:
             states = [snapshot(jobs, found_job) for found_job in found_jobs]
             if live is not None:
@@ -98,7 +101,16 @@ def follow(jobs: Jobs, found_jobs: Sequence[FoundJob], output: Output) -> list[d
             if all(map(is_over, states)):
                 return states
             began = _warn_if_unclaimed(states, began, output)
-            sleep(REFRESH_S)
+            _wait(polling)
+
+
+def _wait(polling: Polling | None) -> None:
+    if polling is None:
+        sleep(REFRESH_S)
+        return
+    for _ in range(POLLS):
+        polling.tick()
+        sleep(REFRESH_S / POLLS)
 
 
 def _print_changes(

@@ -171,10 +171,13 @@ uploads    s3://{outputs["UploadsBucket"]}
 results    s3://{outputs["ResultsBucket"]}
 events     {outputs["EventsTopicArn"]}
 
-From another terminal:
+Send a file, and wait for its answers:
+  ./relay send {EXAMPLE} --wait
+
+Or with any AWS client:
   eval "$(./relay local env)"
   aws s3 cp {EXAMPLE} s3://{outputs["UploadsBucket"]}/questions.jsonl
   aws s3 ls --recursive s3://{outputs["ResultsBucket"]}/results/
 
-It polls once a minute; to poll now:
+It polls once a minute, and all the time while `relay` follows a job; to poll now:
   aws lambda invoke --function-name {outputs["PollFunctionName"]} /dev/stdout"""

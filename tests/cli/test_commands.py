@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+from contextlib import nullcontext
 from dataclasses import replace
 from datetime import date, timedelta
 from decimal import Decimal
@@ -185,6 +186,16 @@ def test_watch_prints_a_line_for_each_change_until_the_end(
 
     assert states[0]["status"] == "RUNNING"
     assert (states[-1]["status"], states[-1]["outcome"]) == ("DONE", "succeeded")
+
+
+def test_in_the_local_cloud_watch_runs_poll_instead_of_waiting_for_its_schedule(
+    stack: Harness, relay: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cli.progress.sleep", lambda _seconds: None)
+    stack.upload(KEY, make_upload(3))
+    local = replace(relay.deployment, polling=lambda: nullcontext(stack))  # type: ignore[arg-type]
+
+    assert CommandLine(local).json_lines("watch", KEY)[-1]["outcome"] == "succeeded"
 
 
 def test_a_line_of_watch_begins_with_what_the_job_waits_for(
