@@ -562,9 +562,7 @@ def test_members_other_than_requests_are_named_in_a_notice(
     relay.finish()
 
     [planned] = [event["data"] for event in relay.events() if event["type"] == "job.planned"]
-    notice = (
-        f'members other than "requests" are not sent: {names}; options files set what all rows share'
-    )
+    notice = f'members other than "requests" are not sent: {names}; options files set what all rows share'
     assert planned["notices"] == ([notice] if names else [])
     assert relay.manifest("in/a.json")["format"].get("notices", []) == planned["notices"]
 
