@@ -11,6 +11,8 @@ from functions.readers import SUFFIXES, suffix_of
 from functions.readers.detect import detect
 
 _BLOCK = 1 << 20
+_PLAIN = [suffix for suffix in SUFFIXES if suffix.count(".") == 1]
+_READ = f"{', '.join(_PLAIN[:-1])} or {_PLAIN[-1]}"
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def check_name(file: Path) -> None:
     for is_wrong, problem in (
         (not file.is_file(), f"is not a file: name files, such as {file}/*.jsonl"),
         (is_options_file(file.name), "is an options file: pass it with --options, after the file that it governs"),
-        (suffix_of(file.name) is None, f"would be ignored: rename it so that it ends in {', '.join(SUFFIXES)}"),
+        (suffix_of(file.name) is None, f"would be ignored: what ends in {_READ} is read; docs/formats.md names the compressed kinds"),
     ):  # fmt: skip
         if is_wrong:
             message = f"{file} {problem}"

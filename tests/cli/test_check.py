@@ -64,7 +64,7 @@ def test_rejected_rows_are_counted_by_kind_with_the_first_sentences(tmp_path: Pa
 PROBLEMS: dict[str, tuple[Callable[[Path], Path], str]] = {
     "a folder": (lambda folder: folder, "is not a file: name files, such as"),
     "no file": (lambda folder: folder / "none.jsonl", "there is no file"),
-    "another suffix": (lambda folder: write(folder / "a.pdf", b"%PDF"), "would be ignored: rename it"),
+    "another suffix": (lambda folder: write(folder / "a.pdf", b"%PDF"), "would be ignored: what ends in .jsonl, "),
     "another kind of file": (lambda folder: write(folder / "a.csv", b"%PDF-1"), "is a PDF; upload"),
     "a table": (
         lambda folder: write(folder / "a.csv", b"text\nhello\n"),

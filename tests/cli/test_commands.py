@@ -383,7 +383,7 @@ messages = [{ role = "user", content = "{{question}}" }]
 @pytest.mark.parametrize(
     ("name", "content", "sentence", "code"),
     [
-        ("rows.txt", b"{}", "would be ignored: rename it", 2),
+        ("rows.txt", b"{}", ".xlsx or .parquet is read; docs/formats.md names", 2),
         ("folder", None, "is not a file: name files, such as", 2),
         ("rows.jsonl", b"", "is empty", 2),
         ("rows.jsonl", b"%PDF-1.7 ...", "is a PDF", 2),
