@@ -66,7 +66,10 @@ def _check(file: Path, options: Path | None, claude: Claude | None, output: Outp
             file,
             options=options,
             claude=claude,
-            on_read=lambda count: progress.advance(task, count),
+            # Some blocks are read more than once.
+            on_read=lambda count: progress.advance(
+                task, min(count, size - progress.tasks[0].completed)
+            ),
         )
 
 

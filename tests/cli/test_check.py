@@ -5,9 +5,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from rich.progress import Progress
 from typer.testing import CliRunner, Result
 
 from cli.app import app
+from cli.output import Output
 from local.simulator import Simulator, serving
 from tests.harness import make_row, make_upload
 from tests.integration.upload_kinds import KINDS
@@ -48,6 +50,18 @@ def test_a_file_that_would_be_sent_whole_is_ok(tmp_path: Path) -> None:
     assert f"{file}: 3 rows, 0 rejected; 3 would be sent in 1 batch" in result.stdout
     assert "options  none" in result.stdout
     assert "cost     at most one cent if each answer takes its max_tokens" in result.stdout
+
+
+def test_progress_ends_at_the_size_of_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The beginning of a file is read more than once: to detect its format, and to plan."""
+    file, progress = write(tmp_path / "march.jsonl", make_upload(3)), Progress(disable=True)
+    monkeypatch.setattr(Output, "progress", lambda _output: progress)
+
+    relay("check", file)
+
+    assert progress.tasks[0].completed == file.stat().st_size
 
 
 def test_rejected_rows_are_counted_by_kind_with_the_first_sentences(tmp_path: Path) -> None:
