@@ -55,9 +55,11 @@ FAULTS: list[partial[Figures]] = [
 CHAOS: list[partial[Figures]] = [
     *_both_halves(delivery.unreliable_delivery),
     *_both_halves(delivery.unreliable_delivery_in_a_budget),
+    *_both_halves(delivery.unreliable_delivery_of_copies),
     *_both_halves(options.options_in_any_order),
     *_both_halves(concurrency.interrupted_once),
     *_both_halves(concurrency.interrupted_with_two_chunks),
+    *_both_halves(concurrency.interrupted_while_copying),
     *_both_halves(concurrency.splits),
     *_both_halves(concurrency.refusals),
     *_both_halves(concurrency.adoptions),

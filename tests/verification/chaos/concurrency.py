@@ -138,6 +138,8 @@ def _overlaps(count_by_step: Mapping[str, int], poll_count: int) -> list[Overlap
 
 ALL_OVERLAPS = _overlaps({"claim": 1, "send": 2, "collect": 2, "assemble": 1}, poll_count=3)
 LAST_CHUNK_OVERLAPS = _overlaps({"collect": 2}, poll_count=0)
+COPY_OVERLAPS = _overlaps({"collect": 7}, poll_count=0)[-6:]
+"""The collection of both batches that copy results of other chunks: the last ones of their job."""
 REFUSAL_OVERLAPS = [
     *_overlaps({"send": 1}, poll_count=0),
     Overlap("send", 1, resend_after_absence),
@@ -164,6 +166,14 @@ def interrupted_with_two_chunks(full: bool, half: int) -> Figures:  # noqa: FBT0
     """Do the same with two chunks, of which one is collected last."""
     with open_bench("two concurrent stages, interrupted once", jobs.two_chunks()) as bench:
         for overlap in (LAST_CHUNK_OVERLAPS if full else LAST_CHUNK_OVERLAPS[:2])[half::2]:
+            _explore(bench, overlap, 1, 1 if full else 40)
+    return bench.figures
+
+
+def interrupted_while_copying(full: bool, half: int) -> Figures:  # noqa: FBT001 - called positionally
+    """Do the same while results are copied to equal rows of other chunks."""
+    with open_bench("two concurrent stages, interrupted once", jobs.equal_rows()) as bench:
+        for overlap in (COPY_OVERLAPS if full else COPY_OVERLAPS[:2])[half::2]:
             _explore(bench, overlap, 1, 1 if full else 40)
     return bench.figures
 

@@ -61,6 +61,11 @@ def unreliable_delivery_in_a_budget(full: bool, half: int) -> Figures:  # noqa: 
     return _run(jobs.held_job(), range(20 if full else 2)[half::2])
 
 
+def unreliable_delivery_of_copies(full: bool, half: int) -> Figures:  # noqa: FBT001 - called positionally
+    """Do the same with a job whose chunks copy results of others at its end."""
+    return _run(jobs.equal_rows(), range(20 if full else 2)[half::2])
+
+
 def _run(job: JobSpec, seeds: Sequence[int]) -> Figures:
     with open_bench("messages repeated, late, reordered or lost", job) as bench:
         for seed in seeds:
