@@ -180,7 +180,14 @@ def test_rows_are_equal_after_the_template(relay: Harness) -> None:
     assert table[1].partition(b"Rome")[2] == table[3].partition(b"Rome")[2] != b""
 
 
-def test_a_copy_has_its_line_in_every_export_of_a_table(relay: Harness, tmp_path: Path) -> None:
+IN_ONE_CHUNK_AND_SEVERAL = pytest.mark.parametrize("requests_per_batch", [100, 2])
+
+
+@IN_ONE_CHUNK_AND_SEVERAL
+def test_a_copy_has_its_line_in_every_export_of_a_table(
+    relay: Harness, tmp_path: Path, requests_per_batch: int
+) -> None:
+    relay.deploy(requests_per_batch=requests_per_batch)
     template = (
         ONCE
         + b'outputs = ["csv", "parquet"]\n[request.params]\nmodel = "claude-haiku-4-5"\nmax_tokens = 9\n'
@@ -204,7 +211,11 @@ def test_a_copy_has_its_line_in_every_export_of_a_table(relay: Harness, tmp_path
     assert (relay.manifest("in/a.csv")["copies"], sent(relay)) == (2, 2)
 
 
-def test_a_copy_has_its_line_in_the_files_of_openai(relay: Harness) -> None:
+@IN_ONE_CHUNK_AND_SEVERAL
+def test_a_copy_has_its_line_in_the_files_of_openai(
+    relay: Harness, requests_per_batch: int
+) -> None:
+    relay.deploy(requests_per_batch=requests_per_batch)
     relay.upload(OPTIONS, ONCE + b'models = {"*" = "claude-haiku-4-5"}')
     texts = ["a", "b", "[fate:invalid_request_error]", "a", "[fate:invalid_request_error]"]
     bodies = [
