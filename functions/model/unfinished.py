@@ -72,11 +72,14 @@ class Unfinished:
 
     @property
     def copying_jobs(self) -> set[str]:
-        """The ids of the jobs of which all that is left is to copy results to equal rows of other chunks."""
+        """The ids of the jobs of which all that is left is to copy results to equal rows of other chunks.
+
+        A job that is planned, or of which a request reopens batches, may get others.
+        """
+        running = {job.job for job in self.jobs if job.status == JobStatus.RUNNING}
         others = {batch.job for batch in self.batches if not batch.is_copying}
-        others |= {job.job for job in self.jobs if job.status == JobStatus.PLANNING}
         copying = {batch.job for batch in self.batches if batch.is_copying}
-        return copying - others if self.whole else set()
+        return copying & running - others if self.whole else set()
 
     def add(self, item: dict[str, Any]) -> None:
         """Add an item to the list of its kind. Log and count an item that cannot be parsed, or is of a newer version."""

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from functions.adapters.batch_reset import MAX_REFETCHES
+from functions.assembling import reopen as reopening
 from functions.assembling.reopen import RECOLLECT, reopen
 from functions.errors import DownloadError
 from functions.model.items.batch import Batch, BatchStatus, CloseReason
@@ -361,11 +362,9 @@ def test_deleted_copies_are_copied_again(relay: Harness) -> None:
     check_equal(relay, "a b c a")
 
 
-@pytest.mark.parametrize("other", ["00001", "00002"])
-def test_results_that_are_recollected_reach_their_copies(relay: Harness, other: str) -> None:
-    """The results of one chunk were given up, and Anthropic still has them: others copied that, or it copies itself."""
-    found = until_copying(relay, "a b c a")
-    closed = found[f"{other}-1"]
+def give_up(relay: Harness, chunk: str) -> str:
+    """Run a job to its end in which the results of a chunk are given up, though Anthropic has them. Return its id."""
+    closed = until_copying(relay, "a b c a")[f"{chunk}-1"]
     changes: dict[str, Any] = {
         "status": BatchStatus.ENDED,
         "next_step": "collect",
@@ -374,15 +373,39 @@ def test_results_that_are_recollected_reach_their_copies(relay: Harness, other: 
         "close_reason": CloseReason.GONE,
     }
     counts = {"chunks_finished": -1, "collected_succeeded": -2}
-    if other == "00002":  # it has a later attempt
+    if chunk == "00002":  # it has a later attempt
         changes, counts = changes | {"refetches": 1}, {"chunks": 1}
     expected = {"status": BatchStatus.COLLECTED}
     assert relay.items.transition(closed, changes, expected=expected, job_increments=counts)
     relay.finish()
     gone = Counter(answers(relay))["results_gone"]
-    assert gone == (3 if other == "00001" else 1)
+    assert gone == (3 if chunk == "00001" else 1)
+    return closed.job
 
-    answer = reopen(relay.results, RECOLLECT, closed.job)
+
+@pytest.mark.parametrize("chunk", ["00001", "00002"])
+def test_results_that_are_recollected_reach_their_copies(relay: Harness, chunk: str) -> None:
+    """Others copied that they were given up, or it copies itself."""
+    job = give_up(relay, chunk)
+    answer = reopen(relay.results, RECOLLECT, job)
     assert answer["accepted"], answer
+    relay.finish()
+    check_equal(relay, "a b c a")
+
+
+def test_a_poll_while_batches_are_reopened_copies_nothing_yet(
+    relay: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = give_up(relay, "00001")
+    reset = reopening.reset_batch
+
+    def reset_and_poll(*arguments: Any, **options: Any) -> bool:
+        is_reset = reset(*arguments, **options)
+        relay.tick()
+        return is_reset
+
+    with monkeypatch.context() as patch:
+        patch.setattr(reopening, "reset_batch", reset_and_poll)
+        assert reopen(relay.results, RECOLLECT, job)["accepted"]
     relay.finish()
     check_equal(relay, "a b c a")
