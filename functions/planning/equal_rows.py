@@ -97,20 +97,30 @@ def open_equal_rows(
     """Open the digests of all chunks of a job that are cut. Yield None unless equal rows share a request.
 
     If those of a chunk were deleted, rows that equal one of its rows are sent again.
+
+    Raises:
+        OSError: the disk is full.
     """
     if not job.equal_rows_once:
         yield None
         return
-    with closing(EqualRows()) as equal_rows:
-        stored = bytearray()
-        for number in range(1, job.checkpoint.chunk + 1):
-            key = key_of(job, ids.chunk_name(number))
-            try:
-                stored += b"".join(files.read(ObjectVersion(results_bucket, key)))
-            except ObjectNotFoundError:
-                logger.warning("digests deleted", extra={"job": job.job, "chunk": number})
-            if len(stored) >= _ADDED_BYTES:
-                equal_rows.add_all(stored)
-                stored = bytearray()
-        equal_rows.add_all(stored)
-        yield equal_rows
+    try:
+        with closing(EqualRows()) as equal_rows:
+            _load(equal_rows, files, results_bucket, job)
+            yield equal_rows
+    except sqlite3.OperationalError as error:  # the disk is full, or it failed
+        raise OSError(str(error)) from error
+
+
+def _load(equal_rows: EqualRows, files: ObjectReader, results_bucket: str, job: Job) -> None:
+    stored = bytearray()
+    for number in range(1, job.checkpoint.chunk + 1):
+        key = key_of(job, ids.chunk_name(number))
+        try:
+            stored += b"".join(files.read(ObjectVersion(results_bucket, key)))
+        except ObjectNotFoundError:
+            logger.warning("digests deleted", extra={"job": job.job, "chunk": number})
+        if len(stored) >= _ADDED_BYTES:
+            equal_rows.add_all(stored)
+            stored = bytearray()
+    equal_rows.add_all(stored)

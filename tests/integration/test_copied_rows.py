@@ -9,8 +9,7 @@ from typing import Any
 
 import pytest
 
-from functions.adapters.batch_reset import MAX_REFETCHES
-from functions.assembling import reopen as reopening
+from functions.adapters.batch_reset import MAX_REFETCHES, reset_batch
 from functions.assembling.reopen import RECOLLECT, reopen
 from functions.errors import DownloadError
 from functions.model.items.batch import Batch, BatchStatus, CloseReason
@@ -219,6 +218,23 @@ def test_more_rows_than_are_remembered_are_sent(
     assert (relay.manifest(KEY)["requests"], relay.manifest(KEY)["copies"]) == (4, 2)
 
 
+def test_a_full_disk_is_no_fault_of_the_upload(
+    relay: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class OnFullDisk(equal_rows.EqualRows):
+        def __init__(self) -> None:
+            super().__init__()
+            self._database.execute("PRAGMA max_page_count = 3")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(equal_rows, "EqualRows", OnFullDisk)
+        with pytest.raises(OSError, match="full"):
+            start(relay, rows(" ".join(map(str, range(300)))), requests_per_batch=1000)
+        assert relay.items.unfinished().jobs[0].faults == 0
+    relay.finish()
+    assert len(relay.lines(KEY)) == 300
+
+
 def test_no_more_rows_of_earlier_chunks_are_added_than_are_remembered(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -397,15 +413,14 @@ def test_a_poll_while_batches_are_reopened_copies_nothing_yet(
     relay: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = give_up(relay, "00001")
-    reset = reopening.reset_batch
 
     def reset_and_poll(*arguments: Any, **options: Any) -> bool:
-        is_reset = reset(*arguments, **options)
+        is_reset = reset_batch(*arguments, **options)
         relay.tick()
         return is_reset
 
     with monkeypatch.context() as patch:
-        patch.setattr(reopening, "reset_batch", reset_and_poll)
+        patch.setattr("functions.assembling.reopen.reset_batch", reset_and_poll)
         assert reopen(relay.results, RECOLLECT, job)["accepted"]
     relay.finish()
     check_equal(relay, "a b c a")
