@@ -72,6 +72,7 @@ CHAOS: list[partial[Figures]] = [
     *_both_halves(clocks.lambda_timeouts),
     *_both_halves(clocks.clock_skew),
     *_both_halves(long_outages.long_outages),
+    *_both_halves(long_outages.long_outages_of_copies),
 ]
 
 CAMPAIGNS: list[Campaign] = [

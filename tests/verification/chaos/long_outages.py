@@ -15,6 +15,7 @@ from functions.errors import KeyUnreadableError
 from tests.verification.chaos.bench import open_bench
 from tests.verification.chaos.chaos_harness import ChaosHarness, fail_calls_for
 from tests.verification.crash import jobs
+from tests.verification.crash.jobs import JobSpec
 from tests.verification.figures import Figures
 
 MINUTE_S, HOUR_S, DAY_S = 60.0, 3600.0, 86400.0
@@ -94,7 +95,16 @@ def outage_plans(calls: list[str], *, full: bool) -> list[tuple[str, str, int, s
 
 def long_outages(full: bool, half: int) -> Figures:  # noqa: FBT001 - called positionally
     """Let every dependency of the relay fail, for up to a week."""
-    with open_bench("long outages", jobs.three_chunks()) as bench:
+    return _run(jobs.three_chunks(), half, full=full)
+
+
+def long_outages_of_copies(full: bool, half: int) -> Figures:  # noqa: FBT001 - called positionally
+    """Do the same with a job whose chunks copy results of others at its end."""
+    return _run(jobs.equal_rows(), half, full=full)
+
+
+def _run(job: JobSpec, half: int, *, full: bool) -> Figures:
+    with open_bench("long outages", job) as bench:
         for name, code, nth, duration in outage_plans(bench.baseline.calls, full=full)[half::2]:
             description = f"{name} fails with {code} for {duration}, from call {nth} on"
             setup = partial(start_outage, bench.relay, name, code, nth, DURATIONS_S[duration])
