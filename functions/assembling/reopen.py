@@ -33,10 +33,8 @@ from functions.services import Services
 from functions.settings import ResultsSettings
 
 REASSEMBLE, RECOLLECT = "reassemble", "recollect"
-_UNFETCHED = frozenset(
-    {CloseReason.GONE, CloseReason.MISSING, CloseReason.UNREADABLE, CloseReason.STUCK}
-)
-"""Reasons for closing a batch whose results Anthropic may still have."""
+_UNFETCHED = frozenset({CloseReason.GONE, CloseReason.STUCK})
+"""Reasons for closing a batch before its results were downloaded. Anthropic may still have them."""
 _NEVER_RUN = frozenset({"replaced", "duplicate"})
 """Outcomes of jobs that end before they are planned."""
 _OF_ASSEMBLING = re.compile(
