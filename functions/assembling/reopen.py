@@ -260,7 +260,7 @@ def _files_of(batch: Batch) -> set[str]:
 def _can_be_merged(
     services: Services[ResultsSettings], attempts: Sequence[Batch], deleted: set[str]
 ) -> bool:
-    """Return whether all that collecting the last attempt needs is under ``work/``, or at Anthropic.
+    """Return whether all that collecting the last attempt needs is under ``work/``, or at Anthropic, or can be copied.
 
     It needs the rows' ids, and the results of the attempt before.
     """
@@ -273,7 +273,7 @@ def _can_be_merged(
     return (
         bool(earlier)
         and can_be_refetched(earlier[-1], services.now())
-        and _has_results(services.claude, earlier[-1])
+        and (earlier[-1].is_copying or _has_results(services.claude, earlier[-1]))
         and _can_be_merged(services, earlier, deleted)
     )
 

@@ -262,17 +262,33 @@ def test_results_that_do_not_fit_on_the_disk_are_copied_by_several_attempts(
     assert names == ["00001-1", *(f"00002-{attempt}" for attempt in range(1, attempts + 1))]
 
 
-def test_copies_of_several_attempts_are_not_lost_on_a_smaller_disk(relay: Harness) -> None:
+def copied_by_two_attempts(relay: Harness) -> tuple[str, list[Batch]]:
+    """Run a job whose second chunk copies by two attempts. Return its texts, and its batches."""
     texts = " ".join(f"{word}-{'x' * 500}" for word in "abcdabcd")
     relay.deploy(disk_bytes=4_000)
     start(relay, rows(texts), requests_per_batch=4)
     relay.tick()
     job = relay.items.unfinished().jobs[0].job
     relay.finish()
-    source, *_ = relay.items.batches(job)
+    return texts, relay.items.batches(job)
+
+
+def test_deleted_copies_of_several_attempts_can_be_recollected(relay: Harness) -> None:
+    texts, (source, _, first, _) = copied_by_two_attempts(relay)
+    delete(relay, results_key(source))
+    delete(relay, results_key(first))
+    answer = reopen(relay.results, RECOLLECT, source.job)
+    assert answer["accepted"], answer
+    pass_hours(relay)
+
+    check_equal(relay, texts)
+
+
+def test_copies_of_several_attempts_are_not_lost_on_a_smaller_disk(relay: Harness) -> None:
+    texts, (source, *_) = copied_by_two_attempts(relay)
     delete(relay, results_key(source))
     relay.deploy(disk_bytes=2_500)
-    assert reopen(relay.results, RECOLLECT, job)["accepted"]
+    assert reopen(relay.results, RECOLLECT, source.job)["accepted"]
     with pytest.raises(DownloadError):
         relay.finish()
 
