@@ -394,4 +394,4 @@ def test_a_replaced_object_is_another_upload(relay: Harness) -> None:
 
 def test_every_fault_of_the_simulator_is_tested() -> None:
     """A new fault needs a test in test_lost_answers.py, test_refusals.py or test_faults.py."""
-    assert len(FAULTS) == 50
+    assert len(FAULTS) == 51
