@@ -8,7 +8,9 @@ import pytest
 import urllib3
 
 from functions.adapters.anthropic_api import COUNT_PATH
+from functions.assembling import manifest
 from tests.harness import Harness, make_row, make_upload
+from tests.unit.factories import job
 
 MODEL = "claude-haiku-4-5"
 PER_MILLION_INPUT, PER_MILLION_OUTPUT = 0.5, 2.5
@@ -211,3 +213,15 @@ def test_counting_logs_nothing_of_its_connections(
 
     assert planned_estimate(relay)["counted_rows"] == 50
     assert not [record for record in caplog.records if record.name.startswith("urllib3")]
+
+
+@pytest.mark.parametrize(("cost_usd", "off_by"), [(3.0, 0.5), (None, None)])
+def test_an_unknown_cost_is_not_compared_with_the_estimate(
+    monkeypatch: pytest.MonkeyPatch, cost_usd: float | None, off_by: float | None
+) -> None:
+    """The results would otherwise not be delivered."""
+    monkeypatch.setattr(manifest, "estimate_figures", lambda _: {"cost_usd": {"expected": 2.0}})
+
+    compared = manifest._estimate(job(), cost_usd)  # noqa: SLF001 - a job of unknown cost needs an unknown price
+
+    assert compared == {"cost_usd": {"expected": 2.0}, "off_by": off_by}
