@@ -81,7 +81,7 @@ def test_help_lists_the_commands() -> None:
             ["run", "examples/subscriber/subscriber.py"],
             {},
             2,
-            "rename it so that it ends in .jsonl",
+            "would be ignored: what ends in .jsonl",
         ),
         (["run", "examples/tickets.csv.relay.toml"], {}, 2, "is an options file"),
         (["run"], {"CLAUDE": "reel"}, 1, "CLAUDE is 'reel'"),
