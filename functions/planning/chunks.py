@@ -233,8 +233,8 @@ class Chunk:
 
 
 def awaits_sample(job: Job) -> bool:
-    """Return whether only rows that warm up prefixes are planned: tokens are counted in the next chunk of others."""
-    return job.checkpoint.row <= len(job.warmed_prefixes)
+    """Return whether only rows that warm up prefixes are sent so far: tokens are counted in the next chunk of others."""
+    return job.requests <= len(job.warmed_prefixes)
 
 
 def read_rows(

@@ -111,3 +111,19 @@ def test_each_row_has_its_answer_and_each_request_is_billed_once(
     spent_usd = sum(counter.micro_usd for counter in counters) / MICRO
     assert spent_usd == pytest.approx(bill, abs=len(sizes[options]) / MICRO)
     assert bill <= manifest["estimate"]["cost_usd"]["worst"]
+
+
+def test_tokens_are_counted_in_the_first_chunk_that_sends_other_rows_than_warmups(
+    relay: Harness,
+) -> None:
+    """The chunk after the warm-up may have nothing but copies."""
+    relay.deploy(requests_per_batch=2)
+    relay.upload(OPTIONS, BOTH.encode())
+    texts = ["a", "a", "a", "b", "c"]
+    body = [row(f"id-{n}", text, model=MODEL, system=SYSTEM) for n, text in enumerate(texts, 1)]
+    relay.upload(KEY, b"\n".join(body))
+    relay.finish()
+
+    manifest = relay.manifest(KEY)
+    assert [batch["requests"] for batch in manifest["batches"]] == [1, 0, 0, 2]
+    assert manifest["estimate"]["counted_rows"] == 2
