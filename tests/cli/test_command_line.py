@@ -126,6 +126,7 @@ def test_an_unexpected_error_is_a_sentence() -> None:
 
 INTERRUPTED_IN_AN_IMPORT = """
 import os, signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background inherits that it is ignored
 class Interrupting:
     def find_spec(self, name, path=None, target=None):
         if name == "cli.checking":
