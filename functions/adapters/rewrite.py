@@ -118,7 +118,7 @@ def new_batch(
         end_byte=batch.end_byte,
         requests=files.requests,
         copies=files.copies,
-        copied_rows=files.copied_rows,
+        cross_chunk_copies=files.cross_chunk_copies,
         size_bytes=files.size_bytes,
         requests_key=keys.requests,
         ledger_key=keys.ledger,

@@ -42,7 +42,7 @@ def build_manifest(
         "empty_answers": tally.empty_answers,
         "truncated": tally.truncated,
         "requests": sum(batch.requests for batch in batches if batch.batch_id),
-        "copies": sum(batch.copies + batch.copied_rows for batch in batches if batch.attempt == 1 and batch.status != BatchStatus.SPLIT),
+        "copies": sum(batch.copies + batch.cross_chunk_copies for batch in batches if batch.attempt == 1 and batch.status != BatchStatus.SPLIT),
         "sent_with_raised_max_tokens": sum(batch.raised_requests for batch in batches if batch.batch_id),
         "usage": sum_usage(used.values()),
         "format": msgspec.to_builtins(format_of(job)),

@@ -14,7 +14,7 @@ from functions.adapters.s3 import ObjectStore
 from functions.adapters.tracing import traced
 from functions.adapters.upload_source import source_of
 from functions.collecting.batch_cost import cost_of, not_counted
-from functions.collecting.copied_rows import copy_results
+from functions.collecting.cross_chunk_copies import copy_results
 from functions.collecting.download import download
 from functions.collecting.lost_ledger import deliver, is_lost
 from functions.collecting.merge import MergedChunk, RowOffsets
@@ -41,7 +41,7 @@ from functions.readers import reader_of
 from functions.services import Services
 from functions.settings import ResultsSettings
 
-_NOT_COPIED = "too few results could be copied in the time and on the disk of one invocation; raise resultsDiskMib"
+_NOT_COPIED = "the results of equal rows in other batches do not fit into the time or disk of one invocation; raise resultsDiskMib"
 logger = Logger(child=True)
 
 
@@ -67,22 +67,24 @@ def collect(
         delivered = deliver(services, job, batch, time_left_s)
         return delivered is not None and _record(services, job, batch, *delivered)
     batch, problem = _without_lost_files(services.files, batch)
-    most = services.settings.disk_bytes
+    disk_bytes = services.settings.disk_bytes
     with TemporaryFile() as file, TemporaryFile() as errors:
-        spool = Spool(file, batch.first_row, batch.rows, most // 2)
+        spool = Spool(file, batch.first_row, batch.rows, disk_bytes // 2)
         received = ResultSet(batch, _sent(services.files, batch), spool, job.price_list)
         closing = download(services, batch, received, time_left_s)
-        left = None if closing is None else _copy(services, batch, received, later, time_left_s)
-        if closing is None or left is None:
+        uncopied = (
+            None if closing is None else _copy(services, batch, received, later, time_left_s)
+        )
+        if closing is None or uncopied is None:
             return False
-        merge = merge_type(job)(services, batch, received, closing, errors, most // 4)
+        merge = merge_type(job)(services, batch, received, closing, errors, disk_bytes // 4)
         entries = _entries(services.files, batch)
         merged = merge.write(_results_key(batch, later), entries, time_left_s)
         following = None
         if later is None:
             may_be_sent = problem is None and _may_be_sent(job, batch, closing)
             following = _following_attempt(
-                services, job, batch, merged, left, may_be_sent=may_be_sent
+                services, job, batch, merged, uncopied, may_be_sent=may_be_sent
             )
         if following is not None or later is not None:
             return _record(services, job, batch, merged, None, following, problem)
@@ -192,10 +194,10 @@ def _copy(
     later: Batch | None,
     time_left_s: Callable[[], float],
 ) -> Collection[int] | None:
-    """Copy results to equal rows: those of the batch, or those of earlier chunks if it is there for that.
+    """Share the results of the batch with its copies. If it only copies results, copy those of earlier chunks.
 
     Returns:
-        The rows to which results of earlier chunks are still to be copied; None if the batch was given back.
+        The rows that may still lack the result of an earlier chunk; None if the batch was released to wait for one.
 
     Raises:
         DownloadError: too few results could be copied, for lack of time or disk.
@@ -203,12 +205,12 @@ def _copy(
     received.share(_copies(services.files, batch))
     if batch.is_copying:
         entries = _entries(services.files, batch)
-        left = copy_results(services, batch, received, entries, time_left_s)
-        most = batch.copied_rows - 1 if later is None else later.copied_rows
-        if left is not None and len(left) > most:
+        uncopied = copy_results(services, batch, received, entries, time_left_s)
+        max_uncopied = batch.cross_chunk_copies - 1 if later is None else later.cross_chunk_copies
+        if uncopied is not None and len(uncopied) > max_uncopied:
             raise DownloadError(_NOT_COPIED)
-        return left
-    return range(batch.first_row, batch.last_row + 1) if batch.copied_rows else range(0)
+        return uncopied
+    return range(batch.first_row, batch.last_row + 1) if batch.cross_chunk_copies else range(0)
 
 
 def _entries(files: ObjectStore, batch: Batch) -> Iterator[LedgerEntry]:
@@ -230,18 +232,18 @@ def _following_attempt(
     job: Job,
     batch: Batch,
     merged: MergedChunk,
-    left: Collection[int],
+    uncopied: Collection[int],
     *,
     may_be_sent: bool,
 ) -> Batch | None:
-    """Write the files of the chunk's next attempt: it sends rows again, or else copies the results that are left.
+    """Write the files of the chunk's next attempt: it sends rows again, or else copies results of earlier chunks.
 
     Returns:
         Its batch; None if the chunk is finished.
     """
     following = _sending_attempt(services, job, batch, merged) if may_be_sent else None
-    if following is None and left:
-        return _copying_attempt(services, job, batch, merged, left)
+    if following is None and uncopied:
+        return _copying_attempt(services, job, batch, merged, uncopied)
     return following
 
 
@@ -272,12 +274,13 @@ def _copying_attempt(
     job: Job,
     batch: Batch,
     merged: MergedChunk,
-    left: Collection[int],
+    uncopied: Collection[int],
 ) -> Batch:
     """Write the files of an attempt that only copies results of earlier chunks. Return its batch."""
     entries = (
         msgspec.structs.replace(
-            entry.without_request(), copied_from=entry.copied_from if entry.row in left else 0
+            entry.without_request(),
+            cross_chunk_copy_of=entry.cross_chunk_copy_of if entry.row in uncopied else 0,
         )
         for entry in _entries(services.files, batch)
     )

@@ -174,7 +174,7 @@ class Merge:
         uncounted = [
             index
             for index, ((entry, _), result) in enumerate(zip(rows, new, strict=True))
-            if result is None or entry.copy_of or entry.copied_from
+            if result is None or entry.copy_of or entry.cross_chunk_copy_of
         ]
         outcomes = [read_result(results[index]) for index in uncounted]
         self._received.counter.add_rows(outcomes)

@@ -30,7 +30,7 @@ class LedgerEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
         params_size: the length of its params in bytes; 0 if the row is not sent.
         rejection: why the row is not sent; None if it is.
         copy_of: an earlier row of the chunk, with equal params, whose request answers this row, too; 0 for none.
-        copied_from: likewise a row of an earlier chunk. Its result is copied once its chunk has it.
+        cross_chunk_copy_of: such a row of an earlier chunk. Its result is copied once that chunk is collected; 0 for none.
     """
 
     row: int
@@ -42,7 +42,7 @@ class LedgerEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
     params_size: int = 0
     rejection: Rejection | None = None
     copy_of: int = 0
-    copied_from: int = 0
+    cross_chunk_copy_of: int = 0
 
     @property
     def sent(self) -> bool:
@@ -68,7 +68,7 @@ class LedgerEntry(msgspec.Struct, frozen=True, array_like=True, gc=False):
             self.size,
             self.custom_id,
             rejection=self.rejection,
-            copied_from=self.copied_from,
+            cross_chunk_copy_of=self.cross_chunk_copy_of,
         )
 
 
@@ -100,7 +100,7 @@ class ChunkWriter:
         rows: the rows written, rejected ones included.
         requests: the rows in the body.
         copies: the rows that share the request of an earlier row of the chunk.
-        copied_rows: the rows that share the request of a row of an earlier chunk.
+        cross_chunk_copies: the rows that share the request of a row in an earlier chunk.
         size_bytes: the length of the body if it were finished now.
         ledger_bytes: the length of the ledger.
     """
@@ -111,7 +111,7 @@ class ChunkWriter:
         self._body, self._ledger = body, ledger
         self._head = b'},{"custom_id":"%b","params":' % custom_id_template(job, chunk, attempt)
         self._written = body.write(HEAD)
-        self.rows = self.requests = self.copies = self.copied_rows = self.ledger_bytes = 0
+        self.rows = self.requests = self.copies = self.cross_chunk_copies = self.ledger_bytes = 0
 
     @property
     def size_bytes(self) -> int:
@@ -123,7 +123,7 @@ class ChunkWriter:
         return len(self._head % row) + params_size
 
     def add(
-        self, number: int, record: Record, row: Row, copy_of: int = 0, copied_from: int = 0
+        self, number: int, record: Record, row: Row, copy_of: int = 0, cross_chunk_copy_of: int = 0
     ) -> None:
         """Write a row of the upload: its request, or why it has none, or the row whose request it shares."""
         entry = LedgerEntry(
@@ -134,9 +134,9 @@ class ChunkWriter:
             row.custom_id,
             rejection=row.rejection,
             copy_of=copy_of,
-            copied_from=copied_from,
+            cross_chunk_copy_of=cross_chunk_copy_of,
         )
-        self.put(entry, None if copy_of or copied_from else row.params)
+        self.put(entry, None if copy_of or cross_chunk_copy_of else row.params)
 
     def add_valid(self, first: int, valid: ValidRows) -> None:
         """Write consecutive valid rows, numbered from `first`. The bytes equal those that `add` writes."""
@@ -161,7 +161,7 @@ class ChunkWriter:
         if params is None:
             entry = msgspec.structs.replace(entry, params_offset=0, params_size=0)
             self.copies += entry.copy_of > 0
-            self.copied_rows += entry.copied_from > 0
+            self.cross_chunk_copies += entry.cross_chunk_copy_of > 0
         else:
             head = (self._head % entry.row).removeprefix(b"}" if self.requests else b"},")
             params_offset = self._written + len(head)

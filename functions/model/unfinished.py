@@ -71,10 +71,10 @@ class Unfinished:
         return [batch for batch in self.of(BatchStatus.ENDED) if batch.not_found]
 
     @property
-    def copying_jobs(self) -> set[str]:
-        """The ids of the jobs of which all that is left is to copy results to equal rows of other chunks.
+    def jobs_ready_to_copy(self) -> set[str]:
+        """The ids of the jobs whose unfinished batches only copy results of other chunks.
 
-        A job that is planned, or of which a request reopens batches, may get others.
+        Only running jobs count: planning, or a request that reopens batches, may add batches to any other.
         """
         running = {job.job for job in self.jobs if job.status == JobStatus.RUNNING}
         others = {batch.job for batch in self.batches if not batch.is_copying}

@@ -127,7 +127,7 @@ class Chunk:
             self._add_demands([read_request(params, prices_of(self.job))])
             self.digests += record_of(digest, self._next_row) if digest else b""
         is_here = equal_row > self.job.checkpoint.row
-        copies = {"copy_of": equal_row} if is_here else {"copied_from": equal_row}
+        copies = {"copy_of": equal_row} if is_here else {"cross_chunk_copy_of": equal_row}
         self.writer.add(self._next_row, record, row, **copies)
         self._count_row(record, row)
         return None
@@ -217,7 +217,7 @@ class Chunk:
         job, writer = self.job, self.writer
         rejected = Counter(job.rejection_counts) + self.rejections
         changed = Counter(job.translation_changes) + self.changed_fields
-        copies = writer.copies + writer.copied_rows
+        copies = writer.copies + writer.cross_chunk_copies
         return {
             "checkpoint": self.checkpoint,
             "rows_rejected": job.rows_rejected + writer.rows - writer.requests - copies,

@@ -1,7 +1,7 @@
 """Find rows of an upload whose params are equal, byte for byte as they are sent: they share one request.
 
-Each row that is sent is remembered by a digest of its params. SQLite keeps the digests on the disk, and those of each chunk are stored in S3 too,
-for the invocation that continues the plan.
+Planning remembers each row that is sent by a digest of its params. SQLite keeps the digests on the disk. Those of each
+chunk are also stored in S3, for the invocation that continues the plan.
 """
 
 import sqlite3
@@ -20,13 +20,13 @@ from functions.model.items.job import Job
 from functions.model.items.stored_objects import ObjectVersion
 
 MAX_ROWS = 10_000_000
-"""The most rows that are remembered, which takes 300 MB of disk. A row that equals a later one is sent again."""
+"""The most rows that are remembered: they take 300 MB of disk. Equal rows after these are all sent."""
 _DIGEST_BYTES = 16
 """Among ten million rows, two different ones have the same digest with a probability of 10^-25."""
 _RECORD = struct.Struct(f"<Q{_DIGEST_BYTES}s")
 _CACHE_KIB = 32 << 10
-_ADDED_BYTES = 100_000 * _RECORD.size
-"""Bytes of stored digests that are added at once: 20 MB of memory."""
+_GROUP_BYTES = 100_000 * _RECORD.size
+"""Bytes of stored digests that are loaded together: this takes 20 MB of memory."""
 _REMEMBER = (
     "INSERT INTO first_rows VALUES (?, ?) ON CONFLICT DO UPDATE SET row = row RETURNING row"
 )
@@ -34,10 +34,10 @@ logger = Logger(child=True)
 
 
 class EqualRows:
-    """The first row with each params."""
+    """The rows that are sent, found by the digests of their params."""
 
     def __init__(self) -> None:
-        # A file without a name, which SQLite writes only once its cache is full.
+        # A temporary file, which SQLite writes only once its cache is full.
         self._database = sqlite3.connect("", isolation_level=None)
         for setting in ("journal_mode = OFF", "synchronous = OFF", f"cache_size = -{_CACHE_KIB}"):
             self._database.execute(f"PRAGMA {setting}")
@@ -48,9 +48,9 @@ class EqualRows:
         self._rows = 0
 
     def add_all(self, records: bytes | bytearray) -> None:
-        """Remember rows as they are stored in S3, later ones than all before.
+        """Remember rows that were stored in S3. They come after all rows that are remembered so far.
 
-        They are sorted, because digests in any order would read and write one page of the database for each row.
+        They are inserted in the order of their digests: in any other, each row would read and write a page of the database.
         """
         if self._rows >= MAX_ROWS:
             return
@@ -59,11 +59,11 @@ class EqualRows:
         self._rows += self._database.executemany(remember, rows).rowcount
 
     def first_row(self, digest: bytes, row: int) -> int:
-        """Return the first row with this digest; `row` itself, which is remembered, if there was none."""
+        """Return the first row with this digest. If there is none, remember `row` and return it."""
         if self._rows >= MAX_ROWS:
             query = "SELECT row FROM first_rows WHERE digest = ?"
-            found = self._database.execute(query, (digest,)).fetchone()
-            return row if found is None else cast("int", found[0])
+            known = self._database.execute(query, (digest,)).fetchone()
+            return row if known is None else cast("int", known[0])
         ((first,),) = self._database.execute(_REMEMBER, (digest, row)).fetchall()
         self._rows += first == row
         return cast("int", first)
@@ -74,14 +74,14 @@ class EqualRows:
 
 
 def digest_of(params: bytes, betas: Sequence[str]) -> bytes:
-    """Return a digest of a request: its params, and its values of `anthropic-beta`, which change what is answered."""
+    """Return the digest of a request: of its params and its values of `anthropic-beta`, which may change the answer."""
     digest = blake2b(params, digest_size=_DIGEST_BYTES)
     digest.update("\0".join(["", *betas]).encode())
     return digest.digest()
 
 
 def record_of(digest: bytes, row: int) -> bytes:
-    """Return a row that is sent as it is stored in S3."""
+    """Return what is stored in S3 for a row that is sent."""
     return _RECORD.pack(row, digest)
 
 
@@ -94,9 +94,9 @@ def key_of(job: Job, chunk: str) -> str:
 def open_equal_rows(
     files: ObjectReader, results_bucket: str, job: Job
 ) -> Iterator[EqualRows | None]:
-    """Open the digests of all chunks of a job that are cut. Yield None unless equal rows share a request.
+    """Load the digests of the chunks that are cut so far. Yield None unless equal rows share a request.
 
-    If those of a chunk were deleted, rows that equal one of its rows are sent again.
+    If the digests of a chunk were deleted, later rows that equal its rows are sent, too.
 
     Raises:
         OSError: the disk is full.
@@ -120,7 +120,7 @@ def _load(equal_rows: EqualRows, files: ObjectReader, results_bucket: str, job: 
             stored += b"".join(files.read(ObjectVersion(results_bucket, key)))
         except ObjectNotFoundError:
             logger.warning("digests deleted", extra={"job": job.job, "chunk": number})
-        if len(stored) >= _ADDED_BYTES:
+        if len(stored) >= _GROUP_BYTES:
             equal_rows.add_all(stored)
             stored = bytearray()
     equal_rows.add_all(stored)

@@ -178,7 +178,7 @@ def _build_batch(chunk: Chunk, keys: ChunkKeys, worst_micro_usd: int, now: str) 
         end_byte=chunk.end.byte,
         requests=files.requests,
         copies=files.copies,
-        copied_rows=files.copied_rows,
+        cross_chunk_copies=files.cross_chunk_copies,
         size_bytes=files.size_bytes,
         requests_key=keys.requests,
         ledger_key=keys.ledger,

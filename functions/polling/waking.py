@@ -28,7 +28,7 @@ def due_items(
         The items to wake, and those held back: without a key, no results can be downloaded.
     """
     items: list[Job | Batch] = [*unfinished.jobs, *unfinished.batches]
-    ready = unfinished.copying_jobs
+    ready = unfinished.jobs_ready_to_copy
     waiting = [
         item for item in items
         if item.next_step not in {None, Step.SEND} and item.is_idle(now)

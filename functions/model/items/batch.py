@@ -59,7 +59,7 @@ class Batch(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
         ledger_key: the key of its ledger.
         previous_results: the chunk's results from earlier attempts.
         duplicate_id: the last other Message Batch with the same rows, which is canceled as a duplicate.
-        duplicates: how many such Message Batches there are.
+        duplicates: the number of such Message Batches.
         first_sent_at: when the first create was attempted.
         intent_at: when the last create was attempted.
         inconclusive_creates: creates that returned neither a batch nor a reason.
@@ -86,7 +86,7 @@ class Batch(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
         priority: that of its job.
         share: that of its job. Poll admits batches without reading their jobs.
         copies: the rows that share the request of an earlier row of the chunk.
-        copied_rows: the rows that share the request of a row of an earlier chunk, and whose results are still to be copied.
+        cross_chunk_copies: the rows that share the request of a row in an earlier chunk and still lack its result.
         raised_requests: its requests that are sent once more with a raised `max_tokens`, because their answers ended there.
         is_warmup: whether later batches of its job wait for it, because it puts a prefix into the cache.
     """
@@ -141,7 +141,7 @@ class Batch(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
     priority: str = NORMAL
     share: Share | None = None
     copies: int = 0
-    copied_rows: int = 0
+    cross_chunk_copies: int = 0
     raised_requests: int = 0
     is_warmup: bool = False
 
@@ -166,7 +166,7 @@ class Batch(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def is_copying(self) -> bool:
-        """Whether it only copies results of earlier chunks: a later attempt that sends nothing."""
+        """Whether it only copies results of earlier chunks: an attempt after the first that sends nothing."""
         return self.attempt > 1 and not self.requests
 
     def must_have_ended(self, now: datetime) -> bool:

@@ -1,8 +1,8 @@
-"""Copy to rows the results of equal rows in earlier chunks.
+"""Copy results of earlier chunks to the rows that equal theirs.
 
-Of equal rows only the first is sent, and its chunk may be answered last of all. No chunk is collected later because of that: such a
-chunk gets one more attempt, which sends nothing. Once the requests of all chunks have results, it copies them. If they are too
-many for one invocation, another attempt copies the rest.
+Only the first of equal rows is sent, and its chunk may be answered last. The chunks with its copies do not wait for it:
+they are collected, and then get one more attempt, which sends nothing. It copies the results once all requests of the
+job have theirs. If they are too many for one invocation, another attempt copies the rest.
 """
 
 from bisect import bisect_left, bisect_right
@@ -25,8 +25,8 @@ from functions.model.synthetic_results import closed_result
 from functions.services import Services
 from functions.settings import ResultsSettings
 
-_LOOK_AGAIN_S = 60.0
-"""Seconds until a batch looks again whether all other chunks have their results."""
+_RECHECK_S = 60.0
+"""Seconds until a batch that has to wait for other chunks is tried again."""
 
 _DELETED = "which has results of equal rows, was deleted"
 
@@ -35,9 +35,9 @@ class _Source(NamedTuple):
     """An earlier chunk from which results are copied.
 
     Attributes:
-        results: its lines of results.jsonl; None if it has none.
-        rows: those of its rows whose results are copied, in order.
-        closing: why they end without a result, if it has none.
+        results: the file of its results; None if it has none.
+        rows: its rows whose results are copied, in order.
+        closing: why these rows have no result, if there is no file.
     """
 
     results: StoredObject | None
@@ -52,59 +52,59 @@ def copy_results(
     entries: Iterable[LedgerEntry],
     time_left_s: Callable[[], float],
 ) -> set[int] | None:
-    """Copy results to the rows of a batch.
+    """Copy results of earlier chunks to the rows of a batch.
 
     Args:
         services: the services of results.
-        batch: a batch that only copies.
-        received: takes the results.
+        batch: a batch that only copies results.
+        received: where the results are stored.
         entries: the batch's ledger.
         time_left_s: how long this invocation may still run.
 
     Returns:
-        The rows for which there was no time or disk; None if the batch was given back, because an earlier chunk has no
-        results now.
+        The rows that still lack a result, for lack of time or disk; None if the batch was released to wait for another
+        chunk.
     """
     copies = _rows_by_source(entries)
     sources = _sources(services, batch, sorted(copies))
     if sources is None:
         return None
-    left = {row for rows in copies.values() for row in rows}
+    uncopied = {row for rows in copies.values() for row in rows}
     for row, result in _results(services.files, sources):
         if time_left_s() < DEADLINE_S or not received.copy(result, copies[row]):
             break
-        left.difference_update(copies[row])
-    return left
+        uncopied.difference_update(copies[row])
+    return uncopied
 
 
 def _rows_by_source(entries: Iterable[LedgerEntry]) -> dict[int, list[int]]:
-    """Return the rows that get a result, by the row that has it."""
+    """Return the copies of each row of an earlier chunk."""
     copies = defaultdict[int, list[int]](list)
     for entry in entries:
-        if entry.copied_from:
-            copies[entry.copied_from].append(entry.row)
+        if entry.cross_chunk_copy_of:
+            copies[entry.cross_chunk_copy_of].append(entry.row)
     return copies
 
 
 def _sources(
     services: Services[ResultsSettings], batch: Batch, rows: Sequence[int]
 ) -> list[_Source] | None:
-    """Return the chunks that have these rows. Give the batch back and return None if one has no results now."""
+    """Return the chunks that have these rows. If the batch must wait for one, release it and return None."""
     batches = services.items.batches(batch.job)
     if any(_must_wait_for(other, batch) for other in batches):
-        services.items.release(batch, timestamps.after(services.now(), _LOOK_AGAIN_S))
+        services.items.release(batch, timestamps.after(services.now(), _RECHECK_S))
         return None
     sources, deleted = list[_Source](), dict[str, Batch]()
     for source in _last_attempts(batches):
-        wanted = rows[bisect_left(rows, source.first_row) : bisect_right(rows, source.last_row)]
+        own = rows[bisect_left(rows, source.first_row) : bisect_right(rows, source.last_row)]
         results = source.previous_results if source.part is None else source.part.results
-        if not wanted:
+        if not own:
             continue
         if results is None or services.files.exists(results.key):
-            sources.append(_Source(results, wanted))
+            sources.append(_Source(results, own))
         else:
             deleted[results.key] = source
-            sources.append(_Source(None, wanted, CloseReason.LOST))
+            sources.append(_Source(None, own, CloseReason.LOST))
     if deleted and not _gives_up(batch):
         _wait_for(services, batch, deleted)
         return None
@@ -112,7 +112,7 @@ def _sources(
 
 
 def _must_wait_for(other: Batch, batch: Batch) -> bool:
-    """Return whether another batch must be collected first: one that is sent, or an earlier one of the same chunk."""
+    """Return whether another batch must be collected first: one with requests, or an earlier attempt of the chunk."""
     is_before = other.chunk == batch.chunk and other.attempt < batch.attempt
     is_finished = other.status in FINISHED_BATCH_STATUSES
     return not is_finished and (is_before or not other.is_copying)
@@ -131,7 +131,7 @@ def _last_attempts(batches: Iterable[Batch]) -> Iterable[Batch]:
 
 
 def _gives_up(batch: Batch) -> bool:
-    """Return whether, after five tries, the last one failed on results that were deleted, or the batch's own are lost."""
+    """Return whether, after five tries, the last one failed on deleted results, or the chunk's own earlier ones are lost."""
     failed_on_them = batch.previous_results is None or _DELETED in (batch.last_error or "")
     return batch.tries > MAX_TRIES and failed_on_them
 
@@ -139,7 +139,13 @@ def _gives_up(batch: Batch) -> bool:
 def _wait_for(
     services: Services[ResultsSettings], batch: Batch, deleted: Mapping[str, Batch]
 ) -> None:
-    """Give a batch back until results that were deleted, by their keys, are fetched again or given up."""
+    """Release a batch to be tried later. Fetch the deleted results again where Anthropic still has them.
+
+    Args:
+        services: the services of results.
+        batch: the batch.
+        deleted: key of deleted results → the batch that they belong to.
+    """
     for source in deleted.values():
         if can_be_refetched(source, services.now()):
             refetch_batch(services.items, source, finished_chunk=True)
@@ -148,7 +154,7 @@ def _wait_for(
 
 
 def _results(files: ObjectStore, sources: Iterable[_Source]) -> Iterator[tuple[int, bytes]]:
-    """Yield the wanted rows of the chunks, each with its result."""
+    """Yield the rows of the chunks whose results are copied, each with its result."""
     for source in sources:
         if source.results is None:
             yield from ((row, closed_result(source.closing)) for row in source.rows)
