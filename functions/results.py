@@ -14,7 +14,7 @@ from functions.adapters.redelivery import Redelivery
 from functions.adapters.tracing import traced
 from functions.adapters.trigger import PollInvoker
 from functions.assembling.assemble import assemble
-from functions.assembling.reopen import REASSEMBLE, RECOLLECT, complete_request, reopen
+from functions.assembling.reopen import REASSEMBLE, RECOLLECT, finish_reopening, reopen
 from functions.assembling.tidy import tidy
 from functions.collecting.collect import collect
 from functions.model.items.batch import Batch
@@ -100,5 +100,5 @@ def results(
 
 def _tidy(services: Services[ResultsSettings], job: Job, time_left_s: Callable[[], float]) -> None:
     """Tag the work files of a job. If a request to open the job died before it was open, open it instead."""
-    if not complete_request(services, job):
+    if not finish_reopening(services, job):
         tidy(services, job, time_left_s)

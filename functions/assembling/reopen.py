@@ -40,20 +40,20 @@ _NEVER_RUN = frozenset({"replaced", "duplicate"})
 _OF_ASSEMBLING = re.compile(
     r"none of the [\d,]+ rows succeeded: |the results could not be assembled |canceled after all rows were done"
 )
-"""The beginnings of failures that assembling found in versions that did not keep the one of planning."""
+"""The beginnings of failures of assembling. Earlier versions stored them in place of the failure of planning."""
 _BUSY = "a stage works on it now; try again in a quarter of an hour"
 TIDY_AFTER_S = 960.0
 """Seconds after which tidy continues if this invocation died: no invocation lives longer than 15 minutes."""
-_FIRST_KEY = ""
-"""What a job has in `tidied` while a request opens it: one that died may have left some tags, and all are set again."""
+_REOPENING = ""
+"""The value of `tidied` while a request reopens a job. If the request dies, tidy starts again from the first key."""
 logger = Logger(child=True)
 
 
 def reopen(services: Services[ResultsSettings], verb: str, job_id: str) -> dict[str, object]:
-    """Open a job again, so that it is assembled again, and for ``recollect`` its results are collected again first.
+    """Reopen a job, so that it is assembled again; for ``recollect``, its results are collected again first.
 
-    Batches are opened first, each with the count of its chunk, then the job. After a crash in between, the same request
-    opens the job, or else tidy does.
+    Batches are opened first, each with the count of its chunk, then the job. After a crash in between, repeating the
+    request opens the job, and otherwise tidy does.
 
     Args:
         services: the services of results.
@@ -87,7 +87,7 @@ def _reopen(services: Services[ResultsSettings], verb: str, job: Job) -> dict[st
         for attempts in sent
         if verb == RECOLLECT and _is_fetchable(services, attempts, deleted)
     ]
-    # What they copied may be replaced now.
+    # The results that they copied may be replaced now.
     copying = [
         b for b in batches if fetched and b.is_copying and b.status == BatchStatus.COLLECTED
     ]
@@ -99,7 +99,7 @@ def _reopen(services: Services[ResultsSettings], verb: str, job: Job) -> dict[st
         if kept is None:
             return _refused(_BUSY)
         job = kept
-    # First those that copy, so that a request that dies in between can be repeated.
+    # Open those that copy first, so that a request that dies in between can be repeated.
     _open_batches(services, job, copying, last)
     opened = _open_batches(services, job, fetched, last)
     moved = _clear_delay(services, [b for b in batches if b.status == BatchStatus.ENDED])
@@ -111,14 +111,14 @@ def _reopen(services: Services[ResultsSettings], verb: str, job: Job) -> dict[st
     return {"accepted": True, "batches": opened, "message": _opened(opened)}
 
 
-def complete_request(services: Services[ResultsSettings], job: Job) -> bool:
-    """Open a job whose batches a request opened before it was killed. Return False if there was no such request.
+def finish_reopening(services: Services[ResultsSettings], job: Job) -> bool:
+    """Open the job of batches that a killed request has opened. Return False if there was no such request.
 
     Args:
         services: the services of results.
-        job: a job that waits to be tidied and is owned by this invocation.
+        job: a job that waits to be tidied; this invocation owns it.
     """
-    was_killed = job.tidied == _FIRST_KEY and _was_killed(job, services.items.batches(job.job))
+    was_killed = job.tidied == _REOPENING and _was_killed(job, services.items.batches(job.job))
     return was_killed and _open_job(services, job)
 
 
@@ -153,23 +153,23 @@ def _loss(
     if lost is None:
         return None
     return (
-        f"rows {lost.first_row:,} to {lost.last_row:,} cannot be joined again as they were delivered: files of theirs "
-        "under work/ are deleted, and Anthropic does not have all that they held; the results in S3 stay as they are"
+        f"rows {lost.first_row:,} to {lost.last_row:,} cannot be joined again as they were delivered: some of their "
+        "files under work/ are deleted, and Anthropic does not have all of the contents; the results in S3 stay as they are"
     )
 
 
 def _keep_work_files(services: Services[ResultsSettings], job: Job) -> Job | None:
     """Remove the tags by which the bucket's lifecycle would delete work files while the job is open.
 
-    Until `TIDY_AFTER_S` is over, no stage acquires the job. If this invocation dies before the job is open, tidy then
-    opens it if batches were opened, or else tags the files again. What an earlier request began keeps its time, by
-    which these batches are recognized.
+    No stage acquires the job for `TIDY_AFTER_S`. If this invocation dies before the job is open, tidy then opens it if
+    batches were opened, and otherwise tags the files again. If an earlier request died, the time of the job's status is
+    kept, because batches that were opened are recognized by it.
 
     Returns:
         The job, which waits to be tidied; None if a stage works on it now.
     """
-    is_begun = job.open is not None and job.next_step is not None and job.tidied == _FIRST_KEY
-    changes = {"tidied": _FIRST_KEY, "not_before": timestamps.after(services.now(), TIDY_AFTER_S)}
+    is_begun = job.open is not None and job.next_step is not None and job.tidied == _REOPENING
+    changes = {"tidied": _REOPENING, "not_before": timestamps.after(services.now(), TIDY_AFTER_S)}
     changes |= {} if is_begun else {"status": JobStatus.DONE}
     expected = {"status_key": job.status_key, "owner": job.owner}
     if not services.items.transition(job, changes, expected=expected):
@@ -233,7 +233,7 @@ def _lost(
     deleted: set[str],
     fetched: Sequence[Batch],
 ) -> Batch | None:
-    """Return a batch whose delivered results cannot be had again."""
+    """Return a batch whose delivered results cannot be restored."""
     for attempts in chunks:
         number = max(
             (n for n, batch in enumerate(attempts) if batch.part is not None), default=None
