@@ -29,8 +29,8 @@ class Demand(msgspec.Struct, frozen=True, array_like=True):
         extra_tokens: likewise, in output tokens at the plain price.
         searches: the web searches that they may make.
         unbounded: how many of them may cost more than anyone knows.
-        more_tokens: input tokens that they may have beyond one for each byte; negative if media are fewer.
-        with_media: how many of them have images or documents that are no text.
+        tokens_beyond_bytes: their input tokens at most, minus `params_bytes`; negative if media have fewer tokens than bytes.
+        media_requests: how many of them have images or documents that are not text.
     """
 
     requests: int = 0
@@ -40,8 +40,8 @@ class Demand(msgspec.Struct, frozen=True, array_like=True):
     extra_tokens: int = 0
     searches: int = 0
     unbounded: int = 0
-    more_tokens: int = 0
-    with_media: int = 0
+    tokens_beyond_bytes: int = 0
+    media_requests: int = 0
 
 
 class Surcharge(NamedTuple):
@@ -52,15 +52,15 @@ class Surcharge(NamedTuple):
         output: likewise of its output.
         searches: how many web searches it may make.
         is_bounded: False if it may cost more than anyone knows.
-        more_tokens: input tokens that it may have beyond one for each byte; negative if its media are fewer.
-        has_media: whether it has images or documents that are no text.
+        tokens_beyond_bytes: its input tokens at most, minus its bytes; negative if its media have fewer tokens than bytes.
+        has_media: whether it has images or documents that are not text.
     """
 
     input: float = 1.0
     output: float = 1.0
     searches: int = 0
     is_bounded: bool = True
-    more_tokens: int = 0
+    tokens_beyond_bytes: int = 0
     has_media: bool = False
 
 
@@ -110,11 +110,11 @@ def of_requests(requests: Iterable[RequestDemand]) -> dict[str, Demand]:
         count[1] += params_bytes
         count[2] += max_tokens
         if surcharge is not NO_SURCHARGE:
-            count[3] += _extra(params_bytes + surcharge.more_tokens, surcharge.input)
+            count[3] += _extra(params_bytes + surcharge.tokens_beyond_bytes, surcharge.input)
             count[4] += _extra(max_tokens, surcharge.output)
             count[5] += surcharge.searches
             count[6] += not surcharge.is_bounded
-            count[7] += surcharge.more_tokens
+            count[7] += surcharge.tokens_beyond_bytes
             count[8] += surcharge.has_media
     return add([{model: Demand(*count)} for model, count in counts.items()])
 

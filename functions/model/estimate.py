@@ -20,13 +20,13 @@ class Sample(msgspec.Struct, frozen=True, array_like=True):
         requests: their number.
         params_bytes: the length of their params.
         input_tokens: their input tokens.
-        with_media: how many of them have images or documents that are no text, and whose bytes say nothing about tokens.
+        media_requests: how many of them have images or documents that are not text; their bytes say nothing about tokens.
     """
 
     requests: int = 0
     params_bytes: int = 0
     input_tokens: int = 0
-    with_media: int = 0
+    media_requests: int = 0
 
 
 class PastUsage(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,7 +56,7 @@ class ExpectedTokens(msgspec.Struct, frozen=True, kw_only=True):
         extra_output: likewise, in output tokens.
         searches: the web searches that they may make.
         unbounded: how many of them may cost more than anyone knows.
-        input_worst: their input tokens at most; as many as `input` if tokens of such requests were counted.
+        input_worst: their input tokens at most; the same as `input` if tokens of such requests were counted.
     """
 
     requests: int
@@ -125,7 +125,7 @@ def _total(samples: Mapping[str, Sample]) -> Sample:
 
 def _is_counted(demand: Demand, sample: Sample | None) -> bool:
     """Return whether requests like these were counted, so that their length says how many tokens they have."""
-    return sample is not None and not (demand.with_media or sample.with_media)
+    return sample is not None and not (demand.media_requests or sample.media_requests)
 
 
 def _expected(
@@ -136,7 +136,7 @@ def _expected(
     else:
         tokens_per_byte = 1 / BYTES_PER_TOKEN
     scaled = round(demand.params_bytes * tokens_per_byte)
-    most = scaled if is_counted else demand.params_bytes + demand.more_tokens
+    worst = scaled if is_counted else demand.params_bytes + demand.tokens_beyond_bytes
     low = expected = None
     if past is not None:
         low = min(round(demand.requests * past.least_millitokens / _MILLI), demand.max_tokens)
@@ -144,7 +144,7 @@ def _expected(
         expected = min(round(demand.requests * mean), demand.max_tokens)
     return ExpectedTokens(
         requests=demand.requests,
-        input=scaled if demand.unbounded else min(scaled, most),
+        input=scaled if demand.unbounded else min(scaled, worst),
         output_low=low,
         output_expected=expected,
         output_worst=demand.max_tokens,
@@ -152,7 +152,7 @@ def _expected(
         extra_output=demand.extra_tokens,
         searches=demand.searches,
         unbounded=demand.unbounded,
-        input_worst=most,
+        input_worst=worst,
     )
 
 

@@ -14,7 +14,7 @@ from functions.model.pricing import PriceList, long_prompt_limit
 _CACHE, _INLINE_TOOL, _DOCUMENT = b'"cache_control"', b'"tool_definition"', b'"document"'
 _MEDIA = (b'"base64"', b'"url"', b'"file"')
 _ADDED_PROMPTS = (b'"tools"', b'"output_config"', b'"citations"')
-"""With these members, Anthropic adds a text of its own to the prompt."""
+"""For these members, Anthropic adds a text of its own to the prompt."""
 _MAY_COST_MORE = (
     *(_CACHE, b'"inference_geo"', *_ADDED_PROMPTS),
     *(_INLINE_TOOL, b'"mcp_servers"', b'"context_management"'),
@@ -114,8 +114,8 @@ def _surcharge(model: str, params: bytes, prices: PriceList) -> Surcharge:
     except UNREADABLE_JSON:
         return Surcharge(is_bounded=False)
     media_tokens, is_known = _read_media(params)
-    more_tokens = media_tokens + _added_tokens(members, params)
-    long_input, long_output = _long_shares(model, len(params) + more_tokens, prices)
+    tokens_beyond_bytes = media_tokens + _added_tokens(members, params)
+    long_input, long_output = _long_shares(model, len(params) + tokens_beyond_bytes, prices)
     geo = 1.0
     if members.inference_geo not in _USUAL_GEOS:
         geo = prices.multipliers.get(f"inference_geo={members.inference_geo}", 0.0)
@@ -124,20 +124,20 @@ def _surcharge(model: str, params: bytes, prices: PriceList) -> Surcharge:
         output=long_output * max(geo, 1.0),
         searches=_searches(members.tools or []),
         is_bounded=geo > 0 and is_known and not _has_more_input(members, params),
-        more_tokens=more_tokens,
+        tokens_beyond_bytes=tokens_beyond_bytes,
         has_media=has_media(params),
     )
 
 
 def has_media(params: bytes) -> bool:
-    """Return whether params may have images or documents that are no text: in base64, or at a URL, or uploaded before."""
+    """Return whether params may have images or documents that are not text: in base64, at a URL, or from the Files API."""
     return any(name in params for name in _MEDIA) and _SOURCE_TYPE.search(params) is not None
 
 
 def _read_media(params: bytes) -> tuple[int, bool]:
-    """Return how many more tokens images and documents may have than bytes, and whether that is known.
+    """Return how many tokens images and documents may have beyond their bytes, and whether that is known.
 
-    A page of a PDF has no documented limit, and a document that Anthropic fetches may be one.
+    The tokens of a PDF page have no documented limit, and a document that Anthropic fetches may be a PDF.
     """
     if not has_media(params):
         return 0, True
@@ -150,7 +150,7 @@ def _read_media(params: bytes) -> tuple[int, bool]:
 
 
 def _added_tokens(members: _Members, params: bytes) -> int:
-    """Return how many tokens Anthropic may add to the prompt."""
+    """Return how many tokens Anthropic may add to the prompt with texts and tools of its own."""
     types = [tool.type or "custom" for tool in members.tools or []]
     texts = any(name in params for name in _ADDED_PROMPTS)
     defined = sum(type_ != "custom" for type_ in types)
@@ -185,11 +185,11 @@ def _has_more_input(members: _Members, params: bytes) -> bool:
     )
 
 
-def _long_shares(model: str, most_tokens: int, prices: PriceList) -> tuple[float, float]:
+def _long_shares(model: str, prompt_tokens: int, prices: PriceList) -> tuple[float, float]:
     """Return the prices of a request that may be a long prompt, as shares of the plain ones."""
     price = prices.price_of(model)
     if price is None or price.long_above is None:
         return 1.0, 1.0
-    if most_tokens <= price.long_above:
+    if prompt_tokens <= price.long_above:
         return 1.0, 1.0
     return price.long_input / price.input, price.long_output / price.output

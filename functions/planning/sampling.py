@@ -96,5 +96,5 @@ def _add(samples: dict[str, Sample], texts: Sequence[bytes], counts: Iterable[in
                 sample.requests + 1,
                 sample.params_bytes + len(params),
                 sample.input_tokens + tokens,
-                sample.with_media + has_media(params),
+                sample.media_requests + has_media(params),
             )
