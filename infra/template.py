@@ -1,7 +1,6 @@
-"""Read the template of the stack that is kept in infra/stack.template.json.
+"""Read infra/stack.template.json, the stack as ``cdk synth -c bundle=stub`` writes it for the settings of cdk.json.
 
-The local cloud and the tests in memory need neither the CDK nor Node.js for it. ``make synth`` writes it: what
-``cdk synth -c bundle=stub`` gives for the settings of cdk.json.
+``make synth`` updates the file. With it, the local cloud and the tests in memory need neither the CDK nor Node.js.
 """
 
 import json
@@ -19,7 +18,7 @@ def read_template() -> dict[str, Any]:
     """Return the template.
 
     Raises:
-        StaleTemplateError: its sources have changed since it was written.
+        StaleTemplateError: its sources have changed since ``make synth`` wrote it.
     """
     template = cast("dict[str, Any]", json.loads(TEMPLATE.read_bytes()))
     if template.pop("Metadata")["Sources"] != sources_digest():
@@ -32,5 +31,5 @@ def read_template() -> dict[str, Any]:
 
 
 def sources_digest() -> str:
-    """Return the hash of what the template is made of."""
+    """Return a hash of the template's sources."""
     return digest_of(*_SOURCES)[:16]
