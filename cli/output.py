@@ -17,12 +17,12 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from rich.table import Table
 
 _UNLIMITED = 10_000
-"""The width where stdout is no terminal, in characters: programs read whole lines."""
+"""The width where stdout is not a terminal, in characters: programs need whole lines."""
 _TRAILING_BLANKS = re.compile(r" +$", re.MULTILINE)
 
 
 def _stdout() -> Console:
-    # Rich omits colors where stdout is no terminal, and wherever NO_COLOR is set.
+    # Rich omits colors where stdout is not a terminal, and wherever NO_COLOR is set.
     is_cut = sys.stdout.isatty() or "COLUMNS" in os.environ
     return Console(highlight=False, markup=False, width=None if is_cut else _UNLIMITED)
 
@@ -56,7 +56,7 @@ class Output:
 
     @property
     def drawing_width(self) -> int:
-        """The width of what is drawn to scale: the terminal's, elsewhere 80 characters."""
+        """The width of drawings: that of the terminal, elsewhere 80 characters."""
         width = self.stdout.width
         return width if width < _UNLIMITED else shutil.get_terminal_size().columns
 
@@ -110,7 +110,7 @@ def name_value_table(rows: Iterable[tuple[str, str]]) -> Table:
 
 
 def dollars(usd: float | Decimal | None, digits: int = 2) -> str:
-    """Return an amount with this many decimal places; one that is less than they show is not called zero."""
+    """Return an amount with this many decimal places, or ``< $0.01`` if it would be rounded to zero."""
     if usd is None:
         return "unknown"
     if usd and not round(usd, digits):

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 REFRESH_S = 2.0
 POLLS = 4
-"""In the local cloud, how often poll is run between two refreshes."""
+"""In the local cloud, how many times poll runs between two refreshes."""
 UNCLAIMED_S = 120.0
 UPLOADED = "UPLOADED"
 """The status of a job before it is claimed."""
@@ -56,7 +56,7 @@ def is_over(state: Mapping[str, Any]) -> bool:
 
 
 def describe(state: Mapping[str, Any]) -> str:
-    """Return the progress of a job in a line. It begins with why the job waits: a terminal cuts the end."""
+    """Return the progress of a job in one line. The reason for waiting comes first, because terminals cut long lines."""
     if is_over(state):
         return "; ".join(filter(None, (state.get("outcome") or "ended", state.get("reason"))))
     if state["status"] == UPLOADED:

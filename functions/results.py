@@ -99,6 +99,6 @@ def results(
 
 
 def _tidy(services: Services[ResultsSettings], job: Job, time_left_s: Callable[[], float]) -> None:
-    """Tag the work files of a job. If a request to open the job died before it was open, open it instead."""
+    """Tag the work files of a job. If a request that reopens it died halfway, finish that instead."""
     if not finish_reopening(services, job):
         tidy(services, job, time_left_s)

@@ -61,7 +61,7 @@ def assemble(
         workspace: the clone, and where to put the template.
         name: identifies these settings, so that several can coexist.
         variables: settings that differ from cdk.json, as variables of the functions: ``{"RETRY_S": "2"}``.
-        concurrency: how many invocations of submit, and of results, run at once, if not as cdk.json says.
+        concurrency: how many invocations each of submit and results may run at once; None for cdk.json's settings.
         report: prints progress.
 
     Raises:
@@ -87,7 +87,10 @@ def assemble(
             case "AWS::Lambda::EventSourceMapping" if concurrency:
                 properties["ScalingConfig"]["MaximumConcurrency"] = concurrency
     template["Outputs"]["Version"]["Value"] = version()
-    del template["Parameters"]["Bundle"], template["Rules"]["NoStub"]  # it has the functions now
+    del (
+        template["Parameters"]["Bundle"],
+        template["Rules"]["NoStub"],
+    )  # they reject a stack without code
     path = workspace.folder / "assembly" / f"{name}.template.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(template), encoding="utf-8")
@@ -104,7 +107,7 @@ def host_architecture() -> Architecture:
 
 
 def _set_variables(of_function: dict[str, Any], variables: Mapping[str, str]) -> None:
-    """Set those variables that the function has."""
+    """Change the variables that the function already has."""
     of_function.update({name: variables[name] for name in of_function.keys() & variables.keys()})
 
 

@@ -297,12 +297,12 @@ def _incomplete(
     """Give the batch back, or close its rows without a result as missing.
 
     - With fewer lines than requests, the download broke off: what arrived counts for as long as Anthropic has the
-      rest. If no line could be read, perhaps no one here can; a later version of the relay may.
-    - With a line for every request, rows really lack one that can be read. Several such downloads over hours are
-      enough. What could not be read is kept for people.
+      rest. If no line could be read, the format may be new: a later version of the relay may read it.
+    - With a line for every request, rows really lack a readable result. Several such downloads over hours are enough.
+      The unreadable lines are kept for people.
     """
     now, incomplete = services.now(), batch.incomplete_downloads + 1
-    if received.lines < received.sent or not received.is_understood:
+    if not received.is_conclusive:
         if batch.results_are_deleted(now):
             return CloseReason.MISSING
         _wait(services, batch, f"the results broke off: {problem}", pieces=batch.pieces or [])
@@ -327,7 +327,7 @@ def _incomplete(
 def _keep_unreadable(
     services: Services[ResultsSettings], batch: Batch, lines: list[bytes]
 ) -> CloseReason:
-    """Write the lines that name no row beside the results of the job. Return how rows without a result end."""
+    """Write unreadable lines beside the results of the job. Return how rows without a result end."""
     job = services.items.job(batch.job)
     if job is None or not lines:
         return CloseReason.MISSING

@@ -20,7 +20,7 @@ NOT_SENT, MISSING, SUCCEEDED, FAILED, RETRYABLE = range(5)
 """The state of a row in this attempt. MISSING: sent, no result yet. RETRYABLE: failed, may be resent."""
 
 MAX_UNREADABLE_BYTES = 16_000_000
-"""Bytes of lines that are kept although they name no row."""
+"""The most bytes of unreadable lines that are kept."""
 
 
 class ResultSet:
@@ -68,15 +68,19 @@ class ResultSet:
         self._malformed = 0
 
     def _keep(self, line: bytes) -> None:
-        """Keep a line that names no row of the batch."""
+        """Keep a line that is malformed or names no row of the batch."""
         self._unreadable_bytes += len(line)
         if self._unreadable_bytes <= MAX_UNREADABLE_BYTES:
             self.unreadable.append(line)
 
     @property
-    def is_understood(self) -> bool:
-        """Whether a result was read, which proves that the form of the results is known, and all other lines are kept."""
-        return self.missing < self.sent and self._unreadable_bytes <= MAX_UNREADABLE_BYTES
+    def is_conclusive(self) -> bool:
+        """Whether rows without a result really lack one that can be read.
+
+        There is a line for every request, one of them was read, so the format is known, and all unreadable ones are kept.
+        """
+        kept_all = self._unreadable_bytes <= MAX_UNREADABLE_BYTES
+        return kept_all and self.lines >= self.sent > self.missing
 
     def _are_missing(self, rows: Sequence[int]) -> bool:
         """Return True if each of these rows occurs once and has no result yet."""
@@ -138,7 +142,7 @@ class ResultSet:
                     self.spool.put_missing(of_row, bytes(parsed.result))
 
     def copy(self, result: bytes, rows: Sequence[int]) -> bool:
-        """Store one result of another chunk for rows, unless the disk is full. They are counted when they are merged."""
+        """Store one result of another chunk for rows, which are counted when they are merged. Return False if the disk is full."""
         first, *others = rows
         if not self.spool.has_room(len(result)):
             return False

@@ -58,7 +58,7 @@ class Spool:
             self.whole = False
 
     def has_room(self, size: int) -> bool:
-        """Return whether so many bytes fit on the disk."""
+        """Return whether this many more bytes fit on the disk."""
         return self._end + size <= self._max_bytes
 
     def share(self, row: int, of_row: int) -> None:

@@ -54,7 +54,7 @@ class Chunk:
         demands: what its requests may use, by model.
         second_demands: what they may use when they are sent once more with a larger `max_tokens`.
         warmed_prefixes: the prefixes that its rows put into the cache.
-        digests: those of the rows that it sends, as they are stored; empty unless equal rows share a request.
+        digests: the digests of the rows that it sends, as S3 stores them; empty unless equal rows share a request.
         end: the position after the last row.
     """
 
@@ -133,12 +133,12 @@ class Chunk:
         return None
 
     def _digest(self, row: Row, betas: Sequence[str]) -> bytes:
-        """Return the digest by which rows equal to this one are found; empty if it shares no request."""
+        """Return the digest by which equal rows are found; empty if the row cannot share a request."""
         params = row.own_params or row.params
         return b"" if params is None or self.equal_rows is None else digest_of(params, betas)
 
     def _equal_row(self, row: Row, digest: bytes) -> int:
-        """Return the earlier row whose request the next row shares; 0 if it is sent itself, as one that warms up a prefix is."""
+        """Return the earlier row whose request the next row shares; 0 if it needs its own, as one that warms up a prefix does."""
         if self.equal_rows is None or not digest:
             return 0
         first_row = self.equal_rows.first_row(digest, self._next_row)

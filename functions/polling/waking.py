@@ -22,7 +22,7 @@ def due_items(
 ) -> tuple[list[Job | Batch], list[Batch]]:
     """Return the items that wait for a stage and are not leased.
 
-    Batches that wait to be sent must be admitted first, and those that copy results wait for all others of their job.
+    Batches that wait to be sent must be admitted first, and those that only copy results wait for all others of their job.
 
     Returns:
         The items to wake, and those held back: without a key, no results can be downloaded.

@@ -89,8 +89,8 @@ class Job(WorkItem, frozen=True, kw_only=True, omit_defaults=True):
         pilot_auto: whether the rest may be sent without a go marker.
         go_since: when the pilot was sent; a later go marker sends the rest.
         pilot: what the pilot used; None until it is answered.
-        planning_failure: what `failure` was before it was assembled, empty for none; None until it has ended, and in jobs
-            that ended under an earlier version.
+        planning_failure: the failure of planning, empty for none, because assembling overwrites `failure`; None until it
+            has ended, and in jobs that ended under an earlier version.
         reopened: how many times it was reopened.
         first_ended_at: when it first ended, its time in the cost ledger; None unless it was reopened.
         collected_succeeded: the rows of its finished chunks that succeeded; the next four likewise.
