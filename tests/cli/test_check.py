@@ -194,7 +194,7 @@ def test_tokens_are_counted_after_the_rows_that_warm_up_a_prefix(tmp_path: Path)
     assert found["estimate"]["counted_rows"] == 3  # as planning does
 
 
-def test_a_missing_options_file_is_told(tmp_path: Path) -> None:
+def test_a_missing_options_file_is_reported(tmp_path: Path) -> None:
     file = write(tmp_path / "a.jsonl", make_upload(1))
 
     assert relay("check", file, "--options", tmp_path / "none.toml").exit_code == 3

@@ -114,7 +114,7 @@ def test_ls_goes_back_over_months(stack: Harness, relay: CommandLine) -> None:
     assert [entry["name"] for entry in relay.json("ls")] == [f"march-{job[:8]}", "job-0"]
 
 
-def test_a_job_that_goes_on_while_it_is_listed_is_listed_once(
+def test_a_job_that_advances_while_it_is_listed_is_listed_once(
     stack: Harness, relay: CommandLine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each status is a query. A job may be found by several."""
@@ -147,7 +147,7 @@ def test_a_missing_job_is_reported_in_a_sentence(relay: CommandLine, name: str) 
     assert len(result.stderr.strip().splitlines()) == 1
 
 
-def test_a_job_of_a_newer_version_is_told_in_a_sentence(
+def test_a_job_of_a_newer_version_is_reported_in_one_sentence(
     stack: Harness, relay: CommandLine
 ) -> None:
     job = running(stack)
@@ -250,7 +250,7 @@ def test_an_upload_is_found_by_its_key_before_it_is_claimed(
 
 
 @pytest.mark.parametrize("is_new", [True, False])
-def test_a_new_version_counts_before_it_is_claimed_but_not_for_ever(
+def test_a_new_version_counts_before_it_is_claimed_but_not_forever(
     stack: Harness, relay: CommandLine, monkeypatch: pytest.MonkeyPatch, *, is_new: bool
 ) -> None:
     """`relay watch KEY` after `relay send` must not show the job before; but a copy of an upload is skipped."""

@@ -94,13 +94,13 @@ def without_keys_of_zips(template: dict[str, Any]) -> dict[str, Any]:
     return template
 
 
-def test_the_kept_template_is_what_cdk_synth_gives() -> None:
+def test_the_stored_template_is_what_cdk_synth_writes() -> None:
     kept = json.loads(TEMPLATE.read_bytes())
 
     assert kept == {"Metadata": {"Sources": sources_digest()}, **synthesize()}, "run `make synth`"
 
 
-def test_cdk_synth_needs_no_credentials_docker_or_network_and_gives_what_the_local_cloud_deploys(
+def test_cdk_synth_needs_no_credentials_docker_or_network_and_writes_what_the_local_cloud_deploys(
     tmp_path: Path, isolated_env: dict[str, str]
 ) -> None:
     architecture = host_architecture()

@@ -182,7 +182,7 @@ def test_a_result_that_names_another_row_is_kept_too(relay: Harness) -> None:
 
 
 @pytest.mark.parametrize("limit", ["rows", "bytes"])
-def test_results_of_an_unknown_form_are_waited_for(
+def test_results_of_an_unknown_format_are_waited_for(
     relay: Harness, monkeypatch: pytest.MonkeyPatch, limit: str
 ) -> None:
     """If no row can be read, or too much cannot, the fault may be here: a later version may read them."""

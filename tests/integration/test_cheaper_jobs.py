@@ -113,7 +113,7 @@ def test_each_row_has_its_answer_and_each_request_is_billed_once(
     assert bill <= manifest["estimate"]["cost_usd"]["worst"]
 
 
-def test_tokens_are_counted_in_the_first_chunk_that_sends_other_rows_than_warmups(
+def test_tokens_are_counted_in_the_first_chunk_that_sends_more_than_warmups(
     relay: Harness,
 ) -> None:
     """The chunk after the warm-up may have nothing but copies."""

@@ -186,7 +186,7 @@ def test_a_plan_of_several_invocations_finds_the_same_rows(
     check_equal(relay, "a b c a c b a d")
 
 
-def test_rows_are_sent_again_whose_digests_were_deleted(
+def test_rows_equal_to_those_with_deleted_digests_are_sent(
     relay: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(plan, "MAX_PLANNING_S", 1.5)
@@ -207,7 +207,7 @@ def test_rows_are_sent_again_whose_digests_were_deleted(
     assert [*relay.simulator.accepted_params().values()] == [2, 2]
 
 
-def test_more_rows_than_are_remembered_are_sent(
+def test_equal_rows_beyond_the_limit_are_sent(
     relay: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(equal_rows, "MAX_ROWS", 1)
@@ -235,7 +235,7 @@ def test_a_full_disk_is_no_fault_of_the_upload(
     assert len(relay.lines(KEY)) == 300
 
 
-def test_no_more_rows_of_earlier_chunks_are_added_than_are_remembered(
+def test_loading_digests_of_earlier_chunks_stops_at_the_limit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(equal_rows, "MAX_ROWS", 2)

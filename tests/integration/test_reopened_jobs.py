@@ -362,7 +362,7 @@ def test_work_files_are_tagged_again_after_a_request_that_dies(
     assert {*tags_of_work_files(relay, job)} == {True}
 
 
-def test_tags_that_a_request_has_left_when_it_died_are_removed_by_the_next(
+def test_tags_left_by_a_request_that_died_are_removed_by_the_next(
     relay: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = closed_without_results(relay)
@@ -406,7 +406,7 @@ def test_work_files_that_are_tagged_already_are_kept_although_others_are_not(
     assert {*tags_of_work_files(relay, job.job)} == {False}
 
 
-def test_work_files_that_were_deleted_are_fetched_at_anthropic(relay: Harness) -> None:
+def test_work_files_that_were_deleted_are_fetched_from_anthropic(relay: Harness) -> None:
     job = finished(relay)
     before, booked = relay.read(KEY, "results.jsonl"), ledger(relay)
     for name in ("results", "errors", "retry"):

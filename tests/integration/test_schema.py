@@ -102,7 +102,7 @@ def test_items_of_a_newer_version_are_left_alone_until_it_is_deployed_again(
     ("until", "items_of_newer", "waiting"),
     [(JobStatus.ASSEMBLING, "-1", "#"), (BatchStatus.ENDED, "00001-1", "00001-2")],
 )
-def test_a_step_waits_whose_other_batches_a_newer_version_wrote(
+def test_a_step_waits_if_a_newer_version_wrote_other_batches_of_its_job(
     relay: Harness, monkeypatch: pytest.MonkeyPatch, until: str, items_of_newer: str, waiting: str
 ) -> None:
     """A job that ran through a deploy and its rollback has batches of both."""

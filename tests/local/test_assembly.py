@@ -59,7 +59,7 @@ def test_the_functions_get_this_machines_code_and_the_settings_that_they_have(
     assert (assembled.stack, assembled.zips) == ("claude-batch-relay", (*ZIPS.values(),))
 
 
-def test_everything_else_is_as_the_repository_keeps_it(workspace: Workspace) -> None:
+def test_everything_else_is_as_in_the_repository(workspace: Workspace) -> None:
     assembled = assemble(workspace, "simulator", {}, report=silent)
 
     ours, kept = json.loads(assembled.template.read_bytes()), read_template()

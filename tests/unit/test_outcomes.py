@@ -168,7 +168,7 @@ def test_an_answer_without_text_and_tool_use_is_counted_as_empty(content: str, e
 
 
 @pytest.mark.parametrize("container", [None, {"id": "c"}], ids=["plain", "odd"])
-def test_lines_are_counted_equally_whether_read_together_or_one_by_one(
+def test_lines_count_the_same_whether_read_together_or_one_by_one(
     container: object,
 ) -> None:
     results = [answered(content, container=container) for _, content, _ in CONTENTS]

@@ -127,7 +127,9 @@ def test_the_worst_case_includes_what_the_params_allow(
         ("members that cannot be read", {"tools": "all", "system": CACHED}),
     ],
 )
-def test_what_nobody_can_bound_is_unknown(case: str, params: dict[str, Any]) -> None:
+def test_the_worst_case_is_unknown_where_it_has_no_bound(
+    case: str, params: dict[str, Any]
+) -> None:
     _, worst_usd, known_usd = figures(params)
 
     assert worst_usd is None, case
