@@ -43,7 +43,7 @@ class Deployment:
         name: its name; ``local cloud`` for the one on this machine.
         outputs: the outputs of the stack.
         connect: returns the client of an AWS service, by its name in boto3.
-        polling: opens what runs poll while a command waits, in the local cloud; in AWS, the schedule suffices.
+        polling: opens what runs poll while a command waits: the local cloud has no schedule.
     """
 
     name: str

@@ -38,7 +38,7 @@ EXPIRED_CODES = frozenset(
         "UnrecognizedClientException",
     }
 )
-"""The codes with which AWS services refuse credentials that they do not know, or not any more."""
+"""The codes with which AWS services refuse unknown or expired credentials."""
 
 
 _SENTENCES: tuple[tuple[type[BotoCoreError] | tuple[type[BotoCoreError], ...], str], ...] = (

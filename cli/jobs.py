@@ -86,7 +86,7 @@ class Jobs:
     def running(self) -> list[Job]:
         """Return the jobs that have not ended, the oldest first. The index may be seconds behind."""
         condition = "#open = :open AND begins_with(status_key, :status)"
-        # A job that goes on meanwhile is found twice. The later status counts.
+        # A job that advances meanwhile is found twice. The later status counts.
         jobs = {
             item["job"]: msgspec.convert(item, Job)
             for status in RUNNING
@@ -166,7 +166,7 @@ class Jobs:
             raise CommandError(message) from error
 
     def polling(self) -> AbstractContextManager[Polling | None]:
-        """Open what runs poll meanwhile; None in AWS."""
+        """Open what runs poll while a command waits; None in AWS, where the schedule does."""
         return self._deployment.polling()
 
     def sending(self) -> Sending:
@@ -222,9 +222,9 @@ class Jobs:
         return [job for job in jobs if job is not None and job.key == key]
 
     def _unclaimed(self, key: str, claimed: Collection[str]) -> FoundJob | None:
-        """Return the job that the newest version of an upload becomes; None if it is claimed.
+        """Return the job that the newest version of an upload will become; None if it is claimed.
 
-        Besides jobs of earlier versions, a version counts for a while: a copy of an earlier one is never claimed.
+        If earlier versions have jobs, a new one counts only for `CLAIM_TIME`: a copy of an earlier one is never claimed.
         """
         if suffix_of(key) is None:
             return None

@@ -16,7 +16,7 @@ from functions.model.items.batch import FINISHED_BATCH_STATUSES
 from functions.model.waiting_reasons import Obstacles, waiting_reasons
 
 _UNCLAIMED = "it is not claimed yet: a new upload becomes a job within seconds, and a copy of an earlier one is skipped"
-_UNKNOWN = "it waits for nothing known; poll checks it every minute"
+_UNKNOWN = "no reason is known; poll checks it every minute"
 
 
 def why(context: typer.Context, job: JobName) -> None:

@@ -17,7 +17,7 @@ logger = Logger(child=True)
 
 
 def can_be_refetched(batch: Batch, now: datetime) -> bool:
-    """Return whether a collected batch may be collected again: Anthropic, or earlier chunks, still have its results."""
+    """Return whether a collected batch may be collected again, because Anthropic or earlier chunks still have its results."""
     return (
         batch.status == BatchStatus.COLLECTED
         and (batch.batch_id is not None or batch.is_copying)

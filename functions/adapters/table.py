@@ -82,7 +82,7 @@ class Table:
             values: the values in the condition.
             index: the index to query; None for the table, with strong consistency.
             limit: items per page. By default a page is 1 MB, which takes 10 MB in memory.
-            newest_first: whether to read from the largest sort key down.
+            newest_first: whether to read sort keys in descending order.
         """
         names = {name: name[1:] for name in ("#item", "#open") if name in condition}
         options: dict[str, Any] = {"IndexName": index} if index else {"ConsistentRead": True}

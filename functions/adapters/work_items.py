@@ -215,7 +215,7 @@ class WorkItems:
         """Remove a finished job from the index, and set when DynamoDB deletes it.
 
         Returns:
-            False, without any change, if the job was opened again, or is about to be.
+            False, without any change, if the job was reopened, or is about to be.
         """
         changes = {"open": None, "expires": expires}
         expected = {"status": JobStatus.DONE, "status_key": job.status_key}

@@ -21,8 +21,8 @@ from functions.readers.parquet_rows import (
 MISMATCH = 5
 """Exit code: the upload has another number of rows than the job."""
 MEMORY_MB = 380
-"""Memory for DuckDB's buffers, of which it holds two pages of 100 MB if it wrote the upload. Results has 512 MB in all,
-and needs about 70 MB itself."""
+"""Memory for DuckDB's buffers. For an upload that DuckDB wrote, they hold two pages of 100 MB. Results has 512 MB, of
+which it needs about 70 MB itself."""
 _GROUP_BYTES = 32_000_000
 _VECTOR_ROWS = 2048
 _MAX_GROUP_ROWS = 122_880
@@ -88,7 +88,7 @@ def _write(task: Task) -> int:
 
 
 def _lines(task: Task, line_bytes: int) -> str:
-    """Return the source of the lines. DuckDB reserves twice as much memory as the longest line may have."""
+    """Return the source of the lines. DuckDB reserves twice the length that a line may have."""
     types = ", ".join(
         f"'{number}': '{'BIGINT' if number in task.counts else 'VARCHAR'}'"
         for number in range(len(task.names))

@@ -99,7 +99,7 @@ class Row(msgspec.Struct, frozen=True, gc=False):
         betas: values of `anthropic-beta` that this row needs besides those of its job, sorted.
         changes: the fields that its translation dropped or changed.
         warmup_prefix: the prefix that it puts into the cache for other rows; None for none.
-        own_params: the params before that changed them; None if they are unchanged.
+        own_params: the params before a warm-up changed them; None if they are unchanged.
     """
 
     custom_id: msgspec.Raw

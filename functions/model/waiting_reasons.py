@@ -133,7 +133,7 @@ REASONS = {
         "nothing to do: it continues automatically",
     ),
     "equal_rows": ReasonText(
-        "rows of {batches} wait for the answers to equal rows of others",
+        "rows of {batches} wait for the answers to equal rows in other batches",
         "nothing to do: the answers are copied once those batches are collected",
     ),
     "assembling": ReasonText(

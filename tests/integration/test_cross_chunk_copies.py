@@ -102,7 +102,8 @@ def test_a_chunk_waits_for_the_answers_of_another_one_without_being_tried(relay:
     waiting = json.loads(relay.read(KEY, "status.json"))["waiting"]
     messages = {wait["reason"]: wait["message"] for wait in waiting}
     assert (
-        messages["equal_rows"] == "rows of 2 batches wait for the answers to equal rows of others"
+        messages["equal_rows"]
+        == "rows of 2 batches wait for the answers to equal rows in other batches"
     )
 
     relay.simulator.disarm()
