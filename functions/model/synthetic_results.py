@@ -8,8 +8,8 @@ from functions.model.rows import Rejection
 _CLOSING_SENTENCES = {
     CloseReason.GONE: "the batch was deleted or archived at Anthropic before its results were downloaded",
     CloseReason.MISSING: "several downloads of the ended batch contained no result for this row",
-    CloseReason.UNREADABLE: "in several downloads of the ended batch, no line that can be read had the result of this row; "
-    "the other lines are in the folder unreadable/ beside results.jsonl",
+    CloseReason.UNREADABLE: "several downloads of the ended batch contained no readable result for this row; "
+    "the unreadable lines are in the folder unreadable/ beside results.jsonl",
     CloseReason.STUCK: "the relay failed several times to process the batch of this row; see its logs",
     CloseReason.LOST: "the result of this row was in a file that was deleted under work/",
 }
