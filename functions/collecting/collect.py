@@ -9,7 +9,6 @@ from aws_lambda_powertools import Logger
 from functions.adapters.batch_reset import can_be_refetched, refetch_batch
 from functions.adapters.export_parts import export_parts
 from functions.adapters.retry_rows import retry_part
-from functions.adapters.rewrite import new_batch, rewrite
 from functions.adapters.s3 import ObjectStore
 from functions.adapters.tracing import traced
 from functions.adapters.upload_source import source_of
@@ -18,12 +17,11 @@ from functions.collecting.cross_chunk_copies import copy_results
 from functions.collecting.download import download
 from functions.collecting.lost_ledger import deliver, is_lost
 from functions.collecting.merge import MergedChunk, RowOffsets
+from functions.collecting.next_attempt import entries_of, next_attempt
 from functions.collecting.result_set import ResultSet
-from functions.collecting.second_answers import NextParams, merge_type
+from functions.collecting.second_answers import merge_type
 from functions.collecting.spool import Spool
 from functions.errors import DownloadError
-from functions.model import timestamps
-from functions.model.chunk_files import LedgerEntry, read_all
 from functions.model.ids import batch_name
 from functions.model.items.batch import (
     KEEPS_PREVIOUS_RESULT,
@@ -35,8 +33,7 @@ from functions.model.items.batch import (
 from functions.model.items.counts import OUTCOMES
 from functions.model.items.job import Job
 from functions.model.items.stored_objects import ChunkOutput, StoredObject
-from functions.model.items.work_item import MICRO, Step, status_key
-from functions.model.streams import line_blocks
+from functions.model.items.work_item import MICRO
 from functions.readers import reader_of
 from functions.services import Services
 from functions.settings import ResultsSettings
@@ -78,12 +75,12 @@ def collect(
         if closing is None or uncopied is None:
             return False
         merge = merge_type(job)(services, batch, received, closing, errors, disk_bytes // 4)
-        entries = _entries(services.files, batch)
+        entries = entries_of(services.files, batch)
         merged = merge.write(_results_key(batch, later), entries, time_left_s)
         following = None
         if later is None:
             may_be_sent = problem is None and _may_be_sent(job, batch, closing)
-            following = _following_attempt(
+            following = next_attempt(
                 services, job, batch, merged, uncopied, may_be_sent=may_be_sent
             )
         if following is not None or later is not None:
@@ -178,12 +175,12 @@ def _sent(files: ObjectStore, batch: Batch) -> Sequence[bool]:
     """Return for each row of the chunk whether it was sent. Nearly always, all were."""
     if batch.requests == batch.rows:
         return [True] * batch.rows
-    return [entry.sent for entry in _entries(files, batch)]
+    return [entry.sent for entry in entries_of(files, batch)]
 
 
 def _copies(files: ObjectStore, batch: Batch) -> Iterator[tuple[int, int]]:
     """Yield each row that shares a request of this batch, and the row that has the request."""
-    entries = _entries(files, batch) if batch.copies else iter(())
+    entries = entries_of(files, batch) if batch.copies else iter(())
     return ((entry.row, entry.copy_of) for entry in entries if entry.copy_of)
 
 
@@ -204,7 +201,7 @@ def _copy(
     """
     received.share(_copies(services.files, batch))
     if batch.is_copying:
-        entries = _entries(services.files, batch)
+        entries = entries_of(services.files, batch)
         uncopied = copy_results(services, batch, received, entries, time_left_s)
         max_uncopied = batch.cross_chunk_copies - 1 if later is None else later.cross_chunk_copies
         if uncopied is not None and len(uncopied) > max_uncopied:
@@ -213,87 +210,12 @@ def _copy(
     return range(batch.first_row, batch.last_row + 1) if batch.cross_chunk_copies else range(0)
 
 
-def _entries(files: ObjectStore, batch: Batch) -> Iterator[LedgerEntry]:
-    """Read the chunk's ledger. It is read again each time, because 100,000 entries do not fit in memory."""
-    return read_all(line_blocks(files.read(files.results_object(batch.ledger_key))))
-
-
 def _may_be_sent(job: Job, batch: Batch, closing: CloseReason) -> bool:
     """Return whether rows of a batch may be sent again."""
     return (
         closing not in KEEPS_PREVIOUS_RESULT
         and batch.attempt < job.attempts
         and job.canceled_at is None
-    )
-
-
-def _following_attempt(
-    services: Services[ResultsSettings],
-    job: Job,
-    batch: Batch,
-    merged: MergedChunk,
-    uncopied: Collection[int],
-    *,
-    may_be_sent: bool,
-) -> Batch | None:
-    """Write the files of the chunk's next attempt: it sends rows again, or else copies results of earlier chunks.
-
-    Returns:
-        Its batch; None if the chunk is finished.
-    """
-    following = _sending_attempt(services, job, batch, merged) if may_be_sent else None
-    if following is None and uncopied:
-        return _copying_attempt(services, job, batch, merged, uncopied)
-    return following
-
-
-def _sending_attempt(
-    services: Services[ResultsSettings], job: Job, batch: Batch, merged: MergedChunk
-) -> Batch | None:
-    """Write the files of an attempt that sends rows again. Return its batch; None if no row is worth one."""
-    if not any(merged.retry_mask):
-        return None
-    chosen = (
-        entry
-        if merged.retry_mask[entry.request_row - batch.first_row]
-        else entry.without_request()
-        for entry in _entries(services.files, batch)
-    )
-    attempt, change = batch.attempt + 1, NextParams(job, batch, merged.retry_mask)
-    rewritten = rewrite(services.files, job, batch, batch.chunk, attempt, chosen, change)
-    following = new_batch(batch, batch.chunk, attempt, rewritten, timestamps.text(services.now()))
-    if not following.requests:
-        return None
-    return msgspec.structs.replace(
-        following, previous_results=merged.results, raised_requests=change.raised_requests
-    )
-
-
-def _copying_attempt(
-    services: Services[ResultsSettings],
-    job: Job,
-    batch: Batch,
-    merged: MergedChunk,
-    uncopied: Collection[int],
-) -> Batch:
-    """Write the files of an attempt that only copies results of earlier chunks. Return its batch."""
-    entries = (
-        msgspec.structs.replace(
-            entry.without_request(),
-            cross_chunk_copy_of=entry.cross_chunk_copy_of if entry.row in uncopied else 0,
-        )
-        for entry in _entries(services.files, batch)
-    )
-    rewritten = rewrite(services.files, job, batch, batch.chunk, batch.attempt + 1, entries)
-    now = timestamps.text(services.now())
-    following = new_batch(batch, batch.chunk, batch.attempt + 1, rewritten, now)
-    return msgspec.structs.replace(
-        following,
-        status=BatchStatus.ENDED,
-        status_key=status_key(BatchStatus.ENDED, now),
-        next_step=Step.COLLECT,
-        previous_results=merged.results,
-        ended_at=batch.ended_at or now,
     )
 
 
