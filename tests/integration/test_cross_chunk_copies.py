@@ -1,4 +1,4 @@
-"""Rows that equal a row of an earlier chunk: their results are copied once that chunk has them, whatever happens before."""
+"""Cross-chunk copies: rows that equal a row of an earlier chunk get its result, whatever happens before."""
 
 import json
 from collections import Counter
@@ -52,7 +52,7 @@ def delay_first(relay: Harness) -> None:
 
 
 def until_copying(relay: Harness, texts: str) -> dict[str, Batch]:
-    """Run a job until all that is sent is collected, and return its batches; the first chunk is collected last."""
+    """Run a job until all its batches with requests are collected, the first chunk last. Return its batches."""
     delay_first(relay)
     start(relay, rows(texts))
     for _ in range(15):
@@ -60,10 +60,10 @@ def until_copying(relay: Harness, texts: str) -> dict[str, Batch]:
     relay.simulator.disarm()
     for _ in range(60):
         relay.tick(120)
-        found = batches(relay)
-        if found["00001-1"].status == BatchStatus.COLLECTED:
-            assert found["00002-2"].status == BatchStatus.ENDED
-            return found
+        by_name = batches(relay)
+        if by_name["00001-1"].status == BatchStatus.COLLECTED:
+            assert by_name["00002-2"].status == BatchStatus.ENDED
+            return by_name
     raise AssertionError(relay.items.unfinished())
 
 
@@ -418,7 +418,7 @@ def give_up(relay: Harness, chunk: str) -> str:
 
 @pytest.mark.parametrize("chunk", ["00001", "00002"])
 def test_results_that_are_recollected_reach_their_copies(relay: Harness, chunk: str) -> None:
-    """Others copied that they were given up, or it copies itself."""
+    """The chunk that was given up has copies elsewhere, or copies results itself."""
     job = give_up(relay, chunk)
     answer = reopen(relay.results, RECOLLECT, job)
     assert answer["accepted"], answer

@@ -309,7 +309,7 @@ def test_no_batch_is_opened_once_its_job_is_assembled(
 
 
 def test_a_job_that_a_request_opens_is_not_archived(relay: Harness) -> None:
-    """Poll has read it before, and nobody would tidy it after a request that dies."""
+    """Poll may have read the job before the request. If poll archived it, no stage could finish the request."""
     job = relay.items.job(finished(relay))
     assert job is not None
     assert request(relay, "reassemble", job.job)["accepted"]

@@ -62,7 +62,7 @@ def unreliable_delivery_in_a_budget(full: bool, half: int) -> Figures:  # noqa: 
 
 
 def unreliable_delivery_of_copies(full: bool, half: int) -> Figures:  # noqa: FBT001 - called positionally
-    """Do the same with a job whose chunks copy results of others at its end."""
+    """Do the same with a job that ends by copying results from chunk to chunk."""
     return _run(jobs.equal_rows(), range(20 if full else 2)[half::2])
 
 

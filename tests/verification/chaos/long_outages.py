@@ -99,7 +99,7 @@ def long_outages(full: bool, half: int) -> Figures:  # noqa: FBT001 - called pos
 
 
 def long_outages_of_copies(full: bool, half: int) -> Figures:  # noqa: FBT001 - called positionally
-    """Do the same with a job whose chunks copy results of others at its end."""
+    """Do the same with a job that ends by copying results from chunk to chunk."""
     return _run(jobs.equal_rows(), half, full=full)
 
 
