@@ -150,7 +150,7 @@ def _install(folder: Path, requirements: Path, architecture: Architecture) -> No
         check=False,
         capture_output=True,
         text=True,
-        process_group=0,  # Ctrl-C ends the command, which then says so, and not uv alone
+        process_group=0,  # so that Ctrl-C ends the command, not only uv
     )
     if process.returncode:
         output = " ".join(process.stderr.split())[:400]

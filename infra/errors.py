@@ -3,7 +3,7 @@
 DeploymentError
 ├── ContextError        a setting in cdk.json, or after ``-c``, cannot be used
 ├── BundleError         the bundle could not be built, or is not for Lambda's architecture
-└── StaleTemplateError  the template that is kept is not that of cdk.json and infra/
+└── StaleTemplateError  infra/stack.template.json is older than cdk.json or infra/
 """
 
 
@@ -20,4 +20,4 @@ class BundleError(DeploymentError):
 
 
 class StaleTemplateError(DeploymentError):
-    """The template that is kept is not that of cdk.json and infra/; the message names the command that writes it."""
+    """infra/stack.template.json is older than its sources; the message names the command that updates it."""
