@@ -53,7 +53,7 @@ def collect(
         time_left_s: how long this invocation may still run.
 
     Returns:
-        True if the batch is collected; False if it was given back, or another invocation owns it.
+        True if the batch is collected; False if it was released, or another invocation owns it.
     """
     job = services.items.job(batch.job)
     if job is None or _refetch_previous(services, batch):

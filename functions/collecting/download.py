@@ -55,7 +55,7 @@ def download(
     After any failure the batch waits, each time longer, because its answers are paid for.
 
     Returns:
-        How rows without a result end; None if the batch was given back, to be downloaded later.
+        How rows without a result end; None if the batch was released, to be downloaded later.
     """
     if batch.batch_id is None or batch.close_reason in _NOT_AVAILABLE:
         closing: CloseReason | None = CloseReason(batch.close_reason or CloseReason.KEPT)
@@ -90,7 +90,7 @@ def _try_download(
 
 
 def _failed(services: Services[ResultsSettings], batch: Batch, error: Exception) -> None:
-    """Give the batch back after a failure that says nothing about its results."""
+    """Release the batch after a failure that says nothing about its results."""
     if isinstance(error, ApiKeyRejectedError | KeyMissingError):
         services.claude.reload_key()
         _wait(services, batch, str(error), pieces=batch.pieces)
@@ -111,7 +111,7 @@ def _wait(
     pieces: list[StoredObject] | None,
     **counts: str | int,
 ) -> None:
-    """Give the batch back, to be downloaded later."""
+    """Release the batch, to be downloaded later."""
     facts = {"batch": batch_key(batch), "problem": problem, "tries": batch.tries}
     logger.warning("result download failed", extra=facts)
     services.items.record_failure(
@@ -163,7 +163,7 @@ def _save_piece(
     """Save the results that follow the saved ones, until this invocation runs out of time.
 
     Returns:
-        True if a piece was saved and the batch given back; False if nothing follows.
+        True if a piece was saved and the batch released; False if nothing follows.
     """
     blocks = _in_time(_rest(services, batch), time_left_s)
     first = next(filter(None, blocks), None)
@@ -294,7 +294,7 @@ def read_again(
 def _incomplete(
     services: Services[ResultsSettings], batch: Batch, received: ResultSet, problem: str
 ) -> CloseReason | None:
-    """Give the batch back, or close its rows without a result as missing.
+    """Release the batch, or close its rows without a result as missing.
 
     - With fewer lines than requests, the download broke off: what arrived counts for as long as Anthropic has the
       rest. If no line could be read, the format may be new: a later version of the relay may read it.

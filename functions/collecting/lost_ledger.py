@@ -62,7 +62,7 @@ def deliver(
         time_left_s: how long this invocation may still run.
 
     Returns:
-        The chunk's rows; None if the batch was given back, to be downloaded later.
+        The chunk's rows; None if the batch was released, to be downloaded later.
     """
     previous = batch.previous_results
     if previous is not None and not services.files.exists(previous.key):
