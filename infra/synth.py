@@ -6,11 +6,13 @@ templates by the hash of their sources. ``make synth`` runs this file.
 
 import hashlib
 import json
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any, cast
 
 from infra.bundle import ROOT, stub
+from infra.errors import ContextError, DeploymentError
 from infra.node import prefer_installed_node
 from infra.template import TEMPLATE, sources_digest
 
@@ -21,9 +23,13 @@ def synthesize(**context: object) -> dict[str, Any]:
     """Return the template for the context of cdk.json with changes, for example ``pollMinutes=5``.
 
     Raises:
-        ContextError: the context cannot be used.
+        ContextError: the context cannot be used, or cdk.json is not JSON.
     """
-    defaults = json.loads((ROOT / "cdk.json").read_text())["context"]
+    try:
+        defaults = json.loads((ROOT / "cdk.json").read_text())["context"]
+    except json.JSONDecodeError as error:
+        message = f"cdk.json is not JSON: {error}"
+        raise ContextError(message) from error
     merged = {**defaults, **context, "bundle": "stub"}
     cached = _CACHE / f"{_hash(json.dumps(merged, sort_keys=True))}.json"
     if not cached.exists():
@@ -60,8 +66,11 @@ def _hash(context: str) -> str:
 
 
 def main() -> None:
-    """Write infra/stack.template.json."""
-    content = {"Metadata": {"Sources": sources_digest()}, **synthesize()}
+    """Write infra/stack.template.json. Exit with a one-line message if a setting cannot be used."""
+    try:
+        content = {"Metadata": {"Sources": sources_digest()}, **synthesize()}
+    except DeploymentError as error:
+        sys.exit(f"claude-batch-relay: {error}")
     TEMPLATE.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", "utf-8")
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from infra.bundle import bundled, duckdb_layer
 from infra.errors import DeploymentError
-from infra.settings import Architecture
+from infra.settings import Architecture, StackSettings
 from infra.template import read_template
 from infra.version import version
 from local.errors import LocalError
@@ -113,4 +113,4 @@ def _set_variables(of_function: dict[str, Any], variables: Mapping[str, str]) ->
 
 def _stack(workspace: Workspace) -> str:
     settings = json.loads((workspace.root / "cdk.json").read_bytes())["context"]
-    return str(settings["stackName"])
+    return str(settings.get("stackName", StackSettings.stack_name))

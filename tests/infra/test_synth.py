@@ -52,7 +52,8 @@ def unbuilt_clone(tmp_path: Path) -> Path:
     ignore_build = shutil.ignore_patterns("__pycache__")
     for part in ("infra", "functions"):
         shutil.copytree(ROOT / part, folder / part, ignore=ignore_build)
-    shutil.copy(ROOT / "app.py", folder)
+    for file in ("app.py", "requirements.txt"):
+        shutil.copy(ROOT / file, folder)
     return folder
 
 
@@ -154,6 +155,38 @@ def test_an_invalid_setting_is_reported_in_one_sentence(isolated_env: dict[str, 
         1,
         ["claude-batch-relay: pollMinutes is 'often', but must be a whole number from 1 to 60."],
     )
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (
+            '{"context": {"pollMinutes": "often"}}',
+            "pollMinutes is 'often', but must be a whole number from 1 to 60.",
+        ),
+        (
+            '{"context": {"pollMinutes": 1,}}',
+            "cdk.json is not JSON: Illegal trailing comma before end of object: line 1 column 30 (char 29)",
+        ),
+    ],
+    ids=["setting", "JSON"],
+)
+def test_make_synth_reports_a_cdk_json_that_cannot_be_used_in_one_sentence(
+    unbuilt_clone: Path, isolated_env: dict[str, str], content: str, sentence: str
+) -> None:
+    (unbuilt_clone / "cdk.json").write_text(content)
+
+    process = subprocess.run(
+        [sys.executable, "-m", "infra.synth"],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=unbuilt_clone,
+        env=isolated_env,
+    )
+
+    assert process.returncode == 1
+    assert process.stderr.splitlines() == [f"claude-batch-relay: {sentence}"]
 
 
 def test_a_bundle_that_cannot_be_downloaded_is_reported_in_one_sentence(

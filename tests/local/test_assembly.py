@@ -59,6 +59,14 @@ def test_the_functions_get_this_machines_code_and_the_settings_that_they_have(
     assert (assembled.stack, assembled.zips) == ("claude-batch-relay", (*ZIPS.values(),))
 
 
+def test_the_stack_has_its_usual_name_if_cdk_json_sets_none(tmp_path: Path) -> None:
+    (tmp_path / "cdk.json").write_text('{"context": {"pollMinutes": 1}}')
+
+    assembled = assemble(Workspace(root=tmp_path, folder=tmp_path), "real", {}, report=silent)
+
+    assert assembled.stack == "claude-batch-relay"
+
+
 def test_everything_else_is_as_in_the_repository(workspace: Workspace) -> None:
     assembled = assemble(workspace, "simulator", {}, report=silent)
 
