@@ -140,8 +140,8 @@ class Jobs:
             return found_job_of(job)
         running = self.running()
         by_key = [job for job in running if job.key == name] or self._of_key(name)
-        if unclaimed := self._unclaimed(name, {job.job for job in by_key}):
-            return unclaimed
+        if newest := self._unclaimed(name, {job.job for job in by_key}):
+            return self.refreshed(newest)  # it may have ended already
         if by_key:
             return found_job_of(max(by_key, key=lambda job: (job.uploaded_at, job.claimed_at)))
         if prefix := _PREFIX.fullmatch(name):

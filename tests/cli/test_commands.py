@@ -263,6 +263,19 @@ def test_a_new_version_counts_before_it_is_claimed_but_not_forever(
     assert (found["status"] == "UPLOADED", found["job"] != ended) == (is_new, is_new)
 
 
+def test_a_new_version_that_has_ended_already_is_claimed(
+    stack: Harness, relay: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    earlier = running(stack)
+    stack.upload(KEY, b"\n")
+    for _ in range(3):
+        stack.tick()
+    assert [job.job for job in stack.items.unfinished().jobs] == [earlier]
+    monkeypatch.setattr("cli.jobs.CLAIM_TIME", timedelta.max)
+
+    assert "has ended (failed)" in relay("cancel", KEY, code=2).stderr
+
+
 def test_an_upload_that_may_not_be_read_is_not_found_before_it_is_claimed(
     stack: Harness, relay: CommandLine
 ) -> None:
