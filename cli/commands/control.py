@@ -16,8 +16,11 @@ from functions.model.items.job import Job
 from functions.planning.claim import CANCEL, GO
 from functions.readers import suffix_of
 
-_LOST = (CloseReason.GONE, CloseReason.MISSING, CloseReason.UNREADABLE, CloseReason.STUCK)
-"""Errors of rows that were sent and whose results were never received."""
+_LOST = (
+    *(CloseReason.GONE, CloseReason.MISSING, CloseReason.UNREADABLE),
+    *(CloseReason.STUCK, CloseReason.LOST),
+)
+"""Errors of rows that were sent, or an equal row was, and whose results were never received, or are deleted."""
 
 
 def cancel(context: typer.Context, job: JobName) -> None:

@@ -619,7 +619,7 @@ def test_retry_sends_the_failed_rows_with_the_same_options(
 
 def test_retry_says_which_rows_may_be_billed_already(stack: Harness, relay: CommandLine) -> None:
     job = finished(stack, body=REJECTED)
-    manifest = stack.manifest(KEY) | {"errors": {"results_gone": 2, "relay_stuck": 1}}
+    manifest = stack.manifest(KEY) | {"errors": {"results_gone": 2, "result_lost": 1}}
     key = f"results/team/march/{job}/manifest.json"
     stack.s3.put_object(Bucket=RESULTS, Key=key, Body=json.dumps(manifest).encode())
 
