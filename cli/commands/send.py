@@ -93,7 +93,7 @@ def _keys(files: Sequence[Path], as_: str | None) -> list[tuple[Path, str]]:
 def _is_path(key: str) -> bool:
     """Return whether the results of a key can be saved under a folder."""
     with suppress(LocalError):
-        return bool(safe_path(Path.cwd(), key))
+        return bool(safe_path(Path("/"), key))
     return False
 
 

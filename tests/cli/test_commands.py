@@ -354,6 +354,18 @@ def test_a_job_has_one_name_from_the_upload_on(
     assert relay.json("why", sent["name"])["job"] == sent["job"]
 
 
+def test_links_in_the_folder_of_a_user_do_not_restrict_keys(
+    stack: Harness, relay: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "march.jsonl").write_bytes(make_upload(2))
+    (tmp_path / "team").symlink_to("/")
+    monkeypatch.chdir(tmp_path)
+
+    relay("send", "march.jsonl", "--as", KEY)
+
+    assert KEY in _uploaded(stack)
+
+
 def test_send_waits_for_the_end(
     stack: Harness, relay: CommandLine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
