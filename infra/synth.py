@@ -14,7 +14,8 @@ from typing import Any, cast
 from infra.bundle import ROOT, stub
 from infra.errors import ContextError, DeploymentError
 from infra.node import prefer_installed_node
-from infra.template import TEMPLATE, sources_digest
+from infra.template import SOURCES, TEMPLATE, sources_digest
+from infra.version import digest_of
 
 _CACHE = ROOT / ".local" / "synth"
 
@@ -58,11 +59,8 @@ def _synthesize(context: dict[str, Any]) -> dict[str, Any]:
 
 
 def _hash(context: str) -> str:
-    digest = hashlib.sha256(context.encode())
-    sources = sorted((ROOT / "infra").glob("*.py"))
-    for file in (*sources, ROOT / "functions/settings.py", ROOT / "requirements.txt"):
-        digest.update(file.read_bytes())
-    return digest.hexdigest()[:16]
+    sources = digest_of(*SOURCES, "requirements.txt")
+    return hashlib.sha256(f"{context}\n{sources}".encode()).hexdigest()[:16]
 
 
 def main() -> None:

@@ -11,7 +11,13 @@ from infra.errors import StaleTemplateError
 from infra.version import digest_of
 
 TEMPLATE = Path(__file__).with_name("stack.template.json")
-_SOURCES = ("cdk.json", "functions/settings.py", "infra/*.py")
+SOURCES = (
+    "cdk.json",
+    "infra/*.py",
+    *("functions/settings.py", "functions/adapters/metrics.py", "functions/adapters/secret.py"),
+    "functions/model/items/work_item.py",
+)
+"""What the template depends on: the settings, infra/, and the modules that infra/ imports from functions/."""
 
 
 def read_template() -> dict[str, Any]:
@@ -23,8 +29,8 @@ def read_template() -> dict[str, Any]:
     template = cast("dict[str, Any]", json.loads(TEMPLATE.read_bytes()))
     if template.pop("Metadata")["Sources"] != sources_digest():
         message = (
-            "cdk.json, infra/ or functions/settings.py has changed since infra/stack.template.json "
-            "was written: run `make synth`"
+            "cdk.json, infra/ or a module that infra/ imports has changed since "
+            "infra/stack.template.json was written: run `make synth`"
         )
         raise StaleTemplateError(message)
     return template
@@ -32,4 +38,4 @@ def read_template() -> dict[str, Any]:
 
 def sources_digest() -> str:
     """Return a hash of the template's sources."""
-    return digest_of(*_SOURCES)[:16]
+    return digest_of(*SOURCES)[:16]

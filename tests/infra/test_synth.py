@@ -1,5 +1,6 @@
 """`cdk synth` needs no credentials, Docker or network, and gives what the local cloud deploys; errors are one sentence."""
 
+import ast
 import json
 import os
 import shutil
@@ -12,7 +13,7 @@ import pytest
 
 from infra.bundle import ROOT, bundled, duckdb_layer
 from infra.synth import synthesize
-from infra.template import TEMPLATE, sources_digest
+from infra.template import SOURCES, TEMPLATE, sources_digest
 from local import environment
 from local.api_endpoint import ApiEndpoint
 from local.assembly import host_architecture
@@ -203,3 +204,16 @@ def test_a_stub_is_synthesized_without_a_build(
     unbuilt_clone: Path, isolated_env: dict[str, str]
 ) -> None:
     assert run_app(unbuilt_clone, isolated_env, bundle="stub") == (0, [])
+
+
+def test_the_template_depends_on_all_that_infra_imports() -> None:
+    """A change of any of them makes the kept template stale."""
+    trees = [ast.parse(file.read_text("utf-8")) for file in (ROOT / "infra").glob("*.py")]
+    imports = [
+        node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)
+    ]
+    modules = {node.module for node in imports if (node.module or "").startswith("functions.")}
+
+    files = {f"{module.replace('.', '/')}.py" for module in modules if module}
+    assert len(files) > 2
+    assert files <= {*SOURCES}
