@@ -24,9 +24,9 @@ MAX_ROWS = 10_000_000
 _DIGEST_BYTES = 16
 """Among ten million rows, two different ones have the same digest with a probability of 10^-25."""
 _RECORD = struct.Struct(f"<Q{_DIGEST_BYTES}s")
-_CACHE_KIB = 32 << 10
-_GROUP_BYTES = 100_000 * _RECORD.size
-"""Bytes of stored digests that are loaded together: this takes 20 MB of memory."""
+_CACHE_KIB = 8 << 10
+_GROUP_BYTES = 25_000 * _RECORD.size
+"""Bytes of stored digests that are loaded together: this takes 5 MB of memory."""
 _REMEMBER = (
     "INSERT INTO first_rows VALUES (?, ?) ON CONFLICT DO UPDATE SET row = row RETURNING row"
 )
