@@ -124,7 +124,7 @@ def tiles(manifest: _Manifest) -> Html:
             f"{input_tokens:,} in, {output_tokens:,} out",
         ),
         (
-            "Took",
+            "Duration",
             elapsed_element(times["uploaded_at"], times["ended_at"]),
             "from upload to end",
         ),
@@ -177,7 +177,7 @@ def notes(manifest: _Manifest) -> Html:
         return Html()
     more = [element("li", f"and {len(lines) - MAX_NOTES:,} more; see manifest.json")]
     shown = lines if len(lines) <= MAX_NOTES else [*lines[:MAX_NOTES], *more]
-    return _section("notes", "What to know", element("ul", *shown, class_="notes"))
+    return _section("notes", "Notes", element("ul", *shown, class_="notes"))
 
 
 def outcomes(manifest: _Manifest) -> Html:
@@ -198,7 +198,7 @@ def outcomes(manifest: _Manifest) -> Html:
             charts.bar_table("Stop reason", stops, "Why answers ended", counted="Answers")
             if stops
             else "",
-            charts.bar_table("Answer", unusable, "Answers to look at", counted="Answers")
+            charts.bar_table("Answer", unusable, "Answers to check", counted="Answers")
             if has_unusable
             else "",
             class_="pair",
@@ -281,7 +281,7 @@ def time(manifest: _Manifest, progress: Sequence[Mapping[str, int]]) -> Html:
         _paragraph(f"Each bar is a Message Batch; the paler ones are later attempts.{more}"),
         element(
             "div",
-            charts.bar_table("Took", _latencies(batches), "How long Message Batches took", counted="Batches"),
+            charts.bar_table("Duration", _latencies(batches), "Duration of Message Batches", counted="Batches"),
             element("details", element("summary", "Every Message Batch"), _batch_table(batches)),
             class_="pair",
         ),
@@ -319,7 +319,7 @@ def _latencies(batches: Sequence[_Manifest]) -> list[tuple[str, int]]:
 
 
 def _batch_table(batches: Sequence[_Manifest]) -> Html:
-    heads = ("Batch", "Requests", "Status", "Took")
+    heads = ("Batch", "Requests", "Status", "Duration")
     lines = [
         (
             joined(element("code", batch["batch"]), element("small", batch["batch_id"] or "")),
