@@ -17,6 +17,7 @@ from functions.model import timestamps
 from functions.model.estimate import estimate
 from functions.model.expected_cost import UNKNOWN_WORST, estimate_figures
 from functions.model.items.work_item import MICRO
+from functions.model.nouns import dollars
 from functions.model.rows import Rejection, ValidRows
 from functions.planning.chunks import (
     Chunk,
@@ -213,7 +214,9 @@ def _add_hold(checked: Checked, job: Job, prepared: Prepared) -> None:
         checked.message = f"{problem}: {release}"  # no budget is large enough
         return
     worst, limit = checked.estimate["cost_usd"]["worst"], (budget or 0) / MICRO
-    problem = f"the file may cost up to ${worst:,.2f}, more than its budget_usd of ${limit:,.2f}"
+    problem = (
+        f"the file may cost up to {dollars(worst)}, more than its budget_usd of {dollars(limit)}"
+    )
     checked.message = f"{problem}: raise budget_usd in the options, or {release}"
 
 

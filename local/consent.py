@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from functions.model.nouns import count_of
+from functions.model.nouns import count_of, dollars
 from local import interruption
 from local.errors import LocalError
 
@@ -63,4 +63,4 @@ def _cost(checked: "Checked") -> str:
     cost = (checked.estimate or {}).get("cost_usd") or {}
     if cost.get("worst") is None:
         return "at an unknown price"
-    return f"at most ${cost['worst']:,.2f}, if every answer takes its max_tokens"
+    return f"at most {dollars(cost['worst'])}, if every answer takes its max_tokens"

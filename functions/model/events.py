@@ -16,7 +16,7 @@ from functions.model.items.batch import Batch, batch_key
 from functions.model.items.job import Job
 from functions.model.items.measured_pilot import Pilot
 from functions.model.items.work_item import MICRO
-from functions.model.nouns import count_of
+from functions.model.nouns import count_of, dollars
 from functions.model.pilot import describe_rest, pilot_figures, usd
 from functions.model.spending import Budget
 
@@ -192,9 +192,7 @@ def job_held(
     if worst_usd is None:
         problem = f"its cost has no known bound, and a budget is in force: {UNKNOWN_WORST}"
     else:
-        problem = (
-            f"it may cost up to ${worst_usd:,.2f}, more than its budget of ${budget_usd:,.2f}"
-        )
+        problem = f"it may cost up to {dollars(worst_usd)}, more than its budget of {dollars(budget_usd or 0.0)}"
     # No budget is large enough for a cost without a bound.
     larger = "" if worst_usd is None else ", or an options file with a larger budget_usd"
     data = {
@@ -294,7 +292,7 @@ def budget_reached(budget: Budget, needed_micro_usd: int, waiting: int, at: str)
     limit_usd, needed_usd = budget.limit / MICRO, needed_micro_usd / MICRO
     if needed_micro_usd > budget.limit:
         advice = (
-            f"each may cost ${needed_usd:,.2f} or more, so none ever fits: raise {setting}, or lower max_tokens or "
+            f"each may cost {dollars(needed_usd)} or more, so none ever fits: raise {setting}, or lower max_tokens or "
             "requestsPerBatch and upload again"
         )
     else:
@@ -314,7 +312,7 @@ def budget_reached(budget: Budget, needed_micro_usd: int, waiting: int, at: str)
     }
     return Event(
         id=f"budget/{budget.period}", type="budget.reached", time=at, subject=SENDING,
-        headline=f"The budget of {budget.period}, ${limit_usd:,.2f}, is reached: {data['message']}",
+        headline=f"The budget of {budget.period}, {dollars(limit_usd)}, is reached: {data['message']}",
         attributes={}, data=data,
     )  # fmt: skip
 

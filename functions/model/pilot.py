@@ -9,7 +9,7 @@ from functions.model.items.job import Job
 from functions.model.items.measured_pilot import Pilot
 from functions.model.items.work_item import MICRO
 from functions.model.lost_rows import lost_rows
-from functions.model.nouns import count_of
+from functions.model.nouns import count_of, dollars
 from functions.model.outcome_counter import billed_usage, total
 from functions.model.pricing import find_price_list
 
@@ -85,5 +85,5 @@ def pilot_figures(measured: Pilot) -> dict[str, Any]:
 def describe_rest(measured: Pilot) -> str:
     """Return the rest and its projected cost, for a sentence: ``the other 980 rows, for about $1.92,``."""
     rest_usd = usd(measured.rest_micro_usd)
-    cost = "at an unknown price" if rest_usd is None else f"for about ${rest_usd:,.2f}"
+    cost = "at an unknown price" if rest_usd is None else f"for about {dollars(rest_usd)}"
     return f"the other {count_of(measured.rest_rows, 'row')}, {cost},"

@@ -16,7 +16,7 @@ from functions.model.items.batch import Batch, BatchStatus
 from functions.model.items.job import ESTIMATE, PILOT, Job, JobStatus
 from functions.model.items.measured_pilot import Pilot
 from functions.model.items.work_item import MICRO, Step
-from functions.model.nouns import count_of
+from functions.model.nouns import count_of, dollars
 from functions.model.pilot import describe_rest
 from functions.model.records import Sending
 
@@ -268,8 +268,8 @@ def _costs(job: Job) -> dict[str, str]:
     worst = None if figures is None else figures["cost_usd"]["worst"]
     budget = job.budget_micro_usd
     return {
-        "cost": "" if worst is None else f"up to ${worst:,.2f}, ",
-        "budget": "" if budget is None else f" of ${budget / MICRO:,.2f}",
+        "cost": "" if worst is None else f"up to {dollars(worst)}, ",
+        "budget": "" if budget is None else f" of {dollars(budget / MICRO)}",
     }
 
 

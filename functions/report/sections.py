@@ -209,6 +209,17 @@ def outcomes(manifest: _Manifest) -> Html:
         )
         if has_unusable
         else _paragraph("No answer is truncated or empty."),
+        _copies(manifest.get("copies", 0)),
+    )
+
+
+def _copies(copies: int) -> Html:
+    """Return how many rows sent no request of their own. Nothing, if all did."""
+    if not copies:
+        return Html()
+    have = "has" if copies == 1 else "have"
+    return _paragraph(
+        f"{count_of(copies, 'row')} {have} the result of an equal row. Tokens and cost count its request once."
     )
 
 
@@ -411,9 +422,11 @@ def tokens(
 
 def _distribution(caption: str, counts: Mapping[str, int], total: int) -> Html:
     answers = sum(counts.values())
-    note = f"{total / answers:,.0f} tokens on average; half of the answers have fewer than {median_below(counts):,}."
+    note = f"{total / answers:,.0f} tokens on average; at least half of the answers have fewer than {median_below(counts):,}."
     return element(
-        "div", charts.bar_table("Tokens", size_ranges(counts), caption), _paragraph(note)
+        "div",
+        charts.bar_table("Tokens", size_ranges(counts), caption, counted="Answers"),
+        _paragraph(note),
     )
 
 

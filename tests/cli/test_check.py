@@ -86,7 +86,7 @@ PROBLEMS: dict[str, tuple[Callable[[Path], Path], str]] = {
     ),
     "a budget": (
         lambda folder: with_options(folder, make_upload(2), "budget_usd = 0.000001"),
-        "more than its budget_usd of $0.00: raise budget_usd in the options",
+        "more than its budget_usd of $0.000001: raise budget_usd in the options",
     ),
     "a cost without a bound": (
         lambda folder: with_options(folder, make_row(1, tools=[SEARCH]), "budget_usd = 100"),

@@ -87,6 +87,7 @@ def test_costs_by_kind_add_up_to_the_cost_of_the_manifest() -> None:
         ({"retry": {"complete": False, "rows": 0, "missing_rows": 1, "reason": "was deleted"}}, "was deleted"),
         ({"rows": 0, "counts": {}, "errors": {}, "batches": [], "usage": {}, "cost_usd_by_kind": {}, "stop_reasons": {}}, "The upload has no rows."),
         ({"estimate": None, "saved_usd": {"batch_price": 1.0, "caching": -2.5}}, "Caching cost"),
+        ({"copies": 5000}, "5,000 rows have the result of an equal row."),
         ({"batches": [report_samples.batch(0, 1, 1, 30) | {"problem": "a part was deleted"}]}, "a part was deleted"),
         ({"batches": [report_samples.batch(number, 1, 1, 30) for number in range(700)]}, "The first 200 of 700 are shown."),
         ({"batches": [report_samples.batch(0, 1, 1, 30) | {"created_at": None, "ended_at": None}]}, "No Message Batch was answered."),
