@@ -16,11 +16,11 @@ _MEDIA = (b'"base64"', b'"url"', b'"file"')
 _ADDED_PROMPTS = (b'"tools"', b'"output_config"', b'"citations"')
 """For these members, Anthropic adds a text of its own to the prompt."""
 _MAY_COST_MORE = (
-    *(_CACHE, b'"inference_geo"', *_ADDED_PROMPTS),
+    *(_CACHE, b'"inference_geo"', b'"tools"', b'"output_config"'),
     *(_INLINE_TOOL, b'"mcp_servers"', b'"context_management"'),
-    *_MEDIA,
+    b'"source"',  # of an image, or of what may have citations
 )
-"""Every request with a surcharge contains one of these, unless the surcharge is for its length."""
+"""Every request with a surcharge contains one of these, unless the surcharge is for its length. Each is one more search."""
 _RUN_BY_CALLER = ("custom", "bash_", "text_editor_", "memory_", "computer_", "browser_toolset_")
 """The types of tools, or their beginnings, that only return a call. Anthropic runs all others, in the request itself, and
 bills what they return as input. No documented limit bounds that: a search may find, and a PDF may have, any length."""
