@@ -326,18 +326,19 @@ def _prompts(usages: Sequence[TokenUsage]) -> list[int]:
 def _sums(usages: Sequence[TokenUsage]) -> tuple[_Tokens, bool]:
     """Return the tokens of requests, and whether what they wrote to the cache is the sum over its lifetimes.
 
-    Tokens that were written for no known lifetime count as written for 5 minutes, the default. If members contradict
-    each other, the larger figure counts, so that no cost is too low.
+    Tokens that were written for no named lifetime count as written for 5 minutes, the default, or for an hour if those for
+    5 minutes are named. If members contradict each other, the larger figure counts, so that no cost is too low.
     """
     created = [usage.cache_creation for usage in usages if usage.cache_creation]
     written = sum([usage.cache_creation_input_tokens or 0 for usage in usages])
     five = sum([creation.ephemeral_5m_input_tokens or 0 for creation in created])
     hour = sum([creation.ephemeral_1h_input_tokens or 0 for creation in created])
+    names_five = any(creation.ephemeral_5m_input_tokens is not None for creation in created)
     tokens = _Tokens(
         sum([usage.input_tokens for usage in usages]),
         sum([usage.output_tokens for usage in usages]),
-        max(written - hour, five),
-        hour,
+        five if names_five else max(written - hour, five),
+        max(written - five, hour) if names_five else hour,
         sum([usage.cache_read_input_tokens or 0 for usage in usages]),
     )
     return tokens, written == five + hour

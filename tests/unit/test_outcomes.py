@@ -349,6 +349,8 @@ USAGES = [
     ("a name that is built here", {**TOKENS, "inference_geo=us": 4, "input_tokens[x]": 5, "": 6}, {**TOKENS, "other": 15}),
     ("a name that only the relay uses", {**TOKENS, "long_input_tokens": 4, "cache_creation_1h_input_tokens": 5, "lost_rows": 6},
      {**TOKENS, "other": 15}),
+    ("written for more than both lifetimes", {**TOKENS, "cache_creation_input_tokens": 100, "cache_creation": {"ephemeral_5m_input_tokens": 10, "ephemeral_1h_input_tokens": 20}},
+     {**TOKENS, "cache_creation_input_tokens": 10, "cache_creation_1h_input_tokens": 90}),
     ("written for one named lifetime", {**TOKENS, "cache_creation_input_tokens": 30, "cache_creation": {"ephemeral_1h_input_tokens": 10}},
      {**TOKENS, "cache_creation_input_tokens": 20, "cache_creation_1h_input_tokens": 10}),
     ("written for lifetimes that exceed the total",
