@@ -13,7 +13,7 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from cli.errors import NotFoundError
+from cli.errors import WITHOUT_OPTIONS, NotFoundError
 from local import environment
 from local.polling import Polling
 from local.workspace import Workspace
@@ -180,8 +180,8 @@ def _outputs(session: boto3.Session, name: str) -> dict[str, str]:
         if "does not exist" not in str(error):
             raise
         message = (
-            f"there is no stack {name} in {session.region_name}: pass --stack and --region, "
-            "deploy one with `make deploy`, or start the local cloud with `relay local up`"
+            f"there is no stack {name} in {session.region_name}: --stack, --region and --profile name another, "
+            f"and `make deploy` deploys one; {WITHOUT_OPTIONS}"
         )
         raise NotFoundError(message) from error
     outputs = answer["Stacks"][0].get("Outputs", [])

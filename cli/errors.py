@@ -41,14 +41,16 @@ EXPIRED_CODES = frozenset(
 """The codes with which AWS services refuse unknown or expired credentials."""
 
 
+WITHOUT_OPTIONS = "without --stack, --region and --profile, `relay` uses the local cloud that `relay local up` starts"
+"""How to get what needs no AWS, for the sentences about AWS."""
 _SENTENCES: tuple[tuple[type[BotoCoreError] | tuple[type[BotoCoreError], ...], str], ...] = (
     (
         (NoCredentialsError, PartialCredentialsError),
-        "there are no AWS credentials: pass --profile, run `aws configure`, or start the local cloud with `relay local up`",
+        f"there are no AWS credentials: pass --profile or run `aws configure`; {WITHOUT_OPTIONS}",
     ),
     (
         NoRegionError,
-        "no AWS region is set: pass --region, set AWS_REGION, or start the local cloud with `relay local up`",
+        f"no AWS region is set: pass --region or set AWS_REGION; {WITHOUT_OPTIONS}",
     ),
     (
         (SSOError, TokenRetrievalError),

@@ -75,6 +75,17 @@ def check_file_names(files: Iterable[Path]) -> None:
             raise UsageError(message)
 
 
+def check_exists(file: Path) -> None:
+    """Check that a path exists.
+
+    Raises:
+        NotFoundError: it does not.
+    """
+    if not file.exists():
+        message = f"there is no file {file}"
+        raise NotFoundError(message)
+
+
 def check_name(file: Path) -> None:
     """Check what can be known about an upload from its name.
 
@@ -82,9 +93,7 @@ def check_name(file: Path) -> None:
         NotFoundError: there is no such file.
         UsageError: it is a folder or an options file, or no reader reads it.
     """
-    if not file.exists():
-        message = f"there is no file {file}"
-        raise NotFoundError(message)
+    check_exists(file)
     for is_wrong, problem in (
         (not file.is_file(), f"is not a file: name files, such as {file}/*.jsonl"),
         (is_options_file(file.name), "is an options file: pass it with --options, after the file that it governs"),

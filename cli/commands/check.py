@@ -10,12 +10,13 @@ import typer
 from cli import checking, invocation
 from cli.checking import SETTINGS, Checked, RejectedRows
 from cli.errors import ExitCode, NotFoundError, UsageError
-from cli.local_files import check_file_names
+from cli.local_files import check_exists, check_file_names
 from cli.output import Output, name_value_table
 from functions.adapters.anthropic_api import Claude
 from functions.adapters.secret import NAME
 from functions.model.expected_cost import UNKNOWN_WORST
 from functions.model.nouns import count_of
+from functions.planning.shared_prefixes import LIFETIME_CHANGE
 
 BASE_URL = "ANTHROPIC_BASE_URL"
 _CENT = 0.01
@@ -47,6 +48,8 @@ def check(
     This needs no AWS. The exit code is 1 if a row would not be sent.
     """
     check_file_names(files)
+    for file in files:
+        check_exists(file)
     output = invocation.of(context).output
     if options is not None and not options.is_file():
         message = f"there is no options file {options}"
@@ -123,13 +126,17 @@ def _facts(checked: Checked) -> Iterator[tuple[str, str]]:
         ),
         *(("rejected", _rejected(code, rows)) for code, rows in checked.rejected.items()),
         *(
-            ("changed", f"{name}: dropped or changed in {count_of(count, 'row')}")
+            ("changed", f"{name}: {_change(name)} in {count_of(count, 'row')}")
             for name, count in checked.changed_fields.items()
         ),
         *(("notice", notice) for notice in checked.notices),
         ("cost", checked.estimate and _cost(checked.estimate)),
     )
     return ((name, str(text)) for name, text in facts if text)
+
+
+def _change(name: str) -> str:
+    return "raised by warm_cache" if name == LIFETIME_CHANGE else "dropped or changed"
 
 
 def _rejected(code: str, rejected: RejectedRows) -> str:

@@ -2,8 +2,8 @@
 
 import math
 import signal
-import time
 from contextlib import suppress
+from time import monotonic
 from types import FrameType
 from typing import Annotated, NoReturn
 
@@ -12,6 +12,7 @@ import typer
 from cli import invocation
 from cli.jobs import Jobs
 from cli.output import Output
+from functions.model import timestamps
 from local.started_job import event_type
 from local.subscriber import Delivery, subscribe
 
@@ -45,8 +46,8 @@ def events(
         signal.signal(number, _interrupt)
     with suppress(KeyboardInterrupt), subscribe(run.deployment, run.deployment.topic) as queue:
         run.output.note(f"events, {'until Ctrl-C' if seconds is None else f'for {seconds:g} s'}:")
-        ends_at = math.inf if seconds is None else time.monotonic() + seconds
-        while (left := ends_at - time.monotonic()) > 0:
+        ends_at = math.inf if seconds is None else monotonic() + seconds
+        while (left := ends_at - monotonic()) > 0:
             for delivery in queue.receive(math.ceil(min(left, WAIT_S))):
                 if subject in {None, delivery.event.get("subject")}:
                     _print(delivery, run.output)
@@ -54,7 +55,8 @@ def events(
 
 def _print(delivery: Delivery, output: Output) -> None:
     event = delivery.event
-    text = f"{event.get('time', '')}  {event_type(event):<18}  {delivery.subject}"
+    time = timestamps.text(timestamps.parse(event["time"]))  # events have microseconds, or none
+    text = f"{time}  {event_type(event):<18}  {delivery.subject}"
     output.line(event, text)
 
 

@@ -102,12 +102,14 @@ def sending(stack: Stack) -> Diagnosis:
 def poll(stack: Stack) -> Diagnosis:
     """Check that poll has ended lately, which it does every minute."""
     ended_at = stack.poll_lease.ended_at
+    max_silence = max(_MIN_SILENCE_MINUTES, 3 * _poll_minutes(stack)) * _MINUTE
     if ended_at is None:
-        return Diagnosis(
-            "", ["poll has never ended: read its log, and wait a minute after the first deploy"]
-        )
-    silence = stack.now - timestamps.parse(ended_at)
-    if silence <= max(_MIN_SILENCE_MINUTES, 3 * _poll_minutes(stack)) * _MINUTE:
+        changed_at = stack.configurations["Poll"]["LastModified"]
+        if stack.now - timestamps.parse(changed_at) <= max_silence:
+            fine = f"has not ended yet; the function was changed at {changed_at[:16]}"
+            return Diagnosis(fine, [])
+        return Diagnosis("", ["poll has never ended: read its log"])
+    if stack.now - timestamps.parse(ended_at) <= max_silence:
         return Diagnosis(f"last ended at {ended_at}", [])
     problem = f"poll last ended at {ended_at}: read its log; docs/operate.md#alarms, no-poll, says what may stop it"
     return Diagnosis("", [problem])

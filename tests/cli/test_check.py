@@ -77,7 +77,6 @@ def test_rejected_rows_are_counted_by_kind_with_the_first_sentences(tmp_path: Pa
 
 PROBLEMS: dict[str, tuple[Callable[[Path], Path], str]] = {
     "a folder": (lambda folder: folder, "is not a file: name files, such as"),
-    "no file": (lambda folder: folder / "none.jsonl", "there is no file"),
     "another suffix": (lambda folder: write(folder / "a.pdf", b"%PDF"), "would be ignored: what ends in .jsonl, "),
     "another kind of file": (lambda folder: write(folder / "a.csv", b"%PDF-1"), "is a PDF; upload"),
     "a table": (
@@ -189,15 +188,17 @@ def test_tokens_are_counted_after_the_rows_that_warm_up_a_prefix(tmp_path: Path)
 
     (found,) = checked(file, "--count-tokens")
 
+    assert "cache_control.ttl: raised by warm_cache in 1 row" in relay("check", file).stdout
     assert found["batches"] == 2
     assert isinstance(found["estimate"], dict)
     assert found["estimate"]["counted_rows"] == 3  # as planning does
 
 
-def test_a_missing_options_file_is_reported(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     file = write(tmp_path / "a.jsonl", make_upload(1))
 
     assert relay("check", file, "--options", tmp_path / "none.toml").exit_code == 3
+    assert relay("check", tmp_path / "none.jsonl").exit_code == 3
 
 
 def write(path: Path, body: bytes) -> Path:

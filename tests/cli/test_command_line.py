@@ -65,7 +65,11 @@ def client_error(code: str) -> ClientError:
         (UsageError("x"), 2, "x"),
         (NotFoundError("x"), 3, "x"),
         (NoCredentialsError(), 4, "there are no AWS credentials: pass --profile"),
-        (NoRegionError(), 4, "or start the local cloud with `relay local up`"),
+        (
+            NoRegionError(),
+            4,
+            "without --stack, --region and --profile, `relay` uses the local cloud",
+        ),
         (EndpointConnectionError(endpoint_url="https://x"), 4, "AWS cannot be reached"),
         (client_error("AccessDeniedException"), 4, "AWS denied GetItem; docs/relay.md lists"),
         (client_error("ExpiredToken"), 4, "not valid any more: log in again"),
@@ -256,7 +260,10 @@ def test_a_missing_stack_is_reported(cloudformation: Stubber) -> None:
     result = CliRunner().invoke(app, ["ls", "--stack", "none", "--region", "eu-central-1"])
 
     assert result.exit_code == ExitCode.NOT_FOUND
-    assert "there is no stack none in eu-central-1: pass --stack" in result.stderr
+    assert (
+        "there is no stack none in eu-central-1: --stack, --region and --profile name another"
+        in result.stderr
+    )
 
 
 def test_the_local_cloud_is_used_unless_an_option_names_another(

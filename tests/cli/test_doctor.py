@@ -307,6 +307,19 @@ def test_what_is_broken_has_a_line_that_says_what_to_do(name: str) -> None:
     assert {line.state for line in wrong} == {"wrong"}
 
 
+def test_poll_of_a_new_stack_may_still_have_to_run() -> None:
+    account = Account()
+    item("poll")(account)
+    changed("Poll", "get_function_configuration", LastModified="2026-11-27T11:56:00.000+0000")(
+        account
+    )
+
+    found = {line.check: line for line in examine(Stack(account.deployment, now=NOW))}["poll"]
+
+    assert found.state == "ok"
+    assert found.text.startswith("has not ended yet; the function was changed at 2026-11-27T11:56")
+
+
 def test_a_healthy_stack_has_a_line_for_each_check() -> None:
     lines = list(examine(Stack(Account().deployment, now=NOW)))
 

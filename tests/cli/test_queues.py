@@ -74,7 +74,7 @@ def test_events_are_printed_and_their_queue_is_removed(
     receive, topic = sqs.receive_message, relay.deployment.topic
     monkeypatch.setattr("cli.commands.events.WAIT_S", 0)
     monkeypatch.setattr("signal.signal", lambda *_arguments: None)
-    event = {"id": "1", "type": "io.relay.job.completed", "time": "2026-11-27T10:00:00Z"}
+    event = {"id": "1", "type": "io.relay.job.completed", "time": "2026-11-27T10:00:00.123456Z"}
     publish = [json.dumps(event)]
 
     def receiving(**arguments: Any) -> Any:
@@ -87,5 +87,7 @@ def test_events_are_printed_and_their_queue_is_removed(
     monkeypatch.setattr(sqs, "receive_message", receiving)
 
     assert relay.json_lines("events", "--seconds", "0.2") == [event]
+    publish.append(json.dumps(event))
+    assert "2026-11-27T10:00:00.123Z  job.completed       march" in relay("events", "--seconds", "0.2").stdout  # fmt: skip
     assert "relay-events" not in str(sqs.list_queues()["QueueUrls"])
     assert not sns.list_subscriptions()["Subscriptions"]
