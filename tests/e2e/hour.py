@@ -175,7 +175,7 @@ class Hour:
             names[job] = sha256(kept.encode()).hexdigest()[:JOB_DIGITS]
         for job, name in names.items():
             text = text.replace(job, name).replace(job[:8], name[:8])
-        text = text.replace(str(self.folder), "/home/you")
+        text = text.replace(str(self.folder), "/home/you/hour")
         for pattern, replacement in PLAIN:
             text = re.sub(pattern, replacement, text, flags=re.MULTILINE)
         return text

@@ -5,6 +5,8 @@
 
 import json
 import signal
+import subprocess
+import sys
 import zlib
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -19,13 +21,11 @@ from functions.adapters.spending import Spending
 from functions.adapters.table import Table
 from local import environment, subscriber
 from local.workspace import LOOPBACK, Workspace
-from tests.e2e.hour import PAGE, WRITTEN, Hour
-from tests.e2e.relay import jsonl
+from tests.e2e.hour import PAGE, ROOT, WRITTEN, Hour
 from tests.harness import s3_event
 
 MARCH, APRIL, MAY = "team/march.jsonl", "team/april.jsonl", "team/may.jsonl"
 ROWS, REJECTED = 1000, 12
-MAX_TOKENS = 600
 ENDED = r": (succeeded|partial|canceled)|^  "
 """The lines that say how a job ended; those before it differ from run to run."""
 FIRST_ATTEMPTS = r"^batch |^\d+-1 |^\. waits"
@@ -36,36 +36,13 @@ ROUNDING = Decimal("0.00001")
 """Each manifest rounds its cost to a millionth."""
 
 
-def rows(count: int, month: str) -> Iterator[bytes]:
-    """Yield requests whose answers have different lengths; some rows are torn, some have a parameter of no batch."""
-    for row in range(1, count + 1):
-        content = f"Summarize ticket {row} of {month}. [needs:{200 + row * 77 % 300}]"
-        params = {
-            "model": "claude-sonnet-5-5",
-            "max_tokens": MAX_TOKENS,
-            "messages": [{"role": "user", "content": content}],
-        }
-        if row in {333, 666}:
-            params["stream"] = True
-        line = json.dumps({"custom_id": f"ticket-{row}", "params": params}).encode()
-        yield line[: len(line) // 2] if row % 100 == 50 else line
-
-
 @pytest.fixture
 def hour() -> Iterator[Hour]:
     """The files, in a folder with a short name, because paths are printed in a column."""
     workspace = Workspace.of_this_clone()
     assert environment.peek(workspace) is None, "a local cloud is up: run `make down` first"
     with TemporaryDirectory() as folder:
-        for name, count, options in (
-            ("march", ROWS, "pilot_rows = 20\nbudget_usd = 2.50\n"),
-            ("april", 300, "budget_usd = 0.50\n"),
-            ("may", 40, ""),
-        ):
-            file = Path(folder) / f"{name}.jsonl"
-            file.write_bytes(jsonl(rows(count, name.title())))
-            if options:
-                file.with_name(f"{file.name}.relay.toml").write_text(options, encoding="utf-8")
+        subprocess.run([sys.executable, ROOT / "examples/hour/make_files.py", folder], check=True)  # noqa: S603
         yield Hour(Path(folder))
         environment.stop(workspace)
 

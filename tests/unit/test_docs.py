@@ -29,7 +29,7 @@ GLOBAL_OPTIONS = {"cli-binary-format", "endpoint-url", "max-items", "output", "q
 """Options of the AWS CLI that are not members of a call's input."""
 CLI_COMMANDS = {
     ("s3", "cp"): {"recursive"},
-    ("s3", "rm"): {"recursive"},
+    ("s3", "rm"): {"exclude", "include", "recursive"},
     ("logs", "tail"): {"since"},
 }
 """Commands that the AWS CLI adds, with the options that the docs use."""
