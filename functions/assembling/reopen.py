@@ -29,6 +29,7 @@ from functions.model.items.counts import OutcomeCounts
 from functions.model.items.job import Job, JobStatus
 from functions.model.items.work_item import SCHEMA
 from functions.model.lost_rows import lost_rows
+from functions.model.nouns import count_of
 from functions.services import Services
 from functions.settings import ResultsSettings
 
@@ -185,7 +186,7 @@ def _refused(message: str) -> dict[str, object]:
 def _opened(batches: int) -> str:
     if not batches:
         return "it continues at the next poll, within a minute"
-    return f"the results of {batches:,} batches are downloaded again, and then all are joined"
+    return f"the results of {count_of(batches, 'batch')} are downloaded again, and then all are joined"
 
 
 def _nothing_to_do(job: Job, verb: str) -> str:
