@@ -54,9 +54,7 @@ def check_upload(file: Path) -> None:
         UsageError: it is a folder, it is empty, or no reader reads it.
     """
     check_name(file)
-    if not file.stat().st_size:
-        message = f"{file} is empty: there is nothing to send"
-        raise UsageError(message)
+    check_not_empty(file)
     try:
         detect(LocalFile(file), file.name)
     except UnreadableUploadError as error:
@@ -102,6 +100,17 @@ def check_name(file: Path) -> None:
         if is_wrong:
             message = f"{file} {problem}"
             raise UsageError(message)
+
+
+def check_not_empty(file: Path) -> None:
+    """Check that a file has bytes: the relay waits a minute for a later version of an empty upload.
+
+    Raises:
+        UsageError: it has none.
+    """
+    if not file.stat().st_size:
+        message = f"{file} is empty: there is nothing to send"
+        raise UsageError(message)
 
 
 def check_options(file: Path) -> bytes:

@@ -41,11 +41,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _print_error(str(error))
     except (BotoCoreError, ClientError) as error:
         return _print_error(f"the local cloud returned an error: {error}")
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as interrupt:
         interruption.finish()
-        return _print_error(
-            "interrupted; everything that this command started was stopped", interruption.EXIT_CODE
-        )
+        stopped = "interrupted; everything that this command started was stopped"
+        return _print_error(str(interrupt) or stopped, interruption.EXIT_CODE)
 
 
 def _print_error(message: str, code: int = 1) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 
 from rich.console import Console
 
-from cli.local_files import check_name
+from cli.local_files import check_name, check_not_empty
 from local import environment as environments
 from local.api_endpoint import choose_claude
 from local.consent import consent, estimate
@@ -73,6 +73,8 @@ def run(arguments: argparse.Namespace, workspace: Workspace, console: Console) -
             display.stop()
             if claude.is_real:
                 offer_to_cancel(console, claude, environment, jobs)
+            if environment.kind == "up" and (lines := what_continues(jobs)):
+                raise KeyboardInterrupt(lines) from None
             raise
         display.begin("downloading the results")
         reports = [_end(environment, job, arguments) for job in jobs]
@@ -110,15 +112,16 @@ def env(_arguments: argparse.Namespace, workspace: Workspace, _console: Console)
 
 
 def check_files(files: Sequence[Path]) -> None:
-    """Check the names of files before anything is started.
+    """Check the names of files, and that none is empty, before anything is started.
 
     Raises:
-        RelayError: one is not read.
+        CommandError: one is not read.
         LocalError: two would have the same key.
     """
     paths: dict[str, Path] = {}
     for file in files:
         check_name(file)
+        check_not_empty(file)
         if paths.setdefault(key_of(file), file.resolve()) != file.resolve():
             message = (
                 f"two files would be uploaded as {key_of(file)}: run them one after the other"
@@ -135,6 +138,16 @@ def _end(environment: LocalEnvironment, job: StartedJob, arguments: argparse.Nam
     folder = download(environment.cloud, bucket, job, arguments.into)
     events = map(pretty, job.events.values()) if arguments.verbose else ()
     return "\n".join((*events, summary(environment, job, folder)))
+
+
+def what_continues(jobs: Sequence[StartedJob]) -> str:
+    """Return which jobs an interrupted command leaves in the cloud of `make up`; empty if all have ended."""
+    return "\n".join(
+        f"interrupted; {job.name} continues in the local cloud: "
+        f"to cancel it, run `./relay cancel {shlex.quote(job.key)}`"
+        for job in jobs
+        if job.final_event is None
+    )
 
 
 def _reporter(console: Console) -> Callable[[str], None]:

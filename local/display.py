@@ -1,7 +1,8 @@
 """Show progress: one line that moves on a terminal, a line for each change elsewhere."""
 
+import shlex
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, NamedTuple, Self
@@ -16,7 +17,7 @@ from rich.text import Text
 from functions.model.ids import stem_of
 from functions.model.items.job import JobStatus
 from functions.model.nouns import count_of
-from local.started_job import StartedJob
+from local.started_job import RELEASABLE, StartedJob
 
 COLUMNS = 80
 NAME_COLUMNS = 20
@@ -55,6 +56,7 @@ class Display(AbstractContextManager["Display"]):
         self._started = time.monotonic()
         self._rows: list[tuple[str, Progress]] = []
         self._last_lines: dict[str, str] = {}
+        self._explained: set[tuple[str, str]] = set()
         self._live = Live(
             console=console, refresh_per_second=4, transient=True, get_renderable=self._render
         )
@@ -89,12 +91,24 @@ class Display(AbstractContextManager["Display"]):
     def show(self, jobs: Sequence[StartedJob]) -> None:
         """Show the progress of jobs."""
         self._rows = [(stem_of(job.file.name), progress_of(job)) for job in jobs]
+        for job in jobs:
+            self._explain(job)
         if self._console.is_terminal:
             return
         for job, (_, progress) in zip(jobs, self._rows, strict=True):
             line = f"{job.name}: {', '.join(filter(None, (progress.phase, str(progress))))}"
             if self._last_lines.get(job.id) != line:
                 self._last_lines[job.id] = line
+                self.print_line(line)
+
+    def _explain(self, job: StartedJob) -> None:
+        """Print once why a job waits for a person, and what to do."""
+        if job.decision is None or job.is_over:
+            return
+        reason = (job.id, job.decision["reason"])
+        if reason not in self._explained:
+            self._explained.add(reason)
+            for line in explanation(job, job.decision):
                 self.print_line(line)
 
     def _render(self) -> Group:
@@ -123,12 +137,24 @@ def line_of(name: str, progress: Progress, elapsed: str, width: int = COLUMNS) -
     return line
 
 
+def explanation(job: StartedJob, wait: Mapping[str, Any]) -> Iterator[str]:
+    """Yield why a job waits for a person, and the commands with which one decides."""
+    key = shlex.quote(job.key)
+    yield f"{job.name} waits: {wait['message']}"
+    yield f"  what to do: {wait['resolution']}"
+    if wait["reason"] in RELEASABLE:
+        yield f"  in another terminal: ./relay go {key}"
+    yield f"  or, to end it: ./relay cancel {key}"
+
+
 def progress_of(job: StartedJob) -> Progress:
     """Return the progress of a job: by bytes while it is read, then by requests."""
     if job.final_event is not None:
         return Progress(job.outcome)
     if job.waiting_event is not None:
         return Progress("waiting for options")
+    if job.decision is not None:
+        return Progress("waiting for a decision")
     if not job.status:
         return Progress("uploaded")
     if job.status["status"] == JobStatus.PLANNING:

@@ -16,6 +16,10 @@ from local.errors import LocalError
 
 FINAL_EVENTS = frozenset({"job.completed", "job.rejected"})
 PLANNED_EVENTS = frozenset({"job.planned"})
+RELEASABLE = frozenset({"budget", "price", "go"})
+"""What a job waits for until `relay go`."""
+DECISIONS = RELEASABLE | {"template", "models", "valid_options"}
+"""What a job waits for until a person acts, as status.json names it."""
 WAITING_EVENTS = frozenset({"job.waiting", "options.rejected"})
 
 
@@ -53,6 +57,12 @@ class StartedJob:
     def waiting_event(self) -> Mapping[str, Any] | None:
         """The event that the job waits for options; None if it does not."""
         return self._first_event(WAITING_EVENTS)
+
+    @property
+    def decision(self) -> Mapping[str, Any] | None:
+        """Why it waits for a person, as status.json says; None if it does not."""
+        waiting = self.status.get("waiting", ())
+        return next((wait for wait in waiting if wait["reason"] in DECISIONS), None)
 
     @property
     def requests_planned(self) -> int | None:

@@ -12,7 +12,7 @@ from botocore.exceptions import ClientError
 from botocore.response import StreamingBody
 
 from functions.model.chunk_files import LedgerEntry, read_all
-from functions.model.nouns import count_of
+from functions.model.nouns import count_of, dollars
 from functions.model.output_lines import read_output_lines
 from functions.model.streams import line_blocks
 from functions.model.timestamps import parse
@@ -72,14 +72,19 @@ def counted(counts: Mapping[str, int]) -> str:
 
 
 def exchanges(environment: LocalEnvironment, job: StartedJob, folder: Path) -> list[Exchange]:
-    """Return the first, the middle and the last answer among the first rows, with their questions."""
+    """Return the first, the middle and the last answer among the first rows, with their questions.
+
+    Rows without a request of their own, because they equal another, are not chosen.
+    """
     rows = [
         row
         for row in islice(_read_rows(folder / "results.jsonl"), FIRST_ROWS)
         if row.outcome == "succeeded" and "empty" not in row.flags
     ]
-    chosen = [*_spread(rows, ANSWERS)]
-    questions = _questions(environment, job, {row.row for row in chosen})
+    requests = _Requests(environment, job)
+    sent = requests.entries({row.row for row in rows})
+    chosen = [*_spread([row for row in rows if row.row in sent] or rows, ANSWERS)]
+    questions = {row.row: requests.question(sent[row.row]) for row in chosen if row.row in sent}
     return [
         Exchange(row.row, _one_line(questions.get(row.row, "…")), _one_line(row.answer))
         for row in chosen
@@ -92,32 +97,39 @@ def _spread(rows: Sequence[ReportRow], number: int) -> Iterator[ReportRow]:
     yield from (rows[index] for index in sorted(indexes))
 
 
-def _questions(environment: LocalEnvironment, job: StartedJob, rows: set[int]) -> dict[int, str]:
-    """Return the last message of rows of the first chunk, as it was sent first."""
-    cloud, outputs = environment.cloud, environment.outputs
-    key: Any = {"job": {"S": job.id}, "item": {"S": FIRST_BATCH}}
-    batch = cloud.tables.get_item(TableName=outputs["TableName"], Key=key).get("Item")
-    if batch is None:
-        return {}
+class _Requests:
+    """The first chunk of a job, as it was sent first."""
 
-    def read(name: str, byte_range: str = "bytes=0-") -> StreamingBody:
-        return cloud.s3.get_object(
-            Bucket=outputs["ResultsBucket"], Key=batch[name]["S"], Range=byte_range
-        )["Body"]
+    def __init__(self, environment: LocalEnvironment, job: StartedJob) -> None:
+        self._cloud, self._outputs = environment.cloud, environment.outputs
+        key: Any = {"job": {"S": job.id}, "item": {"S": FIRST_BATCH}}
+        table = self._outputs["TableName"]
+        self._batch = self._cloud.tables.get_item(TableName=table, Key=key).get("Item")
 
-    try:
-        entries = [*_entries(read("ledger_key").iter_chunks(), rows)]
-        return {
-            entry.row: prompt_of(
-                read(
-                    "requests_key",
-                    f"bytes={entry.params_offset}-{entry.params_offset + entry.params_size - 1}",
-                ).read()
+    def entries(self, rows: set[int]) -> dict[int, LedgerEntry]:
+        """Return those of the rows that have a request; none if a work file is gone."""
+        if self._batch is None:
+            return {}
+        try:
+            blocks = self._read("ledger_key").iter_chunks()
+            return {entry.row: entry for entry in _entries(blocks, rows)}
+        except ClientError:
+            return {}
+
+    def question(self, entry: LedgerEntry) -> str:
+        """Return the last message of a request; an ellipsis if the work file is gone."""
+        last = entry.params_offset + entry.params_size - 1
+        try:
+            return prompt_of(
+                self._read("requests_key", f"bytes={entry.params_offset}-{last}").read()
             )
-            for entry in entries
-        }
-    except ClientError:  # a work file is gone: the answers are shown without their questions
-        return {}
+        except ClientError:
+            return "…"
+
+    def _read(self, name: str, byte_range: str = "bytes=0-") -> StreamingBody:
+        key = (self._batch or {})[name]["S"]
+        bucket = self._outputs["ResultsBucket"]
+        return self._cloud.s3.get_object(Bucket=bucket, Key=key, Range=byte_range)["Body"]
 
 
 def _entries(blocks: Iterable[bytes], rows: set[int]) -> Iterator[LedgerEntry]:
@@ -134,7 +146,7 @@ def _answers(shown: Sequence[Exchange]) -> Iterator[str]:
         return
     yield f"{count_of(len(shown), 'answer')} of results.jsonl"
     for exchange in shown:
-        yield f"  {f'row {exchange.row:,}':<9}{exchange.question}"
+        yield f"  {f'row {exchange.row:,}':<8} {exchange.question}"
         yield f"  {'':<7}→ {exchange.answer}"
     yield ""
 
@@ -149,7 +161,7 @@ def _failed(folder: Path) -> Iterator[str]:
     more = sum(1 for _ in rows)
     yield f"rows without an answer{f': the first {len(first)} of {len(first) + more:,}' if more else ''}"
     for row in first:
-        yield f"  {f'row {row.row:,}':<9}{row.outcome}, {row.error}: {_one_line(row.answer, 400)}"
+        yield f"  {f'row {row.row:,}':<8} {row.outcome}, {row.error}: {_one_line(row.answer, 400)}"
     yield ""
 
 
@@ -174,7 +186,7 @@ def _explanations(data: Mapping[str, Any], manifest: Mapping[str, Any]) -> Itera
 
 
 def _cost(manifest: Mapping[str, Any]) -> str:
-    known = f"${manifest['cost_usd_known']:,.4f}"
+    known = dollars(manifest["cost_usd_known"])
     problem = manifest["prices"]["problem"]
     return f"{known}, plus an unknown part: {problem}" if problem else known
 
@@ -191,7 +203,7 @@ def _bill(environment: LocalEnvironment, manifest: Mapping[str, Any]) -> str:
     except OSError:
         return ""
     total = sum(billed.get(batch_id, 0.0) for batch_id in _batch_ids(manifest))
-    return f" by the manifest; the simulator billed ${total:,.4f}, and nobody charges it"
+    return f" by the manifest; the simulator billed {dollars(total)}, and nobody charges it"
 
 
 def _batch_ids(manifest: Mapping[str, Any]) -> Iterator[str]:

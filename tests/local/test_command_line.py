@@ -108,6 +108,17 @@ def test_an_impossible_command_prints_one_sentence(
     assert len(errors.strip().splitlines()) == 1
 
 
+def test_an_empty_file_is_refused_before_anything_is_started(
+    run_here: RunHere, tmp_path: Path
+) -> None:
+    (tmp_path / "empty.jsonl").touch()
+
+    code, output, errors = run_here("run", str(tmp_path / "empty.jsonl"))
+
+    assert (code, output) == (2, "")
+    assert "empty.jsonl is empty: there is nothing to send" in errors
+
+
 @pytest.mark.parametrize("arguments", [[], ["fly"], ["up", "--port", "0"], ["down", "now"]])
 def test_an_invalid_command_line_exits_with_status_2(
     run_here: RunHere, arguments: list[str]

@@ -37,6 +37,10 @@ def job_with(requests: dict[str, int] | None = None, **status: object) -> Starte
         (job_with({"waiting": 30, "processing": 7}), "sending, 7 of 37 requests"),
         (job_with({"unconfirmed": 5, "processing": 7}), "waiting for Claude, 25 of 37 requests"),
         (job_with({"succeeded": 37}), "collecting, 37 of 37 requests"),
+        (
+            job_with(status="PLANNING", waiting=[{"reason": "budget"}]),
+            "waiting for a decision, ",
+        ),
         (job_with(status="ASSEMBLING"), "assembling, 37 of 37 requests"),
     ],
 )
@@ -76,3 +80,25 @@ def test_a_terminal_shows_the_phase_before_there_is_a_job() -> None:
         display.begin("starting the emulator")
 
     assert "starting the emulator" in screen.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("reason", "can_go"),
+    [
+        ("budget", True), ("price", True), ("go", True),
+        ("template", False), ("models", False), ("valid_options", False),
+    ],
+)  # fmt: skip
+def test_why_a_job_waits_for_a_person_is_printed_once(reason: str, *, can_go: bool) -> None:
+    screen = io.StringIO()
+    wait = {"reason": reason, "message": "it may cost too much", "resolution": "decide"}
+    job = job_with(status="PLANNING", waiting=[wait])
+
+    with Display(Console(file=screen, width=COLUMNS)) as display:
+        display.show([job])
+        display.show([job])
+
+    printed = screen.getvalue()
+    assert printed.count("questions-3f9a waits: it may cost too much\n  what to do: decide\n") == 1
+    assert ("./relay go in/q\n" in printed) is can_go
+    assert "./relay cancel in/q\n" in printed

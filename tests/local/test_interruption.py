@@ -1,16 +1,24 @@
 """Ctrl-C ends a command wherever it is, and leaves no program behind."""
 
+import argparse
+import io
 import os
 import random
 import signal
 import subprocess
 import sys
 import time
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from rich.console import Console
 
+from local import commands
+from local import environment as environments
 from local.interruption import EXIT_CODE, STOP_SIGNALS
+from local.started_job import StartedJob
 from local.workspace import Workspace
 
 ROOT = Path(__file__).parent.parent.parent
@@ -150,3 +158,34 @@ def _alive_after(seconds: float, pids: set[int]) -> set[int]:
             return alive
         time.sleep(0.05)
     return set()
+
+
+@pytest.mark.parametrize(
+    ("kind", "ended", "told"),
+    [
+        ("up", False, "a-3f9a continues in the local cloud: to cancel it, run `./relay cancel in/a.csv`"),
+        ("up", True, ""),
+        ("run", False, ""),
+    ],
+)  # fmt: skip
+def test_an_interrupted_demo_names_the_jobs_that_go_on_in_the_cloud_of_make_up(
+    monkeypatch: pytest.MonkeyPatch, kind: str, *, ended: bool, told: str
+) -> None:
+    job = StartedJob(file=Path("a.csv"), key="in/a.csv", id="3f9a", folder="results/in/a/3f9a")
+    if ended:
+        job.events["1"] = {"type": "x.job.completed"}
+
+    def interrupt(_environment: object, _files: object, jobs: list[StartedJob], _: object) -> None:
+        jobs.append(job)
+        raise KeyboardInterrupt
+
+    environment = SimpleNamespace(kind=kind)
+    monkeypatch.setattr(environments, "borrow", lambda *_: nullcontext(environment))
+    monkeypatch.setattr(commands, "_process", interrupt)
+    arguments = argparse.Namespace(files=[ROOT / "examples" / "questions.jsonl"])
+
+    with pytest.raises(KeyboardInterrupt) as interrupted:
+        commands.run(arguments, Workspace.of_this_clone(), Console(file=io.StringIO()))
+
+    assert str(interrupted.value).endswith(told)
+    assert bool(str(interrupted.value)) is bool(told)
