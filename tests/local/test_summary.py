@@ -10,7 +10,7 @@ import pytest
 from local.cloud import Cloud
 from local.environment import LocalEnvironment
 from local.started_job import StartedJob
-from local.summary import FIRST_BATCH, exchanges
+from local.summary import FIRST_BATCH, exchanges, summary
 
 JOB = StartedJob(file=Path("a.csv"), key="in/a.csv", id="3f9a", folder="results/in/a/3f9a")
 ROWS = 1000
@@ -96,3 +96,20 @@ def test_the_answers_shown_are_of_rows_whose_question_is_known(
     assert [(each.row, each.question) for each in shown] == [
         (row, f"question {row}") for row in expected
     ]
+
+
+def test_a_cost_below_a_cent_is_written_with_its_digits(
+    environment: LocalEnvironment, tmp_path: Path
+) -> None:
+    manifest = {
+        "cost_usd_known": 0.000037,
+        "prices": {"problem": None},
+        "errors": {},
+        "format": {},
+        "batches": [],
+        "times": {"claimed_at": "2026-11-28T00:00:00Z", "ended_at": "2026-11-28T00:00:05Z"},
+    }
+    (tmp_path / "manifest.json").write_text(json.dumps(manifest))
+    (tmp_path / "results.jsonl").touch()
+
+    assert "cost     $0.000037\n" in summary(environment, JOB, tmp_path)
