@@ -27,7 +27,6 @@ from functions.settings import ResultsSettings
 
 _RECHECK_S = 60.0
 """Seconds until a batch that has to wait for other chunks is tried again."""
-
 _DELETED = "which has results of equal rows, was deleted"
 
 
@@ -119,15 +118,8 @@ def _must_wait_for(other: Batch, batch: Batch) -> bool:
 
 
 def _last_attempts(batches: Iterable[Batch]) -> Iterable[Batch]:
-    """Return the last attempt of each chunk."""
-    last = dict[str, Batch]()
-    for batch in batches:
-        if (
-            batch.status != BatchStatus.SPLIT
-            and batch.attempt >= last.get(batch.chunk, batch).attempt
-        ):
-            last[batch.chunk] = batch
-    return last.values()
+    """Return the last attempt of each chunk. The batches are in order."""
+    return {batch.chunk: batch for batch in batches if batch.status != BatchStatus.SPLIT}.values()
 
 
 def _gives_up(batch: Batch) -> bool:

@@ -173,14 +173,19 @@ def test_requests_that_need_other_betas_are_not_equal(relay: Harness) -> None:
     assert (relay.manifest(KEY)["requests"], relay.manifest(KEY)["copies"]) == (2, 2)
 
 
-def test_a_plan_of_several_invocations_finds_the_same_rows(
-    relay: Harness, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def plan_one_chunk_at_a_time(relay: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each look at the clock take a second, of which planning has one and a half."""
     monkeypatch.setattr(plan, "MAX_PLANNING_S", 1.5)
-    seconds = iter(range(100_000, 0, -1))  # each look at the clock takes one
+    seconds = iter(range(100_000, 0, -1))
     monkeypatch.setattr(
         type(relay.context), "get_remaining_time_in_millis", lambda _: next(seconds) * 1000
     )
+
+
+def test_a_plan_of_several_invocations_finds_the_same_rows(
+    relay: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plan_one_chunk_at_a_time(relay, monkeypatch)
     start(relay, rows("a b c a c b a d"))
     relay.finish()
 
@@ -190,11 +195,7 @@ def test_a_plan_of_several_invocations_finds_the_same_rows(
 def test_rows_equal_to_those_with_deleted_digests_are_sent(
     relay: Harness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(plan, "MAX_PLANNING_S", 1.5)
-    seconds = iter(range(100_000, 0, -1))
-    monkeypatch.setattr(
-        type(relay.context), "get_remaining_time_in_millis", lambda _: next(seconds) * 1000
-    )
+    plan_one_chunk_at_a_time(relay, monkeypatch)
     start(relay, rows("a b a b"))
     (key,) = [
         entry["Key"]
