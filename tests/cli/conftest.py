@@ -11,13 +11,17 @@ from typer.testing import CliRunner
 
 from cli.app import app
 from cli.deployment import Deployment
-from tests.harness import RESULTS, TABLE, UPLOADS, Harness, open_harness, s3_event
+from tests.harness import RESULTS, TABLE, UPLOADS, Harness, make_upload, open_harness, s3_event
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from click.testing import Result
+
+
+KEY = "team/march.jsonl"
+REJECTED = b'{"custom_id": "no-params"}'
 
 
 @dataclass
@@ -80,3 +84,23 @@ def deliver(stack: Harness, key: str) -> None:
     head = stack.s3.head_object(Bucket=UPLOADS, Key=key)
     moment = stack.moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     stack.submit_message(s3_event(UPLOADS, key, head["ContentLength"], head["VersionId"], moment))
+
+
+def finished(stack: Harness, key: str = KEY, body: bytes = b"") -> str:
+    """Run a job to its end; return its id."""
+    stack.upload(key, body or make_upload(3))
+    stack.finish()
+    return str(stack.manifest(key)["job"])
+
+
+def running(stack: Harness, key: str = KEY) -> str:
+    """Claim and plan an upload; return the id of its job."""
+    stack.simulator.processing_s = 36_000.0
+    stack.upload(key, make_upload(3))
+    stack.tick()
+    [job] = [job for job in stack.items.unfinished().jobs if job.key == key]
+    return job.job
+
+
+def uploaded_keys(stack: Harness) -> list[str]:
+    return [entry["Key"] for entry in stack.s3.list_objects_v2(Bucket=UPLOADS)["Contents"]]
