@@ -20,7 +20,7 @@ from functions.model.items.job import Job
 from functions.model.items.stored_objects import ObjectVersion
 
 MAX_ROWS = 10_000_000
-"""The most rows that are remembered: they take 300 MB of disk. Rows that equal only later ones are all sent."""
+"""The most rows that are remembered: they take 300 MB of disk. All later rows are compared with these alone."""
 _DIGEST_BYTES = 16
 """Among ten million rows, two different ones have the same digest with a probability of 10^-25."""
 _RECORD = struct.Struct(f"<Q{_DIGEST_BYTES}s")

@@ -13,7 +13,11 @@ from functions.adapters.batch_reset import MAX_REFETCHES, reset_batch
 from functions.assembling.reopen import RECOLLECT, reopen
 from functions.errors import DownloadError
 from functions.model.items.batch import Batch, BatchStatus, CloseReason
+from functions.model.items.work_item import SCHEMA, Step
+from functions.model.items.work_message import WorkMessage
+from functions.model.streams import CACHE_BLOCK
 from functions.planning import equal_rows, plan
+from functions.results import results
 from tests.harness import RESULTS, Harness, open_harness
 from tests.integration.deleted_files import pass_hours
 from tests.integration.test_equal_rows import KEY, ONCE, rows, sent, start, types
@@ -111,6 +115,57 @@ def test_a_chunk_waits_for_the_answers_of_another_one_without_being_tried(relay:
     check_equal(relay, "a b c a c b")
     names = [batch["batch"] for batch in relay.manifest(KEY)["batches"]]
     assert names == ["00001-1", "00002-1", "00002-2", "00003-1", "00003-2"]
+
+
+def test_a_late_message_copies_no_result_before_the_others_are_collected(relay: Harness) -> None:
+    delay_first(relay)
+    start(relay, rows("a b c a"))
+    for _ in range(15):
+        relay.tick(120)
+    waiting = batches(relay)["00002-2"]
+    assert waiting.ended_at == batches(relay)["00002-1"].ended_at
+
+    late = WorkMessage(schema=SCHEMA, job=waiting.job, item=waiting.item, next_step=Step.COLLECT)
+    results(relay.results, late, relay.context)  # type: ignore[arg-type]
+
+    assert batches(relay)["00002-2"].status == BatchStatus.ENDED
+    relay.simulator.disarm()
+    relay.finish()
+    check_equal(relay, "a b c a")
+
+
+def test_what_cannot_be_copied_in_the_time_is_copied_by_another_attempt(
+    relay: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    relay.deploy(requests_per_batch=4)
+    until_copying(relay, "a b c d a b c d")
+    left_s = [0]
+
+    def look(_context: object) -> int:
+        left_s[0] -= 1
+        return left_s[0] * 1000
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(relay.context), "get_remaining_time_in_millis", look)
+        for _ in range(4):
+            left_s[0] = 124
+            relay.tick()
+    relay.finish()
+
+    check_equal(relay, "a b c d a b c d")
+    names = [batch["batch"] for batch in relay.manifest(KEY)["batches"]]
+    assert names == ["00001-1", "00002-1", "00002-2", "00002-3"]
+
+
+def test_results_are_found_in_any_block_of_a_file(relay: Harness) -> None:
+    texts = [f"w{number}" for number in range(700)]
+    start(relay, rows(" ".join([*texts, "w0", "w699"])), requests_per_batch=700)
+    relay.finish()
+
+    found = answers(relay)
+    assert len(b"".join(json.dumps(line).encode() for line in relay.lines(KEY))) > CACHE_BLOCK
+    assert found[-2:] == [found[0], found[699]]
+    assert len({*found}) == 700
 
 
 def test_rows_end_as_the_row_whose_request_they_share(relay: Harness) -> None:
